@@ -1,0 +1,49 @@
+# make demo    set everything up, then run the main job: a tiny model on the embedded llama.cpp, ending in a report
+# make test    set everything up, then pass the tests
+# make check   style, types
+# make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
+# make engines real engines of their own, in .engines/;  make test-engines  the tests against them
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test check bench engines test-engines lock clean
+
+demo: $(READY)
+	$(BIN)/python bench.py run --scenario chat
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not engine"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+bench: $(READY)
+	$(BIN)/python tests/speed/table.py
+
+engines: .engines/llama-cpp-python/ready
+
+test-engines: $(READY) engines
+	$(BIN)/python -m pytest -m engine
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+# llama-cpp-python has no wheels: pip compiles it, for some minutes.
+.engines/llama-cpp-python/ready: Makefile
+	$(PYTHON) -m venv .engines/llama-cpp-python
+	.engines/llama-cpp-python/bin/python -m pip install --quiet --disable-pip-version-check 'llama-cpp-python[server]==0.3.36'
+	touch $@
+
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,159 @@
+"""Equations that hold in every sound run, whatever was measured: each is checked and shown beside the numbers.
+
+To add one, write a function from `Evidence` to a dict {name, holds, seen, expected, tolerance} and list it in
+IDENTITIES. `holds` is None where this run lacks what the check needs; EXACT names those with no tolerance at all.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.gpu import series
+from analysis.metrics import column, flat, successful
+from analysis.window import Window
+
+EXACT = {"conservation", "no_negative_interval", "token_order"}
+
+
+class Evidence(NamedTuple):
+    """What the identities are checked on; `summary` has the sections of summary.json that are done before."""
+
+    run: Mapping[str, Any]
+    requests: pa.Table
+    telemetry: pa.Table | None
+    span: Window
+    summary: Mapping[str, Any]
+
+
+def check(evidence: Evidence) -> list[dict[str, Any]]:
+    """Every identity, held or not."""
+    return [identity(evidence) for identity in IDENTITIES]
+
+
+def conservation(evidence: Evidence) -> dict[str, Any]:
+    """Planned = succeeded + failed + dropped + unfinished, no call missing and none twice."""
+    counts = evidence.summary["requests"]
+    outcomes = sum(counts[outcome] for outcome in ("succeeded", "failed", "dropped", "unfinished"))
+    twice = evidence.requests.num_rows - len(pc.unique(evidence.requests["seq"]))
+    # An interrupted run has planned no more than it tells of, nor has one that lasts for a time.
+    in_full = None if evidence.run["interrupted"] else evidence.run["load"]["requests"]
+    return _result("conservation", outcomes - twice, counts["planned"] if in_full is None else in_full, 0)
+
+
+def no_negative_interval(evidence: Evidence) -> dict[str, Any]:
+    """No call is sent before it is due, answered before it is sent, or has tokens that arrive before earlier ones."""
+    calls = evidence.requests
+    due, sent, first_byte, first_token, end = (
+        column(calls, f"{name}_ns") for name in ("due", "sent", "first_byte", "first_token", "end")
+    )
+    # An unknown instant compares false: no interval, so none that is negative.
+    wrong = (sent < due) | (first_byte < sent) | (first_token < first_byte) | (end < sent)
+    t_ns, offsets = flat(calls, "arrivals_ns")
+    backwards = np.flatnonzero(np.diff(t_ns) < 0) + 1
+    owner = np.searchsorted(offsets, backwards, side="right") - 1
+    wrong[owner[backwards > offsets[owner]]] = True
+    return _result("no_negative_interval", int(wrong.sum()), 0, 0)
+
+
+def token_order(evidence: Evidence) -> dict[str, Any]:
+    """First token <= last token <= end, in every call."""
+    first, last, end = (column(evidence.requests, f"{name}_ns") for name in ("first_token", "last_token", "end"))
+    return _result("token_order", int(((last < first) | (end < last)).sum()), 0, 0)
+
+
+def littles_law(evidence: Evidence) -> dict[str, Any]:
+    """Mean in flight = requests/s x mean service, as reported; the tolerance is what the window's edges can matter."""
+    rate = evidence.summary["throughput"]["requests_per_s"]
+    service_ms = evidence.summary["metrics"]["service_ms"]["mean"]
+    if rate is None or service_ms is None:
+        return _result("littles_law", None, None, None)
+    in_flight, crossing = _in_flight(
+        successful(evidence.requests.select(["sent_ns", "end_ns", "error"])), evidence.span
+    )
+    return _result("littles_law", rate * service_ms / 1000, in_flight, crossing + 0.05 * in_flight)
+
+
+def server_in_flight(evidence: Evidence) -> dict[str, Any]:
+    """Our mean in flight = the server's own, running and queued: more there is someone else's load."""
+    span = evidence.span
+    t_ns, running = series(evidence.telemetry, "engine", "running")
+    _, queued = series(evidence.telemetry, "engine", "queue")
+    inside = span.holds(t_ns)
+    if inside.sum() < 10 or len(queued) != len(running):
+        return _result("server_in_flight", None, None, None)
+    there = (running + queued)[inside]
+    in_flight, _ = _in_flight(evidence.requests, span)
+    sampling = 3 * there.std(ddof=1) / np.sqrt(len(there))
+    return _result("server_in_flight", in_flight, there.mean(), 0.1 * in_flight + 0.5 + sampling)
+
+
+def server_tokens(evidence: Evidence) -> dict[str, Any]:
+    """Output tokens of our calls = what the server's own counter rose by.
+
+    Calls whose tokens are not known (they failed) or that the counter saw only in part widen the tolerance by
+    what they asked for at most.
+    """
+    t_ns, counter = series(evidence.telemetry, "engine", "generation_tokens_total")
+    calls = evidence.requests.select(["sent_ns", "end_ns", "output_tokens", "max_tokens", "error"])
+    calls = calls.filter(pc.is_valid(calls["sent_ns"]))
+    if len(t_ns) < 2:
+        return _result("server_tokens", None, None, None)
+    sent, end, tokens = (column(calls, name) for name in ("sent_ns", "end_ns", "output_tokens"))
+    unseen = (end < t_ns[0]) | (sent > t_ns[-1])
+    certain = (sent >= t_ns[0]) & (end <= t_ns[-1]) & ~np.isnan(tokens) & np.asarray(pc.is_null(calls["error"]))
+    expected = float(counter[-1] - counter[0])
+    uncertain = column(calls, "max_tokens")[~unseen & ~certain].sum()
+    return _result("server_tokens", tokens[certain].sum(), expected, uncertain + 0.01 * expected)
+
+
+def delivered_rate(evidence: Evidence) -> dict[str, Any]:
+    """Open loop: the rate sent = the rate planned, to 2% or one call."""
+    offered, planned = evidence.summary["offered"], evidence.summary["requests"]["planned"]
+    wanted = offered["planned_rps"]
+    tolerance = None if wanted is None else wanted * max(0.02, 1 / planned)
+    return _result("delivered_rate", offered["achieved_rps"], wanted, tolerance)
+
+
+def delivered_dispersion(evidence: Evidence) -> dict[str, Any]:
+    """Open loop: the calls sent are as bursty as those planned (index of dispersion)."""
+    offered = evidence.summary["offered"]
+    wanted = offered["planned_index_of_dispersion"]
+    tolerance = None if wanted is None else 0.1 + 0.1 * wanted
+    return _result("delivered_dispersion", offered["index_of_dispersion"], wanted, tolerance)
+
+
+IDENTITIES: tuple[Callable[[Evidence], dict[str, Any]], ...] = (
+    conservation,
+    no_negative_interval,
+    token_order,
+    littles_law,
+    server_in_flight,
+    server_tokens,
+    delivered_rate,
+    delivered_dispersion,
+)
+
+
+def _in_flight(calls: pa.Table, span: Window) -> tuple[float, float]:
+    """(mean number of calls in flight over the window, of that the most that calls crossing its edges can matter)."""
+    sent, end = column(calls, "sent_ns"), column(calls, "end_ns")
+    touches = (sent < span.end_ns) & (end >= span.start_ns)
+    sent, end = sent[touches], end[touches]
+    inside_ns = np.minimum(end, span.end_ns) - np.maximum(sent, span.start_ns)
+    crosses = (sent < span.start_ns) | (end >= span.end_ns)
+    length_ns = span.end_ns - span.start_ns
+    return float(inside_ns.sum() / length_ns), float((end - sent)[crosses].sum() / length_ns)
+
+
+def _result(name: str, seen: float | None, expected: float | None, tolerance: float | None) -> dict[str, Any]:
+    known = seen is not None and expected is not None and tolerance is not None
+    return {
+        "name": name,
+        "holds": bool(abs(seen - expected) <= tolerance) if known else None,  # type: ignore[operator]
+        "seen": None if seen is None else float(seen),
+        "expected": None if expected is None else float(expected),
+        "tolerance": None if tolerance is None else float(tolerance),
+    }

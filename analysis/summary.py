@@ -1,0 +1,143 @@
+"""summary.json from the files of a run folder: pure, so that old runs can be summarised again."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis import identities, slo
+from analysis.gpu import gpus
+from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, successful
+from analysis.offered import offered
+from analysis.stats import describe
+from analysis.validity import verdict
+from analysis.window import Window, phases, window
+
+NEVER_FINISHED = {"dropped", "unfinished"}
+
+
+def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
+    """summary.json of one run; unknown values are None, none is NaN.
+
+    `run` is run.json, `requests` has the columns of `bench.types.Record`, `telemetry` t_ns, source, name, value.
+    """
+    span = window(run, requests)
+    planned = measured(requests.select(["phase", "end_ns", "error"]))
+    succeeded = successful(requests)
+    calls = measured(succeeded)
+    objectives = [slo.parse(text) for text in run["slo"]]
+    summary: dict[str, Any] = {
+        "schema": 1,
+        **{name: run[name] for name in ("run_id", "backend", "model")},
+        "scenario": run["scenario"]["name"],
+        **{name: run[name] for name in ("plan_hash", "seed")},
+        "window": {
+            "start_s": span.start_ns / NS_PER_S,
+            "seconds": span.seconds,
+            "includes_drain": span.includes_drain,
+        },
+        "phases": phases(run, requests, span),
+        "requests": _outcomes(planned),
+        "metrics": {name: describe(metric.values(calls)) for name, metric in METRICS.items()},
+        "throughput": _throughput(succeeded, planned.num_rows, span, objectives),
+        "slo": [slo.judge(objective, calls, planned.num_rows) for objective in objectives],
+        "offered": offered(run, requests),
+        "tokens": _tokens(calls),
+        "client": _client(run, requests, span),
+        "gpu": gpus(run, telemetry, span),
+        "cost": None,
+    }
+    summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
+    return summary | {"verdict": verdict(run, summary)}
+
+
+def write(summary: Mapping[str, Any], path: Path) -> None:
+    """Write summary.json; ValueError where a NaN or an infinity slipped in, which JSON does not know."""
+    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def _outcomes(planned: pa.Table) -> dict[str, Any]:
+    """What became of the measured calls; a call without an end and without an error is unfinished."""
+    left_open = pc.and_(pc.is_null(planned["error"]), pc.is_null(planned["end_ns"]))
+    by_error = Counter(pc.if_else(left_open, "unfinished", planned["error"]).drop_null().to_pylist())
+    return {
+        "planned": planned.num_rows,
+        "succeeded": planned.num_rows - by_error.total(),
+        "failed": sum(count for error, count in by_error.items() if error not in NEVER_FINISHED),
+        "dropped": by_error["dropped"],
+        "unfinished": by_error["unfinished"],
+        "by_error": dict(by_error.most_common()),
+    }
+
+
+def _throughput(
+    calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]
+) -> dict[str, float | None]:
+    """What successful calls of any phase finished inside the window, and how much of it was good.
+
+    Tokens count when they arrive, a prompt when its first token does. Goodput is null without an objective.
+    """
+    finished = span.holds(column(calls, "end_ns"))
+    t_ns, _ = flat(calls, "arrivals_ns")
+    tokens, _ = flat(calls, "arrival_tokens")
+    output = tokens[span.holds(t_ns)].sum()
+    prompt = np.nansum(column(calls, "prompt_tokens")[span.holds(column(calls, "first_token_ns"))])
+    good = slo.keeps_all(objectives, calls)
+    good_measured = good & np.asarray(pc.fill_null(pc.equal(calls["phase"], "measured"), False))
+
+    def per_s(count: Any) -> float | None:
+        return float(count / span.seconds) if span.seconds else None
+
+    return {
+        "requests_per_s": per_s(finished.sum()),
+        "output_tokens_per_s": per_s(output),
+        "total_tokens_per_s": per_s(output + prompt),
+        "goodput_rps": per_s((good & finished).sum()) if objectives else None,
+        "slo_attainment": float(good_measured.sum() / planned) if objectives and planned else None,
+    }
+
+
+def _tokens(calls: pa.Table) -> dict[str, Any]:
+    """Whether each arrival brought one token, and where the output token counts come from."""
+    per_arrival, _ = flat(calls, "arrival_tokens")
+    sources = Counter(calls["token_source"].drop_null().to_pylist())
+    return {
+        "tokens_equal_chunks": bool((per_arrival == 1).all()) if len(per_arrival) else None,
+        "token_sources": dict(sources.most_common()),
+    }
+
+
+def _client(run: Mapping[str, Any], requests: pa.Table, span: Window) -> dict[str, Any]:
+    """How this client fared in the window: lags and coalesced reads are of the calls that were under way in it."""
+    under_way = keep(
+        requests,
+        pc.and_(
+            pc.less_equal(requests["sent_ns"], span.end_ns),
+            pc.greater_equal(pc.coalesce(requests["end_ns"], span.end_ns), span.start_ns),
+        ),
+    )
+    lags_ns, _ = flat(under_way, "lags_ns")
+    t_ns, _ = flat(under_way, "arrivals_ns")
+    clients = run["clients"]
+    # A worker that was killed has left no account of its time.
+    shares = [client["cpu_s"] / client["wall_s"] for client in clients if client.get("wall_s")]
+    return {
+        "cpu_fraction": max(shares, default=None),
+        "lag_ms": _lag_ms(lags_ns),
+        "stamps": "kernel" if clients and all(client["stamps"] == "kernel" for client in clients) else "user",
+        "coalesced_reads": pc.sum(under_way["coalesced_reads"]).as_py() or 0,
+        "token_events_per_s": float(span.holds(t_ns).sum() / span.seconds) if span.seconds else None,
+    }
+
+
+def _lag_ms(lags_ns: npt.NDArray[np.integer]) -> dict[str, float | None]:
+    if not len(lags_ns):
+        return {"p50": None, "p99": None, "max": None}
+    p50, p99, most = np.quantile(lags_ns, [0.50, 0.99, 1.0]) / NS_PER_MS
+    return {"p50": float(p50), "p99": float(p99), "max": float(most)}

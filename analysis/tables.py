@@ -1,0 +1,164 @@
+"""The rows of the report's tables, as text; the template escapes them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.wording import DASH, count, lengths, load, number, percent
+
+MESSAGE_LENGTH: Final = 400
+SETTING_LENGTH: Final = 120
+Rows = list[tuple[str, str]]
+
+
+def throughput(summary: Mapping[str, Any]) -> Rows:
+    """What was served per second, and what that cost the client."""
+    served, client = summary["throughput"], summary["client"]
+    rows = [
+        ("Requests completed", served["requests_per_s"], "requests/s"),
+        ("Output tokens", served["output_tokens_per_s"], "tokens/s"),
+        ("Prompt and output tokens", served["total_tokens_per_s"], "tokens/s"),
+        ("Goodput", served["goodput_rps"], "requests/s"),
+        ("Token arrivals at the client", client["token_events_per_s"], "per second"),
+    ]
+    shown = [(name, f"{number(value)} {unit}") for name, value, unit in rows if value is not None]
+    if served["slo_attainment"] is not None:
+        shown.append(("Requests that met all objectives", percent(served["slo_attainment"])))
+    return [*shown, ("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core")]
+
+
+def objective(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """(objective, seen, limit, requests that kept it, outcome)."""
+    met = {True: "met", False: "missed", None: "cannot be decided"}[result["met"]]
+    failed = result["met"] is False and result["value"] is None
+    seen = "∞ (failures)" if failed else _with_unit(result["value"], "ms")
+    return result["objective"], seen, _with_unit(result["limit"], "ms"), percent(result["attainment"]), met
+
+
+def cost(cost: Mapping[str, Any] | None) -> Rows:
+    """What the run cost, nothing when that is not known."""
+    if cost is None:
+        return []
+    names = {
+        "api_usd": "Paid to the API",
+        "usd_per_request": "Per request",
+        "usd_per_million_output_tokens": "Per million output tokens",
+    }
+    rows = [(label, f"${number(cost[name])}") for name, label in names.items() if cost.get(name) is not None]
+    return [*rows, ("Prices", ", ".join(str(value) for value in (cost["prices"] or {}).values()))]
+
+
+def gpu(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """(index, name, mean utilisation, peak memory, mean power, energy)."""
+    return (
+        str(card["index"]),
+        card["name"] or DASH,
+        percent(card["util_pct_mean"] / 100) if card["util_pct_mean"] is not None else DASH,
+        _gib(card["memory_used_bytes_max"]),
+        _with_unit(card["power_w_mean"], "W"),
+        _with_unit(card["energy_j"], "J"),
+    )
+
+
+def errors(requests: pa.Table) -> list[tuple[str, ...]]:
+    """(code, measured, warm-up, first message) by falling count."""
+    failed = requests.filter(pc.or_(pc.is_valid(requests["error"]), pc.is_null(requests["end_ns"])))
+    codes = [code or "unfinished" for code in failed["error"].to_pylist()]
+    messages = dict(reversed(list(zip(codes, failed["error_message"].to_pylist(), strict=True))))
+    by_phase = Counter(zip(codes, failed["phase"].to_pylist(), strict=True))
+    return [
+        (
+            code,
+            number(by_phase[code, "measured"]),
+            number(by_phase[code, "warmup"]),
+            _cut(messages[code] or DASH, MESSAGE_LENGTH),
+        )
+        for code, _ in Counter(codes).most_common()
+    ]
+
+
+def identity(check: Mapping[str, Any]) -> tuple[str, ...]:
+    """(check, seen, expected, tolerance, outcome)."""
+    holds = {True: "holds", False: "does not hold", None: "not checked"}[check["holds"]]
+    numbers = (number(check[name]) for name in ("seen", "expected", "tolerance"))
+    return check["name"].replace("_", " "), *numbers, holds
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def sent(run: Mapping[str, Any]) -> Rows:
+    """What was asked of the server."""
+    scenario, tokenizer = run["scenario"], run["tokenizer"]
+    exact = "exact" if tokenizer["exact"] else "an estimate"
+    return [
+        ("Scenario", f"{scenario['name']}: {scenario['description']}"),
+        ("Load", load(run["load"])),
+        ("Prompt tokens", lengths(scenario["prompt_tokens"])),
+        ("Shared prefix", count(scenario["shared_prefix_tokens"], "token")),
+        ("Output tokens", lengths(scenario["output_tokens"])),
+        ("Prompt lengths are", f"{exact}, counted by {tokenizer['source']}"),
+        ("Objectives", ", ".join(run["slo"]) or "none"),
+        ("Timeouts", f"{number(run['timeout_s'])} s in all, {number(run['stall_timeout_s'])} s without a byte"),
+        ("Client processes", number(run["workers"])),
+        ("Seed", str(run["seed"])),
+        ("Plan", run["plan_hash"]),
+    ]
+
+
+def environment(run: Mapping[str, Any]) -> Rows:
+    """Server, hardware and software of the run."""
+    server, hardware = run["server"], run["hardware"]
+    rows = [
+        ("Server", f"{server['name']} {server['version'] or '(version unknown)'}"),
+        ("Model it serves", server["model"]),
+        ("Address", f"{run['url']} ({'launched for this run' if run['launched'] else 'already running'})"),
+        ("Context", count(server["context_tokens"], "token") if server["context_tokens"] else "unknown"),
+        *((f"Server: {name}", _cut(_text(value), SETTING_LENGTH)) for name, value in server["settings"].items()),
+        *((f"GPU {i}", _card(gpu)) for i, gpu in enumerate(hardware["gpus"])),
+        ("CPU", f"{hardware['cpu']}, {count(hardware['cores'], 'core')}"),
+        ("Memory", _gib(hardware["memory_bytes"])),
+        ("Operating system", hardware["os"]),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in run["packages"].items()) or "unknown"),
+        ("Commit of this tool", run["git_commit"] or "unknown"),
+        ("Command", " ".join(run["argv"])),
+    ]
+    return rows if hardware["gpus"] else [*rows, ("GPU", "none seen by this client")]
+
+
+def _card(gpu: Mapping[str, Any]) -> str:
+    return f"{gpu['name']}, {_gib(gpu['memory_bytes'])}, driver {gpu['driver'] or 'unknown'}"
+
+
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested data as (dotted name, text) rows."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from flatten(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for i, inner in enumerate(value):
+            yield from flatten(inner, f"{name}.{i}")
+    else:
+        yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ([], {}, ""):
+        return DASH
+    if isinstance(value, list):
+        return " ".join(str(inner) for inner in value)
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return DASH if value is None else f"{number(value)} {unit}"
+
+
+def _gib(size_bytes: float | None) -> str:
+    return DASH if size_bytes is None else f"{number(size_bytes / 2**30)} GiB"

@@ -1,0 +1,139 @@
+"""Numbers and sentences as people read them, the same in the HTML report and in markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+DASH: Final = "–"
+
+
+LABELS: Final = {
+    "ttft_ms": "Time to first token (ttft)",
+    "ttft_text_ms": "Time to first visible text",
+    "tpot_ms": "Time per output token (tpot)",
+    "itl_ms": "Inter-token latency (itl)",
+    "chunk_gap_ms": "Gap between arrivals",
+    "service_ms": "Service time",
+    "response_ms": "Response time",
+    "lateness_ms": "Send lateness",
+    "connect_ms": "Connection time",
+    "prompt_tokens": "Prompt tokens",
+    "output_tokens": "Output tokens",
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """About three significant digits, whole parts never shortened, thousands separated; a dash for unknown."""
+    if value is None:
+        return DASH
+    if value == int(value):
+        return f"{int(value):,}"
+    rounded = abs(float(f"{value:.{digits}g}"))
+    if rounded >= 1:
+        return f"{value:,.{max(0, digits - len(str(int(rounded))))}f}"
+    return f"{value:.{digits}g}" if rounded >= 1e-4 else f"{value:.1e}"
+
+
+def interval(bounds: Sequence[float | None] | None) -> str | None:
+    """A 95% interval as `low–high`, or its one known end; None when there is neither."""
+    low, high = bounds or (None, None)
+    if low is None and high is None:
+        return None
+    if low is None:
+        return f"≤ {number(high)}"
+    return f"≥ {number(low)}" if high is None else f"{number(low)}–{number(high)}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage: never 100% or 0% unless it is exactly that."""
+    if share is None:
+        return DASH
+    text = f"{100 * share:.1f}".removesuffix(".0")
+    if text == "100" and share < 1:
+        return "> 99.9%"
+    return "< 0.1%" if text == "0" and share > 0 else f"{text}%"
+
+
+def count(n: float, noun: str) -> str:
+    """`1 request`, `2,000 requests`."""
+    return f"{number(n)} {noun}{'' if n == 1 else 's'}"
+
+
+def load(planned: Mapping[str, Any]) -> str:
+    """A run's load in words, from run.json's `load`."""
+    if planned["rate_per_s"] is not None:
+        offered = f"{number(planned['rate_per_s'])} requests/s with {planned['arrivals']} arrivals (open loop)"
+    else:
+        offered = f"{count(planned['concurrency'], 'request')} in flight at all times (closed loop)"
+    if planned["requests"] is not None:
+        length = f"for {count(planned['requests'], 'request')}"
+    else:
+        length = f"for {number(planned['duration_s'])} s"
+    warmup = ""
+    if planned["warmup_s"]:
+        warmup = f" after a warm-up of {number(planned['warmup_s'])} s"
+    elif planned["warmup_requests"]:
+        warmup = f" after {count(planned['warmup_requests'], 'warm-up request')}"
+    return f"{offered}, {length}{warmup}"
+
+
+def lengths(tokens: Mapping[str, Any]) -> str:
+    """A distribution of token counts, from run.json's `scenario`."""
+    low, high = number(tokens["low"]), number(tokens["high"])
+    if tokens["kind"] == "fixed":
+        return low
+    if tokens["kind"] == "lognormal":
+        return f"lognormal with median {number(tokens['median'])}, within {low}–{high}"
+    return f"{tokens['kind']} on {low}–{high}"
+
+
+def asked(run: Mapping[str, Any]) -> str:
+    """What was asked of whom, in a sentence."""
+    return f"{run['backend']} served {run['model']} under the scenario {run['scenario']['name']}: {load(run['load'])}."
+
+
+def verdict(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """What the verdict means for whoever wants to use the numbers."""
+    interrupted = "Interrupted: the run was stopped before its end. " if run["interrupted"] else ""
+    return (
+        interrupted
+        + {
+            "valid": "Valid: every check of the measurement passed.",
+            "suspect": "Suspect: use these numbers with care.",
+            "invalid": "Invalid: do not use these numbers.",
+        }[summary["verdict"]["status"]]
+    )
+
+
+def metric(summary: Mapping[str, Any], name: str, statistic: str) -> float | None:
+    """One statistic of one metric of summary.json, None when unknown."""
+    value: float | None = summary["metrics"].get(name, {}).get(statistic)
+    return value
+
+
+def tokens_per_s_per_user(summary: Mapping[str, Any]) -> float | None:
+    """The speed the median request was read at: 1000 / tpot."""
+    tpot_ms = metric(summary, "tpot_ms", "p50")
+    return 1000 / tpot_ms if tpot_ms else None
+
+
+def failures(summary: Mapping[str, Any]) -> int:
+    """Measured calls that did not succeed, whatever became of them."""
+    requests = summary["requests"]
+    return int(requests["failed"] + requests["dropped"] + requests["unfinished"])
+
+
+def found(summary: Mapping[str, Any]) -> str:
+    """The outcome in one or two sentences."""
+    requests = summary["requests"]
+    if not requests["succeeded"]:
+        return f"None of the {count(requests['planned'], 'measured request')} succeeded."
+    missed = failures(summary)
+    outcome = f"{number(requests['succeeded'])} of {count(requests['planned'], 'measured request')} succeeded"
+    outcome = f"{outcome}, {number(missed)} did not" if missed else f"All {outcome.partition(' of ')[2]}"
+    p50, p99 = metric(summary, "ttft_ms", "p50"), metric(summary, "ttft_ms", "p99")
+    waited = f"half of them had their first token within {number(p50)} ms" if p50 is not None else ""
+    if waited and p99 is not None:
+        waited += f" and 99% within {number(p99)} ms"
+    speed = tokens_per_s_per_user(summary)
+    read = f"; a typical user then read {number(speed)} tokens/s" if speed else ""
+    return f"{outcome}; {waited}{read}." if waited else f"{outcome}."

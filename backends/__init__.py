@@ -1,0 +1,29 @@
+"""One module per server dialect: pure functions from calls to bytes and from bytes to replies.
+
+A backend's module is imported when it is first looked up, so that a list of names costs nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
+from bench.types import Backend
+
+_MODULES = {
+    "llamacpp": "backends.llamacpp",
+    "openai": "backends.openai",
+}
+
+
+class _Backends(Mapping[str, Backend]):
+    def __getitem__(self, name: str) -> Backend:
+        backend: Backend = import_module(_MODULES[name]).BACKEND
+        return backend
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+BACKENDS: Mapping[str, Backend] = _Backends()

@@ -1,0 +1,36 @@
+"""What a server's error says, in one short line fit for a record: no line breaks, no keys."""
+
+import json
+import re
+from typing import Any
+
+from backends._json import lenient
+
+LIMIT = 200
+KEY = re.compile(r"(?i)(\bbearer +|\b(?:sk|pk|hf|gsk|xai|key)[-_])[\w.*-]{6,}")
+MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+def error_message(error: Any) -> str:
+    """The message of an error in any of the servers' shapes: a string, or one nested under the usual names."""
+    if isinstance(error, dict):
+        for name in ("error", "message", "detail", "msg"):
+            if error.get(name):
+                return error_message(error[name])
+    if isinstance(error, list) and error:
+        return error_message(error[0])
+    return one_line(error if isinstance(error, str) else json.dumps(error, ensure_ascii=False))
+
+
+def body_message(data: bytes) -> str:
+    """The message in the body of a failed response, be it JSON, a web page or plain text."""
+    value = lenient(data)
+    if isinstance(value, bytes):
+        return one_line(MARKUP.sub(" ", value.decode("utf-8", "replace")))
+    return error_message(value)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line of at most 200 characters, with whatever looks like a key taken out."""
+    line = KEY.sub(r"\1…", " ".join(text.split()))
+    return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"

@@ -1,0 +1,132 @@
+"""llama.cpp: the OpenAI dialect with fields of its own, and three ways to launch it.
+
+The server is described in https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md.
+"""
+
+import shutil
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from backends import _cold, openai
+from bench.types import Backend, Call, HttpRequest, Launch, Message, ServeOptions, ServerInfo, Target, UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVERS = ("xllamacpp", "llama-cpp-python", "llama-server")
+
+# Planned output lengths need ignore_eos. timings_per_token puts the token count so far on every chunk, so that a chunk
+# which brings several tokens is known for one. Whether prompts are cached is left to the server's settings.
+EXTRA = {"ignore_eos": True, "timings_per_token": True}
+
+
+def request(call: Call, target: Target) -> HttpRequest:
+    """The call as a streamed chat completion of exactly `max_tokens` tokens."""
+    return openai.chat_request(call, target, EXTRA)
+
+
+# --- the cold path ----------------------------------------------------------------------------------------------
+
+
+def preflight(target: Target) -> ServerInfo:
+    """What /props says, or for llama-cpp-python's server, which lacks it, the model list.
+
+    The model's name is not checked: these servers serve their one model under any.
+    """
+    answer = _cold.fetch(target, "/props")
+    if answer.status == 404:
+        entry = openai.served_models(target)[0]
+        return ServerInfo("llama-cpp-python", None, entry["id"], openai.context_tokens(entry), None, {})
+    props = _cold.parse(target, "/props", answer)
+    if not isinstance(props, dict) or "default_generation_settings" not in props:
+        raise UserError(f"{target.url} is not llama.cpp's server: its /props says nothing of it; try --backend openai")
+    build = props.get("build_info") or "unknown"
+    return ServerInfo(
+        name="llama.cpp",
+        version=None if "unknown" in build else build,
+        model=props.get("model_alias") or props["model_path"],
+        context_tokens=props["default_generation_settings"].get("n_ctx"),
+        metrics_path="/metrics" if _cold.fetch(target, "/metrics").status == 200 else None,
+        settings={name: props[name] for name in ("total_slots", "model_path", "model_ftype") if name in props},
+    )
+
+
+def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
+    """The prompt's length, template and special tokens included: exactly the usage.prompt_tokens it will have."""
+    templated = openai.probe_json(target, "/apply-template", {"messages": openai.chat_messages(messages)})
+    if isinstance(templated, dict):
+        # The template leaves out the leading token that the model's own tokenizer adds.
+        text = {"content": templated["prompt"], "add_special": True, "parse_special": True}
+        tokenized = openai.probe_json(target, "/tokenize", text)
+        if isinstance(tokenized, dict):
+            return len(tokenized["tokens"])
+    return openai.count_tokens(target, messages)
+
+
+def serve(model: str, options: ServeOptions) -> Launch:
+    """How to launch llama.cpp for a GGUF file.
+
+    `options.server` is `xllamacpp` (the default), `llama-cpp-python`, which takes one request at a time and may be
+    followed by `:` and the Python it is installed in, or a llama-server binary by name or path.
+    """
+    if not Path(model).is_file():
+        raise UserError(f"no model file {model!r}: llama.cpp needs the path of a .gguf file")
+    server, _, python = (options.server or SERVERS[0]).partition(":")
+    if server == "xllamacpp":
+        return _xllamacpp(model, options)
+    if server == "llama-cpp-python":
+        return _llama_cpp_python(python, model, options)
+    return _llama_server(server, model, options)
+
+
+def _xllamacpp(model: str, options: ServeOptions) -> Launch:
+    # -P: bench/ itself must not come first on the import path, its types.py would hide Python's own.
+    script = str(ROOT / "bench" / "serve_xllamacpp.py")
+    argv = (sys.executable, "-P", script, model, *_slots(options), *options.extra_args)
+    return Launch(argv, {}, "/health", "xllamacpp")
+
+
+def _llama_server(name: str, model: str, options: ServeOptions) -> Launch:
+    binary = shutil.which(name)
+    if binary is None:
+        near = get_close_matches(name, SERVERS, n=1, cutoff=0.0)[0]
+        raise UserError(
+            f"{name!r} is no program here: expected {', '.join(SERVERS)} or the path of a llama-server binary; "
+            f"did you mean {near!r}?"
+        )
+    argv = (binary, "--model", model, "--metrics", *_slots(options), *options.extra_args)
+    return Launch(argv, {}, "/health", "llama-server")
+
+
+def _slots(options: ServeOptions) -> tuple[str, ...]:
+    """The flags llama-server and bench/serve_xllamacpp.py share; its context is one pool for all slots."""
+    context = options.slots * options.context_tokens
+    flags = ("--host", "127.0.0.1", "--port", "{port}", "--parallel", str(options.slots), "--ctx-size", str(context))
+    return flags if options.threads is None else (*flags, "--threads", str(options.threads))
+
+
+def _llama_cpp_python(python: str, model: str, options: ServeOptions) -> Launch:
+    own = ROOT / ".engines" / "llama-cpp-python" / "bin" / "python"
+    argv = [python or (str(own) if own.exists() else sys.executable), "-m", "llama_cpp.server", "--model", model]
+    argv += ["--host", "127.0.0.1", "--port", "{port}", "--n_ctx", str(options.context_tokens)]
+    argv += ["--interrupt_requests", "false"]  # by default a new request cuts off the one being streamed
+    if options.threads is not None:
+        argv += ["--n_threads", str(options.threads)]
+    return Launch((*argv, *options.extra_args), {}, "/v1/models", "llama-cpp-python")
+
+
+BACKEND = Backend(
+    name="llamacpp",
+    description="llama.cpp: embedded (xllamacpp), llama-cpp-python, a llama-server binary, or one that runs already",
+    request=request,
+    decode=openai.decode,
+    preflight=preflight,
+    count_tokens=count_tokens,
+    serve=serve,
+    gauges={
+        "queue": "llamacpp:requests_deferred",
+        "running": "llamacpp:requests_processing",
+        "generation_tokens_total": "llamacpp:tokens_predicted_total",
+        "prompt_tokens_total": "llamacpp:prompt_tokens_total",
+        "prompt_tokens_cached_total": "llamacpp:prompt_tokens_cached_total",
+    },
+)

@@ -1,0 +1,24 @@
+"""The load process's entry: `python -m bench.cli_load`, with a pickled LoadSpec on standard input.
+
+A composition root like bench.cli: it alone joins the load to the backend that encodes its requests.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import pickle  # noqa: E402  (gevent must patch before anything else is imported)
+import sys  # noqa: E402
+
+from backends import BACKENDS  # noqa: E402
+from bench import load  # noqa: E402
+
+
+def main() -> None:
+    """Read the spec, then be the load process it describes."""
+    spec = pickle.load(sys.stdin.buffer)
+    load.run(spec, BACKENDS[spec.backend].request)
+
+
+if __name__ == "__main__":
+    main()

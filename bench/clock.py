@@ -1,0 +1,29 @@
+"""The one place that reads clocks: monotonic nanoseconds, and how the kernel's wall-clock stamps map onto them."""
+
+import time
+from typing import NamedTuple
+
+now_ns = time.monotonic_ns
+cpu_s = time.process_time
+
+_BRACKETS = 5
+
+
+class ClockSample(NamedTuple):
+    """At monotonic `t_ns` the wall clock was ahead by `offset_ns`."""
+
+    t_ns: int
+    offset_ns: int
+
+
+def sample() -> ClockSample:
+    """Read both clocks between two reads of the monotonic one and keep the tightest of a few tries."""
+    tightest = None
+    for _ in range(_BRACKETS):
+        before = time.monotonic_ns()
+        wall = time.time_ns()
+        after = time.monotonic_ns()
+        if tightest is None or after - before < tightest[0]:
+            tightest = (after - before, ClockSample(after, wall - (before + after) // 2))
+    assert tightest is not None
+    return tightest[1]

@@ -1,0 +1,72 @@
+"""CPU and memory of the host and of process trees, as endless series of readings that the sampler steps through."""
+
+import time
+from collections.abc import Iterator
+
+import psutil
+
+Reading = dict[str, float]
+
+
+def host_readings() -> Iterator[Reading]:
+    """At each step cpu_pct (100 = all cores busy), cpu_steal_pct (Linux), memory_used_bytes, load_1m.
+
+    CPU shares are over the time since the step before, so the first reading has none.
+    """
+    cpu: Reading = {}
+    psutil.cpu_times_percent()
+    while True:
+        yield {**cpu, "memory_used_bytes": psutil.virtual_memory().used, "load_1m": psutil.getloadavg()[0]}
+        times = psutil.cpu_times_percent()
+        cpu = {"cpu_pct": 100 - times.idle - getattr(times, "iowait", 0.0)}
+        if hasattr(times, "steal"):
+            cpu["cpu_steal_pct"] = times.steal
+
+
+def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[str, Reading]]:
+    """At each step, for "server" and "client": rss_bytes, cpu_pct (100 = one core busy, since the step before).
+
+    Each is the sum over a process tree; the client's leaves out the server's and the calling process. Shared pages
+    count once per process. A tree with no living process is left out.
+    """
+    caller = psutil.Process()
+    cpu_s: dict[psutil.Process, float] | None = None
+    then = next_scan = 0.0
+    while True:
+        now = time.monotonic()
+        if now >= next_scan:
+            server = _tree(server_pid)
+            client = _tree(client_pid) - server - {caller}
+            # A scan reads every process of the machine, thousands on a large host: it may take 1% of a core.
+            next_scan = now + 100 * (time.monotonic() - now)
+        used = {process: usage for process in server | client if (usage := _usage(process))}
+        readings: dict[str, Reading] = {}
+        for source, tree in ("server", server), ("client", client):
+            alive = tree & used.keys()
+            if not alive:
+                continue
+            readings[source] = {"rss_bytes": sum(used[process][1] for process in alive)}
+            if cpu_s is not None:
+                spent_s = sum(used[process][0] - cpu_s.get(process, 0.0) for process in alive)
+                readings[source]["cpu_pct"] = 100 * spent_s / (now - then)
+        yield readings
+        then, cpu_s = now, {process: usage[0] for process, usage in used.items()}
+
+
+def _tree(pid: int | None) -> set[psutil.Process]:
+    if pid is None:
+        return set()
+    try:
+        root = psutil.Process(pid)
+        return {root, *root.children(recursive=True)}
+    except psutil.Error:
+        return set()
+
+
+def _usage(process: psutil.Process) -> tuple[float, int] | None:
+    """CPU seconds so far and resident bytes; None when the process has ended or may not be looked at."""
+    try:
+        times = process.cpu_times()
+        return times.user + times.system, process.memory_info().rss
+    except psutil.Error:
+        return None

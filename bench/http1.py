@@ -1,0 +1,238 @@
+"""HTTP/1.1 responses: noticing, while load runs, that one is complete; and taking it apart afterwards.
+
+Strategy: in the timed path nobody needs a response's content, only its end. `Framing` therefore looks at the head
+once, and from then on at the last bytes of each read. A chunked body can only end in CRLF CRLF, so chunks are walked
+only when a read ends that way, from where the last walk stopped: a stream of LF events is never walked before its
+end, and one of CRLF events costs one pass in all. `parse` runs later, on the kept bytes, and gives every body byte
+the stamp of the read that brought it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from bench.types import Body, HttpRequest
+
+
+class MalformedResponse(ValueError):
+    """The bytes are not an HTTP/1.1 response."""
+
+
+class Head(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    length: int
+    keep_alive: bool
+
+
+def encode_request(request: HttpRequest, host: str) -> bytes:
+    """Give the bytes of a keep-alive request with Host and Content-Length added."""
+    lines = [f"{request.method} {request.path} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    lines += [f"Content-Length: {len(request.body)}", "", ""]
+    return "\r\n".join(lines).encode("latin-1") + request.body
+
+
+def parse_head(data: bytes) -> Head | None:
+    """Parse the final response's head, stepping over 1xx; None while incomplete. Header names become lower case."""
+    start = 0
+    while True:
+        stop = data.find(b"\r\n\r\n", start)
+        if stop < 0:
+            if start == 0 and not b"HTTP/1.".startswith(data[:7]):
+                raise MalformedResponse(f"not HTTP/1.1: {data[:40]!r}")
+            return None
+        first, *rest = data[start:stop].split(b"\r\n")
+        parts = first.split(b" ", 2)
+        if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+            raise MalformedResponse(f"bad status line: {first[:60]!r}")
+        status = int(parts[1])
+        start = stop + 4
+        if not 100 <= status < 200:
+            break
+    headers: dict[str, str] = {}
+    for line in rest:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise MalformedResponse(f"bad header line: {line[:60]!r}")
+        headers[name.strip().decode("latin-1").lower()] = value.strip().decode("latin-1")
+    connection = headers.get("connection", "").lower()
+    keep_alive = connection == "keep-alive" if parts[0] == b"HTTP/1.0" else connection != "close"
+    return Head(status, headers, start, keep_alive)
+
+
+class Framing:
+    """Tells when a response is complete, looking at as little as it can.
+
+    After completion `keep_alive` says whether the connection can carry another request. Raises MalformedResponse.
+    """
+
+    __slots__ = ("_missing", "_pending", "_step", "keep_alive")
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+        self._missing = 0
+        # A plain function, not a bound method: that would be a cycle per request, and nothing collects cycles here.
+        self._step: Callable[[Framing, bytes], bool] = Framing._head
+        self.keep_alive = False
+
+    def feed(self, data: bytes) -> bool:
+        """Take the bytes of one read; True when the response is complete."""
+        return self._step(self, data)
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the body is complete when the server closes."""
+        return self._step is Framing._until_close
+
+    def _head(self, data: bytes) -> bool:
+        if self._pending:
+            data = b"".join((*self._pending, data))
+        head = parse_head(data)
+        if head is None:
+            self._pending = [data]
+            return False
+        self._pending = []
+        headers = head.headers
+        self.keep_alive = head.keep_alive
+        body = data[head.length :]
+        if head.status in (204, 304):
+            return True
+        if headers.get("transfer-encoding", "").lower().endswith("chunked"):
+            self._step = Framing._chunked
+            return self._chunked(body)
+        if "content-length" in headers:
+            self._missing = _number(headers["content-length"].encode("latin-1"), 10)
+            self._step = Framing._counted
+            return self._counted(body)
+        self.keep_alive = False
+        self._step = Framing._until_close
+        return False
+
+    def _counted(self, data: bytes) -> bool:
+        self._missing -= len(data)
+        if self._missing < 0:
+            self.keep_alive = False
+        return self._missing <= 0
+
+    def _until_close(self, data: bytes) -> bool:
+        return False
+
+    def _chunked(self, data: bytes) -> bool:
+        self._pending.append(data)
+        if not data.endswith(b"\r\n\r\n") and (len(data) >= 4 or not data.endswith(b"\n")):
+            return False
+        pending = b"".join(self._pending)
+        position = 0
+        while True:
+            eol = pending.find(b"\r\n", position)
+            if eol < 0:
+                break
+            size = _chunk_size(pending[position:eol])
+            if size == 0:
+                # Trailers may follow the last chunk; a blank line ends them.
+                stop = pending.find(b"\r\n\r\n", eol)
+                if stop < 0:
+                    break
+                if stop + 4 != len(pending):
+                    self.keep_alive = False
+                return True
+            following = eol + 2 + size + 2
+            if following > len(pending):
+                break
+            position = following
+        self._pending = [pending[position:]]
+        return False
+
+
+class Response(NamedTuple):
+    """A response taken apart; `error` names what cut it short or made it unreadable, the rest is what could be read."""
+
+    status: int | None
+    headers: Mapping[str, str]
+    headers_ns: int | None
+    body: Body
+    error: tuple[str, str] | None
+
+
+_NO_BODY = Body(b"", [], [])
+
+
+def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
+    """Take a captured response apart. Read i ended at byte `ends[i]` and is stamped `t_ns[i]` (both ascending)."""
+    try:
+        head = parse_head(data)
+    except MalformedResponse as problem:
+        return Response(None, {}, None, _NO_BODY, ("malformed", str(problem)))
+    if head is None:
+        what = "closed inside the response's head" if data else "closed without a response"
+        return Response(None, {}, None, _NO_BODY, ("cut_stream", what))
+    read = 0
+    while ends[read] < head.length:
+        read += 1
+    headers_ns = t_ns[read]
+    if head.headers.get("transfer-encoding", "").lower().endswith("chunked"):
+        body, error = _dechunk(data, head.length, ends, t_ns, read)
+    else:
+        while read < len(ends) and ends[read] <= head.length:
+            read += 1
+        body = Body(data[head.length :], [end - head.length for end in ends[read:]], t_ns[read:])
+        error = None
+        wanted = head.headers.get("content-length")
+        if wanted is not None and wanted.isdigit() and len(body.data) < int(wanted):
+            error = ("cut_stream", f"closed after {len(body.data)} of {wanted} body bytes")
+    return Response(head.status, head.headers, headers_ns, body, error)
+
+
+def _dechunk(
+    data: bytes, position: int, ends: list[int], t_ns: list[int], read: int
+) -> tuple[Body, tuple[str, str] | None]:
+    parts: list[bytes] = []
+    body_ends: list[int] = []
+    body_t_ns: list[int] = []
+    total = 0
+    available = len(data)
+    error: tuple[str, str] | None = ("cut_stream", "closed before the last chunk")
+    find = data.find
+    while True:
+        eol = find(b"\r\n", position)
+        if eol < 0:
+            break
+        try:
+            size = _chunk_size(data[position:eol])
+        except MalformedResponse as problem:
+            error = ("malformed", str(problem))
+            break
+        if size == 0:
+            error = None
+            break
+        start = eol + 2
+        stop = min(start + size, available)
+        parts.append(data[start:stop])
+        while ends[read] < stop:
+            if ends[read] > start:
+                total += ends[read] - start
+                start = ends[read]
+                body_ends.append(total)
+                body_t_ns.append(t_ns[read])
+            read += 1
+        total += stop - start
+        body_ends.append(total)
+        body_t_ns.append(t_ns[read])
+        position = stop + 2
+        if position > available:
+            break
+    return Body(b"".join(parts), body_ends, body_t_ns), error
+
+
+def _chunk_size(line: bytes) -> int:
+    return _number(line.partition(b";")[0], 16)
+
+
+def _number(text: bytes, base: int) -> int:
+    try:
+        value = int(text, base)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise MalformedResponse(f"bad length: {text[:20]!r}")
+    return value

@@ -1,0 +1,150 @@
+"""Starts a server for the length of a run: on a free loopback port, watched by a guard, its output in a log."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.guard import GRACE_S
+from bench.types import Launch, UserError
+
+GUARD = Path(__file__).with_name("guard.py")
+HOST = "127.0.0.1"
+POLL_S = 0.05
+TAIL_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers at `url`; `pid` is its process, the leader of its group. Leaving the context stops it."""
+
+    url: str
+    pid: int
+    log_path: Path
+    _guard: subprocess.Popen[bytes] = field(repr=False)
+
+    def exit_code(self) -> int | None:
+        """None while the server runs."""
+        return self._guard.poll()
+
+    def stop(self) -> None:
+        """End the server and all it started; returns when they are gone."""
+        _stop(self._guard)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def launch(
+    how: Launch, log_path: Path, *, ready_timeout_s: float, on_progress: Callable[[str], None], port: int | None
+) -> Server:
+    """Start the server and return once it answers 200 at its ready path, telling `on_progress` each second till then.
+
+    Raises UserError when the port is taken, the server ends before it is ready (with the end of its log), or it is
+    not ready in time.
+    """
+    port = free_port(port)
+    argv = [argument.replace("{port}", str(port)) for argument in how.argv]
+    with log_path.open("wb") as log:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", GUARD, *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, **how.env},
+            start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
+        )
+    try:
+        pid = _server_pid(guard)
+        _wait_until_ready(how, port, guard, log_path, ready_timeout_s, on_progress)
+    except BaseException:
+        _stop(guard)
+        raise
+    return Server(f"http://{HOST}:{port}", pid, log_path, guard)
+
+
+def free_port(wanted: int | None = None) -> int:
+    """A loopback port nobody listens on: the one wanted, else any. Raises UserError when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as error:
+            raise UserError(f"port {wanted} cannot be used ({error.strerror}); name another or none") from None
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _server_pid(guard: subprocess.Popen[bytes]) -> int:
+    """The pid that the guard reports; 0 when the command could not be started, which the wait then explains."""
+    assert guard.stdout is not None
+    with guard.stdout as reports:
+        return int(reports.readline() or 0)
+
+
+def _wait_until_ready(
+    how: Launch,
+    port: int,
+    guard: subprocess.Popen[bytes],
+    log_path: Path,
+    timeout_s: float,
+    on_progress: Callable[[str], None],
+) -> None:
+    start = reported = time.monotonic()
+    while not _answers(port, how.ready_path):
+        now = time.monotonic()
+        if guard.poll() is not None:
+            raise UserError(_died(how.name, guard.returncode, log_path))
+        if now - start > timeout_s:
+            raise UserError(
+                f"{how.name} was not ready after {timeout_s:g} s; "
+                f"raise --ready-timeout if it only needs longer, or see {log_path}"
+            )
+        if now - reported >= 1:
+            reported = now
+            on_progress(": ".join([f"starting {how.name}, {now - start:.0f} s", *_tail(log_path)[-1:]]))
+        time.sleep(POLL_S)
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _died(name: str, exit_code: int, log_path: Path) -> str:
+    tail = _tail(log_path)
+    fault = next((line for line in reversed(tail) if "error" in line.lower()), tail[-1] if tail else "it said nothing")
+    return "\n  ".join([f"{name} ended while starting (exit code {exit_code}): {fault}", f"{log_path} ends:", *tail])
+
+
+def _tail(log_path: Path) -> list[str]:
+    lines = log_path.read_text(errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()][-TAIL_LINES:]
+
+
+def _stop(guard: subprocess.Popen[bytes]) -> None:
+    assert guard.stdin is not None
+    guard.stdin.close()
+    try:
+        guard.wait(timeout=2 * GRACE_S)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+        guard.wait()

@@ -1,0 +1,67 @@
+"""What can be said while load runs: the captures are read as they grow, by another process than the one that loads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from bench.capture import exchanges, scan
+from bench.clock import ClockSample
+from bench.folder import CAPTURE
+from bench.records import Decode, Planned, record, stopwatch
+from bench.types import Record
+
+# Decoding more than this at each look could take the server's share of a small machine.
+_SAMPLE = 50
+_KEPT = 2000
+
+
+@dataclass(slots=True)
+class LiveFigures:
+    """Figures of the requests finished so far, from a sample of them."""
+
+    folder: Path
+    decode: Decode
+    _positions: dict[Path, int] = field(default_factory=dict)
+    _clock: list[ClockSample] = field(default_factory=list)
+    _records: list[Record] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Decode a sample of what has been captured since the last look."""
+        for path in sorted((self.folder / CAPTURE).glob("*.cap")):
+            try:
+                capture = scan(path, self._positions.get(path, 0))
+            except ValueError:
+                continue
+            self._positions[path] = capture.position
+            self._clock = [*self._clock, *capture.clock][-_KEPT:]
+            watch = stopwatch(0, self._clock)
+            step = max(1, len(capture.offsets) // _SAMPLE)
+            for exchange in exchanges(path, capture.offsets[::step], 0):
+                planned = Planned(exchange.seq, None, 0, 0, None, None, 0)
+                self._records.append(record(exchange, planned, watch, 0, self.decode))
+        del self._records[:-_KEPT]
+
+    @property
+    def ttft_ms_p50(self) -> float | None:
+        """Median time to first token, None before the first."""
+        return self._median(lambda r: _ms(r.sent_ns, r.first_token_ns))
+
+    @property
+    def tokens_per_s_per_user(self) -> float | None:
+        """Median rate at which a stream brings tokens, None before two tokens."""
+        tpot_ms = self._median(lambda r: _tpot_ms(r))
+        return 1000 / tpot_ms if tpot_ms else None
+
+    def _median(self, value: Callable[[Record], float | None]) -> float | None:
+        values = [v for r in self._records if r.error is None and (v := value(r)) is not None]
+        return median(values) if values else None
+
+
+def _ms(start_ns: int | None, end_ns: int | None) -> float | None:
+    return None if start_ns is None or end_ns is None else (end_ns - start_ns) / 1e6
+
+
+def _tpot_ms(r: Record) -> float | None:
+    total = _ms(r.first_token_ns, r.last_token_ns)
+    return total / (r.output_tokens - 1) if total is not None and r.output_tokens and r.output_tokens > 1 else None

@@ -1,0 +1,331 @@
+"""The load process: Locust's users offer the calls of a plan, the wire observes them, the capture keeps them.
+
+Locust gives users, spawning, master and workers, and the web page; `request` fires once for each finished request.
+A user is a seat: it takes the next call, sends it, waits for its end, and takes the next. Every process computes the
+same plan and takes its share; all users are spawned and connected before the load starts, at one instant for all.
+"""
+
+import gc
+import logging
+import math
+import os
+import resource
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gevent
+import orjson
+from gevent.event import Event
+from gevent.hub import get_hub
+from gevent.lock import BoundedSemaphore
+from locust import User, task
+from locust.env import Environment
+from locust.exception import StopUser
+
+from bench import http1
+from bench.capture import CaptureWriter, Read
+from bench.clock import cpu_s, now_ns, sample
+from bench.feed import REFUSED_PAUSE_S, Ahead, ClosedFeed, OpenFeed, Ready
+from bench.offer import LoadSpec
+from bench.plan import calls
+from bench.types import Call, HttpRequest, Target
+from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Wire, WireError, endpoint
+
+Encode = Callable[[Call, Target], HttpRequest]
+
+_PROGRESS_S = 0.5
+_CLOCK_S = 0.1
+# From the word to start until the start: long enough for the word to reach every worker.
+_LEAD_NS = 200_000_000
+# Users of a closed loop start this far apart, so that their streams do not run in step, but all within a second.
+_STAGGER_NS = 2_000_000
+_STAGGER_MAX_NS = 1_000_000_000
+_CONNECTING_AT_ONCE = 32
+
+
+def run(spec: LoadSpec, encode: Encode) -> None:
+    """Be the load process that `spec` describes, until standard input closes."""
+    logging.basicConfig(level=logging.ERROR)
+    environment = Environment(user_classes=[Seat], host=spec.target.url)
+    runner: Any
+    if spec.role == "master":
+        runner = environment.create_master_runner("127.0.0.1", spec.master_port)
+    elif spec.role == "worker":
+        runner = environment.create_worker_runner("127.0.0.1", spec.master_port)
+    else:
+        runner = environment.create_local_runner()
+    coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
+    if spec.role != "master":
+        Seat.share = Share(spec, encode, environment)
+    lifeline = get_hub().loop.io(0, 1)
+    lifeline.start(_on_standard_input, coordinator)
+    if spec.web_port is not None:
+        environment.create_web_ui("127.0.0.1", spec.web_port)
+    if coordinator is not None:
+        coordinator.start()
+    Event().wait()
+
+
+def _on_standard_input(coordinator: "Coordinator | None") -> None:
+    """The parent says stop, or is gone: then nothing is left to do, what was captured is on disk."""
+    if not os.read(0, 64):
+        os._exit(0)
+    if coordinator is not None:
+        coordinator.stop("interrupted")
+
+
+def _say(event: str, **facts: object) -> None:
+    os.write(1, orjson.dumps({"event": event, **facts}) + b"\n")
+
+
+class Seat(User):
+    """One of the requests that can be in flight."""
+
+    share: "ClassVar[Share]"
+
+    @task
+    def take_calls(self) -> None:
+        """Take part in the load until no call is left."""
+        self.share.serve()
+        raise StopUser
+
+
+class Coordinator:
+    """Starts the shares together, adds up their progress and tells the parent."""
+
+    def __init__(self, spec: LoadSpec, runner: Any) -> None:
+        self._spec = spec
+        self._runner = runner
+        self._ready = 0
+        self._done = 0
+        self._start_ns: int | None = None
+        self._progress: dict[int, Counter[str]] = {}
+        runner.register_message("share_ready", self._on_ready)
+        runner.register_message("share_progress", self._on_progress)
+        runner.register_message("share_done", self._on_done)
+        runner.environment.events.test_stop.add_listener(lambda **_: self.stop("stopped on Locust's web page"))
+
+    def start(self) -> None:
+        """Spawn the seats, once the workers are there."""
+        while self._spec.role == "master" and self._runner.worker_count < self._spec.workers:
+            gevent.sleep(0.01)
+        self._runner.start(self._spec.seats, spawn_rate=self._spec.seats)
+
+    def stop(self, reason: str) -> None:
+        """End the load now; what is in flight is kept as unfinished."""
+        if self._done < self._spec.workers:
+            _say("stopped", reason=reason)
+            self._runner.send_message("share_stop", {"reason": reason})
+
+    def _on_ready(self, **_: Any) -> None:
+        self._ready += 1
+        if self._ready == self._spec.workers:
+            self._start_ns = now_ns() + _LEAD_NS
+            self._runner.send_message("share_start", {"start_ns": self._start_ns})
+
+    def _on_progress(self, msg: Any, **_: Any) -> None:
+        worker = msg.data.pop("worker")
+        self._progress[worker] = Counter(msg.data)
+        totals: Counter[str] = Counter()
+        for counts in self._progress.values():
+            totals.update(counts)
+        elapsed_s = None if self._start_ns is None else (now_ns() - self._start_ns) / 1e9
+        _say("progress", elapsed_s=elapsed_s, **totals)
+
+    def _on_done(self, msg: Any, **_: Any) -> None:
+        self._done += 1
+        if msg.data["error"]:
+            _say("error", message=msg.data["error"])
+        if self._done == self._spec.workers:
+            _say("done")
+
+
+class Share:
+    """One process's part of the load: its seats, their connections, and the capture of what they see."""
+
+    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any) -> None:
+        self._spec = spec
+        self._environment = environment
+        _allow_many_files()
+        target = endpoint(spec.target.url, spec.target.ca_file)
+        self._capture = CaptureWriter(
+            spec.folder / "capture" / f"worker-{spec.worker}.cap",
+            {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
+        )
+        self._wire = Wire(target, spec.timeout_s, spec.stall_timeout_s)
+        load = spec.plan.load
+        ahead = Ahead(
+            calls(spec.plan, spec.worker, spec.workers),
+            lambda call: http1.encode_request(encode(call, spec.target), target.host_header),
+        )
+        self._feed: ClosedFeed | OpenFeed
+        if load.rate_per_s is None:
+            duration_s = None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
+            self._feed = ClosedFeed(ahead, duration_s)
+            self._warm_seats = spec.seats
+        else:
+            self._feed = OpenFeed(ahead, self._drop if load.overload == "drop" else None)
+            # As many as a second may ask for; the others connect when they are first needed.
+            self._warm_seats = max(8, math.ceil(load.rate_per_s / spec.workers))
+        self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
+        self._seats: int | None = None
+        self._seated = self._connected = self._left = 0
+        self._started = Event()
+        self._start_ns = 0
+        self._cpu_at_start_s = 0.0
+        self._error: str | None = None
+        self.sent = self.done = self.failed = self.dropped = 0
+        environment.events.spawning_complete.add_listener(self._on_spawned)
+        environment.runner.register_message("share_start", self._on_start)
+        environment.runner.register_message("share_stop", self._on_stop)
+
+    def serve(self) -> None:
+        """Be one seat, from before the start until no call is left."""
+        seat = self._seated
+        self._seated += 1
+        connection = self._connect_early() if seat < self._warm_seats else None
+        self._connected += 1
+        self._say_if_ready()
+        self._started.wait()
+        self._wait_for_start(seat)
+        while (ready := self._feed.take()) is not None:
+            connection = self._send(ready, connection)
+        if connection is not None:
+            connection.close()
+        self._left += 1
+        if self._left == self._seats:
+            self._finish()
+
+    def _connect_early(self) -> Connection | None:
+        try:
+            with self._connecting:
+                return self._wire.connect()
+        except WireError:
+            # Said again, and recorded, by the first request.
+            return None
+
+    def _send(self, ready: Ready, connection: Connection | None) -> Connection | None:
+        connect_ns = None
+        while True:
+            reused = connection is not None and connection.is_open()
+            if connection is None or not reused:
+                before_ns = now_ns()
+                try:
+                    connection = self._wire.connect()
+                except WireError as problem:
+                    self._keep(ready, None, now_ns(), None, [], (problem.code, str(problem)))
+                    gevent.sleep(REFUSED_PAUSE_S)
+                    return None
+                connect_ns = now_ns() - before_ns
+            outcome = connection.exchange(ready.request)
+            # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
+            if not (reused and outcome.error and outcome.error[0] in CLOSED_BY_SERVER and not outcome.reads):
+                break
+        self.sent += 1
+        self._keep(ready, outcome.sent_ns, outcome.end_ns, connect_ns, outcome.reads, outcome.error)
+        return connection
+
+    def _keep(
+        self,
+        ready: Ready,
+        sent_ns: int | None,
+        end_ns: int,
+        connect_ns: int | None,
+        reads: list[Read],
+        error: tuple[str, str] | None,
+    ) -> None:
+        try:
+            self._capture.exchange(ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, reads, error)
+        except OSError as problem:
+            self._fail(problem)
+        if error is None and (status := reads[0][2][9:12]) != b"200":
+            error = (f"http_{status.decode('latin-1')}", "")
+        self.done += 1
+        if error is not None:
+            self.failed += 1
+        self._environment.events.request.fire(
+            request_type="POST",
+            name=self._spec.backend,
+            response_time=(end_ns - (sent_ns or end_ns)) / 1e6,
+            response_length=sum([len(data) for _, _, data in reads]),
+            exception=None if error is None else WireError(error[0], error[0]),
+            context={},
+        )
+
+    def _drop(self, seq: int, due_ns: int) -> None:
+        self.dropped += 1
+        self._capture.drop(seq, due_ns)
+
+    def _fail(self, problem: OSError) -> None:
+        if self._error is None:
+            self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
+            self._feed.stop()
+            self._wire.end_all("unfinished", self._error)
+
+    def _on_spawned(self, **_: Any) -> None:
+        # The event's own count is that of all workers.
+        self._seats = self._environment.runner.user_count
+        self._say_if_ready()
+
+    def _say_if_ready(self) -> None:
+        if self._connected == self._seats:
+            # Whatever exists now stays; collecting it again and again would hold up the reads.
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            self._environment.runner.send_message("share_ready", {})
+
+    def _on_start(self, msg: Any, **_: Any) -> None:
+        self._start_ns = msg.data["start_ns"]
+        self._capture.start(self._start_ns)
+        self._cpu_at_start_s = cpu_s()
+        self._feed.start(self._start_ns)
+        self._started.set()
+        gevent.spawn(self._keep_clock)
+        gevent.spawn(self._report)
+
+    def _wait_for_start(self, seat: int) -> None:
+        seats = self._seats or 1
+        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // seats) if isinstance(self._feed, ClosedFeed) else 0
+        gevent.sleep(max(0, self._start_ns + seat * stagger_ns - now_ns()) / 1e9)
+
+    def _on_stop(self, msg: Any, **_: Any) -> None:
+        self._feed.stop()
+        self._wire.end_all("unfinished", msg.data["reason"])
+
+    def _keep_clock(self) -> None:
+        while True:
+            self._capture.clock(sample())
+            gevent.sleep(_CLOCK_S)
+
+    def _report(self) -> None:
+        while True:
+            self._send_progress()
+            gevent.sleep(_PROGRESS_S)
+
+    def _send_progress(self) -> None:
+        progress = {
+            "worker": self._spec.worker,
+            "sent": self.sent,
+            "done": self.done,
+            "failed": self.failed,
+            "dropped": self.dropped,
+            "in_flight": len(self._wire.active),
+            "waiting": self._feed.waiting,
+        }
+        self._environment.runner.send_message("share_progress", progress)
+
+    def _finish(self) -> None:
+        facts = {"cpu_s": cpu_s() - self._cpu_at_start_s, "wall_s": (now_ns() - self._start_ns) / 1e9}
+        try:
+            self._capture.close(facts)
+        except OSError as problem:
+            self._fail(problem)
+        self._send_progress()
+        self._environment.runner.send_message("share_done", {"error": self._error})
+
+
+def _allow_many_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,35 @@
+"""Reads the few series we chart out of a server's Prometheus text exposition (format 0.0.4)."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from math import isfinite
+from statistics import fmean
+
+# A quoted label value may hold spaces, commas, braces and escaped quotes.
+_SERIES = re.compile(
+    r"""(?P<metric>[\w:]+)
+        (?P<labels>\{ (?: [^"}] | "(?:[^"\\]|\\.)*" )* \})?
+        [ \t]+ (?P<value>\S+)""",
+    re.VERBOSE,
+)
+
+
+def read_metrics(text: str, metrics: Mapping[str, str]) -> dict[str, float]:
+    """Value of each metric named in `metrics` (our name -> the server's), one number over all its label sets.
+
+    Label sets (data-parallel engines, say) are summed; a `*_fraction` is averaged. A histogram or summary gives
+    `<name>_sum` and `<name>_count`. What the text lacks, or gives as NaN or infinity, is left out.
+    """
+    wanted = {metric + part: name + part for name, metric in metrics.items() for part in ("", "_sum", "_count")}
+    prefixes = tuple(metrics.values())
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for line in text.split("\n"):
+        # Most of an engine's thousands of lines are of no interest: reject them before the pattern runs.
+        if not line.startswith(prefixes) or not (series := _SERIES.match(line)):
+            continue
+        name = wanted.get(series["metric"])
+        is_quantile = 'quantile="' in (series["labels"] or "")
+        if name and not is_quantile and isfinite(value := float(series["value"])):
+            values[name].append(value)
+    return {name: fmean(each) if name.endswith("_fraction") else sum(each) for name, each in values.items()}

@@ -1,0 +1,324 @@
+"""From captures to `requests.parquet`: one row for each planned call, whatever became of it.
+
+A pure reading of the run folder: it can be run again, on old folders and with better adapters.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench import http1
+from bench.capture import Capture, exchanges, scan
+from bench.clock import ClockSample
+from bench.folder import CAPTURE, PLAN, REQUESTS
+from bench.types import Body, Exchange, Phase, Record, Reply
+
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
+
+_TEXTS = {"phase", "finish", "error", "error_message", "token_source", "text_sha"}
+_LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
+SCHEMA = pa.schema(
+    [
+        (
+            field.name,
+            pa.string()
+            if field.name in _TEXTS
+            else pa.list_(_LISTS[field.name])
+            if field.name in _LISTS
+            else pa.int64(),
+        )
+        for field in fields(Record)
+    ]
+)
+"""The columns of `requests.parquet`: the fields of `Record`."""
+
+# Servers have been seen to repeat a key in their refusal.
+_SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
+_CALLS_PER_TASK = 500
+
+
+class Planned(NamedTuple):
+    """The planned side of a record."""
+
+    seq: int
+    due_ns: int | None
+    session: int
+    turn: int
+    phase: Phase | None
+    prompt_tokens: int | None
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """How stamps become nanoseconds since the run's start: the clock's samples (ascending) and the start."""
+
+    start_ns: int
+    times_ns: NDArray[np.int64]
+    offsets_ns: NDArray[np.int64]
+
+    def arrivals(self, exchange: Exchange) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
+
+        The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read, so a step
+        of that clock displaces nothing but the reads between the step and the next sample.
+        """
+        user_ns = np.frombuffer(exchange.user_ns, np.int64)
+        if not exchange.kernel:
+            return user_ns - self.start_ns, user_ns[:0]
+        pairs = np.frombuffer(exchange.kernel, np.int64)
+        wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
+        sample = np.maximum(np.searchsorted(self.times_ns, user_ns, "right") - 1, 0)
+        kernel_ns = wall_ns - self.offsets_ns[sample]
+        stamped = wall_ns > 0
+        if not stamped.all():
+            kernel_ns = np.where(stamped, kernel_ns, user_ns)
+        # The samples' own noise, some 100 ns, may not turn two reads around.
+        return np.maximum.accumulate(kernel_ns) - self.start_ns, (user_ns - kernel_ns)[stamped]
+
+
+def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
+    """Make a stopwatch; without samples the clocks are taken to agree."""
+    ordered = sorted(samples) or [ClockSample(start_ns, 0)]
+    times, offsets = np.array(ordered, np.int64).T
+    return Stopwatch(start_ns, times, offsets)
+
+
+def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
+    """Take one exchange apart; the first thing that went wrong, nearest the wire, names the error."""
+    arrivals_ns, lags_ns = watch.arrivals(exchange)
+    response = http1.parse(exchange.data, np.cumsum(exchange.sizes).tolist(), arrivals_ns.tolist())
+    reply = None if response.status is None else decode(response.status, response.headers, response.body)
+    error = exchange.error or response.error or (reply.error if reply else None)
+    deltas = reply.deltas if reply else []
+    usage = reply.usage if reply else None
+    texts_ns = (t_ns for t_ns, _, kind in deltas if kind == "text")
+    arrival_tokens, output_tokens, token_source = _count_tokens(reply, complete=error is None)
+    sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
+    arrived = len(arrivals_ns) > 0
+    return Record(
+        seq=exchange.seq,
+        worker=exchange.worker,
+        session=planned.session,
+        turn=planned.turn,
+        phase=planned.phase or _phase(sent_ns, warmup_ns),
+        due_ns=exchange.due_ns - watch.start_ns,
+        sent_ns=sent_ns,
+        connect_ns=exchange.connect_ns,
+        headers_ns=response.headers_ns,
+        first_byte_ns=int(arrivals_ns[0]) if arrived else None,
+        first_token_ns=deltas[0][0] if deltas else None,
+        first_text_ns=next(texts_ns, None),
+        last_token_ns=deltas[-1][0] if deltas else None,
+        end_ns=int(arrivals_ns[-1]) if arrived and exchange.error is None else exchange.end_ns - watch.start_ns,
+        status=response.status,
+        finish=reply.finish if reply else None,
+        error=error[0] if error else None,
+        error_message=_SECRET.sub("[removed]", error[1]) if error else None,
+        prompt_tokens_wanted=planned.prompt_tokens,
+        max_tokens=planned.max_tokens,
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        cached_tokens=usage.cached_tokens if usage else None,
+        cache_write_tokens=usage.cache_write_tokens if usage else None,
+        output_tokens=output_tokens,
+        reasoning_tokens=usage.reasoning_tokens if usage else None,
+        token_source=token_source,
+        arrivals_ns=[t_ns for t_ns, _, _ in deltas],
+        arrival_tokens=arrival_tokens,
+        bytes_received=len(exchange.data),
+        reads=len(arrivals_ns),
+        coalesced_reads=_repeated([t_ns for t_ns, _, _ in deltas]),
+        lags_ns=lags_ns.tolist(),
+        text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
+    )
+
+
+def _count_tokens(reply: Reply | None, *, complete: bool) -> tuple[list[int], int | None, Any]:
+    """Tokens of each arrival, tokens in all, and who counted.
+
+    Where the server gives the sum only and it is not the number of arrivals, the sum is spread evenly over them.
+    """
+    if reply is None or not (reply.deltas or reply.usage):
+        return [], None, None
+    counts = [tokens for _, tokens, _ in reply.deltas]
+    known = [tokens for tokens in counts if tokens is not None]
+    total = reply.usage.output_tokens if reply.usage and complete else None
+    if len(known) == len(counts) > 0:
+        return known, sum(known) if total is None else total, "per-chunk usage"
+    if total is None:
+        return [1] * len(counts), len(counts), "chunk count"
+    if total == len(counts):
+        return [1] * total, total, "server usage"
+    shares = np.diff(np.arange(len(counts) + 1) * total // max(len(counts), 1))
+    return shares.tolist(), total, "server usage"
+
+
+def _repeated(t_ns: list[int]) -> int:
+    """How many stamps stand for more than one arrival: reads that brought several, whose own times are lost."""
+    if len(set(t_ns)) == len(t_ns):
+        return 0
+    return int((np.unique(t_ns, return_counts=True)[1] > 1).sum())
+
+
+def _phase(sent_ns: int | None, warmup_ns: int) -> Phase:
+    return "warmup" if sent_ns is not None and sent_ns < warmup_ns else "measured"
+
+
+def _never_sent(planned: Planned, *, dropped: bool) -> Record:
+    nothing = dict.fromkeys(field.name for field in fields(Record))
+    message = "due while the in-flight limit was reached" if dropped else "the load ended before it was sent"
+    return Record(
+        **{
+            **nothing,
+            **planned._asdict(),
+            "phase": planned.phase or "measured",
+            "prompt_tokens_wanted": planned.prompt_tokens,
+            "prompt_tokens": None,
+            "error": "dropped" if dropped else "unfinished",
+            "error_message": message,
+            "arrivals_ns": [],
+            "arrival_tokens": [],
+            "lags_ns": [],
+            "bytes_received": 0,
+            "reads": 0,
+            "coalesced_reads": 0,
+        }
+    )
+
+
+def to_table(records: Iterable[Record]) -> pa.Table:
+    """Records as a table of `SCHEMA`."""
+    rows = list(records)
+    return pa.Table.from_arrays(
+        [_column([getattr(row, field.name) for row in rows], field) for field in SCHEMA], schema=SCHEMA
+    )
+
+
+def _column(values: list[Any], field: pa.Field) -> pa.Array:
+    if not pa.types.is_list(field.type):
+        return pa.array(values, field.type)
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in values], out=offsets[1:])
+    flat = np.fromiter((item for value in values for item in value), field.type.value_type.to_pandas_dtype())
+    return pa.ListArray.from_arrays(offsets, pa.array(flat, field.type.value_type))
+
+
+def read_requests(folder: Path) -> pa.Table:
+    """Read a run's `requests.parquet`."""
+    return pq.read_table(folder / REQUESTS)
+
+
+# --- whole folders ----------------------------------------------------------------------------------------------
+
+
+class _Task(NamedTuple):
+    path: Path
+    worker: int
+    offsets: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A run's capture files, scanned; `start_ns` is None when the load never started."""
+
+    files: dict[Path, Capture]
+    start_ns: int | None
+
+    def seqs(self) -> list[int]:
+        """Give the numbers of the calls that were sent or dropped, ascending."""
+        return sorted(seq for file in self.files.values() for seq in (*file.seqs, *(seq for seq, _ in file.drops)))
+
+    def facts(self) -> dict[str, Any]:
+        """Give what the captures say of the observation itself, for run.json."""
+        offsets_ns = [sample.offset_ns for file in self.files.values() for sample in file.clock]
+        return {
+            "clients": [{**file.meta, **(file.end or {})} for file in self.files.values()],
+            "capture_torn_bytes": sum(file.torn_bytes for file in self.files.values()),
+            "clock_step_ns": max(offsets_ns) - min(offsets_ns) if offsets_ns else None,
+        }
+
+
+def scan_captures(folder: Path) -> Captured:
+    """Look through a run's captures; one that a killed run left without a head is passed over."""
+    files = {}
+    for path in sorted((folder / CAPTURE).glob("*.cap")):
+        with suppress(ValueError):
+            files[path] = scan(path)
+    return Captured(files, next((file.start_ns for file in files.values() if file.start_ns is not None), None))
+
+
+def decode_run(folder: Path, captured: Captured, warmup_s: float, decode: Decode) -> None:
+    """Write `requests.parquet` from the captures and `plan.parquet`, on every core.
+
+    `decode` must be a module's function. Calls without an exchange become records too, as dropped or unfinished.
+    """
+    files = captured.files
+    start_ns = captured.start_ns or 0
+    watch = stopwatch(start_ns, [sample for file in files.values() for sample in file.clock])
+    tasks = [
+        _Task(path, int(str(file.meta["worker"])), file.offsets[at : at + _CALLS_PER_TASK])
+        for path, file in files.items()
+        for at in range(0, len(file.offsets), _CALLS_PER_TASK)
+    ]
+    drops = {seq for file in files.values() for seq, _ in file.drops}
+    partial = folder / f"{REQUESTS}.partial"
+    seen = {seq for file in files.values() for seq in file.seqs}
+    with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+        for table in _decode_tasks(tasks, folder, watch, int(warmup_s * 1e9), decode):
+            writer.write_table(table)
+        missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
+        writer.write_table(to_table(_never_sent(planned, dropped=planned.seq in drops) for planned in missing))
+    partial.replace(folder / REQUESTS)
+
+
+def _decode_tasks(
+    tasks: list[_Task], folder: Path, watch: Stopwatch, warmup_ns: int, decode: Decode
+) -> Iterator[pa.Table]:
+    if len(tasks) <= 2:
+        _begin(folder, watch, warmup_ns, decode)
+        yield from map(_decode_task, tasks)
+        return
+    # Spawned, not forked: the parent may be drawing a screen in a thread.
+    with ProcessPoolExecutor(
+        min(len(tasks), os.cpu_count() or 1), get_context("spawn"), _begin, (folder, watch, warmup_ns, decode)
+    ) as pool:
+        yield from pool.map(_decode_task, tasks)
+
+
+class _Job(NamedTuple):
+    plan: dict[int, Planned]
+    watch: Stopwatch
+    warmup_ns: int
+    decode: Decode
+
+
+_job: _Job
+
+
+def _begin(folder: Path, watch: Stopwatch, warmup_ns: int, decode: Decode) -> None:
+    global _job
+    _job = _Job(_plan(folder), watch, warmup_ns, decode)
+
+
+def _decode_task(task: _Task) -> pa.Table:
+    plan, watch, warmup_ns, decode = _job
+    found = exchanges(task.path, task.offsets, task.worker)
+    return to_table(record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found)
+
+
+def _plan(folder: Path) -> dict[int, Planned]:
+    columns = pq.read_table(folder / PLAN, columns=list(Planned._fields)).select(list(Planned._fields))
+    rows = zip(*(column.to_pylist() for column in columns.columns), strict=True)
+    return {planned.seq: planned for planned in (Planned(*row) for row in rows)}

@@ -1,0 +1,105 @@
+"""From what the user asked for to the load that is offered; every contradiction is named by its flags."""
+
+import re
+from typing import Literal, TypeVar
+
+from bench.types import Arrivals, Load, Scenario, UserError
+
+Number = TypeVar("Number", int, float)
+
+MAX_CONCURRENCY = 100_000
+MAX_RATE_PER_S = 1_000_000
+MAX_REQUESTS = 10_000_000
+MAX_DURATION_S = 7 * 24 * 3600
+DEFAULT_MAX_IN_FLIGHT = 1024  # one connection each: within most systems' limit of open files, 1,024 and more
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str, flag: str = "--duration") -> float:
+    """Seconds from `500ms`, `60s`, `2m` or `1.5h`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text.strip())
+    if not match:
+        hint = f"{text.strip()}s" if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text) else "60s"
+        raise UserError(f"{flag}: expected a time with its unit (ms, s, m or h), such as {hint}, got {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def resolve_load(
+    scenario: Scenario,
+    *,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    arrivals: Arrivals | None = None,
+    requests: int | None = None,
+    duration: str | None = None,
+    warmup: str | None = None,
+    max_in_flight: int | None = None,
+    overload: Literal["wait", "drop"] | None = None,
+) -> Load:
+    """The load as the flags say, and where they do not, as the scenario does.
+
+    Warm-up, when not given: with a number of requests the scenario's, and in a closed loop at least one request for
+    every slot, so that the ramp is not measured, but never more than are measured; with a duration a tenth of it, 10 s
+    at most. An open loop takes at most 1,024 requests in flight and then waits, unless told otherwise.
+    """
+    _exclude("--concurrency", concurrency, "--rate", rate)
+    _exclude("--requests", requests, "--duration", duration)
+    if rate is None:
+        for flag, value in (("--arrivals", arrivals), ("--max-in-flight", max_in_flight), ("--overload", overload)):
+            if value is not None:
+                raise UserError(f"{flag}: only an open loop has it; give --rate as well, or leave it out")
+        concurrency = scenario.concurrency if concurrency is None else concurrency
+        max_in_flight = _within("--concurrency", concurrency, 1, MAX_CONCURRENCY)
+    else:
+        _within("--rate", rate, 0.001, MAX_RATE_PER_S)
+        max_in_flight = DEFAULT_MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
+        _within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
+    if duration is None:
+        requests = _within("--requests", scenario.requests if requests is None else requests, 1, MAX_REQUESTS)
+        duration_s, warmup_s = None, None
+        warmup_requests = _warmup_requests(warmup, max(scenario.warmup_requests, concurrency or 0), requests)
+    else:
+        duration_s = _within("--duration", parse_duration(duration), 0.1, MAX_DURATION_S)
+        warmup_s, warmup_requests = _warmup_s(warmup, duration_s), None
+        if rate is not None and rate * (warmup_s + duration_s) > MAX_REQUESTS:
+            raise UserError(f"--rate: {rate:g}/s for {duration} are more than {MAX_REQUESTS} requests; shorten either")
+    return Load(
+        concurrency=concurrency,
+        rate_per_s=rate,
+        arrivals=arrivals or "poisson",
+        requests=requests,
+        duration_s=duration_s,
+        warmup_requests=warmup_requests,
+        warmup_s=warmup_s,
+        max_in_flight=max_in_flight,
+        overload=overload or "wait",
+    )
+
+
+def _warmup_requests(warmup: str | None, default: int, requests: int) -> int:
+    if warmup is None:
+        return min(default, requests)
+    if not warmup.strip().isdecimal():
+        raise UserError(f"--warmup: expected a number of requests, such as 16, since the load is one, got {warmup!r}")
+    return _within("--warmup", int(warmup), 0, MAX_REQUESTS)
+
+
+def _warmup_s(warmup: str | None, duration_s: float) -> float:
+    if warmup is None:
+        return min(duration_s / 10, 10.0)
+    if warmup.strip() == "0":
+        return 0.0
+    return _within("--warmup", parse_duration(warmup, "--warmup"), 0, MAX_DURATION_S)
+
+
+def _exclude(flag: str, value: object, other_flag: str, other: object) -> None:
+    if value is not None and other is not None:
+        raise UserError(f"{flag} and {other_flag} exclude each other; give one of them")
+
+
+def _within(flag: str, value: Number, low: Number, high: Number) -> Number:
+    if low <= value <= high:
+        return value
+    nearest = high if value > high else low
+    raise UserError(f"{flag}: must be from {low} to {high}, got {value}; the nearest is {nearest}")

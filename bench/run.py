@@ -1,0 +1,239 @@
+"""One run, from settings to a folder with captures: launch or attach, preflight, plan, offer, observe.
+
+Nothing is decoded here. What a run cannot be believed or repeated without goes to run.json before the load starts.
+"""
+
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import folder as files
+from bench.folder import write_json
+from bench.launch import Server, free_port, launch
+from bench.offer import LoadFailed, LoadSpec, Progress, offer
+from bench.plan import Plan, make_plan, plan_hash, total, write_plan
+from bench.prompts import Vocabulary, calibrate
+from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
+
+if TYPE_CHECKING:
+    from bench.telemetry import Sampler
+
+_CONTEXT_MARGIN_TOKENS = 64
+_CONTEXT_STEP_TOKENS = 256
+# llama.cpp keeps state for every slot: an open loop's limit on requests in flight is no wish for as many slots.
+_OPEN_LOOP_SLOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A run as the user asked for it; `model` is what a launched server loads, `model_name` how the run is called."""
+
+    backend: Backend
+    model: str
+    model_name: str
+    scenario: Scenario
+    load: Load
+    out: Path
+    seed: int
+    workers: int
+    timeout_s: float
+    stall_timeout_s: float
+    ready_timeout_s: float
+    slo: tuple[str, ...]
+    url: str | None
+    api_key: str | None
+    ca_file: str | None
+    server: str | None
+    server_args: tuple[str, ...]
+    port: int | None
+    web_port: int | None
+    argv: tuple[str, ...]
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def run(
+    settings: Settings, say: Callable[[str], None], watch: Callable[[], AbstractContextManager[OnProgress]]
+) -> str | None:
+    """Make the run's folder, offer the load, leave what was observed in it; returns why it stopped early, if it did.
+
+    `say` takes lines for the user; `watch` gives a context, entered when the load begins, that takes every Progress.
+    Raises UserError before the load starts; from then on faults end the load, and what was captured stays.
+    """
+    files.create(settings.out)
+    with ExitStack() as stack:
+        server = stack.enter_context(_launched(settings, say)) if settings.url is None else None
+        target, info = _preflight(settings, server)
+        plan = _plan(settings, target, info, say)
+        count = total(plan)
+        if count is not None:
+            write_plan(plan, settings.out / files.PLAN, range(count))
+        manifest = _manifest(settings, plan, target, info, launched=server is not None)
+        write_json(settings.out / files.RUN, manifest)
+        sampler = stack.enter_context(_sampler(settings, server, target, info))
+        for note in sampler.notes:
+            say(note)
+        with watch() as on_progress:
+            stopped = _offer(settings, plan, target, on_progress, server)
+    manifest["interrupted"] = stopped is not None
+    manifest["notes"] += sampler.notes
+    if stopped is not None:
+        manifest["notes"].append(f"stopped early: {stopped}")
+    write_json(settings.out / files.RUN, manifest)
+    return stopped
+
+
+def restore_plan(manifest: Mapping[str, Any]) -> Plan:
+    """Make a run's plan again from its run.json."""
+    scenario, tokenizer = manifest["scenario"], manifest["tokenizer"]
+    lengths = {name: Lengths(**scenario[name]) for name in ("prompt_tokens", "output_tokens")}
+    vocabulary = Vocabulary(**{**tokenizer, "words": tuple(tokenizer["words"].split())})
+    return make_plan(
+        Scenario(**{**scenario, **lengths}), Load(**manifest["load"]), manifest["seed"], manifest["salt"], vocabulary
+    )
+
+
+def _launched(settings: Settings, say: Callable[[str], None]) -> Server:
+    serve, load = settings.backend.serve, settings.load
+    if serve is None:
+        raise UserError(f"--backend {settings.backend.name} cannot launch a server: give --url of one that runs")
+    options = ServeOptions(
+        server=settings.server,
+        slots=load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS),
+        context_tokens=_needed_context_tokens(settings.scenario),
+        # One core is left to the client, which must not wait for the server it observes.
+        threads=max(1, (os.cpu_count() or 2) - 1),
+        extra_args=settings.server_args,
+    )
+    how = serve(settings.model, options)
+    say(f"starting {how.name} with {settings.model_name}")
+    return launch(
+        how,
+        settings.out / files.SERVER_LOG,
+        ready_timeout_s=settings.ready_timeout_s,
+        on_progress=say,
+        port=settings.port,
+    )
+
+
+def _needed_context_tokens(scenario: Scenario) -> int:
+    longest = scenario.prompt_tokens.high + scenario.output_tokens.high + _CONTEXT_MARGIN_TOKENS
+    return -(-longest // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
+
+
+def _preflight(settings: Settings, server: Server | None) -> tuple[Target, ServerInfo]:
+    url = server.url if server else (settings.url or "").rstrip("/").removesuffix("/v1")
+    target = Target(url, settings.model, settings.api_key, settings.ca_file)
+    info = settings.backend.preflight(target)
+    scenario = settings.scenario
+    longest = scenario.prompt_tokens.high + scenario.output_tokens.high
+    if info.context_tokens is not None and longest > info.context_tokens:
+        raise UserError(
+            f"scenario {scenario.name!r} needs up to {longest} tokens a request and the server takes "
+            f"{info.context_tokens}; give --prompt-tokens and --output-tokens, or a server with a longer context"
+        )
+    # What a server was launched with it also calls itself; one that was there already is asked by the user's name.
+    return (replace(target, model=info.model) if server else target), info
+
+
+def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[str], None]) -> Plan:
+    vocabulary = calibrate(
+        partial(settings.backend.count_tokens, target),
+        f"{info.name} at {target.url}" if settings.url else info.name,
+        shared_prefix=settings.scenario.shared_prefix_tokens > 0,
+    )
+    if not vocabulary.exact:
+        say(f"prompt lengths are approximate: {vocabulary.source}")
+    return make_plan(settings.scenario, settings.load, settings.seed, secrets.randbits(63), vocabulary)
+
+
+def _sampler(settings: Settings, server: Server | None, target: Target, info: ServerInfo) -> "Sampler":
+    from bench.telemetry import start
+
+    return start(
+        settings.out / files.TELEMETRY_RAW,
+        server_pid=server.pid if server else None,
+        metrics_url=target.url + info.metrics_path if info.metrics_path else None,
+        gauges=settings.backend.gauges,
+    )
+
+
+def _offer(
+    settings: Settings, plan: Plan, target: Target, on_progress: OnProgress, server: Server | None
+) -> str | None:
+    load = settings.load
+    spec = LoadSpec(
+        role="local",
+        worker=0,
+        workers=settings.workers,
+        backend=settings.backend.name,
+        target=target,
+        plan=plan,
+        seats=load.concurrency or load.max_in_flight,
+        timeout_s=settings.timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        folder=settings.out,
+        master_port=free_port(),
+        web_port=settings.web_port,
+    )
+
+    def server_died() -> str | None:
+        if server is None or (code := server.exit_code()) is None:
+            return None
+        return f"the server ended (exit code {code}); {server.log_path} may say why"
+
+    try:
+        return offer(spec, on_progress, server_died)
+    except LoadFailed as problem:
+        return str(problem)
+
+
+def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, *, launched: bool) -> dict[str, Any]:
+    from bench.machine import hardware, versions
+
+    vocabulary = plan.vocabulary
+    return {
+        "schema": 1,
+        "run_id": settings.out.name,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": list(settings.argv),
+        "backend": settings.backend.name,
+        "model": settings.model_name,
+        "url": target.url,
+        "launched": launched,
+        "server": asdict(info),
+        "scenario": asdict(settings.scenario),
+        "load": asdict(settings.load),
+        "seed": plan.seed,
+        "salt": plan.salt,
+        "plan_hash": plan_hash(plan),
+        "tokenizer": {**asdict(vocabulary), "words": " ".join(vocabulary.words)},
+        "slo": list(settings.slo),
+        "timeout_s": settings.timeout_s,
+        "stall_timeout_s": settings.stall_timeout_s,
+        "workers": settings.workers,
+        "hardware": hardware(),
+        "packages": versions(),
+        "git_commit": _git_commit(),
+        # True until the run has come to its end: a run that was killed says so by itself.
+        "interrupted": True,
+        "notes": [],
+        "clients": [],
+    }
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

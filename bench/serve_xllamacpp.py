@@ -1,0 +1,71 @@
+"""llama.cpp's own server out of the xllamacpp wheel, in a process of its own: the embedded default of `llamacpp`.
+
+Takes llama-server's flags of the same names, then any of the wheel's own settings as NAME=VALUE (n_batch=512).
+"""
+
+import argparse
+import difflib
+import enum
+import signal
+from typing import Any
+
+
+def main() -> None:
+    """Serve until killed; a wrong flag or setting ends with one line and exit code 2."""
+    parser = argparse.ArgumentParser(prog="serve_xllamacpp", description=__doc__, allow_abbrev=False)
+    parser.add_argument("model")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--parallel", type=int, required=True)
+    parser.add_argument("--ctx-size", type=int, required=True)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    flags = parser.parse_intermixed_args()
+
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = flags.model
+    params.hostnames = [flags.host]
+    params.port = flags.port
+    params.n_parallel = flags.parallel
+    params.n_ctx = flags.ctx_size
+    params.endpoint_metrics = True
+    if flags.threads is not None:
+        params.cpuparams.n_threads = flags.threads
+    for setting in flags.settings:
+        try:
+            apply(params, setting)
+        except ValueError as error:
+            parser.error(str(error))
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise SystemExit(f"xllamacpp: {error}") from None
+    print(f"{server.listening_address}: listening", flush=True)
+    signal.pause()
+
+
+def apply(params: Any, setting: str) -> None:
+    """Set one of the wheel's settings from NAME=VALUE; ValueError says what was expected instead."""
+    name, _, value = setting.partition("=")
+    names = [known for known in dir(params) if not known.startswith("_")]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        raise ValueError(f"xllamacpp has no setting {name!r}; did you mean {near!r}?")
+    kind = type(getattr(params, name))
+    try:
+        setattr(params, name, _value(kind, value))
+    except (KeyError, ValueError, TypeError):
+        expected = ", ".join(kind.__members__) if issubclass(kind, enum.Enum) else kind.__name__
+        raise ValueError(f"{name}={value}: expected {expected}") from None
+
+
+def _value(kind: Any, value: str) -> Any:
+    if kind is bool:
+        return {"true": True, "false": False}[value]
+    return kind[value] if issubclass(kind, enum.Enum) else kind(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The types every part speaks: frozen, standard library only, the unit in every name; None is unknown, never 0.
+
+Instants named `*_ns` are integer nanoseconds on the monotonic clock. In a `Record` they count from the run's start;
+in an `Exchange`, straight off the wire, they are the clock's own values.
+"""
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Arrivals = Literal["constant", "poisson"]
+Phase = Literal["warmup", "measured"]
+DeltaKind = Literal["text", "reasoning", "tool"]
+Headers = tuple[tuple[str, str], ...]
+
+
+class UserError(Exception):
+    """The user's input or surroundings are at fault: one line that says what was expected and what to do; exit 2."""
+
+
+# --- what to send -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """A distribution of token counts: `fixed` (low = high), `uniform` on [low, high], or `lognormal` cut to it."""
+
+    kind: Literal["fixed", "uniform", "lognormal"]
+    low: int
+    high: int
+    median: float | None = None
+    sigma: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one request looks like and how much load to offer when the user does not say.
+
+    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included.
+    """
+
+    name: str
+    description: str
+    prompt_tokens: Lengths
+    output_tokens: Lengths
+    shared_prefix_tokens: int
+    concurrency: int
+    requests: int
+    warmup_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much load, and for how long: exactly one of concurrency/rate_per_s, and of requests/duration_s, is set."""
+
+    concurrency: int | None
+    rate_per_s: float | None
+    arrivals: Arrivals
+    requests: int | None
+    duration_s: float | None
+    warmup_requests: int | None
+    warmup_s: float | None
+    max_in_flight: int
+    overload: Literal["wait", "drop"]
+
+
+class Message(NamedTuple):
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class Call(NamedTuple):
+    """One planned request, a pure function of (scenario, seed): the same for every backend and number of workers.
+
+    `due_ns` counts from the start of the load; None in a closed loop, where a call is due when a slot is free.
+    """
+
+    seq: int
+    due_ns: int | None
+    session: int
+    turn: int
+    phase: Phase | None
+    messages: tuple[Message, ...]
+    max_tokens: int
+    seed: int
+    prompt_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a backend's requests go: `url` is the base without `/v1`; the key is sent and never shown."""
+
+    url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+
+class HttpRequest(NamedTuple):
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+
+
+# --- what came back ---------------------------------------------------------------------------------------------
+
+
+class Exchange(NamedTuple):
+    """One request as the wire saw it: stamps and bytes, nothing interpreted.
+
+    Read i brought `sizes[i]` bytes of `data` (HTTP head included) and was stamped `user_ns[i]` by us; `kernel` holds
+    a (second, nanosecond) pair of the wall clock for each read, (0, 0) where the kernel gave none, and is empty where
+    it gave none at all. `connect_ns` is how long the connection took when this request had to open it, else None.
+    `error` is (code, message) when the wire itself saw the request fail.
+    """
+
+    seq: int
+    worker: int
+    due_ns: int
+    sent_ns: int | None
+    end_ns: int
+    connect_ns: int | None
+    user_ns: "array[int]"
+    sizes: "array[int]"
+    kernel: "array[int]"
+    data: bytes
+    error: tuple[str, str] | None
+
+
+class Body(NamedTuple):
+    """A response body freed of its transfer coding; bytes up to `ends[i]` had arrived at `t_ns[i]` (both ascending)."""
+
+    data: bytes
+    ends: list[int]
+    t_ns: list[int]
+
+
+class Usage(NamedTuple):
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Reply(NamedTuple):
+    """What a response says: deltas are (t_ns, tokens, kind) for each arrival of model output; tokens None = unknown."""
+
+    text: str
+    deltas: list[tuple[int, int | None, DeltaKind]]
+    usage: Usage | None
+    finish: str | None
+    error: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One planned call and what became of it; failures and calls never sent are records too.
+
+    `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived;
+    `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
+    `error` is a code of the taxonomy in docs/metrics.md, None for success.
+    """
+
+    seq: int
+    worker: int | None
+    session: int
+    turn: int
+    phase: Phase | None
+    due_ns: int | None
+    sent_ns: int | None
+    connect_ns: int | None
+    headers_ns: int | None
+    first_byte_ns: int | None
+    first_token_ns: int | None
+    first_text_ns: int | None
+    last_token_ns: int | None
+    end_ns: int | None
+    status: int | None
+    finish: str | None
+    error: str | None
+    error_message: str | None
+    prompt_tokens_wanted: int | None
+    max_tokens: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    token_source: Literal["server usage", "per-chunk usage", "tokenizer", "chunk count"] | None
+    arrivals_ns: Sequence[int]
+    arrival_tokens: Sequence[int]
+    bytes_received: int
+    reads: int
+    coalesced_reads: int
+    lags_ns: Sequence[int]
+    text_sha: str | None
+
+
+# --- servers ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start a server: `{port}` in argv stands for the free loopback port chosen at launch."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    ready_path: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server says of itself before the load starts."""
+
+    name: str
+    version: str | None
+    model: str
+    context_tokens: int | None
+    metrics_path: str | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A server dialect as plain functions; `request` and `decode` are pure and do no I/O.
+
+    `serve(model, options)` is None for what cannot be launched; `count_tokens` is None where only a measured
+    request can tell. `gauges` maps our names (queue, running, kv_use, …) to the server's own metric names.
+    """
+
+    name: str
+    description: str
+    request: "Callable[[Call, Target], HttpRequest]"
+    decode: "Callable[[int, Mapping[str, str], Body], Reply]"
+    preflight: "Callable[[Target], ServerInfo]"
+    count_tokens: "Callable[[Target, tuple[Message, ...]], int | None]"
+    serve: "Callable[[str, ServeOptions], Launch] | None"
+    gauges: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the user chose about a launched server; `slots` is how many requests it should take at once."""
+
+    server: str | None
+    slots: int
+    context_tokens: int
+    threads: int | None
+    extra_args: tuple[str, ...]

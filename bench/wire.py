@@ -1,0 +1,318 @@
+"""The timed path: bytes are stamped by the kernel and by us, and kept; nothing is interpreted while load runs.
+
+Strategy: the kernel holds the stopwatch. SO_TIMESTAMPNS makes it note when each segment arrived, and recvmsg hands
+that note over with the bytes, so a client that is late to look still knows when there was something to see. Our own
+stamp is taken beside it: the difference is the client's lag, for every read, for free. One event-loop watcher per
+connection does one non-blocking read and one append; the greenlet that waits for the answer is switched to once, at
+its end. TLS is read the same way, as ciphertext, and decrypted through memory, so the stamp survives.
+"""
+
+import _socket
+import errno
+import ssl
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import gevent
+from gevent import socket as cooperative
+from gevent.hub import get_hub
+
+from bench.capture import Read
+from bench.clock import now_ns
+from bench.http1 import Framing, MalformedResponse
+from bench.types import UserError
+
+# 128 KB and more make malloc map fresh pages for every read: 5.8 µs instead of 1.2.
+_READ_BYTES = 65536
+# The kernel's option and message type share a number; the message is a header and a struct timespec.
+_SO_TIMESTAMPNS = 35
+_ANCILLARY_BYTES = _socket.CMSG_SPACE(16)
+_SWEEP_S = 0.1
+CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
+KERNEL_STAMPS = sys.platform == "linux"
+
+
+class WireError(Exception):
+    """A request failed below HTTP: `code` is one of the taxonomy in docs/metrics.md."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Outcome(NamedTuple):
+    """What became of one request: stamps of our clock, the reads, and (code, message) if it failed."""
+
+    sent_ns: int
+    end_ns: int
+    reads: list[Read]
+    error: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where connections go; `host_header` is what the server is called in requests."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    host_header: str
+
+
+def endpoint(url: str, ca_file: str | None = None) -> Endpoint:
+    """Take a base URL apart; certificates are verified against `ca_file` or the system's store."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
+    try:
+        tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+    except OSError as problem:
+        raise UserError(f"--ca-file {ca_file}: {problem.strerror or problem}; expected a PEM file") from None
+    return Endpoint(parts.hostname, parts.port or (443 if tls else 80), tls, parts.netloc.rpartition("@")[2])
+
+
+class Wire:
+    """Every connection of this process, and the timer that ends requests which take too long."""
+
+    def __init__(self, target: Endpoint, timeout_s: float, stall_timeout_s: float) -> None:
+        self.target = target
+        self.timeout_s = timeout_s
+        self.stall_timeout_s = stall_timeout_s
+        self.active: set[Connection] = set()
+        self._timer = get_hub().loop.timer(_SWEEP_S, _SWEEP_S)
+        self._timer.start(self._end_overdue)
+
+    def connect(self) -> "Connection":
+        """Open a connection, TLS handshake included. Raises WireError."""
+        target = self.target
+        try:
+            with gevent.Timeout(self.timeout_s, TimeoutError("no connection in time")):
+                sock = cooperative.create_connection((target.host, target.port))
+                sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                tls = None if target.tls is None else _handshake(sock, target.tls, target.host)
+        except ConnectionRefusedError as problem:
+            raise WireError("connect_refused", f"{target.host_header}: {problem.strerror}") from None
+        except TimeoutError as problem:
+            raise WireError("connect_timeout", f"{target.host_header}: {problem}") from None
+        except OSError as problem:
+            raise WireError("connect_failed", f"{target.host_header}: {problem}") from None
+        return Connection(self, _socket.socket(fileno=sock.detach()), tls)
+
+    def end_all(self, code: str, message: str) -> None:
+        """End every request in flight as failed, keeping what it has received."""
+        for connection in tuple(self.active):
+            connection.fail(code, message)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._timer.stop()
+        self._timer.close()
+
+    def _end_overdue(self) -> None:
+        now = now_ns()
+        oldest_start = now - int(self.timeout_s * 1e9)
+        oldest_byte = now - int(self.stall_timeout_s * 1e9)
+        for connection in tuple(self.active):
+            if connection.sent_ns <= oldest_start:
+                connection.fail("timeout", f"not complete after {self.timeout_s:g} s (--timeout)")
+            elif connection.last_ns <= oldest_byte:
+                connection.fail("stall", f"no byte for {self.stall_timeout_s:g} s (--stall-timeout)")
+
+
+class _Tls(NamedTuple):
+    ciphertext_in: ssl.MemoryBIO
+    ciphertext_out: ssl.MemoryBIO
+    plain: ssl.SSLObject
+
+
+def _handshake(sock: cooperative.socket, context: ssl.SSLContext, host: str) -> _Tls:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = _Tls(incoming, outgoing, context.wrap_bio(incoming, outgoing, server_hostname=host))
+    while True:
+        try:
+            tls.plain.do_handshake()
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            data = sock.recv(_READ_BYTES)
+            if not data:
+                raise ConnectionResetError("closed during the TLS handshake") from None
+            incoming.write(data)
+        else:
+            sock.sendall(outgoing.read())
+            return tls
+
+
+class Connection:
+    """One connection, carrying one request at a time; `usable` until it is closed by either side."""
+
+    __slots__ = (
+        "_error",
+        "_finished",
+        "_framing",
+        "_greenlet",
+        "_loop",
+        "_parked",
+        "_reads",
+        "_recvmsg",
+        "_sending",
+        "_sock",
+        "_tls",
+        "_watcher",
+        "_wire",
+        "sent_ns",
+        "usable",
+    )
+
+    def __init__(self, wire: Wire, sock: _socket.socket, tls: _Tls | None) -> None:
+        self._wire = wire
+        self._sock = sock
+        self._tls = tls
+        self._recvmsg = sock.recvmsg
+        self._framing: Framing | None = None
+        self._reads: list[Read] = []
+        self._error: tuple[str, str] | None = None
+        self._parked = False
+        self._sending = False
+        self._finished = True
+        self.sent_ns = 0
+        self.usable = True
+        sock.setblocking(False)
+        if KERNEL_STAMPS:
+            sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._loop = get_hub().loop
+        self._watcher = self._loop.io(sock.fileno(), 1)
+        self._watcher.start(self._on_readable)
+
+    @property
+    def last_ns(self) -> int:
+        """When the last byte came, or when the request was sent."""
+        return self._reads[-1][0] if self._reads else self.sent_ns
+
+    def exchange(self, request: bytes) -> Outcome:
+        """Send a request and wait for the whole response or a failure; other greenlets run meanwhile."""
+        self._framing = Framing()
+        reads: list[Read] = []
+        self._reads = reads
+        self._error = None
+        self._finished = False
+        self._greenlet = gevent.getcurrent()
+        self._wire.active.add(self)
+        self.sent_ns = sent_ns = now_ns()
+        self._send(request)
+        if not self._finished:
+            self._parked = True
+            get_hub().switch()
+            self._parked = False
+        end_ns = now_ns() if self._error or not reads else reads[-1][0]
+        return Outcome(sent_ns, end_ns, reads, self._error)
+
+    def is_open(self) -> bool:
+        """Whether the server has kept the connection; some announce keep-alive and close all the same."""
+        if self.usable:
+            try:
+                if not self._sock.recv(1, _socket.MSG_PEEK):
+                    self.close()
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.close()
+        return self.usable
+
+    def fail(self, code: str, message: str) -> None:
+        """End the request in flight as failed and the connection with it."""
+        if not self._finished:
+            self._error = (code, message)
+            self._finish()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; harmless when it is closed."""
+        if self.usable:
+            self.usable = False
+            self._watcher.stop()
+            self._watcher.close()
+            if not self._sending:
+                self._sock.close()
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._wire.active.discard(self)
+        # Not switched to here: the other connections that are readable now are read first.
+        if self._parked:
+            self._loop.run_callback(self._greenlet.switch)
+
+    def _send(self, request: bytes) -> None:
+        if self._tls is not None:
+            self._tls.plain.write(request)
+            request = self._tls.ciphertext_out.read()
+        rest = memoryview(request)
+        self._sending = True
+        try:
+            while rest and not self._finished:
+                try:
+                    rest = rest[self._sock.send(rest) :]
+                except BlockingIOError:
+                    # In short waits: a request may be ended, or answered early, meanwhile.
+                    with suppress(TimeoutError):
+                        cooperative.wait_write(self._sock.fileno(), timeout=_SWEEP_S)
+        except OSError as problem:
+            self.fail("reset", f"while sending: {problem.strerror or problem}")
+        self._sending = False
+        if rest:
+            self.close()
+        if not self.usable:
+            self._sock.close()
+
+    def _on_readable(self) -> None:
+        try:
+            data, ancillary, _, _ = self._recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            self.fail("reset", problem.strerror or errno.errorcode.get(problem.errno or 0, "connection lost"))
+            return
+        t_ns = now_ns()
+        stamp = ancillary[0][2] if ancillary else None
+        if self._tls is not None and data and not (data := self._decrypt(data)):
+            return
+        if self._finished:
+            # Idle: the server closed, or said something nobody asked for.
+            self.close()
+        elif not data:
+            self._on_end()
+        else:
+            self._reads.append((t_ns, stamp, data))
+            try:
+                complete = self._framing.feed(data)  # type: ignore[union-attr]
+            except MalformedResponse as problem:
+                self.fail("malformed", str(problem))
+                return
+            if complete:
+                self._finish()
+                if not self._framing.keep_alive:  # type: ignore[union-attr]
+                    self.close()
+
+    def _on_end(self) -> None:
+        if self._framing is not None and self._framing.ends_with_connection:
+            self._finish()
+            self.close()
+        else:
+            what = "in mid-response" if self._reads else "without a response"
+            self.fail("cut_stream", f"the server closed the connection {what}")
+
+    def _decrypt(self, data: bytes) -> bytes:
+        tls = self._tls
+        assert tls is not None
+        tls.ciphertext_in.write(data)
+        plain = []
+        try:
+            while piece := tls.plain.read(_READ_BYTES):
+                plain.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as problem:
+            self.fail("reset", f"TLS: {problem.reason or problem}")
+        return b"".join(plain)

@@ -1,0 +1,233 @@
+"""Workloads, one YAML file each, and the loader; a new one is a file and no code."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from bench.types import Lengths, Scenario, UserError
+
+MAX_TOKENS = 2_000_000
+
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+Location = tuple[str, ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Lognormal(_Strict):
+    median: Tokens
+    sigma: Annotated[float, Field(gt=0, le=3)]
+    low: Tokens
+    high: Tokens
+
+    @field_validator("high")
+    @classmethod
+    def _ordered(cls, high: int, info: ValidationInfo) -> int:
+        low, median = info.data.get("low", 1), info.data.get("median", high)
+        if not low <= median <= high:
+            raise ValueError(f"low, median and high must ascend, got {low}, {median} and {high}")
+        return high
+
+
+class _Lengths(_Strict):
+    fixed: Tokens | None = None
+    uniform: Annotated[list[Tokens], Field(min_length=2, max_length=2)] | None = None
+    lognormal: _Lognormal | None = None
+
+    @field_validator("uniform")
+    @classmethod
+    def _ascending(cls, bounds: list[int] | None) -> list[int] | None:
+        if bounds and bounds[0] > bounds[1]:
+            raise ValueError(f"must be [low, high], got {bounds}")
+        return bounds
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_fixed(cls, value: Any) -> Any:
+        return {"fixed": value} if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("must be a number, or one of {uniform: [low, high]} and {lognormal: {…}}")
+        return self
+
+    def lengths(self) -> Lengths:
+        if self.lognormal:
+            shape = self.lognormal
+            return Lengths("lognormal", shape.low, shape.high, shape.median, shape.sigma)
+        if self.uniform:
+            return Lengths("uniform", *self.uniform)
+        assert self.fixed
+        return Lengths("fixed", self.fixed, self.fixed)
+
+
+class _File(_Strict):
+    """The keys of a scenario file."""
+
+    name: str = ""
+    description: str = ""
+    prompt_tokens: _Lengths
+    output_tokens: _Lengths
+    shared_prefix_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    requests: Annotated[int, Field(ge=1)] = 200
+    warmup_requests: Annotated[int, Field(ge=0)] = 16
+
+    @field_validator("shared_prefix_tokens")
+    @classmethod
+    def _fits_every_prompt(cls, prefix: int, info: ValidationInfo) -> int:
+        prompt = info.data.get("prompt_tokens")
+        if prompt and prefix >= prompt.lengths().low:
+            raise ValueError(f"must be less than the shortest prompt, {prompt.lengths().low} tokens, got {prefix}")
+        return prefix
+
+
+def list_scenarios() -> list[Scenario]:
+    """The bundled scenarios by name."""
+    return [_read(path) for path in sorted(_bundled().values())]
+
+
+def load_scenario(name_or_path: str) -> Scenario:
+    """A bundled scenario by name, or any by the path of its YAML file; every fault is a UserError of one line."""
+    bundled = _bundled()
+    if name_or_path in bundled:
+        return _read(bundled[name_or_path])
+    path = Path(name_or_path)
+    if path.exists() or path.suffix in (".yaml", ".yml"):
+        return _read(path)
+    near = get_close_matches(name_or_path, bundled, n=1)
+    hint = f"did you mean {near[0]!r}? It is" if near else "it is"
+    raise UserError(
+        f"--scenario: unknown scenario {name_or_path!r}; {hint} one of {', '.join(bundled)}, or a path to a YAML file"
+    )
+
+
+def with_lengths(scenario: Scenario, prompt_tokens: int | None, output_tokens: int | None) -> Scenario:
+    """The scenario with fixed lengths instead of its own, where given."""
+    for flag, tokens in (("--prompt-tokens", prompt_tokens), ("--output-tokens", output_tokens)):
+        if tokens is not None and not 1 <= tokens <= MAX_TOKENS:
+            raise UserError(f"{flag}: must be from 1 to {MAX_TOKENS}, got {tokens}")
+    prefix = scenario.shared_prefix_tokens
+    if prompt_tokens is not None and prompt_tokens <= prefix:
+        raise UserError(
+            f"--prompt-tokens: must be more than the {prefix} tokens of shared prefix of scenario {scenario.name!r}, "
+            f"got {prompt_tokens}; the nearest is {prefix + 1}"
+        )
+    return replace(
+        scenario,
+        prompt_tokens=_fixed(prompt_tokens) if prompt_tokens else scenario.prompt_tokens,
+        output_tokens=_fixed(output_tokens) if output_tokens else scenario.output_tokens,
+    )
+
+
+def _fixed(tokens: int) -> Lengths:
+    return Lengths("fixed", tokens, tokens)
+
+
+def _bundled() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
+
+
+def _read(path: Path) -> Scenario:
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"--scenario: {path} cannot be read: {reason}") from error
+    data, lines = _parse(content, path)
+    try:
+        file = _File.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(error, path, lines)) from error
+    return Scenario(
+        name=file.name or path.stem,
+        description=file.description,
+        prompt_tokens=file.prompt_tokens.lengths(),
+        output_tokens=file.output_tokens.lengths(),
+        shared_prefix_tokens=file.shared_prefix_tokens,
+        concurrency=file.concurrency,
+        requests=file.requests,
+        warmup_requests=file.warmup_requests,
+    )
+
+
+def _parse(content: str, path: Path) -> tuple[Any, dict[Location, int]]:
+    """The YAML's data, and the line of every key in it."""
+    try:
+        loader = yaml.SafeLoader(content)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError(f"{path}:1: expected keys and values, such as prompt_tokens: 256")
+        data = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path}:1: not valid YAML: {' '.join(str(error).split())}") from error
+    lines: dict[Location, int] = {}
+    for at, line in _lines(node):
+        if at in lines:
+            raise UserError(f"{path}:{line}: {'.'.join(at)}: given twice, first in line {lines[at]}")
+        lines[at] = line
+    return data, lines
+
+
+def _lines(node: yaml.Node, at: Location = ()) -> list[tuple[Location, int]]:
+    if isinstance(node, yaml.MappingNode):
+        children = [((*at, str(key.value)), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = [((*at, str(i)), value, value) for i, value in enumerate(node.value)]
+    else:
+        return []
+    found = [(here, key.start_mark.line + 1) for here, key, _ in children]
+    return found + [line for here, _, value in children for line in _lines(value, here)]
+
+
+def _explain(error: ValidationError, path: Path, lines: Mapping[Location, int]) -> str:
+    """The first fault in the file's order, as `path:line: key: what is wrong`."""
+    faults = []
+    for fault in error.errors():
+        wanted = at = tuple(map(str, fault["loc"]))
+        while at and at not in lines:  # a missing key, or a name of ours that the file leaves out, such as `fixed`
+            at = at[:-1]
+        key = wanted if fault["type"] == "missing" else at
+        faults.append((lines.get(at, 1), ".".join(key), _complaint(fault)))
+    line, name, complaint = min(faults)
+    return f"{path}:{line}: {name}: {complaint}"
+
+
+def _complaint(fault: Any) -> str:
+    kind, got, context = fault["type"], fault["input"], fault.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        known = _LEVELS[len(fault["loc"]) - 1].model_fields.keys() - {"fixed"}
+        near = get_close_matches(str(fault["loc"][-1]), known, n=1)
+        return f"unknown key, did you mean {near[0]}?" if near else f"unknown key, known are {', '.join(sorted(known))}"
+    if kind == "value_error":
+        return str(context["error"])
+    wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]
+    return f"{wanted}, got {got!r}"
+
+
+_LEVELS: Sequence[type[BaseModel]] = (_File, _Lengths, _Lognormal)
+_WANTED = {
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be text",
+    "list_type": "must be [low, high]",
+    "too_short": "must be [low, high]",
+    "too_long": "must be [low, high]",
+    "model_type": "must be a number, {{uniform: [low, high]}} or {{lognormal: {{…}}}}",
+}

@@ -1,0 +1,245 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.metrics import METRICS
+from analysis.summary import summarize, write
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+CONTRACT = {
+    "": ["schema", "run_id", "backend", "model", "scenario", "plan_hash", "seed", "verdict", "window", "requests",
+         "metrics", "throughput", "client", "gpu", "cost"],
+    "verdict": ["status", "reasons"],
+    "window": ["start_s", "seconds"],
+    "requests": ["planned", "succeeded", "failed", "dropped", "unfinished", "by_error"],
+    "metrics": ["ttft_ms", "ttft_text_ms", "itl_ms", "chunk_gap_ms", "tpot_ms", "service_ms", "response_ms",
+                "lateness_ms", "prompt_tokens", "output_tokens"],
+    "throughput": ["requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps", "slo_attainment"],
+    "client": ["cpu_fraction", "lag_ms", "stamps", "coalesced_reads", "token_events_per_s"],
+}  # fmt: skip
+STATISTICS = ["count", "mean", "std", "min", "max", "p50", "p90", "p95", "p99", "ci95"]
+GPU = ["index", "name", "util_pct_mean", "memory_used_bytes_max", "power_w_mean", "energy_j"]
+
+
+def assert_keeps_the_contract(summary: dict[str, Any]) -> None:
+    for section, names in CONTRACT.items():
+        assert set(names) <= set(summary[section] if section else summary)
+    assert list(summary["metrics"]) == list(METRICS)
+    for described in summary["metrics"].values():
+        assert list(described) == STATISTICS
+        assert {name: len(bounds) for name, bounds in described["ci95"].items()} == {"mean": 2, "p50": 2, "p99": 2}
+    assert set(summary["client"]["lag_ms"]) == {"p50", "p99", "max"}
+    assert all(set(GPU) <= set(gpu) for gpu in summary["gpu"])
+    assert all(set(reason) == {"code", "message", "value", "limit"} for reason in summary["verdict"]["reasons"])
+    assert summary["verdict"]["status"] in ("valid", "suspect", "invalid")
+    json.dumps(summary, allow_nan=False)
+
+
+RUNS = {
+    "closed": {"requests": 200},
+    "open": {"requests": 200, "rate_per_s": 50, "slo": ["ttft_ms:p99<500"]},
+    "duration": {"requests": 100, "rate_per_s": 20, "duration_s": 4.0, "warmup": 10},
+    "empty": {"requests": 0},
+    "only warm-up": {"requests": 0, "warmup": 5},
+    "all failed": {"requests": 20, "failed": range(20), "slo": ["itl_ms:p99<500", "ttft_ms<500"]},
+    "all dropped": {"requests": 20, "rate_per_s": 5, "dropped": range(20)},
+    "one request": {"requests": 1, "slo": ["ttft_ms<500"]},
+    "one request, open loop": {"requests": 1, "rate_per_s": 5},
+    "one token": {"requests": 30, "tokens": 1},
+    "interrupted": {"requests": 30, "unfinished": range(20, 30), "interrupted": True},
+    "user stamps": {"requests": 30, "stamps": "user", "gpus": 0},
+}
+
+
+@pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
+def test_every_run_keeps_the_contract(synthetic_run: Any, options: dict[str, Any]) -> None:
+    assert_keeps_the_contract(summarize(*synthetic_run(**options)))
+
+
+def test_a_run_without_telemetry_keeps_the_contract(synthetic_run: Any) -> None:
+    run, table, _ = synthetic_run()
+    summary = summarize(run, table, None)
+    assert_keeps_the_contract(summary)
+    assert summary["gpu"] == []
+
+
+def test_outcomes_are_counted_over_measured_calls(synthetic_run: Any) -> None:
+    options = {"requests": 20, "warmup": 5, "failed": [0, 6, 7], "dropped": [8], "unfinished": [1, 9, 10]}
+    assert summarize(*synthetic_run(**options))["requests"] == {
+        "planned": 20,
+        "succeeded": 15,
+        "failed": 2,
+        "dropped": 1,
+        "unfinished": 2,
+        "by_error": {"http_500": 2, "dropped": 1, "unfinished": 2},
+    }
+
+
+def test_a_call_without_end_or_error_is_unfinished(synthetic_run: Any, requests_table: Any) -> None:
+    run, _, _ = synthetic_run()
+    summary = summarize(run, requests_table([{"seq": 0, "phase": "measured", "sent_ns": 0, "due_ns": 0}]), None)
+    assert summary["requests"]["unfinished"] == 1
+    assert summary["requests"]["by_error"] == {"unfinished": 1}
+
+
+def test_exact_timings_come_back_exactly(synthetic_run: Any) -> None:
+    summary = summarize(*synthetic_run(requests=160, tokens=11, ttft_ms=80, itl_ms=10, jitter=0))
+    for name, value in {"ttft_ms": 80, "itl_ms": 10, "tpot_ms": 10, "service_ms": 180.1, "lateness_ms": 0.05}.items():
+        described = summary["metrics"][name]
+        for statistic in ("mean", "min", "max", "p50", "p90", "p95", "p99"):
+            assert described[statistic] == pytest.approx(value), (name, statistic)
+        assert described["ci95"]["p50"] == pytest.approx([value, value])
+    assert summary["metrics"]["itl_ms"]["count"] == 160 * 10
+    assert summary["verdict"] == {"status": "valid", "reasons": []}
+
+
+def test_warmup_calls_are_not_in_the_metrics(synthetic_run: Any) -> None:
+    run, table, telemetry = synthetic_run(requests=50, warmup=30)
+    assert summarize(run, table, telemetry)["metrics"]["ttft_ms"]["count"] == 50
+
+
+def call(seq: int, phase: str, sent_s: int, arrivals_s: list[int], **other: Any) -> Any:
+    return {
+        "seq": seq,
+        "phase": phase,
+        "due_ns": sent_s * SECOND,
+        "sent_ns": sent_s * SECOND,
+        "first_token_ns": arrivals_s[0] * SECOND,
+        "first_text_ns": arrivals_s[0] * SECOND,
+        "last_token_ns": arrivals_s[-1] * SECOND,
+        "end_ns": arrivals_s[-1] * SECOND,
+        "prompt_tokens": 100,
+        "output_tokens": 2 * len(arrivals_s),
+        "arrivals_ns": [at * SECOND for at in arrivals_s],
+        "arrival_tokens": [2] * len(arrivals_s),
+        "coalesced_reads": 1,
+        "lags_ns": [MS] * len(arrivals_s),
+    } | other
+
+
+# Window 10 s to 20 s. Inside it: the warm-up call's last arrival and end, all of the second call, the first arrival
+# of the third. The failed call's arrivals are no throughput, though the client had to take them.
+THREE_CALLS = [
+    call(0, "warmup", 5, [8, 12]),
+    call(1, "measured", 11, [13, 14, 15]),
+    call(2, "measured", 17, [19, 25]),
+    call(3, "measured", 18, [19], error="stalled"),
+]
+
+
+def ten_seconds(synthetic_run: Any, **options: Any) -> Any:
+    run, _, _ = synthetic_run(rate_per_s=0.2, duration_s=10.0, **options)
+    run["load"] |= {"warmup_s": 10.0, "warmup_requests": None}
+    return run
+
+
+def test_throughput_counts_what_happens_inside_the_window_whatever_phase_the_call_is_of(
+    synthetic_run: Any, requests_table: Any
+) -> None:
+    summary = summarize(ten_seconds(synthetic_run), requests_table(THREE_CALLS), None)
+    assert summary["window"] == {"start_s": 10.0, "seconds": 10.0, "includes_drain": False}
+    throughput = summary["throughput"]
+    assert throughput["requests_per_s"] == 0.2
+    assert throughput["output_tokens_per_s"] == (2 + 6 + 2) / 10
+    assert throughput["total_tokens_per_s"] == (2 + 6 + 2 + 100 + 100) / 10
+    assert (throughput["goodput_rps"], throughput["slo_attainment"]) == (None, None)
+    assert summary["client"]["token_events_per_s"] == 0.6
+    assert summary["client"]["coalesced_reads"] == 4
+    # The drain's latencies count: the third call ends after the window.
+    assert summary["metrics"]["service_ms"]["max"] == 8000.0
+
+
+def test_goodput_is_of_the_window_and_attainment_of_the_measured_calls_planned(
+    synthetic_run: Any, requests_table: Any
+) -> None:
+    run = ten_seconds(synthetic_run, slo=["ttft_ms<2500", "service_ms<5000"])
+    summary = summarize(run, requests_table(THREE_CALLS), None)
+    assert summary["throughput"]["goodput_rps"] == 0.1
+    assert summary["throughput"]["slo_attainment"] == pytest.approx(1 / 3)
+    assert [(result["objective"], result["met"]) for result in summary["slo"]] == [
+        ("ttft_ms<2500", False),
+        ("service_ms<5000", False),
+    ]
+
+
+def test_a_duration_without_goodput_says_zero_and_an_empty_window_says_unknown(synthetic_run: Any) -> None:
+    failed = summarize(*synthetic_run(requests=20, rate_per_s=10, duration_s=2.0, failed=range(20), slo=["ttft_ms<1"]))
+    assert failed["throughput"]["requests_per_s"] == 0.0
+    assert failed["throughput"]["goodput_rps"] == 0.0
+    empty = summarize(*synthetic_run(requests=0))
+    assert set(empty["throughput"].values()) == {None}
+
+
+def test_one_token_outputs_have_a_first_token_and_no_gap(synthetic_run: Any) -> None:
+    metrics = summarize(*synthetic_run(requests=30, tokens=1))["metrics"]
+    assert metrics["ttft_ms"]["count"] == 30
+    for name in ("itl_ms", "chunk_gap_ms", "tpot_ms"):
+        assert (metrics[name]["count"], metrics[name]["mean"]) == (0, None)
+
+
+def test_tokens_that_come_several_at_a_time_are_told(synthetic_run: Any) -> None:
+    single = summarize(*synthetic_run(requests=20))
+    assert single["tokens"] == {"tokens_equal_chunks": True, "token_sources": {"server usage": 20}}
+    assert single["metrics"]["itl_ms"] == single["metrics"]["chunk_gap_ms"]
+    packed = summarize(*synthetic_run(requests=20, tokens=32, tokens_per_arrival=4))
+    assert packed["tokens"]["tokens_equal_chunks"] is False
+    assert packed["metrics"]["itl_ms"]["count"] == 20 * 31
+    assert packed["metrics"]["chunk_gap_ms"]["count"] == 20 * 7
+    assert packed["metrics"]["itl_ms"]["p50"] == 0.0
+
+
+def test_the_offered_rate_and_its_burstiness_are_told(synthetic_run: Any) -> None:
+    poisson = summarize(*synthetic_run(requests=2000, tokens=2, rate_per_s=100))["offered"]
+    assert poisson["wanted_rps"] == 100
+    assert poisson["achieved_rps"] == pytest.approx(100, rel=0.1)
+    assert poisson["index_of_dispersion"] == pytest.approx(1.0, abs=0.3)
+    constant = summarize(*synthetic_run(requests=2000, tokens=2, rate_per_s=100, arrivals="constant"))["offered"]
+    assert constant["achieved_rps"] == pytest.approx(100, rel=1e-4)
+    assert constant["index_of_dispersion"] < 0.05
+
+
+def test_a_closed_loop_offers_no_rate(synthetic_run: Any) -> None:
+    assert set(summarize(*synthetic_run(concurrency=4))["offered"].values()) == {None}
+
+
+def test_a_drain_in_the_window_does_not_dilute_the_offered_rate(synthetic_run: Any) -> None:
+    summary = summarize(*synthetic_run(requests=200, rate_per_s=2000, arrivals="constant"))
+    assert summary["window"]["includes_drain"]
+    assert summary["offered"]["achieved_rps"] == pytest.approx(2000, rel=1e-3)
+
+
+def test_client_section_tells_the_busiest_worker_and_the_weakest_stamp(synthetic_run: Any) -> None:
+    run, table, telemetry = synthetic_run(lag_ms=0.2)
+    client = summarize(run, table, telemetry)["client"]
+    assert client["cpu_fraction"] == pytest.approx(0.1)
+    assert client["stamps"] == "kernel"
+    assert 0 < client["lag_ms"]["p50"] < client["lag_ms"]["p99"] < client["lag_ms"]["max"]
+    run["clients"].append({"worker": 1, "cpu_s": 9.0, "wall_s": 10.0, "stamps": "user"})
+    client = summarize(run, table, telemetry)["client"]
+    assert (client["cpu_fraction"], client["stamps"]) == (0.9, "user")
+
+
+def test_unknown_lag_is_null_not_zero(synthetic_run: Any) -> None:
+    assert summarize(*synthetic_run(stamps="user"))["client"]["lag_ms"] == {"p50": None, "p99": None, "max": None}
+
+
+def test_gpu_energy_is_that_of_the_window(synthetic_run: Any) -> None:
+    summary = summarize(*synthetic_run(requests=400, gpus=2))
+    assert [gpu["index"] for gpu in summary["gpu"]] == [0, 1]
+    assert summary["gpu"][0]["energy_j"] == pytest.approx(300 * summary["window"]["seconds"])
+
+
+def test_a_written_summary_reads_back_the_same(synthetic_run: Any, tmp_path: Path) -> None:
+    summary = summarize(*synthetic_run(requests=20))
+    write(summary, tmp_path / "summary.json")
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_a_summary_that_json_cannot_carry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write({"mean": math.nan}, tmp_path / "summary.json")

@@ -1,0 +1,93 @@
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from backends import sse
+from bench.types import Body
+
+
+def body(*segments: bytes) -> Body:
+    """Segment i arrives at 10 * (i + 1)."""
+    return Body(b"".join(segments), list(accumulate(map(len, segments))), [10 * (i + 1) for i in range(len(segments))])
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+        (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+        (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\n\ndata: b\n", [b"a", b"b"]),
+        (b"data: a\n\ndata: b", [b"a", b"b"]),
+        (b": ping\n\ndata: a\n: pong\n\n:\n\n", [b"a"]),
+        (b"event: message\nid: 7\ndata: a\nretry: 10\n\n", [b"a"]),
+        (b"event: ping\n\ndata: a\n\n", [b"a"]),
+        (b"data\n\ndata:\n\n", [b"", b""]),
+        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        (b"\n\n\ndata: a\n\n\n\n", [b"a"]),
+        (b"database: a\n\n data: b\n\n", []),
+        (b"", []),
+    ],
+)
+def test_events_are_those_of_the_standard(stream: bytes, expected: list[bytes]) -> None:
+    assert [data for _, data in sse.events(body(stream))] == expected
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_is_stamped_by_the_read_that_completes_its_last_data_line(line_end: bytes) -> None:
+    head, tail = b"data: 1" + line_end + b"data: 23", line_end + b"event: x" + line_end * 2
+    stream = head + tail
+    for cut in range(1, len(stream)):
+        [(t_ns, _)] = sse.events(body(stream[:cut], stream[cut:]))
+        assert t_ns == (10 if cut > len(head) else 20)
+
+
+def test_a_last_line_without_its_end_is_stamped_by_the_last_read() -> None:
+    assert sse.events(body(b"data: 1\n\n", b"data: ", b"2")) == [(10, b"1"), (30, b"2")]
+
+
+def test_what_is_not_json_stays_bytes() -> None:
+    values, stamps = sse.json_events(body(b'data: {"a":1}\n\n', b"data: {nope\n\ndata: [DONE]\n\n"))
+    assert values == [{"a": 1}, b"{nope", b"[DONE]"]
+    assert stamps == [10, 20, 20]
+
+
+def test_json_that_only_lenient_parsers_take_is_still_read() -> None:
+    values, _ = sse.json_events(body(b'data: {"a":"\xc3"}\n\ndata: {"a":"\\ud83d"}\n\ndata: {"p":Infinity}\n\n'))
+    assert values == [{"a": "�"}, {"a": "\ud83d"}, {"p": float("inf")}]
+
+
+JSON = st.sampled_from([b"{}", b'{"a": [1, "x"]}', b"[DONE]", b"1,2", b'"\xff"', b""])
+REGULAR = st.lists(JSON.map(lambda json: b"data: " + json + b"\n\n")).map(b"".join)
+LINES = st.sampled_from(
+    [b"data: {}", b"data: 1\rdata: 2", b"data:1", b"data", b"data: ", b": c", b"event: e", b"", b"\xef\xbb\xbfdata: 1"]
+)
+ENDS = st.sampled_from([b"\n", b"\n\n", b"\r\n", b"\r", b""])
+ANYTHING = st.lists(st.tuples(LINES, ENDS).map(b"".join)).map(b"".join)
+CUTS = st.lists(st.integers(0, 200))
+
+
+@given(REGULAR, CUTS)
+def test_the_fast_path_takes_what_engines_send_and_gives_the_exact_events(stream: bytes, cuts: list[int]) -> None:
+    segments = cut(stream, cuts)
+    fast = sse._regular_events(segments)
+    assert fast is not None
+    assert list(zip(fast[1], fast[0], strict=True)) == sse.events(segments)
+
+
+@given(ANYTHING, CUTS)
+@example(b"data: 1\rdata: 2\n\n", [])
+@example(b"data: 1\ndata: 2\n\n", [])
+def test_the_fast_path_leaves_alone_what_it_would_get_wrong(stream: bytes, cuts: list[int]) -> None:
+    segments = cut(stream, cuts)
+    fast = sse._regular_events(segments)
+    assert fast is None or list(zip(fast[1], fast[0], strict=True)) == sse.events(segments)
+
+
+def cut(stream: bytes, at: list[int]) -> Body:
+    edges = [0, *sorted(edge for edge in at if edge < len(stream)), len(stream)]
+    return body(*[stream[start:stop] for start, stop in pairwise(edges)])

@@ -1,0 +1,166 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import guard
+from bench.launch import launch
+from bench.types import Launch, UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str) -> Launch:
+    return Launch((sys.executable, "-c", code, "{port}"), {"GREETING": "hello"}, "/", "toy")
+
+
+# Answers with its environment's greeting, after a delay.
+TOY = """
+import http.server, os, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(os.environ["GREETING"].encode())
+    def log_message(self, *_): pass
+print("loading", flush=True)
+time.sleep({delay})
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+SERVER = python(TOY.replace("{delay}", "0"))
+
+
+def alive(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def gone(pid: int, within_s: float = 5) -> bool:
+    deadline = time.monotonic() + within_s
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_a_launched_server_answers_and_is_gone_afterwards(tmp_path: Path) -> None:
+    with launch(SERVER, tmp_path / "log", ready_timeout_s=10, on_progress=quiet, port=None) as server:
+        assert urllib.request.urlopen(server.url).read() == b"hello"
+        assert alive(server.pid)
+        assert server.exit_code() is None
+    assert gone(server.pid, within_s=0)
+    assert server.exit_code() is not None
+    assert (tmp_path / "log").read_text() == "loading\n"
+    server.stop()
+
+
+def test_a_named_port_is_used(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with launch(SERVER, tmp_path / "log", ready_timeout_s=10, on_progress=quiet, port=port) as server:
+        assert server.url == f"http://127.0.0.1:{port}"
+
+
+def test_a_named_port_in_use_is_the_users_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} cannot be used"):
+            launch(SERVER, tmp_path / "log", ready_timeout_s=10, on_progress=quiet, port=port)
+
+
+def test_a_server_that_ends_at_start_says_why(tmp_path: Path) -> None:
+    dying = python("import sys; print('a'); print('Error: no such model'); print('bye'); sys.exit(3)")
+    with pytest.raises(UserError) as raised:
+        launch(dying, tmp_path / "log", ready_timeout_s=10, on_progress=quiet, port=None)
+    assert str(raised.value).splitlines() == [
+        "toy ended while starting (exit code 3): Error: no such model",
+        f"  {tmp_path / 'log'} ends:",
+        "  a",
+        "  Error: no such model",
+        "  bye",
+    ]
+
+
+def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"exit code 127.*cannot start /no/such: No such file"):
+        launch(
+            Launch(("/no/such",), {}, "/", "toy"), tmp_path / "log", ready_timeout_s=10, on_progress=quiet, port=None
+        )
+
+
+def test_a_server_that_is_never_ready_is_ended_and_its_progress_was_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    slow = python(f"import os; print(os.getpid(), flush=True)\n{TOY.replace('{delay}', '60')}")
+    with pytest.raises(UserError, match=r"not ready after 1\.2 s; raise --ready-timeout"):
+        launch(slow, tmp_path / "log", ready_timeout_s=1.2, on_progress=said.append, port=None)
+    assert said == ["starting toy, 1 s: loading"]
+    assert gone(int((tmp_path / "log").read_text().split()[0]), within_s=0)
+
+
+BENCH = """
+import os, sys, time
+from contextlib import suppress
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from bench.launch import launch
+from bench.types import Launch
+how = Launch((sys.executable, "-m", "http.server", "{port}", "--bind", "127.0.0.1"), {}, "/", "toy")
+server = launch(how, Path(sys.argv[2]), ready_timeout_s=10, on_progress=print, port=None)
+forked = 0
+if sys.argv[3] == "forks" and not (forked := os.fork()):
+    time.sleep(60)
+print(server.pid, forked, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(params=["alone", "forks"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that launched a server, and the server's pid; the forked child holds a copy of the lifeline."""
+    argv = [sys.executable, "-c", BENCH, str(ROOT), str(tmp_path / "log"), request.param]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        server, forked = map(int, process.stdout.readline().split())
+        yield process, server
+        process.kill()
+        if forked:
+            os.kill(forked, signal.SIGKILL)
+
+
+def test_killing_the_bench_leaves_no_server(bench: tuple[subprocess.Popen[str], int]) -> None:
+    process, server = bench
+    assert alive(server)
+    process.kill()
+    assert gone(server)
+
+
+def test_ctrl_c_reaches_the_bench_and_not_the_server(tmp_path: Path) -> None:
+    with launch(SERVER, tmp_path / "log", ready_timeout_s=10, on_progress=quiet, port=None) as server:
+        assert os.getpgid(server.pid) == server.pid
+        assert os.getsid(server.pid) != os.getsid(0)
+
+
+def test_what_ignores_a_request_to_end_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "GRACE_S", 0.2)
+    stubborn = (
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.fork(), flush=True); time.sleep(60)"
+    )
+    leader = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True)
+    assert leader.stdout is not None
+    with leader.stdout:
+        child = max(int(leader.stdout.readline()), int(leader.stdout.readline()))
+    guard.end_group(leader)
+    assert leader.returncode == -signal.SIGKILL
+    assert gone(child)

@@ -1,0 +1,246 @@
+"""Shared builders: a synthetic run, as the files of a run folder would hold it, with every timing known in advance."""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from bench.records import SCHEMA
+from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
+
+SyntheticRun = Callable[..., tuple[dict[str, Any], pa.Table, pa.Table]]
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+LISTS = {field.name for field in SCHEMA if pa.types.is_list(field.type)}
+
+
+def records_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """requests.parquet from hand-written rows; a column left out is unknown (empty, for a list)."""
+    filled = [{name: [] if name in LISTS else None for name in SCHEMA.names} | row for row in rows]
+    return pa.Table.from_pylist(filled, schema=SCHEMA)
+
+
+def build_run(
+    requests: int = 200,
+    tokens: int = 32,
+    *,
+    warmup: int = 0,
+    rate_per_s: float | None = None,
+    arrivals: Arrivals = "poisson",
+    concurrency: int = 8,
+    duration_s: float | None = None,
+    prompt_tokens: int = 100,
+    ttft_ms: float = 80.0,
+    itl_ms: float = 10.0,
+    jitter: float = 0.1,
+    tokens_per_arrival: int = 1,
+    failed: Collection[int] = (),
+    dropped: Collection[int] = (),
+    unfinished: Collection[int] = (),
+    stamps: str = "kernel",
+    lag_ms: float = 0.2,
+    gpus: int = 1,
+    interrupted: bool = False,
+    slo: Collection[str] = (),
+    seed: int = 1,
+    backend: str = "llamacpp",
+    model: str = "tiny",
+) -> tuple[dict[str, Any], pa.Table, pa.Table]:
+    """(run.json, requests, telemetry) of a run whose latencies are drawn around the values given.
+
+    Open loop with `rate_per_s`, else closed. `warmup` calls come first; `failed`, `dropped` and `unfinished` are
+    sequence numbers. `jitter` is the relative spread of the first token and the gaps: 0 gives exact timings.
+    """
+    rng = np.random.default_rng(seed)
+    n = warmup + requests
+    arrivals_per_call = -(-tokens // tokens_per_arrival)
+
+    gaps_ns = itl_ms * MS * tokens_per_arrival * _spread(rng, jitter, (n, arrivals_per_call))
+    gaps_ns[:, 0] = ttft_ms * MS * _spread(rng, jitter, (n,))
+    since_sent_ns = np.cumsum(gaps_ns, axis=1).astype(np.int64)
+    service_ns = since_sent_ns[:, -1] + MS // 10
+
+    due_ns = _due_ns(rng, n, rate_per_s, arrivals, concurrency, service_ns)
+    sent_ns = due_ns + MS // 20
+    arrivals_ns = sent_ns[:, None] + since_sent_ns
+    arrival_tokens = np.full((n, arrivals_per_call), tokens_per_arrival, np.int32)
+    arrival_tokens[:, -1] = tokens - tokens_per_arrival * (arrivals_per_call - 1)
+    lags_ns = (lag_ms * MS * rng.exponential(0.5, (n, arrivals_per_call))).astype(np.int64)
+
+    error = np.full(n, "", object)
+    for code, seqs in {"http_500": failed, "dropped": dropped, "unfinished": unfinished}.items():
+        error[list(seqs)] = code
+    ok, sent = error == "", error != "dropped"
+    everywhere = np.ones(n, np.bool_)
+
+    def ints(values: Any, where: Any = everywhere) -> pa.Array:
+        return pa.array(np.broadcast_to(values, n), pa.int64(), mask=~where)
+
+    def strings(values: Any, where: Any) -> pa.Array:
+        return pa.array(np.broadcast_to(np.array(values, object), n), pa.string(), mask=~where)
+
+    def lists(values: Any, where: Any) -> pa.Array:
+        offsets = np.concatenate([[0], np.cumsum(where * arrivals_per_call)]).astype(np.int32)
+        flat = values if where.all() else values[where]
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)))
+
+    columns = {
+        "seq": ints(np.arange(n)),
+        "worker": ints(0),
+        "session": ints(np.arange(n)),
+        "turn": ints(0),
+        "phase": pa.array(["warmup"] * warmup + ["measured"] * requests, pa.string()),
+        "due_ns": ints(due_ns),
+        "sent_ns": ints(sent_ns, sent),
+        "headers_ns": ints(arrivals_ns[:, 0] - 1000, ok),
+        "first_byte_ns": ints(arrivals_ns[:, 0] - 1000, ok),
+        "first_token_ns": ints(arrivals_ns[:, 0], ok),
+        "first_text_ns": ints(arrivals_ns[:, 0], ok),
+        "last_token_ns": ints(arrivals_ns[:, -1], ok),
+        "end_ns": ints(sent_ns + service_ns, sent & (error != "unfinished")),
+        "status": ints(np.where(ok, 200, 500), ok | (error == "http_500")),
+        "finish": strings("length", ok),
+        "error": strings(error, ~ok),
+        "error_message": strings("synthetic", ~ok),
+        "prompt_tokens_wanted": ints(prompt_tokens),
+        "max_tokens": ints(tokens),
+        "prompt_tokens": ints(prompt_tokens, ok),
+        "cached_tokens": ints(0, ok),
+        "output_tokens": ints(tokens, ok),
+        "token_source": strings("server usage", ok),
+        "arrivals_ns": lists(arrivals_ns, ok),
+        "arrival_tokens": lists(arrival_tokens, ok),
+        "bytes_received": ints(np.where(ok, 200 * arrivals_per_call, 0)),
+        "reads": ints(np.where(ok, arrivals_per_call, 0)),
+        "coalesced_reads": ints(0),
+        "lags_ns": lists(lags_ns, ok & (stamps == "kernel")),
+        "text_sha": strings("0" * 16, ok),
+    }
+    table = pa.table([columns.get(field.name, pa.nulls(n, field.type)) for field in SCHEMA], schema=SCHEMA)
+    wall_s = float((sent_ns + service_ns)[sent].max(initial=0)) / SECOND
+    scenario = Scenario("chat", "synthetic", _fixed(prompt_tokens), _fixed(tokens), 0, concurrency, requests, warmup)
+    load = Load(
+        concurrency=None if rate_per_s else concurrency,
+        rate_per_s=rate_per_s,
+        arrivals=arrivals,
+        requests=None if duration_s else requests,
+        duration_s=duration_s,
+        warmup_requests=warmup,
+        warmup_s=None,
+        max_in_flight=4096,
+        overload="wait",
+    )
+    run = _manifest(backend, model, scenario, load, gpus) | {
+        "seed": seed,
+        "slo": list(slo),
+        "interrupted": interrupted,
+        "clients": [{"worker": 0, "cpu_s": 0.1 * wall_s, "wall_s": wall_s, "stamps": stamps}],
+    }
+    return run, table, _telemetry(wall_s, gpus, table)
+
+
+def _manifest(backend: str, model: str, scenario: Scenario, load: Load, gpus: int) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "run_id": f"{backend}-{model}-synthetic",
+        "created_at": "2026-01-01T00:00:00Z",
+        "argv": ["bench", "run"],
+        "backend": backend,
+        "model": model,
+        "url": "http://127.0.0.1:8080",
+        "launched": True,
+        "scenario": asdict(scenario),
+        "load": asdict(load),
+        "plan_hash": "0" * 64,
+        "tokenizer": {"source": "server", "exact": True},
+        "timeout_s": 120.0,
+        "stall_timeout_s": 30.0,
+        "workers": 1,
+        "server": asdict(ServerInfo(backend, "1.0", model, 4096, "/metrics", {})),
+        "hardware": {
+            "cpu": "synthetic",
+            "cores": 8,
+            "memory_bytes": 2**34,
+            "os": "Linux",
+            "gpus": [{"name": "Synthetic GPU", "driver": "1", "memory_bytes": 80 * 2**30}] * gpus,
+        },
+        "packages": {},
+        "git_commit": None,
+        "notes": [],
+    }
+
+
+def _fixed(tokens: int) -> Lengths:
+    return Lengths("fixed", tokens, tokens)
+
+
+def _spread(rng: np.random.Generator, jitter: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Factors of mean 1 and relative standard deviation `jitter`."""
+    return rng.gamma(jitter**-2, jitter**2, shape) if jitter else np.ones(shape)
+
+
+def _due_ns(
+    rng: np.random.Generator,
+    n: int,
+    rate_per_s: float | None,
+    arrivals: str,
+    concurrency: int,
+    service_ns: np.ndarray,
+) -> np.ndarray:
+    if rate_per_s:
+        waits = np.ones(n) if arrivals == "constant" else rng.exponential(1.0, n)
+        return (np.cumsum(waits) / rate_per_s * SECOND).astype(np.int64)
+    due_ns = np.arange(n) % concurrency * (MS // 10)
+    for slot in range(min(concurrency, n)):
+        own = service_ns[slot::concurrency] + MS // 10
+        due_ns[slot::concurrency] += np.cumsum(own) - own
+    return due_ns
+
+
+def _telemetry(wall_s: float, gpus: int, table: pa.Table) -> pa.Table:
+    t_ns = np.arange(0, int(wall_s) + 2, dtype=np.int64) * SECOND
+    arrivals_ns = table["arrivals_ns"].combine_chunks().flatten().to_numpy()
+    order = np.argsort(arrivals_ns)
+    tokens = np.concatenate([[0], np.cumsum(table["arrival_tokens"].combine_chunks().flatten().to_numpy()[order])])
+    ended = table.filter(pc.is_valid(table["end_ns"]))
+    begun_by, ended_by = (np.searchsorted(np.sort(ended[at].to_numpy()), t_ns) for at in ("sent_ns", "end_ns"))
+    series: dict[tuple[str, str], Any] = {
+        ("engine", "generation_tokens_total"): tokens[np.searchsorted(arrivals_ns[order], t_ns)],
+        ("engine", "running"): begun_by - ended_by,
+        ("engine", "queue"): np.zeros(len(t_ns)),
+        ("host", "cpu_pct"): np.full(len(t_ns), 20.0),
+    }
+    for gpu in range(gpus):
+        series |= {
+            (f"gpu{gpu}", "util_pct"): np.full(len(t_ns), 90.0),
+            (f"gpu{gpu}", "memory_used_bytes"): np.full(len(t_ns), 8.0 * 2**30),
+            (f"gpu{gpu}", "power_w"): np.full(len(t_ns), 300.0),
+            (f"gpu{gpu}", "energy_j"): 1000.0 + 300.0 * np.arange(len(t_ns)),
+        }
+    rows = [(t_ns, source, name, values.astype(np.float64)) for (source, name), values in series.items()]
+    return pa.table(
+        {
+            "t_ns": np.concatenate([row[0] for row in rows]),
+            "source": [row[1] for row in rows for _ in t_ns],
+            "name": [row[2] for row in rows for _ in t_ns],
+            "value": np.concatenate([row[3] for row in rows]),
+        }
+    )
+
+
+@pytest.fixture
+def synthetic_run() -> SyntheticRun:
+    """`synthetic_run(requests=200, tokens=32, …) -> (run, requests, telemetry)`; see `build_run` for what it takes."""
+    return build_run
+
+
+@pytest.fixture
+def requests_table() -> Callable[[list[dict[str, Any]]], pa.Table]:
+    """`requests_table(rows) -> pa.Table` for golden cases: each row names only the columns that matter."""
+    return records_table

@@ -1,0 +1,153 @@
+from pathlib import Path
+
+import pytest
+
+from bench.types import Lengths, Scenario, UserError
+from scenarios import list_scenarios, load_scenario, with_lengths
+
+VALID = "prompt_tokens: 100\noutput_tokens: 10\n"
+
+
+def read(tmp_path: Path, content: str) -> Scenario:
+    file = tmp_path / "my.yaml"
+    file.write_text(content)
+    return load_scenario(str(file))
+
+
+def fault(tmp_path: Path, content: str) -> str:
+    with pytest.raises(UserError) as error:
+        read(tmp_path, content)
+    return str(error.value).removeprefix(f"{tmp_path}/")
+
+
+def test_the_bundled_scenarios_are_described_and_load_by_their_names() -> None:
+    names = [scenario.name for scenario in list_scenarios()]
+    assert names == ["chat", "code", "long-context", "rag", "smoke"]
+    assert [load_scenario(name) for name in names] == list_scenarios()
+    assert all(scenario.description for scenario in list_scenarios())
+
+
+def test_the_chat_demo_is_small_enough_for_a_laptop() -> None:
+    chat = load_scenario("chat")
+    assert (chat.concurrency, chat.output_tokens.median) == (8, 128)
+    assert chat.requests * chat.output_tokens.high < 100_000
+
+
+def test_a_file_of_two_lines_is_a_scenario_named_after_it(tmp_path: Path) -> None:
+    scenario = read(tmp_path, VALID)
+    assert scenario.name == "my"
+    assert scenario.prompt_tokens == Lengths("fixed", 100, 100)
+    assert scenario.shared_prefix_tokens == 0
+
+
+def test_every_key_of_a_file_arrives(tmp_path: Path) -> None:
+    scenario = read(
+        tmp_path,
+        """
+        name: mine
+        description: all of it
+        prompt_tokens: {lognormal: {median: 300, sigma: 0.5, low: 60, high: 900}}
+        output_tokens: {uniform: [5, 9]}
+        shared_prefix_tokens: 50
+        concurrency: 3
+        requests: 7
+        warmup_requests: 0
+        """,
+    )
+    assert scenario == Scenario(
+        "mine", "all of it", Lengths("lognormal", 60, 900, 300, 0.5), Lengths("uniform", 5, 9), 50, 3, 7, 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "prompt_tokens:\n  lognormal:\n    {median: 9, sigma: 1,\n    low: -3, high: 20}\noutput_tokens: 1\n",
+            "my.yaml:4: prompt_tokens.lognormal.low: must be at least 1, got -3",
+        ),
+        (VALID + "prompt_token: 3\n", "my.yaml:3: prompt_token: unknown key, did you mean prompt_tokens?"),
+        (
+            "prompt_tokens: {normal: 3}\noutput_tokens: 1\n",
+            "my.yaml:1: prompt_tokens.normal: unknown key, did you mean",
+        ),
+        ("prompt_tokens: 5\n", "my.yaml:1: output_tokens: is missing"),
+        (
+            "prompt_tokens: 3000000\noutput_tokens: 1\n",
+            "my.yaml:1: prompt_tokens: must be at most 2000000, got 3000000",
+        ),
+        ("output_tokens: 1\nprompt_tokens: 2.5\n", "my.yaml:2: prompt_tokens: must be a whole number, got 2.5"),
+        ("prompt_tokens: true\noutput_tokens: 1\n", "my.yaml:1: prompt_tokens: must be a whole number, got True"),
+        (
+            "prompt_tokens: many\noutput_tokens: 1\n",
+            "my.yaml:1: prompt_tokens: must be a number, {uniform: [low, high]}",
+        ),
+        ("prompt_tokens: {uniform: [5]}\noutput_tokens: 1\n", "my.yaml:1: prompt_tokens.uniform: must be [low, high]"),
+        (
+            "prompt_tokens: {uniform: [5, 1]}\noutput_tokens: 1\n",
+            "my.yaml:1: prompt_tokens.uniform: must be [low, high]",
+        ),
+        (
+            "prompt_tokens:\n  uniform:\n  - 5\n  - x\noutput_tokens: 1\n",
+            "my.yaml:4: prompt_tokens.uniform.1: must be a",
+        ),
+        ("prompt_tokens: {}\noutput_tokens: 1\n", "my.yaml:1: prompt_tokens: must be a number, or one of {uniform:"),
+        (
+            "prompt_tokens: {lognormal: {median: 9, sigma: 1, low: 1, high: 5}}\noutput_tokens: 1\n",
+            "my.yaml:1: prompt_tokens.lognormal.high: low, median and high must ascend, got 1, 9 and 5",
+        ),
+        (
+            VALID + "shared_prefix_tokens: 100\n",
+            "my.yaml:3: shared_prefix_tokens: must be less than the shortest prompt",
+        ),
+        (VALID + "requests: lots\nconcurrency: 0\n", "my.yaml:3: requests: must be a whole number, got 'lots'"),
+        (VALID + "prompt_tokens: 3\n", "my.yaml:3: prompt_tokens: given twice, first in line 1"),
+        ("", "my.yaml:1: expected keys and values"),
+        ("- 1\n", "my.yaml:1: expected keys and values"),
+        (VALID + "name: [\n", "my.yaml:4: not valid YAML:"),
+        (VALID + "name: a: b\n", "my.yaml:3: not valid YAML: mapping values are not allowed here"),
+        (VALID + "name: \x07\n", "my.yaml:1: not valid YAML: unacceptable character"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_place_and_key(tmp_path: Path, content: str, message: str) -> None:
+    said = fault(tmp_path, content)
+    assert said.startswith(message)
+    assert "\n" not in said
+
+
+def test_an_unknown_scenario_gets_the_nearest_name_and_the_choices() -> None:
+    with pytest.raises(UserError, match=r"'chta'; did you mean 'chat'\? .* or a path to a YAML file"):
+        load_scenario("chta")
+
+
+@pytest.mark.parametrize(("file", "reason"), [("absent.yaml", "No such file"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, file: str, reason: str) -> None:
+    with pytest.raises(UserError, match=rf"--scenario: .* cannot be read: {reason}"):
+        load_scenario(str(tmp_path / file))
+
+
+def test_bytes_that_are_no_text_are_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8 text"):
+        load_scenario(str(tmp_path / "my.yaml"))
+
+
+def test_lengths_given_by_the_user_replace_the_scenarios() -> None:
+    chat = load_scenario("chat")
+    changed = with_lengths(chat, 64, None)
+    assert changed.prompt_tokens == Lengths("fixed", 64, 64)
+    assert changed.output_tokens == chat.output_tokens
+    assert with_lengths(chat, None, None) == chat
+
+
+@pytest.mark.parametrize(
+    ("prompt_tokens", "output_tokens", "message"),
+    [
+        (0, None, "--prompt-tokens: must be from 1 to 2000000, got 0"),
+        (None, 2_000_001, "--output-tokens: must be from 1"),
+        (1500, None, "--prompt-tokens: must be more than the 1500 tokens of shared prefix .* the nearest is 1501"),
+    ],
+)
+def test_impossible_lengths_are_refused(prompt_tokens: int | None, output_tokens: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        with_lengths(load_scenario("rag"), prompt_tokens, output_tokens)
