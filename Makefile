@@ -21,7 +21,7 @@ check: $(READY)
 	$(BIN)/mypy .
 
 bench: $(READY)
-	$(BIN)/python tests/speed/table.py
+	PYTHONPATH=. $(BIN)/python tests/speed/table.py
 
 engines: .engines/llama-cpp-python/ready
 

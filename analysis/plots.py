@@ -56,10 +56,10 @@ class Gauge(NamedTuple):
 
 GAUGES: Final = (
     Gauge("GPU use", "%", ("util_pct",)),
-    Gauge("GPU memory", "GiB", ("memory_used_bytes",), 2**-30),
+    Gauge("Memory in use", "GiB", ("memory_used_bytes",), 2**-30),
     Gauge("GPU power", "W", ("power_w",)),
     Gauge("GPU clock", "MHz", ("sm_clock_mhz",)),
-    Gauge("CPU use", "%", ("cpu_pct",)),
+    Gauge("CPU use", "cores", ("busy_cores",)),
     Gauge("Resident memory", "GiB", ("rss_bytes",), 2**-30),
     Gauge("Requests in the engine", "requests", ("running", "queue")),
     Gauge("KV cache in use", "%", ("kv_use_fraction",), 100.0),

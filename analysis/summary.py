@@ -87,12 +87,13 @@ def _throughput(
     t_ns, _ = flat(calls, "arrivals_ns")
     tokens, _ = flat(calls, "arrival_tokens")
     output = tokens[span.holds(t_ns)].sum()
-    prompt = np.nansum(column(calls, "prompt_tokens")[span.holds(column(calls, "first_token_ns"))])
+    # One call of unknown length makes the sum unknown.
+    prompt = column(calls, "prompt_tokens")[span.holds(column(calls, "first_token_ns"))].sum()
     good = slo.keeps_all(objectives, calls)
     good_measured = good & np.asarray(pc.fill_null(pc.equal(calls["phase"], "measured"), False))
 
     def per_s(count: Any) -> float | None:
-        return float(count / span.seconds) if span.seconds else None
+        return float(count / span.seconds) if span.seconds and not np.isnan(count) else None
 
     return {
         "requests_per_s": per_s(finished.sum()),

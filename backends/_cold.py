@@ -93,7 +93,9 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise UserError(f"the CA file {ca_file!r} cannot be used: {error.strerror}; expected a PEM file") from None
+        raise UserError(
+            f"--ca-file {ca_file!r} cannot be used: {error.strerror or error}; expected a PEM file"
+        ) from None
 
 
 def _unreachable(base: str, error: Exception, timeout_s: float) -> str:
@@ -106,7 +108,9 @@ def _unreachable(base: str, error: Exception, timeout_s: float) -> str:
         case socket.gaierror():
             return f"the host of {base} is unknown; check --url"
         case ssl.SSLCertVerificationError():
-            return f"the certificate of {base} is not trusted ({reason.verify_message}); name its authority's CA file"
+            return (
+                f"the certificate of {base} is not trusted ({reason.verify_message}); name its authority's by --ca-file"
+            )
         case http.client.HTTPException() | ssl.SSLError() | ConnectionResetError():
             return f"what answers at {base} does not speak this protocol ({type(reason).__name__}); http or https?"
     return f"cannot ask {base}: {reason}"

@@ -13,6 +13,8 @@ from bench.types import Backend, Call, HttpRequest, Launch, Message, ServeOption
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ("xllamacpp", "llama-cpp-python", "llama-server")
+COUNTING_TOKENS = 2048  # llama-cpp-python counts tokens by completing them, also those of all our words in one prompt
+MAX_SLOTS = 256  # LLAMA_MAX_SEQ of llama.cpp, which refuses to start with more; further requests queue in the server
 
 # Planned output lengths need ignore_eos. timings_per_token puts the token count so far on every chunk, so that a chunk
 # which brings several tokens is known for one. Whether prompts are cached is left to the server's settings.
@@ -69,7 +71,10 @@ def serve(model: str, options: ServeOptions) -> Launch:
     followed by `:` and the Python it is installed in, or a llama-server binary by name or path.
     """
     if not Path(model).is_file():
-        raise UserError(f"no model file {model!r}: llama.cpp needs the path of a .gguf file")
+        raise UserError(f"--model {model!r}: no such file; llama.cpp needs the path of a .gguf file")
+    with Path(model).open("rb") as file:
+        if (start := file.read(4)) != b"GGUF":
+            raise UserError(f"--model {model!r}: expected a GGUF file, this one begins with {start!r}")
     server, _, python = (options.server or SERVERS[0]).partition(":")
     if server == "xllamacpp":
         return _xllamacpp(model, options)
@@ -90,7 +95,7 @@ def _llama_server(name: str, model: str, options: ServeOptions) -> Launch:
     if binary is None:
         near = get_close_matches(name, SERVERS, n=1, cutoff=0.0)[0]
         raise UserError(
-            f"{name!r} is no program here: expected {', '.join(SERVERS)} or the path of a llama-server binary; "
+            f"--server {name!r}: no such program; expected {', '.join(SERVERS)} or the path of a llama-server binary; "
             f"did you mean {near!r}?"
         )
     argv = (binary, "--model", model, "--metrics", *_slots(options), *options.extra_args)
@@ -99,15 +104,17 @@ def _llama_server(name: str, model: str, options: ServeOptions) -> Launch:
 
 def _slots(options: ServeOptions) -> tuple[str, ...]:
     """The flags llama-server and bench/serve_xllamacpp.py share; its context is one pool for all slots."""
-    context = options.slots * options.context_tokens
-    flags = ("--host", "127.0.0.1", "--port", "{port}", "--parallel", str(options.slots), "--ctx-size", str(context))
+    slots = min(options.slots, MAX_SLOTS)
+    context = slots * options.context_tokens
+    flags = ("--host", "127.0.0.1", "--port", "{port}", "--parallel", str(slots), "--ctx-size", str(context))
     return flags if options.threads is None else (*flags, "--threads", str(options.threads))
 
 
 def _llama_cpp_python(python: str, model: str, options: ServeOptions) -> Launch:
     own = ROOT / ".engines" / "llama-cpp-python" / "bin" / "python"
     argv = [python or (str(own) if own.exists() else sys.executable), "-m", "llama_cpp.server", "--model", model]
-    argv += ["--host", "127.0.0.1", "--port", "{port}", "--n_ctx", str(options.context_tokens)]
+    context = max(options.context_tokens, COUNTING_TOKENS)
+    argv += ["--host", "127.0.0.1", "--port", "{port}", "--n_ctx", str(context)]
     argv += ["--interrupt_requests", "false"]  # by default a new request cuts off the one being streamed
     if options.threads is not None:
         argv += ["--n_threads", str(options.threads)]

@@ -58,7 +58,8 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "text/event-stream"),
-        ("X-Request-Id", str(call.seq)),  # finds the request again in the server's log
+        # Finds the request again in the server's log; some servers refuse any id that is no UUID.
+        ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}"),
     ]
     if target.api_key:
         headers.append(("Authorization", f"Bearer {target.api_key}"))
@@ -116,38 +117,40 @@ def _chunks(body: Body) -> tuple[list[Any], list[int]]:
 
 
 def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
+    """Take in one chunk. Runs for every token of a run: what most chunks lack is asked for once."""
     if chunk == DONE:
         answer.done = True
         return
-    if chunk.get("error") or chunk.get("object") == "error":
+    get = chunk.get
+    if get("error") or get("object") == "error":
         answer.error = "error_event", error_message(chunk)
         return
-    answer.usage = chunk.get("usage") or answer.usage
-    for choice in chunk.get("choices") or ():
-        answer.finish = choice.get("finish_reason") or answer.finish
+    if usage := get("usage"):
+        answer.usage = usage
+    for choice in get("choices") or ():
+        if finish := choice.get("finish_reason"):
+            answer.finish = finish
         delta = choice.get("delta") or choice.get("message") or {}
-        if kind := _kind(delta):
-            answer.text += delta.get("content") or delta.get("refusal") or ""
-            answer.arrivals.append((t_ns, kind))
-            answer.running_counts.append(_running_count(chunk))
+        kind: DeltaKind | None
+        if content := delta.get("content") or delta.get("refusal"):
+            kind = "text"
+            answer.text += content
+        elif not (kind := _kind_without_text(delta)):
+            continue
+        answer.arrivals.append((t_ns, kind))
+        # Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token.
+        answer.running_counts.append(
+            _count(usage, "completion_tokens") if usage else _count(get("timings"), "predicted_n")
+        )
 
 
-def _kind(delta: Mapping[str, Any]) -> DeltaKind | None:
-    """What a delta brings, visible text first; None when it brings nothing of the model's."""
-    if delta.get("content") or delta.get("refusal"):
-        return "text"
+def _kind_without_text(delta: Mapping[str, Any]) -> DeltaKind | None:
+    """What a delta without visible text brings; None when it brings nothing of the model's."""
     if delta.get("reasoning_content") or delta.get("reasoning"):
         return "reasoning"
     if delta.get("tool_calls") or delta.get("function_call"):
         return "tool"
     return None
-
-
-def _running_count(chunk: Mapping[str, Any]) -> int | None:
-    """Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token."""
-    if usage := chunk.get("usage"):
-        return _count(usage, "completion_tokens")
-    return _count(chunk.get("timings"), "predicted_n")
 
 
 def _tokens_per_arrival(running: Sequence[int | None]) -> Sequence[int | None]:

@@ -10,10 +10,14 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import Any
 
+import orjson
+
 from backends._json import lenient
 from bench.types import Body
 
 BOM = b"\xef\xbb\xbf"
+BETWEEN = b"}\n\ndata: {"
+DONE_EVENT = b"data: [DONE]\n\n"
 LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n)|([^\r\n]+)\Z")
 
 
@@ -42,26 +46,38 @@ def events(body: Body) -> list[tuple[int, bytes]]:
 
 def json_events(body: Body) -> tuple[list[Any], list[int]]:
     """The data of every event as JSON, and every event's stamp; data that is not JSON (`[DONE]`) stays `bytes`."""
-    regular = _regular_events(body)
-    if regular is None:
+    values = _regular_values(body.data)
+    if values is None:
         exact = events(body)
         return [lenient(data) for _, data in exact], [t_ns for t_ns, _ in exact]
-    datas, stamps = regular
-    return [lenient(data) for data in datas], stamps
+    return values, _regular_stamps(body)
 
 
-def _regular_events(body: Body) -> tuple[list[bytes], list[int]] | None:
-    """The events of a body that is nothing but single `data:` lines, a blank line after each; None for any other."""
-    lines = body.data.split(b"\n")
-    datas = lines[:-1:2]
-    blanks = lines[1::2]
-    if len(lines) != 2 * len(datas) + 1 or any(blanks) or lines[-1] or b"\r" in body.data:
+def _regular_values(data: bytes) -> list[Any] | None:
+    """All events of a body that is nothing but `data: {…}` lines, a blank line after each; None for any other.
+
+    They are parsed at once, as one array: two thirds of the time of one by one.
+    """
+    objects = data.removesuffix(DONE_EVENT)
+    count = objects.count(BETWEEN) + 1
+    if not (objects.startswith(b"data: {") and objects.endswith(b"}\n\n") and objects.count(b"\n") == 2 * count):
         return None
-    if not all(line.startswith(b"data:") for line in datas):
+    if b"\r" in objects:
         return None
+    try:
+        values: list[Any] = orjson.loads(b"[%b]" % objects[len(b"data: ") : -2].replace(BETWEEN, b"},{"))
+    except orjson.JSONDecodeError:
+        return None
+    if len(values) != count:
+        return None
+    return values if objects is data else [*values, b"[DONE]"]
+
+
+def _regular_stamps(body: Body) -> list[int]:
     # Every event is its line and two line feeds; the first of the two completes the line.
-    line_ends = [event_end - 1 for event_end in accumulate([len(line) + 2 for line in datas])]
-    return [line[5:].removeprefix(b" ") for line in datas], [_stamp(body, end) for end in line_ends]
+    line_ends = [end - 1 for end in accumulate([len(line) + 2 for line in body.data.split(b"\n\n")[:-1]])]
+    ends, t_ns = body.ends, body.t_ns
+    return [t_ns[bisect_left(ends, end)] for end in line_ends]
 
 
 def _stamp(body: Body, end: int) -> int:

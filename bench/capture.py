@@ -18,7 +18,7 @@ import orjson
 import zstandard
 
 from bench.clock import ClockSample
-from bench.types import Exchange
+from bench.types import Exchange, UserError
 
 _FRAME = struct.Struct("<4sBxxxII")
 _MAGIC = b"LSB1"
@@ -30,10 +30,23 @@ _DROP_BODY = struct.Struct("<qq")
 # seq, due, sent, end, connect (-1 = none), reads, bytes of kernel stamps, length of the error text
 _EXCHANGE_HEAD = struct.Struct("<qqqqqIII")
 _SEQ = struct.Struct("<q")
-_TIMESPEC = struct.Struct("=qq")
+# A shorter key is a placeholder for servers that want any ("EMPTY", "x"), and may be part of any answer.
+_SECRET_BYTES = 8
 
-Read = tuple[int, bytes | None, bytes]
-"""One read in the timed path: our stamp, the kernel's `struct timespec` as it came (None without one), the bytes."""
+
+class Received:
+    """What one request has received, read by read: our stamps, the kernel's timespecs as they came, the bytes.
+
+    Stamps lie in flat buffers, which takes a third less memory than an object for each read. One for all bytes takes
+    three times as much: growing buffers of hundreds of streams leave holes that nothing fits.
+    """
+
+    __slots__ = ("kernel", "parts", "user_ns")
+
+    def __init__(self) -> None:
+        self.user_ns = array("q")
+        self.kernel = bytearray()
+        self.parts: list[bytes] = []
 
 
 class Capture(NamedTuple):
@@ -55,12 +68,13 @@ class Capture(NamedTuple):
 
 
 class CaptureWriter:
-    """Appends frames to a new file."""
+    """Appends frames to a new file; `secret` is a key that answers may repeat and the file must not."""
 
-    def __init__(self, path: Path, meta: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, meta: Mapping[str, object], secret: str | None = None) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         # Level 1 takes about 2 ns a byte from the timed path and still makes a token stream some ten times smaller.
         self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._secret = secret.encode() if secret and len(secret) >= _SECRET_BYTES else None
         self._size = 0
         self._append(_META, orjson.dumps(meta))
 
@@ -92,46 +106,42 @@ class CaptureWriter:
         sent_ns: int | None,
         end_ns: int,
         connect_ns: int | None,
-        reads: list[Read],
+        received: Received,
         error: tuple[str, str] | None,
     ) -> None:
         """Append one finished request."""
-        kernel = b"".join([stamp for _, stamp, _ in reads if stamp is not None])
-        if len(kernel) != _TIMESPEC.size * len(reads):
-            kernel = b"".join([stamp or bytes(_TIMESPEC.size) for _, stamp, _ in reads]) if kernel else b""
         text = b"" if error is None else "\0".join(error).encode("utf-8", "replace")
-        content = b"".join(
-            (
-                array("q", [t_ns for t_ns, _, _ in reads]).tobytes(),
-                array("I", [len(data) for _, _, data in reads]).tobytes(),
-                kernel,
-                text,
-                *[data for _, _, data in reads],
-            )
-        )
+        sizes = array("I", map(len, received.parts))
+        data = b"".join(received.parts)
+        if self._secret is not None and self._secret in data:
+            # By as many bytes, so that the sizes of the reads still hold.
+            data = data.replace(self._secret, b"*" * len(self._secret))
+        content = b"".join((received.user_ns, sizes, received.kernel, text, data))
         head = _EXCHANGE_HEAD.pack(
             seq,
             due_ns,
             -1 if sent_ns is None else sent_ns,
             end_ns,
             -1 if connect_ns is None else connect_ns,
-            len(reads),
-            len(kernel),
+            len(sizes),
+            len(received.kernel),
             len(text),
         )
         self._append(_EXCHANGE, head + self._compress(content))
 
     def close(self, end: Mapping[str, object]) -> None:
         """Append the closing frame, which says that nothing is missing, and close the file."""
-        self._append(_END, orjson.dumps(end))
-        os.close(self._fd)
+        try:
+            self._append(_END, orjson.dumps(end))
+        finally:
+            os.close(self._fd)
 
 
 def scan(path: Path, start: int = 0) -> Capture:
     """Read everything but the exchanges, of which only the frames' offsets are noted.
 
     With `start`, where an earlier scan ended, only what came since is read, and `meta` is empty.
-    Raises ValueError when the file is not a capture.
+    Raises ValueError when the file has no head, UserError when it is damaged before its last frame.
     """
     meta: dict[str, object] = {}
     clock: list[ClockSample] = []
@@ -146,7 +156,9 @@ def scan(path: Path, start: int = 0) -> Capture:
         while position + _FRAME.size <= size:
             magic, kind, length, crc = _FRAME.unpack(file.read(_FRAME.size))
             after = position + _FRAME.size + length
-            if magic != _MAGIC or after > size:
+            if magic != _MAGIC:
+                raise _damaged(path, position)
+            if after > size:
                 break
             if kind == _EXCHANGE:
                 offsets.append(position)
@@ -155,7 +167,7 @@ def scan(path: Path, start: int = 0) -> Capture:
             else:
                 payload = file.read(length)
                 if zlib.crc32(payload) != crc:
-                    break
+                    raise _damaged(path, position)
                 if kind == _META:
                     meta = orjson.loads(payload)
                 elif kind == _START:
@@ -172,8 +184,12 @@ def scan(path: Path, start: int = 0) -> Capture:
     return Capture(meta, start_ns, clock, drops, end, offsets, seqs, position, size - position)
 
 
+def _damaged(path: Path, position: int) -> UserError:
+    return UserError(f"{path} is damaged at byte {position}: expected what the run wrote there; restore the file")
+
+
 def exchanges(path: Path, offsets: Iterable[int], worker: int) -> Iterator[Exchange]:
-    """Read the exchanges at these offsets. Raises ValueError on a damaged frame."""
+    """Read the exchanges at these offsets. Raises UserError on a damaged frame."""
     decompress = zstandard.ZstdDecompressor().decompress
     with path.open("rb") as file:
         for offset in offsets:
@@ -181,7 +197,7 @@ def exchanges(path: Path, offsets: Iterable[int], worker: int) -> Iterator[Excha
             _, _, length, crc = _FRAME.unpack(file.read(_FRAME.size))
             payload = file.read(length)
             if zlib.crc32(payload) != crc:
-                raise ValueError(f"{path}: the frame at byte {offset} is damaged")
+                raise _damaged(path, offset)
             head = _EXCHANGE_HEAD.unpack_from(payload)
             yield _unpack(head, decompress(payload[_EXCHANGE_HEAD.size :]), worker)
 

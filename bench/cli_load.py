@@ -7,16 +7,20 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import pickle  # noqa: E402  (gevent must patch before anything else is imported)
-import sys  # noqa: E402
+import io  # noqa: E402  (gevent must patch before anything else is imported)
+import pickle  # noqa: E402
 
 from backends import BACKENDS  # noqa: E402
 from bench import load  # noqa: E402
 
 
 def main() -> None:
-    """Read the spec, then be the load process it describes."""
-    spec = pickle.load(sys.stdin.buffer)
+    """Read the spec, then be the load process it describes; without one there is nothing to do."""
+    # Without reading ahead: what follows the spec is for the lifeline, which waits on the descriptor itself.
+    try:
+        spec = pickle.load(io.BufferedReader(io.FileIO(0, closefd=False), buffer_size=1))
+    except EOFError:
+        return
     load.run(spec, BACKENDS[spec.backend].request)
 
 

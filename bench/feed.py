@@ -5,7 +5,7 @@ Requests are encoded ahead of time, so that in the timed path sending one is one
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import gevent
 from gevent.hub import get_hub
@@ -28,14 +28,6 @@ class Ready(NamedTuple):
     seq: int
     due_ns: int
     request: bytes
-
-
-class Feed(Protocol):
-    """Gives users calls: `take` waits until there is one to send, and returns None when there is none left."""
-
-    def start(self, start_ns: int) -> None: ...
-    def take(self) -> Ready | None: ...
-    def stop(self) -> None: ...
 
 
 class Ahead:
@@ -90,7 +82,8 @@ class ClosedFeed:
     def start(self, start_ns: int) -> None:
         """Begin to count the time."""
         if self._duration_s is not None:
-            self._end_ns = start_ns + self._duration_s * 1e9
+            # The load may have been stopped before it began.
+            self._end_ns = min(self._end_ns, start_ns + self._duration_s * 1e9)
 
     def take(self) -> Ready | None:
         """Give the next call, due now."""
@@ -111,7 +104,6 @@ class OpenFeed:
         self._drop = drop
         self._idle: list[greenlet] = []
         self._backlog: deque[Ready] = deque()
-        self._dispatcher: gevent.Greenlet[..., None] | None = None
         self._ended = False
 
     @property
@@ -121,7 +113,7 @@ class OpenFeed:
 
     def start(self, start_ns: int) -> None:
         """Begin to give calls out."""
-        self._dispatcher = gevent.spawn(self._dispatch, start_ns)
+        gevent.spawn(self._dispatch, start_ns)
 
     def take(self) -> Ready | None:
         """Wait for a call that is due."""
@@ -137,8 +129,6 @@ class OpenFeed:
     def stop(self) -> None:
         """Give no more calls, those in the backlog included."""
         self._backlog.clear()
-        if self._dispatcher is not None:
-            self._dispatcher.kill()
         self._end()
 
     def _dispatch(self, start_ns: int) -> None:
@@ -150,6 +140,8 @@ class OpenFeed:
                 assert due_ns is not None
                 ready = Ready(seq, start_ns + due_ns, request)
                 alarm.sleep_until(start_ns + due_ns)
+                if self._ended:
+                    break
                 if self._idle:
                     wake(self._idle.pop().switch, ready)
                 elif self._drop is None:

@@ -2,7 +2,9 @@
 
 import os
 import secrets
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ REPORT = "report.html"
 SERVER_LOG = "server.log"
 LOAD_LOG = "load.log"
 
+SCHEMA = 1
+"""The version of run.json and summary.json."""
+
 
 def new_run_id(backend: str, model: str, scenario: str) -> str:
     """Name a run so that folders sort by time: 20261121-031502-llamacpp-tiny-chat-3f2a."""
@@ -30,37 +35,77 @@ def new_run_id(backend: str, model: str, scenario: str) -> str:
     return "-".join(parts)
 
 
-def create(folder: Path) -> None:
-    """Make a new run folder. Raises UserError when it exists with something in it or cannot be written."""
+@contextmanager
+def new(folder: Path) -> Iterator[None]:
+    """Make a run folder; when the block fails, nothing stays of it but what the error's message names.
+
+    Raises UserError when it exists with something in it or cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UserError(f"--out {folder}: expected a new or empty folder, this one has files in it")
         (folder / CAPTURE).mkdir()
+    except FileExistsError:
+        raise UserError(f"--out {folder}: expected a new or empty folder, this is a file") from None
     except OSError as problem:
         raise UserError(f"--out {folder}: {problem.strerror}; choose a folder that can be written") from None
+    try:
+        yield
+    except BaseException as problem:
+        discard(folder, but_named_in=str(problem))
+        raise
+
+
+def discard(folder: Path, but_named_in: str = "") -> None:
+    """Remove a run folder in which nothing was measured, but for the files whose paths the text names."""
+    for path in folder.iterdir():
+        if str(path) not in but_named_in:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with suppress(OSError):  # not empty, or a mount point
+        folder.rmdir()
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to that takes the file's place at the end: a reader, or a crash, sees the old or the new."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str | bytes) -> None:
-    """Write a file whole: a reader, or a crash, sees the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(text.encode() if isinstance(text, str) else text)
-    partial.replace(path)
+    """Write a file whole. Raises UserError when the disk does not take it."""
+    try:
+        with whole(path) as partial:
+            partial.write_bytes(text.encode() if isinstance(text, str) else text)
+    except OSError as problem:
+        raise UserError(f"{path} cannot be written: {problem.strerror}; make room or choose another --out") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON for people and programs."""
+    """Write JSON for people and programs. Raises UserError when the disk does not take it."""
     write_text(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Read one of a run's JSON files. Raises UserError where there is no run."""
+    """Read one of a run's JSON files. Raises UserError where there is no run, or one of another version's."""
+    path = folder / name
     try:
-        content: dict[str, Any] = orjson.loads((folder / name).read_bytes())
-    except OSError:
-        raise UserError(f"{folder} is not a run folder: it has no {name}") from None
+        content: dict[str, Any] = orjson.loads(path.read_bytes())
+    except OSError as problem:
+        if name != RUN and (folder / RUN).exists():
+            raise UserError(f"{folder} has no {name}; make it with: bench.py decode {folder}") from None
+        raise UserError(f"{folder} is not a run folder: {name}: {problem.strerror}") from None
     except orjson.JSONDecodeError as problem:
-        raise UserError(f"{folder / name} is not JSON: {problem}") from None
+        raise UserError(f"{path} is not JSON: {problem}") from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        raise UserError(f"{path}: expected schema {SCHEMA}, found {found}: another version of this tool wrote it")
     return content
 
 

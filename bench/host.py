@@ -9,22 +9,23 @@ Reading = dict[str, float]
 
 
 def host_readings() -> Iterator[Reading]:
-    """At each step cpu_pct (100 = all cores busy), cpu_steal_pct (Linux), memory_used_bytes, load_1m.
+    """At each step busy_cores, stolen_cores (Linux), memory_used_bytes, load_1m.
 
     CPU shares are over the time since the step before, so the first reading has none.
     """
     cpu: Reading = {}
+    cores_per_pct = (psutil.cpu_count() or 1) / 100
     psutil.cpu_times_percent()
     while True:
         yield {**cpu, "memory_used_bytes": psutil.virtual_memory().used, "load_1m": psutil.getloadavg()[0]}
         times = psutil.cpu_times_percent()
-        cpu = {"cpu_pct": 100 - times.idle - getattr(times, "iowait", 0.0)}
+        cpu = {"busy_cores": (100 - times.idle - getattr(times, "iowait", 0.0)) * cores_per_pct}
         if hasattr(times, "steal"):
-            cpu["cpu_steal_pct"] = times.steal
+            cpu["stolen_cores"] = times.steal * cores_per_pct
 
 
 def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[str, Reading]]:
-    """At each step, for "server" and "client": rss_bytes, cpu_pct (100 = one core busy, since the step before).
+    """At each step, for "server" and "client": rss_bytes, busy_cores (since the step before).
 
     Each is the sum over a process tree; the client's leaves out the server's and the calling process. Shared pages
     count once per process. A tree with no living process is left out.
@@ -48,7 +49,7 @@ def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[s
             readings[source] = {"rss_bytes": sum(used[process][1] for process in alive)}
             if cpu_s is not None:
                 spent_s = sum(used[process][0] - cpu_s.get(process, 0.0) for process in alive)
-                readings[source]["cpu_pct"] = 100 * spent_s / (now - then)
+                readings[source]["busy_cores"] = spent_s / (now - then)
         yield readings
         then, cpu_s = now, {process: usage[0] for process, usage in used.items()}
 

@@ -8,6 +8,7 @@ the stamp of the read that brought it.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from bench.types import Body, HttpRequest
@@ -18,10 +19,14 @@ class MalformedResponse(ValueError):
 
 
 class Head(NamedTuple):
-    status: int
-    headers: dict[str, str]
+    """A response's head, itself `length` bytes; `body_bytes` is None where chunks or the connection's end say it."""
+
     length: int
+    status: int
+    headers: Mapping[str, str]
     keep_alive: bool
+    chunked: bool
+    body_bytes: int | None
 
 
 def encode_request(request: HttpRequest, host: str) -> bytes:
@@ -41,32 +46,45 @@ def parse_head(data: bytes) -> Head | None:
             if start == 0 and not b"HTTP/1.".startswith(data[:7]):
                 raise MalformedResponse(f"not HTTP/1.1: {data[:40]!r}")
             return None
-        first, *rest = data[start:stop].split(b"\r\n")
-        parts = first.split(b" ", 2)
-        if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
-            raise MalformedResponse(f"bad status line: {first[:60]!r}")
-        status = int(parts[1])
-        start = stop + 4
-        if not 100 <= status < 200:
-            break
+        head = Head(stop + 4, *_parse_head_block(data[start:stop]))
+        if not 100 <= head.status < 200:
+            return head
+        start = head.length
+
+
+# At thousands of responses a second they differ in their Date at most, which changes once in that second.
+@lru_cache(maxsize=64)
+def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None]:
+    first, *rest = block.split(b"\r\n")
+    parts = first.split(b" ", 2)
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+        raise MalformedResponse(f"bad status line: {first[:60]!r}")
     headers: dict[str, str] = {}
     for line in rest:
         name, colon, value = line.partition(b":")
         if not colon:
             raise MalformedResponse(f"bad header line: {line[:60]!r}")
         headers[name.strip().decode("latin-1").lower()] = value.strip().decode("latin-1")
+    status = int(parts[1])
     connection = headers.get("connection", "").lower()
-    keep_alive = connection == "keep-alive" if parts[0] == b"HTTP/1.0" else connection != "close"
-    return Head(status, headers, start, keep_alive)
+    keep_alive = "keep-alive" in connection if parts[0] == b"HTTP/1.0" else "close" not in connection
+    chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
+    body_bytes = None
+    if status in (204, 304):
+        chunked, body_bytes = False, 0
+    elif not chunked and "content-length" in headers:
+        body_bytes = _number(headers["content-length"].encode("latin-1"), 10)
+    return status, headers, keep_alive, chunked, body_bytes
 
 
 class Framing:
     """Tells when a response is complete, looking at as little as it can.
 
-    After completion `keep_alive` says whether the connection can carry another request. Raises MalformedResponse.
+    `status` is None until the head has come. After completion `keep_alive` says whether the connection can carry
+    another request. Raises MalformedResponse.
     """
 
-    __slots__ = ("_missing", "_pending", "_step", "keep_alive")
+    __slots__ = ("_missing", "_pending", "_step", "keep_alive", "status")
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
@@ -74,6 +92,7 @@ class Framing:
         # A plain function, not a bound method: that would be a cycle per request, and nothing collects cycles here.
         self._step: Callable[[Framing, bytes], bool] = Framing._head
         self.keep_alive = False
+        self.status: int | None = None
 
     def feed(self, data: bytes) -> bool:
         """Take the bytes of one read; True when the response is complete."""
@@ -92,16 +111,14 @@ class Framing:
             self._pending = [data]
             return False
         self._pending = []
-        headers = head.headers
         self.keep_alive = head.keep_alive
+        self.status = head.status
         body = data[head.length :]
-        if head.status in (204, 304):
-            return True
-        if headers.get("transfer-encoding", "").lower().endswith("chunked"):
+        if head.chunked:
             self._step = Framing._chunked
             return self._chunked(body)
-        if "content-length" in headers:
-            self._missing = _number(headers["content-length"].encode("latin-1"), 10)
+        if head.body_bytes is not None:
+            self._missing = head.body_bytes
             self._step = Framing._counted
             return self._counted(body)
         self.keep_alive = False
@@ -170,16 +187,15 @@ def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
     while ends[read] < head.length:
         read += 1
     headers_ns = t_ns[read]
-    if head.headers.get("transfer-encoding", "").lower().endswith("chunked"):
+    if head.chunked:
         body, error = _dechunk(data, head.length, ends, t_ns, read)
     else:
         while read < len(ends) and ends[read] <= head.length:
             read += 1
         body = Body(data[head.length :], [end - head.length for end in ends[read:]], t_ns[read:])
         error = None
-        wanted = head.headers.get("content-length")
-        if wanted is not None and wanted.isdigit() and len(body.data) < int(wanted):
-            error = ("cut_stream", f"closed after {len(body.data)} of {wanted} body bytes")
+        if head.body_bytes is not None and len(body.data) < head.body_bytes:
+            error = ("cut_stream", f"closed after {len(body.data)} of {head.body_bytes} body bytes")
     return Response(head.status, head.headers, headers_ns, body, error)
 
 
@@ -206,7 +222,9 @@ def _dechunk(
             error = None
             break
         start = eol + 2
-        stop = min(start + size, available)
+        stop = start + size
+        if stop > available:
+            stop = available
         parts.append(data[start:stop])
         while ends[read] < stop:
             if ends[read] > start:
@@ -225,7 +243,13 @@ def _dechunk(
 
 
 def _chunk_size(line: bytes) -> int:
-    return _number(line.partition(b";")[0], 16)
+    try:
+        size = int(line, 16)
+    except ValueError:
+        return _number(line.partition(b";")[0], 16)
+    if size < 0:
+        raise MalformedResponse(f"bad chunk size: {line[:20]!r}")
+    return size
 
 
 def _number(text: bytes, base: int) -> int:

@@ -132,7 +132,7 @@ def _answers(port: int, path: str) -> bool:
 def _died(name: str, exit_code: int, log_path: Path) -> str:
     tail = _tail(log_path)
     fault = next((line for line in reversed(tail) if "error" in line.lower()), tail[-1] if tail else "it said nothing")
-    return "\n  ".join([f"{name} ended while starting (exit code {exit_code}): {fault}", f"{log_path} ends:", *tail])
+    return f"{name} ended while starting (exit code {exit_code}): {fault}; see {log_path}"
 
 
 def _tail(log_path: Path) -> list[str]:

@@ -32,6 +32,7 @@ class LiveFigures:
             try:
                 capture = scan(path, self._positions.get(path, 0))
             except ValueError:
+                # Not even its head is written yet.
                 continue
             self._positions[path] = capture.position
             self._clock = [*self._clock, *capture.clock][-_KEPT:]

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import resource
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -24,24 +25,30 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from bench import http1
-from bench.capture import CaptureWriter, Read
+from bench.capture import CaptureWriter, Received
 from bench.clock import cpu_s, now_ns, sample
 from bench.feed import REFUSED_PAUSE_S, Ahead, ClosedFeed, OpenFeed, Ready
-from bench.offer import LoadSpec
+from bench.offer import INTERRUPTED, LoadSpec
 from bench.plan import calls
 from bench.types import Call, HttpRequest, Target
-from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Wire, WireError, endpoint
+from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError, endpoint
 
 Encode = Callable[[Call, Target], HttpRequest]
 
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
-# From the word to start until the start: long enough for the word to reach every worker.
-_LEAD_NS = 200_000_000
+# From the word to start until the start: long enough for the word to reach the users, and every worker.
+_LEAD_NS = 50_000_000
+_WORKERS_LEAD_NS = 200_000_000
 # Users of a closed loop start this far apart, so that their streams do not run in step, but all within a second.
 _STAGGER_NS = 2_000_000
 _STAGGER_MAX_NS = 1_000_000_000
 _CONNECTING_AT_ONCE = 32
+# A connection that the server had closed before it saw a request shows it within a round trip.
+_ROUND_TRIP_NS = 500_000_000
+# Locust ends its users without asking them; before that, they get this long to end by themselves.
+_LEAVE_S = 5.0
+_ON_LOCUSTS_PAGE = f"{INTERRUPTED} on Locust's web page"
 
 
 def run(spec: LoadSpec, encode: Encode) -> None:
@@ -68,11 +75,12 @@ def run(spec: LoadSpec, encode: Encode) -> None:
 
 
 def _on_standard_input(coordinator: "Coordinator | None") -> None:
-    """The parent says stop, or is gone: then nothing is left to do, what was captured is on disk."""
-    if not os.read(0, 64):
+    """The parent says why to stop, or is gone: then nothing is left to do, what was captured is on disk."""
+    reason = os.read(0, 4096)
+    if not reason:
         os._exit(0)
     if coordinator is not None:
-        coordinator.stop("interrupted")
+        coordinator.stop(reason.decode(errors="replace"))
 
 
 def _say(event: str, **facts: object) -> None:
@@ -104,7 +112,7 @@ class Coordinator:
         runner.register_message("share_ready", self._on_ready)
         runner.register_message("share_progress", self._on_progress)
         runner.register_message("share_done", self._on_done)
-        runner.environment.events.test_stop.add_listener(lambda **_: self.stop("stopped on Locust's web page"))
+        runner.environment.events.test_stopping.add_listener(lambda **_: self.stop(_ON_LOCUSTS_PAGE))
 
     def start(self) -> None:
         """Spawn the seats, once the workers are there."""
@@ -121,7 +129,7 @@ class Coordinator:
     def _on_ready(self, **_: Any) -> None:
         self._ready += 1
         if self._ready == self._spec.workers:
-            self._start_ns = now_ns() + _LEAD_NS
+            self._start_ns = now_ns() + (_LEAD_NS if self._spec.role == "local" else _WORKERS_LEAD_NS)
             self._runner.send_message("share_start", {"start_ns": self._start_ns})
 
     def _on_progress(self, msg: Any, **_: Any) -> None:
@@ -152,6 +160,7 @@ class Share:
         self._capture = CaptureWriter(
             spec.folder / "capture" / f"worker-{spec.worker}.cap",
             {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
+            spec.target.api_key,
         )
         self._wire = Wire(target, spec.timeout_s, spec.stall_timeout_s)
         load = spec.plan.load
@@ -171,12 +180,14 @@ class Share:
         self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
         self._seats: int | None = None
         self._seated = self._connected = self._left = 0
-        self._started = Event()
+        self._started, self._ended = Event(), Event()
+        self._stopped: str | None = None
         self._start_ns = 0
         self._cpu_at_start_s = 0.0
         self._error: str | None = None
         self.sent = self.done = self.failed = self.dropped = 0
         environment.events.spawning_complete.add_listener(self._on_spawned)
+        environment.events.test_stopping.add_listener(self._on_locust_stopping)
         environment.runner.register_message("share_start", self._on_start)
         environment.runner.register_message("share_stop", self._on_stop)
 
@@ -188,7 +199,8 @@ class Share:
         self._connected += 1
         self._say_if_ready()
         self._started.wait()
-        self._wait_for_start(seat)
+        if isinstance(self._feed, ClosedFeed):
+            self._wait_for_turn(seat)
         while (ready := self._feed.take()) is not None:
             connection = self._send(ready, connection)
         if connection is not None:
@@ -214,33 +226,26 @@ class Share:
                 try:
                     connection = self._wire.connect()
                 except WireError as problem:
-                    self._keep(ready, None, now_ns(), None, [], (problem.code, str(problem)))
+                    self._keep(ready, _not_sent(problem.code, str(problem)), None)
                     gevent.sleep(REFUSED_PAUSE_S)
                     return None
                 connect_ns = now_ns() - before_ns
+                if self._stopped is not None:
+                    self._keep(ready, _not_sent("unfinished", self._stopped), connect_ns)
+                    return connection
             outcome = connection.exchange(ready.request)
             # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
-            if not (reused and outcome.error and outcome.error[0] in CLOSED_BY_SERVER and not outcome.reads):
+            if not (reused and _unseen(outcome)):
                 break
         self.sent += 1
-        self._keep(ready, outcome.sent_ns, outcome.end_ns, connect_ns, outcome.reads, outcome.error)
+        self._keep(ready, outcome, connect_ns)
         return connection
 
-    def _keep(
-        self,
-        ready: Ready,
-        sent_ns: int | None,
-        end_ns: int,
-        connect_ns: int | None,
-        reads: list[Read],
-        error: tuple[str, str] | None,
-    ) -> None:
-        try:
-            self._capture.exchange(ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, reads, error)
-        except OSError as problem:
-            self._fail(problem)
-        if error is None and (status := reads[0][2][9:12]) != b"200":
-            error = (f"http_{status.decode('latin-1')}", "")
+    def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
+        sent_ns, end_ns, received, status, error = outcome
+        self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
+        if error is None and status != 200:
+            error = (f"http_{status}", "")
         self.done += 1
         if error is not None:
             self.failed += 1
@@ -248,20 +253,27 @@ class Share:
             request_type="POST",
             name=self._spec.backend,
             response_time=(end_ns - (sent_ns or end_ns)) / 1e6,
-            response_length=sum([len(data) for _, _, data in reads]),
+            response_length=sum(map(len, received.parts)),
             exception=None if error is None else WireError(error[0], error[0]),
             context={},
         )
 
     def _drop(self, seq: int, due_ns: int) -> None:
         self.dropped += 1
-        self._capture.drop(seq, due_ns)
+        self._write(self._capture.drop, seq, due_ns)
 
-    def _fail(self, problem: OSError) -> None:
-        if self._error is None:
-            self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
-            self._feed.stop()
-            self._wire.end_all("unfinished", self._error)
+    def _write(self, append: Callable[..., None], *facts: object) -> None:
+        try:
+            append(*facts)
+        except OSError as problem:
+            if self._error is None:
+                self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
+                self._stop(self._error)
+
+    def _stop(self, reason: str) -> None:
+        self._stopped = reason
+        self._feed.stop()
+        self._wire.end_all("unfinished", reason)
 
     def _on_spawned(self, **_: Any) -> None:
         # The event's own count is that of all workers.
@@ -278,36 +290,38 @@ class Share:
 
     def _on_start(self, msg: Any, **_: Any) -> None:
         self._start_ns = msg.data["start_ns"]
-        self._capture.start(self._start_ns)
+        self._write(self._capture.start, self._start_ns)
         self._cpu_at_start_s = cpu_s()
         self._feed.start(self._start_ns)
         self._started.set()
         gevent.spawn(self._keep_clock)
         gevent.spawn(self._report)
 
-    def _wait_for_start(self, seat: int) -> None:
-        seats = self._seats or 1
-        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // seats) if isinstance(self._feed, ClosedFeed) else 0
+    def _wait_for_turn(self, seat: int) -> None:
+        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // (self._seats or 1))
         gevent.sleep(max(0, self._start_ns + seat * stagger_ns - now_ns()) / 1e9)
 
     def _on_stop(self, msg: Any, **_: Any) -> None:
-        self._feed.stop()
-        self._wire.end_all("unfinished", msg.data["reason"])
+        self._stop(msg.data["reason"])
+
+    def _on_locust_stopping(self, **_: Any) -> None:
+        self._stop(_ON_LOCUSTS_PAGE)
+        self._ended.wait(_LEAVE_S)
 
     def _keep_clock(self) -> None:
-        while True:
-            self._capture.clock(sample())
+        while not self._ended.is_set():
+            self._write(self._capture.clock, sample())
             gevent.sleep(_CLOCK_S)
 
     def _report(self) -> None:
-        while True:
+        while not self._ended.is_set():
             self._send_progress()
             gevent.sleep(_PROGRESS_S)
 
     def _send_progress(self) -> None:
         progress = {
             "worker": self._spec.worker,
-            "sent": self.sent,
+            "sent": self.sent + len(self._wire.active),
             "done": self.done,
             "failed": self.failed,
             "dropped": self.dropped,
@@ -317,13 +331,34 @@ class Share:
         self._environment.runner.send_message("share_progress", progress)
 
     def _finish(self) -> None:
-        facts = {"cpu_s": cpu_s() - self._cpu_at_start_s, "wall_s": (now_ns() - self._start_ns) / 1e9}
-        try:
-            self._capture.close(facts)
-        except OSError as problem:
-            self._fail(problem)
+        facts = {
+            "cpu_s": cpu_s() - self._cpu_at_start_s,
+            "wall_s": (now_ns() - self._start_ns) / 1e9,
+            "peak_rss_bytes": _peak_rss_bytes(),
+        }
+        self._write(self._capture.close, facts)
+        self._ended.set()
         self._send_progress()
         self._environment.runner.send_message("share_done", {"error": self._error})
+
+
+def _not_sent(code: str, message: str) -> Outcome:
+    return Outcome(None, now_ns(), Received(), None, (code, message))
+
+
+def _unseen(outcome: Outcome) -> bool:
+    return (
+        outcome.error is not None
+        and outcome.error[0] in CLOSED_BY_SERVER
+        and not outcome.received.parts
+        and outcome.sent_ns is not None
+        and outcome.end_ns - outcome.sent_ns < _ROUND_TRIP_NS
+    )
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _allow_many_files() -> None:

@@ -20,7 +20,6 @@ PACKAGES = (
     "numpy",
     "nvidia-ml-py",
     "orjson",
-    "pandas",
     "psutil",
     "pyarrow",
     "xllamacpp",

@@ -11,13 +11,18 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.folder import LOAD_LOG
 from bench.plan import Plan
 from bench.types import Target
+
+INTERRUPTED = "interrupted"
+"""Why a load stopped early when the user wanted it to."""
 
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0
@@ -61,37 +66,66 @@ class LoadFailed(Exception):
     """A load process died; what it had captured is on disk."""
 
 
-def offer(spec: LoadSpec, on_progress: Callable[[Progress], None], should_stop: Callable[[], str | None]) -> str | None:
+class NeverBegun(Exception):
+    """The user stopped the load before its first request."""
+
+
+LoadProcesses = list["subprocess.Popen[bytes]"]
+
+
+@contextmanager
+def load_processes(workers: int, folder: Path) -> Iterator[LoadProcesses]:
+    """Start the processes that will offer a load: they need a second to import, in which there is other work to do."""
+    count = 1 if workers == 1 else 1 + workers
+    processes = [_start_one(folder, coordinates=n == 0) for n in range(count)]
+    try:
+        yield processes
+    except BaseException:
+        for process in processes:  # they may still be importing, and would listen only then
+            process.kill()
+        raise
+    finally:
+        _end(processes)
+
+
+def offer(
+    processes: LoadProcesses,
+    spec: LoadSpec,
+    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], str | None],
+) -> str | None:
     """Run the load to its end; returns why it stopped early, None when it did not.
 
-    `should_stop` is asked a few times a second and ends the load early by giving a reason; KeyboardInterrupt does
-    the same. Raises LoadFailed when a load process died.
+    `should_stop` is asked a few times a second and ends the load early by giving a reason; Ctrl-C does the same, and
+    a second one ends it without waiting. Raises NeverBegun for a Ctrl-C before the load has begun, and LoadFailed when
+    a load process died.
     """
-    processes = _start(spec)
     coordinator = processes[0]
+    _send_specs(processes, spec)
     follower = _Follower(coordinator, on_progress)
     stopped: str | None = None
     deadline = float("inf")
-    try:
-        while not follower.done:
-            try:
-                follower.read(_POLL_S)
-                if stopped is None and (reason := should_stop()) is not None:
-                    stopped = reason
-                    deadline = _tell_to_stop(coordinator)
-                _check_alive(processes, spec.folder)
-                if time.monotonic() > deadline:
-                    raise LoadFailed(f"the load did not stop within {_STOP_GRACE_S:g} s")
-            except KeyboardInterrupt:
-                if stopped is not None:
-                    raise
-                stopped = "interrupted"
-                deadline = _tell_to_stop(coordinator)
-    finally:
-        _end(processes)
-    if follower.error is not None:
-        return follower.error
-    return stopped or follower.stopped
+    while not follower.done:
+        try:
+            follower.read(_POLL_S)
+            if stopped is None and (reason := should_stop()) is not None:
+                if not follower.begun:
+                    return reason
+                stopped = reason
+                deadline = _tell_to_stop(coordinator, reason)
+            if follower.stopped is not None:
+                deadline = min(deadline, time.monotonic() + _STOP_GRACE_S)
+            _check_alive(processes, spec.folder)
+            if time.monotonic() > deadline:
+                raise LoadFailed(f"the load did not stop within {_STOP_GRACE_S:g} s")
+        except KeyboardInterrupt:
+            if not follower.begun:
+                raise NeverBegun from None
+            if stopped is not None:
+                break
+            stopped = INTERRUPTED
+            deadline = _tell_to_stop(coordinator, INTERRUPTED)
+    return follower.error or stopped or follower.stopped
 
 
 class _Follower:
@@ -106,6 +140,7 @@ class _Follower:
         self._partial = b""
         self.error: str | None = None
         self.stopped: str | None = None
+        self.begun = False
         self.done = False
 
     def read(self, timeout_s: float) -> None:
@@ -119,6 +154,7 @@ class _Follower:
     def _on_event(self, event: dict[str, Any]) -> None:
         match event.pop("event"):
             case "progress":
+                self.begun = True
                 self._on_progress(Progress(**event))
             case "stopped":
                 self.stopped = event["reason"]
@@ -128,48 +164,53 @@ class _Follower:
                 self.done = True
 
 
-def _start(spec: LoadSpec) -> list["subprocess.Popen[bytes]"]:
-    if spec.workers == 1:
-        return [_start_one(spec)]
-    workers = [replace(spec, role="worker", worker=n, web_port=None) for n in range(spec.workers)]
-    return [_start_one(one) for one in (replace(spec, role="master"), *workers)]
-
-
-def _start_one(spec: LoadSpec) -> "subprocess.Popen[bytes]":
-    with (spec.folder / "load.log").open("ab") as log:
-        process = subprocess.Popen(
+def _start_one(folder: Path, *, coordinates: bool) -> "subprocess.Popen[bytes]":
+    with (folder / LOAD_LOG).open("ab") as log:
+        return subprocess.Popen(
             [sys.executable, "-m", "bench.cli_load"],
             cwd=Path(__file__).parent.parent,  # where `-m` finds this package, installed or not
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if spec.role != "worker" else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if coordinates else subprocess.DEVNULL,
             stderr=log,
             start_new_session=True,  # Ctrl-C is ours to pass on, once, as a request to stop.
         )
-    assert process.stdin is not None
-    process.stdin.write(pickle.dumps(spec))
-    process.stdin.flush()
-    return process
 
 
-def _tell_to_stop(coordinator: "subprocess.Popen[bytes]") -> float:
-    assert coordinator.stdin is not None
-    coordinator.stdin.write(b"stop\n")
-    coordinator.stdin.flush()
+def _send_specs(processes: LoadProcesses, spec: LoadSpec) -> None:
+    specs = [spec]
+    if spec.workers > 1:
+        workers = [replace(spec, role="worker", worker=n, web_port=None) for n in range(spec.workers)]
+        specs = [replace(spec, role="master"), *workers]
+    for process, own in zip(processes, specs, strict=True):
+        _write(process, pickle.dumps(own))
+
+
+def _tell_to_stop(coordinator: "subprocess.Popen[bytes]", reason: str) -> float:
+    _write(coordinator, reason.encode())
     return time.monotonic() + _STOP_GRACE_S
 
 
-def _check_alive(processes: list["subprocess.Popen[bytes]"], folder: Path) -> None:
+def _write(process: "subprocess.Popen[bytes]", message: bytes) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has died, which is noticed soon
+        process.stdin.write(message)
+        process.stdin.flush()
+
+
+def _check_alive(processes: LoadProcesses, folder: Path) -> None:
     for process in processes:
-        if process.poll() not in (None, 0):
-            log = (folder / "load.log").read_text(errors="replace").strip().splitlines()
+        # They end when they are told to, never by themselves.
+        if process.poll() is not None:
+            log = (folder / LOAD_LOG).read_text(errors="replace").strip().splitlines()
             last = log[-1] if log else f"exit status {process.returncode}"
-            raise LoadFailed(f"a load process died: {last} (see {folder / 'load.log'})")
+            raise LoadFailed(f"a load process died: {last} (see {folder / LOAD_LOG})")
 
 
-def _end(processes: list["subprocess.Popen[bytes]"]) -> None:
+def _end(processes: LoadProcesses) -> None:
     for process in processes:
         assert process.stdin is not None
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
     for process in processes:
         try:
             process.wait(5)

@@ -72,7 +72,7 @@ def call(plan: Plan, seq: int) -> Call:
     """The call number `seq`; about 40 us and 0.04 us for each token of its prompt."""
     scenario, vocabulary = plan.scenario, plan.vocabulary
     bits = stream(plan.seed, "call", seq)
-    draws = bits.random_raw(3)
+    draws = bits.take(3)
     prompt_draw, output_draw, _ = uniform(draws).tolist()
     least = _least_prompt_tokens(scenario, vocabulary)
     prompt_tokens = max(sample(scenario.prompt_tokens, prompt_draw), least)

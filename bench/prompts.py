@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.streams import stream
+from bench.streams import Stream, stream
 from bench.tinytokenizer import WORDS
 from bench.types import Message, UserError
 
@@ -64,10 +64,10 @@ def messages(words: str, prefix: str | None = None) -> tuple[Message, ...]:
     return (user,) if prefix is None else (Message("system", f"{_PREFIX_OPENING}{prefix}"), user)
 
 
-def text(vocabulary: Vocabulary, bits: np.random.Philox, tokens: int) -> str:
+def text(vocabulary: Vocabulary, bits: Stream, tokens: int) -> str:
     """Random words worth `tokens` tokens, each with a space before it; 0.04 us a token."""
     words = vocabulary.words
-    picks = bits.random_raw(max(0, round(tokens / vocabulary.tokens_per_word))) % np.uint64(len(words))
+    picks = bits.take(max(0, round(tokens / vocabulary.tokens_per_word))) % np.uint64(len(words))
     return _spaced([words[i] for i in picks.tolist()])
 
 

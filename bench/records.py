@@ -47,6 +47,10 @@ SCHEMA = pa.schema(
 # Servers have been seen to repeat a key in their refusal.
 _SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
 _CALLS_PER_TASK = 500
+# About a million token events: below that, starting processes takes longer than decoding.
+_POOL_FROM_BYTES = 16 << 20
+# No clock is slewed by this much between two samples.
+_CLOCK_STEP_NS = 1_000_000
 
 
 class Planned(NamedTuple):
@@ -63,37 +67,42 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """How stamps become nanoseconds since the run's start: the clock's samples (ascending) and the start."""
+    """How stamps become nanoseconds since the run's start: the clock's samples (ascending) and the start.
+
+    `stepped` says of each sample that the wall clock was set before the next.
+    """
 
     start_ns: int
     times_ns: NDArray[np.int64]
     offsets_ns: NDArray[np.int64]
+    stepped: NDArray[np.bool_]
 
     def arrivals(self, exchange: Exchange) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
 
-        The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read, so a step
-        of that clock displaces nothing but the reads between the step and the next sample.
+        The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read. Between two
+        samples with a step of that clock nobody knows which, and our own stamps serve.
         """
         user_ns = np.frombuffer(exchange.user_ns, np.int64)
-        if not exchange.kernel:
+        if not (exchange.kernel and len(self.times_ns)):
             return user_ns - self.start_ns, user_ns[:0]
         pairs = np.frombuffer(exchange.kernel, np.int64)
         wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
         sample = np.maximum(np.searchsorted(self.times_ns, user_ns, "right") - 1, 0)
-        kernel_ns = wall_ns - self.offsets_ns[sample]
-        stamped = wall_ns > 0
+        # Nothing is read before it arrives: what the samples' own noise of some 100 ns says else is cut off.
+        kernel_ns = np.minimum(wall_ns - self.offsets_ns[sample], user_ns)
+        stamped = (wall_ns > 0) & ~self.stepped[sample]
         if not stamped.all():
             kernel_ns = np.where(stamped, kernel_ns, user_ns)
-        # The samples' own noise, some 100 ns, may not turn two reads around.
+        # Nor may it turn two reads around.
         return np.maximum.accumulate(kernel_ns) - self.start_ns, (user_ns - kernel_ns)[stamped]
 
 
 def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
-    """Make a stopwatch; without samples the clocks are taken to agree."""
-    ordered = sorted(samples) or [ClockSample(start_ns, 0)]
-    times, offsets = np.array(ordered, np.int64).T
-    return Stopwatch(start_ns, times, offsets)
+    """Make a stopwatch; without samples the kernel's stamps cannot be mapped, and ours serve."""
+    times, offsets = np.array(sorted(samples), np.int64).reshape(-1, 2).T
+    stepped = np.abs(np.diff(offsets, append=offsets[-1:])) > _CLOCK_STEP_NS
+    return Stopwatch(start_ns, times, offsets, stepped)
 
 
 def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
@@ -106,6 +115,7 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
     usage = reply.usage if reply else None
     texts_ns = (t_ns for t_ns, _, kind in deltas if kind == "text")
     arrival_tokens, output_tokens, token_source = _count_tokens(reply, complete=error is None)
+    due_ns = exchange.due_ns - watch.start_ns
     sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
     arrived = len(arrivals_ns) > 0
     return Record(
@@ -113,8 +123,8 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         worker=exchange.worker,
         session=planned.session,
         turn=planned.turn,
-        phase=planned.phase or _phase(sent_ns, warmup_ns),
-        due_ns=exchange.due_ns - watch.start_ns,
+        phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
+        due_ns=due_ns,
         sent_ns=sent_ns,
         connect_ns=exchange.connect_ns,
         headers_ns=response.headers_ns,
@@ -172,8 +182,8 @@ def _repeated(t_ns: list[int]) -> int:
     return int((np.unique(t_ns, return_counts=True)[1] > 1).sum())
 
 
-def _phase(sent_ns: int | None, warmup_ns: int) -> Phase:
-    return "warmup" if sent_ns is not None and sent_ns < warmup_ns else "measured"
+def _phase(begun_ns: int, warmup_ns: int) -> Phase:
+    return "warmup" if begun_ns < warmup_ns else "measured"
 
 
 def _never_sent(planned: Planned, *, dropped: bool) -> Record:
@@ -286,7 +296,7 @@ def decode_run(folder: Path, captured: Captured, warmup_s: float, decode: Decode
 def _decode_tasks(
     tasks: list[_Task], folder: Path, watch: Stopwatch, warmup_ns: int, decode: Decode
 ) -> Iterator[pa.Table]:
-    if len(tasks) <= 2:
+    if sum({task.path: task.path.stat().st_size for task in tasks}.values()) < _POOL_FROM_BYTES:
         _begin(folder, watch, warmup_ns, decode)
         yield from map(_decode_task, tasks)
         return

@@ -50,17 +50,17 @@ def resolve_load(
             if value is not None:
                 raise UserError(f"{flag}: only an open loop has it; give --rate as well, or leave it out")
         concurrency = scenario.concurrency if concurrency is None else concurrency
-        max_in_flight = _within("--concurrency", concurrency, 1, MAX_CONCURRENCY)
+        max_in_flight = within("--concurrency", concurrency, 1, MAX_CONCURRENCY)
     else:
-        _within("--rate", rate, 0.001, MAX_RATE_PER_S)
+        within("--rate", rate, 0.001, MAX_RATE_PER_S)
         max_in_flight = DEFAULT_MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
-        _within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
+        within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
     if duration is None:
-        requests = _within("--requests", scenario.requests if requests is None else requests, 1, MAX_REQUESTS)
+        requests = within("--requests", scenario.requests if requests is None else requests, 1, MAX_REQUESTS)
         duration_s, warmup_s = None, None
         warmup_requests = _warmup_requests(warmup, max(scenario.warmup_requests, concurrency or 0), requests)
     else:
-        duration_s = _within("--duration", parse_duration(duration), 0.1, MAX_DURATION_S)
+        duration_s = within("--duration", parse_duration(duration), 0.1, MAX_DURATION_S, " s")
         warmup_s, warmup_requests = _warmup_s(warmup, duration_s), None
         if rate is not None and rate * (warmup_s + duration_s) > MAX_REQUESTS:
             raise UserError(f"--rate: {rate:g}/s for {duration} are more than {MAX_REQUESTS} requests; shorten either")
@@ -82,7 +82,7 @@ def _warmup_requests(warmup: str | None, default: int, requests: int) -> int:
         return min(default, requests)
     if not warmup.strip().isdecimal():
         raise UserError(f"--warmup: expected a number of requests, such as 16, since the load is one, got {warmup!r}")
-    return _within("--warmup", int(warmup), 0, MAX_REQUESTS)
+    return within("--warmup", int(warmup), 0, MAX_REQUESTS)
 
 
 def _warmup_s(warmup: str | None, duration_s: float) -> float:
@@ -90,7 +90,7 @@ def _warmup_s(warmup: str | None, duration_s: float) -> float:
         return min(duration_s / 10, 10.0)
     if warmup.strip() == "0":
         return 0.0
-    return _within("--warmup", parse_duration(warmup, "--warmup"), 0, MAX_DURATION_S)
+    return within("--warmup", parse_duration(warmup, "--warmup"), 0, MAX_DURATION_S, " s")
 
 
 def _exclude(flag: str, value: object, other_flag: str, other: object) -> None:
@@ -98,8 +98,9 @@ def _exclude(flag: str, value: object, other_flag: str, other: object) -> None:
         raise UserError(f"{flag} and {other_flag} exclude each other; give one of them")
 
 
-def _within(flag: str, value: Number, low: Number, high: Number) -> Number:
+def within(flag: str, value: Number, low: Number, high: Number, unit: str = "") -> Number:
+    """Give the value back when it lies from `low` to `high`; a UserError that names the nearest when it does not."""
     if low <= value <= high:
         return value
     nearest = high if value > high else low
-    raise UserError(f"{flag}: must be from {low} to {high}, got {value}; the nearest is {nearest}")
+    raise UserError(f"{flag}: must be from {low} to {high}{unit}, got {value}{unit}; the nearest is {nearest}{unit}")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from bench import folder as files
 from bench.folder import write_json
 from bench.launch import Server, free_port, launch
-from bench.offer import LoadFailed, LoadSpec, Progress, offer
-from bench.plan import Plan, make_plan, plan_hash, total, write_plan
+from bench.offer import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
+from bench.plan import Plan, make_plan, plan_hash
 from bench.prompts import Vocabulary, calibrate
 from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
 
@@ -66,23 +66,22 @@ def run(
     """Make the run's folder, offer the load, leave what was observed in it; returns why it stopped early, if it did.
 
     `say` takes lines for the user; `watch` gives a context, entered when the load begins, that takes every Progress.
-    Raises UserError before the load starts; from then on faults end the load, and what was captured stays.
+    Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
+    faults and Ctrl-C end the load, and what was captured stays.
     """
-    files.create(settings.out)
     with ExitStack() as stack:
-        server = stack.enter_context(_launched(settings, say)) if settings.url is None else None
-        target, info = _preflight(settings, server)
-        plan = _plan(settings, target, info, say)
-        count = total(plan)
-        if count is not None:
-            write_plan(plan, settings.out / files.PLAN, range(count))
-        manifest = _manifest(settings, plan, target, info, launched=server is not None)
-        write_json(settings.out / files.RUN, manifest)
-        sampler = stack.enter_context(_sampler(settings, server, target, info))
-        for note in sampler.notes:
-            say(note)
-        with watch() as on_progress:
-            stopped = _offer(settings, plan, target, on_progress, server)
+        with files.new(settings.out):
+            processes = stack.enter_context(load_processes(settings.workers, settings.out))
+            server = stack.enter_context(_launched(settings, say)) if settings.url is None else None
+            target, info = _preflight(settings, server)
+            plan = _plan(settings, target, info, say)
+            manifest = _manifest(settings, plan, target, info, launched=server is not None)
+            write_json(settings.out / files.RUN, manifest)
+            sampler = stack.enter_context(_sampler(settings, server, target, info))
+            for note in sampler.notes:
+                say(note)
+            on_progress = stack.enter_context(watch())
+        stopped = _offer(settings, processes, plan, target, on_progress, server)
     manifest["interrupted"] = stopped is not None
     manifest["notes"] += sampler.notes
     if stopped is not None:
@@ -103,8 +102,7 @@ def restore_plan(manifest: Mapping[str, Any]) -> Plan:
 
 def _launched(settings: Settings, say: Callable[[str], None]) -> Server:
     serve, load = settings.backend.serve, settings.load
-    if serve is None:
-        raise UserError(f"--backend {settings.backend.name} cannot launch a server: give --url of one that runs")
+    assert serve is not None, "settings without --url need a backend that launches"
     options = ServeOptions(
         server=settings.server,
         slots=load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS),
@@ -130,8 +128,7 @@ def _needed_context_tokens(scenario: Scenario) -> int:
 
 
 def _preflight(settings: Settings, server: Server | None) -> tuple[Target, ServerInfo]:
-    url = server.url if server else (settings.url or "").rstrip("/").removesuffix("/v1")
-    target = Target(url, settings.model, settings.api_key, settings.ca_file)
+    target = Target(server.url if server else settings.url or "", settings.model, settings.api_key, settings.ca_file)
     info = settings.backend.preflight(target)
     scenario = settings.scenario
     longest = scenario.prompt_tokens.high + scenario.output_tokens.high
@@ -167,7 +164,12 @@ def _sampler(settings: Settings, server: Server | None, target: Target, info: Se
 
 
 def _offer(
-    settings: Settings, plan: Plan, target: Target, on_progress: OnProgress, server: Server | None
+    settings: Settings,
+    processes: LoadProcesses,
+    plan: Plan,
+    target: Target,
+    on_progress: OnProgress,
+    server: Server | None,
 ) -> str | None:
     load = settings.load
     spec = LoadSpec(
@@ -191,9 +193,12 @@ def _offer(
         return f"the server ended (exit code {code}); {server.log_path} may say why"
 
     try:
-        return offer(spec, on_progress, server_died)
+        return offer(processes, spec, on_progress, server_died)
     except LoadFailed as problem:
         return str(problem)
+    except NeverBegun:
+        files.discard(settings.out)
+        raise KeyboardInterrupt from None
 
 
 def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, *, launched: bool) -> dict[str, Any]:

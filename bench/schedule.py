@@ -25,7 +25,7 @@ def constant(seed: int, count: int) -> Floats:
 
 
 def poisson(seed: int, count: int) -> Floats:
-    gaps = -np.log1p(-uniform(stream(seed, "arrivals").random_raw(count)))
+    gaps = -np.log1p(-uniform(stream(seed, "arrivals").take(count)))
     return np.cumsum(gaps)
 
 

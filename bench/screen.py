@@ -1,20 +1,28 @@
-"""What a run says on the terminal: one live line block while load runs (plain lines elsewhere), a table afterwards."""
+"""What a run says on the terminal: a live block while load runs (plain lines elsewhere), a table afterwards."""
 
+import os
+import sys
+import textwrap
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.live import LiveFigures
-from bench.offer import Progress
 from bench.types import Load
 
+if TYPE_CHECKING:
+    from bench.live import LiveFigures
+    from bench.offer import Progress
+
 _PLAIN_LINE_EVERY_S = 5.0
-_SHOWN = (
+_BAR_COLUMNS = 20
+_LABEL_COLUMNS = 12
+_METRICS = (
     ("ttft_ms", "ttft", "ms"),
     ("tpot_ms", "tpot", "ms"),
     ("itl_ms", "itl", "ms"),
@@ -24,19 +32,32 @@ _SHOWN = (
     ("prompt_tokens", "prompt", "tokens"),
     ("output_tokens", "output", "tokens"),
 )
-_COLUMNS = ("mean", "p50", "p90", "p99", "count")
+_PERCENTILES = ("p50", "p90", "p99")
+_COLUMNS = ("mean", *_PERCENTILES, "count")
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red bold"}
+
+
+class Screen(Console):
+    """Standard output; when its reader leaves, the run goes on and says nothing more."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# --- while load runs --------------------------------------------------------------------------------------------
 
 
 class ProgressView:
     """Shows where the load stands; use as a context around `offer` and give it every Progress."""
 
-    def __init__(self, console: Console, load: Load, figures: LiveFigures) -> None:
+    def __init__(self, console: Console, load: Load, figures: "LiveFigures") -> None:
         self._console = console
         self._load = load
         self._figures = figures
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._next_line_s = 0.0
+        draws = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True) if draws else None
+        self._next_line_s = time.monotonic() + _PLAIN_LINE_EVERY_S
 
     def __enter__(self) -> "ProgressView":
         if self._live is not None:
@@ -47,111 +68,172 @@ class ProgressView:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: "Progress") -> None:
         """Draw this state of the load."""
-        now = time.monotonic()
-        if self._live is None and now < self._next_line_s:
+        now_s = time.monotonic()
+        if self._live is None and now_s < self._next_line_s:
             return
-        self._next_line_s = now + _PLAIN_LINE_EVERY_S
+        self._next_line_s = now_s + _PLAIN_LINE_EVERY_S
         self._figures.look()
-        parts = _describe(progress, self._load, self._figures)
-        if self._live is None:
-            self._console.print("  ".join(parts), highlight=False, soft_wrap=True)
+        if self._live is not None:
+            self._live.update(block(progress, self._load, self._figures), refresh=True)
         else:
-            self._live.update(Text("  ".join(parts)), refresh=True)
+            parts = [_position(progress, self._load), *_flow(progress, self._load), *_latency(self._figures)]
+            self._console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
 
-def _describe(progress: Progress, load: Load, figures: LiveFigures) -> list[str]:
-    elapsed_s = max(progress.elapsed_s or 0.0, 0.0)
-    total = None if load.requests is None else load.requests + (load.warmup_requests or 0)
-    parts = [
-        f"{elapsed_s:6.1f} s",
-        f"done {progress.done}" + (f"/{total}" if total else ""),
-        f"in flight {progress.in_flight}",
-        _rate(progress, load, elapsed_s),
+def block(progress: "Progress", load: Load, figures: "LiveFigures") -> Group:
+    """Three lines: how far the load is, how it goes, how the server answers."""
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(1.0, _fraction(progress, load), _BAR_COLUMNS), _position(progress, load))
+    flow = Text(", ".join(_flow(progress, load)), "red" if progress.failed else "")
+    return Group(bar, flow, Text(", ".join(_latency(figures)), "bold"))
+
+
+def _position(progress: "Progress", load: Load) -> str:
+    elapsed_s, total = _elapsed_s(progress), _total(load)
+    left_s = _left_s(progress, load)
+    left = "" if left_s is None else f", {_time(left_s)} left" if left_s >= 1 else ", finishing"
+    return f"{progress.done:,}{f' of {total:,}' if total else ''} requests in {_time(elapsed_s)}{left}"
+
+
+def _flow(progress: "Progress", load: Load) -> list[str]:
+    elapsed_s = _elapsed_s(progress)
+    parts = [f"{progress.in_flight:,} in flight"]
+    if elapsed_s >= 0.5:
+        achieved = progress.done if load.rate_per_s is None else progress.sent
+        rate = number(achieved / elapsed_s)
+        parts.append(
+            f"{rate} req/s" if load.rate_per_s is None else f"sent {rate} of {load.rate_per_s:,g} req/s wanted"
+        )
+    parts += [
+        f"{count:,} {name}" for count, name in ((progress.waiting, "waiting"), (progress.dropped, "dropped")) if count
     ]
-    if (ttft := figures.ttft_ms_p50) is not None:
-        parts.append(f"ttft p50 {ttft:.1f} ms")
-    if (speed := figures.tokens_per_s_per_user) is not None:
-        parts.append(f"{speed:.0f} tok/s each")
-    if progress.waiting:
-        parts.append(f"waiting {progress.waiting}")
-    if progress.dropped:
-        parts.append(f"dropped {progress.dropped}")
-    parts.append(f"errors {progress.failed}")
-    if (left_s := _left_s(progress, load, total, elapsed_s)) is not None:
-        parts.append(f"{left_s:.0f} s left")
+    return [*parts, f"{progress.failed:,} error{'' if progress.failed == 1 else 's'}"]
+
+
+def _latency(figures: "LiveFigures") -> list[str]:
+    parts = []
+    if (ttft_ms := figures.ttft_ms_p50) is not None:
+        parts.append(f"ttft p50 {number(ttft_ms)} ms")
+    if (tokens_per_s := figures.tokens_per_s_per_user) is not None:
+        parts.append(f"{number(tokens_per_s)} tok/s per stream")
     return parts
 
 
-def _rate(progress: Progress, load: Load, elapsed_s: float) -> str:
-    if elapsed_s < 0.5:
-        return "starting"
+def _fraction(progress: "Progress", load: Load) -> float:
+    if (total := _total(load)) is not None:
+        return progress.done / total
+    return min(1.0, _elapsed_s(progress) / _length_s(load))
+
+
+def _left_s(progress: "Progress", load: Load) -> float | None:
+    elapsed_s, total = _elapsed_s(progress), _total(load)
+    if total is None:
+        return _length_s(load) - elapsed_s
     if load.rate_per_s is not None:
-        return f"sent {progress.sent / elapsed_s:.1f} of {load.rate_per_s:g} req/s"
-    return f"{progress.done / elapsed_s:.1f} req/s"
+        return total / load.rate_per_s - elapsed_s
+    return elapsed_s * (total - progress.done) / progress.done if progress.done else None
 
 
-def _left_s(progress: Progress, load: Load, total: int | None, elapsed_s: float) -> float | None:
-    if load.duration_s is not None:
-        return max(0.0, load.duration_s + (load.warmup_s or 0.0) - elapsed_s)
-    if total is None or not progress.done:
-        return None
-    return elapsed_s * (total - progress.done) / progress.done
+def _elapsed_s(progress: "Progress") -> float:
+    return max(progress.elapsed_s or 0.0, 0.0)
+
+
+def _total(load: Load) -> int | None:
+    return None if load.requests is None else load.requests + (load.warmup_requests or 0)
+
+
+def _length_s(load: Load) -> float:
+    return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+# --- afterwards -------------------------------------------------------------------------------------------------
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print the verdict, the metrics and the throughput of a finished run."""
-    verdict = summary["verdict"]
+    """Print the metrics, the throughput and the verdict of a finished run."""
+    shown = [row for row in _METRICS if summary["metrics"][row[0]]["count"]]
+    if shown:
+        console.print()
+        console.print(_table(summary["metrics"], shown))
+    if any(summary["metrics"][name][p] is None for name, _, _ in shown for p in _PERCENTILES):
+        console.print(Text("- where there are too few values for the percentile", "dim"))
     console.print()
-    console.print(Text.assemble("verdict  ", (verdict["status"], _STYLES[verdict["status"]])))
+    for label, text in _facts(summary):
+        print_fact(console, label, text)
+    verdict = summary["verdict"]
+    print_fact(console, "verdict", verdict["status"], _STYLES[verdict["status"]])
     for reason in verdict["reasons"]:
-        console.print(Text(f"  {reason['code']}: {reason['message']}"), soft_wrap=True)
-    console.print(_metrics_table(summary["metrics"]))
-    for line in _lines(summary):
-        console.print(Text(line), soft_wrap=True)
+        print_fact(console, "", f"{reason['code']}: {reason['message']}")
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for column in _COLUMNS:
-        table.add_column(column, justify="right")
-    table.add_column("unit", style="dim")
-    for name, label, unit in _SHOWN:
-        values = metrics[name]
-        table.add_row(label, *(_number(values[column]) for column in _COLUMNS), unit)
-    return table
+def print_fact(console: Console, label: str, text: str, style: str = "") -> None:
+    """Print a labelled line, which on a terminal is wrapped under itself; elsewhere it stays one line."""
+    columns = console.width if console.is_terminal else sys.maxsize
+    indent = " " * _LABEL_COLUMNS
+    wrapped = textwrap.fill(text, columns, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
+    line = Text.assemble(label.ljust(_LABEL_COLUMNS), (wrapped.removeprefix(indent), style))
+    console.print(line, soft_wrap=True)
 
 
-def _lines(summary: Mapping[str, Any]) -> list[str]:
+def _table(metrics: Mapping[str, Any], shown: list[tuple[str, str, str]]) -> Text:
+    """The metrics a row each, the statistics a column each with its decimal points under each other."""
+    columns = [_column(name, [metrics[metric][name] for metric, _, _ in shown]) for name in _COLUMNS]
+    lines = [Text(" " * _LABEL_COLUMNS + "   ".join(column[0] for column in columns), "bold")]
+    for (_, label, unit), *cells in zip(shown, *(column[1:] for column in columns), strict=True):
+        lines.append(Text.assemble(label.ljust(_LABEL_COLUMNS), "   ".join(cells), (f"   {unit}", "dim")))
+    return Text("\n").join(lines)
+
+
+def _column(header: str, values: list[float | None]) -> list[str]:
+    numbers = [number(value) for value in values]
+    decimals = [len(text) - text.find(".") if "." in text else 0 for text in numbers]
+    cells = [header, *(text + " " * (max(decimals) - places) for text, places in zip(numbers, decimals, strict=True))]
+    return [cell.rjust(max(map(len, cells))) for cell in cells]
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     requests, throughput, client = summary["requests"], summary["throughput"], summary["client"]
-    lines = [
-        f"requests   {requests['succeeded']} of {requests['planned']} succeeded"
-        + "".join(f", {count} {code}" for code, count in sorted(requests["by_error"].items())),
-        f"throughput {_number(throughput['requests_per_s'])} req/s, "
-        f"{_number(throughput['output_tokens_per_s'])} output tok/s, "
-        f"{_number(throughput['total_tokens_per_s'])} tok/s with prompts, over {summary['window']['seconds']:.1f} s",
-        f"client     {client['stamps']} stamps, lag p99 {_number(client['lag_ms']['p99'])} ms, "
-        f"{_number(client['token_events_per_s'])} token events/s, cpu {_percent(client['cpu_fraction'])}",
+    errors = ", ".join(f"{count:,} {code}" for code, count in requests["by_error"].items())
+    facts = [
+        ("requests", f"{requests['succeeded']:,} of {requests['planned']:,} succeeded{errors and f'; {errors}'}"),
+        (
+            "throughput",
+            f"{number(throughput['requests_per_s'])} req/s, {number(throughput['output_tokens_per_s'])} output tok/s, "
+            f"{number(throughput['total_tokens_per_s'])} with prompts, over {number(summary['window']['seconds'])} s",
+        ),
+        (
+            "client",
+            f"{client['stamps']} stamps, lag p99 {number(client['lag_ms']['p99'])} ms, "
+            f"{number(client['token_events_per_s'])} token events/s, {_percent(client['cpu_fraction'])} of a core",
+        ),
     ]
     for objective in summary["slo"]:
-        met = {True: "met", False: "NOT met", None: "undecided"}[objective["met"]]
-        lines.append(f"slo        {objective['objective']}: {met}")
+        met = {True: "met", False: "MISSED", None: "cannot be decided"}[objective["met"]]
+        seen = "" if objective["value"] is None else f" at {number(objective['value'])} ms"
+        kept = _percent(objective["attainment"])
+        facts.append(("objective", f"{objective['objective']} {met}{seen}; {kept} of requests keep it"))
     for gpu in summary["gpu"]:
-        lines.append(
-            f"gpu{gpu['index']}       {gpu['name']}: {_number(gpu['util_pct_mean'])} % busy, "
-            f"{_number(gpu['power_w_mean'])} W, {_number(gpu['energy_j'])} J"
-        )
-    return lines
+        busy, power_w, energy_j = (number(gpu[name]) for name in ("util_pct_mean", "power_w_mean", "energy_j"))
+        facts.append((f"gpu{gpu['index']}", f"{gpu['name']}: {busy} % busy, {power_w} W, {energy_j} J"))
+    return facts
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three significant digits, whole parts never shortened; a dash for unknown."""
     if value is None:
         return "-"
-    if isinstance(value, int) or abs(value) >= 1000:
+    if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -8,8 +8,8 @@ Sources and names of the rows:
     gpu<i>   util_pct, memory_used_bytes, power_w, energy_j (counter since the driver was loaded), sm_clock_mhz,
              mem_clock_mhz, temperature_c, throttle_reasons (bit mask): what card and driver can tell, at `hz`;
              i is NVML's index, all cards of the machine whatever CUDA_VISIBLE_DEVICES says
-    host     cpu_pct (100 = all cores busy), cpu_steal_pct (Linux), memory_used_bytes, load_1m, each second
-    server   cpu_pct (100 = one core busy), rss_bytes (shared pages count once per process), summed over the
+    host     busy_cores, stolen_cores (Linux: by other guests), memory_used_bytes, load_1m, each second
+    server   busy_cores, rss_bytes (shared pages count once per process), summed over the
              server's process tree, each second
     client   the same for the process that started the sampler and all below it but the server and the sampler
     engine   what `gauges` names of the server's own metrics, each second

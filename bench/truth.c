@@ -14,7 +14,7 @@
  * SPEC is what happens to every Nth stream:  stall@TOKEN:MS/N  reset@TOKEN/N  cut@TOKEN/N  error@TOKEN/N
  *   garbage@TOKEN/N  status:CODE/N  empty/N.  The first SPEC that applies wins.
  * A stream's number, in the log and for faults (number + 1 divides by N), is its `x-request-id` where that is a decimal
- * of at most 12 digits, else its order of arrival from 0.
+ * of at most 12 digits or ends in one after a hyphen, as a UUID may, else its order of arrival from 0.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -438,6 +438,14 @@ static const char *header(const char *head, const char *name) {
     return p ? p + strlen(name) + strspn(p + strlen(name), " ") : NULL;
 }
 
+/* 42 of "42" and of "00000000-0000-4000-8000-000000000042"; -1 where there is none. */
+static int64_t last_number(const char *value) {
+    const char *end = value + strcspn(value, "\r"), *first = end;
+    while (first > value && first[-1] >= '0' && first[-1] <= '9') first--;
+    bool alone = first == value || first[-1] == '-';
+    return alone && first < end && end - first <= 12 ? atoll(first) : -1;
+}
+
 static void answer(Connection *c, const char *head, const char *body) {
     const char *connection = header(head, "\r\nconnection:");
     c->close_after = connection && strncasecmp(connection, "close", 5) == 0;
@@ -455,9 +463,7 @@ static void answer(Connection *c, const char *head, const char *body) {
     int tokens = max ? atoi(max) : opt.tokens;
     if (tokens < 1 || tokens > 999999) return reply_error(c, 400, "max_tokens must be 1 to 999999");
     const char *id = header(head, "\r\nx-request-id:");
-    size_t digits = id ? strspn(id, "0123456789") : 0;
-    bool decimal = digits > 0 && digits <= 12 && (id[digits] == '\r' || id[digits] == '\0');
-    start_stream(c, decimal ? atoll(id) : -1, tokens, count_prompt_words(body));
+    start_stream(c, id ? last_number(id) : -1, tokens, count_prompt_words(body));
 }
 
 static void take_requests(Connection *c) {

@@ -73,7 +73,8 @@ class TruthServer:
 class TruthLog:
     """What the server did, one element per request and per event, in the order it happened.
 
-    A request is named by its decimal `x-request-id`, else by its order of arrival; an event by its first token.
+    A request is named by the decimal that ends its `x-request-id`, else by its order of arrival; an event by its
+    first token.
     """
 
     request: Int64s

@@ -20,7 +20,7 @@ import gevent
 from gevent import socket as cooperative
 from gevent.hub import get_hub
 
-from bench.capture import Read
+from bench.capture import Received
 from bench.clock import now_ns
 from bench.http1 import Framing, MalformedResponse
 from bench.types import UserError
@@ -29,7 +29,9 @@ from bench.types import UserError
 _READ_BYTES = 65536
 # The kernel's option and message type share a number; the message is a header and a struct timespec.
 _SO_TIMESTAMPNS = 35
-_ANCILLARY_BYTES = _socket.CMSG_SPACE(16)
+_TIMESPEC_BYTES = 16
+_ANCILLARY_BYTES = _socket.CMSG_SPACE(_TIMESPEC_BYTES)
+_NO_STAMP = bytes(_TIMESPEC_BYTES)
 _SWEEP_S = 0.1
 CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
 KERNEL_STAMPS = sys.platform == "linux"
@@ -44,11 +46,15 @@ class WireError(Exception):
 
 
 class Outcome(NamedTuple):
-    """What became of one request: stamps of our clock, the reads, and (code, message) if it failed."""
+    """What became of one request: stamps of our clock, what came, and (code, message) if it failed.
 
-    sent_ns: int
+    `sent_ns` is None when it never had a connection, `status` when no whole head came.
+    """
+
+    sent_ns: int | None
     end_ns: int
-    reads: list[Read]
+    received: Received
+    status: int | None
     error: tuple[str, str] | None
 
 
@@ -64,14 +70,18 @@ class Endpoint:
 
 def endpoint(url: str, ca_file: str | None = None) -> Endpoint:
     """Take a base URL apart; certificates are verified against `ca_file` or the system's store."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or parts.scheme not in ("http", "https"):
         raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
     try:
         tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
     except OSError as problem:
         raise UserError(f"--ca-file {ca_file}: {problem.strerror or problem}; expected a PEM file") from None
-    return Endpoint(parts.hostname, parts.port or (443 if tls else 80), tls, parts.netloc.rpartition("@")[2])
+    return Endpoint(host, port or (443 if tls else 80), tls, parts.netloc.rpartition("@")[2])
 
 
 class Wire:
@@ -82,6 +92,9 @@ class Wire:
         self.timeout_s = timeout_s
         self.stall_timeout_s = stall_timeout_s
         self.active: set[Connection] = set()
+        # The kernel stamps as long as some socket wants it, and begins some milliseconds after the first has asked.
+        self._stamping = _socket.socket()
+        _want_stamps(self._stamping)
         self._timer = get_hub().loop.timer(_SWEEP_S, _SWEEP_S)
         self._timer.start(self._end_overdue)
 
@@ -90,13 +103,14 @@ class Wire:
         target = self.target
         try:
             with gevent.Timeout(self.timeout_s, TimeoutError("no connection in time")):
-                sock = cooperative.create_connection((target.host, target.port))
-                sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-                tls = None if target.tls is None else _handshake(sock, target.tls, target.host)
+                sock, tls = _dial(target)
         except ConnectionRefusedError as problem:
             raise WireError("connect_refused", f"{target.host_header}: {problem.strerror}") from None
         except TimeoutError as problem:
             raise WireError("connect_timeout", f"{target.host_header}: {problem}") from None
+        except ssl.SSLCertVerificationError as problem:
+            what = f"its certificate is not trusted: {problem.verify_message} (--ca-file)"
+            raise WireError("connect_failed", f"{target.host_header}: {what}") from None
         except OSError as problem:
             raise WireError("connect_failed", f"{target.host_header}: {problem}") from None
         return Connection(self, _socket.socket(fileno=sock.detach()), tls)
@@ -110,6 +124,7 @@ class Wire:
         """Stop the timer."""
         self._timer.stop()
         self._timer.close()
+        self._stamping.close()
 
     def _end_overdue(self) -> None:
         now = now_ns()
@@ -122,10 +137,25 @@ class Wire:
                 connection.fail("stall", f"no byte for {self.stall_timeout_s:g} s (--stall-timeout)")
 
 
+def _want_stamps(sock: _socket.socket) -> None:
+    if KERNEL_STAMPS:
+        sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
 class _Tls(NamedTuple):
     ciphertext_in: ssl.MemoryBIO
     ciphertext_out: ssl.MemoryBIO
     plain: ssl.SSLObject
+
+
+def _dial(target: Endpoint) -> tuple[cooperative.socket, _Tls | None]:
+    sock = cooperative.create_connection((target.host, target.port))
+    try:
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        return sock, None if target.tls is None else _handshake(sock, target.tls, target.host)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _handshake(sock: cooperative.socket, context: ssl.SSLContext, host: str) -> _Tls:
@@ -155,7 +185,7 @@ class Connection:
         "_greenlet",
         "_loop",
         "_parked",
-        "_reads",
+        "_received",
         "_recvmsg",
         "_sending",
         "_sock",
@@ -172,7 +202,7 @@ class Connection:
         self._tls = tls
         self._recvmsg = sock.recvmsg
         self._framing: Framing | None = None
-        self._reads: list[Read] = []
+        self._received = Received()
         self._error: tuple[str, str] | None = None
         self._parked = False
         self._sending = False
@@ -180,8 +210,7 @@ class Connection:
         self.sent_ns = 0
         self.usable = True
         sock.setblocking(False)
-        if KERNEL_STAMPS:
-            sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        _want_stamps(sock)
         self._loop = get_hub().loop
         self._watcher = self._loop.io(sock.fileno(), 1)
         self._watcher.start(self._on_readable)
@@ -189,36 +218,33 @@ class Connection:
     @property
     def last_ns(self) -> int:
         """When the last byte came, or when the request was sent."""
-        return self._reads[-1][0] if self._reads else self.sent_ns
+        return self._received.user_ns[-1] if self._received.user_ns else self.sent_ns
 
     def exchange(self, request: bytes) -> Outcome:
         """Send a request and wait for the whole response or a failure; other greenlets run meanwhile."""
         self._framing = Framing()
-        reads: list[Read] = []
-        self._reads = reads
+        self._received = received = Received()
         self._error = None
         self._finished = False
         self._greenlet = gevent.getcurrent()
         self._wire.active.add(self)
         self.sent_ns = sent_ns = now_ns()
-        self._send(request)
+        problem = self._send(request)
         if not self._finished:
             self._parked = True
             get_hub().switch()
             self._parked = False
-        end_ns = now_ns() if self._error or not reads else reads[-1][0]
-        return Outcome(sent_ns, end_ns, reads, self._error)
+        if problem is not None:
+            self.close()
+            if self._error:
+                self._error = ("reset", f"while sending: {problem.strerror or problem}")
+        end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
+        return Outcome(sent_ns, end_ns, received, self._framing.status, self._error)
 
     def is_open(self) -> bool:
         """Whether the server has kept the connection; some announce keep-alive and close all the same."""
         if self.usable:
-            try:
-                if not self._sock.recv(1, _socket.MSG_PEEK):
-                    self.close()
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.close()
+            self._on_readable()
         return self.usable
 
     def fail(self, code: str, message: str) -> None:
@@ -244,11 +270,12 @@ class Connection:
         if self._parked:
             self._loop.run_callback(self._greenlet.switch)
 
-    def _send(self, request: bytes) -> None:
+    def _send(self, request: bytes) -> OSError | None:
         if self._tls is not None:
             self._tls.plain.write(request)
             request = self._tls.ciphertext_out.read()
         rest = memoryview(request)
+        failed = None
         self._sending = True
         try:
             while rest and not self._finished:
@@ -259,12 +286,14 @@ class Connection:
                     with suppress(TimeoutError):
                         cooperative.wait_write(self._sock.fileno(), timeout=_SWEEP_S)
         except OSError as problem:
-            self.fail("reset", f"while sending: {problem.strerror or problem}")
+            # The server is gone, but may have said why: that can still be read.
+            failed = problem
         self._sending = False
-        if rest:
+        if rest and self._finished:
             self.close()
         if not self.usable:
             self._sock.close()
+        return failed
 
     def _on_readable(self) -> None:
         try:
@@ -275,7 +304,7 @@ class Connection:
             self.fail("reset", problem.strerror or errno.errorcode.get(problem.errno or 0, "connection lost"))
             return
         t_ns = now_ns()
-        stamp = ancillary[0][2] if ancillary else None
+        stamp = ancillary[0][2] if ancillary else _NO_STAMP
         if self._tls is not None and data and not (data := self._decrypt(data)):
             return
         if self._finished:
@@ -284,7 +313,10 @@ class Connection:
         elif not data:
             self._on_end()
         else:
-            self._reads.append((t_ns, stamp, data))
+            received = self._received
+            received.user_ns.append(t_ns)
+            received.kernel += stamp
+            received.parts.append(data)
             try:
                 complete = self._framing.feed(data)  # type: ignore[union-attr]
             except MalformedResponse as problem:
@@ -300,7 +332,7 @@ class Connection:
             self._finish()
             self.close()
         else:
-            what = "in mid-response" if self._reads else "without a response"
+            what = "in mid-response" if self._received.parts else "without a response"
             self.fail("cut_stream", f"the server closed the connection {what}")
 
     def _decrypt(self, data: bytes) -> bytes:

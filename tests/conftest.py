@@ -214,7 +214,7 @@ def _telemetry(wall_s: float, gpus: int, table: pa.Table) -> pa.Table:
         ("engine", "generation_tokens_total"): tokens[np.searchsorted(arrivals_ns[order], t_ns)],
         ("engine", "running"): begun_by - ended_by,
         ("engine", "queue"): np.zeros(len(t_ns)),
-        ("host", "cpu_pct"): np.full(len(t_ns), 20.0),
+        ("host", "busy_cores"): np.full(len(t_ns), 20.0),
     }
     for gpu in range(gpus):
         series |= {

@@ -28,7 +28,7 @@ def test_means_and_maxima_are_of_the_window() -> None:
             ("gpu1", "util_pct"): [0, 0, 50, 60, 70, 80, 90, 0, 0, 0],
             ("gpu1", "memory_used_bytes"): [1, 1, 5, 9, 5, 5, 5, 99, 1, 1],
             ("gpu1", "power_w"): np.full(10, 100),
-            ("host", "cpu_pct"): np.zeros(10),
+            ("host", "busy_cores"): np.zeros(10),
         },
         t_s,
     )

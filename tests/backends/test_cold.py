@@ -105,7 +105,7 @@ def test_a_url_where_nothing_answers_says_what_to_do(url: str, said: str) -> Non
 
 
 def test_a_ca_file_that_is_none_is_named() -> None:
-    with pytest.raises(UserError, match=r"the CA file 'nope\.pem' cannot be used: No such file"):
+    with pytest.raises(UserError, match=r"--ca-file 'nope\.pem' cannot be used: No such file"):
         openai.preflight(Target("https://127.0.0.1:1", "m", ca_file="nope.pem"))
 
 

@@ -68,7 +68,7 @@ def test_the_embedded_server_is_the_default_and_its_context_is_shared_by_the_slo
 def test_llama_cpp_python_is_told_to_finish_its_answers(gguf: str) -> None:
     how = llamacpp.serve(gguf, options("llama-cpp-python:/some/python", "--verbose", "true"))
     assert how.argv[:3] == ("/some/python", "-m", "llama_cpp.server")
-    flags = "--host 127.0.0.1 --port {port} --n_ctx 512 --interrupt_requests false --verbose true"
+    flags = "--host 127.0.0.1 --port {port} --n_ctx 2048 --interrupt_requests false --verbose true"
     assert how.argv[3:] == ("--model", gguf, *flags.split())
     assert how.ready_path == "/v1/models"
 
@@ -89,7 +89,7 @@ def test_a_llama_server_binary_is_found_by_name_or_path(
 def test_an_unknown_server_or_model_file_is_the_users_error(gguf: str) -> None:
     with pytest.raises(UserError, match="did you mean 'xllamacpp'"):
         llamacpp.serve(gguf, options("xlamacpp"))
-    with pytest.raises(UserError, match=r"no model file 'nope\.gguf'"):
+    with pytest.raises(UserError, match=r"--model 'nope\.gguf': no such file"):
         llamacpp.serve("nope.gguf", options())
 
 

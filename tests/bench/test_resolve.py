@@ -54,7 +54,7 @@ def test_by_default_a_tenth_of_a_duration_is_warmup_and_ten_seconds_at_most(dura
         ({"rate": float("inf")}, "--rate: must be from 0.001 to 1000000, got inf"),
         ({"rate": 1.0, "max_in_flight": 0}, "--max-in-flight: must be from 1"),
         ({"requests": -5}, "--requests: must be from 1 to 10000000, got -5"),
-        ({"duration": "0s"}, "--duration: must be from 0.1 to 604800, got 0.0"),
+        ({"duration": "0s"}, "--duration: must be from 0.1 to 604800 s, got 0.0 s; the nearest is 0.1 s"),
         ({"duration": "9999h"}, "--duration: must be from 0.1 to 604800"),
         ({"duration": "1h", "rate": 1e5}, "--rate: 100000/s for 1h are more than 10000000 requests"),
         ({"warmup": "10s"}, "--warmup: expected a number of requests, .* got '10s'"),

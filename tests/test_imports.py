@@ -1,0 +1,94 @@
+"""Who may import whom: the flow goes one way, and each heavy library stays in its corner."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("bench", "backends", "scenarios", "analysis")
+MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+COMPOSITION_ROOTS = "bench/cli*.py"
+LOAD_MODULES = ("bench/cli_load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py")
+
+# Of our own modules, what each part may import besides itself.
+OURS = {
+    "bench/types.py": (),
+    COMPOSITION_ROOTS: PACKAGES,
+    "bench/*": ("bench",),
+    "backends/*": ("backends", "bench.types"),
+    "scenarios/*": ("scenarios", "bench.types"),
+    "analysis/*": ("analysis", "bench.types", "bench.records"),
+}
+# Libraries that only some modules may import; nobody may import the vendors' clients.
+CORNERS = {
+    "locust": LOAD_MODULES,
+    "gevent": LOAD_MODULES,
+    "greenlet": LOAD_MODULES,
+    "plotly": ("analysis/*",),
+    "pynvml": ("bench/telemetry.py",),
+    "xllamacpp": ("bench/serve_xllamacpp.py",),
+    **dict.fromkeys(("anthropic", "google", "huggingface_hub", "llama_cpp", "openai", "text_generation", "vllm"), ()),
+}
+NOT_FOR_HELP = (
+    "gevent", "gguf", "jinja2", "locust", "numpy", "orjson", "plotly",
+    "psutil", "pyarrow", "pydantic", "pynvml", "rich", "yaml", "zstandard",
+)  # fmt: skip
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module an import statement names, in functions too; `from a import b` names a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, allowed: str) -> bool:
+    return module == allowed or module.startswith(f"{allowed}.")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_module_imports_of_ours_only_what_its_place_allows(path: Path) -> None:
+    allowed = next(allowed for place, allowed in OURS.items() if fnmatch(str(path), place))
+    ours = [module for module in imported(ROOT / path) if module.partition(".")[0] in PACKAGES]
+    assert [module for module in ours if not any(within(module, name) for name in allowed)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_library_is_imported_only_in_its_corner(path: Path) -> None:
+    found = {module.partition(".")[0] for module in imported(ROOT / path)}
+    strays = [name for name in found & CORNERS.keys() if not any(fnmatch(str(path), place) for place in CORNERS[name])]
+    assert strays == []
+
+
+def test_the_types_need_nothing_but_the_standard_library() -> None:
+    found = {module.partition(".")[0] for module in imported(ROOT / "bench/types.py")}
+    assert found <= sys.stdlib_module_names
+
+
+def test_the_rules_see_every_way_to_import(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("import a.b\nfrom c import d\ndef f():\n    from e.f import g as h\n")
+    assert list(imported(module)) == ["a.b", "c.d", "e.f.g"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = ["bench.py", *{arguments}]
+try:
+    runpy.run_path("bench.py", run_name="__main__")
+finally:
+    print("HEAVY", *sorted({set(NOT_FOR_HELP)} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0].startswith("Usage: bench.py")
+    assert done.stdout.splitlines()[-1] == "HEAVY"
