@@ -48,7 +48,7 @@ def preflight(target: Target) -> ServerInfo:
         model=props.get("model_alias") or props["model_path"],
         context_tokens=props["default_generation_settings"].get("n_ctx"),
         metrics_path="/metrics" if _cold.fetch(target, "/metrics").status == 200 else None,
-        settings={name: props[name] for name in ("total_slots", "model_path", "model_ftype") if name in props},
+        settings={name: props[name] for name in ("total_slots", "model_ftype") if name in props},
     )
 
 
@@ -86,7 +86,7 @@ def serve(model: str, options: ServeOptions) -> Launch:
 def _xllamacpp(model: str, options: ServeOptions) -> Launch:
     # -P: bench/ itself must not come first on the import path, its types.py would hide Python's own.
     script = str(ROOT / "bench" / "serve_xllamacpp.py")
-    argv = (sys.executable, "-P", script, model, *_slots(options), *options.extra_args)
+    argv = (sys.executable, "-P", script, model, *_flags(model, options), *options.extra_args)
     return Launch(argv, {}, "/health", "xllamacpp")
 
 
@@ -98,21 +98,24 @@ def _llama_server(name: str, model: str, options: ServeOptions) -> Launch:
             f"--server {name!r}: no such program; expected {', '.join(SERVERS)} or the path of a llama-server binary; "
             f"did you mean {near!r}?"
         )
-    argv = (binary, "--model", model, "--metrics", *_slots(options), *options.extra_args)
+    argv = (binary, "--model", model, "--metrics", *_flags(model, options), *options.extra_args)
     return Launch(argv, {}, "/health", "llama-server")
 
 
-def _slots(options: ServeOptions) -> tuple[str, ...]:
-    """The flags llama-server and bench/serve_xllamacpp.py share; its context is one pool for all slots."""
+def _flags(model: str, options: ServeOptions) -> tuple[str, ...]:
+    """The flags llama-server and bench/serve_xllamacpp.py share; the context is one pool for all slots."""
     slots = min(options.slots, MAX_SLOTS)
-    context = slots * options.context_tokens
-    flags = ("--host", "127.0.0.1", "--port", "{port}", "--parallel", str(slots), "--ctx-size", str(context))
-    return flags if options.threads is None else (*flags, "--threads", str(options.threads))
+    flags = ["--host", "127.0.0.1", "--port", "{port}", "--alias", Path(model).stem]
+    flags += ["--parallel", str(slots), "--ctx-size", str(slots * options.context_tokens)]
+    if options.threads is not None:
+        flags += ["--threads", str(options.threads)]
+    return tuple(flags)
 
 
 def _llama_cpp_python(python: str, model: str, options: ServeOptions) -> Launch:
     own = ROOT / ".engines" / "llama-cpp-python" / "bin" / "python"
     argv = [python or (str(own) if own.exists() else sys.executable), "-m", "llama_cpp.server", "--model", model]
+    argv += ["--model_alias", Path(model).stem]
     context = max(options.context_tokens, COUNTING_TOKENS)
     argv += ["--host", "127.0.0.1", "--port", "{port}", "--n_ctx", str(context)]
     argv += ["--interrupt_requests", "false"]  # by default a new request cuts off the one being streamed

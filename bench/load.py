@@ -38,7 +38,7 @@ Encode = Callable[[Call, Target], HttpRequest]
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
 # From the word to start until the start: long enough for the word to reach the users, and every worker.
-_LEAD_NS = 50_000_000
+_LEAD_NS = 100_000_000
 _WORKERS_LEAD_NS = 200_000_000
 # Users of a closed loop start this far apart, so that their streams do not run in step, but all within a second.
 _STAGGER_NS = 2_000_000

@@ -236,9 +236,12 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
 
 
 def _git_commit() -> str | None:
-    here = Path(__file__).parent
+    """The commit of a checkout; installed, the code may lie in somebody else's."""
+    root = Path(__file__).parent.parent
+    command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
+        found = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    top, commit = found.stdout.splitlines()
+    return commit if Path(top) == root.resolve() else None

@@ -14,6 +14,7 @@ def main() -> None:
     """Serve until killed; a wrong flag or setting ends with one line and exit code 2."""
     parser = argparse.ArgumentParser(prog="serve_xllamacpp", description=__doc__, allow_abbrev=False)
     parser.add_argument("model")
+    parser.add_argument("--alias", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parallel", type=int, required=True)
@@ -26,6 +27,7 @@ def main() -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = flags.model
+    params.model_alias = {flags.alias}
     params.hostnames = [flags.host]
     params.port = flags.port
     params.n_parallel = flags.parallel

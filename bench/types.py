@@ -229,7 +229,7 @@ class Backend:
     """A server dialect as plain functions; `request` and `decode` are pure and do no I/O.
 
     `serve(model, options)` is None for what cannot be launched; `count_tokens` is None where only a measured
-    request can tell. `gauges` maps our names (queue, running, kv_use, …) to the server's own metric names.
+    request can tell. `gauges` maps our names (queue, running, kv_use_fraction, …) to the server's own metric names.
     """
 
     name: str

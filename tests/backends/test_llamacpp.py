@@ -60,7 +60,7 @@ def test_the_embedded_server_is_the_default_and_its_context_is_shared_by_the_slo
     how = llamacpp.serve(gguf, options(None, "n_batch=64", threads=2))
     assert how.argv[:2] == (sys.executable, "-P")
     assert Path(how.argv[2]).is_file()
-    flags = "--host 127.0.0.1 --port {port} --parallel 3 --ctx-size 1536 --threads 2 n_batch=64"
+    flags = "--host 127.0.0.1 --port {port} --alias tiny --parallel 3 --ctx-size 1536 --threads 2 n_batch=64"
     assert how.argv[3:] == (gguf, *flags.split())
     assert (how.ready_path, how.name) == ("/health", "xllamacpp")
 
@@ -68,7 +68,7 @@ def test_the_embedded_server_is_the_default_and_its_context_is_shared_by_the_slo
 def test_llama_cpp_python_is_told_to_finish_its_answers(gguf: str) -> None:
     how = llamacpp.serve(gguf, options("llama-cpp-python:/some/python", "--verbose", "true"))
     assert how.argv[:3] == ("/some/python", "-m", "llama_cpp.server")
-    flags = "--host 127.0.0.1 --port {port} --n_ctx 2048 --interrupt_requests false --verbose true"
+    flags = "--model_alias tiny --host 127.0.0.1 --port {port} --n_ctx 2048 --interrupt_requests false --verbose true"
     assert how.argv[3:] == ("--model", gguf, *flags.split())
     assert how.ready_path == "/v1/models"
 
@@ -79,7 +79,7 @@ def test_a_llama_server_binary_is_found_by_name_or_path(
     binary = tmp_path / "llama-server"
     binary.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    flags = "--host 127.0.0.1 --port {port} --parallel 3 --ctx-size 1536"
+    flags = "--host 127.0.0.1 --port {port} --alias tiny --parallel 3 --ctx-size 1536"
     for name in ("llama-server", str(binary)):
         argv = llamacpp.serve(gguf, options(name)).argv
         assert argv[:4] == (str(binary), "--model", gguf, "--metrics")
@@ -102,9 +102,9 @@ def xllamacpp(gguf: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         yield Target(server.url, "tiny")
 
 
-def test_the_embedded_server_says_what_it_is(xllamacpp: Target, gguf: str) -> None:
+def test_the_embedded_server_says_what_it_is(xllamacpp: Target) -> None:
     info = llamacpp.preflight(xllamacpp)
-    assert (info.name, info.model, info.context_tokens, info.metrics_path) == ("llama.cpp", gguf, 512, "/metrics")
+    assert (info.name, info.model, info.context_tokens, info.metrics_path) == ("llama.cpp", "tiny", 512, "/metrics")
     assert info.settings["total_slots"] == 3
 
 
@@ -145,7 +145,7 @@ def test_llama_cpp_python_is_launched_understood_and_counted(gguf: str, tmp_path
     with start(gguf, tmp_path, options("llama-cpp-python", threads=1)) as server:
         target = Target(server.url, "tiny")
         info = llamacpp.preflight(target)
-        assert (info.name, info.model, info.metrics_path) == ("llama-cpp-python", gguf, None)
+        assert (info.name, info.model, info.metrics_path) == ("llama-cpp-python", "tiny", None)
         reply = ask(target, 9)
         assert (reply.error, reply.finish, reply.usage) == (None, "length", None)
         assert [tokens for _, tokens, _ in reply.deltas] == [None] * 9

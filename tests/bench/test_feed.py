@@ -83,7 +83,7 @@ def test_an_alarm_wakes_at_the_instant_and_lets_others_run() -> None:
     alarm.close()
     running.kill()
     assert min(late_ms) >= 0
-    assert sorted(late_ms)[10] < 0.4, "an event loop's own timer is late by up to a millisecond"
+    assert sorted(late_ms)[10] < 0.8, "an event loop's own timer is late by up to a millisecond"
     assert len(others) > 20
 
 
@@ -192,7 +192,7 @@ def test_in_an_open_loop_users_get_calls_when_they_are_due() -> None:
     assert [ready.request for _, ready in got] == [b"request %d" % seq for seq in range(6)]
     late_ms = [(taken_ns - ready.due_ns) / MS for taken_ns, ready in got]
     assert min(late_ms) >= 0
-    assert sorted(late_ms)[3] < 1
+    assert sorted(late_ms)[3] < 5
 
 
 def test_the_user_idle_for_the_shortest_time_goes_first() -> None:

@@ -1,0 +1,248 @@
+"""The documents say what the program does: their commands and examples run, and they leave nothing out."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+import pytest
+
+from analysis.identities import IDENTITIES
+from analysis.metrics import METRICS
+from backends import BACKENDS
+from bench import tinymodel
+from bench.cli import cli
+from bench.types import Record, UserError
+from scenarios import list_scenarios
+
+ROOT = Path(__file__).parents[1]
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md")}
+PYTHON = ".venv/bin/python"
+# Of programs that are not ours.
+FOREIGN_FLAGS = {
+    "--ctx-size", "--interrupt_requests", "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel",
+}  # fmt: skip
+TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+
+
+def commands(group: click.Group, name: str = "bench.py") -> Iterator[tuple[str, click.Command]]:
+    for command in group.commands.values():
+        yield f"{name} {command.name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {command.name}")
+
+
+COMMANDS = dict(commands(cli))
+FLAGS = {flag for command in (cli, *COMMANDS.values()) for option in command.params for flag in option.opts} | {
+    "--help", "--version",
+}  # fmt: skip
+
+
+def blocks(page: str, language: str, *, tested: bool) -> list[str]:
+    """The code blocks of a page; `tested` ones stand below a comment that says so."""
+    found = re.findall(rf"(<!-- tested -->\n)?```{language}\n(.*?)```", page, re.DOTALL)
+    return [code for mark, code in found if mark or not tested]
+
+
+def shell_commands(page: str, *, tested: bool) -> list[list[str]]:
+    lines = "\n".join(blocks(page, "console", tested=tested)).splitlines()
+    return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
+
+
+def codes(page: str, heading: str) -> set[str]:
+    """What the first column of the tables in a section names in backticks."""
+    section = re.split(r"^## ", page.partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
+    first_cells = re.findall(r"^\| ([^|]*)\|", section, re.MULTILINE)
+    return {code for cell in first_cells for code in re.findall(r"`([^`]+)`", cell)}
+
+
+# --- what the documents tell people to run -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The README's first command as it stands, but for fewer requests and another folder."""
+    folder = tmp_path_factory.mktemp("docs") / "run"
+    python, *arguments = shell_commands(PAGES["README.md"], tested=True)[0]
+    assert python == PYTHON
+    fewer = ["--requests", "8", "--warmup", "1", "--output-tokens", "16", "--out", str(folder)]
+    done = subprocess.run([sys.executable, *arguments, *fewer], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 succeeded" in done.stdout
+    return folder
+
+
+def test_the_readme_shows_what_make_demo_runs() -> None:
+    recipe = re.search(r"^demo:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    assert shell_commands(PAGES["README.md"], tested=True)[0] == shlex.split(f".venv/bin/{recipe[1]}")
+
+
+def test_the_other_commands_of_the_readme_run_on_that_run(run_folder: Path) -> None:
+    said = []
+    for python, *arguments in shell_commands(PAGES["README.md"], tested=True)[1:]:
+        assert python == PYTHON
+        arguments = [str(run_folder) if word == "results/<run-id>" else word for word in arguments]
+        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert [text.splitlines()[0][:8] for text in said] == ["### tiny", "", "chat    "]
+
+
+@pytest.mark.parametrize("words", shell_commands(PAGES["README.md"], tested=False), ids=" ".join)
+def test_a_command_of_the_readme_has_flags_that_are_there(words: list[str]) -> None:
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif words[:2] == [PYTHON, "bench.py"] or words[0] == "bench":
+        name, *arguments = words[words.index("bench" if words[0] == "bench" else "bench.py") + 1 :]
+        cli.commands[name].make_context(name, arguments)
+    else:
+        assert words[0] == "pipx"
+
+
+@pytest.mark.parametrize("code", blocks(DOCS["files.md"], "python", tested=True), ids=["requests", "capture"])
+def test_an_example_that_reads_files_runs(code: str, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(code.replace("results/<run-id>", str(run_folder)), names)
+    assert "ms" in capsys.readouterr().out
+    if "exchanges" in names:
+        assert len(names["exchanges"]) == 9
+        assert all(response.startswith(b"HTTP/1.1 200") for _, _, response in names["exchanges"])
+
+
+def test_the_example_of_a_scenario_is_one(tmp_path: Path) -> None:
+    from scenarios import load_scenario
+
+    (example,) = blocks(DOCS["scenarios.md"], "yaml", tested=False)
+    (tmp_path / "example.yaml").write_text(example)
+    assert load_scenario(str(tmp_path / "example.yaml")).requests == 200
+
+
+def test_the_examples_of_objectives_are_some() -> None:
+    from analysis.slo import parse
+
+    examples = re.findall(r"^--slo '(.+?)'", DOCS["metrics.md"], re.MULTILINE)
+    assert [parse(example).metric for example in examples] == ["ttft_ms", "tpot_ms", "response_ms"]
+    with pytest.raises(UserError):
+        parse("ttft_ms")
+
+
+# --- nothing is left out -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_running_names_every_command_and_its_flags(name: str) -> None:
+    command = COMMANDS[name]
+    assert f"`{name.removeprefix('bench.py ')}" in DOCS["running.md"]
+    named = set(FLAG.findall(DOCS["running.md"]))
+    assert {flag for option in command.params if isinstance(option, click.Option) for flag in option.opts} <= named
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_names_no_flag_that_does_not_exist(name: str) -> None:
+    assert set(FLAG.findall(PAGES[name])) - FLAGS - FOREIGN_FLAGS == set()
+
+
+def test_the_columns_of_requests_are_explained() -> None:
+    assert codes(DOCS["files.md"], "requests.parquet") == {field.name for field in fields(Record)}
+
+
+@pytest.mark.parametrize("file", ["run.json", "summary.json"])
+def test_the_keys_of_the_json_files_are_explained(file: str, run_folder: Path) -> None:
+    content = orjson.loads((run_folder / file).read_bytes())
+    assert codes(DOCS["files.md"], file) == set(content)
+    inner = {key for value in content.values() if isinstance(value, dict) for key in value}
+    inner |= {key for value in content.values() if isinstance(value, list) for row in value[:1] if isinstance(row, dict)
+              for key in row}  # fmt: skip
+    explained = set(re.findall(r"`(\w+)`", DOCS["files.md"]))
+    assert inner - METRICS.keys() - set(content.get("packages", ())) - _server_says(content) - explained == set()
+
+
+def _server_says(content: dict[str, Any]) -> set[str]:
+    return set(content["server"]["settings"]) if "server" in content else set()
+
+
+def test_the_files_of_a_run_are_explained(run_folder: Path) -> None:
+    names = {path.name for path in run_folder.iterdir()} - {"capture"}
+    assert names <= set(re.findall(r"`([\w.]+)`", DOCS["files.md"]))
+
+
+def test_every_metric_identity_and_doubt_is_defined() -> None:
+    assert codes(DOCS["metrics.md"], "Metrics") == METRICS.keys()
+    assert codes(DOCS["metrics.md"], "Identities") == {identity.__name__ for identity in IDENTITIES}
+    doubts = re.findall(r'Reason\(\s*"\w+",\s*"(\w+)"', (ROOT / "analysis/validity.py").read_text())
+    assert codes(DOCS["metrics.md"], "Verdict") == set(doubts)
+
+
+def test_the_taxonomy_has_the_error_codes_that_the_code_uses() -> None:
+    modules = [ROOT / "bench" / f"{name}.py" for name in ("wire", "http1", "load", "records")]
+    used = {code for path in (*modules, *(ROOT / "backends").glob("*.py")) for code in _error_codes(path)}
+    assert codes(DOCS["metrics.md"], "Error taxonomy") == used
+
+
+def _error_codes(path: Path) -> Iterator[str]:
+    """What stands first in a pair (code, message), where a function takes a code, and as an `error` of a dict."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Tuple([code, message], ast.Load()) if not _is_word(message):
+                yield from _as_codes(code)
+            case ast.Call(ast.Name(name) | ast.Attribute(_, name), [code, *_]) if name in TAKE_A_CODE:
+                yield from _as_codes(code)
+            case ast.Dict(keys, values):
+                pairs = zip(keys, values, strict=True)
+                yield from (code for key, value in pairs if key and ast.unparse(key) == "'error'"
+                            for code in _as_codes(value))  # fmt: skip
+
+
+def _as_codes(node: ast.expr) -> Iterator[str]:
+    match node:
+        case ast.Constant(str(code)) if _is_word(node):
+            yield code
+        case ast.IfExp(_, yes, no):
+            yield from (*_as_codes(yes), *_as_codes(no))
+        case ast.JoinedStr([ast.Constant("http_"), _]):
+            yield "http_<status>"
+
+
+def _is_word(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and re.fullmatch(r"[a-z_]+", str(node.value)) is not None
+
+
+def test_every_scenario_is_in_the_table_with_its_numbers() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` .*\| (\d+) \| (\d+) \| (\d+) \|[^|]*\|$", DOCS["scenarios.md"], re.MULTILINE)
+    bundled = [(s.name, str(s.concurrency), str(s.requests), str(s.warmup_requests)) for s in list_scenarios()]
+    assert sorted(rows) == bundled
+
+
+def test_every_backend_and_model_is_named() -> None:
+    assert all(f"### `{name}`" in DOCS["running.md"] for name in BACKENDS)
+    assert all(f"`{name}`" in PAGES["CHANGELOG.md"] for name in tinymodel.SIZES)
+
+
+# --- links -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
+    here = ROOT / "docs" if name in DOCS else ROOT
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, heading = target.partition("#")
+        file = here / path if path else here / name
+        assert file.exists(), target
+        assert not heading or heading in _anchors(file), target
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
