@@ -6,6 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+QUIETLY := --quiet --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo test check bench engines test-engines lock clean
 
@@ -31,19 +33,20 @@ test-engines: $(READY) engines
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install $(QUIETLY) --require-hashes -r requirements.lock
 	touch $@
 
 # llama-cpp-python has no wheels: pip compiles it, for some minutes.
-.engines/llama-cpp-python/ready: Makefile
+.engines/llama-cpp-python/ready: requirements-llama-cpp-python.lock
 	$(PYTHON) -m venv .engines/llama-cpp-python
-	.engines/llama-cpp-python/bin/python -m pip install --quiet --disable-pip-version-check 'llama-cpp-python[server]==0.3.36'
+	.engines/llama-cpp-python/bin/python -m pip install $(QUIETLY) --require-hashes -r $<
 	touch $@
 
+# Locks for every platform and Python from 3.11 on, with hashes and without the name of any package host.
 lock: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra dev pyproject.toml -o requirements.lock
+	$(BIN)/python -m pip install $(QUIETLY) uv
+	$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	echo 'llama-cpp-python[server]==0.3.36' | $(LOCK) - -o requirements-llama-cpp-python.lock
 
 clean:
 	rm -rf .venv .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -68,6 +68,7 @@ def cli(ctx: click.Context) -> None:
 @click.option("--seed", type=int, default=0, help="Of prompts, lengths and arrivals.  [0]")
 @click.option("--prompt-tokens", type=int, help="Every prompt this long instead of the scenario's lengths.")
 @click.option("--output-tokens", type=int, help="Every answer this long instead of the scenario's lengths.")
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder or tokenizer.json.  [the server counts]")
 @click.option("--workers", type=int, default=1, help="Load processes.  [1]")
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
 @click.option("--timeout", default="120s", help="Ends one request.  [120s]")

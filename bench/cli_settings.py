@@ -61,6 +61,7 @@ def settings(options: dict[str, Any]) -> "Settings":
         url=_url(options["url"]),
         api_key=api_key,
         ca_file=options["ca_file"],
+        tokenizer=_tokenizer(options["tokenizer"]),
         server=options["server"],
         server_args=options["server_args"],
         port=_port("--port", options["port"]),
@@ -158,6 +159,14 @@ def _argv(api_key: str | None) -> tuple[str, ...]:
     if api_key is None or len(api_key) < LEAST_SECRET_LENGTH:
         return tuple(sys.argv)
     return tuple(argument.replace(api_key, "(key)") for argument in sys.argv)
+
+
+def _tokenizer(path: Path | None) -> Path | None:
+    if path is not None:
+        from bench.tokenizer import counter
+
+        counter(path)  # says what is wrong with it before anything is started
+    return path
 
 
 def _port(flag: str, port: int | None) -> int | None:

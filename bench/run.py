@@ -19,7 +19,8 @@ from bench.folder import write_json
 from bench.launch import Server, free_port, launch
 from bench.offer import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan import Plan, make_plan, plan_hash
-from bench.prompts import Vocabulary, calibrate
+from bench.prompts import Count, Vocabulary, calibrate
+from bench.tokenizer import counter
 from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Settings:
     url: str | None
     api_key: str | None
     ca_file: str | None
+    tokenizer: Path | None
     server: str | None
     server_args: tuple[str, ...]
     port: int | None
@@ -142,11 +144,12 @@ def _preflight(settings: Settings, server: Server | None) -> tuple[Target, Serve
 
 
 def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[str], None]) -> Plan:
-    vocabulary = calibrate(
-        partial(settings.backend.count_tokens, target),
-        f"{info.name} at {target.url}" if settings.url else info.name,
-        shared_prefix=settings.scenario.shared_prefix_tokens > 0,
-    )
+    if settings.tokenizer is None:
+        count: Count = partial(settings.backend.count_tokens, target)
+        source = f"{info.name} at {target.url}" if settings.url else info.name
+    else:
+        count, source = counter(settings.tokenizer), f"tokenizer {settings.tokenizer.name}"
+    vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")
     return make_plan(settings.scenario, settings.load, settings.seed, secrets.randbits(63), vocabulary)

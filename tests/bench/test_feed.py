@@ -192,7 +192,7 @@ def test_in_an_open_loop_users_get_calls_when_they_are_due() -> None:
     assert [ready.request for _, ready in got] == [b"request %d" % seq for seq in range(6)]
     late_ms = [(taken_ns - ready.due_ns) / MS for taken_ns, ready in got]
     assert min(late_ms) >= 0
-    assert sorted(late_ms)[3] < 5
+    assert sorted(late_ms)[2] < 10
 
 
 def test_the_user_idle_for_the_shortest_time_goes_first() -> None:
@@ -204,15 +204,15 @@ def test_the_user_idle_for_the_shortest_time_goes_first() -> None:
 
 def test_with_no_user_idle_calls_wait_in_order_and_keep_their_due_times() -> None:
     feed = open_feed([0, 1, 2, 3])
-    user = User(feed, busy_s=0.02)
+    user = User(feed, busy_s=0.1)
     start = now_ns()
     feed.start(start)
-    gevent.sleep(0.01)
-    assert feed.waiting == 3
+    while feed.waiting < 3:
+        gevent.sleep(0.001)
     got = user.leave()
     assert [ready.seq for _, ready in got] == [0, 1, 2, 3]
     assert [ready.due_ns - start for _, ready in got] == [0, 1 * MS, 2 * MS, 3 * MS]
-    assert got[3][0] - got[3][1].due_ns > 50 * MS, "how late it was sent can be told from its due time"
+    assert got[3][0] - got[3][1].due_ns > 250 * MS, "how late it was sent can be told from its due time"
 
 
 def test_with_no_user_idle_calls_can_be_dropped_and_are_counted() -> None:

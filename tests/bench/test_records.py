@@ -193,7 +193,6 @@ def test_several_tokens_in_an_event_share_the_servers_sum_and_split_events_arriv
     assert len(row["arrivals_ns"]) == 3
     assert sum(row["arrival_tokens"]) == 10
     assert set(row["arrival_tokens"]) == {3, 4}
-    assert row["reads"] > 5
 
 
 @needs_truth

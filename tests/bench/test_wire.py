@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -506,6 +507,24 @@ def test_an_answer_before_the_request_was_sent_whole_counts(ending: str) -> None
                 assert (outcome.status, outcome.error) == (413, None)
                 assert b"".join(outcome.received.parts) == REFUSAL
                 assert not connection.usable, "the rest of the request was not sent"
+
+
+def test_a_refusal_without_a_look_at_the_request_counts() -> None:
+    """What we send resets the connection, and the answer lies there already: sending fails before it is read."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(REFUSAL)
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        with wire(f"http://127.0.0.1:{listener.getsockname()[1]}") as one, connected(one) as connection:
+            refusing.join()
+            outcome = connection.exchange(LARGE)
+            assert (outcome.status, outcome.error) == (413, None)
+            assert not connection.usable
 
 
 def test_a_reset_while_sending_says_so() -> None:

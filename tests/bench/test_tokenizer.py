@@ -1,0 +1,80 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.tinymodel import build
+from bench.tokenizer import counter
+from bench.types import Message, UserError
+
+PROMPT = (Message("system", "take the house"), Message("user", "take a walk"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("tiny", tmp_path_factory.mktemp("models")).hf
+
+
+@pytest.fixture
+def folder(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model's folder, to be changed."""
+    shutil.copytree(tiny, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def configure(folder: Path, **changes: object) -> None:
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_folder_counts_the_words_and_what_its_template_adds(tiny: Path) -> None:
+    # The tiny model's template costs two tokens a message and one for the answer; the server agrees, see test_prompts.
+    assert counter(tiny)(PROMPT) == 3 + 3 + 2 * 2 + 1
+    assert counter(tiny)(PROMPT[1:]) == 3 + 2 + 1
+
+
+def test_a_bare_file_counts_the_texts_alone(tiny: Path, folder: Path) -> None:
+    text = (Message("user", " take a walk"),)
+    assert counter(tiny / "tokenizer.json")(text) == 3
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    configure(folder, chat_template=None)
+    assert counter(folder)(text) == 3
+
+
+def test_every_way_to_keep_a_template_is_read(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    one_word = "{{ bos_token }} {{ 'walk' }}"
+    configure(folder, chat_template=[{"name": "default", "template": one_word}], bos_token={"content": " take"})
+    assert counter(folder)(PROMPT) == 2
+    (folder / "chat_template.jinja").write_text(" walk" * 5)
+    assert counter(folder)(PROMPT) == 5
+
+
+def test_a_template_that_refuses_the_prompt_says_so(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}")
+    with pytest.raises(UserError, match=r"--tokenizer .*does not take this prompt: no system role"):
+        counter(folder)(PROMPT)
+
+
+def test_what_is_no_tokenizer_is_the_users_error(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(UserError, match=r"--tokenizer .*nowhere: expected a tokenizer.json or"):
+        counter(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"--tokenizer .*model: expected|expected a tokenizer.json"):
+        counter(tmp_path)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"--tokenizer .*tokenizer.json: not a tokenizer"):
+        counter(folder)
+
+
+def test_a_broken_configuration_is_the_users_error(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer_config.json: not JSON"):
+        counter(folder)
+
+
+def test_a_missing_package_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UserError, match="pip install tokenizers"):
+        counter(tiny)
