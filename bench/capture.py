@@ -37,8 +37,7 @@ _SECRET_BYTES = 8
 class Received:
     """What one request has received, read by read: our stamps, the kernel's timespecs as they came, the bytes.
 
-    Stamps lie in flat buffers, which takes a third less memory than an object for each read. One for all bytes takes
-    three times as much: growing buffers of hundreds of streams leave holes that nothing fits.
+    Stamps lie in flat buffers, which takes a third less memory than an object for each read.
     """
 
     __slots__ = ("kernel", "parts", "user_ns")

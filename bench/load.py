@@ -10,9 +10,9 @@ import logging
 import math
 import os
 import resource
-import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
@@ -357,8 +357,12 @@ def _unseen(outcome: Outcome) -> bool:
 
 
 def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory this process has had; Linux's getrusage would count the parent's, from before the exec."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _allow_many_files() -> None:

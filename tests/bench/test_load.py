@@ -296,6 +296,7 @@ def take_request(sock: socket.socket) -> int | None:
 
 def test_a_server_that_closes_kept_connections_loses_no_request(folder: Path) -> None:
     """One closes with its last chunk, as llama.cpp does; one closes unread what comes next; one fails late."""
+    asked: Counter[int] = Counter()
     answered: Counter[int] = Counter()
 
     def script(sock: socket.socket, number: int) -> None:
@@ -303,9 +304,10 @@ def test_a_server_that_closes_kept_connections_loses_no_request(folder: Path) ->
         while (seq := take_request(sock)) is not None:
             if not first and seq % 10 == 3:
                 return  # as if the connection had been closed before the request came
+            asked[seq] += 1
             if seq == 15:
                 time.sleep(0.7)
-                return  # no such thing: this request was seen
+                return  # no such thing: this request was seen, and may not be sent again
             answered[seq] += 1
             sock.sendall(WHOLE)
             if seq % 10 == 7:
@@ -319,6 +321,7 @@ def test_a_server_that_closes_kept_connections_loses_no_request(folder: Path) ->
     error = done.calls[15].error
     assert error is not None
     assert error[0] == "cut_stream"
+    assert asked[15] == 1
     assert answered == dict.fromkeys(set(range(40)) - {15}, 1)
     opened = {seq for seq, call in done.calls.items() if call.connect_ns is not None}
     assert 5 <= len(opened) <= 11
@@ -367,7 +370,7 @@ def test_a_server_that_dies_leaves_a_record_of_every_request(folder: Path) -> No
     assert set(counts) <= {"ok", "reset", "cut_stream", "connect_refused"}
     assert counts["ok"] >= 8
     assert counts["connect_refused"] >= 10
-    assert 1 <= counts["reset"] + counts["cut_stream"] <= 8, "what was in flight or about to be accepted"
+    assert counts["reset"] + counts["cut_stream"] <= 8, "what was in flight or about to be accepted"
     refused = [call for call in done.calls.values() if call.error and call.error[0] == "connect_refused"]
     assert all(call.sent_ns is None and len(call.data) == 0 for call in refused)
     assert done.progress[-1].failed == 60 - counts["ok"]
@@ -468,16 +471,18 @@ def test_a_killed_load_process_ends_the_load_and_leaves_what_had_finished(folder
     assert [file.end for file in left.captured.files.values()] == [None] * workers
 
 
-@pytest.mark.parametrize("load", [{"concurrency": 4}, {"rate": 300.0, "max_in_flight": 2, "overload": "drop"}])
+@pytest.mark.parametrize(
+    ("ttft_ms", "load"), [(2, {"concurrency": 4}), (60_000, {"rate": 300.0, "max_in_flight": 2, "overload": "drop"})]
+)
 def test_a_full_disk_ends_the_load_with_a_clear_error_and_a_readable_capture(
-    folder: Path, load: dict[str, Any]
+    folder: Path, ttft_ms: float, load: dict[str, Any]
 ) -> None:
     """A limit on the size of files stands for the disk's."""
 
     def fill_disk(processes: LoadProcesses) -> None:
-        resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
+        resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (5_000, 5_000))
 
-    with launch(TruthOptions(ttft_ms=2, gap_ms=1)) as server:
+    with launch(TruthOptions(ttft_ms=ttft_ms, gap_ms=1)) as server:
         done = offer_load(folder, server.url, on_start=fill_disk, requests=5000, warmup="0", **load)
     assert done.stopped is not None
     assert re.fullmatch(f"(No space.*|File too large): cannot write to {folder}; make room and run again", done.stopped)
@@ -485,8 +490,7 @@ def test_a_full_disk_ends_the_load_with_a_clear_error_and_a_readable_capture(
     assert file.torn_bytes == 0
     assert 5 <= len(done.calls) + len(file.drops) < 1000
     assert set(done.counts()) <= {"ok", "unfinished"}
-    log = (folder / "load.log").read_text()
-    assert log == ""
+    assert (folder / "load.log").read_text() == ""
 
 
 def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Path) -> None:

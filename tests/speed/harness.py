@@ -77,8 +77,7 @@ class Result:
 
 def measure(case: Case) -> Result:
     """Run the case once."""
-    os.sched_setaffinity(0, {CLIENT_CPU})
-    with tempfile.TemporaryDirectory() as name:
+    with _pinned(CLIENT_CPU), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / CAPTURE).mkdir()
         scenario = Scenario(case.name, "", _fixed(40), _fixed(case.tokens), 0, case.streams, case.requests, 0)
@@ -125,6 +124,17 @@ def _result(table: pa.Table, log: truth.TruthLog, start_ns: int, facts: dict[str
         decode_cpu_s=decode_cpu_s,
         peak_rss_mb=client["peak_rss_bytes"] / 1e6,
     )
+
+
+@contextmanager
+def _pinned(cpu: int) -> Iterator[None]:
+    """Keep this process, and those it starts, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

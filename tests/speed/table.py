@@ -1,6 +1,5 @@
 """`make bench`: every figure of docs/performance.md, measured here and written there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 from bench import truth
 from bench.machine import hardware
 from tests.speed import pipeline
-from tests.speed.harness import CLIENT_CPU, SERVER_CPU, Case, Result, measure
+from tests.speed.harness import SERVER_CPU, Case, Result, measure
 
 DOCUMENT = Path("docs/performance.md")
 TRIES = 3
@@ -174,7 +173,6 @@ def _first_request_s() -> float:
     with tempfile.TemporaryDirectory() as name:
         log, folder = Path(name) / "truth.log", Path(name) / "run"
         with truth.launch(truth.TruthOptions(ttft_ms=5, gap_ms=1, tokens=8), log=log) as server:
-            os.sched_setaffinity(0, {CLIENT_CPU, SERVER_CPU})
             start_ns = time.monotonic_ns()
             arguments = ["run", "--backend", "openai", "--url", server.url, "--model", "truth", "--out", str(folder)]
             subprocess.run(
