@@ -49,10 +49,11 @@ PEERS_FIRST_REQUEST_S = ("0.3", "6.5", "2.9", "5.4", "11.3")
 def main() -> None:
     """Measure everything and write the document's generated part."""
     sections = [exactness(), economy(), whole_program(), beside_the_peers(), peer_at_hand()]
-    text = DOCUMENT.read_text()
     generated = "\n\n".join([machine(), *sections])
-    text = re.sub(r"(<!-- measured -->\n).*(\n<!-- /measured -->)", lambda m: m[1] + generated + m[2], text, flags=re.S)
-    DOCUMENT.write_text(text)
+    before, begin, rest = DOCUMENT.read_text().partition("<!-- measured -->\n")
+    _, end, after = rest.partition("<!-- /measured -->")
+    assert begin and end, f"{DOCUMENT} has lost its marks"
+    DOCUMENT.write_text(f"{before}{begin}{generated}\n\n{end}{after}")
     print(generated)
 
 
