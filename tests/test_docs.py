@@ -28,7 +28,8 @@ PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RE
 PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
-    "--ctx-size", "--interrupt_requests", "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel",
+    "--ctx-size", "--dtype", "--interrupt_requests", "--max-model-len", "--metrics", "--n-gpu-layers",
+    "--n_gpu_layers", "--parallel", "--served-model-name",
 }  # fmt: skip
 TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
