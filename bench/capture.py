@@ -18,7 +18,7 @@ import orjson
 import zstandard
 
 from bench.clock import ClockSample
-from bench.types import Exchange, UserError
+from bench.types import LEAST_SECRET_LENGTH, Exchange, UserError
 
 _FRAME = struct.Struct("<4sBxxxII")
 _MAGIC = b"LSB1"
@@ -30,8 +30,6 @@ _DROP_BODY = struct.Struct("<qq")
 # seq, due, sent, end, connect (-1 = none), reads, bytes of kernel stamps, length of the error text
 _EXCHANGE_HEAD = struct.Struct("<qqqqqIII")
 _SEQ = struct.Struct("<q")
-# A shorter key is a placeholder for servers that want any ("EMPTY", "x"), and may be part of any answer.
-_SECRET_BYTES = 8
 
 
 class Received:
@@ -73,7 +71,7 @@ class CaptureWriter:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         # Level 1 takes about 2 ns a byte from the timed path and still makes a token stream some ten times smaller.
         self._compress = zstandard.ZstdCompressor(level=1).compress
-        self._secret = secret.encode() if secret and len(secret) >= _SECRET_BYTES else None
+        self._secret = secret.encode() if secret and len(secret) >= LEAST_SECRET_LENGTH else None
         self._size = 0
         self._append(_META, orjson.dumps(meta))
 

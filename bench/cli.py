@@ -139,8 +139,8 @@ def _conclude(folder: Path, screen: Any) -> int:
 
     run = files.read_json(folder, files.RUN)
     try:
-        summary = _decode(folder, run)
-        _report(folder, run, summary)
+        summary, *tables = _decode(folder, run)
+        _report(folder, run, summary, *tables)
     except OSError as problem:
         raise UserError(f"{folder}: {problem.strerror or problem}; make room, then: bench.py decode {folder}") from None
     print_summary(screen, summary)
@@ -150,10 +150,10 @@ def _conclude(folder: Path, screen: Any) -> int:
     return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
 
 
-def _decode(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
-    """From what was captured to plan.parquet, requests.parquet, telemetry.parquet and summary.json, which it returns.
+def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+    """From what was captured to plan.parquet, requests.parquet, telemetry.parquet and summary.json.
 
-    `run` gains what the captures say of the observation.
+    Returns the summary and the tables of requests and telemetry. `run` gains what the captures say of the observation.
     """
     import pyarrow.parquet as pq
 
@@ -176,16 +176,17 @@ def _decode(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(telemetry.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)
-    summary = summaries.summarize(run, *_tables(folder))
+    tables = _tables(folder)
+    summary = summaries.summarize(run, *tables)
     files.write_json(folder / files.SUMMARY, summary)
-    return summary
+    return summary, *tables
 
 
-def _report(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> None:
+def _report(folder: Path, run: dict[str, Any], summary: dict[str, Any], requests: Any, telemetry: Any) -> None:
     from analysis import report
     from bench import folder as files
 
-    files.write_text(folder / files.REPORT, report.render(run, summary, *_tables(folder)))
+    files.write_text(folder / files.REPORT, report.render(run, summary, requests, telemetry))
 
 
 def _tables(folder: Path) -> tuple[Any, Any]:
@@ -229,7 +230,7 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
 
     run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
     if form == "html":
-        _report(folder, run, summary)
+        _report(folder, run, summary, *_tables(folder))
         click.echo(str(folder / files.REPORT))
     elif form == "markdown":
         click.echo(markdown(run, summary))

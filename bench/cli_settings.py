@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli_base import nearest
-from bench.types import UserError
+from bench.types import LEAST_SECRET_LENGTH, UserError
 
 if TYPE_CHECKING:
+    from bench.prompts import Count
     from bench.run import Settings
     from bench.types import Backend, Load
 
@@ -16,7 +17,6 @@ LOAD_OPTIONS = ("concurrency", "rate", "arrivals", "requests", "duration", "warm
 MAX_TIMEOUT_S = 24 * 3600
 MAX_WORKERS = 64
 SPARE_FILES = 64  # what a load process has open besides its connections
-LEAST_SECRET_LENGTH = 8  # a shorter key is a placeholder for servers that want any, and may be part of any word
 
 
 def settings(options: dict[str, Any]) -> "Settings":
@@ -161,12 +161,12 @@ def _argv(api_key: str | None) -> tuple[str, ...]:
     return tuple(argument.replace(api_key, "(key)") for argument in sys.argv)
 
 
-def _tokenizer(path: Path | None) -> Path | None:
-    if path is not None:
-        from bench.tokenizer import counter
+def _tokenizer(path: Path | None) -> "tuple[str, Count] | None":
+    if path is None:
+        return None
+    from bench.tokenizer import counter
 
-        counter(path)  # says what is wrong with it before anything is started
-    return path
+    return f"tokenizer {path.name}", counter(path)
 
 
 def _port(flag: str, port: int | None) -> int | None:

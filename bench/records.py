@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench import http1
 from bench.capture import Capture, exchanges, scan
 from bench.clock import ClockSample
-from bench.folder import CAPTURE, PLAN, REQUESTS
+from bench.folder import CAPTURE, PLAN, REQUESTS, whole
 from bench.types import Body, Exchange, Phase, Record, Reply
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
@@ -283,14 +283,12 @@ def decode_run(folder: Path, captured: Captured, warmup_s: float, decode: Decode
         for at in range(0, len(file.offsets), _CALLS_PER_TASK)
     ]
     drops = {seq for file in files.values() for seq, _ in file.drops}
-    partial = folder / f"{REQUESTS}.partial"
     seen = {seq for file in files.values() for seq in file.seqs}
-    with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
         for table in _decode_tasks(tasks, folder, watch, int(warmup_s * 1e9), decode):
             writer.write_table(table)
         missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
         writer.write_table(to_table(_never_sent(planned, dropped=planned.seq in drops) for planned in missing))
-    partial.replace(folder / REQUESTS)
 
 
 def _decode_tasks(

@@ -20,7 +20,6 @@ from bench.launch import Server, free_port, launch
 from bench.offer import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan import Plan, make_plan, plan_hash
 from bench.prompts import Count, Vocabulary, calibrate
-from bench.tokenizer import counter
 from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
 
 if TYPE_CHECKING:
@@ -34,7 +33,10 @@ _OPEN_LOOP_SLOTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A run as the user asked for it; `model` is what a launched server loads, `model_name` how the run is called."""
+    """A run as the user asked for it; `model` is what a launched server loads, `model_name` how the run is called.
+
+    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server.
+    """
 
     backend: Backend
     model: str
@@ -51,7 +53,7 @@ class Settings:
     url: str | None
     api_key: str | None
     ca_file: str | None
-    tokenizer: Path | None
+    tokenizer: tuple[str, Count] | None
     server: str | None
     server_args: tuple[str, ...]
     port: int | None
@@ -144,11 +146,10 @@ def _preflight(settings: Settings, server: Server | None) -> tuple[Target, Serve
 
 
 def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[str], None]) -> Plan:
-    if settings.tokenizer is None:
-        count: Count = partial(settings.backend.count_tokens, target)
-        source = f"{info.name} at {target.url}" if settings.url else info.name
-    else:
-        count, source = counter(settings.tokenizer), f"tokenizer {settings.tokenizer.name}"
+    source, count = settings.tokenizer or (
+        f"{info.name} at {target.url}" if settings.url else info.name,
+        partial(settings.backend.count_tokens, target),
+    )
     vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")

@@ -14,6 +14,9 @@ Phase = Literal["warmup", "measured"]
 DeltaKind = Literal["text", "reasoning", "tool"]
 Headers = tuple[tuple[str, str], ...]
 
+LEAST_SECRET_LENGTH = 8
+"""A shorter key is a placeholder for servers that want any ("EMPTY", "x"), and may be part of any word or answer."""
+
 
 class UserError(Exception):
     """The user's input or surroundings are at fault: one line that says what was expected and what to do; exit 2."""

@@ -1,7 +1,9 @@
 """Shared builders: a synthetic run, as the files of a run folder would hold it, with every timing known in advance."""
 
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from bench.records import SCHEMA
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 
+WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
 SyntheticRun = Callable[..., tuple[dict[str, Any], pa.Table, pa.Table]]
 
 MS = 1_000_000
@@ -244,3 +247,20 @@ def synthetic_run() -> SyntheticRun:
 def requests_table() -> Callable[[list[dict[str, Any]]], pa.Table]:
     """`requests_table(rows) -> pa.Table` for golden cases: each row names only the columns that matter."""
     return records_table
+
+
+@pytest.fixture
+def web_server() -> Iterator[WebServer]:
+    """`web_server(handler) -> url` of an HTTP server that runs as long as the test."""
+    servers = []
+
+    def start(handler: type[BaseHTTPRequestHandler]) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

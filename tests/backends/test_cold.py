@@ -1,7 +1,6 @@
 import http.server
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,9 +14,8 @@ HELLO = (Message("user", "hello"),)
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def serve(web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]) -> Serve:
     """`serve({path: (status, content type, body)}) -> url`; a body that is no string goes out as JSON."""
-    servers: list[http.server.HTTPServer] = []
 
     def start(answers: Answers) -> str:
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,15 +35,9 @@ def serve() -> Iterator[Serve]:
 
             def log_message(self, *_: object) -> None: ...
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        return f"http://127.0.0.1:{server.server_port}"
+        return web_server(Handler)
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def models(*entries: dict[str, Any]) -> Answers:

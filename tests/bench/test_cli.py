@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -267,41 +266,24 @@ class WebServer(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[type[WebServer]], str]]:
-    """`serve(handler) -> url` of a web server that runs as long as the test."""
-    servers = []
-
-    def start(handler: type[WebServer]) -> str:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.mark.parametrize("backend", ["openai", "llamacpp"])
 def test_a_web_server_that_serves_no_model_is_told_from_one_that_does(
-    backend: str, serve: Callable[[type[WebServer]], str], bench: Bench
+    backend: str, web_server: Callable[[type[WebServer]], str], bench: Bench
 ) -> None:
-    url = serve(WebServer)
+    url = web_server(WebServer)
     code, _, err = bench("run", "--backend", backend, "--url", url, "--out", "run")
     assert one_line(code, err).startswith(f"no LLM server at {url}: asked for /v1/models, got HTTP 404 from ")
     assert not Path("run").exists()
 
 
 def test_a_refused_key_names_its_variable_and_is_not_repeated(
-    serve: Callable[[type[WebServer]], str], bench: Bench, monkeypatch: pytest.MonkeyPatch
+    web_server: Callable[[type[WebServer]], str], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refuses(WebServer):
         status, kind, body = 401, "application/json", '{{"error": "bad header {key}"}}'
 
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2hunter2")
-    url = serve(Refuses)
+    url = web_server(Refuses)
     code, out, err = bench("run", "--backend", "openai", "--url", url)
     line = one_line(code, err)
     assert line.startswith(f"{url} refuses the API key it was given (HTTP 401: bad header Bearer ")

@@ -5,7 +5,7 @@ import shutil
 import sys
 import urllib.request
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from bench.truth import TruthOptions, TruthServer, compare, launch, read_log
 from bench.types import Exchange, Lengths, Record, Reply, Scenario, Target, Usage, UserError
 from bench.wire import Wire, WireError, endpoint
 
+pytestmark = pytest.mark.usefixtures("kernel_stamps")
+
 MS = 1_000_000
 SECOND = 1_000_000_000
 VOCABULARY = Vocabulary(tuple(f"w{i}" for i in range(200)), 1.0, 12, True, "test")
@@ -50,15 +52,6 @@ needs_truth = pytest.mark.skipif(
 def plan_of(requests: int, tokens: int = 8) -> Plan:
     scenario = Scenario("s", "d", Lengths("fixed", 40, 40), Lengths("fixed", tokens, tokens), 0, 4, requests, 0)
     return make_plan(scenario, resolve_load(scenario, warmup="0"), 1, 2, VOCABULARY)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _kernel_stamps() -> Iterator[None]:
-    """A wire that is there for a while, as a load process's is when the load starts: then the kernel stamps."""
-    wire = Wire(endpoint("http://127.0.0.1"), 1, 1)
-    gevent.sleep(0.05)
-    yield
-    wire.close()
 
 
 @pytest.fixture

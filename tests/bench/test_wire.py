@@ -27,6 +27,8 @@ from bench.truth import TruthOptions, compare, launch, read_log
 from bench.types import HttpRequest, UserError
 from bench.wire import CLOSED_BY_SERVER, Connection, Outcome, Wire, WireError, endpoint
 
+pytestmark = pytest.mark.usefixtures("kernel_stamps")
+
 MS = 1_000_000
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -41,15 +43,6 @@ Script = Callable[[Any], None]
 def _no_test_hangs() -> Iterator[None]:
     with gevent.Timeout(30):
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _kernel_stamps() -> Iterator[None]:
-    """A wire that is there for a while, as a load process's is when the load starts: then the kernel stamps."""
-    one = Wire(endpoint("http://127.0.0.1"), 1, 1)
-    gevent.sleep(0.05)
-    yield
-    one.close()
 
 
 @contextmanager
