@@ -132,6 +132,7 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     serve=serve,
+    weights="gguf",
     gauges={
         "queue": "llamacpp:requests_deferred",
         "running": "llamacpp:requests_processing",

@@ -265,6 +265,4 @@ BACKEND = Backend(
     decode=decode,
     preflight=preflight,
     count_tokens=count_tokens,
-    serve=None,
-    gauges={},
 )

@@ -4,6 +4,7 @@ A pure reading of the run folder: it can be run again, on old folders and with b
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ from bench.types import Body, Exchange, Phase, Record, Reply
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
-_TEXTS = {"phase", "finish", "error", "error_message", "token_source", "text_sha"}
+_TEXTS = {
+    "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
+}  # fmt: skip
 _LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
 SCHEMA = pa.schema(
     [
@@ -142,6 +145,7 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         prompt_tokens=usage.prompt_tokens if usage else None,
         cached_tokens=usage.cached_tokens if usage else None,
         cache_write_tokens=usage.cache_write_tokens if usage else None,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens if usage else None,
         output_tokens=output_tokens,
         reasoning_tokens=usage.reasoning_tokens if usage else None,
         token_source=token_source,
@@ -152,6 +156,8 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         coalesced_reads=_repeated([t_ns for t_ns, _, _ in deltas]),
         lags_ns=lags_ns.tolist(),
         text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
+        service_tier=reply.service_tier if reply else None,
+        rate_limits=json.dumps(dict(reply.rate_limits)) if reply and reply.rate_limits else None,
     )
 
 

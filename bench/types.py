@@ -92,12 +92,18 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a backend's requests go: `url` is the base without `/v1`; the key is sent and never shown."""
+    """Where a backend's requests go: `url` is the base without `/v1`; the key is sent and never shown.
+
+    `aliases` are other names that the server may know the model by. `options` say how requests are to be worded where
+    a backend leaves a choice: its own names (`Backend.options`) and what its preflight found (`ServerInfo.options`).
+    """
 
     url: str
     model: str
     api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
+    aliases: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class HttpRequest(NamedTuple):
@@ -141,21 +147,31 @@ class Body(NamedTuple):
 
 
 class Usage(NamedTuple):
+    """Tokens as the server counts them: the prompt includes what was cached and written; writes include the 1 h ones,
+    and output what was reasoned.
+    """
+
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
 
 
 class Reply(NamedTuple):
-    """What a response says: deltas are (t_ns, tokens, kind) for each arrival of model output; tokens None = unknown."""
+    """What a response says: deltas are (t_ns, tokens, kind) for each arrival of model output; tokens None = unknown.
+
+    `rate_limits` is what its headers say of them, name by name without the vendor's prefix.
+    """
 
     text: str
     deltas: list[tuple[int, int | None, DeltaKind]]
     usage: Usage | None
     finish: str | None
     error: tuple[str, str] | None
+    service_tier: str | None = None
+    rate_limits: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +180,7 @@ class Record:
 
     `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived;
     `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
-    `error` is a code of the taxonomy in docs/metrics.md, None for success.
+    `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object.
     """
 
     seq: int
@@ -190,6 +206,7 @@ class Record:
     prompt_tokens: int | None
     cached_tokens: int | None
     cache_write_tokens: int | None
+    cache_write_1h_tokens: int | None
     output_tokens: int | None
     reasoning_tokens: int | None
     token_source: Literal["server usage", "per-chunk usage", "tokenizer", "chunk count"] | None
@@ -200,24 +217,51 @@ class Record:
     coalesced_reads: int
     lags_ns: Sequence[int]
     text_sha: str | None
+    service_tier: str | None
+    rate_limits: str | None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the user chose about a launched server; `slots` is how many requests it should take at once.
+
+    `server` picks one of a backend's ways to launch, `python` is the interpreter its package is installed in, `command`
+    the words to start it by in place of all that, to which the backend's flags are added.
+    """
+
+    server: str | None
+    slots: int
+    context_tokens: int
+    threads: int | None
+    extra_args: tuple[str, ...]
+    python: str | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a server: `{port}` in argv stands for the free loopback port chosen at launch."""
+    """How to start a server: `{port}` in argv stands for the free loopback port chosen at launch.
+
+    `ready_timeout_s` is how long it may take where the user does not say: some download and compile first.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     ready_path: str
     name: str
+    ready_timeout_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself before the load starts."""
+    """What a server says of itself before the load starts.
+
+    `context_tokens` bounds prompt and output together, `max_prompt_tokens` the prompt alone. `options` go into the
+    target of every request, `notes` to the user and into run.json.
+    """
 
     name: str
     version: str | None
@@ -225,6 +269,9 @@ class ServerInfo:
     context_tokens: int | None
     metrics_path: str | None
     settings: Mapping[str, Any]
+    max_prompt_tokens: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +280,9 @@ class Backend:
 
     `serve(model, options)` is None for what cannot be launched; `count_tokens` is None where only a measured
     request can tell. `gauges` maps our names (queue, running, kv_use_fraction, …) to the server's own metric names.
+    `weights` is the kind of file a launched server loads, `options` the choices that `Target.options` may hold, with
+    the values each may have, the default first. `reset_cache` empties the server's prefix cache and says whether it
+    could. An API that bills has a `provider`, by its name in the price list, and is found at `default_url`.
     """
 
     name: str
@@ -241,16 +291,11 @@ class Backend:
     decode: "Callable[[int, Mapping[str, str], Body], Reply]"
     preflight: "Callable[[Target], ServerInfo]"
     count_tokens: "Callable[[Target, tuple[Message, ...]], int | None]"
-    serve: "Callable[[str, ServeOptions], Launch] | None"
-    gauges: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """What the user chose about a launched server; `slots` is how many requests it should take at once."""
-
-    server: str | None
-    slots: int
-    context_tokens: int
-    threads: int | None
-    extra_args: tuple[str, ...]
+    serve: "Callable[[str, ServeOptions], Launch] | None" = None
+    gauges: Mapping[str, str] = field(default_factory=dict)
+    weights: Literal["gguf", "hf"] | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reset_cache: "Callable[[Target], bool] | None" = None
+    key_variable: str = "OPENAI_API_KEY"
+    provider: str | None = None
+    default_url: str | None = None
