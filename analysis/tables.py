@@ -7,8 +7,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.wording import DASH, count, lengths, load, number, percent
+from analysis.wording import DASH, count, lengths, load, number, percent, usd
 
+COSTS: Final = {
+    "api_usd": "Paid to the API",
+    "usd_per_request": "Per request",
+    "usd_per_good_request": "Per request that met the objectives",
+    "usd_per_million_output_tokens": "Per million output tokens",
+    "usd_per_million_total_tokens": "Per million tokens, prompts included",
+}
 MESSAGE_LENGTH: Final = 400
 SETTING_LENGTH: Final = 120
 Rows = list[tuple[str, str]]
@@ -42,13 +49,25 @@ def cost(cost: Mapping[str, Any] | None) -> Rows:
     """What the run cost, nothing when that is not known."""
     if cost is None:
         return []
-    names = {
-        "api_usd": "Paid to the API",
-        "usd_per_request": "Per request",
-        "usd_per_million_output_tokens": "Per million output tokens",
-    }
-    rows = [(label, f"${number(cost[name])}") for name, label in names.items() if cost.get(name) is not None]
-    return [*rows, ("Prices", ", ".join(str(value) for value in (cost["prices"] or {}).values()))]
+    rows = [
+        (label, f"{usd(cost[name])}{_between(cost['ci95'].get(name))}")
+        for name, label in COSTS.items()
+        if cost.get(name) is not None
+    ]
+    if cost["usd_per_hour"]:
+        low, high = cost["usd_per_hour"]
+        rows.append(("An hour of it", usd(low) + (f" to {usd(high)}" if high != low else "")))
+    if cost["batch"]:
+        rows.append(("In batches it would have been", usd(cost["batch"]["api_usd"])))
+    if cost["priced_as"]:
+        rows.append(("Priced as", cost["priced_as"]))
+    prices = ", ".join(str(value) for value in (cost["prices"] or {}).values() if value is not None)
+    return [*rows, ("Prices", prices), *(("Note", note) for note in cost["notes"])]
+
+
+def _between(bounds: Any) -> str:
+    low, high = bounds or (None, None)
+    return "" if low is None or high is None else f" ({usd(low)} to {usd(high)})"
 
 
 def gpu(card: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,8 +8,15 @@ from typing import Any, Literal, NamedTuple
 
 from analysis.identities import EXACT
 from analysis.stats import LEVELS, values_needed
+from analysis.wording import what_to_do
 
 Json = Mapping[str, Any]
+
+MOST_FAILURES = 0.01
+RATE_LIMITED = {"http_429", "rate_limited"}
+# What blocks of a cache and the words around a prompt can add to what prompts share.
+CACHE_MARGIN = 0.02
+WARM_AT_LEAST = 0.5
 
 
 class Reason(NamedTuple):
@@ -40,9 +47,60 @@ def nothing_succeeded(run: Json, summary: Json) -> Iterator[Reason]:
     requests = summary["requests"]
     if not requests["succeeded"]:
         most = max(requests["by_error"], key=requests["by_error"].get, default="nothing was sent")
-        yield Reason(
-            "invalid", "nothing_succeeded", f"none of {requests['planned']} calls succeeded (mostly: {most})", 0, 1
+        message = f"none of {requests['planned']} calls succeeded (mostly: {most})"
+        yield Reason("invalid", "nothing_succeeded", message, 0, 1)
+
+
+def failed_calls(run: Json, summary: Json) -> Iterator[Reason]:
+    """More than a few calls failed: what happened, in the server's words, and what to do."""
+    planned = summary["requests"]["planned"]
+    for failure in summary["failures"]:
+        share = failure["count"] / planned
+        if share > MOST_FAILURES:
+            said = f" ({failure['message']})" if failure["message"] else ""
+            message = f"{failure['count']} of {planned} calls failed with {failure['code']}{said}"
+            yield Reason("suspect", "failed_calls", f"{message}: {what_to_do(failure['code'])}", share, MOST_FAILURES)
+
+
+def rate_limited(run: Json, summary: Json) -> Iterator[Reason]:
+    """The API held the load back, so what was measured is its limit and not its speed."""
+    refused = sum(failure["count"] for failure in summary["failures"] if failure["code"] in RATE_LIMITED)
+    if refused:
+        tightest = next(iter(summary["rate_limits"]), None)
+        named = "which one it does not say"
+        if tightest is not None:
+            named = f"{tightest['name']}: {tightest['remaining_min']:g} of {tightest['limit']:g} were left"
+        message = f"the API's rate limit refused {refused} calls ({named}): lower --rate or --concurrency"
+        yield Reason("suspect", "rate_limited", message, refused, 0)
+
+
+def out_of_budget(run: Json, summary: Json) -> Iterator[Reason]:
+    """Calls were not sent because they did not fit under the limit."""
+    unsent = summary["requests"]["by_error"].get("budget", 0)
+    if unsent:
+        limit = (run.get("pricing") or {}).get("max_usd")
+        message = f"{unsent} calls were not sent, to stay within ${limit}: raise --max-usd, or ask for less"
+        yield Reason("suspect", "out_of_budget", message, unsent, 0)
+
+
+def cache_not_as_meant(run: Json, summary: Json) -> Iterator[Reason]:
+    """A run that was to be cold found prompts in the server's cache, or one that was to be warm did not."""
+    cache = summary["cache"]
+    hit_rate, meant, most = cache["hit_rate"], cache["meant"], cache["cold_at_most"]
+    if hit_rate is None:
+        return
+    if meant == "cold" and most is not None and hit_rate > most + CACHE_MARGIN:
+        message = (
+            f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache, and prompts have {most:.0%} in "
+            "common: the run was not cold; restart the server, or say --cache warm"
         )
+        yield Reason("suspect", "cache_not_cold", message, hit_rate, most + CACHE_MARGIN)
+    if meant == "warm" and hit_rate < WARM_AT_LEAST:
+        message = (
+            f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache: the run was not warm; run it "
+            "again, the first with a seed fills the cache, or give the server a larger one"
+        )
+        yield Reason("suspect", "cache_not_warm", message, hit_rate, WARM_AT_LEAST)
 
 
 def broken_identities(run: Json, summary: Json) -> Iterator[Reason]:
@@ -94,6 +152,10 @@ def user_stamps(run: Json, summary: Json) -> Iterator[Reason]:
 
 CHECKS: tuple[Callable[[Json, Json], Iterator[Reason]], ...] = (
     nothing_succeeded,
+    failed_calls,
+    rate_limited,
+    out_of_budget,
+    cache_not_as_meant,
     broken_identities,
     few_samples,
     undecided_objectives,

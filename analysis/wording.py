@@ -1,5 +1,6 @@
 """Numbers and sentences as people read them, the same in the HTML report and in markdown."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,33 @@ LABELS: Final = {
 }
 
 
+WHAT_TO_DO: Final = {
+    "http_400": "the server does not take such a request; a prompt or answer may be too long: --prompt-tokens",
+    "http_401": "the key is wrong: set the backend's key variable again",
+    "http_402": "the account has no credit: add some, or use another key",
+    "http_403": "the key may not do this: use another one",
+    "http_404": "the server knows no such model or path: check --model and --url",
+    "http_413": "the request is too large: give --prompt-tokens",
+    "http_422": "the server does not take such a request; a prompt or answer may be too long: --prompt-tokens",
+    "http_424": "the engine behind the router failed: see its log",
+    "http_429": "the server takes no more: lower --rate or --concurrency",
+    "http_529": "the API was overloaded: run again later",
+    "rate_limited": "the server takes no more: lower --rate or --concurrency",
+    "overloaded": "the server was overloaded: run again later, or with less load",
+    "timeout": "offer less, or raise --timeout",
+    "stall": "offer less, or raise --stall-timeout",
+    "connect_refused": "is the server running, did it end in mid-run?",
+    "reset": "did the server end in mid-run, or has a proxy a limit?",
+    "cut_stream": "did the server end in mid-run, or has a proxy a limit?",
+    "malformed": "check --backend and --url",
+}
+
+
+def what_to_do(code: str) -> str:
+    """Advice for an error code, as a clause."""
+    return WHAT_TO_DO.get(code, "the server's log may say why")
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """About three significant digits, whole parts never shortened, thousands separated; a dash for unknown."""
     if value is None:
@@ -31,6 +59,13 @@ def number(value: float | None, digits: int = 3) -> str:
     if rounded >= 1:
         return f"{value:,.{max(0, digits - len(str(int(rounded))))}f}"
     return f"{value:.{digits}g}" if rounded >= 1e-4 else f"{value:.1e}"
+
+
+def usd(amount: float | None) -> str:
+    """Dollars to three digits and at least to the cent, never as a power of ten."""
+    if not amount:
+        return DASH if amount is None else "$0"
+    return f"${amount:,.{max(2, 2 - math.floor(math.log10(abs(amount))))}f}"
 
 
 def interval(bounds: Sequence[float | None] | None) -> str | None:

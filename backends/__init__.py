@@ -9,8 +9,11 @@ from importlib import import_module
 from bench.types import Backend
 
 _MODULES = {
+    "claude": "backends.claude",
     "llamacpp": "backends.llamacpp",
     "openai": "backends.openai",
+    "tgi": "backends.tgi",
+    "vllm": "backends.vllm",
 }
 
 

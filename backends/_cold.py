@@ -54,7 +54,7 @@ def fetch(
     if not base.startswith(("http://", "https://")):
         raise UserError(f"{base!r} is no URL: expected http://HOST:PORT or https://HOST")
     request = urllib.request.Request(base + path, body, {"Content-Type": "application/json", **dict(headers)})
-    tls = urllib.request.HTTPSHandler(context=_tls_context(target.ca_file))
+    tls = urllib.request.HTTPSHandler(context=tls_context(target.ca_file))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect(), tls)
     try:
         try:
@@ -89,7 +89,7 @@ def parse(target: Target, path: str, answer: Answer) -> Any:
     raise UserError(f"{base}{path} answered HTTP {answer.status}: {said}")
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:

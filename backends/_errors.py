@@ -30,6 +30,27 @@ def body_message(data: bytes) -> str:
     return error_message(value)
 
 
+def named_message(data: bytes) -> str:
+    """The same, after the kind of error that it names, where it names one: "overloaded_error: Overloaded"."""
+    value = lenient(data)
+    error = value.get("error") if isinstance(value, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
+    return one_line(f"{kind}: {body_message(data)}") if kind else body_message(data)
+
+
+def stream_error(kind: str, message: str) -> tuple[str, str]:
+    """The code and message of an error inside a 200, from what the server calls its kind.
+
+    Codes: overloaded; rate_limited; error_event for every other kind.
+    """
+    said = one_line(f"{kind}: {message}" if kind else message)
+    if "overloaded" in kind:
+        return "overloaded", said
+    if "rate_limit" in kind:
+        return "rate_limited", said
+    return "error_event", said
+
+
 def one_line(text: str) -> str:
     """`text` on one line of at most 200 characters, with whatever looks like a key taken out."""
     line = KEY.sub(r"\1…", " ".join(text.split()))

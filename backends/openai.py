@@ -16,7 +16,7 @@ import orjson
 from backends import _cold
 from backends._errors import body_message, error_message, one_line
 from backends._json import lenient
-from backends.sse import json_events
+from backends.sse import DONE, json_values
 from bench.types import (
     Backend,
     Body,
@@ -32,7 +32,6 @@ from bench.types import (
 )
 
 COMPLETIONS = "/v1/chat/completions"
-DONE = b"[DONE]"
 
 
 # --- the timed path's two ends: pure ----------------------------------------------------------------------------
@@ -91,29 +90,18 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     if status != 200:
         return Reply("", [], None, None, (f"http_{status}", body_message(body.data)))
     answer = _Answer()
-    for chunk, t_ns in zip(*_chunks(body), strict=True):
+    for chunk, t_ns in zip(*json_values(body), strict=True):
         try:
             _take(answer, chunk, t_ns)
         except (AttributeError, TypeError):
             answer.error = "malformed", one_line(f"not a chat completion: {chunk}")
         if answer.done or answer.error:
             break
+    if body.data.lstrip().startswith(b"{"):
+        answer.done = True  # no stream: a completion in one piece, or an error
     tokens = _tokens_per_arrival(answer.running_counts)
     deltas = [(t_ns, count, kind) for (t_ns, kind), count in zip(answer.arrivals, tokens, strict=True)]
-    return Reply(_encodable(answer.text), deltas, _usage(answer.usage), answer.finish, _verdict(answer, body))
-
-
-def _chunks(body: Body) -> tuple[list[Any], list[int]]:
-    """The body as JSON chunks with their stamps; whatever is no JSON stays `bytes`."""
-    start = body.data.lstrip()[:1]
-    if start == b"{":  # no stream: a completion in one piece, or an error
-        return [lenient(body.data), DONE], body.t_ns[-1:] * 2
-    chunks, stamps = json_events(body)
-    if not chunks and start not in (b"", b":"):
-        return [body.data], body.t_ns[-1:]
-    if chunks and chunks[-1] != DONE and isinstance(chunks[-1], bytes) and not body.data.endswith((b"\n", b"\r")):
-        return chunks[:-1], stamps[:-1]  # the event in which the stream was cut
-    return chunks, stamps
+    return Reply(encodable(answer.text), deltas, _usage(answer.usage), answer.finish, _verdict(answer, body))
 
 
 def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
@@ -177,7 +165,7 @@ def _count(counts: Any, name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """`text` with the surrogate pairs that were split over chunks joined, and lone halves replaced."""
     if text.isascii():
         return text
@@ -201,14 +189,11 @@ def _verdict(answer: _Answer, body: Body) -> tuple[str, str] | None:
 
 def preflight(target: Target) -> ServerInfo:
     """What the server's model list says; a UserError unless it serves the target's model."""
-    entries = served_models(target)
-    entry = next((entry for entry in entries if entry["id"] == target.model), None)
-    if entry is None:
-        raise UserError(_no_such_model(target, [entry["id"] for entry in entries]))
+    entry = find_model(target, served_models(target))
     return ServerInfo(
         name=str(entry.get("owned_by") or "openai-compatible"),
         version=None,
-        model=target.model,
+        model=entry["id"],
         context_tokens=context_tokens(entry),
         metrics_path=None,
         settings={},
@@ -224,6 +209,17 @@ def served_models(target: Target) -> list[dict[str, Any]]:
     return entries
 
 
+def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of the target's model: the one that has its name or an alias, or was loaded from what they name."""
+    names = (target.model, *target.aliases)
+    for field_name in ("id", "root"):  # vLLM and SGLang give the path or repository as `root`
+        for name in names:
+            for entry in entries:
+                if entry.get(field_name) == name:
+                    return entry
+    raise UserError(_no_such_model(target, [entry["id"] for entry in entries]))
+
+
 def context_tokens(entry: Mapping[str, Any]) -> int | None:
     """A model's context length under the names that vLLM and SGLang, OpenRouter, Groq and llama.cpp give it."""
     for name in ("max_model_len", "context_length", "context_window"):
@@ -232,15 +228,18 @@ def context_tokens(entry: Mapping[str, Any]) -> int | None:
     return _count(entry.get("meta"), "n_ctx")
 
 
-def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
+def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[str, Any] | None = None) -> int | None:
     """The prompt's length, template included, as the server counts it; None when it will not say.
 
-    vLLM's /tokenize knows; elsewhere the usage of a one-token completion does.
+    vLLM's /tokenize knows; elsewhere the usage of a one-token completion does, which is not asked of an API that bills.
+    `extra` are fields of the request that the chat template sees.
     """
-    conversation = {"model": target.model, "messages": chat_messages(messages)}
+    conversation = {"model": target.model, "messages": chat_messages(messages), **(extra or {})}
     answer = probe_json(target, "/tokenize", conversation)
     if (count := _count(answer, "count")) is not None:
         return count
+    if "billed" in target.options:
+        return None
     answer = probe_json(target, COMPLETIONS, {**conversation, "max_tokens": 1, "temperature": 0})
     return _count(answer.get("usage"), "prompt_tokens") if isinstance(answer, dict) else None
 

@@ -22,7 +22,7 @@ from bench.types import LEAST_SECRET_LENGTH, Exchange, UserError
 
 _FRAME = struct.Struct("<4sBxxxII")
 _MAGIC = b"LSB1"
-_META, _START, _CLOCK, _EXCHANGE, _DROP, _END = range(6)
+_META, _START, _CLOCK, _EXCHANGE, _DROP, _END, _REFUSED = range(7)
 
 _START_BODY = struct.Struct("<q")
 _CLOCK_BODY = struct.Struct("<qq")
@@ -57,6 +57,7 @@ class Capture(NamedTuple):
     start_ns: int | None
     clock: list[ClockSample]
     drops: list[tuple[int, int]]
+    refusals: list[tuple[int, int]]
     end: dict[str, object] | None
     offsets: list[int]
     seqs: list[int]
@@ -95,6 +96,10 @@ class CaptureWriter:
     def drop(self, seq: int, due_ns: int) -> None:
         """Append a call that was due and not sent because the in-flight limit was reached."""
         self._append(_DROP, _DROP_BODY.pack(seq, due_ns))
+
+    def refusal(self, seq: int, due_ns: int) -> None:
+        """Append a call that was due and not sent because it did not fit into the run's budget."""
+        self._append(_REFUSED, _DROP_BODY.pack(seq, due_ns))
 
     def exchange(
         self,
@@ -143,6 +148,7 @@ def scan(path: Path, start: int = 0) -> Capture:
     meta: dict[str, object] = {}
     clock: list[ClockSample] = []
     drops: list[tuple[int, int]] = []
+    refusals: list[tuple[int, int]] = []
     start_ns = end = None
     offsets: list[int] = []
     seqs: list[int] = []
@@ -173,12 +179,14 @@ def scan(path: Path, start: int = 0) -> Capture:
                     clock.append(ClockSample(*_CLOCK_BODY.unpack(payload)))
                 elif kind == _DROP:
                     drops.append(_DROP_BODY.unpack(payload))
+                elif kind == _REFUSED:
+                    refusals.append(_DROP_BODY.unpack(payload))
                 elif kind == _END:
                     end = orjson.loads(payload)
             position = after
     if start == 0 and not meta:
         raise ValueError(f"{path} is not a capture file")
-    return Capture(meta, start_ns, clock, drops, end, offsets, seqs, position, size - position)
+    return Capture(meta, start_ns, clock, drops, refusals, end, offsets, seqs, position, size - position)
 
 
 def _damaged(path: Path, position: int) -> UserError:

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +15,7 @@ from bench.types import UserError
 EXIT_OBJECTIVE_MISSED = 1
 EXIT_USER_ERROR = 2
 EXIT_NOT_TO_BE_TRUSTED = 3
+EXIT_OUT_OF_BUDGET = 4
 EXIT_INTERRUPTED = 130
 EXIT_NOBODY_READS = 141  # what a shell reports of a program that SIGPIPE ended
 
@@ -35,6 +36,17 @@ class OneOf(click.Choice[str]):
         if value not in self.choices:
             self.fail(f"expected {' or '.join(self.choices)}, got {value!r}{nearest(value, self.choices)}", param, ctx)
         return value
+
+
+def with_options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Give a command all of these options, in their order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(decorators):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """The load process's entry: `python -m bench.cli_load`, with a pickled LoadSpec on standard input.
 
-A composition root like bench.cli: it alone joins the load to the backend that encodes its requests.
+A composition root like bench.cli: it alone joins the load to the backend that encodes its requests, and to the prices
+that a capped one is charged at.
 """
 
 from gevent import monkey
@@ -12,6 +13,9 @@ import pickle  # noqa: E402
 
 from backends import BACKENDS  # noqa: E402
 from bench import load  # noqa: E402
+from bench.budget import Guard, Ledger  # noqa: E402
+from bench.folder import LEDGER  # noqa: E402
+from bench.offer import LoadSpec  # noqa: E402
 
 
 def main() -> None:
@@ -21,7 +25,17 @@ def main() -> None:
         spec = pickle.load(io.BufferedReader(io.FileIO(0, closefd=False), buffer_size=1))
     except EOFError:
         return
-    load.run(spec, BACKENDS[spec.backend].request)
+    backend = BACKENDS[spec.backend]
+    load.run(spec, backend.request, backend.decode, _guard(spec))
+
+
+def _guard(spec: LoadSpec) -> Guard | None:
+    if spec.budget is None:
+        return None
+    from bench.cli_pricing import prices_of
+
+    plan = spec.plan
+    return Guard(Ledger(spec.folder / LEDGER), prices_of(spec.budget), plan.scenario, counted=plan.vocabulary.exact)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,36 @@
 """From the options of a run to its settings: what can be known to be wrong before anything is started is said here."""
 
 import os
+import re
+import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli_base import nearest
+from bench.cli_pricing import budget_of, estimate, pricing_of
 from bench.types import LEAST_SECRET_LENGTH, UserError
 
 if TYPE_CHECKING:
     from bench.prompts import Count
     from bench.run import Settings
-    from bench.types import Backend, Load
+    from bench.types import Backend, Load, Scenario
+
+CHOICES = ("dialect", "adapter", "thinking", "cache_ttl", "service_tier")
+"""The flags that say how requests are worded, where a backend leaves a choice."""
 
 LOAD_OPTIONS = ("concurrency", "rate", "arrivals", "requests", "duration", "warmup", "max_in_flight", "overload")
 MAX_TIMEOUT_S = 24 * 3600
 MAX_WORKERS = 64
+_FREE = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
 SPARE_FILES = 64  # what a load process has open besides its connections
 
 
 def settings(options: dict[str, Any]) -> "Settings":
     """Give the run that the options of `bench.py run` ask for. Raises UserError for whatever is wrong with them."""
     from bench import folder
+    from bench.models import aliases_of
     from bench.resolve import resolve_load, within
     from bench.run import Settings
     from scenarios import load_scenario, with_lengths
@@ -42,12 +51,17 @@ def settings(options: dict[str, Any]) -> "Settings":
         )
     if options["concurrency"] or options["max_in_flight"]:
         _check_open_files("--max-in-flight" if load.concurrency is None else "--concurrency", load, workers)
-    _check_server_flags(backend, options)
-    api_key = _api_key()
+    url = _url(options["url"] or _default_url(backend))
+    _check_server_flags(backend, options, url)
+    api_key = _api_key(backend.key_variable)
+    if options["batch"] and not options["dry_run"]:
+        raise UserError("--batch: batches are priced and not load-tested; give --dry-run as well, or leave it out")
+    budget = budget_of(backend, url, options, has_key=api_key is not None)
+    model, quantization = _model_to_serve(backend, options["model"], url)
     run_id = folder.new_run_id(backend.name, options["model"], scenario.name)
     return Settings(
         backend=backend,
-        model=_model_to_serve(options),
+        model=model,
         model_name=options["model"],
         scenario=scenario,
         load=load,
@@ -56,9 +70,9 @@ def settings(options: dict[str, Any]) -> "Settings":
         workers=workers,
         timeout_s=_timeout("--timeout", options["timeout"]),
         stall_timeout_s=_timeout("--stall-timeout", options["stall_timeout"]),
-        ready_timeout_s=_timeout("--ready-timeout", options["ready_timeout"] or "120s"),
+        ready_timeout_s=options["ready_timeout"] and _timeout("--ready-timeout", options["ready_timeout"]),
         slo=options["slo"],
-        url=_url(options["url"]),
+        url=url,
         api_key=api_key,
         ca_file=options["ca_file"],
         tokenizer=_tokenizer(options["tokenizer"]),
@@ -67,6 +81,15 @@ def settings(options: dict[str, Any]) -> "Settings":
         port=_port("--port", options["port"]),
         web_port=_port("--locust-web", options["web_port"]),
         argv=_argv(api_key),
+        quantization=quantization,
+        aliases=aliases_of(options["model"]) if url else (),
+        options={**_choices(backend, scenario, options), **_frame(backend, options["tokenizer"])},
+        cache=options["cache"],
+        server_python=options["server_python"],
+        server_cmd=tuple(shlex.split(options["server_cmd"] or "")),
+        pricing=pricing_of(options, budget),
+        budget=budget,
+        estimate=partial(estimate, budget=budget) if budget else None,
     )
 
 
@@ -92,37 +115,72 @@ def _check_open_files(flag: str, load: "Load", workers: int) -> None:
         )
 
 
-def _check_server_flags(backend: "Backend", options: dict[str, Any]) -> None:
+def _choices(backend: "Backend", scenario: "Scenario", options: dict[str, Any]) -> dict[str, str]:
+    """Give what was chosen of the choices that the backend leaves; the scenario may say whether a model thinks."""
+    chosen = {}
+    if scenario.thinking is not None and "thinking" in backend.options:
+        chosen["thinking"] = "on" if scenario.thinking else "off"
+    for name in CHOICES:
+        if (value := options[name]) is None:
+            continue
+        flag = "--" + name.replace("_", "-")
+        known = backend.options.get(name)
+        if known is None:
+            raise UserError(f"{flag}: the backend {backend.name} leaves no such choice; leave it out")
+        words = [word for word in known if not word.startswith("<")]
+        fits = value in words or any(re.fullmatch(_FREE[word], value) for word in known if word in _FREE)
+        if not fits:
+            raise UserError(f"{flag}: expected {' or '.join(known)}, got {value!r}{nearest(value, words)}")
+        chosen[name] = value
+    return chosen
+
+
+def _frame(backend: "Backend", tokenizer: Path | None) -> dict[str, str]:
+    """Give what a backend that puts the chat template around prompts itself needs of the tokenizer's folder."""
+    if tokenizer is None or backend.frame is None:
+        return {}
+    from bench.tokenizer import template
+
+    render = template(tokenizer)
+    frame = backend.frame(render) if render else None
+    return {"frame": frame} if frame else {}
+
+
+def _default_url(backend: "Backend") -> str | None:
+    """Where an API is found; its vendor's own variable may name another place, as for the vendor's client."""
+    if backend.default_url is None:
+        return None
+    return os.environ.get(backend.key_variable.replace("_API_KEY", "_BASE_URL")) or backend.default_url
+
+
+def _check_server_flags(backend: "Backend", options: dict[str, Any], url: str | None) -> None:
     """Flags of a server to launch exclude those of one that runs."""
-    if options["url"] is None:
+    if url is None:
         if backend.serve is None:
             raise UserError(f"--backend {backend.name} launches no server: give --url of one that runs")
         if options["ca_file"]:
             raise UserError("--ca-file: expected with --url https://…; a launched server is asked over http")
         return
-    for name in ("server", "server_args", "port", "ready_timeout"):
+    for name in ("server", "server_python", "server_cmd", "server_args", "port", "ready_timeout"):
         if options[name]:
             flag = "--" + name.removesuffix("s").replace("_", "-")
             raise UserError(f"{flag} is for a server this command launches; leave it out, or leave out --url")
-    if options["ca_file"] and not options["url"].startswith("https:"):
-        raise UserError(f"--ca-file: expected with an https --url, got {options['url']}")
+    if options["ca_file"] and not url.startswith("https:"):
+        raise UserError(f"--ca-file: expected with an https --url, got {url}")
 
 
-def _model_to_serve(options: dict[str, Any]) -> str:
-    """The path a launched server loads for a name of `models`; with --url it is the server's to understand."""
-    model: str = options["model"]
-    if options["url"] is not None:
-        return model
+def _model_to_serve(backend: "Backend", model: str, url: str | None) -> tuple[str, str | None]:
+    """What a launched server loads for a name of `models`, and how; with --url the name is the server's."""
+    if url is not None:
+        return model, None
     from bench import tinymodel
+    from bench.models import resolve
 
+    weights = backend.weights or "gguf"
     if model in tinymodel.SIZES:
-        return str(tinymodel.model_path(model, "gguf"))
-    if not Path(model).is_file():
-        raise UserError(
-            f"--model {model!r}: expected the path of a .gguf file or one of {', '.join(tinymodel.SIZES)}"
-            f"{nearest(model, tinymodel.SIZES)}"
-        )
-    return model
+        return str(tinymodel.model_path(model, weights)), None
+    resolved = resolve(model, weights)
+    return (resolved.reference, resolved.quantization) if resolved else (model, None)
 
 
 def _url(url: str | None) -> str | None:
@@ -140,17 +198,17 @@ def _url(url: str | None) -> str | None:
         guess = "" if "://" in url else nearest(url, [f"http://{url}"])
         raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]{guess}")
     if parts.username is not None:
-        raise UserError("--url: expected no user or password in it; give a key by the variable OPENAI_API_KEY")
+        raise UserError("--url: expected no user or password in it; give a key by its variable, such as OPENAI_API_KEY")
     if parts.query or parts.fragment:
         raise UserError(f"--url {url!r}: expected nothing after the path, such as http://HOST:PORT/v1")
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _api_key() -> str | None:
+def _api_key(variable: str) -> str | None:
     """The key for the server, which no error may show."""
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UserError("OPENAI_API_KEY: expected printable ASCII without spaces; set it again, or unset it")
+        raise UserError(f"{variable}: expected printable ASCII without spaces; set it again, or unset it")
     return key or None
 
 

@@ -23,6 +23,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 SERVER_LOG = "server.log"
 LOAD_LOG = "load.log"
+LEDGER = "ledger.bin"
 
 SCHEMA = 1
 """The version of run.json and summary.json."""

@@ -11,7 +11,8 @@ import math
 import os
 import resource
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,15 +26,17 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from bench import http1
+from bench.budget import Guard, Room
 from bench.capture import CaptureWriter, Received
 from bench.clock import cpu_s, now_ns, sample
 from bench.feed import REFUSED_PAUSE_S, Ahead, ClosedFeed, OpenFeed, Ready
-from bench.offer import INTERRUPTED, LoadSpec
-from bench.plan import calls
-from bench.types import Call, HttpRequest, Target
+from bench.offer import INTERRUPTED, OUT_OF_BUDGET, LoadSpec
+from bench.plan import calls, total
+from bench.types import Body, Call, HttpRequest, Reply, Target
 from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError, endpoint
 
 Encode = Callable[[Call, Target], HttpRequest]
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
@@ -46,13 +49,17 @@ _STAGGER_MAX_NS = 1_000_000_000
 _CONNECTING_AT_ONCE = 32
 # A connection that the server had closed before it saw a request shows it within a round trip.
 _ROUND_TRIP_NS = 500_000_000
+_BUDGET_POLL_S = 0.02
 # Locust ends its users without asking them; before that, they get this long to end by themselves.
 _LEAVE_S = 5.0
 _ON_LOCUSTS_PAGE = f"{INTERRUPTED} on Locust's web page"
 
 
-def run(spec: LoadSpec, encode: Encode) -> None:
-    """Be the load process that `spec` describes, until standard input closes."""
+def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = None) -> None:
+    """Be the load process that `spec` describes, until standard input closes.
+
+    With a `guard`, calls are sent as far as it lets them through, and each answer is decoded as it ends, for its cost.
+    """
     logging.basicConfig(level=logging.ERROR)
     environment = Environment(user_classes=[Seat], host=spec.target.url)
     runner: Any
@@ -64,7 +71,7 @@ def run(spec: LoadSpec, encode: Encode) -> None:
         runner = environment.create_local_runner()
     coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
     if spec.role != "master":
-        Seat.share = Share(spec, encode, environment)
+        Seat.share = Share(spec, encode, environment, _Till(guard, decode) if guard else None)
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
     if spec.web_port is not None:
@@ -112,6 +119,7 @@ class Coordinator:
         runner.register_message("share_ready", self._on_ready)
         runner.register_message("share_progress", self._on_progress)
         runner.register_message("share_done", self._on_done)
+        runner.register_message("share_out_of_budget", lambda **_: self.stop(OUT_OF_BUDGET))
         runner.environment.events.test_stopping.add_listener(lambda **_: self.stop(_ON_LOCUSTS_PAGE))
 
     def start(self) -> None:
@@ -152,8 +160,9 @@ class Coordinator:
 class Share:
     """One process's part of the load: its seats, their connections, and the capture of what they see."""
 
-    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any) -> None:
+    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, till: "_Till | None") -> None:
         self._spec = spec
+        self._till = till
         self._environment = environment
         _allow_many_files()
         target = endpoint(spec.target.url, spec.target.ca_file)
@@ -164,10 +173,13 @@ class Share:
         )
         self._wire = Wire(target, spec.timeout_s, spec.stall_timeout_s)
         load = spec.plan.load
-        ahead = Ahead(
-            calls(spec.plan, spec.worker, spec.workers),
-            lambda call: http1.encode_request(encode(call, spec.target), target.host_header),
-        )
+
+        def prepare(call: Call) -> bytes:
+            if till is not None:
+                till.guard.plan(call)
+            return http1.encode_request(encode(call, spec.target), target.host_header)
+
+        ahead = Ahead(calls(spec.plan, spec.worker, spec.workers), prepare)
         self._feed: ClosedFeed | OpenFeed
         if load.rate_per_s is None:
             duration_s = None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
@@ -202,12 +214,32 @@ class Share:
         if isinstance(self._feed, ClosedFeed):
             self._wait_for_turn(seat)
         while (ready := self._feed.take()) is not None:
-            connection = self._send(ready, connection)
+            if self._till is None or self._is_paid_for(self._till, ready):
+                connection = self._send(ready, connection)
         if connection is not None:
             connection.close()
         self._left += 1
         if self._left == self._seats:
             self._finish()
+
+    def _is_paid_for(self, till: "_Till", ready: Ready) -> bool:
+        """Set the call's worst case aside; a closed loop waits for those in flight to make room, an open one cannot."""
+        while self._stopped is None:
+            room = till.guard.reserve(ready.seq)
+            if room is Room.NOW:
+                return True
+            if room is Room.LATER and isinstance(self._feed, ClosedFeed):
+                gevent.sleep(_BUDGET_POLL_S)
+                continue
+            self.dropped += 1
+            self._write(self._capture.refusal, ready.seq, ready.due_ns)
+            if till.guard.is_exhausted():
+                self._stop(OUT_OF_BUDGET)
+                self._environment.runner.send_message("share_out_of_budget", {})
+            # Others must run in between; calls without end are not to be refused as fast as they can be made.
+            gevent.sleep(0 if total(self._spec.plan) else _BUDGET_POLL_S)
+            break
+        return False
 
     def _connect_early(self) -> Connection | None:
         try:
@@ -244,6 +276,8 @@ class Share:
     def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, status, error = outcome
         self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
+        if self._till is not None:
+            self._till.settle(ready.seq, outcome)
         if error is None and status != 200:
             error = (f"http_{status}", "")
         self.done += 1
@@ -340,6 +374,24 @@ class Share:
         self._ended.set()
         self._send_progress()
         self._environment.runner.send_message("share_done", {"error": self._error})
+
+
+class _Till:
+    """What each answer has cost, by its own account."""
+
+    def __init__(self, guard: Guard, decode: Decode) -> None:
+        self.guard = guard
+        self._decode = decode
+
+    def settle(self, seq: int, outcome: Outcome) -> None:
+        """Charge a call that has ended."""
+        usage = None
+        if outcome.status == 200 and outcome.error is None:
+            parts = outcome.received.parts
+            response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
+            reply = self._decode(200, response.headers, response.body)
+            usage = None if reply.error else reply.usage
+        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, usage=usage)
 
 
 def _not_sent(code: str, message: str) -> Outcome:

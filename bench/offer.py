@@ -17,12 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.budget import Budget
 from bench.folder import LOAD_LOG
 from bench.plan import Plan
 from bench.types import Target
 
 INTERRUPTED = "interrupted"
 """Why a load stopped early when the user wanted it to."""
+
+OUT_OF_BUDGET = "the budget is spent"
+"""Why it did when no further request fitted under the cap."""
 
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0
@@ -47,6 +51,7 @@ class LoadSpec:
     folder: Path
     master_port: int
     web_port: int | None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,11 @@ def calls(plan: Plan, worker: int = 0, workers: int = 1) -> Iterator[Call]:
 
 def call(plan: Plan, seq: int) -> Call:
     """The call number `seq`; about 40 us and 0.04 us for each token of its prompt."""
-    scenario, vocabulary = plan.scenario, plan.vocabulary
+    vocabulary = plan.vocabulary
     bits = stream(plan.seed, "call", seq)
     draws = bits.take(3)
-    prompt_draw, output_draw, _ = uniform(draws).tolist()
-    least = _least_prompt_tokens(scenario, vocabulary)
-    prompt_tokens = max(sample(scenario.prompt_tokens, prompt_draw), least)
+    least = _least_prompt_tokens(plan.scenario, vocabulary)
+    prompt_tokens, max_tokens = _lengths(plan, draws)
     fresh = prompts.text(vocabulary, stream(plan.seed, "fresh words", seq, plan.salt), FRESH_TOKENS)
     rest = prompts.text(vocabulary, bits, prompt_tokens - least)
     due = None if plan.due_ns is None else int(plan.due_ns[seq])
@@ -86,10 +85,22 @@ def call(plan: Plan, seq: int) -> Call:
         turn=0,
         phase=_phase(plan.load, seq, due),
         messages=prompts.messages(fresh + rest, plan.shared_prefix),
-        max_tokens=sample(scenario.output_tokens, output_draw),
+        max_tokens=max_tokens,
         seed=int(draws[2]) % 2**31,
         prompt_tokens=prompt_tokens,
     )
+
+
+def lengths(plan: Plan, seq: int) -> tuple[int, int]:
+    """The tokens of prompt and answer that the call number `seq` asks for, without making its text."""
+    return _lengths(plan, stream(plan.seed, "call", seq).take(3))
+
+
+def _lengths(plan: Plan, draws: NDArray[np.uint64]) -> tuple[int, int]:
+    prompt_draw, output_draw, _ = uniform(draws).tolist()
+    prompt_tokens = sample(plan.scenario.prompt_tokens, prompt_draw)
+    least = _least_prompt_tokens(plan.scenario, plan.vocabulary)
+    return max(prompt_tokens, least), sample(plan.scenario.output_tokens, output_draw)
 
 
 def sample(lengths: Lengths, draw: float) -> int:
@@ -107,7 +118,7 @@ def sample(lengths: Lengths, draw: float) -> int:
 
 def plan_hash(plan: Plan) -> str:
     """SHA-256 of what decides the calls but for the salt; runs with equal hashes offered the same load."""
-    facts = {
+    facts: dict[str, object] = {
         "version": 1,
         "prompt_tokens": asdict(plan.scenario.prompt_tokens),
         "output_tokens": asdict(plan.scenario.output_tokens),
@@ -116,6 +127,8 @@ def plan_hash(plan: Plan) -> str:
         "seed": plan.seed,
         "vocabulary": prompts.fingerprint(plan.vocabulary),
     }
+    if plan.scenario.thinking is not None:
+        facts["thinking"] = plan.scenario.thinking
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

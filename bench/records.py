@@ -47,6 +47,13 @@ SCHEMA = pa.schema(
 )
 """The columns of `requests.parquet`: the fields of `Record`."""
 
+NEVER_SENT = {
+    "dropped": "due while the in-flight limit was reached",
+    "budget": "did not fit into what the run may spend",
+    "unfinished": "the load ended before it was sent",
+}
+"""Why a call was never sent, by its error code."""
+
 # Servers have been seen to repeat a key in their refusal.
 _SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
 _CALLS_PER_TASK = 500
@@ -192,9 +199,8 @@ def _phase(begun_ns: int, warmup_ns: int) -> Phase:
     return "warmup" if begun_ns < warmup_ns else "measured"
 
 
-def _never_sent(planned: Planned, *, dropped: bool) -> Record:
+def _never_sent(planned: Planned, error: str) -> Record:
     nothing = dict.fromkeys(field.name for field in fields(Record))
-    message = "due while the in-flight limit was reached" if dropped else "the load ended before it was sent"
     return Record(
         **{
             **nothing,
@@ -202,8 +208,8 @@ def _never_sent(planned: Planned, *, dropped: bool) -> Record:
             "phase": planned.phase or "measured",
             "prompt_tokens_wanted": planned.prompt_tokens,
             "prompt_tokens": None,
-            "error": "dropped" if dropped else "unfinished",
-            "error_message": message,
+            "error": error,
+            "error_message": NEVER_SENT[error],
             "arrivals_ns": [],
             "arrival_tokens": [],
             "lags_ns": [],
@@ -254,7 +260,8 @@ class Captured:
 
     def seqs(self) -> list[int]:
         """Give the numbers of the calls that were sent or dropped, ascending."""
-        return sorted(seq for file in self.files.values() for seq in (*file.seqs, *(seq for seq, _ in file.drops)))
+        unsent = (seq for file in self.files.values() for seq, _ in (*file.drops, *file.refusals))
+        return sorted((*unsent, *(seq for file in self.files.values() for seq in file.seqs)))
 
     def facts(self) -> dict[str, Any]:
         """Give what the captures say of the observation itself, for run.json."""
@@ -275,10 +282,13 @@ def scan_captures(folder: Path) -> Captured:
     return Captured(files, next((file.start_ns for file in files.values() if file.start_ns is not None), None))
 
 
-def decode_run(folder: Path, captured: Captured, warmup_s: float, decode: Decode) -> None:
+def decode_run(
+    folder: Path, captured: Captured, warmup_s: float, decode: Decode, never_begun: str = "unfinished"
+) -> None:
     """Write `requests.parquet` from the captures and `plan.parquet`, on every core.
 
-    `decode` must be a module's function. Calls without an exchange become records too, as dropped or unfinished.
+    `decode` must be a module's function. Calls without an exchange become records too, with a code of `NEVER_SENT`:
+    `never_begun` where the captures say nothing of them.
     """
     files = captured.files
     start_ns = captured.start_ns or 0
@@ -288,13 +298,14 @@ def decode_run(folder: Path, captured: Captured, warmup_s: float, decode: Decode
         for path, file in files.items()
         for at in range(0, len(file.offsets), _CALLS_PER_TASK)
     ]
-    drops = {seq for file in files.values() for seq, _ in file.drops}
+    unsent = {seq: "dropped" for file in files.values() for seq, _ in file.drops}
+    unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
     seen = {seq for file in files.values() for seq in file.seqs}
     with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
         for table in _decode_tasks(tasks, folder, watch, int(warmup_s * 1e9), decode):
             writer.write_table(table)
         missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
-        writer.write_table(to_table(_never_sent(planned, dropped=planned.seq in drops) for planned in missing))
+        writer.write_table(to_table(_never_sent(planned, unsent.get(planned.seq, never_begun)) for planned in missing))
 
 
 def _decode_tasks(

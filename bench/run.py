@@ -8,17 +8,18 @@ import secrets
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench import folder as files
+from bench.budget import Budget, Ledger
 from bench.folder import write_json
 from bench.launch import Server, free_port, launch
 from bench.offer import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
-from bench.plan import Plan, make_plan, plan_hash
+from bench.plan import Plan, call, make_plan, plan_hash
 from bench.prompts import Count, Vocabulary, calibrate
 from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
 
@@ -29,6 +30,8 @@ _CONTEXT_MARGIN_TOKENS = 64
 _CONTEXT_STEP_TOKENS = 256
 # llama.cpp keeps state for every slot: an open loop's limit on requests in flight is no wish for as many slots.
 _OPEN_LOOP_SLOTS = 16
+# A warm run has the prompts of every other warm run with its seed.
+_WARM_SALT = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Settings:
     workers: int
     timeout_s: float
     stall_timeout_s: float
-    ready_timeout_s: float
+    ready_timeout_s: float | None
     slo: tuple[str, ...]
     url: str | None
     api_key: str | None
@@ -59,26 +62,47 @@ class Settings:
     port: int | None
     web_port: int | None
     argv: tuple[str, ...]
+    quantization: str | None = None
+    aliases: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    cache: Literal["cold", "warm"] = "cold"
+    server_python: str | None = None
+    server_cmd: tuple[str, ...] = ()
+    pricing: Mapping[str, Any] | None = None
+    budget: Budget | None = None
+    estimate: Callable[[Plan], str] | None = None
 
 
 OnProgress = Callable[[Progress], None]
 
 
 def run(
-    settings: Settings, say: Callable[[str], None], watch: Callable[[], AbstractContextManager[OnProgress]]
+    settings: Settings,
+    say: Callable[[str], None],
+    watch: Callable[[], AbstractContextManager[OnProgress]],
+    server: Server | None = None,
 ) -> str | None:
     """Make the run's folder, offer the load, leave what was observed in it; returns why it stopped early, if it did.
 
     `say` takes lines for the user; `watch` gives a context, entered when the load begins, that takes every Progress.
+    `server` is one that was launched for several runs; without it, and without a URL, one is launched for this run.
     Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
     faults and Ctrl-C end the load, and what was captured stays.
     """
     with ExitStack() as stack:
         with files.new(settings.out):
             processes = stack.enter_context(load_processes(settings.workers, settings.out))
-            server = stack.enter_context(_launched(settings, say)) if settings.url is None else None
+            if server is None and settings.url is None:
+                server = stack.enter_context(launched(settings, say, settings.out / files.SERVER_LOG))
             target, info = _preflight(settings, server)
+            for note in info.notes:
+                say(note)
             plan = _plan(settings, target, info, say)
+            _check_wording(settings, plan, target)
+            if settings.budget is not None:
+                Ledger.open_account(settings.out / files.LEDGER, settings.budget.cap_usd)
+            if settings.estimate is not None:
+                say(settings.estimate(plan))
             manifest = _manifest(settings, plan, target, info, launched=server is not None)
             write_json(settings.out / files.RUN, manifest)
             sampler = stack.enter_context(_sampler(settings, server, target, info))
@@ -87,11 +111,19 @@ def run(
             on_progress = stack.enter_context(watch())
         stopped = _offer(settings, processes, plan, target, on_progress, server)
     manifest["interrupted"] = stopped is not None
+    manifest["stopped"] = stopped
     manifest["notes"] += sampler.notes
     if stopped is not None:
         manifest["notes"].append(f"stopped early: {stopped}")
     write_json(settings.out / files.RUN, manifest)
     return stopped
+
+
+def dry_plan(settings: Settings) -> Plan:
+    """Make the plan of a run without asking any server."""
+    source, count = settings.tokenizer or ("nobody", lambda _: None)
+    vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
+    return make_plan(settings.scenario, settings.load, settings.seed, _WARM_SALT, vocabulary)
 
 
 def restore_plan(manifest: Mapping[str, Any]) -> Plan:
@@ -104,7 +136,8 @@ def restore_plan(manifest: Mapping[str, Any]) -> Plan:
     )
 
 
-def _launched(settings: Settings, say: Callable[[str], None]) -> Server:
+def launched(settings: Settings, say: Callable[[str], None], log_path: Path) -> Server:
+    """Launch the server that the settings ask for; the context ends it."""
     serve, load = settings.backend.serve, settings.load
     assert serve is not None, "settings without --url need a backend that launches"
     options = ServeOptions(
@@ -114,13 +147,17 @@ def _launched(settings: Settings, say: Callable[[str], None]) -> Server:
         # One core is left to the client, which must not wait for the server it observes.
         threads=max(1, (os.cpu_count() or 2) - 1),
         extra_args=settings.server_args,
+        python=settings.server_python,
+        command=settings.server_cmd,
+        alias=None if settings.model == settings.model_name else settings.model_name,
+        quantization=settings.quantization,
     )
     how = serve(settings.model, options)
     say(f"starting {how.name} with {settings.model_name}")
     return launch(
         how,
-        settings.out / files.SERVER_LOG,
-        ready_timeout_s=settings.ready_timeout_s,
+        log_path,
+        ready_timeout_s=settings.ready_timeout_s or how.ready_timeout_s,
         on_progress=say,
         port=settings.port,
     )
@@ -132,17 +169,35 @@ def _needed_context_tokens(scenario: Scenario) -> int:
 
 
 def _preflight(settings: Settings, server: Server | None) -> tuple[Target, ServerInfo]:
-    target = Target(server.url if server else settings.url or "", settings.model, settings.api_key, settings.ca_file)
+    target = Target(
+        server.url if server else settings.url or "",
+        settings.model,
+        settings.api_key,
+        settings.ca_file,
+        settings.aliases,
+        {**settings.options, **({"billed": "yes"} if settings.budget else {})},
+    )
     info = settings.backend.preflight(target)
-    scenario = settings.scenario
+    _check_lengths(settings.scenario, info)
+    # What a server was launched with it also calls itself; one that was there already is asked by the user's name, or
+    # by the one of its aliases that the server knows.
+    model = info.model if server or info.model in settings.aliases else target.model
+    return replace(target, model=model, options={**target.options, **info.options}), info
+
+
+def _check_lengths(scenario: Scenario, info: ServerInfo) -> None:
+    prompt_tokens = scenario.prompt_tokens.high
+    if info.max_prompt_tokens is not None and prompt_tokens > info.max_prompt_tokens:
+        raise UserError(
+            f"scenario {scenario.name!r} has prompts of up to {prompt_tokens} tokens and the server takes "
+            f"{info.max_prompt_tokens}; give --prompt-tokens, or a server that takes longer ones"
+        )
     longest = scenario.prompt_tokens.high + scenario.output_tokens.high
     if info.context_tokens is not None and longest > info.context_tokens:
         raise UserError(
             f"scenario {scenario.name!r} needs up to {longest} tokens a request and the server takes "
             f"{info.context_tokens}; give --prompt-tokens and --output-tokens, or a server with a longer context"
         )
-    # What a server was launched with it also calls itself; one that was there already is asked by the user's name.
-    return (replace(target, model=info.model) if server else target), info
 
 
 def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[str], None]) -> Plan:
@@ -153,7 +208,17 @@ def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[s
     vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")
+    if settings.cache == "warm":
+        return make_plan(settings.scenario, settings.load, settings.seed, _WARM_SALT, vocabulary)
+    if settings.backend.reset_cache is not None and settings.url and settings.backend.reset_cache(target):
+        say("the server's prefix cache was emptied")
     return make_plan(settings.scenario, settings.load, settings.seed, secrets.randbits(63), vocabulary)
+
+
+def _check_wording(settings: Settings, plan: Plan, target: Target) -> None:
+    """Word the shortest answer's request here: what a backend finds wrong with it is said before the load begins."""
+    shortest = call(plan, 0)._replace(max_tokens=settings.scenario.output_tokens.low)
+    settings.backend.request(shortest, target)
 
 
 def _sampler(settings: Settings, server: Server | None, target: Target, info: ServerInfo) -> "Sampler":
@@ -183,6 +248,7 @@ def _offer(
         backend=settings.backend.name,
         target=target,
         plan=plan,
+        budget=settings.budget,
         seats=load.concurrency or load.max_in_flight,
         timeout_s=settings.timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
@@ -219,6 +285,9 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "url": target.url,
         "launched": launched,
         "server": asdict(info),
+        "options": dict(target.options),
+        "cache": settings.cache,
+        "pricing": settings.pricing,
         "scenario": asdict(settings.scenario),
         "load": asdict(settings.load),
         "seed": plan.seed,
@@ -234,7 +303,8 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "git_commit": _git_commit(),
         # True until the run has come to its end: a run that was killed says so by itself.
         "interrupted": True,
-        "notes": [],
+        "stopped": None,
+        "notes": list(info.notes),
         "clients": [],
     }
 

@@ -1,5 +1,6 @@
 """What a run says on the terminal: a live block while load runs (plain lines elsewhere), a table afterwards."""
 
+import math
 import os
 import sys
 import textwrap
@@ -216,6 +217,18 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{number(client['token_events_per_s'])} token events/s, {_percent(client['cpu_fraction'])} of a core",
         ),
     ]
+    cache, cost = summary["cache"], summary["cost"]
+    if cache["hit_rate"] is not None:
+        facts.append(("cache", f"{_percent(cache['hit_rate'])} of prompt tokens out of the server's prefix cache"))
+    facts += [
+        ("rate limit", f"{limit['name']}: at least {limit['remaining_min']:,g} of {limit['limit']:,g} left")
+        for limit in summary["rate_limits"][:1]
+    ]
+    if cost is not None and cost["usd_per_request"] is not None:
+        paid = f"{_usd(cost['api_usd'])} in all, " if cost["api_usd"] is not None else ""
+        per_million = _usd(cost["usd_per_million_output_tokens"])
+        per_request = f"{_usd(1000 * cost['usd_per_request'])} per 1,000 requests"
+        facts.append(("cost", f"{paid}{per_request}, {per_million} per million output tokens"))
     for objective in summary["slo"]:
         met = {True: "met", False: "MISSED", None: "cannot be decided"}[objective["met"]]
         seen = "" if objective["value"] is None else f" at {number(objective['value'])} ms"
@@ -234,6 +247,13 @@ def number(value: float | None) -> str:
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _usd(amount: float | None) -> str:
+    """Dollars to three digits and at least to the cent, never as a power of ten."""
+    if not amount:
+        return "-" if amount is None else "$0"
+    return f"${amount:,.{max(2, 2 - math.floor(math.log10(abs(amount))))}f}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -6,14 +6,24 @@ Takes llama-server's flags of the same names, then any of the wheel's own settin
 import argparse
 import difflib
 import enum
+import os
+import re
 import signal
+import stat
+from pathlib import Path
 from typing import Any
+
+# 0.00.003.135 E get_repo_commit: error: GET failed (401): Invalid username or password.
+FAULT = re.compile(r"^[\d.]+ E (.+)$", re.MULTILINE)
+ADVICE = "; download the file and give its path, or set HF_TOKEN if the repository is gated"
 
 
 def main() -> None:
     """Serve until killed; a wrong flag or setting ends with one line and exit code 2."""
     parser = argparse.ArgumentParser(prog="serve_xllamacpp", description=__doc__, allow_abbrev=False)
-    parser.add_argument("model")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model")
+    source.add_argument("-hf", "--hf-repo", metavar="OWNER/NAME[:QUANT]", help="found in the cache or downloaded")
     parser.add_argument("--alias", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
@@ -26,7 +36,9 @@ def main() -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = flags.model
+    # The wheel demands a path. What it finds or downloads for a repository takes its place.
+    params.model.path = flags.model or flags.hf_repo
+    params.model.hf_repo = flags.hf_repo or ""
     params.model_alias = {flags.alias}
     params.hostnames = [flags.host]
     params.port = flags.port
@@ -43,9 +55,21 @@ def main() -> None:
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        raise SystemExit(f"xllamacpp: {error}") from None
+        raise SystemExit(f"xllamacpp: error: {_why(error)}{ADVICE if flags.hf_repo else ''}") from None
     print(f"{server.listening_address}: listening", flush=True)
     signal.pause()
+
+
+def _why(error: RuntimeError) -> str:
+    """What the engine complained of first, which the rest follows from, where its log is a file that can be read.
+
+    The first two: that the hub cannot be asked is no fault while the cache has the file.
+    """
+    try:
+        log = Path("/dev/stderr").read_text(errors="replace") if stat.S_ISREG(os.fstat(2).st_mode) else ""
+    except OSError:
+        log = ""
+    return "; ".join(FAULT.findall(log)[:2]) or str(error)
 
 
 def apply(params: Any, setting: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from bench.types import Message, UserError
+from bench.types import Message, Render, UserError
 
 TOKENIZER = "tokenizer.json"
 
@@ -41,6 +41,21 @@ def counter(path: Path) -> Callable[[tuple[Message, ...]], int]:
             raise UserError(f"--tokenizer {path}: its chat template does not take this prompt: {problem}") from None
 
     return count
+
+
+def template(path: Path) -> Render | None:
+    """Give the chat template of a Hugging Face folder; None where the path is no folder or has none."""
+    render = _template(path) if path.is_dir() else _plain
+    if render is _plain:
+        return None
+
+    def rendered(messages: tuple[Message, ...]) -> str | None:
+        try:
+            return render(messages)
+        except TemplateError:
+            return None
+
+    return rendered
 
 
 def _plain(messages: tuple[Message, ...]) -> str:

@@ -40,7 +40,8 @@ class Lengths:
 class Scenario:
     """What one request looks like and how much load to offer when the user does not say.
 
-    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included.
+    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included. `thinking` says
+    whether a model that can think before it answers is to do so; None leaves it to the model.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Scenario:
     concurrency: int
     requests: int
     warmup_requests: int
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Call(NamedTuple):
     max_tokens: int
     seed: int
     prompt_tokens: int | None
+
+
+Render = Callable[[tuple[Message, ...]], str | None]
+"""A chat template: the text of a prompt, None where the template does not take its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +235,8 @@ class ServeOptions:
     """What the user chose about a launched server; `slots` is how many requests it should take at once.
 
     `server` picks one of a backend's ways to launch, `python` is the interpreter its package is installed in, `command`
-    the words to start it by in place of all that, to which the backend's flags are added.
+    the words to start it by in place of all that, to which the backend's flags are added. `alias` is the name by which
+    the server is to call its model, `quantization` how it is to load weights that come in another form.
     """
 
     server: str | None
@@ -239,6 +246,8 @@ class ServeOptions:
     extra_args: tuple[str, ...]
     python: str | None = None
     command: tuple[str, ...] = ()
+    alias: str | None = None
+    quantization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +291,8 @@ class Backend:
     request can tell. `gauges` maps our names (queue, running, kv_use_fraction, …) to the server's own metric names.
     `weights` is the kind of file a launched server loads, `options` the choices that `Target.options` may hold, with
     the values each may have, the default first. `reset_cache` empties the server's prefix cache and says whether it
-    could. An API that bills has a `provider`, by its name in the price list, and is found at `default_url`.
+    could. `frame` turns a chat template into the option of that name, where a prompt is sent with its template around
+    it. An API that bills has a `provider`, by its name in the price list, and is found at `default_url`.
     """
 
     name: str
@@ -295,6 +305,7 @@ class Backend:
     gauges: Mapping[str, str] = field(default_factory=dict)
     weights: Literal["gguf", "hf"] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frame: "Callable[[Render], str | None] | None" = None
     reset_cache: "Callable[[Target], bool] | None" = None
     key_variable: str = "OPENAI_API_KEY"
     provider: str | None = None

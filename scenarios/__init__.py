@@ -80,6 +80,7 @@ class _File(_Strict):
     concurrency: Annotated[int, Field(ge=1)] = 8
     requests: Annotated[int, Field(ge=1)] = 200
     warmup_requests: Annotated[int, Field(ge=0)] = 16
+    thinking: bool | None = None
 
     @field_validator("shared_prefix_tokens")
     @classmethod
@@ -156,6 +157,7 @@ def _read(path: Path) -> Scenario:
         concurrency=file.concurrency,
         requests=file.requests,
         warmup_requests=file.warmup_requests,
+        thinking=file.thinking,
     )
 
 
@@ -225,6 +227,7 @@ _WANTED = {
     "greater_than": "must be more than {gt}",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
+    "bool_type": "must be on or off",
     "string_type": "must be text",
     "list_type": "must be [low, high]",
     "too_short": "must be [low, high]",

@@ -19,6 +19,7 @@ from analysis.metrics import METRICS
 from backends import BACKENDS
 from bench import tinymodel
 from bench.cli import cli
+from bench.records import NEVER_SENT
 from bench.types import Record, UserError
 from scenarios import list_scenarios
 
@@ -28,8 +29,8 @@ PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RE
 PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
-    "--ctx-size", "--dtype", "--interrupt_requests", "--max-model-len", "--metrics", "--n-gpu-layers",
-    "--n_gpu_layers", "--parallel", "--served-model-name",
+    "--ctx-size", "--dtype", "--enable-prompt-tokens-details", "--interrupt_requests", "--max-model-len", "--metrics",
+    "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--served-model-name", "--tensor-parallel-size",
 }  # fmt: skip
 TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -99,15 +100,18 @@ def test_the_other_commands_of_the_readme_run_on_that_run(run_folder: Path) -> N
     assert [text.splitlines()[0][:8] for text in said] == ["### tiny", "", "chat    "]
 
 
-@pytest.mark.parametrize("words", shell_commands(PAGES["README.md"], tested=False), ids=" ".join)
-def test_a_command_of_the_readme_has_flags_that_are_there(words: list[str]) -> None:
+SHOWN = [words for page in PAGES.values() for words in shell_commands(page, tested=False)]
+
+
+@pytest.mark.parametrize("words", SHOWN, ids=" ".join)
+def test_a_command_that_a_page_shows_has_flags_that_are_there(words: list[str]) -> None:
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    elif words[:2] == [PYTHON, "bench.py"] or words[0] == "bench":
-        name, *arguments = words[words.index("bench" if words[0] == "bench" else "bench.py") + 1 :]
+    elif ours := next((program for program in ("bench.py", "bench") if program in words[:2]), None):
+        name, *arguments = words[words.index(ours) + 1 :]
         cli.commands[name].make_context(name, arguments)
     else:
-        assert words[0] == "pipx"
+        assert words[0] in ("pipx", "vllm")
 
 
 @pytest.mark.parametrize("code", blocks(DOCS["files.md"], "python", tested=True), ids=["requests", "capture"])
@@ -141,10 +145,10 @@ def test_the_examples_of_objectives_are_some() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_running_names_every_command_and_its_flags(name: str) -> None:
+def test_running_names_every_command_and_the_pages_all_flags(name: str) -> None:
     command = COMMANDS[name]
     assert f"`{name.removeprefix('bench.py ')}" in DOCS["running.md"]
-    named = set(FLAG.findall(DOCS["running.md"]))
+    named = {flag for page in DOCS.values() for flag in FLAG.findall(page)}
     assert {flag for option in command.params if isinstance(option, click.Option) for flag in option.opts} <= named
 
 
@@ -169,7 +173,7 @@ def test_the_keys_of_the_json_files_are_explained(file: str, run_folder: Path) -
 
 
 def _server_says(content: dict[str, Any]) -> set[str]:
-    return set(content["server"]["settings"]) if "server" in content else set()
+    return set(content["server"].get("settings", ()))
 
 
 def test_the_files_of_a_run_are_explained(run_folder: Path) -> None:
@@ -187,7 +191,7 @@ def test_every_metric_identity_and_doubt_is_defined() -> None:
 def test_the_taxonomy_has_the_error_codes_that_the_code_uses() -> None:
     modules = [ROOT / "bench" / f"{name}.py" for name in ("wire", "http1", "load", "records")]
     used = {code for path in (*modules, *(ROOT / "backends").glob("*.py")) for code in _error_codes(path)}
-    assert codes(DOCS["metrics.md"], "Error taxonomy") == used
+    assert codes(DOCS["metrics.md"], "Error taxonomy") == used | NEVER_SENT.keys()
 
 
 def _error_codes(path: Path) -> Iterator[str]:
@@ -225,7 +229,7 @@ def test_every_scenario_is_in_the_table_with_its_numbers() -> None:
 
 
 def test_every_backend_and_model_is_named() -> None:
-    assert all(f"### `{name}`" in DOCS["running.md"] for name in BACKENDS)
+    assert all(f"\n## `{name}`\n" in DOCS["backends.md"] for name in BACKENDS)
     assert all(f"`{name}`" in PAGES["CHANGELOG.md"] for name in tinymodel.SIZES)
 
 

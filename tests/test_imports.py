@@ -24,18 +24,21 @@ OURS = {
     "scenarios/*": ("scenarios", "bench.types"),
     "analysis/*": ("analysis", "bench.types", "bench.records"),
 }
-# Libraries that only some modules may import; nobody may import the vendors' clients.
+# Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_MODULES,
     "gevent": LOAD_MODULES,
     "greenlet": LOAD_MODULES,
+    "genai_prices": ("analysis/prices.py",),
     "plotly": ("analysis/*",),
     "pynvml": ("bench/telemetry.py",),
     "xllamacpp": ("bench/serve_xllamacpp.py",),
-    **dict.fromkeys(("anthropic", "google", "huggingface_hub", "llama_cpp", "openai", "text_generation", "vllm"), ()),
+    "anthropic": ("backends/_anthropic.py",),
+    "httpx2": ("backends/_anthropic.py",),
+    **dict.fromkeys(("google", "huggingface_hub", "llama_cpp", "openai", "text_generation", "vllm"), ()),
 }
 NOT_FOR_HELP = (
-    "gevent", "gguf", "jinja2", "locust", "numpy", "orjson", "plotly",
+    "anthropic", "genai_prices", "gevent", "gguf", "jinja2", "locust", "numpy", "orjson", "plotly",
     "psutil", "pyarrow", "pydantic", "pynvml", "rich", "yaml", "zstandard",
 )  # fmt: skip
 

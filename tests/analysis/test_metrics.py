@@ -139,3 +139,11 @@ def test_gaps_of_a_call_sum_to_its_last_minus_first_token(synthetic_run: Any) ->
 def test_only_measured_calls_that_ended_without_error_are_kept(synthetic_run: Any) -> None:
     _, table, _ = synthetic_run(requests=10, warmup=2, failed=[3], dropped=[4], unfinished=[5])
     assert successful(measured(table))["seq"].to_pylist() == [2, 6, 7, 8, 9, 10, 11]
+
+
+def test_reasoning_that_is_counted_but_not_sent_takes_no_time(requests_table: Any) -> None:
+    """A hundred tokens, 60 of them hidden: the 39 after the first came within 390 ms."""
+    hidden = {"first_token_ns": 0, "first_text_ns": 0, "last_token_ns": 390 * 10**6, "output_tokens": 100,
+              "reasoning_tokens": 60}  # fmt: skip
+    shown = hidden | {"first_text_ns": 200 * 10**6, "last_token_ns": 990 * 10**6}
+    assert METRICS["tpot_ms"].values(requests_table([hidden, shown])).values.tolist() == [10, 10]

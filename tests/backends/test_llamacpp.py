@@ -1,7 +1,13 @@
+import hashlib
 import json
+import re
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,7 @@ from bench.tinymodel import build
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, UserError
 
 PYTHON = llamacpp.ROOT / ".engines" / "llama-cpp-python" / "bin" / "python"
+REPOSITORY = "TheBloke/Mistral-7B-Instruct-v0.2-GGUF:Q4_K_M"
 MESSAGES = (
     Message("system", "you are\n kind"),
     Message("user", "tell me about the sun"),
@@ -28,6 +35,11 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def options(server: str | None = None, *extra_args: str, threads: int | None = None) -> ServeOptions:
     return ServeOptions(server, slots=3, context_tokens=512, threads=threads, extra_args=extra_args)
+
+
+def pairs(argv: tuple[str, ...]) -> dict[str, str]:
+    """Each word of a command by the one before it."""
+    return dict(pairwise(argv))
 
 
 def start(gguf: str, folder: Path, how: ServeOptions) -> Server:
@@ -60,13 +72,13 @@ def test_the_embedded_server_is_the_default_and_its_context_is_shared_by_the_slo
     how = llamacpp.serve(gguf, options(None, "n_batch=64", threads=2))
     assert how.argv[:2] == (sys.executable, "-P")
     assert Path(how.argv[2]).is_file()
-    flags = "--host 127.0.0.1 --port {port} --alias tiny --parallel 3 --ctx-size 1536 --threads 2 n_batch=64"
-    assert how.argv[3:] == (gguf, *flags.split())
+    flags = "--alias tiny --host 127.0.0.1 --port {port} --parallel 3 --ctx-size 1536 --threads 2 n_batch=64"
+    assert how.argv[3:] == ("--model", gguf, *flags.split())
     assert (how.ready_path, how.name) == ("/health", "xllamacpp")
 
 
 def test_llama_cpp_python_is_told_to_finish_its_answers(gguf: str) -> None:
-    how = llamacpp.serve(gguf, options("llama-cpp-python:/some/python", "--verbose", "true"))
+    how = llamacpp.serve(gguf, replace(options("llama-cpp-python", "--verbose", "true"), python="/some/python"))
     assert how.argv[:3] == ("/some/python", "-m", "llama_cpp.server")
     flags = "--model_alias tiny --host 127.0.0.1 --port {port} --n_ctx 2048 --interrupt_requests false --verbose true"
     assert how.argv[3:] == ("--model", gguf, *flags.split())
@@ -79,18 +91,50 @@ def test_a_llama_server_binary_is_found_by_name_or_path(
     binary = tmp_path / "llama-server"
     binary.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    flags = "--host 127.0.0.1 --port {port} --alias tiny --parallel 3 --ctx-size 1536"
+    flags = "--alias tiny --host 127.0.0.1 --port {port} --parallel 3 --ctx-size 1536"
     for name in ("llama-server", str(binary)):
         argv = llamacpp.serve(gguf, options(name)).argv
-        assert argv[:4] == (str(binary), "--model", gguf, "--metrics")
-        assert argv[4:] == (*flags.split(),)
+        assert argv == (str(binary), "--metrics", "--model", gguf, *flags.split())
+
+
+def test_words_of_the_users_own_come_before_llama_servers_flags(gguf: str) -> None:
+    words = ("srun", "--gpus=1", "llama-server")
+    how = llamacpp.serve(gguf, replace(options(None, "--no-warmup"), command=words))
+    assert how.argv[:6] == (*words, "--metrics", "--model", gguf)
+    assert how.argv[-1] == "--no-warmup"
+    assert (how.ready_path, how.name) == ("/health", "llama-server")
+
+
+@pytest.mark.parametrize("command", [(), ("my-server",)])
+def test_a_repository_is_left_to_llama_cpp_to_download_and_has_the_time(command: tuple[str, ...], gguf: str) -> None:
+    how = llamacpp.serve(REPOSITORY, replace(options(), command=command))
+    assert pairs(how.argv)["-hf"] == pairs(how.argv)["--alias"] == REPOSITORY
+    assert "--model" not in how.argv
+    assert how.ready_timeout_s > llamacpp.serve(gguf, options()).ready_timeout_s
+
+
+@pytest.mark.parametrize("model", [REPOSITORY, REPOSITORY.partition(":")[0]])
+def test_llama_cpp_python_is_given_the_repository_and_a_pattern_for_the_file(model: str) -> None:
+    flags = pairs(llamacpp.serve(model, options("llama-cpp-python")).argv)
+    assert flags["--hf_model_repo_id"] == "TheBloke/Mistral-7B-Instruct-v0.2-GGUF"
+    assert flags["--model"] == "*Q4_K_M.gguf"
+    assert flags["--model_alias"] == model
 
 
 def test_an_unknown_server_or_model_file_is_the_users_error(gguf: str) -> None:
     with pytest.raises(UserError, match="did you mean 'xllamacpp'"):
         llamacpp.serve(gguf, options("xlamacpp"))
-    with pytest.raises(UserError, match=r"--model 'nope\.gguf': no such file"):
-        llamacpp.serve("nope.gguf", options())
+    for name in ("nope.gguf", "models/nope.gguf", "./nope", "nope", "."):
+        with pytest.raises(UserError, match=f"--model '{re.escape(name)}': expected the path of a .gguf file"):
+            llamacpp.serve(name, options())
+
+
+def test_flags_that_would_be_ignored_are_the_users_error(gguf: str) -> None:
+    with pytest.raises(UserError, match="--server-python: expected with --server llama-cpp-python"):
+        llamacpp.serve(gguf, replace(options(), python="/some/python"))
+    for how in (options("xllamacpp"), replace(options(), python="/some/python")):
+        with pytest.raises(UserError, match="leave out --server and --server-python"):
+            llamacpp.serve(gguf, replace(how, command=("my-server",)))
 
 
 # --- the embedded server ----------------------------------------------------------------------------------------
@@ -134,6 +178,86 @@ def test_a_wrong_server_setting_is_named_before_the_run(gguf: str, tmp_path: Pat
         start(gguf, tmp_path, options(None, "n_bach=5"))
     with pytest.raises(UserError, match="n_batch=many: expected int"):
         start(gguf, tmp_path, options(None, "n_batch=many"))
+
+
+# --- repositories -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(gguf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub, and the paths it is asked for, with one repository, some/model, which has a file of the kind Q4_K_M."""
+    data, commit = Path(gguf).read_bytes(), "a" * 40
+    listed = {"type": "file", "path": "model.Q4_K_M.gguf", "lfs": {"oid": hashlib.sha256(data).hexdigest()}}
+    answers = {
+        "/api/models/some/model/refs": json.dumps({"branches": [{"name": "main", "targetCommit": commit}]}).encode(),
+        f"/api/models/some/model/tree/{commit}?recursive=true": json.dumps([listed]).encode(),
+        f"/some/model/resolve/{commit}/model.Q4_K_M.gguf": data,
+    }
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = answers.get(self.path, b'{"error": "Repository not found"}')
+            self.send_response(200 if self.path in answers else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("MODEL_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "cache"))
+    yield asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_embedded_server_downloads_a_repository_and_needs_the_hub_no_more(
+    hub: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start("some/model:Q4_K_M", tmp_path, options(threads=1)) as server:
+        assert hub[-1].endswith("model.Q4_K_M.gguf")
+        target = Target(server.url, "model")
+        assert llamacpp.preflight(target).model == "some/model:Q4_K_M"
+        assert ask(target, 4).finish == "length"
+    monkeypatch.setenv("MODEL_ENDPOINT", "http://127.0.0.1:1")
+    with start("some/model:Q4_K_M", tmp_path, options(threads=1)) as server:
+        assert ask(Target(server.url, "model"), 4).finish == "length"
+
+
+def test_the_hubs_own_reason_is_shown_when_it_does_not_give_the_file(hub: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"GET failed \(404\): Repository not found.*some/other:Q4_K_M.*HF_TOKEN"):
+        start("some/other:Q4_K_M", tmp_path, options())
+    with pytest.raises(UserError, match=r"no GGUF files found in repository some/model.*download the file"):
+        start("some/model:Q8_0", tmp_path, options())
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_one_line(
+    hub: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(UserError) as raised:
+        start(REPOSITORY, tmp_path, options())
+    line = str(raised.value)
+    assert "\n" not in line
+    assert "Could not establish connection" in line
+    assert REPOSITORY in line
+
+
+def test_a_file_that_is_no_whole_model_is_refused_with_the_engines_first_complaint(gguf: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(Path(gguf).read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"xllamacpp: error: gguf_init_from_\w+: "):
+        start(str(broken), tmp_path, options())
 
 
 # --- llama-cpp-python -------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def test_ctrl_c_reaches_the_bench_and_not_the_server(tmp_path: Path) -> None:
 def test_what_ignores_a_request_to_end_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "GRACE_S", 0.2)
     stubborn = (
-        "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.fork(), flush=True); time.sleep(60)"
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.write(1, b'%d\\n' % os.fork()); time.sleep(60)"
     )
     leader = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True)
     assert leader.stdout is not None

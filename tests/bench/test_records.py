@@ -161,7 +161,7 @@ def test_arrivals_are_those_of_the_servers_log_and_tokens_those_of_its_counter(
         assert row["first_token_ns"] < row["last_token_ns"] <= row["end_ns"]
         assert (row["first_token_ns"] - row["sent_ns"]) / MS == pytest.approx(60, abs=25)
         assert row["arrival_tokens"] == [1] * 20
-        assert len(row["lags_ns"]) == row["reads"] >= 20
+        assert len(row["lags_ns"]) == row["reads"] > 10  # a busy machine reads two at once
         assert min(row["lags_ns"]) >= 0
         assert (row["status"], row["finish"], row["phase"]) == (200, "length", "measured")
         assert (row["prompt_tokens"] is not None) == options.usage

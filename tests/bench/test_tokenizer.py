@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.tinymodel import build
-from bench.tokenizer import counter
+from bench.tokenizer import counter, template
 from bench.types import Message, UserError
 
 PROMPT = (Message("system", "take the house"), Message("user", "take a walk"))
@@ -78,3 +78,18 @@ def test_a_missing_package_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(UserError, match="pip install tokenizers"):
         counter(tiny)
+
+
+def test_a_folders_template_is_to_be_had_as_text_and_none_where_it_refuses(tmp_path: Path) -> None:
+    config = {"chat_template": "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}"
+              "{% endif %}<{{ m.content }}>{% endfor %}"}  # fmt: skip
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    render = template(tmp_path)
+    assert render is not None
+    assert render((Message("user", "hi"),)) == "<hi>"
+    assert render((Message("system", "be"), Message("user", "hi"))) is None
+
+
+def test_without_a_folder_or_a_template_in_it_there_is_none(tmp_path: Path) -> None:
+    assert template(tmp_path) is None
+    assert template(tmp_path / "tokenizer.json") is None

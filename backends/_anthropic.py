@@ -1,0 +1,91 @@
+"""Anthropic's own client, for the cold path of its API; nothing of it is imported before it is asked for.
+
+It sends what our wire sends, goes where our wire goes, and all that it raises becomes a UserError of one line.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from backends import _cold, openai
+from backends._errors import named_message
+from bench.types import Headers, Target, UserError
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import Anthropic
+
+TIMEOUT_S = 30.0
+COUNTING_RETRIES = 2  # counting has a rate limit of its own, and a plan counts up to some 130 prompts
+ADVICE = {
+    401: "set ANTHROPIC_API_KEY to a key that is valid there",
+    402: "the account has no credit: add some, or use another account's key",
+    403: "the key may not do this: use another one",
+    404: "check --url",
+    429: "the rate limit is used up: try again later",
+    529: "the API is overloaded: try again later",
+}
+
+
+def model_page(target: Target, headers: Headers) -> Mapping[str, Any] | None:
+    """What the API says of the target's model; None where a server has no page for each model."""
+    import anthropic
+
+    with _client(target, headers) as client:
+        try:
+            model: Any = client.models.retrieve(target.model)
+        except anthropic.NotFoundError as error:
+            if not (isinstance(error.body, dict) and error.body.get("type") == "error"):
+                return None  # not in Anthropic's words: it is the page that was not found, not the model
+            return openai.find_model(target, [known.to_dict() for known in client.models.list(limit=1000)])
+    page = model.to_dict(mode="json", warnings=False) if isinstance(model, anthropic.BaseModel) else {}
+    if "id" not in page:
+        raise UserError(f"no LLM server at {target.url}: asked for a model, it shows something else; check --url")
+    return page
+
+
+def count_tokens(target: Target, headers: Headers, prompt: Mapping[str, Any]) -> int | None:
+    """The tokens of a prompt, which is the fields of a message that decide them; None where a server does not count."""
+    import anthropic
+
+    with _client(target, headers, COUNTING_RETRIES) as client:
+        try:
+            count = client.messages.count_tokens(model=target.model, **prompt)
+        except anthropic.NotFoundError:
+            return None
+    return getattr(count, "input_tokens", None)
+
+
+@contextmanager
+def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Anthropic"]:
+    import anthropic
+    import httpx2
+
+    every: dict[str, Any] = {"Authorization": anthropic.Omit(), **dict(headers)}
+    try:
+        with anthropic.Anthropic(
+            # Given a key, if only an empty one, it looks for no other in the environment or in files.
+            api_key=target.api_key or "",
+            base_url=target.url,
+            max_retries=retries,
+            timeout=TIMEOUT_S,
+            default_headers=every,
+            http_client=httpx2.Client(verify=_cold.tls_context(target.ca_file), trust_env=False),
+        ) as client:
+            yield client
+    except anthropic.APIStatusError as error:
+        raise UserError(_refusal(target, error.response)) from None
+    except anthropic.APIConnectionError as error:
+        _cold.fetch(target, "/v1/models")  # fails likewise, and says why
+        raise UserError(f"{target.url} broke off ({type(error).__name__}); try again") from None
+    except ValueError:
+        raise UserError(f"no LLM server at {target.url}: its answer is broken JSON; check --url") from None
+
+
+def _refusal(target: Target, response: "httpx2.Response") -> str:
+    data = response.content.replace(target.api_key.encode(), b"(key)") if target.api_key else response.content
+    refusal = f"{target.url} answered HTTP {response.status_code} ({named_message(data)})"
+    advice = "give the URL it leads to as --url" if response.is_redirect else ADVICE.get(response.status_code)
+    if wait_s := response.headers.get("retry-after"):
+        advice = f"{advice or 'try again later'} (in {wait_s} s, it says)"
+    return f"{refusal}; {advice}" if advice else refusal

@@ -1,0 +1,327 @@
+"""Anthropic's Messages API, as Anthropic, vLLM and llama.cpp's server speak it.
+
+The stream is that of https://platform.claude.com/docs/en/build-with-claude/streaming. A delta is model output and
+nothing else: pings, empty deltas, signatures and citations are none. Usage counts apart what was read from the prompt
+cache, what was written to it, and the rest of the prompt.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from backends import _anthropic, openai
+from backends._errors import error_message, named_message, one_line, stream_error
+from backends.sse import json_values
+from bench.types import (
+    Backend,
+    Body,
+    Call,
+    DeltaKind,
+    Headers,
+    HttpRequest,
+    Message,
+    Reply,
+    ServerInfo,
+    Target,
+    Usage,
+    UserError,
+)
+
+MESSAGES = "/v1/messages"
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+DEFAULT_URL = "https://api.anthropic.com"
+OPTIONS = {
+    "cache_ttl": ("5m", "1h", "off"),
+    "thinking": ("default", "off", "on", "<tokens>"),
+    "service_tier": ("default", "auto", "standard_only"),
+}
+THINKING_TYPES = {"off": "disabled", "on": "adaptive", "<tokens>": "enabled"}
+MAX_BREAKPOINTS = 4
+LEAST_THINKING_TOKENS = 1024  # the API's least budget
+
+# The field of a content block or delta that holds the model's output, and what that is. A redacted thought is its
+# cipher; of a tool call the name is output too, and all of it where the call takes no arguments.
+OUTPUT: Mapping[str, tuple[str, DeltaKind]] = {
+    "text": ("text", "text"),
+    "text_delta": ("text", "text"),
+    "thinking": ("thinking", "reasoning"),
+    "thinking_delta": ("thinking", "reasoning"),
+    "redacted_thinking": ("data", "reasoning"),
+    "tool_use": ("name", "tool"),
+    "server_tool_use": ("name", "tool"),
+    "input_json_delta": ("partial_json", "tool"),
+}
+
+
+# --- the timed path's two ends: pure ----------------------------------------------------------------------------
+
+
+def request(call: Call, target: Target) -> HttpRequest:
+    """The call as a streamed message; a UserError where the thinking budget leaves nothing of `max_tokens`.
+
+    `max_tokens` stays the planned length: thinking is output. No temperature is sent: the models since Claude 4.7
+    refuse every sampling parameter, and a run on an older one is to be comparable with theirs.
+    """
+    payload: dict[str, Any] = {
+        "model": target.model,
+        "max_tokens": call.max_tokens,
+        "stream": True,
+        **_prompt(target, call.messages),
+    }
+    budget_tokens = payload.get("thinking", {}).get("budget_tokens", 0)
+    if budget_tokens and budget_tokens >= call.max_tokens:
+        raise UserError(
+            f"--thinking {budget_tokens}: must be below the answer's length, which is {call.max_tokens} tokens and "
+            "includes the thinking; give --output-tokens, or less thinking"
+        )
+    if (tier := _option(target, "service_tier")) != "default":
+        payload["service_tier"] = tier
+    path = urlsplit(target.url).path.rstrip("/") + MESSAGES
+    headers = (("Content-Type", "application/json"), ("Accept", "text/event-stream"), *_identity(target))
+    return HttpRequest("POST", path, headers, orjson.dumps(payload))
+
+
+def _prompt(target: Target, messages: Sequence[Message]) -> dict[str, Any]:
+    """The fields that decide how many tokens the prompt has."""
+    turns = [message for message in messages if message.role != "system"]
+    prompt: dict[str, Any] = {"messages": openai.chat_messages(turns)}
+    if system := [{"type": "text", "text": message.text} for message in messages if message.role == "system"]:
+        prompt["system"] = _cached(system, _option(target, "cache_ttl"))
+    if thinking := _thinking(_option(target, "thinking")):
+        prompt["thinking"] = thinking
+    return prompt
+
+
+def _cached(blocks: list[dict[str, Any]], ttl: str) -> list[dict[str, Any]]:
+    """The system prompt, which is what requests share, with a cache breakpoint after each of the last four blocks."""
+    if ttl == "off":
+        return blocks
+    mark = {"cache_control": {"type": "ephemeral", "ttl": ttl}}
+    return blocks[:-MAX_BREAKPOINTS] + [block | mark for block in blocks[-MAX_BREAKPOINTS:]]
+
+
+def _thinking(choice: str) -> dict[str, Any] | None:
+    if choice == "default":
+        return None
+    if not choice.isdecimal():
+        return {"type": THINKING_TYPES[choice]}
+    if int(choice) < LEAST_THINKING_TOKENS:
+        raise UserError(f"--thinking {choice}: expected {LEAST_THINKING_TOKENS} tokens or more, or off")
+    return {"type": THINKING_TYPES["<tokens>"], "budget_tokens": int(choice)}
+
+
+def _option(target: Target, name: str) -> str:
+    return target.options.get(name, OPTIONS[name][0])
+
+
+def _identity(target: Target) -> Headers:
+    headers = [("anthropic-version", "2023-06-01")]
+    if target.api_key:
+        headers.append(("x-api-key", target.api_key))
+        if target.url != DEFAULT_URL:
+            headers.append(("Authorization", f"Bearer {target.api_key}"))  # the only one that vLLM looks at
+    return tuple(headers)
+
+
+@dataclass(slots=True)
+class _Answer:
+    text: str = ""
+    arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    service_tier: str | None = None
+    finish: str | None = None
+    done: bool = False
+    error: tuple[str, str] | None = None
+
+
+def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
+    """What the response says; whatever had arrived before an error is kept. Tokens of each delta are unknown.
+
+    Error codes: http_<status>; overloaded, rate_limited or error_event, an error inside a 200; malformed, not this
+    dialect; cut_stream, neither a stop reason nor message_stop; empty, a whole answer without model output.
+    """
+    limits = _rate_limits(headers)
+    if status != 200:
+        return Reply("", [], None, None, (f"http_{status}", named_message(body.data)), rate_limits=limits)
+    answer = _Answer()
+    for event, t_ns in zip(*json_values(body), strict=True):
+        try:
+            _take(answer, event, t_ns)
+        except (AttributeError, KeyError, TypeError):
+            answer.error = "malformed", one_line(f"not an event of the Messages API: {event}")
+        if answer.done or answer.error:
+            break
+    return Reply(
+        openai.encodable(answer.text),
+        [(t_ns, None, kind) for t_ns, kind in answer.arrivals],
+        _usage(answer.counts),
+        answer.finish,
+        _verdict(answer, body),
+        answer.service_tier,
+        limits,
+    )
+
+
+def _take(answer: _Answer, event: Any, t_ns: int) -> None:
+    """Take in one event. Runs for every token of a run: the event that most are is asked for first."""
+    match event.get("type"):
+        case "content_block_delta":
+            _take_output(answer, event["delta"], t_ns)
+        case "content_block_start":
+            _take_output(answer, event["content_block"], t_ns)
+        case "message_start":
+            _take_message(answer, event["message"], t_ns)
+        case "message":
+            _take_message(answer, event, t_ns)
+            answer.done = True
+        case "message_delta":
+            answer.finish = event["delta"].get("stop_reason") or answer.finish
+            _take_usage(answer, event.get("usage"))
+        case "message_stop":
+            answer.done = True
+        case str() if "error" not in event:  # content_block_stop, ping, and what the API may yet add
+            pass
+        case _:
+            error = event["error"]
+            kind = error.get("type") if isinstance(error, dict) else None
+            answer.error = stream_error(kind or "", error_message(error))
+
+
+def _take_output(answer: _Answer, part: Mapping[str, Any], t_ns: int) -> None:
+    name, kind = OUTPUT.get(part["type"], ("", None))
+    content = part.get(name)
+    if not (content and kind):
+        return
+    if kind == "text":
+        answer.text += content
+    answer.arrivals.append((t_ns, kind))
+
+
+def _take_message(answer: _Answer, message: Mapping[str, Any], t_ns: int) -> None:
+    for block in message.get("content") or ():
+        _take_output(answer, block, t_ns)
+    answer.finish = message.get("stop_reason") or answer.finish
+    _take_usage(answer, message.get("usage"))
+
+
+def _take_usage(answer: _Answer, usage: Mapping[str, Any] | None) -> None:
+    """Counts are cumulative, so the last word on each stands; one that is left out or null says nothing."""
+    if not usage:
+        return
+    for counts in (usage, usage.get("cache_creation"), usage.get("output_tokens_details")):
+        answer.counts |= {name: count for name, count in (counts or {}).items() if isinstance(count, int)}
+    answer.service_tier = usage.get("service_tier") or answer.service_tier
+
+
+def _usage(counts: Mapping[str, int]) -> Usage | None:
+    """Anthropic's input tokens are only those that no cache had a part in; ours are the whole prompt."""
+    if not counts:
+        return None
+    prompt_tokens = counts.get("input_tokens")
+    if prompt_tokens is not None:
+        prompt_tokens += counts.get("cache_creation_input_tokens", 0) + counts.get("cache_read_input_tokens", 0)
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        cached_tokens=counts.get("cache_read_input_tokens"),
+        cache_write_tokens=counts.get("cache_creation_input_tokens"),
+        output_tokens=counts.get("output_tokens"),
+        reasoning_tokens=counts.get("thinking_tokens"),
+        cache_write_1h_tokens=counts.get("ephemeral_1h_input_tokens"),
+    )
+
+
+def _verdict(answer: _Answer, body: Body) -> tuple[str, str] | None:
+    if answer.error:
+        return answer.error
+    if not body.data.strip():
+        return "empty", "the response had no body"
+    if not (answer.finish or answer.done):
+        return "cut_stream", f"ended without stop_reason or message_stop after {len(answer.arrivals)} deltas of output"
+    if not answer.arrivals:
+        return "empty", f"the answer was complete ({answer.finish}) but held no model output"
+    return None
+
+
+def _rate_limits(headers: Mapping[str, str]) -> dict[str, str] | None:
+    prefix = "anthropic-ratelimit-"
+    limits = {
+        name.removeprefix(prefix): value
+        for name, value in headers.items()
+        if name.startswith(prefix) or name == "retry-after"
+    }
+    return limits or None
+
+
+# --- the cold path ----------------------------------------------------------------------------------------------
+
+
+def preflight(target: Target) -> ServerInfo:
+    """What the server says of the model; a UserError unless it takes the key and serves the model as the options ask.
+
+    vLLM and llama.cpp have no page for each model, but a list; llama.cpp serves its one model under any name.
+    """
+    thinking = _thinking(_option(target, "thinking"))
+    _check_key(target)
+    page = _anthropic.model_page(target, _identity(target))
+    if page is None:
+        entries = openai.served_models(target)
+        if len(entries) == 1 and entries[0].get("owned_by") == "llamacpp":
+            target = replace(target, model=entries[0]["id"])
+        return openai.preflight(target)
+    return ServerInfo(
+        name=str(page.get("owned_by") or "anthropic"),
+        version=None,
+        model=page["id"],
+        context_tokens=page.get("max_input_tokens") or openai.context_tokens(page),
+        metrics_path=None,
+        settings={"max_output_tokens": page.get("max_tokens")},
+        notes=tuple(_notes(target, page, thinking)),
+    )
+
+
+def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
+    """The prompt's length as the server counts it (Anthropic: as it estimates it); None where it offers no count."""
+    return _anthropic.count_tokens(target, _identity(target), _prompt(target, messages))
+
+
+def _check_key(target: Target) -> None:
+    host = urlsplit(target.url).hostname or ""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not (target.api_key or loopback):
+        raise UserError(f"{target.url} wants an API key: set {KEY_VARIABLE} (any word where the server wants none)")
+
+
+def _notes(target: Target, page: Mapping[str, Any], thinking: Mapping[str, Any] | None) -> Iterator[str]:
+    """What the user should know of the model; a UserError where it cannot answer as the run would ask."""
+    ability = (page.get("capabilities") or {}).get("thinking") or {}
+    ways = {name: (way or {}).get("supported") for name, way in (ability.get("types") or {}).items()}
+    if thinking and ways.get(thinking["type"]) is False:
+        choices = [choice for choice, name in THINKING_TYPES.items() if ways.get(name)]
+        raise UserError(f"--thinking: {target.model} takes no {thinking['type']!r}; give {' or '.join(choices)}")
+    if not thinking and ability.get("supported"):
+        yield f"{target.model} may think before it answers, which is billed as output: --thinking on or off says which"
+    if page.get("lifecycle") == "retired":
+        raise UserError(f"{target.model} is retired: it answers no more; give a newer --model")
+    if page.get("lifecycle") == "deprecated":
+        yield f"{target.model} is deprecated; it retires on {page.get('retires_at') or 'a day not yet named'}"
+
+
+BACKEND = Backend(
+    name="claude",
+    description="Anthropic's Messages API: Claude, and whatever else speaks it",
+    request=request,
+    decode=decode,
+    preflight=preflight,
+    count_tokens=count_tokens,
+    options=OPTIONS,
+    key_variable=KEY_VARIABLE,
+    provider="anthropic",
+    default_url=DEFAULT_URL,
+)

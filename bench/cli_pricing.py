@@ -1,0 +1,170 @@
+"""What a run costs: whose prices it is charged at, what an hour of one's own costs, and where the limit lies."""
+
+import ipaddress
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import click
+
+from bench.budget import Budget, Prices
+from bench.cli_base import nearest
+from bench.types import Backend, UserError
+
+if TYPE_CHECKING:
+    from analysis.gpu_prices import Hourly, Owned
+    from bench.plan import Plan
+
+COSTS = (
+    click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
+    click.option("--gpus", type=int, default=1, help="How many of them.  [1]"),
+    click.option("--usd-per-hour", help="What an hour of it costs, instead."),
+    click.option("--owned", help="Hardware of your own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
+    click.option("--prices", type=click.Path(path_type=Path, exists=True), help="A file with GPU prices of your own."),
+)
+"""What servers of one's own cost."""
+
+DEFAULT_CAP_USD = Decimal("1.00")
+NO_CAP = "none"
+
+
+def budget_of(backend: Backend, url: str | None, options: dict[str, Any], *, has_key: bool) -> Budget | None:
+    """Give the cap of a run on an API that bills, None where nobody does or the user lifts it.
+
+    An API bills when it is the backend's own or one in the price list, or when it is in the open internet and wants a
+    key; a server on a private address does not. `--max-usd` makes any server count. Raises UserError where the price is
+    not known, since then nothing can be promised.
+    """
+    asked = options["max_usd"]
+    if asked is None and (url is None or _is_private(url)):
+        return None
+    from analysis import prices
+
+    provider = backend.provider or (prices.provider_of_url(url) if url else None)
+    if asked == NO_CAP or (asked is None and provider is None and not has_key):
+        return None
+    cap_usd = DEFAULT_CAP_USD if asked is None else _amount(asked)
+    at = datetime.now(UTC)
+    try:
+        prices.find(options["model"], provider, at)
+    except UserError as problem:
+        raise UserError(f"{problem}; without a price no limit can be kept: --max-usd none runs without one") from None
+    ttl: Literal["5m", "1h"] | None = None
+    if "cache_ttl" in backend.options and options["cache_ttl"] != "off":
+        ttl = "1h" if options["cache_ttl"] == "1h" else "5m"
+    return Budget(cap_usd, provider, options["model"], at, ttl)
+
+
+def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any] | None:
+    """Give whose prices a run is charged at, as run.json holds it; None where nobody bills and no hour has a price."""
+    from analysis import gpu_prices
+
+    if (hourly := hourly_of(options)) is not None:
+        return {"gpu": options["gpu"], **gpu_prices.section_of(hourly)}
+    if budget is None:
+        return None
+    return {
+        "provider": budget.provider,
+        "model": budget.model,
+        "max_usd": str(budget.cap_usd),
+        "cache_ttl": budget.cache_ttl,
+    }
+
+
+def hourly_of(options: dict[str, Any]) -> "Hourly | None":
+    """Give what an hour of one's own servers costs, by the flags of `COSTS`; None where none is given."""
+    from analysis import gpu_prices
+    from bench.resolve import within
+
+    given = [name for name in ("gpu", "usd_per_hour", "owned") if options[name] is not None]
+    if len(given) > 1:
+        first, second = ("--" + name.replace("_", "-") for name in given[:2])
+        raise UserError(f"{first} and {second} exclude each other; give one of them")
+    if options["usd_per_hour"] is not None:
+        return gpu_prices.stated(options["usd_per_hour"])
+    if options["owned"] is not None:
+        return gpu_prices.owned(_owned(options["owned"]))
+    if options["gpu"] is None:
+        return None
+    files = [path for path in (gpu_prices.user_file(), options["prices"]) if path is not None and path.exists()]
+    price = gpu_prices.find(options["gpu"], gpu_prices.load(files))
+    return gpu_prices.rented(price, within("--gpus", options["gpus"], 1, 4096), datetime.now(UTC).date())
+
+
+def _owned(text: str) -> "Owned":
+    """Hardware from `price_usd=1800,months=36,watts=450,usd_per_kwh=0.30`."""
+    from dataclasses import MISSING, fields
+
+    from analysis.gpu_prices import Owned
+
+    required = [field.name for field in fields(Owned) if field.default is MISSING]
+    names = [field.name for field in fields(Owned)]
+    values = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name not in names:
+            raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{nearest(name, names)}")
+        try:
+            values[name] = Decimal(value)
+        except InvalidOperation:
+            raise UserError(f"--owned: {name} must be a number, got {value!r}") from None
+    if missing := [name for name in required if name not in values]:
+        raise UserError(f"--owned: {missing[0]} is missing; expected {'=…,'.join(required)}=…")
+    return Owned(**values)
+
+
+def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
+    """Give the prices that a budget is charged at."""
+    from analysis import prices
+
+    tier = prices.BATCH if batch else prices.STANDARD
+    price = prices.find(budget.model, budget.provider, budget.at, tier=tier)
+    return Prices(
+        worst_usd=partial(prices.worst_of, price, cache_ttl=budget.cache_ttl), charge_usd=partial(prices.usd_of, price)
+    )
+
+
+def estimate(plan: "Plan", budget: Budget, *, batch: bool = False) -> str:
+    """Say what a plan can cost at most, at whose prices, and where the limit lies."""
+    from analysis import prices
+    from bench.plan import lengths, total
+
+    limit = f"--max-usd {budget.cap_usd}"
+    price = prices.find(budget.model, budget.provider, budget.at, tier=prices.BATCH if batch else prices.STANDARD)
+    snapshot = prices.snapshot()
+    source = f"{price} ({snapshot['source']} {snapshot['version']}, prices of {snapshot['as_of']})"
+    count = total(plan)
+    if count is None:
+        return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"
+    worst_usd = prices_of(budget, batch=batch).worst_usd
+    sizes = [lengths(plan, seq) for seq in range(count)]
+    usd = sum((worst_usd(*size) for size in sizes), Decimal(0))
+    prompt, output = (sum(tokens) for tokens in zip(*sizes, strict=True))
+    counted = "" if plan.vocabulary.exact else "about "
+    return (
+        f"estimate: at most {counted}{prices.usd_text(usd)} for {count:,} requests, {prompt:,} prompt and "
+        f"{output:,} output tokens, at {source}; the limit is {limit}"
+    )
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not (amount.is_finite() and 0 < amount <= 1_000_000):
+        raise UserError(f"--max-usd: expected dollars such as 0.50, or {NO_CAP}, got {text!r}")
+    return amount
+
+
+def _is_private(url: str) -> bool:
+    """Say whether an address is one that nobody outside can be billing from."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".lan"))
+    return address.is_private

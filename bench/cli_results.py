@@ -1,0 +1,129 @@
+"""What is made of a run folder: tables, summary and report; and the commands that make them again."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from bench.cli_base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, OneOf
+from bench.cli_settings import backend_named
+from bench.types import UserError
+
+
+def conclude(folder: Path, screen: Any) -> int:
+    """Make a run folder's results and show them; the exit code that its summary deserves."""
+    from bench import folder as files
+    from bench.screen import print_fact, print_summary
+
+    summary = results(folder)
+    print_summary(screen, summary)
+    print_fact(screen, "report", str(folder / files.REPORT))
+    if summary["verdict"]["status"] == "invalid":
+        return EXIT_NOT_TO_BE_TRUSTED
+    if "budget" in summary["requests"]["by_error"]:
+        return EXIT_OUT_OF_BUDGET
+    return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Decode, summarise and report a run folder; returns its summary."""
+    from bench import folder as files
+
+    run = files.read_json(folder, files.RUN)
+    try:
+        summary, *tables = _decode(folder, run)
+        _report(folder, run, summary, *tables)
+    except OSError as problem:
+        raise UserError(f"{folder}: {problem.strerror or problem}; make room, then: bench.py decode {folder}") from None
+    return summary
+
+
+def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+    """From what was captured to plan.parquet, requests.parquet, telemetry.parquet and summary.json.
+
+    Returns the summary and the tables of requests and telemetry. `run` gains what the captures say of the observation.
+    """
+    import pyarrow.parquet as pq
+
+    from analysis import summary as summaries
+    from bench import folder as files
+    from bench import records, telemetry
+    from bench.offer import OUT_OF_BUDGET
+    from bench.plan import total, write_plan
+    from bench.run import restore_plan
+
+    captured = records.scan_captures(folder)
+    if not (folder / files.PLAN).exists():
+        plan = restore_plan(run)
+        count = total(plan)
+        with files.whole(folder / files.PLAN) as partial:
+            # A closed loop by time has no end in its plan: what was offered is its plan.
+            write_plan(plan, partial, captured.seqs() if count is None else range(count))
+    never_begun = "budget" if run.get("stopped") == OUT_OF_BUDGET else "unfinished"
+    decode = backend_named(run["backend"]).decode
+    records.decode_run(folder, captured, run["load"]["warmup_s"] or 0.0, decode, never_begun)
+    run |= captured.facts()
+    files.write_json(folder / files.RUN, run)
+    if (folder / files.TELEMETRY_RAW).exists():
+        with files.whole(folder / files.TELEMETRY) as partial:
+            pq.write_table(telemetry.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)
+    tables = _tables(folder)
+    summary = summaries.summarize(run, *tables)
+    files.write_json(folder / files.SUMMARY, summary)
+    return summary, *tables
+
+
+def _report(folder: Path, run: dict[str, Any], summary: dict[str, Any], requests: Any, telemetry: Any) -> None:
+    from analysis import report
+    from bench import folder as files
+
+    files.write_text(folder / files.REPORT, report.render(run, summary, requests, telemetry))
+
+
+def _tables(folder: Path) -> tuple[Any, Any]:
+    import pyarrow.parquet as pq
+
+    from bench import folder as files
+    from bench.records import read_requests
+
+    telemetry = folder / files.TELEMETRY
+    return read_requests(folder), pq.read_table(telemetry) if telemetry.exists() else None
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def decode(folder: Path) -> int:
+    """Read a run's captures again, also after a crash.
+
+    Makes its tables, summary and report anew.
+
+    \b
+    bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
+    """
+    from bench.screen import Screen
+
+    return conclude(folder.absolute(), Screen())
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=OneOf(["html", "markdown", "json"]), default="html", help="[html]")
+def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
+    """Write a run's report again, or print it (markdown, JSON).
+
+    \b
+    bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
+    """
+    import orjson
+
+    from analysis.markdown import markdown
+    from bench import folder as files
+
+    run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
+    if form == "html":
+        _report(folder, run, summary, *_tables(folder))
+        click.echo(str(folder / files.REPORT))
+    elif form == "markdown":
+        click.echo(markdown(run, summary))
+    else:
+        click.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())

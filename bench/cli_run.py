@@ -1,0 +1,153 @@
+"""`bench.py run`: one load, one backend, one folder; and the options that every command with a load has."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli_base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, OneOf, with_options
+from bench.cli_pricing import COSTS
+from bench.cli_results import conclude
+from bench.cli_settings import settings as settings_of
+
+if TYPE_CHECKING:
+    from bench.launch import Server
+    from bench.run import Settings
+    from bench.screen import Screen
+
+ASKED = (
+    click.option("--backend", "backend_name", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
+    click.option("--model", default="tiny", help="A name of `models`, a path, or what the server calls it.  [tiny]"),
+    click.option("--scenario", "scenario_name", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
+    click.option("--url", help="Use a running server (with or without /v1) instead of launching one."),
+    click.option("--seed", type=int, default=0, help="Of prompts, lengths and arrivals.  [0]"),
+    click.option("--prompt-tokens", type=int, help="Every prompt this long instead of the scenario's lengths."),
+    click.option("--output-tokens", type=int, help="Every answer this long instead of the scenario's lengths."),
+    click.option(
+        "--cache", type=OneOf(["cold", "warm"]), default="cold", help="New prompts, or warm runs' own.  [cold]"
+    ),
+    click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder or tokenizer.json.  [the server counts]"),
+    click.option("--workers", type=int, default=1, help="Load processes.  [1]"),
+    click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
+    click.option("--timeout", default="120s", help="Ends one request.  [120s]"),
+    click.option("--stall-timeout", default="30s", help="Ends one request when no byte comes for this long.  [30s]"),
+    click.option("--ready-timeout", help="For a launched server to get ready.  [120s]"),
+    click.option("--server", help="llamacpp: xllamacpp, llama-cpp-python, or a llama-server binary.  [xllamacpp]"),
+    click.option("--server-python", help="Python in which the server to launch is installed.  [see docs/backends.md]"),
+    click.option("--server-cmd", help="Words to launch it by instead; its flags are added."),
+    click.option("--server-arg", "server_args", multiple=True, help="Passed to the launched server; repeatable."),
+    click.option("--port", type=int, help="Of the launched server.  [a free one]"),
+    click.option("--dialect", help="tgi: native or chat.  [native]"),
+    click.option("--adapter", help="vllm, tgi: the LoRA adapter to ask for."),
+    click.option("--thinking", help="claude, vllm: on, off; claude: so many tokens.  [the scenario's]"),
+    click.option("--cache-ttl", help="claude: 5m, 1h or off, for a prefix that the scenario shares.  [5m]"),
+    click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),
+    click.option("--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"),
+    click.option("--ca-file", help="PEM file to verify the server's certificate with.  [the system's]"),
+)
+"""What is asked of whom: all options of a run but how much load there is."""
+
+
+@click.command()
+@with_options((*ASKED, *COSTS))
+@click.option("--concurrency", type=int, help="Closed loop: this many requests in flight.")
+@click.option("--rate", type=float, help="Open loop: this many requests per second, come what may.")
+@click.option("--arrivals", type=OneOf(["poisson", "constant"]), help="Of the open loop.  [poisson]")
+@click.option("--max-in-flight", type=int, help="Limit of the open loop.  [1024]")
+@click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]")
+@click.option("--requests", type=int, help="Measure this many requests …")
+@click.option("--duration", help="… or for this long: 60s, 2m.")
+@click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
+@click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
+@click.option("--locust-web", "web_port", type=int, help="Serve Locust's page on this loopback port.")
+def run(**options: Any) -> int:
+    """Offer one load to one backend, observe it, judge it and report.
+
+    \b
+    bench.py run --backend llamacpp --model model.gguf --scenario chat --concurrency 8
+    bench.py run --backend openai --url http://127.0.0.1:8000 --model my-model --rate 4 --duration 60s
+    bench.py run --backend vllm --model mistral-7b-awq
+    bench.py run --backend claude --model claude-haiku-4-5 --requests 50 --max-usd 0.50
+    A key for the server is taken from OPENAI_API_KEY, for claude from ANTHROPIC_API_KEY.
+    Exit codes: 0 fine, 1 an objective missed, 2 wrong use, 3 not to be trusted, 4 out of budget, 130 interrupted.
+    """
+    settings = settings_of(options)
+    if options["dry_run"]:
+        _dry_run(settings, batch=options["batch"])
+        return 0
+
+    from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+    from bench.screen import Screen
+
+    screen = Screen()
+    stopped = observe(settings, screen)
+    with captured_is_kept(settings.out):
+        code = conclude(settings.out, screen)
+    if stopped is None or stopped == OUT_OF_BUDGET:
+        return code
+    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+
+
+def observe(settings: "Settings", screen: "Screen", server: "Server | None" = None) -> str | None:
+    """Offer the load and leave what was observed in the run's folder; returns why it stopped early, if it did."""
+    from dataclasses import asdict
+
+    from analysis import wording
+    from bench import run as running
+    from bench.live import LiveFigures
+    from bench.offer import Progress
+    from bench.screen import ProgressView
+
+    @contextmanager
+    def watch() -> Iterator[Callable[[Progress], None]]:
+        say(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
+        with (
+            captured_is_kept(settings.out),
+            ProgressView(screen, settings.load, LiveFigures(settings.out, settings.backend.decode)) as view,
+        ):
+            yield view.update
+
+    def say(line: str) -> None:
+        screen.print(line, highlight=False, soft_wrap=not screen.is_terminal, markup=False)
+
+    stopped = running.run(settings, say, watch, server)
+    if stopped is not None:
+        say(f"stopped early: {stopped}")
+    return stopped
+
+
+@contextmanager
+def captured_is_kept(folder: Path) -> Iterator[None]:
+    """Say where what was captured lies when the block fails."""
+    try:
+        yield
+    except BaseException:
+        if folder.exists():
+            click.echo(f"what was captured is kept, to report it: bench.py decode {folder}", err=True)
+        raise
+
+
+def _dry_run(settings: "Settings", *, batch: bool) -> None:
+    """Print what a run would offer and what it may cost. Nobody is asked anything, so prompts may not be counted."""
+    from dataclasses import asdict
+
+    from analysis import wording
+    from bench.cli_pricing import estimate
+    from bench.plan import lengths, plan_hash, total
+    from bench.run import dry_plan
+
+    plan = dry_plan(settings)
+    click.echo(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
+    count = total(plan)
+    if count is not None:
+        prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
+        counted = "by the tokenizer" if plan.vocabulary.exact else "one token a word assumed"
+        click.echo(f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most")
+    click.echo(f"plan hash: {plan_hash(plan)}")
+    if settings.budget is not None:
+        click.echo(estimate(plan, settings.budget, batch=batch))
+    click.echo("nothing was sent")

@@ -1,0 +1,199 @@
+"""What `bench.py size` shows on the terminal, from the document that `--json` prints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.screen import number, print_fact
+
+_GIB = 2**30
+_GAP = "  "
+_LIMITS = {
+    "memory": "memory: {at} requests at once are what the KV space holds, and more at once would serve more",
+    "engine": "the engine: it takes {at} sequences at once unless told otherwise, and more at once would serve more",
+    "objective": "the objectives: with more than {at} requests at once they are not kept",
+    "bandwidth": "bandwidth: {decode:.0%} of the time goes to reading weights and cache for each token",
+    "compute": "compute: {prefill:.0%} of the time goes to the prompts, {decode:.0%} to the answers",
+}
+_FEW_GPUS = 3
+_WORDS = {"GPU", "a replica", "limit", "price"}
+
+
+def print_size(console: Console, shown: Mapping[str, Any]) -> None:
+    """Print the memory, where the model fits, and the plans, cheapest first, with what limits the first."""
+    _print_model(console, shown)
+    console.print()
+    console.print(_fits(shown["gpus"], shown["memory"]["context_tokens"]), soft_wrap=True)
+    for line in _shortages(shown["gpus"]):
+        print_fact(console, "", line, "dim")
+    console.print()
+    plans = _best_of_each_gpu(shown["plans"])
+    if plans:
+        load = shown["load"]
+        console.print(_loaded(plans, load) if load else _unloaded(plans, shown), soft_wrap=True)
+        console.print()
+    for label, text in _facts(shown, plans):
+        print_fact(console, label, text)
+
+
+def _print_model(console: Console, shown: Mapping[str, Any]) -> None:
+    model, memory = shown["model"], shown["memory"]
+    counted = f"{_count(model['parameters'])} weights"
+    if model["experts"]:
+        taken = f"{model['active_experts']} of {model['experts']} experts"
+        counted += f", {_count(model['active_parameters'])} for a token ({taken})"
+    longest = "" if model["context_tokens"] is None else f", context up to {model['context_tokens']:,} tokens"
+    print_fact(console, "model", f"{model['name']} in {model['quantization']}: {counted}{longest}", "bold")
+    held = f"{memory['concurrency']:,} x {memory['context_tokens']:,} tokens"
+    print_fact(console, "weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica")
+    print_fact(
+        console, "KV cache", f"{_gib(memory['kv_bytes'])} for {held} of {memory['kv_bytes_per_token']:,} bytes each"
+    )
+    print_fact(console, "overhead", f"{_gib(memory['overhead_bytes_per_gpu'])} on each GPU")
+
+
+# --- where it fits ----------------------------------------------------------------------------------------------
+
+
+def _fits(gpus: Sequence[Mapping[str, Any]], context_tokens: int) -> Text:
+    """How many sequences each GPU holds, a column for each number of GPUs."""
+    sizes = sorted({row["tensor_parallel"] for row in gpus})
+    rows = []
+    for name in dict.fromkeys(row["gpu"] for row in gpus):
+        of_gpu = {row["tensor_parallel"]: row for row in gpus if row["gpu"] == name}
+        memory = number(round(next(iter(of_gpu.values()))["memory_bytes"] / _GIB, 1))
+        held = ("-" if of_gpu[n]["shortage"] else f"{of_gpu[n]['sequences']:,}" for n in sizes)
+        rows.append((name, memory, *held))
+    title = Text(f"how many sequences of {context_tokens:,} tokens fit on 1, 2, … GPUs\n", "dim")
+    return Text.assemble(title, _table(("GPU", "GiB", *(f"x {n}" for n in sizes)), rows))
+
+
+def _shortages(gpus: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why it does not fit: of few GPUs each case, of many those that it fits on in no number."""
+    names = dict.fromkeys(row["gpu"] for row in gpus)
+    lines = []
+    for name in names:
+        short = [row for row in gpus if row["gpu"] == name and row["shortage"]]
+        all_short = len(short) == sum(row["gpu"] == name for row in gpus)
+        shown = short if len(names) <= _FEW_GPUS else short[-1:] if all_short else []
+        lines += [f"not on {row['tensor_parallel']} x {name}: {row['shortage']}" for row in shown]
+    return lines
+
+
+# --- plans ------------------------------------------------------------------------------------------------------
+
+
+def _best_of_each_gpu(plans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    best: dict[tuple[str, Any], Mapping[str, Any]] = {}
+    for plan in plans:
+        best.setdefault((plan["gpu"], plan["price"] and plan["price"]["name"]), plan)
+    return list(best.values())
+
+
+def _loaded(plans: Sequence[Mapping[str, Any]], load: Mapping[str, Any]) -> Text:
+    rows = []
+    for plan in plans:
+        cautious, hopeful = plan["cautious"] or {}, plan["hopeful"]
+        rows.append(
+            (
+                _gpus(plan),
+                _range(*plan["replicas"]),
+                *(
+                    _range(*_ends(cautious.get(name), hopeful[name]))
+                    for name in ("concurrency", "requests_per_s", "ttft_ms", "tpot_ms")
+                ),
+                (plan["cautious"] or hopeful)["limit"],
+                *_money(plan),
+            )
+        )
+    lengths = f"{load['prompt_tokens']:,} + {load['output_tokens']:,} tokens"
+    title = f"for {number(load['rate_per_s'])} requests/s of {lengths}: replicas at their limit"
+    title += f", of which the load uses {load['utilization']:.0%} at most\n"
+    headers = ("a replica", "replicas", "at once", "req/s each", "ttft ms", "tpot ms", "limit", "$/month", "price")
+    return Text.assemble((title, "dim"), _table(headers, rows))
+
+
+def _unloaded(plans: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> Text:
+    fits = {(row["gpu"], row["tensor_parallel"]): row for row in shown["gpus"]}
+    rows = []
+    for plan in plans:
+        fit = fits[plan["gpu"], plan["tensor_parallel"]]
+        speeds = _range(*fit["decode_tokens_per_s"])
+        rows.append((_gpus(plan), f"{plan['sequences']:,}", speeds, fit["decode_limit"], *_money(plan)))
+    title = f"one replica, decoding {shown['memory']['concurrency']:,} at once\n"
+    return Text.assemble((title, "dim"), _table(("a replica", "holds", "tok/s", "limit", "$/month", "price"), rows))
+
+
+def _gpus(plan: Mapping[str, Any]) -> str:
+    return f"{plan['tensor_parallel']} x {plan['gpu']}{'~' * plan['speeds_estimated']}"
+
+
+def _money(plan: Mapping[str, Any]) -> tuple[str, str]:
+    if plan["price"] is None:
+        return "-", "-"
+    low, high = plan["usd_per_month"]
+    usd = f"{low:,.0f}" if high == low else f"{low:,.0f}+" if high is None else f"{low:,.0f}-{high:,.0f}"
+    return usd, plan["price"]["name"].partition("@")[2] + "+" * (not plan["price"]["includes_host"])
+
+
+def _facts(shown: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    facts = []
+    load, efficiency = shown["load"], shown["efficiency"]
+    if not plans:
+        nowhere = "no GPU keeps the objectives" if shown["refused"] else "it fits on no GPU here"
+        facts.append(("result", nowhere))
+    elif load:
+        facts.append(("limit", f"{_gpus(plans[0])}: {_limit(plans[0])}"))
+    for row in shown["refused"][:_FEW_GPUS]:
+        facts.append(("too slow", f"{row['tensor_parallel']} x {row['gpu']}: {row['reason']}"))
+    if left := shown["refused"][_FEW_GPUS:]:
+        facts.append(("", f"and {len(left)} more that do not keep the objectives (--json)"))
+    decode, prefill = (_shares(efficiency[name]) for name in ("decode", "prefill"))
+    reached = f"decoding at {decode} of the roofline and prompts at {prefill}, {efficiency['source']}"
+    facts.append(("efficiency", f"{reached}; waiting and links between GPUs are left out"))
+    return facts + [("note", note) for note in shown["notes"]]
+
+
+def _limit(plan: Mapping[str, Any]) -> str:
+    estimate = plan["cautious"] or plan["hopeful"]
+    prefill = estimate["prefill_share"]
+    text = _LIMITS[estimate["limit"]].format(at=estimate["concurrency"], prefill=prefill, decode=1 - prefill)
+    return text if plan["cautious"] else f"{text}; the objectives are kept only at the higher efficiency"
+
+
+# --- cells ------------------------------------------------------------------------------------------------------
+
+
+def _ends(first: float | None, second: float) -> tuple[float, float]:
+    return (second, second) if first is None else (min(first, second), max(first, second))
+
+
+def _range(low: float, high: float | None) -> str:
+    if high is None:
+        return f"{number(low)}+"
+    return number(low) if number(low) == number(high) else f"{number(low)}-{number(high)}"
+
+
+def _shares(ends: Sequence[float]) -> str:
+    low, high = (f"{100 * share:.2g}" for share in ends)
+    return f"{low}%" if low == high else f"{low}-{high}%"
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e9:,.2f} billion" if n >= 1e8 else f"{n:,}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / _GIB:,.2f} GiB" if size >= _GIB / 100 else f"{size / 2**20:,.2f} MiB"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Text:
+    """Columns under their headers, words to the left and numbers to the right."""
+    columns = []
+    for header, *cells in zip(headers, *rows, strict=True):
+        width = max(map(len, (header, *cells)))
+        columns.append([cell.ljust(width) if header in _WORDS else cell.rjust(width) for cell in (header, *cells)])
+    first, *lines = (_GAP.join(cells).rstrip() for cells in zip(*columns, strict=True))
+    return Text("\n").join([Text(first, "bold"), *map(Text, lines)])

@@ -1,0 +1,214 @@
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from analysis import prices
+from backends import BACKENDS
+from bench.cli_pricing import budget_of, estimate
+from bench.plan import make_plan
+from bench.prompts import Vocabulary
+from bench.tinytokenizer import WORDS
+from bench.types import Lengths, Load, Scenario, Usage, UserError
+
+ROOT = Path(__file__).parents[2]
+MODEL = "claude-haiku-4-5"
+PUBLIC, PRIVATE = "https://llm.example.com", "http://10.0.0.7:8000"
+NOTHING = {"max_usd": None, "model": MODEL, "cache_ttl": None}
+
+
+# --- who bills ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "url", "has_key", "cap"),
+    [
+        ("claude", "https://api.anthropic.com", True, "1.00"),
+        ("claude", "http://127.0.0.1:8000", True, None),
+        ("claude", PRIVATE, True, None),
+        ("openai", None, True, None),
+        ("openai", "http://gpu-box:8000", True, None),
+        ("openai", PUBLIC, False, None),
+        ("vllm", "http://box.internal:8000", True, None),
+    ],
+)
+def test_an_api_that_bills_has_a_cap_and_a_server_of_ones_own_has_none(
+    backend: str, url: str | None, has_key: bool, cap: str | None
+) -> None:
+    budget = budget_of(BACKENDS[backend], url, NOTHING, has_key=has_key)
+    assert (budget and str(budget.cap_usd)) == cap
+
+
+def test_a_known_api_is_known_by_its_address() -> None:
+    budget = budget_of(BACKENDS["openai"], "https://api.openai.com", NOTHING | {"model": "gpt-4o"}, has_key=False)
+    assert budget is not None
+    assert (budget.provider, str(budget.cap_usd)) == ("openai", "1.00")
+
+
+@pytest.mark.parametrize("model", ["my-own-model", "claude-hauku-4-5"])
+def test_without_a_price_a_run_is_refused_unless_the_limit_is_lifted(model: str) -> None:
+    asked = NOTHING | {"model": model}
+    with pytest.raises(UserError, match=f"'{model}'.*--max-usd none runs without one"):
+        budget_of(BACKENDS["openai"], PUBLIC, asked, has_key=True)
+    assert budget_of(BACKENDS["openai"], PUBLIC, asked | {"max_usd": "none"}, has_key=True) is None
+
+
+@pytest.mark.parametrize("amount", ["free", "-1", "0", "nan", "1e9"])
+def test_a_limit_that_is_no_amount_is_refused(amount: str) -> None:
+    with pytest.raises(UserError, match="--max-usd: expected dollars such as"):
+        budget_of(BACKENDS["claude"], PRIVATE, NOTHING | {"max_usd": amount}, has_key=True)
+
+
+def test_any_server_can_be_given_a_limit_and_the_lifetime_of_writes_is_part_of_it() -> None:
+    budget = budget_of(BACKENDS["claude"], PRIVATE, NOTHING | {"max_usd": "$0.25", "cache_ttl": "1h"}, has_key=False)
+    assert budget is not None
+    assert (budget.cap_usd, budget.cache_ttl) == (Decimal("0.25"), "1h")
+
+
+def test_the_estimate_is_the_sum_of_every_calls_own_worst_case() -> None:
+    """100 x (500 in, 200 out) at $1 and $5 a million, the prompt at the dearest, which is written for 5 minutes."""
+    scenario = Scenario("w", "", Lengths("fixed", 500, 500), Lengths("fixed", 200, 200), 0, 1, 100, 0)
+    plan = make_plan(
+        scenario, Load(1, None, "poisson", 100, None, 0, None, 1, "wait"), 0, 0, Vocabulary(WORDS, 1.0, 18, True, "x")
+    )
+    budget = budget_of(BACKENDS["claude"], "https://api.anthropic.com", NOTHING, has_key=True)
+    assert budget is not None
+    assert "estimate: at most $0.16 for 100 requests, 50,000 prompt and 20,000 output tokens" in estimate(plan, budget)
+    assert "estimate: at most $0.08 for 100 requests" in estimate(plan, budget, batch=True)
+
+
+# --- the cap, against a server that charges unevenly -------------------------------------------------------------
+
+
+class Biller(BaseHTTPRequestHandler):
+    """The Messages API of a server that bills each request differently, and one that breaks off in full."""
+
+    protocol_version = "HTTP/1.1"
+    billed: ClassVar[list[Decimal]]
+    lock = threading.Lock()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Answer for the model."""
+        self.answer({"type": "model", "id": MODEL, "display_name": "m", "created_at": "2026-01-01T00:00:00Z"})
+
+    def do_POST(self) -> None:
+        """Count tokens, or stream an answer."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        words = sum(len(str(message["content"]).split()) for message in asked["messages"]) + 9
+        if self.path.endswith("count_tokens"):
+            return self.answer({"input_tokens": words})
+        with self.lock:
+            fate = random.choice(["full", "short", "short", "written", "limited", "broken", "overloaded"])
+            output = asked["max_tokens"] if fate in ("full", "written") else random.randrange(1, asked["max_tokens"])
+        time.sleep(random.uniform(0.001, 0.03))
+        if fate == "limited":
+            return self.answer({"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}, 429)
+        written = words if fate in ("written", "broken", "overloaded") else 0
+        most = fate in ("broken", "overloaded")
+        self.bill(Usage(words, 0, written, asked["max_tokens"] if most else output))
+        return self.stream(fate, words, written, output)
+
+    def bill(self, usage: Usage) -> None:
+        """Note what the API would charge."""
+        with self.lock:
+            self.billed.append(prices.request_usd(usage, MODEL, "anthropic", datetime.now(UTC)))
+
+    def stream(self, fate: str, words: int, written: int, output: int) -> None:
+        """Send the events; some answers break off, in silence or with an error."""
+        usage = {"input_tokens": words - written, "cache_creation_input_tokens": written, "output_tokens": 1}
+        events: list[dict[str, Any]] = [
+            {"type": "message_start", "message": {"type": "message", "content": [], "usage": usage}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "so"}},
+        ]
+        if fate == "overloaded":
+            events.append({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
+        elif fate != "broken":
+            ending = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": output}}
+            events += [ending, {"type": "message_stop"}]
+        data = b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def answer(self, content: object, status: int = 200) -> None:
+        """Send JSON."""
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def biller(web_server: Any) -> Iterator[tuple[str, type[Biller]]]:
+    class Own(Biller):
+        billed: ClassVar[list[Decimal]] = []
+
+    yield web_server(Own), Own
+
+
+def run(url: str, out: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    asked = ["--backend", "claude", "--url", url, "--model", MODEL, "--prompt-tokens", "150", "--output-tokens", "60"]
+    return subprocess.run(
+        [sys.executable, "bench.py", "run", *asked, *flags, "--out", str(out)],
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        ["--concurrency", "32", "--workers", "2", "--requests", "900"],
+        ["--rate", "300", "--workers", "2", "--requests", "600"],
+        ["--concurrency", "32", "--workers", "2", "--duration", "30s", "--warmup", "0"],
+    ],
+    ids=["closed", "open", "by time"],
+)
+def test_never_a_cent_is_spent_above_the_cap(biller: tuple[str, type[Biller]], tmp_path: Path, load: list[str]) -> None:
+    url, server = biller
+    done = run(url, tmp_path / "run", *load, "--max-usd", "0.04")
+    assert (done.returncode, done.stderr) == (4, "")
+    assert "the limit is --max-usd 0.04" in done.stdout
+    spent = sum(server.billed, Decimal(0))
+    assert Decimal("0.036") < spent <= Decimal("0.04")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    outcomes = summary["requests"]
+    assert outcomes["by_error"]["budget"] > 0
+    assert (
+        outcomes["succeeded"] + outcomes["failed"] + outcomes["dropped"] + outcomes["unfinished"] == outcomes["planned"]
+    )
+    assert {"http_429", "overloaded", "cut_stream"} <= outcomes["by_error"].keys()
+    reasons = {reason["code"]: reason["message"] for reason in summary["verdict"]["reasons"]}
+    assert "to stay within $0.04: raise --max-usd" in reasons["out_of_budget"]
+    assert "refused" in reasons["rate_limited"]
+
+
+def test_a_run_that_fits_is_not_held_back(biller: tuple[str, type[Biller]], tmp_path: Path) -> None:
+    url, _ = biller
+    done = run(url, tmp_path / "run", "--requests", "40", "--warmup", "0", "--max-usd", "1")
+    assert done.returncode == 0
+    assert "budget" not in json.loads((tmp_path / "run/summary.json").read_text())["requests"]["by_error"]
+
+
+def test_a_dry_run_sends_nothing(biller: tuple[str, type[Biller]], tmp_path: Path) -> None:
+    done = run("http://127.0.0.1:9", tmp_path / "run", "--requests", "40", "--max-usd", "1", "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "nothing was sent"
+    assert "estimate: at most about $" in done.stdout
+    assert not (tmp_path / "run").exists()
