@@ -131,7 +131,11 @@ def _answers(port: int, path: str) -> bool:
 
 def _died(name: str, exit_code: int, log_path: Path) -> str:
     tail = _tail(log_path)
-    fault = next((line for line in reversed(tail) if "error" in line.lower()), tail[-1] if tail else "it said nothing")
+    # What a server says of itself goes before what its threads may still write after it.
+    own = [line for line in tail if line.startswith(f"{name}: error")]
+    errors = [line for line in tail if "error" in line.lower() and not line.startswith("For further information")]
+    faults = own or errors or tail
+    fault = faults[-1] if faults else "it said nothing"
     return f"{name} ended while starting (exit code {exit_code}): {fault}; see {log_path}"
 
 

@@ -179,7 +179,10 @@ def _count_tokens(reply: Reply | None, *, complete: bool) -> tuple[list[int], in
     known = [tokens for tokens in counts if tokens is not None]
     total = reply.usage.output_tokens if reply.usage and complete else None
     if len(known) == len(counts) > 0:
-        return known, sum(known) if total is None else total, "per-chunk usage"
+        if total is None:
+            return known, sum(known), "per-chunk usage"
+        # Tokens without text at the end, such as half of a character, came with no arrival of their own.
+        return [*known[:-1], known[-1] + max(0, total - sum(known))], total, "per-chunk usage"
     if total is None:
         return [1] * len(counts), len(counts), "chunk count"
     if total == len(counts):

@@ -179,10 +179,8 @@ def _preflight(settings: Settings, server: Server | None) -> tuple[Target, Serve
     )
     info = settings.backend.preflight(target)
     _check_lengths(settings.scenario, info)
-    # What a server was launched with it also calls itself; one that was there already is asked by the user's name, or
-    # by the one of its aliases that the server knows.
-    model = info.model if server or info.model in settings.aliases else target.model
-    return replace(target, model=model, options={**target.options, **info.options}), info
+    # The user's name for the model may be an alias, or a path that the server calls by another name.
+    return replace(target, model=info.model, options={**target.options, **info.options}), info
 
 
 def _check_lengths(scenario: Scenario, info: ServerInfo) -> None:

@@ -18,7 +18,6 @@ from bench.prometheus import read_metrics
 from bench.tinymodel import build
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, UserError
 
-PYTHON = llamacpp.ROOT / ".engines" / "llama-cpp-python" / "bin" / "python"
 REPOSITORY = "TheBloke/Mistral-7B-Instruct-v0.2-GGUF:Q4_K_M"
 MESSAGES = (
     Message("system", "you are\n kind"),
@@ -264,7 +263,6 @@ def test_a_file_that_is_no_whole_model_is_refused_with_the_engines_first_complai
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(not PYTHON.exists(), reason="no .engines/llama-cpp-python: make engines")
 def test_llama_cpp_python_is_launched_understood_and_counted(gguf: str, tmp_path: Path) -> None:
     with start(gguf, tmp_path, options("llama-cpp-python", threads=1)) as server:
         target = Target(server.url, "tiny")

@@ -330,6 +330,30 @@ def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path)
     assert not any(KEY in message for message in messages)
 
 
+# --- caches -----------------------------------------------------------------------------------------------------
+
+
+def test_warm_runs_send_the_same_prompts_and_say_when_they_were_not_warm_and_cold_runs_send_new_ones(
+    tmp_path: Path,
+) -> None:
+    serve = BACKENDS["llamacpp"].serve
+    assert serve is not None
+    how = serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
+    seen = []
+    with launch(how, tmp_path / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+        for number, cache in enumerate(["warm", "warm", "cold"]):
+            run = tmp_path / str(number)
+            done = bench(*SMOKE, "--url", server.url, "--model", "tiny", "--cache", cache, "--out", run)
+            assert (done.returncode, done.stderr) == (0, "")
+            summary = read(run, "summary.json")
+            codes = {reason["code"] for reason in summary["verdict"]["reasons"]}
+            seen.append((summary["cache"]["meant"], summary["cache"]["hit_rate"] > 0.9, "cache_not_warm" in codes))
+    assert seen == [("warm", False, True), ("warm", True, False), ("cold", False, False)]
+    prompts = [pq.read_table(tmp_path / str(number) / "plan.parquet")["prompt_hash"].to_pylist() for number in range(3)]
+    assert prompts[0] == prompts[1]
+    assert not set(prompts[0]) & set(prompts[2])
+
+
 # --- engines ----------------------------------------------------------------------------------------------------
 
 
