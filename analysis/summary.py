@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import identities, served, slo
-from analysis.cost import run_cost
 from analysis.gpu import gpus
 from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, successful
+from analysis.money.cost import run_cost
 from analysis.offered import offered
 from analysis.stats import describe
 from analysis.validity import verdict

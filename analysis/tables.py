@@ -7,7 +7,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.wording import DASH, count, lengths, load, number, percent, usd
+from analysis.money.numbers import dollars
+from analysis.wording import DASH, count, lengths, load, number, percent
 
 COSTS: Final = {
     "api_usd": "Paid to the API",
@@ -50,15 +51,15 @@ def cost(cost: Mapping[str, Any] | None) -> Rows:
     if cost is None:
         return []
     rows = [
-        (label, f"{usd(cost[name])}{_between(cost['ci95'].get(name))}")
+        (label, f"{dollars(cost[name])}{_between(cost['ci95'].get(name))}")
         for name, label in COSTS.items()
         if cost.get(name) is not None
     ]
     if cost["usd_per_hour"]:
         low, high = cost["usd_per_hour"]
-        rows.append(("An hour of it", usd(low) + (f" to {usd(high)}" if high != low else "")))
+        rows.append(("An hour of it", dollars(low) + (f" to {dollars(high)}" if high != low else "")))
     if cost["batch"]:
-        rows.append(("In batches it would have been", usd(cost["batch"]["api_usd"])))
+        rows.append(("In batches it would have been", dollars(cost["batch"]["api_usd"])))
     if cost["priced_as"]:
         rows.append(("Priced as", cost["priced_as"]))
     prices = ", ".join(str(value) for value in (cost["prices"] or {}).values() if value is not None)
@@ -67,7 +68,7 @@ def cost(cost: Mapping[str, Any] | None) -> Rows:
 
 def _between(bounds: Any) -> str:
     low, high = bounds or (None, None)
-    return "" if low is None or high is None else f" ({usd(low)} to {usd(high)})"
+    return "" if low is None or high is None else f" ({dollars(low)} to {dollars(high)})"
 
 
 def gpu(card: Mapping[str, Any]) -> tuple[str, ...]:

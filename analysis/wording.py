@@ -1,6 +1,5 @@
 """Numbers and sentences as people read them, the same in the HTML report and in markdown."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -59,13 +58,6 @@ def number(value: float | None, digits: int = 3) -> str:
     if rounded >= 1:
         return f"{value:,.{max(0, digits - len(str(int(rounded))))}f}"
     return f"{value:.{digits}g}" if rounded >= 1e-4 else f"{value:.1e}"
-
-
-def usd(amount: float | None) -> str:
-    """Dollars to three digits and at least to the cent, never as a power of ten."""
-    if not amount:
-        return DASH if amount is None else "$0"
-    return f"${amount:,.{max(2, 2 - math.floor(math.log10(abs(amount))))}f}"
 
 
 def interval(bounds: Sequence[float | None] | None) -> str | None:

@@ -5,8 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from analysis import architecture, sizing
-from analysis.sizing import Model
+from analysis.sizing import architecture
+from analysis.sizing import memory as sizing
+from analysis.sizing.memory import Model
 from bench.cli_base import nearest
 from bench.types import UserError
 

@@ -13,8 +13,8 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analysis.gpu_prices import GpuPrice
-    from analysis.prices import ApiPrice
+    from analysis.money.gpu_prices import GpuPrice
+    from analysis.money.prices import ApiPrice
 
 _CLAUDE = "anthropic"
 _COLUMNS_OF_A_FILE = 110
@@ -74,7 +74,7 @@ def _now() -> datetime:
 
 
 def _gpus(price_file: Path | None) -> list["GpuPrice"]:
-    from analysis import gpu_prices
+    from analysis.money import gpu_prices
 
     own = gpu_prices.user_file()
     files = [*([own] if own.exists() else []), *([price_file] if price_file else [])]
@@ -83,8 +83,8 @@ def _gpus(price_file: Path | None) -> list["GpuPrice"]:
 
 def _select(names: Sequence[str], known: list["GpuPrice"], now: datetime, *, apis: bool, gpus: bool) -> _Shown:
     """What the names stand for, each once; UserError with near names for one that stands for nothing."""
-    from analysis import gpu_prices
-    from analysis import prices as api
+    from analysis.money import gpu_prices
+    from analysis.money import prices as api
 
     if not names:
         return _Shown(_still_served(now) if apis else [], known if gpus else [])
@@ -101,8 +101,8 @@ def _select(names: Sequence[str], known: list["GpuPrice"], now: datetime, *, api
 
 
 def _still_served(now: datetime) -> list["ApiPrice"]:
-    from analysis import prices as api
-    from analysis.api_rules import retirement
+    from analysis.money import prices as api
+    from analysis.money.api_rules import retirement
 
     def served(model: str) -> bool:
         known = retirement(model)
@@ -112,7 +112,7 @@ def _still_served(now: datetime) -> list["ApiPrice"]:
 
 
 def _apis(name: str, now: datetime) -> list["ApiPrice"]:
-    from analysis import prices as api
+    from analysis.money import prices as api
 
     try:
         return [api.find(name, None, now)]
@@ -126,8 +126,8 @@ def _apis(name: str, now: datetime) -> list["ApiPrice"]:
 def _json(shown: _Shown) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from analysis import prices as api
-    from analysis.api_rules import cache_minimum, provider_rules, retirement
+    from analysis.money import prices as api
+    from analysis.money.api_rules import cache_minimum, provider_rules, retirement
 
     providers = dict.fromkeys(price.provider for price in shown.apis)
     return {
@@ -150,8 +150,8 @@ def _json(shown: _Shown) -> dict[str, Any]:
 
 
 def _print_apis(screen: "Console", apis: Sequence["ApiPrice"], today: date) -> None:
-    from analysis import prices as api
-    from analysis.api_rules import provider_rules
+    from analysis.money import prices as api
+    from analysis.money.api_rules import provider_rules
 
     snapshot = api.snapshot()
     as_of = snapshot["as_of"]
@@ -188,7 +188,7 @@ class _ApiRow(NamedTuple):
 
 def _api_rows(price: "ApiPrice") -> Iterator[_ApiRow]:
     """The model's row, and one for each tier of longer prompts."""
-    from analysis.api_rules import cache_minimum, retirement
+    from analysis.money.api_rules import cache_minimum, retirement
 
     for rates in price.rates:
         columns = (rates.input, rates.cache_write_5m, rates.cache_write_1h, rates.cache_read, rates.output)
@@ -206,8 +206,8 @@ def _api_rows(price: "ApiPrice") -> Iterator[_ApiRow]:
 
 
 def _print_gpus(screen: "Console", gpus: Sequence["GpuPrice"], today: date) -> None:
-    from analysis.gpu_prices import HOURS_PER_MONTH, OLD_AFTER_DAYS, is_old
-    from analysis.prices import usd_text
+    from analysis.money.gpu_prices import OLD_AFTER_DAYS, is_old
+    from analysis.money.numbers import HOURS_PER_MONTH, dollars
 
     _say(screen, f"GPUs, US dollars for one, an hour and a month of {HOURS_PER_MONTH} hours", "bold")
     rows = []
@@ -217,7 +217,7 @@ def _print_gpus(screen: "Console", gpus: Sequence["GpuPrice"], today: date) -> N
             (
                 f"{price.gpu}@{price.provider}",
                 _span(*map(_usd, ends)),
-                _span(*(usd_text(usd * HOURS_PER_MONTH, 0).removeprefix("$") for usd in ends)),
+                _span(*(dollars(usd * HOURS_PER_MONTH, 0).removeprefix("$") for usd in ends)),
                 price.kind,
                 "yes" if price.includes_host else "no",
                 f"{price.read_on}{' old' if is_old(price, today) else ''}",
@@ -248,7 +248,7 @@ def _say(screen: "Console", line: str, style: str = "") -> None:
 
 
 def _usd(amount: Decimal | None) -> str:
-    from analysis.prices import exact_text
+    from analysis.money.prices import exact_text
 
     return _UNKNOWN if amount is None else exact_text(amount)
 
@@ -258,7 +258,7 @@ def _span(low: str, high: str) -> str:
 
 
 def _dated(day: date, today: date) -> str:
-    from analysis.gpu_prices import OLD_AFTER_DAYS
+    from analysis.money.gpu_prices import OLD_AFTER_DAYS
 
     age_days = (today - day).days
     return f"{day}, {age_days} days ago{', which is old' if age_days > OLD_AFTER_DAYS else ''}"

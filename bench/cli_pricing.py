@@ -15,7 +15,7 @@ from bench.cli_base import nearest
 from bench.types import Backend, UserError
 
 if TYPE_CHECKING:
-    from analysis.gpu_prices import Hourly, Owned
+    from analysis.money.gpu_prices import Hourly, Owned
     from bench.plan import Plan
 
 COSTS = (
@@ -41,7 +41,7 @@ def budget_of(backend: Backend, url: str | None, options: dict[str, Any], *, has
     asked = options["max_usd"]
     if asked is None and (url is None or _is_private(url)):
         return None
-    from analysis import prices
+    from analysis.money import prices
 
     provider = backend.provider or (prices.provider_of_url(url) if url else None)
     if asked == NO_CAP or (asked is None and provider is None and not has_key):
@@ -60,7 +60,7 @@ def budget_of(backend: Backend, url: str | None, options: dict[str, Any], *, has
 
 def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any] | None:
     """Give whose prices a run is charged at, as run.json holds it; None where nobody bills and no hour has a price."""
-    from analysis import gpu_prices
+    from analysis.money import gpu_prices
 
     if (hourly := hourly_of(options)) is not None:
         return {"gpu": options["gpu"], **gpu_prices.section_of(hourly)}
@@ -76,7 +76,7 @@ def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any]
 
 def hourly_of(options: dict[str, Any]) -> "Hourly | None":
     """Give what an hour of one's own servers costs, by the flags of `COSTS`; None where none is given."""
-    from analysis import gpu_prices
+    from analysis.money import gpu_prices
     from bench.resolve import within
 
     given = [name for name in ("gpu", "usd_per_hour", "owned") if options[name] is not None]
@@ -98,7 +98,7 @@ def _owned(text: str) -> "Owned":
     """Hardware from `price_usd=1800,months=36,watts=450,usd_per_kwh=0.30`."""
     from dataclasses import MISSING, fields
 
-    from analysis.gpu_prices import Owned
+    from analysis.money.gpu_prices import Owned
 
     required = [field.name for field in fields(Owned) if field.default is MISSING]
     names = [field.name for field in fields(Owned)]
@@ -118,7 +118,7 @@ def _owned(text: str) -> "Owned":
 
 def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
     """Give the prices that a budget is charged at."""
-    from analysis import prices
+    from analysis.money import prices
 
     tier = prices.BATCH if batch else prices.STANDARD
     price = prices.find(budget.model, budget.provider, budget.at, tier=tier)
@@ -129,7 +129,8 @@ def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
 
 def estimate(plan: "Plan", budget: Budget, *, batch: bool = False) -> str:
     """Say what a plan can cost at most, at whose prices, and where the limit lies."""
-    from analysis import prices
+    from analysis.money import prices
+    from analysis.money.numbers import dollars
     from bench.plan import lengths, total
 
     limit = f"--max-usd {budget.cap_usd}"
@@ -145,7 +146,7 @@ def estimate(plan: "Plan", budget: Budget, *, batch: bool = False) -> str:
     prompt, output = (sum(tokens) for tokens in zip(*sizes, strict=True))
     counted = "" if plan.vocabulary.exact else "about "
     return (
-        f"estimate: at most {counted}{prices.usd_text(usd)} for {count:,} requests, {prompt:,} prompt and "
+        f"estimate: at most {counted}{dollars(usd)} for {count:,} requests, {prompt:,} prompt and "
         f"{output:,} output tokens, at {source}; the limit is {limit}"
     )
 

@@ -9,8 +9,8 @@ from bench.cli_base import OneOf
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.plans import Claimed, Demand, Measured, Need
-    from analysis.sizing import Model
+    from analysis.sizing.memory import Model
+    from analysis.sizing.plans import Claimed, Demand, Measured, Need
 
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_LENGTH_TOKENS = 2_000_000
@@ -96,8 +96,8 @@ def _or(given: int | None, otherwise: int) -> int:
 
 
 def _need(options: dict[str, Any], model: "Model") -> "Need":
-    from analysis import sizing
-    from analysis.plans import Need
+    from analysis.sizing import memory as sizing
+    from analysis.sizing.plans import Need
     from bench.resolve import MAX_CONCURRENCY, within
 
     longest = model.architecture.context_tokens or 2**31
@@ -125,7 +125,8 @@ def _demand(options: dict[str, Any]) -> "Demand | None":
         if options["slo"]:
             raise UserError("--slo: objectives are of a load; give --rate, --prompt-tokens and --output-tokens")
         return None
-    from analysis import plans, slo
+    from analysis import slo
+    from analysis.sizing import plans
 
     objectives = [slo.parse(text) for text in options["slo"]]
     limits_ms: dict[str, float] = {}
@@ -141,7 +142,7 @@ def _demand(options: dict[str, Any]) -> "Demand | None":
 
 
 def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    from analysis.sizing import TENSOR_PARALLEL
+    from analysis.sizing.memory import TENSOR_PARALLEL
     from bench.resolve import within
 
     return tuple(within("--tensor-parallel", n, 1, MAX_TENSOR_PARALLEL) for n in sizes) or TENSOR_PARALLEL
@@ -149,7 +150,7 @@ def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _claimed(options: dict[str, Any]) -> "Claimed | None":
     """A number that somebody quotes; what nobody says of its requests is taken to be as light as can be."""
-    from analysis.plans import Claimed
+    from analysis.sizing.plans import Claimed
     from bench.resolve import within
 
     if options["claimed"] is None:
@@ -166,7 +167,7 @@ def _claimed(options: dict[str, Any]) -> "Claimed | None":
 
 def _measured(options: dict[str, Any]) -> "tuple[Measured, tuple[str, ...]]":
     """What a run has measured, and the doubts about it. Raises UserError for one that is invalid or lacks figures."""
-    from analysis.plans import Measured
+    from analysis.sizing.plans import Measured
     from bench import folder as files
 
     if not options["gpu_specs"]:

@@ -5,12 +5,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from analysis import gpu_prices, gpus, plans, roofline, sizing
-from analysis.gpu_prices import GpuPrice
-from analysis.gpus import Gpu
-from analysis.plans import Claimed, Demand, Estimate, Fit, Measured, Need, Plan
-from analysis.roofline import CAUTIOUS, HOPEFUL, Efficiency
-from analysis.sizing import Model
+from analysis.money import gpu_prices
+from analysis.money.gpu_prices import GpuPrice
+from analysis.sizing import gpus, plans, roofline
+from analysis.sizing import memory as sizing
+from analysis.sizing.gpus import Gpu
+from analysis.sizing.memory import Model
+from analysis.sizing.plans import Claimed, Demand, Estimate, Fit, Measured, Need, Plan
+from analysis.sizing.roofline import CAUTIOUS, HOPEFUL, Efficiency
 from bench.types import UserError
 
 Priced = tuple[Gpu, GpuPrice | None]

@@ -29,7 +29,7 @@ CORNERS = {
     "locust": LOAD_MODULES,
     "gevent": LOAD_MODULES,
     "greenlet": LOAD_MODULES,
-    "genai_prices": ("analysis/prices.py",),
+    "genai_prices": ("analysis/money/prices.py",),
     "plotly": ("analysis/*",),
     "pynvml": ("bench/telemetry.py",),
     "xllamacpp": ("bench/serve_xllamacpp.py",),

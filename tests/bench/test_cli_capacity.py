@@ -38,7 +38,7 @@ def found(folder: Path) -> dict[str, Any]:
 
 def test_the_answer_lies_between_a_rate_that_met_the_objective_and_one_that_did_not(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "search"
-    asked = ["--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<200", *QUICK, "--out", folder]
+    asked: list[str | Path] = ["--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<200", *QUICK, "--out", folder]
     done = search(*asked)
     assert (done.returncode, done.stderr) == (0, "")
     content = found(folder)

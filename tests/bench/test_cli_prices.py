@@ -77,11 +77,11 @@ def test_a_model_that_is_no_longer_served_is_not_listed_unless_it_is_asked_for(
 
 
 def test_the_snapshot_s_version_and_age_are_shown(prices: Prices, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.prices.version", lambda _: "0.2.3")
+    monkeypatch.setattr("analysis.money.prices.version", lambda _: "0.2.3")
     assert "genai-prices 0.2.3, prices of 2026-11-10, 11 days ago\n" in prices("--api")[1]
     monkeypatch.setattr(cli_prices, "_now", lambda: datetime(2027, 2, 10, tzinfo=UTC))
     assert "prices of 2026-11-10, 92 days ago, which is old\n" in prices("--api")[1]
-    monkeypatch.setattr("analysis.prices.version", lambda _: "99.0")
+    monkeypatch.setattr("analysis.money.prices.version", lambda _: "99.0")
     assert "genai-prices 99.0, prices of an unknown date\n" in prices("--api")[1]
 
 

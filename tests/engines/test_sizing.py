@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis import sizing
-from analysis.architecture import count, from_config
+from analysis.sizing import memory as sizing
+from analysis.sizing.architecture import count, from_config
 from bench.modelfile import read_config
 from bench.tinymodel import TinyModel
 from bench.types import Target

@@ -1,0 +1,112 @@
+"""What the price list lacks: the APIs' own rules from api_rules.yaml, each with its date and source."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+_FILE = Path(__file__).parent / "api_rules.yaml"
+_DATED_NAME = re.compile(r"-20\d{6}$")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMinimum:
+    """The shortest prompt that a model caches; `low_tokens` and `high_tokens` differ where sources disagree."""
+
+    low_tokens: int
+    high_tokens: int
+    confidence: Literal["documented", "disputed", "assumed"]
+    read_on: date
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """The first day on which a model is not served, or, not `fixed`, the day before which it stays."""
+
+    day: date
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRules:
+    """What holds for all models of a provider; `us_only_price_factor` is for inference kept in the United States."""
+
+    cache_ttls: tuple[str, ...]
+    cache_breakpoints: int
+    batch_price_factor: Decimal
+    batch_requests: int
+    batch_bytes: int
+    batch_hours: int
+    us_only_price_factor: Decimal
+    read_on: date
+    source: str
+
+
+def released(version: str) -> date | None:
+    """When this version of the price list was published; None where it is not one we know."""
+    day: date | None = _rules()["price_list"]["released"].get(version)
+    return day
+
+
+def cache_minimum(model: str) -> CacheMinimum | None:
+    """The shortest prompt that a model caches, None where nothing is known."""
+    for row in _rules()["cache_minimums"]:
+        if _name(model) in row["models"]:
+            return CacheMinimum(**{key: value for key, value in row.items() if key != "models"})
+    return None
+
+
+def cacheable(model: str, prompt_tokens: int) -> bool | None:
+    """Whether a prompt is long enough for a model to cache; None where that is unknown or sources disagree."""
+    minimum = cache_minimum(model)
+    if minimum is None:
+        return None
+    if prompt_tokens >= minimum.high_tokens:
+        return True
+    return False if prompt_tokens < minimum.low_tokens else None
+
+
+def cache_warning(model: str, prompt_tokens: int) -> str | None:
+    """What to tell a user who asked for caching of a prompt that may be too short for it; None when it is not."""
+    minimum = cache_minimum(model)
+    if minimum is None or prompt_tokens >= minimum.high_tokens:
+        return None
+    low, high = f"{minimum.low_tokens:,}", f"{minimum.high_tokens:,}"
+    origin = f"{minimum.confidence}, {minimum.source}, read on {minimum.read_on}"
+    if prompt_tokens < minimum.low_tokens:
+        return f"{model} caches no prompt below {low} tokens: {prompt_tokens:,} are billed as plain input ({origin})"
+    return f"{model} may not cache {prompt_tokens:,} tokens: its minimum is {low} to {high} ({origin})"
+
+
+def retirement(model: str) -> Retirement | None:
+    """When a model is withdrawn, None where nothing is known."""
+    rules, name = _rules()["retirements"], _name(model)
+    if name in rules["retires_on"]:
+        return Retirement(rules["retires_on"][name], fixed=True)
+    return Retirement(rules["not_before"][name], fixed=False) if name in rules["not_before"] else None
+
+
+def provider_rules(provider: str) -> ProviderRules | None:
+    """What holds for all models of a provider, None where nothing is known."""
+    for row in _rules()["providers"]:
+        if row["provider"] == provider:
+            exact = {key: Decimal(str(row[key])) for key in ("batch_price_factor", "us_only_price_factor")}
+            fields = {key: value for key, value in row.items() if key != "provider"}
+            return ProviderRules(**(fields | exact | {"cache_ttls": tuple(row["cache_ttls"])}))
+    return None
+
+
+def _name(model: str) -> str:
+    return _DATED_NAME.sub("", model.lower().removeprefix("anthropic/"))
+
+
+@cache
+def _rules() -> dict[str, Any]:
+    rules: dict[str, Any] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    return rules

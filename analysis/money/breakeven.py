@@ -1,0 +1,227 @@
+"""From which monthly volumes on self-hosting is no dearer than an API: a set of whole numbers, not one number.
+
+An API's bill is a line through the origin, ours a staircase. With k replicas self-hosting wins on
+[max((k−1)·N1, (F + k·c)/a), k·N1], so it may win and lose many times before it wins for good, or never win at all.
+
+Strategy: costs never fall as volume grows. So where self-hosting loses at N it loses up to the volume whose API bill
+pays for its cost at N: the search jumps there, upwards to the first volume it wins, and downwards, from a volume
+beyond which it surely wins, to the last it loses. Both ends are exact for any traffic and any commitment.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.money.numbers import decimal, dollars, exact
+from analysis.money.overflow import overflow_pays_from
+from analysis.money.routing import Case, own_exact_usd, wins_curve
+from analysis.money.selfhost import ROUNDING, billed, bounds, last_at_same_cost
+from analysis.stats import Floats, Ints
+
+# Only where a full replica is within a thousandth of the API's price does the search need more steps than this.
+MOST_STEPS: Final = 2_000
+GRID_POINTS: Final = 4_096
+
+ALL_BUT_A_TIE: Final = (
+    "a full replica costs all but exactly what the API does: some spans are left out, the permanent one is a bound"
+)
+NEVER_A_CAPACITY: Final = "the objectives are met at no rate (capacity 0), so no number of replicas serves any volume"
+
+
+class Span(NamedTuple):
+    """Whole volumes from `first` to `last`, both included; `last` None means without end."""
+
+    first: int
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Where the choice that costs something up front, or by the month, is no dearer than the other.
+
+    point: from `first` on for good · intervals: in `spans` only, for good from `permanent` where that is known ·
+    never · always · undecided: the measurements do not tell, at the volume asked about. Volumes are counted in `unit`.
+    """
+
+    kind: Literal["point", "intervals", "never", "always", "undecided"]
+    spans: tuple[Span, ...] = ()
+    reasons: tuple[str, ...] = ()
+    unit: str = "requests/month"
+
+    @property
+    def first(self) -> int | None:
+        """The smallest volume at which it is no dearer."""
+        return self.spans[0].first if self.spans else None
+
+    @property
+    def permanent(self) -> int | None:
+        """The smallest volume from which it never is dearer again."""
+        return self.spans[-1].first if self.spans and self.spans[-1].last is None else None
+
+    def holds(self, volume: int) -> bool:
+        """Whether it is no dearer at this volume."""
+        return any(span.first <= volume and (span.last is None or volume <= span.last) for span in self.spans)
+
+
+def answer_of(spans: tuple[Span, ...], reasons: tuple[str, ...] = (), unit: str = "requests/month") -> Answer:
+    """The answer that these spans are, in ascending order."""
+    if not spans:
+        return Answer("never", spans, reasons, unit)
+    if spans == (Span(1, None),):
+        return Answer("always", spans, reasons, unit)
+    return Answer("point" if len(spans) == 1 and spans[0].last is None else "intervals", spans, reasons, unit)
+
+
+def break_even(case: Case) -> Answer:
+    """Exactly where self-hosting is no dearer than the API, whose price does not depend on the volume."""
+    if not case.host.capacity_rps:
+        return answer_of((), (NEVER_A_CAPACITY,))
+    if not case.offered_share:
+        return answer_of((), ("no request is offered to our replicas (--hybrid-share 0)",))
+    if not case.usd_saved_per_offered:
+        return answer_of((), ("a request that we serve saves nothing at the API",))
+    if not case.overflow:
+        return _staircase(case)
+    first = overflow_pays_from(case.host, case.usd_saved_per_offered)
+    return answer_of(() if first is None else (Span(first, None),), (_too_dear(case),) if first is None else ())
+
+
+def _staircase(case: Case) -> Answer:
+    line = _line(case)
+    if line.gain_usd <= 0 and line.low_usd >= 0:
+        return answer_of((), (_too_dear(case),))
+    reasons: tuple[str, ...] = ()
+    if line.gain_usd > 0:
+        permanent = _permanent(case, math.ceil(line.high_usd / line.gain_usd))
+        spans, complete = _spans(case, math.ceil(line.low_usd / line.gain_usd), permanent, None)
+    else:
+        until = math.floor(line.low_usd / line.gain_usd) if line.gain_usd else None
+        spans, complete = _spans(case, 1, None, until)
+        reasons = (_too_dear(case),)
+    if complete or not spans:
+        return answer_of(spans, reasons)
+    return Answer("intervals", spans, (*reasons, ALL_BUT_A_TIE))
+
+
+class _Line(NamedTuple):
+    """Self-hosting wins at N only if gain·N ≥ low, and surely if gain·N ≥ high."""
+
+    gain_usd: Fraction
+    low_usd: Fraction
+    high_usd: Fraction
+
+
+def _line(case: Case) -> _Line:
+    r = exact(case.offered_share)
+    slope, low_usd, high_usd = bounds(case.host)
+    return _Line(r * (case.usd_saved_per_offered - slope), low_usd, high_usd)
+
+
+def _too_dear(case: Case) -> str:
+    full, saved = map(decimal, (bounds(case.host).usd_per_request, case.usd_saved_per_offered))
+    costs = f"a request costs {dollars(full)} on our replicas even when they are full"
+    return f"{costs}, and saves {dollars(saved)} at the API"
+
+
+def _permanent(case: Case, sure: int) -> int:
+    """The smallest volume from which self-hosting wins for good, given one beyond which it surely does."""
+    volume = max(1, sure)
+    for _ in range(MOST_STEPS):
+        loses = _pays_from(case, volume) - 1
+        if loses < 1 or not _wins(case, loses):
+            return max(1, loses + 1)
+        volume = loses
+    return volume
+
+
+def _spans(case: Case, start: int, permanent: int | None, until: int | None) -> tuple[tuple[Span, ...], bool]:
+    """Where self-hosting wins from `start` on, and whether that is all.
+
+    It wins for good from `permanent` on or, where it never does, not beyond `until`; None is unknown.
+    """
+    spans: list[Span] = []
+    volume, begun = max(1, start), 0
+    last = permanent - 1 if permanent is not None else until
+    for _ in range(MOST_STEPS):
+        if last is not None and volume > last:
+            break
+        pays_from = _pays_from(case, volume)
+        if pays_from <= volume:
+            begun = begun or volume
+            volume = _next_step(case, volume)
+            continue
+        if begun:
+            spans.append(Span(begun, volume - 1))
+        begun, volume = 0, pays_from
+    complete = last is not None and volume > last
+    if begun and not (complete and permanent):
+        spans.append(Span(begun, volume - 1))
+    if permanent:
+        spans.append(Span(begun if begun and complete else permanent, None))
+    return tuple(spans), complete
+
+
+def _next_step(case: Case, requests_per_month: int) -> int:
+    """The smallest volume above this one at which some hour needs another replica."""
+    share = exact(case.offered_share)
+    return math.floor(last_at_same_cost(case.host, requests_per_month * share) / share) + 1
+
+
+def _wins(case: Case, requests_per_month: int) -> bool:
+    return _pays_from(case, requests_per_month) <= requests_per_month
+
+
+def _pays_from(case: Case, requests_per_month: int) -> int:
+    """The smallest volume whose savings at the API pay for our replicas at this one."""
+    return math.ceil(own_exact_usd(case, requests_per_month) / (exact(case.offered_share) * case.usd_saved_per_offered))
+
+
+# --- prices that depend on the volume ----------------------------------------------------------------------------
+
+
+def break_even_on_curve(case: Case, usd_per_request: Callable[[Floats], Floats], settled_at: int) -> Answer:
+    """Where self-hosting is no dearer than an API whose price per request depends on the volume that it serves.
+
+    From `settled_at` requests a month on the price is `case.usd_per_request`. The winner is looked up at every step
+    of our replicas (the first thousands of them) and on a fine logarithmic grid, each change narrowed to one request.
+    """
+    beyond = break_even(case)
+    left_share = 1 - exact(case.offered_share) * case.kept
+    settled = math.ceil(settled_at / left_share) if left_share and not case.overflow else settled_at
+    horizon = max(settled, 2, *(span.last or span.first for span in beyond.spans))
+
+    def wins(requests_per_month: Ints) -> npt.NDArray[np.bool_]:
+        return wins_curve(case, requests_per_month.astype(np.float64), usd_per_request)
+
+    volumes = _grid(case, horizon)
+    won = wins(volumes)
+    at = np.flatnonzero(won[1:] != won[:-1])
+    changes = [_first_change(wins, int(volumes[i]), int(volumes[i + 1])) for i in at]
+    edges = [1] * bool(won[0]) + changes
+    ends = [*(change - 1 for change in edges[1:]), None if beyond.permanent else horizon]
+    return answer_of(tuple(map(Span, edges[::2], ends[::2])), beyond.reasons)
+
+
+def _grid(case: Case, horizon: int) -> Ints:
+    """Ascending volumes from 1 to the horizon, both sides of each step of our replicas among them."""
+    grid = np.geomspace(1, horizon, GRID_POINTS).round()
+    loads = [float(level.load) for level in billed(case.host) if level.load]
+    steps = np.arange(1, GRID_POINTS // len(loads) + 2)
+    per_load = float(case.host.requests_per_replica_month / exact(case.offered_share or 1))
+    edges = np.concatenate([[0.0], *(np.floor(steps * (per_load / load) * (1 + ROUNDING)) for load in loads)])
+    volumes = np.unique(np.concatenate([grid, edges, edges + 1])).astype(np.int64)
+    return volumes[(volumes >= 1) & (volumes <= horizon)]
+
+
+def _first_change(wins: Callable[[Ints], npt.NDArray[np.bool_]], low: int, high: int) -> int:
+    """The volume in (low, high] at which the winner is another than at `low`, where it changes once."""
+    before = wins(np.array([low]))[0]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if wins(np.array([middle]))[0] == before else (low, middle)
+    return high

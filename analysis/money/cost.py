@@ -1,0 +1,276 @@
+"""What a run cost: an API request by request, each by its own usage; a deployment of one's own by the hour.
+
+Every figure is dollars over what they bought: requests, requests that kept the objectives, millions of tokens.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis import slo
+from analysis.metrics import column, flat, keep, successful
+from analysis.money.api_rules import cache_warning
+from analysis.money.gpu_prices import Hourly, hourly_of
+from analysis.money.numbers import SECONDS_PER_HOUR, dollars
+from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
+from analysis.stats import ARRIVALS_PER_BIN, UNKNOWN, Floats, Interval, Sample, mean_interval, t_quantile
+from analysis.window import Window
+from bench.types import Usage, UserError
+
+MILLION = 1_000_000
+MOST_BINS, FEWEST_BINS = 20, 10
+# An error inside a 200 is one of the API's own, which it does not bill, like a 5xx.
+UNBILLED_ERRORS = ("overloaded", "rate_limited", "error_event", "connect_refused", "connect_timeout", "connect_failed")
+SERVER_COUNTS = ("server usage", "per-chunk usage")
+STANDARD_TIERS = (None, "standard", "default", "auto")
+
+
+class Figure(NamedTuple):
+    """Dollars for one unit of something, with the 95% interval; None where unknown."""
+
+    usd: float | None
+    ci95: Interval = UNKNOWN
+
+
+class Figures(NamedTuple):
+    """What a unit cost; by the names of summary.json."""
+
+    usd_per_request: Figure = Figure(None)
+    usd_per_good_request: Figure = Figure(None)
+    usd_per_million_output_tokens: Figure = Figure(None)
+    usd_per_million_total_tokens: Figure = Figure(None)
+
+
+def run_cost(
+    run: Mapping[str, Any], requests: pa.Table, span: Window, hourly: Hourly | None = None
+) -> dict[str, Any] | None:
+    """summary.json's `cost`; None where nobody bills and no price of an hour is known.
+
+    `run` is run.json with its section `pricing`, `requests` has the columns of `bench.types.Record`. `hourly`, or the
+    one in `pricing`, prices a deployment of one's own; without it an API is priced, at the date of the run.
+    """
+    pricing = run.get("pricing") or {}
+    hourly = hourly or hourly_of(pricing)
+    objectives = [slo.parse(text) for text in run["slo"]]
+    if hourly is not None:
+        return _self_hosted(hourly, requests, span, objectives)
+    if pricing.get("provider") or pricing.get("model"):
+        return _api(run, pricing, requests, objectives)
+    return None
+
+
+def _cost(basis: str, figures: Figures, notes: Sequence[str], **other: Any) -> dict[str, Any]:
+    return {
+        "basis": basis,
+        "priced_as": None,
+        "api_usd": None,
+        **{name: figure.usd for name, figure in figures._asdict().items()},
+        "ci95": {name: list(figure.ci95) for name, figure in figures._asdict().items()},
+        "usd_per_hour": None,
+        "batch": None,
+        "prices": None,
+        **other,
+        "notes": list(notes),
+    }
+
+
+# --- an API -----------------------------------------------------------------------------------------------------
+
+
+class _Outcome(NamedTuple):
+    """All that the price of a request that was sent depends on: how it ended, and its usage."""
+
+    ended: bool
+    status: int | None
+    error: str | None
+    token_source: str | None
+    service_tier: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cache_write_1h_tokens: int | None
+
+
+Charge = Decimal | str
+"""What a request cost, or why that is not known."""
+
+
+def _api(
+    run: Mapping[str, Any], pricing: Mapping[str, Any], requests: pa.Table, objectives: Sequence[slo.Objective]
+) -> dict[str, Any]:
+    price_of = partial(find, pricing.get("model") or run["model"], pricing.get("provider"))
+    at = datetime.fromisoformat(run["created_at"])
+    try:
+        price = price_of(at)
+    except UserError as problem:
+        return _cost("api", Figures(), [str(problem)], prices=snapshot())
+    sent = keep(requests, pc.is_valid(requests["sent_ns"]))
+    charges = _charges(sent, lambda tier: price_of(at, tier=tier))
+    paid = _total(charges)
+    notes = [f"what was paid is not known: {paid}"] if isinstance(paid, str) else []
+    batch = None
+    if pricing.get("batch"):
+        batch = _total(_charges(sent, lambda tier: price_of(at, tier=BATCH if tier == STANDARD else tier)))
+        notes += [f"in batches: {batch}"] if isinstance(batch, str) else []
+    if pricing.get("cache_ttl"):
+        notes += _cache_notes(price.model, sent)
+    return _cost(
+        "api",
+        _api_figures(sent, charges, objectives),
+        notes,
+        api_usd=_number(paid),
+        batch={"api_usd": _number(batch)} if pricing.get("batch") else None,
+        prices=snapshot(),
+        priced_as=str(price),
+    )
+
+
+def _charges(sent: pa.Table, price_of: Callable[[str], ApiPrice]) -> list[Charge]:
+    """What each request cost. Many are alike: each kind is priced once."""
+    columns = [pc.is_valid(sent["end_ns"]), *(sent[name] for name in _Outcome._fields[1:])]
+    rows = [_Outcome(*row) for row in zip(*(values.to_pylist() for values in columns), strict=True)]
+    price = cache(price_of)
+    charges = {row: _charge(row, price) for row in set(rows)}
+    return [charges[row] for row in rows]
+
+
+def _charge(row: _Outcome, price_of: Callable[[str], ApiPrice]) -> Charge:
+    if row.status not in (None, 200) or row.error in UNBILLED_ERRORS:
+        return Decimal(0)
+    if row.error or not row.ended:
+        return f"{row.error or 'unfinished'} requests may have been billed, and gave no usage"
+    if row.token_source not in SERVER_COUNTS:
+        return "the server gave no usage"
+    usage = Usage(**{name: getattr(row, name) for name in Usage._fields})
+    try:
+        return usd_of(price_of(STANDARD if row.service_tier in STANDARD_TIERS else str(row.service_tier)), usage)
+    except (ValueError, UserError) as problem:
+        return str(problem)
+
+
+def _total(charges: Sequence[Charge]) -> Charge:
+    """The exact sum, or why it is not known: a part of it would be taken for the whole."""
+    if unknown := Counter(charge for charge in charges if isinstance(charge, str)):
+        reason, _ = unknown.most_common(1)[0]
+        return f"{reason} ({unknown.total():,} of {len(charges):,} requests)"
+    return sum((charge for charge in charges if isinstance(charge, Decimal)), Decimal(0))
+
+
+def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence[slo.Objective]) -> Figures:
+    """Of the measured requests. Those that were good carry what was paid for the others as well."""
+    measured = _mask(pc.equal(sent["phase"], "measured"))
+    served = measured & _mask(pc.and_(pc.is_null(sent["error"]), pc.is_valid(sent["end_ns"])))
+    calls = sent.filter(pa.array(served))
+    output = column(calls, "output_tokens")
+    good = np.zeros(len(charges))
+    good[served] = slo.keeps_all(objectives, calls)
+    of_served = [charge for charge, counts in zip(charges, served, strict=True) if counts]
+    of_measured = [charge for charge, counts in zip(charges, measured, strict=True) if counts]
+    return Figures(
+        _per(of_served, np.ones(len(of_served))),
+        _per(of_measured, good[measured]) if objectives else Figure(None),
+        _per(of_served, output, MILLION),
+        _per(of_served, output + column(calls, "prompt_tokens"), MILLION),
+    )
+
+
+def _per(charges: Sequence[Charge], units: Floats, scale: int = 1) -> Figure:
+    """What `scale` units cost, from what each request cost and how many it brought.
+
+    The interval is Student's, of a ratio: the variance is that of the residuals.
+    """
+    total, whole, n = _total(charges), float(units.sum()), len(charges)
+    if isinstance(total, str) or not whole > 0:
+        return Figure(None)
+    usd = float(total * scale / int(whole))
+    if n < 2:
+        return Figure(usd)
+    residuals = np.array([float(charge) for charge in charges]) * scale - usd * units
+    margin = t_quantile(0.975, n - 1) * math.sqrt(n / (n - 1) * float(residuals @ residuals)) / whole
+    return Figure(usd, (max(0.0, usd - margin), usd + margin))
+
+
+def _cache_notes(model: str, sent: pa.Table) -> list[str]:
+    """Caching was asked for: what there is to say when nothing was cached."""
+    if any(pc.sum(sent[name]).as_py() for name in ("cached_tokens", "cache_write_tokens")):
+        return []
+    longest = pc.max(sent["prompt_tokens"]).as_py()
+    return [] if longest is None else [cache_warning(model, longest) or "caching was asked for; no prompt was cached"]
+
+
+# --- a deployment of one's own ----------------------------------------------------------------------------------
+
+
+def _self_hosted(
+    hourly: Hourly, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
+) -> dict[str, Any]:
+    """An hour's price over what was served in an hour like the measured window; the counts are those of throughput."""
+    calls = successful(requests)
+    ended_ns, first_ns = column(calls, "end_ns"), column(calls, "first_token_ns")
+    arrivals_ns, _ = flat(calls, "arrivals_ns")
+    tokens = flat(calls, "arrival_tokens")[0].astype(np.float64)
+    prompts = column(calls, "prompt_tokens")
+    finished = int(span.holds(ended_ns).sum())
+    per = partial(_per_hour, hourly.usd, span, min(MOST_BINS, finished // ARRIVALS_PER_BIN))
+    figures = Figures(
+        per(ended_ns, np.ones(len(ended_ns))),
+        per(ended_ns, slo.keeps_all(objectives, calls).astype(np.float64)) if objectives else Figure(None),
+        per(arrivals_ns, tokens, MILLION),
+        per(np.concatenate([arrivals_ns, first_ns]), np.concatenate([tokens, prompts]), MILLION),
+    )
+    notes = list(hourly.notes)
+    if span.seconds:
+        notes.append(f"at the load of this run, {finished / span.seconds:.3g} requests/s: idle hours cost as much")
+    if hourly.usd_low != hourly.usd_high:
+        low, high = (dollars(usd, 3) for usd in (hourly.usd_low, hourly.usd_high))
+        notes.append(f"an hour costs {low} to {high}: the figures are for the middle, and scale with it")
+    return _cost(
+        "self-hosted",
+        figures,
+        notes,
+        usd_per_hour=[float(hourly.usd_low), float(hourly.usd_high)],
+        prices={
+            "source": hourly.source,
+            "version": None,
+            "as_of": hourly.as_of.isoformat() if hourly.as_of else None,
+        },
+    )
+
+
+def _per_hour(usd_per_hour: Decimal, span: Window, bins: int, t_ns: Floats, units: Floats, scale: int = 1) -> Figure:
+    """What `scale` units cost, of which each instant brought some.
+
+    The interval is that of the rate by batch means: the window in equal parts, each taken as one observation. Law and
+    Kelton, Simulation Modeling and Analysis, 9.5.3.
+    """
+    inside = span.holds(t_ns)
+    whole = float(units[inside].sum())
+    if not whole > 0 or not span.seconds:
+        return Figure(None)
+    usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
+    usd = float(usd_of_window / int(whole))
+    if bins < FEWEST_BINS:
+        return Figure(usd)
+    counts, _ = np.histogram(t_ns[inside], bins, (span.start_ns, span.end_ns), weights=units[inside])
+    low, high = (bound or 0.0 for bound in mean_interval(Sample(counts, np.arange(bins + 1))))
+    usd_of_bin = float(usd_of_window) / bins
+    return Figure(usd, (usd_of_bin / high if high > 0 else None, usd_of_bin / low if low > 0 else None))
+
+
+def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(values, False).to_numpy(), dtype=np.bool_)
+
+
+def _number(charge: Charge | None) -> float | None:
+    return float(charge) if isinstance(charge, Decimal) else None

@@ -1,0 +1,273 @@
+"""What a GPU, and a deployment of one's own, costs an hour: dated rental prices, a price given, or hardware owned.
+
+Amounts are exact decimals in US dollars. A month is 730 hours.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from analysis.money.numbers import HOURS_PER_MONTH
+from bench.types import UserError
+
+OLD_AFTER_DAYS: Final = 90
+ON_DEMAND: Final = "on_demand"
+GIVEN: Final = "given by the user"
+KINDS: Final = (ON_DEMAND, "spot", "cud_1y", "cud_3y")
+_BUNDLED = Path(__file__).parent / "gpu_prices.yaml"
+_KEYS = (
+    "provider", "gpu", "kind", "usd_per_gpu_hour_low", "usd_per_gpu_hour_high", "includes_host", "read_on", "source",
+)  # fmt: skip
+_YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPrice:
+    """One row of the price file: renting one GPU for an hour; low and high differ where the market has a range."""
+
+    provider: str
+    gpu: str
+    kind: str
+    usd_per_gpu_hour_low: Decimal
+    usd_per_gpu_hour_high: Decimal
+    includes_host: bool
+    read_on: date
+    source: str
+
+    @property
+    def usd_per_gpu_hour(self) -> Decimal:
+        """The middle of the range."""
+        return (self.usd_per_gpu_hour_low + self.usd_per_gpu_hour_high) / 2
+
+    def __str__(self) -> str:
+        return f"{self.gpu}@{self.provider}" + ("" if self.kind == ON_DEMAND else f":{self.kind}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hourly:
+    """What a deployment costs an hour, busy or idle; `notes` say what the price leaves out."""
+
+    usd_low: Decimal
+    usd_high: Decimal
+    source: str
+    as_of: date | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def usd(self) -> Decimal:
+        """The middle of the range."""
+        return (self.usd_low + self.usd_high) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Hardware of one's own, over the months it is to serve; `watts` are what it draws on average, `pue` for cooling.
+
+    `hosting_usd_per_month` is space, network and hands.
+    """
+
+    price_usd: Decimal
+    months: Decimal
+    watts: Decimal
+    usd_per_kwh: Decimal
+    resale_usd: Decimal = Decimal(0)
+    pue: Decimal = Decimal(1)
+    hosting_usd_per_month: Decimal = Decimal(0)
+
+
+# --- what an hour costs -----------------------------------------------------------------------------------------
+
+
+def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
+    """So many GPUs at a price of the list."""
+    notes = [] if price.includes_host else [f"the GPU alone: {price} is without the host it needs ({price.source})"]
+    if is_old(price, today):
+        notes.append(f"the price of {price} is {age_days(price, today)} days old")
+    return Hourly(
+        price.usd_per_gpu_hour_low * gpus,
+        price.usd_per_gpu_hour_high * gpus,
+        f"{gpus} x {price}, {price.source}",
+        price.read_on,
+        tuple(notes),
+    )
+
+
+def stated(usd_per_hour: str) -> Hourly:
+    """What the user says that an hour costs; UserError where it is no amount."""
+    usd = amount(usd_per_hour, "--usd-per-hour")
+    return Hourly(usd, usd, GIVEN)
+
+
+def owned(hardware: Owned) -> Hourly:
+    """Hardware of one's own, its monthly cost spread over every hour."""
+    usd = owned_usd_per_month(hardware) / HOURS_PER_MONTH
+    return Hourly(usd, usd, "hardware owned")
+
+
+def owned_usd_per_month(hardware: Owned) -> Decimal:
+    """Depreciation, electricity and hosting; UserError for what cannot be."""
+    for name in Owned.__slots__:
+        value = getattr(hardware, name)
+        if not value.is_finite() or value < 0 or (name == "months" and not value) or (name == "pue" and value < 1):
+            least = {"months": "more than 0", "pue": "1 or more"}.get(name, "0 or more")
+            raise UserError(f"owned hardware: {name} must be {least}, got {value}")
+    if hardware.resale_usd > hardware.price_usd:
+        raise UserError("owned hardware: resale_usd must not be more than price_usd")
+    kwh = hardware.watts / 1000 * hardware.pue * HOURS_PER_MONTH
+    lost_usd = (hardware.price_usd - hardware.resale_usd) / hardware.months
+    return lost_usd + kwh * hardware.usd_per_kwh + hardware.hosting_usd_per_month
+
+
+def hourly_of(section: Mapping[str, Any]) -> Hourly | None:
+    """The price that a run's manifest holds, None where it holds none; the inverse of `section_of`."""
+    usd = section.get("usd_per_hour")
+    if usd is None:
+        return None
+    low, high = section.get("usd_per_hour_range") or (usd, usd)
+    day = section.get("as_of")
+    return Hourly(
+        Decimal(low),
+        Decimal(high),
+        section.get("source") or section.get("gpu") or GIVEN,
+        date.fromisoformat(day) if day else None,
+        tuple(section.get("notes") or ()),
+    )
+
+
+def section_of(hourly: Hourly) -> dict[str, Any]:
+    """A price as a run's manifest holds it: amounts as text, so that none is rounded."""
+    return {
+        "usd_per_hour": str(hourly.usd),
+        "usd_per_hour_range": [str(hourly.usd_low), str(hourly.usd_high)],
+        "source": hourly.source,
+        "as_of": hourly.as_of.isoformat() if hourly.as_of else None,
+        "notes": list(hourly.notes),
+    }
+
+
+def age_days(price: GpuPrice, today: date) -> int:
+    """How long ago a price was read."""
+    return (today - price.read_on).days
+
+
+def is_old(price: GpuPrice, today: date) -> bool:
+    """Whether a price is too old to be relied on."""
+    return age_days(price, today) > OLD_AFTER_DAYS
+
+
+# --- the price file ---------------------------------------------------------------------------------------------
+
+
+def user_file() -> Path:
+    """Where the user's own prices lie, whether or not there are any."""
+    config = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else Path.home() / ".config") / "llm-serving-bench" / "prices.yaml"
+
+
+def load(extra_files: Iterable[Path] = ()) -> tuple[GpuPrice, ...]:
+    """The bundled prices, with those of other files in the place of theirs for the same provider, GPU and kind.
+
+    UserError names the file and the row that is malformed.
+    """
+    prices: dict[tuple[str, str, str], GpuPrice] = {}
+    for path in (_BUNDLED, *extra_files):
+        prices |= _read(path)
+    return tuple(prices.values())
+
+
+def find(spec: str, prices: Sequence[GpuPrice]) -> GpuPrice:
+    """The price that NAME[@PROVIDER][:KIND] means: on demand where no kind is named.
+
+    Of several it is the cheapest; those without the host come last, since theirs is no whole price. UserError with the
+    nearest names where there is none.
+    """
+    name, _, kind = spec.lower().partition(":")
+    gpu, _, provider = name.partition("@")
+    kind = kind or ON_DEMAND
+    if kind not in KINDS:
+        raise UserError(f"GPU {spec!r}: kind {kind!r} is not known; expected {' or '.join(KINDS)}")
+    of_gpu = [price for price in prices if price.gpu == gpu]
+    if not of_gpu:
+        raise UserError(f"GPU {spec!r}: no price is known; did you mean {_near(gpu, {price.gpu for price in prices})}?")
+    there = [price for price in of_gpu if provider in ("", price.provider)]
+    if not there:
+        near = _near(provider, {price.provider for price in of_gpu})
+        raise UserError(f"GPU {spec!r}: no price at {provider} is known; {gpu} is priced at {near}")
+    if matching := [price for price in there if price.kind == kind]:
+        return min(matching, key=lambda price: (not price.includes_host, price.usd_per_gpu_hour))
+    raise UserError(f"GPU {spec!r}: no {kind} price is known; there is {' and '.join(map(str, there))}")
+
+
+def amount(text: str, name: str) -> Decimal:
+    """An amount of dollars; UserError names the flag or row where it is none, or negative."""
+    try:
+        usd = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        usd = Decimal(-1)
+    if not usd.is_finite() or usd < 0:
+        raise UserError(f"{name}: expected US dollars such as 0.34, got {text!r}")
+    return usd
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The names that begin like this one, or those most like it."""
+    ordered = sorted(known)
+    alike = [other for other in ordered if name and other.startswith(name)]
+    return " or ".join(alike or get_close_matches(name, ordered, n=3, cutoff=0.0))
+
+
+def _read(path: Path) -> dict[tuple[str, str, str], GpuPrice]:
+    try:
+        # The base loader leaves every scalar as it is written: an amount must not become a float on its way.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise UserError(f"{path}: cannot be read as a price file: {' '.join(str(problem).split())}") from None
+    rows = content.get("prices") if isinstance(content, Mapping) and set(content) == {"prices"} else None
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: expected one list of rows, named prices")
+    prices: dict[tuple[str, str, str], GpuPrice] = {}
+    for number, row in enumerate(rows, 1):
+        price = _price(row, f"{path}: row {number}")
+        key = (price.provider, price.gpu, price.kind)
+        if key in prices:
+            raise UserError(f"{path}: row {number}: {price} is priced twice in this file")
+        prices[key] = price
+    return prices
+
+
+def _price(row: Any, place: str) -> GpuPrice:
+    if not isinstance(row, Mapping) or not all(isinstance(value, str) for value in row.values()):
+        raise UserError(f"{place}: expected keys and values: {', '.join(_KEYS)}")
+    for key in row:
+        if key not in _KEYS:
+            raise UserError(f"{place}: unknown key {key!r}; did you mean {_near(key, _KEYS)}?")
+    if missing := [key for key in _KEYS if not row.get(key)]:
+        raise UserError(f"{place}: {missing[0]} is missing")
+    if row["kind"] not in KINDS:
+        raise UserError(f"{place}: kind: expected {' or '.join(KINDS)}, got {row['kind']!r}")
+    if row["includes_host"] not in _YES_NO:
+        raise UserError(f"{place}: includes_host: expected yes or no, got {row['includes_host']!r}")
+    low, high = (amount(row[key], f"{place}: {key}") for key in ("usd_per_gpu_hour_low", "usd_per_gpu_hour_high"))
+    if not low or low > high:
+        raise UserError(f"{place}: expected 0 < usd_per_gpu_hour_low <= usd_per_gpu_hour_high, got {low} and {high}")
+    try:
+        read_on = date.fromisoformat(row["read_on"])
+    except ValueError:
+        raise UserError(f"{place}: read_on: expected a day such as 2026-09-25, got {row['read_on']!r}") from None
+    return GpuPrice(
+        provider=row["provider"].lower(),
+        gpu=row["gpu"].lower(),
+        kind=row["kind"],
+        usd_per_gpu_hour_low=low,
+        usd_per_gpu_hour_high=high,
+        includes_host=_YES_NO[row["includes_host"]],
+        read_on=read_on,
+        source=row["source"],
+    )

@@ -1,0 +1,55 @@
+"""Exact amounts: Decimal to the outside, Fraction inside; a float stands for the decimal that it prints as.
+
+A month is 730 h everywhere.
+"""
+
+import math
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from typing import Final
+
+from bench.types import UserError
+
+HOURS_PER_MONTH: Final = 730
+SECONDS_PER_HOUR: Final = 3600
+SECONDS_PER_MONTH: Final = HOURS_PER_MONTH * SECONDS_PER_HOUR
+
+Number = Decimal | Fraction | float | int
+
+
+def exact(value: Number) -> Fraction:
+    """The number as it is written: 0.7 is seven tenths, not the float next to it."""
+    return value if isinstance(value, Fraction) else Fraction(str(value))
+
+
+def decimal(value: Fraction) -> Decimal:
+    """The amount as a Decimal: exact where its digits end, else to 28 digits."""
+    return Decimal(value.numerator) / value.denominator
+
+
+def at_least_zero(flag: str, value: Number | None) -> None:
+    """UserError, naming the flag, unless the value is there, finite and not negative."""
+    if value is None:
+        raise UserError(f"{flag} is missing: expected a number, 0 or more")
+    if not math.isfinite(value) or value < 0:
+        raise UserError(f"{flag} {value}: expected a number, 0 or more")
+
+
+def share(flag: str, value: Number, least: int | None = None) -> None:
+    """UserError unless the value lies in (0, 1], or in [0, 1] with `least` 0."""
+    if not math.isfinite(value) or value > 1 or value < 0 or (value == 0 and least != 0):
+        raise UserError(f"{flag} {value}: expected a share {'from' if least == 0 else 'above'} 0 up to 1, as in 0.7")
+
+
+def monthly_usd(usd_per_hour: Decimal) -> Decimal:
+    """What a price per hour comes to in a month that is paid in full."""
+    return usd_per_hour * HOURS_PER_MONTH
+
+
+def dollars(usd: Decimal | float, places: int | None = None) -> str:
+    """An amount rounded half up: to so many places, else to the cent, and to three digits below ten cents."""
+    amount = usd if isinstance(usd, Decimal) else Decimal(str(usd))
+    size = abs(amount)
+    if places is None:
+        places = 2 if size >= Decimal("0.1") or not size else 2 - size.adjusted()
+    return f"{'-' if amount < 0 else ''}${size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}"

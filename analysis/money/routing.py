@@ -1,0 +1,172 @@
+"""Who serves which request, we or the API, and what the month costs then.
+
+A request that our replicas serve saves its price at the API; every other one is paid there. Three ways to share them:
+    hybrid    our replicas are offered a share r of the requests
+    cascade   they are offered all, and the answers that fail a quality check are asked for again at the API
+    overflow  they are filled first, the rest goes to the API, and their number is the cheapest
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.money.numbers import Number, at_least_zero, decimal, exact, share
+from analysis.money.overflow import fill, fill_curve
+from analysis.money.selfhost import ROUNDING, SelfHost, exact_usd, replicas, usd_curve
+from analysis.stats import Floats
+from bench.types import UserError
+
+Price = Callable[[Floats], Floats] | Floats | float
+"""An API's $/request: one for each volume or draw, or a function of the requests a month that the API serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison: replicas of our own against an API's price per request, and who serves what.
+
+    `offered_share` of the requests goes to our replicas (hybrid), `pass_rate` of their answers pass the quality check
+    (cascade), `overflow` fills the replicas and chooses their number. Of the answers of either side a `good_share`
+    counts; where the two differ, self-hosting wins when it is no dearer per good request.
+    """
+
+    host: SelfHost
+    usd_per_request: Decimal
+    offered_share: Number = 1
+    pass_rate: Number = 1
+    overflow: bool = False
+    api_good_share: Number = 1
+
+    def __post_init__(self) -> None:
+        at_least_zero("--versus: price per request", self.usd_per_request)
+        share("--hybrid-share", self.offered_share, least=0)
+        share("--pass-rate", self.pass_rate, least=0)
+        share("--api-good-share", self.api_good_share)
+        if self.overflow and self.offered_share != 1:
+            raise UserError("--overflow chooses the share that we serve: leave out --hybrid-share")
+
+    @property
+    def kept(self) -> Fraction:
+        """Of the requests offered to our replicas, the share that need not go to the API after all."""
+        return exact(self.pass_rate) * self.host.availability
+
+    @property
+    def worth(self) -> Fraction:
+        """How many of the API's requests one of ours stands for, counting good ones."""
+        return exact(self.host.good_share) / exact(self.api_good_share)
+
+    @property
+    def usd_saved_per_offered(self) -> Fraction:
+        """What a request offered to our replicas saves at the API."""
+        return exact(self.usd_per_request) * self.kept * self.worth
+
+
+class Month(NamedTuple):
+    """One month; `replicas` are those of the busiest hour, `api_share` is what the API serves of the mixed month."""
+
+    requests: int
+    api_usd: Decimal
+    mixed_usd: Decimal
+    replicas: int
+    api_share: Decimal
+
+    @property
+    def saving_usd(self) -> Decimal:
+        """What the mixed month saves against the API alone; negative where it is dearer."""
+        return self.api_usd - self.mixed_usd
+
+
+def month(case: Case, requests_per_month: int) -> Month:
+    """What this volume costs at the API alone and as the case routes it; UserError for a capacity of 0."""
+    if requests_per_month < 1:
+        raise UserError(f"--requests-per-month {requests_per_month}: expected 1 or more")
+    offered = requests_per_month * exact(case.offered_share)
+    count = replicas(case.host, offered) if offered else 0
+    own_usd = own_exact_usd(case, requests_per_month)
+    if case.overflow:
+        own_usd, offered, count = fill(case.host, requests_per_month, case.usd_saved_per_offered)
+    api_usd = requests_per_month * exact(case.usd_per_request)
+    api_share = 1 - offered * case.kept / requests_per_month
+    mixed_usd = own_usd + api_share * api_usd
+    return Month(requests_per_month, decimal(api_usd), decimal(mixed_usd), count, decimal(api_share))
+
+
+def own_exact_usd(case: Case, requests_per_month: int) -> Fraction:
+    """The bill for replicas that are offered their share of this volume; a share of 0 needs none."""
+    offered = requests_per_month * exact(case.offered_share)
+    return exact_usd(case.host, offered) if offered else Fraction(0)
+
+
+def usd_per_good_request(usd: Decimal, requests: int, good_share: Number) -> Decimal | None:
+    """Total cost over the requests that succeed, meet the objectives and pass the quality check; None without any."""
+    share("--good-share", good_share, least=0)
+    good = requests * exact(good_share)
+    return decimal(exact(usd) / good) if good else None
+
+
+def api_curve(case: Case, requests_per_month: Floats, usd_per_request: Price | None = None) -> Floats:
+    """$/month at the API alone."""
+    return requests_per_month * _price(case, requests_per_month, usd_per_request)
+
+
+def mixed_curve(
+    case: Case,
+    requests_per_month: Floats,
+    usd_per_request: Price | None = None,
+    capacity_rps: Floats | float | None = None,
+) -> Floats:
+    """$/month as the case routes it: over volumes, or over draws of price and capacity; all must broadcast.
+
+    A price that depends on the volume is taken at what is left for the API.
+    """
+    own, left = _own_and_left(case, requests_per_month, usd_per_request, capacity_rps)
+    return own + left * _price(case, left, usd_per_request)
+
+
+def advantage_curve(
+    case: Case,
+    requests_per_month: Floats,
+    usd_per_request: Price | None = None,
+    capacity_rps: Floats | float | None = None,
+) -> Floats:
+    """$/month that the case saves against the API alone for as many good requests."""
+    own, left = _own_and_left(case, requests_per_month, usd_per_request, capacity_rps)
+    as_good = left + (requests_per_month - left) * float(case.worth)
+    api_alone = as_good * _price(case, requests_per_month, usd_per_request)
+    return np.asarray(api_alone - own - left * _price(case, left, usd_per_request))
+
+
+def wins_curve(
+    case: Case,
+    requests_per_month: Floats,
+    usd_per_request: Price | None = None,
+    capacity_rps: Floats | float | None = None,
+) -> npt.NDArray[np.bool_]:
+    """Whether the case is no dearer than the API alone; a tie but for floating point is one."""
+    tie_usd = ROUNDING * api_curve(case, requests_per_month, usd_per_request)
+    return np.asarray(advantage_curve(case, requests_per_month, usd_per_request, capacity_rps) >= -tie_usd)
+
+
+def _own_and_left(
+    case: Case, requests_per_month: Floats, usd_per_request: Price | None, capacity_rps: Floats | float | None
+) -> tuple[Floats, Floats]:
+    """(our bill in $/month, requests a month left for the API)."""
+    if case.overflow:
+        saved = _price(case, requests_per_month, usd_per_request) * float(case.kept * case.worth)
+        capacity = float(case.host.capacity_rps) if capacity_rps is None else capacity_rps
+        own, offered = fill_curve(case.host, requests_per_month, saved, capacity)
+        return own, requests_per_month - offered * float(case.kept)
+    left = requests_per_month * float(1 - exact(case.offered_share) * case.kept)
+    if not case.offered_share:
+        return np.zeros(np.shape(requests_per_month)), left
+    return usd_curve(case.host, requests_per_month * float(case.offered_share), capacity_rps), left
+
+
+def _price(case: Case, volume: Floats, usd_per_request: Price | None) -> Floats | float:
+    if usd_per_request is None:
+        return float(case.usd_per_request)
+    return usd_per_request(volume) if callable(usd_per_request) else usd_per_request

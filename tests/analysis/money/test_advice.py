@@ -1,0 +1,114 @@
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from analysis.money.advice import advice, where
+from analysis.money.breakeven import Answer, Span, answer_of, break_even
+from analysis.money.numbers import monthly_usd
+from analysis.money.routing import Case
+from analysis.money.selfhost import Commitment, SelfHost, steady
+
+RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
+
+
+def said(usd_per_request: str, volume: int, host: SelfHost = RTX_4090, **routing: Any) -> list[str]:
+    case = Case(host, Decimal(usd_per_request), **routing)
+    return advice(case, break_even(case), volume)
+
+
+def test_above_the_break_even_it_says_to_self_host_and_what_would_change_that() -> None:
+    assert said("0.0045", 100_000) == [
+        "At 100,000 requests/month the API costs $450.00; self-hosting costs $298.20, with 1 replica.",
+        "Self-host: it saves $151.80 a month.",
+        "Self-hosting pays from 66,267 on (requests/month).",
+        "Both ways cost the same here at an API price of $0.00298 per request (now $0.00450).",
+        "They also do at $0.55 per replica-hour (now $0.34).",
+        "Self-hosting pays here as long as a replica serves 0.163 requests/s or more (now 2).",
+    ]
+
+
+def test_below_it_says_to_pay_the_api_and_how_far_the_break_even_is() -> None:
+    assert said("0.0045", 30_000)[1:4] == [
+        "Pay the API: it saves $163.20 a month.",
+        "Self-hosting pays from 66,267 on (requests/month).",
+        "Self-hosting would pay at 66,267 requests/month, 2.2 times this volume.",
+    ]
+    assert said("0.0045", 30_000)[-1] == "No capacity would change that: the fewest replicas cost more than the API."
+
+
+def test_between_two_spans_it_names_the_nearest_volumes_and_a_cheaper_way() -> None:
+    sentences = said("0.00021", 8_000_000)
+    assert sentences[2] == (
+        "Self-hosting pays from 7,329,524 to 7,358,400, from 8,511,429 to 8,584,800, from 9,693,334 to 9,811,200, "
+        "in 23 more ranges, for good from 38,059,048 on (requests/month)."
+    )
+    assert sentences[3:5] == [
+        "Self-hosting would pay at 7,358,400 requests/month, 0.92 times this volume.",
+        "Self-hosting would pay at 8,511,429 requests/month, 1.1 times this volume.",
+    ]
+    assert sentences[-2:] == [
+        "Self-hosting pays here as long as a replica serves 2.17 requests/s or more (now 2).",
+        "Filling the replicas first would be cheaper still, $1,673.94: "
+        "6 replicas and 8.0% of the requests at the API (--overflow).",
+    ]
+
+
+def test_within_a_span_it_names_its_ends() -> None:
+    assert said("0.00021", 7_340_000)[3] == "At this volume it pays from 7,329,524 to 7,358,400 requests/month."
+
+
+@pytest.mark.parametrize("volume", [30_000, 100_000, 3_000_000])
+@pytest.mark.parametrize("share", [1, Decimal("0.7")])
+def test_at_the_prices_it_names_both_ways_cost_the_same(volume: int, share: Decimal) -> None:
+    sentences = said("0.0045", volume, offered_share=share)
+    api, hour = (float(text.split("$")[1].split()[0]) for text in sentences if "(now $" in text)
+    own = {30_000: 298.2, 100_000: 298.2, 3_000_000: 794.6 if share == 1 else 546.4}[volume]
+    replicas = round((own - 50) / 248.2)
+    assert api == pytest.approx(own / (volume * float(share)), rel=0.005)
+    assert hour == pytest.approx((volume * float(share) * 0.0045 - 50) / replicas / 730, abs=0.005)
+
+
+def test_the_named_capacity_is_where_one_more_replica_would_cost_too_much() -> None:
+    case = Case(RTX_4090, Decimal("0.00021"))
+    below, above = (replace(case, host=replace(RTX_4090, capacity_rps=rps)) for rps in (2.17, 2.18))
+    assert not break_even(below).holds(8_000_000)
+    assert break_even(above).holds(8_000_000)
+
+
+def test_it_says_where_no_price_of_a_replica_is_low_enough() -> None:
+    assert "No replica is cheap enough here: all but the replicas costs $50.00 already." in said("0.0000001", 30_000)
+
+
+def test_it_says_why_never_and_why_without_capacity() -> None:
+    assert said("0.00015", 3_000_000)[2].startswith("Self-hosting never pays: a request costs $0.000202 on our")
+    assert said("0.0045", 100_000, replace(RTX_4090, capacity_rps=0)) == [
+        "Pay the API: the objectives are met at no rate (capacity 0), so no number of replicas serves any volume."
+    ]
+
+
+def test_what_does_not_hold_for_a_commitment_or_overflow_is_not_said() -> None:
+    committed = replace(RTX_4090, commitment=Commitment(1, Decimal(100)))
+    assert not any("a replica serves" in sentence for sentence in said("0.0045", 100_000, committed))
+    assert len(said("0.0045", 100_000, overflow=True)) == 3
+
+
+def test_an_undecided_answer_gives_no_advice_but_its_reasons() -> None:
+    case = Case(RTX_4090, Decimal("0.0045"))
+    answer = Answer("undecided", break_even(case).spans, ("the chances are even", "price 2,000 requests"))
+    assert advice(case, answer, 66_000)[1] == "Too near to call: the chances are even; price 2,000 requests."
+    no_capacity_at_the_lower_end = replace(case, host=replace(RTX_4090, capacity_rps=0))
+    assert advice(no_capacity_at_the_lower_end, answer, 66_000) == [
+        "Too near to call: the chances are even; price 2,000 requests."
+    ]
+    assert where(Answer("undecided")) == "By the middle of the measurements self-hosting never pays."
+
+
+def test_costs_per_good_request_are_not_confused_with_the_month_s() -> None:
+    host = replace(RTX_4090, good_share=Decimal("0.5"))
+    assert said("0.0045", 100_000, host)[1] == "Pay the API: a good request costs less that way."
+
+
+def test_an_answer_for_every_volume_says_so() -> None:
+    assert where(answer_of((Span(1, None),))) == "Self-hosting pays at any volume."
