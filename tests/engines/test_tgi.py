@@ -39,7 +39,7 @@ def test_the_chat_dialect_has_a_real_engines_text_usage_and_finish(chat: Target)
     reply, body = ask(chat)
     assert (reply.error, reply.finish) == (None, "length")
     assert reply.usage is not None
-    assert reply.usage.output_tokens == len(reply.deltas) == 9
+    assert reply.usage.output_tokens == 9 >= len(reply.deltas) > 0  # vLLM merges tokens when it is behind
     assert reply == openai.decode(200, {}, body)
 
 
