@@ -41,6 +41,12 @@ IMAGE = "ghcr.io/huggingface/text-generation-inference:3.3.7"
 READY_TIMEOUT_S = 1800.0  # it may download the weights first
 PRIVATE = {"USAGE_STATS": "off"}  # from a container TGI reports its use to its makers
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+QUANTIZATION_FLAGS = {
+    "awq": {"--quantize": "awq"},
+    "fp8": {"--quantize": "fp8"},
+    "bf16": {"--dtype": "bfloat16"},
+    "fp16": {"--dtype": "float16"},
+}
 LEAST_CONCURRENT_REQUESTS = 128  # TGI's default limit; what is beyond it is refused and not queued
 
 Frame = Mapping[str, Sequence[str]]
@@ -301,6 +307,7 @@ def serve(model: str, options: ServeOptions) -> Launch:
         "--max-input-tokens": str(options.context_tokens - 1),  # the launcher wants it to be less than the total
         "--max-total-tokens": str(options.context_tokens),
         "--max-concurrent-requests": str(max(options.slots, LEAST_CONCURRENT_REQUESTS)),
+        **QUANTIZATION_FLAGS.get(options.quantization or "", {}),
     }
     if not options.command and shutil.which(LAUNCHER) is None:
         raise UserError(

@@ -18,11 +18,12 @@ from bench.types import Backend, Body, Call, HttpRequest, Launch, Message, Serve
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = "vllm.entrypoints.openai.api_server"
 READY_TIMEOUT_S = 1800.0  # weights are downloaded and kernels compiled before the server answers
-# Of weights that come in 16 bits; others say themselves how they are quantized.
+# Of weights that are not quantized; others say themselves how they are. By default vLLM makes 16 bits of 32.
 QUANTIZATION_FLAGS = {
     "fp8": ["--quantization", "fp8"],
     "bf16": ["--dtype", "bfloat16"],
     "fp16": ["--dtype", "float16"],
+    "fp32": ["--dtype", "float32"],
 }
 PROBE = Call(0, None, 0, 0, None, (Message("user", "hi"),), 2, 0, None)
 # vLLM tells its makers of its use unless told not to; with whom a benchmark talks is for its user to say.
@@ -105,7 +106,10 @@ def _gives_running_usage(target: Target) -> bool:
         if (plain := _ask(final)).status != 200:
             _cold.parse(target, openai.COMPLETIONS, plain)
         return False
-    chunks, _ = json_values(Body(answer.data, [len(answer.data)], [0]))
+    body = Body(answer.data, [len(answer.data)], [0])
+    if error := openai.decode(200, {}, body).error:
+        raise UserError(f"{target.url} failed at a first request of two tokens ({error[1]}); its log may say why")
+    chunks, _ = json_values(body)
     return all(chunk.get("usage") for chunk in chunks if isinstance(chunk, dict) and chunk.get("choices"))
 
 

@@ -178,7 +178,7 @@ def _model_to_serve(backend: "Backend", model: str, url: str | None) -> tuple[st
 
     weights = backend.weights or "gguf"
     if model in tinymodel.SIZES:
-        return str(tinymodel.model_path(model, weights)), None
+        return str(tinymodel.model_path(model, weights)), "fp32"
     resolved = resolve(model, weights)
     return (resolved.reference, resolved.quantization) if resolved else (model, None)
 

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ GUARD = Path(__file__).with_name("guard.py")
 HOST = "127.0.0.1"
 POLL_S = 0.05
 TAIL_LINES = 12
+FAULT_LENGTH = 400
+# ValueError: …, as Python ends a traceback, whatever a logger puts before it
+RAISED = re.compile(r"(?:^|\s)((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception): .+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +135,11 @@ def _answers(port: int, path: str) -> bool:
 
 def _died(name: str, exit_code: int, log_path: Path) -> str:
     tail = _tail(log_path)
-    # What a server says of itself goes before what its threads may still write after it.
+    # What a server says of itself goes first, then what was raised first: the rest of a traceback follows from it.
     own = [line for line in tail if line.startswith(f"{name}: error")]
-    errors = [line for line in tail if "error" in line.lower() and not line.startswith("For further information")]
-    faults = own or errors or tail
-    fault = faults[-1] if faults else "it said nothing"
+    raised = RAISED.findall(log_path.read_text(errors="replace"))
+    faults = own[-1:] or raised[:1] or [line for line in tail if "error" in line.lower()] or tail
+    fault = faults[-1][:FAULT_LENGTH] if faults else "it said nothing"
     return f"{name} ended while starting (exit code {exit_code}): {fault}; see {log_path}"
 
 

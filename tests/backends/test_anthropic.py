@@ -1,6 +1,5 @@
 """The cold path of the Messages API, through the vendor's client, against a server that says what the test wants."""
 
-import http.server
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 from backends import claude
 from bench.types import Call, Message, Target, UserError
+from tests.backends.conftest import Asked
 
 MESSAGES = (Message("system", "you are kind"), Message("user", "more, café please"))
 CALL = Call(0, None, 0, 0, None, MESSAGES, 16, 7, None)
@@ -18,34 +18,22 @@ KEY = "sk-ant-api03-very-secret"
 
 Answer = tuple[int, dict[str, str], bytes]
 Answers = dict[str, Answer]
-Asked = list[tuple[str, dict[str, str], bytes]]
-Serve = Callable[[Answers], tuple[str, Asked]]
+Serve = Callable[[Answers], tuple[str, list[Asked]]]
 
 
 @pytest.fixture
-def serve(web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]) -> Serve:
-    """`serve({path: (status, headers, body)}) -> (url, asked)`, where every question is (path, headers, body)."""
+def serve(answering: Callable[..., str]) -> Serve:
+    """`serve({path: (status, headers, body)}) -> (url, what it was asked)`; JSON unless the headers say otherwise."""
 
-    def start(answers: Answers) -> tuple[str, Asked]:
-        asked: Asked = []
+    def start(answers: Answers) -> tuple[str, list[Asked]]:
+        questions: list[Asked] = []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}, sent))
-                status, headers, data = answers.get(self.path, (404, {}, b'{"detail":"Not Found"}'))
-                self.send_response(status)
-                whole = {"Content-Type": "application/json", "Content-Length": str(len(data))}
-                for name, value in (whole | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
+        def answer(asked: Asked) -> Answer:
+            questions.append(asked)
+            status, headers, body = answers.get(asked.path, (404, {}, b'{"detail":"Not Found"}'))
+            return status, {"Content-Type": "application/json"} | headers, body
 
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None: ...
-
-        return web_server(Handler), asked
+        return answering(answer), questions
 
     return start
 

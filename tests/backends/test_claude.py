@@ -1,4 +1,3 @@
-import http.server
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -393,21 +392,12 @@ def test_the_documented_stream_is_one_that_the_vendors_types_describe() -> None:
 
 
 @pytest.fixture
-def streamed(web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]) -> Callable[[str], Any]:
+def streamed(answering: Callable[..., str]) -> Callable[[str], Any]:
     """`streamed(fixture) -> stream` of the official client that is sent the fixture's bytes."""
 
     def start(name: str) -> Any:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-                self.wfile.write((FIXTURES / f"{name}.sse").read_bytes())
-
-            def log_message(self, *_: object) -> None: ...
-
-        client = anthropic.Anthropic(api_key="k", base_url=web_server(Handler), max_retries=0)
+        url = answering(lambda _: (200, {"Content-Type": "text/event-stream"}, (FIXTURES / f"{name}.sse").read_bytes()))
+        client = anthropic.Anthropic(api_key="k", base_url=url, max_retries=0)
         return client.messages.stream(max_tokens=9, messages=[{"role": "user", "content": "hello"}], model="m")
 
     return start

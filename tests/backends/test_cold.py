@@ -1,5 +1,3 @@
-import http.server
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +5,7 @@ import pytest
 
 from backends import openai
 from bench.types import Message, Target, UserError
+from tests.backends.conftest import Asked
 
 Answers = dict[str, tuple[int, str, Any]]
 Serve = Callable[[Answers], str]
@@ -14,28 +13,15 @@ HELLO = (Message("user", "hello"),)
 
 
 @pytest.fixture
-def serve(web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]) -> Serve:
+def serve(answering: Callable[..., str]) -> Serve:
     """`serve({path: (status, content type, body)}) -> url`; a body that is no string goes out as JSON."""
 
     def start(answers: Answers) -> str:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            server_version, sys_version = "toy/1", ""
+        def answer(asked: Asked) -> tuple[int, dict[str, str], Any]:
+            status, content_type, body = answers.get(asked.path, (404, "text/plain", "nothing here"))
+            return status, {"Content-Type": content_type}, body
 
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                status, content_type, body = answers.get(self.path, (404, "text/plain", "nothing here"))
-                data = (body if isinstance(body, str) else json.dumps(body)).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None: ...
-
-        return web_server(Handler)
+        return answering(answer)
 
     return start
 

@@ -2,11 +2,9 @@ import hashlib
 import json
 import re
 import sys
-import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from bench.launch import Server, launch
 from bench.prometheus import read_metrics
 from bench.tinymodel import build
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, UserError
+from tests.backends.conftest import Asked
 
 REPOSITORY = "TheBloke/Mistral-7B-Instruct-v0.2-GGUF:Q4_K_M"
 MESSAGES = (
@@ -183,7 +182,7 @@ def test_a_wrong_server_setting_is_named_before_the_run(gguf: str, tmp_path: Pat
 
 
 @pytest.fixture
-def hub(gguf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def hub(gguf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answering: Callable[..., str]) -> list[str]:
     """A hub, and the paths it is asked for, with one repository, some/model, which has a file of the kind Q4_K_M."""
     data, commit = Path(gguf).read_bytes(), "a" * 40
     listed = {"type": "file", "path": "model.Q4_K_M.gguf", "lfs": {"oid": hashlib.sha256(data).hexdigest()}}
@@ -192,32 +191,16 @@ def hub(gguf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         f"/api/models/some/model/tree/{commit}?recursive=true": json.dumps([listed]).encode(),
         f"/some/model/resolve/{commit}/model.Q4_K_M.gguf": data,
     }
-    asked = []
+    paths = []
 
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            body = answers.get(self.path, b'{"error": "Repository not found"}')
-            self.send_response(200 if self.path in answers else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
+    def answer(asked: Asked) -> tuple[int, dict[str, str], bytes]:
+        paths.append(asked.path)
+        found = answers.get(asked.path)
+        return (404, {}, b'{"error": "Repository not found"}') if found is None else (200, {}, found)
 
-        do_HEAD = do_GET
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("MODEL_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("MODEL_ENDPOINT", answering(answer))
     monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "cache"))
-    yield asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return paths
 
 
 def test_the_embedded_server_downloads_a_repository_and_needs_the_hub_no_more(

@@ -274,6 +274,19 @@ def test_a_command_of_the_users_comes_first_and_a_local_folder_needs_no_hub(tmp_
     assert how.env["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("quantization", "flags"),
+    [("awq", "--quantize awq"), ("fp8", "--quantize fp8"), ("bf16", "--dtype bfloat16"), (None, "")],
+)
+def test_the_quantization_of_a_short_name_is_passed_on_unless_the_user_says_otherwise(
+    quantization: str | None, flags: str
+) -> None:
+    named = replace(options(), quantization=quantization, command=("tgi",))
+    assert flags in " ".join(tgi.serve("org/model", named).argv)
+    own = replace(named, extra_args=("--quantize", "eetq", "--dtype", "float32"))
+    assert " ".join(tgi.serve("org/model", own).argv).count("--quantize") == 1
+
+
 def test_without_the_launcher_the_line_for_docker_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError) as refused:

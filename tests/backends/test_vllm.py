@@ -1,4 +1,3 @@
-import http.server
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from openai import OpenAI
 
 from backends import openai, vllm
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, Usage, UserError
+from tests.backends.conftest import Asked
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CALL = Call(0, None, 0, 0, None, (Message("user", "hello"),), 16, 7, None)
@@ -73,7 +73,7 @@ UNCOUNTED = (FIXTURES / "vllm.sse").read_text()
 
 
 @pytest.fixture
-def serve(web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]) -> Serve:
+def serve(answering: Callable[..., str]) -> Serve:
     """`serve(chat=answer to a request, **{path: (status, body)}) -> url`: a vLLM with a model and an adapter."""
 
     def start(chat: Callable[[dict[str, Any]], Answer] = lambda _: (200, COUNTED), **changes: Answer) -> str:
@@ -84,23 +84,15 @@ def serve(web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str])
             **changes,
         }
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                path = self.path.lstrip("/")
-                asked = path == "v1/chat/completions"
-                status, said = chat(json.loads(sent)) if asked else answers.get(path, (404, {"detail": "Not Found"}))
-                data = (said if isinstance(said, str) else json.dumps(said)).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+        def answer(asked: Asked) -> tuple[int, dict[str, str], Any]:
+            path = asked.path.lstrip("/")
+            if path == "v1/chat/completions":
+                status, body = chat(json.loads(asked.body))
+            else:
+                status, body = answers.get(path, (404, {"detail": "Not Found"}))
+            return status, {}, body
 
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None: ...
-
-        return web_server(Handler)
+        return answering(answer)
 
     return start
 

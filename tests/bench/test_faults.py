@@ -83,7 +83,8 @@ def serve(web_server: Any, **answers: Any) -> str:
          "http_429 (rate_limit_error: Number of requests has exceeded your rate limit): the server takes no more"),
         ((529, json.dumps(OVERLOADED).encode()),
          "http_529 (overloaded_error: Overloaded): the API was overloaded: run again later"),
-        ((200, events(START, OVERLOADED)), "overloaded (overloaded_error: Overloaded): the server was overloaded: run again later"),
+        ((200, events(START, OVERLOADED)),
+         "overloaded (overloaded_error: Overloaded): the server was overloaded: run again later"),
     ],
     ids=["402", "400", "413", "429", "529", "529 inside a 200"],
 )  # fmt: skip

@@ -159,3 +159,17 @@ def test_what_ignores_a_request_to_end_is_killed_with_its_children(monkeypatch: 
     guard.end_group(leader)
     assert leader.returncode == -signal.SIGKILL
     assert gone(child)
+
+
+def test_of_a_traceback_what_was_raised_first_is_told(tmp_path: Path) -> None:
+    raised = (
+        "import sys\n"
+        "print('(Worker pid=7) ERROR 11-21 [x.py:95] ValueError: too little memory', file=sys.stderr)\n"
+        "print('an error', file=sys.stderr)\n"
+        "raise RuntimeError('engine failed, see above')\n"
+    )
+    how = Launch((sys.executable, "-c", raised), {}, "/", "engine")
+    with pytest.raises(
+        UserError, match=r"engine ended while starting \(exit code 1\): ValueError: too little memory; see "
+    ):
+        launch(how, tmp_path / "log", ready_timeout_s=30, on_progress=lambda _: None, port=None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.sizing import memory as sizing
+from analysis.sizing import memory
 from analysis.sizing.architecture import count, from_config
 from bench.modelfile import read_config
 from bench.tinymodel import TinyModel
@@ -17,7 +17,7 @@ from bench.types import Target
 pytestmark = pytest.mark.engine
 
 # What the fixture's server is told: `VLLM_CPU_KVCACHE_SPACE` in GiB, and float32 for the cache as for all else.
-KV_SPACE_BYTES = sizing.GIB
+KV_SPACE_BYTES = memory.GIB
 KV_VALUE_BYTES = 4
 
 SMALL: dict[str, Any] = {
@@ -66,7 +66,7 @@ def test_vllm_holds_as_many_tokens_as_the_size_says(vllm_server: Target, tiny: T
         exposed = answer.read().decode()
     told = re.search(r'^vllm:cache_config_info{.*kv_cache_size_tokens="(\d+)"', exposed, re.MULTILINE)
     assert told is not None
-    per_token = sizing.kv_bytes_per_token(from_config(read_config(tiny.hf)), KV_VALUE_BYTES)
+    per_token = memory.kv_bytes_per_token(from_config(read_config(tiny.hf)), KV_VALUE_BYTES)
     assert int(told[1]) == pytest.approx(KV_SPACE_BYTES / per_token, rel=0.02)
 
 
