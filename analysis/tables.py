@@ -10,6 +10,12 @@ import pyarrow.compute as pc
 from analysis.money.numbers import dollars
 from analysis.wording import DASH, count, lengths, load, number, percent
 
+SERVED: Final = {
+    "ttft_ms_mean": "The server's own mean to the first token",
+    "itl_ms_mean": "The server's own mean token gap",
+    "e2e_ms_mean": "The server's own mean of whole requests",
+    "queue_ms_mean": "The server's own mean in its queue",
+}
 COSTS: Final = {
     "api_usd": "Paid to the API",
     "usd_per_request": "Per request",
@@ -35,7 +41,22 @@ def throughput(summary: Mapping[str, Any]) -> Rows:
     shown = [(name, f"{number(value)} {unit}") for name, value, unit in rows if value is not None]
     if served["slo_attainment"] is not None:
         shown.append(("Requests that met all objectives", percent(served["slo_attainment"])))
-    return [*shown, ("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core")]
+    return [*shown, ("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core"), *_served(summary)]
+
+
+def _served(summary: Mapping[str, Any]) -> Rows:
+    """What the server's own books say."""
+    rows = [(label, f"{number(summary['server'][name])} ms") for name, label in SERVED.items()
+            if summary["server"][name] is not None]  # fmt: skip
+    if summary["cache"]["hit_rate"] is not None:
+        rows.append(("Prompt tokens out of the server's cache", percent(summary["cache"]["hit_rate"])))
+    return rows + [
+        (
+            f"Least left of the rate limit {limit['name']}",
+            f"{number(limit['remaining_min'])} of {number(limit['limit'])}",
+        )
+        for limit in summary["rate_limits"]
+    ]
 
 
 def objective(result: Mapping[str, Any]) -> tuple[str, ...]:
