@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from analysis.sizing import architecture
-from analysis.sizing import memory as sizing
+from analysis.sizing import architecture, memory
 from analysis.sizing.memory import Model
 from bench.cli_base import nearest
 from bench.types import UserError
 
-DEFAULT_QUANTIZATION = "bf16"
+if TYPE_CHECKING:
+    from bench.models import Model as ListedModel
+
+DEFAULT_QUANTIZATION: Final = "bf16"
 
 
 def load(name: str, quantization: str | None) -> tuple[Model, tuple[str, ...]]:
@@ -28,7 +30,22 @@ def load(name: str, quantization: str | None) -> tuple[Model, tuple[str, ...]]:
         return _from_config((path if path.is_dir() else path.absolute().parent).name, path, quantization)
     if name in SIZES:
         return _from_config(name, model_path(name, "hf"), quantization)
-    return _from_list(name, quantization), ()
+    return _from_name(name, quantization), ()
+
+
+def from_list(listed: "ListedModel", quantization: str = DEFAULT_QUANTIZATION) -> Model:
+    """Give a model of models.csv. Raises UserError for a quantization that is not known."""
+    shape = architecture.Architecture(
+        **{
+            field.name: getattr(listed, field.name)
+            for field in fields(architecture.Architecture)
+            if hasattr(listed, field.name)
+        }
+    )
+    counted = architecture.count(shape)
+    # The list knows the total, but not which biases and norms make it up.
+    counted = counted._replace(rest=counted.rest + listed.parameters - counted.total)
+    return Model(listed.alias, shape, counted, memory.weights(counted, quantization))
 
 
 def _from_gguf(path: Path, quantization: str | None) -> tuple[Model, tuple[str, ...]]:
@@ -38,7 +55,7 @@ def _from_gguf(path: Path, quantization: str | None) -> tuple[Model, tuple[str, 
         raise UserError(f"--quantization: {path.name} is quantized as it is; leave it out")
     head = read_gguf(path)
     shape = architecture.from_gguf(head.metadata, head.elements)
-    weights = sizing.tensor_weights(file_type(head), head.tensor_bytes)
+    weights = memory.tensor_weights(file_type(head), head.tensor_bytes)
     notes = ("the memory is divided as vLLM does it; llama.cpp takes what its --ctx-size needs",)
     return Model(path.stem, shape, architecture.count_tensors(head.elements), weights), notes
 
@@ -50,7 +67,7 @@ def _from_config(name: str, path: Path, quantization: str | None) -> tuple[Model
     shape = architecture.from_config(config)
     parameters = architecture.count(shape)
     method, group_size = _quantized(config)
-    weights = sizing.weights(parameters, quantization or method, sizing.GROUP_SIZE if quantization else group_size)
+    weights = memory.weights(parameters, quantization or method, memory.GROUP_SIZE if quantization else group_size)
     notes = []
     if not shape.exact:
         notes.append(f"weights are counted as in a Llama: the family {config.get('model_type')!r} is not known here")
@@ -63,16 +80,16 @@ def _quantized(config: Mapping[str, Any]) -> tuple[str, int]:
     """The quantization of a repository's weights and the weights of a group of it."""
     settings = config.get("quantization_config")
     if not isinstance(settings, dict):
-        return DEFAULT_QUANTIZATION, sizing.GROUP_SIZE
+        return DEFAULT_QUANTIZATION, memory.GROUP_SIZE
     method, bits = settings.get("quant_method"), settings.get("bits", 4)
     if method not in ("awq", "gptq", "fp8") or bits != 4:
         raise UserError(
             f"config.json: its quantization ({method}, {bits} bits) is not known here; give --quantization, the nearest"
         )
-    return method, settings.get("group_size") or sizing.GROUP_SIZE
+    return method, settings.get("group_size") or memory.GROUP_SIZE
 
 
-def _from_list(name: str, quantization: str | None) -> Model:
+def _from_name(name: str, quantization: str | None) -> Model:
     from bench.models import known_names, models
 
     alias, in_name = _split(name.lower())
@@ -83,20 +100,12 @@ def _from_list(name: str, quantization: str | None) -> Model:
         )
     if in_name and quantization and in_name != quantization:
         raise UserError(f"--quantization {quantization}: the name {name} says {in_name}; leave one out")
-    listed = models()[alias]
-    named = {field.name: getattr(listed, field.name) for field in fields(listed)}
-    shape = architecture.Architecture(
-        **{field.name: named[field.name] for field in fields(architecture.Architecture) if field.name in named}
-    )
-    counted = architecture.count(shape)
-    # The list knows the total, but not which biases and norms make it up.
-    counted = counted._replace(rest=counted.rest + listed.parameters - counted.total)
-    return Model(alias, shape, counted, sizing.weights(counted, quantization or in_name or DEFAULT_QUANTIZATION))
+    return from_list(models()[alias], quantization or in_name or DEFAULT_QUANTIZATION)
 
 
 def _split(name: str) -> tuple[str, str | None]:
     """An alias, and the quantization that may stand behind it: mistral-7b-awq."""
-    for quantization in sizing.QUANTIZATIONS:
+    for quantization in memory.QUANTIZATIONS:
         if name.endswith(f"-{quantization}"):
             return name.removesuffix(f"-{quantization}"), quantization
     return name, None

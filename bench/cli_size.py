@@ -96,7 +96,7 @@ def _or(given: int | None, otherwise: int) -> int:
 
 
 def _need(options: dict[str, Any], model: "Model") -> "Need":
-    from analysis.sizing import memory as sizing
+    from analysis.sizing import memory
     from analysis.sizing.plans import Need
     from bench.resolve import MAX_CONCURRENCY, within
 
@@ -111,9 +111,9 @@ def _need(options: dict[str, Any], model: "Model") -> "Need":
     return Need(
         context_tokens=context,
         concurrency=within("--concurrency", _or(options["concurrency"], 1), 1, MAX_CONCURRENCY),
-        kv_value_bytes=sizing.KV_BYTES[options["kv_cache"]],
+        kv_value_bytes=memory.KV_BYTES[options["kv_cache"]],
         gpu_memory_utilization=within("--gpu-memory-utilization", options["gpu_memory_utilization"], 0.1, 1.0),
-        overhead_bytes=round(within("--overhead-gib", options["overhead_gib"], 0.0, 64.0) * sizing.GIB),
+        overhead_bytes=round(within("--overhead-gib", options["overhead_gib"], 0.0, 64.0) * memory.GIB),
     )
 
 

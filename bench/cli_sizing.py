@@ -7,8 +7,7 @@ from typing import Any
 
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import GpuPrice
-from analysis.sizing import gpus, plans, roofline
-from analysis.sizing import memory as sizing
+from analysis.sizing import gpus, memory, plans, roofline
 from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import Claimed, Demand, Estimate, Fit, Measured, Need, Plan
@@ -35,7 +34,7 @@ def document(
     Amounts in USD, times in ms, pairs from low to high. Raises UserError where no GPU is left to speak of.
     """
     chosen = _chosen(gpu_specs, prices)
-    if not sizing.splits(model.architecture, tensor_parallel):
+    if not memory.splits(model.architecture, tensor_parallel):
         heads = f"{model.architecture.heads} heads and {model.architecture.kv_heads} of keys and values"
         raise UserError(f"--tensor-parallel: {model.name} has {heads}, which cannot be divided by that")
     efficiencies = CAUTIOUS, HOPEFUL
@@ -95,10 +94,10 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def _memory(model: Model, need: Need) -> dict[str, Any]:
-    per_sequence = sizing.kv_bytes(model.architecture, need.context_tokens, need.kv_value_bytes)
+    per_sequence = memory.kv_bytes(model.architecture, need.context_tokens, need.kv_value_bytes)
     return {
         "weights_bytes": model.weights.total_bytes,
-        "kv_bytes_per_token": sizing.kv_bytes_per_token(model.architecture, need.kv_value_bytes),
+        "kv_bytes_per_token": memory.kv_bytes_per_token(model.architecture, need.kv_value_bytes),
         "kv_bytes_per_sequence": per_sequence,
         "kv_bytes": per_sequence * need.concurrency,
         "overhead_bytes_per_gpu": need.overhead_bytes,

@@ -11,8 +11,7 @@ import math
 import os
 import resource
 from collections import Counter
-from collections.abc import Callable, Mapping
-from itertools import accumulate
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,11 +31,11 @@ from bench.clock import cpu_s, now_ns, sample
 from bench.feed import REFUSED_PAUSE_S, Ahead, ClosedFeed, OpenFeed, Ready
 from bench.offer import INTERRUPTED, OUT_OF_BUDGET, LoadSpec
 from bench.plan import calls, total
-from bench.types import Body, Call, HttpRequest, Reply, Target
+from bench.till import Decode, Till
+from bench.types import Call, HttpRequest, Target
 from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError, endpoint
 
 Encode = Callable[[Call, Target], HttpRequest]
-Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
@@ -71,7 +70,7 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = No
         runner = environment.create_local_runner()
     coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
     if spec.role != "master":
-        Seat.share = Share(spec, encode, environment, _Till(guard, decode) if guard else None)
+        Seat.share = Share(spec, encode, environment, Till(guard, decode) if guard else None)
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
     if spec.web_port is not None:
@@ -160,7 +159,7 @@ class Coordinator:
 class Share:
     """One process's part of the load: its seats, their connections, and the capture of what they see."""
 
-    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, till: "_Till | None") -> None:
+    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, till: Till | None) -> None:
         self._spec = spec
         self._till = till
         self._environment = environment
@@ -222,7 +221,7 @@ class Share:
         if self._left == self._seats:
             self._finish()
 
-    def _is_paid_for(self, till: "_Till", ready: Ready) -> bool:
+    def _is_paid_for(self, till: Till, ready: Ready) -> bool:
         """Set the call's worst case aside; a closed loop waits for those in flight to make room, an open one cannot."""
         while self._stopped is None:
             room = till.guard.reserve(ready.seq)
@@ -374,24 +373,6 @@ class Share:
         self._ended.set()
         self._send_progress()
         self._environment.runner.send_message("share_done", {"error": self._error})
-
-
-class _Till:
-    """What each answer has cost, by its own account."""
-
-    def __init__(self, guard: Guard, decode: Decode) -> None:
-        self.guard = guard
-        self._decode = decode
-
-    def settle(self, seq: int, outcome: Outcome) -> None:
-        """Charge a call that has ended."""
-        usage = None
-        if outcome.status == 200 and outcome.error is None:
-            parts = outcome.received.parts
-            response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
-            reply = self._decode(200, response.headers, response.body)
-            usage = None if reply.error else reply.usage
-        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, usage=usage)
 
 
 def _not_sent(code: str, message: str) -> Outcome:

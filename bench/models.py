@@ -1,30 +1,25 @@
-"""Models by short name: the repository to load for each quantization, and what the weights need in memory.
+"""Models by short name: their shapes, and the repository to load for each quantization.
 
 The facts are in models.csv: shapes from the config.json of each official repository, files from whoever made them.
 """
 
 import csv
-import textwrap
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from bench.types import UserError
 
 Weights = Literal["gguf", "hf"]
 
-# Bits per weight of whole files, all their tensor types together; the last two are of one type throughout.
-GGUF_BITS: Mapping[str, float] = {"q4_k_m": 4.84, "q5_k_m": 5.68, "q6_k": 6.5625, "q8_0": 8.5}
-# Bits per weight of the matrices in the layers; embeddings, head, norms and routers stay at 16. The 128 weights of an
-# AWQ group share a scale of 16 bits and a zero point of 4.
-MATRIX_BITS: Mapping[str, float] = {"awq": 4 + 20 / 128, "fp8": 8, "bf16": 16, "fp16": 16}
-DEFAULT_GGUF = "q4_k_m"
-KV_BYTES = 2
+HF_QUANTIZATIONS: Final = ("awq", "fp8", "bf16", "fp16")
+GGUF_QUANTIZATIONS: Final = ("q4_k_m", "q5_k_m", "q6_k", "q8_0")
+DEFAULT_GGUF: Final = "q4_k_m"
 
-_SERVERS: Mapping[Weights, str] = {"hf": "vllm and tgi", "gguf": "llamacpp"}
+_SERVERS: Final[Mapping[Weights, str]] = {"hf": "vllm and tgi", "gguf": "llamacpp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +63,9 @@ class Resolved(NamedTuple):
     @property
     def reference(self) -> str:
         """The repository, and for llama.cpp which of its files: OWNER/NAME:Q4_K_M."""
-        if self.quantization is None or self.quantization.lower() not in GGUF_BITS:
+        if self.quantization is None or self.quantization.lower() not in GGUF_QUANTIZATIONS:
             return self.repository
         return f"{self.repository}:{self.quantization}"
-
-
-# --- names ------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -107,10 +99,10 @@ def resolve(name: str, weights: Weights) -> Resolved | None:
 def repositories(model: Model, weights: Weights) -> dict[str, str]:
     """By quantization, the repository from which a server that loads such weights takes them."""
     if weights == "gguf":
-        return dict.fromkeys(GGUF_BITS, model.gguf_repo) if model.gguf_repo else {}
+        return dict.fromkeys(GGUF_QUANTIZATIONS, model.gguf_repo) if model.gguf_repo else {}
     # Servers make fp8 of the official weights while they load them.
     quantized = {"awq": model.awq_repo} if model.awq_repo else {}
-    return quantized | {name: model.official_repo for name in MATRIX_BITS if name != "awq"}
+    return quantized | {name: model.official_repo for name in HF_QUANTIZATIONS if name != "awq"}
 
 
 def aliases_of(name: str) -> tuple[str, ...]:
@@ -120,7 +112,7 @@ def aliases_of(name: str) -> tuple[str, ...]:
         return ()
     model, quantization = found
     if quantization is not None:
-        weights: Weights = "gguf" if quantization in GGUF_BITS else "hf"
+        weights: Weights = "gguf" if quantization in GGUF_QUANTIZATIONS else "hf"
         repository = repositories(model, weights).get(quantization)
         return (Resolved(repository, quantization.upper(), model).reference,) if repository else ()
     return tuple(repository for repository in (model.official_repo, model.awq_repo) if repository)
@@ -143,7 +135,7 @@ def _find(name: str) -> tuple[Model, str | None] | None:
     name = name.lower()
     if name in models():
         return models()[name], None
-    for quantization in (*MATRIX_BITS, *GGUF_BITS):
+    for quantization in (*HF_QUANTIZATIONS, *GGUF_QUANTIZATIONS):
         alias = name.removesuffix(f"-{quantization}")
         if alias != name and alias in models():
             return models()[alias], quantization
@@ -168,86 +160,3 @@ def _check_passes(name: str) -> None:
 def _offer(model: Model) -> str:
     comes = {_SERVERS[weights]: " ".join(repositories(model, weights)) for weights in _SERVERS}
     return f"{model.alias} comes " + ", ".join(f"for {servers} as {names}" for servers, names in comes.items() if names)
-
-
-# --- memory -----------------------------------------------------------------------------------------------------
-
-
-def weights_bytes(model: Model, quantization: str) -> int:
-    """What the weights take in memory, by the name of a quantization (a key of MATRIX_BITS or GGUF_BITS)."""
-    if quantization in GGUF_BITS:
-        return round(model.parameters * GGUF_BITS[quantization] / 8)
-    matrices = matrix_parameters(model)
-    return round(matrices * MATRIX_BITS[quantization] / 8) + 2 * (model.parameters - matrices)
-
-
-def matrix_parameters(model: Model) -> int:
-    """Weights in the matrices of the layers: attention, and the MLP once for every expert."""
-    attention = 2 * model.hidden * model.head_dim * (model.heads + model.kv_heads)
-    mlp = 3 * model.hidden * model.intermediate * (model.experts or 1)
-    return model.layers * (attention + mlp)
-
-
-def kv_bytes_per_token(model: Model) -> int:
-    """What one token's keys and values take at 16 bits."""
-    return 2 * model.layers * model.kv_heads * model.head_dim * KV_BYTES
-
-
-# --- the list ---------------------------------------------------------------------------------------------------
-
-
-def listing() -> list[dict[str, Any]]:
-    """One row for each model, the tiny ones first, all with the same keys; None is unknown.
-
-    `hf` and `gguf` say by quantization what a server of such weights is given to load, `weights_bytes` what it takes.
-    """
-    rows = [_row(model) for model in models().values()]
-    return [dict.fromkeys(rows[0]) | tiny for tiny in _tiny_rows()] + rows
-
-
-def cells(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the list for a terminal of 110 columns, by heading; the smaller memory is that of awq, else q4_k_m."""
-    parameters, needs = row["parameters"], row["weights_bytes"]
-    return {
-        "name": row["name"],
-        "params": (f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M").rjust(6),
-        "context": f"{row['context_tokens']:>7}",
-        "quantizations": " ".join((*row["hf"], "gguf") if row["gguf"] else row["hf"] or needs),
-        "4-bit GB": _gb(needs.get("awq", needs.get(DEFAULT_GGUF))).rjust(8),
-        "16-bit GB": _gb(needs.get("bf16")).rjust(9),
-        "licence": textwrap.shorten(row["license"], 32, placeholder=" …"),
-    }
-
-
-def _gb(count: int | None) -> str:
-    return "-" if count is None else f"{count / 1e9:.1f}"
-
-
-def _row(model: Model) -> dict[str, Any]:
-    kinds = repositories(model, "gguf")
-    return {
-        "name": model.alias,
-        **{name: value for name, value in asdict(model).items() if name != "alias" and not name.endswith("_repo")},
-        "hf": repositories(model, "hf"),
-        "gguf": {kind: Resolved(repository, kind.upper(), model).reference for kind, repository in kinds.items()},
-        "weights_bytes": {name: weights_bytes(model, name) for name in (*repositories(model, "hf"), *kinds)},
-        "kv_bytes_per_token": kv_bytes_per_token(model),
-    }
-
-
-def _tiny_rows() -> list[dict[str, Any]]:
-    from bench import tinymodel
-
-    return [
-        {
-            "name": name,
-            "layers": layers,
-            "parameters": tinymodel.parameters(layers),
-            "context_tokens": tinymodel.CONTEXT_TOKENS,
-            "license": "MIT (made by this tool)",
-            "hf": {},
-            "gguf": {},
-            "weights_bytes": {"fp32": 4 * tinymodel.parameters(layers)},
-        }
-        for name, layers in tinymodel.SIZES.items()
-    ]

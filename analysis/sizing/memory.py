@@ -154,7 +154,7 @@ def splits(model: Architecture, sizes: Iterable[int] = TENSOR_PARALLEL) -> list[
     return [n for n in sizes if model.heads % n == 0 and (model.mla is not None or model.kv_heads % n == 0)]
 
 
-def memory(
+def divide(
     weights_bytes: int,
     gpu_memory_bytes: int,
     tensor_parallel: int = 1,

@@ -8,8 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from analysis.money.gpu_prices import ON_DEMAND, GpuPrice
 from analysis.money.numbers import HOURS_PER_MONTH
-from analysis.sizing import gpus, roofline
-from analysis.sizing import memory as sizing
+from analysis.sizing import gpus, memory, roofline
 from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import Memory, Model
 from analysis.sizing.roofline import Efficiency, Hardware, Pace, Work
@@ -36,8 +35,8 @@ class Need:
     context_tokens: int
     concurrency: int = 1
     kv_value_bytes: int = 2
-    gpu_memory_utilization: float = sizing.GPU_MEMORY_UTILIZATION
-    overhead_bytes: int = sizing.OVERHEAD_BYTES
+    gpu_memory_utilization: float = memory.GPU_MEMORY_UTILIZATION
+    overhead_bytes: int = memory.OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,32 +74,32 @@ class Estimate(NamedTuple):
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
-def fits(model: Model, gpu: Gpu, need: Need, tensor_parallel: Iterable[int] = sizing.TENSOR_PARALLEL) -> list[Fit]:
+def fits(model: Model, gpu: Gpu, need: Need, tensor_parallel: Iterable[int] = memory.TENSOR_PARALLEL) -> list[Fit]:
     """Lay the model out on each number of GPUs that its heads can be divided over, whether it fits or not."""
     found = []
-    for n in sizing.splits(model.architecture, tensor_parallel):
-        memory = sizing.memory(
+    for n in memory.splits(model.architecture, tensor_parallel):
+        divided = memory.divide(
             model.weights.total_bytes, gpu.memory_bytes, n, need.gpu_memory_utilization, need.overhead_bytes
         )
-        found.append(Fit(gpu, n, memory, _sequences(model, memory, n, need.context_tokens, need.kv_value_bytes)))
+        found.append(Fit(gpu, n, divided, _sequences(model, divided, n, need.context_tokens, need.kv_value_bytes)))
     return found
 
 
 def shortage(fit: Fit, need: Need) -> str | None:
     """Why the model does not fit; None where it does."""
-    usable, weights, overhead = (size / sizing.GIB for size in fit.memory)
+    usable, weights, overhead = (size / memory.GIB for size in fit.memory)
     if fit.memory.weights_bytes > fit.memory.usable_bytes:
         return f"{weights:.2f} GiB of weights, {usable:.2f} GiB usable"
     if fit.memory.kv_bytes < 0:
         return f"{weights:.2f} GiB of weights and {overhead:.2f} GiB of overhead, {usable:.2f} GiB usable"
     if fit.sequences < need.concurrency:
-        space = fit.memory.kv_bytes / sizing.GIB
+        space = fit.memory.kv_bytes / memory.GIB
         return f"{space:.2f} GiB of KV space hold {fit.sequences} sequences of {need.context_tokens:,} tokens"
     return None
 
 
-def _sequences(model: Model, memory: Memory, tensor_parallel: int, tokens: int, value_bytes: int) -> int:
-    return sizing.sequences(model.architecture, memory.kv_bytes, tokens, tensor_parallel, value_bytes)
+def _sequences(model: Model, divided: Memory, tensor_parallel: int, tokens: int, value_bytes: int) -> int:
+    return memory.sequences(model.architecture, divided.kv_bytes, tokens, tensor_parallel, value_bytes)
 
 
 # --- speed ------------------------------------------------------------------------------------------------------
@@ -112,9 +111,9 @@ def hardware(gpu: Gpu, tensor_parallel: int, quantization: str) -> Hardware:
 
 
 def work(model: Model, batch: float, tokens: int, kv_value_bytes: int = 2) -> Work:
-    """What a step over `batch` sequences of that length needs; for experts see `sizing.read_bytes`."""
-    held = sizing.kv_bytes(model.architecture, tokens, kv_value_bytes)
-    return Work(sizing.read_bytes(model, batch), held, model.active_parameters)
+    """What a step over `batch` sequences of that length needs; for experts see `memory.read_bytes`."""
+    held = memory.kv_bytes(model.architecture, tokens, kv_value_bytes)
+    return Work(memory.read_bytes(model, batch), held, model.active_parameters)
 
 
 def pace(model: Model, batch: int, demand: Demand, on: Hardware, efficiency: Efficiency, value_bytes: int) -> Pace:

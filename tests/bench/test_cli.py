@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bench import cli, cli_base, cli_run, cli_settings, folder
+from bench import cli, cli_base, cli_lists, cli_run, cli_settings, folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -307,18 +307,18 @@ def test_output_that_nobody_reads_ends_the_command_quietly() -> None:
 
 def test_ctrl_c_and_a_kill_end_a_command_with_130_and_one_word(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        monkeypatch.setattr(cli.backends, "callback", lambda number=number, **_: os.kill(os.getpid(), number))
+        monkeypatch.setattr(cli_lists.backends, "callback", lambda number=number, **_: os.kill(os.getpid(), number))
         assert bench("backends") == (130, "", "interrupted\n")
 
 
 def test_a_fault_of_the_system_is_one_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.backends, "callback", lambda **_: Path("no/such/file").read_text())
+    monkeypatch.setattr(cli_lists.backends, "callback", lambda **_: Path("no/such/file").read_text())
     code, _, err = bench("backends")
     assert one_line(code, err) == "[Errno 2] No such file or directory: 'no/such/file'"
 
 
 def test_a_fault_of_ours_is_no_users_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.backends, "callback", lambda **_: [][0])
+    monkeypatch.setattr(cli_lists.backends, "callback", lambda **_: [][0])
     with pytest.raises(IndexError):
         bench("backends")
 

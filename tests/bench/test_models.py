@@ -1,43 +1,19 @@
-"""Short names: what they are resolved to, which are refused, and what the models need in memory."""
+"""Short names: what they are resolved to, and which are refused."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench import cli, models
-from bench.models import aliases_of, kv_bytes_per_token, repositories, resolve, weights_bytes
+from bench import models
+from bench.models import aliases_of, repositories, resolve
 from bench.tinymodel import SIZES
 from bench.types import UserError
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(models.models())
-GIB = 2**30
-
-Bench = Callable[..., str]
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    """`bench(*arguments)` gives what the command prints."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code
-        return capsys.readouterr().out
-
-    return call
-
-
-# --- names ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -133,83 +109,6 @@ def test_a_running_server_may_call_an_alias_by_its_repositories(name: str, ids: 
 def test_the_known_names_are_the_tiny_models_and_the_aliases() -> None:
     assert models.known_names() == (*SIZES, *NAMES)
     assert [name for name in NAMES if name != name.lower()] == []
-
-
-# --- memory -----------------------------------------------------------------------------------------------------
-
-# Not in the shapes: the vision tower of Pixtral, whose size is rounded besides, and the biases and norms of Qwen.
-REST = {"pixtral-12b": 2_217_600, "qwen3-4b": 9_216, "qwen2.5-7b": 129_024, "qwen2.5-72b": 819_200}
-
-
-@pytest.mark.parametrize("alias", NAMES)
-def test_parameters_follow_from_the_shape(alias: str) -> None:
-    model = models.models()[alias]
-    tables = model.vocab * model.hidden * (1 if model.tied else 2)
-    norms = (2 * model.layers + 1) * model.hidden
-    routers = model.layers * model.hidden * (model.experts or 0)
-    counted = models.matrix_parameters(model) + tables + norms + routers
-    assert model.parameters - counted == REST.get(alias, 0)
-
-
-def test_mixtral_in_awq_takes_what_its_files_have() -> None:
-    size = weights_bytes(models.models()["mixtral-8x7b"], "awq")
-    assert round(size / 1e9, 2) == 24.65
-    assert round(size / GIB, 2) == 22.96
-
-
-@pytest.mark.parametrize("alias", NAMES)
-def test_weights_shrink_from_16_bits_to_8_to_4(alias: str) -> None:
-    model = models.models()[alias]
-    assert weights_bytes(model, "bf16") == weights_bytes(model, "fp16") == 2 * model.parameters
-    outside = model.parameters - models.matrix_parameters(model)
-    assert weights_bytes(model, "fp8") == model.parameters + outside
-    assert weights_bytes(model, "awq") < weights_bytes(model, "fp8")
-
-
-@pytest.mark.parametrize(("kind", "bits"), [("q4_k_m", 4.84), ("q5_k_m", 5.68), ("q6_k", 6.5625), ("q8_0", 8.5)])
-def test_a_gguf_file_has_so_many_bits_a_weight(kind: str, bits: float) -> None:
-    model = models.models()["mistral-7b"]
-    assert weights_bytes(model, kind) * 8 / model.parameters == pytest.approx(bits)
-
-
-@pytest.mark.parametrize(
-    ("alias", "size"),
-    [
-        ("llama-3.1-8b", 131_072),
-        ("mistral-7b", 131_072),
-        ("mixtral-8x7b", 131_072),
-        ("llama-3.1-70b", 327_680),
-        ("qwen3-4b", 147_456),
-        ("qwen2.5-7b", 57_344),
-    ],
-)
-def test_a_token_takes_so_much_of_the_cache(alias: str, size: int) -> None:
-    assert kv_bytes_per_token(models.models()[alias]) == size
-
-
-# --- the commands -----------------------------------------------------------------------------------------------
-
-
-def test_the_list_fits_a_terminal_and_has_a_line_for_each_model_below_its_headings(bench: Bench) -> None:
-    headings, *lines = bench("models").splitlines()
-    assert headings.split()[:4] == ["name", "params", "context", "quantizations"]
-    assert [line.split()[0] for line in lines] == list(models.known_names())
-    assert max(map(len, (headings, *lines))) <= 110
-    words = [" ".join(line.split()) for line in lines]
-    assert "mistral-7b 7.24B 32768 awq fp8 bf16 fp16 gguf 4.2 14.5 Apache-2.0" in words
-    assert "pixtral-12b 12.2B 131072 fp8 bf16 fp16 - 24.5 Apache-2.0" in words
-
-
-def test_json_gives_what_each_kind_of_server_loads_and_what_that_takes(bench: Bench) -> None:
-    rows = {row["name"]: row for row in json.loads(bench("models", "--json"))}
-    assert {frozenset(row) for row in rows.values()} == {frozenset(rows["tiny"])}
-    mistral = rows["mistral-7b"]
-    assert mistral["hf"]["awq"] == "TheBloke/Mistral-7B-Instruct-v0.2-AWQ"
-    assert mistral["gguf"]["q4_k_m"] == "TheBloke/Mistral-7B-Instruct-v0.2-GGUF:Q4_K_M"
-    assert mistral["weights_bytes"].keys() == mistral["hf"].keys() | mistral["gguf"].keys()
-    assert (mistral["layers"], mistral["kv_bytes_per_token"], mistral["experts"]) == (32, 131_072, None)
-    assert rows["mixtral-8x7b"]["active_experts"] == 2
-    assert rows["tiny"]["weights_bytes"] == {"fp32": 4 * rows["tiny"]["parameters"]}
 
 
 def test_a_run_whose_download_fails_says_why_in_one_line(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis.sizing import gpus
-from analysis.sizing import memory as sizing
+from analysis.sizing import gpus, memory
 from analysis.sizing.architecture import Architecture, Mla, Parameters, count
 from analysis.sizing.memory import GIB, Model, Weights
 from bench.types import UserError
@@ -30,7 +29,7 @@ LLAMA_8B = SHAPES["llama-3.1-8b"]
 
 def model(name: str, quantization: str = "bf16") -> Model:
     parameters = count(SHAPES[name])
-    return Model(name, SHAPES[name], parameters, sizing.weights(parameters, quantization))
+    return Model(name, SHAPES[name], parameters, memory.weights(parameters, quantization))
 
 
 # --- weights ----------------------------------------------------------------------------------------------------
@@ -45,8 +44,8 @@ def test_mixtral_in_awq_is_24_65_gb_which_is_what_its_files_are() -> None:
 
 def test_a_smaller_group_of_awq_has_more_scales() -> None:
     parameters = Parameters(linear=128_000, experts=0, embeddings=0, rest=0)
-    assert sizing.weights(parameters, "awq", 128).total_bytes == 66_500
-    assert sizing.weights(parameters, "awq", 32).total_bytes == 74_000
+    assert memory.weights(parameters, "awq", 128).total_bytes == 66_500
+    assert memory.weights(parameters, "awq", 32).total_bytes == 74_000
 
 
 @pytest.mark.parametrize(("quantization", "total"), [("fp16", 2 * 8_030_261_248), ("bf16", 16_060_522_496)])
@@ -70,21 +69,21 @@ def test_a_gguf_file_that_is_not_at_hand_has_the_usual_bits_per_weight(quantizat
 
 def test_an_unknown_quantization_offers_the_nearest() -> None:
     with pytest.raises(UserError, match=r"--quantization 'Q4_K': known are fp16, bf16, .*; did you mean 'q4_k_s'\?"):
-        sizing.weights(Parameters(1, 0, 0, 0), "Q4_K")
+        memory.weights(Parameters(1, 0, 0, 0), "Q4_K")
 
 
 def test_a_gguf_file_weighs_what_its_tensors_do() -> None:
-    weights = sizing.tensor_weights("Q4_K_M", {"blk.0.ffn_up_exps.weight": 900, "blk.0.attn_q.weight": 100})
+    weights = memory.tensor_weights("Q4_K_M", {"blk.0.ffn_up_exps.weight": 900, "blk.0.attn_q.weight": 100})
     assert weights == Weights("Q4_K_M", 1000, 900)
 
 
 def test_one_token_reads_its_experts_and_a_large_batch_all_of_them() -> None:
     mixtral = model("mixtral-8x7b")
     dense = mixtral.weights.total_bytes - mixtral.weights.expert_bytes
-    assert sizing.read_bytes(mixtral, 1) == pytest.approx(dense + mixtral.weights.expert_bytes * 2 / 8)
-    assert sizing.read_bytes(mixtral, 2) == pytest.approx(dense + mixtral.weights.expert_bytes * (1 - 0.75**2))
-    assert sizing.read_bytes(mixtral, 256) == pytest.approx(mixtral.weights.total_bytes)
-    assert sizing.read_bytes(model("llama-3.1-8b"), 1) == 16_060_522_496
+    assert memory.read_bytes(mixtral, 1) == pytest.approx(dense + mixtral.weights.expert_bytes * 2 / 8)
+    assert memory.read_bytes(mixtral, 2) == pytest.approx(dense + mixtral.weights.expert_bytes * (1 - 0.75**2))
+    assert memory.read_bytes(mixtral, 256) == pytest.approx(mixtral.weights.total_bytes)
+    assert memory.read_bytes(model("llama-3.1-8b"), 1) == 16_060_522_496
 
 
 # --- keys and values --------------------------------------------------------------------------------------------
@@ -107,65 +106,65 @@ def test_one_token_reads_its_experts_and_a_large_batch_all_of_them() -> None:
     ],
 )
 def test_a_token_of_each_model_takes_what_the_hand_reckons(name: str, per_token: int) -> None:
-    assert sizing.kv_bytes_per_token(SHAPES[name]) == per_token
-    assert sizing.kv_bytes(SHAPES[name], 1600) == 1600 * per_token
-    assert sizing.kv_bytes_per_token(SHAPES[name], value_bytes=1) == per_token // 2
+    assert memory.kv_bytes_per_token(SHAPES[name]) == per_token
+    assert memory.kv_bytes(SHAPES[name], 1600) == 1600 * per_token
+    assert memory.kv_bytes_per_token(SHAPES[name], value_bytes=1) == per_token // 2
 
 
 def test_a_sequence_takes_whole_blocks_of_16_tokens() -> None:
-    assert sizing.kv_bytes(LLAMA_8B, 1) == 16 * 131_072
-    assert sizing.kv_bytes(LLAMA_8B, 17) == 32 * 131_072
+    assert memory.kv_bytes(LLAMA_8B, 1) == 16 * 131_072
+    assert memory.kv_bytes(LLAMA_8B, 17) == 32 * 131_072
 
 
 def test_layers_with_a_window_hold_no_more_than_it() -> None:
     every = replace(SHAPES["mistral-7b"], sliding_window=4096, sliding_layers=32)
     half = replace(every, sliding_layers=16)
-    assert sizing.kv_bytes(every, 4000) == 4000 * 131_072
-    assert sizing.kv_bytes(every, 32768) == 4096 * 131_072
-    assert sizing.kv_bytes(half, 32768) == (32768 + 4096) * 131_072 // 2
+    assert memory.kv_bytes(every, 4000) == 4000 * 131_072
+    assert memory.kv_bytes(every, 32768) == 4096 * 131_072
+    assert memory.kv_bytes(half, 32768) == (32768 + 4096) * 131_072 // 2
 
 
 def test_latent_attention_caches_one_latent_and_not_the_heads() -> None:
     deepseek = Architecture(61, 7168, 128, 128, 128, 18432, 129280, False, mla=Mla(1536, 512, 64, 128, 128))
-    assert sizing.kv_bytes_per_token(deepseek) == 61 * (512 + 64) * 2 == 70_272
+    assert memory.kv_bytes_per_token(deepseek) == 61 * (512 + 64) * 2 == 70_272
 
 
 # --- what fits --------------------------------------------------------------------------------------------------
 
 
 def test_vllm_takes_its_share_of_the_memory_and_leaves_the_rest_after_weights_and_overhead_to_the_cache() -> None:
-    memory = sizing.memory(16 * GIB, 80 * GIB, tensor_parallel=2, overhead_bytes=GIB)
-    assert memory == (80 * GIB * 92 // 100, 8 * GIB, GIB)
-    assert memory.kv_bytes == 80 * GIB * 92 // 100 - 9 * GIB
-    assert sizing.memory(GIB, 10 * GIB, gpu_memory_utilization=0.5).usable_bytes == 5 * GIB
+    divided = memory.divide(16 * GIB, 80 * GIB, tensor_parallel=2, overhead_bytes=GIB)
+    assert divided == (80 * GIB * 92 // 100, 8 * GIB, GIB)
+    assert divided.kv_bytes == 80 * GIB * 92 // 100 - 9 * GIB
+    assert memory.divide(GIB, 10 * GIB, gpu_memory_utilization=0.5).usable_bytes == 5 * GIB
 
 
 def test_sequences_are_as_many_as_their_blocks_fit() -> None:
     space = 10 * 48 * 131_072
-    assert sizing.sequences(LLAMA_8B, space, 48) == 10
-    assert sizing.sequences(LLAMA_8B, space, 33) == 10
-    assert sizing.sequences(LLAMA_8B, space, 49) == 7
-    assert sizing.sequences(LLAMA_8B, space - 1, 48) == 9
-    assert sizing.sequences(LLAMA_8B, space, 48, tensor_parallel=2) == 20
-    assert sizing.sequences(LLAMA_8B, -1, 48) == 0
+    assert memory.sequences(LLAMA_8B, space, 48) == 10
+    assert memory.sequences(LLAMA_8B, space, 33) == 10
+    assert memory.sequences(LLAMA_8B, space, 49) == 7
+    assert memory.sequences(LLAMA_8B, space - 1, 48) == 9
+    assert memory.sequences(LLAMA_8B, space, 48, tensor_parallel=2) == 20
+    assert memory.sequences(LLAMA_8B, -1, 48) == 0
 
 
 def test_a_latent_is_on_every_gpu() -> None:
     latent = replace(LLAMA_8B, mla=Mla(None, 512, 64, 128, 128))
     space = 10 * 48 * 32 * 576 * 2
-    assert sizing.sequences(latent, space, 48, tensor_parallel=4) == 10
+    assert memory.sequences(latent, space, 48, tensor_parallel=4) == 10
 
 
 def test_a_model_is_split_only_where_its_heads_can_be() -> None:
-    assert sizing.splits(SHAPES["llama-3.1-70b"]) == [1, 2, 4, 8]
-    assert sizing.splits(SHAPES["qwen2.5-7b"]) == [1, 2, 4]
-    assert sizing.splits(replace(SHAPES["qwen2.5-7b"], mla=Mla(None, 1, 1, 1, 1))) == [1, 2, 4]
-    assert sizing.splits(LLAMA_8B, (1, 3)) == [1]
+    assert memory.splits(SHAPES["llama-3.1-70b"]) == [1, 2, 4, 8]
+    assert memory.splits(SHAPES["qwen2.5-7b"]) == [1, 2, 4]
+    assert memory.splits(replace(SHAPES["qwen2.5-7b"], mla=Mla(None, 1, 1, 1, 1))) == [1, 2, 4]
+    assert memory.splits(LLAMA_8B, (1, 3)) == [1]
 
 
 @pytest.mark.parametrize("name", ["rtx-4090", "l4", "a10g", "rtx-3090"])
 def test_the_claim_that_mixtral_in_4_bits_runs_on_24_gb_under_vllm_is_false(name: str) -> None:
-    memory = sizing.memory(model("mixtral-8x7b", "awq").weights.total_bytes, gpus.find(name).memory_bytes)
-    assert memory.usable_bytes < memory.weights_bytes
-    assert memory.weights_bytes / GIB == pytest.approx(22.96, abs=0.005)
-    assert memory.usable_bytes / GIB == pytest.approx(22.07, abs=0.011)
+    divided = memory.divide(model("mixtral-8x7b", "awq").weights.total_bytes, gpus.find(name).memory_bytes)
+    assert divided.usable_bytes < divided.weights_bytes
+    assert divided.weights_bytes / GIB == pytest.approx(22.96, abs=0.005)
+    assert divided.usable_bytes / GIB == pytest.approx(22.07, abs=0.011)

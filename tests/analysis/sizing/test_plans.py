@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.money.gpu_prices import GpuPrice
-from analysis.sizing import gpus, plans, roofline
-from analysis.sizing import memory as sizing
+from analysis.sizing import gpus, memory, plans, roofline
 from analysis.sizing.architecture import Architecture, count
 from analysis.sizing.memory import GIB, Model
 from analysis.sizing.plans import Bound, Claimed, Demand, Fit, Measured, Need
@@ -26,7 +25,7 @@ MIXTRAL = Architecture(32, 4096, 32, 8, 128, 14336, 32000, False, experts=8, act
 
 def model(shape: Architecture = LLAMA_8B, quantization: str = "bf16") -> Model:
     parameters = count(shape)
-    return Model("model", shape, parameters, sizing.weights(parameters, quantization))
+    return Model("model", shape, parameters, memory.weights(parameters, quantization))
 
 
 def fit(name: str = "h100-sxm", tensor_parallel: int = 1, of: Model | None = None, tokens: int = 700) -> Fit:

@@ -1,0 +1,35 @@
+"""What an answer has cost, by its own account: where spending has a limit, each is decoded as it ends.
+
+That takes time from the wire, which the kernel's stamps do not mind, and which no uncapped run spends.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from bench import http1
+from bench.budget import Guard
+from bench.types import Body, Reply
+
+if TYPE_CHECKING:
+    from bench.wire import Outcome
+
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
+
+
+class Till:
+    """Charges calls as they end."""
+
+    def __init__(self, guard: Guard, decode: Decode) -> None:
+        self.guard = guard
+        self._decode = decode
+
+    def settle(self, seq: int, outcome: "Outcome") -> None:
+        """Charge a call: by its usage where its answer is whole, else as the guard does."""
+        usage = None
+        if outcome.status == 200 and outcome.error is None:
+            parts = outcome.received.parts
+            response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
+            reply = self._decode(200, response.headers, response.body)
+            usage = None if reply.error else reply.usage
+        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, usage=usage)
