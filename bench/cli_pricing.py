@@ -12,7 +12,7 @@ import click
 
 from bench.budget import Budget, Prices
 from bench.cli_base import nearest
-from bench.types import Backend, UserError
+from bench.types import Backend, Scenario, UserError
 
 if TYPE_CHECKING:
     from analysis.money.gpu_prices import Hourly, Owned
@@ -31,7 +31,9 @@ DEFAULT_CAP_USD = Decimal("1.00")
 NO_CAP = "none"
 
 
-def budget_of(backend: Backend, url: str | None, options: dict[str, Any], *, has_key: bool) -> Budget | None:
+def budget_of(
+    backend: Backend, url: str | None, options: dict[str, Any], scenario: Scenario, *, has_key: bool
+) -> Budget | None:
     """Give the cap of a run on an API that bills, None where nobody does or the user lifts it.
 
     An API bills when it is the backend's own or one in the price list, or when it is in the open internet and wants a
@@ -53,7 +55,7 @@ def budget_of(backend: Backend, url: str | None, options: dict[str, Any], *, has
     except UserError as problem:
         raise UserError(f"{problem}; without a price no limit can be kept: --max-usd none runs without one") from None
     ttl: Literal["5m", "1h"] | None = None
-    if "cache_ttl" in backend.options and options["cache_ttl"] != "off":
+    if "cache_ttl" in backend.options and options["cache_ttl"] != "off" and scenario.shared_prefix_tokens:
         ttl = "1h" if options["cache_ttl"] == "1h" else "5m"
     return Budget(cap_usd, provider, options["model"], at, ttl)
 

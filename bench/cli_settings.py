@@ -56,7 +56,7 @@ def settings(options: dict[str, Any]) -> "Settings":
     api_key = _api_key(backend.key_variable)
     if options["batch"] and not options["dry_run"]:
         raise UserError("--batch: batches are priced and not load-tested; give --dry-run as well, or leave it out")
-    budget = budget_of(backend, url, options, has_key=api_key is not None)
+    budget = budget_of(backend, url, options, scenario, has_key=api_key is not None)
     model, quantization = _model_to_serve(backend, options["model"], url)
     run_id = folder.new_run_id(backend.name, options["model"], scenario.name)
     return Settings(

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
@@ -20,10 +21,12 @@ from bench.plan import make_plan
 from bench.prompts import Vocabulary
 from bench.tinytokenizer import WORDS
 from bench.types import Lengths, Load, Scenario, Usage, UserError
+from tests.fixtures.pinned_prices import pinned
 
 ROOT = Path(__file__).parents[2]
 MODEL = "claude-haiku-4-5"
 PUBLIC, PRIVATE = "https://llm.example.com", "http://10.0.0.7:8000"
+SCENARIO = Scenario("w", "", Lengths("fixed", 500, 500), Lengths("fixed", 200, 200), 0, 1, 100, 0)
 NOTHING = {"max_usd": None, "model": MODEL, "cache_ttl": None}
 
 
@@ -45,12 +48,14 @@ NOTHING = {"max_usd": None, "model": MODEL, "cache_ttl": None}
 def test_an_api_that_bills_has_a_cap_and_a_server_of_ones_own_has_none(
     backend: str, url: str | None, has_key: bool, cap: str | None
 ) -> None:
-    budget = budget_of(BACKENDS[backend], url, NOTHING, has_key=has_key)
+    budget = budget_of(BACKENDS[backend], url, NOTHING, SCENARIO, has_key=has_key)
     assert (budget and str(budget.cap_usd)) == cap
 
 
 def test_a_known_api_is_known_by_its_address() -> None:
-    budget = budget_of(BACKENDS["openai"], "https://api.openai.com", NOTHING | {"model": "gpt-4o"}, has_key=False)
+    budget = budget_of(
+        BACKENDS["openai"], "https://api.openai.com", NOTHING | {"model": "gpt-4o"}, SCENARIO, has_key=False
+    )
     assert budget is not None
     assert (budget.provider, str(budget.cap_usd)) == ("openai", "1.00")
 
@@ -59,32 +64,41 @@ def test_a_known_api_is_known_by_its_address() -> None:
 def test_without_a_price_a_run_is_refused_unless_the_limit_is_lifted(model: str) -> None:
     asked = NOTHING | {"model": model}
     with pytest.raises(UserError, match=f"'{model}'.*--max-usd none runs without one"):
-        budget_of(BACKENDS["openai"], PUBLIC, asked, has_key=True)
-    assert budget_of(BACKENDS["openai"], PUBLIC, asked | {"max_usd": "none"}, has_key=True) is None
+        budget_of(BACKENDS["openai"], PUBLIC, asked, SCENARIO, has_key=True)
+    assert budget_of(BACKENDS["openai"], PUBLIC, asked | {"max_usd": "none"}, SCENARIO, has_key=True) is None
 
 
 @pytest.mark.parametrize("amount", ["free", "-1", "0", "nan", "1e9"])
 def test_a_limit_that_is_no_amount_is_refused(amount: str) -> None:
     with pytest.raises(UserError, match="--max-usd: expected dollars such as"):
-        budget_of(BACKENDS["claude"], PRIVATE, NOTHING | {"max_usd": amount}, has_key=True)
+        budget_of(BACKENDS["claude"], PRIVATE, NOTHING | {"max_usd": amount}, SCENARIO, has_key=True)
 
 
-def test_any_server_can_be_given_a_limit_and_the_lifetime_of_writes_is_part_of_it() -> None:
-    budget = budget_of(BACKENDS["claude"], PRIVATE, NOTHING | {"max_usd": "$0.25", "cache_ttl": "1h"}, has_key=False)
+@pytest.mark.parametrize(
+    ("prefix_tokens", "asked", "ttl"), [(0, "1h", None), (99, "1h", "1h"), (99, None, "5m"), (99, "off", None)]
+)
+def test_any_server_can_be_given_a_limit_which_knows_whether_prompts_are_written_to_a_cache(
+    prefix_tokens: int, asked: str | None, ttl: str | None
+) -> None:
+    sharing = replace(SCENARIO, shared_prefix_tokens=prefix_tokens)
+    options = NOTHING | {"max_usd": "$0.25", "cache_ttl": asked}
+    budget = budget_of(BACKENDS["claude"], PRIVATE, options, sharing, has_key=False)
     assert budget is not None
-    assert (budget.cap_usd, budget.cache_ttl) == (Decimal("0.25"), "1h")
+    assert (budget.cap_usd, budget.cache_ttl) == (Decimal("0.25"), ttl)
 
 
 def test_the_estimate_is_the_sum_of_every_calls_own_worst_case() -> None:
-    """100 x (500 in, 200 out) at $1 and $5 a million, the prompt at the dearest, which is written for 5 minutes."""
-    scenario = Scenario("w", "", Lengths("fixed", 500, 500), Lengths("fixed", 200, 200), 0, 1, 100, 0)
-    plan = make_plan(
-        scenario, Load(1, None, "poisson", 100, None, 0, None, 1, "wait"), 0, 0, Vocabulary(WORDS, 1.0, 18, True, "x")
-    )
-    budget = budget_of(BACKENDS["claude"], "https://api.anthropic.com", NOTHING, has_key=True)
-    assert budget is not None
-    assert "estimate: at most $0.16 for 100 requests, 50,000 prompt and 20,000 output tokens" in estimate(plan, budget)
-    assert "estimate: at most $0.0813 for 100 requests" in estimate(plan, budget, batch=True)
+    """100 x (500 in, 200 out) at $1 and $5 a million; with a shared prefix the prompts at the price of writes."""
+    load = Load(1, None, "poisson", 100, None, 0, None, 1, "wait")
+    with pinned():
+        said = []
+        for scenario in (SCENARIO, replace(SCENARIO, shared_prefix_tokens=100)):
+            plan = make_plan(scenario, load, 0, 0, Vocabulary(WORDS, 1.0, 18, True, "x"))
+            budget = budget_of(BACKENDS["claude"], "https://api.anthropic.com", NOTHING, scenario, has_key=True)
+            assert budget is not None
+            said += [estimate(plan, budget), estimate(plan, budget, batch=True)]
+    amounts = [text.partition(" for 100 requests, 50,000 prompt and 20,000 output tokens, at ")[0] for text in said]
+    assert amounts == [f"estimate: at most ${usd}" for usd in ("0.15", "0.0750", "0.16", "0.0813")]
 
 
 # --- the cap, against a server that charges unevenly -------------------------------------------------------------

@@ -1,0 +1,53 @@
+"""How long the mathematics of cost takes: prints the table of docs/costs.md#speed."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import numpy as np
+
+from analysis.money.breakeven import break_even
+from analysis.money.prices import find, usd_of
+from analysis.money.routing import Case
+from analysis.money.selfhost import SelfHost
+from analysis.money.uncertainty import Draws, assess, interval_draws, mean_draws
+from bench.types import Usage
+
+REQUESTS = 100_000
+REPEATS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The shortest of a few times, the first of which warms up."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    """Print a row for each thing that can take long."""
+    rng = np.random.default_rng(0)
+    usd = rng.lognormal(-5.4, 0.5, REQUESTS)
+    host = SelfHost(Decimal("248.20"), 2.0, ops_usd_per_month=Decimal(50))
+    case = Case(host, Decimal("0.0045"))
+    draws = Draws(mean_draws(usd, rng), interval_draws(1.8, 2.2, rng), REQUESTS)
+    volumes = np.geomspace(1e3, 1e8, 121)
+    price = find("claude-haiku-4-5", "anthropic", datetime.now(UTC))
+    usages = [Usage(int(prompt), 0, 0, 200) for prompt in rng.integers(100, 4000, REQUESTS)]
+    rows = {
+        f"10,000 bootstrap draws of the mean of {REQUESTS:,} requests": lambda: mean_draws(usd, rng),
+        f"{REQUESTS:,} requests priced, each by its own usage": lambda: [usd_of(price, usage) for usage in usages],
+        "an exact break-even set": lambda: break_even(case),
+        "P(cheaper) and the break-even's interval over 121 volumes": lambda: assess(case, draws, volumes),
+    }
+    print("| | seconds |\n|---|---|")
+    for name, work in rows.items():
+        print(f"| {name} | {seconds(work):.3g} |")
+
+
+if __name__ == "__main__":
+    main()
