@@ -7,6 +7,7 @@ import click
 
 from bench import __version__
 from bench.cli_base import EXIT_USER_ERROR, Group, conduct
+from bench.cli_breakeven import breakeven
 from bench.cli_capacity import capacity
 from bench.cli_lists import backends, models, scenarios
 from bench.cli_prices import prices
@@ -39,5 +40,5 @@ def cli(ctx: click.Context) -> None:
         ctx.exit(EXIT_USER_ERROR)
 
 
-for command in (run, capacity, decode, report, prices, size, backends, scenarios, models):
+for command in (run, capacity, decode, report, prices, size, breakeven, backends, scenarios, models):
     cli.add_command(command)

@@ -1,11 +1,11 @@
-"""Servers of one's own against one API or several: what was asked, and what came out, for the screen and for pictures."""
+"""Servers of one's own against one API or several: what was asked, and what came out, for screen and pictures."""
 
 from dataclasses import dataclass
 
 from analysis.money.breakeven import Answer
 from analysis.money.routing import Case
 from analysis.money.uncertainty import Bar, Uncertainty
-from analysis.stats import Floats
+from analysis.stats import UNKNOWN, Floats, Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,8 @@ class Rival:
     """One API: its `case` against the servers, and the answer, judged by its uncertainty at the volume asked for.
 
     `api_usd_per_request` has the price of a request at each of the comparison's volumes where caching makes it depend
-    on them; None where it is the case's own. `p_cheaper` is P(self-hosting is cheaper) at the volume asked for.
+    on them; None where it is the case's own, which is that at the volume asked for. `p_cheaper` is P(self-hosting is
+    cheaper) there, `usd_ci95` the interval of the price, None where it was not measured.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Rival:
     advice: tuple[str, ...]
     warnings: tuple[str, ...]
     api_usd_per_request: Floats | None = None
+    usd_ci95: Interval = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All of it: `host` says in words what the servers are and cost, `volumes` are requests a month, ascending."""
+    """All of it: `host` says in words what the servers are and cost, `volumes` are requests a month, ascending.
+
+    `warnings` are about the servers and the requests; those about an API are its rival's.
+    """
 
     host: str
     requests_per_month: int | None
     volumes: Floats
     rivals: tuple[Rival, ...]
     points: tuple[Point, ...]
+    warnings: tuple[str, ...] = ()

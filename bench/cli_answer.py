@@ -1,0 +1,140 @@
+"""What `breakeven` prints and writes: a comparison as a document, JSON, and files."""
+
+import math
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from analysis.money.breakeven import Answer
+    from analysis.money.comparison import Comparison, Rival
+    from analysis.money.routing import Case
+    from analysis.money.uncertainty import Bar
+    from analysis.stats import Floats
+
+BREAKEVEN = "breakeven"
+
+
+def document(comparison: "Comparison") -> dict[str, Any]:
+    """All of a comparison as JSON holds it: exact amounts as text, curves and chances as numbers, unknowns null."""
+    from analysis.money import prices
+
+    host = comparison.rivals[0].case.host
+    return {
+        "schema": 1,
+        "servers": {
+            "description": comparison.host,
+            "usd_per_replica_month": _amount(host.usd_per_replica_month),
+            "ops_usd_per_month": _amount(host.ops_usd_per_month),
+            "capacity_rps": float(host.capacity_rps),
+            "utilization": float(host.utilization),
+            "peak_to_mean": float(host.traffic.peak),
+            "autoscale": host.autoscale,
+            "requests_per_replica": math.floor(host.requests_at_peak_per_replica),
+        },
+        "requests_per_month": comparison.requests_per_month,
+        "prices": prices.snapshot(),
+        "volumes": comparison.volumes.tolist(),
+        "rivals": [_rival(rival, comparison) for rival in comparison.rivals],
+        "points": [{name: getattr(point, name) for name in point.__dataclass_fields__} for point in comparison.points],
+        "warnings": list(comparison.warnings),
+    }
+
+
+def answer(found: "Answer") -> dict[str, Any]:
+    """An answer as JSON holds it; `last` null means without end."""
+    return {
+        "kind": found.kind,
+        "unit": found.unit,
+        "first": found.first,
+        "permanent": found.permanent,
+        "spans": [span._asdict() for span in found.spans],
+        "reasons": list(found.reasons),
+    }
+
+
+def _rival(rival: "Rival", comparison: "Comparison") -> dict[str, Any]:
+    from analysis.money.routing import api_curve, mixed_curve
+
+    case, volumes, sure = rival.case, comparison.volumes, rival.uncertainty
+    prices = rival.api_usd_per_request
+    return {
+        "name": rival.name,
+        "usd_per_request": _amount(case.usd_per_request),
+        "usd_per_request_ci95": list(rival.usd_ci95),
+        "answer": answer(rival.answer),
+        "first_break_even": {"median": sure.median, "ci95": [sure.low, sure.high], "never_share": sure.never_share},
+        "p_cheaper": rival.p_cheaper,
+        "month": _month(case, comparison.requests_per_month),
+        "curves": {
+            "api_usd": _finite(api_curve(case, volumes, prices)),
+            "self_usd": _finite(mixed_curve(case, volumes, prices)),
+            "p_cheaper": sure.p_cheaper.tolist(),
+        },
+        "tornado": [_bar(bar) for bar in rival.tornado],
+        "advice": list(rival.advice),
+        "warnings": list(rival.warnings),
+    }
+
+
+def _month(case: "Case", requests_per_month: int | None) -> dict[str, Any] | None:
+    from analysis.money.routing import month
+
+    if requests_per_month is None or not case.host.capacity_rps:
+        return None
+    at = month(case, requests_per_month)
+    return {
+        "api_usd": _amount(at.api_usd),
+        "self_usd": _amount(at.mixed_usd),
+        "replicas": at.replicas,
+        "api_share": float(at.api_share),
+    }
+
+
+def _bar(bar: "Bar") -> dict[str, Any]:
+    return {
+        "input": bar.name,
+        "first_break_even": [bar.first_at_low, bar.first_at_high],
+        "saving_usd": [_amount(bar.saving_usd_at_low), _amount(bar.saving_usd_at_high)],
+    }
+
+
+def _amount(usd: Decimal) -> str | None:
+    return f"{usd:f}" if usd.is_finite() else None
+
+
+def _finite(usd: "Floats") -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in usd.tolist()]
+
+
+# --- where it goes ----------------------------------------------------------------------------------------------
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print a document for programs."""
+    import click
+    import orjson
+
+    click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+
+
+def write(folder: Path, comparison: "Comparison", content: dict[str, Any]) -> Path:
+    """Write the document, the page, and each of its figures as a page of its own; returns the page's path.
+
+    Raises UserError where the folder cannot be written.
+    """
+    from analysis.money import page
+    from bench import folder as files
+
+    figures = folder / "figures"
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"--out {folder}: {problem.strerror}; choose a folder that can be written") from None
+    files.write_json(folder / f"{BREAKEVEN}.json", content)
+    for name, figure in page.figures(comparison).items():
+        files.write_text(figures / f"{name}.html", figure.to_html())
+    files.write_text(folder / f"{BREAKEVEN}.html", page.render(comparison))
+    return folder / f"{BREAKEVEN}.html"

@@ -1,0 +1,81 @@
+"""`bench.py breakeven`: at which volumes servers of one's own cost no more than an API."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli_base import Group, with_options
+from bench.cli_calculators import batch, caching, fine_tune
+from bench.cli_pricing import COSTS
+from bench.cli_servers import EXACT, HOSTING, PEAK, TRAFFIC
+from bench.cli_versus import CACHING, REQUESTS
+from bench.types import UserError
+
+ROUTING = (
+    click.option("--hybrid-share", type=EXACT, default="1", help="Share of the requests offered to yours.  [1]"),
+    click.option("--pass-rate", type=EXACT, default="1", help="Share of their answers that need no API.  [1]"),
+    click.option("--overflow", is_flag=True, help="Fill your servers first, and send the rest to the API."),
+    click.option("--api-good-share", type=EXACT, default="1", help="Share of the API's answers that count.  [1]"),
+)
+"""Who serves what."""
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@click.option(
+    "--self", "--capacity-rps", "servers", multiple=True, metavar="RUN|CAPACITY|RATE",
+    help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2; repeatable.",
+)  # fmt: skip
+@with_options(COSTS)
+@click.option(
+    "--versus", multiple=True, metavar="MODEL|RUN|USD",
+    help="An API: MODEL, PROVIDER/MODEL, a run of it, or dollars a request; repeatable.",
+)  # fmt: skip
+@with_options((*REQUESTS, *CACHING))
+@click.option("--batch", is_flag=True, help="At the API's prices for batches.")
+@with_options((*TRAFFIC, *PEAK, *HOSTING, *ROUTING))
+@click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu.")
+@click.option("--different-plans", is_flag=True, help="Compare runs that offered different loads.")
+@click.option("--seed", type=int, default=0, help="Of the resampling.  [0]")
+@click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def breakeven(ctx: click.Context, /, **options: Any) -> None:
+    """Find the volumes at which your own servers cost no more.
+
+    The answer is a set of volumes: a point, intervals, never, always, or undecided where measurements do not tell.
+
+    \b
+    bench.py breakeven --self 2 --gpu rtx-4090 --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200
+    bench.py breakeven --self results/capacity-… --gpu l4 --versus claude-haiku-5-5 --versus openrouter/qwen/qwen3-14b
+    bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if not 0 <= options["seed"] < 2**63:
+        raise UserError(f"--seed {options['seed']}: expected 0 or more")
+    from bench import cli_answer
+    from bench.cli_compare import compare
+
+    comparison = compare(options, _now())
+    content = cli_answer.document(comparison)
+    page = None if options["out"] is None else cli_answer.write(options["out"], comparison, content)
+    if options["as_json"]:
+        cli_answer.print_json(content)
+        return
+    from bench.screen import Screen, print_fact
+    from bench.screen_breakeven import print_comparison
+
+    screen = Screen()
+    print_comparison(screen, content)
+    if page is not None:
+        print_fact(screen, "page", str(page))
+
+
+for command in (fine_tune, caching, batch):
+    breakeven.add_command(command)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,160 @@
+"""What `breakeven` reads of measured runs: their capacity, what their requests look like, what one cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.cli_capacity import CAPACITY
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analysis.money.comparison import Point
+    from analysis.money.gpu_prices import Hourly
+    from analysis.stats import Ints
+
+
+class Run(NamedTuple):
+    """A run folder that is to be trusted: its run.json and summary.json."""
+
+    folder: Path
+    run: dict[str, Any]
+    summary: dict[str, Any]
+
+    @property
+    def requests_per_s(self) -> float:
+        """What was completed and, where there are objectives, met them; 0 where nothing was."""
+        throughput = self.summary["throughput"]
+        good = throughput["goodput_rps"]
+        return (throughput["requests_per_s"] if good is None else good) or 0.0
+
+
+class Searched(NamedTuple):
+    """A folder of `bench.py capacity`: what it found, its runs at that rate, and all of its runs."""
+
+    rate_per_s: float
+    low_per_s: float
+    high_per_s: float | None
+    runs: tuple[Run, ...]
+    probes: tuple[Run, ...]
+
+
+class Requests(NamedTuple):
+    """Prompt and output tokens of each request, and the prefix that all share.
+
+    Requests of one cluster are the same call of several runs. `counted_for` is the model whose tokens these are, None
+    where the user says what any model would count.
+    """
+
+    prompt_tokens: "Ints"
+    output_tokens: "Ints"
+    prefix_tokens: int
+    clusters: "NDArray[Any] | None" = None
+    counted_for: str | None = None
+
+
+def read_run(folder: Path, flag: str) -> Run:
+    """Read a run folder. Raises UserError for one that is not to be trusted."""
+    from bench import folder as files
+
+    found = Run(folder, files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
+    if found.summary["verdict"]["status"] == "invalid":
+        raise UserError(f"{flag} {folder}: the run is not to be trusted: {_reasons(found)}")
+    return found
+
+
+def doubts(run: Run) -> list[str]:
+    """What there is to say against relying on a run."""
+    suspect = run.summary["verdict"]["status"] == "suspect"
+    return [f"{run.folder.name} is suspect: {_reasons(run)}"] if suspect else []
+
+
+def _reasons(run: Run) -> str:
+    return "; ".join(reason["message"] for reason in run.summary["verdict"]["reasons"])
+
+
+def read_search(folder: Path, flag: str) -> Searched:
+    """Read a capacity folder. Raises UserError for a search that has not come to its end."""
+    from bench import folder as files
+
+    content = files.read_json(folder, CAPACITY)
+    found = content.get("capacity")
+    if found is None:
+        raise UserError(f"{flag} {folder}: the search is unfinished; go on with bench.py capacity --out {folder}")
+    probes = [(probe["rate_per_s"], folder / probe["folder"]) for probe in content["probes"]]
+    runs = {
+        path: Run(path, files.read_json(path, files.RUN), files.read_json(path, files.SUMMARY)) for _, path in probes
+    }
+    at_rate = tuple(runs[path] for rate, path in probes if rate == found["rate_per_s"])
+    return Searched(found["rate_per_s"], found["low_per_s"], found["high_per_s"], at_rate, tuple(runs.values()))
+
+
+def check_same_load(own: Sequence[Run], rivals: Sequence[Run]) -> None:
+    """Raise UserError where the runs did not offer the same load, so that they measure different things."""
+    runs = [*own, *rivals]
+    hashes = {run.run["plan_hash"] for run in own or rivals[:1]}
+    for run in rivals:
+        if run.run["plan_hash"] not in hashes:
+            raise UserError(
+                f"--versus {run.folder}: its plan is another than that of {runs[0].folder}, so other requests were "
+                "measured; make both runs alike, or give --different-plans"
+            )
+
+
+def check_repeats(own: Sequence[Run]) -> None:
+    """Raise UserError where runs that are taken together are not repeats of one load."""
+    for run in own[1:]:
+        if differing := [name for name in ("model", "scenario", "load") if run.run[name] != own[0].run[name]]:
+            raise UserError(
+                f"--self {run.folder}: has another {differing[0]} than {own[0].folder}: expected repeats of one run"
+            )
+
+
+def requests_of(runs: Sequence[Run]) -> Requests | None:
+    """The measured requests that succeeded and told their tokens; None where there are none."""
+    import numpy as np
+
+    from analysis.metrics import column, measured, successful
+    from bench.records import read_requests
+
+    prompts, outputs, clusters = [], [], []
+    for run in runs:
+        calls = measured(successful(read_requests(run.folder)))
+        prompt, output = column(calls, "prompt_tokens"), column(calls, "output_tokens")
+        known = ~(np.isnan(prompt) | np.isnan(output))
+        prompts.append(prompt[known])
+        outputs.append(output[known])
+        clusters.append(np.char.add(f"{run.run['seed']}-", calls["seq"].to_numpy()[known].astype(str)))
+    if not sum(map(len, prompts)):
+        return None
+    return Requests(
+        np.concatenate(prompts).astype(np.int64),
+        np.concatenate(outputs).astype(np.int64),
+        runs[0].run["scenario"]["shared_prefix_tokens"],
+        np.concatenate(clusters) if len(runs) > 1 else None,
+        runs[0].run["model"],
+    )
+
+
+def point(run: Run, hourly: "Hourly | None") -> "Point | None":
+    """What a request of a run cost, by an hour's price or by its own usage, and how long it took."""
+    from analysis.money.comparison import Point
+    from analysis.money.numbers import SECONDS_PER_HOUR
+
+    rate = run.summary["throughput"]["requests_per_s"]
+    usd = (run.summary["cost"] or {}).get("usd_per_request")
+    if hourly is not None and rate:
+        usd = float(hourly.usd) / (rate * SECONDS_PER_HOUR)
+    if usd is None:
+        return None
+    judged = [objective["met"] for objective in run.summary["slo"]]
+    metrics = run.summary["metrics"]
+    return Point(
+        name=f"{run.run['backend']} {run.run['model']}",
+        usd_per_request=usd,
+        ttft_ms_p50=metrics["ttft_ms"]["p50"],
+        response_ms_p99=metrics["response_ms"]["p99"],
+        requests_per_s=rate,
+        meets_objectives=None if not judged or None in judged else all(judged),
+    )

@@ -1,0 +1,284 @@
+"""From options to the APIs that servers of one's own are compared with: what a request costs there, at any volume."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from bench.cli_base import OneOf
+from bench.cli_measured import Requests, Run, doubts, read_run, requests_of
+from bench.cli_servers import Load
+from bench.types import Usage, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from analysis.money.caching import PrefixCache
+    from analysis.money.prices import ApiPrice, Rates
+    from analysis.money.selfhost import Traffic
+    from analysis.stats import Floats
+
+VERSUS = "--versus"
+TTLS_S = {"5m": 300.0, "1h": 3600.0}
+OFF = "off"
+
+REQUESTS = (
+    click.option("--prompt-tokens", type=int, metavar="N", help="Of a request, its prefix included.  [as measured]"),
+    click.option("--output-tokens", type=int, metavar="N", help="Of its answer.  [as measured]"),
+    click.option("--prefix-tokens", type=int, metavar="N", help="Of the prompt, what requests share.  [as measured]"),
+)
+"""What a request is."""
+
+CACHING = (
+    click.option("--cache-ttl", type=OneOf([*TTLS_S, OFF]), default="5m", help="How long the API keeps it.  [5m]"),
+    click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
+    click.option("--cache-delay", type=float, default=0.0, help="Seconds until a prefix can be read.  [0]"),
+)
+"""How an API is to cache the prefix."""
+
+
+class Offer(NamedTuple):
+    """An API: the mean price of a request over the requests a month that it serves.
+
+    `settled_at` is from where on the price no longer depends on them, None where it never does; then any volume may be
+    asked for, and None stands for a settled one. `draws` gives the mean as it might have come out, or None where it
+    was not measured but stated; `requests` were priced for it.
+    """
+
+    name: str
+    usd: Callable[[int | None], Decimal]
+    draws: "Callable[[int | None, np.random.Generator], Floats | None]"
+    requests: int
+    warnings: tuple[str, ...]
+    curve: "Callable[[Floats], Floats] | None" = None
+    settled_at: int | None = None
+
+
+def runs_of(specs: Sequence[str]) -> dict[str, Run]:
+    """Read those of the rivals that are run folders."""
+    return {spec: read_run(Path(spec), VERSUS) for spec in specs if Path(spec).is_dir()}
+
+
+def requests_stated(options: dict[str, Any]) -> Requests | None:
+    """The requests that the options describe; None where they do not."""
+    import numpy as np
+
+    from bench.resolve import within
+
+    prompt, output = options["prompt_tokens"], options["output_tokens"]
+    if prompt is None and output is None:
+        return None
+    if prompt is None or output is None:
+        raise UserError("--prompt-tokens and --output-tokens: a request has both; give the other one too")
+    within("--prompt-tokens", prompt, 1, 10_000_000)
+    within("--output-tokens", output, 0, 10_000_000)
+    prefix = within("--prefix-tokens", options["prefix_tokens"] or 0, 0, prompt)
+    return Requests(np.array([prompt]), np.array([output]), prefix)
+
+
+def requests_measured(runs: Sequence[Run], options: dict[str, Any]) -> Requests:
+    """The requests of these runs, with the prefix that the options may say. Raises UserError where there are none."""
+    found = requests_of(runs) if runs else None
+    if found is None:
+        raise UserError("what a request is is not known: give --prompt-tokens and --output-tokens")
+    if options["prefix_tokens"] is None:
+        return found
+    from bench.resolve import within
+
+    return found._replace(prefix_tokens=within("--prefix-tokens", options["prefix_tokens"], 0, 10_000_000))
+
+
+# --- a run ------------------------------------------------------------------------------------------------------
+
+
+def of_run(run: Run) -> Offer:
+    """What a measured run of an API cost, each request by its own usage. Raises UserError where that is not known."""
+    from analysis.money.uncertainty import interval_draws
+
+    cost = run.summary["cost"] or {}
+    usd = cost.get("usd_per_request")
+    if cost.get("basis") != "api" or usd is None:
+        reason = "; ".join(cost.get("notes", ())) or "it was made on a server that nobody bills for"
+        raise UserError(f"{VERSUS} {run.folder}: what a request cost is not known: {reason}")
+    low, high = cost["ci95"]["usd_per_request"]
+    name = f"{run.run['model']} (measured)"
+    prices = cost["prices"] or {}
+    dated = (
+        f"priced at the day of the run, {run.run['created_at'][:10]} ({prices.get('source')} {prices.get('version')})"
+    )
+
+    def draws(_: int | None, rng: "np.random.Generator") -> "Floats | None":
+        return None if low is None or high is None else interval_draws(low, high, rng)
+
+    count = run.summary["metrics"]["prompt_tokens"]["count"]
+    return Offer(name, lambda _: Decimal(str(usd)), draws, count, (dated, *doubts(run)))
+
+
+# --- a price ----------------------------------------------------------------------------------------------------
+
+
+def of_price(spec: str) -> Offer | None:
+    """A price per request that the user states; None for what is no number."""
+    from analysis.money.numbers import at_least_zero
+
+    try:
+        usd = Decimal(spec.removeprefix("$"))
+    except ArithmeticError:
+        return None
+    at_least_zero("--versus: price per request", usd)
+    return Offer(f"${usd} a request", lambda _: usd, lambda *_: None, 0, ())
+
+
+def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any], now: datetime) -> Offer:
+    """MODEL or PROVIDER/MODEL: each request at its prices of today."""
+    from analysis.money.prices import BATCH, STANDARD, find
+
+    price = find(spec, None, now, tier=BATCH if options["batch"] else STANDARD)
+    cache, notes = _cache_of(price, requests, load.traffic, options)
+    name = f"{price.provider}/{price.model}{', batch' if options['batch'] else ''}"
+    warnings = [*_about_prices(price, now.date()), *_about_tokens(requests, price), *notes]
+    values = partial(_values, price, requests, options["cache_ttl"])
+    if cache is None:
+        plain, each = values(None)
+        return Offer(name, lambda _: plain, _resampled(lambda _: each, requests), len(each), tuple(warnings))
+    (hit, each_hit), (miss, each_miss) = values(hit=True), values(hit=False)
+    if load.trace is not None:
+        from analysis.money.caching import replay
+
+        prefixes = load.trace.prefixes if load.trace.prefixes is not None else [0] * len(load.trace.arrivals_s)
+        hits = replay(load.trace.arrivals_s, prefixes, cache.ttl_s, cache.readable_after_s)
+        h = Fraction(int(hits.sum()), len(hits))
+        warnings.append(f"the prefix is taken to be hit as often at any volume as in the trace, {float(h):.1%}")
+        mean = _mix(hit, miss, h)
+        each = each_miss + float(h) * (each_hit - each_miss)
+        return Offer(name, lambda _: mean, _resampled(lambda _: each, requests), len(each), tuple(warnings))
+
+    def usd(volume: int | None) -> Decimal:
+        return hit if volume is None else _mix(hit, miss, Fraction(float(cache.hit_rate(volume))))
+
+    def each_at(volume: int | None) -> "Floats":
+        rate = 1.0 if volume is None else float(cache.hit_rate(volume))
+        return each_miss + rate * (each_hit - each_miss)
+
+    def curve(volumes: "Floats") -> "Floats":
+        return float(miss) + cache.hit_rate(volumes) * float(hit - miss)
+
+    draws = _resampled(each_at, requests)
+    return Offer(name, usd, draws, len(each_hit), tuple(warnings), curve, cache.settled_at)
+
+
+def _mix(hit: Decimal, miss: Decimal, h: Fraction) -> Decimal:
+    from analysis.money.numbers import decimal, exact
+
+    return decimal(h * exact(hit) + (1 - h) * exact(miss))
+
+
+def _values(price: "ApiPrice", requests: Requests, ttl: str, hit: bool | None) -> "tuple[Decimal, Floats]":
+    """The mean price of the requests, exactly, and that of each, where the prefix is hit, written, or (None) neither.
+
+    Many requests are alike: each kind is priced once, in the tier of its own length.
+    """
+    import numpy as np
+
+    from analysis.money.numbers import decimal, exact
+    from analysis.money.prices import usd_of
+
+    pairs = list(zip(requests.prompt_tokens.tolist(), requests.output_tokens.tolist(), strict=True))
+    kinds = Counter(pairs)
+    usd = {}
+    for prompt, output in kinds:
+        prefix = 0 if hit is None else min(prompt, requests.prefix_tokens)
+        read, written = (prefix, 0) if hit else (0, prefix)
+        usage = Usage(prompt, read, written, output, 0, written if ttl == "1h" else 0)
+        usd[prompt, output] = usd_of(price, usage)
+    mean = decimal(sum(exact(usd[kind]) * count for kind, count in kinds.items()) / Fraction(len(pairs)))
+    return mean, np.array([float(usd[pair]) for pair in pairs])
+
+
+def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) -> Any:
+    """Draws of the mean of measured requests; of a single one that was stated there are none."""
+
+    def draws(volume: int | None, rng: "np.random.Generator") -> "Floats | None":
+        from analysis.money.uncertainty import mean_draws
+
+        if requests.counted_for is None or len(requests.prompt_tokens) < 2:
+            return None
+        return mean_draws(each_at(volume), rng, requests.clusters)
+
+    return draws
+
+
+# --- caching ----------------------------------------------------------------------------------------------------
+
+
+def prefix_cache(options: dict[str, Any], traffic: "Traffic") -> "PrefixCache":
+    """The cache that the options describe. Raises UserError for weights that are no numbers."""
+    from analysis.money.caching import PrefixCache
+    from analysis.money.traffic import weights
+
+    shares = weights(options["prefix_weights"], "--prefix-weights") if options["prefix_weights"] else [1]
+    return PrefixCache(TTLS_S[options["cache_ttl"]], tuple(shares), options["cache_delay"], traffic)
+
+
+def rates_at(price: "ApiPrice", prompt_tokens: int) -> "Rates":
+    """The rates of a prompt of that length."""
+    return [rates for rates in price.rates if prompt_tokens > rates.above_tokens or not rates.above_tokens][-1]
+
+
+def _cache_of(
+    price: "ApiPrice", requests: Requests, traffic: "Traffic", options: dict[str, Any]
+) -> "tuple[PrefixCache | None, list[str]]":
+    """The cache, None where none is asked for or nothing is cached, and what there is to say of it."""
+    from analysis.money.api_rules import cache_minimum, cache_warning, cacheable
+
+    if options["cache_ttl"] == OFF or not requests.prefix_tokens:
+        asked = options["cache_delay"] or options["prefix_weights"]
+        return None, ["nothing is cached: the requests share no prefix (--prefix-tokens)"] if asked else []
+    if price.rates[0].cache_read is None:
+        return None, [f"nothing is cached: {price.model} has no price for cached input"]
+    notes = []
+    if warning := cache_warning(price.model, requests.prefix_tokens):
+        notes.append(warning)
+    elif cache_minimum(price.model) is None:
+        notes.append(f"the shortest prompt that {price.model} caches is not known here: it is taken to be cached")
+    if cacheable(price.model, requests.prefix_tokens) is False:
+        return None, notes
+    return prefix_cache(options, traffic), notes
+
+
+# --- what there is to say -----------------------------------------------------------------------------------------
+
+
+def _about_prices(price: "ApiPrice", today: date) -> list[str]:
+    from analysis.money.api_rules import retirement
+    from analysis.money.gpu_prices import OLD_AFTER_DAYS
+    from analysis.money.prices import snapshot
+
+    notes = []
+    as_of = snapshot()["as_of"]
+    if as_of and (age := (today - date.fromisoformat(as_of)).days) > OLD_AFTER_DAYS:
+        notes.append(f"the API prices are {age} days old ({as_of})")
+    end = retirement(price.model)
+    if end is not None and end.fixed:
+        notes.append(f"{price.model} {'was' if end.day <= today else 'is to be'} withdrawn on {end.day}")
+    return notes
+
+
+def _about_tokens(requests: Requests, price: "ApiPrice") -> list[str]:
+    notes = []
+    if requests.counted_for is not None and requests.counted_for != price.model:
+        notes.append(
+            f"the tokens are those that {requests.counted_for} counted: {price.model} may count up to 30% more for the "
+            "same text, and bills its thinking; measure it to be sure"
+        )
+    above = price.rates[1].above_tokens if len(price.rates) > 1 else None
+    if above is not None and (longer := int((requests.prompt_tokens > above).sum())):
+        share = longer / len(requests.prompt_tokens)
+        notes.append(f"{share:.0%} of the prompts are longer than {above:,} tokens and billed at the dearer tier")
+    return notes
