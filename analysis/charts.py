@@ -1,7 +1,7 @@
 """How every plot looks: distributions, panels over time, axes and colours."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,20 @@ TOP_PX: Final = 50
 BOTTOM_PX: Final = 48
 
 
+T = TypeVar("T")
+
+
+class Plot(NamedTuple, Generic[T]):
+    """A figure's place on a page; a wide one takes a whole row, others share it."""
+
+    section: str
+    title: str
+    draw: Callable[[T], go.Figure | None]
+    wide: bool = True
+
+
 class Panel(NamedTuple):
-    """One row of a figure over time."""
+    """One row of a figure of several."""
 
     title: str
     unit: str
@@ -42,7 +54,7 @@ def distribution(
     """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`)."""
     if not all(len(values) for values in curves.values()):
         return None
-    figure = go.Figure(layout=_layout(300, caption))
+    figure = go.Figure(layout=layout(300, caption))
     for color, (name, values) in zip(SERIES, curves.items(), strict=False):
         x, share = series.ecdf(values, never)
         figure.add_scatter(
@@ -62,8 +74,8 @@ def distribution(
         marker={"color": light("ink"), "size": 6}, hovertemplate="%{text}: %{x:,.3~r} ms<extra></extra>",
     )  # fmt: skip
     return figure.update_layout(
-        xaxis=_x_axis(x_title) | x_scale,
-        yaxis=_axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
+        xaxis=x_axis(x_title) | x_scale,
+        yaxis=axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
         legend={"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
     )
 
@@ -88,27 +100,32 @@ def over_time(
     panels: Sequence[Panel], phases: Sequence[Phase], end_s: float, caption: str, row_px: int = 120
 ) -> go.Figure:
     """Panels one above the other on one time axis from 0 to `end_s`, the phases shaded through all of them."""
-    inner_px = len(panels) * (row_px + ROW_GAP_PX) - ROW_GAP_PX
-    figure = go.Figure(layout=_layout(inner_px + TOP_PX + BOTTOM_PX, caption))
-    for i, panel in enumerate(panels):
-        top = 1 - i * (row_px + ROW_GAP_PX) / inner_px
-        _add_panel(figure, panel, str(i + 1) if i else "", max(0.0, top - row_px / inner_px), top)
-    figure.update_layout(
-        xaxis=_x_axis(TIME_TITLE)
-        | {"anchor": f"y{len(panels)}" if len(panels) > 1 else "y", "range": [0, end_s], "hoverformat": ",.2f"},
-        hovermode="x unified",
-        margin={"t": TOP_PX, "b": BOTTOM_PX},
-    )
+    figure = stacked(panels, TIME_TITLE, caption, row_px)
+    figure.update_layout(xaxis={"range": [0, end_s], "hoverformat": ",.2f"})
     for phase in phases:
         _add_phase(figure, phase, with_name=phase.end_s - phase.start_s > 0.18 * end_s)
     return figure
 
 
-def _add_panel(figure: go.Figure, panel: Panel, axis: str, bottom: float, top: float) -> None:
-    """`axis` is plotly's suffix: '' for the first, then 2, 3 …"""
-    figure.add_traces([trace.update(yaxis=f"y{axis}", showlegend=False) for trace in panel.traces])
-    y_axis = _axis(panel.unit) | {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5}
-    figure.update_layout({f"yaxis{axis}": y_axis})
+def stacked(panels: Sequence[Panel], x_title: str, caption: str, row_px: int) -> go.Figure:
+    """Panels one above the other on one x axis."""
+    inner_px = len(panels) * (row_px + ROW_GAP_PX) - ROW_GAP_PX
+    figure = go.Figure(layout=layout(inner_px + TOP_PX + BOTTOM_PX, caption))
+    for i, panel in enumerate(panels):
+        top = 1 - i * (row_px + ROW_GAP_PX) / inner_px
+        _add_panel(figure, panel, str(i + 1) if i else "", max(0.0, top - row_px / inner_px), top)
+    return figure.update_layout(
+        xaxis=x_axis(x_title) | {"anchor": f"y{len(panels)}" if len(panels) > 1 else "y"},
+        hovermode="x unified",
+        margin={"t": TOP_PX, "b": BOTTOM_PX},
+    )
+
+
+def _add_panel(figure: go.Figure, panel: Panel, suffix: str, bottom: float, top: float) -> None:
+    """`suffix` is plotly's for an axis: '' for the first, then 2, 3 …"""
+    figure.add_traces([trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces])
+    y_axis = axis(panel.unit) | {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5}
+    figure.update_layout({f"yaxis{suffix}": y_axis})
     figure.add_annotation(
         text="  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces)), showarrow=False,
         xref="paper", x=0, xanchor="left", yref="paper", y=top, yanchor="bottom", yshift=3,
@@ -169,7 +186,8 @@ def light(name: str) -> str:
     return PALETTE[name].light
 
 
-def _layout(height_px: int, caption: str) -> dict[str, Any]:
+def layout(height_px: int, caption: str) -> dict[str, Any]:
+    """What the layout of every figure begins with."""
     return {
         "template": "none",
         "height": height_px,
@@ -182,12 +200,14 @@ def _layout(height_px: int, caption: str) -> dict[str, Any]:
     }
 
 
-def _x_axis(title: str) -> dict[str, Any]:
-    axis = _axis(title)
-    return axis | {"title": axis["title"] | {"standoff": 8}}
+def x_axis(title: str) -> dict[str, Any]:
+    """A horizontal axis."""
+    found = axis(title)
+    return found | {"title": found["title"] | {"standoff": 8}}
 
 
-def _axis(title: str) -> dict[str, Any]:
+def axis(title: str) -> dict[str, Any]:
+    """A vertical axis."""
     return {
         "title": {"text": title, "font": {"color": light("muted")}},
         "gridcolor": light("line"),

@@ -4,7 +4,7 @@ A function returns None when there is nothing to draw. `layout.meta` is the capt
 Text that comes from outside is escaped, because plotly reads labels as HTML.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import series
-from analysis.charts import Panel, Phase, compact, distribution, level, light, over_time, scale, steps
+from analysis.charts import Panel, Phase, Plot, compact, distribution, level, light, over_time, scale, steps
 from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, measured, successful
 from analysis.palette import SERIES
 from analysis.stats import Floats
@@ -34,15 +34,6 @@ class Data(NamedTuple):
     requests: pa.Table
     telemetry: pa.Table | None
     summary: Mapping[str, Any]
-
-
-class Plot(NamedTuple):
-    """A figure's place in the report; a wide one takes a whole row, others share it."""
-
-    section: str
-    title: str
-    draw: Callable[[Data], go.Figure | None]
-    wide: bool = True
 
 
 class Gauge(NamedTuple):
@@ -272,7 +263,7 @@ def _seconds(table: pa.Table, name: str) -> Floats:
     return column(table, name) / NS_PER_S
 
 
-FIGURES: Final[Mapping[str, Plot]] = {
+FIGURES: Final[Mapping[str, Plot[Data]]] = {
     "ttft": Plot("Latency", "Time to first token", ttft, wide=False),
     "tpot": Plot("Latency", "Time per output token", tpot, wide=False),
     "itl": Plot("Latency", "Inter-token latency", itl, wide=False),

@@ -1,26 +1,16 @@
-"""One HTML file that says what was asked, what was found and whether to believe it; it needs no network.
-
-Everything that comes from outside (model names, error messages, settings) goes through the template's escaping.
-"""
+"""One HTML file that says what was asked, what was found and whether to believe it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
-import jinja2
-import plotly.graph_objects as go
-import plotly.offline
 import pyarrow as pa
-from markupsafe import Markup
 
-from analysis import tables, wording
+from analysis import pages, tables, wording
 from analysis.metrics import METRICS
-from analysis.palette import FONT, PALETTE
 from analysis.plots import FIGURES, Data
 from analysis.stats import LEVELS, values_needed
 from analysis.wording import DASH, interval, number, percent
 
-HERE: Final = Path(__file__).parent
 STATISTICS: Final = ("mean", *LEVELS, "count")
 METHOD: Final = (
     "Every metric is over the measured requests that succeeded, those that ended after the window included. Warm-up "
@@ -39,13 +29,11 @@ STAMPS: Final = {
 
 def render(run: Mapping[str, Any], summary: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> str:
     """The report of a run as one self-contained HTML page, from run.json, summary.json and the two tables."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("report.html").render(
+    return pages.render(
+        "report.html",
         **_frame(run, summary),
         **_results(summary),
-        sections=_sections(Data(requests, telemetry, summary)),
+        sections=pages.sections(FIGURES, Data(requests, telemetry, summary)),
         errors=tables.errors(requests),
         sent=tables.sent(run),
         environment=tables.environment(run),
@@ -66,11 +54,6 @@ def _frame(run: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]
         "verdict_text": wording.verdict(run, summary),
         "asked": wording.asked(run),
         "found": wording.found(summary),
-        "palette": PALETTE,
-        "font": Markup(FONT),
-        "css": Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        "plotly": Markup(plotly.offline.get_plotlyjs()),
-        "twins": {color.light: color.dark for color in PALETTE.values()},
     }
 
 
@@ -136,38 +119,3 @@ def _too_few(lacking: list[str]) -> str | None:
         return None
     wants = ", ".join(f"{name} wants {values_needed(LEVELS[name]):,}" for name in lacking)
     return f"{DASH} where a metric has too few values for the percentile: {wants}."
-
-
-# --- figures ----------------------------------------------------------------------------------------------------
-
-
-def _sections(data: Data) -> list[dict[str, Any]]:
-    sections: dict[str, dict[str, Any]] = {}
-    for name, plot in FIGURES.items():
-        identity = plot.section.lower().replace(" ", "-").replace("'", "")
-        section = sections.setdefault(
-            plot.section, {"id": identity, "title": plot.section, "figures": [], "missing": []}
-        )
-        figure = plot.draw(data)
-        if figure is None:
-            section["missing"].append(plot.title)
-        else:
-            section["figures"].append(_figure(name, plot.title, plot.wide, figure))
-    for section in sections.values():
-        section["missing"] = f"No data for: {', '.join(section['missing'])}." if section["missing"] else None
-    return list(sections.values())
-
-
-def _figure(name: str, title: str, wide: bool, figure: go.Figure) -> dict[str, Any]:
-    """What the template needs; the one axis that has labels for a logarithmic scale can be switched to it."""
-    axis = next((axis for axis in ("xaxis", "yaxis") if figure.layout[axis].tickvals is not None), None)
-    return {
-        "id": name,
-        "title": title,
-        "wide": wide,
-        "axis": axis,
-        "log": str(axis is not None and figure.layout[axis].type == "log").lower(),
-        "height": int(figure.layout.height),
-        "caption": figure.layout.meta,
-        "spec": Markup(figure.to_json().replace("<", "\\u003c")),
-    }

@@ -24,12 +24,14 @@ from bench.types import Load, UserError
 
 if TYPE_CHECKING:
     from analysis.capacity import Capacity, Probe
+    from analysis.capacity_page import LoadPoint
     from bench.launch import Server
     from bench.run import Settings
     from bench.screen import Screen
 
 CLOSED_LOOP = "closed-loop"
 CAPACITY = "capacity.json"
+PAGE = "capacity.html"
 MAX_REPEATS = 20
 _LEAST_SECONDS = 10
 _FINEST_PRECISION = 0.005  # rates have four digits
@@ -70,8 +72,10 @@ def capacity(**options: Any) -> int:
         screen.print(f"the search can go on: the same command with --out {search.folder}", soft_wrap=True)
         return code
     found = _write(search)
+    _write_page(search, found)
     screen.print(f"capacity  {_in_words(found)}", soft_wrap=True)
     screen.print(f"folder    {search.folder}", soft_wrap=True)
+    screen.print(f"page      {search.folder / PAGE}", soft_wrap=True)
     return 0 if found.rate_per_s else EXIT_OBJECTIVE_MISSED
 
 
@@ -250,6 +254,42 @@ def _write(search: Search) -> "Capacity":
     }
     files.write_json(search.folder / CAPACITY, content)
     return found
+
+
+def _write_page(search: Search, found: "Capacity") -> None:
+    """Write capacity.html: what was found, with its figures."""
+    from analysis import capacity_page
+    from bench import folder as files
+
+    asked, pricing = _asked(search), search.settings.pricing or {}
+    usd_per_hour = pricing.get("usd_per_hour")
+    page = capacity_page.render(
+        capacity_page.Found(
+            runs=[_load_point(search, run) for run in _probes(search)],
+            capacity=found,
+            usd_per_hour=None if usd_per_hour is None else Decimal(usd_per_hour),
+        ),
+        title=f"Capacity of {asked['model']} on {asked['backend']}, scenario {asked['scenario']}",
+        asked=f"Objectives: {', '.join(asked['slo'])}.",
+        answer=f"Capacity: {_in_words(found)}.",
+    )
+    files.write_text(search.folder / PAGE, page)
+
+
+def _load_point(search: Search, run: "Probe") -> "LoadPoint":
+    from analysis.capacity_page import LoadPoint
+    from analysis.wording import metric
+    from bench import folder as files
+
+    summary = files.read_json(search.folder / run.folder, files.SUMMARY)
+    return LoadPoint(
+        rate_per_s=run.rate_per_s,
+        outcome=run.outcome,
+        completed_per_s=run.completed_per_s,
+        goodput_rps=summary["throughput"]["goodput_rps"],
+        ttft_ms_p50=metric(summary, "ttft_ms", "p50"),
+        ttft_ms_p99=metric(summary, "ttft_ms", "p99"),
+    )
 
 
 def _line(probe: "Probe") -> str:

@@ -19,6 +19,11 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
 )  # fmt: skip
+DRAWN = """[...document.querySelectorAll(".chart")].filter(chart => {
+  const box = chart.querySelector(".main-svg")?.getBoundingClientRect();
+  const marks = chart.querySelectorAll("path.js-line, .points path").length;
+  return box && box.width > 200 && box.width <= innerWidth && box.height > 200 && marks;
+}).map(chart => chart.id)"""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -63,6 +68,12 @@ class Page:
         reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in reply, reply
         return reply["result"].get("value")
+
+    def drawn(self) -> list[str]:
+        """The ids of the charts that show lines or marks and fit the window, after two frames."""
+        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        found: list[str] = self.evaluate(DRAWN)
+        return found
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a PNG."""

@@ -49,6 +49,9 @@ def test_the_answer_lies_between_a_rate_that_met_the_objective_and_one_that_did_
     assert capacity < high <= 1.9 * capacity
     assert {path.name for path in folder.glob("rate-*")} == {probe["folder"] for probe in content["probes"]}
     assert f"capacity  {capacity:g} requests/s" in done.stdout
+    page = folder / "capacity.html"
+    assert str(page) in "".join(done.stdout.split("\n"))
+    assert f"Capacity: {capacity:g} requests/s" in page.read_text()
 
     # The same again finds all its runs there, and one with another objective is not mixed with it.
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
