@@ -6,6 +6,9 @@ from typing import Any
 
 from backends._json import lenient
 
+Error = tuple[str, str]
+"""(code of the taxonomy, message)."""
+
 LIMIT = 200
 KEY = re.compile(r"(?i)(\bbearer +|\b(?:sk|pk|hf|gsk|xai|key)[-_])[\w.*-]{6,}")
 MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -55,3 +58,19 @@ def one_line(text: str) -> str:
     """`text` on one line of at most 200 characters, with whatever looks like a key taken out."""
     line = KEY.sub(r"\1…", " ".join(text.split()))
     return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
+
+
+def verdict(
+    error: Error | None, data: bytes, *, complete: bool, arrivals: int, ending: str, finish: str | None
+) -> Error | None:
+    """What is wrong with an answer in a 200: an error it holds, or that it is empty, or cut before its `ending`."""
+    if error:
+        return error
+    if not data.strip():
+        return "empty", "the response had no body"
+    if not complete:
+        return "cut_stream", f"ended without {ending} after {arrivals} arrivals of output"
+    if not arrivals:
+        why = f" ({finish})" if finish else ""
+        return "empty", f"the answer was complete{why} but held no model output"
+    return None

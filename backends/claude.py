@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from backends import _anthropic, openai
-from backends._errors import error_message, named_message, one_line, stream_error
+from backends._errors import error_message, named_message, one_line, stream_error, verdict
 from backends.sse import json_values
 from bench.types import (
     Backend,
@@ -160,7 +160,14 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         [(t_ns, None, kind) for t_ns, kind in answer.arrivals],
         _usage(answer.counts),
         answer.finish,
-        _verdict(answer, body),
+        verdict(
+            answer.error,
+            body.data,
+            complete=answer.done or answer.finish is not None,
+            arrivals=len(answer.arrivals),
+            ending="stop_reason or message_stop",
+            finish=answer.finish,
+        ),
         answer.service_tier,
         limits,
     )
@@ -232,18 +239,6 @@ def _usage(counts: Mapping[str, int]) -> Usage | None:
         reasoning_tokens=counts.get("thinking_tokens"),
         cache_write_1h_tokens=counts.get("ephemeral_1h_input_tokens"),
     )
-
-
-def _verdict(answer: _Answer, body: Body) -> tuple[str, str] | None:
-    if answer.error:
-        return answer.error
-    if not body.data.strip():
-        return "empty", "the response had no body"
-    if not (answer.finish or answer.done):
-        return "cut_stream", f"ended without stop_reason or message_stop after {len(answer.arrivals)} deltas of output"
-    if not answer.arrivals:
-        return "empty", f"the answer was complete ({answer.finish}) but held no model output"
-    return None
 
 
 def _rate_limits(headers: Mapping[str, str]) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from backends import _cold
-from backends._errors import body_message, error_message, one_line
+from backends._errors import body_message, error_message, one_line, verdict
 from backends._json import lenient
 from backends.sse import DONE, json_values
 from bench.types import (
@@ -101,7 +101,15 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         answer.done = True  # no stream: a completion in one piece, or an error
     tokens = _tokens_per_arrival(answer.running_counts)
     deltas = [(t_ns, count, kind) for (t_ns, kind), count in zip(answer.arrivals, tokens, strict=True)]
-    return Reply(encodable(answer.text), deltas, _usage(answer.usage), answer.finish, _verdict(answer, body))
+    error = verdict(
+        answer.error,
+        body.data,
+        complete=answer.done or answer.finish is not None,
+        arrivals=len(deltas),
+        ending="finish_reason or [DONE]",
+        finish=answer.finish,
+    )
+    return Reply(encodable(answer.text), deltas, _usage(answer.usage), answer.finish, error)
 
 
 def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
@@ -170,18 +178,6 @@ def encodable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _verdict(answer: _Answer, body: Body) -> tuple[str, str] | None:
-    if answer.error:
-        return answer.error
-    if not body.data.strip():
-        return "empty", "the response had no body"
-    if not (answer.finish or answer.done):
-        return "cut_stream", f"ended without finish_reason or [DONE] after {len(answer.arrivals)} chunks of output"
-    if not answer.arrivals:
-        return "empty", "the answer was complete but held no model output"
-    return None
 
 
 # --- the cold path ----------------------------------------------------------------------------------------------

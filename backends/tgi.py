@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from backends import _cold, openai
-from backends._errors import body_message, error_message, one_line, stream_error
+from backends._errors import body_message, error_message, one_line, stream_error, verdict
 from backends._json import lenient
 from backends.sse import json_values
 from bench.types import (
@@ -137,7 +137,14 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         deltas=answer.deltas,
         usage=_usage(answer.details),
         finish=answer.details.get("finish_reason"),
-        error=_verdict(answer),
+        error=verdict(
+            answer.error,
+            body.data,
+            complete=answer.complete,
+            arrivals=len(answer.deltas),
+            ending="generated_text",
+            finish=answer.details.get("finish_reason"),
+        ),
     )
 
 
@@ -168,16 +175,6 @@ def _usage(details: Mapping[str, Any]) -> Usage | None:
         prompt_tokens=prompt if isinstance(prompt, int) else None,
         output_tokens=output if isinstance(output, int) else None,
     )
-
-
-def _verdict(answer: _Answer) -> tuple[str, str] | None:
-    if answer.error:
-        return answer.error
-    if not answer.complete:
-        return "cut_stream", f"ended without generated_text after {len(answer.deltas)} events with text"
-    if not answer.deltas:
-        return "empty", "the answer was complete but held no model output"
-    return None
 
 
 # --- the cold path ----------------------------------------------------------------------------------------------

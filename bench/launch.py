@@ -134,10 +134,10 @@ def _answers(port: int, path: str) -> bool:
 
 
 def _died(name: str, exit_code: int, log_path: Path) -> str:
-    tail = _tail(log_path)
+    log, tail = log_path.read_text(errors="replace"), _tail(log_path)
     # What a server says of itself goes first, then what was raised first: the rest of a traceback follows from it.
-    own = [line for line in tail if line.startswith(f"{name}: error")]
-    raised = RAISED.findall(log_path.read_text(errors="replace"))
+    own = [line for line in log.splitlines() if line.startswith(f"{name}: error")]
+    raised = RAISED.findall(log)
     faults = own[-1:] or raised[:1] or [line for line in tail if "error" in line.lower()] or tail
     fault = faults[-1][:FAULT_LENGTH] if faults else "it said nothing"
     return f"{name} ended while starting (exit code {exit_code}): {fault}; see {log_path}"

@@ -305,7 +305,7 @@ def test_a_refusal_has_its_status_and_says_which_kind_of_error_it_is(status: int
         ([event("message_delta", delta=None)], "malformed", None),
         ([b"data: [1]\n\n"], "malformed", None),
         ([b"<html>Welcome"], "malformed", "b'<html>Welcome'"),
-        ([begin(input_tokens=1), TEXT], "cut_stream", "after 1 deltas"),
+        ([begin(input_tokens=1), TEXT], "cut_stream", "after 1 arrivals"),
         ([TEXT, end(None)], "cut_stream", None),
         ([TEXT, b'event: message_stop\ndata: {"ty'], "cut_stream", None),
         ([b": wait\n\n"], "cut_stream", None),

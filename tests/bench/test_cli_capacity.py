@@ -67,7 +67,7 @@ def test_the_answer_lies_between_a_rate_that_met_the_objective_and_one_that_did_
 
 def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "search"
-    quick = [*QUICK, "--output-tokens", "4", "--prompt-tokens", "30"]
+    quick = [*QUICK, "--output-tokens", "4", "--prompt-tokens", "30", "--requests", "5"]
     done = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<0.01", *quick, "--out", folder)
     assert (done.returncode, done.stderr) == (1, "")
     assert found(folder)["capacity"]["rate_per_s"] == 0
