@@ -2,7 +2,7 @@
 # make test    set everything up, then pass the tests
 # make check   style, types
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
-# make engines real engines of their own, in .engines/;  make test-engines  the tests against them
+# make engines real engines of their own, in .engines/;  make test-engines  the tests against them, and the slow ones
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not engine"
+	$(BIN)/python -m pytest -m "not engine and not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -32,7 +32,7 @@ bench: $(READY)
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
-	BENCH_ENGINES=required $(BIN)/python -m pytest -m engine
+	BENCH_ENGINES=required $(BIN)/python -m pytest -m "engine or slow"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'

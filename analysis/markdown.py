@@ -17,11 +17,11 @@ def markdown(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The verdict, what was found, and a table of the main metrics, from run.json and summary.json."""
     return "\n".join(
         [
-            f"### {_plain(run['model'])} on {_plain(run['backend'])}, scenario {_plain(run['scenario']['name'])}",
+            f"### {plain(run['model'])} on {plain(run['backend'])}, scenario {plain(run['scenario']['name'])}",
             "",
             f"**{wording.verdict(run, summary)}** {wording.found(summary)}",
             "",
-            *(f"- {_plain(reason['message'])}" for reason in summary["verdict"]["reasons"]),
+            *(f"- {plain(reason['message'])}" for reason in summary["verdict"]["reasons"]),
             *([""] if summary["verdict"]["reasons"] else []),
             _row("", *STATISTICS),
             _row("---", *("---:" for _ in STATISTICS)),
@@ -44,6 +44,6 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text from outside, with what markdown or HTML would act on made literal and on one line."""
     return re.sub(r"([\\`*_\[\]<>|#@!~&])", r"\\\1", " ".join(text.split()))

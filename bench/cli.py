@@ -9,6 +9,7 @@ from bench import __version__
 from bench.cli_base import EXIT_USER_ERROR, Group, conduct
 from bench.cli_breakeven import breakeven
 from bench.cli_capacity import capacity
+from bench.cli_compare_runs import compare
 from bench.cli_lists import backends, models, scenarios
 from bench.cli_prices import prices
 from bench.cli_results import decode, report
@@ -40,5 +41,5 @@ def cli(ctx: click.Context) -> None:
         ctx.exit(EXIT_USER_ERROR)
 
 
-for command in (run, capacity, decode, report, prices, size, breakeven, backends, scenarios, models):
+for command in (run, capacity, decode, report, compare, prices, size, breakeven, backends, scenarios, models):
     cli.add_command(command)

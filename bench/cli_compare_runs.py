@@ -1,0 +1,151 @@
+"""`bench.py compare`: is the candidate slower or dearer than the base? The gate of a CI job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from bench.cli_base import EXIT_OBJECTIVE_MISSED, OneOf
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from analysis.compare.comparison import Comparison, Run
+
+_STYLES = {"worse": "red bold", "better": "green", "inconclusive": "yellow", "same": "dim"}
+_GAP = "  "
+
+
+@click.command()
+@click.argument("base")
+@click.argument("candidate")
+@click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable.")
+@click.option("--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="What it is to a gate.  [pass]")
+@click.option("--different-plans", is_flag=True, help="Compare although other requests were measured.")
+@click.option("--untrusted", is_flag=True, help="Compare runs although their verdict is invalid.")
+@click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with both distributions to this file.")
+def compare(base: str, candidate: str, **options: Any) -> int:
+    """Say whether CANDIDATE is slower or dearer than BASE.
+
+    Each is a run folder, a folder of runs, or several of these with commas between. One run on each side is compared
+    by its requests; with three and more on both sides the run is the unit, which is surer. Exits with 1 where any
+    measure is worse.
+
+    \b
+    bench.py compare results/before results/after
+    bench.py compare results/a1,results/a2,results/a3 results/b1,results/b2,results/b3 --threshold ttft_ms:p99=5%
+    """
+    from analysis.compare import written
+
+    sides = _runs("BASE", base), _runs("CANDIDATE", candidate)
+    found = _compare(sides, options)
+    if options["junit"]:
+        _write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
+    if options["html"]:
+        from analysis.compare import page
+
+        values = (page.values_of([_requests(folder) for folder in side]) for side in sides)
+        _write("--html", options["html"], page.render(found, *values).encode())
+    _show(found, options["form"], as_json=options["as_json"])
+    return EXIT_OBJECTIVE_MISSED if written.fails(found, options["inconclusive"]) else 0
+
+
+def _runs(side: str, given: str) -> list[Path]:
+    """The run folders that an argument names."""
+    from bench import folder as files
+
+    found: list[Path] = []
+    for path in [Path(given)] if Path(given).exists() else map(Path, filter(None, given.split(","))):
+        if not path.is_dir():
+            raise UserError(f"{side} {path}: expected a run folder, a folder of runs, or several with commas between")
+        inside = (
+            [path] if (path / files.RUN).exists() else sorted(inner.parent for inner in path.glob(f"*/{files.RUN}"))
+        )
+        if not inside:
+            raise UserError(f"{side} {path}: there is no run in it: expected {files.RUN}, or folders that have one")
+        found += [run for run in inside if run not in found]
+    return found
+
+
+def _compare(sides: tuple[list[Path], list[Path]], options: dict[str, Any]) -> "Comparison":
+    from analysis.compare import comparison
+    from analysis.compare.measures import thresholds
+
+    limits = thresholds(options["threshold"])
+    base, candidate = ([_read(folder) for folder in side] for side in sides)
+    warnings = comparison.check(
+        base, candidate, different_plans=options["different_plans"], untrusted=options["untrusted"]
+    )
+    tables = (_requests(sides[0][0]), _requests(sides[1][0])) if len(base) == 1 else None
+    return comparison.compare(base, candidate, limits, tables, warnings)
+
+
+def _read(folder: Path) -> "Run":
+    from analysis.compare.comparison import Run
+    from bench import folder as files
+
+    return Run(str(folder), files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
+
+
+def _requests(folder: Path) -> Any:
+    from bench.records import read_requests
+
+    try:
+        return read_requests(folder)
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no requests.parquet; make it with: bench.py decode {folder}") from None
+
+
+def _write(flag: str, path: Path, content: bytes) -> None:
+    from bench import folder as files
+
+    if not path.parent.is_dir():
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it first")
+    files.write_text(path, content)
+
+
+def _show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: bool) -> None:
+    if as_json:
+        import orjson
+
+        from analysis.compare.written import document
+
+        click.echo(orjson.dumps(document(found), option=orjson.OPT_INDENT_2).decode())
+    elif form == "markdown":
+        from analysis.compare.written import markdown
+
+        click.echo(markdown(found))
+    else:
+        _print(found)
+
+
+def _print(found: "Comparison") -> None:
+    from rich.text import Text
+
+    from analysis.compare.written import FAMILY, HEAD, HEADLINES, UNITS, doubts, row, sides
+    from bench.screen import Screen, print_fact
+
+    screen = Screen()
+    rows = [row(change) for change in found.changes]
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
+    for name, side in sides(found):
+        print_fact(screen, name.lower(), side)
+    for warning in found.warnings:
+        print_fact(screen, "note", warning, "yellow")
+    screen.print()
+    screen.print(Text(_line(HEAD, widths), "bold"), soft_wrap=True)
+    for cells in rows:
+        screen.print(Text(_line(cells, widths), _STYLES[cells[-1]]), soft_wrap=True)
+    screen.print()
+    for names, why in doubts(found):
+        print_fact(screen, "", f"{names}: {why}", "dim")
+    print_fact(screen, "verdict", HEADLINES[found.verdict], _STYLES[found.verdict])
+    print_fact(screen, "how", f"{UNITS[found.unit]} {FAMILY}", "dim")
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    name, *numbers, verdict = cells
+    padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
+    return _GAP.join([name.ljust(widths[0]), *padded, verdict])

@@ -1,0 +1,208 @@
+"""The comparison of several runs a side: what it declares, how often it is wrong, and what it refuses."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis.compare.comparison import Comparison, Run, check, compare
+from analysis.compare.measures import thresholds
+from analysis.stats import Floats
+from bench.types import UserError
+
+Runs = Callable[..., tuple[Run, ...]]
+Tool = Callable[..., Any]
+SPREAD = (0.99, 1.0, 1.01, 0.995, 1.005)
+DEFAULTS = thresholds([])
+FLIPPED = {"worse": "better", "better": "worse", "same": "same", "inconclusive": "inconclusive"}
+
+
+def verdicts(found: Comparison) -> dict[str, str]:
+    return {change.measure.name: change.verdict for change in found.changes}
+
+
+@pytest.fixture
+def around(summary: Tool) -> Callable[..., list[dict[str, Any]]]:
+    """Summaries of runs whose first tokens come at about so many ms."""
+
+    def build(ttft_ms: float, count: int = 5, **others: Any) -> list[dict[str, Any]]:
+        return [summary(metrics={"ttft_ms": {"p50": ttft_ms * x, "p99": 3 * ttft_ms * x}}, **others)
+                for x in SPREAD[:count]]  # fmt: skip
+
+    return build
+
+
+def test_a_slower_candidate_is_worse_with_its_interval(runs: Runs, around: Tool) -> None:
+    found = compare(runs("a", around(100)), runs("b", around(110)), DEFAULTS)
+    assert (found.verdict, found.unit) == ("worse", "run")
+    change = found.changes[0]
+    assert (change.measure.name, change.verdict, change.base, change.candidate) == ("ttft_ms:p50", "worse", 100, 110)
+    assert change.change == pytest.approx(0.10)
+    # Five logarithms with a standard deviation of 0.79%, t of 8 degrees: 10% -1.27 +1.28.
+    assert change.ci95 == pytest.approx((math.exp(math.log(1.1) - 0.01153) - 1, math.exp(math.log(1.1) + 0.01153) - 1),
+                                        abs=1e-4)  # fmt: skip
+    assert verdicts(found)["requests_per_s"] == "same"
+
+
+def test_more_per_second_is_better_and_less_is_worse(runs: Runs, around: Tool) -> None:
+    base, candidate = runs("a", around(100)), runs("b", around(100, requests_per_s=5.0))
+    assert verdicts(compare(base, candidate, DEFAULTS))["requests_per_s"] == "better"
+    assert verdicts(compare(candidate, base, DEFAULTS))["requests_per_s"] == "worse"
+
+
+def test_what_a_change_must_be_to_matter_is_the_users(runs: Runs, around: Tool) -> None:
+    sides = runs("a", around(100)), runs("b", around(104))
+    assert verdicts(compare(*sides, DEFAULTS))["ttft_ms:p50"] == "inconclusive"  # 4% ± 1.2%, 5% matter
+    assert verdicts(compare(*sides, thresholds(["ttft_ms:p50=3%"])))["ttft_ms:p50"] == "worse"
+    assert verdicts(compare(*sides, thresholds(["ttft_ms:p50=8%"])))["ttft_ms:p50"] == "same"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.floats(50, 200), min_size=3, max_size=6), st.lists(st.floats(50, 200), min_size=3, max_size=6),
+       st.integers(0, 30))  # fmt: skip
+def test_swapped_sides_have_the_opposite_verdicts(
+    runs: Runs, summary: Tool, first: list[float], second: list[float], failed: int
+) -> None:
+    base = runs("a", [summary(metrics={"ttft_ms": {"p50": x, "p99": 2 * x}}) for x in first])
+    candidate = runs("b", [summary(metrics={"ttft_ms": {"p50": x, "p99": 2 * x}}, failed=failed) for x in second])
+    there, back = (verdicts(compare(*sides, DEFAULTS)) for sides in ((base, candidate), (candidate, base)))
+    assert back == {name: FLIPPED[verdict] for name, verdict in there.items()}
+
+
+def test_a_percentile_that_no_run_carries_is_left_out_and_one_that_some_do_is_inconclusive(
+    runs: Runs, summary: Tool
+) -> None:
+    def build(*p99s: float | None) -> list[dict[str, Any]]:
+        return [summary(metrics={"ttft_ms": {"p50": 100.0, "p99": p99}}) for p99 in p99s]
+
+    nowhere = compare(runs("a", build(None, None, None)), runs("b", build(None, None, None)), DEFAULTS)
+    assert "ttft_ms:p99" not in verdicts(nowhere)
+    somewhere = compare(runs("a", build(300, 300, 300)), runs("b", build(300, None, 300)), DEFAULTS)
+    change = next(change for change in somewhere.changes if change.measure.name == "ttft_ms:p99")
+    assert (change.verdict, change.p, change.why) == ("inconclusive", None, "unknown in some of the runs")
+
+
+def test_zeros_are_the_same_and_a_change_from_zero_has_no_ratio(runs: Runs, summary: Tool) -> None:
+    nothing, something = ([summary(metrics={"itl_ms": {"p50": x, "p99": 9.0}})] * 3 for x in (0.0, 1.0))
+    assert verdicts(compare(runs("a", nothing), runs("b", nothing), DEFAULTS))["itl_ms:p50"] == "same"
+    changed = compare(runs("a", nothing), runs("b", something), DEFAULTS)
+    assert verdicts(changed)["itl_ms:p50"] == "inconclusive"
+    assert changed.changes[0].why == "a change from or to zero has no ratio"
+
+
+def test_one_failure_in_each_run_is_no_regression_and_many_are(runs: Runs, summary: Tool) -> None:
+    """Equal counts have no spread; what chance does to counts is taken for it."""
+    clean, one, many = ([summary(planned=100, failed=n)] * 3 for n in (0, 1, 20))
+    assert verdicts(compare(runs("a", clean), runs("b", one), DEFAULTS))["error_share"] == "inconclusive"
+    found = compare(runs("a", clean), runs("b", many), DEFAULTS)
+    assert verdicts(found)["error_share"] == "worse"
+    assert found.changes[-1].change == pytest.approx(0.20)  # points, not a ratio
+
+
+def test_a_dearer_candidate_is_worse(runs: Runs, summary: Tool) -> None:
+    cheap, dear = ([summary(usd_per_request=usd * x) for x in SPREAD] for usd in (0.001, 0.0012))
+    assert verdicts(compare(runs("a", cheap), runs("b", dear), DEFAULTS))["usd_per_request"] == "worse"
+
+
+# --- how often it is wrong --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_where_nothing_changed_at_most_one_comparison_in_twenty_says_so(
+    simulated: Tool, runs: Runs, count: int
+) -> None:
+    """With the thresholds that users get, and with none, where the statistics alone have to hold."""
+    rng = np.random.default_rng(1)
+    limits = (DEFAULTS, dict.fromkeys(DEFAULTS, 0.0))
+    wrong = [0, 0]
+    for _ in range(200):
+        base, candidate = runs("a", simulated(rng, count)), runs("b", simulated(rng, count))
+        for i, limit in enumerate(limits):
+            found = compare(base, candidate, limit)
+            wrong[i] += bool(found.of("worse") or found.of("better"))
+    assert max(wrong) <= 10
+
+
+def test_a_tenth_more_to_the_first_token_is_found_with_five_runs_each(simulated: Tool, runs: Runs) -> None:
+    rng = np.random.default_rng(2)
+    found = [
+        verdicts(compare(runs("a", simulated(rng, 5)), runs("b", simulated(rng, 5, slower=1.1)), DEFAULTS))
+        for _ in range(100)
+    ]
+    assert sum(each["ttft_ms:p50"] == "worse" for each in found) >= 90
+
+
+def test_the_simulated_requests_depend_on_each_other_and_have_heavy_tails(simulate: Tool) -> None:
+    """Otherwise the error rates above would say little."""
+    ttft_ms: Floats = simulate(np.random.default_rng(3), 20, 1000)["ttft_ms"]
+    x = ttft_ms - ttft_ms.mean(axis=1, keepdims=True)
+    assert (x[:, 1:] * x[:, :-1]).mean() / (x * x).mean() > 0.15
+    assert np.quantile(ttft_ms, 0.999) > 4 * np.median(ttft_ms)
+
+
+# --- what it refuses and warns of -------------------------------------------------------------------------------
+
+
+def checked(base: tuple[Run, ...], candidate: tuple[Run, ...], **given: bool) -> tuple[str, ...]:
+    return check(base, candidate, **({"different_plans": False, "untrusted": False} | given))
+
+
+def test_equal_runs_are_compared_without_a_word(runs: Runs, around: Tool) -> None:
+    assert checked(runs("a", around(100)), runs("b", around(100))) == ()
+
+
+def test_other_plans_are_refused_unless_asked_for(runs: Runs, around: Tool) -> None:
+    sides = runs("a", around(100)), runs("b", around(100), plan_hash="1" * 64)
+    with pytest.raises(UserError, match=r"different plans.*--different-plans"):
+        checked(*sides)
+    assert checked(*sides, different_plans=True) == (
+        "the two sides have different plans: other requests were measured",
+    )
+
+
+def test_repeats_with_the_same_seeds_on_both_sides_have_the_same_plans(runs: Runs, around: Tool) -> None:
+    sides = [
+        sum((runs(f"{name}{seed}", around(100, 1), plan_hash=str(seed)) for seed in range(3)), ()) for name in "ab"
+    ]
+    assert checked(*sides) == ()
+
+
+def test_an_invalid_run_is_refused_unless_asked_for(runs: Runs, summary: Tool) -> None:
+    sides = runs("a", [summary()]), runs("b", [summary(status="invalid", message="none succeeded")])
+    with pytest.raises(UserError, match=r"b0: not to be trusted: none succeeded.*--untrusted"):
+        checked(*sides)
+    assert checked(*sides, untrusted=True) == ("b0 is invalid: none succeeded",)
+
+
+def test_what_differs_beside_the_candidate_is_warned_of(runs: Runs, around: Tool) -> None:
+    other = {
+        "server": {"name": "vLLM", "version": "0.11"},
+        "hardware": {"cpu": "a CPU", "cores": 2, "os": "Linux",
+                     "gpus": [{"name": "L40S", "driver": None, "memory_bytes": 1}]},
+    }  # fmt: skip
+    said = checked(runs("a", around(100)), runs("b", around(100), **other))
+    assert said == (
+        "different server version: llama.cpp b1, then vLLM 0.11",
+        "different GPUs: none, then L40S (driver unknown)",
+    )
+
+
+@pytest.mark.parametrize("counts", [(1, 3), (2, 2), (5, 2)])
+def test_too_few_runs_to_know_their_spread_are_refused(runs: Runs, around: Tool, counts: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match="expected one on each side, or 3 and more on both"):
+        checked(*(runs(name, around(100, count)) for name, count in zip("ab", counts, strict=True)))
+
+
+def test_runs_of_a_side_that_are_no_repeats_are_refused(runs: Runs, around: Tool) -> None:
+    mixed = (*runs("a", around(100, 2)), *runs("other", around(100, 1), backend="vllm"))
+    with pytest.raises(UserError, match="BASE other0: has another backend than a0"):
+        checked(mixed, runs("b", around(100, 3)))
+
+
+def test_a_run_on_both_sides_of_many_is_refused(runs: Runs, around: Tool) -> None:
+    with pytest.raises(UserError, match="a0 is on both sides"):
+        checked(runs("a", around(100, 3)), runs("a", around(100, 3)))

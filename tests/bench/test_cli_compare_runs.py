@@ -1,0 +1,134 @@
+"""`bench.py compare` as its user meets it: what it reads, prints, writes and exits with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.summary import summarize
+from bench import cli_compare_runs, folder
+from bench.types import UserError
+
+Write = Callable[..., Path]
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def write(synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """`write(name, **options of a synthetic run) -> its folder`, below the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def build(name: str, **options: Any) -> Path:
+        run, requests, telemetry = synthetic_run(tokens=8, rate_per_s=20.0, gpus=0, **options)
+        path = Path(name)
+        path.mkdir(parents=True)
+        folder.write_json(path / folder.RUN, run)
+        folder.write_json(path / folder.SUMMARY, summarize(run, requests, telemetry))
+        pq.write_table(requests, path / folder.REQUESTS)
+        return path
+
+    return build
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """`call(*arguments) -> (exit code, standard output)`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = cli_compare_runs.compare.main(list(arguments), standalone_mode=False)
+        return int(code), capsys.readouterr().out
+
+    return run
+
+
+def repeats(write: Write, name: str, **options: Any) -> None:
+    for seed in range(1, 6):
+        write(f"{name}/{seed}", seed=seed, **options)
+
+
+def test_folders_of_runs_are_compared_run_by_run_and_a_slower_candidate_exits_with_one(
+    write: Write, call: Call
+) -> None:
+    repeats(write, "before")
+    repeats(write, "after", ttft_ms=96.0)
+    code, out = call("before", "after")
+    assert code == 1
+    lines = out.splitlines()
+    assert next(line for line in lines if line.startswith("ttft_ms:p50")).split()[-1] == "worse"
+    assert next(line for line in lines if line.startswith("itl_ms:p50")).split()[-1] == "same"
+    assert any(line.startswith("verdict     Worse: the candidate is slower or dearer.") for line in lines)
+    assert "The run is the unit" in out
+
+
+def test_the_table_fits_a_terminal_of_110_columns(write: Write, call: Call) -> None:
+    write("a-run-with-a-long-name", seed=1, prompt_tokens=10**6)
+    write("b", seed=2, ttft_ms=123_456.789, itl_ms=12_345.6789)
+    _, out = call("a-run-with-a-long-name", "b", "--different-plans")
+    last_words = {"verdict", "worse", "better", "same", "inconclusive"}
+    table = [line for line in out.splitlines() if line.split()[-1:] and line.split()[-1] in last_words]
+    assert len(table) > 5
+    assert max(map(len, table)) <= 110
+
+
+def test_a_run_compared_with_itself_is_the_same_and_exits_with_zero(write: Write, call: Call) -> None:
+    write("run")
+    code, out = call("run", "run", "--json", "--inconclusive", "fail")
+    found = json.loads(out)
+    assert (code, found["verdict"], found["unit"]) == (0, "same", "block")
+    assert {change["verdict"] for change in found["changes"]} == {"same"}
+
+
+def test_inconclusive_passes_unless_it_is_to_fail(write: Write, call: Call) -> None:
+    write("a", seed=1, jitter=0.8)
+    write("b", seed=2, jitter=0.8)
+    code, out = call("a", "b")
+    assert code == 0
+    assert "verdict     Inconclusive" in out
+    assert call("a", "b", "--inconclusive", "fail")[0] == 1
+
+
+def test_it_writes_markdown_junit_and_a_page(write: Write, call: Call) -> None:
+    write("a", seed=1, requests=1000)
+    write("b", seed=2, requests=1000, ttft_ms=160.0)
+    code, out = call("a", "b", "--format", "markdown", "--junit", "junit.xml", "--html", "page.html")
+    assert code == 1
+    assert out.startswith("### Worse")
+    assert "ttft_ms:p50" in {case.get("name") for case in ElementTree.parse("junit.xml").iter("testcase")}
+    assert "Comparison of runs" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_several_runs_with_commas_between_are_one_side(write: Write, call: Call) -> None:
+    for name in "abcdef":
+        write(name, seed=ord(name))
+    _, out = call("a,b,c", "d,e,f", "--json")
+    found = json.loads(out)
+    assert [run["name"] for run in found["base"]] == ["a", "b", "c"]
+    assert [run["name"] for run in found["candidate"]] == ["d", "e", "f"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere", "run"), "BASE nowhere: expected a run folder"),
+        (("run", "empty"), "CANDIDATE empty: there is no run in it"),
+        (("run", "run", "--threshold", "ttft=5%"), "--threshold 'ttft=5%'"),
+        (("run", "run", "--html", "nowhere/x.html"), "--html nowhere/x.html: there is no folder nowhere"),
+    ],
+)
+def test_wrong_use_is_one_line_that_names_it(write: Write, call: Call, arguments: tuple[str, ...], says: str) -> None:
+    write("run")
+    Path("empty").mkdir()
+    with pytest.raises(UserError) as refused:
+        call(*arguments)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_was_not_decoded_is_refused_with_what_to_do(write: Write, call: Call) -> None:
+    (write("run") / folder.REQUESTS).unlink()
+    with pytest.raises(UserError, match=r"bench\.py decode run"):
+        call("run", "run")
