@@ -13,10 +13,14 @@ import pyarrow.compute as pc
 
 from analysis import identities, served, slo
 from analysis.gpu import gpus
+from analysis.hosts import host
 from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, successful
 from analysis.money.cost import run_cost
 from analysis.offered import offered
+from analysis.sending import sending
 from analysis.stats import describe
+from analysis.steady import steadiness
+from analysis.throttling import throttling
 from analysis.validity import verdict
 from analysis.window import Window, phases, window
 
@@ -50,6 +54,8 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "throughput": _throughput(succeeded, planned.num_rows, span, objectives),
         "slo": [slo.judge(objective, calls, planned.num_rows) for objective in objectives],
         "offered": offered(run, requests),
+        "sending": sending(run, requests),
+        "steadiness": steadiness(run, requests),
         "tokens": _tokens(calls),
         "client": _client(run, requests, span),
         "cache": served.cache(run, calls, telemetry),
@@ -58,6 +64,8 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "gpu": gpus(run, telemetry, span),
         "cost": run_cost(run, requests, span),
     }
+    indices = [gpu["index"] for gpu in summary["gpu"]]
+    summary |= {"host": host(run, telemetry, span), "throttling": throttling(indices, telemetry, span)}
     summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
     return summary | {"verdict": verdict(run, summary)}
 
@@ -120,12 +128,16 @@ def _throughput(
 
 
 def _tokens(calls: pa.Table) -> dict[str, Any]:
-    """Whether each arrival brought one token, and where the output token counts come from."""
+    """Whether each arrival brought one token, where the output token counts come from, and whether all were made."""
     per_arrival, _ = flat(calls, "arrival_tokens")
     sources = Counter(calls["token_source"].drop_null().to_pylist())
+    counted = keep(calls.select(["output_tokens", "max_tokens"]), pc.is_valid(calls["output_tokens"]))
+    allowed = pc.sum(counted["max_tokens"]).as_py()
     return {
         "tokens_equal_chunks": bool((per_arrival == 1).all()) if len(per_arrival) else None,
+        "tokens_per_arrival": float(per_arrival.mean()) if len(per_arrival) else None,
         "token_sources": dict(sources.most_common()),
+        "output_of_max": pc.sum(counted["output_tokens"]).as_py() / allowed if allowed else None,
     }
 
 
@@ -147,6 +159,7 @@ def _client(run: Mapping[str, Any], requests: pa.Table, span: Window) -> dict[st
         "cpu_fraction": max(shares, default=None),
         "lag_ms": _lag_ms(lags_ns),
         "stamps": "kernel" if clients and all(client["stamps"] == "kernel" for client in clients) else "user",
+        "reads": pc.sum(under_way["reads"]).as_py() or 0,
         "coalesced_reads": pc.sum(under_way["coalesced_reads"]).as_py() or 0,
         "token_events_per_s": float(span.holds(t_ns).sum() / span.seconds) if span.seconds else None,
     }

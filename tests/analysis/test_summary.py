@@ -184,10 +184,15 @@ def test_one_token_outputs_have_a_first_token_and_no_gap(synthetic_run: Any) -> 
 
 def test_tokens_that_come_several_at_a_time_are_told(synthetic_run: Any) -> None:
     single = summarize(*synthetic_run(requests=20))
-    assert single["tokens"] == {"tokens_equal_chunks": True, "token_sources": {"server usage": 20}}
+    assert single["tokens"] == {
+        "tokens_equal_chunks": True,
+        "tokens_per_arrival": 1.0,
+        "token_sources": {"server usage": 20},
+        "output_of_max": 1.0,
+    }
     assert single["metrics"]["itl_ms"] == single["metrics"]["chunk_gap_ms"]
     packed = summarize(*synthetic_run(requests=20, tokens=32, tokens_per_arrival=4))
-    assert packed["tokens"]["tokens_equal_chunks"] is False
+    assert (packed["tokens"]["tokens_equal_chunks"], packed["tokens"]["tokens_per_arrival"]) == (False, 4.0)
     assert packed["metrics"]["itl_ms"]["count"] == 20 * 31
     assert packed["metrics"]["chunk_gap_ms"]["count"] == 20 * 7
     assert packed["metrics"]["itl_ms"]["p50"] == 0.0

@@ -1,0 +1,117 @@
+"""Doubts about what became of the calls: failures, limits that held the load back, samples too small."""
+
+from collections.abc import Iterator
+
+from analysis.doubts.reason import Check, Json, Reason
+from analysis.identities import EXACT
+from analysis.stats import LEVELS, values_needed
+from analysis.wording import what_to_do
+
+MOST_FAILURES = 0.01
+RATE_LIMITED = {"http_429", "rate_limited"}
+_OUR_FAULT = "a fault of this tool, keep the folder and report it"
+_SOMEBODY_ELSE = "give the run a server that nobody else uses (without --url it launches one)"
+_HELD_BACK = "lower --rate, raise --max-in-flight where calls waited for it, else raise --workers"
+REMEDIES = {
+    **dict.fromkeys(EXACT, _OUR_FAULT),
+    "littles_law": "raise --duration or --requests; if it stays, a fault of this tool",
+    "server_in_flight": _SOMEBODY_ELSE,
+    "server_tokens": _SOMEBODY_ELSE,
+    "server_first_token": "look for a proxy in --url, a slow network, or too little CPU for the server's front end",
+    "delivered_rate": _HELD_BACK,
+    "delivered_dispersion": _HELD_BACK,
+}
+
+
+def nothing_succeeded(run: Json, summary: Json) -> Iterator[Reason]:
+    """No measured call succeeded, so there is nothing to measure."""
+    requests = summary["requests"]
+    if not requests["succeeded"]:
+        most = max(requests["by_error"], key=requests["by_error"].get, default="nothing was sent")
+        message = f"none of {requests['planned']} calls succeeded (mostly: {most})"
+        yield Reason("invalid", "nothing_succeeded", message, 0, 1)
+
+
+def failed_calls(run: Json, summary: Json) -> Iterator[Reason]:
+    """More than a few calls failed: what happened, in the server's words, and what to do."""
+    planned = summary["requests"]["planned"]
+    for failure in summary["failures"]:
+        share = failure["count"] / planned
+        if share > MOST_FAILURES:
+            said = f" ({failure['message']})" if failure["message"] else ""
+            message = f"{failure['count']} of {planned} calls failed with {failure['code']}{said}"
+            yield Reason("suspect", "failed_calls", f"{message}: {what_to_do(failure['code'])}", share, MOST_FAILURES)
+
+
+def rate_limited(run: Json, summary: Json) -> Iterator[Reason]:
+    """The API held the load back, so what was measured is its limit and not its speed."""
+    refused = sum(failure["count"] for failure in summary["failures"] if failure["code"] in RATE_LIMITED)
+    if refused:
+        tightest = next(iter(summary["rate_limits"]), None)
+        named = "which one it does not say"
+        if tightest is not None:
+            named = f"{tightest['name']}: {tightest['remaining_min']:g} of {tightest['limit']:g} were left"
+        message = f"the API's rate limit refused {refused} calls ({named}): lower --rate or --concurrency"
+        yield Reason("suspect", "rate_limited", message, refused, 0)
+
+
+def out_of_budget(run: Json, summary: Json) -> Iterator[Reason]:
+    """Calls were not sent because they did not fit under the limit."""
+    unsent = summary["requests"]["by_error"].get("budget", 0)
+    if unsent:
+        limit = (run.get("pricing") or {}).get("max_usd")
+        message = f"{unsent} calls were not sent, to stay within ${limit}: raise --max-usd, or ask for less"
+        yield Reason("suspect", "out_of_budget", message, unsent, 0)
+
+
+def broken_identities(run: Json, summary: Json) -> Iterator[Reason]:
+    """An equation that every sound run fulfils does not hold."""
+    for identity in summary["identities"]:
+        if identity["holds"] is False:
+            name = identity["name"]
+            yield Reason(
+                "invalid" if name in EXACT else "suspect",
+                name,
+                f"{name.replace('_', ' ')} does not hold: {identity['seen']:g} seen, "
+                f"{identity['expected']:g} expected, tolerance {identity['tolerance']:g}; {REMEDIES[name]}",
+                identity["seen"],
+                identity["expected"],
+            )
+
+
+def few_samples(run: Json, summary: Json) -> Iterator[Reason]:
+    """Too few successes for the highest percentile reported."""
+    succeeded, needed = summary["requests"]["succeeded"], values_needed(LEVELS["p99"])
+    if 0 < succeeded < needed:
+        message = f"{succeeded} calls succeeded and a p99 needs {needed}: raise --requests or --duration"
+        yield Reason("suspect", "few_samples", message, succeeded, needed)
+
+
+def undecided_objectives(run: Json, summary: Json) -> Iterator[Reason]:
+    """An objective names a percentile that the sample cannot carry."""
+    for result in summary["slo"]:
+        if result["met"] is None and summary["requests"]["planned"]:
+            needed = values_needed(result["percentile"] / 100)
+            message = f"{result['objective']} cannot be decided with fewer than {needed} calls: raise --requests"
+            yield Reason("suspect", "undecided_objective", message, summary["requests"]["planned"], needed)
+
+
+def interrupted(run: Json, summary: Json) -> Iterator[Reason]:
+    """The run ended before its plan did."""
+    if run["interrupted"]:
+        message = "the run was interrupted: these are the calls up to then"
+        yield Reason(
+            "suspect", "interrupted", message, summary["requests"]["succeeded"], summary["requests"]["planned"]
+        )
+
+
+CHECKS: tuple[Check, ...] = (
+    nothing_succeeded,
+    failed_calls,
+    rate_limited,
+    out_of_budget,
+    broken_identities,
+    few_samples,
+    undecided_objectives,
+    interrupted,
+)

@@ -1,0 +1,146 @@
+"""Doubts about what the server did: its cache, its token counts, values that cannot be, a load it could not take."""
+
+from collections.abc import Iterator
+
+from analysis.doubts.reason import Check, Json, Reason
+
+# What blocks of a cache and the words around a prompt can add to what prompts share.
+CACHE_MARGIN = 0.02
+WARM_AT_LEAST = 0.5
+# A round trip over loopback to a server that runs no model takes 0.02 to 0.05 ms.
+LEAST_TTFT_MS = 0.02
+# 100,000 tokens/s in one stream; the fastest hardware on the market does a few thousand.
+LEAST_TPOT_MS = 0.01
+LENGTH_MARGIN = 0.01
+MOST_GUESSED = 0.01
+TOKENS_PER_ARRIVAL = 1.1
+# These promise answers of the planned length (docs/backends.md).
+FIXED_LENGTHS = {"llamacpp", "vllm"}
+# An event of this API brings several tokens as a rule, so that says nothing against a run.
+SEVERAL_TOKENS_AN_EVENT = {"claude"}
+# Chosen by simulation (docs/validity.md): both must be passed.
+TREND_P = 0.001
+MOST_TTFT_CHANGE = 0.25
+MOST_BACKLOG, LEAST_BACKLOG_CALLS = 0.1, 5.0
+
+
+def cache_not_as_meant(run: Json, summary: Json) -> Iterator[Reason]:
+    """A run that was to be cold found prompts in the server's cache, or one that was to be warm did not."""
+    cache = summary["cache"]
+    hit_rate, meant, most = cache["hit_rate"], cache["meant"], cache["cold_at_most"]
+    if hit_rate is None:
+        return
+    if meant == "cold" and most is not None and hit_rate > most + CACHE_MARGIN:
+        message = (
+            f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache, and prompts have {most:.0%} in "
+            "common: the run was not cold; restart the server, or say --cache warm"
+        )
+        yield Reason("suspect", "cache_not_cold", message, hit_rate, most + CACHE_MARGIN)
+    if meant == "warm" and hit_rate < WARM_AT_LEAST:
+        message = (
+            f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache: the run was not warm; run it "
+            "again, the first with a seed fills the cache, or give the server a larger one"
+        )
+        yield Reason("suspect", "cache_not_warm", message, hit_rate, WARM_AT_LEAST)
+
+
+def impossible_values(run: Json, summary: Json) -> Iterator[Reason]:
+    """A value that no server can produce, so the server, a proxy or a clock is not what it seems."""
+    ttft_ms = summary["metrics"]["ttft_ms"]["min"]
+    if ttft_ms is not None and ttft_ms < LEAST_TTFT_MS:
+        message = (
+            f"a first token after {ttft_ms:.3g} ms, sooner than a round trip takes: the clock was set during the run, "
+            "or what answers at --url does not run a model"
+        )
+        yield Reason("invalid", "impossible_ttft", message, ttft_ms, LEAST_TTFT_MS)
+    hit_rate = summary["cache"]["hit_rate"]
+    if hit_rate is not None and summary["cache"]["source"] == "usage" and hit_rate > 1:
+        message = f"usage has {hit_rate:.3g} times as many cached prompt tokens as prompt tokens: costs are wrong; "
+        yield Reason("invalid", "impossible_usage", message + "check --backend against the server", hit_rate, 1)
+
+
+def answers_at_once(run: Json, summary: Json) -> Iterator[Reason]:
+    """Answers arrived faster than any hardware decodes, so they waited somewhere: their token times are not its own."""
+    tpot_ms = summary["metrics"]["tpot_ms"]["p50"]
+    if tpot_ms is not None and tpot_ms < LEAST_TPOT_MS:
+        message = (
+            f"half of the answers took {tpot_ms:.3g} ms a token or less after the first, as no hardware can: they "
+            "were held back on the way (--url past the proxy, or turn off its buffering), or this client was too busy "
+            "to read them as they came (give it a core of its own)"
+        )
+        yield Reason("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
+
+
+def tokens_unknown(run: Json, summary: Json) -> Iterator[Reason]:
+    """Tokens are counted by chunks, or spread evenly over chunks that bring several: what depends on it is a guess."""
+    sources, per_arrival = summary["tokens"]["token_sources"], summary["tokens"]["tokens_per_arrival"]
+    calls = sum(sources.values())
+    guessed = sources.get("chunk count", 0) / calls if calls else 0
+    if guessed > MOST_GUESSED:
+        message = (
+            f"the server gave no token count for {guessed:.0%} of calls: output tokens are chunks there, and rates and "
+            "costs a guess; use a server that sends usage (stream_options.include_usage)"
+        )
+        yield Reason("suspect", "tokens_guessed", message, guessed, MOST_GUESSED)
+    elif (
+        sources.get("server usage", 0)
+        and per_arrival is not None
+        and per_arrival > TOKENS_PER_ARRIVAL
+        and run["backend"] not in SEVERAL_TOKENS_AN_EVENT
+    ):
+        message = (
+            f"{per_arrival:.3g} tokens an arrival, and which brought how many is not known: itl_ms is a guess, "
+            "chunk_gap_ms and tpot_ms are not; look for what holds tokens back at --url, or use a --backend that counts"
+        )
+        yield Reason("suspect", "tokens_not_chunks", message, per_arrival, TOKENS_PER_ARRIVAL)
+
+
+def output_lengths(run: Json, summary: Json) -> Iterator[Reason]:
+    """Answers are longer than allowed, or shorter where the backend promises the planned length."""
+    ratio = summary["tokens"]["output_of_max"]
+    if ratio is None:
+        return
+    if ratio > 1 + LENGTH_MARGIN:
+        message = (
+            f"answers have {ratio:.4g} times the tokens allowed: the server counts otherwise, or ignores the limit; "
+            "check --backend against it"
+        )
+        yield Reason("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
+    if run["backend"] in FIXED_LENGTHS and ratio < 1 - LENGTH_MARGIN:
+        message = (
+            f"answers have {ratio:.1%} of the planned tokens: less work than planned, and not to be compared; the "
+            "server ignores ignore_eos or cuts answers: a newer server, or smaller --prompt-tokens and --output-tokens"
+        )
+        yield Reason("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
+
+
+def not_steady(run: Json, summary: Json) -> Iterator[Reason]:
+    """What was measured changed while it was measured, so it depends on how long that was."""
+    steady = summary["steadiness"]
+    growth, change = steady["backlog_growth"], steady["ttft_change"]
+    if growth is not None and steady["backlog_trend_p"] < TREND_P:
+        limit = max(LEAST_BACKLOG_CALLS, MOST_BACKLOG * summary["requests"]["planned"])
+        if growth > limit:
+            message = (
+                f"calls under way or waiting grew by {growth:.3g} from the first call to the last: the server cannot "
+                "take this load, and latencies are as long as the run; lower --rate (`capacity` finds it)"
+            )
+            yield Reason("suspect", "backlog_grows", message, growth, limit)
+            return
+    if change is not None and steady["ttft_trend_p"] < TREND_P and abs(change) > MOST_TTFT_CHANGE:
+        way = "rose" if change > 0 else "fell"
+        message = (
+            f"ttft_ms {way} by {abs(change):.0%} of its median over the run: not a steady state; raise --warmup and "
+            "--duration, or lower the load"
+        )
+        yield Reason("suspect", "ttft_drifts", message, change, MOST_TTFT_CHANGE)
+
+
+CHECKS: tuple[Check, ...] = (
+    cache_not_as_meant,
+    impossible_values,
+    answers_at_once,
+    tokens_unknown,
+    output_lengths,
+    not_steady,
+)

@@ -1,0 +1,120 @@
+from typing import Any
+
+import pytest
+
+from analysis.doubts.server import not_steady
+
+
+@pytest.mark.parametrize(
+    ("meant", "cached_tokens", "codes"),
+    [
+        ("cold", 0, []),
+        ("cold", 11, []),  # the template's ten, and rounding
+        ("cold", 60, ["cache_not_cold"]),
+        ("warm", 60, []),
+        ("warm", 11, ["cache_not_warm"]),
+        (None, 60, []),
+    ],
+)
+def test_a_cache_that_is_not_as_meant_is_said(
+    synthetic_run: Any, doubts: Any, filled: Any, meant: str | None, cached_tokens: int, codes: list[str]
+) -> None:
+    run, table, telemetry = synthetic_run(requests=200, prompt_tokens=100)
+    run |= {"cache": meant, "tokenizer": run["tokenizer"] | {"overhead_tokens": 10}}
+    assert list(doubts(run, filled(table, "cached_tokens", cached_tokens), telemetry)) == codes
+
+
+def test_a_prefix_that_the_scenario_shares_may_come_from_a_cold_cache(
+    synthetic_run: Any, doubts: Any, filled: Any
+) -> None:
+    run, table, telemetry = synthetic_run(requests=200, prompt_tokens=100)
+    run |= {"cache": "cold", "scenario": run["scenario"] | {"shared_prefix_tokens": 60}}
+    assert doubts(run, filled(table, "cached_tokens", 60), telemetry) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "codes", "status"),
+    [
+        ({"ttft_ms": 0.005}, ["impossible_ttft"], "invalid"),
+        ({"ttft_ms": 0.2}, [], None),
+        ({"itl_ms": 0.001}, ["answers_at_once"], "suspect"),
+        ({"itl_ms": 0.05}, [], None),
+    ],
+)
+def test_what_no_server_can_do_is_a_doubt(
+    synthetic_run: Any, doubts: Any, options: dict[str, Any], codes: list[str], status: str | None
+) -> None:
+    found = doubts(*synthetic_run(requests=200, jitter=0.0, lag_ms=0.001, **options))
+    assert list(found) == codes
+    assert [reason["status"] for reason in found.values()] == [status] * len(codes)
+
+
+def test_more_cached_tokens_than_prompt_tokens_make_a_run_invalid(synthetic_run: Any, doubts: Any, filled: Any) -> None:
+    run, table, _ = synthetic_run(requests=200, prompt_tokens=100)
+    assert doubts(run, filled(table, "cached_tokens", 100)) == {}
+    found = doubts(run, filled(table, "cached_tokens", 250))
+    assert (found["impossible_usage"]["value"], found["impossible_usage"]["status"]) == (2.5, "invalid")
+
+
+@pytest.mark.parametrize(("without", "codes"), [(range(2), []), (range(50), ["tokens_guessed"])])
+def test_calls_whose_tokens_nobody_counted_are_a_doubt(
+    synthetic_run: Any, doubts: Any, filled: Any, without: range, codes: list[str]
+) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    assert list(doubts(run, filled(table, "token_source", "chunk count", without))) == codes
+
+
+@pytest.mark.parametrize(
+    ("backend", "source", "tokens_per_arrival", "codes"),
+    [
+        ("openai", "server usage", 1, []),
+        ("openai", "server usage", 4, ["tokens_not_chunks"]),
+        ("vllm", "per-chunk usage", 4, []),  # speculative decoding: the server says how many each
+        ("claude", "server usage", 4, []),
+    ],
+)
+def test_arrivals_of_several_tokens_are_a_doubt_where_nobody_says_how_many(
+    synthetic_run: Any, doubts: Any, filled: Any, backend: str, source: str, tokens_per_arrival: int, codes: list[str]
+) -> None:
+    run, table, _ = synthetic_run(requests=200, backend=backend, tokens_per_arrival=tokens_per_arrival)
+    assert list(doubts(run, filled(table, "token_source", source))) == codes
+
+
+@pytest.mark.parametrize(
+    ("backend", "output_tokens", "codes"),
+    [
+        ("llamacpp", 32, []),
+        ("llamacpp", 20, ["answers_too_short"]),
+        ("vllm", 20, ["answers_too_short"]),
+        ("openai", 20, []),  # the model ends them
+        ("openai", 40, ["answers_too_long"]),
+    ],
+)
+def test_answers_of_another_length_than_asked_are_a_doubt(
+    synthetic_run: Any, doubts: Any, filled: Any, backend: str, output_tokens: int, codes: list[str]
+) -> None:
+    run, table, _ = synthetic_run(requests=200, backend=backend)
+    assert list(doubts(run, filled(table, "output_tokens", output_tokens))) == codes
+
+
+STEADY = {"ttft_change": 0.1, "ttft_trend_p": 0.5, "backlog_growth": 1.0, "backlog_trend_p": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("seen", "codes"),
+    [
+        ({}, []),
+        ({"ttft_change": 0.6, "ttft_trend_p": 1e-5}, ["ttft_drifts"]),
+        ({"ttft_change": -0.6, "ttft_trend_p": 1e-5}, ["ttft_drifts"]),
+        ({"ttft_change": 0.6}, []),  # large, and chance
+        ({"ttft_trend_p": 1e-5}, []),  # certain, and small
+        ({"backlog_growth": 60.0, "backlog_trend_p": 1e-5}, ["backlog_grows"]),
+        ({"backlog_growth": 60.0}, []),
+        ({"backlog_growth": 15.0, "backlog_trend_p": 1e-5}, []),
+        ({"backlog_growth": 60.0, "backlog_trend_p": 1e-5, "ttft_change": 9.0, "ttft_trend_p": 0.0}, ["backlog_grows"]),
+        (dict.fromkeys(STEADY), []),
+    ],
+)
+def test_a_trend_is_a_doubt_when_it_is_both_clear_and_large(seen: dict[str, Any], codes: list[str]) -> None:
+    summary = {"steadiness": STEADY | seen, "requests": {"planned": 200}}
+    assert [reason.code for reason in not_steady({}, summary)] == codes
