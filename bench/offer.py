@@ -172,7 +172,7 @@ class _Follower:
 def _start_one(folder: Path, *, coordinates: bool) -> "subprocess.Popen[bytes]":
     with (folder / LOAD_LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "bench.cli_load"],
+            [sys.executable, "-m", "bench.cli.load"],
             cwd=Path(__file__).parent.parent,  # where `-m` finds this package, installed or not
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if coordinates else subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from analysis.identities import IDENTITIES
 from analysis.metrics import METRICS
 from backends import BACKENDS
 from bench import tinymodel
-from bench.cli import cli
+from bench.cli.root import cli
 from bench.records import NEVER_SENT
 from bench.types import Record, UserError
 from scenarios import list_scenarios

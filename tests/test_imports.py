@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-COMPOSITION_ROOTS = "bench/cli*.py"
-LOAD_MODULES = ("bench/cli_load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py")
+COMPOSITION_ROOTS = "bench/cli/*"
+LOAD_MODULES = ("bench/cli/load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py")
 
 # Of our own modules, what each part may import besides itself.
 OURS = {

@@ -129,7 +129,7 @@ def load_process_ids() -> list[int]:
     return [
         child.pid
         for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "bench.cli_load" in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and "bench.cli.load" in child.cmdline()
     ]
 
 
@@ -504,7 +504,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Pat
                 assert run.poll() is None
                 time.sleep(0.05)
             started = psutil.Process(run.pid).children(recursive=True)
-            assert any("bench.cli_load" in process.cmdline() for process in started)
+            assert any("bench.cli.load" in process.cmdline() for process in started)
             run.kill()
         assert psutil.wait_procs(started, timeout=5)[1] == []
     finished = {seq for file in scan_captures(out).files.values() for seq in file.seqs}

@@ -147,7 +147,7 @@ def _stops(per_s: int) -> Iterator[None]:
 
     def freeze() -> None:
         while not over.wait(1 / per_s):
-            loads = [p for p in psutil.Process().children() if "bench.cli_load" in p.cmdline()]
+            loads = [p for p in psutil.Process().children() if "bench.cli.load" in p.cmdline()]
             for process in loads:
                 process.suspend()
             time.sleep(0.015)

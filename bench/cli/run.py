@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli_base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, OneOf, with_options
-from bench.cli_pricing import COSTS
-from bench.cli_results import conclude
-from bench.cli_settings import settings as settings_of
+from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, OneOf, with_options
+from bench.cli.pricing import COSTS
+from bench.cli.results import conclude
+from bench.cli.settings import settings as settings_of
 
 if TYPE_CHECKING:
     from bench.launch import Server
@@ -136,7 +136,7 @@ def _dry_run(settings: "Settings", *, batch: bool) -> None:
     from dataclasses import asdict
 
     from analysis import wording
-    from bench.cli_pricing import estimate
+    from bench.cli.pricing import estimate
     from bench.plan import lengths, plan_hash, total
     from bench.run import dry_plan
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from bench.cli_measured import Run, check_repeats, doubts, read_run, read_search
-from bench.cli_pricing import hourly_of
+from bench.cli.breakeven.measured import Run, check_repeats, doubts, read_run, read_search
+from bench.cli.pricing import hourly_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _capacity(given: tuple[str, ...], rng: "np.random.Generator") -> Capacity:
             f"{SELF} {missing[0]}: expected a run, a capacity folder, or requests/s such as 2 or 1.8..2.2; "
             "with several, folders that repeat each other"
         )
-    from bench.cli_capacity import CAPACITY
+    from bench.cli.capacity import CAPACITY
 
     searched = [(path / CAPACITY).exists() for path in folders]
     if any(searched) and not all(searched):

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli_base import (
+from bench.cli.base import (
     EXIT_INTERRUPTED,
     EXIT_NOT_TO_BE_TRUSTED,
     EXIT_OBJECTIVE_MISSED,
     EXIT_OUT_OF_BUDGET,
     with_options,
 )
-from bench.cli_pricing import COSTS
-from bench.cli_results import results
-from bench.cli_run import ASKED, observe
-from bench.cli_settings import LOAD_OPTIONS
-from bench.cli_settings import settings as settings_of
+from bench.cli.pricing import COSTS
+from bench.cli.results import results
+from bench.cli.run import ASKED, observe
+from bench.cli.settings import LOAD_OPTIONS
+from bench.cli.settings import settings as settings_of
 from bench.types import Load, UserError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import cli_lists
+from bench.cli import lists
 from bench.models import known_names, models
 
 Listed = Callable[..., str]
@@ -16,7 +16,7 @@ def listed(capsys: pytest.CaptureFixture[str]) -> Listed:
     """`listed(*arguments)` gives what `bench.py models` prints."""
 
     def call(*arguments: str) -> str:
-        cli_lists.models.main(list(arguments), standalone_mode=False)
+        lists.models.main(list(arguments), standalone_mode=False)
         return capsys.readouterr().out
 
     return call

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bench.cli_base import EXIT_OBJECTIVE_MISSED, OneOf
+from bench.cli.base import EXIT_OBJECTIVE_MISSED, OneOf
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import click
 
-from bench.cli_base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, OneOf
-from bench.cli_settings import backend_named
+from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, OneOf
+from bench.cli.settings import backend_named
 from bench.types import UserError
 
 

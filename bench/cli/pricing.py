@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from bench.budget import Budget, Prices
-from bench.cli_base import nearest
+from bench.cli.base import nearest
 from bench.types import Backend, Scenario, UserError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from bench.cli_base import OneOf
-from bench.cli_measured import Requests, Run, doubts, read_run, requests_of
-from bench.cli_servers import Load
+from bench.cli.base import OneOf
+from bench.cli.breakeven.measured import Requests, Run, doubts, read_run, requests_of
+from bench.cli.breakeven.servers import Load
 from bench.types import Usage, UserError
 
 if TYPE_CHECKING:

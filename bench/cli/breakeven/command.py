@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from bench.cli_base import Group, with_options
-from bench.cli_calculators import batch, caching, fine_tune
-from bench.cli_pricing import COSTS
-from bench.cli_servers import EXACT, HOSTING, PEAK, TRAFFIC
-from bench.cli_versus import CACHING, REQUESTS
+from bench.cli.base import Group, with_options
+from bench.cli.breakeven.calculators import batch, caching, fine_tune
+from bench.cli.breakeven.servers import EXACT, HOSTING, PEAK, TRAFFIC
+from bench.cli.breakeven.versus import CACHING, REQUESTS
+from bench.cli.pricing import COSTS
 from bench.types import UserError
 
 ROUTING = (
@@ -55,17 +55,17 @@ def breakeven(ctx: click.Context, /, **options: Any) -> None:
         return
     if not 0 <= options["seed"] < 2**63:
         raise UserError(f"--seed {options['seed']}: expected 0 or more")
-    from bench import cli_answer
-    from bench.cli_compare import compare
+    from bench.cli.breakeven import answer as answers
+    from bench.cli.breakeven.comparison import compare
 
     comparison = compare(options, _now())
-    content = cli_answer.document(comparison)
-    page = None if options["out"] is None else cli_answer.write(options["out"], comparison, content)
+    content = answers.document(comparison)
+    page = None if options["out"] is None else answers.write(options["out"], comparison, content)
     if options["as_json"]:
-        cli_answer.print_json(content)
+        answers.print_json(content)
         return
+    from bench.cli.breakeven.screen import print_comparison
     from bench.screen import Screen, print_fact
-    from bench.screen_breakeven import print_comparison
 
     screen = Screen()
     print_comparison(screen, content)

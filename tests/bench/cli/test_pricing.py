@@ -16,14 +16,14 @@ import pytest
 
 from analysis.money import prices
 from backends import BACKENDS
-from bench.cli_pricing import budget_of, estimate
+from bench.cli.pricing import budget_of, estimate
 from bench.plan import make_plan
 from bench.prompts import Vocabulary
 from bench.tinytokenizer import WORDS
 from bench.types import Lengths, Load, Scenario, Usage, UserError
 from tests.fixtures.pinned_prices import pinned
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODEL = "claude-haiku-4-5"
 PUBLIC, PRIVATE = "https://llm.example.com", "http://10.0.0.7:8000"
 SCENARIO = Scenario("w", "", Lengths("fixed", 500, 500), Lengths("fixed", 200, 200), 0, 1, 100, 0)

@@ -14,7 +14,7 @@ from bench import tinymodel
 from bench.launch import launch
 from bench.types import ServeOptions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICK = ["--scenario", "smoke", "--requests", "30", "--precision", "90%", "--repeats", "1", "--concurrency", "8"]
 
 

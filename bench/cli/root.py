@@ -1,4 +1,4 @@
-"""The command line: all commands, each a function of a `cli_` module that composes the other parts.
+"""All commands of the command line, each a function of a module that composes the other parts.
 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
@@ -6,20 +6,15 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 import click
 
 from bench import __version__
-from bench.cli_base import EXIT_USER_ERROR, Group, conduct
-from bench.cli_breakeven import breakeven
-from bench.cli_capacity import capacity
-from bench.cli_compare_runs import compare
-from bench.cli_lists import backends, models, scenarios
-from bench.cli_prices import prices
-from bench.cli_results import decode, report
-from bench.cli_run import run
-from bench.cli_size import size
-
-
-def main() -> None:
-    """Run the command line and exit with its code."""
-    conduct(cli)
+from bench.cli.base import EXIT_USER_ERROR, Group
+from bench.cli.breakeven.command import breakeven
+from bench.cli.capacity import capacity
+from bench.cli.compare import compare
+from bench.cli.lists import backends, models, scenarios
+from bench.cli.prices import prices
+from bench.cli.results import decode, report
+from bench.cli.run import run
+from bench.cli.size.command import size
 
 
 @click.group(

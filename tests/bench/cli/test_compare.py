@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.summary import summarize
-from bench import cli_compare_runs, folder
+from bench import folder
+from bench.cli import compare as command
 from bench.types import UserError
 
 Write = Callable[..., Path]
@@ -39,7 +40,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """`call(*arguments) -> (exit code, standard output)`."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        code = cli_compare_runs.compare.main(list(arguments), standalone_mode=False)
+        code = command.compare.main(list(arguments), standalone_mode=False)
         return int(code), capsys.readouterr().out
 
     return run

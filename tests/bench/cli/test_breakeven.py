@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.summary import summarize
-from bench import cli_breakeven, cli_calculators, folder
-from bench.cli import cli
-from bench.cli_capacity import CAPACITY
+from bench import folder
+from bench.cli.breakeven import calculators, command
+from bench.cli.capacity import CAPACITY
+from bench.cli.root import cli
 from bench.types import UserError
 from tests.fixtures.pinned_prices import DAY, pinned
 from tests.test_docs import DOCS, PYTHON, shell_commands
@@ -32,7 +33,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """`ask(*arguments) -> standard output` of `breakeven`, in an empty folder, with the pinned prices of their day."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for module in (cli_breakeven, cli_calculators):
+    for module in (command, calculators):
         monkeypatch.setattr(module, "_now", lambda: DAY)
 
     def call(*arguments: str) -> str:
@@ -137,8 +138,8 @@ def test_g13_batches_double_the_break_even(shown: Shown) -> None:
 def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) -> None:
     page = DOCS["break-even.md"]
     said = []
-    for python, script, command, *arguments in shell_commands(page, tested=True):
-        assert (python, script, command) == (PYTHON, "bench.py", "breakeven")
+    for python, script, name, *arguments in shell_commands(page, tested=True):
+        assert (python, script, name) == (PYTHON, "bench.py", "breakeven")
         said.append(ask(*arguments))
     figures = [
         ("94,604", "$315.00", "$298.00"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from analysis.sizing import architecture, memory
 from analysis.sizing.memory import Model
-from bench.cli_base import nearest
+from bench.cli.base import nearest
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli_base import with_options
-from bench.cli_servers import EXACT, TRAFFIC, load_of
-from bench.cli_versus import CACHING, OFF, REQUESTS, VERSUS
+from bench.cli.base import with_options
+from bench.cli.breakeven.servers import EXACT, TRAFFIC, load_of
+from bench.cli.breakeven.versus import CACHING, OFF, REQUESTS, VERSUS
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.money.breakeven import Answer
     from analysis.money.prices import ApiPrice
-    from bench.cli_measured import Requests
+    from bench.cli.breakeven.measured import Requests
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -49,7 +49,7 @@ def caching(**options: Any) -> None:
     from analysis.money import calculators, prices
     from analysis.money.api_rules import cache_minimum
     from analysis.money.caching import CachePrices, Tokens
-    from bench.cli_versus import prefix_cache, rates_at
+    from bench.cli.breakeven.versus import prefix_cache, rates_at
 
     if options["cache_ttl"] == OFF:
         raise UserError("--cache-ttl off: there is nothing to compare; expected 5m or 1h")
@@ -113,7 +113,7 @@ def _both_prices(options: dict[str, Any]) -> "tuple[ApiPrice, Any, Any]":
 
 
 def _requests(options: dict[str, Any]) -> "Requests":
-    from bench.cli_versus import requests_stated
+    from bench.cli.breakeven.versus import requests_stated
 
     found = requests_stated(options)
     if found is None:
@@ -126,14 +126,14 @@ def _now() -> datetime:
 
 
 def _show(what: str, found: "Answer", as_json: bool, volume: int | None = None) -> None:
-    from bench import cli_answer
+    from bench.cli.breakeven import answer as answers
 
     pays = None if volume is None else found.holds(volume)
-    content = {"schema": 1, "answer": cli_answer.answer(found), "requests_per_month": volume, "pays": pays}
+    content = {"schema": 1, "answer": answers.answer(found), "requests_per_month": volume, "pays": pays}
     if as_json:
-        cli_answer.print_json(content)
+        answers.print_json(content)
         return
+    from bench.cli.breakeven.screen import print_choice
     from bench.screen import Screen
-    from bench.screen_breakeven import print_choice
 
     print_choice(Screen(), what, content)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench import cli_size, folder, tinymodel
+from bench import folder, tinymodel
+from bench.cli.size import command
 from bench.types import UserError
 
 Size = Callable[..., str]
@@ -30,7 +31,7 @@ def size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     Path("mine.yaml").write_text(PRICES)
 
     def call(*arguments: str) -> str:
-        cli_size.size.main(list(arguments), standalone_mode=False)
+        command.size.main(list(arguments), standalone_mode=False)
         return capsys.readouterr().out
 
     return call

@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 import pytest
 
-from bench import cli, cli_base, cli_lists, cli_run, cli_settings, folder
+from bench import cli, folder
+from bench.cli import base, lists, root, run, settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 Bench = Callable[..., tuple[int, str, str]]
 
@@ -38,7 +39,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
     signal.signal(signal.SIGTERM, on_term)
 
 
-def commands(group: click.Group = cli.cli, above: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group = root.cli, above: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command by its name under bench.py, such as `models build`."""
     for name, command in group.commands.items():
         yield above + name, command
@@ -194,10 +195,10 @@ def test_a_key_that_a_launched_server_is_given_is_not_kept_unless_it_is_a_placeh
     arguments = ["--server-arg", f"--api-key={key}"]
     monkeypatch.setenv("OPENAI_API_KEY", key)
     monkeypatch.setattr(sys, "argv", ["bench.py", "run", *arguments])
-    settings = cli_settings.settings(cli_run.run.make_context("run", arguments.copy()).params)
-    assert settings.argv == ("bench.py", "run", "--server-arg", kept)
-    assert settings.server_args == (f"--api-key={key}",)
-    assert settings.api_key == key
+    made = settings.settings(run.run.make_context("run", arguments.copy()).params)
+    assert made.argv == ("bench.py", "run", "--server-arg", kept)
+    assert made.server_args == (f"--api-key={key}",)
+    assert made.api_key == key
 
 
 @pytest.mark.parametrize("flag", ["--port", "--locust-web"])
@@ -307,25 +308,25 @@ def test_output_that_nobody_reads_ends_the_command_quietly() -> None:
 
 def test_ctrl_c_and_a_kill_end_a_command_with_130_and_one_word(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        monkeypatch.setattr(cli_lists.backends, "callback", lambda number=number, **_: os.kill(os.getpid(), number))
+        monkeypatch.setattr(lists.backends, "callback", lambda number=number, **_: os.kill(os.getpid(), number))
         assert bench("backends") == (130, "", "interrupted\n")
 
 
 def test_a_fault_of_the_system_is_one_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_lists.backends, "callback", lambda **_: Path("no/such/file").read_text())
+    monkeypatch.setattr(lists.backends, "callback", lambda **_: Path("no/such/file").read_text())
     code, _, err = bench("backends")
     assert one_line(code, err) == "[Errno 2] No such file or directory: 'no/such/file'"
 
 
 def test_a_fault_of_ours_is_no_users_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_lists.backends, "callback", lambda **_: [][0])
+    monkeypatch.setattr(lists.backends, "callback", lambda **_: [][0])
     with pytest.raises(IndexError):
         bench("backends")
 
 
 def test_the_nearest_name_is_offered_however_far() -> None:
-    assert cli_base.nearest("zzz", ["aaa"]) == "; did you mean 'aaa'?"
-    assert cli_base.nearest("zzz", []) == ""
+    assert base.nearest("zzz", ["aaa"]) == "; did you mean 'aaa'?"
+    assert base.nearest("zzz", []) == ""
 
 
 def test_a_report_of_a_run_without_a_summary_says_how_to_get_one(bench: Bench, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.cli_capacity import CAPACITY
+from bench.cli.capacity import CAPACITY
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.cli_measured import check_same_load, point
-from bench.cli_servers import Load, Servers, load_of, servers_of
-from bench.cli_versus import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
+from bench.cli.breakeven.measured import check_same_load, point
+from bench.cli.breakeven.servers import Load, Servers, load_of, servers_of
+from bench.cli.breakeven.versus import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _offers(options: dict[str, Any], servers: Servers, load: Load, now: datetime
         check_same_load(own, list(runs.values()))
     requests, offers = requests_stated(options), []
     if options["model"] is not None:
-        from bench.cli_roofline import check_capacity
+        from bench.cli.breakeven.roofline import check_capacity
 
         requests = requests or requests_measured([*own] or [*runs.values()], options)
         warnings.append(check_capacity(servers.capacity.high_rps, requests, options))

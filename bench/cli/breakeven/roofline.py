@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.cli_measured import Requests
+from bench.cli.breakeven.measured import Requests
 from bench.types import UserError
 
 # So many at once that the weights, read once for all of them, no longer count.
@@ -12,7 +12,7 @@ MANY_SEQUENCES = 1_000_000
 def check_capacity(requests_per_s: float, requests: Requests, options: dict[str, Any]) -> str:
     """Say that the capacity is below the roofline of --model on --gpu. Raises UserError where it is above."""
     from analysis.sizing import gpus, plans, roofline
-    from bench.cli_model import load
+    from bench.cli.size.model import load
 
     if options["gpu"] is None:
         raise UserError("--model: give --gpu too, the hardware whose limit counts")

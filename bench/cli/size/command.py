@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli_base import OneOf
+from bench.cli.base import OneOf
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def size(**options: Any) -> None:
     bench.py size llama-3.1-8b --rate 4 --prompt-tokens 500 --output-tokens 200 --slo 'tpot_ms<50'
     bench.py size llama-3.1-8b --gpu l4 --measured results/20261121-031502-vllm-llama-chat-3f2a
     """
-    from bench.cli_model import load
-    from bench.cli_sizing import document
+    from bench.cli.size.document import document
+    from bench.cli.size.model import load
 
     model, notes = load(options["model"], options["quantization"])
     _check_lengths(options)
@@ -74,8 +74,8 @@ def size(**options: Any) -> None:
 
         click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
+    from bench.cli.size.screen import print_size
     from bench.screen import Screen
-    from bench.screen_size import print_size
 
     print_size(Screen(), shown)
 

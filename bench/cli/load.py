@@ -1,4 +1,4 @@
-"""The load process's entry: `python -m bench.cli_load`, with a pickled LoadSpec on standard input.
+"""The load process's entry: `python -m bench.cli.load`, with a pickled LoadSpec on standard input.
 
 A composition root like bench.cli: it alone joins the load to the backend that encodes its requests, and to the prices
 that a capped one is charged at.
@@ -32,7 +32,7 @@ def main() -> None:
 def _guard(spec: LoadSpec) -> Guard | None:
     if spec.budget is None:
         return None
-    from bench.cli_pricing import prices_of
+    from bench.cli.pricing import prices_of
 
     plan = spec.plan
     return Guard(Ledger(spec.folder / LEDGER), prices_of(spec.budget), plan.scenario, counted=plan.vocabulary.exact)

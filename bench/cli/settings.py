@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli_base import nearest
-from bench.cli_pricing import budget_of, estimate, pricing_of
+from bench.cli.base import nearest
+from bench.cli.pricing import budget_of, estimate, pricing_of
 from bench.types import LEAST_SECRET_LENGTH, UserError
 
 if TYPE_CHECKING:

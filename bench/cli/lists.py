@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli_base import Group
+from bench.cli.base import Group
 
 if TYPE_CHECKING:
     from bench.models import Model
@@ -106,7 +106,7 @@ def _model_rows() -> list[dict[str, Any]]:
 
 def _model_row(model: "Model") -> dict[str, Any]:
     from analysis.sizing import memory
-    from bench.cli_model import from_list
+    from bench.cli.size.model import from_list
     from bench.models import Resolved, repositories
 
     hf, gguf = repositories(model, "hf"), repositories(model, "gguf")

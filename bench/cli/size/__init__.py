@@ -1,0 +1,1 @@
+"""`bench.py size`: which GPUs can serve a model, and what that costs."""
