@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
     succeeded = successful(requests)
     calls = measured(succeeded)
     objectives = [slo.parse(text) for text in run["slo"]]
+    cards = gpus(run, telemetry, span)
     summary: dict[str, Any] = {
         "schema": 1,
         **{name: run[name] for name in ("run_id", "backend", "model")},
@@ -61,13 +62,19 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "cache": served.cache(run, calls, telemetry),
         "server": served.server(telemetry),
         "rate_limits": served.rate_limits(requests),
-        "gpu": gpus(run, telemetry, span),
-        "cost": run_cost(run, requests, span),
+        "gpu": cards,
+        "cost": run_cost(run, requests, span, gpu_power_w=_power_w(cards)),
     }
     indices = [gpu["index"] for gpu in summary["gpu"]]
     summary |= {"host": host(run, telemetry, span), "throttling": throttling(indices, telemetry, span)}
     summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
     return summary | {"verdict": verdict(run, summary)}
+
+
+def _power_w(cards: Sequence[Mapping[str, Any]]) -> float | None:
+    """What all GPUs drew on average; one that does not tell makes the sum unknown."""
+    watts = [card["power_w_mean"] for card in cards]
+    return None if not watts or None in watts else sum(watts)
 
 
 def write(summary: Mapping[str, Any], path: Path) -> None:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from analysis import slo
 from analysis.metrics import column, flat, keep, successful
 from analysis.money.api_rules import cache_warning
-from analysis.money.gpu_prices import Hourly, hourly_of
+from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR, dollars
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.stats import ARRIVALS_PER_BIN, UNKNOWN, Floats, Interval, Sample, mean_interval, t_quantile
@@ -51,15 +51,22 @@ class Figures(NamedTuple):
 
 
 def run_cost(
-    run: Mapping[str, Any], requests: pa.Table, span: Window, hourly: Hourly | None = None
+    run: Mapping[str, Any],
+    requests: pa.Table,
+    span: Window,
+    hourly: Hourly | None = None,
+    gpu_power_w: float | None = None,
 ) -> dict[str, Any] | None:
     """summary.json's `cost`; None where nobody bills and no price of an hour is known.
 
     `run` is run.json with its section `pricing`, `requests` has the columns of `bench.types.Record`. `hourly`, or the
-    one in `pricing`, prices a deployment of one's own; without it an API is priced, at the date of the run.
+    one in `pricing`, prices a deployment of one's own, with the electricity of `gpu_power_w` where that was to be
+    measured; without it an API is priced, at the date of the run.
     """
     pricing = run.get("pricing") or {}
     hourly = hourly or hourly_of(pricing)
+    if hourly is not None and pricing.get("usd_per_kwh"):
+        hourly = with_power(hourly, Decimal(pricing["usd_per_kwh"]), gpu_power_w)
     objectives = [slo.parse(text) for text in run["slo"]]
     if hourly is not None:
         return _self_hosted(hourly, requests, span, objectives)

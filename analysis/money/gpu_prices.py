@@ -5,7 +5,7 @@ Amounts are exact decimals in US dollars. A month is 730 hours.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
@@ -109,6 +109,15 @@ def owned(hardware: Owned) -> Hourly:
     """Hardware of one's own, its monthly cost spread over every hour."""
     usd = owned_usd_per_month(hardware) / HOURS_PER_MONTH
     return Hourly(usd, usd, "hardware owned")
+
+
+def with_power(hourly: Hourly, usd_per_kwh: Decimal, watts: float | None) -> Hourly:
+    """The price with the electricity that was measured; a note instead where nobody measured it."""
+    if watts is None:
+        return replace(hourly, notes=(*hourly.notes, "without electricity: no GPU told its power"))
+    usd = Decimal(str(watts)) / 1000 * usd_per_kwh
+    note = f"with the {watts:.0f} W that the GPUs were measured to draw"
+    return replace(hourly, usd_low=hourly.usd_low + usd, usd_high=hourly.usd_high + usd, notes=(*hourly.notes, note))
 
 
 def owned_usd_per_month(hardware: Owned) -> Decimal:

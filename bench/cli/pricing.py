@@ -29,6 +29,7 @@ COSTS = (
 
 DEFAULT_CAP_USD = Decimal("1.00")
 NO_CAP = "none"
+MEASURED = "measured"
 
 
 def budget_of(
@@ -64,8 +65,13 @@ def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any]
     """Give whose prices a run is charged at, as run.json holds it; None where nobody bills and no hour has a price."""
     from analysis.money import gpu_prices
 
-    if (hourly := hourly_of(options)) is not None:
-        return {"gpu": options["gpu"], **gpu_prices.section_of(hourly)}
+    if (hourly := hourly_of(options, may_measure=True)) is not None:
+        drawn = _owned(options["owned"]) if _measures(options) else None
+        return {
+            "gpu": options["gpu"],
+            **gpu_prices.section_of(hourly),
+            "usd_per_kwh": None if drawn is None else str(drawn.usd_per_kwh * drawn.pue),
+        }
     if budget is None:
         return None
     return {
@@ -76,8 +82,15 @@ def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any]
     }
 
 
-def hourly_of(options: dict[str, Any]) -> "Hourly | None":
-    """Give what an hour of one's own servers costs, by the flags of `COSTS`; None where none is given."""
+def _measures(options: dict[str, Any]) -> bool:
+    return f"watts={MEASURED}" in (options["owned"] or "").replace(" ", "").split(",")
+
+
+def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly | None":
+    """Give what an hour of one's own servers costs, by the flags of `COSTS`; None where none is given.
+
+    Power that a run is to measure is not in it yet.
+    """
     from analysis.money import gpu_prices
     from bench.resolve import within
 
@@ -87,6 +100,8 @@ def hourly_of(options: dict[str, Any]) -> "Hourly | None":
         raise UserError(f"{first} and {second} exclude each other; give one of them")
     if options["usd_per_hour"] is not None:
         return gpu_prices.stated(options["usd_per_hour"])
+    if _measures(options) and not may_measure:
+        raise UserError(f"--owned: watts={MEASURED} is for a run, which measures them; give a number here")
     if options["owned"] is not None:
         return gpu_prices.owned(_owned(options["owned"]))
     if options["gpu"] is None:
@@ -97,7 +112,7 @@ def hourly_of(options: dict[str, Any]) -> "Hourly | None":
 
 
 def _owned(text: str) -> "Owned":
-    """Hardware from `price_usd=1800,months=36,watts=450,usd_per_kwh=0.30`."""
+    """Hardware from `price_usd=1800,months=36,watts=450,usd_per_kwh=0.30`; measured watts count as none."""
     from dataclasses import MISSING, fields
 
     from analysis.money.gpu_prices import Owned
@@ -110,7 +125,7 @@ def _owned(text: str) -> "Owned":
         if name not in names:
             raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{nearest(name, names)}")
         try:
-            values[name] = Decimal(value)
+            values[name] = Decimal(0 if name == "watts" and value == MEASURED else value)
         except InvalidOperation:
             raise UserError(f"--owned: {name} must be a number, got {value!r}") from None
     if missing := [name for name in required if name not in values]:

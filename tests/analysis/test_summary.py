@@ -248,3 +248,17 @@ def test_a_written_summary_reads_back_the_same(synthetic_run: Any, tmp_path: Pat
 def test_a_summary_that_json_cannot_carry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write({"mean": math.nan}, tmp_path / "summary.json")
+
+
+def test_owned_hardware_is_priced_with_the_power_that_its_gpus_drew(synthetic_run: Any) -> None:
+    """Two cards of 300 W at $0.50 a kWh add 30 cents to the dollar of the hour."""
+    run, requests, telemetry = synthetic_run(requests=200, gpus=2)
+    run["pricing"] = {"usd_per_hour": "1", "usd_per_kwh": "0.50"}
+    cost = summarize(run, requests, telemetry)["cost"]
+    assert cost["usd_per_hour"] == [1.3, 1.3]
+    assert any("600 W" in note for note in cost["notes"])
+    run, requests, telemetry = synthetic_run(requests=200, gpus=0)
+    run["pricing"] = {"usd_per_hour": "1", "usd_per_kwh": "0.50"}
+    cost = summarize(run, requests, telemetry)["cost"]
+    assert cost["usd_per_hour"] == [1.0, 1.0]
+    assert any(note.startswith("without electricity") for note in cost["notes"])

@@ -16,7 +16,7 @@ import pytest
 
 from analysis.money import prices
 from backends import BACKENDS
-from bench.cli.pricing import budget_of, estimate
+from bench.cli.pricing import budget_of, estimate, hourly_of, pricing_of
 from bench.plan import make_plan
 from bench.prompts import Vocabulary
 from bench.tinytokenizer import WORDS
@@ -226,3 +226,18 @@ def test_a_dry_run_sends_nothing(biller: tuple[str, type[Biller]], tmp_path: Pat
     assert done.stdout.splitlines()[-1] == "nothing was sent"
     assert "estimate: at most about $" in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+OWNED = "price_usd=1460,months=20,usd_per_kwh=0.30,pue=1.5,watts="
+COSTS = {"gpu": None, "gpus": 1, "usd_per_hour": None, "prices": None}
+
+
+def test_power_that_a_run_is_to_measure_is_left_out_of_the_hour_and_its_price_is_kept() -> None:
+    section = pricing_of({**COSTS, "owned": OWNED + "measured"}, None)
+    assert section is not None
+    assert [Decimal(section[name]) for name in ("usd_per_hour", "usd_per_kwh")] == [Decimal("0.1"), Decimal("0.45")]
+    given = pricing_of({**COSTS, "owned": OWNED + "1000"}, None)
+    assert given is not None
+    assert (Decimal(given["usd_per_hour"]), given["usd_per_kwh"]) == (Decimal("0.55"), None)
+    with pytest.raises(UserError, match="watts=measured is for a run"):
+        hourly_of({**COSTS, "owned": OWNED + "measured"})
