@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not engine and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .
