@@ -82,7 +82,7 @@ COUNTS_AFTER_FRAME = [
 
 
 # What UTF-8 can hold; NUL parts a code from its message.
-ENCODABLE = st.characters(exclude_characters="\0", exclude_categories=("Cs",))
+ENCODABLE = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
 
 @given(
