@@ -70,6 +70,12 @@ class Ledger:
         """Make the file, with nothing spent yet."""
         path.write_bytes(_SUMS.pack(int(cap_usd * _PICO), 0, 0))
 
+    @staticmethod
+    def spent_usd(path: Path) -> Decimal:
+        """Give what a run that has ended spent, and what was set aside by processes that are gone."""
+        _, spent, reserved = _SUMS.unpack(path.read_bytes())
+        return Decimal(spent + reserved) / _PICO
+
     def reserve(self, worst: int) -> Room:
         """Set `worst` aside if there is room for it now."""
         with self._locked() as (cap, spent, reserved):
@@ -89,11 +95,6 @@ class Ledger:
         """Give what is not spent yet."""
         with self._locked() as (cap, spent, _):
             return cap - spent
-
-    def spent_usd(self) -> Decimal:
-        """Give what was spent, and what was set aside by processes that are gone."""
-        with self._locked() as (_, spent, reserved):
-            return Decimal(spent + reserved) / _PICO
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[int, int, int]]:

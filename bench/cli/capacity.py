@@ -166,7 +166,8 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
     completed_per_s = _closed_loop_rps(search)
     if not completed_per_s:
         raise UserError(f"no request succeeded in {search.folder / CLOSED_LOOP}; its report says why")
-    while wanted := next_probe(_probes(search), completed_per_s, search.precision, search.repeats):
+    probes = _probes(search)
+    while wanted := next_probe(probes, completed_per_s, search.precision, search.repeats):
         # Whole enough to be read; runs are found again by it.
         rate, repeat = float(f"{wanted[0]:.4g}"), wanted[1]
         requests = search.requests or max(search.least_requests, round(rate * _LEAST_SECONDS))
@@ -174,7 +175,8 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
         name = f"rate-{rate:g}-{repeat}"
         if code := _run(search, name, load, repeat, screen, server):
             return code
-        screen.print(_line(next(probe for probe in _probes(search) if probe.folder == name)))
+        probes = _probes(search)
+        screen.print(_line(next(probe for probe in probes if probe.folder == name)))
     return 0
 
 
@@ -213,7 +215,7 @@ def _left_usd(search: Search) -> Decimal:
     from bench.budget import Ledger
 
     assert search.settings.budget is not None
-    spent = [Ledger(path).spent_usd() for path in search.folder.glob(f"*/{files.LEDGER}")]
+    spent = [Ledger.spent_usd(path) for path in search.folder.glob(f"*/{files.LEDGER}")]
     return search.settings.budget.cap_usd - sum(spent, Decimal(0))
 
 

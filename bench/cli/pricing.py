@@ -63,9 +63,9 @@ def budget_of(
 
 def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any] | None:
     """Give whose prices a run is charged at, as run.json holds it; None where nobody bills and no hour has a price."""
-    from analysis.money import gpu_prices
-
     if (hourly := hourly_of(options, may_measure=True)) is not None:
+        from analysis.money import gpu_prices
+
         drawn = _owned(options["owned"]) if _measures(options) else None
         return {
             "gpu": options["gpu"],
@@ -91,10 +91,12 @@ def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly 
 
     Power that a run is to measure is not in it yet.
     """
+    given = [name for name in ("gpu", "usd_per_hour", "owned") if options[name] is not None]
+    if not given:
+        return None
     from analysis.money import gpu_prices
     from bench.resolve import within
 
-    given = [name for name in ("gpu", "usd_per_hour", "owned") if options[name] is not None]
     if len(given) > 1:
         first, second = ("--" + name.replace("_", "-") for name in given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
@@ -104,8 +106,6 @@ def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly 
         raise UserError(f"--owned: watts={MEASURED} is for a run, which measures them; give a number here")
     if options["owned"] is not None:
         return gpu_prices.owned(_owned(options["owned"]))
-    if options["gpu"] is None:
-        return None
     files = [path for path in (gpu_prices.user_file(), options["prices"]) if path is not None and path.exists()]
     price = gpu_prices.find(options["gpu"], gpu_prices.load(files))
     return gpu_prices.rented(price, within("--gpus", options["gpus"], 1, 4096), datetime.now(UTC).date())

@@ -149,3 +149,11 @@ def test_the_budget_is_exhausted_when_not_even_the_smallest_call_fits(tmp_path: 
 def test_a_prompt_has_at_most_its_count_and_a_margin_or_a_token_for_each_byte() -> None:
     assert most_prompt_tokens((Message("user", "x"),), 1000) == 1114
     assert most_prompt_tokens((Message("system", "ab"), Message("user", "café")), None) == 2 + 5 + 512
+
+
+def test_what_a_run_spent_is_read_from_its_file_with_what_was_left_set_aside(tmp_path: Path) -> None:
+    ledger = account(tmp_path, "1")
+    ledger.reserve(PICO // 4)
+    ledger.reserve(PICO // 2)
+    ledger.settle(PICO // 4, PICO // 8)
+    assert Ledger.spent_usd(tmp_path / "ledger") == Decimal("0.625")
