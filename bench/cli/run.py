@@ -49,17 +49,21 @@ ASKED = (
 )
 """What is asked of whom: all options of a run but how much load there is."""
 
+OFFERED = (
+    click.option("--concurrency", type=int, help="Closed loop: this many requests in flight."),
+    click.option("--rate", type=float, help="Open loop: this many requests per second, come what may."),
+    click.option("--arrivals", type=OneOf(["poisson", "constant"]), help="Of the open loop.  [poisson]"),
+    click.option("--max-in-flight", type=int, help="Limit of the open loop.  [1024]"),
+    click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]"),
+    click.option("--requests", type=int, help="Measure this many requests …"),
+    click.option("--duration", help="… or for this long: 60s, 2m."),
+    click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration."),
+)
+"""How much load there is."""
+
 
 @click.command()
-@with_options((*ASKED, *COSTS))
-@click.option("--concurrency", type=int, help="Closed loop: this many requests in flight.")
-@click.option("--rate", type=float, help="Open loop: this many requests per second, come what may.")
-@click.option("--arrivals", type=OneOf(["poisson", "constant"]), help="Of the open loop.  [poisson]")
-@click.option("--max-in-flight", type=int, help="Limit of the open loop.  [1024]")
-@click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]")
-@click.option("--requests", type=int, help="Measure this many requests …")
-@click.option("--duration", help="… or for this long: 60s, 2m.")
-@click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration.")
+@with_options((*ASKED, *COSTS, *OFFERED))
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
 @click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
