@@ -1,4 +1,4 @@
-"""Who had the cores of the client's machine during the window, from its telemetry."""
+"""Who had the cores of the client's machine during the window, and how full its wire was, from its telemetry."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +17,12 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 def host(run: Mapping[str, Any], telemetry: pa.Table | None, span: Window) -> dict[str, float | None]:
-    """Mean busy cores in the window, in all and by whom; None with fewer than three samples.
+    """Mean busy cores in the window, in all and by whom, and the use of the network; None with under three samples.
 
     `other_busy_cores` are neither the client's nor the server's; None where a server here was not launched by us,
     because it cannot be told from others. `contended_share` is the share of samples in which 90% of all cores were
-    busy and others had a tenth of them.
+    busy and others had a tenth of them. `link_share` is the mean share of what the link towards the server can take,
+    of the fuller direction; None where the interface does not tell what that is.
     """
     t_ns, busy = series(telemetry, "host", "busy_cores")
     inside = span.holds(t_ns)
@@ -40,7 +41,16 @@ def host(run: Mapping[str, Any], telemetry: pa.Table | None, span: Window) -> di
         "other_busy_cores": _mean(others),
         "stolen_cores": _mean(stolen),
         "contended_share": _mean(contended),
+        "link_share": _link_share(telemetry, span),
     }
+
+
+def _link_share(telemetry: pa.Table | None, span: Window) -> float | None:
+    t_ns, link = series(telemetry, "host", "link_bytes_per_s")
+    inside = span.holds(t_ns)
+    ways = (_at(telemetry, "host", t_ns[inside], f"{way}_bytes_per_s") for way in ("sent", "received"))
+    shares = (None if way is None else _mean(way / link[inside]) for way in ways)
+    return max((share for share in shares if share is not None), default=None)
 
 
 def _others(run: Mapping[str, Any], busy: Floats, client: Floats | None, server: Floats | None) -> Floats | None:

@@ -37,13 +37,14 @@ def check(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def conservation(evidence: Evidence) -> dict[str, Any]:
-    """Planned = succeeded + failed + dropped + unfinished, no call missing and none twice."""
+    """Planned and not cut = succeeded + failed + dropped + unfinished, no call missing and none twice."""
     counts = evidence.summary["requests"]
     outcomes = sum(counts[outcome] for outcome in ("succeeded", "failed", "dropped", "unfinished"))
     twice = evidence.requests.num_rows - len(pc.unique(evidence.requests["seq"]))
     # An interrupted run has planned no more than it tells of, nor has one that lasts for a time.
     in_full = None if evidence.run["interrupted"] else evidence.run["load"]["requests"]
-    return _result("conservation", outcomes - twice, counts["planned"] if in_full is None else in_full, 0)
+    cut = (evidence.run.get("cut") or {"calls": 0})["calls"]
+    return _result("conservation", outcomes - twice, counts["planned"] if in_full is None else in_full - cut, 0)
 
 
 def no_negative_interval(evidence: Evidence) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def markdown(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
             "",
             f"**{wording.verdict(run, summary)}** {wording.found(summary)}",
             "",
-            *(f"- {plain(reason['message'])}" for reason in summary["verdict"]["reasons"]),
+            *(f"- `{reason['code']}`: {plain(reason['message'])}" for reason in summary["verdict"]["reasons"]),
             *([""] if summary["verdict"]["reasons"] else []),
             _row("", *STATISTICS),
             _row("---", *("---:" for _ in STATISTICS)),

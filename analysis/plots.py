@@ -236,7 +236,16 @@ def _gauge(telemetry: pa.Table, gauge: Gauge) -> Panel:
 
 
 def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120) -> go.Figure:
-    return over_time(panels, _phases(data), _end_s(data), f"{caption}{_shaded(data)}", row_px)
+    proposed = data.summary["steadiness"].get("proposed")
+    if proposed:
+        caption += f" Dotted: from there on ({number(proposed['start_s'])} s) the run is steady."
+    figure = over_time(panels, _phases(data), _end_s(data), f"{caption}{_shaded(data)}", row_px)
+    if proposed:
+        figure.add_shape(
+            type="line", x0=proposed["start_s"], x1=proposed["start_s"], yref="paper", y0=0, y1=1,
+            line={"color": light("ink"), "width": 1.5, "dash": "dot"},
+        )  # fmt: skip
+    return figure
 
 
 def _shaded(data: Data) -> str:

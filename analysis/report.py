@@ -54,6 +54,7 @@ def _frame(run: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]
         "verdict_text": wording.verdict(run, summary),
         "asked": wording.asked(run),
         "found": wording.found(summary),
+        "steady": wording.steady_window(summary),
     }
 
 

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import identities, served, slo
+from analysis import identities, selftest, served, slo, transient
 from analysis.gpu import gpus
 from analysis.hosts import host
 from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, successful
 from analysis.money.cost import run_cost
 from analysis.offered import offered
 from analysis.sending import sending
+from analysis.stalls import stalls
 from analysis.stats import describe
 from analysis.steady import steadiness
 from analysis.throttling import throttling
@@ -38,11 +39,15 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
     calls = measured(succeeded)
     objectives = [slo.parse(text) for text in run["slo"]]
     cards = gpus(run, telemetry, span)
-    summary: dict[str, Any] = {
+    which_run = {
         "schema": 1,
         **{name: run[name] for name in ("run_id", "backend", "model")},
         "scenario": run["scenario"]["name"],
         **{name: run[name] for name in ("plan_hash", "seed")},
+    }
+    metrics = {name: describe(metric.values(calls)) for name, metric in METRICS.items()}
+    throughput = _throughput(succeeded, planned.num_rows, span, objectives)
+    summary: dict[str, Any] = {
         "window": {
             "start_s": span.start_ns / NS_PER_S,
             "seconds": span.seconds,
@@ -51,14 +56,15 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "phases": phases(run, requests, span),
         "requests": _outcomes(planned),
         "failures": _failures(planned),
-        "metrics": {name: describe(metric.values(calls)) for name, metric in METRICS.items()},
-        "throughput": _throughput(succeeded, planned.num_rows, span, objectives),
+        "metrics": metrics,
+        "throughput": throughput,
         "slo": [slo.judge(objective, calls, planned.num_rows) for objective in objectives],
         "offered": offered(run, requests),
         "sending": sending(run, requests),
-        "steadiness": steadiness(run, requests),
+        "steadiness": steadiness(run, requests) | transient.chosen(run, requests),
+        "stalls": stalls(requests, metrics["chunk_gap_ms"]["p50"]),
         "tokens": _tokens(calls),
-        "client": _client(run, requests, span),
+        "client": _client(run, requests, span, throughput["requests_per_s"]),
         "cache": served.cache(run, calls, telemetry),
         "server": served.server(telemetry),
         "rate_limits": served.rate_limits(requests),
@@ -68,7 +74,7 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
     indices = [gpu["index"] for gpu in summary["gpu"]]
     summary |= {"host": host(run, telemetry, span), "throttling": throttling(indices, telemetry, span)}
     summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
-    return summary | {"verdict": verdict(run, summary)}
+    return which_run | {"verdict": verdict(run, summary)} | summary
 
 
 def _power_w(cards: Sequence[Mapping[str, Any]]) -> float | None:
@@ -148,7 +154,7 @@ def _tokens(calls: pa.Table) -> dict[str, Any]:
     }
 
 
-def _client(run: Mapping[str, Any], requests: pa.Table, span: Window) -> dict[str, Any]:
+def _client(run: Mapping[str, Any], requests: pa.Table, span: Window, requests_per_s: float | None) -> dict[str, Any]:
     """How this client fared in the window: lags and coalesced reads are of the calls that were under way in it."""
     under_way = keep(
         requests,
@@ -162,13 +168,15 @@ def _client(run: Mapping[str, Any], requests: pa.Table, span: Window) -> dict[st
     clients = run["clients"]
     # A worker that was killed has left no account of its time.
     shares = [client["cpu_s"] / client["wall_s"] for client in clients if client.get("wall_s")]
+    events_per_s = float(span.holds(t_ns).sum() / span.seconds) if span.seconds else None
     return {
         "cpu_fraction": max(shares, default=None),
         "lag_ms": _lag_ms(lags_ns),
         "stamps": "kernel" if clients and all(client["stamps"] == "kernel" for client in clients) else "user",
         "reads": pc.sum(under_way["reads"]).as_py() or 0,
         "coalesced_reads": pc.sum(under_way["coalesced_reads"]).as_py() or 0,
-        "token_events_per_s": float(span.holds(t_ns).sum() / span.seconds) if span.seconds else None,
+        "token_events_per_s": events_per_s,
+        "selftest": selftest.at_load(run.get("selftest"), events_per_s, requests_per_s),
     }
 
 

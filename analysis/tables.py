@@ -41,7 +41,11 @@ def throughput(summary: Mapping[str, Any]) -> Rows:
     shown = [(name, f"{number(value)} {unit}") for name, value, unit in rows if value is not None]
     if served["slo_attainment"] is not None:
         shown.append(("Requests that met all objectives", percent(served["slo_attainment"])))
-    return [*shown, ("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core"), *_served(summary)]
+    shown.append(("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core"))
+    selftest = client.get("selftest")
+    if selftest is not None and selftest["error_ms"] is not None:
+        shown.append(("The client's error at this load, p99, by its selftest", f"{number(selftest['error_ms'])} ms"))
+    return [*shown, *_served(summary)]
 
 
 def _served(summary: Mapping[str, Any]) -> Rows:

@@ -38,13 +38,15 @@ def window(run: Mapping[str, Any], requests: pa.Table) -> Window:
     With a duration it is what was planned, cut short where an interrupted run has nothing more. With a number of
     requests it lasts from the first measured call sent to the last; where fewer than half of them have ended by then
     (in a closed loop, fewer than two for each slot) it lasts to the end of the last. With no call sent it is empty.
+    What was cut at the start (`run["cut"]`) is none of it, and the calls of that time are warm-up in `requests`.
     """
     load, calls = run["load"], measured(requests.select(_INSTANTS))
     first_sent_ns = pc.min(calls["sent_ns"]).as_py()
     if load["duration_s"] is not None:
         follows_requests = load["warmup_requests"] and first_sent_ns is not None
-        start_ns = first_sent_ns if follows_requests else round((load["warmup_s"] or 0) * NS_PER_S)
-        end_ns = start_ns + round(load["duration_s"] * NS_PER_S)
+        cut_s = _cut_s(run)
+        start_ns = first_sent_ns if follows_requests else round(((load["warmup_s"] or 0) + cut_s) * NS_PER_S)
+        end_ns = start_ns + round((load["duration_s"] - cut_s) * NS_PER_S)
         if run["interrupted"]:
             end_ns = max(start_ns, min(end_ns, last_ns(requests)))
         return Window(start_ns, end_ns)
@@ -57,6 +59,11 @@ def window(run: Mapping[str, Any], requests: pa.Table) -> Window:
     return Window(first_sent_ns, last_sent_ns)
 
 
+def _cut_s(run: Mapping[str, Any]) -> float:
+    seconds: float = (run.get("cut") or {"s": 0.0})["s"]
+    return seconds
+
+
 def last_ns(calls: pa.Table) -> int:
     """The last instant known of any of these calls, 0 without one."""
     return max(pc.max(calls[name]).as_py() or 0 for name in ("sent_ns", "last_token_ns", "end_ns"))
@@ -64,7 +71,7 @@ def last_ns(calls: pa.Table) -> int:
 
 def phases(run: Mapping[str, Any], requests: pa.Table, span: Window) -> list[dict[str, Any]]:
     """Warm-up, measured and drain as {name, start_s, end_s}, those that there were."""
-    warms_up = run["load"]["warmup_s"] or run["load"]["warmup_requests"]
+    warms_up = run["load"]["warmup_s"] or run["load"]["warmup_requests"] or _cut_s(run)
     spans = [
         ("warmup", 0 if warms_up else span.start_ns, span.start_ns),
         ("measured", span.start_ns, span.end_ns),

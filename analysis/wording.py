@@ -70,6 +70,12 @@ def interval(bounds: Sequence[float | None] | None) -> str | None:
     return f"≥ {number(low)}" if high is None else f"{number(low)}–{number(high)}"
 
 
+def plus_minus(value: float | None, bounds: Sequence[float | None] | None) -> str:
+    """A value with half the width of its interval, as `12.1 ±0.38`; alone where that is not known."""
+    low, high = bounds or (None, None)
+    return number(value) if low is None or high is None else f"{number(value)} ±{number((high - low) / 2, 2)}"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage: never 100% or 0% unless it is exactly that."""
     if share is None:
@@ -147,6 +153,25 @@ def failures(summary: Mapping[str, Any]) -> int:
     """Measured calls that did not succeed, whatever became of them."""
     requests = summary["requests"]
     return int(requests["failed"] + requests["dropped"] + requests["unfinished"])
+
+
+def steady_window(summary: Mapping[str, Any]) -> str | None:
+    """What was cut of the run's start, or is proposed to be, in a sentence; None where there is nothing to say."""
+    steady = summary["steadiness"]
+    proposed, cut = steady.get("proposed"), steady.get("cut")
+    if proposed:
+        return (
+            f"The first {count(proposed['cut_calls'], 'measured request')} ({number(proposed['cut_s'])} s) look like a "
+            f"transient: {proposed['why']}. They are in the numbers; --window steady leaves them out."
+        )
+    if steady.get("window") != "steady":
+        return None
+    if not cut["calls"]:
+        return "Of the steady window that was asked for nothing had to be cut."
+    return (
+        f"The first {count(cut['calls'], 'request')} ({number(cut['s'])} s) were cut and count as warm-up, as "
+        f"--window steady asked: {cut['why']}."
+    )
 
 
 def found(summary: Mapping[str, Any]) -> str:

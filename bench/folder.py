@@ -24,6 +24,8 @@ REPORT = "report.html"
 SERVER_LOG = "server.log"
 LOAD_LOG = "load.log"
 LEDGER = "ledger.bin"
+REPEATS = "repeats.json"
+REPEATS_PAGE = "repeats.html"
 
 SCHEMA = 1
 """The version of run.json and summary.json."""
@@ -42,20 +44,26 @@ def new(folder: Path) -> Iterator[None]:
 
     Raises UserError when it exists with something in it or cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UserError(f"--out {folder}: expected a new or empty folder, this one has files in it")
-        (folder / CAPTURE).mkdir()
-    except FileExistsError:
-        raise UserError(f"--out {folder}: expected a new or empty folder, this is a file") from None
-    except OSError as problem:
-        raise UserError(f"--out {folder}: {problem.strerror}; choose a folder that can be written") from None
+    make(folder, CAPTURE)
     try:
         yield
     except BaseException as problem:
         discard(folder, but_named_in=str(problem))
         raise
+
+
+def make(folder: Path, *inner: str) -> None:
+    """Make a folder, or take an empty one, and folders in it. Raises UserError where it has files or cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UserError(f"--out {folder}: expected a new or empty folder, this one has files in it")
+        for name in inner:
+            (folder / name).mkdir()
+    except FileExistsError:
+        raise UserError(f"--out {folder}: expected a new or empty folder, this is a file") from None
+    except OSError as problem:
+        raise UserError(f"--out {folder}: {problem.strerror}; choose a folder that can be written") from None
 
 
 def discard(folder: Path, but_named_in: str = "") -> None:

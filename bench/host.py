@@ -1,7 +1,10 @@
-"""CPU and memory of the host and of process trees, as endless series of readings that the sampler steps through."""
+"""Readings of the host, its network and process trees, as endless series that the sampler steps through."""
 
+import socket
 import time
 from collections.abc import Iterator
+from itertools import repeat
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -22,6 +25,46 @@ def host_readings() -> Iterator[Reading]:
         cpu = {"busy_cores": (100 - times.idle - getattr(times, "iowait", 0.0)) * cores_per_pct}
         if hasattr(times, "steal"):
             cpu["stolen_cores"] = times.steal * cores_per_pct
+
+
+def network_readings(url: str) -> Iterator[Reading]:
+    """At each step of the interface towards `url` sent_bytes_per_s and received_bytes_per_s, whoever sent them.
+
+    They are over the time since the step before, so the first reading has none. link_bytes_per_s is what the link
+    takes each way, left out where the interface does not tell. There are none of a server on this machine.
+    """
+    interface = _interface_towards(url)
+    if interface is None:
+        yield from repeat({})
+        return
+    stats = psutil.net_if_stats().get(interface)
+    link: Reading = {"link_bytes_per_s": stats.speed * 1e6 / 8} if stats and stats.speed else {}
+    then_s, before = time.monotonic(), None
+    while True:
+        now_s, after = time.monotonic(), psutil.net_io_counters(pernic=True).get(interface)
+        if after and before:
+            sent, received = after.bytes_sent - before.bytes_sent, after.bytes_recv - before.bytes_recv
+            rates = {"sent_bytes_per_s": sent, "received_bytes_per_s": received}
+            yield link | {name: count / (now_s - then_s) for name, count in rates.items()}
+        else:
+            yield {}
+        then_s, before = now_s, after
+
+
+def _interface_towards(url: str) -> str | None:
+    """The interface by which packets to a URL's host leave this machine; None where they do not, or none is found."""
+    try:
+        family, kind, _, _, there = socket.getaddrinfo(urlsplit(url).hostname, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(there)  # sends nothing, but chooses the way
+            here = probe.getsockname()
+    except OSError:
+        return None
+    if here[0] == there[0]:
+        return None
+    return next(
+        (name for name, own in psutil.net_if_addrs().items() if here[0] in {each.address for each in own}), None
+    )
 
 
 def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[str, Reading]]:

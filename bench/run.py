@@ -38,7 +38,8 @@ _WARM_SALT = 0
 class Settings:
     """A run as the user asked for it; `model` is what a launched server loads, `model_name` how the run is called.
 
-    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server.
+    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server. `window` is what
+    results are made of: all that was measured, or only from where the initial transient ends.
     """
 
     backend: Backend
@@ -71,6 +72,7 @@ class Settings:
     pricing: Mapping[str, Any] | None = None
     budget: Budget | None = None
     estimate: Callable[[Plan], str] | None = None
+    window: Literal["planned", "steady"] = "planned"
 
 
 OnProgress = Callable[[Progress], None]
@@ -224,6 +226,7 @@ def _sampler(settings: Settings, server: Server | None, target: Target, info: Se
 
     return start(
         settings.out / files.TELEMETRY_RAW,
+        url=target.url,
         server_pid=server.pid if server else None,
         metrics_url=target.url + info.metrics_path if info.metrics_path else None,
         gauges=settings.backend.gauges,
@@ -270,9 +273,10 @@ def _offer(
 
 
 def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, *, launched: bool) -> dict[str, Any]:
+    from bench import selftests
     from bench.machine import hardware, versions
 
-    vocabulary = plan.vocabulary
+    vocabulary, machine = plan.vocabulary, hardware()
     return {
         "schema": 1,
         "run_id": settings.out.name,
@@ -285,6 +289,7 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "server": asdict(info),
         "options": dict(target.options),
         "cache": settings.cache,
+        "window": settings.window,
         "pricing": settings.pricing,
         "scenario": asdict(settings.scenario),
         "load": asdict(settings.load),
@@ -296,9 +301,10 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "timeout_s": settings.timeout_s,
         "stall_timeout_s": settings.stall_timeout_s,
         "workers": settings.workers,
-        "hardware": hardware(),
+        "hardware": machine,
+        "selftest": selftests.for_run(machine, settings.workers),
         "packages": versions(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         # True until the run has come to its end: a run that was killed says so by itself.
         "interrupted": True,
         "stopped": None,
@@ -307,7 +313,7 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
     }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of a checkout; installed, the code may lie in somebody else's."""
     root = Path(__file__).parent.parent
     command = ["git", "rev-parse", "--show-toplevel", "HEAD"]

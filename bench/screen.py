@@ -160,7 +160,9 @@ def _time(seconds: float) -> str:
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print the metrics, the throughput and the verdict of a finished run."""
+    """Print the verdict on a finished run with its reasons, then the metrics, the throughput and what else is known."""
+    console.print()
+    print_verdict(console, summary["verdict"])
     shown = [row for row in _METRICS if summary["metrics"][row[0]]["count"]]
     if shown:
         console.print()
@@ -170,7 +172,10 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     console.print()
     for label, text in _facts(summary):
         print_fact(console, label, text)
-    verdict = summary["verdict"]
+
+
+def print_verdict(console: Console, verdict: Mapping[str, Any]) -> None:
+    """Print a verdict with its reasons."""
     print_fact(console, "verdict", verdict["status"], _STYLES[verdict["status"]])
     for reason in verdict["reasons"]:
         print_fact(console, "", f"{reason['code']}: {reason['message']}")
@@ -214,9 +219,12 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "client",
             f"{client['stamps']} stamps, lag p99 {number(client['lag_ms']['p99'])} ms, "
-            f"{number(client['token_events_per_s'])} token events/s, {_percent(client['cpu_fraction'])} of a core",
+            f"{number(client['token_events_per_s'])} token events/s, {_percent(client['cpu_fraction'])} of a core; "
+            f"{_selftest(client.get('selftest'))}",
         ),
     ]
+    if (window := _window(summary["steadiness"])) is not None:
+        facts.append(("window", window))
     cache, cost = summary["cache"], summary["cost"]
     if cache["hit_rate"] is not None:
         facts.append(("cache", f"{_percent(cache['hit_rate'])} of prompt tokens out of the server's prefix cache"))
@@ -238,6 +246,28 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         busy, power_w, energy_j = (number(gpu[name]) for name in ("util_pct_mean", "power_w_mean", "energy_j"))
         facts.append((f"gpu{gpu['index']}", f"{gpu['name']}: {busy} % busy, {power_w} W, {energy_j} J"))
     return facts
+
+
+def _selftest(found: Mapping[str, Any] | None) -> str:
+    """What this machine's selftest says of the client's error under such a load."""
+    if found is None:
+        return "its error here is not known: bench.py selftest"
+    error_ms = found["error_ms"]
+    return "beyond what selftest saw" if error_ms is None else f"error p99 {number(error_ms)} ms by selftest"
+
+
+def _window(steady: Mapping[str, Any]) -> str | None:
+    """What was cut of the run's start, or is proposed to be; None where nothing is to be said of it."""
+    proposed, cut = steady["proposed"], steady["cut"]
+    if proposed is not None:
+        return (
+            f"not steady for the first {proposed['cut_calls']:,} requests, {number(proposed['cut_s'])} s "
+            f"({proposed['why']}): --window steady cuts them"
+        )
+    if steady["window"] == "planned":
+        return None
+    why = f" ({cut['why']})" if cut["calls"] else ""
+    return f"steady, {cut['calls']:,} requests and {number(cut['s'])} s cut at the start{why}"
 
 
 def number(value: float | None) -> str:

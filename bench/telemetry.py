@@ -8,7 +8,8 @@ Sources and names of the rows:
     gpu<i>   util_pct, memory_used_bytes, power_w, energy_j (counter since the driver was loaded), sm_clock_mhz,
              mem_clock_mhz, temperature_c, throttle_reasons (bit mask): what card and driver can tell, at `hz`;
              i is NVML's index, all cards of the machine whatever CUDA_VISIBLE_DEVICES says
-    host     busy_cores, stolen_cores (Linux: by other guests), memory_used_bytes, load_1m, each second
+    host     busy_cores, stolen_cores (Linux: by other guests), memory_used_bytes, load_1m, each second; of the
+             network interface towards a server elsewhere sent_bytes_per_s, received_bytes_per_s, link_bytes_per_s
     server   busy_cores, rss_bytes (shared pages count once per process), summed over the
              server's process tree, each second
     client   the same for the process that started the sampler and all below it but the server and the sampler
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 import pynvml as nvml
 
-from bench.host import Reading, host_readings, process_readings
+from bench.host import Reading, host_readings, network_readings, process_readings
 from bench.prometheus import read_metrics
 
 if TYPE_CHECKING:
@@ -74,15 +75,22 @@ class Sampler:
 
 
 def start(
-    out: Path, *, server_pid: int | None, metrics_url: str | None, gauges: Mapping[str, str], hz: float = 10
+    out: Path,
+    *,
+    url: str,
+    server_pid: int | None,
+    metrics_url: str | None,
+    gauges: Mapping[str, str],
+    hz: float = 10,
 ) -> Sampler:
     """Start sampling into the raw file `out`; returns once the first samples are about to be taken.
 
-    `server_pid` is the root of a local server's process tree; `gauges` maps our names to the metric names that
-    `metrics_url` serves.
+    `url` is where requests go, `server_pid` the root of a local server's process tree; `gauges` maps our names to the
+    metric names that `metrics_url` serves.
     """
     spec = {
         "out": str(out.absolute()),
+        "url": url,
         "server_pid": server_pid,
         "metrics_url": metrics_url,
         "gauges": dict(gauges),
@@ -251,12 +259,14 @@ def _ticks(hz: float) -> Iterator[bool]:
         tick = max(tick, int(elapsed_s * hz)) + 1
 
 
-def sample(out: Path, *, server_pid: int | None, metrics_url: str | None, gauges: Mapping[str, str], hz: float) -> None:
+def sample(
+    out: Path, *, url: str, server_pid: int | None, metrics_url: str | None, gauges: Mapping[str, str], hz: float
+) -> None:
     """Append rows to `out` until standard input closes; first says on standard output that it is ready."""
     client_pid = psutil.Process().ppid()
     handles, notes = _open_gpus()
     gpus = [(f"gpu{i}", gpu, _supported(gpu)) for i, gpu in enumerate(handles)]
-    host, processes = host_readings(), process_readings(server_pid, client_pid)
+    host, network, processes = host_readings(), network_readings(url), process_readings(server_pid, client_pid)
     stopping = threading.Event()
 
     # Room for all rows of a second: the flush then writes whole lines, and a write of one call is not interleaved.
@@ -274,7 +284,7 @@ def sample(out: Path, *, server_pid: int | None, metrics_url: str | None, gauges
             for source, gpu, quantities in gpus:
                 write(source, _read_gpu(gpu, quantities))
             if new_second:
-                write("host", next(host))
+                write("host", next(host) | next(network))
                 for source, reading in next(processes).items():
                     write(source, reading)
                 raw.flush()

@@ -237,6 +237,14 @@ def _telemetry(wall_s: float, gpus: int, table: pa.Table) -> pa.Table:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_kept_selftest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No run of a test, nor of a program that it starts, finds what a developer's selftest has kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def synthetic_run() -> SyntheticRun:
     """`synthetic_run(requests=200, tokens=32, …) -> (run, requests, telemetry)`; see `build_run` for what it takes."""

@@ -24,24 +24,28 @@ _STEPS: Final = 4000
 
 
 class Estimate(NamedTuple):
-    """A change on the scale of judgement, its standard error, and the degrees of freedom that the error has."""
+    """A change on the scale of judgement, its standard error, and the degrees of freedom that the error has.
+
+    `share` is the part of the permitted error that it may use up: less than 1 where it is one look of several.
+    """
 
     change: float
     error: float
     degrees: int
+    share: float = 1.0
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """Student's interval of this one change."""
-        margin = t_quantile(1 - FAMILY_ERROR / 2, self.degrees) * self.error
+        """Student's interval of this one change; of all its looks together the intervals hold with 95%."""
+        margin = t_quantile(1 - self.share * FAMILY_ERROR / 2, self.degrees) * self.error
         return self.change - margin, self.change + margin
 
     @property
     def p(self) -> float:
-        """How probable a change at least as large is where there is none."""
+        """How probable a change at least as large is where there is none, adjusted for the looks (Bonferroni)."""
         if self.error == 0:
             return 1.0 if self.change == 0 else 0.0
-        return two_sided_p(self.change / self.error, self.degrees)
+        return min(1.0, two_sided_p(self.change / self.error, self.degrees) / self.share)
 
 
 def between_runs(base: Floats, candidate: Floats) -> Estimate:
@@ -58,6 +62,14 @@ def between_runs(base: Floats, candidate: Floats) -> Estimate:
         return Estimate(change, 0.0, int(sizes.sum()) - 2)
     degrees = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum()
     return Estimate(change, math.sqrt(parts.sum()), max(1, math.floor(degrees + 1e-9)))
+
+
+def between_pairs(differences: Floats, share: float) -> Estimate:
+    """Student's estimate of the mean of the differences of pairs, of which there are at least two."""
+    change, n = float(differences.mean()), len(differences)
+    error = float(differences.std(ddof=1)) / math.sqrt(n)
+    # What is left of equal values after rounding is no spread.
+    return Estimate(change, error if error > 1e-12 * abs(differences).max() else 0.0, n - 1, share)
 
 
 def two_sided_p(t: float, degrees: int) -> float:

@@ -1,8 +1,9 @@
 """The runs of two sides, whether they can be compared, and what changed from the base to the candidate."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -14,8 +15,15 @@ from analysis.compare.measures import MEASURES, Measure, value
 from analysis.stats import CONFIDENCE, Floats, t_quantile
 from bench.types import UserError
 
+NO_RATIO: Final = "a change from or to zero has no ratio"
 REPEATED: Final = ("backend", "model", "load", "slo")
 _Z: Final = t_quantile(1 - (1 - CONFIDENCE) / 2, 1000)
+
+Unit = Literal["run", "block", "pair"]
+"""What is taken as independent."""
+
+Estimator = Callable[[Measure, Floats, Floats], Estimate | str]
+"""From a measure and its value in each run of the two sides to its change, or why that is unknown."""
 
 
 class Run(NamedTuple):
@@ -30,7 +38,8 @@ class Run(NamedTuple):
 class Change:
     """What became of one measure. `base` and `candidate` are medians over the runs.
 
-    `change` and `ci95` are relative, for a share differences; `p` is adjusted for all measures; None is unknown.
+    `change` and `ci95` are relative, for a share differences; `p` is adjusted for its family of measures; None is
+    unknown. What does not decide is only told.
     """
 
     measure: Measure
@@ -42,6 +51,7 @@ class Change:
     threshold: float
     verdict: Verdict
     why: str | None
+    decides: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +62,18 @@ class Comparison:
     candidate: tuple[Run, ...]
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
-
-    @property
-    def unit(self) -> Literal["run", "block"]:
-        """What was taken as independent."""
-        return "run" if len(self.base) > 1 else "block"
+    unit: Unit
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all measures: worse, inconclusive, better, same."""
-        found = {change.verdict for change in self.changes}
+        """The worst of all measures that decide: worse, inconclusive, better, same."""
+        found = {change.verdict for change in self.changes if change.decides}
         ranked: tuple[Verdict, ...] = ("worse", "inconclusive", "better")
         return next((verdict for verdict in ranked if verdict in found), "same")
 
     def of(self, verdict: Verdict) -> tuple[Change, ...]:
-        """The changes with this verdict."""
-        return tuple(change for change in self.changes if change.verdict == verdict)
+        """The changes with this verdict, of measures that decide."""
+        return tuple(change for change in self.changes if change.decides and change.verdict == verdict)
 
 
 # --- what can be compared ---------------------------------------------------------------------------------------
@@ -103,15 +109,22 @@ def has_same_plans(base: Sequence[Run], candidate: Sequence[Run]) -> bool:
     return {run.run["plan_hash"] for run in base} == {run.run["plan_hash"] for run in candidate}
 
 
-def _doubts(runs: Iterable[Run], *, untrusted: bool) -> Iterable[str]:
+def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:
+    """What the verdicts of runs say against them; what they say of several is said once."""
+    found: dict[str, list[tuple[Run, str]]] = {}
     for run in runs:
-        found = run.summary["verdict"]
-        if found["status"] == "valid":
-            continue
-        reasons = "; ".join(reason["message"] for reason in found["reasons"])
-        if found["status"] == "invalid" and not untrusted:
-            raise UserError(f"{run.name}: not to be trusted: {reasons}; repeat it, or give --untrusted")
-        yield f"{run.name} is {found['status']}: {reasons}"
+        if run.summary["verdict"]["status"] == "invalid" and not untrusted:
+            raise UserError(f"{run.name}: not to be trusted: {reasons(run)}; repeat it, or give --untrusted")
+        for reason in run.summary["verdict"]["reasons"]:
+            found.setdefault(reason["code"], []).append((run, reason["message"]))
+    for (first, message), *others in found.values():
+        who = f"{first.name} and {len(others)} more of {len(runs)} runs are" if others else f"{first.name} is"
+        yield f"{who} {first.summary['verdict']['status']}: {message}"
+
+
+def reasons(run: Run) -> str:
+    """Why a run is suspect or invalid."""
+    return "; ".join(reason["message"] for reason in run.summary["verdict"]["reasons"])
 
 
 def _differences(base: Sequence[Run], candidate: Sequence[Run]) -> list[str]:
@@ -133,6 +146,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
         "model": str(run["model"]),
         "server version": f"{server['name']} {server['version'] or '(unknown)'}",
         "objectives": ", ".join(run["slo"]) or "none",
+        "window": str(run.get("window") or "planned"),
         "cache": str(run.get("cache") or "unknown"),
         "CPU": f"{hardware['cpu']} with {hardware['cores']} cores",
         "operating system": str(hardware["os"]),
@@ -155,24 +169,45 @@ def compare(
     warnings: Sequence[str] = (),
 ) -> Comparison:
     """Compare runs that `check` let pass; `requests` are the tables of the two, where there is one run on each side."""
-    errors = None
-    if requests is not None:
-        sides = [(base[0].run, requests[0]), (candidate[0].run, requests[1])]
-        errors = blocks.errors(sides, same_plan=has_same_plans(base, candidate))
+    if requests is None:
+        return judge(base, candidate, thresholds, partial(_of_runs, base, candidate), "run", warnings)
+    sides = [(base[0].run, requests[0]), (candidate[0].run, requests[1])]
+    errors = blocks.errors(sides, same_plan=has_same_plans(base, candidate))
+    return judge(base, candidate, thresholds, partial(_of_blocks, base[0], candidate[0], errors), "block", warnings)
+
+
+def judge(
+    base: Sequence[Run],
+    candidate: Sequence[Run],
+    thresholds: Mapping[str, float],
+    estimator: Estimator,
+    unit: Unit,
+    warnings: Sequence[str] = (),
+    deciding: Collection[str] = MEASURES,
+) -> Comparison:
+    """Judge the change of each measure that any run has, by what `estimator` makes of its values.
+
+    Those named in `deciding` are a family of their own; the others are adjusted for all measures.
+    """
     values = {name: tuple(_values(measure, side) for side in (base, candidate)) for name, measure in MEASURES.items()}
     shown = {name: found for name, found in values.items() if any(len(side) for side in found)}
-    estimates: dict[str, Estimate | str] = {}
-    for name, (first, second) in shown.items():
-        if len(first) < len(base) or len(second) < len(candidate):
-            estimates[name] = "unknown in some of the runs"
-        elif errors is None:
-            estimates[name] = _of_runs(MEASURES[name], base, candidate, first, second)
-        else:
-            estimates[name] = _of_blocks(MEASURES[name], base[0], candidate[0], errors)
-    known = {name: found for name, found in estimates.items() if isinstance(found, Estimate)}
-    ps = dict(zip(known, holm([found.p for found in known.values()]), strict=True))
-    changes = (_change(name, shown[name], estimates[name], ps.get(name), thresholds[name]) for name in shown)
-    return Comparison(tuple(base), tuple(candidate), tuple(changes), tuple(warnings))
+    estimates = {
+        name: estimator(MEASURES[name], first, second)
+        if (len(first), len(second)) == (len(base), len(candidate))
+        else "unknown in some of the runs"
+        for name, (first, second) in shown.items()
+    }
+    ps = {name: found.p for name, found in estimates.items() if isinstance(found, Estimate)}
+    adjusted = _holm(ps) | _holm({name: p for name, p in ps.items() if name in deciding})
+    changes = (
+        _change(name, found, estimates[name], adjusted.get(name), thresholds[name], decides=name in deciding)
+        for name, found in shown.items()
+    )
+    return Comparison(tuple(base), tuple(candidate), tuple(changes), tuple(warnings), unit)
+
+
+def _holm(ps: Mapping[str, float]) -> dict[str, float]:
+    return dict(zip(ps, holm(list(ps.values())), strict=True))
 
 
 def _values(measure: Measure, runs: Sequence[Run]) -> Floats:
@@ -182,30 +217,31 @@ def _values(measure: Measure, runs: Sequence[Run]) -> Floats:
 
 
 def _of_runs(
-    measure: Measure, base: Sequence[Run], candidate: Sequence[Run], first: Floats, second: Floats
+    base: Sequence[Run], candidate: Sequence[Run], measure: Measure, first: Floats, second: Floats
 ) -> Estimate | str:
     if measure.is_share:
         found = between_runs(first, second)
-        calls = [sum(run.summary["requests"]["planned"] for run in side) for side in (base, candidate)]
-        return found._replace(error=max(found.error, _of_counts(first.mean(), second.mean(), calls)))
+        return found._replace(error=max(found.error, of_counts(base, candidate, first, second)))
     if not (first.any() or second.any()):
         return Estimate(0.0, 0.0, len(first) + len(second) - 2)
     if min(first.min(), second.min()) <= 0:
-        return "a change from or to zero has no ratio"
+        return NO_RATIO
     return between_runs(np.log(first), np.log(second))
 
 
-def _of_blocks(measure: Measure, base: Run, candidate: Run, errors: blocks.Errors) -> Estimate | str:
-    first, second = value(measure, base.summary), value(measure, candidate.summary)
-    assert first is not None and second is not None
+def _of_blocks(
+    base: Run, candidate: Run, errors: blocks.Errors, measure: Measure, firsts: Floats, seconds: Floats
+) -> Estimate | str:
+    first, second = float(firsts[0]), float(seconds[0])
     if measure.is_share:
-        calls = [run.summary["requests"]["planned"] for run in (base, candidate)]
-        error = 0.0 if first == second else max(errors.of[measure.name], _of_counts(first, second, calls))
+        error = (
+            0.0 if first == second else max(errors.of[measure.name], of_counts([base], [candidate], firsts, seconds))
+        )
         return Estimate(second - first, error, errors.degrees)
     if first == second == 0:
         return Estimate(0.0, 0.0, errors.degrees)
     if min(first, second) <= 0:
-        return "a change from or to zero has no ratio"
+        return NO_RATIO
     found = errors.of.get(measure.name) if measure.metric != "usd_per_request" else _of_cost(base, candidate)
     if found is None:
         wanted = f"{blocks.BEYOND} values beyond the percentile" if measure.statistic else "its interval"
@@ -213,9 +249,10 @@ def _of_blocks(measure: Measure, base: Run, candidate: Run, errors: blocks.Error
     return Estimate(math.log(second / first), found, errors.degrees)
 
 
-def _of_counts(first: float, second: float, calls: Sequence[int]) -> float:
+def of_counts(base: Sequence[Run], candidate: Sequence[Run], first: Floats, second: Floats) -> float:
     """The error that the difference of two shares has at least, when nothing but chance decides on each call."""
-    share = (first * calls[0] + second * calls[1]) / sum(calls)
+    calls = [sum(run.summary["requests"]["planned"] for run in side) for side in (base, candidate)]
+    share = float(first.mean() * calls[0] + second.mean() * calls[1]) / sum(calls)
     return math.sqrt(share * (1 - share) * sum(1 / n for n in calls))
 
 
@@ -233,11 +270,13 @@ def _of_cost(base: Run, candidate: Run) -> float | None:
     return math.hypot(*widths)
 
 
-def _change(name: str, values: Sequence[Floats], found: Estimate | str, p: float | None, threshold: float) -> Change:
+def _change(
+    name: str, values: Sequence[Floats], found: Estimate | str, p: float | None, threshold: float, *, decides: bool
+) -> Change:
     measure = MEASURES[name]
     base, candidate = (float(np.median(side)) if len(side) else None for side in values)
     if isinstance(found, str) or p is None:
-        return Change(measure, base, candidate, None, None, None, threshold, "inconclusive", str(found))
+        return Change(measure, base, candidate, None, None, None, threshold, "inconclusive", str(found), decides)
     limit = threshold if measure.is_share else math.log1p(threshold)
     judged = verdict(found, p, limit, measure.better)
     scale = (lambda x: x) if measure.is_share else _relative
@@ -251,6 +290,7 @@ def _change(name: str, values: Sequence[Floats], found: Estimate | str, p: float
         threshold=threshold,
         verdict=judged,
         why=doubt(found, limit) if judged == "inconclusive" else None,
+        decides=decides,
     )
 
 

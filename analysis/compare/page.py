@@ -11,7 +11,7 @@ import pyarrow as pa
 from analysis import pages
 from analysis.charts import Plot, distribution
 from analysis.compare.comparison import Comparison
-from analysis.compare.written import FAMILY, HEAD, HEADLINES, UNITS, doubts, row, sides
+from analysis.compare.written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
 from analysis.metrics import METRICS, measured, successful
 from analysis.stats import LEVELS, Floats, quantile
 from analysis.wording import LABELS
@@ -42,7 +42,7 @@ def render(comparison: Comparison, base: Mapping[str, Floats], candidate: Mappin
         "compare/page.html",
         title=" against ".join(dict.fromkeys(names)),
         kind=KINDS[comparison.verdict],
-        headline=HEADLINES[comparison.verdict],
+        headline=headline(comparison),
         warnings=comparison.warnings,
         sides=sides(comparison),
         head=HEAD,

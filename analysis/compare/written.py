@@ -12,6 +12,8 @@ from analysis.wording import DASH, count, number, percent
 Inconclusive = Literal["fail", "pass"]
 
 SCHEMA: Final = 1
+# Of more runs than these a side's first and last are named.
+NAMED_RUNS: Final = 8
 # From here on a factor is easier to read than a percentage.
 MANYFOLD: Final = 9
 HEAD: Final = ("measure", "base", "candidate", "change", "95% interval", "matters from", "p", "verdict")
@@ -26,6 +28,9 @@ UNITS: Final = {
     "observations. Intervals are Welch's, from the spread between runs, of logarithms.",
     "block": "One run on each side: intervals come from a block bootstrap of its requests. What differs from one run "
     "to the next is not in them; three runs and more on each side would show it.",
+    "pair": "The pair of neighbouring runs is the unit, in the order A B B A, so that what drifts cancels. Intervals "
+    "are Student's, from the spread between pairs, of logarithms; they and p allow for all looks at which it may have "
+    "stopped. Verdicts in parentheses do not decide.",
 }
 FAMILY: Final = (
     "p is adjusted for the number of measures (Holm): where nothing changed, at most one comparison in twenty calls "
@@ -38,6 +43,13 @@ _UNPRINTABLE: Final = {code: None for code in range(32) if chr(code) not in "\t\
 def fails(comparison: Comparison, inconclusive: Inconclusive) -> bool:
     """Whether a gate is closed to the candidate."""
     return bool(comparison.of("worse") or (inconclusive == "fail" and comparison.of("inconclusive")))
+
+
+def headline(comparison: Comparison) -> str:
+    """The verdict in a sentence."""
+    deciding = [change.measure.name for change in comparison.changes if change.decides]
+    alone = "" if len(deciding) == len(comparison.changes) else f" Decided on: {', '.join(deciding)}."
+    return HEADLINES[comparison.verdict] + alone
 
 
 def row(change: Change) -> tuple[str, ...]:
@@ -53,7 +65,7 @@ def row(change: Change) -> tuple[str, ...]:
         interval,
         _points(change, percent(change.threshold)),
         DASH if change.p is None else "< 0.001" if change.p < 0.001 else f"{change.p:.3f}",
-        change.verdict,
+        change.verdict if change.decides else f"({change.verdict})",
     )
 
 
@@ -78,14 +90,16 @@ def sides(comparison: Comparison) -> list[tuple[str, str]]:
 def _side(runs: Sequence[Run]) -> str:
     run, server = runs[0].run, runs[0].run["server"]
     what = f"{run['model']} on {run['backend']} ({server['name']} {server['version'] or 'of unknown version'})"
-    return f"{what}: {count(len(runs), 'run')}, {', '.join(each.name for each in runs)}"
+    names = [each.name for each in runs]
+    named = ", ".join(names) if len(names) <= NAMED_RUNS else f"{names[0]} to {names[-1]}"
+    return f"{what}: {count(len(runs), 'run')}, {named}"
 
 
 def doubts(comparison: Comparison) -> list[tuple[str, str]]:
     """(measures, why they are inconclusive), those with one reason together."""
     names: dict[str, list[str]] = {}
     for change in comparison.changes:
-        if change.why:
+        if change.why and change.decides:
             names.setdefault(change.why, []).append(change.measure.name)
     return [(", ".join(measures), why) for why, measures in names.items()]
 
@@ -96,7 +110,7 @@ def markdown(comparison: Comparison) -> str:
     table = [HEAD, ("---", *("---:" for _ in HEAD[2:]), ":---"), *rows]
     return "\n".join(
         [
-            f"### {HEADLINES[comparison.verdict]}",
+            f"### {headline(comparison)}",
             "",
             *(f"- {name}: {plain(text)}" for name, text in sides(comparison)),
             *(f"- **Note:** {plain(warning)}" for warning in comparison.warnings),
@@ -138,6 +152,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
                 "p": change.p,
                 "threshold": change.threshold,
                 "verdict": change.verdict,
+                "decides": change.decides,
                 "why": change.why,
             }
             for change in comparison.changes
@@ -150,19 +165,25 @@ def _named(run: Run) -> dict[str, Any]:
 
 
 def junit(comparison: Comparison, inconclusive: Inconclusive) -> bytes:
-    """A test case for each measure: worse fails, inconclusive is skipped unless it is to fail."""
-    failing = {"worse", "inconclusive"} if inconclusive == "fail" else {"worse"}
-    failures = sum(change.verdict in failing for change in comparison.changes)
-    skipped = sum(change.verdict == "inconclusive" and "inconclusive" not in failing for change in comparison.changes)
+    """A test case for each measure: worse fails, inconclusive is skipped unless it is to fail.
+
+    A measure that does not decide never fails: it is skipped.
+    """
+    wanted: list[Verdict] = ["worse", "inconclusive"] if inconclusive == "fail" else ["worse"]
+    failing = [change for verdict in wanted for change in comparison.of(verdict)]
+    undecided = [
+        change for change in comparison.changes if change.verdict in ("worse", "inconclusive") and change not in failing
+    ]
+    failures, skipped = len(failing), len(undecided)
     totals = {"tests": str(len(comparison.changes)), "failures": str(failures), "skipped": str(skipped), "errors": "0"}
     suites = ElementTree.Element("testsuites", totals)
     suite = ElementTree.SubElement(suites, "testsuite", {"name": "bench compare", **totals})
     for change in comparison.changes:
         case = ElementTree.SubElement(suite, "testcase", {"classname": "compare", "name": change.measure.name})
         said = _sentence(change)
-        if change.verdict in failing:
+        if change in failing:
             ElementTree.SubElement(case, "failure", {"type": change.verdict, "message": said}).text = change.why or said
-        elif change.verdict == "inconclusive":
+        elif change in undecided:
             ElementTree.SubElement(case, "skipped", {"message": said})
     about = [f"{name}: {text}" for name, text in sides(comparison)]
     text = "\n".join((*about, *comparison.warnings)).translate(_UNPRINTABLE)

@@ -59,6 +59,19 @@ def impossible_values(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("invalid", "impossible_usage", message + "check --backend against the server", hit_rate, 1)
 
 
+def stalled_streams(run: Json, summary: Json) -> Iterator[Reason]:
+    """An answer stood still in its middle: percentiles hide it, whoever read it did not miss it."""
+    stalls = summary["stalls"]
+    if stalls["answers"]:
+        message = (
+            f"{stalls['answers']} of {summary['requests']['planned']} answers stood still after their first token "
+            f"(longest: request {stalls['seq']}, {stalls['longest_ms'] / 1000:.3g} s without output; limit "
+            f"{stalls['limit_ms'] / 1000:.3g} s): see what its log says of that time (preemption, a full cache), "
+            "or what a proxy at --url does"
+        )
+        yield Reason("suspect", "stalled_stream", message, stalls["longest_ms"], stalls["limit_ms"])
+
+
 def answers_at_once(run: Json, summary: Json) -> Iterator[Reason]:
     """Answers arrived faster than any hardware decodes, so they waited somewhere: their token times are not its own."""
     tpot_ms = summary["metrics"]["tpot_ms"]["p50"]
@@ -130,15 +143,21 @@ def not_steady(run: Json, summary: Json) -> Iterator[Reason]:
     if change is not None and steady["ttft_trend_p"] < TREND_P and abs(change) > MOST_TTFT_CHANGE:
         way = "rose" if change > 0 else "fell"
         message = (
-            f"ttft_ms {way} by {abs(change):.0%} of its median over the run: not a steady state; raise --warmup and "
-            "--duration, or lower the load"
+            f"ttft_ms {way} by {abs(change):.0%} of its median over the run: not a steady state; {_if_cut(steady)}"
+            "raise --warmup and --duration, or lower the load"
         )
         yield Reason("suspect", "ttft_drifts", message, change, MOST_TTFT_CHANGE)
+
+
+def _if_cut(steady: Json) -> str:
+    found = steady["proposed"]
+    return f"--window steady cuts the first {found['cut_calls']:,} calls, " if found else ""
 
 
 CHECKS: tuple[Check, ...] = (
     cache_not_as_meant,
     impossible_values,
+    stalled_streams,
     answers_at_once,
     tokens_unknown,
     output_lengths,

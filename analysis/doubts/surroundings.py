@@ -1,4 +1,4 @@
-"""Doubts about the machine: others on its cores, a hypervisor that takes them, a hot GPU, a clock that was set."""
+"""Doubts about the machine: others on its cores, a hypervisor that takes them, a full wire, a hot GPU, a set clock."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,8 @@ from analysis.doubts.reason import Check, Json, Reason
 MOST_STOLEN = 0.05
 # Chat on two cores lost 4% of its throughput with a third of the window contended, 10 to 40% with all of it.
 MOST_CONTENDED = 1 / 3
+# An average over a second hides the bursts, which queue long before it reaches all that a link takes.
+MOST_LINK_SHARE = 0.7
 MOST_SLOWED = 0.05
 MOST_POWER_CAPPED = 0.5
 # The kernel slews the wall clock by 500 ppm at most, and the samples of its offset follow that; the rest is a step.
@@ -33,6 +35,17 @@ def other_load(run: Json, summary: Json) -> Iterator[Reason]:
             f"({summary['host']['other_busy_cores']:.2g} cores on average): stop them, or run on a machine of its own"
         )
         yield Reason("suspect", "other_load", message, share, MOST_CONTENDED)
+
+
+def wire_full(run: Json, summary: Json) -> Iterator[Reason]:
+    """The network interface towards the server carried about all it can, so answers waited for the wire."""
+    share = summary["host"]["link_share"]
+    if share is not None and share > MOST_LINK_SHARE:
+        message = (
+            f"the network towards the server carried {share:.0%} of what its link can (limit {MOST_LINK_SHARE:.0%}): "
+            "what waited for the wire is in every latency; a faster link, a client nearer to the server, or less load"
+        )
+        yield Reason("suspect", "wire_full", message, share, MOST_LINK_SHARE)
 
 
 def gpu_throttled(run: Json, summary: Json) -> Iterator[Reason]:
@@ -67,4 +80,4 @@ def clock_step(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "clock_step", message, step_ms, limit_ms)
 
 
-CHECKS: tuple[Check, ...] = (stolen_cores, other_load, gpu_throttled, clock_step)
+CHECKS: tuple[Check, ...] = (stolen_cores, other_load, wire_full, gpu_throttled, clock_step)

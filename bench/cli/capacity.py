@@ -15,10 +15,10 @@ from bench.cli.base import (
     EXIT_OUT_OF_BUDGET,
     with_options,
 )
-from bench.cli.pricing import COSTS
+from bench.cli.pricing import COSTS, left_of
 from bench.cli.results import results
 from bench.cli.run import ASKED, observe
-from bench.cli.settings import LOAD_OPTIONS
+from bench.cli.settings import LOAD_OPTIONS, without_key
 from bench.cli.settings import settings as settings_of
 from bench.types import Load, UserError
 
@@ -151,7 +151,7 @@ def _asked(search: Search) -> dict[str, Any]:
         "seed": settings.seed,
         "url": settings.url,
         "options": dict(settings.options),
-        "server_args": list(settings.server_args),
+        "server_args": [without_key(argument, settings.api_key) for argument in settings.server_args],
     }
 
 
@@ -161,6 +161,8 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
     from bench.resolve import resolve_load
 
     scenario = search.settings.scenario
+    if code := _doubted(search, screen):
+        return code
     if code := _run(search, CLOSED_LOOP, _closed_loop(search), 0, screen, server):
         return code
     completed_per_s = _closed_loop_rps(search)
@@ -195,28 +197,39 @@ def _run(search: Search, name: str, load: Load, repeat: int, screen: "Screen", s
     out = search.folder / name
     if (out / files.SUMMARY).exists():
         return 0
-    if out.exists():  # what an interrupted search has left of a run is of no use to this one
-        files.discard(out)
-    settings = replace(search.settings, load=load, out=out, seed=search.settings.seed + repeat)
-    if settings.budget is not None:
-        settings = replace(settings, budget=replace(settings.budget, cap_usd=_left_usd(search)))
+    if out.exists():
+        _put_aside(out)
+    budget = left_of(search.settings.budget, search.folder)
+    settings = replace(search.settings, load=load, out=out, seed=search.settings.seed + repeat, budget=budget)
     stopped = observe(settings, screen, server)
     if stopped is None:
         results(out)
-        return 0
+        return _doubted(search, screen)
     if stopped == OUT_OF_BUDGET:
         return EXIT_OUT_OF_BUDGET
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
 
 
-def _left_usd(search: Search) -> Decimal:
-    """What the runs before have left of the limit, which is one for the whole search."""
-    from bench import folder as files
-    from bench.budget import Ledger
+def _put_aside(out: Path) -> None:
+    """Rename what an interrupted search has left of a run: of no use to this one, but what it spent counts."""
+    number = 1
+    while (aside := out.with_name(f"interrupted-{number}-{out.name}")).exists():
+        number += 1
+    out.rename(aside)
 
-    assert search.settings.budget is not None
-    spent = [Ledger.spent_usd(path) for path in search.folder.glob(f"*/{files.LEDGER}")]
-    return search.settings.budget.cap_usd - sum(spent, Decimal(0))
+
+def _doubted(search: Search, screen: "Screen") -> int:
+    """Give the exit code that ends a search one of whose runs is wrong; where nothing succeeded a rate was missed."""
+    from bench import folder as files
+    from bench.screen import print_verdict
+
+    for path in sorted(search.folder.glob(f"*/{files.SUMMARY}")):
+        summary = files.read_json(path.parent, files.SUMMARY)
+        if summary["verdict"]["status"] == "invalid" and summary["requests"]["succeeded"]:
+            screen.print(f"{path.parent.name} is not to be trusted; remove its folder to run it again", soft_wrap=True)
+            print_verdict(screen, summary["verdict"])
+            return EXIT_NOT_TO_BE_TRUSTED
+    return 0
 
 
 def _closed_loop_rps(search: Search) -> float:

@@ -42,13 +42,13 @@ def compare(base: str, candidate: str, **options: Any) -> int:
     sides = _runs("BASE", base), _runs("CANDIDATE", candidate)
     found = _compare(sides, options)
     if options["junit"]:
-        _write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
+        write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
     if options["html"]:
         from analysis.compare import page
 
-        values = (page.values_of([_requests(folder) for folder in side]) for side in sides)
-        _write("--html", options["html"], page.render(found, *values).encode())
-    _show(found, options["form"], as_json=options["as_json"])
+        values = (page.values_of([requests_of(folder) for folder in side]) for side in sides)
+        write("--html", options["html"], page.render(found, *values).encode())
+    show(found, options["form"], as_json=options["as_json"])
     return EXIT_OBJECTIVE_MISSED if written.fails(found, options["inconclusive"]) else 0
 
 
@@ -74,22 +74,24 @@ def _compare(sides: tuple[list[Path], list[Path]], options: dict[str, Any]) -> "
     from analysis.compare.measures import thresholds
 
     limits = thresholds(options["threshold"])
-    base, candidate = ([_read(folder) for folder in side] for side in sides)
+    base, candidate = ([read(folder) for folder in side] for side in sides)
     warnings = comparison.check(
         base, candidate, different_plans=options["different_plans"], untrusted=options["untrusted"]
     )
-    tables = (_requests(sides[0][0]), _requests(sides[1][0])) if len(base) == 1 else None
+    tables = (requests_of(sides[0][0]), requests_of(sides[1][0])) if len(base) == 1 else None
     return comparison.compare(base, candidate, limits, tables, warnings)
 
 
-def _read(folder: Path) -> "Run":
+def read(folder: Path) -> "Run":
+    """Read a run's folder, as far as a comparison needs it."""
     from analysis.compare.comparison import Run
     from bench import folder as files
 
     return Run(str(folder), files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
 
 
-def _requests(folder: Path) -> Any:
+def requests_of(folder: Path) -> Any:
+    """Read requests.parquet of a run's folder."""
     from bench.records import read_requests
 
     try:
@@ -98,15 +100,22 @@ def _requests(folder: Path) -> Any:
         raise UserError(f"{folder} has no requests.parquet; make it with: bench.py decode {folder}") from None
 
 
-def _write(flag: str, path: Path, content: bytes) -> None:
+def write(flag: str, path: Path, content: bytes) -> None:
+    """Write to the file that a flag names."""
     from bench import folder as files
 
-    if not path.parent.is_dir():
-        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it first")
+    check_folder_of(flag, path)
     files.write_text(path, content)
 
 
-def _show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: bool) -> None:
+def check_folder_of(flag: str, path: Path) -> None:
+    """Raise UserError where there is no folder for the file that a flag names."""
+    if not path.parent.is_dir():
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it first")
+
+
+def show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: bool) -> None:
+    """Print a comparison in the form that was asked for."""
     if as_json:
         import orjson
 
@@ -124,7 +133,7 @@ def _show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: bo
 def _print(found: "Comparison") -> None:
     from rich.text import Text
 
-    from analysis.compare.written import FAMILY, HEAD, HEADLINES, UNITS, doubts, row, sides
+    from analysis.compare.written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
     from bench.screen import Screen, print_fact
 
     screen = Screen()
@@ -137,11 +146,11 @@ def _print(found: "Comparison") -> None:
     screen.print()
     screen.print(Text(_line(HEAD, widths), "bold"), soft_wrap=True)
     for cells in rows:
-        screen.print(Text(_line(cells, widths), _STYLES[cells[-1]]), soft_wrap=True)
+        screen.print(Text(_line(cells, widths), _STYLES.get(cells[-1], "dim")), soft_wrap=True)
     screen.print()
     for names, why in doubts(found):
         print_fact(screen, "", f"{names}: {why}", "dim")
-    print_fact(screen, "verdict", HEADLINES[found.verdict], _STYLES[found.verdict])
+    print_fact(screen, "verdict", headline(found), _STYLES[found.verdict])
     print_fact(screen, "how", f"{UNITS[found.unit]} {FAMILY}", "dim")
 
 

@@ -1,6 +1,7 @@
 """What a run costs: whose prices it is charged at, what an hour of one's own costs, and where the limit lies."""
 
 import ipaddress
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from bench.budget import Budget, Prices
+from bench.budget import Budget, Ledger, Prices
 from bench.cli.base import nearest
 from bench.types import Backend, Scenario, UserError
 
@@ -59,6 +60,16 @@ def budget_of(
     if "cache_ttl" in backend.options and options["cache_ttl"] != "off" and scenario.shared_prefix_tokens:
         ttl = "1h" if options["cache_ttl"] == "1h" else "5m"
     return Budget(cap_usd, provider, options["model"], at, ttl)
+
+
+def left_of(budget: Budget | None, folder: Path) -> Budget | None:
+    """Give what the runs in a folder have left of the limit, where it is one for all of them."""
+    from bench.folder import LEDGER
+
+    if budget is None:
+        return None
+    spent = [Ledger.spent_usd(path) for path in folder.glob(f"*/{LEDGER}")]
+    return replace(budget, cap_usd=budget.cap_usd - sum(spent, Decimal(0)))
 
 
 def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any] | None:

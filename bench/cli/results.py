@@ -9,15 +9,22 @@ from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_O
 from bench.cli.settings import backend_named
 from bench.types import UserError
 
+WINDOWS = ("planned", "steady")
 
-def conclude(folder: Path, screen: Any) -> int:
+
+def conclude(folder: Path, screen: Any, window: str | None = None) -> int:
     """Make a run folder's results and show them; the exit code that its summary deserves."""
     from bench import folder as files
     from bench.screen import print_fact, print_summary
 
-    summary = results(folder)
+    summary = results(folder, window)
     print_summary(screen, summary)
     print_fact(screen, "report", str(folder / files.REPORT))
+    return exit_code(summary)
+
+
+def exit_code(summary: dict[str, Any]) -> int:
+    """Give the exit code that a run's summary deserves."""
     if summary["verdict"]["status"] == "invalid":
         return EXIT_NOT_TO_BE_TRUSTED
     if "budget" in summary["requests"]["by_error"]:
@@ -25,14 +32,16 @@ def conclude(folder: Path, screen: Any) -> int:
     return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
 
 
-def results(folder: Path) -> dict[str, Any]:
-    """Decode, summarise and report a run folder; returns its summary."""
+def results(folder: Path, window: str | None = None, *, report: bool = True) -> dict[str, Any]:
+    """Decode, summarise and report a run folder; returns its summary. `window` changes the choice that the run has."""
     from bench import folder as files
 
     run = files.read_json(folder, files.RUN)
+    run["window"] = window or run.get("window", "planned")
     try:
         summary, *tables = _decode(folder, run)
-        _report(folder, run, summary, *tables)
+        if report:
+            _report(folder, run, summary, *tables)
     except OSError as problem:
         raise UserError(f"{folder}: {problem.strerror or problem}; make room, then: bench.py decode {folder}") from None
     return summary
@@ -46,6 +55,7 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
     import pyarrow.parquet as pq
 
     from analysis import summary as summaries
+    from analysis import transient
     from bench import folder as files
     from bench import records, telemetry
     from bench.offer import OUT_OF_BUDGET
@@ -62,15 +72,19 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
     never_begun = "budget" if run.get("stopped") == OUT_OF_BUDGET else "unfinished"
     decode = backend_named(run["backend"]).decode
     records.decode_run(folder, captured, run["load"]["warmup_s"] or 0.0, decode, never_begun)
-    run |= captured.facts()
-    files.write_json(folder / files.RUN, run)
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(telemetry.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)
-    tables = _tables(folder)
-    summary = summaries.summarize(run, *tables)
+    requests, samples = _tables(folder)
+    run |= {**captured.facts(), "cut": transient.NOTHING}
+    if run["window"] == "steady":
+        requests, run["cut"] = transient.steady(run, requests)
+        with files.whole(folder / files.REQUESTS) as partial:
+            pq.write_table(requests, partial, compression="zstd")
+    files.write_json(folder / files.RUN, run)
+    summary = summaries.summarize(run, requests, samples)
     files.write_json(folder / files.SUMMARY, summary)
-    return summary, *tables
+    return summary, requests, samples
 
 
 def _report(folder: Path, run: dict[str, Any], summary: dict[str, Any], requests: Any, telemetry: Any) -> None:
@@ -92,17 +106,24 @@ def _tables(folder: Path) -> tuple[Any, Any]:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def decode(folder: Path) -> int:
+@click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
+def decode(folder: Path, window: str | None) -> int:
     """Read a run's captures again, also after a crash.
 
-    Makes its tables, summary and report anew.
+    Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.
 
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
+    from bench import folder as files
     from bench.screen import Screen
 
-    return conclude(folder.absolute(), Screen())
+    folder = folder.absolute()
+    if (folder / files.REPEATS).exists():
+        from bench.cli.repeat import decode_all
+
+        return decode_all(folder, Screen(), window)
+    return conclude(folder, Screen(), window)
 
 
 @click.command()
@@ -110,6 +131,8 @@ def decode(folder: Path) -> int:
 @click.option("--format", "form", type=OneOf(["html", "markdown", "json"]), default="html", help="[html]")
 def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     """Write a run's report again, or print it (markdown, JSON).
+
+    Of a folder of repeats it is what the runs say together.
 
     \b
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
@@ -119,6 +142,11 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     from analysis.markdown import markdown
     from bench import folder as files
 
+    if (folder / files.REPEATS).exists():
+        from bench.cli.repeat import report_all
+
+        report_all(folder, form)
+        return
     run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
     if form == "html":
         _report(folder, run, summary, *_tables(folder))

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 import click
 
 from bench import __version__
+from bench.cli.ab.command import ab
 from bench.cli.base import EXIT_USER_ERROR, Group
 from bench.cli.breakeven.command import breakeven
 from bench.cli.capacity import capacity
@@ -14,6 +15,7 @@ from bench.cli.lists import backends, models, scenarios
 from bench.cli.prices import prices
 from bench.cli.results import decode, report
 from bench.cli.run import run
+from bench.cli.selftest.command import selftest
 from bench.cli.size.command import size
 
 
@@ -36,5 +38,19 @@ def cli(ctx: click.Context) -> None:
         ctx.exit(EXIT_USER_ERROR)
 
 
-for command in (run, capacity, decode, report, compare, prices, size, breakeven, backends, scenarios, models):
+for command in (
+    run,
+    capacity,
+    decode,
+    report,
+    compare,
+    ab,
+    selftest,
+    prices,
+    size,
+    breakeven,
+    backends,
+    scenarios,
+    models,
+):
     cli.add_command(command)

@@ -9,13 +9,16 @@ import click
 
 from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, OneOf, with_options
 from bench.cli.pricing import COSTS
-from bench.cli.results import conclude
+from bench.cli.results import WINDOWS, conclude
 from bench.cli.settings import settings as settings_of
+from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.launch import Server
     from bench.run import Settings
     from bench.screen import Screen
+
+MAX_REPEATS = 50
 
 ASKED = (
     click.option("--backend", "backend_name", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
@@ -64,6 +67,9 @@ OFFERED = (
 
 @click.command()
 @with_options((*ASKED, *COSTS, *OFFERED))
+@click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]")
+@click.option("--repeat", type=int, default=1, help="Make this many runs of it, 50 at most.  [1]")
+@click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
 @click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
@@ -76,21 +82,43 @@ def run(**options: Any) -> int:
     bench.py run --backend openai --url http://127.0.0.1:8000 --model my-model --rate 4 --duration 60s
     bench.py run --backend vllm --model mistral-7b-awq
     bench.py run --backend claude --model claude-haiku-4-5 --requests 50 --max-usd 0.50
+    bench.py run --repeat 5
     A key for the server is taken from OPENAI_API_KEY, for claude from ANTHROPIC_API_KEY.
     Exit codes: 0 fine, 1 an objective missed, 2 wrong use, 3 not to be trusted, 4 out of budget, 130 interrupted.
     """
     settings = settings_of(options)
+    runs = _runs(options, settings.url)
     if options["dry_run"]:
-        _dry_run(settings, batch=options["batch"])
+        _dry_run(settings, runs, batch=options["batch"])
         return 0
 
-    from bench.offer import INTERRUPTED, OUT_OF_BUDGET
     from bench.screen import Screen
 
     screen = Screen()
+    if runs > 1:
+        from bench.cli.repeat import repeat
+
+        return repeat(settings, runs, screen, keep_server=options["keep_server"])
     stopped = observe(settings, screen)
     with captured_is_kept(settings.out):
         code = conclude(settings.out, screen)
+    return exit_code_of(stopped, code)
+
+
+def _runs(options: dict[str, Any], url: str | None) -> int:
+    """How many runs are asked for; UserError for flags that do not fit that."""
+    from bench.resolve import within
+
+    runs: int = within("--repeat", options["repeat"], 1, MAX_REPEATS)
+    if options["keep_server"] and (runs == 1 or url is not None):
+        raise UserError("--keep-server is for --repeat with a server this command launches; leave it out")
+    return runs
+
+
+def exit_code_of(stopped: str | None, code: int) -> int:
+    """Give the exit code of a run from why it stopped early, if it did, and the code that its summary deserves."""
+    from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+
     if stopped is None or stopped == OUT_OF_BUDGET:
         return code
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
@@ -135,8 +163,8 @@ def captured_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def _dry_run(settings: "Settings", *, batch: bool) -> None:
-    """Print what a run would offer and what it may cost. Nobody is asked anything, so prompts may not be counted."""
+def _dry_run(settings: "Settings", runs: int, *, batch: bool) -> None:
+    """Print what each run would offer and what it may cost. Nobody is asked anything, so prompts may not be counted."""
     from dataclasses import asdict
 
     from analysis import wording
@@ -154,4 +182,6 @@ def _dry_run(settings: "Settings", *, batch: bool) -> None:
     click.echo(f"plan hash: {plan_hash(plan)}")
     if settings.budget is not None:
         click.echo(estimate(plan, settings.budget, batch=batch))
+    if runs > 1:
+        click.echo(f"{runs} runs of this, each with all of it; --max-usd is for all together")
     click.echo("nothing was sent")

@@ -80,7 +80,7 @@ def settings(options: dict[str, Any]) -> "Settings":
         server_args=options["server_args"],
         port=_port("--port", options["port"]),
         web_port=_port("--locust-web", options["web_port"]),
-        argv=_argv(api_key),
+        argv=tuple(without_key(argument, api_key) for argument in sys.argv),
         quantization=quantization,
         aliases=aliases_of(options["model"]) if url else (),
         options={**_choices(backend, scenario, options), **_frame(backend, options["tokenizer"])},
@@ -90,6 +90,7 @@ def settings(options: dict[str, Any]) -> "Settings":
         pricing=pricing_of(options, budget),
         budget=budget,
         estimate=partial(estimate, budget=budget) if budget else None,
+        window=options.get("window", "planned"),
     )
 
 
@@ -212,11 +213,9 @@ def _api_key(variable: str) -> str | None:
     return key or None
 
 
-def _argv(api_key: str | None) -> tuple[str, ...]:
-    """The command line as run.json keeps it; a launched server may have been given the key by --server-arg."""
-    if api_key is None or len(api_key) < LEAST_SECRET_LENGTH:
-        return tuple(sys.argv)
-    return tuple(argument.replace(api_key, "(key)") for argument in sys.argv)
+def without_key(text: str, api_key: str | None) -> str:
+    """Give what a file may hold of an option; a launched server may have been given the key by --server-arg."""
+    return text if api_key is None or len(api_key) < LEAST_SECRET_LENGTH else text.replace(api_key, "(key)")
 
 
 def _tokenizer(path: Path | None) -> "tuple[str, Count] | None":

@@ -42,3 +42,25 @@ def test_a_server_here_that_was_not_launched_cannot_be_told_from_others() -> Non
 def test_two_samples_say_nothing() -> None:
     assert set(host(HERE, telemetry(2, host=4.0, client=1.0, server=1.0), SPAN).values()) == {None}
     assert set(host(HERE, None, SPAN).values()) == {None}
+
+
+# --- the wire ---------------------------------------------------------------------------------------------------
+
+LINK = {"link_bytes_per_s": [1000.0] * 4, "sent_bytes_per_s": [100.0] * 4, "received_bytes_per_s": [0.0, 900, 900, 600]}
+
+
+def wire(**series: list[float]) -> pa.Table:
+    rows = [(i * 1_000_000_000, name, value) for name, values in series.items() for i, value in enumerate(values)]
+    t_ns, name, value = zip(*rows, strict=True)
+    return pa.table({"t_ns": t_ns, "source": ["host"] * len(rows), "name": name, "value": value})
+
+
+def test_a_link_is_as_full_as_its_fuller_direction_in_the_window() -> None:
+    assert host(ELSEWHERE, wire(**LINK), SPAN)["link_share"] == pytest.approx(0.6)
+    first_second_left_out = Window(500_000_000, 10_000_000_000)
+    assert host(ELSEWHERE, wire(**LINK), first_second_left_out)["link_share"] == pytest.approx(0.8)
+
+
+def test_a_link_of_unknown_speed_has_no_share() -> None:
+    unknown = {name: values for name, values in LINK.items() if name != "link_bytes_per_s"}
+    assert host(ELSEWHERE, wire(**unknown), SPAN)["link_share"] is None

@@ -28,7 +28,8 @@ def calls(due_s: Any, ttft_s: Any, service_s: Any, warmup: int = 0) -> pa.Table:
 
 
 def doubted(run: Any, table: pa.Table) -> list[str]:
-    summary = {"steadiness": steadiness(run, table), "requests": {"planned": table.num_rows}}
+    steady = steadiness(run, table) | {"proposed": None}
+    summary = {"steadiness": steady, "requests": {"planned": table.num_rows}}
     return [reason.code for reason in not_steady(run, summary)]
 
 

@@ -22,6 +22,7 @@ CONTRACT = {
     "throughput": ["requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps", "slo_attainment"],
     "client": ["cpu_fraction", "lag_ms", "stamps", "coalesced_reads", "token_events_per_s"],
 }  # fmt: skip
+FIRST = CONTRACT[""][:8]  # which run, then whether to believe it
 STATISTICS = ["count", "mean", "std", "min", "max", "p50", "p90", "p95", "p99", "ci95"]
 GPU = ["index", "name", "util_pct_mean", "memory_used_bytes_max", "power_w_mean", "energy_j"]
 
@@ -29,6 +30,7 @@ GPU = ["index", "name", "util_pct_mean", "memory_used_bytes_max", "power_w_mean"
 def assert_keeps_the_contract(summary: dict[str, Any]) -> None:
     for section, names in CONTRACT.items():
         assert set(names) <= set(summary[section] if section else summary)
+    assert list(summary)[: len(FIRST)] == FIRST
     assert list(summary["metrics"]) == list(METRICS)
     for described in summary["metrics"].values():
         assert list(described) == STATISTICS

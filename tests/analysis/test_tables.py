@@ -21,6 +21,16 @@ def test_the_servers_own_books_stand_beside_ours_where_there_are_any(synthetic_r
     assert "The server's own mean token gap" not in rows
 
 
+def test_the_clients_error_stands_there_where_a_selftest_knows_it(synthetic_run: Any) -> None:
+    told = summary(synthetic_run)
+    row = "The client's error at this load, p99, by its selftest"
+    assert row not in dict(tables.throughput(told))
+    told["client"]["selftest"] = {"measured_at": "2026-11-21T10:00:00+00:00", "error_ms": 0.012}
+    assert dict(tables.throughput(told))[row] == "0.012 ms"
+    told["client"]["selftest"]["error_ms"] = None
+    assert row not in dict(tables.throughput(told))
+
+
 def test_a_cost_is_in_dollars_with_its_interval_what_an_hour_costs_and_what_was_left_out(synthetic_run: Any) -> None:
     run, *tables_of_run = synthetic_run(requests=200)
     run["pricing"] = {

@@ -1,11 +1,15 @@
 import os
+import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
+import pytest
 
-from bench.host import host_readings, process_readings
+from bench.host import host_readings, network_readings, process_readings
 
 
 def test_shares_of_cpu_time_come_from_the_second_reading_on() -> None:
@@ -37,3 +41,60 @@ def test_a_server_that_has_ended_has_no_reading() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     assert next(process_readings(ended.pid, os.getpid())).keys() <= {"client"}
+
+
+# --- the wire ---------------------------------------------------------------------------------------------------
+
+HERE = "http://127.0.0.1:8080"
+# The way there leaves from 127.0.0.1, which the tests give to an interface of theirs.
+ELSEWHERE = "http://127.0.0.2:8080"
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The interface of a machine on which two seconds pass at each step; what it tells can be changed."""
+    told = SimpleNamespace(speed=1000, bytes_sent=5, bytes_recv=5, address="127.0.0.1")
+    clock = iter(range(0, 100, 2))
+
+    def tells(**_: Any) -> dict[str, SimpleNamespace]:
+        return {"eth1": SimpleNamespace(**vars(told))}
+
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: {"eth1": [told]})
+    monkeypatch.setattr("psutil.net_if_stats", tells)
+    monkeypatch.setattr("psutil.net_io_counters", tells)
+    monkeypatch.setattr("bench.host.time.monotonic", lambda: next(clock))
+    return told
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
+
+
+@linux_only
+def test_what_goes_over_the_wire_is_told_from_the_second_reading_on_beside_what_the_link_takes(wire: Any) -> None:
+    readings = network_readings(ELSEWHERE)
+    assert next(readings) == {}
+    wire.bytes_sent, wire.bytes_recv = 205, 50_000_005
+    rates = {"sent_bytes_per_s": 100.0, "received_bytes_per_s": 25e6}
+    assert next(readings) == rates | {"link_bytes_per_s": 125e6}
+
+
+@linux_only
+def test_an_interface_that_does_not_tell_its_speed_has_no_link(wire: Any) -> None:
+    wire.speed = 0
+    readings = network_readings(ELSEWHERE)
+    next(readings)
+    assert next(readings) == {"sent_bytes_per_s": 0.0, "received_bytes_per_s": 0.0}
+
+
+def test_a_server_here_is_behind_no_wire(wire: Any) -> None:
+    readings = network_readings(HERE)
+    assert (next(readings), next(readings)) == ({}, {})
+
+
+def test_a_server_whose_name_is_not_found_has_no_readings(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    readings = network_readings("http://somewhere:8080")
+    assert (next(readings), next(readings)) == ({}, {})

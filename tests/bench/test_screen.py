@@ -220,7 +220,31 @@ def test_a_run_without_a_success_has_a_verdict_and_no_table(synthetic_run: Calla
     text = printed(summary(synthetic_run, requests=5, failed=range(5)))
     assert "ttft" not in text
     assert "requests    0 of 5 succeeded; 5 http_500" in text
-    assert "verdict     invalid\n            nothing_succeeded: " in text
+    assert text.startswith("\nverdict     invalid\n            nothing_succeeded: ")
+
+
+def test_the_verdict_with_its_reasons_comes_before_every_number(synthetic_run: Callable[..., Any]) -> None:
+    sound = printed(summary(synthetic_run)).splitlines()
+    assert sound[:3] == ["", "verdict     valid", ""]
+    assert sound[3].split() == ["mean", "p50", "p90", "p99", "count"]
+    doubtful = printed(summary(synthetic_run, requests=42))
+    assert doubtful.index("few_samples: ") < doubtful.index("mean") < doubtful.index("requests  ")
+
+
+@pytest.mark.parametrize(
+    ("selftest", "words"),
+    [
+        (None, "of a core; its error here is not known: bench.py selftest"),
+        ({"measured_at": "2026-11-21", "error_ms": 0.0123}, "of a core; error p99 0.012 ms by selftest"),
+        ({"measured_at": "2026-11-21", "error_ms": None}, "of a core; beyond what selftest saw"),
+    ],
+)
+def test_the_client_has_its_error_at_such_a_load_beside_its_lag(
+    selftest: Any, words: str, synthetic_run: Callable[..., Any]
+) -> None:
+    content = summary(synthetic_run)
+    content["client"]["selftest"] = selftest
+    assert words in " ".join(printed(content).split())
 
 
 def test_objectives_say_what_was_seen(synthetic_run: Callable[..., Any]) -> None:

@@ -1,7 +1,6 @@
 """The real sampler process, over real pynvml, on a fake driver library with two GPUs."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,29 +17,12 @@ import pytest
 
 from bench import telemetry
 
-FAKE_NVML = Path(__file__).parent.parent / "fixtures" / "fake_nvml.c"
 ROOT = Path(__file__).parent.parent.parent
 SECOND = 1_000_000_000
 GIB = 2**30
+HERE = "http://127.0.0.1"
 
 Series = dict[tuple[str, str], list[tuple[int, float]]]
-
-needs_fake_nvml = pytest.mark.skipif(
-    sys.platform != "linux" or not shutil.which("cc"), reason="the fake driver library needs Linux and a C compiler"
-)
-
-
-@pytest.fixture
-def fake_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`fake_nvml(*defines)` makes processes started from here load the fake library instead of a driver's."""
-
-    def build(*defines: str) -> None:
-        library = tmp_path / "libnvidia-ml.so.1"
-        flags = [f"-D{define}" for define in defines]
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, FAKE_NVML, *flags], check=True)
-        monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-
-    return build
 
 
 @pytest.fixture
@@ -100,10 +82,9 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def start_plain(raw: Path) -> telemetry.Sampler:
-    return telemetry.start(raw, server_pid=None, metrics_url=None, gauges={})
+    return telemetry.start(raw, url=HERE, server_pid=None, metrics_url=None, gauges={})
 
 
-@needs_fake_nvml
 def test_samples_gpus_host_processes_and_engine_together(
     tmp_path: Path, fake_nvml: Callable[..., None], busy_server: int, engine_url: str
 ) -> None:
@@ -115,7 +96,7 @@ def test_samples_gpus_host_processes_and_engine_together(
         "preemptions": "vllm:num_preemptions_total",
     }
     start_ns = time.monotonic_ns()
-    with telemetry.start(raw, server_pid=busy_server, metrics_url=engine_url, gauges=gauges) as sampler:
+    with telemetry.start(raw, url=HERE, server_pid=busy_server, metrics_url=engine_url, gauges=gauges) as sampler:
         time.sleep(1.5)
     elapsed_ns = time.monotonic_ns() - start_ns
     series = series_of(raw, start_ns)
@@ -164,7 +145,6 @@ def test_samples_gpus_host_processes_and_engine_together(
     assert ("engine", "preemptions") not in series
 
 
-@needs_fake_nvml
 def test_an_older_driver_is_read_through_the_calls_it_has(tmp_path: Path, fake_nvml: Callable[..., None]) -> None:
     fake_nvml("OLD_DRIVER")
     raw = tmp_path / "telemetry.csv"
@@ -176,7 +156,6 @@ def test_an_older_driver_is_read_through_the_calls_it_has(tmp_path: Path, fake_n
     assert values(series, "gpu1", "memory_used_bytes") == {61.0 * GIB}
 
 
-@needs_fake_nvml
 def test_without_a_driver_one_note_says_so_and_the_host_is_sampled_all_the_same(
     tmp_path: Path, fake_nvml: Callable[..., None]
 ) -> None:
@@ -188,7 +167,6 @@ def test_without_a_driver_one_note_says_so_and_the_host_is_sampled_all_the_same(
     assert {source for source, _ in series_of(raw, 0)} == {"host", "client"}
 
 
-@needs_fake_nvml
 def test_gpu_inventory_tells_name_driver_and_memory(fake_nvml: Callable[..., None]) -> None:
     fake_nvml()
     code = "from bench.telemetry import gpu_inventory; print(gpu_inventory())"
@@ -201,20 +179,18 @@ def test_gpu_inventory_tells_name_driver_and_memory(fake_nvml: Callable[..., Non
     )
 
 
-@needs_fake_nvml
 def test_an_endpoint_that_never_answers_does_not_delay_the_gpus(tmp_path: Path, fake_nvml: Callable[..., None]) -> None:
     fake_nvml()
     raw = tmp_path / "telemetry.csv"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/metrics"
-        with telemetry.start(raw, server_pid=None, metrics_url=url, gauges={"queue": "queue_size"}):
+        with telemetry.start(raw, url=url, server_pid=None, metrics_url=url, gauges={"queue": "queue_size"}):
             time.sleep(0.6)
     series = series_of(raw, 0)
     assert len(series["gpu0", "power_w"]) >= 5
     assert ("engine", "queue") not in series
 
 
-@needs_fake_nvml
 def test_what_a_killed_sampler_wrote_is_read_up_to_its_last_second(
     tmp_path: Path, fake_nvml: Callable[..., None]
 ) -> None:
@@ -250,7 +226,8 @@ def test_the_sampler_ends_and_keeps_its_rows_when_the_process_that_started_it_is
     raw = tmp_path / "telemetry.csv"
     code = (
         "import sys, time; from pathlib import Path; from bench import telemetry\n"
-        "sampler = telemetry.start(Path(sys.argv[1]), server_pid=None, metrics_url=None, gauges={})\n"
+        "nobody = dict(url='http://127.0.0.1', server_pid=None, metrics_url=None, gauges={})\n"
+        "sampler = telemetry.start(Path(sys.argv[1]), **nobody)\n"
         "print(sampler.process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -6,24 +6,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bench import truth
+from bench.cli.selftest.measure import Case, Result, choose_cores, measure
 from bench.machine import hardware
 from tests.speed import pipeline
-from tests.speed.harness import SERVER_CPU, Case, Result, measure
+from tests.speed.freezes import frozen
 
 DOCUMENT = Path("docs/performance.md")
 TRIES = 3
+CORES = choose_cores(workers=1)
 # With more lateness of its own at p99 the server is no judge: another guest had its core.
 SERVER_LATE_MS = 0.3
 
 LONG = Case("600 streams at 100 tokens/s", 600, 1200, 400, 200, 10)
 MANY = replace(LONG, name="1,000 streams at 100 tokens/s", streams=1000, requests=2000)
-STOPPED = Case("64 streams at 50 tokens/s, client frozen 15 ms four times a second", 64, 320, 100, 200, 20, 4)
+STOPPED = Case("64 streams at 50 tokens/s, client frozen 15 ms four times a second", 64, 320, 100, 200, 20)
 SHORT = Case("4 tokens, first after 5 ms, 256 in flight", 256, 60_000, 4, 5, 5)
 FEW = replace(LONG, name="400 streams, two rounds", streams=400, requests=800)
 FEW_LONG = replace(FEW, name="400 streams, six rounds", requests=2400)
@@ -59,13 +62,18 @@ def main() -> None:
 
 def judged(case: Case) -> Result:
     """Measure until the server was a fit judge, at most three times, and keep the run with the fittest."""
-    best = measure(case)
+    best = _measure(case)
     for _ in range(TRIES - 1):
         if best.server_late_p99_ms < SERVER_LATE_MS:
             break
-        best = min(best, measure(case), key=lambda result: result.server_late_p99_ms)
+        best = min(best, _measure(case), key=lambda result: result.server_late_p99_ms)
     print(case.name, best, file=sys.stderr, flush=True)
     return best
+
+
+def _measure(case: Case) -> Result:
+    with frozen(times_per_s=4) if case is STOPPED else nullcontext():
+        return measure(case, CORES)
 
 
 def machine() -> str:
@@ -162,7 +170,7 @@ def _fasthttp(case: Case) -> truth.Comparison:
     with tempfile.TemporaryDirectory() as name:
         out, log = Path(name) / "seen.npy", Path(name) / "truth.log"
         options = truth.TruthOptions(ttft_ms=case.ttft_ms, gap_ms=case.gap_ms, tokens=case.tokens)
-        with truth.launch(options, cpu=SERVER_CPU, log=log) as server:
+        with truth.launch(options, cpu=CORES.server, log=log) as server:
             numbers = [str(number) for number in (case.streams, case.requests, case.tokens)]
             subprocess.run(
                 [sys.executable, "tests/speed/fasthttp.py", server.url, *numbers, str(out)], check=True, timeout=120

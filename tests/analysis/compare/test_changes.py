@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.compare.changes import Estimate, between_runs, doubt, holm, two_sided_p, verdict
+from analysis.compare.changes import Estimate, between_pairs, between_runs, doubt, holm, two_sided_p, verdict
 from analysis.stats import t_quantile
 
 FIVE_PERCENT = math.log1p(0.05)
@@ -37,6 +37,21 @@ def test_p_turns_the_quantile_around(level: float, degrees: int) -> None:
 def test_equal_runs_have_no_error_and_no_change() -> None:
     found = between_runs(np.log([80.1, 80.1, 80.1]), np.log([80.1, 80.1, 80.1]))
     assert (found.change, found.error, found.p) == (0, 0, 1)
+
+
+def test_the_estimate_of_pairs_is_that_of_the_textbook() -> None:
+    """Differences 1, 2, 3: mean 2, standard deviation 1, error 1/√3."""
+    found = between_pairs(np.array([1.0, 2.0, 3.0]), share=0.5)
+    assert (found.change, found.degrees, found.share) == (2, 2, 0.5)
+    assert found.error == pytest.approx(1 / math.sqrt(3))
+    assert between_pairs(np.log([1.2, 1.2, 1.2]), share=1.0).error == 0
+
+
+def test_an_estimate_that_may_use_up_half_of_the_error_has_twice_the_p() -> None:
+    whole, half = Estimate(1.0, 0.4, 5), Estimate(1.0, 0.4, 5, share=0.5)
+    assert half.p == pytest.approx(2 * whole.p)
+    assert half.ci95[1] == pytest.approx(1.0 + t_quantile(1 - 0.0125, 5) * 0.4)
+    assert Estimate(0.1, 0.4, 5, share=0.01).p == 1.0
 
 
 def test_exact_numbers_that_differ_surely_differ() -> None:

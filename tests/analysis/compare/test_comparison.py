@@ -178,6 +178,12 @@ def test_an_invalid_run_is_refused_unless_asked_for(runs: Runs, summary: Tool) -
     assert checked(*sides, untrusted=True) == ("b0 is invalid: none succeeded",)
 
 
+def test_what_several_runs_are_suspect_of_is_said_once(runs: Runs, summary: Tool) -> None:
+    busy = summary(status="suspect", message="the machine was busy")
+    said = checked(runs("a", [summary(), busy, busy]), runs("b", [busy] * 3))
+    assert said == ("a1 and 4 more of 6 runs are suspect: the machine was busy",)
+
+
 def test_what_differs_beside_the_candidate_is_warned_of(runs: Runs, around: Tool) -> None:
     other = {
         "server": {"name": "vLLM", "version": "0.11"},

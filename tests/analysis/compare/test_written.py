@@ -46,6 +46,14 @@ def test_a_row_says_from_what_to_what_how_far_and_how_sure(mixed: Comparison) ->
     assert written.row(share)[1:6] == ("0%", "0%", "+0.0 pt", "+0.0 pt to +0.0 pt", "1 pt")
 
 
+def test_of_many_runs_the_first_and_the_last_are_named(runs: Runs, summary: Callable[..., dict[str, Any]]) -> None:
+    few, many = ([summary()] * n for n in (3, 12))
+    found = compare(runs("a", few), runs("b", many), thresholds([]))
+    (_, base), (_, candidate) = written.sides(found)
+    assert base.endswith("3 runs, a0, a1, a2")
+    assert candidate.endswith("12 runs, b0 to b11")
+
+
 def test_the_markdown_is_a_table_in_which_text_from_outside_stays_text(mixed: Comparison) -> None:
     text = written.markdown(mixed)
     assert text.startswith("### Worse: the candidate is slower or dearer.\n")

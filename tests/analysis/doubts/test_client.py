@@ -69,7 +69,7 @@ def test_one_long_stall_of_the_client_is_a_doubt(
     ("lag_ms", "coalesced", "codes"),
     [
         (4.0, 8, ["coalesced_reads"]),
-        (4.0, 2, []),
+        (4.0, 1, []),
         (0.2, 8, []),  # the server sent them together
     ],
 )
@@ -123,3 +123,51 @@ def test_a_capture_that_ends_in_mid_call_is_a_doubt(synthetic_run: Any, doubts: 
     run, table, _ = synthetic_run(requests=200)
     assert doubts(run | {"capture_torn_bytes": 0}, table) == {}
     assert list(doubts(run | {"capture_torn_bytes": 512}, table)) == ["torn_capture"]
+
+
+def selftest_of(events: tuple[float, str | None], requests: tuple[float, str | None]) -> dict[str, Any]:
+    """A kept selftest with these limits, each with what it is bounded by."""
+    ladders = (("events", events), ("requests", requests))
+    return {"measured_at": "2026-11-21T10:00:00+00:00", "workers": 1} | {
+        name: {"limit_per_s": limit, "bounded_by": bounded_by, "steps": []} for name, (limit, bounded_by) in ladders
+    }
+
+
+MUCH = (1e6, "error")
+
+
+@pytest.mark.parametrize(
+    ("events", "requests", "codes"),
+    [
+        (MUCH, MUCH, []),
+        ((300.0, "error"), MUCH, ["beyond_selftest"]),
+        ((300.0, "client"), MUCH, ["beyond_selftest"]),
+        ((0.0, "error"), MUCH, ["beyond_selftest"]),
+        (MUCH, (5.0, "error"), ["beyond_selftest"]),
+        ((300.0, "server"), (5.0, "others"), []),  # what the client can do was not found out
+        ((300.0, None), (5.0, None), []),
+    ],
+)
+def test_more_load_than_the_selftest_found_the_client_to_be_exact_at_is_a_doubt(
+    synthetic_run: Any,
+    doubts: Any,
+    events: tuple[float, str | None],
+    requests: tuple[float, str | None],
+    codes: list[str],
+) -> None:
+    run, table, _ = synthetic_run(requests=200)  # about 20 requests and 650 token events a second
+    assert list(doubts(run | {"selftest": selftest_of(events, requests)}, table)) == codes
+
+
+def test_a_load_beyond_the_selftest_names_both_rates_and_what_helps(synthetic_run: Any, doubts: Any) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    reason = doubts(run | {"selftest": selftest_of((300.0, "client"), MUCH)}, table)["beyond_selftest"]
+    assert (reason["status"], reason["limit"]) == ("suspect", 300.0)
+    assert reason["value"] > 500
+    assert "the 300 up to which the selftest of 2026-11-21" in reason["message"]
+    assert "--workers" in reason["message"]
+
+
+def test_a_run_without_a_selftest_is_not_held_against_one(synthetic_run: Any, doubts: Any) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    assert doubts(run | {"selftest": None}, table) == {}

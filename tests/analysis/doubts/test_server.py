@@ -97,7 +97,30 @@ def test_answers_of_another_length_than_asked_are_a_doubt(
     assert list(doubts(run, filled(table, "output_tokens", output_tokens))) == codes
 
 
-STEADY = {"ttft_change": 0.1, "ttft_trend_p": 0.5, "backlog_growth": 1.0, "backlog_trend_p": 0.5}
+@pytest.mark.parametrize(("silence_ms", "codes"), [(900, []), (5000, ["stalled_stream"])])
+def test_one_answer_that_stood_still_in_its_middle_is_a_doubt_that_names_it(
+    synthetic_run: Any, doubts: Any, filled: Any, silence_ms: int, codes: list[str]
+) -> None:
+    run, table, _ = synthetic_run(requests=200, concurrency=200)
+    arrivals_ns = table["arrivals_ns"][70].as_py()
+    later_ns = [t_ns + (silence_ms * 1_000_000 if i >= 16 else 0) for i, t_ns in enumerate(arrivals_ns)]
+    for name, value in ("arrivals_ns", later_ns), ("last_token_ns", later_ns[-1]), ("end_ns", later_ns[-1] + 1):
+        table = filled(table, name, value, [70])
+    found = doubts(run, table)
+    assert list(found) == codes
+    for reason in found.values():
+        assert "1 of 200 answers stood still" in reason["message"] and "request 70, 5.01 s" in reason["message"]
+
+
+def test_a_call_given_up_for_its_silence_is_a_doubt_where_so_few_failures_are_none(
+    synthetic_run: Any, doubts: Any, filled: Any
+) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    assert doubts(run, filled(table, "error", "reset", [70])) == {}
+    assert list(doubts(run, filled(table, "error", "stall", [70]))) == ["stalled_stream"]
+
+
+STEADY = {"ttft_change": 0.1, "ttft_trend_p": 0.5, "backlog_growth": 1.0, "backlog_trend_p": 0.5, "proposed": None}
 
 
 @pytest.mark.parametrize(

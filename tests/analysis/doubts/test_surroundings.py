@@ -37,6 +37,16 @@ def test_others_are_a_doubt_only_where_there_was_no_core_to_spare(
     assert list(doubts(run, table, telemetry)) == codes
 
 
+@pytest.mark.parametrize(("received", "codes"), [(50e6, []), (110e6, ["wire_full"])])
+def test_a_wire_that_is_nearly_full_is_a_doubt(
+    synthetic_run: Any, doubts: Any, sampled: Any, received: float, codes: list[str]
+) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    rates = {"link": 125e6, "sent": 1e6, "received": received}
+    telemetry = sampled({("host", f"{way}_bytes_per_s"): [rate] * SAMPLES for way, rate in rates.items()})
+    assert list(doubts(run, table, telemetry)) == codes
+
+
 @pytest.mark.parametrize(
     ("mask", "share", "code"),
     [

@@ -65,6 +65,7 @@ def test_the_answer_lies_between_a_rate_that_met_the_objective_and_one_that_did_
     )
 
 
+@pytest.mark.slow
 def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "search"
     quick = [*QUICK, "--output-tokens", "4", "--prompt-tokens", "30", "--requests", "5"]
@@ -72,6 +73,21 @@ def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_pat
     assert (done.returncode, done.stderr) == (1, "")
     assert found(folder)["capacity"]["rate_per_s"] == 0
     assert "capacity  none: no rate down to" in done.stdout
+
+    # A run that is wrong ends the search; what was left of one that was interrupted is kept beside the new one.
+    by_rate = sorted(folder.glob("rate-*/summary.json"), key=lambda path: float(path.parent.name.split("-")[1]))
+    cut_short, *_, wrong = by_rate
+    content = json.loads(wrong.read_text())
+    wrong.write_text(json.dumps(content | {"verdict": {"status": "invalid", "reasons": []}}))
+    cut_short.unlink()
+    again = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<0.01", *quick, "--out", folder)
+    assert (again.returncode, again.stderr) == (3, "")
+    assert f"{wrong.parent.name} is not to be trusted; remove its folder to run it again" in again.stdout
+    wrong.write_text(json.dumps(content))
+    again = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<0.01", *quick, "--out", folder)
+    assert again.returncode == 1
+    assert cut_short.exists()
+    assert (folder / f"interrupted-1-{cut_short.parent.name}" / "run.json").exists()
 
 
 @pytest.mark.parametrize(

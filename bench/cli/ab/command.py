@@ -1,0 +1,196 @@
+"""`bench.py ab`: the command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.ab.runs import AB, PAGE, Task, begin, make_pair, runs_of
+from bench.cli.ab.sides import OPTIONS, sides_of
+from bench.cli.base import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED, OneOf, with_options
+from bench.cli.compare import check_folder_of, requests_of, show, write
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from analysis.compare.comparison import Comparison
+    from analysis.compare.sequential import Look
+    from bench.screen import Screen
+
+FEWEST_PAIRS = 4
+MOST_PAIRS = 96
+_GAP = "  "
+
+
+@click.command()
+@click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'.")
+@click.option("--b", metavar="OPTIONS", help="What only the candidate has.")
+@with_options(OPTIONS)
+@click.option("--max-pairs", type=int, default=48, help="Stop after so many runs of each, decided or not.  [48]")
+@click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable.  [see docs]")
+@click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable.")
+@click.option("--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="What it is to a gate.  [pass]")
+@click.option("--different-plans", is_flag=True, help="Compare although other requests are measured.")
+@click.option("--untrusted", is_flag=True, help="Go on with runs whose verdict is invalid.")
+@click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+@click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it.")
+def ab(**options: Any) -> int:
+    """Say whether B is slower or dearer than A.
+
+    It makes runs in the order A B B A until that is decided. Each launches its own server, unless --url names one.
+    Options of a run are common to both sides; --a and --b hold those in which they differ.
+
+    \b
+    bench.py ab --a '--model tiny' --b '--model tiny-3l' --requests 100
+    bench.py ab --a '--server ./old/llama-server' --b '--server ./new/llama-server' --model model.gguf
+    bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
+    Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
+    """
+    from analysis.compare import written
+    from bench.screen import Screen
+
+    task = _task(options)
+    if options["junit"]:
+        check_folder_of("--junit", options["junit"])
+    begin(task)
+    plain = options["form"] == "text" and not options["as_json"]
+    screen = Screen(stderr=not plain, highlight=False)
+    found, code = _decide(task, screen, explicit=options["decide"])
+    if found is not None:
+        if plain:
+            screen.print()
+        show(found, options["form"], as_json=options["as_json"])
+        if options["junit"]:
+            write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
+        _say(screen, f"page        {task.folder / PAGE}")
+    if code:
+        far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
+        _say(screen, f"{far}; it can go on: the same command with --out {task.folder}")
+        return code
+    assert found is not None, "the last look is at the bound"
+    return EXIT_OBJECTIVE_MISSED if written.fails(found, options["inconclusive"]) else 0
+
+
+def _task(options: dict[str, Any]) -> Task:
+    from analysis.compare.measures import thresholds
+    from bench.resolve import within
+
+    max_pairs = within("--max-pairs", options["max_pairs"], FEWEST_PAIRS, MOST_PAIRS)
+    if max_pairs % 2:
+        raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
+    sides = sides_of(options)
+    out = options["out"] or Path("results") / f"ab-{sides[0].settings.out.name}"
+    return Task(
+        sides=sides,
+        folder=out.absolute(),
+        thresholds=thresholds(options["threshold"]),
+        deciding=_deciding(options["decide"]),
+        max_pairs=max_pairs,
+        different_plans=options["different_plans"],
+        untrusted=options["untrusted"],
+    )
+
+
+def _deciding(named: tuple[str, ...]) -> tuple[str, ...]:
+    """Measures that decide; a server that fails faster is not better, so failures always do."""
+    from analysis.compare.measures import MEASURES
+    from analysis.compare.sequential import ALWAYS_DECIDES, DECIDING
+    from bench.cli.base import nearest
+
+    for name in named:
+        if name not in MEASURES:
+            raise UserError(f"--decide {name!r}: is not compared{nearest(name, MEASURES)}")
+    return tuple(dict.fromkeys((*named, ALWAYS_DECIDES))) if named else DECIDING
+
+
+def _decide(task: Task, screen: "Screen", explicit: tuple[str, ...]) -> "tuple[Comparison | None, int]":
+    """Make pairs until a look decides; what the last look said, and the exit code of what ended it before."""
+    from analysis.compare.sequential import is_decided, looks
+
+    plan, found = looks(task.max_pairs), None
+    _say(screen, f"A B B A …: at most {task.max_pairs} pairs, a look after {', '.join(str(n) for n, _ in plan)}")
+    made = 0
+    for look in plan:
+        while made < look.pairs:
+            try:
+                code = make_pair(task, made + 1, screen)
+            except KeyboardInterrupt:
+                code = EXIT_INTERRUPTED
+            if code:
+                return found, code
+            made += 1
+            if made == 1:
+                _check_first(task, explicit)
+            _say(screen, _pair_line(task, made))
+        found = _look_at(task, look)
+        _keep(task, found)
+        _say(screen, _look_line(found))
+        if is_decided(found):
+            break
+    return found, 0
+
+
+def _check_first(task: Task, explicit: tuple[str, ...]) -> None:
+    """Refuse after the first pair what would be refused after the last."""
+    from analysis.compare import comparison
+    from analysis.compare.measures import MEASURES, value
+
+    first = runs_of(task, 1)
+    comparison.check(*first, different_plans=task.different_plans, untrusted=task.untrusted)
+    for name in explicit:
+        for (run,) in first:
+            if value(MEASURES[name], run.summary) is None:
+                raise UserError(f"--decide {name}: {run.name} does not know it; more --requests may, or leave it out")
+
+
+def _look_at(task: Task, look: "Look") -> "Comparison":
+    from analysis.compare import comparison
+    from analysis.compare.sequential import look_at
+
+    sides = runs_of(task, look.pairs)
+    warnings = comparison.check(*sides, different_plans=task.different_plans, untrusted=task.untrusted)
+    return look_at(look, *sides, task.thresholds, warnings, task.deciding)
+
+
+def _keep(task: Task, found: "Comparison") -> None:
+    """Write ab.json and ab.html: what the runs say so far."""
+    from analysis.compare import page, written
+    from bench import folder as files
+
+    sides = ([requests_of(task.folder / run.name) for run in side] for side in (found.base, found.candidate))
+    content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": written.document(found)}
+    files.write_json(task.folder / AB, content)
+    files.write_text(task.folder / PAGE, page.render(found, *map(page.values_of, sides)))
+
+
+# --- on the screen ----------------------------------------------------------------------------------------------
+
+
+def _say(screen: "Screen", line: str) -> None:
+    screen.print(line, markup=False, soft_wrap=True)
+
+
+def _pair_line(task: Task, number: int) -> str:
+    from analysis.compare.measures import MEASURES, value
+
+    runs = [side[-1] for side in runs_of(task, number)]
+    changes = []
+    for name in task.deciding:
+        first, second = (value(MEASURES[name], run.summary) for run in runs)
+        if first is None or second is None:
+            continue
+        if MEASURES[name].is_share:
+            changes.append(f"{name} {100 * (second - first):+.1f} pt")
+        elif first > 0:
+            changes.append(f"{name} {100 * (second / first - 1):+.1f}%")
+    return f"pair {number:2}   {_GAP.join(changes)}"
+
+
+def _look_line(found: "Comparison") -> str:
+    from analysis.compare.sequential import is_decided
+    from analysis.compare.written import row
+
+    open_ = [row(change) for change in found.of("inconclusive")]
+    said = "decided" if is_decided(found) else f"open: {', '.join(f'{cells[0]} ({cells[4]})' for cells in open_)}"
+    return f"look at {len(found.base)} pairs   {said}"

@@ -1,0 +1,98 @@
+"""The two sides of an `ab`: the options that are common to both, and those that each has of its own."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from bench.cli.base import with_options
+from bench.cli.pricing import COSTS
+from bench.cli.run import ASKED, OFFERED
+from bench.cli.settings import settings as settings_of
+from bench.cli.settings import without_key
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from bench.run import Settings
+
+SIDES = ("a", "b")
+OPTIONS = (*ASKED, *COSTS, *OFFERED)
+_OF_ONE_RUN = {"out": None, "dry_run": False, "batch": False, "web_port": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The runs of one side; `asked` are all its options, as ab.json holds them."""
+
+    name: str
+    settings: "Settings"
+    asked: dict[str, Any]
+
+
+def sides_of(options: dict[str, Any]) -> tuple[Side, Side]:
+    """Give both sides from the options of the command; raises UserError that names the side."""
+    common = {name: options[name] for name in _own_options("--a", "")[0]}
+    first, second = (_side(name, options[name] or "", common) for name in SIDES)
+    return first, second
+
+
+def _side(name: str, text: str, common: dict[str, Any]) -> Side:
+    flag = f"--{name}"
+    own, given = _own_options(flag, text)
+    if "max_usd" in given:
+        raise UserError(f"{flag}: --max-usd is one limit for all runs of both sides; give it outside of {flag}")
+    options = common | {name: (*common[name], *own[name]) if name in _repeatable() else own[name] for name in given}
+    try:
+        settings = settings_of({**options, **_OF_ONE_RUN})
+    except UserError as problem:
+        if str(problem) == _problem_of(common):
+            raise
+        raise UserError(f"{flag}: {problem}") from None
+    return Side(name, settings, _told(options, settings.api_key))
+
+
+@click.command(add_help_option=False)
+@with_options(OPTIONS)
+def _of_a_side() -> None:
+    pass
+
+
+def _own_options(flag: str, text: str) -> tuple[dict[str, Any], set[str]]:
+    """All options of a run as the text sets them, and the names of those that it gives."""
+    try:
+        context = _of_a_side.make_context(flag, shlex.split(text))
+    except ValueError as problem:
+        raise UserError(f"{flag} {text!r}: {problem}; expected options as on a command line") from None
+    except click.ClickException as problem:
+        raise UserError(f"{flag}: {problem.format_message()}") from None
+    explicit = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return dict(context.params), explicit
+
+
+def _repeatable() -> set[str | None]:
+    return {option.name for option in _of_a_side.params if isinstance(option, click.Option) and option.multiple}
+
+
+def _problem_of(common: dict[str, Any]) -> str | None:
+    """What is wrong with the common options, which is then neither side's fault."""
+    try:
+        settings_of({**common, **_OF_ONE_RUN})
+    except UserError as problem:
+        return str(problem)
+    return None
+
+
+def _told(options: dict[str, Any], api_key: str | None) -> dict[str, Any]:
+    """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [shown(each) for each in value]
+        if isinstance(value, Path):
+            return str(value)
+        return without_key(value, api_key) if isinstance(value, str) else value
+
+    return {name: shown(value) for name, value in options.items() if name != "max_usd"}

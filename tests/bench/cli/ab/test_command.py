@@ -1,0 +1,258 @@
+"""`bench.py ab` with runs that are there at once: their order, when it stops, what it leaves and what it refuses."""
+
+import copy
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.summary import summarize
+from bench import folder as files
+from bench.budget import Ledger
+from bench.cli.ab import command, runs
+from bench.cli.compare import compare
+from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+from bench.types import UserError
+
+Call = Callable[..., tuple[int, str]]
+SERVER_DIED = "the server ended (exit code 1); server.log may say why"
+
+
+class Fake:
+    """Stands in for what makes a run: each is there at once, `ttft_ms` by side.
+
+    `outcomes` of the the runs made, from 1: why it stopped early, or the error that it raises. `made` are the
+    runs in their order, `caps_usd` what each was allowed to spend.
+    """
+
+    def __init__(self, run: dict[str, Any], requests: pa.Table, summary: dict[str, Any]) -> None:
+        self.run, self.requests, self.summary = run, requests, summary
+        self.ttft_ms = {"a": 80.0, "b": 80.0}
+        self.outcomes: dict[int, str | BaseException] = {}
+        self.of_run: dict[str, Any] = {}
+        self.invalid: set[int] = set()
+        self.spends_usd = Decimal(0)
+        self.made: list[str] = []
+        self.caps_usd: list[Decimal] = []
+
+    def observe(self, settings: Any, screen: Any) -> str | None:
+        folder = settings.out
+        side = folder.parent.name
+        self.made.append(f"{side}/{folder.name}")
+        outcome = self.outcomes.get(len(self.made))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        with files.new(folder):
+            files.write_json(folder / files.RUN, self.run | self.of_run.get(side, {}))
+            pq.write_table(self.requests, folder / files.REQUESTS)
+            if settings.budget is not None:
+                self.caps_usd.append(settings.budget.cap_usd)
+                spend(folder, settings.budget.cap_usd, self.spends_usd)
+        return outcome
+
+    def results(self, folder: Path, *, report: bool) -> None:
+        assert not report
+        found, number = copy.deepcopy(self.summary), len(self.made)
+        found["metrics"]["ttft_ms"]["p50"] = self.ttft_ms[folder.parent.name] * (1 + 0.001 * (7 * number % 5))
+        if number in self.invalid:
+            reason = {"code": "none", "message": "none succeeded", "value": None, "limit": None}
+            found["verdict"] = {"status": "invalid", "reasons": [reason]}
+        files.write_json(folder / files.SUMMARY, found)
+
+
+def spend(folder: Path, cap_usd: Decimal, usd: Decimal) -> None:
+    Ledger.open_account(folder / files.LEDGER, cap_usd)
+    ledger = Ledger(folder / files.LEDGER)
+    ledger.reserve(int(usd * 10**12))
+    ledger.settle(int(usd * 10**12), int(usd * 10**12))
+
+
+@pytest.fixture
+def fake(synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Runs of a fake, below a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    run, requests, telemetry = synthetic_run(requests=100, tokens=8, rate_per_s=20.0, gpus=0)
+    made = Fake(run, requests, summarize(run, requests, telemetry))
+    monkeypatch.setattr(runs, "observe", made.observe)
+    monkeypatch.setattr(runs, "results", made.results)
+    return made
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """`call(*arguments) -> (exit code, standard output)` of an ab into the folder `out`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = command.ab.main(["--out", "out", *arguments], standalone_mode=False)
+        return int(code), capsys.readouterr().out
+
+    return run
+
+
+def test_identical_sides_are_the_same_after_one_look_in_the_order_a_b_b_a(fake: Fake, call: Call) -> None:
+    code, out = call()
+    assert code == 0
+    assert fake.made == ["a/01", "b/01", "b/02", "a/02", "a/03", "b/03", "b/04", "a/04"]
+    assert "verdict     Same" in out
+    assert "look at 4 pairs   decided" in out
+    assert [line[:7] for line in out.splitlines() if line.startswith("pair")] == [f"pair {n:2}" for n in (1, 2, 3, 4)]
+    found = json.loads(Path("out/ab.json").read_text())
+    assert (found["comparison"]["verdict"], found["comparison"]["unit"]) == ("same", "pair")
+    assert "Comparison of runs" in Path("out/ab.html").read_text(encoding="utf-8")
+
+
+def test_a_slower_candidate_is_worse_and_exits_with_one(fake: Fake, call: Call) -> None:
+    fake.ttft_ms["b"] = 96.0
+    code, out = call("--junit", "junit.xml")
+    assert code == 1
+    assert "verdict     Worse" in out
+    cases = {
+        case.get("name"): [child.tag for child in case] for case in ElementTree.parse("junit.xml").iter("testcase")
+    }
+    assert cases["ttft_ms:p50"] == ["failure"]
+    assert cases["ttft_ms:p99"] != ["failure"]
+
+
+def test_compare_reads_what_it_leaves(fake: Fake, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    call()
+    assert compare.main(["out/a", "out/b"], standalone_mode=False) == 0
+    assert "4 runs" in capsys.readouterr().out
+
+
+def test_json_is_all_that_standard_output_has(fake: Fake, call: Call) -> None:
+    assert json.loads(call("--json")[1])["verdict"] == "same"
+
+
+def test_what_cannot_be_decided_ends_at_the_bound(fake: Fake, call: Call) -> None:
+    code, out = call("--threshold", "ttft_ms:p50=0.0001%", "--max-pairs", "6")
+    assert code == 0
+    assert len(fake.made) == 12
+    assert "verdict     Inconclusive" in out
+    assert call("--threshold", "ttft_ms:p50=0.0001%", "--max-pairs", "6", "--inconclusive", "fail")[0] == 1
+    assert len(fake.made) == 12
+
+
+# --- what ends it before, and how it goes on ------------------------------------------------------------------
+
+
+def test_the_same_command_goes_on_and_makes_a_pair_anew_that_was_cut_in_two(fake: Fake, call: Call) -> None:
+    fake.outcomes[6] = INTERRUPTED
+    code, out = call("--max-pairs", "8")
+    assert code == 130
+    assert "b/03 stopped early: interrupted" in out
+    assert "no verdict yet; it can go on" in out
+    fake.made.clear()
+    fake.outcomes.clear()
+    code, out = call("--max-pairs", "8")
+    assert (code, fake.made) == (0, ["a/03", "b/03", "b/04", "a/04"])
+    assert sorted(path.name for path in Path("out/unfinished").iterdir()) == ["a-03-0", "b-03-1"]
+
+
+def test_ctrl_c_after_a_look_tells_the_verdict_so_far(fake: Fake, call: Call) -> None:
+    fake.outcomes[10] = KeyboardInterrupt()
+    code, out = call("--threshold", "ttft_ms:p50=0.0001%")
+    assert code == 130
+    assert "verdict     Inconclusive" in out
+    assert "the verdict so far is of 4 pairs; it can go on" in out
+
+
+@pytest.mark.parametrize(("outcome", "expected"), [(SERVER_DIED, 3), (OUT_OF_BUDGET, 4)])
+def test_a_run_that_stopped_early_ends_it_and_is_named(fake: Fake, call: Call, outcome: str, expected: int) -> None:
+    fake.outcomes[3] = outcome
+    code, out = call()
+    assert code == expected
+    assert f"b/02 stopped early: {outcome}" in out
+
+
+def test_a_server_that_does_not_start_is_said_with_its_side(fake: Fake, call: Call) -> None:
+    fake.outcomes[2] = UserError("llama-server ended (exit code 1)")
+    with pytest.raises(UserError, match=r"^b/01: llama-server ended \(exit code 1\)$"):
+        call()
+
+
+def test_a_run_that_is_invalid_ends_it_and_is_made_anew(fake: Fake, call: Call) -> None:
+    fake.invalid = {4}
+    code, out = call()
+    assert code == 3
+    assert "a/02 is not to be trusted: none succeeded" in out
+    fake.made.clear()
+    fake.invalid = set()
+    assert call()[0] == 0
+    assert fake.made[:2] == ["b/02", "a/02"]
+
+
+def test_an_invalid_run_is_used_where_asked_to_and_said(fake: Fake, call: Call) -> None:
+    fake.invalid = {4}
+    code, out = call("--untrusted")
+    assert code == 0
+    assert "a/02 is invalid: none succeeded" in out
+
+
+def test_other_plans_are_refused_after_the_first_pair_unless_asked_for(fake: Fake, call: Call) -> None:
+    fake.of_run["b"] = {"plan_hash": "1" * 64}
+    with pytest.raises(UserError, match="different plans"):
+        call()
+    assert len(fake.made) == 2
+    assert "the two sides have different plans" in call("--different-plans")[1]
+
+
+def test_the_limit_on_spending_is_one_for_all_runs(fake: Fake, call: Call) -> None:
+    fake.spends_usd = Decimal("0.1")
+    fake.outcomes[2] = INTERRUPTED
+    paid = ("--backend", "claude", "--model", "claude-haiku-4-5", "--max-usd")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ANTHROPIC_API_KEY", "sk-very-secret")
+        call(*paid, "2")
+        fake.outcomes.clear()
+        call(*paid, "3")
+    # The pair that was cut in two has been paid for.
+    assert fake.caps_usd == [Decimal("2.0"), Decimal("1.9"), *(Decimal(28 - n) / 10 for n in range(8))]
+    assert "sk-very-secret" not in Path("out/ab.json").read_text()
+
+
+# --- wrong use --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--max-pairs", "5"], "--max-pairs: expected an even number"),
+        (["--max-pairs", "2"], "--max-pairs: must be from 4 to 96, got 2"),
+        (["--decide", "ttft"], "--decide 'ttft': is not compared; did you mean"),
+        (["--threshold", "ttft=5%"], "--threshold 'ttft=5%'"),
+        (["--junit", "nowhere/x.xml"], "--junit nowhere/x.xml: there is no folder nowhere"),
+        (["--b", "--modle x"], "--b: No such option"),
+    ],
+)
+def test_wrong_use_is_said_before_anything_runs(fake: Fake, call: Call, arguments: list[str], says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        call(*arguments)
+    assert str(refused.value).startswith(says)
+    assert (fake.made, Path("out").exists()) == ([], False)
+
+
+def test_a_measure_that_the_runs_do_not_know_is_refused_after_the_first_pair(fake: Fake, call: Call) -> None:
+    with pytest.raises(UserError, match=r"--decide usd_per_request: .* does not know it"):
+        call("--decide", "usd_per_request")
+    assert len(fake.made) == 2
+
+
+def test_failures_decide_whatever_else_does(fake: Fake, call: Call) -> None:
+    call("--decide", "ttft_ms:p99")
+    asked = json.loads(Path("out/ab.json").read_text())["asked"]
+    assert asked["deciding"] == ["ttft_ms:p99", "error_share"]
+
+
+def test_a_folder_of_another_ab_is_refused(fake: Fake, call: Call) -> None:
+    call()
+    with pytest.raises(UserError, match="holds an ab with other b; choose another"):
+        call("--b", "--seed 1")
+    Path("out/ab.json").unlink()
+    with pytest.raises(UserError, match="expected a new or empty folder"):
+        call()

@@ -1,0 +1,87 @@
+"""From the options of an `ab` to the settings of its two sides."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+
+from bench.cli.ab.sides import OPTIONS, Side, sides_of
+from bench.cli.base import with_options
+from bench.types import UserError
+
+Sides = Callable[..., tuple[Side, Side]]
+
+
+@pytest.fixture
+def sides() -> Sides:
+    """`sides(a, b, *common options) -> both sides`, as the command line gives them."""
+
+    @click.command()
+    @click.option("--a")
+    @click.option("--b")
+    @with_options(OPTIONS)
+    def command(**options: Any) -> tuple[Side, Side]:
+        return sides_of(options)
+
+    def build(a: str | None, b: str | None, *common: str) -> tuple[Side, Side]:
+        own = [word for name, text in (("--a", a), ("--b", b)) if text is not None for word in (name, text)]
+        found: tuple[Side, Side] = command.main([*own, *common], standalone_mode=False)
+        return found
+
+    return build
+
+
+def test_what_is_not_given_for_a_side_is_common_to_both(sides: Sides) -> None:
+    a, b = sides("--model tiny", "--model tiny-3l", "--requests", "7", "--seed", "3")
+    assert (a.settings.model_name, b.settings.model_name) == ("tiny", "tiny-3l")
+    assert (a.settings.load.requests, a.settings.seed) == (b.settings.load.requests, b.settings.seed) == (7, 3)
+    assert (a.name, b.name) == ("a", "b")
+
+
+def test_a_sides_own_option_overrides_the_common_one_also_where_it_is_the_default(sides: Sides) -> None:
+    a, b = sides("--seed 0", None, "--seed", "5")
+    assert (a.settings.seed, b.settings.seed) == (0, 5)
+
+
+def test_repeatable_options_are_added_to_the_common_ones(sides: Sides) -> None:
+    a, b = sides("--server-arg=n_batch=64 --slo 'ttft_ms:p99<500'", None, "--server-arg=flash=on")
+    assert a.settings.server_args == ("flash=on", "n_batch=64")
+    assert (a.settings.slo, b.settings.slo) == (("ttft_ms:p99<500",), ())
+    assert b.settings.server_args == ("flash=on",)
+
+
+def test_both_sides_may_be_the_same(sides: Sides) -> None:
+    a, b = sides(None, None)
+    assert a.asked == b.asked
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "common", "says"),
+    [
+        ("--modle tiny", None, [], "--a: No such option"),
+        (None, "stray", [], "--b: Got unexpected extra argument (stray)"),
+        ("--model 'tiny", None, [], '--a "--model \'tiny": No closing quotation; expected options'),
+        (None, "--scenario chatt", [], "--b: --scenario: unknown scenario 'chatt'"),
+        (None, "--seed x", [], "--b: Invalid value for '--seed'"),
+        ("--cache hot", None, [], "--a: Invalid value for '--cache': expected cold or warm, got 'hot'"),
+        ("--max-usd 1", None, [], "--a: --max-usd is one limit for all runs of both sides"),
+        ("--url ftp://x", None, [], "--a: --url 'ftp://x'"),
+        (None, None, ["--scenario", "chatt"], "--scenario: unknown scenario 'chatt'"),
+        ("--seed 1", None, ["--url", "ftp://x"], "--url 'ftp://x'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_the_side_if_it_is_its_own(
+    sides: Sides, a: str | None, b: str | None, common: list[str], says: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        sides(a, b, *common)
+    assert str(refused.value).startswith(says)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_kept_of_the_options_has_no_key(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    a, b = sides("--server-arg=api_key=sk-very-secret", None)
+    assert a.asked["server_args"] == ["api_key=(key)"]
+    assert "sk-very-secret" not in str((a.asked, b.asked))

@@ -1,0 +1,376 @@
+"""Repeats with runs that are there at once; and as a user starts them, on a server that starts cold."""
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from rich.console import Console
+
+from analysis.summary import summarize
+from bench import folder as files
+from bench.budget import Budget, Ledger
+from bench.cli import repeat as repeats
+from bench.cli.pricing import left_of
+from bench.cli.results import decode as decode_command
+from bench.cli.run import run as run_command
+from bench.cli.settings import settings as settings_of
+from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+from bench.types import UserError
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = {
+    "backend_name": "openai", "model": "m", "scenario_name": "smoke", "url": "http://127.0.0.1:9", "slo": (),
+    "server_args": (), "workers": 1, "seed": 0, "timeout": "9s", "stall_timeout": "9s", "cache": "cold", "gpus": 1,
+    "batch": False, "dry_run": False,
+}  # fmt: skip
+UNSET = (
+    "prompt_tokens", "output_tokens", "tokenizer", "ready_timeout", "server", "server_python", "server_cmd", "port",
+    "dialect", "adapter", "thinking", "cache_ttl", "service_tier", "max_usd", "ca_file", "gpu", "usd_per_hour", "owned",
+    "prices", "concurrency", "rate", "arrivals", "max_in_flight", "overload", "requests", "duration", "warmup",
+    "web_port",
+)  # fmt: skip
+
+
+class Runs:
+    """Stands in for the runs: each is there at once, as `outcomes` says it ends; `asked` are the settings it was given.
+
+    An outcome is why the run stopped early, None where it did not, or an error that ends it before its load begins.
+    """
+
+    def __init__(self, synthetic_run: Any) -> None:
+        self.synthetic_run = synthetic_run
+        self.outcomes: list[str | BaseException | None] = []
+        self.slo: list[str] = []
+        self.asked: list[Any] = []
+        self.servers: list[Any] = []
+
+    def observe(self, settings: Any, screen: Console, server: Any = None) -> str | None:
+        outcome = self.outcomes[len(self.asked)]
+        self.asked.append(settings)
+        self.servers.append(server)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        settings.out.mkdir()
+        run, *_ = self.made(settings.out, interrupted=outcome is not None)
+        files.write_json(settings.out / files.RUN, run)
+        if settings.budget is not None:
+            Ledger.open_account(settings.out / files.LEDGER, Decimal("0.25"))
+            path = settings.out / files.LEDGER
+            Ledger(path).reserve(250_000_000_000)
+        return outcome
+
+    def results(self, folder: Path, window: str | None = None) -> dict[str, Any]:
+        run = files.read_json(folder, files.RUN)
+        summary = summarize(*self.made(folder, interrupted=run["interrupted"]))
+        files.write_json(folder / files.SUMMARY, summary)
+        return summary
+
+    def made(self, folder: Path, interrupted: bool) -> Any:
+        ttft_ms = 80.0 + int(folder.name)
+        return self.synthetic_run(requests=120, ttft_ms=ttft_ms, jitter=0, interrupted=interrupted, slo=self.slo)
+
+
+@pytest.fixture
+def runs(synthetic_run: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    made = Runs(synthetic_run)
+    monkeypatch.setattr(repeats, "observe", made.observe)
+    monkeypatch.setattr(repeats, "results", made.results)
+    return made
+
+
+def settings(out: Path, **options: Any) -> Any:
+    return settings_of({**dict.fromkeys(UNSET), **OPTIONS, "out": out, **options})
+
+
+def make(out: Path, asked: int, keep_server: bool = False, **options: Any) -> tuple[int, str]:
+    """(exit code, screen)."""
+    screen = Console(file=io.StringIO(), width=200)
+    code = repeats.repeat(settings(out, **options), asked, screen, keep_server=keep_server)  # type: ignore[arg-type]
+    return code, screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "repeats.json").read_bytes())
+    return content
+
+
+# --- what is made of the runs ------------------------------------------------------------------------------------
+
+
+def test_each_run_has_its_folder_and_the_screen_the_verdict_first_and_then_the_means(
+    runs: Runs, tmp_path: Path
+) -> None:
+    runs.outcomes = [None] * 3
+    code, said = make(tmp_path / "out", 3)
+    assert code == 0
+    assert [asked.out.name for asked in runs.asked] == ["01", "02", "03"]
+    assert {asked.seed for asked in runs.asked} == {0}
+    assert "run 01      ttft p50 81 ms, " in said and ", valid\n" in said
+    verdict, table, report = (said.index(text) for text in ("verdict     valid", "ttft_ms ", "report      "))
+    assert verdict < table < report
+    assert re.search(r"ttft_ms +82.0 ±2.5 +82.0 ±2.5 +82.0 ±2.5 +82.0 ±2.5 +1.2%\n", said)
+    assert "runs        3 of 3 runs; 360 of 360 requests succeeded" in said
+    assert read(tmp_path / "out")["runs"] == ["01", "02", "03"]
+    assert (tmp_path / "out" / "repeats.html").read_text().endswith("</html>")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "left_out"),
+    [
+        ([None, f"{INTERRUPTED}", None], 130, ["02"]),
+        ([None, None, OUT_OF_BUDGET], 0, ["03"]),
+        ([None, "the server ended (exit code 1)", None], 3, ["02"]),
+    ],
+)
+def test_a_run_that_stops_early_is_the_last_and_what_is_there_is_concluded(
+    runs: Runs, tmp_path: Path, outcomes: Any, code: int, left_out: list[str]
+) -> None:
+    runs.outcomes = outcomes
+    found, said = make(tmp_path / "out", 3)
+    assert found == code
+    content = read(tmp_path / "out")
+    assert content["left_out"] == left_out
+    assert content["verdict"]["reasons"][0]["code"] == "repeats_cut_short"
+    assert "repeats_cut_short: " in said
+    assert not (tmp_path / "out" / f"{int(left_out[0]) + 1:02}").exists()
+
+
+def test_a_missed_objective_in_any_run_is_the_exit_code(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes, runs.slo = [None] * 3, ["ttft_ms<82.5"]
+    assert make(tmp_path / "out", 3)[0] == 1
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt(), UserError("the server ended while starting")])
+def test_what_ends_the_repeats_between_two_runs_keeps_and_concludes_those_before(
+    runs: Runs, tmp_path: Path, problem: BaseException
+) -> None:
+    runs.outcomes = [None, None, problem]
+    with pytest.raises(type(problem)):
+        make(tmp_path / "out", 3)
+    assert read(tmp_path / "out")["runs"] == ["01", "02"]
+    assert (tmp_path / "out" / "repeats.html").exists()
+
+
+def test_without_any_run_nothing_stays(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", 3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_in_use_is_refused(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(UserError, match="expected a new or empty folder"):
+        make(tmp_path, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_server_to_keep_is_launched_once_and_ended_before_the_conclusion(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    @contextmanager
+    def launched(settings: Any, say: Callable[[str], None], log_path: Path) -> Iterator[Any]:
+        happened.append(f"launched, log in {log_path.parent.name}/{log_path.name}")
+        yield SimpleNamespace(pid=1)
+        happened.append(f"ended, concluded: {'runs' in read(tmp_path / 'out')}")
+
+    monkeypatch.setattr("bench.run.launched", launched)
+    runs.outcomes = [None] * 2
+    make(tmp_path / "out", 2, keep_server=True)
+    assert happened == ["launched, log in out/server.log", "ended, concluded: False"]
+    assert [server.pid for server in runs.servers] == [1, 1]
+    assert read(tmp_path / "out")["keep_server"] is True
+
+
+def test_one_limit_on_spending_is_for_all_the_runs(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = [None] * 3
+    make(tmp_path / "out", 3, model="gpt-4o-mini", max_usd="0.60")
+    assert [asked.budget.cap_usd for asked in runs.asked] == [Decimal("0.60"), Decimal("0.35"), Decimal("0.10")]
+
+
+def test_what_is_left_of_no_limit_is_no_limit(tmp_path: Path) -> None:
+    budget = Budget(Decimal(1), None, "m", datetime.now(UTC), None)
+    assert left_of(None, tmp_path) is None
+    assert left_of(budget, tmp_path) == budget
+
+
+def test_repeats_that_were_killed_are_concluded_by_decode(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = [None] * 3
+    make(tmp_path / "out", 3)
+    before = read(tmp_path / "out")
+    (tmp_path / "out" / "03" / "summary.json").unlink()
+    files.write_json(tmp_path / "out" / "repeats.json", {"schema": 1, "asked": 3, "keep_server": False})
+    with pytest.raises(UserError, match="nothing was concluded from its runs yet"):
+        repeats.report_all(tmp_path / "out", "markdown")
+    screen = Console(file=io.StringIO(), width=200)
+    assert repeats.decode_all(tmp_path / "out", screen, None) == 0  # type: ignore[arg-type]
+    assert read(tmp_path / "out") == before
+
+
+# --- as a user starts them ---------------------------------------------------------------------------------------
+
+
+class ColdStart(BaseHTTPRequestHandler):
+    """Answers with four tokens; the first 45 requests of a load take long to begin."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[Iterator[int]]
+    lock: ClassVar[threading.Lock]
+
+    def do_GET(self) -> None:
+        self.send(json.dumps({"data": [{"id": "m"}]}).encode(), "application/json")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.path.endswith("/chat/completions"):
+            self.send_error(404)
+            return
+        if body["max_tokens"] > 1:
+            with self.lock:
+                number = next(self.asked)
+            time.sleep(0.15 if number < 45 else 0.01)
+        token = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
+        last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+        usage = {"choices": [], "usage": {"prompt_tokens": 64, "completion_tokens": 4}}
+        events = [f"data: {json.dumps(event)}\n\n".encode() for event in (token, token, token, token, last, usage)]
+        self.send(b"".join([*events, b"data: [DONE]\n\n"]), "text/event-stream")
+
+    def send(self, data: bytes, kind: str) -> None:
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def cold(web_server: Any) -> str:
+    handler = type("Own", (ColdStart,), {"asked": iter(range(10**6)), "lock": threading.Lock()})
+    url: str = web_server(handler)
+    return url
+
+
+def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "bench.py", *map(str, arguments)]
+    env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=env)
+
+
+def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def asked_of(url: str, out: Path) -> tuple[str | Path, ...]:
+    return ("run", "--backend", "openai", "--url", url, "--model", "m", "--scenario", "smoke", "--out", out)
+
+
+def test_a_cold_start_is_proposed_to_be_cut_and_cut_when_asked_and_comes_back(
+    cold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    done = bench(*asked_of(cold, out), "--requests", "200", "--warmup", "0", "--concurrency", "4")
+    assert (done.returncode, done.stderr) == (0, "")
+    planned = files.read_json(out, "summary.json")
+    found = planned["steadiness"]["proposed"]
+    assert 40 <= found["cut_calls"] <= 100
+    proposal = f"window      not steady for the first {found['cut_calls']} requests, "
+    assert proposal in done.stdout
+    assert planned["requests"]["planned"] == 200
+
+    def decode(*arguments: str) -> str:
+        assert decode_command.main([str(out), *arguments], standalone_mode=False) == 0
+        return capsys.readouterr().out
+
+    said = f"window      steady, {found['cut_calls']} requests and "
+    assert said in decode("--window", "steady")
+    cut = files.read_json(out, "summary.json")
+    assert cut["steadiness"]["cut"]["calls"] == found["cut_calls"]
+    assert cut["requests"]["planned"] == 200 - found["cut_calls"]
+    assert cut["window"]["start_s"] == pytest.approx(found["start_s"])
+    assert "conservation" not in {reason["code"] for reason in cut["verdict"]["reasons"]}
+    assert files.read_json(out, "run.json")["window"] == "steady"
+    assert said in decode()
+
+    assert proposal in decode("--window", "planned")
+    again = files.read_json(out, "summary.json")
+    for name in ("window", "phases", "requests", "metrics", "throughput", "steadiness", "identities"):
+        assert again[name] == planned[name]
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_second_run_keeps_the_first_and_says_what_there_is(cold: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(*asked_of(cold, out), "--duration", "4s", "--warmup", "0", "--repeat", "3")
+    deadline = time.monotonic() + 50
+    while not any(path.stat().st_size > 2000 for path in out.glob("02/capture/*.cap")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    content = read(out)
+    assert (content["runs"], content["left_out"]) == (["01"], ["02"])
+    assert "repeats_cut_short: 1 of 3 runs came to their end" in said
+    assert (out / "02" / "report.html").exists() and not (out / "03").exists()
+
+
+@pytest.mark.slow
+def test_repeats_launch_a_server_each_or_one_for_all_and_can_be_compared(tmp_path: Path) -> None:
+    sides = []
+    for name, more in (("each", ()), ("kept", ("--keep-server",))):
+        out = tmp_path / name
+        done = bench("run", "--scenario", "smoke", "--repeat", "3", "--out", out, *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        logs = sorted(path.parent.name for path in out.rglob("server.log"))
+        assert logs == (["kept"] if more else ["01", "02", "03"])
+        sides.append(out)
+    compared = bench("compare", *sides)
+    assert compared.returncode in (0, 1) and compared.stderr == ""
+    assert bench("report", sides[0], "--format", "markdown").stdout.startswith(
+        "### tiny on llamacpp, scenario smoke, 3"
+    )
+    assert json.loads(bench("report", sides[0], "--format", "json").stdout) == read(sides[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--repeat", "0"], "--repeat: must be from 1 to 50, got 0"),
+        (["--repeat", "51"], "--repeat: must be from 1 to 50, got 51"),
+        (["--keep-server"], "--keep-server is for --repeat with a server this command launches; leave it out"),
+        (["--keep-server", "--repeat", "2", "--url", "http://127.0.0.1:9"], "--keep-server is for --repeat"),
+    ],
+)
+def test_repeats_that_cannot_be_are_refused(arguments: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
+        run_command.main(arguments, standalone_mode=False)
+
+
+def test_a_dry_run_of_repeats_says_that_there_are_several(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command.main(["--scenario", "smoke", "--repeat", "5", "--dry-run"], standalone_mode=False)
+    assert "5 runs of this, each with all of it; --max-usd is for all together\n" in capsys.readouterr().out
