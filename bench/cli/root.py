@@ -11,6 +11,7 @@ from bench.cli.base import EXIT_USER_ERROR, Group
 from bench.cli.breakeven.command import breakeven
 from bench.cli.capacity import capacity
 from bench.cli.compare import compare
+from bench.cli.gate.command import gate
 from bench.cli.lists import backends, models, scenarios
 from bench.cli.prices import prices
 from bench.cli.results import decode, report
@@ -45,6 +46,7 @@ for command in (
     report,
     compare,
     ab,
+    gate,
     selftest,
     prices,
     size,

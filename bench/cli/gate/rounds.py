@@ -1,0 +1,201 @@
+"""The rounds of the gate: each engine and our own client in turn, with the reference work before and after each."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from analysis.gate import Round, engine_figures
+from bench.cli.gate.alone import alone
+from bench.cli.gate.reference import ROOT, Reference, between, reference
+from bench.cli.results import results
+from bench.cli.run import run
+from bench.cli.settings import settings as settings_of
+
+if TYPE_CHECKING:
+    from bench.launch import Server
+    from bench.run import Settings
+
+CLIENT: Final = "client"
+
+# The arguments of `bench.py run`. All is fixed, so that plans and counts are equal on every machine.
+ALL: Final = ("--scenario", "smoke", "--model", "tiny", "--concurrency", "2", "--seed", "0")
+ENGINES: Final[Mapping[str, tuple[str, ...]]] = {
+    "llamacpp": ("--requests", "600", "--warmup", "8", "--server-arg=--threads", "--server-arg=1"),
+    "vllm": (
+        *("--requests", "80", "--warmup", "4", "--server-arg=--dtype=float32", "--server-arg=--enforce-eager"),
+        "--server-arg=--distributed-executor-backend=uni",
+    ),
+}
+PARTS: Final = (*ENGINES, CLIENT)
+# The others get a new process each round, so that what differs between two starts is within the spread; vLLM takes too
+# long for that. By default its processes wait for each other in busy loops, which would be all that is measured.
+STARTED_ONCE: Final[Mapping[str, Mapping[str, str]]] = {
+    "vllm": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"},
+}
+# Answers that come at once keep the client busy: idle, it would be charged for waking up, which depends on the machine.
+BUSY = ("gate-requests", 16, 6000, 2, 0.0, 0.0)
+# A load that any machine's client should see exactly: 100 streams of 100 tokens/s.
+MODERATE = ("gate-streams", 100, 200, 50, 10.0, 10.0)
+MOST_OTHER_FRACTION: Final = 0.1
+
+
+class Observed(NamedTuple):
+    """What the rounds found of each part, and which server an engine was, with its version."""
+
+    rounds: dict[str, list[Round]]
+    servers: dict[str, str]
+
+
+def is_installed(part: str) -> bool:
+    """Whether a part can be measured here: vLLM is on the PATH, or that of `make engines`."""
+    return part != "vllm" or shutil.which("vllm") is not None or (ROOT / ".engines/vllm/ready").exists()
+
+
+@contextmanager
+def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], Observed]]:
+    """Start what is started once; the context gives what measures a round of some parts, and ends the servers."""
+    from bench import truth
+    from bench.run import launched
+
+    if CLIENT in parts:
+        truth.compile_server()
+    with ExitStack() as stack:
+        servers = {}
+        for part in set(STARTED_ONCE) & set(parts):
+            with _environment(STARTED_ONCE[part]):
+                server = launched(_settings(part, folder), _silent, folder / f"{part}.log")
+            servers[part] = stack.enter_context(server)
+        yield lambda number, wanted: _round(number, wanted, servers, folder)
+
+
+def _round(number: int, parts: Sequence[str], servers: Mapping[str, "Server"], folder: Path) -> Observed:
+    """Every part once, in turns in this order and in the reverse."""
+    found = Observed({}, {})
+    before = reference()
+    for part in parts if number % 2 else reversed(parts):
+        if part == CLIENT:
+            finish = _client()
+        else:
+            finish, found.servers[part] = _engine(part, folder / f"{part}-{number}", servers.get(part))
+        after = reference()
+        found.rounds[part] = [finish(between(before, after))]
+        before = after
+    return found
+
+
+# --- engines -------------------------------------------------------------------------------------------------------
+
+
+def _settings(part: str, out: Path) -> "Settings":
+    arguments = [*ALL, "--backend", part, *ENGINES[part], "--out", str(out)]
+    return settings_of(run.make_context("run", arguments).params)
+
+
+def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Reference], Round], str]:
+    """A run on the engine; returns what makes a round of it, once the reference is known, and the server's name."""
+    from bench import folder as files
+    from bench import run as running
+    from bench.offer import INTERRUPTED
+
+    settings = _settings(part, out)
+    with ExitStack() as stack:
+        if server is None:
+            server = stack.enter_context(running.launched(settings, _silent, out.with_suffix(".log")))
+        before_s = _cpu_s(server.pid)
+        stopped = running.run(settings, _silent, lambda: nullcontext(lambda _: None), server)
+        server_cpu_s = _cpu_s(server.pid) - before_s
+    if stopped is not None and stopped.startswith(INTERRUPTED):
+        raise KeyboardInterrupt
+    summary = results(out, report=False)
+    counts = _counts(part, out, summary)
+    about = files.read_json(out, files.RUN)["server"]
+
+    def finish(work: Reference) -> Round:
+        return Round(counts, engine_figures(summary, server_cpu_s, counts["output_tokens"], work.pass_cpu_s))
+
+    return finish, f"{about['name']} {about['version'] or '(unknown version)'}"
+
+
+def _counts(part: str, out: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    import pyarrow.compute as pc
+
+    from bench.records import read_requests
+
+    calls = read_requests(out).filter(pc.field("phase") == "measured")
+    counts = {
+        "plan_hash": summary["plan_hash"],
+        "failures": summary["requests"]["planned"] - summary["requests"]["succeeded"],
+        "prompt_tokens": pc.sum(calls["prompt_tokens"]).as_py() or 0,
+        "output_tokens": pc.sum(calls["output_tokens"]).as_py() or 0,
+    }
+    if part == "vllm":  # where it is behind, an event brings several tokens
+        return counts
+    return {**counts, "token_events": pc.sum(pc.list_value_length(calls["arrivals_ns"])).as_py() or 0}
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU time that a server has used with all that it started; 0 when it is gone."""
+    import psutil
+
+    used_s = 0.0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            times = process.cpu_times()
+            used_s += times.user + times.system
+    except psutil.NoSuchProcess:
+        return used_s
+    return used_s
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for what is started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _silent(_: str) -> None:
+    """Take a line for the user, who has better to read than those of so many runs."""
+
+
+# --- our own client ------------------------------------------------------------------------------------------------
+
+
+def _client() -> Callable[[Reference], Round]:
+    """The client under two loads of the ground-truth server, and its code alone."""
+    from bench.cli.selftest.measure import Case, choose_cores, measure
+
+    cores, ours = choose_cores(1), alone()
+    busy, moderate = measure(Case(*BUSY), cores), measure(Case(*MODERATE), cores)
+    exact = {
+        "failures": busy.lost + moderate.lost,
+        "token_events": busy.events + moderate.events + ours.tokens,
+        "reads": ours.reads,
+    }
+    undisturbed = moderate.other_fraction < MOST_OTHER_FRACTION
+
+    def finish(work: Reference) -> Round:
+        return Round(
+            exact,
+            {
+                "request_cpu": busy.cpu_s / busy.case.requests / work.read_cpu_s,
+                "read_cpu": ours.read_ratio,
+                "decode_cpu": ours.decode_ratio,
+                "first_token_error_ms": moderate.first_token.p99_ms if undisturbed else None,
+                "gap_error_ms": moderate.gap.p99_ms if undisturbed else None,
+            },
+        )
+
+    return finish

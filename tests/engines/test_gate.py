@@ -1,0 +1,82 @@
+"""The gate on a real llama.cpp and our real client, and on trees in which one of them is really slower."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("bench", "backends", "scenarios", "analysis")
+# Holds up the wire for a few microseconds at each read, as a regression of it might.
+READ = "        t_ns = now_ns()\n        data = _BUFFER[:count].tobytes()\n"
+SLOWER_READ = READ + "        sum(range(1000))\n"
+LAYERS = '"tiny": 2,'
+MORE_LAYERS = '"tiny": 6,'
+
+
+class Done(NamedTuple):
+    """How the gate ended, what it printed, and its verdict's line."""
+
+    code: int
+    out: str
+
+    @property
+    def verdict(self) -> str:
+        return next(line for line in self.out.splitlines() if line.startswith("verdict"))
+
+
+Gate = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """`gate(*arguments, change=(file, old, new)) -> Done`, on a copy of this tree in which that is changed."""
+    base, cache = tmp_path_factory.mktemp("baseline"), tmp_path_factory.mktemp("cache")
+
+    def run(*arguments: str, change: tuple[str, str, str] | None = None) -> Done:
+        tree = tmp_path_factory.mktemp("tree")
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+        if change:
+            file, old, new = change
+            text = (tree / file).read_text(encoding="utf-8")
+            assert text.count(old) == 1
+            (tree / file).write_text(text.replace(old, new), encoding="utf-8")
+        shutil.copy(ROOT / "bench.py", tree)
+        command = [sys.executable, "bench.py", "gate", "--baseline", str(base), "--rounds", "3", *arguments]
+        env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=300)
+        return Done(done.returncode, done.stdout + done.stderr)
+
+    made = run("--update", "--part", "llamacpp", "--part", "client")
+    assert made.code == 0, made.out
+    content = json.loads((base / "baseline.json").read_bytes())
+    assert {part: len(rounds) for part, rounds in content["rounds"].items()} == {"llamacpp": 3, "client": 3}
+    return run
+
+
+def test_an_unchanged_tree_passes(gate: Gate) -> None:
+    done = gate()
+    assert done.code == 0, done.out
+    assert "Passed" in done.verdict
+
+
+def test_a_slower_engine_fails_and_its_figures_are_named(gate: Gate) -> None:
+    done = gate("--part", "llamacpp", change=("bench/tinymodel.py", LAYERS, MORE_LAYERS))
+    assert done.code == 1, done.out
+    assert "llamacpp:cpu +" in done.verdict
+
+
+def test_a_slower_client_fails_and_its_figures_are_named(gate: Gate) -> None:
+    done = gate("--part", "client", change=("bench/wire.py", READ, SLOWER_READ))
+    assert done.code == 1, done.out
+    assert "client:read_cpu +" in done.verdict
+    assert "decode_cpu" not in done.verdict

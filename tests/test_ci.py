@@ -1,0 +1,60 @@
+"""docs/ci.md: its workflows are valid, and what they run exists."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from analysis.gate import FIGURES, LIMITS_MS
+from analysis.wording import percent
+from bench.cli.root import cli
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+WORKFLOWS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+
+
+def scripts(node: Any) -> Iterator[str]:
+    """The shell lines of a workflow: GitHub's `run`, GitLab's `script`."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("run", "script"):
+                yield from [value] if isinstance(value, str) else value
+            else:
+                yield from scripts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from scripts(value)
+
+
+def test_there_is_a_workflow_for_github_and_one_for_gitlab() -> None:
+    github, gitlab = WORKFLOWS
+    (job,) = github["jobs"].values()
+    assert all("uses" in step or "run" in step for step in job["steps"])
+    assert set(gitlab) == {"gate"}
+    assert gitlab["gate"]["artifacts"]["reports"] == {"junit": "gate.xml"}
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=["github", "gitlab"])
+def test_every_command_of_a_workflow_is_there(workflow: dict[str, Any]) -> None:
+    commands = [shlex.split(line) for line in scripts(workflow)]
+    assert [words[0] for words in commands] == ["make", ".venv/bin/python"]
+    (_, target), (_, program, name, *arguments) = commands
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{re.escape(target)}:|^READY := {re.escape(target)}$", makefile, re.MULTILINE)
+    assert program == "bench.py"
+    redirected = arguments.index(">>") if ">>" in arguments else None
+    parsed = cli.commands[name].make_context(name, arguments[:redirected]).params
+    assert (str(parsed["junit"]), str(parsed["out"])) == ("gate.xml", "results/gate")
+
+
+def test_the_page_has_every_figure_with_what_matters() -> None:
+    rows = re.findall(r"^\| (`\w+:\w+`[^|]*) \| (\d+%) \| (\d+%) \|$", PAGE, re.MULTILINE)
+    said = {name: limits for names, *limits in rows for name in re.findall(r"`(.+?)`", names)}
+    assert said == {name: [percent(each.threshold), percent(each.elsewhere)] for name, each in FIGURES.items()}
+    assert all(f"`{name}`" in PAGE for name in LIMITS_MS)
+    assert set(LIMITS_MS.values()) == {2.0}
