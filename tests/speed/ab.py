@@ -16,7 +16,11 @@ from pathlib import Path
 
 SAME = ("--model", "tiny")
 DEEPER = ("--a", "--model tiny", "--b", "--model tiny-3l")
-LOAD = ("--scenario", "chat", "--requests", "100", "--max-pairs", "16")
+# Answers of one length, two at a time: of the loads of some seconds the one whose runs are most alike.
+LOAD = (
+    *("--scenario", "chat", "--prompt-tokens", "256", "--output-tokens", "64"),
+    *("--concurrency", "2", "--requests", "200", "--max-pairs", "16"),
+)
 MATTERS = ("--threshold", "ttft_ms:p50=10%", "--threshold", "tpot_ms:p50=10%", "--threshold", "output_tokens_per_s=10%")
 REPEATS = 10
 LONGEST_S = 3600
