@@ -1,30 +1,37 @@
 """`bench.py compare`: is the candidate slower or dearer than the base? The gate of a CI job."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bench.cli.base import EXIT_OBJECTIVE_MISSED, OneOf
+from bench.cli.base import EXIT_OBJECTIVE_MISSED, OneOf, with_options
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Comparison, Run
+    from bench.screen import Screen
 
 _STYLES = {"worse": "red bold", "better": "green", "inconclusive": "yellow", "same": "dim"}
 _GAP = "  "
+
+JUDGED = (
+    click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable."),
+    click.option("--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="What it is to a gate.  [pass]"),
+    click.option("--different-plans", is_flag=True, help="Compare although other requests were measured."),
+    click.option("--untrusted", is_flag=True, help="Compare runs although their verdict is invalid."),
+    click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]"),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file."),
+)
+"""How two sides are judged and how that is told: options of every command that compares."""
 
 
 @click.command()
 @click.argument("base")
 @click.argument("candidate")
-@click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable.")
-@click.option("--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="What it is to a gate.  [pass]")
-@click.option("--different-plans", is_flag=True, help="Compare although other requests were measured.")
-@click.option("--untrusted", is_flag=True, help="Compare runs although their verdict is invalid.")
-@click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+@with_options(JUDGED)
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with both distributions to this file.")
 def compare(base: str, candidate: str, **options: Any) -> int:
     """Say whether CANDIDATE is slower or dearer than BASE.
@@ -131,30 +138,36 @@ def show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: boo
 
 
 def _print(found: "Comparison") -> None:
-    from rich.text import Text
-
     from analysis.compare.written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
     from bench.screen import Screen, print_fact
 
     screen = Screen()
-    rows = [row(change) for change in found.changes]
-    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
     for name, side in sides(found):
         print_fact(screen, name.lower(), side)
     for warning in found.warnings:
         print_fact(screen, "note", warning, "yellow")
-    screen.print()
-    screen.print(Text(_line(HEAD, widths), "bold"), soft_wrap=True)
-    for cells in rows:
-        screen.print(Text(_line(cells, widths), _STYLES.get(cells[-1], "dim")), soft_wrap=True)
-    screen.print()
+    print_findings(screen, HEAD, [row(change) for change in found.changes], _STYLES)
     for names, why in doubts(found):
         print_fact(screen, "", f"{names}: {why}", "dim")
     print_fact(screen, "verdict", headline(found), _STYLES[found.verdict])
     print_fact(screen, "how", f"{UNITS[found.unit]} {FAMILY}", "dim")
 
 
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+def print_findings(
+    screen: "Screen", head: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str]
+) -> None:
+    """Print a table whose first column is a name and whose last a verdict, which gives the row its style."""
+    from rich.text import Text
+
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    screen.print()
+    screen.print(Text(_line(head, widths), "bold"), soft_wrap=True)
+    for cells in rows:
+        screen.print(Text(_line(cells, widths), styles.get(cells[-1], "dim")), soft_wrap=True)
+    screen.print()
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     name, *numbers, verdict = cells
     padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
     return _GAP.join([name.ljust(widths[0]), *padded, verdict])

@@ -7,8 +7,8 @@ import click
 
 from bench.cli.ab.runs import AB, PAGE, Task, begin, make_pair, runs_of
 from bench.cli.ab.sides import OPTIONS, sides_of
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED, OneOf, with_options
-from bench.cli.compare import check_folder_of, requests_of, show, write
+from bench.cli.base import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED, with_options
+from bench.cli.compare import JUDGED, check_folder_of, requests_of, show, write
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -27,13 +27,7 @@ _GAP = "  "
 @with_options(OPTIONS)
 @click.option("--max-pairs", type=int, default=48, help="Stop after so many runs of each, decided or not.  [48]")
 @click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable.  [see docs]")
-@click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable.")
-@click.option("--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="What it is to a gate.  [pass]")
-@click.option("--different-plans", is_flag=True, help="Compare although other requests are measured.")
-@click.option("--untrusted", is_flag=True, help="Go on with runs whose verdict is invalid.")
-@click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+@with_options(JUDGED)
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it.")
 def ab(**options: Any) -> int:
     """Say whether B is slower or dearer than A.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, OneOf
-from bench.cli.compare import check_folder_of, write
+from bench.cli.compare import check_folder_of, print_findings, write
 
 if TYPE_CHECKING:
     from analysis.gate_written import Gate
@@ -21,7 +21,6 @@ PARTS = ("llamacpp", "vllm", "client")
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 50
 _STYLES = {"worse": "red bold", "different": "red bold", "better": "green", "inconclusive": "yellow", "same": "dim"}
 _VERDICT_STYLES = {"passed": "green", "failed": "red bold", "undecided": "yellow"}
-_GAP = "  "
 
 Measure = Callable[[list[str], int], "Observed"]
 
@@ -165,26 +164,12 @@ def _show(judged: "Gate", form: str, *, as_json: bool, screen: "Screen") -> None
 
 
 def _print(judged: "Gate", screen: "Screen") -> None:
-    from rich.text import Text
-
     from analysis.gate_written import HEAD, doubts, headline, row, shown
     from bench.screen import print_fact
 
-    rows = [row(finding) for finding in shown(judged)]
-    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
     for note in judged.notes:
         print_fact(screen, "note", note, "yellow")
-    screen.print()
-    screen.print(Text(_line(HEAD, widths), "bold"), soft_wrap=True)
-    for cells in rows:
-        screen.print(Text(_line(cells, widths), _STYLES[cells[-1]]), soft_wrap=True)
-    screen.print()
+    print_findings(screen, HEAD, [row(finding) for finding in shown(judged)], _STYLES)
     for names, why in doubts(judged):
         print_fact(screen, "", f"{names}: {why}", "dim")
     print_fact(screen, "verdict", headline(judged), _VERDICT_STYLES[judged.verdict])
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    name, *numbers, verdict = cells
-    padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
-    return _GAP.join([name.ljust(widths[0]), *padded, verdict])
