@@ -1,6 +1,6 @@
 """`bench.py run --repeat N`: the same load again and again, so that the spread between runs is in the intervals."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,10 @@ from bench.cli.base import (
     EXIT_OBJECTIVE_MISSED,
     EXIT_OUT_OF_BUDGET,
 )
+from bench.cli.compare import read
 from bench.cli.pricing import left_of
 from bench.cli.results import exit_code, results
-from bench.cli.run import captured_is_kept, exit_code_of, observe
+from bench.cli.run import captured_is_kept, exit_code_of, observe, sayer
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def repeat(settings: "Settings", asked: int, screen: "Screen", *, keep_server: b
         files.write_json(folder / files.REPEATS, {"schema": files.SCHEMA, "asked": asked, "keep_server": keep_server})
         server = None
         if keep_server:
-            server = stack.enter_context(launched(settings, _sayer(screen), folder / files.SERVER_LOG))
+            server = stack.enter_context(launched(settings, sayer(screen), folder / files.SERVER_LOG))
         for number in range(1, asked + 1):
             screen.print(f"run {number} of {asked}", highlight=False)
             stopped, code = _one(replace(settings, out=folder / f"{number:02}"), screen, server)
@@ -100,10 +101,6 @@ def _in_short(summary: dict[str, Any]) -> str:
     )
 
 
-def _sayer(screen: "Screen") -> Callable[[str], None]:
-    return lambda line: screen.print(line, highlight=False, soft_wrap=not screen.is_terminal, markup=False)
-
-
 # --- what is made of them ---------------------------------------------------------------------------------------
 
 
@@ -151,11 +148,10 @@ def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
 
 def _runs(folder: Path) -> "list[Run]":
     """The runs of which there are results, in their order."""
-    from analysis.compare.comparison import Run
     from bench import folder as files
 
     paths = sorted(path.parent for path in folder.glob(f"*/{files.SUMMARY}"))
-    return [Run(path.name, files.read_json(path, files.RUN), files.read_json(path, files.SUMMARY)) for path in paths]
+    return [read(path)._replace(name=path.name) for path in paths]
 
 
 def _write_page(folder: Path, found: dict[str, Any]) -> None:

@@ -134,6 +134,8 @@ def observe(settings: "Settings", screen: "Screen", server: "Server | None" = No
     from bench.offer import Progress
     from bench.screen import ProgressView
 
+    say = sayer(screen)
+
     @contextmanager
     def watch() -> Iterator[Callable[[Progress], None]]:
         say(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
@@ -143,13 +145,15 @@ def observe(settings: "Settings", screen: "Screen", server: "Server | None" = No
         ):
             yield view.update
 
-    def say(line: str) -> None:
-        screen.print(line, highlight=False, soft_wrap=not screen.is_terminal, markup=False)
-
     stopped = running.run(settings, say, watch, server)
     if stopped is not None:
         say(f"stopped early: {stopped}")
     return stopped
+
+
+def sayer(screen: "Screen") -> Callable[[str], None]:
+    """Give what takes lines for the user and prints them as they are."""
+    return lambda line: screen.print(line, highlight=False, soft_wrap=not screen.is_terminal, markup=False)
 
 
 @contextmanager
