@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 Arrivals = Literal["constant", "poisson"]
 Phase = Literal["warmup", "measured"]
-DeltaKind = Literal["text", "reasoning", "tool"]
+DeltaKind = Literal["text", "blank", "reasoning", "tool"]
 Headers = tuple[tuple[str, str], ...]
 
 LEAST_SECRET_LENGTH = 8
@@ -154,7 +154,7 @@ class Body(NamedTuple):
 
 class Usage(NamedTuple):
     """Tokens as the server counts them: the prompt includes what was cached and written; writes include the 1 h ones,
-    and output what was reasoned.
+    and output what was reasoned. `total_tokens` is the server's own sum where it gives one, never ours.
     """
 
     prompt_tokens: int | None = None
@@ -163,12 +163,15 @@ class Usage(NamedTuple):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
+    total_tokens: int | None = None
 
 
 class Reply(NamedTuple):
     """What a response says: deltas are (t_ns, tokens, kind) for each arrival of model output; tokens None = unknown.
 
-    `rate_limits` is what its headers say of them, name by name without the vendor's prefix.
+    A delta is `blank` while the answer so far is white space and nothing else. `rate_limits` is what the headers say of
+    them, name by name without the vendor's prefix. `unread` counts the events that could not be read and were passed
+    over, of which `unread_example` shows the first; `encoding` is the content coding the body came in, None for none.
     """
 
     text: str
@@ -178,6 +181,9 @@ class Reply(NamedTuple):
     error: tuple[str, str] | None
     service_tier: str | None = None
     rate_limits: Mapping[str, str] | None = None
+    unread: int = 0
+    unread_example: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
