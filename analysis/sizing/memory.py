@@ -135,6 +135,11 @@ def kv_bytes(model: Architecture, tokens: int, value_bytes: int = 2) -> int:
     return layer_tokens * _layer_bytes(model, value_bytes)
 
 
+def cached_tokens(prefix_tokens: int) -> int:
+    """How many tokens of a prefix that all prompts share are cached: its whole blocks."""
+    return prefix_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+
+
 def _layer_bytes(model: Architecture, value_bytes: int) -> int:
     if model.mla:
         return (model.mla.kv_lora_rank + model.mla.rope_dim) * value_bytes
@@ -150,8 +155,12 @@ def _blocks(tokens: int) -> int:
 
 
 def splits(model: Architecture, sizes: Iterable[int] = TENSOR_PARALLEL) -> list[int]:
-    """Over how many of these numbers of GPUs the heads of the model can be divided."""
-    return [n for n in sizes if model.heads % n == 0 and (model.mla is not None or model.kv_heads % n == 0)]
+    """Over how many of these numbers of GPUs the heads of the model can be divided.
+
+    Where there are more GPUs than heads of keys and values, each of those is on several, as vLLM does it.
+    """
+    kv_heads = 1 if model.mla else model.kv_heads
+    return [n for n in sizes if model.heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]
 
 
 def divide(
@@ -167,9 +176,24 @@ def divide(
 
 
 def sequences(
-    model: Architecture, kv_space_bytes: int, tokens: int, tensor_parallel: int = 1, value_bytes: int = 2
+    model: Architecture,
+    kv_space_bytes: int,
+    tokens: int,
+    tensor_parallel: int = 1,
+    value_bytes: int = 2,
+    prefix_tokens: int = 0,
 ) -> int:
-    """How many sequences of that length one GPU's share of the cache holds; the latent of MLA is on every GPU."""
-    held = kv_bytes(model, tokens, value_bytes)
-    per_gpu = held if model.mla else held // tensor_parallel
-    return max(0, kv_space_bytes // per_gpu)
+    """How many sequences of that length one GPU's share of the cache holds, `prefix_tokens` of which all share.
+
+    GPUs that the heads cannot be divided over divide the layers.
+    """
+    shared, share = cached_tokens(min(prefix_tokens, tokens - 1)), _share(model, tensor_parallel)
+    held_once, held_by_each = (share * kv_bytes(model, part, value_bytes) for part in (shared, tokens - shared))
+    return max(0, int((kv_space_bytes - held_once) // held_by_each))
+
+
+def _share(model: Architecture, gpu_count: int) -> Fraction:
+    """How much of a sequence's cache is on one GPU; the latent of MLA is on each that divides the heads."""
+    if gpu_count not in splits(model, [gpu_count]):
+        return Fraction(1, gpu_count)
+    return Fraction(1) if model.mla else max(Fraction(1, gpu_count), Fraction(1, model.kv_heads))

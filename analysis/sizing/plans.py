@@ -30,10 +30,14 @@ _BOUNDS: Final[Mapping[str, Bound]] = {
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What each replica must hold: `concurrency` sequences of `context_tokens`, in an engine that takes so much."""
+    """What each replica must hold: `concurrency` sequences of `context_tokens`, in an engine that takes so much.
+
+    Of those, the first `prefix_tokens` are the same in all sequences, and in the cache once.
+    """
 
     context_tokens: int
     concurrency: int = 1
+    prefix_tokens: int = 0
     kv_value_bytes: int = 2
     gpu_memory_utilization: float = memory.GPU_MEMORY_UTILIZATION
     overhead_bytes: int = memory.OVERHEAD_BYTES
@@ -41,18 +45,27 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The load: requests of these lengths at a rate; `bounds_s` are the objectives' limits in seconds."""
+    """The load: requests of these lengths at a rate; `bounds_s` are the objectives' limits in seconds.
+
+    The first `prefix_tokens` of all prompts are the same and cached, so that no prompt computes them.
+    """
 
     rate_per_s: float
     prompt_tokens: int
     output_tokens: int
     bounds_s: Mapping[Bound, float]
     utilization: float = UTILIZATION
+    prefix_tokens: int = 0
 
     @property
     def tokens(self) -> int:
         """How long a request gets."""
         return self.prompt_tokens + self.output_tokens
+
+    @property
+    def computed_tokens(self) -> int:
+        """How much of a prompt is computed."""
+        return max(1, self.prompt_tokens - memory.cached_tokens(self.prefix_tokens))
 
 
 class Fit(NamedTuple):
@@ -76,13 +89,7 @@ class Estimate(NamedTuple):
 
 def fits(model: Model, gpu: Gpu, need: Need, tensor_parallel: Iterable[int] = memory.TENSOR_PARALLEL) -> list[Fit]:
     """Lay the model out on each number of GPUs that its heads can be divided over, whether it fits or not."""
-    found = []
-    for n in memory.splits(model.architecture, tensor_parallel):
-        divided = memory.divide(
-            model.weights.total_bytes, gpu.memory_bytes, n, need.gpu_memory_utilization, need.overhead_bytes
-        )
-        found.append(Fit(gpu, n, divided, _sequences(model, divided, n, need.context_tokens, need.kv_value_bytes)))
-    return found
+    return [_fit(model, gpu, need, n) for n in memory.splits(model.architecture, tensor_parallel)]
 
 
 def shortage(fit: Fit, need: Need) -> str | None:
@@ -98,8 +105,17 @@ def shortage(fit: Fit, need: Need) -> str | None:
     return None
 
 
-def _sequences(model: Model, divided: Memory, tensor_parallel: int, tokens: int, value_bytes: int) -> int:
-    return memory.sequences(model.architecture, divided.kv_bytes, tokens, tensor_parallel, value_bytes)
+def _fit(model: Model, gpu: Gpu, need: Need, tensor_parallel: int) -> Fit:
+    divided = memory.divide(
+        model.weights.total_bytes, gpu.memory_bytes, tensor_parallel, need.gpu_memory_utilization, need.overhead_bytes
+    )
+    return Fit(gpu, tensor_parallel, divided, _sequences(model, divided, tensor_parallel, need, need.context_tokens))
+
+
+def _sequences(model: Model, divided: Memory, tensor_parallel: int, need: Need, tokens: int) -> int:
+    return memory.sequences(
+        model.architecture, divided.kv_bytes, tokens, tensor_parallel, need.kv_value_bytes, need.prefix_tokens
+    )
 
 
 # --- speed ------------------------------------------------------------------------------------------------------
@@ -110,16 +126,20 @@ def hardware(gpu: Gpu, tensor_parallel: int, quantization: str) -> Hardware:
     return Hardware(tensor_parallel * gpu.bandwidth_bytes_per_s, tensor_parallel * gpus.flops(gpu, quantization))
 
 
-def work(model: Model, batch: float, tokens: int, kv_value_bytes: int = 2) -> Work:
-    """What a step over `batch` sequences of that length needs; for experts see `memory.read_bytes`."""
-    held = memory.kv_bytes(model.architecture, tokens, kv_value_bytes)
-    return Work(memory.read_bytes(model, batch), held, model.active_parameters)
+def work(model: Model, batch: float, tokens: int, kv_value_bytes: int = 2, prefix_tokens: int = 0) -> Work:
+    """What a step over `batch` sequences of that length needs; for experts see `memory.read_bytes`.
+
+    The first `prefix_tokens` are the same in all sequences: they are read once, as the weights are.
+    """
+    shared = memory.cached_tokens(min(prefix_tokens, tokens))
+    once, each = (memory.kv_bytes(model.architecture, part, kv_value_bytes) for part in (shared, tokens - shared))
+    return Work(memory.read_bytes(model, batch) + once, each, model.active_parameters)
 
 
 def pace(model: Model, batch: int, demand: Demand, on: Hardware, efficiency: Efficiency, value_bytes: int) -> Pace:
     """Bound a replica with that many of the load's requests under way, each half through its answer."""
-    halfway = work(model, batch, demand.prompt_tokens + demand.output_tokens // 2, value_bytes)
-    return roofline.pace(batch, demand.prompt_tokens, demand.output_tokens, halfway, on, efficiency)
+    halfway = work(model, batch, demand.prompt_tokens + demand.output_tokens // 2, value_bytes, demand.prefix_tokens)
+    return roofline.pace(batch, demand.computed_tokens, demand.output_tokens, halfway, on, efficiency)
 
 
 def estimate(model: Model, fit: Fit, need: Need, demand: Demand, efficiency: Efficiency) -> Estimate | None:
@@ -127,7 +147,7 @@ def estimate(model: Model, fit: Fit, need: Need, demand: Demand, efficiency: Eff
     them.
     """
     on = hardware(fit.gpu, fit.tensor_parallel, model.weights.quantization)
-    held = _sequences(model, fit.memory, fit.tensor_parallel, demand.tokens, need.kv_value_bytes)
+    held = _sequences(model, fit.memory, fit.tensor_parallel, need, demand.tokens)
     most = min(held, gpus.max_sequences(fit.gpu))
 
     def at(batch: int) -> Pace:
@@ -179,6 +199,37 @@ def bounds_s(limits_ms: Mapping[str, float]) -> dict[Bound, float]:
         name = _BOUNDS[metric]
         bounds[name] = min(limit_ms / 1000, bounds.get(name, math.inf))
     return bounds
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+class Most(NamedTuple):
+    """The most requests of a load that one replica can serve on perfect hardware.
+
+    `shortage` says why it cannot hold even one of them; there is then no rate.
+    """
+
+    shortage: str | None
+    requests_per_s: float | None
+
+
+def most(model: Model, gpu: Gpu, gpu_count: int, demand: Demand, need: Need | None = None) -> Most:
+    """Bound what `gpu_count` GPUs of one replica serve of requests like the demand's, whose rate does not count.
+
+    `need` is what a replica must hold besides: one request of the demand where it is None. GPUs that the heads cannot
+    be divided over may divide the layers, so that nothing is refused for that. Prompts are computed while answers
+    are read, as if neither kept the other waiting: a capacity above this is none, whatever the engine.
+    """
+    need = need or Need(demand.tokens, prefix_tokens=demand.prefix_tokens)
+    fit = _fit(model, gpu, need, gpu_count)
+    if short := shortage(fit, need):
+        return Most(short, None)
+    halfway = demand.prompt_tokens + demand.output_tokens // 2
+    batch = max(1, _sequences(model, fit.memory, gpu_count, need, halfway))
+    needed = work(model, batch, halfway, need.kv_value_bytes, demand.prefix_tokens)
+    on = hardware(gpu, gpu_count, model.weights.quantization)
+    return Most(None, roofline.ceiling_requests_per_s(batch, demand.computed_tokens, demand.output_tokens, needed, on))
 
 
 # --- money ------------------------------------------------------------------------------------------------------

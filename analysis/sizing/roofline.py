@@ -135,3 +135,13 @@ def pace(
         prefill_share=prompt_s / request_s,
         limit=step.limit,
     )
+
+
+def ceiling_requests_per_s(
+    batch: float, prompt_tokens: float, output_tokens: float, work: Work, hardware: Hardware
+) -> float:
+    """Requests per second that no replica with `batch` under way exceeds, though prompts and steps overlap."""
+    step = work.weight_bytes / batch + work.kv_bytes_per_sequence
+    moved_s = output_tokens * step / hardware.bandwidth_bytes_per_s
+    computed_s = 2 * work.active_parameters * (prompt_tokens + output_tokens) / hardware.flops
+    return 1 / max(moved_s, computed_s)

@@ -28,6 +28,7 @@ MAX_TOKENS_PER_S = 1e9
 @click.option("--rate", type=float, help="The load: this many requests per second …")
 @click.option("--prompt-tokens", type=int, help="… with prompts of this length …")
 @click.option("--output-tokens", type=int, help="… and answers of this one.")
+@click.option("--prefix-tokens", type=int, help="So many at the beginning all prompts share, cached.  [0]")
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
 @click.option("--utilization", type=float, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
 @click.option(
@@ -89,6 +90,11 @@ def _check_lengths(options: dict[str, Any]) -> None:
             within(flag, options[name], 1, MAX_LENGTH_TOKENS)
         elif options["rate"] is not None:
             raise UserError(f"--rate: a load has lengths too; give {flag}")
+    prefix, prompt = options["prefix_tokens"], options["prompt_tokens"]
+    if prefix is not None:
+        if prompt is None:
+            raise UserError("--prefix-tokens: a prefix is of prompts; give --prompt-tokens")
+        within("--prefix-tokens", prefix, 0, prompt)
 
 
 def _or(given: int | None, otherwise: int) -> int:
@@ -111,6 +117,7 @@ def _need(options: dict[str, Any], model: "Model") -> "Need":
     return Need(
         context_tokens=context,
         concurrency=within("--concurrency", _or(options["concurrency"], 1), 1, MAX_CONCURRENCY),
+        prefix_tokens=options["prefix_tokens"] or 0,
         kv_value_bytes=memory.KV_BYTES[options["kv_cache"]],
         gpu_memory_utilization=within("--gpu-memory-utilization", options["gpu_memory_utilization"], 0.1, 1.0),
         overhead_bytes=round(within("--overhead-gib", options["overhead_gib"], 0.0, 64.0) * memory.GIB),
@@ -138,6 +145,7 @@ def _demand(options: dict[str, Any]) -> "Demand | None":
         output_tokens=options["output_tokens"],
         bounds_s=plans.bounds_s(limits_ms),
         utilization=within("--utilization", options["utilization"], 0.01, 1.0),
+        prefix_tokens=options["prefix_tokens"] or 0,
     )
 
 

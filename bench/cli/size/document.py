@@ -94,15 +94,20 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def _memory(model: Model, need: Need) -> dict[str, Any]:
-    per_sequence = memory.kv_bytes(model.architecture, need.context_tokens, need.kv_value_bytes)
+    prefix = memory.cached_tokens(min(need.prefix_tokens, need.context_tokens))
+    shared, own = (
+        memory.kv_bytes(model.architecture, tokens, need.kv_value_bytes)
+        for tokens in (prefix, need.context_tokens - prefix)
+    )
     return {
         "weights_bytes": model.weights.total_bytes,
         "kv_bytes_per_token": memory.kv_bytes_per_token(model.architecture, need.kv_value_bytes),
-        "kv_bytes_per_sequence": per_sequence,
-        "kv_bytes": per_sequence * need.concurrency,
+        "kv_bytes_per_sequence": shared + own,
+        "kv_bytes": shared + own * need.concurrency,
         "overhead_bytes_per_gpu": need.overhead_bytes,
         "concurrency": need.concurrency,
         "context_tokens": need.context_tokens,
+        "prefix_tokens": need.prefix_tokens,
         "gpu_memory_utilization": need.gpu_memory_utilization,
     }
 
@@ -111,6 +116,7 @@ def _load(demand: Demand) -> dict[str, Any]:
     return {
         "rate_per_s": demand.rate_per_s,
         "prompt_tokens": demand.prompt_tokens,
+        "prefix_tokens": demand.prefix_tokens,
         "output_tokens": demand.output_tokens,
         "objectives_ms": {name: 1000 * limit_s for name, limit_s in demand.bounds_s.items()},
         "utilization": demand.utilization,
@@ -136,7 +142,7 @@ def _fit(model: Model, fit: Fit, need: Need, efficiencies: tuple[Efficiency, Eff
     """A layout, and how fast it decodes the sequences that it must hold."""
     on = plans.hardware(fit.gpu, fit.tensor_parallel, model.weights.quantization)
     batch = need.concurrency
-    work = plans.work(model, batch, need.context_tokens, need.kv_value_bytes)
+    work = plans.work(model, batch, need.context_tokens, need.kv_value_bytes, need.prefix_tokens)
     shortage = plans.shortage(fit, need)
     speeds = tuple(roofline.decode_tokens_per_s(batch, work, on, efficiency) for efficiency in efficiencies)
     return {

@@ -47,6 +47,8 @@ def _print_model(console: Console, shown: Mapping[str, Any]) -> None:
     longest = "" if model["context_tokens"] is None else f", context up to {model['context_tokens']:,} tokens"
     print_fact(console, "model", f"{model['name']} in {model['quantization']}: {counted}{longest}", "bold")
     held = f"{memory['concurrency']:,} x {memory['context_tokens']:,} tokens"
+    if memory["prefix_tokens"]:
+        held += f", {memory['prefix_tokens']:,} of them shared,"
     print_fact(console, "weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica")
     print_fact(
         console, "KV cache", f"{_gib(memory['kv_bytes'])} for {held} of {memory['kv_bytes_per_token']:,} bytes each"

@@ -160,6 +160,25 @@ def test_a_model_is_split_only_where_its_heads_can_be() -> None:
     assert memory.splits(SHAPES["qwen2.5-7b"]) == [1, 2, 4]
     assert memory.splits(replace(SHAPES["qwen2.5-7b"], mla=Mla(None, 1, 1, 1, 1))) == [1, 2, 4]
     assert memory.splits(LLAMA_8B, (1, 3)) == [1]
+    assert memory.splits(replace(LLAMA_8B, kv_heads=6, heads=12), (3, 4, 6, 12)) == [3, 6, 12]
+
+
+@pytest.mark.parametrize(("tensor_parallel", "times"), [(1, 1), (2, 2), (4, 2), (8, 2)])
+def test_heads_of_keys_and_values_are_repeated_where_there_are_more_gpus(tensor_parallel: int, times: int) -> None:
+    few = replace(LLAMA_8B, kv_heads=2)
+    assert memory.splits(few) == [1, 2, 4, 8]
+    space = 10 * 48 * 32 * 2 * 2 * 128 * 2
+    assert memory.sequences(few, space, 48, tensor_parallel) == 10 * times
+
+
+def test_a_shared_prefix_is_held_once_in_its_whole_blocks() -> None:
+    space = (64 + 10 * 48) * 131_072
+    assert memory.sequences(LLAMA_8B, space, 64 + 48, prefix_tokens=64) == 10
+    assert memory.sequences(LLAMA_8B, space, 64 + 48, prefix_tokens=79) == 10
+    assert memory.sequences(LLAMA_8B, space, 64 + 48) == 4
+    assert memory.sequences(LLAMA_8B, space, 64, prefix_tokens=64) == memory.sequences(
+        LLAMA_8B, space, 64, prefix_tokens=48
+    )
 
 
 @pytest.mark.parametrize("name", ["rtx-4090", "l4", "a10g", "rtx-3090"])

@@ -223,3 +223,43 @@ def test_perfect_efficiency_is_the_roofline_itself() -> None:
     on = plans.hardware(gpus.find("h100-sxm"), 1, "bf16")
     best = plans.pace(model(), 16, demand(), on, PERFECT, 2)
     assert plans.calibrate(model(), on, Measured(best.requests_per_s * 200, 16, 500, 200)).decode == pytest.approx(1)
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_fit_serves_nothing_and_says_what_is_short_as_size_does() -> None:
+    found = plans.most(model(MIXTRAL, "awq"), gpus.find("rtx-4090"), 1, demand())
+    assert found == ("22.96 GiB of weights, 22.07 GiB usable", None)
+    assert plans.most(model(MIXTRAL, "awq"), gpus.find("rtx-4090"), 2, demand()).shortage is None
+
+
+@pytest.mark.parametrize(("gpu_count", "divided"), [(1, True), (3, False), (8, True), (16, True)])
+def test_gpus_that_the_heads_cannot_be_divided_over_are_still_bounded(gpu_count: int, divided: bool) -> None:
+    assert bool(memory.splits(LLAMA_8B, [gpu_count])) is divided
+    found = plans.most(model(), gpus.find("l4"), gpu_count, demand())
+    assert found.shortage is None and found.requests_per_s is not None
+
+
+@given(
+    st.sampled_from(sorted(gpus.gpus())),
+    st.integers(1, 4000),
+    st.integers(1, 2000),
+    st.integers(0, 4000),
+    st.sampled_from([1, 2, 3, 4]),
+)
+def test_no_plan_of_size_is_above_the_ceiling_and_a_cached_prefix_only_lifts_it(
+    gpu: str, prompt_tokens: int, output_tokens: int, prefix_tokens: int, gpu_count: int
+) -> None:
+    plain = Demand(1.0, prompt_tokens, output_tokens, {})
+    cached = replace(plain, prefix_tokens=min(prefix_tokens, prompt_tokens))
+    found, with_cache = (plans.most(model(), gpus.find(gpu), gpu_count, load) for load in (plain, cached))
+    if found.requests_per_s is not None:
+        assert with_cache.requests_per_s is not None and with_cache.requests_per_s >= found.requests_per_s * (1 - 1e-9)
+    for load, ceiling in ((plain, found), (cached, with_cache)):
+        need = Need(load.tokens, prefix_tokens=load.prefix_tokens)
+        for laid_out in plans.fits(model(), gpus.find(gpu), need, [gpu_count]):
+            best = plans.estimate(model(), laid_out, need, load, PERFECT)
+            assert (ceiling.requests_per_s is None) == (best is None)
+            if best and ceiling.requests_per_s:
+                assert best.pace.requests_per_s <= ceiling.requests_per_s * (1 + 1e-9)

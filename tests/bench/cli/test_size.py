@@ -118,7 +118,8 @@ def test_json_holds_everything_that_is_printed_and_more(size: Size) -> None:
     }  # fmt: skip
     assert shown["memory"]["kv_bytes"] == 704 * 131_072
     assert shown["load"] == {
-        "rate_per_s": 4.0, "prompt_tokens": 500, "output_tokens": 200, "objectives_ms": {"ttft": 500.0},
+        "rate_per_s": 4.0, "prompt_tokens": 500, "prefix_tokens": 0, "output_tokens": 200,
+        "objectives_ms": {"ttft": 500.0},
         "utilization": 0.7,
     }  # fmt: skip
     assert {(row["gpu"], row["tensor_parallel"]) for row in shown["gpus"]} == {("l40s", 1), ("l4", 1)}
@@ -130,6 +131,19 @@ def test_json_holds_everything_that_is_printed_and_more(size: Size) -> None:
     }  # fmt: skip
     for estimate in (plan["cautious"], plan["hopeful"]):
         assert estimate["output_tokens_per_s"] == pytest.approx(200 * estimate["requests_per_s"])
+
+
+def test_a_prefix_that_all_prompts_share_is_held_once_and_computed_by_none(size: Size) -> None:
+    arguments = ("llama-3.1-8b", *LOAD, "--gpu", "l40s@mine", "--prices", "mine.yaml", "--concurrency", "10")
+    plain, cached = (json.loads(size(*arguments, *more, "--json")) for more in ((), ("--prefix-tokens", "480")))
+    assert cached["memory"]["kv_bytes"] == (480 + 10 * 224) * 131_072 < plain["memory"]["kv_bytes"]
+    assert cached["gpus"][0]["sequences"] > plain["gpus"][0]["sequences"]
+    assert cached["plans"][0]["hopeful"]["requests_per_s"] > plain["plans"][0]["hopeful"]["requests_per_s"]
+    assert "10 x 700 tokens, 480 of them shared, of 131,072 bytes each" in size(*arguments, "--prefix-tokens", "480")
+    with pytest.raises(UserError, match="--prefix-tokens: must be from 0 to 500"):
+        size(*arguments, "--prefix-tokens", "501")
+    with pytest.raises(UserError, match="--prefix-tokens: a prefix is of prompts; give --prompt-tokens"):
+        size("llama-3.1-8b", "--prefix-tokens", "501")
 
 
 def test_a_smaller_cache_number_a_larger_share_and_less_overhead_hold_more(size: Size) -> None:
