@@ -25,7 +25,7 @@ from analysis.throttling import throttling
 from analysis.validity import verdict
 from analysis.window import Window, phases, window
 
-NEVER_FINISHED = {"dropped", "budget", "unfinished"}
+NEVER_FINISHED = {"dropped", "budget", "not_sent", "unfinished"}
 
 
 def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "stalls": stalls(requests, metrics["chunk_gap_ms"]["p50"]),
         "tokens": _tokens(calls),
         "client": _client(run, requests, span, throughput["requests_per_s"]),
+        "backoff": _backoff(run),
         "cache": served.cache(run, calls, telemetry),
         "server": served.server(telemetry),
         "rate_limits": served.rate_limits(requests),
@@ -97,7 +98,7 @@ def _outcomes(planned: pa.Table) -> dict[str, Any]:
         "succeeded": planned.num_rows - by_error.total(),
         "failed": sum(count for error, count in by_error.items() if error not in NEVER_FINISHED),
         "dropped": by_error["dropped"] + by_error["budget"],
-        "unfinished": by_error["unfinished"],
+        "unfinished": by_error["unfinished"] + by_error["not_sent"],
         "by_error": dict(by_error.most_common()),
     }
 
@@ -178,6 +179,20 @@ def _client(run: Mapping[str, Any], requests: pa.Table, span: Window, requests_p
         "token_events_per_s": events_per_s,
         "selftest": selftest.at_load(run.get("selftest"), events_per_s, requests_per_s),
     }
+
+
+def _backoff(run: Mapping[str, Any]) -> dict[str, Any]:
+    """How often and how long seats waited after a refusal, and what share of all seats' time that was.
+
+    All are None where a load process has left no account, the share also in an open loop, whose seats do not wait.
+    """
+    told = [client.get("backoff") for client in run["clients"]]
+    if not told or None in told:
+        return {"waits": None, "seat_s": None, "share": None}
+    seat_s = sum(one["seat_s"] for one in told)
+    seats, wall_s = run["load"]["concurrency"], max(client["wall_s"] for client in run["clients"])
+    share = seat_s / (seats * wall_s) if seats and wall_s else None
+    return {"waits": sum(one["waits"] for one in told), "seat_s": seat_s, "share": share}
 
 
 def _lag_ms(lags_ns: npt.NDArray[np.integer]) -> dict[str, float | None]:

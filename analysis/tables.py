@@ -150,6 +150,8 @@ def sent(run: Mapping[str, Any]) -> Rows:
         ("Objectives", ", ".join(run["slo"]) or "none"),
         ("Timeouts", f"{number(run['timeout_s'])} s in all, {number(run['stall_timeout_s'])} s without a byte"),
         ("Client processes", number(run["workers"])),
+        ("A slot that is refused", "asks again at once" if run.get("backoff") is False else "waits (--backoff)"),
+        ("What comes is acknowledged", "at once (--quick-ack on)" if run.get("quick_ack") else "as clients do"),
         ("Seed", str(run["seed"])),
         ("Plan", run["plan_hash"]),
     ]

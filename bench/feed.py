@@ -18,8 +18,6 @@ from bench.types import Call
 _AHEAD_BYTES = 16 << 20
 _AHEAD_NS = 500_000_000
 _REFILL_STEP = 8
-# A dead server refuses connections in microseconds; users of a closed loop wait this long before they try the next.
-REFUSED_PAUSE_S = 0.05
 
 
 class Ready(NamedTuple):
@@ -84,6 +82,10 @@ class ClosedFeed:
         if self._duration_s is not None:
             # The load may have been stopped before it began.
             self._end_ns = min(self._end_ns, start_ns + self._duration_s * 1e9)
+
+    def left_s(self, now_ns: int) -> float:
+        """Give how much of its time is left, infinity where only calls are counted."""
+        return max(0.0, (self._end_ns - now_ns) / 1e9)
 
     def take(self) -> Ready | None:
         """Give the next call, due now."""

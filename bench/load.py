@@ -10,13 +10,12 @@ import logging
 import math
 import os
 import resource
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
-import orjson
 from gevent.event import Event
 from gevent.hub import get_hub
 from gevent.lock import BoundedSemaphore
@@ -25,11 +24,13 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from bench import http1
+from bench.backoff import SeatBackoff, Vigil, asked_wait_s, is_refused, is_unreached
 from bench.budget import Guard, Room
 from bench.capture import CaptureWriter, Received
 from bench.clock import cpu_s, now_ns, sample
-from bench.feed import REFUSED_PAUSE_S, Ahead, ClosedFeed, OpenFeed, Ready
-from bench.offer import INTERRUPTED, OUT_OF_BUDGET, LoadSpec
+from bench.coordinate import ON_LOCUSTS_PAGE, Coordinator
+from bench.feed import Ahead, ClosedFeed, OpenFeed, Ready
+from bench.offer import OUT_OF_BUDGET, LoadSpec
 from bench.plan import calls, total
 from bench.till import Decode, Till
 from bench.types import Call, HttpRequest, Target
@@ -39,9 +40,6 @@ Encode = Callable[[Call, Target], HttpRequest]
 
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
-# From the word to start until the start: long enough for the word to reach the users, and every worker.
-_LEAD_NS = 100_000_000
-_WORKERS_LEAD_NS = 200_000_000
 # Users of a closed loop start this far apart, so that their streams do not run in step, but all within a second.
 _STAGGER_NS = 2_000_000
 _STAGGER_MAX_NS = 1_000_000_000
@@ -49,9 +47,9 @@ _CONNECTING_AT_ONCE = 32
 # A connection that the server had closed before it saw a request shows it within a round trip.
 _ROUND_TRIP_NS = 500_000_000
 _BUDGET_POLL_S = 0.02
+_REFUSED_PAUSE_S = 0.05
 # Locust ends its users without asking them; before that, they get this long to end by themselves.
 _LEAVE_S = 5.0
-_ON_LOCUSTS_PAGE = f"{INTERRUPTED} on Locust's web page"
 
 
 def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = None) -> None:
@@ -89,10 +87,6 @@ def _on_standard_input(coordinator: "Coordinator | None") -> None:
         coordinator.stop(reason.decode(errors="replace"))
 
 
-def _say(event: str, **facts: object) -> None:
-    os.write(1, orjson.dumps({"event": event, **facts}) + b"\n")
-
-
 class Seat(User):
     """One of the requests that can be in flight."""
 
@@ -103,57 +97,6 @@ class Seat(User):
         """Take part in the load until no call is left."""
         self.share.serve()
         raise StopUser
-
-
-class Coordinator:
-    """Starts the shares together, adds up their progress and tells the parent."""
-
-    def __init__(self, spec: LoadSpec, runner: Any) -> None:
-        self._spec = spec
-        self._runner = runner
-        self._ready = 0
-        self._done = 0
-        self._start_ns: int | None = None
-        self._progress: dict[int, Counter[str]] = {}
-        runner.register_message("share_ready", self._on_ready)
-        runner.register_message("share_progress", self._on_progress)
-        runner.register_message("share_done", self._on_done)
-        runner.register_message("share_out_of_budget", lambda **_: self.stop(OUT_OF_BUDGET))
-        runner.environment.events.test_stopping.add_listener(lambda **_: self.stop(_ON_LOCUSTS_PAGE))
-
-    def start(self) -> None:
-        """Spawn the seats, once the workers are there."""
-        while self._spec.role == "master" and self._runner.worker_count < self._spec.workers:
-            gevent.sleep(0.01)
-        self._runner.start(self._spec.seats, spawn_rate=self._spec.seats)
-
-    def stop(self, reason: str) -> None:
-        """End the load now; what is in flight is kept as unfinished."""
-        if self._done < self._spec.workers:
-            _say("stopped", reason=reason)
-            self._runner.send_message("share_stop", {"reason": reason})
-
-    def _on_ready(self, **_: Any) -> None:
-        self._ready += 1
-        if self._ready == self._spec.workers:
-            self._start_ns = now_ns() + (_LEAD_NS if self._spec.role == "local" else _WORKERS_LEAD_NS)
-            self._runner.send_message("share_start", {"start_ns": self._start_ns})
-
-    def _on_progress(self, msg: Any, **_: Any) -> None:
-        worker = msg.data.pop("worker")
-        self._progress[worker] = Counter(msg.data)
-        totals: Counter[str] = Counter()
-        for counts in self._progress.values():
-            totals.update(counts)
-        elapsed_s = None if self._start_ns is None else (now_ns() - self._start_ns) / 1e9
-        _say("progress", elapsed_s=elapsed_s, **totals)
-
-    def _on_done(self, msg: Any, **_: Any) -> None:
-        self._done += 1
-        if msg.data["error"]:
-            _say("error", message=msg.data["error"])
-        if self._done == self._spec.workers:
-            _say("done")
 
 
 class Share:
@@ -170,7 +113,7 @@ class Share:
             {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
             spec.target.api_key,
         )
-        self._wire = Wire(target, spec.timeout_s, spec.stall_timeout_s)
+        self._wire = Wire(target, spec.timeout_s, spec.stall_timeout_s, quick_ack=spec.quick_ack)
         load = spec.plan.load
 
         def prepare(call: Call) -> bytes:
@@ -191,12 +134,16 @@ class Share:
         self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
         self._seats: int | None = None
         self._seated = self._connected = self._left = 0
-        self._started, self._ended = Event(), Event()
+        # `leaving` is when no call is left for a seat that waits.
+        self._started, self._leaving, self._ended = Event(), Event(), Event()
+        self._vigil = Vigil()
         self._stopped: str | None = None
         self._start_ns = 0
         self._cpu_at_start_s = 0.0
         self._error: str | None = None
         self.sent = self.done = self.failed = self.dropped = 0
+        self.backing_off = self._waits = 0
+        self._waited_ns = 0
         environment.events.spawning_complete.add_listener(self._on_spawned)
         environment.events.test_stopping.add_listener(self._on_locust_stopping)
         environment.runner.register_message("share_start", self._on_start)
@@ -210,11 +157,17 @@ class Share:
         self._connected += 1
         self._say_if_ready()
         self._started.wait()
-        if isinstance(self._feed, ClosedFeed):
+        feed = self._feed
+        rest: Callable[[Outcome], None] = _pause
+        if isinstance(feed, ClosedFeed):
             self._wait_for_turn(seat)
-        while (ready := self._feed.take()) is not None:
+            if self._spec.backoff:
+                rest = partial(self._back_off, feed, SeatBackoff(seat))
+        while (ready := feed.take()) is not None:
             if self._till is None or self._is_paid_for(self._till, ready):
-                connection = self._send(ready, connection)
+                connection, outcome = self._send(ready, connection)
+                rest(outcome)
+        self._leaving.set()
         if connection is not None:
             connection.close()
         self._left += 1
@@ -248,7 +201,20 @@ class Share:
             # Said again, and recorded, by the first request.
             return None
 
-    def _send(self, ready: Ready, connection: Connection | None) -> Connection | None:
+    def _back_off(self, feed: ClosedFeed, backoff: SeatBackoff, outcome: Outcome) -> None:
+        """After a refusal let the seat wait, before its next call is due: it waits by our choice, not the server's."""
+        refused = is_refused(outcome)
+        wait_s = backoff.wait_s(refused=refused, asked_s=asked_wait_s(outcome) if refused else None)
+        if wait_s == 0 or self._stopped is not None:
+            return
+        before_ns = now_ns()
+        self._waits += 1
+        self.backing_off += 1
+        self._leaving.wait(min(wait_s, feed.left_s(before_ns)))
+        self.backing_off -= 1
+        self._waited_ns += now_ns() - before_ns
+
+    def _send(self, ready: Ready, connection: Connection | None) -> tuple[Connection | None, Outcome]:
         connect_ns = None
         while True:
             reused = connection is not None and connection.is_open()
@@ -257,20 +223,27 @@ class Share:
                 try:
                     connection = self._wire.connect()
                 except WireError as problem:
-                    self._keep(ready, _not_sent(problem.code, str(problem)), None)
-                    gevent.sleep(REFUSED_PAUSE_S)
-                    return None
+                    outcome = _not_sent(problem.code, str(problem))
+                    self._keep(ready, outcome, None)
+                    if not problem.ours:
+                        self._watch_over(outcome)
+                    return None, outcome
                 connect_ns = now_ns() - before_ns
                 if self._stopped is not None:
-                    self._keep(ready, _not_sent("unfinished", self._stopped), connect_ns)
-                    return connection
+                    outcome = _not_sent("unfinished", self._stopped)
+                    self._keep(ready, outcome, connect_ns)
+                    return connection, outcome
             outcome = connection.exchange(ready.request)
             # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
             if not (reused and _unseen(outcome)):
                 break
         self.sent += 1
         self._keep(ready, outcome, connect_ns)
-        return connection
+        self._watch_over(outcome)
+        return connection, outcome
+
+    def _watch_over(self, outcome: Outcome) -> None:
+        self._vigil.note(now_ns(), outcome.error[1] if outcome.error and is_unreached(outcome) else None)
 
     def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, status, error = outcome
@@ -306,6 +279,7 @@ class Share:
     def _stop(self, reason: str) -> None:
         self._stopped = reason
         self._feed.stop()
+        self._leaving.set()
         self._wire.end_all("unfinished", reason)
 
     def _on_spawned(self, **_: Any) -> None:
@@ -338,7 +312,7 @@ class Share:
         self._stop(msg.data["reason"])
 
     def _on_locust_stopping(self, **_: Any) -> None:
-        self._stop(_ON_LOCUSTS_PAGE)
+        self._stop(ON_LOCUSTS_PAGE)
         self._ended.wait(_LEAVE_S)
 
     def _keep_clock(self) -> None:
@@ -360,19 +334,34 @@ class Share:
             "dropped": self.dropped,
             "in_flight": len(self._wire.active),
             "waiting": self._feed.waiting,
+            "backing_off": self.backing_off,
+            "gone": self._gone(),
         }
         self._environment.runner.send_message("share_progress", progress)
+
+    def _gone(self) -> str | None:
+        """What was said last where nobody has been there for some seconds, nor holds a request."""
+        now = now_ns()
+        held = any(connection.sent_ns < now - _ROUND_TRIP_NS for connection in self._wire.active)
+        return self._vigil.said if not held and self._vigil.is_gone(now) else None
 
     def _finish(self) -> None:
         facts = {
             "cpu_s": cpu_s() - self._cpu_at_start_s,
             "wall_s": (now_ns() - self._start_ns) / 1e9,
             "peak_rss_bytes": _peak_rss_bytes(),
+            "backoff": {"waits": self._waits, "seat_s": self._waited_ns / 1e9},
         }
         self._write(self._capture.close, facts)
         self._ended.set()
         self._send_progress()
-        self._environment.runner.send_message("share_done", {"error": self._error})
+        self._environment.runner.send_message("share_done", {"worker": self._spec.worker, "error": self._error})
+
+
+def _pause(outcome: Outcome) -> None:
+    """Wait a moment where there was no connection: a dead server refuses in microseconds."""
+    if outcome.sent_ns is None:
+        gevent.sleep(_REFUSED_PAUSE_S)
 
 
 def _not_sent(code: str, message: str) -> Outcome:

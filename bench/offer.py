@@ -28,6 +28,9 @@ INTERRUPTED = "interrupted"
 OUT_OF_BUDGET = "the budget is spent"
 """Why it did when no further request fitted under the cap."""
 
+SERVER_GONE = "the server is gone"
+"""How it begins when nobody was there any more."""
+
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0
 
@@ -36,7 +39,8 @@ _STOP_GRACE_S = 15.0
 class LoadSpec:
     """All that one load process needs; `role` is local (alone), master (coordinates workers) or worker.
 
-    `seats` is how many requests can be in flight over all workers.
+    `seats` is how many requests can be in flight over all workers. With `backoff` a closed loop's seat waits after a
+    refusal; with `quick_ack` what comes is acknowledged at once.
     """
 
     role: Literal["local", "master", "worker"]
@@ -52,11 +56,16 @@ class LoadSpec:
     master_port: int
     web_port: int | None
     budget: Budget | None = None
+    backoff: bool = True
+    quick_ack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the load stands; counts are over all workers since its start, `elapsed_s` None before it."""
+    """Where the load stands; counts are over all workers since its start, `elapsed_s` None before it.
+
+    `waiting` calls are due and not sent, `backing_off` seats wait after a refusal.
+    """
 
     elapsed_s: float | None
     sent: int
@@ -65,6 +74,14 @@ class Progress:
     dropped: int
     in_flight: int
     waiting: int
+    backing_off: int = 0
+
+
+def code_of_unsent(stopped: str | None) -> str:
+    """Give the error code of the calls that a load never came to, from why it stopped early."""
+    if stopped == OUT_OF_BUDGET:
+        return "budget"
+    return "not_sent" if stopped is not None and stopped.startswith(SERVER_GONE) else "unfinished"
 
 
 class LoadFailed(Exception):

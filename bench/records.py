@@ -50,6 +50,7 @@ SCHEMA = pa.schema(
 NEVER_SENT = {
     "dropped": "due while the in-flight limit was reached",
     "budget": "did not fit into what the run may spend",
+    "not_sent": "the server was gone before it was sent",
     "unfinished": "the load ended before it was sent",
 }
 """Why a call was never sent, by its error code."""

@@ -18,7 +18,7 @@ from bench import folder as files
 from bench.budget import Budget, Ledger
 from bench.folder import write_json
 from bench.launch import Server, free_port, launch
-from bench.offer import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
+from bench.offer import SERVER_GONE, LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan import Plan, call, make_plan, plan_hash
 from bench.prompts import Count, Vocabulary, calibrate
 from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
@@ -73,6 +73,8 @@ class Settings:
     budget: Budget | None = None
     estimate: Callable[[Plan], str] | None = None
     window: Literal["planned", "steady"] = "planned"
+    backoff: bool = True
+    quick_ack: bool = False
 
 
 OnProgress = Callable[[Progress], None]
@@ -256,12 +258,14 @@ def _offer(
         folder=settings.out,
         master_port=free_port(),
         web_port=settings.web_port,
+        backoff=settings.backoff,
+        quick_ack=settings.quick_ack,
     )
 
     def server_died() -> str | None:
         if server is None or (code := server.exit_code()) is None:
             return None
-        return f"the server ended (exit code {code}); {server.log_path} may say why"
+        return f"{SERVER_GONE}: it ended (exit code {code}); {server.log_path} may say why"
 
     try:
         return offer(processes, spec, on_progress, server_died)
@@ -301,6 +305,8 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "timeout_s": settings.timeout_s,
         "stall_timeout_s": settings.stall_timeout_s,
         "workers": settings.workers,
+        "backoff": settings.backoff,
+        "quick_ack": settings.quick_ack,
         "hardware": machine,
         "selftest": selftests.for_run(machine, settings.workers),
         "packages": versions(),

@@ -107,9 +107,12 @@ def _flow(progress: "Progress", load: Load) -> list[str]:
         parts.append(
             f"{rate} req/s" if load.rate_per_s is None else f"sent {rate} of {load.rate_per_s:,g} req/s wanted"
         )
-    parts += [
-        f"{count:,} {name}" for count, name in ((progress.waiting, "waiting"), (progress.dropped, "dropped")) if count
-    ]
+    held_back = {
+        "waiting": progress.waiting,
+        "backing off": progress.backing_off,
+        "dropped": progress.dropped,
+    }
+    parts += [f"{count:,} {name}" for name, count in held_back.items() if count]
     return [*parts, f"{progress.failed:,} error{'' if progress.failed == 1 else 's'}"]
 
 
@@ -223,6 +226,8 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{_selftest(client.get('selftest'))}",
         ),
     ]
+    if (waited := _waited(summary["backoff"])) is not None:
+        facts.append(("backoff", waited))
     if (window := _window(summary["steadiness"])) is not None:
         facts.append(("window", window))
     cache, cost = summary["cache"], summary["cost"]
@@ -254,6 +259,15 @@ def _selftest(found: Mapping[str, Any] | None) -> str:
         return "its error here is not known: bench.py selftest"
     error_ms = found["error_ms"]
     return "beyond what selftest saw" if error_ms is None else f"error p99 {number(error_ms)} ms by selftest"
+
+
+def _waited(backoff: Mapping[str, Any]) -> str | None:
+    """How long slots waited after refusals; None where none did, or nobody knows."""
+    if not backoff["waits"]:
+        return None
+    share = "" if backoff["share"] is None else f", {_percent(backoff['share'])} of their time"
+    refusals = f"{backoff['waits']:,} refusal{'' if backoff['waits'] == 1 else 's'}"
+    return f"slots waited {number(backoff['seat_s'])} s after {refusals}{share}; --backoff off asks again at once"
 
 
 def _window(steady: Mapping[str, Any]) -> str | None:

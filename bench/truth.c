@@ -9,8 +9,10 @@
  * because a write to disk may take longer than many tokens are apart.
  *
  * Usage: truth [--port N] [--ttft-ms X] [--gap-ms X] [--tokens N] [--framing chunked|close|length] [--eol lf|crlf]
- *   [--role-chunk yes|no] [--tokens-per-event N] [--split N] [--usage yes|no] [--jitter-pct X] [--lifeline yes|no]
- *   [--log FILE] [--faults SPEC[,SPEC...]]
+ *   [--role-chunk yes|no] [--tokens-per-event N] [--split N] [--usage yes|no] [--jitter-pct X] [--nodelay yes|no]
+ *   [--lifeline yes|no] [--log FILE] [--faults SPEC[,SPEC...]]
+ * With `--nodelay no` its connections keep Nagle's algorithm, as TGI's do: what is small waits until the client has
+ * acknowledged what went before.
  * SPEC is what happens to every Nth stream:  stall@TOKEN:MS/N  reset@TOKEN/N  cut@TOKEN/N  error@TOKEN/N
  *   garbage@TOKEN/N  status:CODE/N  empty/N.  The first SPEC that applies wins.
  * A stream's number, in the log and for faults (number + 1 divides by N), is its `x-request-id` where that is a decimal
@@ -59,10 +61,10 @@ static struct {
     double jitter;
     Framing framing;
     const char *eol, *log;
-    bool role_chunk, usage, lifeline;
+    bool role_chunk, usage, nodelay, lifeline;
     Fault fault[FAULTS_MAX];
 } opt = {.tokens = 64, .tokens_per_event = 1, .split = 1, .ttft_ns = 200 * NS_PER_MS, .gap_ns = 20 * NS_PER_MS,
-         .eol = "\n", .role_chunk = true, .usage = true};
+         .eol = "\n", .role_chunk = true, .usage = true, .nodelay = true};
 
 typedef struct {
     int fd;       /* -1: hung up, to be freed once the heap holds it no more */
@@ -516,7 +518,7 @@ static void watch(int fd, uint32_t events, void *tag) {
 
 static void accept_all(int listener) {
     for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){opt.nodelay}, sizeof(int));
         Connection *c = calloc(1, sizeof *c);
         if (!c) die("out of memory");
         c->fd = fd;
@@ -632,6 +634,7 @@ static void parse(const char *name, char *value) {
     else if (!strcmp(name, "--eol")) opt.eol = choice(name, value, eols) ? "\r\n" : "\n";
     else if (!strcmp(name, "--role-chunk")) opt.role_chunk = yes(name, value);
     else if (!strcmp(name, "--usage")) opt.usage = yes(name, value);
+    else if (!strcmp(name, "--nodelay")) opt.nodelay = yes(name, value);
     else if (!strcmp(name, "--lifeline")) opt.lifeline = yes(name, value);
     else if (!strcmp(name, "--log")) opt.log = value;
     else if (!strcmp(name, "--faults"))

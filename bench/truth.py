@@ -41,6 +41,7 @@ class TruthOptions:
     split: int = 1
     usage: bool = True
     jitter_pct: float = 0.0
+    nodelay: bool = True
     faults: str = ""
 
 

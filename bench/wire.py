@@ -11,9 +11,11 @@ import _socket
 import errno
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import gevent
@@ -37,14 +39,17 @@ _NO_STAMP = bytes(_TIMESPEC_BYTES)
 _SWEEP_S = 0.1
 CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
 KERNEL_STAMPS = sys.platform == "linux"
+# What this machine lacks when a connection cannot be opened says nothing of the server.
+_OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 class WireError(Exception):
-    """A request failed below HTTP: `code` is one of the taxonomy in docs/metrics.md."""
+    """A request failed below HTTP: `code` is one of the taxonomy in docs/metrics.md, `ours` a limit of this machine."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, ours: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.ours = ours
 
 
 class Outcome(NamedTuple):
@@ -87,10 +92,14 @@ def endpoint(url: str, ca_file: str | None = None) -> Endpoint:
 
 
 class Wire:
-    """Every connection of this process, and the timer that ends requests which take too long."""
+    """Every connection of this process, and the timer that ends requests which take too long.
 
-    def __init__(self, target: Endpoint, timeout_s: float, stall_timeout_s: float) -> None:
+    With `quick_ack` what comes is acknowledged at once, which sets a server free that waits for it (Nagle's algorithm).
+    """
+
+    def __init__(self, target: Endpoint, timeout_s: float, stall_timeout_s: float, *, quick_ack: bool = False) -> None:
         self.target = target
+        self.quick_ack = quick_ack
         self.timeout_s = timeout_s
         self.stall_timeout_s = stall_timeout_s
         self.active: set[Connection] = set()
@@ -114,7 +123,8 @@ class Wire:
             what = f"its certificate is not trusted: {problem.verify_message} (--ca-file)"
             raise WireError("connect_failed", f"{target.host_header}: {what}") from None
         except OSError as problem:
-            raise WireError("connect_failed", f"{target.host_header}: {problem}") from None
+            ours = problem.errno in _OUR_LIMITS
+            raise WireError("connect_failed", f"{target.host_header}: {problem}", ours=ours) from None
         return Connection(self, _socket.socket(fileno=sock.detach()), tls)
 
     def end_all(self, code: str, message: str) -> None:
@@ -142,6 +152,20 @@ class Wire:
 def _want_stamps(sock: _socket.socket) -> None:
     if KERNEL_STAMPS:
         sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def _acknowledging(sock: _socket.socket) -> Callable[..., Any]:
+    """Give the socket's recvmsg_into, after which what comes next is acknowledged at once: the kernel forgets it."""
+    read, quick = sock.recvmsg_into, partial(sock.setsockopt, _socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
+    quick()
+
+    def read_and_ask_again(*room: Any) -> Any:
+        try:
+            return read(*room)
+        finally:
+            quick()
+
+    return read_and_ask_again
 
 
 class _Tls(NamedTuple):
@@ -202,7 +226,7 @@ class Connection:
         self._wire = wire
         self._sock = sock
         self._tls = tls
-        self._recvmsg_into = sock.recvmsg_into
+        self._recvmsg_into = _acknowledging(sock) if wire.quick_ack else sock.recvmsg_into
         self._framing: Framing | None = None
         self._received = Received()
         self._error: tuple[str, str] | None = None

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 COMPOSITION_ROOTS = "bench/cli/*"
-LOAD_MODULES = ("bench/cli/load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py")
+LOAD_MODULES = (
+    "bench/cli/load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py", "bench/coordinate.py",
+)  # fmt: skip
 
 # Of our own modules, what each part may import besides itself.
 OURS = {

@@ -101,12 +101,24 @@ def check(base: Sequence[Run], candidate: Sequence[Run], *, different_plans: boo
                 "(scenario, load, seeds), or give --different-plans"
             )
         warnings.append("the two sides have different plans: other requests were measured")
+    if asked_otherwise := _asked_otherwise(base, candidate):
+        if not different_plans:
+            raise UserError(
+                f"the runs differ in {asked_otherwise}, so a client of another kind was measured: make their "
+                "runs alike, or give --different-plans"
+            )
+        warnings.append(f"the runs differ in {asked_otherwise}: a client of another kind was measured")
     return (*warnings, *_differences(base, candidate))
 
 
 def has_same_plans(base: Sequence[Run], candidate: Sequence[Run]) -> bool:
     """Whether both sides offered the same loads: the same plan, or repeats with the same set of seeds."""
     return {run.run["plan_hash"] for run in base} == {run.run["plan_hash"] for run in candidate}
+
+
+def _asked_otherwise(base: Sequence[Run], candidate: Sequence[Run]) -> str | None:
+    """How this client asked in some of the runs only: it changes what is seen of the same server and the same plan."""
+    return "--quick-ack" if len({bool(run.run.get("quick_ack")) for run in (*base, *candidate)}) > 1 else None
 
 
 def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:
@@ -148,6 +160,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
         "objectives": ", ".join(run["slo"]) or "none",
         "window": str(run.get("window") or "planned"),
         "cache": str(run.get("cache") or "unknown"),
+        "backoff": "off" if run.get("backoff") is False else "on",
         "CPU": f"{hardware['cpu']} with {hardware['cores']} cores",
         "operating system": str(hardware["os"]),
         "GPUs": ", ".join(gpus) or "none",

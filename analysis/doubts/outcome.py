@@ -8,6 +8,7 @@ from analysis.stats import LEVELS, values_needed
 from analysis.wording import what_to_do
 
 MOST_FAILURES = 0.01
+MOST_BACKOFF = 0.05
 RATE_LIMITED = {"http_429", "rate_limited"}
 _OUR_FAULT = "a fault of this tool, keep the folder and report it"
 _SOMEBODY_ELSE = "give the run a server that nobody else uses (without --url it launches one)"
@@ -53,6 +54,17 @@ def rate_limited(run: Json, summary: Json) -> Iterator[Reason]:
             named = f"{tightest['name']}: {tightest['remaining_min']:g} of {tightest['limit']:g} were left"
         message = f"the API's rate limit refused {refused} calls ({named}): lower --rate or --concurrency"
         yield Reason("suspect", "rate_limited", message, refused, 0)
+
+
+def backed_off(run: Json, summary: Json) -> Iterator[Reason]:
+    """Slots of a closed loop waited after refusals, so that the load was not the one that was asked for."""
+    backoff, slots = summary.get("backoff") or {}, run["load"]["concurrency"]
+    if backoff.get("share") is not None and backoff["share"] > MOST_BACKOFF:
+        message = (
+            f"slots waited {backoff['share']:.0%} of their time after {backoff['waits']} refusals, so fewer than "
+            f"{slots} requests were in flight: lower --concurrency to what the server takes, or raise its limit"
+        )
+        yield Reason("suspect", "backed_off", message, backoff["share"], MOST_BACKOFF)
 
 
 def out_of_budget(run: Json, summary: Json) -> Iterator[Reason]:
@@ -109,6 +121,7 @@ CHECKS: tuple[Check, ...] = (
     nothing_succeeded,
     failed_calls,
     rate_limited,
+    backed_off,
     out_of_budget,
     broken_identities,
     few_samples,

@@ -84,6 +84,19 @@ def answers_at_once(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
 
 
+def waits_for_acknowledgement(run: Json, summary: Json) -> Iterator[Reason]:
+    """The server holds its first token back until this client acknowledges (Nagle's algorithm), and it does so late."""
+    found = run.get("nagle")
+    if found and found["message"] and not run.get("quick_ack"):
+        yield Reason(
+            "suspect",
+            "nagle",
+            found["message"],
+            found["delayed"]["first_token_ms"],
+            found["quick"]["first_token_ms"],
+        )
+
+
 def tokens_unknown(run: Json, summary: Json) -> Iterator[Reason]:
     """Tokens are counted by chunks, or spread evenly over chunks that bring several: what depends on it is a guess."""
     sources, per_arrival = summary["tokens"]["token_sources"], summary["tokens"]["tokens_per_arrival"]
@@ -159,6 +172,7 @@ CHECKS: tuple[Check, ...] = (
     impossible_values,
     stalled_streams,
     answers_at_once,
+    waits_for_acknowledgement,
     tokens_unknown,
     output_lengths,
     not_steady,

@@ -58,7 +58,7 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
     from analysis import transient
     from bench import folder as files
     from bench import records, telemetry
-    from bench.offer import OUT_OF_BUDGET
+    from bench.offer import code_of_unsent
     from bench.plan import total, write_plan
     from bench.run import restore_plan
 
@@ -69,9 +69,8 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
             write_plan(plan, partial, captured.seqs() if count is None else range(count))
-    never_begun = "budget" if run.get("stopped") == OUT_OF_BUDGET else "unfinished"
     decode = backend_named(run["backend"]).decode
-    records.decode_run(folder, captured, run["load"]["warmup_s"] or 0.0, decode, never_begun)
+    records.decode_run(folder, captured, run["load"]["warmup_s"] or 0.0, decode, code_of_unsent(run.get("stopped")))
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(telemetry.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)

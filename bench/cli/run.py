@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.screen import Screen
 
 MAX_REPEATS = 50
+ON_OFF = ("on", "off")
 
 ASKED = (
     click.option("--backend", "backend_name", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
@@ -48,6 +49,12 @@ ASKED = (
     click.option("--cache-ttl", help="claude: 5m, 1h or off, for a prefix that the scenario shares.  [5m]"),
     click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),
     click.option("--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"),
+    click.option(
+        "--backoff", type=OneOf(ON_OFF), default="on", help="A closed loop's slot waits when it was refused.  [on]"
+    ),
+    click.option(
+        "--quick-ack", type=OneOf(ON_OFF), default="off", help="Acknowledge at once, as users' clients do not.  [off]"
+    ),
     click.option("--ca-file", help="PEM file to verify the server's certificate with.  [the system's]"),
 )
 """What is asked of whom: all options of a run but how much load there is."""

@@ -91,6 +91,8 @@ def settings(options: dict[str, Any]) -> "Settings":
         budget=budget,
         estimate=partial(estimate, budget=budget) if budget else None,
         window=options.get("window", "planned"),
+        backoff=options["backoff"] == "on",
+        quick_ack=_quick_ack(options["quick_ack"]),
     )
 
 
@@ -114,6 +116,15 @@ def _check_open_files(flag: str, load: "Load", workers: int) -> None:
             f"{flag}: {load.max_in_flight} connections need {needed} open files in each of --workers {workers}, and "
             f"the system allows {allowed}; raise it (ulimit -Hn), or give more workers or fewer connections"
         )
+
+
+def _quick_ack(choice: str) -> bool:
+    """Whether to acknowledge at once; UserError where the system leaves no choice."""
+    import socket
+
+    if choice == "on" and not hasattr(socket, "TCP_QUICKACK"):
+        raise UserError("--quick-ack on: expected on Linux only, other systems have no such option; leave it out")
+    return choice == "on"
 
 
 def _choices(backend: "Backend", scenario: "Scenario", options: dict[str, Any]) -> dict[str, str]:

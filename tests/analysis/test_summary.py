@@ -82,6 +82,34 @@ def test_outcomes_are_counted_over_measured_calls(synthetic_run: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("told", "load", "expected"),
+    [
+        ([{"waits": 2, "seat_s": 1.5}, {"waits": 1, "seat_s": 0.5}], {"concurrency": 4}, (3, 2.0, 0.05)),
+        ([{"waits": 0, "seat_s": 0.0}], {"rate_per_s": 5.0}, (0, 0.0, None)),
+        ([{"waits": 2, "seat_s": 1.5}, None], {"concurrency": 4}, (None, None, None)),
+    ],
+)
+def test_how_long_slots_waited_is_added_up_over_all_processes(
+    synthetic_run: Any, told: list[Any], load: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    run, table, telemetry = synthetic_run(requests=20, **load)
+    run["clients"] = [
+        {"worker": n, "cpu_s": 1.0, "wall_s": 10.0, "stamps": "kernel"} | ({"backoff": one} if one else {})
+        for n, one in enumerate(told)
+    ]
+    assert tuple(summarize(run, table, telemetry)["backoff"].values()) == pytest.approx(expected)
+
+
+def test_calls_that_a_server_was_gone_for_are_unfinished_and_told_apart(synthetic_run: Any) -> None:
+    run, table, telemetry = synthetic_run(requests=20, unfinished=[18, 19])
+    codes = [*table["error"].to_pylist()[:19], "not_sent"]
+    table = table.set_column(table.schema.get_field_index("error"), "error", [codes])
+    counts = summarize(run, table, telemetry)["requests"]
+    assert (counts["failed"], counts["unfinished"]) == (0, 2)
+    assert counts["by_error"] == {"unfinished": 1, "not_sent": 1}
+
+
 def test_a_call_without_end_or_error_is_unfinished(synthetic_run: Any, requests_table: Any) -> None:
     run, _, _ = synthetic_run()
     summary = summarize(run, requests_table([{"seq": 0, "phase": "measured", "sent_ns": 0, "due_ns": 0}]), None)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import pytest
 
 from bench.capture import exchanges
 from bench.launch import free_port
-from bench.offer import LoadFailed, LoadProcesses, LoadSpec, Progress, load_processes, offer
+from bench.offer import LoadFailed, LoadProcesses, LoadSpec, Progress, code_of_unsent, load_processes, offer
 from bench.plan import Plan, make_plan
 from bench.prompts import Vocabulary
 from bench.records import Captured, read_requests, scan_captures
@@ -88,6 +89,7 @@ def offer_load(
     web_port: int | None = None,
     ca_file: Path | None = None,
     timeout_s: float = 10,
+    backoff: bool = True,
     on_start: Callable[[LoadProcesses], None] = lambda processes: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], str | None] = lambda: None,
@@ -109,6 +111,7 @@ def offer_load(
         folder=folder,
         master_port=free_port(),
         web_port=web_port,
+        backoff=backoff,
     )
     seen: list[Progress] = []
 
@@ -363,7 +366,7 @@ def test_a_server_that_dies_leaves_a_record_of_every_request(folder: Path) -> No
                 killed.append(progress.done)
                 server.stop()
 
-        done = offer_load(folder, server.url, on_progress=kill, concurrency=4, requests=60, warmup="0")
+        done = offer_load(folder, server.url, on_progress=kill, backoff=False, concurrency=4, requests=60, warmup="0")
     assert done.stopped is None
     assert sorted(done.calls) == list(range(60))
     counts = done.counts()
@@ -374,6 +377,50 @@ def test_a_server_that_dies_leaves_a_record_of_every_request(folder: Path) -> No
     refused = [call for call in done.calls.values() if call.error and call.error[0] == "connect_refused"]
     assert all(call.sent_ns is None and len(call.data) == 0 for call in refused)
     assert done.progress[-1].failed == 60 - counts["ok"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "load"),
+    [
+        (2, {"concurrency": 4, "requests": 5000}),
+        pytest.param(1, {"rate": 40.0, "requests": 5000}, marks=pytest.mark.slow),
+        pytest.param(1, {"concurrency": 4, "duration": "60s", "warmup": "0s"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_server_that_stays_away_ends_the_load(folder: Path, workers: int, load: dict[str, Any]) -> None:
+    with launch(TruthOptions(ttft_ms=30, gap_ms=10)) as server:
+        killed: list[int] = []
+
+        def kill(progress: Progress) -> None:
+            if progress.done >= 8 and not killed:
+                killed.append(progress.done)
+                server.stop()
+
+        done = offer_load(folder, server.url, workers=workers, on_progress=kill, **({"warmup": "0"} | load))
+    assert done.stopped is not None
+    assert done.stopped.startswith("the server is gone: nothing but refused connections for 5 s (127.0.0.1:")
+    assert code_of_unsent(done.stopped) == "not_sent"
+    counts = done.counts()
+    assert set(counts) <= {"ok", "reset", "cut_stream", "connect_refused", "unfinished"}
+    assert counts["connect_refused"] < 400
+    assert done.most_in_flight() <= 40
+
+
+def test_a_slot_that_is_refused_waits_as_long_as_it_is_asked_to(folder: Path) -> None:
+    refusal = b"HTTP/1.1 429 Too Many\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+
+    def script(sock: socket.socket, number: int) -> None:
+        while (seq := take_request(sock)) is not None:
+            sock.sendall(refusal if seq in (2, 3) else WHOLE)
+
+    with scripted(script) as server:
+        done = offer_load(folder, f"http://127.0.0.1:{server.port}", concurrency=1, requests=6, warmup="0")
+    starts = done.sent_ns()
+    assert [round((later - sooner) / 1e9, 1) >= 1 for sooner, later in pairwise(starts)] == [0, 0, 1, 1, 0]
+    assert done.late_ms()[-1] < 500, "the wait is over when the next call is due"
+    backoff = only(done.captured).end["backoff"]
+    assert backoff["waits"] == 2
+    assert 2 <= backoff["seat_s"] < 4
 
 
 # --- stopping -----------------------------------------------------------------------------------------------------

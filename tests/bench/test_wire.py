@@ -676,3 +676,22 @@ def test_requests_leave_nothing_for_the_garbage_collector(framing: Any) -> None:
             assert gc.collect() < 20
         finally:
             gc.enable()
+
+
+def test_with_quick_ack_a_server_that_waits_for_it_sends_token_by_token() -> None:
+    body = b'{"messages":[{"role":"user","content":"a"}],"stream":true,"max_tokens":12}'
+    ask = encode_request(HttpRequest("POST", "/v1/chat/completions", (), body), "test")
+    with launch(TruthOptions(ttft_ms=4, gap_ms=1, nodelay=False)) as server:
+        for quick_ack in (False, True):
+            one = Wire(endpoint(server.url), 10, 10, quick_ack=quick_ack)
+            with connected(one) as connection:
+                connection.exchange(ask)
+                outcome = connection.exchange(ask)
+            one.close()
+            assert outcome.error is None and outcome.sent_ns is not None
+            stamps = outcome.received.user_ns
+            if quick_ack:
+                assert len(stamps) >= 5
+            else:
+                assert len(stamps) <= 3
+                assert stamps[1] - outcome.sent_ns > 30 * MS

@@ -231,7 +231,7 @@ def test_a_vllm_that_dies_in_mid_run_is_said_in_a_line_and_the_folder_is_complet
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (3, "")
     (line,) = [line for line in out.splitlines() if line.startswith("stopped early: ")]
-    assert line == f"stopped early: the server ended (exit code 137); {run / 'server.log'} may say why"
+    assert line == f"stopped early: the server is gone: it ended (exit code 137); {run / 'server.log'} may say why"
     assert {path.name for path in run.iterdir()} >= FILES
     manifest, summary = read(run, "run.json"), read(run, "summary.json")
     assert (manifest["launched"], manifest["server"]["name"], manifest["interrupted"]) == (True, "vllm", True)

@@ -164,6 +164,16 @@ def test_other_plans_are_refused_unless_asked_for(runs: Runs, around: Tool) -> N
     )
 
 
+def test_another_way_to_acknowledge_is_refused_unless_asked_for(runs: Runs, around: Tool) -> None:
+    sides = runs("a", around(100)), runs("b", around(100), quick_ack=True)
+    with pytest.raises(UserError, match=r"differ in --quick-ack.*--different-plans"):
+        checked(*sides)
+    assert checked(*sides, different_plans=True) == (
+        "the runs differ in --quick-ack: a client of another kind was measured",
+    )
+    assert checked(runs("a", around(100)), runs("b", around(100), quick_ack=False)) == ()
+
+
 def test_repeats_with_the_same_seeds_on_both_sides_have_the_same_plans(runs: Runs, around: Tool) -> None:
     sides = [
         sum((runs(f"{name}{seed}", around(100, 1), plan_hash=str(seed)) for seed in range(3)), ()) for name in "ab"

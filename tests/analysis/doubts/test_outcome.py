@@ -60,6 +60,18 @@ def test_calls_kept_back_by_the_budget_are_a_doubt_that_names_the_limit(
     assert "$0.25: raise --max-usd" in found["out_of_budget"]["message"]
 
 
+@pytest.mark.parametrize(("seat_s", "codes"), [(0.2, []), (12.0, ["backed_off"])])
+def test_slots_that_waited_after_refusals_are_a_doubt(
+    synthetic_run: Any, doubts: Any, seat_s: float, codes: list[str]
+) -> None:
+    run, table, telemetry = synthetic_run(requests=200, concurrency=4)
+    run["clients"][0] |= {"backoff": {"waits": 3, "seat_s": seat_s}}
+    found = doubts(run, table, telemetry)
+    assert list(found) == codes
+    for reason in found.values():
+        assert "after 3 refusals, so fewer than 4 requests were in flight" in reason["message"]
+
+
 def test_an_exact_identity_that_fails_makes_a_run_invalid_and_any_other_suspect(
     synthetic_run: Any, doubts: Any
 ) -> None:

@@ -49,6 +49,22 @@ def test_what_no_server_can_do_is_a_doubt(
     assert [reason["status"] for reason in found.values()] == [status] * len(codes)
 
 
+@pytest.mark.parametrize(
+    ("message", "quick_ack", "codes"), [("m", False, ["nagle"]), ("m", True, []), (None, False, [])]
+)
+def test_a_server_that_waits_to_be_acknowledged_is_a_doubt_where_the_load_waits_with_it(
+    synthetic_run: Any, doubts: Any, message: str | None, quick_ack: bool, codes: list[str]
+) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    seen = {"first_byte_ms": 0.2, "pieces": 1}
+    found = {"delayed": seen | {"first_token_ms": 43.0}, "quick": seen | {"first_token_ms": 8.0}, "message": message}
+    reasons = doubts(run | {"nagle": found, "quick_ack": quick_ack}, table)
+    assert list(reasons) == codes
+    assert [(reason["message"], reason["value"], reason["limit"]) for reason in reasons.values()] == [
+        ("m", 43.0, 8.0) for _ in codes
+    ]
+
+
 def test_more_cached_tokens_than_prompt_tokens_make_a_run_invalid(synthetic_run: Any, doubts: Any, filled: Any) -> None:
     run, table, _ = synthetic_run(requests=200, prompt_tokens=100)
     assert doubts(run, filled(table, "cached_tokens", 100)) == {}

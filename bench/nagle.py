@@ -1,0 +1,128 @@
+"""Does the server hold back its first token until this client has acknowledged what came before?
+
+A server that does not set TCP_NODELAY leaves Nagle's algorithm on: what is small waits while something before it is not
+acknowledged, and on a kept connection a client acknowledges late, after 40 ms on Linux. The first token is late by
+that, and the answer comes in one piece. Users' clients see it too. Asked twice on one connection, once acknowledging
+at once, such a server gives itself away. Blocking, and cold: for before the load.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any
+
+from bench.clock import now_ns
+from bench.http1 import Framing, MalformedResponse, parse
+from bench.types import Body, Reply
+
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
+
+# Half of Linux's shortest delayed acknowledgement: servers on one machine differ by less from request to request.
+LEAST_DIFFERENCE_MS = 20.0
+_READ_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answer as it arrived; `pieces` is how many arrivals brought model output."""
+
+    first_byte_ms: float
+    first_token_ms: float
+    pieces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The same request on one kept connection: acknowledged as clients do by themselves, and at once."""
+
+    delayed: Seen
+    quick: Seen
+
+    @property
+    def waits(self) -> bool:
+        """Whether the first token came sooner once what came before was acknowledged at once."""
+        return self.delayed.first_token_ms - self.quick.first_token_ms >= LEAST_DIFFERENCE_MS
+
+    def message(self, *, quick_ack: bool) -> str:
+        """The difference with both figures, its cause and its cure; `quick_ack` says how the load is sent."""
+        as_sent = "the load is sent with --quick-ack on and measures the server itself"
+        return (
+            f"on a kept connection the first token comes after {self.delayed.first_token_ms:.3g} ms in "
+            f"{_pieces(self.delayed)}, and after {self.quick.first_token_ms:.3g} ms in {_pieces(self.quick)} when this "
+            "client acknowledges at once: the server does not set TCP_NODELAY and waits for the client's delayed "
+            "acknowledgement, as it does with its users; set TCP_NODELAY at the server or at a proxy before it"
+            + (f"; {as_sent}" if quick_ack else ", or measure the server itself with --quick-ack on")
+        )
+
+    def facts(self, *, quick_ack: bool) -> dict[str, Any]:
+        """What run.json holds of it; `message` is None where there is nothing to say."""
+        return asdict(self) | {"message": self.message(quick_ack=quick_ack) if self.waits else None}
+
+
+def probe(sock: socket.socket, request: bytes, decode: Decode) -> Finding | None:
+    """Ask three times, or five where there is a difference, on a connection that was just opened.
+
+    `sock` blocks, with the time-out that each read may take, and is the caller's to close. None where nothing can be
+    known: an answer failed or has no model output, the server closes its connections, or this is not Linux.
+    """
+    if not hasattr(socket, "TCP_QUICKACK"):
+        return None
+    try:
+        # The first request on a connection is acknowledged at once by the kernel itself, and warms the server's cache.
+        if _ask(sock, request, decode, None) is None:
+            return None
+        delayed, quick = _ask(sock, request, decode, None), _ask(sock, request, decode, True)
+        if delayed is None or quick is None:
+            return None
+        found = Finding(delayed, quick)
+        if found.waits:
+            # A server is late by chance as well: of two rounds the one that says less.
+            again, sooner = _ask(sock, request, decode, False), _ask(sock, request, decode, True)
+            if again is None or sooner is None:
+                return None
+            found = Finding(min(delayed, again, key=_first_token), max(quick, sooner, key=_first_token))
+    except (OSError, MalformedResponse):
+        return None
+    return found
+
+
+def _first_token(seen: Seen) -> float:
+    return seen.first_token_ms
+
+
+def _pieces(seen: Seen) -> str:
+    return f"{seen.pieces} piece{'' if seen.pieces == 1 else 's'}"
+
+
+def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> Seen | None:
+    """One exchange; `quick` None leaves acknowledging to the kernel. None where the answer says nothing."""
+    if quick is False:
+        _acknowledge(sock, at_once=False)
+    framing, parts, t_ns = Framing(), [], []
+    sent_ns = now_ns()
+    sock.sendall(request)
+    complete = False
+    while not complete:
+        if quick:
+            _acknowledge(sock, at_once=True)  # the kernel forgets it after a while
+        data = sock.recv(_READ_BYTES)
+        if not data:
+            return None
+        t_ns.append(now_ns())
+        parts.append(data)
+        complete = framing.feed(data)
+    if not framing.keep_alive:
+        return None
+    response = parse(b"".join(parts), list(accumulate(map(len, parts))), t_ns)
+    if response.status != 200 or response.error is not None:
+        return None
+    reply = decode(response.status, response.headers, response.body)
+    if reply.error is not None or not reply.deltas:
+        return None
+    arrivals = [delta[0] for delta in reply.deltas]
+    return Seen((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))
+
+
+def _acknowledge(sock: socket.socket, *, at_once: bool) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, int(at_once))
