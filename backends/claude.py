@@ -8,7 +8,7 @@ cache, what was written to it, and the rest of the prompt.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
@@ -132,6 +132,7 @@ class _Answer:
     text: str = ""
     arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
     service_tier: str | None = None
     finish: str | None = None
     done: bool = False
@@ -170,6 +171,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         ),
         answer.service_tier,
         limits,
+        usage_settles=answer.usage_settles,
     )
 
 
@@ -182,12 +184,16 @@ def _take(answer: _Answer, event: Any, t_ns: int) -> None:
             _take_output(answer, event["content_block"], t_ns)
         case "message_start":
             _take_message(answer, event["message"], t_ns)
+            answer.usage_settles = "prompt" if "input_tokens" in answer.counts else "nothing"
         case "message":
             _take_message(answer, event, t_ns)
             answer.done = True
+            answer.usage_settles = "all"
         case "message_delta":
             answer.finish = event["delta"].get("stop_reason") or answer.finish
             _take_usage(answer, event.get("usage"))
+            if "output_tokens" in (event.get("usage") or ()):
+                answer.usage_settles = "all"
         case "message_stop":
             answer.done = True
         case str() if "error" not in event:  # content_block_stop, ping, and what the API may yet add
@@ -319,4 +325,5 @@ BACKEND = Backend(
     key_variable=KEY_VARIABLE,
     provider="anthropic",
     default_url=DEFAULT_URL,
+    bills_errors=False,  # https://platform.claude.com/docs/en/api/errors
 )

@@ -76,6 +76,7 @@ class _Answer:
     arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
     running_counts: list[int | None] = field(default_factory=list)
     usage: Any = None
+    arrivals_at_usage: int = 0
     finish: str | None = None
     done: bool = False
     error: tuple[str, str] | None = None
@@ -109,7 +110,14 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         ending="finish_reason or [DONE]",
         finish=answer.finish,
     )
-    return Reply(encodable(answer.text), deltas, _usage(answer.usage), answer.finish, error)
+    return Reply(
+        encodable(answer.text),
+        deltas,
+        _usage(answer.usage),
+        answer.finish,
+        error,
+        usage_settles="all" if error is None and answer.arrivals_at_usage == len(deltas) else "nothing",
+    )
 
 
 def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
@@ -138,6 +146,8 @@ def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
         answer.running_counts.append(
             _count(usage, "completion_tokens") if usage else _count(get("timings"), "predicted_n")
         )
+    if usage:
+        answer.arrivals_at_usage = len(answer.arrivals)
 
 
 def _kind_without_text(delta: Mapping[str, Any]) -> DeltaKind | None:

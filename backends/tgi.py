@@ -145,6 +145,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
             ending="generated_text",
             finish=answer.details.get("finish_reason"),
         ),
+        usage_settles="all" if answer.complete else "nothing",
     )
 
 

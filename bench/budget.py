@@ -1,36 +1,40 @@
-"""A hard cap on what a run may spend, held by all its load processes together.
+"""A hard cap on what runs may spend, held by all their load processes together.
 
 A request is let through only if what is spent, the worst that everything in flight can cost, and the worst that it can
-cost itself stay within the cap. The sums lie in one small file that every process locks for a moment; what a killed
-process had reserved stays reserved.
+cost itself stay within the cap. The sums lie in one small file that every process locks for a moment, and that the runs
+of one question share; what a killed process had set aside stays so. An answer is charged by its own account only as
+far as that account can be believed; for the rest the worst case stands.
 """
 
 import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from bench.types import Call, Message, Scenario, Usage
+from bench.types import Call, Message, Reply, Scenario, Usage, UserError
 
 _PICO = 10**12  # the finest price of today, $0.01 for a million tokens, is 10,000 of these a token
-_SUMS = struct.Struct("<qqq")  # cap, spent, reserved; in pico-dollars
 # A server's count of a prompt is an estimate where it is asked beforehand; nobody's is off by more.
 _COUNT_MARGIN, _COUNT_MARGIN_TOKENS = 1.05, 64
 _TEMPLATE_TOKENS = 512
+# A gateway that answers by one of these may have passed the request on, to somebody who bills it.
+_MAYBE_BILLED = frozenset({408, 499})
+_NOT_BILLED_5XX = frozenset({503, 529})
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may spend, and at whose prices: those of `provider` for `model` on the day `at`.
+    """What may be spent, and at whose prices: those of `provider` for `model` on the day `at`.
 
-    `cache_ttl` is the lifetime for which prompts are written to the API's cache, None where they are not.
+    `cache_ttl` is the lifetime for which prompts are written to the API's cache, None where they are not. `account` is
+    the file that the runs of one question share, None where a run has its own.
     """
 
     cap_usd: Decimal
@@ -38,6 +42,7 @@ class Budget:
     model: str
     at: datetime
     cache_ttl: Literal["5m", "1h"] | None
+    account: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,92 +64,195 @@ class Room(Enum):
     NEVER = "never"
 
 
+class Sums(NamedTuple):
+    """An account in pico-dollars: of `spent`, `assumed` is what nobody accounted for and was charged at its worst.
+
+    `reserved` is set aside for calls in flight. `dearer` is by how much answers have cost more than their worst case.
+    """
+
+    cap: int
+    spent: int = 0
+    reserved: int = 0
+    assumed: int = 0
+    dearer: int = 0
+
+
+_SUMS = struct.Struct("<5q")
+
+
+class Statement(NamedTuple):
+    """An account in dollars, its parts named as in `Sums`; `left` is below 0 where the cap was passed."""
+
+    cap: Decimal
+    spent: Decimal
+    assumed: Decimal
+    left: Decimal
+    dearer: Decimal
+
+    def __str__(self) -> str:
+        text = f"spent at most {_usd(self.spent)} of --max-usd {self.cap:f}"
+        if self.assumed:
+            text += f", of which {_usd(self.assumed)} is the worst case of requests that nobody accounted for"
+        return f"{text}; {_usd(self.left)} left" if self.left >= 0 else f"{text}: {_usd(-self.left)} more than allowed"
+
+
 class Ledger:
-    """The sums of a run in pico-dollars, in a file that several processes share."""
+    """An account in a file that several processes share."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR)
 
     @staticmethod
     def open_account(path: Path, cap_usd: Decimal) -> None:
-        """Make the file, with nothing spent yet."""
-        path.write_bytes(_SUMS.pack(int(cap_usd * _PICO), 0, 0))
+        """Make the file, or go on with one whose processes are gone: what they had set aside counts as spent."""
+        cap, old = int(cap_usd * _PICO), Ledger.sums(path) if path.exists() else Sums(0)
+        kept = old._replace(cap=cap, spent=old.spent + old.reserved, reserved=0, assumed=old.assumed + old.reserved)
+        path.write_bytes(_SUMS.pack(*kept))
 
     @staticmethod
-    def spent_usd(path: Path) -> Decimal:
-        """Give what a run that has ended spent, and what was set aside by processes that are gone."""
-        _, spent, reserved = _SUMS.unpack(path.read_bytes())
-        return Decimal(spent + reserved) / _PICO
+    def sums(path: Path) -> Sums:
+        """Give the account as it stands; a UserError where the file is none."""
+        data = path.read_bytes()
+        if len(data) != _SUMS.size:
+            raise UserError(f"{path}: expected {_SUMS.size} bytes, the account of a run's spending; give another --out")
+        return Sums._make(_SUMS.unpack(data))
+
+    @staticmethod
+    def statement(path: Path) -> "Statement":
+        """Give the account of processes that are gone."""
+        cap, spent, reserved, assumed, dearer = (Decimal(amount) / _PICO for amount in Ledger.sums(path))
+        return Statement(cap, spent + reserved, assumed + reserved, cap - spent - reserved, dearer)
 
     def reserve(self, worst: int) -> Room:
         """Set `worst` aside if there is room for it now."""
-        with self._locked() as (cap, spent, reserved):
-            if spent + worst > cap:
+        with self._locked() as sums:
+            if sums.spent + worst > sums.cap:
                 return Room.NEVER
-            if spent + reserved + worst > cap:
+            if sums.spent + sums.reserved + worst > sums.cap:
                 return Room.LATER
-            self._write(cap, spent, reserved + worst)
+            self._write(sums._replace(reserved=sums.reserved + worst))
             return Room.NOW
 
-    def settle(self, worst: int, charged: int) -> None:
-        """Turn what was set aside into what was charged."""
-        with self._locked() as (cap, spent, reserved):
-            self._write(cap, spent + charged, reserved - worst)
+    def settle(self, worst: int, charged: int, assumed: int = 0) -> None:
+        """Turn what was set aside into what was charged, of which `assumed` has no account."""
+        with self._locked() as sums:
+            self._write(
+                sums._replace(
+                    spent=sums.spent + charged,
+                    reserved=sums.reserved - worst,
+                    assumed=sums.assumed + assumed,
+                    dearer=sums.dearer + max(0, charged - worst),
+                )
+            )
 
     def left(self) -> int:
         """Give what is not spent yet."""
-        with self._locked() as (cap, spent, _):
-            return cap - spent
+        with self._locked() as sums:
+            return sums.cap - sums.spent
 
     @contextmanager
-    def _locked(self) -> Iterator[tuple[int, int, int]]:
+    def _locked(self) -> Iterator[Sums]:
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
-            cap, spent, reserved = _SUMS.unpack(os.pread(self._fd, _SUMS.size, 0))
-            yield cap, spent, reserved
+            yield Sums._make(_SUMS.unpack(os.pread(self._fd, _SUMS.size, 0)))
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
-    def _write(self, cap: int, spent: int, reserved: int) -> None:
-        os.pwrite(self._fd, _SUMS.pack(cap, spent, reserved), 0)
+    def _write(self, sums: Sums) -> None:
+        os.pwrite(self._fd, _SUMS.pack(*sums), 0)
+
+
+class _Allowance(NamedTuple):
+    """What a call may cost: its worst in pico-dollars, and the tokens behind that.
+
+    A usage with less than `least_prompt_tokens` is of another prompt; `counted_tokens` is None where nobody counted.
+    """
+
+    worst: int
+    least_prompt_tokens: int
+    counted_tokens: int | None
+    max_tokens: int
 
 
 class Guard:
-    """Lets this process's calls through while they fit into the run's budget.
+    """Lets this process's calls through while they fit into the budget.
 
-    `counted` says that the plan's prompts were counted by the API's own tokenizer.
+    `counted` says that the plan's prompts were counted by the API's own tokenizer, `bills_errors` that it may bill what
+    it answers by a status of 5xx.
     """
 
-    def __init__(self, ledger: Ledger, prices: Prices, scenario: Scenario, *, counted: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, prices: Prices, scenario: Scenario, *, counted: bool, bills_errors: bool = True
+    ) -> None:
         self._ledger = ledger
         self._prices = prices
         self._counted = counted
+        self._bills_errors = bills_errors
         least_tokens = _with_margin(scenario.prompt_tokens.low) if counted else scenario.prompt_tokens.low
         self._least = _pico(prices.worst_usd(least_tokens, scenario.output_tokens.low))
-        self._worst: dict[int, int] = {}
+        self._allowed: dict[int, _Allowance] = {}
+        self.was_dearer = False
 
     def plan(self, call: Call) -> None:
         """Note the worst that a call can cost, ahead of its time."""
-        prompt_tokens = most_prompt_tokens(call.messages, call.prompt_tokens if self._counted else None)
-        self._worst[call.seq] = _pico(self._prices.worst_usd(prompt_tokens, call.max_tokens))
+        counted_tokens = call.prompt_tokens if self._counted else None
+        most = most_prompt_tokens(call.messages, counted_tokens)
+        worst = _pico(self._prices.worst_usd(most, call.max_tokens))
+        least = least_prompt_tokens(call.messages, counted_tokens)
+        self._allowed[call.seq] = _Allowance(worst, least, counted_tokens, call.max_tokens)
 
     def reserve(self, seq: int) -> Room:
         """Set the call's worst case aside if there is room for it now."""
-        return self._ledger.reserve(self._worst[seq])
+        return self._ledger.reserve(self._allowed[seq].worst)
+
+    def reserve_again(self, seq: int) -> bool:
+        """Whether the call may be sent once more: whoever lost its answer may have billed it, so that stays charged."""
+        worst = self._allowed[seq].worst
+        if self._ledger.reserve(worst) is not Room.NOW:
+            return False
+        self._ledger.settle(worst, worst, worst)
+        return True
 
     def is_exhausted(self) -> bool:
         """Say whether not even the smallest call that the scenario can ask for would fit."""
         return self._ledger.left() < self._least
 
-    def settle(self, seq: int, *, sent: bool, status: int | None, usage: Usage | None) -> None:
-        """Charge what the call has cost: nothing where it was refused, its worst case where nobody said."""
-        charged = worst = self._worst.pop(seq)
-        if not sent or (status is not None and status >= 400):
-            charged = 0
-        elif usage is not None:
-            with suppress(ValueError):  # a usage that says too little, or what cannot be
-                charged = _pico(self._prices.charge_usd(usage))
-        self._ledger.settle(worst, charged)
+    def settle(self, seq: int, *, sent: bool, status: int | None, reply: Reply | None) -> None:
+        """Charge what the call has cost: nothing where it was refused, its worst case where nobody can be believed.
+
+        `was_dearer` tells from then on that a call has cost more than its worst case: the prices, or what is known of
+        them, are not the server's.
+        """
+        allowed = self._allowed.pop(seq)
+        if not sent or self._is_free(status):
+            charged, is_known = 0, True
+        else:
+            charged, is_known = self._charge(allowed, reply)
+        self._ledger.settle(allowed.worst, charged, 0 if is_known else charged)
+        self.was_dearer |= charged > allowed.worst
+
+    def _is_free(self, status: int | None) -> bool:
+        if status is None or status < 400:
+            return False
+        if not self._bills_errors or status in _NOT_BILLED_5XX:
+            return True
+        return status < 500 and status not in _MAYBE_BILLED
+
+    def _charge(self, allowed: _Allowance, reply: Reply | None) -> tuple[int, bool]:
+        """The charge in pico-dollars, and whether the answer itself accounts for all of it."""
+        usage = reply.usage if reply else None
+        if reply is None or usage is None or (usage.prompt_tokens or 0) < allowed.least_prompt_tokens:
+            return allowed.worst, False
+        usage = usage._replace(prompt_tokens=max(usage.prompt_tokens or 0, allowed.counted_tokens or 0))
+        try:
+            if reply.usage_settles == "all" and not reply.error and (usage.output_tokens or 0) >= len(reply.deltas):
+                return _pico(self._prices.charge_usd(usage)), True
+            if reply.usage_settles == "prompt":
+                at_most = usage._replace(output_tokens=allowed.max_tokens, reasoning_tokens=None)
+                return _pico(self._prices.charge_usd(at_most)), False
+        except ValueError:
+            pass  # a usage that says too little, or what cannot be
+        return allowed.worst, False
 
 
 def most_prompt_tokens(messages: tuple[Message, ...], counted_tokens: int | None) -> int:
@@ -154,8 +262,19 @@ def most_prompt_tokens(messages: tuple[Message, ...], counted_tokens: int | None
     return sum(len(message.text.encode()) for message in messages) + _TEMPLATE_TOKENS
 
 
+def least_prompt_tokens(messages: tuple[Message, ...], counted_tokens: int | None) -> int:
+    """Give as few tokens as a prompt can have: by its count, or by its words, of which each is a token or more."""
+    if counted_tokens is not None:
+        return max(1, int((counted_tokens - _COUNT_MARGIN_TOKENS) / _COUNT_MARGIN))
+    return max(1, sum(len(message.text.split()) for message in messages))
+
+
 def _with_margin(counted_tokens: int) -> int:
     return int(counted_tokens * _COUNT_MARGIN) + _COUNT_MARGIN_TOKENS
+
+
+def _usd(amount: Decimal) -> str:
+    return f"${amount.quantize(Decimal('0.000001'), ROUND_CEILING).normalize():f}"
 
 
 def _pico(usd: Decimal) -> int:

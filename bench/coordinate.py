@@ -9,7 +9,7 @@ import orjson
 
 from bench.backoff import GONE_AFTER_S
 from bench.clock import now_ns
-from bench.offer import INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE, LoadSpec
+from bench.offer import INTERRUPTED, SERVER_GONE, LoadSpec
 
 ON_LOCUSTS_PAGE = f"{INTERRUPTED} on Locust's web page"
 
@@ -38,7 +38,7 @@ class Coordinator:
         runner.register_message("share_ready", self._on_ready)
         runner.register_message("share_progress", self._on_progress)
         runner.register_message("share_done", self._on_done)
-        runner.register_message("share_out_of_budget", lambda **_: self.stop(OUT_OF_BUDGET))
+        runner.register_message("share_wants_stop", lambda msg, **_: self.stop(msg.data["reason"]))
         runner.environment.events.test_stopping.add_listener(lambda **_: self.stop(ON_LOCUSTS_PAGE))
 
     def start(self) -> None:

@@ -30,7 +30,7 @@ from bench.capture import CaptureWriter, Received
 from bench.clock import cpu_s, now_ns, sample
 from bench.coordinate import ON_LOCUSTS_PAGE, Coordinator
 from bench.feed import Ahead, ClosedFeed, OpenFeed, Ready
-from bench.offer import OUT_OF_BUDGET, LoadSpec
+from bench.offer import DEARER, OUT_OF_BUDGET, LoadSpec
 from bench.plan import calls, total
 from bench.till import Decode, Till
 from bench.types import Call, HttpRequest, Target
@@ -186,8 +186,7 @@ class Share:
             self.dropped += 1
             self._write(self._capture.refusal, ready.seq, ready.due_ns)
             if till.guard.is_exhausted():
-                self._stop(OUT_OF_BUDGET)
-                self._environment.runner.send_message("share_out_of_budget", {})
+                self._stop_all(OUT_OF_BUDGET)
             # Others must run in between; calls without end are not to be refused as fast as they can be made.
             gevent.sleep(0 if total(self._spec.plan) else _BUDGET_POLL_S)
             break
@@ -235,7 +234,7 @@ class Share:
                     return connection, outcome
             outcome = connection.exchange(ready.request)
             # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
-            if not (reused and _unseen(outcome)):
+            if not (reused and _unseen(outcome) and self._may_resend(ready.seq)):
                 break
         self.sent += 1
         self._keep(ready, outcome, connect_ns)
@@ -245,11 +244,16 @@ class Share:
     def _watch_over(self, outcome: Outcome) -> None:
         self._vigil.note(now_ns(), outcome.error[1] if outcome.error and is_unreached(outcome) else None)
 
+    def _may_resend(self, seq: int) -> bool:
+        return self._till is None or self._till.guard.reserve_again(seq)
+
     def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, status, error = outcome
         self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
         if self._till is not None:
             self._till.settle(ready.seq, outcome)
+            if self._till.guard.was_dearer and self._stopped is None:
+                self._stop_all(DEARER)
         if error is None and status != 200:
             error = (f"http_{status}", "")
         self.done += 1
@@ -275,6 +279,11 @@ class Share:
             if self._error is None:
                 self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
                 self._stop(self._error)
+
+    def _stop_all(self, reason: str) -> None:
+        """End the load of every process, this one at once."""
+        self._stop(reason)
+        self._environment.runner.send_message("share_wants_stop", {"reason": reason})
 
     def _stop(self, reason: str) -> None:
         self._stopped = reason

@@ -31,6 +31,11 @@ OUT_OF_BUDGET = "the budget is spent"
 SERVER_GONE = "the server is gone"
 """How it begins when nobody was there any more."""
 
+DEARER = "an answer cost more than its worst case"
+"""Why it did when the server bills otherwise than the price list and its own count of a prompt let expect."""
+
+BY_BUDGET = frozenset({OUT_OF_BUDGET, DEARER})
+
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0
 

@@ -103,8 +103,7 @@ def run(
                 say(note)
             plan = _plan(settings, target, info, say)
             _check_wording(settings, plan, target)
-            if settings.budget is not None:
-                Ledger.open_account(settings.out / files.LEDGER, settings.budget.cap_usd)
+            account = _open_account(settings)
             if settings.estimate is not None:
                 say(settings.estimate(plan))
             manifest = _manifest(settings, plan, target, info, launched=server is not None)
@@ -114,6 +113,10 @@ def run(
                 say(note)
             on_progress = stack.enter_context(watch())
         stopped = _offer(settings, processes, plan, target, on_progress, server)
+    if account is not None:
+        statement = Ledger.statement(account)
+        manifest["spending"] = {f"{name}_usd": f"{usd:f}" for name, usd in statement._asdict().items()}
+        say(str(statement))
     manifest["interrupted"] = stopped is not None
     manifest["stopped"] = stopped
     manifest["notes"] += sampler.notes
@@ -121,6 +124,14 @@ def run(
         manifest["notes"].append(f"stopped early: {stopped}")
     write_json(settings.out / files.RUN, manifest)
     return stopped
+
+
+def _open_account(settings: Settings) -> Path | None:
+    if settings.budget is None:
+        return None
+    account = settings.budget.account or settings.out / files.LEDGER
+    Ledger.open_account(account, settings.budget.cap_usd)
+    return account
 
 
 def dry_plan(settings: Settings) -> Plan:
@@ -295,6 +306,7 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "cache": settings.cache,
         "window": settings.window,
         "pricing": settings.pricing,
+        "spending": None,
         "scenario": asdict(settings.scenario),
         "load": asdict(settings.load),
         "seed": plan.seed,

@@ -25,11 +25,16 @@ class Till:
         self._decode = decode
 
     def settle(self, seq: int, outcome: "Outcome") -> None:
-        """Charge a call: by its usage where its answer is whole, else as the guard does."""
-        usage = None
-        if outcome.status == 200 and outcome.error is None:
-            parts = outcome.received.parts
+        """Charge a call by what its answer says, as far as the guard believes it."""
+        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=self._reply(outcome))
+
+    def _reply(self, outcome: "Outcome") -> Reply | None:
+        if outcome.status != 200:
+            return None
+        parts = outcome.received.parts
+        try:
             response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
             reply = self._decode(200, response.headers, response.body)
-            usage = None if reply.error else reply.usage
-        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, usage=usage)
+        except Exception:  # whatever is wrong with an answer, the load goes on and its worst case stands
+            return None
+        return reply._replace(error=outcome.error or response.error or reply.error)

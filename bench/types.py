@@ -172,6 +172,8 @@ class Reply(NamedTuple):
     A delta is `blank` while the answer so far is white space and nothing else. `rate_limits` is what the headers say of
     them, name by name without the vendor's prefix. `unread` counts the events that could not be read and were passed
     over, of which `unread_example` shows the first; `encoding` is the content coding the body came in, None for none.
+    `usage_settles` is how much of a bill the usage is: `all` where it was said at the answer's end, so that nothing
+    came after it; `prompt` where a dialect says the prompt's for good before the answer begins; else `nothing`.
     """
 
     text: str
@@ -184,6 +186,7 @@ class Reply(NamedTuple):
     unread: int = 0
     unread_example: str | None = None
     encoding: str | None = None
+    usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +301,8 @@ class Backend:
     `weights` is the kind of file a launched server loads, `options` the choices that `Target.options` may hold, with
     the values each may have, the default first. `reset_cache` empties the server's prefix cache and says whether it
     could. `frame` turns a chat template into the option of that name, where a prompt is sent with its template around
-    it. An API that bills has a `provider`, by its name in the price list, and is found at `default_url`.
+    it. An API that bills has a `provider`, by its name in the price list, and is found at `default_url`; there it
+    `bills_errors` of its own unless its makers say that it does not.
     """
 
     name: str
@@ -316,3 +320,4 @@ class Backend:
     key_variable: str = "OPENAI_API_KEY"
     provider: str | None = None
     default_url: str | None = None
+    bills_errors: bool = True

@@ -1,9 +1,11 @@
 """Doubts about what became of the calls: failures, limits that held the load back, samples too small."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from analysis.doubts.reason import Check, Json, Reason
 from analysis.identities import EXACT
+from analysis.money.numbers import dollars
 from analysis.stats import LEVELS, values_needed
 from analysis.wording import what_to_do
 
@@ -71,9 +73,28 @@ def out_of_budget(run: Json, summary: Json) -> Iterator[Reason]:
     """Calls were not sent because they did not fit under the limit."""
     unsent = summary["requests"]["by_error"].get("budget", 0)
     if unsent:
-        limit = (run.get("pricing") or {}).get("max_usd")
-        message = f"{unsent} calls were not sent, to stay within ${limit}: raise --max-usd, or ask for less"
-        yield Reason("suspect", "out_of_budget", message, unsent, 0)
+        message = f"{unsent} calls were not sent, as they did not fit under --max-usd{_account(run)}"
+        yield Reason("suspect", "out_of_budget", f"{message}: raise it, or ask for less", unsent, 0)
+
+
+def dearer_than_worst(run: Json, summary: Json) -> Iterator[Reason]:
+    """Answers cost more than the worst that was reckoned with, so the limit could not be promised."""
+    dearer_usd = float((run.get("spending") or {"dearer_usd": 0})["dearer_usd"])
+    if dearer_usd > 0:
+        message = (
+            f"answers cost {dollars(dearer_usd)} more than their worst case, by the server's own count{_account(run)}: "
+            "the load was stopped; it counts prompts or bills otherwise than the price list says, so check --model and "
+            "--url against it"
+        )
+        yield Reason("suspect", "dearer_than_worst", message, dearer_usd, 0)
+
+
+def _account(run: Json) -> str:
+    spending = run.get("spending")
+    if not spending:
+        return ""
+    spent, cap = (dollars(Decimal(spending[name])) for name in ("spent_usd", "cap_usd"))
+    return f" ({spent} of {cap} spent)"
 
 
 def broken_identities(run: Json, summary: Json) -> Iterator[Reason]:
@@ -123,6 +144,7 @@ CHECKS: tuple[Check, ...] = (
     rate_limited,
     backed_off,
     out_of_budget,
+    dearer_than_worst,
     broken_identities,
     few_samples,
     undecided_objectives,

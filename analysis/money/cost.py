@@ -159,7 +159,7 @@ def _charge(row: _Outcome, price_of: Callable[[str], ApiPrice]) -> Charge:
         return f"{row.error or 'unfinished'} requests may have been billed, and gave no usage"
     if row.token_source not in SERVER_COUNTS:
         return "the server gave no usage"
-    usage = Usage(**{name: getattr(row, name) for name in Usage._fields})
+    usage = Usage(**{name: getattr(row, name) for name in Usage._fields if name in _Outcome._fields})
     try:
         return usd_of(price_of(STANDARD if row.service_tier in STANDARD_TIERS else str(row.service_tier)), usage)
     except (ValueError, UserError) as problem:

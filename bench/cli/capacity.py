@@ -15,7 +15,7 @@ from bench.cli.base import (
     EXIT_OUT_OF_BUDGET,
     with_options,
 )
-from bench.cli.pricing import COSTS, left_of
+from bench.cli.pricing import COSTS, shared
 from bench.cli.results import results
 from bench.cli.run import ASKED, observe
 from bench.cli.settings import LOAD_OPTIONS, without_key
@@ -192,20 +192,20 @@ def _closed_loop(search: Search) -> Load:
 def _run(search: Search, name: str, load: Load, repeat: int, screen: "Screen", server: "Server | None") -> int:
     """One run of the search, unless it is there already; returns the exit code where it did not come to its end."""
     from bench import folder as files
-    from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+    from bench.offer import BY_BUDGET, INTERRUPTED
 
     out = search.folder / name
     if (out / files.SUMMARY).exists():
         return 0
     if out.exists():
         _put_aside(out)
-    budget = left_of(search.settings.budget, search.folder)
+    budget = shared(search.settings.budget, search.folder)
     settings = replace(search.settings, load=load, out=out, seed=search.settings.seed + repeat, budget=budget)
     stopped = observe(settings, screen, server)
     if stopped is None:
         results(out)
         return _doubted(search, screen)
-    if stopped == OUT_OF_BUDGET:
+    if stopped in BY_BUDGET:
         return EXIT_OUT_OF_BUDGET
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
 

@@ -16,6 +16,7 @@ from bench import load  # noqa: E402
 from bench.budget import Guard, Ledger  # noqa: E402
 from bench.folder import LEDGER  # noqa: E402
 from bench.offer import LoadSpec  # noqa: E402
+from bench.types import Backend  # noqa: E402
 
 
 def main() -> None:
@@ -26,16 +27,22 @@ def main() -> None:
     except EOFError:
         return
     backend = BACKENDS[spec.backend]
-    load.run(spec, backend.request, backend.decode, _guard(spec))
+    load.run(spec, backend.request, backend.decode, _guard(spec, backend))
 
 
-def _guard(spec: LoadSpec) -> Guard | None:
+def _guard(spec: LoadSpec, backend: Backend) -> Guard | None:
     if spec.budget is None:
         return None
     from bench.cli.pricing import prices_of
 
-    plan = spec.plan
-    return Guard(Ledger(spec.folder / LEDGER), prices_of(spec.budget), plan.scenario, counted=plan.vocabulary.exact)
+    return Guard(
+        Ledger(spec.budget.account or spec.folder / LEDGER),
+        prices_of(spec.budget),
+        spec.plan.scenario,
+        counted=spec.plan.vocabulary.exact,
+        # Of its own API a backend knows; what stands between us and another may have passed a request on.
+        bills_errors=backend.bills_errors or spec.target.url != backend.default_url,
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from bench.budget import Budget, Ledger, Prices
+from bench.budget import Budget, Prices
 from bench.cli.base import nearest
 from bench.types import Backend, Scenario, UserError
 
@@ -62,14 +62,11 @@ def budget_of(
     return Budget(cap_usd, provider, options["model"], at, ttl)
 
 
-def left_of(budget: Budget | None, folder: Path) -> Budget | None:
-    """Give what the runs in a folder have left of the limit, where it is one for all of them."""
+def shared(budget: Budget | None, folder: Path) -> Budget | None:
+    """Give the limit as one for all runs in a folder, whose account stays when a run's own folder goes."""
     from bench.folder import LEDGER
 
-    if budget is None:
-        return None
-    spent = [Ledger.spent_usd(path) for path in folder.glob(f"*/{LEDGER}")]
-    return replace(budget, cap_usd=budget.cap_usd - sum(spent, Decimal(0)))
+    return None if budget is None else replace(budget, account=folder / LEDGER)
 
 
 def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any] | None:

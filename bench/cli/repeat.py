@@ -15,7 +15,7 @@ from bench.cli.base import (
     EXIT_OUT_OF_BUDGET,
 )
 from bench.cli.compare import read
-from bench.cli.pricing import left_of
+from bench.cli.pricing import shared
 from bench.cli.results import exit_code, results
 from bench.cli.run import captured_is_kept, exit_code_of, observe, sayer
 from bench.types import UserError
@@ -81,7 +81,7 @@ def _one(settings: "Settings", screen: "Screen", server: "Server | None") -> tup
     """One of the runs: why it stopped early, if it did, and the exit code that its summary deserves."""
     from bench.screen import print_fact
 
-    settings = replace(settings, budget=left_of(settings.budget, settings.out.parent))
+    settings = replace(settings, budget=shared(settings.budget, settings.out.parent))
     stopped = observe(settings, screen, server)
     with captured_is_kept(settings.out):
         summary = results(settings.out)

@@ -14,7 +14,7 @@ from backends import claude, llamacpp, openai
 from bench import http1
 from bench.launch import launch
 from bench.tinymodel import build
-from bench.types import Body, Call, HttpRequest, Message, Reply, ServeOptions, Target, Usage, UserError
+from bench.types import Body, Call, DeltaKind, HttpRequest, Message, Reply, ServeOptions, Target, Usage, UserError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = (
@@ -200,7 +200,8 @@ def test_an_answer_in_one_piece_is_understood() -> None:
         "usage": {"input_tokens": 3, "output_tokens": 2},
     }
     whole = json.dumps(message, indent=1).encode()
-    reply = Reply("ab", [(20, None, "reasoning"), (20, None, "text")], Usage(3, None, None, 2), "end_turn", None)
+    deltas: list[tuple[int, int | None, DeltaKind]] = [(20, None, "reasoning"), (20, None, "text")]
+    reply = Reply("ab", deltas, Usage(3, None, None, 2), "end_turn", None, usage_settles="all")
     assert decode(whole[:9], whole[9:]) == reply
 
 

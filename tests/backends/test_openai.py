@@ -150,7 +150,8 @@ def test_line_ends_make_no_difference() -> None:
 def test_an_answer_in_one_piece_is_one_delta_when_it_is_complete() -> None:
     choice = {"message": {"role": "assistant", "content": "ab"}, "finish_reason": "stop"}
     whole = json.dumps({"choices": [choice], "usage": {"completion_tokens": 2, "prompt_tokens": 3}}, indent=1).encode()
-    assert decode(whole[:9], whole[9:]) == Reply("ab", [(20, 2, "text")], Usage(3, None, None, 2, None), "stop", None)
+    usage = Usage(3, None, None, 2, None)
+    assert decode(whole[:9], whole[9:]) == Reply("ab", [(20, 2, "text")], usage, "stop", None, usage_settles="all")
 
 
 # --- errors -----------------------------------------------------------------------------------------------------

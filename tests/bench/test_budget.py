@@ -2,13 +2,14 @@ from collections.abc import Sequence
 from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.budget import Guard, Ledger, Prices, Room, most_prompt_tokens
-from bench.types import Call, Lengths, Message, Scenario, Usage
+from bench.budget import Guard, Ledger, Prices, Room, Statement, least_prompt_tokens, most_prompt_tokens
+from bench.types import Call, Lengths, Message, Reply, Scenario, Usage, UserError
 
 PICO = 10**12
 
@@ -35,6 +36,16 @@ def account(path: Path, cap_usd: str) -> Ledger:
 
 def call(seq: int, prompt_tokens: int | None = 100, max_tokens: int = 20) -> Call:
     return Call(seq, None, 0, 0, None, (Message("user", "café"),), max_tokens, 0, prompt_tokens)
+
+
+def reply(
+    usage: Usage | None,
+    *,
+    settles: Literal["nothing", "prompt", "all"] = "all",
+    error: tuple[str, str] | None = None,
+    arrivals: int = 0,
+) -> Reply:
+    return Reply("", [(0, None, "text")] * arrivals, usage, "stop", error, usage_settles=settles)
 
 
 def guard(ledger: Ledger, *calls: Call, counted: bool = True) -> Guard:
@@ -103,46 +114,81 @@ def test_no_reservation_of_another_process_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_call_is_charged_by_its_own_usage_and_the_rest_is_free_again(tmp_path: Path) -> None:
-    ledger = account(tmp_path, "0.000300")
+    ledger = account(tmp_path, "0.000400")
     keeper = guard(ledger, call(0), call(1))
     assert (keeper.reserve(0), keeper.reserve(1)) == (Room.NOW, Room.LATER)
-    keeper.settle(0, sent=True, status=200, usage=Usage(prompt_tokens=11, output_tokens=4))
-    assert ledger.left() == (300 - 31) * PICO // 1_000_000
+    keeper.settle(0, sent=True, status=200, reply=reply(Usage(prompt_tokens=101, output_tokens=4)))
+    assert ledger.left() == (400 - 121) * PICO // 1_000_000
     assert keeper.reserve(1) is Room.NOW
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "usage", "charged"),
+    ("sent", "status", "answer", "charged"),
     [
         (False, None, None, 0),
-        (True, 429, None, 0),
-        (True, 529, None, 0),
         (True, 400, None, 0),
+        (True, 429, None, 0),
+        (True, 503, None, 0),
+        (True, 529, None, 0),
+        (True, 408, None, WORST),  # whoever waited for it in vain may have passed it on
+        (True, 500, None, WORST),
+        (True, 502, None, WORST),
+        (True, 504, None, WORST),
         (True, None, None, WORST),  # the connection broke: nobody knows
         (True, 200, None, WORST),
-        (True, 200, Usage(prompt_tokens=5), WORST),
-        (True, 200, Usage(output_tokens=5), WORST),
+        (True, 200, reply(None), WORST),
+        (True, 200, reply(Usage(prompt_tokens=100)), WORST),
+        (True, 200, reply(Usage(output_tokens=5)), WORST),
+        (True, 200, reply(Usage(prompt_tokens=0, output_tokens=5)), WORST),
+        (True, 200, reply(Usage(prompt_tokens=30, output_tokens=5)), WORST),  # of another prompt
+        (True, 200, reply(Usage(prompt_tokens=90, output_tokens=5)), 125),  # off by what a count may be
+        (True, 200, reply(Usage(prompt_tokens=100, output_tokens=5), arrivals=6), WORST),  # more came than it says
+        (True, 200, reply(Usage(prompt_tokens=100, output_tokens=5), settles="nothing"), WORST),  # and more may come
+        (True, 200, reply(Usage(prompt_tokens=100, output_tokens=5), error=("cut_stream", "")), WORST),
+        (True, 200, reply(Usage(prompt_tokens=110, output_tokens=1), settles="prompt"), 210),
+        (True, 200, reply(Usage(prompt_tokens=9, output_tokens=1), settles="prompt"), WORST),
+        (True, 200, reply(Usage(prompt_tokens=200, output_tokens=20)), 300),  # dearer than its worst case: charged
     ],
 )
-def test_what_was_refused_is_free_and_what_nobody_knows_costs_the_worst(
-    tmp_path: Path, sent: bool, status: int | None, usage: Usage | None, charged: int
+def test_what_was_refused_is_free_and_what_nobody_can_be_believed_on_costs_the_worst(
+    tmp_path: Path, sent: bool, status: int | None, answer: Reply | None, charged: int
 ) -> None:
     ledger = account(tmp_path, "1")
     keeper = guard(ledger, call(0))
     keeper.reserve(0)
-    keeper.settle(0, sent=sent, status=status, usage=usage)
+    keeper.settle(0, sent=sent, status=status, reply=answer)
     assert ledger.left() == PICO - charged * PICO // 1_000_000
+    assert keeper.was_dearer is (charged > WORST)
+
+
+def test_an_api_that_bills_no_errors_is_believed_on_that(tmp_path: Path) -> None:
+    ledger = account(tmp_path, "1")
+    keeper = Guard(ledger, PRICES, SCENARIO, counted=True, bills_errors=False)
+    keeper.plan(call(0))
+    keeper.reserve(0)
+    keeper.settle(0, sent=True, status=500, reply=None)
+    assert ledger.left() == PICO
+
+
+def test_a_call_that_is_sent_again_is_charged_twice_and_not_sent_where_that_does_not_fit(tmp_path: Path) -> None:
+    ledger = account(tmp_path, "0.000600")
+    keeper = guard(ledger, call(0), call(1))
+    keeper.reserve(0)
+    assert keeper.reserve_again(0)
+    assert not keeper.reserve_again(0)
+    keeper.settle(0, sent=True, status=200, reply=reply(Usage(prompt_tokens=100, output_tokens=0)))
+    assert ledger.left() == (600 - WORST - 100) * PICO // 1_000_000
 
 
 def test_the_budget_is_exhausted_when_not_even_the_smallest_call_fits(tmp_path: Path) -> None:
     ledger = account(tmp_path, "0.000538")
     keeper = guard(ledger, call(0), call(1))
     keeper.reserve(0)
-    keeper.settle(0, sent=True, status=200, usage=None)
+    keeper.settle(0, sent=True, status=200, reply=None)
     assert not keeper.is_exhausted()  # as much is left as a call costs
     keeper.plan(call(2, prompt_tokens=1, max_tokens=0))
     keeper.reserve(2)
-    keeper.settle(2, sent=True, status=200, usage=None)
+    keeper.settle(2, sent=True, status=200, reply=None)
     assert keeper.is_exhausted()
 
 
@@ -151,9 +197,42 @@ def test_a_prompt_has_at_most_its_count_and_a_margin_or_a_token_for_each_byte() 
     assert most_prompt_tokens((Message("system", "ab"), Message("user", "café")), None) == 2 + 5 + 512
 
 
-def test_what_a_run_spent_is_read_from_its_file_with_what_was_left_set_aside(tmp_path: Path) -> None:
+def test_a_prompt_without_a_count_has_at_least_a_token_a_word() -> None:
+    assert least_prompt_tokens((Message("system", "one two"), Message("user", "three")), None) == 3
+    assert least_prompt_tokens((Message("user", ""),), None) == 1
+    assert least_prompt_tokens((Message("user", "x"),), 1114) == 1000
+
+
+# --- what is said of it ------------------------------------------------------------------------------------------
+
+
+def test_an_account_goes_on_where_processes_left_it_with_what_they_had_set_aside(tmp_path: Path) -> None:
     ledger = account(tmp_path, "1")
     ledger.reserve(PICO // 4)
     ledger.reserve(PICO // 2)
     ledger.settle(PICO // 4, PICO // 8)
-    assert Ledger.spent_usd(tmp_path / "ledger") == Decimal("0.625")
+    assert Ledger.statement(tmp_path / "ledger").spent == Decimal("0.625")
+    Ledger.open_account(tmp_path / "ledger", Decimal(2))
+    assert Ledger.statement(tmp_path / "ledger") == tuple(map(Decimal, ("2", "0.625", "0.5", "1.375", "0")))
+
+
+@pytest.mark.parametrize(
+    ("sums", "said"),
+    [
+        ((50, 20, 0, 30, 0), "spent at most $0.02 of --max-usd 0.05; $0.03 left"),
+        (
+            (50, 30, 15, 20, 0),
+            "spent at most $0.03 of --max-usd 0.05, of which $0.015 is the worst case of requests that nobody "
+            "accounted for; $0.02 left",
+        ),
+        ((50, 60, 0, -10, 10), "spent at most $0.06 of --max-usd 0.05: $0.01 more than allowed"),
+    ],
+)
+def test_the_statement_says_what_was_spent_and_left_or_that_it_was_more(sums: tuple[int, ...], said: str) -> None:
+    assert str(Statement(*(Decimal(amount) / 1000 for amount in sums))) == said
+
+
+def test_a_file_that_is_no_account_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "ledger").write_bytes(b"x" * 24)
+    with pytest.raises(UserError, match="expected 40 bytes, the account of a run's spending"):
+        Ledger.open_account(tmp_path / "ledger", Decimal(1))

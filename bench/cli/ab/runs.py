@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.ab.sides import SIDES, Side
 from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET
 from bench.cli.compare import read
-from bench.cli.pricing import left_of
+from bench.cli.pricing import shared
 from bench.cli.results import results
 from bench.cli.run import observe
 from bench.types import UserError
@@ -104,12 +104,10 @@ def _put_aside(task: Task, folders: Iterable[Path]) -> None:
 
 def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
     """Make one run; returns the exit code where it did not come to its end or is not to be trusted."""
-    from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+    from bench.offer import BY_BUDGET, INTERRUPTED
     from bench.screen import Screen
 
-    budget = side.settings.budget
-    for place in (*SIDES, UNFINISHED):
-        budget = left_of(budget, task.folder / place)
+    budget = shared(side.settings.budget, task.folder)
     name = str(folder.relative_to(task.folder))
     # A line for each pair is enough; nothing is drawn over it.
     quiet = Screen(quiet=True, force_terminal=False)
@@ -126,6 +124,6 @@ def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
             return EXIT_NOT_TO_BE_TRUSTED
         return 0
     screen.print(f"{name} stopped early: {stopped}", markup=False, soft_wrap=True)
-    if stopped == OUT_OF_BUDGET:
+    if stopped in BY_BUDGET:
         return EXIT_OUT_OF_BUDGET
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED

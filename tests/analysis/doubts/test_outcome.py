@@ -53,11 +53,20 @@ def test_calls_kept_back_by_the_budget_are_a_doubt_that_names_the_limit(
     synthetic_run: Any, doubts: Any, filled: Any
 ) -> None:
     run, table, telemetry = synthetic_run(requests=200, dropped=range(150, 200))
-    run["pricing"] = {"max_usd": "0.25"}
+    run["spending"] = {"cap_usd": "0.25", "spent_usd": "0.24", "dearer_usd": "0"}
     found = doubts(run, filled(table, "error", "budget", range(150, 200)), telemetry)
     assert list(found) == ["out_of_budget"]
     assert found["out_of_budget"]["value"] == 50
-    assert "$0.25: raise --max-usd" in found["out_of_budget"]["message"]
+    assert "under --max-usd ($0.24 of $0.25 spent): raise it" in found["out_of_budget"]["message"]
+
+
+def test_answers_dearer_than_their_worst_case_are_a_doubt_with_both_sums(synthetic_run: Any, doubts: Any) -> None:
+    run, table, telemetry = synthetic_run(requests=200)
+    run["spending"] = {"cap_usd": "0.02", "spent_usd": "0.05", "dearer_usd": "0.03"}
+    found = doubts(run, table, telemetry)
+    assert list(found) == ["dearer_than_worst"]
+    assert "cost $0.0300 more than their worst case" in found["dearer_than_worst"]["message"]
+    assert "($0.0500 of $0.0200 spent)" in found["dearer_than_worst"]["message"]
 
 
 @pytest.mark.parametrize(("seat_s", "codes"), [(0.2, []), (12.0, ["backed_off"])])

@@ -209,7 +209,10 @@ def test_never_a_cent_is_spent_above_the_cap(biller: tuple[str, type[Biller]], t
     )
     assert {"http_429", "overloaded", "cut_stream"} <= outcomes["by_error"].keys()
     reasons = {reason["code"]: reason["message"] for reason in summary["verdict"]["reasons"]}
-    assert "to stay within $0.04: raise --max-usd" in reasons["out_of_budget"]
+    assert "of $0.0400 spent): raise it" in reasons["out_of_budget"]
+    account = json.loads((tmp_path / "run/run.json").read_text())["spending"]
+    assert spent <= Decimal(account["spent_usd"]) <= Decimal("0.04")
+    assert f"of --max-usd {Decimal(account['cap_usd'])}" in done.stdout
     assert "refused" in reasons["rate_limited"]
 
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -24,9 +23,7 @@ from rich.console import Console
 
 from analysis.summary import summarize
 from bench import folder as files
-from bench.budget import Budget, Ledger
 from bench.cli import repeat as repeats
-from bench.cli.pricing import left_of
 from bench.cli.results import decode as decode_command
 from bench.cli.run import run as run_command
 from bench.cli.settings import settings as settings_of
@@ -69,10 +66,6 @@ class Runs:
         settings.out.mkdir()
         run, *_ = self.made(settings.out, interrupted=outcome is not None)
         files.write_json(settings.out / files.RUN, run)
-        if settings.budget is not None:
-            Ledger.open_account(settings.out / files.LEDGER, Decimal("0.25"))
-            path = settings.out / files.LEDGER
-            Ledger(path).reserve(250_000_000_000)
         return outcome
 
     def results(self, folder: Path, window: str | None = None) -> dict[str, Any]:
@@ -203,13 +196,8 @@ def test_a_server_to_keep_is_launched_once_and_ended_before_the_conclusion(
 def test_one_limit_on_spending_is_for_all_the_runs(runs: Runs, tmp_path: Path) -> None:
     runs.outcomes = [None] * 3
     make(tmp_path / "out", 3, model="gpt-4o-mini", max_usd="0.60")
-    assert [asked.budget.cap_usd for asked in runs.asked] == [Decimal("0.60"), Decimal("0.35"), Decimal("0.10")]
-
-
-def test_what_is_left_of_no_limit_is_no_limit(tmp_path: Path) -> None:
-    budget = Budget(Decimal(1), None, "m", datetime.now(UTC), None)
-    assert left_of(None, tmp_path) is None
-    assert left_of(budget, tmp_path) == budget
+    assert {asked.budget.cap_usd for asked in runs.asked} == {Decimal("0.60")}
+    assert {asked.budget.account for asked in runs.asked} == {tmp_path / "out" / files.LEDGER}
 
 
 def test_repeats_that_were_killed_are_concluded_by_decode(runs: Runs, tmp_path: Path) -> None:
