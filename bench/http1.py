@@ -18,6 +18,19 @@ class MalformedResponse(ValueError):
     """The bytes are not an HTTP/1.1 response."""
 
 
+class TooLarge(ValueError):
+    """A part of the response is longer than anything that a server has to say there."""
+
+
+HEAD_BYTES_MAX = 64 << 10
+"""A response's head, interim responses included."""
+
+_LINE_BYTES_MAX = 8 << 10
+_TRAILERS_BYTES_MAX = 16 << 10
+# Heads that differ in their Date alone are short; longer ones would be kept in the cache for nothing.
+_CACHED_HEAD_BYTES = 4 << 10
+
+
 class Head(NamedTuple):
     """A response's head, itself `length` bytes; `body_bytes` is None where chunks or the connection's end say it."""
 
@@ -46,14 +59,14 @@ def parse_head(data: bytes) -> Head | None:
             if start == 0 and not b"HTTP/1.".startswith(data[:7]):
                 raise MalformedResponse(f"not HTTP/1.1: {data[:40]!r}")
             return None
-        head = Head(stop + 4, *_parse_head_block(data[start:stop]))
+        block = data[start:stop]
+        parsed = _cached_head_block(block) if len(block) <= _CACHED_HEAD_BYTES else _parse_head_block(block)
+        head = Head(stop + 4, *parsed)
         if not 100 <= head.status < 200:
             return head
         start = head.length
 
 
-# At thousands of responses a second they differ in their Date at most, which changes once in that second.
-@lru_cache(maxsize=64)
 def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None]:
     first, *rest = block.split(b"\r\n")
     parts = first.split(b" ", 2)
@@ -77,17 +90,24 @@ def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool,
     return status, headers, keep_alive, chunked, body_bytes
 
 
+# At thousands of responses a second they differ in their Date at most, which changes once in that second.
+_cached_head_block = lru_cache(maxsize=64)(_parse_head_block)
+
+
 class Framing:
     """Tells when a response is complete, looking at as little as it can.
 
     `status` is None until the head has come. After completion `keep_alive` says whether the connection can carry
-    another request. Raises MalformedResponse.
+    another request. Raises MalformedResponse and TooLarge. Its time is linear in the bytes fed, however they are cut:
+    no byte of a body is looked at again, those of a head and of a chunk's size line only as often as their caps allow.
     """
 
-    __slots__ = ("_missing", "_pending", "_step", "keep_alive", "status")
+    __slots__ = ("_head_bytes", "_missing", "_pending", "_step", "keep_alive", "status")
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
+        self._head_bytes = bytearray()
+        # Of a counted body what is to come; in chunks what is to be stepped over before the next size line.
         self._missing = 0
         # A plain function, not a bound method: that would be a cycle per request, and nothing collects cycles here.
         self._step: Callable[[Framing, bytes], bool] = Framing._head
@@ -104,13 +124,20 @@ class Framing:
         return self._step is Framing._until_close
 
     def _head(self, data: bytes) -> bool:
-        if self._pending:
-            data = b"".join((*self._pending, data))
+        if self._head_bytes:
+            searched = max(0, len(self._head_bytes) - 3)
+            self._head_bytes += data
+            if self._head_bytes.find(b"\r\n\r\n", searched) < 0:
+                return self._incomplete_head()
+            data = bytes(self._head_bytes)
         head = parse_head(data)
         if head is None:
-            self._pending = [data]
-            return False
-        self._pending = []
+            # Whatever is complete in it was interim, and is not looked at again.
+            interim = data.rfind(b"\r\n\r\n")
+            self._head_bytes = bytearray(data if interim < 0 else data[interim + 4 :])
+            return self._incomplete_head()
+        _check_length("a response's head", head.length, HEAD_BYTES_MAX)
+        self._head_bytes = bytearray()
         self.keep_alive = head.keep_alive
         self.status = head.status
         body = data[head.length :]
@@ -123,6 +150,10 @@ class Framing:
             return self._counted(body)
         self.keep_alive = False
         self._step = Framing._until_close
+        return False
+
+    def _incomplete_head(self) -> bool:
+        _check_length("a response's head", len(self._head_bytes), HEAD_BYTES_MAX)
         return False
 
     def _counted(self, data: bytes) -> bool:
@@ -139,26 +170,31 @@ class Framing:
         if not data.endswith(b"\r\n\r\n") and (len(data) >= 4 or not data.endswith(b"\n")):
             return False
         pending = b"".join(self._pending)
-        position = 0
-        while True:
+        position = self._missing
+        while position <= len(pending):
             eol = pending.find(b"\r\n", position)
             if eol < 0:
+                _check_length("a chunk's size line", len(pending) - position, _LINE_BYTES_MAX)
                 break
             size = _chunk_size(pending[position:eol])
             if size == 0:
                 # Trailers may follow the last chunk; a blank line ends them.
                 stop = pending.find(b"\r\n\r\n", eol)
                 if stop < 0:
+                    _check_length("trailers", len(pending) - position, _TRAILERS_BYTES_MAX)
                     break
                 if stop + 4 != len(pending):
                     self.keep_alive = False
                 return True
-            following = eol + 2 + size + 2
-            if following > len(pending):
-                break
-            position = following
+            position = eol + 2 + size + 2
+        self._missing = max(0, position - len(pending))
         self._pending = [pending[position:]]
         return False
+
+
+def _check_length(what: str, length: int, most: int) -> None:
+    if length > most:
+        raise TooLarge(f"{what} of over {most >> 10} KiB")
 
 
 class Response(NamedTuple):

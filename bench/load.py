@@ -113,7 +113,13 @@ class Share:
             {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
             spec.target.api_key,
         )
-        self._wire = Wire(target, spec.timeout_s, spec.stall_timeout_s, quick_ack=spec.quick_ack)
+        self._wire = Wire(
+            target,
+            spec.timeout_s,
+            spec.stall_timeout_s,
+            quick_ack=spec.quick_ack,
+            body_bytes_max=spec.body_bytes_max,
+        )
         load = spec.plan.load
 
         def prepare(call: Call) -> bytes:

@@ -45,7 +45,7 @@ class LoadSpec:
     """All that one load process needs; `role` is local (alone), master (coordinates workers) or worker.
 
     `seats` is how many requests can be in flight over all workers. With `backoff` a closed loop's seat waits after a
-    refusal; with `quick_ack` what comes is acknowledged at once.
+    refusal; with `quick_ack` what comes is acknowledged at once. An answer of more than `body_bytes_max` fails.
     """
 
     role: Literal["local", "master", "worker"]
@@ -63,6 +63,7 @@ class LoadSpec:
     budget: Budget | None = None
     backoff: bool = True
     quick_ack: bool = False
+    body_bytes_max: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ MAX_REQUESTS = 10_000_000
 MAX_DURATION_S = 7 * 24 * 3600
 DEFAULT_MAX_IN_FLIGHT = 1024  # one connection each: within most systems' limit of open files, 1,024 and more
 
+_BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
@@ -23,6 +24,16 @@ def parse_duration(text: str, flag: str = "--duration") -> float:
         hint = f"{text.strip()}s" if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text) else "60s"
         raise UserError(f"{flag}: expected a time with its unit (ms, s, m or h), such as {hint}, got {text!r}")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(text: str, flag: str, bounds: tuple[int, int]) -> int:
+    """Bytes from `512KiB`, `64MiB` or `1GiB`, within the bounds."""
+    match = re.fullmatch(r"(\d{1,9})(KiB|MiB|GiB)", text.strip(), re.ASCII)
+    if not match:
+        hint = f"{text.strip()}MiB" if re.fullmatch(r"\s*\d+\s*", text) else "64MiB"
+        raise UserError(f"{flag}: expected a size with its unit (KiB, MiB or GiB), such as {hint}, got {text!r}")
+    size: int = within(flag, int(match[1]) * _BYTES[match[2]], *bounds, " bytes")
+    return size
 
 
 def resolve_load(

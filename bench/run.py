@@ -75,6 +75,7 @@ class Settings:
     window: Literal["planned", "steady"] = "planned"
     backoff: bool = True
     quick_ack: bool = False
+    body_bytes_max: int = 64 << 20
 
 
 OnProgress = Callable[[Progress], None]
@@ -271,6 +272,7 @@ def _offer(
         web_port=settings.web_port,
         backoff=settings.backoff,
         quick_ack=settings.quick_ack,
+        body_bytes_max=settings.body_bytes_max,
     )
 
     def server_died() -> str | None:
@@ -316,6 +318,7 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "slo": list(settings.slo),
         "timeout_s": settings.timeout_s,
         "stall_timeout_s": settings.stall_timeout_s,
+        "body_bytes_max": settings.body_bytes_max,
         "workers": settings.workers,
         "backoff": settings.backoff,
         "quick_ack": settings.quick_ack,

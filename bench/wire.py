@@ -24,7 +24,7 @@ from gevent.hub import get_hub
 
 from bench.capture import Received
 from bench.clock import now_ns
-from bench.http1 import Framing, MalformedResponse
+from bench.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
 from bench.types import UserError
 
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
@@ -37,6 +37,11 @@ _TIMESPEC_BYTES = 16
 _ANCILLARY_BYTES = _socket.CMSG_SPACE(_TIMESPEC_BYTES)
 _NO_STAMP = bytes(_TIMESPEC_BYTES)
 _SWEEP_S = 0.1
+_MIB = 1 << 20
+BODY_BYTES_MAX = 64 * _MIB
+# What is kept of each read besides its bytes, and counts as much: an answer of single bytes would take a hundred times
+# its length.
+_READ_COSTS_BYTES = 64
 CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
 KERNEL_STAMPS = sys.platform == "linux"
 # What this machine lacks when a connection cannot be opened says nothing of the server.
@@ -97,8 +102,17 @@ class Wire:
     With `quick_ack` what comes is acknowledged at once, which sets a server free that waits for it (Nagle's algorithm).
     """
 
-    def __init__(self, target: Endpoint, timeout_s: float, stall_timeout_s: float, *, quick_ack: bool = False) -> None:
+    def __init__(
+        self,
+        target: Endpoint,
+        timeout_s: float,
+        stall_timeout_s: float,
+        *,
+        quick_ack: bool = False,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
         self.target = target
+        self.body_bytes_max = body_bytes_max
         self.quick_ack = quick_ack
         self.timeout_s = timeout_s
         self.stall_timeout_s = stall_timeout_s
@@ -213,6 +227,7 @@ class Connection:
         "_parked",
         "_received",
         "_recvmsg_into",
+        "_room",
         "_sending",
         "_sock",
         "_tls",
@@ -229,6 +244,7 @@ class Connection:
         self._recvmsg_into = _acknowledging(sock) if wire.quick_ack else sock.recvmsg_into
         self._framing: Framing | None = None
         self._received = Received()
+        self._room = 0
         self._error: tuple[str, str] | None = None
         self._parked = False
         self._sending = False
@@ -250,6 +266,7 @@ class Connection:
         """Send a request and wait for the whole response or a failure; other greenlets run meanwhile."""
         self._framing = Framing()
         self._received = received = Received()
+        self._room = self._wire.body_bytes_max + HEAD_BYTES_MAX
         self._error = None
         self._finished = False
         self._greenlet = gevent.getcurrent()
@@ -344,10 +361,17 @@ class Connection:
             received.user_ns.append(t_ns)
             received.kernel += stamp
             received.parts.append(data)
+            self._room = room = self._room - count - _READ_COSTS_BYTES
             try:
                 complete = self._framing.feed(data)  # type: ignore[union-attr]
             except MalformedResponse as problem:
                 self.fail("malformed", str(problem))
+                return
+            except TooLarge as problem:
+                self.fail("too_large", str(problem))
+                return
+            if room < 0 and not complete:
+                self.fail("too_large", f"more than {self._wire.body_bytes_max / _MIB:g} MiB came (--max-body)")
                 return
             if complete:
                 self._finish()

@@ -37,6 +37,7 @@ ASKED = (
     click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
     click.option("--timeout", default="120s", help="Ends one request.  [120s]"),
     click.option("--stall-timeout", default="30s", help="Ends one request when no byte comes for this long.  [30s]"),
+    click.option("--max-body", default="64MiB", help="Ends one request whose answer is larger.  [64MiB]"),
     click.option("--ready-timeout", help="For a launched server to get ready.  [120s]"),
     click.option("--server", help="llamacpp: xllamacpp, llama-cpp-python, or a llama-server binary.  [xllamacpp]"),
     click.option("--server-python", help="Python in which the server to launch is installed.  [see docs/backends.md]"),

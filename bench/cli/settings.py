@@ -24,6 +24,9 @@ LOAD_OPTIONS = ("concurrency", "rate", "arrivals", "requests", "duration", "warm
 MAX_TIMEOUT_S = 24 * 3600
 MAX_WORKERS = 64
 _FREE = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
+BODY_BYTES = (1 << 10, 4 << 30)
+"""The least and the most that an answer may be allowed."""
+
 SPARE_FILES = 64  # what a load process has open besides its connections
 
 
@@ -31,7 +34,7 @@ def settings(options: dict[str, Any]) -> "Settings":
     """Give the run that the options of `bench.py run` ask for. Raises UserError for whatever is wrong with them."""
     from bench import folder
     from bench.models import aliases_of
-    from bench.resolve import resolve_load, within
+    from bench.resolve import parse_size, resolve_load, within
     from bench.run import Settings
     from scenarios import load_scenario, with_lengths
 
@@ -93,6 +96,7 @@ def settings(options: dict[str, Any]) -> "Settings":
         window=options.get("window", "planned"),
         backoff=options["backoff"] == "on",
         quick_ack=_quick_ack(options["quick_ack"]),
+        body_bytes_max=parse_size(options["max_body"], "--max-body", BODY_BYTES),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.http1 import Framing, MalformedResponse, encode_request, parse, parse_head
+from bench.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge, encode_request, parse, parse_head
 from bench.types import HttpRequest
 
 EVENTS = [b"data: " + str(n).encode() * n + b"\n\n" for n in range(1, 6)]
@@ -125,6 +125,43 @@ def test_bytes_behind_the_end_spoil_the_connection_not_the_response(name: str) -
     framing = Framing()
     assert framing.feed(COMPLETE[name][0] + b"HTTP/1.1 200 OK\r\n\r\n")
     assert not framing.keep_alive
+
+
+# --- linear, whatever comes ---------------------------------------------------------------------------------------
+
+# name: what is fed without end after a head, read by read. Each once had all that came before joined again.
+ENDLESS = {
+    "a head": (b"HTTP/1.1 200 OK\r\n", b"X-Header: of this length\r\n"),
+    "a head without a line": (b"HTTP/1.1 200 OK\r\n", b"x" * 50),
+    "interim responses": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "a chunk that looks like the last": (CHUNKED + b"fffffff\r\n", b"0\r\n\r\n"),
+    "a chunk of single line feeds": (CHUNKED + b"fffffff\r\n", b"\n"),
+    "chunks": (CHUNKED, b"4\r\n\r\n\r\n\r\n"),
+    "a size line": (CHUNKED, b"\n"),
+    "trailers": (CHUNKED + b"0\r\n", b"a\n"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_never_ends_leaves_nothing_to_look_at_again(name: str) -> None:
+    opening, again = ENDLESS[name]
+    framing, fed = Framing(), 0
+    framing.feed(opening)
+    try:
+        for _ in range(40_000):
+            assert not framing.feed(again)
+            fed += len(again)
+            held = len(framing._head_bytes) + sum(map(len, framing._pending))
+            assert held <= HEAD_BYTES_MAX + len(again)
+    except TooLarge as problem:
+        assert "KiB" in str(problem)
+        assert fed <= 2 * HEAD_BYTES_MAX
+        assert name not in ("interim responses", "a chunk that looks like the last", "chunks")
+
+
+def test_a_head_that_is_too_long_is_refused_also_where_it_is_whole() -> None:
+    with pytest.raises(TooLarge, match="head of over 64 KiB"):
+        Framing().feed(head("X: " + "y" * HEAD_BYTES_MAX))
 
 
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bench.resolve import parse_duration, resolve_load
+from bench.resolve import parse_duration, parse_size, resolve_load
 from bench.types import Lengths, Load, Scenario, UserError
 
 SCENARIO = Scenario("s", "", Lengths("fixed", 100, 100), Lengths("fixed", 8, 8), 0, 8, 200, 16)
@@ -81,3 +81,23 @@ def test_other_durations_are_refused_with_an_example(text: str) -> None:
 def test_a_bare_number_is_shown_with_the_unit_it_lacks() -> None:
     with pytest.raises(UserError, match="such as 90s, got '90'"):
         parse_duration("90")
+
+
+@pytest.mark.parametrize(("text", "size"), [("64MiB", 64 << 20), (" 2KiB", 2048), ("1GiB", 1 << 30)])
+def test_a_size_has_a_unit(text: str, size: int) -> None:
+    assert parse_size(text, "--max-body", (1024, 1 << 32)) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("64", "such as 64MiB, got '64'"),
+        ("64 MB", r"\(KiB, MiB or GiB\), such as 64MiB"),
+        ("-1KiB", "got '-1KiB'"),
+        ("0KiB", "must be from 1024 to"),
+        ("9999GiB", "must be from 1024 to"),
+    ],
+)
+def test_a_size_that_is_none_is_named_with_its_flag(text: str, problem: str) -> None:
+    with pytest.raises(UserError, match=f"--max-body: .*{problem}"):
+        parse_size(text, "--max-body", (1024, 1 << 32))

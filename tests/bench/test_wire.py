@@ -695,3 +695,30 @@ def test_with_quick_ack_a_server_that_waits_for_it_sends_token_by_token() -> Non
             else:
                 assert len(stamps) <= 3
                 assert stamps[1] - outcome.sent_ns > 30 * MS
+
+
+@pytest.mark.parametrize(
+    ("parts", "kept"),
+    [
+        ([HEAD, *[b"4\r\nabcd\r\n"] * 40_000], 200_000),
+        ([HEAD, b"ffffff\r\n", *[b": comment\n\n" * 500] * 100], 100_000),
+        ([b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 5000] * 100], 100_000),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"X-A: b\r\n" * 100] * 200], 64_000),
+    ],
+)
+def test_an_answer_that_never_ends_fails_alone_and_keeps_what_had_come(parts: list[bytes], kept: int) -> None:
+    def endless(sock: Any) -> None:
+        take(sock)
+        for part in parts:
+            sock.sendall(part)
+        sock.sendall(LAST)
+        take(sock)
+
+    with serving(endless) as url:
+        one = Wire(endpoint(url), 10, 10, body_bytes_max=200_000)
+        outcome = ask_once(one)
+        one.close()
+    assert outcome.error is not None
+    assert outcome.error[0] == "too_large"
+    received = outcome.received.parts
+    assert min(kept, 60_000) - 64 * len(received) <= sum(map(len, received)) <= 270_000 + 65_536
