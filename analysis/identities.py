@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 
 from analysis.gpu import series
 from analysis.metrics import NS_PER_MS, column, flat, successful
+from analysis.rates import growth_of, in_flight
 from analysis.served import histogram_mean_ms
 from analysis.window import Window
 
 # The clocks of two processes on one machine agree; the way is parsing, queues of the server's front end, the network.
 CLOCK_MS, WAY_MS = 1.0, 50.0
+LAW_SHARE, MOST_LAW_SHARE = 0.05, 0.5
+LONG_SERVICE = 0.95
 EXACT = {"conservation", "no_negative_interval", "token_order"}
 
 
@@ -69,15 +72,37 @@ def token_order(evidence: Evidence) -> dict[str, Any]:
 
 
 def littles_law(evidence: Evidence) -> dict[str, Any]:
-    """Mean in flight = requests/s x mean service, as reported; the tolerance is what the window's edges can matter."""
+    """Mean in flight = requests/s x mean service, as reported, to 5% and three standard errors of what edges do.
+
+    Of an open loop in flight are those from when the load had been on for a service that few exceed. The calls that
+    only one side of the equation has in full are as good as random. Not asked where they leave more than half open,
+    nor of a server that falls behind, which is in no steady state.
+    """
     rate = evidence.summary["throughput"]["requests_per_s"]
     service_ms = evidence.summary["metrics"]["service_ms"]["mean"]
-    if rate is None or service_ms is None:
+    calls = successful(evidence.requests.select(["sent_ns", "end_ns", "error"]))
+    span = _with_full_load(evidence, calls)
+    if not rate or service_ms is None or span is None:
         return _result("littles_law", None, None, None)
-    in_flight, crossing = _in_flight(
-        successful(evidence.requests.select(["sent_ns", "end_ns", "error"])), evidence.span
-    )
-    return _result("littles_law", rate * service_ms / 1000, in_flight, crossing + 0.05 * in_flight)
+    sent, end = column(calls, "sent_ns"), column(calls, "end_ns")
+    whole = int(((sent >= span.start_ns) & (end <= span.end_ns)).sum())
+    partly = int(((end > evidence.span.start_ns) & (sent < span.end_ns)).sum()) - whole
+    share = LAW_SHARE + 3 * np.sqrt(partly) / max(whole, 1)
+    seen = in_flight(calls, span)
+    return _result("littles_law", rate * service_ms / 1000, seen, share * seen if share < MOST_LAW_SHARE else None)
+
+
+def _with_full_load(evidence: Evidence, calls: pa.Table) -> Window | None:
+    """The part of the window in which as many calls can be in flight as ever will; None without one."""
+    span = evidence.span
+    if evidence.run["load"]["rate_per_s"] is None or not calls.num_rows:
+        return span if calls.num_rows else None
+    found = growth_of(evidence.requests)
+    service_ns = column(calls, "end_ns") - column(calls, "sent_ns")
+    start_ns = max(span.start_ns, int(column(calls, "sent_ns").min() + np.quantile(service_ns, LONG_SERVICE)))
+    if (found is not None and found.is_clear) or start_ns >= span.end_ns:
+        return None
+    return Window(start_ns, span.end_ns)
 
 
 def server_in_flight(evidence: Evidence) -> dict[str, Any]:
@@ -89,9 +114,9 @@ def server_in_flight(evidence: Evidence) -> dict[str, Any]:
     if inside.sum() < 10 or len(queued) != len(running):
         return _result("server_in_flight", None, None, None)
     there = (running + queued)[inside]
-    in_flight, _ = _in_flight(evidence.requests, span)
+    ours = in_flight(evidence.requests, span)
     sampling = 3 * there.std(ddof=1) / np.sqrt(len(there))
-    return _result("server_in_flight", in_flight, there.mean(), 0.1 * in_flight + 0.5 + sampling)
+    return _result("server_in_flight", ours, there.mean(), 0.1 * ours + 0.5 + sampling)
 
 
 def server_tokens(evidence: Evidence) -> dict[str, Any]:
@@ -155,17 +180,6 @@ IDENTITIES: tuple[Callable[[Evidence], dict[str, Any]], ...] = (
     delivered_rate,
     delivered_dispersion,
 )
-
-
-def _in_flight(calls: pa.Table, span: Window) -> tuple[float, float]:
-    """(mean number of calls in flight over the window, of that the most that calls crossing its edges can matter)."""
-    sent, end = column(calls, "sent_ns"), column(calls, "end_ns")
-    touches = (sent < span.end_ns) & (end >= span.start_ns)
-    sent, end = sent[touches], end[touches]
-    inside_ns = np.minimum(end, span.end_ns) - np.maximum(sent, span.start_ns)
-    crosses = (sent < span.start_ns) | (end >= span.end_ns)
-    length_ns = span.end_ns - span.start_ns
-    return float(inside_ns.sum() / length_ns), float((end - sent)[crosses].sum() / length_ns)
 
 
 def _result(name: str, seen: float | None, expected: float | None, tolerance: float | None) -> dict[str, Any]:

@@ -71,6 +71,12 @@ def gaps_ms(t_ns: npt.NDArray[np.int64], offsets: Ints) -> Sample:
     return Sample(gaps, np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - 1, 0))]))
 
 
+def output_tokens(calls: pa.Table) -> Floats:
+    """How many output tokens each call's arrivals brought."""
+    tokens, offsets = flat(calls, "arrival_tokens")
+    return np.diff(np.concatenate([[0], np.cumsum(tokens, dtype=np.int64)])[offsets]).astype(np.float64)
+
+
 def token_times_ns(calls: pa.Table) -> tuple[npt.NDArray[np.int64], Ints]:
     """The instant of every token: an arrival that brings k tokens counts k times."""
     t_ns, offsets = flat(calls, "arrivals_ns")

@@ -79,12 +79,13 @@ def _results(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _tiles(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     p50, p99 = (wording.metric(summary, "ttft_ms", name) for name in ("p50", "p99"))
     throughput, failures, planned = summary["throughput"], wording.failures(summary), summary["requests"]["planned"]
+    unknown = "too short a run" if throughput.get("rates_unknown") else ""
     rows = [
         ("Time to first token, median", number(p50), "ms", _interval_note(summary, "p50")),
         ("Time to first token, p99", number(p99), "ms", _interval_note(summary, "p99")),
         ("Speed for one user", number(wording.tokens_per_s_per_user(summary)), "tokens/s", "median"),
-        ("Output, all users", number(throughput["output_tokens_per_s"]), "tokens/s", ""),
-        ("Requests completed", number(throughput["requests_per_s"]), "per second", ""),
+        ("Output, all users", number(throughput["output_tokens_per_s"]), "tokens/s", unknown),
+        ("Requests completed", number(throughput["requests_per_s"]), "per second", unknown),
         ("Failed", number(failures), f"of {number(planned)}", percent(failures / planned) if planned else ""),
     ]
     return [{"label": label, "value": value, "unit": unit, "note": note} for label, value, unit, note in rows]

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from analysis import identities, selftest, served, slo, transient
 from analysis.gpu import gpus
 from analysis.hosts import host
-from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, successful
+from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
 from analysis.money.cost import run_cost
 from analysis.offered import offered
+from analysis.rates import Flow, flow
 from analysis.sending import sending
 from analysis.stalls import stalls
 from analysis.stats import describe
@@ -46,12 +47,11 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         **{name: run[name] for name in ("plan_hash", "seed")},
     }
     metrics = {name: describe(metric.values(calls)) for name, metric in METRICS.items()}
-    throughput = _throughput(succeeded, planned.num_rows, span, objectives)
+    throughput = _throughput(flow(run, requests, span), succeeded, planned.num_rows, span, objectives)
     summary: dict[str, Any] = {
         "window": {
             "start_s": span.start_ns / NS_PER_S,
             "seconds": span.seconds,
-            "includes_drain": span.includes_drain,
         },
         "phases": phases(run, requests, span),
         "requests": _outcomes(planned),
@@ -114,30 +114,22 @@ def _failures(planned: pa.Table) -> list[dict[str, Any]]:
 
 
 def _throughput(
-    calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]
-) -> dict[str, float | None]:
-    """What successful calls of any phase finished inside the window, and how much of it was good.
+    served: Flow, calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]
+) -> dict[str, Any]:
+    """What successful calls of any phase brought per second of the window, and how much of it was good.
 
-    Tokens count when they arrive, a prompt when its first token does. Goodput is null without an objective.
+    Goodput is null without an objective; `rates_unknown` says why there are no rates, null where there are.
     """
-    finished = span.holds(column(calls, "end_ns"))
-    t_ns, _ = flat(calls, "arrivals_ns")
-    tokens, _ = flat(calls, "arrival_tokens")
-    output = tokens[span.holds(t_ns)].sum()
-    # One call of unknown length makes the sum unknown.
-    prompt = column(calls, "prompt_tokens")[span.holds(column(calls, "first_token_ns"))].sum()
+    output = output_tokens(calls)
     good = slo.keeps_all(objectives, calls)
     good_measured = good & np.asarray(pc.fill_null(pc.equal(calls["phase"], "measured"), False))
-
-    def per_s(count: Any) -> float | None:
-        return float(count / span.seconds) if span.seconds and not np.isnan(count) else None
-
     return {
-        "requests_per_s": per_s(finished.sum()),
-        "output_tokens_per_s": per_s(output),
-        "total_tokens_per_s": per_s(output + prompt),
-        "goodput_rps": per_s((good & finished).sum()) if objectives else None,
+        "requests_per_s": served.per_s(span, np.ones(calls.num_rows)),
+        "output_tokens_per_s": served.per_s(span, output),
+        "total_tokens_per_s": served.per_s(span, output + column(calls, "prompt_tokens")),
+        "goodput_rps": served.per_s(span, good.astype(np.float64)) if objectives else None,
         "slo_attainment": float(good_measured.sum() / planned) if objectives and planned else None,
+        "rates_unknown": served.why,
     }
 
 

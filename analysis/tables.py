@@ -39,6 +39,8 @@ def throughput(summary: Mapping[str, Any]) -> Rows:
         ("Token arrivals at the client", client["token_events_per_s"], "per second"),
     ]
     shown = [(name, f"{number(value)} {unit}") for name, value, unit in rows if value is not None]
+    if served.get("rates_unknown"):
+        shown.insert(0, ("Requests and tokens per second", f"not known: {served['rates_unknown']}"))
     if served["slo_attainment"] is not None:
         shown.append(("Requests that met all objectives", percent(served["slo_attainment"])))
     shown.append(("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core"))

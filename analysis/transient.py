@@ -20,7 +20,7 @@ from analysis.compare.changes import two_sided_p
 from analysis.metrics import METRICS, NS_PER_S, column, measured, successful
 from analysis.stats import Floats
 from analysis.steady import BLOCKS, trend_p
-from analysis.window import window
+from analysis.window import planned, window
 
 PLANNED: Final = "planned"
 NOTHING: Final = {"calls": 0, "s": 0.0, "why": None}
@@ -57,7 +57,7 @@ def proposed(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any] | Non
         return None
     longest = max(found, key=lambda transient: transient.end_ns)
     rest = without(requests, longest.end_ns)
-    cut_s = (longest.end_ns - window(run, requests).start_ns) / NS_PER_S
+    cut_s = (longest.end_ns - planned(run, requests).start_ns) / NS_PER_S
     cut_calls = measured(requests.select(["phase"])).num_rows - measured(rest.select(["phase"])).num_rows
     span = window({**run, "cut": {"s": cut_s}}, rest)
     return {

@@ -1,26 +1,35 @@
-"""The measured window: the stretch of a run in which its throughput is counted."""
+"""The measured window: the stretch of a run in which the load was whole, so that what was served in it is a rate."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.metrics import NS_PER_S, measured
+from analysis.metrics import NS_PER_S, column, keep, measured
 
 _INSTANTS = ["phase", "sent_ns", "last_token_ns", "end_ns"]
+# A closed loop is full once so many of its first answers have ended: by then its slots are no longer in step with the
+# start. The last of them may take many times as long, and would leave nothing of a short run.
+FIRST_ENDED: Final = 0.9
+FEW_SLOTS: Final = 10
+LONGER: Final = "raise --requests or --duration"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `start_ns` to `end_ns` since the run's start; `includes_drain` when it lasts to the end of the last call."""
+    """From `start_ns` to `end_ns` since the run's start; `why` says why no rate can be told of it, None where one can.
+
+    It then is what was planned, in which the client and the hardware were watched all the same.
+    """
 
     start_ns: int
     end_ns: int
-    includes_drain: bool = False
+    why: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -28,17 +37,55 @@ class Window:
         return (self.end_ns - self.start_ns) / NS_PER_S
 
     def holds(self, t_ns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Which instants lie in it, both ends included: a window often ends with the very event that counts."""
+        """Which instants lie in it, both ends included."""
         return (t_ns >= self.start_ns) & (t_ns <= self.end_ns)
 
 
 def window(run: Mapping[str, Any], requests: pa.Table) -> Window:
-    """A run's measured window.
+    """A run's measured window: of what was planned, the part with the whole load.
 
-    With a duration it is what was planned, cut short where an interrupted run has nothing more. With a number of
-    requests it lasts from the first measured call sent to the last; where fewer than half of them have ended by then
-    (in a closed loop, fewer than two for each slot) it lasts to the end of the last. With no call sent it is empty.
-    What was cut at the start (`run["cut"]`) is none of it, and the calls of that time are warm-up in `requests`.
+    A closed loop's begins when nine tenths of the calls that came first have ended (all, with fewer than ten slots).
+    An interrupted run's ends when the first call was sent that never ended.
+    """
+    span = planned(run, requests)
+    start_ns, end_ns = span.start_ns, span.end_ns
+    sent_ns, ended_ns = _in_order_of_sending(requests)
+    open_ns = sent_ns[np.isinf(ended_ns)]
+    if run["interrupted"] and len(open_ns):
+        end_ns = min(end_ns, int(open_ns[0]))
+    slots = run["load"]["concurrency"]
+    full_ns = _full_ns(ended_ns[:slots]) if run["load"]["rate_per_s"] is None and slots else None
+    if full_ns is not None:
+        start_ns = int(max(start_ns, min(full_ns, end_ns)))
+    if not span.seconds or start_ns < end_ns:
+        return Window(start_ns, end_ns)
+    if full_ns is None:
+        return Window(span.start_ns, span.end_ns, "interrupted while its first calls were under way: run again")
+    return Window(span.start_ns, span.end_ns, f"the load ended before its first {slots} answers had: {LONGER}")
+
+
+def _in_order_of_sending(requests: pa.Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """When each call was sent and when it ended, infinity for one that never did."""
+    sent = keep(requests.select(["sent_ns", "end_ns", "error"]), pc.is_valid(requests["sent_ns"]))
+    never = np.asarray(pc.fill_null(pc.equal(sent["error"], "unfinished"), False))
+    sent_ns, ended_ns = column(sent, "sent_ns"), column(sent, "end_ns")
+    order = np.argsort(sent_ns, kind="stable")
+    return sent_ns[order], np.where(never | np.isnan(ended_ns), np.inf, ended_ns)[order]
+
+
+def _full_ns(first_ended_ns: npt.NDArray[np.float64]) -> float | None:
+    if not len(first_ended_ns):
+        return None
+    count = len(first_ended_ns)
+    return float(np.sort(first_ended_ns)[count - 1 if count < FEW_SLOTS else math.ceil(FIRST_ENDED * count) - 1])
+
+
+def planned(run: Mapping[str, Any], requests: pa.Table) -> Window:
+    """The window that was planned, whether or not the load was whole in it.
+
+    With a duration it is that time, cut short where an interrupted run has nothing more. With a number of requests it
+    lasts from the first measured call sent to the last. With no call sent it is empty. What was cut at the start
+    (`run["cut"]`) is none of it, and the calls of that time are warm-up in `requests`.
     """
     load, calls = run["load"], measured(requests.select(_INSTANTS))
     first_sent_ns = pc.min(calls["sent_ns"]).as_py()
@@ -52,11 +99,7 @@ def window(run: Mapping[str, Any], requests: pa.Table) -> Window:
         return Window(start_ns, end_ns)
     if first_sent_ns is None:
         return Window(last_ns(requests), last_ns(requests))
-    last_sent_ns = pc.max(calls["sent_ns"]).as_py()
-    ended = pc.sum(pc.less_equal(calls["end_ns"], last_sent_ns)).as_py() or 0
-    if 2 * ended < pc.count(calls["sent_ns"]).as_py():
-        return Window(first_sent_ns, last_ns(calls), includes_drain=True)
-    return Window(first_sent_ns, last_sent_ns)
+    return Window(first_sent_ns, pc.max(calls["sent_ns"]).as_py())
 
 
 def _cut_s(run: Mapping[str, Any]) -> float:

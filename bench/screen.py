@@ -210,15 +210,11 @@ def _column(header: str, values: list[float | None]) -> list[str]:
 
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    requests, throughput, client = summary["requests"], summary["throughput"], summary["client"]
+    requests, client = summary["requests"], summary["client"]
     errors = ", ".join(f"{count:,} {code}" for code, count in requests["by_error"].items())
     facts = [
         ("requests", f"{requests['succeeded']:,} of {requests['planned']:,} succeeded{errors and f'; {errors}'}"),
-        (
-            "throughput",
-            f"{number(throughput['requests_per_s'])} req/s, {number(throughput['output_tokens_per_s'])} output tok/s, "
-            f"{number(throughput['total_tokens_per_s'])} with prompts, over {number(summary['window']['seconds'])} s",
-        ),
+        ("throughput", _throughput(summary)),
         (
             "client",
             f"{client['stamps']} stamps, lag p99 {number(client['lag_ms']['p99'])} ms, "
@@ -251,6 +247,17 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         busy, power_w, energy_j = (number(gpu[name]) for name in ("util_pct_mean", "power_w_mean", "energy_j"))
         facts.append((f"gpu{gpu['index']}", f"{gpu['name']}: {busy} % busy, {power_w} W, {energy_j} J"))
     return facts
+
+
+def _throughput(summary: Mapping[str, Any]) -> str:
+    """What was served per second, or why that is not known."""
+    served = summary["throughput"]
+    if served.get("rates_unknown"):
+        return f"not known: {served['rates_unknown']}"
+    return (
+        f"{number(served['requests_per_s'])} req/s, {number(served['output_tokens_per_s'])} output tok/s, "
+        f"{number(served['total_tokens_per_s'])} with prompts, over {number(summary['window']['seconds'])} s"
+    )
 
 
 def _selftest(found: Mapping[str, Any] | None) -> str:

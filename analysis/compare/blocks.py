@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from analysis import slo
 from analysis.compare.measures import MEASURES, Measure
-from analysis.metrics import METRICS, column, flat, measured, successful
+from analysis.metrics import METRICS, measured, output_tokens, successful
+from analysis.rates import flow
 from analysis.stats import LEVELS, Floats
 from analysis.window import window
 from bench.types import UserError
@@ -80,17 +81,19 @@ def _values(measure: Measure, calls: pa.Table, cell: Any, cells: int) -> Cells:
 
 
 def _served(run: Mapping[str, Any], requests: pa.Table, cells: int) -> dict[str, Floats]:
-    """What was finished, what arrived and what met the objectives in each of so many equal parts of the window."""
+    """Calls, tokens and good calls that were served in each of so many equal parts of the window."""
     done, span = successful(requests), window(run, requests)
-    edges = np.linspace(span.start_ns, span.end_ns, cells + 1)
-    t_ns, _ = flat(done, "arrivals_ns")
-    tokens, _ = flat(done, "arrival_tokens")
-    end_ns = column(done, "end_ns")
+    edges, served = np.linspace(span.start_ns, span.end_ns, cells + 1), flow(run, requests, span)
     good = slo.keeps_all([slo.parse(text) for text in run["slo"]], done)
+
+    def counts(of_call: Floats) -> Floats:
+        t_ns, units = served.units(span, of_call)
+        return np.asarray(np.histogram(t_ns, edges, weights=units)[0], np.float64)
+
     return {
-        "requests_per_s": np.histogram(end_ns, edges)[0].astype(np.float64),
-        "output_tokens_per_s": np.histogram(t_ns, edges, weights=tokens.astype(np.float64))[0],
-        "goodput_rps": np.histogram(end_ns[good], edges)[0].astype(np.float64),
+        "requests_per_s": counts(np.ones(done.num_rows)),
+        "output_tokens_per_s": counts(output_tokens(done)),
+        "goodput_rps": counts(good.astype(np.float64)),
     }
 
 

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import slo
-from analysis.metrics import column, flat, keep, successful
+from analysis.metrics import column, keep, output_tokens, successful
 from analysis.money.api_rules import cache_warning
 from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR, dollars
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
+from analysis.rates import Flow, flow
 from analysis.stats import ARRIVALS_PER_BIN, UNKNOWN, Floats, Interval, Sample, mean_interval, t_quantile
 from analysis.window import Window
 from bench.types import Usage, UserError
@@ -69,7 +70,7 @@ def run_cost(
         hourly = with_power(hourly, Decimal(pricing["usd_per_kwh"]), gpu_power_w)
     objectives = [slo.parse(text) for text in run["slo"]]
     if hourly is not None:
-        return _self_hosted(hourly, requests, span, objectives)
+        return _self_hosted(hourly, flow(run, requests, span), successful(requests), span, objectives)
     if pricing.get("provider") or pricing.get("model"):
         return _api(run, pricing, requests, objectives)
     return None
@@ -220,25 +221,24 @@ def _cache_notes(model: str, sent: pa.Table) -> list[str]:
 
 
 def _self_hosted(
-    hourly: Hourly, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
+    hourly: Hourly, served: Flow, calls: pa.Table, span: Window, objectives: Sequence[slo.Objective]
 ) -> dict[str, Any]:
     """An hour's price over what was served in an hour like the measured window; the counts are those of throughput."""
-    calls = successful(requests)
-    ended_ns, first_ns = column(calls, "end_ns"), column(calls, "first_token_ns")
-    arrivals_ns, _ = flat(calls, "arrivals_ns")
-    tokens = flat(calls, "arrival_tokens")[0].astype(np.float64)
-    prompts = column(calls, "prompt_tokens")
-    finished = int(span.holds(ended_ns).sum())
-    per = partial(_per_hour, hourly.usd, span, min(MOST_BINS, finished // ARRIVALS_PER_BIN))
+    output = output_tokens(calls)
+    rate = served.per_s(span, np.ones(calls.num_rows))
+    bins = min(MOST_BINS, int((rate or 0) * span.seconds) // ARRIVALS_PER_BIN)
+    per = partial(_per_hour, hourly.usd, served, span, bins)
     figures = Figures(
-        per(ended_ns, np.ones(len(ended_ns))),
-        per(ended_ns, slo.keeps_all(objectives, calls).astype(np.float64)) if objectives else Figure(None),
-        per(arrivals_ns, tokens, MILLION),
-        per(np.concatenate([arrivals_ns, first_ns]), np.concatenate([tokens, prompts]), MILLION),
+        per(np.ones(calls.num_rows)),
+        per(slo.keeps_all(objectives, calls).astype(np.float64)) if objectives else Figure(None),
+        per(output, MILLION),
+        per(output + column(calls, "prompt_tokens"), MILLION),
     )
     notes = list(hourly.notes)
-    if span.seconds:
-        notes.append(f"at the load of this run, {finished / span.seconds:.3g} requests/s: idle hours cost as much")
+    if served.why:
+        notes.append(f"what a request costs is not known: {served.why}")
+    elif rate is not None:
+        notes.append(f"at the load of this run, {rate:.3g} requests/s: idle hours cost as much")
     if hourly.usd_low != hourly.usd_high:
         low, high = (dollars(usd, 3) for usd in (hourly.usd_low, hourly.usd_high))
         notes.append(f"an hour costs {low} to {high}: the figures are for the middle, and scale with it")
@@ -255,21 +255,20 @@ def _self_hosted(
     )
 
 
-def _per_hour(usd_per_hour: Decimal, span: Window, bins: int, t_ns: Floats, units: Floats, scale: int = 1) -> Figure:
-    """What `scale` units cost, of which each instant brought some.
+def _per_hour(usd_per_hour: Decimal, served: Flow, span: Window, bins: int, of_call: Floats, scale: int = 1) -> Figure:
+    """What `scale` units cost, of which each call brings some.
 
     The interval is that of the rate by batch means: the window in equal parts, each taken as one observation. Law and
     Kelton, Simulation Modeling and Analysis, 9.5.3.
     """
-    inside = span.holds(t_ns)
-    whole = float(units[inside].sum())
-    if not whole > 0 or not span.seconds:
+    if not served.per_s(span, of_call):
         return Figure(None)
+    t_ns, units = served.units(span, of_call)
     usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
-    usd = float(usd_of_window / int(whole))
+    usd = float(usd_of_window / Decimal(float(units.sum())))
     if bins < FEWEST_BINS:
         return Figure(usd)
-    counts, _ = np.histogram(t_ns[inside], bins, (span.start_ns, span.end_ns), weights=units[inside])
+    counts, _ = np.histogram(t_ns, bins, (span.start_ns, span.end_ns), weights=units)
     low, high = (bound or 0.0 for bound in mean_interval(Sample(counts, np.arange(bins + 1))))
     usd_of_bin = float(usd_of_window) / bins
     return Figure(usd, (usd_of_bin / high if high > 0 else None, usd_of_bin / low if low > 0 else None))

@@ -152,49 +152,60 @@ def call(seq: int, phase: str, sent_s: int, arrivals_s: list[int], **other: Any)
     } | other
 
 
-# Window 10 s to 20 s. Inside it: the warm-up call's last arrival and end, all of the second call, the first arrival
-# of the third. The failed call's arrivals are no throughput, though the client had to take them.
-THREE_CALLS = [
-    call(0, "warmup", 5, [8, 12]),
-    call(1, "measured", 11, [13, 14, 15]),
-    call(2, "measured", 17, [19, 25]),
-    call(3, "measured", 18, [19], error="stalled"),
+# Window 10 s to 20 s of a closed loop. Inside it: all of two calls' output and half of the third's. The failed call's
+# arrivals are no throughput, though the client had to take them.
+FIVE_CALLS = [
+    call(0, "warmup", 6, [8, 10]),
+    call(1, "measured", 10, [12, 14]),
+    call(2, "measured", 14, [17, 18]),
+    call(3, "measured", 18, [20, 22]),
+    call(4, "measured", 18, [19], error="stalled"),
 ]
 
 
 def ten_seconds(synthetic_run: Any, **options: Any) -> Any:
-    run, _, _ = synthetic_run(rate_per_s=0.2, duration_s=10.0, **options)
+    run, _, _ = synthetic_run(concurrency=1, duration_s=10.0, **options)
     run["load"] |= {"warmup_s": 10.0, "warmup_requests": None}
     return run
 
 
-def test_throughput_counts_what_happens_inside_the_window_whatever_phase_the_call_is_of(
+def test_throughput_counts_calls_by_the_output_that_comes_inside_the_window(
     synthetic_run: Any, requests_table: Any
 ) -> None:
-    summary = summarize(ten_seconds(synthetic_run), requests_table(THREE_CALLS), None)
-    assert summary["window"] == {"start_s": 10.0, "seconds": 10.0, "includes_drain": False}
+    summary = summarize(ten_seconds(synthetic_run), requests_table(FIVE_CALLS), None)
+    assert summary["window"] == {"start_s": 10.0, "seconds": 10.0}
     throughput = summary["throughput"]
-    assert throughput["requests_per_s"] == 0.2
-    assert throughput["output_tokens_per_s"] == (2 + 6 + 2) / 10
-    assert throughput["total_tokens_per_s"] == (2 + 6 + 2 + 100 + 100) / 10
+    assert throughput["rates_unknown"] is None
+    assert throughput["requests_per_s"] == (1 + 1 + 0.5) / 10
+    assert throughput["output_tokens_per_s"] == (4 + 4 + 2) / 10
+    assert throughput["total_tokens_per_s"] == (4 + 4 + 2 + 100 + 100 + 50) / 10
     assert (throughput["goodput_rps"], throughput["slo_attainment"]) == (None, None)
-    assert summary["client"]["token_events_per_s"] == 0.6
-    assert summary["client"]["coalesced_reads"] == 4
+    assert summary["client"]["token_events_per_s"] == 0.7
+    assert summary["client"]["coalesced_reads"] == 5
     # The drain's latencies count: the third call ends after the window.
-    assert summary["metrics"]["service_ms"]["max"] == 8000.0
+    assert summary["metrics"]["service_ms"]["count"] == 3
 
 
 def test_goodput_is_of_the_window_and_attainment_of_the_measured_calls_planned(
     synthetic_run: Any, requests_table: Any
 ) -> None:
     run = ten_seconds(synthetic_run, slo=["ttft_ms<2500", "service_ms<5000"])
-    summary = summarize(run, requests_table(THREE_CALLS), None)
-    assert summary["throughput"]["goodput_rps"] == 0.1
-    assert summary["throughput"]["slo_attainment"] == pytest.approx(1 / 3)
+    summary = summarize(run, requests_table(FIVE_CALLS), None)
+    assert summary["throughput"]["goodput_rps"] == (1 + 0.5) / 10
+    assert summary["throughput"]["slo_attainment"] == 2 / 4
     assert [(result["objective"], result["met"]) for result in summary["slo"]] == [
         ("ttft_ms<2500", False),
         ("service_ms<5000", False),
     ]
+
+
+def test_a_run_too_short_for_a_rate_has_none_and_says_why(synthetic_run: Any) -> None:
+    for options in ({"requests": 8, "concurrency": 8}, {"requests": 5, "rate_per_s": 5}):
+        summary = summarize(*synthetic_run(**options, slo=["ttft_ms<500"]))
+        rates = {name: value for name, value in summary["throughput"].items() if name != "slo_attainment"}
+        assert rates.pop("rates_unknown").endswith("raise --requests or --duration")
+        assert set(rates.values()) == {None}
+        assert next(law for law in summary["identities"] if law["name"] == "littles_law")["holds"] is None
 
 
 def test_a_duration_without_goodput_says_zero_and_an_empty_window_says_unknown(synthetic_run: Any) -> None:
@@ -242,10 +253,10 @@ def test_a_closed_loop_offers_no_rate(synthetic_run: Any) -> None:
     assert set(summarize(*synthetic_run(concurrency=4))["offered"].values()) == {None}
 
 
-def test_a_drain_in_the_window_does_not_dilute_the_offered_rate(synthetic_run: Any) -> None:
+def test_the_drain_is_neither_in_the_offered_rate_nor_in_what_was_served(synthetic_run: Any) -> None:
     summary = summarize(*synthetic_run(requests=200, rate_per_s=2000, arrivals="constant"))
-    assert summary["window"]["includes_drain"]
     assert summary["offered"]["achieved_rps"] == pytest.approx(2000, rel=1e-3)
+    assert summary["throughput"]["requests_per_s"] in (None, pytest.approx(2000, rel=1e-3))
 
 
 def test_client_section_tells_the_busiest_worker_and_the_weakest_stamp(synthetic_run: Any) -> None:

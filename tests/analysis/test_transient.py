@@ -10,6 +10,7 @@ from analysis.identities import IDENTITIES
 from analysis.plots import FIGURES, Data
 from analysis.summary import summarize
 from analysis.transient import LEAST_CALLS, NOTHING, onset, proposed, steady, without
+from analysis.window import planned
 from analysis.wording import steady_window
 
 S = 1_000_000_000
@@ -181,16 +182,16 @@ def test_every_identity_that_held_holds_of_what_is_left(synthetic_run: Any, load
     requests = slowed(requests, 10)
     rest = without(requests, requests["sent_ns"][120].as_py())
     calls = rest["phase"].to_pylist().count("warmup") - requests["phase"].to_pylist().count("warmup")
-    planned = summarize(run, requests, None)
-    cut = {"calls": calls, "s": requests["sent_ns"][120].as_py() / S - planned["window"]["start_s"], "why": "x"}
+    whole = summarize(run, requests, None)
+    cut_s = (requests["sent_ns"][120].as_py() - planned(run, requests).start_ns) / S
+    cut = {"calls": calls, "s": cut_s, "why": "x"}
     left = summarize({**run, "cut": cut, "window": "steady"}, rest, None)
     held = {identity["name"]: identity["holds"] for identity in left["identities"]}
     assert len(held) == len(IDENTITIES)
     assert held["conservation"] and held["littles_law"] and False not in held.values()
     assert left["window"]["start_s"] == pytest.approx(requests["sent_ns"][120].as_py() / S)
-    if not planned["window"]["includes_drain"]:
-        ends = [found["window"]["start_s"] + found["window"]["seconds"] for found in (planned, left)]
-        assert ends[0] == pytest.approx(ends[1])
+    ends = [found["window"]["start_s"] + found["window"]["seconds"] for found in (whole, left)]
+    assert ends[0] == pytest.approx(ends[1])
 
 
 def test_a_call_that_got_lost_is_missed_after_a_cut_too(synthetic_run: Any) -> None:

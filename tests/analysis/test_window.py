@@ -54,20 +54,31 @@ def test_a_count_lasts_from_the_first_measured_call_sent_to_the_last(requests_ta
     assert window(run(rate_per_s=1), calls) == Window(2 * SECOND, 5 * SECOND)
 
 
-@pytest.mark.parametrize(("calls_per_slot", "includes_drain"), [(1, True), (2, False), (3, False)])
-def test_a_closed_loop_of_fewer_than_two_calls_a_slot_ends_with_its_last_call(
-    synthetic_run: Any, calls_per_slot: int, includes_drain: bool
-) -> None:
-    manifest, table, _ = synthetic_run(requests=8 * calls_per_slot, concurrency=8, jitter=0)
+@pytest.mark.parametrize("concurrency", [4, 20])
+def test_a_closed_loop_counts_from_when_it_is_full_to_its_last_call_sent(synthetic_run: Any, concurrency: int) -> None:
+    manifest, table, _ = synthetic_run(requests=8 * concurrency, concurrency=concurrency)
     span = window(manifest, table)
-    assert span.includes_drain is includes_drain
-    last = "end_ns" if includes_drain else "sent_ns"
-    assert span.end_ns == max(table[last].to_pylist())
+    first_ended = sorted(
+        end for _, end in sorted(zip(*(table[n].to_pylist() for n in ("sent_ns", "end_ns")), strict=True))[:concurrency]
+    )
+    assert span == Window(first_ended[-1 if concurrency < 10 else 17], max(table["sent_ns"].to_pylist()))
 
 
-def test_an_open_loop_too_short_for_half_of_its_calls_ends_with_its_last_call(requests_table: Any) -> None:
-    calls = requests_table(sent(0, 0.1, 0.2))
-    assert window(run(rate_per_s=10), calls) == Window(0, int(0.7 * SECOND), includes_drain=True)
+def test_a_closed_loop_that_ends_before_it_is_full_has_its_plan_and_why(synthetic_run: Any) -> None:
+    manifest, table, _ = synthetic_run(requests=8, concurrency=8, jitter=0)
+    span = window(manifest, table)
+    assert span.why == "the load ended before its first 8 answers had: raise --requests or --duration"
+    assert (span.start_ns, span.end_ns) == (min(table["sent_ns"].to_pylist()), max(table["sent_ns"].to_pylist()))
+
+
+def test_an_interrupted_load_ends_with_the_first_call_sent_that_never_ended(requests_table: Any) -> None:
+    calls = sent(1, 2, 3, 4)
+    calls[2] |= {"end_ns": 5 * SECOND, "error": "unfinished"}
+    assert window(run(rate_per_s=1, interrupted=True), requests_table(calls)) == Window(1 * SECOND, 3 * SECOND)
+    assert window(run(rate_per_s=1), requests_table(calls)) == Window(1 * SECOND, 4 * SECOND)
+    calls[0] |= {"error": "unfinished"}
+    hung = window(run(rate_per_s=1, interrupted=True), requests_table(calls))
+    assert hung.why == "interrupted while its first calls were under way: run again"
 
 
 def test_without_a_measured_call_sent_the_window_is_empty(requests_table: Any) -> None:
@@ -83,5 +94,5 @@ def test_phases_follow_each_other_and_leave_out_what_there_was_not(requests_tabl
         ("measured", 2.0, 5.0),
         ("drain", 5.0, 5.5),
     ]
-    cold = phases(run(), calls, Window(2 * SECOND, int(5.5 * SECOND), includes_drain=True))
+    cold = phases(run(), calls, Window(2 * SECOND, int(5.5 * SECOND)))
     assert [phase["name"] for phase in cold] == ["measured"]
