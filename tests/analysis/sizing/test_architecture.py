@@ -1,13 +1,19 @@
 """Shapes and weight counts of real models: exact where the family is known."""
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from analysis.sizing.architecture import Architecture, Mla, active, count, count_tensors, from_config, from_gguf
+from analysis.sizing.architecture import Architecture, Mla, active, count
+from analysis.sizing.config import from_config, towers
+from analysis.sizing.families import FAMILIES, TOWERS
+from analysis.sizing.keys import read_keys
 from bench.types import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +22,7 @@ with (ROOT / "bench" / "models.csv").open(newline="") as rows:
     MODELS = {row["alias"]: row for row in csv.DictReader(rows)}
 
 # Which family a row's weights are of decides its biases and norms; the other rows have none beside the usual.
-MODEL_TYPES = {"qwen3-4b": "qwen3", "qwen2.5-7b": "qwen2", "qwen2.5-72b": "qwen2"}
+MODEL_TYPES = {"qwen3-4b": "qwen3", "qwen2.5-7b": "qwen2", "qwen2.5-72b": "qwen2", "mixtral-8x7b": "mixtral"}
 # The row says 12.25 billion, rounded; its 400 million weights of a vision tower are not in that number either.
 ROUNDED = {"pixtral-12b": 12_247_782_400}
 
@@ -54,7 +60,6 @@ def config_of(row: Mapping[str, str]) -> dict[str, Any]:
 def test_the_weights_of_a_known_model_are_counted_exactly(alias: str) -> None:
     row = MODELS[alias]
     model = from_config(config_of(row))
-    assert model.exact
     assert count(model).total == int(row["parameters"])
 
 
@@ -63,8 +68,9 @@ def test_a_model_with_a_vision_tower_is_counted_as_the_language_model_it_has(ali
     row = MODELS[alias]
     assert count(from_config(config_of(row))).total == exactly
     assert exactly == pytest.approx(int(row["parameters"]), rel=0.0002)
-    towers = {"model_type": "llava", "text_config": config_of(row), "vision_config": {"hidden_size": 1024}}
-    assert count(from_config(towers)).total == exactly
+    whole = {"model_type": "llava", "text_config": config_of(row), "vision_config": {"hidden_size": 1024}}
+    assert count(from_config(whole)).total == exactly
+    assert towers(whole) == ["vision_config"]
 
 
 def test_llama_2_70b_has_68_976_648_192_weights() -> None:
@@ -105,9 +111,42 @@ def test_without_head_dim_and_kv_heads_a_model_has_the_plain_ones() -> None:
     assert from_config(config).kv_heads == 8
 
 
-def test_a_family_that_is_not_known_is_marked() -> None:
-    assert not small(model_type="newest").exact
-    assert count(small(model_type="newest")) == count(small())
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "newest"}, "the family 'newest' is not known here, so the size of its models is not either"),
+        ({"model_type": "jamba", "attn_layer_period": 8}, "the family 'jamba' is not known here"),
+        ({"model_type": "t5"}, "the family 't5' is not known here"),
+        ({"model_type": None}, "expected a model_type, found None"),
+        ({"is_encoder_decoder": True}, "llama has an encoder and a decoder, whose size is not known here"),
+        ({"wider": 2, "deeper": [1]}, "what deeper, wider changes in llama is not known here, so its size is not"),
+        ({"num_experts": 8}, "what num_experts changes in llama is not known here"),
+        ({"head_dim": 0, "num_attention_heads": 300}, "300 heads cannot share a hidden_size of 256"),
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers of 10000000 is more than any model has"),
+        (
+            {"model_type": "mixtral", "num_local_experts": 8, "num_experts": 16},
+            "num_experts says 16, where another name of it says 8",
+        ),
+        ({"model_type": "qwen3", "layer_types": "full"}, "expected a list, one str a layer, as layer_types"),
+        ({"model_type": "qwen3", "layer_types": ["sliding_attention"] * 7}, "nothing says how long it is"),
+        ({"model_type": "smollm3", "use_sliding_window": True}, "use_sliding_window gives a window is not known"),
+    ],
+)
+def test_what_is_not_known_is_named_and_has_no_size(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        small(**changes)
+
+
+def test_keys_without_a_value_and_those_that_change_no_size_are_no_obstacle() -> None:
+    assert (
+        small(wider=None, rope_theta=1e6, _name_or_path="mine", eos_token_id=[1, 2], tie_encoder_decoder=False)
+        == small()
+    )
+
+
+def test_windows_that_are_switched_off_are_no_obstacle() -> None:
+    shipped = {"use_sliding_window": False, "sliding_window": 32768, "max_window_layers": 21}
+    assert small(model_type="qwen2_moe", **shipped).sliding_layers == 0
 
 
 @pytest.mark.parametrize(
@@ -119,7 +158,15 @@ def test_a_family_that_is_not_known_is_marked() -> None:
         ({"model_type": "qwen2", "sliding_window": 64, "use_sliding_window": True, "max_window_layers": 5}, 64, 2),
         ({"model_type": "gemma2", "sliding_window": 4096}, 4096, 4),
         ({"model_type": "gemma3_text", "sliding_window": 512}, 512, 6),
-        ({"sliding_window": 128, "layer_types": ["sliding_attention"] * 5 + ["full_attention"] * 2}, 128, 5),
+        (
+            {
+                "model_type": "gemma3_text",
+                "sliding_window": 128,
+                "layer_types": ["sliding_attention"] * 5 + ["full_attention"] * 2,
+            },
+            128,
+            5,
+        ),
     ],
 )
 def test_layers_with_a_window_are_told_from_those_without(
@@ -131,7 +178,7 @@ def test_layers_with_a_window_are_told_from_those_without(
 
 def test_layers_that_are_no_attention_are_refused() -> None:
     with pytest.raises(UserError, match=r"layers of the kind linear_attention keep a state that cannot be sized here"):
-        small(layer_types=["linear_attention"] * 6 + ["full_attention"])
+        small(model_type="qwen3", layer_types=["linear_attention"] * 6 + ["full_attention"])
 
 
 @pytest.mark.parametrize("value", [None, 0, -3, "many", 2.5])
@@ -143,86 +190,27 @@ def test_a_config_without_a_size_names_it(value: Any) -> None:
 @pytest.mark.parametrize("key", ["head_dim", "max_position_embeddings", "num_key_value_heads", "sliding_window"])
 def test_a_config_with_a_size_that_is_none_names_it(key: str) -> None:
     with pytest.raises(UserError, match=rf"config.json: expected a whole number above 0 as {key}, found 'wide'"):
-        small(**{key: "wide"})
+        small(model_type="mistral", **{key: "wide"})
 
 
-# --- GGUF -------------------------------------------------------------------------------------------------------
-
-METADATA: dict[str, Any] = {
-    "general.architecture": "qwen3moe",
-    "qwen3moe.block_count": 2,
-    "qwen3moe.embedding_length": 64,
-    "qwen3moe.attention.head_count": 4,
-    "qwen3moe.attention.head_count_kv": 2,
-    "qwen3moe.attention.key_length": 32,
-    "qwen3moe.feed_forward_length": 96,
-    "qwen3moe.context_length": 4096,
-    "qwen3moe.expert_count": 8,
-    "qwen3moe.expert_used_count": 2,
-    "qwen3moe.expert_feed_forward_length": 16,
-}
-LAYER = {
-    "attn_norm.weight": 64, "attn_q.weight": 64 * 128, "attn_k.weight": 64 * 64, "attn_v.weight": 64 * 64,
-    "attn_output.weight": 128 * 64, "attn_q_norm.weight": 32, "attn_k_norm.weight": 32, "ffn_norm.weight": 64,
-    "ffn_gate_inp.weight": 8 * 64, "ffn_gate_exps.weight": 8 * 64 * 16, "ffn_up_exps.weight": 8 * 64 * 16,
-    "ffn_down_exps.weight": 8 * 64 * 16,
-}  # fmt: skip
-TENSORS = {"token_embd.weight": 1000 * 64, "output_norm.weight": 64, "rope_freqs.weight": 16} | {
-    f"blk.{layer}.{name}": size for layer in range(2) for name, size in LAYER.items()
-}
-
-
-def test_a_gguf_file_tells_its_shape_by_metadata_and_tensors() -> None:
-    model = from_gguf(METADATA, TENSORS)
-    assert model == Architecture(
-        layers=2, hidden=64, heads=4, kv_heads=2, head_dim=32, intermediate=96, vocab=1000, tied=True,
-        context_tokens=4096, experts=8, active_experts=2, expert_intermediate=16, qk_norm=True,
-    )  # fmt: skip
-    assert count_tensors(TENSORS) == count(model)
-
-
-def test_a_gguf_file_with_a_head_of_its_own_is_not_tied() -> None:
-    model = from_gguf(METADATA, TENSORS | {"output.weight": 1000 * 64})
-    assert not model.tied
-    assert count_tensors(TENSORS | {"output.weight": 1000 * 64}) == count(model)
-
-
-def test_a_gguf_file_of_latent_attention_gives_the_ranks() -> None:
-    metadata = {
-        "general.architecture": "deepseek2", "deepseek2.block_count": 27, "deepseek2.embedding_length": 2048,
-        "deepseek2.attention.head_count": 16, "deepseek2.attention.head_count_kv": 1,
-        "deepseek2.attention.key_length": 576, "deepseek2.attention.value_length": 512,
-        "deepseek2.attention.key_length_mla": 192, "deepseek2.attention.value_length_mla": 128,
-        "deepseek2.attention.kv_lora_rank": 512, "deepseek2.rope.dimension_count": 64,
-        "deepseek2.feed_forward_length": 10944, "deepseek2.leading_dense_block_count": 1,
-        "deepseek2.expert_count": 64, "deepseek2.expert_used_count": 6,
-        "deepseek2.expert_feed_forward_length": 1408, "deepseek2.expert_shared_count": 2,
-    }  # fmt: skip
-    tensors = {"token_embd.weight": 102400 * 2048, "output.weight": 102400 * 2048}
-    model = from_gguf(metadata, tensors)
-    assert model.mla == Mla(None, 512, 64, 128, 128)
-    assert count(model).total == 15_706_484_224
-
-
-@pytest.mark.parametrize(("name", "layers", "sliding"), [("gemma2", 26, 13), ("gemma3", 26, 22), ("phi3", 26, 26)])
-def test_a_gguf_file_has_the_windows_of_its_family(name: str, layers: int, sliding: int) -> None:
-    metadata = {key.replace("qwen3moe", name): value for key, value in METADATA.items() if "expert" not in key}
-    metadata |= {"general.architecture": name, f"{name}.block_count": layers, f"{name}.attention.sliding_window": 512}
-    model = from_gguf(metadata, TENSORS)
-    assert (model.sliding_window, model.sliding_layers) == (512, sliding)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "tensors", "message"),
-    [
-        ({}, TENSORS, "GGUF: expected a model, found no general.architecture"),
-        (METADATA, {}, "GGUF: expected a language model, found no tensor token_embd.weight"),
-        (METADATA | {"qwen3moe.ssm.state_size": 128}, TENSORS, "GGUF: qwen3moe has ssm.state_size: its layers keep a"),
-        (METADATA | {"qwen3moe.attention.head_count_kv": [2, 0]}, TENSORS, r"attention.head_count_kv, found \[2, 0\]"),
-    ],
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
 )
-def test_a_gguf_file_that_cannot_be_sized_says_why(
-    metadata: dict[str, Any], tensors: dict[str, int], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        from_gguf(metadata, tensors)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted({*FAMILIES, *TOWERS})), st.data())
+def test_whatever_a_config_says_it_has_a_size_or_the_reason_is_named(family: str, data: st.DataObject) -> None:
+    keys = sorted(read_keys(FAMILIES.get(family, FAMILIES["llama"])) | {"quantization_config", "text_config"})
+    changes = data.draw(st.dictionaries(st.sampled_from(keys), JSON, max_size=4))
+    config = SMALL | {"model_type": family} | changes
+    try:
+        model = from_config(config)
+    except UserError as problem:
+        assert str(problem).startswith("config.json: ")
+        return
+    assert count(model).total > 0
+    assert 0 <= model.sliding_layers <= model.layers
+    assert 0 <= model.dense_layers <= model.layers

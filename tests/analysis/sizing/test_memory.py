@@ -19,9 +19,9 @@ SHAPES: dict[str, Any] = {
     "mixtral-8x7b": Architecture(32, 4096, 32, 8, 128, 14336, 32000, False, experts=8, active_experts=2),
     "codestral-22b": Architecture(56, 6144, 48, 8, 128, 16384, 32768, False),
     "pixtral-12b": Architecture(40, 5120, 32, 8, 128, 14336, 131072, False),
-    "qwen3-4b": Architecture(36, 2560, 32, 8, 128, 9728, 151936, True, qk_norm=True),
-    "qwen2.5-7b": Architecture(28, 3584, 28, 4, 128, 18944, 152064, False, qkv_bias=True),
-    "qwen2.5-72b": Architecture(80, 8192, 64, 8, 128, 29568, 152064, False, qkv_bias=True),
+    "qwen3-4b": Architecture(36, 2560, 32, 8, 128, 9728, 151936, True),
+    "qwen2.5-7b": Architecture(28, 3584, 28, 4, 128, 18944, 152064, False),
+    "qwen2.5-72b": Architecture(80, 8192, 64, 8, 128, 29568, 152064, False),
 }
 MIXTRAL = SHAPES["mixtral-8x7b"]
 LLAMA_8B = SHAPES["llama-3.1-8b"]

@@ -192,8 +192,12 @@ def test_a_tiny_model_has_the_same_size_by_name_by_folder_and_by_file(size: Size
     [
         ({"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 64}}, "awq", ""),
         ({"quantization_config": {"quant_method": "fp8"}}, "fp8", ""),
-        ({"model_type": "newest"}, "bf16", "the family 'newest' is not known here"),
-        ({"text_config": {}}, "bf16", "only the language model is counted"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "mxfp4", ""),
+        (
+            {"model_type": "llava", "text_config": {}, "vision_config": {}},
+            "bf16",
+            "only the language model is counted, not what sees or hears for it: vision_config",
+        ),
     ],
 )
 def test_a_config_names_its_quantization_and_what_is_not_exact(
@@ -202,7 +206,7 @@ def test_a_config_names_its_quantization_and_what_is_not_exact(
     tiny = tinymodel.build("tiny", tmp_path / "models")
     whole = json.loads((tiny.hf / "config.json").read_text())
     Path("config.json").write_text(
-        json.dumps(whole | {"text_config": whole} if "text_config" in config else whole | config)
+        json.dumps(config | {"text_config": whole} if "text_config" in config else whole | config)
     )
     shown = json.loads(size("config.json", "--json"))
     assert shown["model"]["quantization"] == quantization
@@ -307,12 +311,22 @@ def test_a_gguf_file_takes_no_quantization(size: Size, tmp_path: Path) -> None:
         size(str(tiny.gguf), "--quantization", "awq")
 
 
+def test_a_config_with_a_family_or_a_key_that_is_not_known_has_no_number(size: Size, tmp_path: Path) -> None:
+    tiny = tinymodel.build("tiny", tmp_path / "models")
+    whole = json.loads((tiny.hf / "config.json").read_text())
+    for changes, named in (({"model_type": "newest"}, "the family 'newest'"), ({"mamba_d_state": 16}, "mamba_d_state")):
+        Path("config.json").write_text(json.dumps(whole | changes))
+        with pytest.raises(UserError, match=f"{named} .*is not known here"):
+            size("config.json")
+
+
 def test_a_quantization_that_is_not_known_asks_for_the_nearest(size: Size, tmp_path: Path) -> None:
-    config = {"quantization_config": {"quant_method": "bitsandbytes", "bits": 8}}
+    config = {"quantization_config": {"quant_method": "aqlm", "bits": 8}}
     tiny = tinymodel.build("tiny", tmp_path / "models")
     Path("config.json").write_text(json.dumps(json.loads((tiny.hf / "config.json").read_text()) | config))
-    with pytest.raises(UserError, match=r"its quantization \(bitsandbytes, 8 bits\) is not known here; give --quant"):
+    with pytest.raises(UserError, match=r"its quantization \(aqlm\) is not known here; give --quant"):
         size("config.json")
+    assert json.loads(size("config.json", "--quantization", "int8", "--json"))["model"]["quantization"] == "int8"
 
 
 @pytest.mark.parametrize(
