@@ -1,11 +1,13 @@
 """What the server's own books say of a run: its prefix cache, its latencies, its limits."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.gpu import series
 from analysis.metrics import column
@@ -88,6 +90,23 @@ def rate_limits(requests: pa.Table) -> list[dict[str, Any]]:
             known = least.setdefault(name, {"name": name, "limit": limit, "remaining_min": remaining})
             known["remaining_min"] = min(known["remaining_min"], remaining)
     return sorted(least.values(), key=lambda row: row["remaining_min"] / max(row["limit"], 1.0))
+
+
+def oddities(calls: pa.Table) -> dict[str, Any]:
+    """What responses had in them that was not asked for: events that could not be read, and a content coding.
+
+    `unread` counts calls and events and shows the first; `compressed` counts calls by their coding.
+    """
+    unread = pc.fill_null(calls["unread"], 0)
+    examples = calls["unread_example"].drop_null()
+    return {
+        "unread": {
+            "calls": pc.sum(pc.greater(unread, 0)).as_py() or 0,
+            "events": pc.sum(unread).as_py() or 0,
+            "example": examples[0].as_py() if len(examples) else None,
+        },
+        "compressed": dict(Counter(calls["encoding"].drop_null().to_pylist()).most_common()),
+    }
 
 
 def _is_number(text: Any) -> bool:

@@ -69,6 +69,7 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "cache": served.cache(run, calls, telemetry),
         "server": served.server(telemetry),
         "rate_limits": served.rate_limits(requests),
+        "oddities": served.oddities(measured(requests)),
         "gpu": cards,
         "cost": run_cost(run, requests, span, gpu_power_w=_power_w(cards)),
     }

@@ -40,6 +40,7 @@ WHAT_TO_DO: Final = {
     "reset": "did the server end in mid-run, or has a proxy a limit?",
     "cut_stream": "did the server end in mid-run, or has a proxy a limit?",
     "malformed": "check --backend and --url",
+    "ended_early": "`finish` in requests.parquet has the server's reason: a filter, a refusal, too few resources",
 }
 
 

@@ -2,75 +2,151 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from backends import _outside
 from backends._json import lenient
+from backends._outside import shown
 
 Error = tuple[str, str]
 """(code of the taxonomy, message)."""
 
-LIMIT = 200
+MOST_READ_BYTES = 64 << 10  # of a failed response; what fits into a line stands long before
+DEEPEST = 20
 KEY = re.compile(r"(?i)(\bbearer +|\b(?:sk|pk|hf|gsk|xai|key)[-_])[\w.*-]{6,}")
-MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+# Why an answer ended, where that is the end that was asked for: by the model's own word, at the length or a stop word
+# that the request named, or with the call of a tool. By vendor in docs/backends.md.
+SOUND_ENDINGS = frozenset(
+    {
+        *("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "stop_word", "word"),
+        *("stop_str", "stop_string", "end_of_turn", "complete", "completed", "finished", "done", "normal"),
+        *("length", "max_tokens", "max_new_tokens", "max_length", "max_completion_tokens", "max_output_tokens"),
+        *("limit", "model_length", "model_context_window_exceeded"),
+        *("tool_calls", "tool_call", "tool_use", "function_call", "tools"),
+    }
+)
 
 
 def error_message(error: Any) -> str:
     """The message of an error in any of the servers' shapes: a string, or one nested under the usual names."""
-    if isinstance(error, dict):
-        for name in ("error", "message", "detail", "msg"):
-            if error.get(name):
-                return error_message(error[name])
-    if isinstance(error, list) and error:
-        return error_message(error[0])
-    return one_line(error if isinstance(error, str) else json.dumps(error, ensure_ascii=False))
+    for _ in range(DEEPEST):
+        if isinstance(error, dict):
+            inner = next((error[name] for name in ("error", "message", "detail", "msg") if error.get(name)), None)
+        else:
+            inner = error[0] if isinstance(error, list) and error else None
+        if inner is None:
+            break
+        error = inner
+    if isinstance(error, str):
+        return one_line(error)
+    try:
+        return one_line(json.dumps(error, ensure_ascii=False))
+    except RecursionError:
+        return shown(error)
 
 
 def body_message(data: bytes) -> str:
     """The message in the body of a failed response, be it JSON, a web page or plain text."""
     value = lenient(data)
     if isinstance(value, bytes):
-        return one_line(MARKUP.sub(" ", value.decode("utf-8", "replace")))
+        return one_line(_without_markup(value[:MOST_READ_BYTES]))
     return error_message(value)
 
 
 def named_message(data: bytes) -> str:
     """The same, after the kind of error that it names, where it names one: "overloaded_error: Overloaded"."""
     value = lenient(data)
-    error = value.get("error") if isinstance(value, dict) else None
-    kind = error.get("type") if isinstance(error, dict) else None
+    kind = _kind(value.get("error")) if isinstance(value, dict) else ""
     return one_line(f"{kind}: {body_message(data)}") if kind else body_message(data)
 
 
-def stream_error(kind: str, message: str) -> tuple[str, str]:
-    """The code and message of an error inside a 200, from what the server calls its kind.
+def event_error(event: Mapping[str, Any]) -> Error:
+    """The code and message of an event of a stream, or of a body with a 200, that is an error.
 
-    Codes: overloaded; rate_limited; error_event for every other kind.
+    Its kind stands before the message where the dialect makes it a part of it (Messages API, TGI's native route).
     """
-    said = one_line(f"{kind}: {message}" if kind else message)
-    if "overloaded" in kind:
+    error, kind = event.get("error"), event.get("error_type")
+    named = event.get("type") == "error" or bool(kind)
+    kind = kind if isinstance(kind, str) else _kind(error)
+    return stream_error(kind, error_message(event), _status(error), named=named)
+
+
+def stream_error(kind: str, message: str, status: int | None = None, *, named: bool = True) -> Error:
+    """The code and message of an error inside a 200: by what the server calls its kind, or the status it stands for.
+
+    Codes: overloaded; rate_limited; error_event for every other kind. `named`: the kind is a part of the message.
+    """
+    said = one_line(f"{kind}: {message}" if kind and named else message)
+    # TGI says 429 of its own queue.
+    if "overloaded" in kind or status in (503, 529) or (status == 429 and "overloaded" in message):
         return "overloaded", said
-    if "rate_limit" in kind:
+    if "rate_limit" in kind or status == 429:
         return "rate_limited", said
     return "error_event", said
 
 
+def _kind(error: Any) -> str:
+    if not isinstance(error, dict):
+        return ""
+    names = (error.get(name) for name in ("type", "code"))
+    return next((name for name in names if name and isinstance(name, str)), "")
+
+
+def _status(error: Any) -> int | None:
+    if not isinstance(error, dict):
+        return None
+    statuses = (error.get(name) for name in ("http_status_code", "status_code", "status", "code"))
+    return next((status for status in statuses if isinstance(status, int)), None)
+
+
 def one_line(text: str) -> str:
-    """`text` on one line of at most 200 characters, with whatever looks like a key taken out."""
-    line = KEY.sub(r"\1…", " ".join(text.split()))
-    return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
+    """`text` on one line of at most 200 printable characters, with whatever looks like a key taken out."""
+    return _outside.one_line(KEY.sub(r"\1…", " ".join(text[:MOST_READ_BYTES].split())))
+
+
+def _without_markup(page: bytes) -> str:
+    """A web page's words. One look at each byte: no pattern that starts over at every `<`."""
+    words: list[bytes] = []
+    end = 0
+    lower = page.lower()
+    while (start := page.find(b"<", end)) >= 0 and (stop := page.find(b">", start)) >= 0:
+        words.append(page[end:start])
+        end = stop + 1
+        if name := next((name for name in (b"style", b"script") if lower.startswith(name, start + 1)), None):
+            closing = lower.find(b"</" + name, end)
+            end = closing if closing >= 0 else len(page)
+    return b" ".join([*words, page[end:]]).decode("utf-8", "replace")
 
 
 def verdict(
-    error: Error | None, data: bytes, *, complete: bool, arrivals: int, ending: str, finish: str | None
+    error: Error | None,
+    data: bytes,
+    *,
+    complete: bool,
+    arrivals: int,
+    what: str,
+    ending: str,
+    finish: str | None,
+    unread: str | None,
 ) -> Error | None:
-    """What is wrong with an answer in a 200: an error it holds, or that it is empty, or cut before its `ending`."""
+    """What is wrong with an answer in a 200: an error it holds, or that it is empty, or cut before its `ending`.
+
+    `unread` is the first of its events that is not `what` it should be, and was passed over.
+    """
     if error:
         return error
     if not data.strip():
         return "empty", "the response had no body"
+    if unread and not arrivals:
+        return "malformed", one_line(f"not {what}: {unread}")
     if not complete:
-        return "cut_stream", f"ended without {ending} after {arrivals} arrivals of output"
+        besides = f"; could not read {unread}" if unread else ""
+        return "cut_stream", one_line(f"ended without {ending} after {arrivals} arrivals of output{besides}")
     if not arrivals:
         why = f" ({finish})" if finish else ""
         return "empty", f"the answer was complete{why} but held no model output"
+    if finish and finish.lower() not in SOUND_ENDINGS:
+        return "ended_early", f"the server ended the answer for a reason of its own: {finish}"
     return None

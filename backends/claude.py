@@ -8,14 +8,16 @@ cache, what was written to it, and the rest of the prompt.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
 
 from backends import _anthropic, openai
-from backends._errors import error_message, named_message, one_line, stream_error, verdict
-from backends.sse import json_values
+from backends._answer import Answer, read
+from backends._errors import event_error, named_message
+from backends._outside import count, known_word, word
 from bench.types import (
     Backend,
     Body,
@@ -41,6 +43,8 @@ OPTIONS = {
 }
 THINKING_TYPES = {"off": "disabled", "on": "adaptive", "<tokens>": "enabled"}
 MAX_BREAKPOINTS = 4
+MOST_RATE_LIMITS = 50
+PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 LEAST_THINKING_TOKENS = 1024  # the API's least budget
 
 # The field of a content block or delta that holds the model's output, and what that is. A redacted thought is its
@@ -81,7 +85,8 @@ def request(call: Call, target: Target) -> HttpRequest:
     if (tier := _option(target, "service_tier")) != "default":
         payload["service_tier"] = tier
     path = urlsplit(target.url).path.rstrip("/") + MESSAGES
-    headers = (("Content-Type", "application/json"), ("Accept", "text/event-stream"), *_identity(target))
+    accepted = (("Accept", "text/event-stream"), openai.NOT_COMPRESSED)
+    headers = (("Content-Type", "application/json"), *accepted, *_identity(target))
     return HttpRequest("POST", path, headers, orjson.dumps(payload))
 
 
@@ -128,49 +133,37 @@ def _identity(target: Target) -> Headers:
 
 
 @dataclass(slots=True)
-class _Answer:
-    text: str = ""
-    arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+class _Answer(Answer):
+    prompt_counts: dict[str, int] = field(default_factory=dict)
+    output_counts: dict[str, int] = field(default_factory=dict)
     usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
     service_tier: str | None = None
-    finish: str | None = None
-    done: bool = False
-    error: tuple[str, str] | None = None
 
 
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """What the response says; whatever had arrived before an error is kept. Tokens of each delta are unknown.
 
     Error codes: http_<status>; overloaded, rate_limited or error_event, an error inside a 200; malformed, not this
-    dialect; cut_stream, neither a stop reason nor message_stop; empty, a whole answer without model output.
+    dialect, or counts and reasons that cannot be; cut_stream, neither a stop reason nor message_stop; ended_early, a
+    stop reason that is a failure; empty, a whole answer without model output. Events that could not be read are
+    counted.
     """
-    limits = _rate_limits(headers)
+    limits, encoding = _rate_limits(headers), openai.content_coding(headers)
     if status != 200:
-        return Reply("", [], None, None, (f"http_{status}", named_message(body.data)), rate_limits=limits)
-    answer = _Answer()
-    for event, t_ns in zip(*json_values(body), strict=True):
-        try:
-            _take(answer, event, t_ns)
-        except (AttributeError, KeyError, TypeError):
-            answer.error = "malformed", one_line(f"not an event of the Messages API: {event}")
-        if answer.done or answer.error:
-            break
+        error = f"http_{status}", named_message(body.data)
+        return Reply("", [], None, None, error, rate_limits=limits, encoding=encoding)
+    answer = read(_Answer(), body, _take)
     return Reply(
-        openai.encodable(answer.text),
-        [(t_ns, None, kind) for t_ns, kind in answer.arrivals],
-        _usage(answer.counts),
-        answer.finish,
-        verdict(
-            answer.error,
-            body.data,
-            complete=answer.done or answer.finish is not None,
-            arrivals=len(answer.arrivals),
-            ending="stop_reason or message_stop",
-            finish=answer.finish,
-        ),
-        answer.service_tier,
-        limits,
+        text=answer.text(),
+        deltas=[(t_ns, None, kind) for t_ns, kind in answer.arrivals],
+        usage=_usage(answer.prompt_counts | answer.output_counts),
+        finish=answer.finish,
+        error=answer.fault(body, "an event of the Messages API", "stop_reason or message_stop"),
+        service_tier=answer.service_tier,
+        rate_limits=limits,
+        unread=answer.unread,
+        unread_example=answer.unread_example,
+        encoding=encoding,
         usage_settles=answer.usage_settles,
     )
 
@@ -184,13 +177,13 @@ def _take(answer: _Answer, event: Any, t_ns: int) -> None:
             _take_output(answer, event["content_block"], t_ns)
         case "message_start":
             _take_message(answer, event["message"], t_ns)
-            answer.usage_settles = "prompt" if "input_tokens" in answer.counts else "nothing"
+            answer.usage_settles = "prompt" if "input_tokens" in answer.prompt_counts else "nothing"
         case "message":
-            _take_message(answer, event, t_ns)
             answer.done = True
+            _take_message(answer, event, t_ns)
             answer.usage_settles = "all"
         case "message_delta":
-            answer.finish = event["delta"].get("stop_reason") or answer.finish
+            answer.end(event["delta"].get("stop_reason"))
             _take_usage(answer, event.get("usage"))
             if "output_tokens" in (event.get("usage") or ()):
                 answer.usage_settles = "all"
@@ -199,35 +192,45 @@ def _take(answer: _Answer, event: Any, t_ns: int) -> None:
         case str() if "error" not in event:  # content_block_stop, ping, and what the API may yet add
             pass
         case _:
-            error = event["error"]
-            kind = error.get("type") if isinstance(error, dict) else None
-            answer.error = stream_error(kind or "", error_message(error))
+            if not event["error"]:
+                raise KeyError("error")
+            answer.error = event_error(event)
 
 
 def _take_output(answer: _Answer, part: Mapping[str, Any], t_ns: int) -> None:
     name, kind = OUTPUT.get(part["type"], ("", None))
-    content = part.get(name)
-    if not (content and kind):
-        return
-    if kind == "text":
-        answer.text += content
-    answer.arrivals.append((t_ns, kind))
+    if kind and (said := part.get(name)):
+        answer.arrive(t_ns, kind, said)
 
 
 def _take_message(answer: _Answer, message: Mapping[str, Any], t_ns: int) -> None:
     for block in message.get("content") or ():
         _take_output(answer, block, t_ns)
-    answer.finish = message.get("stop_reason") or answer.finish
+    answer.end(message.get("stop_reason"))
     _take_usage(answer, message.get("usage"))
 
 
-def _take_usage(answer: _Answer, usage: Mapping[str, Any] | None) -> None:
-    """Counts are cumulative, so the last word on each stands; one that is left out or null says nothing."""
+def _take_usage(answer: _Answer, usage: Any) -> None:
+    """Take in counts so far; one that is left out or null says nothing.
+
+    Output is counted as it comes, so a smaller count than before is not believed. The prompt's counts are taken
+    together, since what was cached is not in `input_tokens`: the last word stands unless it is all zeros. Ollama
+    estimates in message_start and counts in message_delta, vLLM takes off there what was cached.
+    """
     if not usage:
         return
-    for counts in (usage, usage.get("cache_creation"), usage.get("output_tokens_details")):
-        answer.counts |= {name: count for name, count in (counts or {}).items() if isinstance(count, int)}
-    answer.service_tier = usage.get("service_tier") or answer.service_tier
+    prompt = _counts((usage, PROMPT_COUNTS), (usage.get("cache_creation"), ("ephemeral_1h_input_tokens",)))
+    if any(prompt.values()) or not answer.prompt_counts:
+        answer.prompt_counts |= prompt
+    output = _counts((usage, ("output_tokens",)), (usage.get("output_tokens_details"), ("thinking_tokens",)))
+    for name, tokens in output.items():
+        answer.output_counts[name] = max(tokens, answer.output_counts.get(name, 0))
+    answer.service_tier = word(usage.get("service_tier"), "service_tier") or answer.service_tier
+
+
+def _counts(*places: tuple[Any, Sequence[str]]) -> dict[str, int]:
+    found = {name: count(counts, name) for counts, names in places for name in names}
+    return {name: tokens for name, tokens in found.items() if tokens is not None}
 
 
 def _usage(counts: Mapping[str, int]) -> Usage | None:
@@ -249,10 +252,11 @@ def _usage(counts: Mapping[str, int]) -> Usage | None:
 
 def _rate_limits(headers: Mapping[str, str]) -> dict[str, str] | None:
     prefix = "anthropic-ratelimit-"
+    named = ((name, value) for name, value in headers.items() if name.startswith(prefix) or name == "retry-after")
     limits = {
         name.removeprefix(prefix): value
-        for name, value in headers.items()
-        if name.startswith(prefix) or name == "retry-after"
+        for name, value in islice(named, MOST_RATE_LIMITS)
+        if known_word(name) and known_word(value)
     }
     return limits or None
 

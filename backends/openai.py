@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import orjson
 
 from backends import _cold
-from backends._errors import body_message, error_message, one_line, verdict
+from backends._answer import Answer, read
+from backends._errors import body_message, event_error
 from backends._json import lenient
-from backends.sse import DONE, json_values
+from backends._outside import Unfit, count, known_count, known_word
+from backends.sse import DONE, is_document
 from bench.types import (
     Backend,
     Body,
@@ -32,6 +34,15 @@ from bench.types import (
 )
 
 COMPLETIONS = "/v1/chat/completions"
+
+THOUGHTS = ("thinking", "reasoning")
+IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
+PROMPT_COUNTS = ("prompt_tokens", "input_tokens")
+OUTPUT_COUNTS = ("completion_tokens", "output_tokens")
+# A compressor holds tokens back until it has enough of them.
+NOT_COMPRESSED = ("Accept-Encoding", "identity")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+ANY_COUNT = (*PROMPT_COUNTS, *OUTPUT_COUNTS, "total_tokens")
 
 
 # --- the timed path's two ends: pure ----------------------------------------------------------------------------
@@ -57,6 +68,7 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "text/event-stream"),
+        NOT_COMPRESSED,
         # Finds the request again in the server's log; some servers refuse any id that is no UUID.
         ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}"),
     ]
@@ -71,52 +83,41 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 
 @dataclass(slots=True)
-class _Answer:
-    text: str = ""
-    arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
+class _Answer(Answer):
     running_counts: list[int | None] = field(default_factory=list)
-    usage: Any = None
-    arrivals_at_usage: int = 0
-    finish: str | None = None
-    done: bool = False
-    error: tuple[str, str] | None = None
+    usages: list[tuple[int, Any]] = field(default_factory=list)
 
 
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
-    """What the response says; whatever had arrived before an error is kept.
+    """What the response says, of chat completions and of the older completions; what came before an error is kept.
 
-    Error codes: http_<status>; error_event, an error inside a 200; malformed, not this dialect; cut_stream, neither a
-    finish reason nor [DONE]; empty, a whole answer without model output.
+    Error codes: http_<status>; error_event, overloaded or rate_limited, an error inside a 200; malformed, not this
+    dialect, or counts and reasons that cannot be; cut_stream, neither a finish reason nor [DONE]; ended_early, a finish
+    reason that is a failure; empty, a whole answer without model output. Events that could not be read are counted.
     """
+    encoding = content_coding(headers)
     if status != 200:
-        return Reply("", [], None, None, (f"http_{status}", body_message(body.data)))
-    answer = _Answer()
-    for chunk, t_ns in zip(*json_values(body), strict=True):
-        try:
-            _take(answer, chunk, t_ns)
-        except (AttributeError, TypeError):
-            answer.error = "malformed", one_line(f"not a chat completion: {chunk}")
-        if answer.done or answer.error:
-            break
-    if body.data.lstrip().startswith(b"{"):
+        return Reply("", [], None, None, (f"http_{status}", body_message(body.data)), encoding=encoding)
+    answer = read(_Answer(), body, _take)
+    if is_document(body):
         answer.done = True  # no stream: a completion in one piece, or an error
+    usage, arrivals_at_usage = None, 0
+    try:
+        usage, arrivals_at_usage = _usage(answer.usages)
+    except Unfit as problem:
+        answer.error = answer.error or ("malformed", str(problem))
+    error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
     tokens = _tokens_per_arrival(answer.running_counts)
-    deltas = [(t_ns, count, kind) for (t_ns, kind), count in zip(answer.arrivals, tokens, strict=True)]
-    error = verdict(
-        answer.error,
-        body.data,
-        complete=answer.done or answer.finish is not None,
-        arrivals=len(deltas),
-        ending="finish_reason or [DONE]",
-        finish=answer.finish,
-    )
     return Reply(
-        encodable(answer.text),
-        deltas,
-        _usage(answer.usage),
-        answer.finish,
-        error,
-        usage_settles="all" if error is None and answer.arrivals_at_usage == len(deltas) else "nothing",
+        text=answer.text(),
+        deltas=[(t_ns, count, kind) for (t_ns, kind), count in zip(answer.arrivals, tokens, strict=True)],
+        usage=usage,
+        finish=answer.finish,
+        error=error,
+        unread=answer.unread,
+        unread_example=answer.unread_example,
+        encoding=encoding,
+        usage_settles="all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing",
     )
 
 
@@ -127,67 +128,122 @@ def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
         return
     get = chunk.get
     if get("error") or get("object") == "error":
-        answer.error = "error_event", error_message(chunk)
+        answer.error = event_error(chunk)
         return
-    if usage := get("usage"):
-        answer.usage = usage
+    usage = get("usage")
     for choice in get("choices") or ():
         if finish := choice.get("finish_reason"):
-            answer.finish = finish
-        delta = choice.get("delta") or choice.get("message") or {}
-        kind: DeltaKind | None
-        if content := delta.get("content") or delta.get("refusal"):
-            kind = "text"
-            answer.text += content
-        elif not (kind := _kind_without_text(delta)):
-            continue
-        answer.arrivals.append((t_ns, kind))
+            answer.end(finish)
+        if not usage:
+            usage = choice.get("usage")  # Moonshot
+        delta = choice.get("delta") or choice.get("message") or choice  # the older completions have no delta
+        kind: DeltaKind = "text"
+        if not (said := delta.get("content") or delta.get("text") or delta.get("refusal")) or type(said) is not str:
+            said, kind = _unusual(delta, said)
+            if not said:
+                continue
         # Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token.
-        answer.running_counts.append(
-            _count(usage, "completion_tokens") if usage else _count(get("timings"), "predicted_n")
-        )
+        so_far = count(usage, "completion_tokens") if usage else count(get("timings"), "predicted_n")
+        answer.arrive(t_ns, kind, said)
+        answer.running_counts.append(so_far)
+    if not usage and (groq := get("x_groq")):
+        usage = groq.get("usage")
     if usage:
-        answer.arrivals_at_usage = len(answer.arrivals)
+        answer.usages.append((len(answer.arrivals), usage))
 
 
-def _kind_without_text(delta: Mapping[str, Any]) -> DeltaKind | None:
-    """What a delta without visible text brings; None when it brings nothing of the model's."""
-    if delta.get("reasoning_content") or delta.get("reasoning"):
-        return "reasoning"
-    if delta.get("tool_calls") or delta.get("function_call"):
-        return "tool"
-    return None
+def _unusual(delta: Mapping[str, Any], content: Any) -> tuple[str, DeltaKind]:
+    """What a delta brings that is no plain text: blocks of text, reasoning or a tool call; "" where it brings nothing.
+
+    Mistral's reasoning models send blocks: {"type": "thinking", "thinking": [{"type": "text", …}]} and so on.
+    """
+    text, thought = _blocks(content)
+    if text:
+        return text, "text"
+    if not thought:
+        _, thought = _blocks(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking"), True)
+    if thought:
+        return thought, "reasoning"
+    is_call = bool(delta.get("tool_calls") or delta.get("function_call"))
+    return "call" if is_call else "", "tool"
+
+
+def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
+    """The (text, reasoning) in a string, a block, or a list of them; a TypeError where it is something else."""
+    found: tuple[list[str], list[str]] = [], []
+    pending = [(content, is_thought)]
+    while pending:
+        value, is_thought = pending.pop()
+        if isinstance(value, str):
+            found[is_thought].append(value)
+        elif isinstance(value, dict):
+            is_thought = is_thought or str(value.get("type")).startswith(THOUGHTS)
+            pending += [(value[name], is_thought or name in THOUGHTS) for name in IN_A_BLOCK if value.get(name)]
+        elif isinstance(value, list):
+            pending += [(each, is_thought) for each in reversed(value)]
+        elif value is not None:
+            raise TypeError("content that is no text")
+    text, thought = found
+    return "".join(text), "".join(thought)
 
 
 def _tokens_per_arrival(running: Sequence[int | None]) -> Sequence[int | None]:
-    """[3, 4, 6] becomes [3, 1, 2]; unknown throughout unless every arrival carried a count."""
-    known = [count for count in running if count is not None]
-    if len(known) < len(running) or known != sorted(known):
+    """[3, 4, 6] becomes [3, 1, 2]; unknown throughout unless every arrival carried a count, and they rise."""
+    known = [count for count in running if count]
+    if len(known) < len(running) or known != sorted(known) or (len(known) > 1 and known[0] == known[-1]):
         return [None] * len(running)
     return [after - before for before, after in pairwise([0, *known])]
 
 
-def _usage(usage: Any) -> Usage | None:
-    if not isinstance(usage, dict):
-        return None
-    return Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+def _usage(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
+    """What the usage objects of an answer say together, and after how many arrivals the deciding one came.
+
+    That is the last that says something, which is a count above zero. Some servers send zeros until the end (Ollama's
+    completions), others a count so far (vLLM), and each may come at the top, in a choice (Moonshot) or under a name of
+    the vendor's (Groq). A zero or a gap at the end says nothing of what was counted before.
+    """
+    stated = [usage for _, usage in usages if isinstance(usage, dict)]
+    if not stated:
+        return None, 0
+    arrivals, last = next(
+        ((at, usage) for at, usage in reversed(usages) if any(count(usage, name) for name in ANY_COUNT)),
+        (0, stated[-1]),
     )
+    cached = (
+        (last, "cached_tokens"),  # Moonshot
+        (last, "prompt_cache_hit_tokens"),  # DeepSeek
+        *((last.get(details), "cached_tokens") for details in ("prompt_tokens_details", "input_tokens_details")),
+    )
+    reasoned = *((last.get(details), "reasoning_tokens") for details in OUTPUT_DETAILS), (last, "reasoning_tokens")
+    usage = Usage(
+        prompt_tokens=_last_positive(stated, PROMPT_COUNTS),
+        cached_tokens=_first_known(*cached),
+        cache_write_tokens=_first_known((last.get("prompt_tokens_details"), "cache_write_tokens")),  # OpenRouter
+        output_tokens=_last_positive(stated, OUTPUT_COUNTS),
+        reasoning_tokens=_first_known(*reasoned),
+        total_tokens=count(last, "total_tokens"),
+    )
+    return usage, arrivals
 
 
-def _count(counts: Any, name: str) -> int | None:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) else None
+def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int | None:
+    """The last count above zero under any of the names, else zero where that is all that is said."""
+    found = None
+    for usage in reversed(usages):
+        if said := _first_known(*((usage, name) for name in names)):
+            return said
+        found = 0 if said == 0 else found
+    return found
 
 
-def encodable(text: str) -> str:
-    """`text` with the surrogate pairs that were split over chunks joined, and lone halves replaced."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _first_known(*places: tuple[Any, str]) -> int | None:
+    return next((found for counts, name in places if (found := count(counts, name)) is not None), None)
+
+
+def content_coding(headers: Mapping[str, str]) -> str | None:
+    """The coding that the body came in, though none was asked for; None for none."""
+    coding = known_word(headers.get("content-encoding", "").lower())
+    return None if coding == "identity" else coding
 
 
 # --- the cold path ----------------------------------------------------------------------------------------------
@@ -229,9 +285,9 @@ def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, A
 def context_tokens(entry: Mapping[str, Any]) -> int | None:
     """A model's context length under the names that vLLM and SGLang, OpenRouter, Groq and llama.cpp give it."""
     for name in ("max_model_len", "context_length", "context_window"):
-        if length := _count(entry, name):
+        if length := known_count(entry, name):
             return length
-    return _count(entry.get("meta"), "n_ctx")
+    return known_count(entry.get("meta"), "n_ctx")
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[str, Any] | None = None) -> int | None:
@@ -242,12 +298,12 @@ def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[s
     """
     conversation = {"model": target.model, "messages": chat_messages(messages), **(extra or {})}
     answer = probe_json(target, "/tokenize", conversation)
-    if (count := _count(answer, "count")) is not None:
+    if (count := known_count(answer, "count")) is not None:
         return count
     if "billed" in target.options:
         return None
     answer = probe_json(target, COMPLETIONS, {**conversation, "max_tokens": 1, "temperature": 0})
-    return _count(answer.get("usage"), "prompt_tokens") if isinstance(answer, dict) else None
+    return known_count(answer.get("usage"), "prompt_tokens") if isinstance(answer, dict) else None
 
 
 def probe_json(target: Target, path: str, payload: object = None) -> Any:

@@ -3,12 +3,17 @@
 Strategy: what engines really send is perfectly regular (`data: {…}` and a blank line, over and over), and for that a
 few passes in C over the whole body do. Whatever is not, to the byte, of that shape goes through the standard's parser,
 line by line. Both give the same events with the same stamps; a test holds them to it.
+
+Servers and the proxies before them also break the standard, in ways that other clients read over or report: a blank
+`data:` to keep the connection alive, blanks around `[DONE]`, and errors as a line of JSON or of words in the middle of
+the stream, or as a field or an event of the name `error`. All of these are read here, for every dialect.
 """
 
 import re
 from bisect import bisect_left
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,41 +22,80 @@ from bench.types import Body
 
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
-FIELD_NAMES = (b"event:", b"data:", b"id:", b"retry:", b":")
-FIELDS = (b"data: ", b"data:")  # TGI leaves out the space
+FIELD_NAMES = (b"event:", b"data:", b"id:", b"retry:", b"error:", b":")
+FIELDS = (b"data: ", b"data:")  # TGI leaves out the space, or not, by its version
 LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n)|([^\r\n]+)\Z")
+A_FIELD = re.compile(rb"(?:\A|[\r\n])(?:event|data|id|retry|error)?:")
+ERROR_WORDS = re.compile(rb"\W{0,8}(?:\w{1,20} ){0,2}error\b", re.IGNORECASE)
+KEEP_ALIVES = (b"ping", b"heartbeat", b"keepalive", b"keep-alive")
+FIELD_BEGINNINGS = frozenset((b"event", b"data", b"id", b"retry", b"error", b""))
+
+
+class Event(NamedTuple):
+    """`name` is that of its `event:` line, b"" without one. Not `standard` are lines of no field, or of `error:`."""
+
+    t_ns: int
+    data: bytes
+    name: bytes
+    standard: bool
 
 
 def events(body: Body) -> list[tuple[int, bytes]]:
-    """Every event as (t_ns, data); t_ns is the stamp of the read that completed the event's last data line.
+    """Every event of the standard as (t_ns, data); t_ns is the stamp of the read that completed its last data line.
 
-    One liberty with the standard: an event that the end of the stream cuts off before its blank line is kept, since
-    some servers leave that line out, and of a broken stream the last event is evidence.
+    One liberty: an event that the end of the stream cuts off before its blank line is kept, since some servers leave
+    that line out, and of a broken stream the last event is evidence.
     """
-    found: list[tuple[int, bytes]] = []
+    return [(event.t_ns, event.data) for event in every_event(body) if event.standard]
+
+
+def every_event(body: Body) -> Iterator[Event]:
+    """The same, and as events of their own `error:` lines and runs of lines without a field."""
     data: list[bytes] = []
-    completed = 0
+    bare: list[bytes] = []
+    name = b""
+    completed = bare_end = 0
     for line in LINE.finditer(body.data, len(BOM) if body.data.startswith(BOM) else 0):
         text = line[1] if line[2] is None else line[2]
-        name, _, value = text.partition(b":")
-        if name == b"data":
+        field, colon, value = text.partition(b":")
+        end = line.start() + len(text) + 1
+        if bare and (field in FIELD_BEGINNINGS or not text):
+            yield Event(_stamp(body, bare_end), b"\n".join(bare), b"", False)
+            bare = []
+        if field == b"data":
             data.append(value.removeprefix(b" "))
-            completed = line.start() + len(text) + 1
-        elif not text and data:
-            found.append((_stamp(body, completed), b"\n".join(data)))
-            data = []
+            completed = end
+        elif not text:
+            if data:
+                yield Event(_stamp(body, completed), b"\n".join(data), name, True)
+            data, name = [], b""
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+        elif field == b"error" and colon:
+            yield Event(_stamp(body, end), value.strip(), b"error", False)
+        elif field not in FIELD_BEGINNINGS:
+            bare.append(text)
+            bare_end = end
+    if bare:
+        yield Event(_stamp(body, bare_end), b"\n".join(bare), b"", False)
     if data:
-        found.append((_stamp(body, completed), b"\n".join(data)))
-    return found
+        yield Event(_stamp(body, completed), b"\n".join(data), name, True)
 
 
 def json_events(body: Body) -> tuple[list[Any], list[int]]:
-    """The data of every event as JSON, and every event's stamp; data that is not JSON (`[DONE]`) stays `bytes`."""
+    """The data of every event as JSON, and every event's stamp; data that is not JSON (`[DONE]`) stays `bytes`.
+
+    An error in any shape is a dictionary with the key `error`; events without data, or with null, are left out.
+    """
     values = _regular_values(body.data)
-    if values is None:
-        exact = events(body)
-        return [lenient(data) for _, data in exact], [t_ns for t_ns, _ in exact]
-    return values, _regular_stamps(body)
+    if values is not None:
+        return values, _regular_stamps(body)
+    values, stamps = [], []
+    for event in every_event(body):
+        for value in _values(event):
+            values.append(value)
+            stamps.append(event.t_ns)
+    return values, stamps
 
 
 def json_values(body: Body) -> tuple[list[Any], list[int]]:
@@ -60,15 +104,65 @@ def json_values(body: Body) -> tuple[list[Any], list[int]]:
     Data that is not JSON stays `bytes`, as does a body that is neither. The event in which a stream was cut is left
     out.
     """
-    head = body.data.lstrip()[:6]
-    if head.startswith(b"{"):
-        return [lenient(body.data)], body.t_ns[-1:]
-    if not any(head.startswith(name) or name.startswith(head) for name in FIELD_NAMES):
-        return [body.data], body.t_ns[-1:]
+    text = body.data.removeprefix(BOM).lstrip()
+    if not text.startswith(FIELD_NAMES):
+        value = lenient(text)
+        if not (isinstance(value, bytes) and A_FIELD.search(text)):
+            documents = _documents(value) if text and not _begins(text, FIELD_NAMES) else []
+            return documents, body.t_ns[-1:] * len(documents)
     values, stamps = json_events(body)
-    if values and isinstance(values[-1], bytes) and values[-1] != DONE and not body.data.endswith((b"\n", b"\r")):
+    if values and isinstance(values[-1], bytes) and not body.data.endswith((b"\n", b"\r")) and _is_cut(values[-1]):
         return values[:-1], stamps[:-1]
     return values, stamps
+
+
+def is_document(body: Body) -> bool:
+    """Whether the body is one piece of JSON and no stream: an answer that was not streamed, or an error."""
+    return body.data[:64].removeprefix(BOM).lstrip().startswith(b"{")
+
+
+def _is_cut(text: bytes) -> bool:
+    """Whether a stream that ends with these bytes was cut in an event, and not ended by words for whoever reads it."""
+    return text.startswith(b"{") or _begins(text, (DONE, *FIELD_NAMES))
+
+
+def _begins(text: bytes, wholes: tuple[bytes, ...]) -> bool:
+    return any(whole.startswith(text) for whole in wholes if whole != text)
+
+
+def _documents(value: Any) -> list[Any]:
+    """One JSON value, the values of one list, or, of what is no JSON, a value for each of its lines that begins one."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, bytes):
+        return [value]
+    if ERROR_WORDS.match(value):
+        return [_error(value)]
+    if value.startswith(b"{") and b"\n{" in value:
+        return [lenient(line) for line in value.splitlines() if line.strip()]
+    return [value]
+
+
+def _values(event: Event) -> list[Any]:
+    data = event.data.strip()
+    if not data or data == b"null":
+        return []
+    if data == DONE:
+        return [DONE]
+    if not (event.standard or event.name):
+        return _documents(lenient(data))
+    value = lenient(data)
+    if event.name in KEEP_ALIVES and isinstance(value, bytes):
+        return []
+    if event.name == b"error" and not (isinstance(value, dict) and "error" in value):
+        return [_error(value)]
+    if isinstance(value, bytes) and ERROR_WORDS.match(value):
+        return [_error(value)]
+    return [value]
+
+
+def _error(said: Any) -> dict[str, Any]:
+    return {"error": said.decode("utf-8", "replace") if isinstance(said, bytes) else said}
 
 
 def _regular_values(data: bytes) -> list[Any] | None:

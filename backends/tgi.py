@@ -4,6 +4,7 @@ The API is described in https://huggingface.github.io/text-generation-inference;
 https://github.com/huggingface/text-generation-inference (3.3) are named.
 """
 
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,14 @@ from urllib.parse import urlsplit
 import orjson
 
 from backends import _cold, openai
-from backends._errors import body_message, error_message, one_line, stream_error, verdict
+from backends._answer import Answer, read
+from backends._errors import body_message, event_error
 from backends._json import lenient
-from backends.sse import json_values
+from backends._outside import count, encodable
 from bench.types import (
     Backend,
     Body,
     Call,
-    DeltaKind,
     HttpRequest,
     Launch,
     Message,
@@ -47,6 +48,8 @@ QUANTIZATION_FLAGS = {
     "bf16": {"--dtype": "bfloat16"},
     "fp16": {"--dtype": "float16"},
 }
+# No string in JSON holds an unescaped quotation mark: these bytes are TGI's own fields.
+NATIVE = re.compile(rb'"token": ?\{|"error_type":')
 LEAST_CONCURRENT_REQUESTS = 128  # TGI's default limit; what is beyond it is refused and not queued
 
 Frame = Mapping[str, Sequence[str]]
@@ -77,7 +80,7 @@ def request(call: Call, target: Target) -> HttpRequest:
     }
     if adapter:
         parameters["adapter_id"] = adapter
-    headers = [("Content-Type", "application/json"), ("Accept", "text/event-stream")]
+    headers = [("Content-Type", "application/json"), ("Accept", "text/event-stream"), openai.NOT_COMPRESSED]
     if target.api_key:
         headers.append(("Authorization", f"Bearer {target.api_key}"))
     payload = {"inputs": _framed(call.messages, _frame(target)), "parameters": parameters}
@@ -105,77 +108,55 @@ def _framed(messages: Sequence[Message], frame: Frame) -> str:
 
 
 @dataclass(slots=True)
-class _Answer:
-    text: str = ""
-    deltas: list[tuple[int, int | None, DeltaKind]] = field(default_factory=list)
+class _Answer(Answer):
+    tokens: list[int] = field(default_factory=list)
     unseen_tokens: int = 0
-    complete: bool = False
-    details: Mapping[str, Any] = field(default_factory=dict)
-    error: tuple[str, str] | None = None
+    whole_text: str | None = None
+    usage: Usage | None = None
 
 
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """What the response says, in whichever of the two dialects it is; whatever had arrived before an error is kept.
 
-    Error codes are those of `openai.decode`; overloaded besides, which TGI says inside a 200. A token without text, be
-    it special or half of a character held back, is no arrival: it counts with the next one that brings text, and at
-    the end, where the end token is, with the last event. So the arrivals' tokens add up to `generated_tokens`.
+    Error codes are those of `openai.decode`. A token without text, be it special or half of a character held back, is
+    no arrival: it counts with the next one that brings text, and at the end, where the end token is, with the last
+    event. So the arrivals' tokens add up to `generated_tokens`.
     """
-    # No string in JSON holds an unescaped quotation mark: these bytes are TGI's own fields.
-    if status != 200 or not (b'"token":{' in body.data or b'"error_type":' in body.data):
+    if status != 200 or not NATIVE.search(body.data):
         return openai.decode(status, headers, body)
-    answer = _Answer()
-    for event, t_ns in zip(*json_values(body), strict=True):
-        try:
-            _take(answer, event, t_ns)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            answer.error = "malformed", one_line(f"not an event of {GENERATE}: {event}")
-        if answer.error or answer.complete:
-            break
+    answer = read(_Answer(), body, _take)
     return Reply(
-        text=answer.text.encode(errors="replace").decode(),  # a proxy may have left half of a surrogate pair
-        deltas=answer.deltas,
-        usage=_usage(answer.details),
-        finish=answer.details.get("finish_reason"),
-        error=verdict(
-            answer.error,
-            body.data,
-            complete=answer.complete,
-            arrivals=len(answer.deltas),
-            ending="generated_text",
-            finish=answer.details.get("finish_reason"),
-        ),
-        usage_settles="all" if answer.complete else "nothing",
+        text=answer.text() if answer.whole_text is None else encodable(answer.whole_text),
+        deltas=[(t_ns, tokens, kind) for (t_ns, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
+        usage=answer.usage,
+        finish=answer.finish,
+        error=answer.fault(body, f"an event of {GENERATE}", "generated_text"),
+        unread=answer.unread,
+        unread_example=answer.unread_example,
+        encoding=openai.content_coding(headers),
+        usage_settles="all" if answer.done else "nothing",
     )
 
 
 def _take(answer: _Answer, event: Any, t_ns: int) -> None:
     """Take in one event: a token, and with the last one the whole text and its details; or an error."""
     if "error" in event:
-        answer.error = stream_error(event.get("error_type") or "", error_message(event))
+        answer.error = event_error(event)
         return
     token = event["token"]
-    text = "" if token["special"] else token["text"]
+    text = "" if token.get("special") else token["text"]
     whole_text = event.get("generated_text")
-    answer.text += text
     answer.unseen_tokens += 1
     # Not as the first arrival: an answer of nothing but the end token has no output.
-    if text or (whole_text is not None and answer.deltas):
-        answer.deltas.append((t_ns, answer.unseen_tokens, "text"))
+    if text or (whole_text is not None and answer.arrivals):
+        answer.arrive(t_ns, "text", text)
+        answer.tokens.append(answer.unseen_tokens)
         answer.unseen_tokens = 0
     if isinstance(whole_text, str):
-        answer.text, answer.complete = whole_text, True
-        answer.details = dict(event.get("details") or {})
-
-
-def _usage(details: Mapping[str, Any]) -> Usage | None:
-    if not details:
-        return None
-    prompt, output = (details.get(name) for name in ("input_length", "generated_tokens"))
-    return Usage(
-        prompt_tokens=prompt if isinstance(prompt, int) else None,
-        output_tokens=output if isinstance(output, int) else None,
-    )
+        answer.whole_text, answer.done = whole_text, True
+        if details := event.get("details"):
+            answer.end(details.get("finish_reason"))
+            answer.usage = Usage(count(details, "input_length"), output_tokens=count(details, "generated_tokens"))
 
 
 # --- the cold path ----------------------------------------------------------------------------------------------

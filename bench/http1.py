@@ -7,11 +7,15 @@ end, and one of CRLF events costs one pass in all. `parse` runs later, on the ke
 the stamp of the read that brought it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from bench.codings import unpacked
 from bench.types import Body, HttpRequest
+
+STATUS = re.compile(rb"[1-5]\d\d")
 
 
 class MalformedResponse(ValueError):
@@ -70,14 +74,16 @@ def parse_head(data: bytes) -> Head | None:
 def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None]:
     first, *rest = block.split(b"\r\n")
     parts = first.split(b" ", 2)
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not STATUS.fullmatch(parts[1]):
         raise MalformedResponse(f"bad status line: {first[:60]!r}")
     headers: dict[str, str] = {}
     for line in rest:
         name, colon, value = line.partition(b":")
         if not colon:
             raise MalformedResponse(f"bad header line: {line[:60]!r}")
-        headers[name.strip().decode("latin-1").lower()] = value.strip().decode("latin-1")
+        key, said = name.strip().decode("latin-1").lower(), value.strip().decode("latin-1")
+        # Codings may be listed in one header or in several; of any other header the last stands.
+        headers[key] = f"{headers[key]}, {said}" if key == "content-encoding" and key in headers else said
     status = int(parts[1])
     connection = headers.get("connection", "").lower()
     keep_alive = "keep-alive" in connection if parts[0] == b"HTTP/1.0" else "close" not in connection
@@ -223,16 +229,27 @@ def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
     while ends[read] < head.length:
         read += 1
     headers_ns = t_ns[read]
+    error: tuple[str, str] | None = None
     if head.chunked:
         body, error = _dechunk(data, head.length, ends, t_ns, read)
     else:
         while read < len(ends) and ends[read] <= head.length:
             read += 1
         body = Body(data[head.length :], [end - head.length for end in ends[read:]], t_ns[read:])
-        error = None
         if head.body_bytes is not None and len(body.data) < head.body_bytes:
             error = ("cut_stream", f"closed after {len(body.data)} of {head.body_bytes} body bytes")
+    if codings := _codings(head.headers):
+        body, fault = unpacked(body, codings)
+        # What a failed request says is for whoever reads its message; its status is the error.
+        if fault and head.status == 200:
+            error = error or ("malformed", fault)
     return Response(head.status, head.headers, headers_ns, body, error)
+
+
+def _codings(headers: Mapping[str, str]) -> list[str]:
+    """What was done to a body before it was sent, first to last, transfer codings but for chunks included."""
+    names = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
+    return [name for name in map(str.strip, names) if name not in ("", "identity", "chunked")]
 
 
 def _dechunk(

@@ -30,6 +30,7 @@ Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 _TEXTS = {
     "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
+    "unread_example", "encoding",
 }  # fmt: skip
 _LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
 SCHEMA = pa.schema(
@@ -166,6 +167,9 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
         service_tier=reply.service_tier if reply else None,
         rate_limits=json.dumps(dict(reply.rate_limits)) if reply and reply.rate_limits else None,
+        unread=reply.unread if reply else 0,
+        unread_example=_SECRET.sub("[removed]", reply.unread_example) if reply and reply.unread_example else None,
+        encoding=reply.encoding if reply else None,
     )
 
 
@@ -220,6 +224,7 @@ def _never_sent(planned: Planned, error: str) -> Record:
             "bytes_received": 0,
             "reads": 0,
             "coalesced_reads": 0,
+            "unread": 0,
         }
     )
 

@@ -195,7 +195,8 @@ class Record:
 
     `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived;
     `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
-    `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object.
+    `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
+    `unread_example` and `encoding` are those of `Reply`.
     """
 
     seq: int
@@ -234,6 +235,9 @@ class Record:
     text_sha: str | None
     service_tier: str | None
     rate_limits: str | None
+    unread: int
+    unread_example: str | None
+    encoding: str | None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------

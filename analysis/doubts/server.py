@@ -14,6 +14,7 @@ LEAST_TPOT_MS = 0.01
 LENGTH_MARGIN = 0.01
 MOST_GUESSED = 0.01
 TOKENS_PER_ARRIVAL = 1.1
+MOST_UNREAD = 0.01
 # These promise answers of the planned length (docs/backends.md).
 FIXED_LENGTHS = {"llamacpp", "vllm"}
 # An event of this API brings several tokens as a rule, so that says nothing against a run.
@@ -140,6 +141,32 @@ def output_lengths(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
 
 
+def events_unread(run: Json, summary: Json) -> Iterator[Reason]:
+    """Parts of answers could not be read and were passed over; there may have been output in them."""
+    unread, planned = summary["oddities"]["unread"], summary["requests"]["planned"]
+    share = unread["calls"] / planned if planned else 0.0
+    if share > MOST_UNREAD:
+        message = (
+            f"{unread['events']:,} events in {unread['calls']:,} of {planned:,} calls could not be read and were "
+            f"passed over (such as {unread['example']}): tokens may be missing; check --backend, and what stands "
+            "before the server"
+        )
+        yield Reason("suspect", "events_unread", message, share, MOST_UNREAD)
+
+
+def compressed_stream(run: Json, summary: Json) -> Iterator[Reason]:
+    """Answers came compressed, though that was not asked for: a compressor lets tokens out when it sees fit."""
+    codings, planned = summary["oddities"]["compressed"], summary["requests"]["planned"]
+    share = sum(codings.values()) / planned if planned else 0.0
+    if share > MOST_UNREAD:
+        message = (
+            f"{sum(codings.values()):,} of {planned:,} answers came compressed ({', '.join(codings)}) though that was "
+            "not asked for: tokens wait in the compressor, so gaps are its own; turn it off for text/event-stream in "
+            "the server or the proxy before it"
+        )
+        yield Reason("suspect", "compressed_stream", message, share, MOST_UNREAD)
+
+
 def not_steady(run: Json, summary: Json) -> Iterator[Reason]:
     """What was measured changed while it was measured, so it depends on how long that was."""
     steady = summary["steadiness"]
@@ -175,5 +202,7 @@ CHECKS: tuple[Check, ...] = (
     waits_for_acknowledgement,
     tokens_unknown,
     output_lengths,
+    events_unread,
+    compressed_stream,
     not_steady,
 )

@@ -70,7 +70,7 @@ def test_preflight_knows_the_model_by_its_page_and_shows_the_key_as_the_wire_wil
     assert (info.name, info.model, info.context_tokens) == ("anthropic", "claude-sonnet-5-5", 200_000)
     assert (info.settings, info.notes) == ({"max_output_tokens": 64_000}, ())
     [(_, headers, _)] = asked
-    identity = {name.lower(): value for name, value in claude.request(CALL, Target(url, "m", KEY)).headers[2:]}
+    identity = {name.lower(): value for name, value in claude.request(CALL, Target(url, "m", KEY)).headers[3:]}
     assert headers.items() >= identity.items()
 
 

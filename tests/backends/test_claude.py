@@ -131,6 +131,7 @@ def test_the_key_goes_in_the_vendors_header_and_elsewhere_also_as_a_bearer() -> 
     plain = {
         "Content-Type": "application/json",
         "Accept": "text/event-stream",
+        "Accept-Encoding": "identity",
         "anthropic-version": "2023-06-01",
     }
     assert headers("https://api.anthropic.com", None) == plain
@@ -298,7 +299,7 @@ def test_a_refusal_has_its_status_and_says_which_kind_of_error_it_is(status: int
         ([TEXT, b'data: {"error":{"code":500,"message":"boom","type":"server_error"}}\n\n'], "error_event", "boom"),
         ([b'data: {"error":"boom"}\n\n'], "error_event", "boom"),
         ([error("overloaded_error", "Overloaded")], "overloaded", "overloaded_error: Overloaded"),
-        ([TEXT, b"event: x\ndata: {nope\n\n", STOP], "malformed", "not an event of the Messages API: b'{nope'"),
+        ([b"event: x\ndata: {nope\n\n", STOP], "malformed", "not an event of the Messages API: b'{nope'"),
         ([b'{"hello":"world"}'], "malformed", None),
         ([b'data: {"choices":[]}\n\n'], "malformed", None),
         ([event("content_block_delta", delta={"text": "a"})], "malformed", None),

@@ -163,11 +163,11 @@ def test_an_answer_in_one_piece_is_one_delta_when_it_is_complete() -> None:
         ([chunk("a"), event({"error": {"message": "out of memory", "code": 500}})], "error_event", "out of memory"),
         ([b'{"error":{"message":"overloaded"}}'], "error_event", "overloaded"),
         ([b'{"object":"error","message":"too long"}'], "error_event", "too long"),
-        ([chunk("a"), b"data: {nope\n\n", STOP], "malformed", "not a chat completion: b'{nope'"),
+        ([b"data: {nope\n\n", STOP], "malformed", "not a chat completion: b'{nope'"),
         ([event({"choices": ["a"]})], "malformed", "not a chat completion: {'choices': ['a']}"),
         ([event({"choices": [{"delta": {"content": 5}}]})], "malformed", None),
         ([event([1])], "malformed", None),
-        ([chunk("a"), b"data: {nope\n\n"], "malformed", None),
+        ([chunk("a"), b"data: {nope\n\n"], "cut_stream", None),
         ([b"<html>Welcome"], "malformed", "not a chat completion: b'<html>Welcome'"),
         ([chunk("a"), chunk("b")], "cut_stream", None),
         ([chunk("a"), b'data: {"cho'], "cut_stream", None),
@@ -212,10 +212,10 @@ def test_a_failed_status_keeps_a_short_message_without_keys(status: int, data: b
 # --- captured streams -------------------------------------------------------------------------------------------
 
 CAPTURED = {
-    "xllamacpp": ([1] * 12, Usage(8, 0, None, 12, None)),
-    "xllamacpp-half-characters": ([4, 1, 1, 1, 1, 1, 2, 1], Usage(42, 0, None, 12, None)),
+    "xllamacpp": ([1] * 12, Usage(8, 0, None, 12, None, total_tokens=20)),
+    "xllamacpp-half-characters": ([4, 1, 1, 1, 1, 1, 2, 1], Usage(42, 0, None, 12, None, total_tokens=54)),
     "llama-cpp-python": ([None] * 12, None),
-    "vllm": ([None] * 8, Usage(6, None, None, 8, None)),
+    "vllm": ([None] * 8, Usage(6, None, None, 8, None, total_tokens=14)),
 }
 OUTPUT = re.compile(rb'"content": ?"[^"]')
 

@@ -247,10 +247,10 @@ def test_what_cannot_be_launched_is_the_users_error(model: str, chosen: dict[str
 # reads </think> for --reasoning-parser deepseek_r1, then one character over two tokens, and at the end three tokens
 # that are halves of characters and never become text.
 CAPTURED = {
-    "vllm-continuous-usage": ([(1, "text")] * 12, Usage(8, 0, None, 12, None)),
+    "vllm-continuous-usage": ([(1, "text")] * 12, Usage(8, 0, None, 12, None, total_tokens=20)),
     "vllm-reasoning": (
         [(1, "reasoning")] * 5 + [(2, "text"), (1, "text"), (2, "text"), (1, "text")],
-        Usage(8, 0, None, 14, 0),
+        Usage(8, 0, None, 14, 0, total_tokens=22),
     ),
 }
 
@@ -305,4 +305,7 @@ def test_a_stream_that_breaks_off_keeps_what_was_counted() -> None:
     reply = decode(stream[: stream.index(b'"completion_tokens":5')])
     assert reply.error is not None
     assert reply.error[0] == "cut_stream"
-    assert ([tokens for _, tokens, _ in reply.deltas], reply.usage) == ([1] * 4, Usage(8, None, None, 4, None))
+    assert ([tokens for _, tokens, _ in reply.deltas], reply.usage) == (
+        [1] * 4,
+        Usage(8, None, None, 4, None, total_tokens=12),
+    )

@@ -214,11 +214,13 @@ def test_every_kind_of_failure_is_a_row_with_its_code_and_what_came_before_it(fo
     rows = rows_of(folder, plan, 33)
     codes = {
         0: None, 1: "connect_refused", 2: "dropped", 3: "unfinished", 10: "stall", 12: "reset", 16: "cut_stream",
-        18: "error_event", 21: "timeout", 22: "malformed", 28: "http_503", 30: "empty", 32: "unfinished",
+        18: "error_event", 21: "timeout", 22: None, 28: "http_503", 30: "empty", 32: "unfinished",
     }  # fmt: skip
     assert {seq: rows[seq]["error"] for seq in codes} == codes
     assert all(bool(row["error_message"]) == (row["error"] is not None) for row in rows.values())
-    for seq in (10, 12, 16, 18, 21, 22):
+    assert (rows[22]["unread"], len(rows[22]["arrivals_ns"])) == (1, len(rows[0]["arrivals_ns"]) - 1)
+    assert "chatcmpl-truth" in rows[22]["unread_example"]
+    for seq in (10, 12, 16, 18, 21):
         row = rows[seq]
         assert (row["status"], len(row["arrivals_ns"]), row["output_tokens"]) == (200, 2, 2), row["error"]
         assert row["token_source"] == "chunk count"

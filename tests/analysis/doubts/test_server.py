@@ -157,3 +157,24 @@ STEADY = {"ttft_change": 0.1, "ttft_trend_p": 0.5, "backlog_growth": 1.0, "backl
 def test_a_trend_is_a_doubt_when_it_is_both_clear_and_large(seen: dict[str, Any], codes: list[str]) -> None:
     summary = {"steadiness": STEADY | seen, "requests": {"planned": 200}}
     assert [reason.code for reason in not_steady({}, summary)] == codes
+
+
+@pytest.mark.parametrize(("calls", "codes"), [(2, []), (3, ["events_unread"])])
+def test_events_that_could_not_be_read_are_counted_and_named(
+    synthetic_run: Any, doubts: Any, filled: Any, calls: int, codes: list[str]
+) -> None:
+    run, table, telemetry = synthetic_run(requests=200)
+    rows = range(table.num_rows - calls, table.num_rows)
+    odd = filled(filled(table, "unread", 2, rows), "unread_example", "b'{nope'", rows)
+    found = doubts(run, odd, telemetry)
+    assert list(found) == codes
+    for reason in found.values():
+        assert f"{2 * calls} events in {calls} of 200 calls could not be read" in reason["message"]
+        assert "b'{nope'" in reason["message"]
+
+
+def test_answers_that_came_compressed_are_a_doubt(synthetic_run: Any, doubts: Any, filled: Any) -> None:
+    run, table, telemetry = synthetic_run(requests=200)
+    found = doubts(run, filled(table, "encoding", "gzip"), telemetry)
+    assert list(found) == ["compressed_stream"]
+    assert "200 of 200 answers came compressed (gzip)" in found["compressed_stream"]["message"]

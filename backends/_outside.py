@@ -1,0 +1,85 @@
+"""The gate for values from outside: what a server says is a count, a word or a text of sane size, or it is refused.
+
+After it nothing is checked again. `count` and `word` refuse with `Unfit`, which makes one call `malformed`;
+`known_count` and `known_word` take what is unfit for unknown, where nothing depends on it.
+"""
+
+from typing import Any
+
+MOST_TOKENS = 1_000_000_000
+LONGEST_WORD = 100
+LONGEST_LINE = 200
+
+
+class Unfit(ValueError):
+    """A value that no sound server sends, named in one short line."""
+
+
+def count(counts: Any, name: str) -> int | None:
+    """The number under `name`, None where there is none or null; Unfit unless it is a whole one, 0 to 10⁹.
+
+    12.0 is 12: JSON has one kind of number, and some proxies write it so.
+    """
+    value = counts.get(name) if isinstance(counts, dict) else None
+    if value is None:
+        return None
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= MOST_TOKENS:
+        raise Unfit(f"{name} is {shown(value)}, expected a whole number from 0 to {MOST_TOKENS:,}")
+    return value
+
+
+def known_count(counts: Any, name: str) -> int | None:
+    """The same, with what is unfit taken for unknown."""
+    try:
+        return count(counts, name)
+    except Unfit:
+        return None
+
+
+def word(value: Any, name: str) -> str | None:
+    """A name that a server gives something, None for an empty one; Unfit unless it is short and printable."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > LONGEST_WORD or not value.isprintable():
+        raise Unfit(f"{name} is {shown(value)}, expected a short word")
+    return value
+
+
+def known_word(value: Any) -> str | None:
+    """The same, with what is unfit taken for unknown."""
+    try:
+        return word(value, "")
+    except Unfit:
+        return None
+
+
+def one_line(text: str) -> str:
+    """`text` on one line of at most 200 characters, with nothing in it that a terminal or a file would act upon.
+
+    Not printable are control characters, those that turn the direction of writing, and halves of surrogate pairs.
+    """
+    line = " ".join(text[: 16 * LONGEST_LINE].split())
+    if not line.isprintable():
+        line = "".join(letter if letter.isprintable() else "�" for letter in line)
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+
+
+def shown(value: Any) -> str:
+    """Any value, for a message: shortened, and never larger to print than it is to show."""
+    if isinstance(value, str | bytes):
+        return one_line(repr(value[:LONGEST_LINE]))
+    if type(value) is int and value.bit_length() > 4 * LONGEST_LINE:
+        return f"a number of {value.bit_length()} bits"
+    try:
+        return one_line(repr(value))
+    except RecursionError:
+        return "a value nested too deep"
+
+
+def encodable(text: str) -> str:
+    """`text` with the surrogate pairs that were split over chunks joined, and lone halves replaced."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
