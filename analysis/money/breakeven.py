@@ -9,28 +9,19 @@ beyond which it surely wins, to the last it loses. Both ends are exact for any t
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from analysis.money.numbers import decimal, dollars, exact
 from analysis.money.overflow import overflow_pays_from
-from analysis.money.routing import Case, own_exact_usd, wins_curve
-from analysis.money.selfhost import ROUNDING, billed, bounds, last_at_same_cost
-from analysis.stats import Floats, Ints
+from analysis.money.routing import Case, own_exact_usd
+from analysis.money.selfhost import bounds, last_at_same_cost
 
 # Only where a full replica is within a thousandth of the API's price does the search need more steps than this.
 MOST_STEPS: Final = 2_000
-GRID_POINTS: Final = 4_096
 
-ALL_BUT_A_TIE: Final = (
-    "a full replica costs all but exactly what the API does: some spans are left out, the permanent one is a bound"
-)
-NEVER_A_CAPACITY: Final = "the objectives are met at no rate (capacity 0), so no number of replicas serves any volume"
+Kind = Literal["point", "intervals", "never", "always", "undecided"]
 
 
 class Span(NamedTuple):
@@ -40,18 +31,33 @@ class Span(NamedTuple):
     last: int | None
 
 
+ALWAYS: Final = (Span(1, None),)
+ALL_BUT_A_TIE: Final = (
+    "a full replica costs exactly what the API does, or all but that: further spans are left out, the permanent one is "
+    "a bound"
+)
+BOTH_FREE: Final = "both are free: neither saves anything"
+NEVER_A_CAPACITY: Final = "the objectives are met at no rate (capacity 0), so no number of replicas serves any volume"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Where the choice that costs something up front, or by the month, is no dearer than the other.
 
     point: from `first` on for good · intervals: in `spans` only, for good from `permanent` where that is known ·
-    never · always · undecided: the measurements do not tell, at the volume asked about. Volumes are counted in `unit`.
+    never · always · undecided: the measurements do not tell. Volumes are counted in `unit`.
+
+    In `spans` it is no dearer in 95% of the states that the measurements leave possible or more, in `open_spans` in
+    fewer than that but more than 5%; where nothing was measured there is one state, and nothing is open. Of volumes
+    beyond `known_to` only those in the last span, if it has no end, are known; None: all are.
     """
 
-    kind: Literal["point", "intervals", "never", "always", "undecided"]
+    kind: Kind
     spans: tuple[Span, ...] = ()
     reasons: tuple[str, ...] = ()
     unit: str = "requests/month"
+    open_spans: tuple[Span, ...] = ()
+    known_to: int | None = None
 
     @property
     def first(self) -> int | None:
@@ -70,11 +76,16 @@ class Answer:
 
 def answer_of(spans: tuple[Span, ...], reasons: tuple[str, ...] = (), unit: str = "requests/month") -> Answer:
     """The answer that these spans are, in ascending order."""
+    return Answer(kind_of(spans), spans, reasons, unit)
+
+
+def kind_of(spans: tuple[Span, ...]) -> Kind:
+    """What spans in ascending order are, where nothing else is open."""
     if not spans:
-        return Answer("never", spans, reasons, unit)
-    if spans == (Span(1, None),):
-        return Answer("always", spans, reasons, unit)
-    return Answer("point" if len(spans) == 1 and spans[0].last is None else "intervals", spans, reasons, unit)
+        return "never"
+    if spans == ALWAYS:
+        return "always"
+    return "point" if len(spans) == 1 and spans[0].last is None else "intervals"
 
 
 def break_even(case: Case) -> Answer:
@@ -82,30 +93,44 @@ def break_even(case: Case) -> Answer:
     if not case.host.capacity_rps:
         return answer_of((), (NEVER_A_CAPACITY,))
     if not case.offered_share:
-        return answer_of((), ("no request is offered to our replicas (--hybrid-share 0)",))
+        return answer_of(ALWAYS, ("no request is offered to our replicas, so both ways are the same",))
     if not case.usd_saved_per_offered:
-        return answer_of((), ("a request that we serve saves nothing at the API",))
+        return _while_free(case)
     if not case.overflow:
         return _staircase(case)
     first = overflow_pays_from(case.host, case.usd_saved_per_offered)
     return answer_of(() if first is None else (Span(first, None),), (_too_dear(case),) if first is None else ())
 
 
+def _while_free(case: Case) -> Answer:
+    """Where nothing is saved at the API: as long as our replicas cost nothing either."""
+    limits = bounds(case.host)
+    if not limits.usd_per_request and limits.high_usd <= 0:
+        return answer_of(ALWAYS, (BOTH_FREE,))
+    volume = 1
+    for _ in range(MOST_STEPS):
+        if own_exact_usd(case, volume) > 0:
+            break
+        volume = _next_step(case, volume)
+    spans = (Span(1, volume - 1),) if volume > 1 else ()
+    return answer_of(spans, ("a request that we serve saves nothing at the API",))
+
+
 def _staircase(case: Case) -> Answer:
     line = _line(case)
-    if line.gain_usd <= 0 and line.low_usd >= 0:
+    if (line.gain_usd < 0 and line.low_usd >= 0) or (line.gain_usd == 0 and line.low_usd > 0):
         return answer_of((), (_too_dear(case),))
     reasons: tuple[str, ...] = ()
     if line.gain_usd > 0:
         permanent = _permanent(case, math.ceil(line.high_usd / line.gain_usd))
-        spans, complete = _spans(case, math.ceil(line.low_usd / line.gain_usd), permanent, None)
+        spans, known_to = _spans(case, math.ceil(line.low_usd / line.gain_usd), permanent, None)
     else:
         until = math.floor(line.low_usd / line.gain_usd) if line.gain_usd else None
-        spans, complete = _spans(case, 1, None, until)
+        spans, known_to = _spans(case, 1, None, until)
         reasons = (_too_dear(case),)
-    if complete or not spans:
+    if known_to is None:
         return answer_of(spans, reasons)
-    return Answer("intervals", spans, (*reasons, ALL_BUT_A_TIE))
+    return Answer("intervals", spans, (*reasons, ALL_BUT_A_TIE), known_to=known_to)
 
 
 class _Line(NamedTuple):
@@ -139,8 +164,8 @@ def _permanent(case: Case, sure: int) -> int:
     return volume
 
 
-def _spans(case: Case, start: int, permanent: int | None, until: int | None) -> tuple[tuple[Span, ...], bool]:
-    """Where self-hosting wins from `start` on, and whether that is all.
+def _spans(case: Case, start: int, permanent: int | None, until: int | None) -> tuple[tuple[Span, ...], int | None]:
+    """Where self-hosting wins from `start` on, and up to where that is all; None where it is to the end.
 
     It wins for good from `permanent` on or, where it never does, not beyond `until`; None is unknown.
     """
@@ -163,7 +188,7 @@ def _spans(case: Case, start: int, permanent: int | None, until: int | None) -> 
         spans.append(Span(begun, volume - 1))
     if permanent:
         spans.append(Span(begun if begun and complete else permanent, None))
-    return tuple(spans), complete
+    return tuple(spans), None if complete else volume - 1
 
 
 def _next_step(case: Case, requests_per_month: int) -> int:
@@ -179,49 +204,3 @@ def _wins(case: Case, requests_per_month: int) -> bool:
 def _pays_from(case: Case, requests_per_month: int) -> int:
     """The smallest volume whose savings at the API pay for our replicas at this one."""
     return math.ceil(own_exact_usd(case, requests_per_month) / (exact(case.offered_share) * case.usd_saved_per_offered))
-
-
-# --- prices that depend on the volume ----------------------------------------------------------------------------
-
-
-def break_even_on_curve(case: Case, usd_per_request: Callable[[Floats], Floats], settled_at: int) -> Answer:
-    """Where self-hosting is no dearer than an API whose price per request depends on the volume that it serves.
-
-    From `settled_at` requests a month on the price is `case.usd_per_request`. The winner is looked up at every step
-    of our replicas (the first thousands of them) and on a fine logarithmic grid, each change narrowed to one request.
-    """
-    beyond = break_even(case)
-    left_share = 1 - exact(case.offered_share) * case.kept
-    settled = math.ceil(settled_at / left_share) if left_share and not case.overflow else settled_at
-    horizon = max(settled, 2, *(span.last or span.first for span in beyond.spans))
-
-    def wins(requests_per_month: Ints) -> npt.NDArray[np.bool_]:
-        return wins_curve(case, requests_per_month.astype(np.float64), usd_per_request)
-
-    volumes = _grid(case, horizon)
-    won = wins(volumes)
-    at = np.flatnonzero(won[1:] != won[:-1])
-    changes = [_first_change(wins, int(volumes[i]), int(volumes[i + 1])) for i in at]
-    edges = [1] * bool(won[0]) + changes
-    ends = [*(change - 1 for change in edges[1:]), None if beyond.permanent else horizon]
-    return answer_of(tuple(map(Span, edges[::2], ends[::2])), beyond.reasons)
-
-
-def _grid(case: Case, horizon: int) -> Ints:
-    """Ascending volumes from 1 to the horizon, both sides of each step of our replicas among them."""
-    grid = np.geomspace(1, horizon, GRID_POINTS).round()
-    loads = [float(level.load) for level in billed(case.host) if level.load]
-    steps = np.arange(1, GRID_POINTS // len(loads) + 2)
-    per_load = float(case.host.requests_per_replica_month / exact(case.offered_share or 1))
-    edges = np.concatenate([[0.0], *(np.floor(steps * (per_load / load) * (1 + ROUNDING)) for load in loads)])
-    volumes = np.unique(np.concatenate([grid, edges, edges + 1])).astype(np.int64)
-    return volumes[(volumes >= 1) & (volumes <= horizon)]
-
-
-def _first_change(wins: Callable[[Ints], npt.NDArray[np.bool_]], low: int, high: int) -> int:
-    """The volume in (low, high] at which the winner is another than at `low`, where it changes once."""
-    before = wins(np.array([low]))[0]
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if wins(np.array([middle]))[0] == before else (low, middle)
-    return high

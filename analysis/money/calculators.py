@@ -5,13 +5,10 @@ Fine-tune or long prompt · prompt cached or not · batch or live.
 
 import math
 from decimal import Decimal
-from typing import Final
 
-from analysis.money.breakeven import Answer, Span, answer_of
+from analysis.money.breakeven import ALWAYS, Answer, Span, answer_of
 from analysis.money.caching import CachePrices, PrefixCache, Tokens, uncacheable
 from analysis.money.numbers import at_least_zero, exact
-
-ALWAYS: Final = (Span(1, None),)
 
 
 def fine_tune(train_usd: Decimal, prompted_usd_per_request: Decimal, tuned_usd_per_request: Decimal) -> Answer:

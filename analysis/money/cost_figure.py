@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 
 from analysis.charts import axis, light
 from analysis.money.comparison import Comparison, Rival
-from analysis.money.curves import Curve, api_curves, own_curves, volumes_of
+from analysis.money.curves import Curve, curves_of, volumes_of
 from analysis.money.look import DASHES, OURS, framed, line, log_range, mark_volume, style, volume_axis
-from analysis.stats import Floats
+from analysis.stats import CONFIDENCE, Floats
 
 SELF_HOSTING: Final = "self-hosting"
 
@@ -21,7 +21,7 @@ def cost(comparison: Comparison) -> go.Figure | None:
     if len(comparison.volumes) < 2 or not comparison.rivals:
         return None
     volumes = volumes_of(comparison)
-    own, apis = own_curves(comparison, volumes), api_curves(comparison, volumes)
+    own, apis = curves_of(comparison, volumes)
     drawn = np.concatenate([curve.usd for curve in (*own, *apis)])
     drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
     if not len(drawn):
@@ -29,6 +29,7 @@ def cost(comparison: Comparison) -> go.Figure | None:
     low_usd, high_usd = drawn.min() / 1.5, drawn.max() * 1.5
     figure = framed(470, _caption(comparison))
     figure.add_traces(_winners(volumes, own, apis, low_usd))
+    figure.add_traces([band for each in own for band in _own_band(each, volumes)])
     for rival, api in zip(comparison.rivals, apis, strict=True):
         figure.add_traces([*_price_band(rival, api, volumes), *_where_it_may_lie(rival, api, volumes)])
     figure.add_traces([_api_line(comparison, api, volumes) for api in apis])
@@ -47,6 +48,21 @@ def _own_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatt
     if curve.rival is not None:
         name, dash = f"{SELF_HOSTING}, the rest at {comparison.rivals[curve.rival].name}", DASHES[curve.rival % 3]
     return line(volumes, curve.usd, name, OURS, dash)
+
+
+def _own_band(curve: Curve, volumes: Floats) -> list[go.Scatter]:
+    """What eight of ten states of self-hosting cost, where they differ."""
+    known = np.isfinite(curve.high_usd)
+    if not np.any(known) or np.array_equal(curve.low_usd[known], curve.high_usd[known]):
+        return []
+    x = np.concatenate([volumes[known], volumes[known][::-1]])
+    y = np.concatenate([curve.high_usd[known], curve.low_usd[known][::-1]])
+    return [
+        go.Scatter(
+            x=x, y=y, fill="toself", fillcolor=light(f"{OURS}-tint"), mode="lines", line={"width": 0},
+            hoverinfo="skip", showlegend=False, name="eight of ten states",
+        )
+    ]  # fmt: skip
 
 
 def _api_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatter:
@@ -97,7 +113,7 @@ def _price_band(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]
 def _where_it_may_lie(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
     """The stretch of an API's line that holds the first break-even in 95 of 100 draws."""
     assert curve.rival is not None
-    low, high = rival.uncertainty.low, rival.uncertainty.high
+    low, high = rival.found.first.low, rival.found.first.high
     if low is None or low == high or low > volumes[-1]:
         return []
     ends = np.clip([low, volumes[-1] if high is None else high], volumes[0], volumes[-1])
@@ -113,7 +129,7 @@ def _where_it_may_lie(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Sc
 
 def _break_evens(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
     """A dot at the first volume at which self-hosting pays, a diamond at the one from which it does for good."""
-    first, permanent = rival.answer.first, rival.answer.permanent
+    first, permanent = rival.found.answer.first, rival.found.answer.permanent
     marks = [(first, "circle", "top left", "from")]
     if permanent != first:
         marks.append((permanent, "diamond", "bottom right", "for good from"))
@@ -134,15 +150,20 @@ def _break_evens(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter
 def _caption(comparison: Comparison) -> str:
     caption = (
         "What a month costs by its number of requests; both axes are logarithmic. Self-hosting is a staircase with a "
-        "step for each further replica. Below the lines the ground has the colour of whoever is cheapest. A dot marks "
-        "the first volume at which self-hosting costs no more than that API, a diamond the one from which it never "
-        "costs more again where that is another. The broad stretch of a line holds the first break-even in 95 of 100 "
-        "draws of what was measured."
+        "step for each further replica. Below the lines the ground has the colour of whoever is cheapest on average. A "
+        "dot marks the first volume at which self-hosting costs no more than that API, a diamond the one from which it "
+        "never costs more again where that is another. The broad stretch of a line holds the first break-even in 95 of "
+        "100 states that the measurements leave possible."
     )
     if any(None not in rival.usd_ci95 for rival in comparison.rivals):
         caption += " The band along a line is the 95% interval of the measured price."
     if any(rival.case.worth != 1 for rival in comparison.rivals):
         caption += " An API's line is for as many good requests as self-hosting gives."
-    if never := [rival.name for rival in comparison.rivals if not rival.answer.spans]:
-        caption += f" Without a dot: {', '.join(never)}, against which self-hosting never pays."
+    if any(rival.states.capacity_measured for rival in comparison.rivals):
+        caption += (
+            " Self-hosting is drawn as it is to be expected, within the band of eight of ten states of its capacity; "
+            f"a dot wants {CONFIDENCE:.0%} of the states."
+        )
+    if never := [rival.name for rival in comparison.rivals if not rival.found.answer.spans]:
+        caption += f" Without a dot: {', '.join(never)}, against which self-hosting surely pays nowhere."
     return caption

@@ -1,19 +1,33 @@
 """What a comparison's ways cost over volumes, for its figures: the same numbers as its answers', at every step."""
 
 import math
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.money.comparison import Comparison, Rival
+from analysis.money.comparison import Comparison, spans_of
+from analysis.money.decision import WORST, bills
 from analysis.money.numbers import exact
-from analysis.money.routing import Case, advantage_curve, api_curve, mixed_curve
+from analysis.money.routing import Case
 from analysis.money.selfhost import last_at_same_cost
+from analysis.money.states import States
 from analysis.stats import Floats
 
 # Further up a logarithmic axis the steps are closer together than a screen can show.
 MOST_STEPS: Final = 300
+
+
+class Lines(NamedTuple):
+    """$/month over volumes as `decide` has them: both ways on average, and the ends of self-hosting's own bill.
+
+    Of ten states one costs less than `low_usd`, and one more than `high_usd`.
+    """
+
+    api_usd: Floats
+    self_usd: Floats
+    low_usd: Floats
+    high_usd: Floats
 
 
 class Curve(NamedTuple):
@@ -21,6 +35,8 @@ class Curve(NamedTuple):
 
     rival: int | None
     usd: Floats
+    low_usd: Floats
+    high_usd: Floats
 
 
 def volumes_of(comparison: Comparison) -> Floats:
@@ -29,7 +45,7 @@ def volumes_of(comparison: Comparison) -> Floats:
     found = [*comparison.volumes.tolist(), float(comparison.requests_per_month or low)]
     for rival in comparison.rivals:
         found += steps_of(rival.case, low, high)
-        edges = [edge for span in rival.answer.spans for edge in (span.first - 1, span.first, span.last) if edge]
+        edges = [edge for span in spans_of(rival) for edge in (span.first - 1, span.first, span.last) if edge]
         found += map(float, edges[:MOST_STEPS])
     volumes = np.unique(np.array(found))
     return volumes[(volumes >= low) & (volumes <= high)]
@@ -50,31 +66,23 @@ def steps_of(case: Case, low: float, high: float) -> list[float]:
     return found
 
 
-def price_of(comparison: Comparison, rival: Rival) -> Callable[[Floats], Floats] | None:
-    """The rival's $/request over volumes where it depends on them, None where it is the case's own."""
-    usd = rival.api_usd_per_request
-    return None if usd is None else lambda volumes: np.interp(volumes, comparison.volumes, usd)
+def lines(case: Case, states: States, volumes: Floats) -> Lines:
+    """Both ways over volumes, the API's for as many good requests as self-hosting gives."""
+    middle = bills(case, replace(states, price_factor=np.ones(len(states))), volumes)
+    shape = (len(states), len(volumes))
+    api, own = (np.broadcast_to(usd, shape).mean(axis=0) for usd in (middle.alone_usd, middle.mixed_usd))
+    mixed = np.broadcast_to(bills(case, states, volumes).mixed_usd, shape)
+    low, high = np.quantile(mixed, (WORST, 1 - WORST), axis=0, method="inverted_cdf")
+    return Lines(api, own, low, high)
 
 
-def own_curves(comparison: Comparison, volumes: Floats) -> list[Curve]:
-    """What self-hosting costs: one curve where we serve all, else one for each API that serves the rest."""
-    leaves_nothing = all(rival.case.kept * exact(rival.case.offered_share) == 1 for rival in comparison.rivals)
-    curves = [
-        Curve(i, mixed_curve(rival.case, volumes, price_of(comparison, rival)))
-        for i, rival in enumerate(comparison.rivals)
-    ]
-    if leaves_nothing and not any(rival.case.overflow for rival in comparison.rivals):
-        return [Curve(None, curves[0].usd)] if curves else []
-    return curves
-
-
-def api_curves(comparison: Comparison, volumes: Floats) -> list[Curve]:
-    """What each API costs alone, for as many good requests as self-hosting gives."""
-    return [Curve(i, _api_usd(comparison, rival, volumes)) for i, rival in enumerate(comparison.rivals)]
-
-
-def _api_usd(comparison: Comparison, rival: Rival, volumes: Floats) -> Floats:
-    case, price = rival.case, price_of(comparison, rival)
-    if case.worth == 1 or not case.host.capacity_rps:
-        return api_curve(case, volumes, price)
-    return advantage_curve(case, volumes, price) + mixed_curve(case, volumes, price)
+def curves_of(comparison: Comparison, volumes: Floats) -> tuple[list[Curve], list[Curve]]:
+    """What self-hosting costs, one curve where we serve all, else one for each API that serves the rest; each API."""
+    rivals = comparison.rivals
+    each = [lines(rival.case, rival.states, volumes) for rival in rivals]
+    own = [Curve(i, *found[1:]) for i, found in enumerate(each)]
+    apis = [Curve(i, found.api_usd, found.api_usd, found.api_usd) for i, found in enumerate(each)]
+    leaves_nothing = all(rival.case.kept * exact(rival.case.offered_share) == 1 for rival in rivals)
+    if own and leaves_nothing and not any(rival.case.overflow for rival in rivals):
+        return [own[0]._replace(rival=None)], apis
+    return own, apis

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from analysis.charts import Plot, axis, layout, light, x_axis
 from analysis.money.comparison import Comparison, Point, Rival
 from analysis.money.cost_figure import cost
-from analysis.money.curves import price_of
+from analysis.money.curves import lines
 from analysis.money.look import (
     LEFT_PX,
     OURS,
@@ -31,8 +31,7 @@ from analysis.money.look import (
     volume_axis,
 )
 from analysis.money.numbers import dollars
-from analysis.money.routing import mixed_curve
-from analysis.money.uncertainty import Bar
+from analysis.money.scenarios import Bar
 from analysis.stats import CONFIDENCE, Floats
 from analysis.wording import count
 
@@ -47,18 +46,18 @@ PAGE_PX: Final = 900
 
 def chance(comparison: Comparison) -> go.Figure | None:
     """How likely self-hosting is the cheaper way, by volume, and where that is sure enough to decide."""
-    known = [(i, rival) for i, rival in enumerate(comparison.rivals) if len(rival.uncertainty.volumes)]
+    known = [(i, rival) for i, rival in enumerate(comparison.rivals) if rival.states.measured]
     if not known:
         return None
     figure = framed(330, _chance_caption(comparison))
     for i, rival in known:
-        volumes, chances = rival.uncertainty.volumes, rival.uncertainty.p_cheaper
+        volumes, chances = comparison.volumes, rival.p_cheaper
         # Lines lie on one another at 0 and at 1: each is narrower than the one below it.
         width = 2 + 1.5 * (len(comparison.rivals) - 1 - i)
         figure.add_trace(line(volumes, chances, rival.name, *style(i), "%{y:.1%}", width))
-        if comparison.requests_per_month is not None and rival.p_cheaper is not None:
+        if (at := rival.found.decision) is not None:
             figure.add_scatter(
-                x=[comparison.requests_per_month], y=[rival.p_cheaper], mode="markers", showlegend=False,
+                x=[at.requests], y=[at.p_cheaper], mode="markers", showlegend=False,
                 hoverinfo="skip", cliponaxis=False, name=escape(rival.name),
                 marker={"color": light(style(i)[0]), "size": 9, "line": {"color": light("page"), "width": 1.5}},
             )  # fmt: skip
@@ -72,21 +71,23 @@ def chance(comparison: Comparison) -> go.Figure | None:
             xref="paper", x=0, xanchor="left", y=level, yanchor="top" if level > 0.5 else "bottom",
         )  # fmt: skip
     mark_volume(figure, comparison)
-    volumes = np.concatenate([rival.uncertainty.volumes for _, rival in known])
     return figure.update_layout(
-        xaxis=volume_axis(volumes),
+        xaxis=volume_axis(comparison.volumes),
         yaxis=axis("P(self-hosting is cheaper)") | {"tickformat": ".0%", "range": [-0.02, 1.02], "nticks": 6},
     )
 
 
 def _chance_caption(comparison: Comparison) -> str:
     caption = (
-        "The share of the draws of measured prices and capacity in which self-hosting costs no more than the API. "
+        "The share of the states that measured prices and capacity leave possible in which self-hosting costs no more "
+        "than the API. "
         f"Between {1 - CONFIDENCE:.0%} and {CONFIDENCE:.0%} the measurements do not decide."
     )
     at = [
-        f"{rival.p_cheaper:.0%} against {rival.name}" for rival in comparison.rivals if rival.p_cheaper is not None
-    ]  # fmt: skip
+        f"{rival.found.decision.p_cheaper:.1%} against {rival.name}"
+        for rival in comparison.rivals
+        if rival.states.measured and rival.found.decision is not None
+    ]
     if at and comparison.requests_per_month is not None:
         caption += f" At {comparison.requests_per_month:,} requests/month it is {', '.join(at)}."
     return caption
@@ -153,8 +154,8 @@ def _tornado_caption(main: Rival, bars: Sequence[Bar]) -> str:
     )
     turning = [bar.name for bar in bars if (bar.saving_usd_at_low >= 0) != (bar.saving_usd_at_high >= 0)]
     if turning:
-        return f"{caption} A bar across the line would change the answer: {', '.join(turning)}."
-    return f"{caption} None of them alone would change the answer."
+        return f"{caption} A bar across the line would turn saving into losing: {', '.join(turning)}."
+    return f"{caption} None of them alone would turn saving into losing."
 
 
 # --- hybrid -----------------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def hybrid(comparison: Comparison) -> go.Figure | None:
     figure = framed(350, "")
     best = []
     for i, rival in served:
-        shares, usd = _by_share(comparison, rival, volume)
+        shares, usd = _by_share(rival, volume)
         figure.add_trace(line(shares, usd, rival.name, *style(i)))
         least = int(np.argmin(usd))
         figure.add_scatter(
@@ -188,12 +189,12 @@ def hybrid(comparison: Comparison) -> go.Figure | None:
     )
 
 
-def _by_share(comparison: Comparison, rival: Rival, volume: int) -> tuple[Floats, Floats]:
-    """(shares from 0 to 1, $/month): 0, a single request, and even steps up to all."""
+def _by_share(rival: Rival, volume: int) -> tuple[Floats, Floats]:
+    """(shares from 0 to 1, $/month to be expected): 0, a single request, and even steps up to all."""
     shares = sorted({Fraction(0), Fraction(1, volume), *(Fraction(i, SHARES) for i in range(1, SHARES + 1))})
-    at, price = np.array([float(volume)]), price_of(comparison, rival)
+    at = np.array([float(volume)])
     cases = (replace(rival.case, offered_share=share, overflow=False) for share in shares)
-    usd = [float(mixed_curve(case, at, price)[0]) for case in cases]
+    usd = [float(lines(case, rival.states, at).self_usd[0]) for case in cases]
     return np.array([float(share) for share in shares]), np.array(usd)
 
 

@@ -5,34 +5,39 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from analysis import pages
-from analysis.money.comparison import Comparison, Rival
+from analysis.money.comparison import Comparison, First, Rival
 from analysis.money.figures import FIGURES
 from analysis.money.numbers import dollars
-from analysis.money.routing import month
-from analysis.money.uncertainty import Uncertainty
-from analysis.wording import DASH, percent
+from analysis.wording import DASH
 
-VERDICTS: Final = {
+KINDS: Final = {
     "point": "pays from one volume on",
     "intervals": "pays at some volumes only",
     "never": "never pays",
     "always": "pays at any volume",
     "undecided": "too near to call",
 }
+CHOICES: Final = {
+    "self-host": "self-host", "api": "pay the API", "same": "both cost the same", "undecided": "too near to call",
+}  # fmt: skip
 HEAD: Final = (
-    "API", "a request", "the API's bill", "ours", "saved", "pays from", "for good from", "95% interval", "P(cheaper)",
+    "API", "a request", "the API's bill", "ours", "saved", "in nine of ten at least", "pays from", "for good from",
+    "95% interval", "P(cheaper)",
 )  # fmt: skip
 TABLE: Final = (
-    "Bills of a month, and what self-hosting saves, at the volume asked about. It pays first, and for good, from so "
-    "many requests a month; the interval is that of the first. P is that self-hosting is cheaper at your volume"
+    "Bills of a month to be expected, what self-hosting saves, and what it saves or more in nine of ten states that "
+    "the measurements leave possible, at the volume asked about. It surely pays first, and for good, from so many "
+    "requests a month; the interval is that of the first volume at which it pays. P is that self-hosting is no dearer "
+    "at your volume. A dash: nothing was measured that could make it uncertain"
 )
 METHOD: Final = (
     "Self-hosting is paid for what is reserved, not for what is used: enough replicas for the busiest hour, each at "
     "its measured capacity times the highest use allowed. An API is paid by the request. A month has 730 hours. Both "
     "break-evens are exact whole numbers of requests, found on the staircase itself.",
-    "What is uncertain by measurement (the mean price of a request, the capacity of a replica) is drawn again and "
-    "again; the probability is the share of the draws in which self-hosting costs no more. Prices, peaks and the cost "
-    "of operation are no noise but choices: each is moved alone to see what it does.",
+    "What is uncertain by measurement (the mean price of a request, the capacity of a replica) is laid out as states, "
+    "all as likely; the probability is the share of the states in which self-hosting costs no more. From 95% on it is "
+    "recommended, up to 5% the API is, and between them the measurements do not decide. Prices, peaks and the cost of "
+    "operation are no noise but choices: each is moved alone to see what it does.",
 )
 
 
@@ -48,7 +53,7 @@ def render(comparison: Comparison) -> str:
         rivals=[_answer(rival) for rival in comparison.rivals],
         head=HEAD,
         about=TABLE,
-        rows=[_row(comparison, rival) for rival in comparison.rivals],
+        rows=[_row(rival) for rival in comparison.rivals],
         sections=pages.sections(FIGURES, comparison),
         method=METHOD,
     )
@@ -60,40 +65,45 @@ def figures(comparison: Comparison) -> dict[str, go.Figure]:
 
 
 def _answer(rival: Rival) -> dict[str, Any]:
+    kind, decision = rival.found.answer.kind, rival.found.decision
     return {
         "name": rival.name,
-        "kind": rival.answer.kind,
-        "verdict": VERDICTS[rival.answer.kind],
+        "open": kind == "undecided" if decision is None else decision.choice == "undecided",
+        "verdict": KINDS[kind] if decision is None else CHOICES[decision.choice],
         "advice": rival.advice,
         "warnings": rival.warnings,
     }
 
 
-def _row(comparison: Comparison, rival: Rival) -> tuple[str, ...]:
+def _row(rival: Rival) -> tuple[str, ...]:
+    decision, measured = rival.found.decision, rival.states.measured
     return (
         rival.name,
         dollars(rival.case.usd_per_request),
-        *_month(comparison, rival),
-        _whole(rival.answer.first),
-        _whole(rival.answer.permanent),
-        _interval(rival.uncertainty),
-        percent(rival.p_cheaper),
+        *_month(rival),
+        _whole(rival.found.answer.first),
+        _whole(rival.found.answer.permanent),
+        _interval(rival.found.first) if measured else DASH,
+        f"{decision.p_cheaper:.1%}" if decision and measured else DASH,
     )
 
 
-def _month(comparison: Comparison, rival: Rival) -> tuple[str, str, str]:
-    """(the API's bill, ours, the difference) at the volume asked about."""
-    if comparison.requests_per_month is None or not rival.case.host.capacity_rps:
-        return DASH, DASH, DASH
-    at = month(rival.case, comparison.requests_per_month)
-    return dollars(at.api_usd, 2), dollars(at.mixed_usd, 2), dollars(at.saving_usd, 2)
+def _month(rival: Rival) -> tuple[str, str, str, str]:
+    """(the API's bill, ours, the difference, that of nine in ten) at the volume asked about."""
+    at = rival.found.decision
+    if at is None:
+        return (DASH,) * 4
+    amounts = (at.api_usd, at.self_usd, at.saving_usd)
+    least = dollars(at.low_usd, 2) if rival.states.measured and at.low_usd.is_finite() else DASH
+    api, ours, saved = (dollars(usd, 2) if usd.is_finite() else DASH for usd in amounts)
+    return api, ours, saved, least
 
 
-def _interval(uncertainty: Uncertainty) -> str:
-    """The interval of the first break-even; its upper end may lie among the draws without one."""
-    if uncertainty.low is None:
+def _interval(first: First) -> str:
+    """The interval of the first break-even; its upper end may lie among the states without one."""
+    if first.low is None:
         return DASH
-    return f"{uncertainty.low:,} " + ("or more" if uncertainty.high is None else f"to {uncertainty.high:,}")
+    return f"{first.low:,} " + ("or more" if first.high is None else f"to {first.high:,}")
 
 
 def _whole(requests_per_month: int | None) -> str:

@@ -66,7 +66,10 @@ class Case:
 
 
 class Month(NamedTuple):
-    """One month; `replicas` are those of the busiest hour, `api_share` is what the API serves of the mixed month."""
+    """One month; `replicas` are those of the busiest hour, `api_share` is what the API serves of the mixed month.
+
+    The API's bill alone is for as many good requests as the mixed month gives.
+    """
 
     requests: int
     api_usd: Decimal
@@ -89,10 +92,22 @@ def month(case: Case, requests_per_month: int) -> Month:
     own_usd = own_exact_usd(case, requests_per_month)
     if case.overflow:
         own_usd, offered, count = fill(case.host, requests_per_month, case.usd_saved_per_offered)
-    api_usd = requests_per_month * exact(case.usd_per_request)
-    api_share = 1 - offered * case.kept / requests_per_month
-    mixed_usd = own_usd + api_share * api_usd
-    return Month(requests_per_month, decimal(api_usd), decimal(mixed_usd), count, decimal(api_share))
+    left = requests_per_month - offered * case.kept
+    price = exact(case.usd_per_request)
+    alone = left + (requests_per_month - left) * case.worth
+    return Month(
+        requests_per_month, decimal(alone * price), decimal(own_usd + left * price), count,
+        decimal(left / requests_per_month),
+    )  # fmt: skip
+
+
+def wins_exactly(case: Case, requests_per_month: int) -> bool:
+    """Whether the case is no dearer than the API alone at this volume, for a capacity above 0."""
+    if case.overflow:
+        filled = fill(case.host, requests_per_month, case.usd_saved_per_offered)
+        return filled.usd <= filled.offered * case.usd_saved_per_offered
+    offered = requests_per_month * exact(case.offered_share)
+    return own_exact_usd(case, requests_per_month) <= offered * case.usd_saved_per_offered
 
 
 def own_exact_usd(case: Case, requests_per_month: int) -> Fraction:
@@ -108,36 +123,33 @@ def usd_per_good_request(usd: Decimal, requests: int, good_share: Number) -> Dec
     return decimal(exact(usd) / good) if good else None
 
 
-def api_curve(case: Case, requests_per_month: Floats, usd_per_request: Price | None = None) -> Floats:
-    """$/month at the API alone."""
-    return requests_per_month * _price(case, requests_per_month, usd_per_request)
+class Bills(NamedTuple):
+    """$/month as the case routes it, and at the API alone for as many good requests; requests left for the API."""
+
+    mixed_usd: Floats
+    alone_usd: Floats
+    left: Floats
+
+    @property
+    def saving_usd(self) -> Floats:
+        """What the case saves against the API alone."""
+        return self.alone_usd - self.mixed_usd
 
 
-def mixed_curve(
+def bills_curve(
     case: Case,
     requests_per_month: Floats,
     usd_per_request: Price | None = None,
     capacity_rps: Floats | float | None = None,
-) -> Floats:
-    """$/month as the case routes it: over volumes, or over draws of price and capacity; all must broadcast.
+) -> Bills:
+    """Both bills over volumes, or over states of price and capacity; all must broadcast.
 
-    A price that depends on the volume is taken at what is left for the API.
+    A price that depends on the volume is taken at the volume that the API serves.
     """
     own, left = _own_and_left(case, requests_per_month, usd_per_request, capacity_rps)
-    return own + left * _price(case, left, usd_per_request)
-
-
-def advantage_curve(
-    case: Case,
-    requests_per_month: Floats,
-    usd_per_request: Price | None = None,
-    capacity_rps: Floats | float | None = None,
-) -> Floats:
-    """$/month that the case saves against the API alone for as many good requests."""
-    own, left = _own_and_left(case, requests_per_month, usd_per_request, capacity_rps)
     as_good = left + (requests_per_month - left) * float(case.worth)
-    api_alone = as_good * _price(case, requests_per_month, usd_per_request)
-    return np.asarray(api_alone - own - left * _price(case, left, usd_per_request))
+    alone = as_good * _price(case, requests_per_month, usd_per_request)
+    return Bills(np.asarray(own + left * _price(case, left, usd_per_request)), np.asarray(alone), left)
 
 
 def wins_curve(
@@ -147,8 +159,8 @@ def wins_curve(
     capacity_rps: Floats | float | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Whether the case is no dearer than the API alone; a tie but for floating point is one."""
-    tie_usd = ROUNDING * api_curve(case, requests_per_month, usd_per_request)
-    return np.asarray(advantage_curve(case, requests_per_month, usd_per_request, capacity_rps) >= -tie_usd)
+    bills = bills_curve(case, requests_per_month, usd_per_request, capacity_rps)
+    return np.asarray(bills.mixed_usd <= bills.alone_usd + ROUNDING * np.abs(bills.alone_usd))
 
 
 def _own_and_left(

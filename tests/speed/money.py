@@ -8,10 +8,14 @@ from decimal import Decimal
 import numpy as np
 
 from analysis.money.breakeven import break_even
+from analysis.money.deciding import proposal
+from analysis.money.decision import p_cheaper
 from analysis.money.prices import find, usd_of
 from analysis.money.routing import Case
 from analysis.money.selfhost import SelfHost
-from analysis.money.uncertainty import Draws, assess, interval_draws, mean_draws
+from analysis.money.states import states_of
+from analysis.money.sweep import answer
+from analysis.money.uncertainty import interval_draws, mean_draws
 from bench.types import Usage
 
 REQUESTS = 100_000
@@ -34,7 +38,7 @@ def main() -> None:
     usd = rng.lognormal(-5.4, 0.5, REQUESTS)
     host = SelfHost(Decimal("248.20"), 2.0, ops_usd_per_month=Decimal(50))
     case = Case(host, Decimal("0.0045"))
-    draws = Draws(mean_draws(usd, rng), interval_draws(1.8, 2.2, rng), REQUESTS)
+    states = states_of(case, mean_draws(usd, rng), interval_draws(1.8, 2.2, rng), rng, None, REQUESTS)
     volumes = np.geomspace(1e3, 1e8, 121)
     price = find("claude-haiku-4-5", "anthropic", datetime.now(UTC))
     usages = [Usage(int(prompt), 0, 0, 200) for prompt in rng.integers(100, 4000, REQUESTS)]
@@ -42,7 +46,9 @@ def main() -> None:
         f"10,000 bootstrap draws of the mean of {REQUESTS:,} requests": lambda: mean_draws(usd, rng),
         f"{REQUESTS:,} requests priced, each by its own usage": lambda: [usd_of(price, usage) for usage in usages],
         "an exact break-even set": lambda: break_even(case),
-        "P(cheaper) and the break-even's interval over 121 volumes": lambda: assess(case, draws, volumes),
+        "the volumes at which 1,000 states are sure, exactly": lambda: answer(case, states),
+        "P(cheaper) over 121 volumes": lambda: p_cheaper(case, states, volumes),
+        "what would decide it, by simulation": lambda: proposal(case, states, 66_000),
     }
     print("| | seconds |\n|---|---|")
     for name, work in rows.items():

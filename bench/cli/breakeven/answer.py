@@ -10,8 +10,8 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from analysis.money.breakeven import Answer
     from analysis.money.comparison import Comparison, Rival
-    from analysis.money.routing import Case
-    from analysis.money.uncertainty import Bar
+    from analysis.money.decision import Decision
+    from analysis.money.scenarios import Bar
     from analysis.stats import Floats
 
 BREAKEVEN = "breakeven"
@@ -29,6 +29,7 @@ def document(comparison: "Comparison") -> dict[str, Any]:
             "usd_per_replica_month": _amount(host.usd_per_replica_month),
             "ops_usd_per_month": _amount(host.ops_usd_per_month),
             "capacity_rps": float(host.capacity_rps),
+            "capacity_rps_ci95": list(comparison.capacity_ci95),
             "utilization": float(host.utilization),
             "peak_to_mean": float(host.traffic.peak),
             "autoscale": host.autoscale,
@@ -51,44 +52,44 @@ def answer(found: "Answer") -> dict[str, Any]:
         "first": found.first,
         "permanent": found.permanent,
         "spans": [span._asdict() for span in found.spans],
+        "open_spans": [span._asdict() for span in found.open_spans],
+        "known_to": found.known_to,
         "reasons": list(found.reasons),
     }
 
 
 def _rival(rival: "Rival", comparison: "Comparison") -> dict[str, Any]:
-    from analysis.money.routing import api_curve, mixed_curve
+    from analysis.money.curves import lines
 
-    case, volumes, sure = rival.case, comparison.volumes, rival.uncertainty
-    prices = rival.api_usd_per_request
+    found = rival.found
+    curves, first = lines(rival.case, rival.states, comparison.volumes), found.first
     return {
         "name": rival.name,
-        "usd_per_request": _amount(case.usd_per_request),
+        "usd_per_request": _amount(rival.case.usd_per_request),
         "usd_per_request_ci95": list(rival.usd_ci95),
-        "answer": answer(rival.answer),
-        "first_break_even": {"median": sure.median, "ci95": [sure.low, sure.high], "never_share": sure.never_share},
-        "p_cheaper": rival.p_cheaper,
-        "month": _month(case, comparison.requests_per_month),
-        "curves": {
-            "api_usd": _finite(api_curve(case, volumes, prices)),
-            "self_usd": _finite(mixed_curve(case, volumes, prices)),
-            "p_cheaper": sure.p_cheaper.tolist(),
-        },
+        "measured": rival.states.measured,
+        "answer": answer(found.answer),
+        "first_break_even": {"median": first.median, "ci95": [first.low, first.high], "never_share": first.never_share},
+        "choice": None if found.decision is None else found.decision.choice,
+        "p_cheaper": None if found.decision is None else found.decision.p_cheaper,
+        "month": None if found.decision is None else _month(found.decision),
+        "curves": {name: _finite(usd) for name, usd in curves._asdict().items()}
+        | {"p_cheaper": rival.p_cheaper.tolist()},
         "tornado": [_bar(bar) for bar in rival.tornado],
         "advice": list(rival.advice),
         "warnings": list(rival.warnings),
     }
 
 
-def _month(case: "Case", requests_per_month: int | None) -> dict[str, Any] | None:
-    from analysis.money.routing import month
-
-    if requests_per_month is None or not case.host.capacity_rps:
-        return None
-    at = month(case, requests_per_month)
+def _month(at: "Decision") -> dict[str, Any]:
+    """The month to be expected; `saving_usd_80` has what one state in ten stays below, and one exceeds."""
     return {
         "api_usd": _amount(at.api_usd),
-        "self_usd": _amount(at.mixed_usd),
-        "replicas": at.replicas,
+        "self_usd": _amount(at.self_usd),
+        "saving_usd": _amount(at.saving_usd),
+        "saving_usd_80": [_amount(at.low_usd), _amount(at.high_usd)],
+        "replicas": None if at.replicas is None else at.replicas[-1],
+        "replicas_ci95": list(at.replicas or (None, None)),
         "api_share": float(at.api_share),
     }
 

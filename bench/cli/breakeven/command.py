@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bench.cli.base import Group, with_options
+from bench.cli.base import EXIT_OBJECTIVE_MISSED, Group, OneOf, with_options
 from bench.cli.breakeven.calculators import batch, caching, fine_tune
 from bench.cli.breakeven.servers import EXACT, HOSTING, PEAK, TRAFFIC
 from bench.cli.breakeven.versus import CACHING, REQUESTS
@@ -37,11 +37,14 @@ ROUTING = (
 @with_options((*TRAFFIC, *PEAK, *HOSTING, *ROUTING))
 @click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu.")
 @click.option("--different-plans", is_flag=True, help="Compare runs that offered different loads.")
+@click.option(
+    "--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="Whether undecided is exit 1.  [pass]"
+)
 @click.option("--seed", type=int, default=0, help="Of the resampling.  [0]")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def breakeven(ctx: click.Context, /, **options: Any) -> None:
+def breakeven(ctx: click.Context, /, **options: Any) -> int:
     """Find the volumes at which your own servers cost no more.
 
     The answer is a set of volumes: a point, intervals, never, always, or undecided where measurements do not tell.
@@ -52,7 +55,7 @@ def breakeven(ctx: click.Context, /, **options: Any) -> None:
     bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
     """
     if ctx.invoked_subcommand is not None:
-        return
+        return 0
     if not 0 <= options["seed"] < 2**63:
         raise UserError(f"--seed {options['seed']}: expected 0 or more")
     from bench.cli.breakeven import answer as answers
@@ -61,9 +64,11 @@ def breakeven(ctx: click.Context, /, **options: Any) -> None:
     comparison = compare(options, _now())
     content = answers.document(comparison)
     page = None if options["out"] is None else answers.write(options["out"], comparison, content)
+    undecided = any(rival["answer"]["kind"] == "undecided" for rival in content["rivals"])
+    code = EXIT_OBJECTIVE_MISSED if undecided and options["inconclusive"] == "fail" else 0
     if options["as_json"]:
         answers.print_json(content)
-        return
+        return code
     from bench.cli.breakeven.screen import print_comparison
     from bench.screen import Screen, print_fact
 
@@ -71,6 +76,7 @@ def breakeven(ctx: click.Context, /, **options: Any) -> None:
     print_comparison(screen, content)
     if page is not None:
         print_fact(screen, "page", str(page))
+    return code
 
 
 for command in (fine_tune, caching, batch):

@@ -12,12 +12,12 @@ from bench.cli.breakeven.versus import Offer, of_model, of_price, of_run, reques
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.random import Generator
 
-    from analysis.money.breakeven import Answer
-    from analysis.money.comparison import Comparison, Rival
+    from analysis.money.comparison import Comparison, Found, Rival
     from analysis.money.routing import Case
-    from analysis.money.uncertainty import Bar, Draws, Uncertainty
+    from analysis.money.scenarios import Bar, Scenario
+    from analysis.money.states import States
     from analysis.stats import Floats
 
 VOLUMES = 200
@@ -37,21 +37,20 @@ def compare(options: dict[str, Any], now: datetime) -> "Comparison":
     load = load_of(options)
     servers = servers_of(options, load.traffic, rng)
     offers, rivals_runs, warnings = _offers(options, servers, load, now)
-    answers = [_answer(_case(offer, servers, options, None), offer) for offer in offers]
-    volumes = _volumes(servers, answers, load.requests_per_month)
-    judge = _Judge(servers, load.requests_per_month, volumes, rng)
+    asked = load.requests_per_month
+    sides = [_side(offer, servers, options, asked, rng) for offer in offers]
+    anchors = [float(edge) for side in sides for edge in (side.found.answer.first, side.found.answer.permanent) if edge]
+    volumes = _volumes(servers, [*anchors, *([float(asked)] if asked else [])])
     points = [point(run, servers.hourly) for run in servers.capacity.probes]
     points += [point(run, None) for run in rivals_runs]
     return Comparison(
         host=_host(servers),
-        requests_per_month=load.requests_per_month,
+        requests_per_month=asked,
         volumes=volumes,
-        rivals=tuple(
-            _rival(_case(offer, servers, options, judge.at(answer)), answer, offer, judge)
-            for offer, answer in zip(offers, answers, strict=True)
-        ),
+        rivals=tuple(_rival(side, servers, volumes) for side in sides),
         points=tuple(found for found in points if found is not None),
         warnings=(*servers.hourly.notes, *servers.capacity.warnings, *warnings),
+        capacity_ci95=servers.capacity.ci95,
     )
 
 
@@ -97,124 +96,87 @@ def _case(offer: Offer, servers: Servers, options: dict[str, Any], volume: int |
     )
 
 
-def _answer(case: "Case", offer: Offer) -> "Answer":
-    from analysis.money.breakeven import break_even, break_even_on_curve
-
-    if offer.curve is None or offer.settled_at is None or not case.host.capacity_rps:
-        return break_even(case)
-    return break_even_on_curve(case, offer.curve, offer.settled_at)
-
-
-def _volumes(servers: Servers, answers: "Sequence[Answer]", asked: int | None) -> "Floats":
+def _volumes(servers: Servers, anchors: "Sequence[float]") -> "Floats":
     """Volumes for pictures: those that matter are well inside."""
     import numpy as np
 
-    anchors = [float(volume) for answer in answers for volume in (answer.first, answer.permanent) if volume]
-    anchors += [float(asked)] if asked else []
-    anchors += [float(servers.host.requests_at_peak_per_replica)] if servers.host.capacity_rps else []
+    anchors = [*anchors, *([float(servers.host.requests_at_peak_per_replica)] if servers.host.capacity_rps else [])]
     low, high = min(anchors, default=1e4) / MARGIN, max(anchors, default=1e6) * MARGIN
     return np.unique(np.geomspace(max(1.0, low), max(high, 100.0), VOLUMES).round())
 
 
-class _Judge(NamedTuple):
-    """What all answers are judged by."""
+class _Side(NamedTuple):
+    """One API against the servers: the case at the price of the volume that matters, the states, what they say."""
 
-    servers: Servers
-    requests_per_month: int | None
-    volumes: "Floats"
-    rng: "np.random.Generator"
-
-    def at(self, answer: "Answer") -> int | None:
-        """The volume at which prices are taken: the user's, else that of the first break-even."""
-        return self.requests_per_month or answer.first
+    offer: Offer
+    case: "Case"
+    states: "States"
+    found: "Found"
+    volume: int | None
+    usd_ci95: tuple[float | None, float | None]
 
 
-def _rival(case: "Case", answer: "Answer", offer: Offer, judge: _Judge) -> "Rival":
+def _side(offer: Offer, servers: Servers, options: dict[str, Any], asked: int | None, rng: "Generator") -> _Side:
+    """Judge one API. Where no volume is asked about, prices are taken at the first break-even."""
     import numpy as np
 
-    from analysis.money import uncertainty
-    from analysis.money.advice import advice, where
-    from analysis.money.comparison import Rival
+    from analysis.money.comparison import judge
+    from analysis.money.states import states_of
 
-    asked, drawn = judge.requests_per_month, offer.draws(judge.at(answer), judge.rng)
-    draws = _draws(case, drawn, offer, judge)
-    judged = uncertainty.judge(case, answer, draws, asked) if asked else answer
-    low, high = (None, None) if drawn is None else (float(end) for end in np.quantile(drawn, (0.025, 0.975)))
-    prices = None if offer.curve is None else offer.curve(judge.volumes)
+    volume = asked
+    case = _case(offer, servers, options, volume)
+    if volume is None and offer.curve is not None:
+        volume = judge(case, states_of(case, None, None, rng, offer.curve), None).answer.first
+        case = _case(offer, servers, options, volume)
+    usd, capacity = offer.draws(volume, rng), servers.capacity
+    states = states_of(case, usd, capacity.draws, rng, offer.curve, offer.requests, capacity.measurements)
+    found = judge(case, states, asked)
+    low, high = (None, None) if usd is None else (float(end) for end in np.quantile(usd, (0.025, 0.975)))
+    return _Side(offer, case, states, found, volume or found.answer.first, (low, high))
+
+
+def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Rival":
+    from analysis.money.advice import advice
+    from analysis.money.comparison import Rival
+    from analysis.money.decision import p_cheaper
+
+    offer, case, states, found, volume, usd_ci95 = side
     return Rival(
         name=offer.name,
         case=case,
-        answer=judged,
-        uncertainty=_uncertainty(case, answer, draws, offer, judge),
-        p_cheaper=uncertainty.p_cheaper(case, draws, asked) if asked else None,
-        tornado=_tornado(case, (low, high), judge, judge.at(answer)),
-        advice=tuple(advice(case, judged, asked) if asked else [where(judged)]),
+        states=states,
+        found=found,
+        p_cheaper=p_cheaper(case, states, volumes),
+        tornado=_tornado(side, servers, volume),
+        advice=tuple(advice(case, states, found)),
         warnings=offer.warnings,
-        api_usd_per_request=prices,
-        usd_ci95=(low, high),
+        usd_ci95=usd_ci95,
     )
-
-
-def _draws(case: "Case", usd: "Floats | None", offer: Offer, judge: _Judge) -> "Draws":
-    """Price and capacity as they might have come out; what was stated is as it is."""
-    import numpy as np
-
-    from analysis.money.uncertainty import Draws
-
-    capacity = judge.servers.capacity
-    measured = [len(values) for values in (usd, capacity.draws) if values is not None]
-    size = max(measured, default=1)
-    return Draws(
-        np.full(size, float(case.usd_per_request)) if usd is None else usd,
-        np.full(size, capacity.low_rps) if capacity.draws is None else capacity.draws,
-        offer.requests,
-        capacity.measurements,
-    )
-
-
-def _uncertainty(case: "Case", answer: "Answer", draws: "Draws", offer: Offer, judge: _Judge) -> "Uncertainty":
-    """Where the price depends on the volume, the break-even's interval takes it where the break-even is."""
-    import numpy as np
-
-    from analysis.money.uncertainty import assess, p_cheaper
-
-    if offer.curve is None:
-        return assess(case, draws, judge.volumes)
-
-    def at(volume: float) -> "Draws":
-        usd = offer.curve(np.array([volume]))[0] if offer.curve else 0.0
-        return replace(draws, usd_per_request=draws.usd_per_request * float(usd) / float(case.usd_per_request))
-
-    first = at(float(answer.first or judge.volumes[-1]))
-    chances = [p_cheaper(case, at(volume), volume) for volume in judge.volumes.tolist()]
-    return replace(assess(case, first, judge.volumes[:1]), volumes=judge.volumes, p_cheaper=np.array(chances))
 
 
 # --- scenarios --------------------------------------------------------------------------------------------------
 
 
-def _tornado(
-    case: "Case", usd_ci95: tuple[float | None, float | None], judge: _Judge, volume: int | None
-) -> "tuple[Bar, ...]":
+def _tornado(side: _Side, servers: Servers, volume: int | None) -> "tuple[Bar, ...]":
     """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
-    from analysis.money.uncertainty import tornado
+    from analysis.money.scenarios import tornado
 
-    if volume is None or not case.host.capacity_rps:
+    if volume is None or not side.case.host.capacity_rps:
         return ()
-    return tuple(tornado(_scenarios(case, usd_ci95, judge), volume))
+    return tuple(tornado(_scenarios(side, servers), volume))
 
 
-def _scenarios(
-    case: "Case", usd_ci95: tuple[float | None, float | None], judge: _Judge
-) -> "dict[str, tuple[Case, Case]]":
+def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scenario]]":
     """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
     from analysis.money.numbers import dollars, exact, monthly_usd
     from analysis.money.selfhost import steady
 
-    host, hourly, capacity = case.host, judge.servers.hourly, judge.servers.capacity
+    case, states, hourly, capacity = side.case, side.states, servers.hourly, servers.capacity
+    host = case.host
 
-    def hosts(name: str, low: Any, high: Any) -> "tuple[Case, Case]":
-        return replace(case, host=replace(host, **{name: low})), replace(case, host=replace(host, **{name: high}))
+    def hosts(name: str, low: Any, high: Any) -> "tuple[Scenario, Scenario]":
+        first, second = (replace(case, host=replace(host, **{name: value})) for value in (low, high))
+        return (first, states), (second, states)
 
     def around(value: Any) -> tuple[Decimal, Decimal]:
         return Decimal(str(value)) * (1 - SWING), Decimal(str(value)) * (1 + SWING)
@@ -224,20 +186,18 @@ def _scenarios(
     rates = (capacity.low_rps, capacity.high_rps) if capacity.draws is not None else around(host.capacity_rps)
     usd = (
         around(case.usd_per_request)
-        if None in usd_ci95
-        else tuple(Decimal(str(max(0.0, end or 0))) for end in usd_ci95)
+        if None in side.usd_ci95
+        else tuple(Decimal(str(max(0.0, end or 0))) for end in side.usd_ci95)
     )
     busy = tuple(min(Decimal(1), share) for share in around(host.utilization))
     found = {
         f"price of an hour, {dollars(hours[0])} to {dollars(hours[1])}": hosts(
             "usd_per_replica_month", *map(monthly_usd, hours)
         ),
-        f"capacity, {float(rates[0]):.3g} to {float(rates[1]):.3g} requests/s": hosts("capacity_rps", *rates),
+        f"capacity, {float(rates[0]):.3g} to {float(rates[1]):.3g} requests/s": _of_capacity(side, *rates),
         f"utilization, {busy[0]:.0%} to {busy[1]:.0%}": hosts("utilization", *busy),
-        f"API's price, {dollars(usd[0])} to {dollars(usd[1])} a request": (
-            replace(case, usd_per_request=usd[0]), replace(case, usd_per_request=usd[1]),
-        ),
-    }  # fmt: skip
+        f"API's price, {dollars(usd[0])} to {dollars(usd[1])} a request": _of_price(side, *usd),
+    }
     if host.ops_usd_per_month:
         ops = around(host.ops_usd_per_month)
         found[f"operation, {dollars(ops[0])} to {dollars(ops[1])} a month"] = hosts("ops_usd_per_month", *ops)
@@ -246,6 +206,29 @@ def _scenarios(
         name = f"peak over mean, {float(peaks[0]):.3g} to {float(peaks[1]):.3g}"
         found[name] = hosts("traffic", *map(steady, peaks))
     return found
+
+
+def _of_capacity(side: _Side, low_rps: Any, high_rps: Any) -> "tuple[Scenario, Scenario]":
+    """The capacity at either end, and nothing else open than the price."""
+    import numpy as np
+
+    def at(rps: Any) -> "Scenario":
+        case = replace(side.case, host=replace(side.case.host, capacity_rps=rps))
+        return case, replace(side.states, capacity_rps=np.full(len(side.states), float(rps)))
+
+    return at(low_rps), at(high_rps)
+
+
+def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenario, Scenario]":
+    """The API's price at either end, by the same factor at every volume."""
+
+    def at(usd: Decimal) -> "Scenario":
+        curve, middle = side.states.curve, side.case.usd_per_request
+        if curve is not None and middle:
+            curve = curve.times(usd / middle)
+        return replace(side.case, usd_per_request=usd), replace(side.states, curve=curve)
+
+    return at(low_usd), at(high_usd)
 
 
 def _host(servers: Servers) -> str:

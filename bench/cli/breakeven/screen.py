@@ -12,6 +12,7 @@ from bench.screen import number, print_fact
 _GAP = "  "
 _LONGEST_NAME = 34
 _BARS_TOLD = 3
+_CHOICES = {"self-host": "self-host", "api": "pay the API", "same": "the same", "undecided": "undecided"}
 _HEADERS = ("versus", "$/request", "answer", "first", "for good", "95% interval of first", "P(cheaper)")
 
 
@@ -60,7 +61,10 @@ def _where(answer: Mapping[str, Any]) -> str:
 
 
 def _capacity(servers: Mapping[str, Any]) -> str:
+    low, high = servers["capacity_rps_ci95"]
     rate = number(servers["capacity_rps"])
+    if low is not None:
+        rate += f" ({number(low)} to {number(high)})"
     if not servers["capacity_rps"]:
         return "none: no rate meets the objectives"
     used = f"{servers['utilization']:.0%} of it used at most, peak {number(servers['peak_to_mean'])} times the mean"
@@ -73,15 +77,15 @@ def _capacity(servers: Mapping[str, Any]) -> str:
 def _answers(rivals: Sequence[Mapping[str, Any]]) -> Text:
     rows = []
     for rival in rivals:
-        answer, chance = rival["answer"], rival["p_cheaper"]
+        answer, chance = rival["answer"], rival["p_cheaper"] if rival["measured"] else None
         rows.append(
             (
                 _name(rival),
                 _usd(rival["usd_per_request"]),
-                answer["kind"],
+                _choice(rival),
                 _count(answer["first"]),
                 _count(answer["permanent"]),
-                _interval(rival["first_break_even"]),
+                _interval(rival["first_break_even"]) if rival["measured"] else "-",
                 "-" if chance is None else f"{chance:.1%}",
             )
         )
@@ -93,10 +97,11 @@ def _months(rivals: Sequence[Mapping[str, Any]], volume: int) -> Text:
     for rival in rivals:
         if month := rival["month"]:
             share = f"{month['api_share']:.0%}" if month["api_share"] else "none"
-            usd = (_cents(month[name]) for name in ("api_usd", "self_usd"))
-            rows.append((_name(rival), *usd, f"{month['replicas']:,}", share))
+            least = month["saving_usd_80"][0] if rival["measured"] else None
+            usd = (_cents(amount) for amount in (month["api_usd"], month["self_usd"], month["saving_usd"], least))
+            rows.append((_name(rival), *usd, _replicas(month["replicas_ci95"]), share))
     title = f"a month of {volume:,} requests\n"
-    headers = ("versus", "the API", "self-hosting", "replicas", "left to the API")
+    headers = ("versus", "the API", "self-hosting", "saved", "in 9 of 10 at least", "replicas", "left to the API")
     return Text.assemble((title, "dim"), _table(headers, rows))
 
 
@@ -129,15 +134,25 @@ def _name(rival: Mapping[str, Any]) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
+def _choice(rival: Mapping[str, Any]) -> str:
+    """What to do at the user's volume; where none was named, what the volumes are at which self-hosting pays."""
+    kind: str = rival["answer"]["kind"]
+    return kind if rival["choice"] is None else _CHOICES[rival["choice"]]
+
+
+def _replicas(ends: Sequence[int | None]) -> str:
+    fewest, most = ends
+    if fewest is None or most is None:
+        return "-"
+    return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+
+
 def _count(volume: int | None) -> str:
     return "-" if volume is None else f"{volume:,}"
 
 
 def _interval(first: Mapping[str, Any]) -> str:
-    """A dash where nothing was measured that could make it uncertain."""
     low, high = first["ci95"]
-    if low == high:
-        return "-"
     never = "" if low is not None and high is not None else f" ({first['never_share']:.0%} never)"
     return f"{'never' if low is None else f'{low:,}'} to {'never' if high is None else f'{high:,}'}{never}"
 
@@ -145,14 +160,17 @@ def _interval(first: Mapping[str, Any]) -> str:
 def _bar(bar: Mapping[str, Any], *, of_month: bool) -> str:
     """What an input does to the user's month or, where no volume is named, to the first break-even."""
     if of_month:
-        low, high = ("nothing" if usd is None else _cents(usd) for usd in bar["saving_usd"])
+        low, high = ("nothing, or any loss" if usd is None else _cents(usd) for usd in bar["saving_usd"])
         return f"{bar['input']}: saves {low} to {high} a month"
     low, high = ("never" if volume is None else f"{volume:,}" for volume in bar["first_break_even"])
     return f"{bar['input']}: first break-even {low} to {high}"
 
 
-def _cents(usd: str) -> str:
-    return f"{'-' if usd.startswith('-') else ''}${abs(Decimal(usd)).quantize(Decimal('0.01'), ROUND_HALF_UP):,f}"
+def _cents(amount: str | None) -> str:
+    if amount is None:
+        return "-"
+    usd = Decimal(amount).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return f"{'-' if usd < 0 else ''}${abs(usd):,f}"
 
 
 def _usd(amount: str | float) -> str:

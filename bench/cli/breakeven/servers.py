@@ -72,7 +72,7 @@ class Load(NamedTuple):
 
 
 class Capacity(NamedTuple):
-    """Requests/s of one replica: the lower end of its interval, and draws, or None where it was not measured.
+    """Requests/s of one replica: the ends of its interval, and draws, or None where it was not measured.
 
     `runs` are those that measured it, `probes` these and those at other rates.
     """
@@ -84,6 +84,16 @@ class Capacity(NamedTuple):
     runs: tuple[Run, ...] = ()
     probes: tuple[Run, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def ci95(self) -> tuple[float | None, float | None]:
+        """The interval, unknown where the capacity was stated."""
+        return (None, None) if self.draws is None else (self.low_rps, self.high_rps)
+
+    @property
+    def middle_rps(self) -> float:
+        """The middle of the interval; the one number where it was stated."""
+        return self.low_rps if self.draws is None else (self.low_rps + self.high_rps) / 2
 
 
 class Servers(NamedTuple):
@@ -139,7 +149,7 @@ def servers_of(options: dict[str, Any], traffic: "Traffic", rng: "np.random.Gene
         raise UserError("what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned")
     host = selfhost.SelfHost(
         usd_per_replica_month=monthly_usd(hourly.usd),
-        capacity_rps=capacity.low_rps,
+        capacity_rps=capacity.middle_rps,
         ops_usd_per_month=options["ops_usd_per_month"],
         utilization=options["utilization"],
         traffic=traffic,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from analysis.money.caching import PrefixCache
     from analysis.money.prices import ApiPrice, Rates
     from analysis.money.selfhost import Traffic
+    from analysis.money.states import Curve
     from analysis.stats import Floats
 
 VERSUS = "--versus"
@@ -46,9 +47,9 @@ CACHING = (
 class Offer(NamedTuple):
     """An API: the mean price of a request over the requests a month that it serves.
 
-    `settled_at` is from where on the price no longer depends on them, None where it never does; then any volume may be
-    asked for, and None stands for a settled one. `draws` gives the mean as it might have come out, or None where it
-    was not measured but stated; `requests` were priced for it.
+    `curve` is that price over volumes, None where it is the same at all of them; then any volume may be asked for, and
+    None stands for a settled one. `draws` gives the mean as it might have come out, or None where it was not measured
+    but stated; `requests` were priced for it.
     """
 
     name: str
@@ -56,8 +57,7 @@ class Offer(NamedTuple):
     draws: "Callable[[int | None, np.random.Generator], Floats | None]"
     requests: int
     warnings: tuple[str, ...]
-    curve: "Callable[[Floats], Floats] | None" = None
-    settled_at: int | None = None
+    curve: "Curve | None" = None
 
 
 def runs_of(specs: Sequence[str]) -> dict[str, Run]:
@@ -138,6 +138,7 @@ def of_price(spec: str) -> Offer | None:
 def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any], now: datetime) -> Offer:
     """MODEL or PROVIDER/MODEL: each request at its prices of today."""
     from analysis.money.prices import BATCH, STANDARD, find
+    from analysis.money.states import Curve
 
     price = find(spec, None, now, tier=BATCH if options["batch"] else STANDARD)
     cache, notes = _cache_of(price, requests, load.traffic, options)
@@ -170,7 +171,7 @@ def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any],
         return float(miss) + cache.hit_rate(volumes) * float(hit - miss)
 
     draws = _resampled(each_at, requests)
-    return Offer(name, usd, draws, len(each_hit), tuple(warnings), curve, cache.settled_at)
+    return Offer(name, usd, draws, len(each_hit), tuple(warnings), Curve(curve, cache.settled_at, hit))
 
 
 def _mix(hit: Decimal, miss: Decimal, h: Fraction) -> Decimal:

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from analysis.money.advice import advice
-from analysis.money.breakeven import break_even
-from analysis.money.comparison import Comparison, Point, Rival
+from analysis.money.comparison import Comparison, Point, Rival, judge
+from analysis.money.decision import p_cheaper
 from analysis.money.numbers import monthly_usd
 from analysis.money.routing import Case
+from analysis.money.scenarios import tornado
 from analysis.money.selfhost import SelfHost, steady
-from analysis.money.uncertainty import Draws, assess, interval_draws, p_cheaper, tornado
+from analysis.money.states import stated, states_of
+from analysis.money.uncertainty import interval_draws
+from analysis.stats import UNKNOWN
 
 VOLUME = 100_000
 VOLUMES = np.geomspace(1_000, 10_000_000, 60)
@@ -27,26 +30,29 @@ POINTS = (
 )
 
 
-def rival(name: str, usd_per_request: str, host: SelfHost = HOST, **case_options: Any) -> Rival:
-    """An API, judged as the command judges it, with the measured price uncertain by 4%."""
-    case = Case(host, Decimal(usd_per_request), **case_options)
-    rng, usd = np.random.default_rng(1), float(usd_per_request)
-    capacity = float(host.capacity_rps)
-    draws = Draws(
-        rng.normal(usd, 0.04 * usd, 500), interval_draws(0.9 * capacity, 1.1 * capacity, rng, 500), 300, 5
-    )  # fmt: skip
-    answer = break_even(case)
+def rival(
+    name: str, usd_per_request: str, host: SelfHost, volume: int | None, volumes: Any, measured: bool, **options: Any
+) -> Rival:
+    """An API, judged as the command judges it; `measured` has the price uncertain by 4% and the capacity by 10%."""
+    case = Case(host, Decimal(usd_per_request), **options)
+    rng, usd, capacity = np.random.default_rng(1), float(usd_per_request), float(host.capacity_rps)
+    states = stated(case)
+    if measured:
+        drawn = interval_draws(0.9 * capacity, 1.1 * capacity, rng, 500) if capacity else None
+        states = states_of(case, rng.normal(usd, 0.04 * usd, 500), drawn, rng, None, 300, 5)
+    found = judge(case, states, volume)
     free, dear = (replace(case, host=replace(host, ops_usd_per_month=Decimal(usd))) for usd in (0, 500))
+    bars = {"operation": ((free, states), (dear, states)), "nothing": ((case, states), (case, states))}
     return Rival(
         name=name,
         case=case,
-        answer=answer,
-        uncertainty=assess(case, draws, VOLUMES),
-        p_cheaper=p_cheaper(case, draws, VOLUME),
-        tornado=tuple(tornado({"operation": (free, dear), "nothing": (case, case)}, VOLUME)),
-        advice=tuple(advice(case, answer, VOLUME)),
+        states=states,
+        found=found,
+        p_cheaper=p_cheaper(case, states, volumes),
+        tornado=tuple(tornado(bars, VOLUME)),
+        advice=tuple(advice(case, states, found)),
         warnings=(),
-        usd_ci95=(0.92 * usd, 1.08 * usd),
+        usd_ci95=(0.92 * usd, 1.08 * usd) if measured else UNKNOWN,
     )
 
 
@@ -55,11 +61,16 @@ def comparison() -> Callable[..., Comparison]:
     """Builds a comparison from (name, $/request) pairs, and from options of the case and of the comparison."""
 
     def build(
-        *apis: tuple[str, str], host: SelfHost = HOST, case: dict[str, Any] | None = None, **options: Any
+        *apis: tuple[str, str],
+        host: SelfHost = HOST,
+        case: dict[str, Any] | None = None,
+        measured: bool = True,
+        **options: Any,
     ) -> Comparison:
         given = apis or (("dear", "0.0045"), ("middle", "0.00021"), ("cheap", "0.000108"))
-        rivals = tuple(rival(name, usd, host, **(case or {})) for name, usd in given)
-        defaults: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS}
-        return Comparison(host="one replica", rivals=rivals, **(defaults | options))
+        asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
+        at = asked["requests_per_month"], asked["volumes"], measured
+        rivals = tuple(rival(name, usd, host, *at, **(case or {})) for name, usd in given)
+        return Comparison(host="one replica", rivals=rivals, **asked)
 
     return build

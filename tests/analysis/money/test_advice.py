@@ -2,20 +2,24 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.money.advice import advice, where
 from analysis.money.breakeven import Answer, Span, answer_of, break_even
+from analysis.money.comparison import judge
 from analysis.money.numbers import monthly_usd
 from analysis.money.routing import Case
 from analysis.money.selfhost import Commitment, SelfHost, steady
+from analysis.money.states import States, stated
 
 RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
 
 
 def said(usd_per_request: str, volume: int, host: SelfHost = RTX_4090, **routing: Any) -> list[str]:
     case = Case(host, Decimal(usd_per_request), **routing)
-    return advice(case, break_even(case), volume)
+    states = stated(case)
+    return advice(case, states, judge(case, states, volume))
 
 
 def test_above_the_break_even_it_says_to_self_host_and_what_would_change_that() -> None:
@@ -25,7 +29,7 @@ def test_above_the_break_even_it_says_to_self_host_and_what_would_change_that() 
         "Self-hosting pays from 66,267 on (requests/month).",
         "Both ways cost the same here at an API price of $0.00298 per request (now $0.00450).",
         "They also do at $0.55 per replica-hour (now $0.34).",
-        "Self-hosting pays here as long as a replica serves 0.163 requests/s or more (now 2).",
+        "Self-hosting pays here as long as a replica serves 0.164 requests/s or more (now 2).",
     ]
 
 
@@ -35,7 +39,7 @@ def test_below_it_says_to_pay_the_api_and_how_far_the_break_even_is() -> None:
         "Self-hosting pays from 66,267 on (requests/month).",
         "Self-hosting would pay at 66,267 requests/month, 2.2 times this volume.",
     ]
-    assert said("0.0045", 30_000)[-1] == "No capacity would change that: the fewest replicas cost more than the API."
+    assert said("0.0045", 30_000)[-1] == "No capacity would make it pay: the fewest replicas cost more than the API."
 
 
 def test_between_two_spans_it_names_the_nearest_volumes_and_a_cheaper_way() -> None:
@@ -49,7 +53,7 @@ def test_between_two_spans_it_names_the_nearest_volumes_and_a_cheaper_way() -> N
         "Self-hosting would pay at 8,511,429 requests/month, 1.1 times this volume.",
     ]
     assert sentences[-2:] == [
-        "Self-hosting pays here as long as a replica serves 2.17 requests/s or more (now 2).",
+        "Self-hosting pays here as long as a replica serves 2.18 requests/s or more (now 2).",
         "Filling the replicas first would be cheaper still, $1,673.94: "
         "6 replicas and 8.0% of the requests at the API (--overflow).",
     ]
@@ -94,20 +98,59 @@ def test_what_does_not_hold_for_a_commitment_or_overflow_is_not_said() -> None:
     assert len(said("0.0045", 100_000, overflow=True)) == 3
 
 
-def test_an_undecided_answer_gives_no_advice_but_its_reasons() -> None:
+def test_an_undecided_answer_gives_no_advice_but_its_reasons_and_both_outcomes() -> None:
     case = Case(RTX_4090, Decimal("0.0045"))
-    answer = Answer("undecided", break_even(case).spans, ("the chances are even", "price 2,000 requests"))
-    assert advice(case, answer, 66_000)[1] == "Too near to call: the chances are even; price 2,000 requests."
-    no_capacity_at_the_lower_end = replace(case, host=replace(RTX_4090, capacity_rps=0))
-    assert advice(no_capacity_at_the_lower_end, answer, 66_000) == [
-        "Too near to call: the chances are even; price 2,000 requests."
-    ]
-    assert where(Answer("undecided")) == "By the middle of the measurements self-hosting never pays."
+    states = States(np.repeat([0.9, 1.1], 10), np.full(20, 2.0), None, 1_000)
+    sentences = advice(case, states, judge(case, states, 66_267))
+    assert sentences[1].startswith(
+        "Too near to call: at 66,267 requests/month self-hosting is no dearer with a probability of 50.0%, short of "
+        "95% either way; "
+    )
+    assert sentences[2] == (
+        "Self-hosting saves $0.00150 on average: where it is the cheaper it saves $29.82 a month, where it is not it "
+        "costs $29.82 more."
+    )
+    assert sentences[3] == (
+        "Self-hosting pays with 95% certainty from 73,630 on (requests/month). "
+        "The measurements leave it open from 60,243 to 73,629 (requests/month)."
+    )
+    assert where(Answer("never", known_to=5)) == "Up to 5 requests/month self-hosting pays nowhere."
+    assert where(Answer("undecided", open_spans=(Span(3, None),)), measured=True).startswith(
+        "At no volume does self-hosting pay with 95% certainty. The measurements leave it open from 3 on"
+    )
+
+
+def test_a_recommendation_from_measurements_says_how_sure_it_is_and_the_worst_of_ten() -> None:
+    case = Case(RTX_4090, Decimal("0.0045"))
+    states = States(np.linspace(0.9, 1.1, 20), np.full(20, 2.0), None, 1_000)
+    assert advice(case, states, judge(case, states, 100_000))[1] == (
+        "Self-host: it is the cheaper with a probability of 100.0%; it saves $151.80 on average, and saves $111.54 or "
+        "more in nine outcomes of ten."
+    )
+    assert advice(case, states, judge(case, states, 30_000))[1] == (
+        "Pay the API: it is the cheaper with a probability of 100.0%; it saves $163.20 on average, and saves $152.54 "
+        "or more in nine outcomes of ten."
+    )
+
+
+def test_where_some_outcomes_serve_nothing_no_amount_is_promised() -> None:
+    case = Case(RTX_4090, Decimal("0.0045"))
+    states = States(np.ones(100), np.array([0.0] * 3 + [2.0] * 97), None, 1_000, 5)
+    sentences = advice(case, states, judge(case, states, 100_000))
+    assert (
+        sentences[0]
+        == "At 100,000 requests/month the API costs $450.00; servers that may serve nothing cost any amount."
+    )
+    assert sentences[1] == "Self-host: it is the cheaper with a probability of 97.0%."
 
 
 def test_costs_per_good_request_are_not_confused_with_the_month_s() -> None:
     host = replace(RTX_4090, good_share=Decimal("0.5"))
-    assert said("0.0045", 100_000, host)[1] == "Pay the API: a good request costs less that way."
+    assert said("0.0045", 100_000, host)[:2] == [
+        "At 100,000 requests/month the API costs $225.00 for as many good requests; self-hosting costs $298.20, with "
+        "1 replica.",
+        "Pay the API: it saves $73.20 a month.",
+    ]
 
 
 def test_an_answer_for_every_volume_says_so() -> None:

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from analysis.money.breakeven import ALL_BUT_A_TIE, Answer, Span, answer_of, break_even, break_even_on_curve
+from analysis.money.breakeven import ALL_BUT_A_TIE, BOTH_FREE, Answer, Span, answer_of, break_even
 from analysis.money.numbers import SECONDS_PER_MONTH, monthly_usd
 from analysis.money.routing import Case
 from analysis.money.selfhost import Commitment, SelfHost, Spot, bounds, steady, weekly
+from analysis.money.states import Curve, stated
+from analysis.money.sweep import answer as answer_over
 
 RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
 MOST_TRIED = 300
@@ -203,6 +205,13 @@ def test_hardware_that_costs_nothing_always_pays() -> None:
     assert break_even(Case(SelfHost(Decimal(0), 1.0), Decimal("0.001"))) == Answer("always", (Span(1, None),))
 
 
+def test_where_both_cost_nothing_neither_is_dearer() -> None:
+    assert break_even(Case(SelfHost(Decimal(0), 1.0), Decimal(0))) == Answer("always", (Span(1, None),), (BOTH_FREE,))
+    assert break_even(Case(RTX_4090, Decimal("0.0045"), offered_share=0)).kind == "always"
+    idle = SelfHost(Decimal(9), 1.0, utilization=1, min_replicas=0, commitment=Commitment(1, Decimal(0)))
+    assert break_even(Case(idle, Decimal(0))).spans == (Span(1, SECONDS_PER_MONTH),)
+
+
 def test_commitments_may_pay_for_a_while_and_never_for_good() -> None:
     host = SelfHost(
         Decimal(100), Fraction(100, SECONDS_PER_MONTH), utilization=1, commitment=Commitment(2, Decimal(30))
@@ -220,7 +229,6 @@ def test_commitments_may_pay_for_a_while_and_never_for_good() -> None:
     ("case", "says"),
     [
         (Case(replace(RTX_4090, capacity_rps=0), Decimal("0.0045")), "the objectives are met at no rate (capacity 0)"),
-        (Case(RTX_4090, Decimal("0.0045"), offered_share=0), "no request is offered to our replicas"),
         (Case(RTX_4090, Decimal("0.0045"), pass_rate=0), "a request that we serve saves nothing"),
         (Case(RTX_4090, Decimal(0)), "a request that we serve saves nothing"),
         (Case(RTX_4090, Decimal("0.00015"), overflow=True), "a request costs $0.000202 on our replicas"),
@@ -272,9 +280,15 @@ def test_an_answer_of_several_spans_knows_its_ends() -> None:
 def test_a_flat_curve_gives_the_exact_answer(case: Case) -> None:
     exact = break_even(case)
     assume(case.usd_per_request and len(exact.spans) < 50 and ALL_BUT_A_TIE not in exact.reasons)
-    found = break_even_on_curve(case, lambda volume: np.full(volume.shape, float(case.usd_per_request)), 1)
-    assert found.kind == exact.kind
-    assert found.spans == exact.spans
+    curve = Curve(lambda volume: np.full(volume.shape, float(case.usd_per_request)), 1, case.usd_per_request)
+    found, _ = answer_over(case, stated(case, curve))
+    known = found.known_to or MOST_TRIED**2
+    assert case.overflow or found.known_to is None
+    assert [span for span in found.spans if span.first < known] == [
+        span if span.last and span.last < known else Span(span.first, found.known_to)
+        for span in exact.spans
+        if span.first < known
+    ]
 
 
 def test_a_price_that_falls_with_volume_may_pay_early_and_never_later() -> None:
@@ -284,7 +298,8 @@ def test_a_price_that_falls_with_volume_may_pay_early_and_never_later() -> None:
     def price(volume: Any) -> Any:
         return 0.0001 + 0.0099 * np.exp(-volume / 20_000)
 
-    answer = break_even_on_curve(Case(host, Decimal("0.0001")), price, 20_000 * 40)
+    case = Case(host, Decimal("0.0001"))
+    answer, _ = answer_over(case, stated(case, Curve(price, 20_000 * 40, Decimal("0.0001"))))
     paying = [volume for volume in range(1, 300_000, 7) if volume * price(volume) >= 60 * math.ceil(volume / 100_000)]
     assert answer.kind == "intervals"
     assert answer.permanent is None

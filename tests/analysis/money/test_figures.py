@@ -10,10 +10,12 @@ import plotly.graph_objects as go
 import pytest
 
 from analysis.money.comparison import Comparison, Point
+from analysis.money.curves import lines
 from analysis.money.figures import FIGURES, front
 from analysis.money.look import label_places
-from analysis.money.routing import api_curve, mixed_curve, month
+from analysis.money.routing import month
 from analysis.money.selfhost import SelfHost, steady, usd_per_month
+from analysis.money.states import Curve
 
 EVIL = "<a href='x'>%{y}"
 N1 = 1_226_400
@@ -53,7 +55,7 @@ def test_without_a_volume_only_the_hybrid_has_nothing_to_show(comparison: Build)
 
 
 def test_the_stairs_rise_exactly_after_each_full_replica(comparison: Build) -> None:
-    stairs = named(draw("cost", comparison()), "self-hosting")
+    stairs = named(draw("cost", comparison(measured=False)), "self-hosting")
     usd = dict(zip(stairs.x, stairs.y, strict=True))
     for k in range(1, 9):
         assert usd[k * N1] == pytest.approx(50 + k * 248.2)
@@ -67,24 +69,25 @@ def test_its_lines_are_the_curves_of_the_answers(comparison: Build) -> None:
     figure = draw("cost", given)
     for rival in given.rivals:
         drawn = named(figure, rival.name)
-        assert drawn.y == pytest.approx(api_curve(rival.case, drawn.x))
+        assert drawn.y == pytest.approx(lines(rival.case, rival.states, drawn.x).api_usd)
     stairs = named(figure, "self-hosting")
-    assert stairs.y == pytest.approx(mixed_curve(given.rivals[0].case, stairs.x))
+    assert stairs.y == pytest.approx(lines(given.rivals[0].case, given.rivals[0].states, stairs.x).self_usd)
 
 
 def test_break_evens_stand_on_the_api_s_line_at_the_answer_s_own_volumes(comparison: Build) -> None:
-    dear, middle, cheap = comparison(volumes=np.geomspace(1_000, 1e8, 80)).rivals
-    figure = draw("cost", comparison(volumes=np.geomspace(1_000, 1e8, 80)))
+    given = comparison(volumes=np.geomspace(1_000, 1e8, 80), measured=False)
+    dear, middle, cheap = given.rivals
+    figure = draw("cost", given)
     marks = {trace.x[0]: trace for trace in figure.data if trace.mode == "markers+text"}
-    assert set(marks) == {dear.answer.first, middle.answer.first, middle.answer.permanent}
+    assert set(marks) == {dear.found.answer.first, middle.found.answer.first, middle.found.answer.permanent}
     assert marks[66_267].y[0] == pytest.approx(66_267 * 0.0045)
-    assert marks[middle.answer.permanent].marker.symbol == "diamond"
-    assert not cheap.answer.spans
-    assert "Without a dot: cheap, against which self-hosting never pays." in figure.layout.meta
+    assert marks[middle.found.answer.permanent].marker.symbol == "diamond"
+    assert not cheap.found.answer.spans
+    assert "Without a dot: cheap, against which self-hosting surely pays nowhere." in figure.layout.meta
 
 
 def test_the_ground_is_the_cheapest_way_s_from_break_even_to_break_even(comparison: Build) -> None:
-    figure = draw("cost", comparison(("dear", "0.0045")))
+    figure = draw("cost", comparison(("dear", "0.0045"), measured=False))
     ours, theirs = (named(figure, f"cheapest: {color}") for color in ("blue", "amber"))
     assert np.nanmin(ours.x) == 66_267
     assert np.nanmax(theirs.x) == 66_267
@@ -93,8 +96,8 @@ def test_the_ground_is_the_cheapest_way_s_from_break_even_to_break_even(comparis
 def test_the_broad_stretch_is_the_interval_of_the_first_break_even(comparison: Build) -> None:
     given = comparison(("dear", "0.0045"))
     stretch = named(draw("cost", given), "break-even with dear")
-    uncertainty = given.rivals[0].uncertainty
-    assert (stretch.x[0], stretch.x[-1]) == (uncertainty.low, uncertainty.high)
+    first = given.rivals[0].found.first
+    assert (stretch.x[0], stretch.x[-1]) == (first.low, first.high)
 
 
 def test_a_measured_price_has_its_interval_along_its_line(comparison: Build) -> None:
@@ -109,11 +112,20 @@ def test_a_measured_price_has_its_interval_along_its_line(comparison: Build) -> 
 
 def test_a_price_that_depends_on_the_volume_bends_its_line(comparison: Build) -> None:
     given = comparison(("cached", "0.0045"))
-    falling = np.linspace(0.0045, 0.002, len(given.volumes))
-    given = replace(given, rivals=(replace(given.rivals[0], api_usd_per_request=falling),))
+    falling = Curve(lambda volumes: 0.002 + 0.0025 * np.exp(-volumes / 1e5), 4_000_000, Decimal("0.002"))
+    states = replace(given.rivals[0].states, curve=falling)
+    given = replace(given, rivals=(replace(given.rivals[0], states=states),))
     drawn = named(draw("cost", given), "cached")
-    at = np.isin(drawn.x, given.volumes)
-    assert drawn.y[at] == pytest.approx(given.volumes * falling)
+    assert drawn.y == pytest.approx(drawn.x * falling.usd_per_request(drawn.x))
+
+
+def test_what_was_measured_of_the_capacity_has_a_band_around_what_is_to_be_expected(comparison: Build) -> None:
+    given = comparison(("dear", "0.0045"))
+    band = named(draw("cost", given), "eight of ten states")
+    stairs = named(draw("cost", given), "self-hosting")
+    half = len(band.x) // 2
+    assert np.all(band.y[:half] >= stairs.y - 1e-9) or np.all(band.y[:half] >= band.y[half:][::-1])
+    assert "eight of ten states" not in {trace.name for trace in draw("cost", comparison(measured=False)).data}
 
 
 def test_where_the_api_serves_the_rest_self_hosting_has_a_line_for_each(comparison: Build) -> None:
@@ -121,16 +133,16 @@ def test_where_the_api_serves_the_rest_self_hosting_has_a_line_for_each(comparis
     figure = draw("cost", given)
     for rival in given.rivals:
         drawn = named(figure, f"self-hosting, the rest at {rival.name}")
-        assert drawn.y == pytest.approx(mixed_curve(rival.case, drawn.x))
+        assert drawn.y == pytest.approx(lines(rival.case, rival.states, drawn.x).self_usd)
     assert 1 + math.floor(N1 / 0.7) in drawn.x
 
 
 def test_good_answers_that_differ_move_the_line_and_not_the_break_even(comparison: Build) -> None:
     host = SelfHost(Decimal("248.20"), 2.0, Decimal(50), 0.7, steady(3), good_share=0.8)
-    given = comparison(("better", "0.0045"), host=host)
+    given = comparison(("better", "0.0045"), host=host, measured=False)
     figure = draw("cost", given)
     api, stairs = named(figure, "better"), named(figure, "self-hosting")
-    first = given.rivals[0].answer.first
+    first = given.rivals[0].found.answer.first
     wins = api.y >= stairs.y
     assert api.x[wins][0] == first
     assert "for as many good requests" in figure.layout.meta
@@ -152,12 +164,12 @@ def test_the_chances_are_the_uncertainty_s_and_the_user_s_volume_is_marked(compa
     figure = draw("chance", given)
     for rival in given.rivals:
         drawn = named(figure, rival.name)
-        assert drawn.x.tolist() == rival.uncertainty.volumes.tolist()
-        assert drawn.y.tolist() == rival.uncertainty.p_cheaper.tolist()
+        assert drawn.x.tolist() == given.volumes.tolist()
+        assert drawn.y.tolist() == rival.p_cheaper.tolist()
     levels = [shape.y0 for shape in figure.layout.shapes if shape.xref == "paper"]
     assert levels == pytest.approx([0.95, 0.05])
     assert [shape.x0 for shape in figure.layout.shapes if shape.yref == "paper"] == [100_000]
-    assert "At 100,000 requests/month it is 100% against dear, 0% against middle" in figure.layout.meta
+    assert "At 100,000 requests/month it is 100.0% against dear, 0.0% against middle" in figure.layout.meta
 
 
 def test_the_tornado_s_bars_span_what_each_input_does_to_the_month(comparison: Build) -> None:
@@ -167,7 +179,7 @@ def test_the_tornado_s_bars_span_what_each_input_does_to_the_month(comparison: B
     assert [trace.name for trace in figure.data] == ["operation", "nothing"]
     said = [note.text for note in figure.layout.annotations]
     assert " -$298 <i>(high)</i> " in said and " $152 <i>(low or high)</i> " in said
-    assert "would change the answer: operation." in figure.layout.meta
+    assert "would turn saving into losing: operation." in figure.layout.meta
 
 
 def test_an_end_that_nothing_can_serve_is_said_on_its_bar(comparison: Build) -> None:

@@ -20,28 +20,44 @@ def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Buil
     warned = replace(given.rivals[0], warnings=("nothing is cached",))
     html = pages.render(replace(given, rivals=(warned, *given.rivals[1:])))
     body = html[html.index("<body>") : html.index('class="chart"')]
-    for sentence in (*warned.advice, "nothing is cached", "the price is 120 days old", "Against cheap: never pays"):
+    for sentence in (*warned.advice, "nothing is cached", "the price is 120 days old", "Against cheap: pay the API"):
         assert sentence in body
 
 
 def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Build) -> None:
     given = comparison(("dear", "0.0045"))
     html = pages.render(given)
-    uncertainty = given.rivals[0].uncertainty
-    cells = ["$0.00450", "$450.00", "$298.20", "$151.80", "66,267", "66,267"]
-    cells += [f"{uncertainty.low:,} to {uncertainty.high:,}", "100%"]
+    found = given.rivals[0].found
+    assert found.decision is not None
+    cells = [
+        "$0.00450",
+        "$450.00",
+        "$298.20",
+        "$151.80",
+        f"${found.decision.low_usd:,.2f}",
+        f"{found.answer.first:,}",
+        f"{found.answer.first:,}",
+    ]
+    cells += [f"{found.first.low:,} to {found.first.high:,}", "100.0%"]
     assert f'<th scope="row">dear</th>{"".join(f"<td>{cell}</td>" for cell in cells)}' in html
 
 
 def test_an_interval_that_reaches_into_never_has_no_upper_end(comparison: Build) -> None:
     given = comparison(("close", "0.00021"))
-    assert given.rivals[0].uncertainty.high is None
-    assert f"<td>{given.rivals[0].uncertainty.low:,} or more</td>" in pages.render(given)
+    first = given.rivals[0].found.first
+    assert first.high is None
+    assert f"<td>{first.low:,} or more</td>" in pages.render(given)
+
+
+def test_where_nothing_was_measured_no_probability_and_no_interval_are_shown(comparison: Build) -> None:
+    html = pages.render(comparison(("dear", "0.0045"), measured=False))
+    assert "<td>66,267</td><td>66,267</td><td>–</td><td>–</td>" in html
+    assert "No data for: Probability that self-hosting is cheaper." in html
 
 
 def test_what_is_not_known_is_a_dash_and_what_cannot_be_drawn_is_said(comparison: Build) -> None:
     html = pages.render(comparison(requests_per_month=None, points=()))
-    assert "<td>–</td><td>–</td><td>–</td>" in html
+    assert "<td>–</td><td>–</td><td>–</td><td>–</td>" in html
     assert "No data for: Cost by the share that we serve." in html
     assert "No data for: Cost against latency." in html
 

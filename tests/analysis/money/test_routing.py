@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.money.numbers import monthly_usd
-from analysis.money.routing import Case, advantage_curve, api_curve, mixed_curve, month, usd_per_good_request
+from analysis.money.routing import Case, bills_curve, month, usd_per_good_request
 from analysis.money.selfhost import SelfHost, Spot, steady, usd_per_month
 from bench.types import UserError
 
@@ -74,21 +74,22 @@ def test_the_curves_are_the_exact_month_at_every_volume(
 ) -> None:
     case = Case(RTX_4090, Decimal("0.0003"), 1 if overflow else share, rate, overflow)
     at, months = np.array(volumes, np.float64), [month(case, volume) for volume in volumes]
-    assert api_curve(case, at) == pytest.approx([float(it.api_usd) for it in months])
-    assert mixed_curve(case, at) == pytest.approx([float(it.mixed_usd) for it in months])
-    assert advantage_curve(case, at) == pytest.approx([float(it.saving_usd) for it in months], abs=1e-6)
+    bills = bills_curve(case, at)
+    assert bills.alone_usd == pytest.approx([float(it.api_usd) for it in months])
+    assert bills.mixed_usd == pytest.approx([float(it.mixed_usd) for it in months])
+    assert bills.saving_usd == pytest.approx([float(it.saving_usd) for it in months], abs=1e-6)
 
 
 def test_draws_of_price_and_capacity_stand_in_for_the_case_s_own() -> None:
     case = Case(RTX_4090, SONNET)
-    drawn = mixed_curve(case, np.array(2_000_000.0), np.array([0.0045, 0.0045]), np.array([2.0, 4.0]))
+    drawn = bills_curve(case, np.array(2_000_000.0), np.array([0.0045, 0.0045]), np.array([2.0, 4.0])).mixed_usd
     assert drawn == pytest.approx([546.4, 298.2])
-    assert advantage_curve(case, np.array(100_000.0), np.array([0.0045, 0.002])) == pytest.approx([151.8, -98.2])
+    assert bills_curve(case, np.array(100_000.0), np.array([0.0045, 0.002])).saving_usd == pytest.approx([151.8, -98.2])
 
 
 def test_a_price_that_depends_on_volume_is_taken_at_what_is_left_for_the_api() -> None:
     case = Case(RTX_4090, SONNET, offered_share=Decimal("0.75"))
-    seen = mixed_curve(case, np.array([100_000.0]), lambda volume: 0.01 - volume * 1e-7)
+    seen = bills_curve(case, np.array([100_000.0]), lambda volume: 0.01 - volume * 1e-7).mixed_usd
     assert seen == pytest.approx([298.2 + 25_000 * 0.0075])
 
 
@@ -100,7 +101,7 @@ def test_answers_that_are_good_less_often_count_for_less() -> None:
     assert (self_usd, api_usd) == (Decimal("298.20") / 90_000, Decimal(450) / 95_000)
     assert self_usd is not None and api_usd is not None
     gain_per_good_request = float(api_usd - self_usd)
-    assert advantage_curve(case, np.array([1e5])) == pytest.approx([gain_per_good_request * 90_000])
+    assert bills_curve(case, np.array([1e5])).saving_usd == pytest.approx([gain_per_good_request * 90_000])
 
 
 def test_no_good_request_has_no_cost() -> None:
