@@ -95,7 +95,7 @@ def _interval_note(summary: Mapping[str, Any], name: str) -> str:
     if wording.metric(summary, "ttft_ms", name) is None:
         return "too few requests"
     bounds = interval(summary["metrics"]["ttft_ms"]["ci95"][name])
-    return f"95% CI {bounds}" if bounds else ""
+    return f"95% CI {bounds}" if bounds else "no interval: too short a run"
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -111,8 +111,9 @@ def _named(name: str) -> dict[str, Any]:
 def _cells(metric: Mapping[str, Any]) -> list[dict[str, str | None]]:
     cells = []
     for name in STATISTICS:
-        why = _too_few([name]) if metric[name] is None and name in LEVELS else None
-        cells.append({"value": number(metric[name]), "interval": interval(metric["ci95"].get(name)), "why": why})
+        bounds = interval(metric["ci95"].get(name))
+        why = _too_few([name]) if metric[name] is None and name in LEVELS else None if bounds else metric["why"]
+        cells.append({"value": number(metric[name]), "interval": bounds, "why": why})
     return cells
 
 

@@ -1,13 +1,12 @@
-"""Quantiles and means with intervals that assume no distribution, for independent values and for values in clusters.
+"""Quantiles, and the distributions that intervals are made of. analysis/describe.py makes them.
 
 Values of one request (its token gaps) depend on each other, so a `Sample` remembers which request each value came
-from, and the intervals count requests, taken as independent, where one has several values. An interval's bound is
-None where the sample cannot carry it.
+from. A bound is None where the sample cannot carry it.
 """
 
 import math
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,26 +28,6 @@ class Sample(NamedTuple):
     offsets: Ints
 
 
-def describe(sample: Sample) -> dict[str, Any]:
-    """Count, moments, percentiles and 95% intervals of a sample, as summary.json holds them; unknowns are None."""
-    values, n = sample.values, len(sample.values)
-    ordered = np.sort(values)
-    mean = float(values.mean()) if n else None
-    return {
-        "count": n,
-        "mean": mean,
-        "std": float(values.std(ddof=1)) if n > 1 else None,
-        "min": float(ordered[0]) if n else None,
-        "max": float(ordered[-1]) if n else None,
-        **{name: quantile(ordered, level) for name, level in LEVELS.items()},
-        "ci95": {
-            "mean": list(mean_interval(sample)),
-            "p50": list(quantile_interval(sample, ordered, LEVELS["p50"])),
-            "p99": list(quantile_interval(sample, ordered, LEVELS["p99"])),
-        },
-    }
-
-
 def carries(n: int, level: float) -> bool:
     """Whether n values reach beyond the quantile: a p99 wants 100, a median 2."""
     return n * (1 - level) >= 1 - 1e-9
@@ -61,7 +40,7 @@ def values_needed(level: float) -> int:
 
 def quantile(ordered: Floats, level: float) -> float | None:
     """The quantile of ascending values by linear interpolation (Hyndman and Fan's type 7), None if not carried."""
-    return _at_level(ordered, level) if carries(len(ordered), level) else None
+    return value_at(ordered, level) if carries(len(ordered), level) else None
 
 
 def quantile_with_failures(ordered: Floats, level: float, failures: int) -> float | None:
@@ -73,20 +52,6 @@ def quantile_with_failures(ordered: Floats, level: float, failures: int) -> floa
     if position > len(ordered) - 1:
         return math.inf
     return _at_position(ordered, position)
-
-
-def quantile_interval(sample: Sample, ordered: Floats, level: float) -> Interval:
-    """An interval that holds the true quantile with 95% probability; `ordered` is the sample's values, ascending."""
-    if not carries(len(ordered), level):
-        return UNKNOWN
-    sizes = _sizes(sample)
-    if sizes.max() > 1:
-        return _woodruff_interval(sample, sizes, ordered, level)
-    low, high = order_statistics(len(ordered), level)
-    return (
-        float(ordered[low - 1]) if low is not None else None,
-        float(ordered[high - 1]) if high is not None else None,
-    )
 
 
 def order_statistics(n: int, level: float) -> tuple[int | None, int | None]:
@@ -109,56 +74,62 @@ def order_statistics(n: int, level: float) -> tuple[int | None, int | None]:
 
 
 def mean_interval(sample: Sample) -> Interval:
-    """Student's interval of the mean, over requests where a request has several values (cluster-robust variance)."""
-    n = len(sample.values)
-    sizes = _sizes(sample)
-    if len(sizes) < 2:
+    """Student's interval of the mean of independent values, one each, such as those of runs."""
+    values, n = sample.values, len(sample.values)
+    if n < 2:
         return UNKNOWN
-    mean = float(sample.values.mean())
-    sums = np.add.reduceat(sample.values, _starts(sample))
-    margin = _t95(len(sizes)) * _cluster_error(sums - mean * sizes, n)
+    mean = float(values.mean())
+    margin = t_quantile(1 - (1 - CONFIDENCE) / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
     return mean - margin, mean + margin
 
 
-def _woodruff_interval(sample: Sample, sizes: Ints, ordered: Floats, level: float) -> Interval:
-    """Woodruff's interval: bounds on the share of values below the quantile, carried back to values.
+def clopper_pearson(count: float, n: float, error: float = 1 - CONFIDENCE) -> tuple[float, float]:
+    """The exact interval of a share of which `count` of `n` were seen, each end wrong in half of `error`.
 
-    The bounds on the share are those of as many independent values as the clusters are worth. Woodruff, Confidence
-    intervals for medians and other position measures, JASA 47 (1952); Korn and Graubard, Confidence intervals for
-    proportions with small expected number of positive counts, Survey Methodology 24 (1998).
+    Never of no width: none of n seen may be up to 3.7 / n at 95%. Both may be fractions, of requests that count for
+    less than one. Clopper and Pearson, Biometrika 26 (1934).
     """
-    if len(sizes) < 2:
-        return UNKNOWN
-    below = sample.values <= _at_level(ordered, level)
-    counts = np.add.reduceat(below, _starts(sample), dtype=np.int64)
-    share = counts.sum() / len(ordered)
-    error = _cluster_error(counts - share * sizes, len(ordered)) * _t95(len(sizes)) / _t95(len(ordered))
-    worth = min(len(ordered), int(share * (1 - share) / error**2)) if error else len(ordered)
-    if worth < 2:
-        return UNKNOWN
-    low, high = order_statistics(worth, level)
-    return (
-        _at_level(ordered, (low - 1) / (worth - 1)) if low is not None else None,
-        _at_level(ordered, (high - 1) / (worth - 1)) if high is not None else None,
-    )
+    if n <= 0:
+        return 0.0, 1.0
+    low = _beta_quantile(error / 2, count, n - count + 1) if count > 0 else 0.0
+    high = _beta_quantile(1 - error / 2, count + 1, n - count) if count < n else 1.0
+    return low, high
 
 
-def _cluster_error(residuals: Floats, n: int) -> float:
-    """Standard error of a mean of n values from each cluster's summed residual (ratio estimator)."""
-    clusters = len(residuals)
-    return math.sqrt(clusters / (clusters - 1) * float(residuals @ residuals)) / n
+def _beta_quantile(level: float, a: float, b: float) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _beta(middle, a, b) < level else (low, middle)
+    return (low + high) / 2
 
 
-def _sizes(sample: Sample) -> Ints:
-    sizes = np.diff(sample.offsets)
-    return sizes[sizes > 0]
+def _beta(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22, Lentz's method)."""
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    if x <= 0:
+        return 0.0
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    fraction, c, d = 1.0, 1.0, 0.0
+    for i in range(500):
+        m = i // 2
+        if i == 0:
+            step = 1.0
+        elif i % 2 == 0:
+            step = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        else:
+            step = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / (1 + step * d or 1e-300)
+        c = 1 + step / c or 1e-300
+        fraction *= c * d
+        if abs(1 - c * d) < 1e-12:
+            break
+    return front * (fraction - 1)
 
 
-def _starts(sample: Sample) -> Ints:
-    return sample.offsets[:-1][np.diff(sample.offsets) > 0]
-
-
-def _at_level(ordered: Floats, level: float) -> float:
+def value_at(ordered: Floats, level: float) -> float:
+    """The value at a share of the way from the least to the greatest, by linear interpolation."""
     return _at_position(ordered, level * (len(ordered) - 1))
 
 
@@ -166,10 +137,6 @@ def _at_position(ordered: Floats, position: float) -> float:
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return float(ordered[below] + (position - below) * (ordered[above] - ordered[below]))
-
-
-def _t95(n: int) -> float:
-    return t_quantile(1 - (1 - CONFIDENCE) / 2, n - 1)
 
 
 def t_quantile(level: float, degrees: int) -> float:

@@ -11,16 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import identities, selftest, served, slo, transient
+from analysis import identities, intervals, selftest, served, slo, transient
 from analysis.gpu import gpus
 from analysis.hosts import host
-from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
+from analysis.metrics import NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
 from analysis.money.cost import run_cost
 from analysis.offered import offered
 from analysis.rates import Flow, flow
 from analysis.sending import sending
 from analysis.stalls import stalls
-from analysis.stats import describe
 from analysis.steady import steadiness
 from analysis.throttling import throttling
 from analysis.validity import verdict
@@ -46,15 +45,17 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "scenario": run["scenario"]["name"],
         **{name: run[name] for name in ("plan_hash", "seed")},
     }
-    metrics = {name: describe(metric.values(calls)) for name, metric in METRICS.items()}
-    throughput = _throughput(flow(run, requests, span), succeeded, planned.num_rows, span, objectives)
+    metrics = intervals.of_metrics(calls)
+    rates = flow(run, requests, span)
+    throughput = _throughput(rates, succeeded, planned.num_rows, span, objectives)
+    throughput |= intervals.of_throughput(throughput, rates, requests, span, objectives)
     summary: dict[str, Any] = {
         "window": {
             "start_s": span.start_ns / NS_PER_S,
             "seconds": span.seconds,
         },
         "phases": phases(run, requests, span),
-        "requests": _outcomes(planned),
+        "requests": _outcomes(planned) | intervals.of_errors(requests),
         "failures": _failures(planned),
         "metrics": metrics,
         "throughput": throughput,

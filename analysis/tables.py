@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.money.numbers import dollars
-from analysis.wording import DASH, count, lengths, load, number, percent
+from analysis.wording import DASH, count, interval, lengths, load, number, percent
 
 SERVED: Final = {
     "ttft_ms_mean": "The server's own mean to the first token",
@@ -32,22 +32,32 @@ def throughput(summary: Mapping[str, Any]) -> Rows:
     """What was served per second, and what that cost the client."""
     served, client = summary["throughput"], summary["client"]
     rows = [
-        ("Requests completed", served["requests_per_s"], "requests/s"),
-        ("Output tokens", served["output_tokens_per_s"], "tokens/s"),
-        ("Prompt and output tokens", served["total_tokens_per_s"], "tokens/s"),
-        ("Goodput", served["goodput_rps"], "requests/s"),
-        ("Token arrivals at the client", client["token_events_per_s"], "per second"),
+        ("Requests completed", "requests_per_s", "requests/s"),
+        ("Output tokens", "output_tokens_per_s", "tokens/s"),
+        ("Prompt and output tokens", "total_tokens_per_s", "tokens/s"),
+        ("Goodput", "goodput_rps", "requests/s"),
     ]
-    shown = [(name, f"{number(value)} {unit}") for name, value, unit in rows if value is not None]
+    shown = [
+        (label, f"{number(served[name])} {unit}{_sure(interval(served['ci95'].get(name)))}")
+        for label, name, unit in rows
+        if served[name] is not None
+    ]
+    if client["token_events_per_s"] is not None:
+        shown.append(("Token arrivals at the client", f"{number(client['token_events_per_s'])} per second"))
     if served.get("rates_unknown"):
         shown.insert(0, ("Requests and tokens per second", f"not known: {served['rates_unknown']}"))
     if served["slo_attainment"] is not None:
-        shown.append(("Requests that met all objectives", percent(served["slo_attainment"])))
+        share = percent(served["slo_attainment"]) + _sure(interval(served["ci95"].get("slo_attainment"), percent))
+        shown.append(("Requests that met all objectives", share))
     shown.append(("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core"))
     selftest = client.get("selftest")
     if selftest is not None and selftest["error_ms"] is not None:
         shown.append(("The client's error at this load, p99, by its selftest", f"{number(selftest['error_ms'])} ms"))
     return [*shown, *_served(summary)]
+
+
+def _sure(bounds: str | None) -> str:
+    return f" (95% CI {bounds})" if bounds else ""
 
 
 def _served(summary: Mapping[str, Any]) -> Rows:

@@ -1,6 +1,6 @@
 """Numbers and sentences as people read them, the same in the HTML report and in markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 DASH: Final = "–"
@@ -61,14 +61,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if rounded >= 1e-4 else f"{value:.1e}"
 
 
-def interval(bounds: Sequence[float | None] | None) -> str | None:
-    """A 95% interval as `low–high`, or its one known end; None when there is neither."""
+def interval(bounds: Sequence[float | None] | None, written: Callable[[float | None], str] = number) -> str | None:
+    """A 95% interval as `low–high`, or its one known end, as numbers are written; None when there is neither."""
     low, high = bounds or (None, None)
     if low is None and high is None:
         return None
     if low is None:
-        return f"≤ {number(high)}"
-    return f"≥ {number(low)}" if high is None else f"{number(low)}–{number(high)}"
+        return f"≤ {written(high)}"
+    return f"≥ {written(low)}" if high is None else f"{written(low)}–{written(high)}"
 
 
 def plus_minus(value: float | None, bounds: Sequence[float | None] | None) -> str:

@@ -80,7 +80,7 @@ def test_the_document_has_the_shape_of_a_summary(repeats: Any) -> None:
     assert found["throughput"]["requests_per_s"] == pytest.approx(one["throughput"]["requests_per_s"], rel=0.02)
     assert found["throughput"]["goodput_rps"] is None
     assert found["cost"] is None
-    assert found["requests"] == one["requests"] | {"planned": 600, "succeeded": 600}
+    assert found["requests"].items() <= (one["requests"] | {"planned": 600, "succeeded": 600}).items()
     assert found["verdict"] == {"status": "valid", "reasons": []}
 
 

@@ -1,5 +1,3 @@
-"""Intervals are tested by what they promise: that they hold the truth in 95 of 100 samples."""
-
 import math
 from typing import Any
 
@@ -11,52 +9,20 @@ from hypothesis import strategies as st
 from analysis.stats import (
     Sample,
     carries,
-    describe,
+    clopper_pearson,
     index_of_dispersion,
     mean_interval,
     order_statistics,
     quantile,
-    quantile_interval,
     quantile_with_failures,
     t_quantile,
     values_needed,
 )
 
-SAMPLES = 400
-P99_OF_NORMAL = 2.3263478740408408
-
 
 def independent(values: Any) -> Sample:
     values = np.asarray(values, np.float64)
     return Sample(values, np.arange(len(values) + 1))
-
-
-def coverage(samples: list[Sample], interval: Any, truth: float) -> float:
-    hits = 0
-    for sample in samples:
-        low, high = interval(sample)
-        hits += (-math.inf if low is None else low) <= truth <= (math.inf if high is None else high)
-    return hits / SAMPLES
-
-
-def interval_at(level: float) -> Any:
-    return lambda sample: quantile_interval(sample, np.sort(sample.values), level)
-
-
-def independent_samples(size: int, draw: Any) -> list[Sample]:
-    rng = np.random.default_rng(7)
-    return [independent(draw(rng, size)) for _ in range(SAMPLES)]
-
-
-def clustered_samples(clusters: int = 150) -> list[Sample]:
-    """Pooled values are N(0, 2), half of the variance shared by all values of a cluster, of 1 to 40 values each."""
-    rng = np.random.default_rng(11)
-    samples = []
-    for _ in range(SAMPLES):
-        sizes = rng.integers(1, 41, clusters)
-        values = np.repeat(rng.standard_normal(clusters), sizes) + rng.standard_normal(sizes.sum())
-        samples.append(Sample(values, np.concatenate([[0], np.cumsum(sizes)])))
-    return samples
 
 
 # Two-sided 95% and 99% points of Student's t, from the printed tables.
@@ -126,71 +92,6 @@ def test_order_statistics_are_the_closest_pair_with_their_probability(n: int, le
     assert high == min(fits, default=None)
 
 
-def test_intervals_of_independent_values_hold_the_truth_95_times_in_100() -> None:
-    exponential = independent_samples(60, lambda rng, n: rng.exponential(1.0, n))
-    assert 0.93 <= coverage(exponential, interval_at(0.5), math.log(2)) <= 0.985
-    normal = independent_samples(60, lambda rng, n: rng.standard_normal(n))
-    assert 0.93 <= coverage(normal, mean_interval, 0.0) <= 0.975
-    large = independent_samples(800, lambda rng, n: rng.exponential(1.0, n))
-    assert 0.93 <= coverage(large, interval_at(0.99), math.log(100)) <= 0.99
-
-
-def test_intervals_of_clustered_values_hold_the_truth_95_times_in_100() -> None:
-    samples = clustered_samples()
-    assert 0.93 <= coverage(samples, mean_interval, 0.0) <= 0.975
-    assert 0.93 <= coverage(samples, interval_at(0.5), 0.0) <= 0.975
-    assert 0.93 <= coverage(samples, interval_at(0.99), P99_OF_NORMAL * math.sqrt(2)) <= 0.985
-
-
-def test_ignoring_the_clusters_would_promise_too_much() -> None:
-    pooled = [independent(sample.values) for sample in clustered_samples()]
-    assert coverage(pooled, mean_interval, 0.0) < 0.6
-
-
-def test_one_request_carries_no_interval_of_its_gaps() -> None:
-    gaps = Sample(np.arange(500.0), np.array([0, 500]))
-    assert describe(gaps)["ci95"] == {"mean": [None, None], "p50": [None, None], "p99": [None, None]}
-
-
-def test_requests_without_values_do_not_count_as_clusters() -> None:
-    with_empty = Sample(np.array([1.0, 2.0, 3.0, 5.0]), np.array([0, 0, 2, 2, 4, 4]))
-    without = Sample(np.array([1.0, 2.0, 3.0, 5.0]), np.array([0, 2, 4]))
-    assert describe(with_empty) == describe(without)
-
-
-def test_describe_golden() -> None:
-    described = describe(independent([4.0, 1.0, 3.0, 2.0]))
-    assert described["count"] == 4
-    assert described["mean"] == 2.5
-    assert described["std"] == pytest.approx(math.sqrt(5 / 3))
-    assert (described["min"], described["max"], described["p50"]) == (1.0, 4.0, 2.5)
-    assert (described["p90"], described["p95"], described["p99"]) == (None, None, None)
-    margin = 3.182446 * math.sqrt(5 / 3 / 4)
-    assert described["ci95"]["mean"] == pytest.approx([2.5 - margin, 2.5 + margin], rel=1e-5)
-    assert described["ci95"]["p50"] == [None, None]
-
-
-def test_describe_of_nothing_and_of_one_value_claims_nothing() -> None:
-    nothing = describe(Sample(np.empty(0), np.array([0])))
-    assert nothing.pop("count") == 0
-    assert nothing.pop("ci95") == {"mean": [None, None], "p50": [None, None], "p99": [None, None]}
-    assert set(nothing.values()) == {None}
-    one = describe(independent([7.0]))
-    assert (one["count"], one["mean"], one["min"], one["std"], one["p50"]) == (1, 7.0, 7.0, None, None)
-
-
-@given(values=st.lists(st.floats(0, 1e6), min_size=2, max_size=300), per_request=st.integers(1, 7))
-def test_percentiles_ascend_and_lie_inside_their_intervals_and_the_extremes(values: Any, per_request: int) -> None:
-    edges = [*range(0, len(values), per_request), len(values)]
-    described = describe(Sample(np.array(values), np.array(edges)))
-    known = [described[name] for name in ("min", "p50", "p90", "p95", "p99", "max") if described[name] is not None]
-    assert known == sorted(known)
-    for name in ("p50", "p99"):
-        low, high = described["ci95"][name]
-        assert low is None or low <= described[name] + 1e-9
-        assert high is None or high >= described[name] - 1e-9
-
-
 def test_failures_count_as_infinite_values() -> None:
     ordered = np.arange(1.0, 100.0)
     assert quantile_with_failures(ordered, 0.5, 1) == 50.5
@@ -215,3 +116,30 @@ def test_index_of_dispersion_tells_constant_from_poisson_from_bursts() -> None:
     assert index_of_dispersion(poisson) == pytest.approx(1.0, abs=0.2)
     assert index_of_dispersion(ten_at_once) == pytest.approx(10.0, rel=0.3)
     assert index_of_dispersion(constant[:99]) is None
+
+
+# Printed tables, and for no failures 1 - 0.025 ** (1 / n).
+@pytest.mark.parametrize(
+    ("count", "n", "low", "high"),
+    [(0, 20, 0, 0.16843), (1, 20, 0.00127, 0.24873), (5, 10, 0.18709, 0.81291), (10, 10, 0.69150, 1), (0, 0, 0, 1)],
+)
+def test_clopper_pearson_agrees_with_the_printed_tables(count: int, n: int, low: float, high: float) -> None:
+    assert clopper_pearson(count, n) == pytest.approx((low, high), abs=2e-5)
+
+
+@given(n=st.integers(1, 400), part=st.floats(0, 1), error=st.sampled_from([0.05, 0.01, 0.001]))
+def test_clopper_pearson_is_where_the_binomial_tails_are_half_the_error(n: int, part: float, error: float) -> None:
+    count = round(part * n)
+    low, high = clopper_pearson(count, n, error)
+    pmf = [[math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)] for p in (low, high)]
+    assert count == 0 or math.fsum(pmf[0][count:]) == pytest.approx(error / 2, rel=1e-6)
+    assert count == n or math.fsum(pmf[1][: count + 1]) == pytest.approx(error / 2, rel=1e-6)
+    assert 0 <= low <= count / n <= high <= 1
+    assert low < high
+
+
+def test_the_interval_of_independent_values_is_students() -> None:
+    assert mean_interval(independent([4.0, 1.0, 3.0, 2.0])) == pytest.approx(
+        (2.5 - 3.182446 * math.sqrt(5 / 12), 2.5 + 3.182446 * math.sqrt(5 / 12)), rel=1e-5
+    )
+    assert mean_interval(independent([4.0])) == (None, None)

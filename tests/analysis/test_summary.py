@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from analysis.metrics import METRICS
+from analysis.stats import LEVELS
 from analysis.summary import summarize, write
 
 MS = 1_000_000
@@ -23,7 +24,7 @@ CONTRACT = {
     "client": ["cpu_fraction", "lag_ms", "stamps", "coalesced_reads", "token_events_per_s"],
 }  # fmt: skip
 FIRST = CONTRACT[""][:8]  # which run, then whether to believe it
-STATISTICS = ["count", "mean", "std", "min", "max", "p50", "p90", "p95", "p99", "ci95"]
+STATISTICS = ["count", "mean", "std", "min", "max", "p50", "p90", "p95", "p99", "ci95", "worth", "why"]
 GPU = ["index", "name", "util_pct_mean", "memory_used_bytes_max", "power_w_mean", "energy_j"]
 
 
@@ -34,7 +35,9 @@ def assert_keeps_the_contract(summary: dict[str, Any]) -> None:
     assert list(summary["metrics"]) == list(METRICS)
     for described in summary["metrics"].values():
         assert list(described) == STATISTICS
-        assert {name: len(bounds) for name, bounds in described["ci95"].items()} == {"mean": 2, "p50": 2, "p99": 2}
+        assert {name: len(bounds) for name, bounds in described["ci95"].items()} == {"mean": 2} | dict.fromkeys(
+            LEVELS, 2
+        )
     assert set(summary["client"]["lag_ms"]) == {"p50", "p99", "max"}
     assert all(set(GPU) <= set(gpu) for gpu in summary["gpu"])
     assert all(set(reason) == {"code", "message", "value", "limit"} for reason in summary["verdict"]["reasons"])
@@ -72,13 +75,17 @@ def test_a_run_without_telemetry_keeps_the_contract(synthetic_run: Any) -> None:
 
 def test_outcomes_are_counted_over_measured_calls(synthetic_run: Any) -> None:
     options = {"requests": 20, "warmup": 5, "failed": [0, 6, 7], "dropped": [8], "unfinished": [1, 9, 10]}
-    assert summarize(*synthetic_run(**options))["requests"] == {
+    found = summarize(*synthetic_run(**options))["requests"]
+    assert found.pop("error_share") == 0.25
+    assert found.pop("ci95")["error_share"] == pytest.approx([0.0866, 0.4910], abs=1e-4)  # the printed tables
+    assert found == {
         "planned": 20,
         "succeeded": 15,
         "failed": 2,
         "dropped": 1,
         "unfinished": 2,
         "by_error": {"http_500": 2, "dropped": 1, "unfinished": 2},
+        "why": {},
     }
 
 
@@ -204,6 +211,8 @@ def test_a_run_too_short_for_a_rate_has_none_and_says_why(synthetic_run: Any) ->
         summary = summarize(*synthetic_run(**options, slo=["ttft_ms<500"]))
         rates = {name: value for name, value in summary["throughput"].items() if name != "slo_attainment"}
         assert rates.pop("rates_unknown").endswith("raise --requests or --duration")
+        assert list(rates.pop("ci95")) == ["slo_attainment"]
+        rates.pop("why")
         assert set(rates.values()) == {None}
         assert next(law for law in summary["identities"] if law["name"] == "littles_law")["holds"] is None
 
@@ -213,6 +222,7 @@ def test_a_duration_without_goodput_says_zero_and_an_empty_window_says_unknown(s
     assert failed["throughput"]["requests_per_s"] == 0.0
     assert failed["throughput"]["goodput_rps"] == 0.0
     empty = summarize(*synthetic_run(requests=0))
+    assert [empty["throughput"].pop(name) for name in ("ci95", "why")] == [{}, {}]
     assert set(empty["throughput"].values()) == {None}
 
 
