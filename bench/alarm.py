@@ -22,9 +22,11 @@ class Alarm:
     """One greenlet's alarm clock."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
         if self._libc is not None:
             self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK)
+            if self._fd < 0:
+                raise OSError(number := ctypes.get_errno(), os.strerror(number))
             self._watcher = get_hub().loop.io(self._fd, 1)
 
     def sleep_until(self, t_ns: int) -> None:

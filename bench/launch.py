@@ -3,6 +3,7 @@
 import http.client
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.guard import GRACE_S
+from bench.guard import GRACE_S, MARK, end_others
 from bench.types import Launch, UserError
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -33,6 +34,7 @@ class Server:
     pid: int
     log_path: Path
     _guard: subprocess.Popen[bytes] = field(repr=False)
+    _mark: str = field(repr=False)
 
     def exit_code(self) -> int | None:
         """None while the server runs."""
@@ -40,7 +42,7 @@ class Server:
 
     def stop(self) -> None:
         """End the server and all it started; returns when they are gone."""
-        _stop(self._guard)
+        _stop(self._guard, self._mark)
 
     def __enter__(self) -> Self:
         return self
@@ -61,22 +63,23 @@ def launch(
     """
     port = free_port(port)
     argv = [argument.replace("{port}", str(port)) for argument in how.argv]
+    mark = secrets.token_hex(8)
     with log_path.open("wb") as log:
         guard = subprocess.Popen(
             [sys.executable, "-I", GUARD, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **how.env},
+            env={**os.environ, **how.env, MARK: mark},
             start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
         )
     try:
         pid = _server_pid(guard)
         _wait_until_ready(how, port, guard, log_path, ready_timeout_s, on_progress)
     except BaseException:
-        _stop(guard)
+        _stop(guard, mark)
         raise
-    return Server(f"http://{HOST}:{port}", pid, log_path, guard)
+    return Server(f"http://{HOST}:{port}", pid, log_path, guard, mark)
 
 
 def free_port(wanted: int | None = None) -> int:
@@ -148,7 +151,7 @@ def _tail(log_path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()][-TAIL_LINES:]
 
 
-def _stop(guard: subprocess.Popen[bytes]) -> None:
+def _stop(guard: subprocess.Popen[bytes], mark: str) -> None:
     assert guard.stdin is not None
     guard.stdin.close()
     try:
@@ -156,3 +159,5 @@ def _stop(guard: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         guard.kill()
         guard.wait()
+    if guard.returncode < 0:
+        end_others(mark)  # it was killed before it could

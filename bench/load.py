@@ -9,10 +9,8 @@ import gc
 import logging
 import math
 import os
-import resource
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
@@ -29,9 +27,13 @@ from bench.budget import Guard, Room
 from bench.capture import CaptureWriter, Received
 from bench.clock import cpu_s, now_ns, sample
 from bench.coordinate import ON_LOCUSTS_PAGE, Coordinator
+from bench.fatal import fatal, watch_greenlets
 from bench.feed import Ahead, ClosedFeed, OpenFeed, Ready
+from bench.limits import allow_many_files, peak_rss_bytes
 from bench.offer import DEARER, OUT_OF_BUDGET, LoadSpec
+from bench.page import serve_page
 from bench.plan import calls, total
+from bench.port import secure
 from bench.till import Decode, Till
 from bench.types import Call, HttpRequest, Target
 from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError, endpoint
@@ -58,6 +60,9 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = No
     With a `guard`, calls are sent as far as it lets them through, and each answer is decoded as it ends, for its cost.
     """
     logging.basicConfig(level=logging.ERROR)
+    watch_greenlets()
+    if spec.keys is not None:
+        secure(spec.keys)
     environment = Environment(user_classes=[Seat], host=spec.target.url)
     runner: Any
     if spec.role == "master":
@@ -72,7 +77,7 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = No
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
     if spec.web_port is not None:
-        environment.create_web_ui("127.0.0.1", spec.web_port)
+        serve_page(environment, spec.web_port)
     if coordinator is not None:
         coordinator.start()
     Event().wait()
@@ -95,7 +100,7 @@ class Seat(User):
     @task
     def take_calls(self) -> None:
         """Take part in the load until no call is left."""
-        self.share.serve()
+        fatal(self.share.serve)()
         raise StopUser
 
 
@@ -106,7 +111,7 @@ class Share:
         self._spec = spec
         self._till = till
         self._environment = environment
-        _allow_many_files()
+        allow_many_files()
         target = endpoint(spec.target.url, spec.target.ca_file)
         self._capture = CaptureWriter(
             spec.folder / "capture" / f"worker-{spec.worker}.cap",
@@ -150,10 +155,10 @@ class Share:
         self.sent = self.done = self.failed = self.dropped = 0
         self.backing_off = self._waits = 0
         self._waited_ns = 0
-        environment.events.spawning_complete.add_listener(self._on_spawned)
-        environment.events.test_stopping.add_listener(self._on_locust_stopping)
-        environment.runner.register_message("share_start", self._on_start)
-        environment.runner.register_message("share_stop", self._on_stop)
+        environment.events.spawning_complete.add_listener(fatal(self._on_spawned))
+        environment.events.test_stopping.add_listener(fatal(self._on_locust_stopping))
+        environment.runner.register_message("share_start", fatal(self._on_start))
+        environment.runner.register_message("share_stop", fatal(self._on_stop))
 
     def serve(self) -> None:
         """Be one seat, from before the start until no call is left."""
@@ -364,7 +369,7 @@ class Share:
         facts = {
             "cpu_s": cpu_s() - self._cpu_at_start_s,
             "wall_s": (now_ns() - self._start_ns) / 1e9,
-            "peak_rss_bytes": _peak_rss_bytes(),
+            "peak_rss_bytes": peak_rss_bytes(),
             "backoff": {"waits": self._waits, "seat_s": self._waited_ns / 1e9},
         }
         self._write(self._capture.close, facts)
@@ -391,17 +396,3 @@ def _unseen(outcome: Outcome) -> bool:
         and outcome.sent_ns is not None
         and outcome.end_ns - outcome.sent_ns < _ROUND_TRIP_NS
     )
-
-
-def _peak_rss_bytes() -> int:
-    """The most memory this process has had; Linux's getrusage would count the parent's, from before the exec."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def _allow_many_files() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -38,6 +38,11 @@ BY_BUDGET = frozenset({OUT_OF_BUDGET, DEARER})
 
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0
+_END_GRACE_S = 5.0
+_BEGIN_S = 60.0
+
+SILENT_S = 15.0
+"""Load processes tell their progress twice a second; one that has said nothing for so long is stopped, or starves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,17 @@ class LoadSpec:
     backoff: bool = True
     quick_ack: bool = False
     body_bytes_max: int = 64 << 20
+    keys: "PortKeys | None" = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PortKeys:
+    """The key pairs of one run's message port, in Z85; see bench.port."""
+
+    coordinator_public: bytes
+    coordinator_secret: bytes
+    worker_public: bytes
+    worker_secret: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +142,14 @@ def offer(
 
     `should_stop` is asked a few times a second and ends the load early by giving a reason; Ctrl-C does the same, and
     a second one ends it without waiting. Raises NeverBegun for a Ctrl-C before the load has begun, and LoadFailed when
-    a load process died.
+    a load process died, or says nothing any more.
     """
     coordinator = processes[0]
     _send_specs(processes, spec)
     follower = _Follower(coordinator, on_progress)
     stopped: str | None = None
     deadline = float("inf")
+    begin_by = time.monotonic() + _BEGIN_S + spec.timeout_s
     while not follower.done:
         try:
             follower.read(_POLL_S)
@@ -144,6 +161,7 @@ def offer(
             if follower.stopped is not None:
                 deadline = min(deadline, time.monotonic() + _STOP_GRACE_S)
             _check_alive(processes, spec.folder)
+            _check_heard(follower, begin_by)
             if time.monotonic() > deadline:
                 raise LoadFailed(f"the load did not stop within {_STOP_GRACE_S:g} s")
         except KeyboardInterrupt:
@@ -166,6 +184,7 @@ class _Follower:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self._partial = b""
+        self.heard_s = time.monotonic()
         self.error: str | None = None
         self.stopped: str | None = None
         self.begun = False
@@ -177,6 +196,7 @@ class _Follower:
             return
         *lines, self._partial = (self._partial + self._stdout.read1(65536)).split(b"\n")  # type: ignore[attr-defined]
         for line in lines:
+            self.heard_s = time.monotonic()
             self._on_event(json.loads(line))
 
     def _on_event(self, event: dict[str, Any]) -> None:
@@ -209,8 +229,16 @@ def _send_specs(processes: LoadProcesses, spec: LoadSpec) -> None:
     if spec.workers > 1:
         workers = [replace(spec, role="worker", worker=n, web_port=None) for n in range(spec.workers)]
         specs = [replace(spec, role="master"), *workers]
+        keys = _new_keys()
+        specs = [replace(own, keys=keys) for own in specs]
     for process, own in zip(processes, specs, strict=True):
         _write(process, pickle.dumps(own))
+
+
+def _new_keys() -> PortKeys:
+    from zmq import curve_keypair  # of no use to a run with one load process, which is most
+
+    return PortKeys(*curve_keypair(), *curve_keypair())
 
 
 def _tell_to_stop(coordinator: "subprocess.Popen[bytes]", reason: str) -> float:
@@ -234,14 +262,25 @@ def _check_alive(processes: LoadProcesses, folder: Path) -> None:
             raise LoadFailed(f"a load process died: {last} (see {folder / LOAD_LOG})")
 
 
+def _check_heard(follower: _Follower, begin_by: float) -> None:
+    now = time.monotonic()
+    if follower.begun and now - follower.heard_s > SILENT_S:
+        raise LoadFailed(
+            f"the load has said nothing for {SILENT_S:g} s: its process is stopped, or has no CPU or memory"
+        )
+    if not follower.begun and now > begin_by:
+        raise LoadFailed("the load did not begin: a load process is stopped, or connections are not accepted")
+
+
 def _end(processes: LoadProcesses) -> None:
     for process in processes:
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
+    deadline = time.monotonic() + _END_GRACE_S
     for process in processes:
         try:
-            process.wait(5)
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -15,6 +15,7 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 COMPOSITION_ROOTS = "bench/cli/*"
 LOAD_MODULES = (
     "bench/cli/load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py", "bench/coordinate.py",
+    "bench/fatal.py", "bench/port.py",
 )  # fmt: skip
 
 # Of our own modules, what each part may import besides itself.

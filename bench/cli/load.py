@@ -4,7 +4,12 @@ A composition root like bench.cli: it alone joins the load to the backend that e
 that a capped one is charged at.
 """
 
-from gevent import monkey
+from bench import lifeline
+
+# Whoever started this may be gone before the next line has been read.
+lifeline.hold()
+
+from gevent import monkey  # noqa: E402
 
 monkey.patch_all()
 

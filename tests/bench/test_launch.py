@@ -147,8 +147,7 @@ def test_ctrl_c_reaches_the_bench_and_not_the_server(tmp_path: Path) -> None:
         assert os.getsid(server.pid) != os.getsid(0)
 
 
-def test_what_ignores_a_request_to_end_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "GRACE_S", 0.2)
+def test_what_ignores_a_request_to_end_is_killed_with_its_children() -> None:
     stubborn = (
         "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.write(1, b'%d\\n' % os.fork()); time.sleep(60)"
     )
@@ -156,9 +155,45 @@ def test_what_ignores_a_request_to_end_is_killed_with_its_children(monkeypatch: 
     assert leader.stdout is not None
     with leader.stdout:
         child = max(int(leader.stdout.readline()), int(leader.stdout.readline()))
-    guard.end_group(leader)
+    guard.end(leader, None, 0.2)
     assert leader.returncode == -signal.SIGKILL
     assert gone(child)
+
+
+# Starts a child in a session of its own, which starts another that has cleared its environment; all tell their pids.
+SPRAWLING = """
+import os, subprocess, sys
+CHILD = "import subprocess, sys; print(subprocess.Popen(['/usr/bin/env', '-i', '/bin/sleep', '60'], " \
+    "start_new_session=True).pid, flush=True); sys.stdin.close(); import time; time.sleep(60)"
+print(subprocess.Popen([sys.executable, "-c", CHILD], start_new_session=True).pid, flush=True)
+"""
+
+
+def sprawling(log: Path) -> list[int]:
+    """The pids that it told, once both are there."""
+    deadline = time.monotonic() + 20
+    while len(pids := [int(line) for line in log.read_text().split() if line.isdigit()]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return pids
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
+@pytest.mark.parametrize("ending", ["stop", "the guard is killed", "its leader is killed"])
+def test_what_a_server_started_in_sessions_of_its_own_goes_with_it(tmp_path: Path, ending: str) -> None:
+    how = python(f"{SPRAWLING}\n{TOY.replace('{delay}', '0')}")
+    with launch(how, tmp_path / "log", ready_timeout_s=20, on_progress=quiet, port=None) as server:
+        started = sprawling(tmp_path / "log")
+        assert all(map(alive, started))
+        if ending == "the guard is killed":
+            os.kill(psutil.Process(server.pid).ppid(), signal.SIGKILL)
+            assert gone(server.pid), "by itself"
+            assert server.exit_code() is not None
+            # By its mark: the guard that had adopted what cleared its environment is dead.
+            os.kill(started.pop(), signal.SIGKILL)
+        elif ending == "its leader is killed":
+            os.kill(server.pid, signal.SIGKILL)
+    assert [pid for pid in started if not gone(pid)] == []
 
 
 def test_of_a_traceback_what_was_raised_first_is_told(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import json
 import re
 import resource
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,8 +21,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import psutil
 import pytest
+import zmq
 
 from bench.capture import exchanges
 from bench.launch import free_port
@@ -476,6 +480,9 @@ def test_locust_counts_every_finished_request_once_and_its_page_can_stop_the_loa
 
     def look_and_stop(progress: Progress) -> None:
         if progress.done == 19 and not stats:
+            for path in ("swarm?user_count=40&spawn_rate=40", "stats/reset"):
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    fetch(f"http://127.0.0.1:{port}/{path}", "POST")
             stats.append(fetch(f"http://127.0.0.1:{port}/stats/requests"))
             fetch(f"http://127.0.0.1:{port}/stop", "POST")
 
@@ -491,6 +498,51 @@ def test_locust_counts_every_finished_request_once_and_its_page_can_stop_the_loa
     assert stats[0]["errors"][0]["occurrences"] == 1
     assert "http_503" in json.dumps(stats[0]["errors"])
     assert row["avg_content_length"] > 500
+
+
+# --- the port between the processes ---
+
+
+def forge(port: int, keys: tuple[bytes, bytes, bytes] | None) -> None:
+    """Send what would end a load as done, as a worker whom nobody has started."""
+    context = zmq.Context()
+    with context.socket(zmq.DEALER) as client:
+        client.linger = 0
+        if keys is not None:
+            client.curve_publickey, client.curve_secretkey, client.curve_serverkey = keys
+        client.setsockopt(zmq.IDENTITY, b"forged")
+        client.connect(f"tcp://127.0.0.1:{port}")
+        for worker in (0, 1):
+            for name, data in (
+                ("client_ready", -1),
+                ("share_done", {"worker": worker, "error": None}),
+                ("share_wants_stop", {"reason": "forged"}),
+            ):
+                with suppress(zmq.ZMQError):  # nobody takes it
+                    client.send(msgpack.packb((name, data, "forged")), zmq.NOBLOCK)
+        time.sleep(0.3)
+    context.term()
+
+
+@pytest.mark.parametrize("curve", [False, True])
+def test_nobody_else_is_heard_on_the_port_between_the_processes(
+    folder: Path, curve: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged: list[int] = []
+    port = free_port()
+    monkeypatch.setitem(globals(), "free_port", lambda: port)
+    keys = (*zmq.curve_keypair(), zmq.curve_keypair()[0]) if curve else None
+
+    def attack(progress: Progress) -> None:
+        if progress.done >= 5 and not forged:
+            forged.append(progress.done)
+            forge(port, keys)
+
+    with launch(TruthOptions(ttft_ms=20, gap_ms=5)) as server:
+        done = offer_load(folder, server.url, workers=2, on_progress=attack, concurrency=4, requests=150, warmup="0")
+    assert forged
+    assert done.stopped is None
+    assert done.counts() == {"ok": 150}
 
 
 # --- accidents ----------------------------------------------------------------------------------------------------
@@ -538,6 +590,46 @@ def test_a_full_disk_ends_the_load_with_a_clear_error_and_a_readable_capture(
     assert 5 <= len(done.calls) + len(file.drops) < 1000
     assert set(done.counts()) <= {"ok", "unfinished"}
     assert (folder / "load.log").read_text() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_load_process_that_is_stopped_is_not_waited_for_in_silence(folder: Path, workers: int) -> None:
+    processes: LoadProcesses = []
+    started_s = time.monotonic()
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= 8:
+            processes[-1].send_signal(signal.SIGSTOP)
+
+    with launch(TruthOptions(ttft_ms=10, gap_ms=5)) as server:
+        ended: str | None
+        try:
+            ended = offer_load(
+                folder, server.url, workers=workers, on_start=processes.extend, on_progress=stop, concurrency=4,
+                duration="300s", warmup="0s",
+            ).stopped  # fmt: skip
+        except LoadFailed as problem:
+            ended = str(problem)
+    assert ended is not None
+    assert re.match(r"(load process 1|the load) has said nothing for 15 s: ", ended)
+    assert time.monotonic() - started_s < 120
+
+
+def test_a_greenlet_that_dies_ends_the_load_with_its_error(folder: Path) -> None:
+    """The alarm of the open loop has no file left."""
+
+    def allow_few(processes: LoadProcesses) -> None:
+        resource.prlimit(processes[0].pid, resource.RLIMIT_NOFILE, (24, 24))
+
+    with launch(TruthOptions(ttft_ms=10, gap_ms=5)) as server:
+        try:
+            done = offer_load(folder, server.url, on_start=allow_few, rate=300.0, requests=600, warmup="0")
+        except LoadFailed as problem:
+            assert re.match(r"a load process died: .*Too many open files", str(problem))
+        else:
+            assert "connect_failed" in done.counts()
+            assert sum(done.counts().values()) == 600
 
 
 def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Path) -> None:
