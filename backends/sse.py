@@ -152,7 +152,7 @@ def _values(event: Event) -> list[Any]:
     if not (event.standard or event.name):
         return _documents(lenient(data))
     value = lenient(data)
-    if event.name in KEEP_ALIVES and isinstance(value, bytes):
+    if event.name in KEEP_ALIVES and not isinstance(value, dict):
         return []
     if event.name == b"error" and not (isinstance(value, dict) and "error" in value):
         return [_error(value)]

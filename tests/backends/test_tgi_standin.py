@@ -182,6 +182,20 @@ def test_errors_of_the_native_route_come_inside_its_200(standin: Standin) -> Non
     assert {status for status, _ in [exchange(target, call())]} == {200}
 
 
+def test_errors_of_the_chat_route_come_inside_its_200(standin: Standin) -> None:
+    target = ready(standin, dialect="chat")
+    standin.fails_after = (2, "generation", "Request failed during generation: out of memory")
+    reply = ask(target, call())
+    assert (len(reply.deltas), reply.error) == (2, ("error_event", "Request failed during generation: out of memory"))
+    standin.max_concurrent_requests = 0
+    assert ask(target, call()).error == ("overloaded", "Model is overloaded")
+    standin.max_concurrent_requests, standin.max_total_tokens = 1, 10
+    error = ask(target, call()).error
+    assert error is not None
+    assert error[0] == "error_event"
+    assert {status for status, _ in [exchange(target, call())]} == {200}
+
+
 def test_preflight_knows_the_server_by_its_info(standin: Standin) -> None:
     info = tgi.preflight(Target(standin.url, tgi_standin.MODEL))
     assert (info.name, info.version, info.model) == ("text-generation-inference", "3.3.7", tgi_standin.MODEL)

@@ -1,9 +1,9 @@
 """A stand-in for a TGI server, checked in both directions against the API that TGI publishes.
 
 TGI cannot be built where these tests run. This server speaks with the tiny model's tokenizer, behaves as the router of
-TGI 3.3 does (router/src/server.rs, validation.rs, infer/mod.rs of huggingface/text-generation-inference) and validates
-every request that it gets and every answer that it gives, each event of a stream for itself, against
-tests/fixtures/tgi/openapi.json: what does not conform is in `violations`.
+TGI 3.3 does (router/src/server.rs, validation.rs, infer/mod.rs of huggingface/text-generation-inference) and as a real
+one did (tests/fixtures/tgi/captures), and validates every request that it gets and every answer that it gives, each
+event of a stream for itself, against tests/fixtures/tgi/openapi.json: what does not conform is in `violations`.
 """
 
 import json
@@ -211,7 +211,7 @@ def _end(tokens: Sequence[Token], input_length: int) -> dict[str, Any]:
 def _chat_chunk(event: dict[str, Any]) -> dict[str, Any]:
     """One event as the chat route sends it: a special token has no text.
 
-    `tool_calls` is for the official client, which cannot read a delta without it.
+    `tool_calls` is for the official client, which cannot read a delta without it; the real TGI leaves it out.
     """
     token, details = event["token"], event["details"]
     finish = details and {"eos_token": "stop"}.get(details["finish_reason"], details["finish_reason"])
@@ -283,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _stream(self, events: Iterator[dict[str, Any]]) -> None:
-        """Send events as axum writes them: no space after the colon."""
+        """Send events as the real one does; whatever goes wrong once a stream was asked for is said inside its 200."""
         self.send_response(200)
         self.send_header("Content-Type", STREAM)
         self.send_header("Transfer-Encoding", "chunked")
@@ -291,15 +291,21 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for event in events:
                 self.standin.check(f"event {self.path}", tgi_api.answer_schema("post", self.path, 200, STREAM), event)
-                self._write(":\n\n" * self.standin.comments + f"data:{_json(event)}\n\n")
+                self._write(":\n\n" * self.standin.comments + f"data: {_json(event)}\n\n")
         except Failure as failure:
-            # The API describes an error by the status it would have had.
-            schema = tgi_api.answer_schema("post", self.path, failure.status, STREAM)
-            self.standin.check(f"error event {self.path}", schema, failure.body)
-            self._write(f"data:{_json(failure.body)}\n\n")
+            self._write(f"data: {_json(self._stream_error(failure))}\n\n")
         if self.path == "/v1/chat/completions":
-            self._write("data:[DONE]\n\n")
+            self._write("data: [DONE]\n\n")
         self._write("")
+
+    def _stream_error(self, failure: Failure) -> dict[str, Any]:
+        """An error as an event: the chat route has a shape for it that the published API does not know."""
+        if self.path == "/v1/chat/completions":
+            return {"error": {"message": str(failure), "http_status_code": failure.status}}
+        # The API describes an error by the status it would have had.
+        schema = tgi_api.answer_schema("post", self.path, failure.status, STREAM)
+        self.standin.check(f"error event {self.path}", schema, failure.body)
+        return failure.body
 
     def _write(self, text: str) -> None:
         data = text.encode()
