@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from xml.etree import ElementTree
 
 from analysis.gate import Finding, Rounds, failing, undecided
+from analysis.junit import as_xml
 from analysis.markdown import plain
 from analysis.wording import DASH, number, percent
 
@@ -141,7 +142,7 @@ def junit(gate: Gate) -> bytes:
             ElementTree.SubElement(case, "skipped", {"message": f"{said}: {finding.why}"})
     about = "\n".join((headline(gate), *gate.notes)).translate(_UNPRINTABLE)
     ElementTree.SubElement(suite, "system-out").text = about
-    return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
+    return as_xml(suites)
 
 
 def _sentence(finding: Finding) -> str:

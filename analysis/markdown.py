@@ -8,6 +8,7 @@ from analysis import wording
 from analysis.metrics import METRICS
 from analysis.tables import throughput
 from analysis.wording import number
+from bench.printable import printable
 
 SHOWN: Final = ("ttft_ms", "tpot_ms", "itl_ms", "service_ms")
 STATISTICS: Final = ("mean", "p50", "p90", "p99", "count")
@@ -19,7 +20,7 @@ def markdown(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         [
             f"### {plain(run['model'])} on {plain(run['backend'])}, scenario {plain(run['scenario']['name'])}",
             "",
-            f"**{wording.verdict(run, summary)}** {wording.found(summary)}",
+            f"**{plain(wording.verdict(run, summary))}** {plain(wording.found(summary))}",
             "",
             *(f"- `{reason['code']}`: {plain(reason['message'])}" for reason in summary["verdict"]["reasons"]),
             *([""] if summary["verdict"]["reasons"] else []),
@@ -27,9 +28,9 @@ def markdown(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
             _row("---", *("---:" for _ in STATISTICS)),
             *(_metric(summary, name) for name in SHOWN),
             "",
-            *(f"- {name}: {value}" for name, value in throughput(summary)),
+            *(f"- {plain(name)}: {plain(value)}" for name, value in throughput(summary)),
             "",
-            f"Load: {wording.load(run['load'])}. Seed {run['seed']}, plan `{run['plan_hash'][:12]}`.",
+            f"Load: {plain(wording.load(run['load']))}. Seed {run['seed']}, plan `{run['plan_hash'][:12]}`.",
             "",
         ]
     )
@@ -46,4 +47,4 @@ def _row(*cells: str) -> str:
 
 def plain(text: str) -> str:
     """Text from outside, with what markdown or HTML would act on made literal and on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#@!~&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#@!~&])", r"\\\1", " ".join(printable(text).split()))

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from analysis.charts import Plot, T
 from analysis.palette import FONT, PALETTE
+from bench.printable import printable
 
 HERE: Final = Path(__file__).parent
 
@@ -21,7 +22,11 @@ HERE: Final = Path(__file__).parent
 def render(template: str, **values: Any) -> str:
     """A template of this package that extends base.html, filled in; a name it uses must be among the values."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=shown,
     )
     return environment.get_template(template).render(
         values,
@@ -31,6 +36,11 @@ def render(template: str, **values: Any) -> str:
         plotly=Markup(plotly.offline.get_plotlyjs()),
         twins={color.light: color.dark for color in PALETTE.values()},
     )
+
+
+def shown(value: Any) -> Any:
+    """What a template writes of a value: text without anything that acts; markup is ours and stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def figures_of(plots: Mapping[str, Plot[T]], data: T) -> dict[str, go.Figure]:

@@ -5,15 +5,17 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from bench.printable import printable
 from bench.types import Load
 
 if TYPE_CHECKING:
@@ -39,7 +41,15 @@ _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red bold"}
 
 
 class Screen(Console):
-    """Standard output; when its reader leaves, the run goes on and says nothing more."""
+    """Standard output; when its reader leaves, the run goes on and says nothing more.
+
+    Whatever is drawn on it, nothing in a text from outside acts on the terminal.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Give the pieces of what is drawn; those that steer the terminal are rich's own."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else piece._replace(text=printable(piece.text))
 
     def on_broken_pipe(self) -> None:
         """Write to nowhere from now on."""

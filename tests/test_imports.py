@@ -21,11 +21,12 @@ LOAD_MODULES = (
 # Of our own modules, what each part may import besides itself.
 OURS = {
     "bench/types.py": (),
+    "bench/printable.py": (),
     COMPOSITION_ROOTS: PACKAGES,
     "bench/*": ("bench",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),
-    "analysis/*": ("analysis", "bench.types", "bench.records"),
+    "analysis/*": ("analysis", "bench.types", "bench.records", "bench.printable"),
 }
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from analysis.compare.changes import FAMILY_ERROR, Verdict
 from analysis.compare.comparison import Change, Comparison, Run
+from analysis.junit import as_xml
 from analysis.markdown import plain
 from analysis.wording import DASH, count, number, percent
 
@@ -188,7 +189,7 @@ def junit(comparison: Comparison, inconclusive: Inconclusive) -> bytes:
     about = [f"{name}: {text}" for name, text in sides(comparison)]
     text = "\n".join((*about, *comparison.warnings)).translate(_UNPRINTABLE)
     ElementTree.SubElement(suite, "system-out").text = text
-    return bytes(ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True))
+    return as_xml(suites)
 
 
 def _sentence(change: Change) -> str:

@@ -6,6 +6,9 @@
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from bench.cli.streams import prepare
+
+    prepare()
     from bench.cli.base import conduct
     from bench.cli.root import cli
 

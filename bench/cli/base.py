@@ -1,8 +1,8 @@
 """What all commands share: exit codes, the nearest name to a wrong one, and errors that are one line."""
 
-import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,12 +10,15 @@ from typing import Any, NoReturn
 
 import click
 
+from bench.cli import streams
+from bench.printable import printable
 from bench.types import UserError
 
 EXIT_OBJECTIVE_MISSED = 1
 EXIT_USER_ERROR = 2
 EXIT_NOT_TO_BE_TRUSTED = 3
 EXIT_OUT_OF_BUDGET = 4
+EXIT_BUG = 70  # EX_SOFTWARE
 EXIT_INTERRUPTED = 130
 EXIT_NOBODY_READS = 141  # what a shell reports of a program that SIGPIPE ended
 
@@ -55,16 +58,37 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text, of which nothing acts on a terminal. Every command prints by this, or on a Screen.
+
+    Errors that nobody can be told of are not told; of standard output, OSError says so.
+    """
+    if not err:
+        print(printable(text), flush=True)
+        return
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except OSError:
+        streams.silence(sys.stderr)
+
+
 def conduct(command: click.Command) -> NoReturn:
-    """Run the command line and exit with its code; what the user can mend is said in one line."""
+    """Run the command line and exit with its code; what the user can mend is said in one line.
+
+    An exception that nobody expected is a bug of ours: it has a code of its own, as 1 would say that an objective was
+    missed.
+    """
     # A kill is Ctrl-C from afar: servers are stopped and what was measured is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = _exit_code(command)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.silence(sys.stdout, sys.stderr)
         code = EXIT_NOBODY_READS
+    except OSError as problem:  # a full disk behind standard output
+        streams.silence(sys.stdout)
+        code = _fail(f"standard output cannot be written: {problem.strerror}")
     sys.exit(code)
 
 
@@ -80,14 +104,29 @@ def _exit_code(command: click.Command) -> int:
     except click.ClickException as problem:
         return _fail(problem.format_message())
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
     except OSError as problem:
         return _fail(str(problem))
+    except MemoryError:
+        return _fail("there was not enough memory; give this process more, or ask for less at once")
+    except Exception as problem:
+        return _bug(problem)
 
 
 def _fail(message: str) -> int:
-    click.echo(f"error: {message}", err=True)
+    echo(f"error: {' '.join(message.split())}", err=True)
     return EXIT_USER_ERROR
+
+
+def _bug(problem: Exception) -> int:
+    """Say where it happened, with the lines of code but none of the values."""
+    echo("".join(traceback.format_tb(problem.__traceback__)).rstrip(), err=True)
+    said = " ".join(str(problem).split())
+    echo(
+        f"error: this is a bug of bench; please report it, with the lines above: {type(problem).__name__}: {said}",
+        err=True,
+    )
+    return EXIT_BUG

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bench.cli.base import EXIT_OBJECTIVE_MISSED, OneOf, with_options
+from bench.cli.base import EXIT_OBJECTIVE_MISSED, OneOf, echo, with_options
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -128,11 +128,11 @@ def show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: boo
 
         from analysis.compare.written import document
 
-        click.echo(orjson.dumps(document(found), option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(document(found), option=orjson.OPT_INDENT_2).decode())
     elif form == "markdown":
         from analysis.compare.written import markdown
 
-        click.echo(markdown(found))
+        echo(markdown(found))
     else:
         _print(found)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import Group
+from bench.cli.base import Group, echo
 
 if TYPE_CHECKING:
     from bench.models import Model
@@ -75,19 +75,19 @@ def build(name: str) -> None:
     """
     from bench import tinymodel
 
-    click.echo(str(tinymodel.model_path(name, "gguf")))
-    click.echo(str(tinymodel.model_path(name, "hf")))
+    echo(str(tinymodel.model_path(name, "gguf")))
+    echo(str(tinymodel.model_path(name, "hf")))
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     widths = {key: max(len(str(row[key])) for row in rows) for key in rows[0]}
     for row in rows:
-        click.echo("  ".join(str(value).ljust(widths[key]) for key, value in row.items()).rstrip())
+        echo("  ".join(str(value).ljust(widths[key]) for key, value in row.items()).rstrip())
 
 
 # --- models -----------------------------------------------------------------------------------------------------

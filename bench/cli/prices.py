@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from bench.cli.base import echo
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file:
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps(_json(shown), option=orjson.OPT_INDENT_2, default=str).decode())
+        echo(orjson.dumps(_json(shown), option=orjson.OPT_INDENT_2, default=str).decode())
         return
     from bench.screen import Screen
 

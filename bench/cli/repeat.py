@@ -6,14 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
-from bench.cli.base import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_OBJECTIVE_MISSED,
-    EXIT_OUT_OF_BUDGET,
-)
+from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, echo
 from bench.cli.compare import read
 from bench.cli.pricing import shared
 from bench.cli.results import exit_code, results
@@ -139,11 +132,11 @@ def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
         raise UserError(f"{folder}: nothing was concluded from its runs yet; do so with: bench.py decode {folder}")
     if form == "html":
         _write_page(folder, found)
-        click.echo(str(folder / files.REPEATS_PAGE))
+        echo(str(folder / files.REPEATS_PAGE))
     elif form == "markdown":
-        click.echo(markdown(found))
+        echo(markdown(found))
     else:
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
 
 def _runs(folder: Path) -> "list[Run]":

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, OneOf
+from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, OneOf, echo
 from bench.cli.settings import backend_named
 from bench.types import UserError
 
@@ -149,8 +149,8 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
     if form == "html":
         _report(folder, run, summary, *_tables(folder))
-        click.echo(str(folder / files.REPORT))
+        echo(str(folder / files.REPORT))
     elif form == "markdown":
-        click.echo(markdown(run, summary))
+        echo(markdown(run, summary))
     else:
-        click.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())

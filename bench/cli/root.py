@@ -7,7 +7,7 @@ import click
 
 from bench import __version__
 from bench.cli.ab.command import ab
-from bench.cli.base import EXIT_USER_ERROR, Group
+from bench.cli.base import EXIT_USER_ERROR, Group, echo
 from bench.cli.breakeven.command import breakeven
 from bench.cli.capacity import capacity
 from bench.cli.compare import compare
@@ -35,7 +35,7 @@ def cli(ctx: click.Context) -> None:
     bench.py run --backend openai --url http://127.0.0.1:11434 --model llama3.2:3b
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
         ctx.exit(EXIT_USER_ERROR)
 
 

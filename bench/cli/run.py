@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET, OneOf, with_options
+from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET, OneOf, echo, with_options
 from bench.cli.pricing import COSTS
 from bench.cli.results import WINDOWS, conclude
 from bench.cli.settings import settings as settings_of
@@ -173,7 +173,7 @@ def captured_is_kept(folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         if folder.exists():
-            click.echo(f"what was captured is kept, to report it: bench.py decode {folder}", err=True)
+            echo(f"what was captured is kept, to report it: bench.py decode {folder}", err=True)
         raise
 
 
@@ -187,15 +187,15 @@ def _dry_run(settings: "Settings", runs: int, *, batch: bool) -> None:
     from bench.run import dry_plan
 
     plan = dry_plan(settings)
-    click.echo(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
+    echo(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
     count = total(plan)
     if count is not None:
         prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
         counted = "by the tokenizer" if plan.vocabulary.exact else "one token a word assumed"
-        click.echo(f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most")
-    click.echo(f"plan hash: {plan_hash(plan)}")
+        echo(f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most")
+    echo(f"plan hash: {plan_hash(plan)}")
     if settings.budget is not None:
-        click.echo(estimate(plan, settings.budget, batch=batch))
+        echo(estimate(plan, settings.budget, batch=batch))
     if runs > 1:
-        click.echo(f"{runs} runs of this, each with all of it; --max-usd is for all together")
-    click.echo("nothing was sent")
+        echo(f"{runs} runs of this, each with all of it; --max-usd is for all together")
+    echo("nothing was sent")

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.base import echo
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -115,10 +116,9 @@ def _finite(usd: "Floats") -> list[float | None]:
 
 def print_json(content: dict[str, Any]) -> None:
     """Print a document for programs."""
-    import click
     import orjson
 
-    click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+    echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
 
 
 def write(folder: Path, comparison: "Comparison", content: dict[str, Any]) -> Path:

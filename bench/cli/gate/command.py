@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, OneOf
+from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, OneOf, echo
 from bench.cli.compare import check_folder_of, print_findings, write
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def _show(judged: "Gate", form: str, *, as_json: bool, screen: "Screen") -> None
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps(gate_written.document(judged), option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(gate_written.document(judged), option=orjson.OPT_INDENT_2).decode())
     elif form == "markdown":
-        click.echo(gate_written.markdown(judged))
+        echo(gate_written.markdown(judged))
     else:
         _print(judged, screen)
 

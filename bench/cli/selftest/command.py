@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED
+from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, echo
 from bench.cli.settings import MAX_WORKERS, SPARE_FILES
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def selftest(workers: int, quick: bool, as_json: bool) -> int:
 
     within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
-    say: Callable[[str], None] = (lambda _: None) if as_json else click.echo
+    say: Callable[[str], None] = (lambda _: None) if as_json else echo
     cores = choose_cores(workers)
     found = _facts(workers, quick, cores)
     say(_where(found, cores))
@@ -49,7 +49,7 @@ def selftest(workers: int, quick: bool, as_json: bool) -> int:
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     exact = all(found[ladder.name]["limit_per_s"] for ladder in (ladders.EVENTS, ladders.REQUESTS))
     return 0 if exact else EXIT_NOT_TO_BE_TRUSTED
 
@@ -183,12 +183,12 @@ def _keep(found: dict[str, Any], say: Callable[[str], None]) -> None:
 
     hardware = found["hardware"]
     if any(found[name]["limit_per_s"] == 0 and found[name]["bounded_by"] == "others" for name in selftests.LADDERS):
-        click.echo("not kept for the runs on this machine: it was too busy for an answer", err=True)
+        echo("not kept for the runs on this machine: it was too busy for an answer", err=True)
         return
     try:
         path = selftests.keep(hardware, found)
     except OSError as problem:
         where = selftests.path(hardware)
-        click.echo(f"not kept for the runs on this machine: {where} cannot be written: {problem.strerror}", err=True)
+        echo(f"not kept for the runs on this machine: {where} cannot be written: {problem.strerror}", err=True)
     else:
         say(f"\nkept for the runs on this machine: {path}")

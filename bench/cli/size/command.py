@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import OneOf
+from bench.cli.base import OneOf, echo
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def size(**options: Any) -> None:
     if options["as_json"]:
         import orjson
 
-        click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
     from bench.cli.size.screen import print_size
     from bench.screen import Screen

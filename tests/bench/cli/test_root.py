@@ -320,8 +320,9 @@ def test_a_fault_of_the_system_is_one_line(bench: Bench, monkeypatch: pytest.Mon
 
 def test_a_fault_of_ours_is_no_users_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists.backends, "callback", lambda **_: [][0])
-    with pytest.raises(IndexError):
-        bench("backends")
+    code, out, err = bench("backends")
+    assert (code, out) == (base.EXIT_BUG, "")
+    assert "IndexError" in err.splitlines()[-1]
 
 
 def test_the_nearest_name_is_offered_however_far() -> None:

@@ -1,0 +1,34 @@
+"""The standard streams of the process, whatever the shell made of them."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+from bench.printable import ENCODING_ERRORS
+
+
+def prepare() -> None:
+    """Open what the shell closed, and let both outputs write every text in the encoding that they have.
+
+    A closed descriptor would be that of the next file that is opened, and a server's words would end up in it.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=ENCODING_ERRORS)
+
+
+def silence(*streams: TextIO) -> None:
+    """Let these write to nowhere from now on: nobody reads them, or nothing takes what they write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
