@@ -23,7 +23,7 @@ class LiveFigures:
     folder: Path
     decode: Decode
     _positions: dict[Path, int] = field(default_factory=dict)
-    _clock: list[ClockSample] = field(default_factory=list)
+    _clocks: dict[Path, list[ClockSample]] = field(default_factory=dict)
     _records: list[Record] = field(default_factory=list)
 
     def look(self) -> None:
@@ -35,8 +35,8 @@ class LiveFigures:
                 # Not even its head is written yet.
                 continue
             self._positions[path] = capture.position
-            self._clock = [*self._clock, *capture.clock][-_KEPT:]
-            watch = stopwatch(0, self._clock)
+            self._clocks[path] = [*self._clocks.get(path, []), *capture.clock][-_KEPT:]
+            watch = stopwatch(0, self._clocks[path])
             step = max(1, len(capture.offsets) // _SAMPLE)
             for exchange in exchanges(path, capture.offsets[::step], 0):
                 planned = Planned(exchange.seq, None, 0, 0, None, None, 0)

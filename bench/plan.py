@@ -117,7 +117,10 @@ def sample(lengths: Lengths, draw: float) -> int:
 
 
 def plan_hash(plan: Plan) -> str:
-    """SHA-256 of what decides the calls but for the salt; runs with equal hashes offered the same load."""
+    """SHA-256 of what decides the calls but for the salt; runs with equal hashes offered the same load.
+
+    Of an open loop the due times themselves are in it: no machine or version can compute others without being seen.
+    """
     facts: dict[str, object] = {
         "version": 1,
         "prompt_tokens": asdict(plan.scenario.prompt_tokens),
@@ -129,6 +132,8 @@ def plan_hash(plan: Plan) -> str:
     }
     if plan.scenario.thinking is not None:
         facts["thinking"] = plan.scenario.thinking
+    if plan.due_ns is not None:
+        facts["due_ns"] = hashlib.sha256(plan.due_ns.astype("<i8").tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -274,11 +274,11 @@ class Captured:
 
     def facts(self) -> dict[str, Any]:
         """Give what the captures say of the observation itself, for run.json."""
-        offsets_ns = [sample.offset_ns for file in self.files.values() for sample in file.clock]
+        offsets_ns = [[sample.offset_ns for sample in file.clock] for file in self.files.values() if file.clock]
         return {
             "clients": [{**file.meta, **(file.end or {})} for file in self.files.values()],
             "capture_torn_bytes": sum(file.torn_bytes for file in self.files.values()),
-            "clock_step_ns": max(offsets_ns) - min(offsets_ns) if offsets_ns else None,
+            "clock_step_ns": max((max(each) - min(each) for each in offsets_ns), default=None),
         }
 
 
@@ -301,7 +301,8 @@ def decode_run(
     """
     files = captured.files
     start_ns = captured.start_ns or 0
-    watch = stopwatch(start_ns, [sample for file in files.values() for sample in file.clock])
+    # Each by the clock of its own process: another's is read at other moments, and on another machine runs differently.
+    watches = {path: stopwatch(start_ns, file.clock) for path, file in files.items()}
     tasks = [
         _Task(path, int(str(file.meta["worker"])), file.offsets[at : at + _CALLS_PER_TASK])
         for path, file in files.items()
@@ -311,29 +312,29 @@ def decode_run(
     unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
     seen = {seq for file in files.values() for seq in file.seqs}
     with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
-        for table in _decode_tasks(tasks, folder, watch, int(warmup_s * 1e9), decode):
+        for table in _decode_tasks(tasks, folder, watches, int(warmup_s * 1e9), decode):
             writer.write_table(table)
         missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
         writer.write_table(to_table(_never_sent(planned, unsent.get(planned.seq, never_begun)) for planned in missing))
 
 
 def _decode_tasks(
-    tasks: list[_Task], folder: Path, watch: Stopwatch, warmup_ns: int, decode: Decode
+    tasks: list[_Task], folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode
 ) -> Iterator[pa.Table]:
     if sum({task.path: task.path.stat().st_size for task in tasks}.values()) < _POOL_FROM_BYTES:
-        _begin(folder, watch, warmup_ns, decode)
+        _begin(folder, watches, warmup_ns, decode)
         yield from map(_decode_task, tasks)
         return
     # Spawned, not forked: the parent may be drawing a screen in a thread.
     with ProcessPoolExecutor(
-        min(len(tasks), os.cpu_count() or 1), get_context("spawn"), _begin, (folder, watch, warmup_ns, decode)
+        min(len(tasks), os.cpu_count() or 1), get_context("spawn"), _begin, (folder, watches, warmup_ns, decode)
     ) as pool:
         yield from pool.map(_decode_task, tasks)
 
 
 class _Job(NamedTuple):
     plan: dict[int, Planned]
-    watch: Stopwatch
+    watches: Mapping[Path, Stopwatch]
     warmup_ns: int
     decode: Decode
 
@@ -341,14 +342,14 @@ class _Job(NamedTuple):
 _job: _Job
 
 
-def _begin(folder: Path, watch: Stopwatch, warmup_ns: int, decode: Decode) -> None:
+def _begin(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
     global _job
-    _job = _Job(_plan(folder), watch, warmup_ns, decode)
+    _job = _Job(_plan(folder), watches, warmup_ns, decode)
 
 
 def _decode_task(task: _Task) -> pa.Table:
-    plan, watch, warmup_ns, decode = _job
-    found = exchanges(task.path, task.offsets, task.worker)
+    plan, watches, warmup_ns, decode = _job
+    found, watch = exchanges(task.path, task.offsets, task.worker), watches[task.path]
     return to_table(record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found)
 
 

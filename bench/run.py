@@ -219,7 +219,9 @@ def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[s
         f"{info.name} at {target.url}" if settings.url else info.name,
         partial(settings.backend.count_tokens, target),
     )
-    vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
+    context_tokens = None if settings.tokenizer else info.context_tokens
+    shared_prefix = settings.scenario.shared_prefix_tokens > 0
+    vocabulary = calibrate(count, source, shared_prefix=shared_prefix, context_tokens=context_tokens)
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")
     if settings.cache == "warm":

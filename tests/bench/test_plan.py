@@ -21,7 +21,7 @@ SCENARIO = Scenario("s", "d", Lengths("lognormal", 40, 400, 100, 0.6), Lengths("
 PREFIXED = replace(SCENARIO, prompt_tokens=Lengths("uniform", 150, 200), shared_prefix_tokens=100)
 
 GOLDEN_HASH = "33b5b053d49cc44b8e68ee83fad6d677e747845de0448ba40eaa1d046a9f6fdb"
-GOLDEN_CALLS = "a120fad72f2050d0"
+GOLDEN_CALLS = "b6e17a02ab7311ef"
 
 
 def plan_of(
@@ -155,6 +155,13 @@ def test_the_calls_are_the_same_on_every_machine() -> None:
 )
 def test_the_hash_changes_with_whatever_changes_the_load(other: Plan) -> None:
     assert plan_hash(other) != plan_hash(plan_of())
+
+
+def test_the_hash_of_an_open_loop_sees_a_nanosecond_and_that_of_a_closed_one_is_as_it_was() -> None:
+    plan = plan_of(rate=3.0)
+    assert plan.due_ns is not None
+    later = plan.due_ns + np.eye(1, len(plan.due_ns), 5, dtype=np.int64)[0]
+    assert plan_hash(replace(plan, due_ns=later)) != plan_hash(plan)
 
 
 def test_lengths_follow_their_distributions() -> None:

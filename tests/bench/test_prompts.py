@@ -47,15 +47,15 @@ def prompts_are_exact(vocabulary: Vocabulary, count: Callable[[tuple[Message, ..
     return all(count(prompt) == vocabulary.overhead_tokens + n for n, prompt in drawn)
 
 
-def test_where_every_word_is_one_token_five_counts_do() -> None:
+def test_where_every_word_is_one_token_eight_counts_do() -> None:
     tokenizer = Tokenizer()
     vocabulary = calibrate(tokenizer, "fake")
-    assert tokenizer.asked == 5
+    assert tokenizer.asked == 8
     assert (vocabulary.words, vocabulary.exact, vocabulary.source) == (WORDS, True, "fake")
     assert prompts_are_exact(vocabulary, tokenizer)
 
 
-@pytest.mark.parametrize(("every", "most_counts"), [(150, 40), (40, 60), (6, 133)])
+@pytest.mark.parametrize(("every", "most_counts"), [(150, 40), (40, 60), (6, 136)])
 def test_words_of_several_tokens_are_found_and_left_out(every: int, most_counts: int) -> None:
     tokenizer = Tokenizer(WORDS[1::every])
     vocabulary = calibrate(tokenizer, "fake")
@@ -63,6 +63,26 @@ def test_words_of_several_tokens_are_found_and_left_out(every: int, most_counts:
     assert tokenizer.asked <= most_counts
     assert len(vocabulary.words) >= 96
     assert prompts_are_exact(vocabulary, tokenizer)
+
+
+@pytest.mark.parametrize(("context_tokens", "is_told"), [(512, False), (512, True), (256, True), (120, True)])
+@pytest.mark.parametrize("shared_prefix", [False, True])
+def test_nothing_is_counted_that_the_context_does_not_hold(
+    context_tokens: int, is_told: bool, shared_prefix: bool
+) -> None:
+    tokenizer = Tokenizer(WORDS[1::40])
+    counted = []
+
+    def count(prompt: tuple[Message, ...]) -> int | None:
+        counted.append(tokenizer(prompt))
+        return counted[-1] if counted[-1] < context_tokens else None
+
+    if shared_prefix and not is_told:
+        return  # the longest sample is then twice as long, and of an unknown server nothing better is known
+    told = context_tokens if is_told else None
+    vocabulary = calibrate(count, "fake", shared_prefix=shared_prefix, context_tokens=told)
+    assert max(counted) < context_tokens
+    assert vocabulary.exact
 
 
 def test_where_most_words_are_long_their_average_cost_is_used_and_said() -> None:

@@ -266,6 +266,26 @@ def test_what_a_killed_worker_left_is_decoded_beside_what_others_finished(folder
     }  # fmt: skip
 
 
+def test_each_capture_is_decoded_by_the_clock_of_its_own_process(folder: Path) -> None:
+    """Merged, the second's samples would displace the first's arrivals by the 40 ms between the clocks."""
+    apart_ns = 40 * MS
+    for worker in (0, 1):
+        wall_ns = WALL + worker * apart_ns
+        writer = CaptureWriter(folder / "capture" / f"worker-{worker}.cap", {"worker": worker})
+        writer.start(0)
+        writer.clock(ClockSample(worker * MS, wall_ns))
+        given = answer(0, [2 * SECOND, 3 * SECOND], [wall_ns + 2 * SECOND - 5, wall_ns + 3 * SECOND - 5])
+        received = Received()
+        received.user_ns.extend(given.user_ns)
+        received.kernel += given.kernel.tobytes()
+        received.parts += [given.data[:CUT], given.data[CUT:]]
+        writer.exchange(worker, 0, 0, 3 * SECOND, None, received, None)
+    captured = scan_captures(folder)
+    rows = rows_of(folder, plan_of(2), 2)
+    assert [rows[seq]["arrivals_ns"] for seq in (0, 1)] == [[2 * SECOND - 5, 3 * SECOND - 5]] * 2
+    assert captured.facts()["clock_step_ns"] == 0
+
+
 def test_a_damaged_capture_is_an_error_and_writes_no_rows(folder: Path) -> None:
     plan = plan_of(2)
     path = folder / "capture" / "worker-0.cap"

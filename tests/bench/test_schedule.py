@@ -1,3 +1,5 @@
+import hashlib
+from decimal import Decimal
 from typing import get_args
 
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.schedule import PROCESSES, due_ns, due_ns_before
+from bench.schedule import PROCESSES, due_ns, due_ns_before, logarithm
 from bench.types import Arrivals
 
+GOLDEN = [32099993, 60322907, 62880386, 62965426]
+GOLDEN_HASH = "700e6d513ca02760"
 RATES = st.floats(0.01, 1e5)
 PROCESS = st.sampled_from(sorted(PROCESSES))
 
@@ -72,6 +76,23 @@ def test_a_schedule_by_time_has_all_arrivals_before_the_end_and_no_other(
     assert (following[:-1] == due).all()
     assert (due < end_s * 1e9).all()
     assert following[-1] >= end_s * 1e9
+
+
+def test_poisson_due_times_are_the_same_on_every_machine() -> None:
+    due = due_ns("poisson", 7, 33.3, 200_000)
+    assert due[:4].tolist() == GOLDEN
+    assert hashlib.sha256(due.astype("<i8").tobytes()).hexdigest()[:16] == GOLDEN_HASH
+
+
+def test_the_logarithm_is_exact_to_the_last_bits() -> None:
+    x = np.concatenate([1 - np.random.default_rng(1).random(2000), 2.0 ** -np.arange(54), [1 - 2.0**-53, 2.0**-53]])
+    exact = [float(Decimal(value).ln()) for value in x.tolist()]
+    assert logarithm(x) == pytest.approx(exact, rel=1e-15, abs=0)
+    assert logarithm(np.ones(1)).tolist() == [0.0]
+
+
+def test_a_gap_of_the_least_draw_is_the_longest_there_can_be() -> None:
+    assert -logarithm(np.array([2.0**-53]))[0] == pytest.approx(36.7368, rel=1e-6)
 
 
 def test_seeds_give_different_poisson_arrivals() -> None:
