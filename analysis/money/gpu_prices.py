@@ -18,6 +18,7 @@ from analysis.money.numbers import HOURS_PER_MONTH
 from bench.types import UserError
 
 OLD_AFTER_DAYS: Final = 90
+MOST_USD_PER_HOUR: Final = 1_000_000
 ON_DEMAND: Final = "on_demand"
 GIVEN: Final = "given by the user"
 KINDS: Final = (ON_DEMAND, "spot", "cud_1y", "cud_3y")
@@ -99,10 +100,9 @@ def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
     )
 
 
-def stated(usd_per_hour: str) -> Hourly:
-    """What the user says that an hour costs; UserError where it is no amount."""
-    usd = amount(usd_per_hour, "--usd-per-hour")
-    return Hourly(usd, usd, GIVEN)
+def stated(usd_per_hour: Decimal) -> Hourly:
+    """What the user says that an hour costs."""
+    return Hourly(usd_per_hour, usd_per_hour, GIVEN)
 
 
 def owned(hardware: Owned) -> Hourly:
@@ -220,7 +220,7 @@ def amount(text: str, name: str) -> Decimal:
         usd = Decimal(text.removeprefix("$"))
     except InvalidOperation:
         usd = Decimal(-1)
-    if not usd.is_finite() or usd < 0:
+    if not usd.is_finite() or not 0 <= usd <= MOST_USD_PER_HOUR:
         raise UserError(f"{name}: expected US dollars such as 0.34, got {text!r}")
     return usd
 

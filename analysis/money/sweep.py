@@ -209,9 +209,10 @@ def _of_curve(case: Case, states: States, curve: Curve) -> _Changes:
     until = math.ceil(curve.settled_at / left) if left and not case.overflow else curve.settled_at
     if case.overflow:
         until = max(until, OVERFLOW_GRID_REPLICAS * math.ceil(case.host.requests_per_replica_month))
+    beyond_any = until > LARGEST_VOLUME
     until = min(max(2, until), LARGEST_VOLUME)
     below = _on_grid(case, states, until)
-    if case.overflow:
+    if case.overflow or beyond_any:
         return below._replace(known_to=float(until - 1))
     settled = replace(case, usd_per_request=curve.settled_usd)
     beyond = _climb(settled, replace(states, curve=None), until)

@@ -13,6 +13,7 @@ import click
 
 from bench.budget import Budget, Prices
 from bench.cli.base import nearest
+from bench.cli.numeric import USD, Within, within
 from bench.types import Backend, Scenario, UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 COSTS = (
     click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
-    click.option("--gpus", type=int, default=1, help="How many of them.  [1]"),
-    click.option("--usd-per-hour", help="What an hour of it costs, instead."),
+    click.option("--gpus", type=Within(1, 4096, whole=True), help="How many of them.  [1]"),
+    click.option("--usd-per-hour", type=USD, help="What an hour of it costs, instead."),
     click.option("--owned", help="Hardware of your own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
     click.option("--prices", type=click.Path(path_type=Path, exists=True), help="A file with GPU prices of your own."),
 )
@@ -30,6 +31,13 @@ COSTS = (
 
 DEFAULT_CAP_USD = Decimal("1.00")
 NO_CAP = "none"
+# From so little (or 0, where the calculation allows it) to so much.
+OWNED_RANGES = {
+    "price_usd": (Decimal("0.01"), Decimal(10**9)), "months": (Decimal("0.1"), Decimal(1_200)),
+    "watts": (Decimal("0.01"), Decimal(10**7)), "usd_per_kwh": (Decimal("1e-6"), Decimal(1_000)),
+    "resale_usd": (Decimal("0.01"), Decimal(10**9)), "pue": (Decimal(1), Decimal(10)),
+    "hosting_usd_per_month": (Decimal("0.01"), Decimal(10**9)),
+}  # fmt: skip
 MEASURED = "measured"
 
 
@@ -100,10 +108,12 @@ def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly 
     Power that a run is to measure is not in it yet.
     """
     given = [name for name in ("gpu", "usd_per_hour", "owned") if options[name] is not None]
+    if options["gpus"] is not None and options["gpu"] is None:
+        whole = "" if not given else f": --{given[0].replace('_', '-')} is what all of it costs"
+        raise UserError(f"--gpus counts those of --gpu{whole}; give --gpu, or leave --gpus out")
     if not given:
         return None
     from analysis.money import gpu_prices
-    from bench.resolve import within
 
     if len(given) > 1:
         first, second = ("--" + name.replace("_", "-") for name in given[:2])
@@ -116,7 +126,7 @@ def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly 
         return gpu_prices.owned(_owned(options["owned"]))
     files = [path for path in (gpu_prices.user_file(), options["prices"]) if path is not None and path.exists()]
     price = gpu_prices.find(options["gpu"], gpu_prices.load(files))
-    return gpu_prices.rented(price, within("--gpus", options["gpus"], 1, 4096), datetime.now(UTC).date())
+    return gpu_prices.rented(price, options["gpus"] or 1, datetime.now(UTC).date())
 
 
 def _owned(text: str) -> "Owned":
@@ -132,10 +142,8 @@ def _owned(text: str) -> "Owned":
         name, _, value = part.strip().partition("=")
         if name not in names:
             raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{nearest(name, names)}")
-        try:
-            values[name] = Decimal(0 if name == "watts" and value == MEASURED else value)
-        except InvalidOperation:
-            raise UserError(f"--owned: {name} must be a number, got {value!r}") from None
+        measured = name == "watts" and value == MEASURED
+        values[name] = Decimal(0) if measured else within(f"--owned: {name}", value, *OWNED_RANGES[name], or_zero=True)
     if missing := [name for name in required if name not in values]:
         raise UserError(f"--owned: {missing[0]} is missing; expected {'=…,'.join(required)}=…")
     return Owned(**values)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import with_options
-from bench.cli.breakeven.servers import EXACT, TRAFFIC, load_of
+from bench.cli.breakeven.servers import TRAFFIC, load_of
 from bench.cli.breakeven.versus import CACHING, OFF, REQUESTS, VERSUS
+from bench.cli.numeric import HOURS, MONTHLY_USD, USD
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command("fine-tune")
-@click.option("--train-usd", type=EXACT, required=True, help="What training costs, once.")
-@click.option("--prompted-usd", type=EXACT, required=True, help="A request with the long prompt.")
-@click.option("--tuned-usd", type=EXACT, required=True, help="A request to the tuned model.")
+@click.option("--train-usd", type=MONTHLY_USD, required=True, help="What training costs, once.")
+@click.option("--prompted-usd", type=USD, required=True, help="A request with the long prompt.")
+@click.option("--tuned-usd", type=USD, required=True, help="A request to the tuned model.")
 @JSON
 def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any, as_json: bool) -> None:
     """After how many requests a fine-tuned model is repaid.
@@ -77,10 +78,10 @@ def caching(**options: Any) -> None:
 @click.command()
 @click.option("--versus", help="MODEL or PROVIDER/MODEL; or give both amounts.")
 @with_options(REQUESTS)
-@click.option("--live-usd", type=EXACT, help="A request, answered at once.")
-@click.option("--batch-usd", type=EXACT, help="A request in a batch.")
-@click.option("--deadline-h", type=float, required=True, help="Hours in which an answer is wanted.")
-@click.option("--window-h", type=float, help="Hours that a batch may take.  [the API's, else 24]")
+@click.option("--live-usd", type=USD, help="A request, answered at once.")
+@click.option("--batch-usd", type=USD, help="A request in a batch.")
+@click.option("--deadline-h", type=HOURS, required=True, help="Hours in which an answer is wanted.")
+@click.option("--window-h", type=HOURS, help="Hours that a batch may take.  [the API's, else 24]")
 @JSON
 def batch(**options: Any) -> None:
     """Whether requests that can wait belong into a batch.

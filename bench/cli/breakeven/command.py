@@ -8,16 +8,16 @@ import click
 
 from bench.cli.base import EXIT_OBJECTIVE_MISSED, Group, OneOf, with_options
 from bench.cli.breakeven.calculators import batch, caching, fine_tune
-from bench.cli.breakeven.servers import EXACT, HOSTING, PEAK, TRAFFIC
+from bench.cli.breakeven.servers import HOSTING, PEAK, TRAFFIC
 from bench.cli.breakeven.versus import CACHING, REQUESTS
+from bench.cli.numeric import PART, SEED, SHARE
 from bench.cli.pricing import COSTS
-from bench.types import UserError
 
 ROUTING = (
-    click.option("--hybrid-share", type=EXACT, default="1", help="Share of the requests offered to yours.  [1]"),
-    click.option("--pass-rate", type=EXACT, default="1", help="Share of their answers that need no API.  [1]"),
+    click.option("--hybrid-share", type=PART, default="1", help="Share of the requests offered to yours.  [1]"),
+    click.option("--pass-rate", type=SHARE, default="1", help="Share of their answers that need no API.  [1]"),
     click.option("--overflow", is_flag=True, help="Fill your servers first, and send the rest to the API."),
-    click.option("--api-good-share", type=EXACT, default="1", help="Share of the API's answers that count.  [1]"),
+    click.option("--api-good-share", type=PART, default="1", help="Share of the API's answers that count.  [1]"),
 )
 """Who serves what."""
 
@@ -36,11 +36,11 @@ ROUTING = (
 @click.option("--batch", is_flag=True, help="At the API's prices for batches.")
 @with_options((*TRAFFIC, *PEAK, *HOSTING, *ROUTING))
 @click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu.")
-@click.option("--different-plans", is_flag=True, help="Compare runs that offered different loads.")
+@click.option("--different-plans", is_flag=True, help="Compare what was measured with different loads.")
 @click.option(
     "--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="Whether undecided is exit 1.  [pass]"
 )
-@click.option("--seed", type=int, default=0, help="Of the resampling.  [0]")
+@click.option("--seed", type=SEED, default=0, help="Of the resampling.  [0]")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -56,8 +56,6 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    if not 0 <= options["seed"] < 2**63:
-        raise UserError(f"--seed {options['seed']}: expected 0 or more")
     from bench.cli.breakeven import answer as answers
     from bench.cli.breakeven.comparison import compare
 

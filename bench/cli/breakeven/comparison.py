@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.cli.breakeven.measured import check_same_load, point
+from bench.cli.breakeven.measured import check_same_load, check_same_requests, point
 from bench.cli.breakeven.servers import Load, Servers, load_of, servers_of
 from bench.cli.breakeven.versus import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
 from bench.types import UserError
@@ -62,16 +62,18 @@ def _offers(options: dict[str, Any], servers: Servers, load: Load, now: datetime
     if runs and options["batch"]:
         raise UserError("--batch: a measured run is priced as it was made; give PROVIDER/MODEL instead of it")
     warnings = []
+    requests, offers = requests_stated(options), []
     if options["different_plans"]:
-        warnings = ["the runs offered different loads (--different-plans)"] if runs and own else []
+        warnings = ["what was measured and what is priced may differ (--different-plans)"] if runs or own else []
     else:
         check_same_load(own, list(runs.values()))
-    requests, offers = requests_stated(options), []
+        if requests is not None or options["prefix_tokens"] is not None:
+            warnings += check_same_requests([*own, *runs.values()], requests, options["prefix_tokens"])
     if options["model"] is not None:
         from bench.cli.breakeven.roofline import check_capacity
 
         requests = requests or requests_measured([*own] or [*runs.values()], options)
-        warnings.append(check_capacity(servers.capacity.high_rps, requests, options))
+        warnings += check_capacity(servers.capacity.high_rps, requests, options)
     for spec in options["versus"]:
         if spec in runs:
             offers.append(of_run(runs[spec]))

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from analysis.stats import Ints
 
 
+# Requests whose mean tokens differ by so much are still alike: the same load seen by two tokenizers differs by more.
+SAME_TOKENS = 0.1
+
+
 class Run(NamedTuple):
     """A run folder that is to be trusted: its run.json and summary.json."""
 
@@ -100,6 +104,34 @@ def check_same_load(own: Sequence[Run], rivals: Sequence[Run]) -> None:
                 f"--versus {run.folder}: its plan is another than that of {runs[0].folder}, so other requests were "
                 "measured; make both runs alike, or give --different-plans"
             )
+
+
+def check_same_requests(runs: Sequence[Run], stated: Requests | None, prefix_tokens: int | None) -> list[str]:
+    """Raise UserError where the requests that are priced are not those that the runs measured, within a tenth.
+
+    What the capacity was measured with and what an API is asked to price must be one workload. Says which runs tell no
+    tokens, so that nobody knows.
+    """
+    unknown = []
+    for run in runs:
+        found = requests_of([run])
+        if found is None:
+            unknown.append(
+                f"the tokens of {run.folder}'s requests are not known: they may not be those that are priced"
+            )
+            continue
+        prompt, output = float(found.prompt_tokens.mean()), float(found.output_tokens.mean())
+        priced = (prompt, output) if stated is None else (int(stated.prompt_tokens[0]), int(stated.output_tokens[0]))
+        prefix = found.prefix_tokens if prefix_tokens is None else prefix_tokens
+        told = f"{priced[0]:,.0f} ({prefix:,}) and {priced[1]:,.0f} are to be priced"
+        pairs = ((prompt, priced[0], priced[0]), (output, priced[1], priced[1]), (found.prefix_tokens, prefix, prompt))
+        if any(abs(measured - asked) > max(SAME_TOKENS * of, 1) for measured, asked, of in pairs):
+            raise UserError(
+                f"{run.folder} was measured with {prompt:,.0f} prompt ({found.prefix_tokens:,} shared) and "
+                f"{output:,.0f} output tokens, and {told}: leave out --prompt-tokens, --output-tokens and "
+                "--prefix-tokens, measure with those, or give --different-plans"
+            )
+    return unknown
 
 
 def check_repeats(own: Sequence[Run]) -> None:

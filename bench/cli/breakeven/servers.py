@@ -1,12 +1,14 @@
 """From options to servers of one's own: what one can do, what it costs, and the traffic it is to carry."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from bench.cli import numeric
 from bench.cli.breakeven.measured import Run, check_repeats, doubts, read_run, read_search
+from bench.cli.numeric import MONTHLY_USD, PART, PER_HOUR, RATIO, REPLICAS, REQUESTS_PER_MONTH, SECONDS, USD
 from bench.cli.pricing import hourly_of
 from bench.types import UserError
 
@@ -20,43 +22,31 @@ if TYPE_CHECKING:
 
 SELF = "--self"
 FEWEST_RUNS = 5
+CAPACITIES = (Decimal("1e-6"), Decimal(10**9))
 
-
-class Exact(click.ParamType[Decimal]):
-    """A number, as exact as it is written."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            found = Decimal(str(value).removeprefix("$"))
-        except InvalidOperation:
-            found = Decimal("NaN")
-        if not found.is_finite():
-            self.fail(f"expected a number, got {value!r}", param, ctx)
-        return found
-
-
-EXACT = Exact()
 
 HOSTING = (
-    click.option("--ops-usd-per-month", type=EXACT, default="0", help="Work, storage and all else by the month.  [0]"),
-    click.option("--utilization", type=EXACT, default="0.7", help="Highest share of the capacity to use.  [0.7]"),
-    click.option("--min-replicas", type=int, default=1, help="Servers that always run.  [1]"),
-    click.option("--spare-replicas", type=int, default=0, help="Servers beyond those that serve.  [0]"),
+    click.option("--ops-usd-per-month", type=MONTHLY_USD, default="0", help="Work, storage and all else.  [0]"),
+    click.option("--utilization", type=PART, default="0.7", help="Highest share of the capacity to use.  [0.7]"),
+    click.option("--min-replicas", type=REPLICAS, default=1, help="Servers that always run.  [1]"),
+    click.option("--spare-replicas", type=REPLICAS, default=0, help="Servers beyond those that serve.  [0]"),
     click.option("--autoscale", is_flag=True, help="Pay for servers by the hour of the traffic, not for its peak."),
-    click.option("--commit-replicas", type=int, help="So many are paid all month, used or not …"),
-    click.option("--commit-usd-per-hour", type=EXACT, help="… at this price."),
-    click.option("--spot-interruptions-per-hour", type=EXACT, help="How often one is taken away …"),
-    click.option("--spot-reload-s", type=EXACT, help="… and how long the next one loads; the API serves meanwhile."),
-    click.option("--self-good-share", type=EXACT, default="1", help="Share of their answers that count.  [1]"),
+    click.option("--commit-replicas", type=REPLICAS, help="So many are paid all month, used or not …"),
+    click.option("--commit-usd-per-hour", type=USD, help="… at this price."),
+    click.option("--spot-interruptions-per-hour", type=PER_HOUR, help="How often one is taken away …"),
+    click.option(
+        "--spot-reload-s",
+        type=SECONDS,
+        help="… and how long the next loads; the API serves.",
+    ),
+    click.option("--self-good-share", type=PART, default="1", help="Share of their answers that count.  [1]"),
 )
 """How servers of one's own are run."""
 
-PEAK = (click.option("--peak-to-mean", type=EXACT, help="The busiest hour over the mean one.  [1]"),)
+PEAK = (click.option("--peak-to-mean", type=RATIO, help="The busiest hour over the mean one.  [1]"),)
 
 TRAFFIC = (
-    click.option("--requests-per-month", type=int, metavar="N", help="Your volume.  [that of --traffic]"),
+    click.option("--requests-per-month", type=REQUESTS_PER_MONTH, help="Your volume.  [that of --traffic]"),
     click.option("--profile", type=click.Path(path_type=Path), help="File of 168 weights, one an hour of a week."),
     click.option("--traffic", type=click.Path(path_type=Path), help="File of arrival times, one a line or in CSV."),
 )
@@ -110,8 +100,6 @@ def load_of(options: dict[str, Any]) -> Load:
     from analysis.money import traffic as recorded
 
     volume = options["requests_per_month"]
-    if volume is not None and volume < 1:
-        raise UserError(f"--requests-per-month {volume}: expected 1 or more")
     given = [name for name in ("peak_to_mean", "profile", "traffic") if options.get(name) is not None]
     if len(given) > 1:
         first, second = ("--" + name.replace("_", "-") for name in given[:2])
@@ -219,15 +207,13 @@ def _capacity(given: tuple[str, ...], rng: "np.random.Generator") -> Capacity:
 
 def _stated(text: str, rng: "np.random.Generator") -> Capacity | None:
     """A capacity such as 2 or 1.8..2.2; None for what is no number."""
-    from analysis.money.numbers import at_least_zero
     from analysis.money.uncertainty import interval_draws
 
     low_text, dots, high_text = text.partition("..")
-    try:
-        low, high = float(low_text), float(high_text if dots else low_text)
-    except ValueError:
+    ends = (low_text, high_text) if dots else (low_text,)
+    if any(numeric.read(end) is None and end.strip().lower() != "nan" for end in ends):
         return None
-    at_least_zero("--capacity-rps", low)
+    low, high = (float(numeric.within("--capacity-rps", end, *CAPACITIES, or_zero=True)) for end in (ends[0], ends[-1]))
     return Capacity(low, high, interval_draws(low, high, rng) if dots else None)
 
 

@@ -14,6 +14,7 @@ import click
 from bench.cli.base import OneOf
 from bench.cli.breakeven.measured import Requests, Run, doubts, read_run, requests_of
 from bench.cli.breakeven.servers import Load
+from bench.cli.numeric import PROMPT_TOKENS, SECONDS, TOKENS, USD, read
 from bench.types import Usage, UserError
 
 if TYPE_CHECKING:
@@ -30,16 +31,21 @@ TTLS_S = {"5m": 300.0, "1h": 3600.0}
 OFF = "off"
 
 REQUESTS = (
-    click.option("--prompt-tokens", type=int, metavar="N", help="Of a request, its prefix included.  [as measured]"),
-    click.option("--output-tokens", type=int, metavar="N", help="Of its answer.  [as measured]"),
-    click.option("--prefix-tokens", type=int, metavar="N", help="Of the prompt, what requests share.  [as measured]"),
+    click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Of a request, its prefix included.  [as measured]"),
+    click.option("--output-tokens", type=TOKENS, help="Of its answer.  [as measured]"),
+    click.option("--prefix-tokens", type=TOKENS, help="Of the prompt, what requests share.  [as measured]"),
 )
 """What a request is."""
 
 CACHING = (
     click.option("--cache-ttl", type=OneOf([*TTLS_S, OFF]), default="5m", help="How long the API keeps it.  [5m]"),
     click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
-    click.option("--cache-delay", type=float, default=0.0, help="Seconds until a prefix can be read.  [0]"),
+    click.option(
+        "--cache-delay",
+        type=SECONDS,
+        default="0",
+        help="Seconds until a prefix can be read.  [0]",
+    ),
 )
 """How an API is to cache the prefix."""
 
@@ -76,8 +82,6 @@ def requests_stated(options: dict[str, Any]) -> Requests | None:
         return None
     if prompt is None or output is None:
         raise UserError("--prompt-tokens and --output-tokens: a request has both; give the other one too")
-    within("--prompt-tokens", prompt, 1, 10_000_000)
-    within("--output-tokens", output, 0, 10_000_000)
     prefix = within("--prefix-tokens", options["prefix_tokens"] or 0, 0, prompt)
     return Requests(np.array([prompt]), np.array([output]), prefix)
 
@@ -87,11 +91,8 @@ def requests_measured(runs: Sequence[Run], options: dict[str, Any]) -> Requests:
     found = requests_of(runs) if runs else None
     if found is None:
         raise UserError("what a request is is not known: give --prompt-tokens and --output-tokens")
-    if options["prefix_tokens"] is None:
-        return found
-    from bench.resolve import within
-
-    return found._replace(prefix_tokens=within("--prefix-tokens", options["prefix_tokens"], 0, 10_000_000))
+    stated = options["prefix_tokens"]
+    return found if stated is None else found._replace(prefix_tokens=stated)
 
 
 # --- a run ------------------------------------------------------------------------------------------------------
@@ -125,14 +126,10 @@ def of_run(run: Run) -> Offer:
 
 def of_price(spec: str) -> Offer | None:
     """A price per request that the user states; None for what is no number."""
-    from analysis.money.numbers import at_least_zero
-
-    try:
-        usd = Decimal(spec.removeprefix("$"))
-    except ArithmeticError:
+    if read(spec) is None and spec.strip().lower() != "nan":
         return None
-    at_least_zero("--versus: price per request", usd)
-    return Offer(f"${usd} a request", lambda _: usd, lambda *_: None, 0, ())
+    usd = USD.of("--versus: price per request", spec)
+    return Offer(f"${usd:f} a request", lambda _: usd, lambda *_: None, 0, ())
 
 
 def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any], now: datetime) -> Offer:
@@ -224,7 +221,7 @@ def prefix_cache(options: dict[str, Any], traffic: "Traffic") -> "PrefixCache":
     from analysis.money.traffic import weights
 
     shares = weights(options["prefix_weights"], "--prefix-weights") if options["prefix_weights"] else [1]
-    return PrefixCache(TTLS_S[options["cache_ttl"]], tuple(shares), options["cache_delay"], traffic)
+    return PrefixCache(TTLS_S[options["cache_ttl"]], tuple(shares), float(options["cache_delay"]), traffic)
 
 
 def rates_at(price: "ApiPrice", prompt_tokens: int) -> "Rates":

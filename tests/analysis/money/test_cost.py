@@ -234,7 +234,7 @@ def test_a_request_costs_an_hour_over_what_is_served_in_one(
     synthetic_run: SyntheticRun, cost_of: Callable[..., Any]
 ) -> None:
     options = {"requests": 400, "rate_per_s": 20, "duration_s": 20.0, "slo": ["ttft_ms<80"], "seed": 4}
-    cost = cost_of(None, hourly=stated("0.36"), **options)
+    cost = cost_of(None, hourly=stated(Decimal("0.36")), **options)
     served = summary.summarize(*synthetic_run(**options))["throughput"]
     assert cost["usd_per_request"] == pytest.approx(0.0001 / served["requests_per_s"])
     assert cost["usd_per_good_request"] == pytest.approx(0.0001 / served["goodput_rps"])
@@ -268,7 +268,7 @@ def test_the_interval_of_a_rate_is_wide_for_bursts_and_narrow_for_a_steady_strea
             "arrivals": arrivals,
             "jitter": 0,
         }
-        cost = cost_of(None, hourly=stated("1"), **options)
+        cost = cost_of(None, hourly=stated(Decimal("1")), **options)
         low, high = cost["ci95"]["usd_per_request"]
         assert low < cost["usd_per_request"] < high
         return float(high - low) / float(cost["usd_per_request"])
@@ -279,7 +279,7 @@ def test_the_interval_of_a_rate_is_wide_for_bursts_and_narrow_for_a_steady_strea
 
 
 def test_a_short_window_has_a_price_and_no_interval(cost_of: Callable[..., Any]) -> None:
-    cost = cost_of(None, hourly=stated("1"), requests=60)
+    cost = cost_of(None, hourly=stated(Decimal("1")), requests=60)
     assert cost["usd_per_request"] is not None
     assert cost["ci95"]["usd_per_request"] == [None, None]
 
@@ -288,14 +288,14 @@ def test_a_run_that_served_nothing_has_no_price_and_no_division_by_zero(
     synthetic_run: SyntheticRun, cost_of: Callable[..., Any]
 ) -> None:
     for options in ({"requests": 0}, {"requests": 20, "failed": range(20)}):
-        cost = cost_of(None, hourly=stated("1"), **options)
+        cost = cost_of(None, hourly=stated(Decimal("1")), **options)
         assert {cost[name] for name in FIGURES} == {None}
     run, table, _ = synthetic_run(requests=50)
-    empty = run_cost(run, table, Window(5 * SECOND, 5 * SECOND), stated("1"))
+    empty = run_cost(run, table, Window(5 * SECOND, 5 * SECOND), stated(Decimal("1")))
     assert empty is not None and empty["usd_per_request"] is None
 
 
 def test_prompts_of_unknown_length_make_only_the_total_unknown(cost_of: Callable[..., Any]) -> None:
-    cost = cost_of(None, {"prompt_tokens": [None] * 100}, hourly=stated("1"), requests=100)
+    cost = cost_of(None, {"prompt_tokens": [None] * 100}, hourly=stated(Decimal("1")), requests=100)
     assert cost["usd_per_million_total_tokens"] is None
     assert cost["usd_per_million_output_tokens"] is not None

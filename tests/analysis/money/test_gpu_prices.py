@@ -44,10 +44,10 @@ def price_file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("usd_per_hour", "usd_per_month"),
-    [("0.35", "255.50"), ("0.16", "116.80"), (".24", "175.20"), ("0.60", "438.00"), ("$0.54", "394.20")],
+    [("0.35", "255.50"), ("0.16", "116.80"), (".24", "175.20"), ("0.60", "438.00"), ("0.54", "394.20")],
 )
 def test_a_month_is_730_hours(usd_per_hour: str, usd_per_month: str) -> None:
-    assert stated(usd_per_hour).usd * HOURS_PER_MONTH == Decimal(usd_per_month)
+    assert stated(Decimal(usd_per_hour)).usd * HOURS_PER_MONTH == Decimal(usd_per_month)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,12 @@ def test_owned_hardware_that_cannot_be_is_an_error(name: str, value: object, mes
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("text", ["-1", "cheap", "nan", "inf", ""])
-def test_a_price_of_an_hour_that_is_no_amount_is_an_error(text: str) -> None:
-    with pytest.raises(UserError, match=r"--usd-per-hour: expected US dollars such as 0\.34, got"):
-        stated(text)
-
-
 def test_a_price_comes_back_from_a_manifest_as_it_went_in() -> None:
-    for hourly in (rented(find("h100-sxm@vast", KNOWN), 8, TODAY), stated("0.10"), Hourly(Decimal(1), Decimal(2), "x")):
+    for hourly in (
+        rented(find("h100-sxm@vast", KNOWN), 8, TODAY),
+        stated(Decimal("0.10")),
+        Hourly(Decimal(1), Decimal(2), "x"),
+    ):
         assert hourly_of(section_of(hourly)) == hourly
     assert hourly_of({"usd_per_hour": "0.5", "gpu": "l4@gcp"}) == Hourly(Decimal("0.5"), Decimal("0.5"), "l4@gcp")
     assert hourly_of({"usd_per_hour": None}) is None

@@ -26,6 +26,8 @@ WriteRun = Callable[..., Path]
 
 RTX_4090 = ("--usd-per-hour", "0.34", "--ops-usd-per-month", "50")
 W = ("--prompt-tokens", "500", "--output-tokens", "200")
+# Priced although the runs beside it were measured with other requests.
+OTHER = (*W, "--different-plans")
 
 
 @pytest.fixture
@@ -328,7 +330,7 @@ def test_a_search_gives_the_lower_end_of_its_interval_and_its_draws(
     shown: Shown, write_run: WriteRun, tmp_path: Path
 ) -> None:
     search = write_search(tmp_path / "search", write_run, 2.0, 1.6, 2.4)
-    found = shown("--self", str(search), *RTX_4090, *W, "--peak-to-mean", "1.5", "--versus", "claude-haiku-5-5",
+    found = shown("--self", str(search), *RTX_4090, *OTHER, "--peak-to-mean", "1.5", "--versus", "claude-haiku-5-5",
                   "--requests-per-month", "2100000")  # fmt: skip
     assert (found["servers"]["capacity_rps"], found["servers"]["capacity_rps_ci95"]) == (2.0, [1.6, 2.4])
     assert (only(found)["answer"]["kind"], only(found)["choice"]) == ("undecided", "undecided")
@@ -343,7 +345,7 @@ def test_a_search_whose_interval_has_one_end_is_taken_as_far_as_it_goes(
     low: float, high: float | None, capacity: float, warned: bool, shown: Shown, write_run: WriteRun, tmp_path: Path
 ) -> None:
     search = write_search(tmp_path / "search", write_run, 2.0, low, high)
-    found = shown("--self", str(search), *RTX_4090, *W, "--versus", "claude-haiku-5-5")
+    found = shown("--self", str(search), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
     assert found["servers"]["capacity_rps"] == capacity
     assert ("no rate surely meets the objectives" in " ".join(found["warnings"])) == warned
 
@@ -353,22 +355,24 @@ def test_searches_that_repeat_each_other_give_an_interval_and_do_not_mix_with_ru
 ) -> None:
     searches = [write_search(tmp_path / f"search-{i}", write_run, 2.0 + i / 10, 1.9, 2.9) for i in range(5)]
     flags = [word for search in searches for word in ("--self", str(search))]
-    found = shown(*flags, *RTX_4090, *W, "--versus", "claude-haiku-5-5")
+    found = shown(*flags, *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
     assert found["servers"]["capacity_rps"] == pytest.approx(2.2, abs=0.01)
     assert 1.9 < found["servers"]["capacity_rps_ci95"][0] < 2.2 < found["servers"]["capacity_rps_ci95"][1] < 2.5
     with pytest.raises(UserError, match="give runs or capacity folders, not both"):
-        shown(*flags, "--self", str(write_run("own")), *RTX_4090, *W, "--versus", "claude-haiku-5-5")
+        shown(*flags, "--self", str(write_run("own")), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
 
 
 def test_a_search_that_is_unfinished_is_refused(ask: Ask, tmp_path: Path) -> None:
     folder.write_json(tmp_path / CAPACITY, {"schema": 1, "asked": {}})
     with pytest.raises(UserError, match=r"unfinished; go on with bench\.py capacity --out"):
-        ask("--self", str(tmp_path), *RTX_4090, *W, "--versus", "claude-haiku-5-5")
+        ask("--self", str(tmp_path), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
 
 
 def test_a_search_that_found_nothing_never_pays(ask: Ask, write_run: WriteRun, tmp_path: Path) -> None:
     search = write_search(tmp_path / "search", write_run, 0.0, 0.0, 2.0)
-    out = ask("--self", str(search), *RTX_4090, *W, "--versus", "claude-haiku-5-5", "--requests-per-month", "2100000")
+    out = ask(
+        "--self", str(search), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5", "--requests-per-month", "2100000"
+    )
     assert "capacity    none: no rate meets the objectives\n" in out
     assert "the objectives are met at no rate (capacity 0)" in out
 
@@ -390,7 +394,27 @@ def test_runs_of_different_loads_are_compared_only_when_asked(shown: Shown, writ
     arguments = ("--self", str(own), "--usd-per-hour", "0.34", "--versus", str(api))
     with pytest.raises(UserError, match=r"its plan is another than that of .*own.*--different-plans"):
         shown(*arguments)
-    assert "different loads" in shown(*arguments, "--different-plans")["warnings"][-1]
+    assert "what was measured and what is priced may differ" in shown(*arguments, "--different-plans")["warnings"][-1]
+
+
+@pytest.mark.parametrize(
+    "priced",
+    [
+        ("--prompt-tokens", "10000", "--output-tokens", "2000"), ("--prompt-tokens", "64", "--output-tokens", "64"),
+        ("--prompt-tokens", "80", "--output-tokens", "32"), ("--prefix-tokens", "60"),
+    ],
+)  # fmt: skip
+def test_requests_other_than_those_that_were_measured_are_priced_only_when_asked(
+    priced: tuple[str, ...], shown: Shown, write_run: WriteRun
+) -> None:
+    own = write_run("own", {"prompt_tokens": [64] * 200}, tokens=32)
+    arguments = ("--self", str(own), "--usd-per-hour", "0.34", "--versus", "claude-haiku-5-5")
+    with pytest.raises(
+        UserError, match=r"own was measured with 64 prompt \(0 shared\) and 32 output tokens.*--different"
+    ):
+        shown(*arguments, *priced)
+    assert shown(*arguments, *priced, "--different-plans")["rivals"]
+    assert shown(*arguments, "--prompt-tokens", "64", "--output-tokens", "33")["rivals"]
 
 
 def test_an_api_run_without_usage_is_refused_with_the_reason(ask: Ask, write_run: WriteRun) -> None:
@@ -414,6 +438,21 @@ def test_a_capacity_above_the_roofline_is_refused_and_one_below_it_said_to_be_po
         shown("--self", "17", *gpu)
     with pytest.raises(UserError, match="--model: give --gpu too"):
         shown("--self", "2", *RTX_4090, *W, "--versus", "0.01", "--model", "mistral-7b")
+
+
+def test_a_model_that_does_not_fit_is_refused_however_low_the_capacity(shown: Shown) -> None:
+    gpu = ("--gpu", "rtx-4090@runpod-community", *W, "--versus", "0.01", "--self", "0.1")
+    with pytest.raises(UserError, match=r"mixtral-8x7b in awq on 1 x rtx-4090 does not fit: 22\.96 GiB of weights"):
+        shown(*gpu, "--model", "mixtral-8x7b-awq")
+    assert shown(*gpu, "--model", "mixtral-8x7b-awq", "--gpus", "2")["rivals"]
+
+
+def test_a_prefix_that_is_cached_is_not_computed_again(shown: Shown) -> None:
+    gpu = ("--gpu", "rtx-4090@runpod-community", "--versus", "0.01", "--model", "mistral-7b", "--output-tokens", "8")
+    long = (*gpu, "--prompt-tokens", "8000", "--self", "4")
+    with pytest.raises(UserError, match="cannot be: the roofline"):
+        shown(*long)
+    assert shown(*long, "--prefix-tokens", "7900")["rivals"]
 
 
 # --- files ------------------------------------------------------------------------------------------------------
@@ -484,17 +523,17 @@ WRONG = [
     (f"{SERVERS} --versus claude-haiku-5-5 --prompt-tokens 5", "a request has both; give the other one too"),
     (f"{SERVERS} --versus claude-hauku-5-5 --prompt-tokens 5 --output-tokens 5", "did you mean"),
     (f"{SERVERS} {HAIKU} --prefix-tokens 600", "--prefix-tokens: must be from 0 to 500, got 600"),
-    (f"{SERVERS} --versus -1", "--versus: price per request -1: expected a number, 0 or more"),
-    (f"--self 2 --usd-per-hour -1 {HAIKU}", "--usd-per-hour: expected US dollars such as 0.34, got '-1'"),
-    (f"--self -2 --usd-per-hour 1 {HAIKU}", "--capacity-rps -2.0: expected a number, 0 or more"),
+    (f"{SERVERS} --versus -1", "--versus: price per request -1: expected 0, or a number from 1e-12 to 1,000,000"),
+    (f"--self 2 --usd-per-hour -1 {HAIKU}", "--usd-per-hour -1: expected 0, or a number from 1e-12 to 1,000,000"),
+    (f"--self -2 --usd-per-hour 1 {HAIKU}", "--capacity-rps -2: expected 0, or a number from 0.000001 to"),
     (f"--self 2..1 --usd-per-hour 1 {HAIKU}", "--capacity-rps 2.0..1.0: expected an interval, its lower end first"),
     (f"--self nowhere --usd-per-hour 1 {HAIKU}", "--self nowhere: expected a run, a capacity folder, or requests/s"),
     (f"--self . --usd-per-hour 1 {HAIKU}", "is not a run folder"),
-    (f"{SERVERS} {HAIKU} --requests-per-month 0", "--requests-per-month 0: expected 1 or more"),
-    (f"{SERVERS} {HAIKU} --utilization 0", "--utilization 0: expected a share above 0 up to 1"),
-    (f"{SERVERS} {HAIKU} --peak-to-mean 0.5", "--peak-to-mean 0.5: expected 1 or more"),
-    (f"{SERVERS} {HAIKU} --ops-usd-per-month -1", "--ops-usd-per-month -1: expected a number, 0 or more"),
-    (f"{SERVERS} {HAIKU} --hybrid-share 1.5", "--hybrid-share 1.5: expected a share"),
+    (f"{SERVERS} {HAIKU} --requests-per-month 0", "--requests-per-month 0: expected a whole number from 1 to"),
+    (f"{SERVERS} {HAIKU} --utilization 0", "--utilization 0: expected a number from 0.000001 to 1"),
+    (f"{SERVERS} {HAIKU} --peak-to-mean 0.5", "--peak-to-mean 0.5: expected a number from 1 to 1,000,000"),
+    (f"{SERVERS} {HAIKU} --ops-usd-per-month -1", "--ops-usd-per-month -1: expected 0, or a number from"),
+    (f"{SERVERS} {HAIKU} --hybrid-share 1.5", "--hybrid-share 1.5: expected a number from 0.000001 to 1"),
     (f"{SERVERS} {HAIKU} --overflow --hybrid-share 0.5", "--overflow chooses the share that we serve"),
     (f"{SERVERS} {HAIKU} --commit-replicas 1", "--commit-replicas: give --commit-usd-per-hour too"),
     (f"{SERVERS} {HAIKU} --spot-reload-s 1", "--spot-reload-s: give --spot-interruptions-per-hour too"),
@@ -510,12 +549,25 @@ WRONG = [
         f"{SERVERS} --versus claude-haiku-5-5 {' '.join(LONG)} --prefix-weights 1,x",
         "--prefix-weights: expected numbers such as 3 or 0.5, got 'x'",
     ),
-    (f"{SERVERS} {HAIKU} --seed -1", "--seed -1: expected 0 or more"),
-    ("fine-tune --train-usd -1 --prompted-usd 1 --tuned-usd 1", "--train-usd -1: expected a number, 0 or more"),
+    (f"{SERVERS} {HAIKU} --seed -1", "--seed -1: expected a whole number from 0 to"),
+    ("fine-tune --train-usd -1 --prompted-usd 1 --tuned-usd 1", "--train-usd -1: expected 0, or a number from"),
     ("caching --versus claude-haiku-5-5", "give --prompt-tokens and --output-tokens"),
     ("caching --versus openrouter/qwen/qwen3-14b --prompt-tokens 9 --output-tokens 9", "no price for cached input"),
     ("caching --versus claude-haiku-5-5 --cache-ttl off", "--cache-ttl off: there is nothing to compare"),
     ("batch --deadline-h 1", "--live-usd is missing"),
+    ("batch --deadline-h 1 --live-usd 1 --batch-usd 1 --window-h -5", "--window-h -5: expected a number from 0.001 to"),
+    ("batch --deadline-h nan --live-usd 1 --batch-usd 1", "--deadline-h nan: expected a number from 0.001 to 100,000"),
+    (f"{SERVERS} --versus 1e30", "--versus: price per request 1e30: expected 0, or a number from"),
+    (f"{SERVERS} --versus nan", "--versus: price per request nan: expected 0, or a number from"),
+    (f"{SERVERS} {HAIKU} --requests-per-month {10**30}", "expected a whole number from 1 to 1,000,000,000,000"),
+    (f"--self 1..inf --usd-per-hour 1 {HAIKU}", "--capacity-rps inf: expected 0, or a number from"),
+    (f"{SERVERS} {HAIKU} --hybrid-share 0", "--hybrid-share 0: expected a number from 0.000001 to 1"),
+    (f"{SERVERS} {HAIKU} --gpus 4", "--gpus counts those of --gpu: --usd-per-hour is what all of it costs"),
+    (
+        f"--self 2 --owned price_usd=9,months=9,watts=9,usd_per_kwh=1 --gpus 4 {HAIKU}",
+        "--gpus counts those of --gpu: --owned is what all of it costs; give --gpu, or leave --gpus out",
+    ),
+    (f"--self 2 --owned price_usd=1e99,months=9,watts=9,usd_per_kwh=1 {HAIKU}", "--owned: price_usd 1e99: expected"),
     ("batch --deadline-h 1 --versus claude-haiku-5-5 --live-usd 1", "leave out --live-usd and --batch-usd"),
 ]  # fmt: skip
 

@@ -232,7 +232,7 @@ def test_a_dry_run_sends_nothing(biller: tuple[str, type[Biller]], tmp_path: Pat
 
 
 OWNED = "price_usd=1460,months=20,usd_per_kwh=0.30,pue=1.5,watts="
-COSTS = {"gpu": None, "gpus": 1, "usd_per_hour": None, "prices": None}
+COSTS = {"gpu": None, "gpus": None, "usd_per_hour": None, "prices": None}
 
 
 def test_power_that_a_run_is_to_measure_is_left_out_of_the_hour_and_its_price_is_kept() -> None:

@@ -33,7 +33,7 @@ from bench.types import UserError
 ROOT = Path(__file__).parents[3]
 OPTIONS = {
     "backend_name": "openai", "model": "m", "scenario_name": "smoke", "url": "http://127.0.0.1:9", "slo": (),
-    "server_args": (), "workers": 1, "seed": 0, "timeout": "9s", "stall_timeout": "9s", "cache": "cold", "gpus": 1,
+    "server_args": (), "workers": 1, "seed": 0, "timeout": "9s", "stall_timeout": "9s", "cache": "cold", "gpus": None,
     "batch": False, "dry_run": False, "backoff": "on", "quick_ack": "off", "max_body": "64MiB",
 }  # fmt: skip
 UNSET = (
