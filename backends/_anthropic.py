@@ -1,6 +1,7 @@
 """Anthropic's own client, for the cold path of its API; nothing of it is imported before it is asked for.
 
-It sends what our wire sends, goes where our wire goes, and all that it raises becomes a UserError of one line.
+It says what to ask and reads what comes; its requests go out as all cold ones do, and what it raises becomes a
+UserError of one line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends import _cold, openai
 from backends._errors import named_message
-from bench.types import Headers, Target, UserError
+from bench.types import Headers, NotReady, ServerFault, Target, UserError
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,6 +26,9 @@ ADVICE = {
     429: "the rate limit is used up: try again later",
     529: "the API is overloaded: try again later",
 }
+# What our exchange says for itself, or has undone already.
+_OURS = frozenset({"host", "connection", "content-length", "accept-encoding"})
+_UNDONE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection"})
 
 
 def model_page(target: Target, headers: Headers) -> Mapping[str, Any] | None:
@@ -61,6 +65,17 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
     import anthropic
     import httpx2
 
+    class Cold(httpx2.BaseTransport):
+        """The client's requests by the cold path's own way: its deadline, its caps, its certificates."""
+
+        def handle_request(self, request: "httpx2.Request") -> "httpx2.Response":
+            path = request.url.raw_path.decode("ascii").removeprefix(httpx2.URL(target.url).path.rstrip("/"))
+            sent = tuple((name, value) for name, value in request.headers.items() if name.lower() not in _OURS)
+            body = request.read() or None
+            answer = _cold.exchange(target, request.method, path, sent, body, TIMEOUT_S)
+            said = {name: value for name, value in answer.headers.items() if name not in _UNDONE}
+            return httpx2.Response(answer.status, headers=said, content=answer.data, request=request)
+
     every: dict[str, Any] = {"Authorization": anthropic.Omit(), **dict(headers)}
     try:
         with anthropic.Anthropic(
@@ -70,22 +85,27 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
             max_retries=retries,
             timeout=TIMEOUT_S,
             default_headers=every,
-            http_client=httpx2.Client(verify=_cold.tls_context(target.ca_file), trust_env=False),
+            http_client=httpx2.Client(transport=Cold(), trust_env=False),
         ) as client:
             yield client
     except anthropic.APIStatusError as error:
-        raise UserError(_refusal(target, error.response)) from None
+        raise _refusal(target, error.response) from None
     except anthropic.APIConnectionError as error:
-        _cold.fetch(target, "/v1/models")  # fails likewise, and says why
-        raise UserError(f"{target.url} broke off ({type(error).__name__}); try again") from None
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise ServerFault(f"{target.url} broke off ({type(error).__name__}); try again") from None
     except ValueError:
         raise UserError(f"no LLM server at {target.url}: its answer is broken JSON; check --url") from None
 
 
-def _refusal(target: Target, response: "httpx2.Response") -> str:
-    data = response.content.replace(target.api_key.encode(), b"(key)") if target.api_key else response.content
-    refusal = f"{target.url} answered HTTP {response.status_code} ({named_message(data)})"
-    advice = "give the URL it leads to as --url" if response.is_redirect else ADVICE.get(response.status_code)
+def _refusal(target: Target, response: "httpx2.Response") -> UserError:
+    said = named_message(response.content)
+    if response.is_redirect:
+        place = response.headers.get("location")
+        return UserError(_cold.redirects(target.url, response.status_code, place))
+    refusal = f"{target.url} answered HTTP {response.status_code} ({said})"
+    advice = ADVICE.get(response.status_code)
     if wait_s := response.headers.get("retry-after"):
         advice = f"{advice or 'try again later'} (in {wait_s} s, it says)"
-    return f"{refusal}; {advice}" if advice else refusal
+    kind = NotReady if response.status_code in _cold.LOADING else UserError
+    return kind(f"{refusal}; {advice}" if advice else refusal)

@@ -4,11 +4,13 @@ After it nothing is checked again. `count` and `word` refuse with `Unfit`, which
 `known_count` and `known_word` take what is unfit for unknown, where nothing depends on it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 MOST_TOKENS = 1_000_000_000
 LONGEST_WORD = 100
 LONGEST_LINE = 200
+LONGEST_ID = 1000
 
 
 class Unfit(ValueError):
@@ -53,6 +55,16 @@ def known_word(value: Any) -> str | None:
         return word(value, "")
     except Unfit:
         return None
+
+
+def known_fields(value: Any) -> Mapping[str, Any]:
+    """An object's fields; none for what is no object."""
+    return value if isinstance(value, dict) else {}
+
+
+def known_id(value: Any) -> str | None:
+    """The name of a model, which may be a path; None unless it is one line of text."""
+    return value if isinstance(value, str) and value and len(value) <= LONGEST_ID and value.isprintable() else None
 
 
 def one_line(text: str) -> str:

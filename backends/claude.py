@@ -12,12 +12,11 @@ from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import orjson
-
-from backends import _anthropic, openai
+from backends import _anthropic, _post, openai
+from backends._adapting import adapt
 from backends._answer import Answer, read
 from backends._errors import event_error, named_message
-from backends._outside import count, known_word, word
+from backends._outside import count, known_count, known_fields, known_id, known_word, word
 from bench.types import (
     Backend,
     Body,
@@ -33,8 +32,9 @@ from bench.types import (
     UserError,
 )
 
-MESSAGES = "/v1/messages"
+MESSAGES = "/messages"
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
+KEY_HEADERS = frozenset({"x-api-key", "authorization"})
 DEFAULT_URL = "https://api.anthropic.com"
 OPTIONS = {
     "cache_ttl": ("5m", "1h", "off"),
@@ -84,14 +84,12 @@ def request(call: Call, target: Target) -> HttpRequest:
         )
     if (tier := _option(target, "service_tier")) != "default":
         payload["service_tier"] = tier
-    path = urlsplit(target.url).path.rstrip("/") + MESSAGES
-    accepted = (("Accept", "text/event-stream"), openai.NOT_COMPRESSED)
-    headers = (("Content-Type", "application/json"), *accepted, *_identity(target))
-    return HttpRequest("POST", path, headers, orjson.dumps(payload))
+    return _post.post(target, _post.api(target, MESSAGES), (*_post.STREAMED, *_identity(target)), payload)
 
 
 def _prompt(target: Target, messages: Sequence[Message]) -> dict[str, Any]:
     """The fields that decide how many tokens the prompt has."""
+    messages = _post.spoken(messages, target)
     turns = [message for message in messages if message.role != "system"]
     prompt: dict[str, Any] = {"messages": openai.chat_messages(turns)}
     if system := [{"type": "text", "text": message.text} for message in messages if message.role == "system"]:
@@ -278,12 +276,13 @@ def preflight(target: Target) -> ServerInfo:
             target = replace(target, model=entries[0]["id"])
         return openai.preflight(target)
     return ServerInfo(
-        name=str(page.get("owned_by") or "anthropic"),
+        name=known_word(page.get("owned_by")) or "anthropic",
         version=None,
-        model=page["id"],
-        context_tokens=page.get("max_input_tokens") or openai.context_tokens(page),
+        model=known_id(page["id"]) or target.model,
+        context_tokens=known_count(page, "max_input_tokens") or openai.context_tokens(page),
         metrics_path=None,
-        settings={"max_output_tokens": page.get("max_tokens")},
+        settings={"max_output_tokens": known_count(page, "max_tokens")},
+        max_output_tokens=known_count(page, "max_tokens"),
         notes=tuple(_notes(target, page, thinking)),
     )
 
@@ -299,14 +298,15 @@ def _check_key(target: Target) -> None:
         loopback = ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not (target.api_key or loopback):
+    own = {name.lower() for name, _ in target.headers}
+    if not (target.api_key or loopback or own & KEY_HEADERS):
         raise UserError(f"{target.url} wants an API key: set {KEY_VARIABLE} (any word where the server wants none)")
 
 
 def _notes(target: Target, page: Mapping[str, Any], thinking: Mapping[str, Any] | None) -> Iterator[str]:
     """What the user should know of the model; a UserError where it cannot answer as the run would ask."""
-    ability = (page.get("capabilities") or {}).get("thinking") or {}
-    ways = {name: (way or {}).get("supported") for name, way in (ability.get("types") or {}).items()}
+    ability = known_fields(known_fields(page.get("capabilities")).get("thinking"))
+    ways = {name: known_fields(way).get("supported") for name, way in known_fields(ability.get("types")).items()}
     if thinking and ways.get(thinking["type"]) is False:
         choices = [choice for choice, name in THINKING_TYPES.items() if ways.get(name)]
         raise UserError(f"--thinking: {target.model} takes no {thinking['type']!r}; give {' or '.join(choices)}")
@@ -315,7 +315,8 @@ def _notes(target: Target, page: Mapping[str, Any], thinking: Mapping[str, Any] 
     if page.get("lifecycle") == "retired":
         raise UserError(f"{target.model} is retired: it answers no more; give a newer --model")
     if page.get("lifecycle") == "deprecated":
-        yield f"{target.model} is deprecated; it retires on {page.get('retires_at') or 'a day not yet named'}"
+        day = known_word(page.get("retires_at")) or "a day not yet named"
+        yield f"{target.model} is deprecated; it retires on {day}"
 
 
 BACKEND = Backend(
@@ -326,6 +327,7 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     options=OPTIONS,
+    adapt=adapt,
     key_variable=KEY_VARIABLE,
     provider="anthropic",
     default_url=DEFAULT_URL,

@@ -9,7 +9,9 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
-from backends import _cold, openai
+from backends import _cold, _post, openai
+from backends._adapting import adapt
+from backends._outside import known_count, known_id, known_word
 from bench.types import Backend, Call, HttpRequest, Launch, Message, ServeOptions, ServerInfo, Target, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,17 +45,18 @@ def preflight(target: Target) -> ServerInfo:
     """
     answer = _cold.fetch(target, "/props")
     if answer.status == 404:
-        entry = openai.served_models(target)[0]
+        entry = next(iter(openai.served_models(target)), {"id": target.model})
         return ServerInfo("llama-cpp-python", None, entry["id"], openai.context_tokens(entry), None, {})
     props = _cold.parse(target, "/props", answer)
     if not isinstance(props, dict) or "default_generation_settings" not in props:
         raise UserError(f"{target.url} is not llama.cpp's server: its /props says nothing of it; try --backend openai")
-    build = props.get("build_info") or "unknown"
+    build = known_word(props.get("build_info")) or "unknown"
     return ServerInfo(
         name="llama.cpp",
         version=None if "unknown" in build else build,
-        model=props.get("model_alias") or props["model_path"],
-        context_tokens=props["default_generation_settings"].get("n_ctx"),
+        model=known_id(props.get("model_alias")) or known_id(props.get("model_path")) or target.model,
+        context_tokens=known_count(props["default_generation_settings"], "n_ctx"),
+        slots=known_count(props, "total_slots"),
         metrics_path="/metrics" if _cold.fetch(target, "/metrics").status == 200 else None,
         settings={name: props[name] for name in ("total_slots", "model_ftype") if name in props},
     )
@@ -61,13 +64,15 @@ def preflight(target: Target) -> ServerInfo:
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
     """The prompt's length, template and special tokens included: exactly the usage.prompt_tokens it will have."""
-    templated = openai.probe_json(target, "/apply-template", {"messages": openai.chat_messages(messages)})
-    if isinstance(templated, dict):
+    templated = openai.probe_json(
+        target, "/apply-template", {"messages": openai.chat_messages(_post.spoken(messages, target))}
+    )
+    if isinstance(templated, dict) and "prompt" in templated:
         # The template leaves out the leading token that the model's own tokenizer adds.
         text = {"content": templated["prompt"], "add_special": True, "parse_special": True}
         tokenized = openai.probe_json(target, "/tokenize", text)
-        if isinstance(tokenized, dict):
-            return len(tokenized["tokens"])
+        if isinstance(tokenized, dict) and isinstance(tokens := tokenized.get("tokens"), list):
+            return len(tokens)
     return openai.count_tokens(target, messages)
 
 
@@ -178,6 +183,7 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     serve=serve,
+    adapt=adapt,
     weights="gguf",
     gauges={
         "queue": "llamacpp:requests_deferred",

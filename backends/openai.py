@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urlsplit
 
-import orjson
-
-from backends import _cold
+from backends import _cold, _post
+from backends._adapting import adapt
 from backends._answer import Answer, read
 from backends._errors import body_message, event_error
 from backends._json import lenient
-from backends._outside import Unfit, count, known_count, known_word
+from backends._outside import Unfit, count, known_count, known_id, known_word
 from backends.sse import DONE, is_document
 from bench.types import (
     Backend,
@@ -26,21 +24,23 @@ from bench.types import (
     DeltaKind,
     HttpRequest,
     Message,
+    NotReady,
     Reply,
+    ServerFault,
     ServerInfo,
     Target,
+    Unlisted,
     Usage,
     UserError,
 )
 
-COMPLETIONS = "/v1/chat/completions"
+COMPLETIONS = "/chat/completions"
+MODELS = "/models"
 
 THOUGHTS = ("thinking", "reasoning")
 IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
 PROMPT_COUNTS = ("prompt_tokens", "input_tokens")
 OUTPUT_COUNTS = ("completion_tokens", "output_tokens")
-# A compressor holds tokens back until it has enough of them.
-NOT_COMPRESSED = ("Accept-Encoding", "identity")
 OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 ANY_COUNT = (*PROMPT_COUNTS, *OUTPUT_COUNTS, "total_tokens")
 
@@ -57,7 +57,7 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     """The same for a server of this dialect that understands the `extra` fields."""
     payload = {
         "model": target.model,
-        "messages": chat_messages(call.messages),
+        "messages": chat_messages(_post.spoken(call.messages, target)),
         "max_tokens": call.max_tokens,
         "temperature": 0,
         "seed": call.seed,
@@ -65,17 +65,10 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
         "stream_options": {"include_usage": True},
         **extra,
     }
-    headers = [
-        ("Content-Type", "application/json"),
-        ("Accept", "text/event-stream"),
-        NOT_COMPRESSED,
-        # Finds the request again in the server's log; some servers refuse any id that is no UUID.
-        ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}"),
-    ]
-    if target.api_key:
-        headers.append(("Authorization", f"Bearer {target.api_key}"))
-    path = urlsplit(target.url).path.rstrip("/") + COMPLETIONS
-    return HttpRequest("POST", path, tuple(headers), orjson.dumps(payload))
+    # Finds the request again in the server's log; some servers refuse any id that is no UUID.
+    name = ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}")
+    headers = (*_post.STREAMED, name, *_post.bearer(target))
+    return _post.post(target, _post.api(target, COMPLETIONS), headers, payload)
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
@@ -250,36 +243,81 @@ def content_coding(headers: Mapping[str, str]) -> str | None:
 
 
 def preflight(target: Target) -> ServerInfo:
-    """What the server's model list says; a UserError unless it serves the target's model."""
-    entry = find_model(target, served_models(target))
+    """What the server's model list says; Unlisted where it has none, or does not name the target's model.
+
+    Many an API has no list, or one that leaves models out: whether it answers is then for a first request to say.
+    """
+    answer = _cold.fetch(target, _post.api(target, MODELS))
+    try:
+        return _server(target, find_model(target, _entries(target, answer)))
+    except NotReady:
+        raise
+    except UserError as problem:
+        if 300 <= answer.status < 400:
+            raise
+        raise Unlisted(str(problem), _server(target, {"id": target.model})) from None
+
+
+def _server(target: Target, entry: Mapping[str, Any]) -> ServerInfo:
+    ollama = entry.get("owned_by") == "library"
     return ServerInfo(
-        name=str(entry.get("owned_by") or "openai-compatible"),
+        name="ollama" if ollama else known_word(entry.get("owned_by")) or "openai-compatible",
         version=None,
         model=entry["id"],
-        context_tokens=context_tokens(entry),
+        context_tokens=(loaded_context(target) if ollama else None) or context_tokens(entry),
         metrics_path=None,
         settings={},
     )
 
 
+def loaded_context(target: Target) -> int | None:
+    """The context of the model that an Ollama has loaded, to which it cuts prompts without a word; None elsewhere.
+
+    Source: /api/ps, https://github.com/ollama/ollama/blob/main/docs/api.md.
+    """
+    try:
+        running = probe_json(target, "/api/ps")
+    except ServerFault:
+        return None
+    models = running.get("models") if isinstance(running, dict) else None
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, dict) and {model.get("name"), model.get("model")} & _known_as(target):
+            return known_count(model, "context_length")
+    return None
+
+
 def served_models(target: Target) -> list[dict[str, Any]]:
-    """The entries of /v1/models, each a dict with an `id`."""
-    listing = _cold.get_json(target, "/v1/models")
-    entries = listing.get("data") if isinstance(listing, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
-        raise UserError(f"no LLM server at {target.url}: its /v1/models is no list of models; check --url")
+    """The entries of the model list, each a dict with an `id`."""
+    return _entries(target, _cold.fetch(target, _post.api(target, MODELS)))
+
+
+def _entries(target: Target, answer: _cold.Answer) -> list[dict[str, Any]]:
+    """What a list of models holds, be it bare or under a name."""
+    path = _post.api(target, MODELS)
+    listing = _cold.parse(target, path, answer)
+    if isinstance(listing, dict):
+        listing = next((listing[name] for name in ("data", "models") if isinstance(listing.get(name), list)), None)
+    named = [{"id": one} if isinstance(one, str) else one for one in listing] if isinstance(listing, list) else [None]
+    entries = [one for one in named if isinstance(one, dict) and known_id(one.get("id"))]
+    if named and not entries:
+        raise ServerFault(f"no LLM server at {target.url}: its {path} is no list of models; check --url")
     return entries
 
 
 def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The entry of the target's model: the one that has its name or an alias, or was loaded from what they name."""
-    names = (target.model, *target.aliases)
+    known = _known_as(target)
     for field_name in ("id", "root"):  # vLLM and SGLang give the path or repository as `root`
-        for name in names:
-            for entry in entries:
-                if entry.get(field_name) == name:
-                    return entry
+        for entry in entries:
+            if known_id(entry.get(field_name)) in known:
+                return entry
     raise UserError(_no_such_model(target, [entry["id"] for entry in entries]))
+
+
+def _known_as(target: Target) -> set[str]:
+    """The model's names, and what Ollama (tiny:latest) and Google (models/gemini-…) make of them."""
+    names = {target.model, *target.aliases}
+    return names | {f"{name}:latest" for name in names} | {f"models/{name}" for name in names}
 
 
 def context_tokens(entry: Mapping[str, Any]) -> int | None:
@@ -296,13 +334,15 @@ def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[s
     vLLM's /tokenize knows; elsewhere the usage of a one-token completion does, which is not asked of an API that bills.
     `extra` are fields of the request that the chat template sees.
     """
-    conversation = {"model": target.model, "messages": chat_messages(messages), **(extra or {})}
+    told = chat_messages(_post.spoken(messages, target))
+    conversation = {"model": target.model, "messages": told, **(extra or {})}
     answer = probe_json(target, "/tokenize", conversation)
     if (count := known_count(answer, "count")) is not None:
         return count
     if "billed" in target.options:
         return None
-    answer = probe_json(target, COMPLETIONS, {**conversation, "max_tokens": 1, "temperature": 0})
+    shortest = _post.worded({**conversation, "max_tokens": 1, "temperature": 0}, target)
+    answer = probe_json(target, _post.api(target, COMPLETIONS), shortest)
     return known_count(answer.get("usage"), "prompt_tokens") if isinstance(answer, dict) else None
 
 
@@ -326,4 +366,6 @@ BACKEND = Backend(
     decode=decode,
     preflight=preflight,
     count_tokens=count_tokens,
+    adapt=adapt,
+    loaded_context=loaded_context,
 )

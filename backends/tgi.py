@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import orjson
 
-from backends import _cold, openai
+from backends import _cold, _post, openai
+from backends._adapting import adapt
 from backends._answer import Answer, read
 from backends._errors import body_message, event_error
 from backends._json import lenient
-from backends._outside import count, encodable
+from backends._outside import count, encodable, known_count, known_id, known_word
 from bench.types import (
     Backend,
     Body,
@@ -30,6 +30,7 @@ from bench.types import (
     Render,
     Reply,
     ServeOptions,
+    ServerFault,
     ServerInfo,
     Target,
     Usage,
@@ -80,12 +81,8 @@ def request(call: Call, target: Target) -> HttpRequest:
     }
     if adapter:
         parameters["adapter_id"] = adapter
-    headers = [("Content-Type", "application/json"), ("Accept", "text/event-stream"), openai.NOT_COMPRESSED]
-    if target.api_key:
-        headers.append(("Authorization", f"Bearer {target.api_key}"))
     payload = {"inputs": _framed(call.messages, _frame(target)), "parameters": parameters}
-    path = urlsplit(target.url).path.rstrip("/") + GENERATE
-    return HttpRequest("POST", path, tuple(headers), orjson.dumps(payload))
+    return _post.post(target, GENERATE, (*_post.STREAMED, *_post.bearer(target)), payload)
 
 
 def _is_chat(target: Target) -> bool:
@@ -172,7 +169,7 @@ def preflight(target: Target) -> ServerInfo:
     info = lenient(answer.data) if answer.status == 404 else _cold.parse(target, "/info", answer)
     if not isinstance(info, dict) or not {"model_id", "max_input_tokens", "max_total_tokens"} <= info.keys():
         raise UserError(f"{target.url} is not TGI: its /info says nothing of it; try --backend openai")
-    model = str(info["model_id"])
+    model = known_id(info["model_id"]) or target.model
     notes = []
     if target.model != model and model not in target.aliases:
         notes.append(f"TGI serves {model!r} under any name, {target.model!r} too")
@@ -186,10 +183,11 @@ def preflight(target: Target) -> ServerInfo:
         options = {"frame": frame} if frame else {}
     return ServerInfo(
         name="text-generation-inference",
-        version=info.get("version"),
+        version=known_word(info.get("version")),
         model=model,
-        context_tokens=info["max_total_tokens"],
-        max_prompt_tokens=info["max_input_tokens"],
+        context_tokens=known_count(info, "max_total_tokens"),
+        max_prompt_tokens=known_count(info, "max_input_tokens"),
+        max_in_flight=known_count(info, "max_concurrent_requests"),
         metrics_path="/metrics" if _cold.fetch(target, "/metrics").status == 200 else None,
         settings={name: value for name, value in info.items() if name not in ("model_id", "version")},
         options=options,
@@ -202,7 +200,9 @@ def _template_frame(target: Target) -> tuple[str | None, list[str]]:
     refusals: list[str] = []
 
     def render(messages: tuple[Message, ...]) -> str | None:
-        answer = _cold.fetch(target, "/chat_tokenize", {"messages": openai.chat_messages(messages)}, timeout_s=60)
+        answer = _cold.fetch(
+            target, "/chat_tokenize", {"messages": openai.chat_messages(_post.spoken(messages, target))}, timeout_s=60
+        )
         value = lenient(answer.data)
         if answer.status == 200 and isinstance(value, dict) and isinstance(text := value.get("templated_text"), str):
             return text
@@ -255,7 +255,11 @@ def _without_second_start(target: Target, frame: str) -> str:
     """
     shapes: dict[str, list[str]] = orjson.loads(frame)
     text = _framed((Message("user", _CONTENTS[0]),), shapes)
-    match openai.probe_json(target, "/tokenize", {"inputs": text}):
+    try:
+        tokens = openai.probe_json(target, "/tokenize", {"inputs": text})
+    except ServerFault:  # it has no tokenizer: said where prompts are counted, which then fails likewise
+        tokens = None
+    match tokens:
         case [{"id": added, "stop": 0}, {"id": first, "start": 0, "stop": int(end)}, *_] if added == first:
             # The offsets are of bytes (lib.rs: `encode`), whatever server.rs makes of them for the tokens' text.
             start = text.encode()[:end].decode(errors="ignore")
@@ -267,7 +271,9 @@ def _without_second_start(target: Target, frame: str) -> str:
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
     """The prompt's length in the target's dialect, template and special tokens included: as `input_length` will be."""
     if _is_chat(target):
-        answer = openai.probe_json(target, "/chat_tokenize", {"messages": openai.chat_messages(messages)})
+        answer = openai.probe_json(
+            target, "/chat_tokenize", {"messages": openai.chat_messages(_post.spoken(messages, target))}
+        )
         tokens = answer.get("tokenize_response") if isinstance(answer, dict) else None
     else:
         tokens = openai.probe_json(target, "/tokenize", {"inputs": _framed(messages, _frame(target))})
@@ -325,6 +331,7 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     serve=serve,
+    adapt=adapt,
     weights="hf",
     frame=frame_from,
     options={"dialect": ("native", "chat"), "adapter": ("<name>",)},

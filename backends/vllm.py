@@ -5,12 +5,14 @@ https://docs.vllm.ai/en/latest/usage/metrics.html.
 """
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends import _cold, openai
+from backends import _cold, _post, openai
+from backends._adapting import adapt
 from backends._json import lenient
 from backends.sse import json_values
 from bench.types import Backend, Body, Call, HttpRequest, Launch, Message, ServeOptions, ServerInfo, Target, UserError
@@ -71,13 +73,16 @@ def preflight(target: Target) -> ServerInfo:
             f"--adapter {adapter!r}: {target.url} serves {', '.join(adapters) or 'no adapters'}; "
             "vLLM serves those it is started with (--enable-lora --lora-modules NAME=PATH)"
         )
-    running_usage = _gives_running_usage(replace(target, model=entry["id"]))
+    # A first answer is not asked for where it would be billed: the rehearsal's tells as much.
+    running_usage = "billed" in target.options or _gives_running_usage(replace(target, model=entry["id"]))
+    metrics = _cold.fetch(target, "/metrics")
     return ServerInfo(
         name="vllm",
         version=version,
         model=entry["id"],
         context_tokens=openai.context_tokens(entry),
-        metrics_path="/metrics" if _cold.fetch(target, "/metrics").status == 200 else None,
+        metrics_path="/metrics" if metrics.status == 200 else None,
+        cache_tokens=_cache_tokens(metrics.data.decode("utf-8", "replace")) if metrics.status == 200 else None,
         settings={name: entry[name] for name in ("root", "max_model_len") if name in entry} | {"adapters": adapters},
         options={} if running_usage else {"usage": "final"},
         notes=()
@@ -87,6 +92,13 @@ def preflight(target: Target) -> ServerInfo:
             "usage names",
         ),
     )
+
+
+def _cache_tokens(metrics: str) -> int | None:
+    """What the KV cache holds: blocks of so many tokens, which stand in the labels of one metric."""
+    info = re.search(r"^vllm:cache_config_info\{(.*)\}", metrics, re.MULTILINE)
+    numbers = dict(re.findall(r'(block_size|num_gpu_blocks)="(\d{1,9})"', info[1])) if info else {}
+    return int(numbers["block_size"]) * int(numbers["num_gpu_blocks"]) if len(numbers) == 2 else None
 
 
 def _version(target: Target) -> str:
@@ -104,7 +116,7 @@ def _gives_running_usage(target: Target) -> bool:
         # What stands before some servers refuses fields that it does not know.
         final = replace(target, options={**target.options, "usage": "final"})
         if (plain := _ask(final)).status != 200:
-            _cold.parse(target, openai.COMPLETIONS, plain)
+            _cold.parse(target, _post.api(target, openai.COMPLETIONS), plain)
         return False
     body = Body(answer.data, [len(answer.data)], [0])
     if error := openai.decode(200, {}, body).error:
@@ -114,7 +126,8 @@ def _gives_running_usage(target: Target) -> bool:
 
 
 def _ask(target: Target) -> _cold.Answer:
-    return _cold.fetch(target, openai.COMPLETIONS, json.loads(request(PROBE, target).body), timeout_s=60)
+    path = _post.api(target, openai.COMPLETIONS)
+    return _cold.fetch(target, path, json.loads(request(PROBE, target).body), timeout_s=60)
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
@@ -184,6 +197,7 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     serve=serve,
+    adapt=adapt,
     weights="hf",
     options={"thinking": ("default", "off", "on"), "adapter": ("<name>",)},
     reset_cache=reset_cache,

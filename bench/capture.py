@@ -10,7 +10,7 @@ import os
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,8 @@ import orjson
 import zstandard
 
 from bench.clock import ClockSample
-from bench.types import LEAST_SECRET_LENGTH, Exchange, UserError
+from bench.secret import blanker
+from bench.types import Exchange, UserError, blank
 
 _FRAME = struct.Struct("<4sBxxxII")
 _MAGIC = b"LSB1"
@@ -66,13 +67,14 @@ class Capture(NamedTuple):
 
 
 class CaptureWriter:
-    """Appends frames to a new file; `secret` is a key that answers may repeat and the file must not."""
+    """Appends frames to a new file; `secrets` are keys that answers may repeat and the file must not."""
 
-    def __init__(self, path: Path, meta: Mapping[str, object], secret: str | None = None) -> None:
+    def __init__(self, path: Path, meta: Mapping[str, object], secrets: Sequence[str] = ()) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         # Level 1 takes about 2 ns a byte from the timed path and still makes a token stream some ten times smaller.
         self._compress = zstandard.ZstdCompressor(level=1).compress
-        self._secret = secret.encode() if secret and len(secret) >= LEAST_SECRET_LENGTH else None
+        self._secrets = secrets
+        self._blank = blanker(secrets)
         self._size = 0
         self._append(_META, orjson.dumps(meta))
 
@@ -112,12 +114,11 @@ class CaptureWriter:
         error: tuple[str, str] | None,
     ) -> None:
         """Append one finished request."""
-        text = b"" if error is None else "\0".join(error).encode("utf-8", "replace")
+        text = b"" if error is None else blank("\0".join(error), self._secrets).encode("utf-8", "replace")
         sizes = array("I", map(len, received.parts))
         data = b"".join(received.parts)
-        if self._secret is not None and self._secret in data:
-            # By as many bytes, so that the sizes of the reads still hold.
-            data = data.replace(self._secret, b"*" * len(self._secret))
+        if self._blank is not None:
+            data = self._blank(data)
         content = b"".join((received.user_ns, sizes, received.kernel, text, data))
         head = _EXCHANGE_HEAD.pack(
             seq,

@@ -47,8 +47,10 @@ class Head(NamedTuple):
 
 
 def encode_request(request: HttpRequest, host: str) -> bytes:
-    """Give the bytes of a keep-alive request with Host and Content-Length added."""
-    lines = [f"{request.method} {request.path} HTTP/1.1", f"Host: {host}"]
+    """Give the bytes of a keep-alive request with Content-Length added, and Host where it names none itself."""
+    lines = [f"{request.method} {request.path} HTTP/1.1"]
+    if not any(name.lower() == "host" for name, _ in request.headers):
+        lines.append(f"Host: {host}")
     lines += [f"{name}: {value}" for name, value in request.headers]
     lines += [f"Content-Length: {len(request.body)}", "", ""]
     return "\r\n".join(lines).encode("latin-1") + request.body

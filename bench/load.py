@@ -27,6 +27,7 @@ from bench.budget import Guard, Room
 from bench.capture import CaptureWriter, Received
 from bench.clock import cpu_s, now_ns, sample
 from bench.coordinate import ON_LOCUSTS_PAGE, Coordinator
+from bench.endpoint import endpoint
 from bench.fatal import fatal, watch_greenlets
 from bench.feed import Ahead, ClosedFeed, OpenFeed, Ready
 from bench.limits import allow_many_files, peak_rss_bytes
@@ -36,7 +37,7 @@ from bench.plan import calls, total
 from bench.port import secure
 from bench.till import Decode, Till
 from bench.types import Call, HttpRequest, Target
-from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError, endpoint
+from bench.wire import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError
 
 Encode = Callable[[Call, Target], HttpRequest]
 
@@ -112,11 +113,11 @@ class Share:
         self._till = till
         self._environment = environment
         allow_many_files()
-        target = endpoint(spec.target.url, spec.target.ca_file)
+        target = endpoint(spec.target.url, spec.target.ca_file, spec.target.client_cert, spec.target.client_key)
         self._capture = CaptureWriter(
             spec.folder / "capture" / f"worker-{spec.worker}.cap",
             {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
-            spec.target.api_key,
+            spec.target.all_secrets,
         )
         self._wire = Wire(
             target,

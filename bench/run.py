@@ -4,24 +4,33 @@ Nothing is decoded here. What a run cannot be believed or repeated without goes 
 """
 
 import os
-import secrets
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import folder as files
-from bench.budget import Budget, Ledger
+from bench import rehearsal
+from bench.budget import Budget, Ledger, Prices
 from bench.folder import write_json
 from bench.launch import Server, free_port, launch
 from bench.offer import SERVER_GONE, LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
-from bench.plan import Plan, call, make_plan, plan_hash
+from bench.plan import Plan, make_plan, plan_hash
+from bench.prepare import WARM_SALT, Found, log_kept, prepare
 from bench.prompts import Count, Vocabulary, calibrate
-from bench.types import Backend, Lengths, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
+from bench.types import (
+    Backend,
+    Headers,
+    Lengths,
+    Load,
+    Scenario,
+    ServeOptions,
+    ServerInfo,
+    Target,
+)
 
 if TYPE_CHECKING:
     from bench.telemetry import Sampler
@@ -30,8 +39,6 @@ _CONTEXT_MARGIN_TOKENS = 64
 _CONTEXT_STEP_TOKENS = 256
 # llama.cpp keeps state for every slot: an open loop's limit on requests in flight is no wish for as many slots.
 _OPEN_LOOP_SLOTS = 16
-# A warm run has the prompts of every other warm run with its seed.
-_WARM_SALT = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,12 @@ class Settings:
     backoff: bool = True
     quick_ack: bool = False
     body_bytes_max: int = 64 << 20
+    query: str = ""
+    headers: Headers = ()
+    client_cert: str | None = None
+    client_key: str | None = None
+    secrets: tuple[str, ...] = ()
+    prices: Prices | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -99,23 +112,18 @@ def run(
             processes = stack.enter_context(load_processes(settings.workers, settings.out))
             if server is None and settings.url is None:
                 server = stack.enter_context(launched(settings, say, settings.out / files.SERVER_LOG))
-            target, info = _preflight(settings, server)
-            for note in info.notes:
-                say(note)
-            plan = _plan(settings, target, info, say)
-            _check_wording(settings, plan, target)
-            account = _open_account(settings)
-            if settings.estimate is not None:
-                say(settings.estimate(plan))
-            manifest = _manifest(settings, plan, target, info, launched=server is not None)
+            with log_kept(server):
+                found = prepare(settings, server, say)
+            plan, target = found.plan, found.target
+            manifest = _manifest(settings, found, launched=server is not None)
             write_json(settings.out / files.RUN, manifest)
-            sampler = stack.enter_context(_sampler(settings, server, target, info))
+            sampler = stack.enter_context(_sampler(settings, server, target, found.info))
             for note in sampler.notes:
                 say(note)
             on_progress = stack.enter_context(watch())
         stopped = _offer(settings, processes, plan, target, on_progress, server)
-    if account is not None:
-        statement = Ledger.statement(account)
+    if found.account is not None:
+        statement = Ledger.statement(found.account)
         manifest["spending"] = {f"{name}_usd": f"{usd:f}" for name, usd in statement._asdict().items()}
         say(str(statement))
     manifest["interrupted"] = stopped is not None
@@ -127,19 +135,11 @@ def run(
     return stopped
 
 
-def _open_account(settings: Settings) -> Path | None:
-    if settings.budget is None:
-        return None
-    account = settings.budget.account or settings.out / files.LEDGER
-    Ledger.open_account(account, settings.budget.cap_usd)
-    return account
-
-
 def dry_plan(settings: Settings) -> Plan:
     """Make the plan of a run without asking any server."""
     source, count = settings.tokenizer or ("nobody", lambda _: None)
     vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
-    return make_plan(settings.scenario, settings.load, settings.seed, _WARM_SALT, vocabulary)
+    return make_plan(settings.scenario, settings.load, settings.seed, WARM_SALT, vocabulary)
 
 
 def restore_plan(manifest: Mapping[str, Any]) -> Plan:
@@ -182,59 +182,6 @@ def launched(settings: Settings, say: Callable[[str], None], log_path: Path) -> 
 def _needed_context_tokens(scenario: Scenario) -> int:
     longest = scenario.prompt_tokens.high + scenario.output_tokens.high + _CONTEXT_MARGIN_TOKENS
     return -(-longest // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
-
-
-def _preflight(settings: Settings, server: Server | None) -> tuple[Target, ServerInfo]:
-    target = Target(
-        server.url if server else settings.url or "",
-        settings.model,
-        settings.api_key,
-        settings.ca_file,
-        settings.aliases,
-        {**settings.options, **({"billed": "yes"} if settings.budget else {})},
-    )
-    info = settings.backend.preflight(target)
-    _check_lengths(settings.scenario, info)
-    # The user's name for the model may be an alias, or a path that the server calls by another name.
-    return replace(target, model=info.model, options={**target.options, **info.options}), info
-
-
-def _check_lengths(scenario: Scenario, info: ServerInfo) -> None:
-    prompt_tokens = scenario.prompt_tokens.high
-    if info.max_prompt_tokens is not None and prompt_tokens > info.max_prompt_tokens:
-        raise UserError(
-            f"scenario {scenario.name!r} has prompts of up to {prompt_tokens} tokens and the server takes "
-            f"{info.max_prompt_tokens}; give --prompt-tokens, or a server that takes longer ones"
-        )
-    longest = scenario.prompt_tokens.high + scenario.output_tokens.high
-    if info.context_tokens is not None and longest > info.context_tokens:
-        raise UserError(
-            f"scenario {scenario.name!r} needs up to {longest} tokens a request and the server takes "
-            f"{info.context_tokens}; give --prompt-tokens and --output-tokens, or a server with a longer context"
-        )
-
-
-def _plan(settings: Settings, target: Target, info: ServerInfo, say: Callable[[str], None]) -> Plan:
-    source, count = settings.tokenizer or (
-        f"{info.name} at {target.url}" if settings.url else info.name,
-        partial(settings.backend.count_tokens, target),
-    )
-    context_tokens = None if settings.tokenizer else info.context_tokens
-    shared_prefix = settings.scenario.shared_prefix_tokens > 0
-    vocabulary = calibrate(count, source, shared_prefix=shared_prefix, context_tokens=context_tokens)
-    if not vocabulary.exact:
-        say(f"prompt lengths are approximate: {vocabulary.source}")
-    if settings.cache == "warm":
-        return make_plan(settings.scenario, settings.load, settings.seed, _WARM_SALT, vocabulary)
-    if settings.backend.reset_cache is not None and settings.url and settings.backend.reset_cache(target):
-        say("the server's prefix cache was emptied")
-    return make_plan(settings.scenario, settings.load, settings.seed, secrets.randbits(63), vocabulary)
-
-
-def _check_wording(settings: Settings, plan: Plan, target: Target) -> None:
-    """Word the shortest answer's request here: what a backend finds wrong with it is said before the load begins."""
-    shortest = call(plan, 0)._replace(max_tokens=settings.scenario.output_tokens.low)
-    settings.backend.request(shortest, target)
 
 
 def _sampler(settings: Settings, server: Server | None, target: Target, info: ServerInfo) -> "Sampler":
@@ -291,10 +238,11 @@ def _offer(
         raise KeyboardInterrupt from None
 
 
-def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, *, launched: bool) -> dict[str, Any]:
+def _manifest(settings: Settings, found: Found, *, launched: bool) -> dict[str, Any]:
     from bench import selftests
     from bench.machine import hardware, versions
 
+    plan, target, info = found.plan, found.target, found.info
     vocabulary, machine = plan.vocabulary, hardware()
     return {
         "schema": 1,
@@ -307,6 +255,8 @@ def _manifest(settings: Settings, plan: Plan, target: Target, info: ServerInfo, 
         "launched": launched,
         "server": asdict(info),
         "options": dict(target.options),
+        "adapted": list(found.rehearsed.adapted),
+        "rehearsal": rehearsal.facts(found.rehearsed),
         "cache": settings.cache,
         "window": settings.window,
         "pricing": settings.pricing,

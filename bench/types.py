@@ -4,9 +4,12 @@ Instants named `*_ns` are integer nanoseconds on the monotonic clock. In a `Reco
 in an `Exchange`, straight off the wire, they are the clock's own values.
 """
 
+import re
 from array import array
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 Arrivals = Literal["constant", "poisson"]
@@ -18,8 +21,63 @@ LEAST_SECRET_LENGTH = 8
 """A shorter key is a placeholder for servers that want any ("EMPTY", "x"), and may be part of any word or answer."""
 
 
+def blank(text: str, secrets: Sequence[str]) -> str:
+    """`text` with "(key)" in place of every secret, in whatever form a server or a shell may have given it back."""
+    pattern = secret_pattern(tuple(secrets))
+    return text if pattern is None else re.sub(pattern, "(key)", text)
+
+
+@lru_cache(maxsize=64)
+def secret_pattern(secrets: tuple[str, ...]) -> str | None:
+    r"""A regular expression for the secrets as they are, and in JSON, a URL, HTML and base64; None for none.
+
+    Every character may be escaped or not: `\/`, `\u002f`, `%2F`, `&#47;`.
+    """
+    forms: list[str] = []
+    for secret in sorted({one for one in secrets if len(one) >= LEAST_SECRET_LENGTH}, key=len, reverse=True):
+        forms += ["".join(map(_any_form, secret)), *map(re.escape, encoded_forms(secret))]
+    return "|".join(forms) or None
+
+
+@lru_cache(maxsize=64)
+def encoded_forms(secret: str) -> tuple[str, ...]:
+    """The secret in base64, from each place in a longer text, without what its neighbours there decide."""
+    data, forms = secret.encode("utf-8", "replace"), set()
+    for shift in range(3):
+        # Six bits a character: what holds bits of the bytes before, or of those after, may be any.
+        whole = b64encode(bytes(shift) + data).decode().rstrip("=")
+        inner = whole[-(-8 * shift // 6) : 8 * (shift + len(data)) // 6]
+        forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return tuple(sorted(forms))
+
+
+def _any_form(character: str) -> str:
+    code = ord(character)
+    hexadecimal = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:02x}")
+    slashes = r"\\*" if character in "/\\\"'" else ""
+    named = {"&": "|&amp;", "<": "|&lt;", ">": "|&gt;", '"': "|&quot;"}.get(character, "")
+    escaped = rf"\\+u00{hexadecimal}|%(?:25)*{hexadecimal}|&#(?:[xX]0*{hexadecimal}|0*{code});{named}"
+    return f"(?:{slashes}{re.escape(character)}|{escaped})"
+
+
 class UserError(Exception):
     """The user's input or surroundings are at fault: one line that says what was expected and what to do; exit 2."""
+
+
+class ServerFault(UserError):
+    """The server did not do what it was asked before the load; its own log may say more."""
+
+
+class NotReady(ServerFault):
+    """It may do so in a while: nothing listens yet, or it says that it is still loading."""
+
+
+class Unlisted(UserError):
+    """The server's list of models speaks against it; `info` is what to go on with if it answers all the same."""
+
+    def __init__(self, message: str, info: "ServerInfo") -> None:
+        super().__init__(message)
+        self.info = info
 
 
 # --- what to send -----------------------------------------------------------------------------------------------
@@ -101,7 +159,10 @@ class Target:
     """Where a backend's requests go: `url` is the base without `/v1`; the key is sent and never shown.
 
     `aliases` are other names that the server may know the model by. `options` say how requests are to be worded where
-    a backend leaves a choice: its own names (`Backend.options`) and what its preflight found (`ServerInfo.options`).
+    a backend leaves a choice: its own names (`Backend.options`), what its preflight found (`ServerInfo.options`) and
+    what the server made necessary (`Backend.adapt`). `query` goes with every path; `headers` are the user's own and
+    replace ours of the same name; `client_cert` and `client_key` are PEM files. `secrets` are what besides the key is
+    shown nowhere. `patience_s` is how long a cold request may take where the server loads its model first.
     """
 
     url: str
@@ -110,6 +171,17 @@ class Target:
     ca_file: str | None = None
     aliases: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    query: str = field(default="", repr=False)
+    headers: Headers = field(default=(), repr=False)
+    client_cert: str | None = None
+    client_key: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    patience_s: float = 0.0
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """Its secrets and its key."""
+        return self.secrets if self.api_key is None else (self.api_key, *self.secrets)
 
 
 class HttpRequest(NamedTuple):
@@ -282,7 +354,8 @@ class ServerInfo:
     """What a server says of itself before the load starts.
 
     `context_tokens` bounds prompt and output together, `max_prompt_tokens` the prompt alone. `options` go into the
-    target of every request, `notes` to the user and into run.json.
+    target of every request, `notes` to the user and into run.json. More than `max_in_flight` requests at once are
+    refused, more than `slots` wait; `cache_tokens` is what its KV cache holds of all of them together.
     """
 
     name: str
@@ -294,6 +367,25 @@ class ServerInfo:
     max_prompt_tokens: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
+    max_in_flight: int | None = None
+    slots: int | None = None
+    cache_tokens: int | None = None
+
+
+class Refusal(NamedTuple):
+    """What a server answered to the request that the load is made of: a status, or an error inside a 200."""
+
+    status: int
+    message: str
+    data: bytes
+
+
+class Adaptation(NamedTuple):
+    """What to put into `Target.options` so that the server takes the request, and the line that says so."""
+
+    options: Mapping[str, str]
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,8 +397,9 @@ class Backend:
     `weights` is the kind of file a launched server loads, `options` the choices that `Target.options` may hold, with
     the values each may have, the default first. `reset_cache` empties the server's prefix cache and says whether it
     could. `frame` turns a chat template into the option of that name, where a prompt is sent with its template around
-    it. An API that bills has a `provider`, by its name in the price list, and is found at `default_url`; there it
-    `bills_errors` of its own unless its makers say that it does not.
+    it. `adapt` words a refused request in another way, None where there is none; `loaded_context` is the context length
+    of a model that only an answer has loaded. An API that bills has a `provider`, by its name in the price list, and is
+    found at `default_url`; there it `bills_errors` of its own unless its makers say that it does not.
     """
 
     name: str
@@ -321,6 +414,8 @@ class Backend:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     frame: "Callable[[Render], str | None] | None" = None
     reset_cache: "Callable[[Target], bool] | None" = None
+    adapt: "Callable[[HttpRequest, Target, Refusal], Adaptation | None] | None" = None
+    loaded_context: "Callable[[Target], int | None] | None" = None
     key_variable: str = "OPENAI_API_KEY"
     provider: str | None = None
     default_url: str | None = None

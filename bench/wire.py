@@ -13,10 +13,8 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import gevent
 from gevent import socket as cooperative
@@ -24,8 +22,9 @@ from gevent.hub import get_hub
 
 from bench.capture import Received
 from bench.clock import now_ns
+from bench.endpoint import Endpoint as Endpoint
+from bench.endpoint import endpoint as endpoint
 from bench.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
-from bench.types import UserError
 
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
 # the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
@@ -68,32 +67,6 @@ class Outcome(NamedTuple):
     received: Received
     status: int | None
     error: tuple[str, str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where connections go; `host_header` is what the server is called in requests."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-    host_header: str
-
-
-def endpoint(url: str, ca_file: str | None = None) -> Endpoint:
-    """Take a base URL apart; certificates are verified against `ca_file` or the system's store."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
-    try:
-        tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
-    except OSError as problem:
-        raise UserError(f"--ca-file {ca_file}: {problem.strerror or problem}; expected a PEM file") from None
-    return Endpoint(host, port or (443 if tls else 80), tls, parts.netloc.rpartition("@")[2])
 
 
 class Wire:

@@ -12,7 +12,7 @@ import click
 
 from bench.cli import streams
 from bench.printable import printable
-from bench.types import UserError
+from bench.types import UserError, blank
 
 EXIT_OBJECTIVE_MISSED = 1
 EXIT_USER_ERROR = 2
@@ -21,6 +21,19 @@ EXIT_OUT_OF_BUDGET = 4
 EXIT_BUG = 70  # EX_SOFTWARE
 EXIT_INTERRUPTED = 130
 EXIT_NOBODY_READS = 141  # what a shell reports of a program that SIGPIPE ended
+
+
+_secrets: list[str] = []
+
+
+def keep_secret(texts: Iterable[str]) -> None:
+    """Let nothing that is printed from now on show these."""
+    _secrets.extend(text for text in texts if text not in _secrets)
+
+
+def shown(text: str) -> str:
+    """Give what a screen or a file may show of a text."""
+    return blank(text, _secrets)
 
 
 class Group(click.Group):
@@ -64,10 +77,10 @@ def echo(text: str, *, err: bool = False) -> None:
     Errors that nobody can be told of are not told; of standard output, OSError says so.
     """
     if not err:
-        print(printable(text), flush=True)
+        print(printable(shown(text)), flush=True)
         return
     try:
-        print(printable(text), file=sys.stderr, flush=True)
+        print(printable(shown(text)), file=sys.stderr, flush=True)
     except OSError:
         streams.silence(sys.stderr)
 

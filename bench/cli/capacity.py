@@ -13,12 +13,13 @@ from bench.cli.base import (
     EXIT_NOT_TO_BE_TRUSTED,
     EXIT_OBJECTIVE_MISSED,
     EXIT_OUT_OF_BUDGET,
+    shown,
     with_options,
 )
 from bench.cli.pricing import COSTS, shared
 from bench.cli.results import results
 from bench.cli.run import ASKED, observe
-from bench.cli.settings import LOAD_OPTIONS, without_key
+from bench.cli.settings import LOAD_OPTIONS
 from bench.cli.settings import settings as settings_of
 from bench.types import Load, UserError
 
@@ -149,9 +150,9 @@ def _asked(search: Search) -> dict[str, Any]:
         "slo": list(settings.slo),
         "attainment": search.attainment,
         "seed": settings.seed,
-        "url": settings.url,
+        "url": settings.url and shown(settings.url),
         "options": dict(settings.options),
-        "server_args": [without_key(argument, settings.api_key) for argument in settings.server_args],
+        "server_args": list(map(shown, settings.server_args)),
     }
 
 

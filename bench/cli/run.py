@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET, OneOf, echo, with_options
+from bench.cli.base import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_TO_BE_TRUSTED,
+    EXIT_OUT_OF_BUDGET,
+    OneOf,
+    echo,
+    shown,
+    with_options,
+)
 from bench.cli.pricing import COSTS
 from bench.cli.results import WINDOWS, conclude
 from bench.cli.settings import settings as settings_of
@@ -25,7 +33,7 @@ ASKED = (
     click.option("--backend", "backend_name", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
     click.option("--model", default="tiny", help="A name of `models`, a path, or what the server calls it.  [tiny]"),
     click.option("--scenario", "scenario_name", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
-    click.option("--url", help="Use a running server (with or without /v1) instead of launching one."),
+    click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
     click.option("--seed", type=int, default=0, help="Of prompts, lengths and arrivals.  [0]"),
     click.option("--prompt-tokens", type=int, help="Every prompt this long instead of the scenario's lengths."),
     click.option("--output-tokens", type=int, help="Every answer this long instead of the scenario's lengths."),
@@ -38,7 +46,7 @@ ASKED = (
     click.option("--timeout", default="120s", help="Ends one request.  [120s]"),
     click.option("--stall-timeout", default="30s", help="Ends one request when no byte comes for this long.  [30s]"),
     click.option("--max-body", default="64MiB", help="Ends one request whose answer is larger.  [64MiB]"),
-    click.option("--ready-timeout", help="For a launched server to get ready.  [120s]"),
+    click.option("--ready-timeout", help="For a server to get ready.  [launched: 120s; with --url: at once]"),
     click.option("--server", help="llamacpp: xllamacpp, llama-cpp-python, or a llama-server binary.  [xllamacpp]"),
     click.option("--server-python", help="Python in which the server to launch is installed.  [see docs/backends.md]"),
     click.option("--server-cmd", help="Words to launch it by instead; its flags are added."),
@@ -56,7 +64,10 @@ ASKED = (
     click.option(
         "--quick-ack", type=OneOf(ON_OFF), default="off", help="Acknowledge at once, as users' clients do not.  [off]"
     ),
+    click.option("--header", multiple=True, help="'NAME: VALUE' of every request; $VAR is a secret; repeatable."),
     click.option("--ca-file", help="PEM file to verify the server's certificate with.  [the system's]"),
+    click.option("--client-cert", help="PEM file with the certificate that this client shows."),
+    click.option("--client-key", help="PEM file with its key.  [in --client-cert]"),
 )
 """What is asked of whom: all options of a run but how much load there is."""
 
@@ -163,7 +174,7 @@ def observe(settings: "Settings", screen: "Screen", server: "Server | None" = No
 
 def sayer(screen: "Screen") -> Callable[[str], None]:
     """Give what takes lines for the user and prints them as they are."""
-    return lambda line: screen.print(line, highlight=False, soft_wrap=not screen.is_terminal, markup=False)
+    return lambda line: screen.print(shown(line), highlight=False, soft_wrap=not screen.is_terminal, markup=False)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.base import nearest
-from bench.cli.pricing import budget_of, estimate, pricing_of
-from bench.types import LEAST_SECRET_LENGTH, UserError
+from bench.cli import address
+from bench.cli.base import keep_secret, nearest, shown
+from bench.cli.pricing import budget_of, estimate, prices_of, pricing_of
+from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.prompts import Count
@@ -54,12 +55,20 @@ def settings(options: dict[str, Any]) -> "Settings":
         )
     if options["concurrency"] or options["max_in_flight"]:
         _check_open_files("--max-in-flight" if load.concurrency is None else "--concurrency", load, workers)
-    url = _url(options["url"] or _default_url(backend))
+    given_url = options["url"] or _default_url(backend)
+    api_key = address.api_key(backend.key_variable)
+    typed = address.secrets_typed(given_url, options["server_args"])
+    keep_secret((api_key or "", *typed))
+    headers, hidden = address.headers(options["header"])
+    keep_secret(hidden)
+    place = address.address(given_url, backend)
+    url = place.url if place else None
     _check_server_flags(backend, options, url)
-    api_key = _api_key(backend.key_variable)
+    address.certificates(options, url)
     if options["batch"] and not options["dry_run"]:
         raise UserError("--batch: batches are priced and not load-tested; give --dry-run as well, or leave it out")
-    budget = budget_of(backend, url, options, scenario, has_key=api_key is not None)
+    has_key = api_key is not None or any(address.NAMES_A_SECRET.search(name) for name, _ in headers)
+    budget = budget_of(backend, url, options, scenario, has_key=has_key)
     model, quantization = _model_to_serve(backend, options["model"], url)
     run_id = folder.new_run_id(backend.name, options["model"], scenario.name)
     return Settings(
@@ -83,10 +92,14 @@ def settings(options: dict[str, Any]) -> "Settings":
         server_args=options["server_args"],
         port=_port("--port", options["port"]),
         web_port=_port("--locust-web", options["web_port"]),
-        argv=tuple(without_key(argument, api_key) for argument in sys.argv),
+        argv=tuple(map(shown, sys.argv)),
         quantization=quantization,
         aliases=aliases_of(options["model"]) if url else (),
-        options={**_choices(backend, scenario, options), **_frame(backend, options["tokenizer"])},
+        options={
+            **_choices(backend, scenario, options),
+            **_frame(backend, options["tokenizer"]),
+            **({"api_path": place.api_path} if place and place.api_path is not None else {}),
+        },
         cache=options["cache"],
         server_python=options["server_python"],
         server_cmd=tuple(shlex.split(options["server_cmd"] or "")),
@@ -97,6 +110,12 @@ def settings(options: dict[str, Any]) -> "Settings":
         backoff=options["backoff"] == "on",
         quick_ack=_quick_ack(options["quick_ack"]),
         body_bytes_max=parse_size(options["max_body"], "--max-body", BODY_BYTES),
+        query=place.query if place else "",
+        headers=headers,
+        client_cert=options["client_cert"],
+        client_key=options["client_key"],
+        secrets=(*typed, *hidden),
+        prices=prices_of(budget) if budget else None,
     )
 
 
@@ -174,15 +193,11 @@ def _check_server_flags(backend: "Backend", options: dict[str, Any], url: str | 
     if url is None:
         if backend.serve is None:
             raise UserError(f"--backend {backend.name} launches no server: give --url of one that runs")
-        if options["ca_file"]:
-            raise UserError("--ca-file: expected with --url https://…; a launched server is asked over http")
         return
-    for name in ("server", "server_python", "server_cmd", "server_args", "port", "ready_timeout"):
+    for name in ("server", "server_python", "server_cmd", "server_args", "port"):
         if options[name]:
             flag = "--" + name.removesuffix("s").replace("_", "-")
             raise UserError(f"{flag} is for a server this command launches; leave it out, or leave out --url")
-    if options["ca_file"] and not url.startswith("https:"):
-        raise UserError(f"--ca-file: expected with an https --url, got {url}")
 
 
 def _model_to_serve(backend: "Backend", model: str, url: str | None) -> tuple[str, str | None]:
@@ -197,40 +212,6 @@ def _model_to_serve(backend: "Backend", model: str, url: str | None) -> tuple[st
         return str(tinymodel.model_path(model, weights)), "fp32"
     resolved = resolve(model, weights)
     return (resolved.reference, resolved.quantization) if resolved else (model, None)
-
-
-def _url(url: str | None) -> str | None:
-    """The base URL without /v1; a password in it would end up in files and on screens."""
-    from urllib.parse import urlsplit
-
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound:
-        guess = "" if "://" in url else nearest(url, [f"http://{url}"])
-        raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]{guess}")
-    if parts.username is not None:
-        raise UserError("--url: expected no user or password in it; give a key by its variable, such as OPENAI_API_KEY")
-    if parts.query or parts.fragment:
-        raise UserError(f"--url {url!r}: expected nothing after the path, such as http://HOST:PORT/v1")
-    return url.rstrip("/").removesuffix("/v1")
-
-
-def _api_key(variable: str) -> str | None:
-    """The key for the server, which no error may show."""
-    key = os.environ.get(variable, "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UserError(f"{variable}: expected printable ASCII without spaces; set it again, or unset it")
-    return key or None
-
-
-def without_key(text: str, api_key: str | None) -> str:
-    """Give what a file may hold of an option; a launched server may have been given the key by --server-arg."""
-    return text if api_key is None or len(api_key) < LEAST_SECRET_LENGTH else text.replace(api_key, "(key)")
 
 
 def _tokenizer(path: Path | None) -> "tuple[str, Count] | None":

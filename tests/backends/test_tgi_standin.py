@@ -333,6 +333,7 @@ def test_lengths_beyond_the_servers_are_said_before_the_load_starts(standin: Sta
 
 
 def test_a_run_whose_server_fails_says_what_happened_and_is_complete(standin: Standin, tmp_path: Path) -> None:
+    standin.served_first = 1
     standin.refusals["/generate_stream"] = Failure("generation", "Request failed during generation: out of memory")
     done = bench_run(standin, tmp_path / "run", "--prompt-tokens", "64", "--output-tokens", "6")
     assert done.returncode == 3

@@ -78,7 +78,8 @@ class Standin:
     """The server's settings and what it saw; change the former between requests as a test needs.
 
     `start` is a text that the tokenizer puts in front of bare inputs; `fails_after` ends a stream by (tokens, kind,
-    message); `refusals` answer a path before any stream; `comments` sends a keep-alive comment before every event.
+    message); `refusals` answer a path before any stream, but for its `served_first` first requests; `comments` sends a
+    keep-alive comment before every event.
     """
 
     url: str = ""
@@ -87,6 +88,8 @@ class Standin:
     answer: Callable[[int], Sequence[Token]] = words
     fails_after: tuple[int, str, str] | None = None
     refusals: dict[str, Failure] = field(default_factory=dict)
+    served_first: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
     comments: bool = False
     token_s: float = 0.0
     max_input_tokens: int = 1536
@@ -260,7 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
             "/v1/chat/completions": self._chat,
         }
         try:
-            if self.path in self.standin.refusals:
+            self.standin.asked[self.path] += 1
+            if self.path in self.standin.refusals and self.standin.asked[self.path] > self.standin.served_first:
                 raise self.standin.refusals[self.path]
             answer = routes[self.path](payload)
         except Failure as failure:

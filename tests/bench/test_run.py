@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backends import BACKENDS
-from bench import folder, tinymodel
+from bench import folder, rehearsal, tinymodel
 from bench.capture import exchanges, scan
 from bench.launch import launch
 from bench.records import SCHEMA
@@ -266,7 +266,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
 
 
 class Telltale(http.server.BaseHTTPRequestHandler):
-    """Lists its model, and refuses every request with what it was sent; notes who has the key on a command line."""
+    """Lists its model, and refuses all but a rehearsal with what it was sent; notes whose command line has the key."""
 
     protocol_version = "HTTP/1.1"
     seen_in: ClassVar[set[str]] = set()
@@ -278,7 +278,10 @@ class Telltale(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         command_lines = [b"".join(suppressed_read(path)) for path in Path("/proc").glob("[0-9]*/cmdline")]
         self.seen_in.update(line.decode() for line in command_lines if KEY.encode() in line)
-        self.answer(403, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {KEY}"}})
+        if self.headers["X-Request-Id"] is None or str(rehearsal.SEQ) in self.headers["X-Request-Id"]:
+            self.answer(200, {"choices": [{"message": {"content": f"hello {KEY}"}, "finish_reason": "stop"}]})
+        else:
+            self.answer(403, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {KEY}"}})
 
     def answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()

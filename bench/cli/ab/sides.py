@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.base import with_options
+from bench.cli.base import shown, with_options
 from bench.cli.pricing import COSTS
 from bench.cli.run import ASKED, OFFERED
 from bench.cli.settings import settings as settings_of
-from bench.cli.settings import without_key
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> Side:
         if str(problem) == _problem_of(common):
             raise
         raise UserError(f"{flag}: {problem}") from None
-    return Side(name, settings, _told(options, settings.api_key))
+    return Side(name, settings, _told(options))
 
 
 @click.command(add_help_option=False)
@@ -85,14 +84,12 @@ def _problem_of(common: dict[str, Any]) -> str | None:
     return None
 
 
-def _told(options: dict[str, Any], api_key: str | None) -> dict[str, Any]:
+def _told(options: dict[str, Any]) -> dict[str, Any]:
     """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
 
-    def shown(value: Any) -> Any:
+    def told(value: Any) -> Any:
         if isinstance(value, tuple):
-            return [shown(each) for each in value]
-        if isinstance(value, Path):
-            return str(value)
-        return without_key(value, api_key) if isinstance(value, str) else value
+            return [told(each) for each in value]
+        return shown(str(value)) if isinstance(value, str | Path) else value
 
-    return {name: shown(value) for name, value in options.items() if name != "max_usd"}
+    return {name: told(value) for name, value in options.items() if name != "max_usd"}

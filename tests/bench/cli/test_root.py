@@ -133,7 +133,7 @@ WRONG = [
     ("run --url ftp://h", "--url 'ftp://h': expected http://HOST[:PORT] or https://HOST[:PORT]"),
     ("run --url h:80", "--url 'h:80': expected http://HOST[:PORT] or https://HOST[:PORT]; did you mean 'http"),
     ("run --url http://h:99999", "--url 'http://h:99999': expected http://HOST[:PORT]"),
-    ("run --url http://h/v1?key=3", "--url 'http://h/v1?key=3': expected nothing after the path"),
+    ("run --url http://h/v1#three", "--url 'http://h/v1#three': expected no # in it"),
     (
         "run --url http://127.0.0.1:9",
         "nothing listens at http://127.0.0.1:9 (connection refused); start the server or check --url",
@@ -150,7 +150,12 @@ WRONG = [
     ("run --url http://127.0.0.1:9 --server x", "--server is for a server this command launches"),
     ("run --url http://127.0.0.1:9 --port 1", "--port is for a server this command launches"),
     ("run --url http://127.0.0.1:9 --server-arg x", "--server-arg is for a server this command launches"),
-    ("run --url http://127.0.0.1:9 --ready-timeout 1s", "--ready-timeout is for a server this command"),
+    ("run --url http://127.0.0.1:9 --ready-timeout 1", "--ready-timeout: expected a time with its unit"),
+    ("run --url http://h --header nothing", "--header (number 1): expected 'NAME: VALUE'"),
+    ("run --url http://h --header api-key:$NO_SUCH_VARIABLE_HERE", "$NO_SUCH_VARIABLE_HERE is not set"),
+    ("run --url http://h --header Content-Length:3", "this header frames the request"),
+    ("run --url http://h --client-cert c.pem", "--client-cert: expected with an https --url, got http://h"),
+    ("run --url https://h --client-key k.pem", "--client-key: expected with --client-cert"),
     ("decode .", "is not a run folder: run.json: No such file or directory"),
 ]
 

@@ -1,0 +1,146 @@
+"""From what a server refuses to a request that it takes: the fields that it does not know are left out or renamed.
+
+Servers say it in their own words, of which what they share is a complaint close to the name of a field. What decides
+the load, such as the prompt and the length of the answer, is never left out, and what the user asked for neither.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from backends._json import lenient
+from bench.types import Adaptation, HttpRequest, Refusal, Target
+
+NEEDED = frozenset({"model", "messages", "inputs", "parameters", "stream", "role", "content", "type", "text", "system"})
+ASKED_FOR = frozenset({"chat_template_kwargs", "enable_thinking", "thinking", "adapter_id", "service_tier"})
+LENGTHS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+WHAT_IS_LOST = {
+    "temperature": "answers are sampled as the server does by default",
+    "do_sample": "answers are sampled as the server does by default",
+    "seed": "answers may differ from run to run",
+    "ignore_eos": "answers may end before their length",
+    "min_tokens": "answers may end before their length",
+    "stream_options": "usage may be missing",
+    "include_usage": "usage may be missing",
+    "continuous_usage_stats": "tokens of each chunk are not counted",
+    "timings_per_token": "tokens of each chunk are not counted",
+    "cache_control": "prompts are not written to the API's cache",
+}
+# Answers that are not about the request's fields, whatever they mention.
+OTHER_MATTERS = frozenset({401, 402, 403, 407, 408, 413, 429})
+COMPLAINT = re.compile(
+    r"un(?:known|recogni[sz]ed|supported|expected|permitted)|extra(?:neous)?\b|additional propert|not\s+(?:be\s+)?"
+    r"(?:permitted|allowed|supported|recogni[sz]ed|accepted|available|valid|a valid|marked|implemented|exist)"
+    r"|n[o']t\s+(?:support|accept|allow|recogni[sz]e|know)|\binvalid\b|cannot find|forbidden|no such|deprecated"
+    r"|only the default|must\b|cannot\b|out of range|instead|remove|ignored",
+    re.IGNORECASE,
+)
+TOO_LONG = re.compile(
+    r"too (?:large|long|many|high|big)|exceed|at most|less than|maximum|greater than|<=|\blimit", re.I
+)
+NO_SYSTEM_ROLE = re.compile(
+    r"only .{0,20}\buser\b.{0,20}\bassistant\b|roles? must alternate|alternat\w+ .{0,20}roles"
+    r"|\bsystem\b.{0,40}(?:role|message|prompt|instruction)|(?:role|message|prompt|instruction)\w*\W.{0,40}\bsystem\b",
+    re.IGNORECASE | re.DOTALL,
+)
+NO_SUCH_ROUTE = frozenset({404, 405, 501})
+NAMES_THE_MODEL = re.compile(r"\bmodel|deployment", re.IGNORECASE)
+NEAR = 80  # characters between a complaint and what it is about
+
+
+def adapt(request: HttpRequest, target: Target, refusal: Refusal) -> Adaptation | None:
+    """What the server would take in place of `request`, by its own words; None where they do not say."""
+    if refusal.status in OTHER_MATTERS:
+        return None
+    payload = lenient(request.body)
+    said, marked = _words(refusal)
+    if refusal.status in NO_SUCH_ROUTE and "api_path" not in target.options and not NAMES_THE_MODEL.search(said):
+        return _adapted(target, {"api_path": ""}, "its API has no /v1 in it: requests go to the base URL's own routes")
+    if _has_system(payload) and _refuses_system(said, marked):
+        return _adapted(target, {"system": "user"}, "system messages go in front of the user's: it has no such role")
+    for name in _refused(said, marked, sorted({*_names(payload)} - NEEDED - ASKED_FOR)):
+        if name not in LENGTHS:
+            without = " ".join(sorted({*target.options.get("without", "").split(), name}))
+            lost = f" ({WHAT_IS_LOST[name]})" if name in WHAT_IS_LOST else ""
+            return _adapted(target, {"without": without}, f"{name} is left out{lost}")
+        other = LENGTHS[name]
+        instead = re.search(rf"(?:\buse\b|\btry\b|instead|favor|replaced)[^.]{{0,40}}{other}", said, re.IGNORECASE)
+        if (instead or not TOO_LONG.search(said)) and "renamed" not in target.options:
+            return _adapted(target, {"renamed": f"{name}={other}"}, f"{name} is sent as {other}")
+    return None
+
+
+def _adapted(target: Target, options: Mapping[str, str], said: str) -> Adaptation | None:
+    """None for what was tried already."""
+    changed = {**target.options, **options}
+    return None if changed == dict(target.options) else Adaptation(changed, said)
+
+
+def _words(refusal: Refusal) -> tuple[str, list[str]]:
+    """All that the server says, and the fields that it marks as at fault apart from its sentence."""
+    value = lenient(refusal.data)
+    if isinstance(value, bytes):
+        return f"{refusal.message} {value[:4096].decode('utf-8', 'replace')}", []
+    texts: list[str] = [refusal.message]
+    marked: list[str] = []
+    for name, one in _leaves(value):
+        if name in ("param", "loc", "field", "property", "parameter"):
+            marked += re.findall(r"\w+", one)[::-1]
+        else:
+            texts.append(one)
+    return " ".join(texts)[:8192], marked
+
+
+def _leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    if depth > 8:
+        return
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _leaves(one, str(key), depth + 1)
+    elif isinstance(value, list):
+        if all(isinstance(one, str | int) for one in value):
+            yield name, " ".join(map(str, value))  # a path: ["body", "stream_options", "include_usage"]
+        else:
+            for one in value:
+                yield from _leaves(one, name, depth + 1)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _names(payload: Any) -> Iterator[str]:
+    if isinstance(payload, dict):
+        for name, one in payload.items():
+            yield name
+            yield from _names(one)
+    elif isinstance(payload, list):
+        for one in payload:
+            yield from _names(one)
+
+
+def _refused(said: str, marked: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names that a complaint is about: those that the server marks, then by how close they stand to it."""
+    complaints = [(found.start(), found.end()) for found in COMPLAINT.finditer(said)]
+    if not complaints:
+        return []
+    distances = []
+    for name in names:
+        for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", said):
+            away = min(max(start - found.end(), found.start() - end, 0) for start, end in complaints)
+            if away <= NEAR:
+                distances.append((away, found.start(), name))
+    first = [name for name in marked if name in names]
+    return list(dict.fromkeys([*first, *(name for _, _, name in sorted(distances))]))
+
+
+def _has_system(payload: Any) -> bool:
+    messages = payload.get("messages") if isinstance(payload, dict) else None
+    return isinstance(messages, list) and any(isinstance(one, dict) and one.get("role") == "system" for one in messages)
+
+
+def _refuses_system(said: str, marked: Sequence[str]) -> bool:
+    found = NO_SYSTEM_ROLE.search(said)
+    if found is None:
+        return False
+    return (
+        "role" in marked or "alternat" in found[0].lower() or "only" in found[0].lower() or bool(COMPLAINT.search(said))
+    )

@@ -1,0 +1,169 @@
+"""Where requests go and what goes with them, as the user says it: the URL, headers, certificates; and what is secret.
+
+A secret is what the environment gives (a key, a $VARIABLE in a header) and what looks like one wherever it is typed.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from bench.cli.base import nearest
+from bench.types import LEAST_SECRET_LENGTH, Headers, UserError
+
+if TYPE_CHECKING:
+    from bench.types import Backend
+
+# What stands where /v1 does elsewhere: /v4, /v1beta/openai, /api/v3, /v1/projects/P/…/openapi, /openai/deployments/NAME
+OWN_ROOT = re.compile(r"(?:^|/)v\d+(?:(?:alpha|beta|preview)\d*)?(?:/|$)|/deployments/[^/]+$", re.IGNORECASE)
+ROUTE = re.compile(r"/(?:chat/completions|completions|messages|responses|models|generate(?:_stream)?|api/chat)$")
+NAMES_A_SECRET = re.compile(r"key|token|secret|passw|auth|cookie|credential|signature|^sig$|^code$", re.IGNORECASE)
+LOOKS_LIKE_A_KEY = re.compile(
+    r"(?:sk|pk|hf|gsk|xai|nvapi|key)[-_][\w-]{8,}"
+    r"|(?=\w*\d)(?=\w*[A-Za-z])\w{20,}"
+    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+    re.ASCII,
+)
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))", re.ASCII)
+# What frames a request, which the wire says itself.
+OURS = frozenset({"content-length", "transfer-encoding", "connection", "expect", "te", "trailer", "upgrade"})
+SCHEMES = frozenset({"basic", "bearer", "digest", "token", "apikey", "api-key", "key"})
+
+
+class Address(NamedTuple):
+    """A base URL without query, what stood behind its question mark, and where its API begins, None for /v1."""
+
+    url: str
+    query: str
+    api_path: str | None
+
+
+def address(url: str | None, backend: "Backend") -> Address | None:
+    """Take a URL apart. Raises UserError, which shows neither password nor key."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url.strip())
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or re.search(r"[\s\x00-\x1f\x7f]", url.strip()):
+        guess = "" if "://" in url else nearest(url, [f"http://{url}"])
+        raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]{guess}")
+    if "@" in parts.netloc:
+        raise UserError("--url: expected no user or password in it; give a key by its variable, such as OPENAI_API_KEY")
+    if parts.fragment:
+        raise UserError(f"--url {url!r}: expected no # in it, such as http://HOST:PORT/v1")
+    path = ROUTE.sub("", parts.path.rstrip("/")).rstrip("/")
+    if path.endswith("/v1"):
+        path, api_path = path.removesuffix("/v1"), None
+    else:
+        api_path = "" if backend.name != "claude" and OWN_ROOT.search(path) else None
+    return Address(f"{parts.scheme}://{parts.netloc}{path}", parts.query, api_path)
+
+
+def headers(given: Sequence[str]) -> tuple[Headers, tuple[str, ...]]:
+    """Give the headers of `--header`, and what of them is secret. Raises UserError."""
+    made, hidden = [], []
+    for number, text in enumerate(given, 1):
+        name, colon, value = (part.strip(" \t") for part in text.partition(":"))
+        which = f"--header {name!r}" if colon and HEADER_NAME.fullmatch(name) else f"--header (number {number})"
+        if not colon or not HEADER_NAME.fullmatch(name):
+            raise UserError(f"{which}: expected 'NAME: VALUE', such as 'api-key: $AZURE_API_KEY'")
+        if name.lower() in OURS:
+            raise UserError(f"{which}: this header frames the request and is set by the tool; leave it out")
+        whole, variables = _expanded(which, value)
+        if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", whole) or not _is_latin(whole):
+            raise UserError(f"{which}: expected a value of one line in Latin-1; set it again without other characters")
+        made.append((name, whole))
+        hidden += variables
+        if NAMES_A_SECRET.search(name):
+            hidden += [word for word in whole.split() if word.lower() not in SCHEMES]
+        hidden += _like_keys(whole)
+    return tuple(made), _long_enough(hidden)
+
+
+def _expanded(which: str, value: str) -> tuple[str, list[str]]:
+    """The value with its variables filled in, and what they held; $$ is a dollar sign."""
+    held: list[str] = []
+
+    def fill(found: "re.Match[str]") -> str:
+        name = found[1] or found[2]
+        if name is None:
+            return "$"
+        content = os.environ.get(name, "").strip()
+        if not content:
+            raise UserError(f"{which}: ${name} is not set in the environment; set it, or write $$ for a dollar sign")
+        held.append(content)
+        held.extend(content.split())
+        return content
+
+    return VARIABLE.sub(fill, value), held
+
+
+def _is_latin(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def certificates(options: Mapping[str, Any], url: str | None) -> None:
+    """Check what `--ca-file`, `--client-cert` and `--client-key` ask for. Raises UserError."""
+    for name in ("ca_file", "client_cert", "client_key"):
+        flag = f"--{name.replace('_', '-')}"
+        if options[name] and url is None:
+            raise UserError(f"{flag}: expected with --url https://…; a launched server is asked over http")
+        if options[name] and url is not None and not url.startswith("https:"):
+            raise UserError(f"{flag}: expected with an https --url, got {url}")
+    if options["client_key"] and not options["client_cert"]:
+        raise UserError("--client-key: expected with --client-cert, whose key it is; give both")
+
+
+def api_key(variable: str) -> str | None:
+    """The key for the server, which no error may show."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UserError(f"{variable}: expected printable ASCII without spaces; set it again, or unset it")
+    return key or None
+
+
+def secrets_typed(url: str | None, server_args: Iterable[str]) -> tuple[str, ...]:
+    """What in a URL, right or mistyped, and in the flags of a launched server looks like a secret."""
+    return _long_enough((*_of_url(url or ""), *_of_flags(server_args)))
+
+
+def _of_url(url: str) -> Iterator[str]:
+    before_query, _, query = url.partition("#")[0].partition("?")
+    if "@" in before_query:
+        userinfo = before_query.rpartition("@")[0].rpartition("//")[2]
+        yield from (userinfo, *userinfo.split(":", 1)[1:])
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if NAMES_A_SECRET.search(name) or LOOKS_LIKE_A_KEY.fullmatch(value):
+            yield value
+    yield from (unquote(one) for one in before_query.split("/")[1:] if LOOKS_LIKE_A_KEY.fullmatch(unquote(one)))
+
+
+def _of_flags(arguments: Iterable[str]) -> Iterator[str]:
+    """Values of flags that name a secret, whether after a sign of equality or as the next word."""
+    names_one = False
+    for argument in (word for text in arguments for word in text.split()):
+        name, equals, value = argument.partition("=")
+        if names_one and not argument.startswith("-"):
+            yield argument
+        elif equals and NAMES_A_SECRET.search(name):
+            yield value
+        names_one = argument.startswith("-") and not equals and bool(NAMES_A_SECRET.search(name))
+        yield from _like_keys(argument)
+
+
+def _like_keys(text: str) -> list[str]:
+    prefixed = re.compile(r"\b(?:sk|hf|gsk|xai|nvapi)[-_][\w-]{12,}", re.ASCII)
+    return prefixed.findall(text)
+
+
+def _long_enough(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if len(text) >= LEAST_SECRET_LENGTH))

@@ -1,0 +1,95 @@
+"""What a server's refusal is about, and what to do about it: one kind, and one hint, for each way to be refused."""
+
+import re
+from typing import Literal, NamedTuple
+
+Kind = Literal[
+    "key",
+    "quota",
+    "rate",
+    "model",
+    "length",
+    "route",
+    "loading",
+    "content",
+    "certificate",
+    "dialect",
+    "server",
+    "other",
+]
+
+
+class _Sign(NamedTuple):
+    """A kind of refusal, and what tells it: a status that means nothing else, or words."""
+
+    kind: Kind
+    statuses: frozenset[int]
+    words: str | None = None
+
+
+# The first that fits. A code that a server puts before its message counts as words, with its underscores.
+_SIGNS = (
+    _Sign("certificate", frozenset(), r"ssl certificate|client certificate|https port|plain http request"),
+    _Sign("quota", frozenset({402}), r"quota|billing|\bcredit|balance|payment|spend(?:ing)? limit|usage limit"),
+    _Sign("key", frozenset({401, 407})),
+    _Sign(
+        "model",
+        frozenset(),
+        r"model_not_found|\b(?:model|deployment|engine)\b.{0,120}?(?:not found|not exist|n[o']t exist|unknown|no such"
+        r"|not available|not loaded|not served|no access|not have access|decommissioned|retired|cannot be found)"
+        r"|(?:unknown|invalid|no such|unsupported|unrecognized) (?:model|deployment)\b|no (?:endpoints|provider)",
+    ),
+    _Sign("rate", frozenset({429}), r"rate.?limit|too many requests|throttl"),
+    _Sign(
+        "length",
+        frozenset({413}),
+        r"context.{0,3}(?:length|window|size)|too (?:long|large|many tokens)|maximum.{0,40}(?:token|length)|exceed"
+        r"|reduce the (?:length|prompt)|less than \d+ tokens|tokens?.{0,20}(?:limit|<=|at most|greater than)",
+    ),
+    _Sign(
+        "loading",
+        frozenset({502, 503, 504, 529}),
+        r"\bloading|warming|starting up|not ready|temporarily unavailable|overloaded|no healthy upstream|at capacity",
+    ),
+    _Sign("key", frozenset({403}), r"api.?key|unauthori|authenticat|credential|forbidden|permission|access denied"),
+    _Sign("content", frozenset({451}), r"content.{0,3}(?:policy|filter|management)|moderation|flagged|\bsafety"),
+    _Sign("route", frozenset({404, 405, 410, 501})),
+    _Sign("dialect", frozenset({406, 415, 426, 505})),
+    _Sign("server", frozenset(range(500, 600))),
+)
+
+HINTS: dict[Kind, str] = {
+    "key": "set the backend's key variable ({key_variable}) or the header that the server wants its key in (--header)",
+    "quota": "the account may spend no more there: add credit, or use another account's key",
+    "rate": "its limit is used up: try again later, or ask for a higher one",
+    "model": "check --model",
+    "length": "give --prompt-tokens or --output-tokens, or a server with a longer context",
+    "route": "the server has nothing there: check --url (the API's base URL) and --backend",
+    "loading": "it may still be loading: --ready-timeout 5m waits for it",
+    "content": "its filter refuses the scenario's prompts: use a deployment without one, or another scenario",
+    "certificate": "check http or https in --url, --client-cert and --client-key",
+    "dialect": "it does not speak this dialect: check --backend and --url",
+    "server": "its own log may say why",
+    "other": "the request cannot be worded in another way: see docs/backends.md for what each backend sends",
+}
+"""What to do about each kind."""
+
+PASSING: frozenset[Kind] = frozenset({"rate", "loading", "server"})
+"""Kinds that may be gone at the next try."""
+
+
+def kind(status: int | None, code: str, message: str) -> Kind:
+    """What a refusal is about; `code` is the taxonomy's, `message` the server's own words."""
+    if status == 200 and code in ("malformed", "cut_stream", "empty"):
+        return "dialect"
+    words = f"{message} {code}".lower()
+    for sign in _SIGNS:
+        if status in sign.statuses or (sign.words is not None and re.search(sign.words, words)):
+            return sign.kind
+    if code in ("malformed", "cut_stream"):
+        return "dialect"
+    if code == "overloaded":
+        return "loading"
+    if code == "rate_limited":
+        return "rate"
+    return "server" if status == 200 and not re.search(r"validation|invalid", words) else "other"
