@@ -71,10 +71,27 @@ def gaps_ms(t_ns: npt.NDArray[np.int64], offsets: Ints) -> Sample:
     return Sample(gaps, np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - 1, 0))]))
 
 
+def output_times_ns(calls: pa.Table) -> tuple[Floats, Ints, Floats]:
+    """When output was there, as (instants, numbers of the calls, tokens).
+
+    What was made before the first token counts when that arrives; an answer of white space alone, at its end.
+    """
+    t_ns, offsets = flat(calls, "arrivals_ns")
+    tokens, _ = flat(calls, "arrival_tokens")
+    early = np.nan_to_num(column(calls, "early_tokens"))
+    told = np.flatnonzero(early > 0)
+    first_ns, end_ns = column(calls, "first_token_ns")[told], column(calls, "end_ns")[told]
+    return (
+        np.concatenate([t_ns, np.where(np.isnan(first_ns), end_ns, first_ns)]),
+        np.concatenate([np.repeat(np.arange(calls.num_rows), np.diff(offsets)), told]),
+        np.concatenate([tokens, early[told]]),
+    )
+
+
 def output_tokens(calls: pa.Table) -> Floats:
-    """How many output tokens each call's arrivals brought."""
-    tokens, offsets = flat(calls, "arrival_tokens")
-    return np.diff(np.concatenate([[0], np.cumsum(tokens, dtype=np.int64)])[offsets]).astype(np.float64)
+    """How many output tokens each call brought, by its arrivals and what was made before the first."""
+    _, call, tokens = output_times_ns(calls)
+    return np.asarray(np.bincount(call, tokens, calls.num_rows), np.float64)
 
 
 def token_times_ns(calls: pa.Table) -> tuple[npt.NDArray[np.int64], Ints]:
@@ -99,15 +116,17 @@ def _count(name: str) -> Callable[[pa.Table], Sample]:
 
 
 def _tpot(calls: pa.Table) -> Sample:
-    after_first = column(calls, "output_tokens") - _hidden_tokens(calls) - 1
+    after_first = column(calls, "output_tokens") - _early_tokens(calls) - 1
     after_first[after_first < 1] = np.nan
     return _one_per_call((column(calls, "last_token_ns") - column(calls, "first_token_ns")) / after_first / NS_PER_MS)
 
 
-def _hidden_tokens(calls: pa.Table) -> Floats:
-    """Reasoning that is counted and was never sent: text came first although the model had reasoned before it."""
+def _early_tokens(calls: pa.Table) -> Floats:
+    """Output that was made before the first token arrived. Records of old runs tell it only of hidden reasoning."""
     reasoned = np.nan_to_num(column(calls, "reasoning_tokens"))
-    return np.where(column(calls, "first_text_ns") == column(calls, "first_token_ns"), reasoned, 0.0)
+    hidden = np.where(column(calls, "first_text_ns") == column(calls, "first_token_ns"), reasoned, 0.0)
+    early = column(calls, "early_tokens")
+    return np.where(np.isnan(early), hidden, early)
 
 
 def _itl(calls: pa.Table) -> Sample:
@@ -125,7 +144,8 @@ METRICS: dict[str, Metric] = {
             "ttft_ms",
             "ms",
             "lower",
-            "Time to first token: from sending the request to the first text, reasoning or tool call that arrives.",
+            "Time to first token: from sending the request to the first text, reasoning or tool call that arrives; "
+            "white space at the start of an answer is none.",
             _between("first_token_ns", "sent_ns"),
         ),
         Metric(
@@ -156,7 +176,7 @@ METRICS: dict[str, Metric] = {
             "ms",
             "lower",
             "Time per output token after the first: (last token - first token) / (output tokens - 1), once a request; "
-            "reasoning that is counted but not sent is left out.",
+            "what was made before the first token (hidden reasoning, white space) is left out.",
             _tpot,
             optional=True,
         ),

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from analysis import series
 from analysis.charts import Panel, Phase, Plot, compact, distribution, level, light, over_time, scale, steps
-from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, measured, successful
+from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, measured, output_times_ns, successful
 from analysis.palette import SERIES
 from analysis.stats import Floats
 from analysis.window import last_ns
@@ -178,9 +178,8 @@ def throughput(data: Data) -> go.Figure | None:
     good = successful(data.requests)
     failed = _failed(data.requests)
     edges = series.bin_edges(_end_s(data), bins=int(np.clip(len(sent_s) / 8, 20, 120)))
-    tokens_per_s = series.rate_per_s(
-        flat(good, "arrivals_ns")[0] / NS_PER_S, edges, weights=flat(good, "arrival_tokens")[0]
-    )
+    t_ns, _, made = output_times_ns(good)
+    tokens_per_s = series.rate_per_s(t_ns / NS_PER_S, edges, weights=made)
     completed_per_s = series.rate_per_s(end_s[ended & ~failed], edges)
     failed_per_s = series.rate_per_s(end_s[ended & failed], edges)
     in_flight = series.mean_in_flight(sent_s[was_sent], np.where(ended, end_s, edges[-1])[was_sent], edges)

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from analysis.metrics import NS_PER_S, column, flat, measured, output_tokens, successful
+from analysis.metrics import NS_PER_S, column, measured, output_times_ns, successful
 from analysis.stats import Floats, Ints, t_quantile
 from analysis.window import LONGER, Window
 
@@ -97,10 +97,8 @@ def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
 
 
 def _of_closed_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
-    t_ns, offsets = flat(calls, "arrivals_ns")
-    tokens = flat(calls, "arrival_tokens")[0].astype(np.float64)
-    call = np.repeat(np.arange(calls.num_rows), np.diff(offsets))
-    whole = output_tokens(calls)
+    t_ns, call, tokens = output_times_ns(calls)
+    whole = np.bincount(call, tokens, calls.num_rows)
     silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
     counts = tokens > 0
     found = Flow(

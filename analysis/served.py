@@ -27,12 +27,12 @@ def cache(run: Mapping[str, Any], calls: pa.Table, telemetry: pa.Table | None) -
     if hit_rate is None:
         hit_rate, source = _by_counters(telemetry), "server counters"
     common_tokens = run["scenario"]["shared_prefix_tokens"] + run["tokenizer"].get("overhead_tokens", 0)
-    mean_tokens = np.nanmean(prompt_tokens) if np.isfinite(prompt_tokens).any() else np.nan
+    mean_tokens = float(np.nanmean(prompt_tokens)) if np.isfinite(prompt_tokens).any() else 0.0
     return {
         "meant": run.get("cache"),
         "hit_rate": hit_rate,
         "source": None if hit_rate is None else source,
-        "cold_at_most": None if np.isnan(mean_tokens) else min(1.0, common_tokens / float(mean_tokens)),
+        "cold_at_most": min(1.0, common_tokens / mean_tokens) if mean_tokens > 0 else None,
     }
 
 

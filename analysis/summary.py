@@ -4,21 +4,23 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import identities, intervals, selftest, served, slo, transient
+from analysis import counting, identities, intervals, selftest, served, slo, transient
 from analysis.gpu import gpus
 from analysis.hosts import host
 from analysis.metrics import NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
-from analysis.money.cost import run_cost
+from analysis.money.cost import FIGURES, run_cost, without
 from analysis.offered import offered
 from analysis.rates import Flow, flow
 from analysis.sending import sending
+from analysis.shape import shape
 from analysis.stalls import stalls
 from analysis.steady import steadiness
 from analysis.throttling import throttling
@@ -35,6 +37,7 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
     """
     span = window(run, requests)
     planned = measured(requests.select(["phase", "end_ns", "error", "error_message"]))
+    outcomes = _outcomes(planned)
     succeeded = successful(requests)
     calls = measured(succeeded)
     objectives = [slo.parse(text) for text in run["slo"]]
@@ -46,25 +49,31 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         **{name: run[name] for name in ("plan_hash", "seed")},
     }
     metrics = intervals.of_metrics(calls)
+    judged = [slo.judge(objective, calls, planned.num_rows) for objective in objectives]
+    counts = counting.counts(run, calls)
+    unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
-    throughput = _throughput(rates, succeeded, planned.num_rows, span, objectives)
+    throughput = _throughput(rates, succeeded, planned.num_rows, span, objectives) | dict(unknown.rates)
     throughput |= intervals.of_throughput(throughput, rates, requests, span, objectives)
+    cost = run_cost(run, requests, span, gpu_power_w=_power_w(cards))
     summary: dict[str, Any] = {
         "window": {
             "start_s": span.start_ns / NS_PER_S,
             "seconds": span.seconds,
         },
         "phases": phases(run, requests, span),
-        "requests": _outcomes(planned) | intervals.of_errors(requests),
+        "requests": outcomes | intervals.of_errors(requests),
         "failures": _failures(planned),
         "metrics": metrics,
         "throughput": throughput,
-        "slo": [slo.judge(objective, calls, planned.num_rows) for objective in objectives],
+        "slo": judged,
         "offered": offered(run, requests),
         "sending": sending(run, requests),
         "steadiness": steadiness(run, requests) | transient.chosen(run, requests),
         "stalls": stalls(requests, metrics["chunk_gap_ms"]["p50"]),
-        "tokens": _tokens(calls),
+        "tokens": counting.tokens(calls),
+        "counts": counts,
+        "shape": shape(calls),
         "client": _client(run, requests, span, throughput["requests_per_s"]),
         "backoff": _backoff(run),
         "cache": served.cache(run, calls, telemetry),
@@ -72,12 +81,31 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
         "rate_limits": served.rate_limits(requests),
         "oddities": served.oddities(measured(requests)),
         "gpu": cards,
-        "cost": run_cost(run, requests, span, gpu_power_w=_power_w(cards)),
+        "cost": without(cost, unknown.figures, unknown.why),
     }
     indices = [gpu["index"] for gpu in summary["gpu"]]
     summary |= {"host": host(run, telemetry, span), "throttling": throttling(indices, telemetry, span)}
     summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
     return which_run | {"verdict": verdict(run, summary)} | summary
+
+
+class _Unknown(NamedTuple):
+    """The rates and figures of cost that are not known although they could be computed, and why."""
+
+    rates: Mapping[str, str | None] = MappingProxyType({})
+    figures: Sequence[str] = ()
+    why: str = ""
+
+
+def _unknown(mostly_failed: bool, counts: Mapping[str, Any]) -> _Unknown:
+    rates = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps")
+    if mostly_failed:
+        why = "most calls failed, and what was served beside them is not what the server can do"
+        return _Unknown({**dict.fromkeys(rates), "rates_unknown": why}, FIGURES, why)
+    if counts["unknown_share"] > counting.MOST_UNKNOWN:
+        why = "the server's token counts contradict themselves or what arrived: nothing per token is known"
+        return _Unknown(dict.fromkeys(rates[1:3]), FIGURES[2:], why)
+    return _Unknown()
 
 
 def _power_w(cards: Sequence[Mapping[str, Any]]) -> float | None:
@@ -132,20 +160,6 @@ def _throughput(
         "goodput_rps": served.per_s(span, good.astype(np.float64)) if objectives else None,
         "slo_attainment": float(good_measured.sum() / planned) if objectives and planned else None,
         "rates_unknown": served.why,
-    }
-
-
-def _tokens(calls: pa.Table) -> dict[str, Any]:
-    """Whether each arrival brought one token, where the output token counts come from, and whether all were made."""
-    per_arrival, _ = flat(calls, "arrival_tokens")
-    sources = Counter(calls["token_source"].drop_null().to_pylist())
-    counted = keep(calls.select(["output_tokens", "max_tokens"]), pc.is_valid(calls["output_tokens"]))
-    allowed = pc.sum(counted["max_tokens"]).as_py()
-    return {
-        "tokens_equal_chunks": bool((per_arrival == 1).all()) if len(per_arrival) else None,
-        "tokens_per_arrival": float(per_arrival.mean()) if len(per_arrival) else None,
-        "token_sources": dict(sources.most_common()),
-        "output_of_max": pc.sum(counted["output_tokens"]).as_py() / allowed if allowed else None,
     }
 
 

@@ -79,8 +79,15 @@ def objective(result: Mapping[str, Any]) -> tuple[str, ...]:
     """(objective, seen, limit, requests that kept it, outcome)."""
     met = {True: "met", False: "missed", None: "cannot be decided"}[result["met"]]
     failed = result["met"] is False and result["value"] is None
-    seen = "∞ (failures)" if failed else _with_unit(result["value"], "ms")
-    return result["objective"], seen, _with_unit(result["limit"], "ms"), percent(result["attainment"]), met
+    seen = "∞ (failures)" if failed else bound(result, "value")
+    return result["objective"], seen, bound(result, "limit"), percent(result["attainment"]), met
+
+
+def bound(result: Mapping[str, Any], name: str) -> str:
+    """The limit of an objective, or what was seen of it, in its unit."""
+    if result.get("unit") == "share":
+        return percent(result[name])
+    return _with_unit(result[name], "ms")
 
 
 def cost(cost: Mapping[str, Any] | None) -> Rows:

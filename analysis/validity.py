@@ -6,10 +6,10 @@ A check is a function from (run.json, summary so far) to reasons. To add one, wr
 
 from typing import Any
 
-from analysis.doubts import client, outcome, server, surroundings
+from analysis.doubts import answers, client, outcome, server, surroundings
 from analysis.doubts.reason import Json
 
-CHECKS = (*outcome.CHECKS, *client.CHECKS, *server.CHECKS, *surroundings.CHECKS)
+CHECKS = (*outcome.CHECKS, *client.CHECKS, *server.CHECKS, *answers.CHECKS, *surroundings.CHECKS)
 
 
 def verdict(run: Json, summary: Json) -> dict[str, Any]:

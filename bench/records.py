@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from bench import http1
 from bench.capture import Capture, exchanges, scan
 from bench.clock import ClockSample
+from bench.counts import Asked, Counts, reconcile
 from bench.folder import CAPTURE, PLAN, REQUESTS, whole
-from bench.types import Body, Exchange, Phase, Record, Reply
+from bench.types import Body, Exchange, Phase, Record, Reply, Usage
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 _TEXTS = {
     "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
-    "unread_example", "encoding",
+    "unread_example", "encoding", "count_readings", "count_contradictions",
 }  # fmt: skip
 _LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
 SCHEMA = pa.schema(
@@ -56,6 +57,8 @@ NEVER_SENT = {
 }
 """Why a call was never sent, by its error code."""
 
+# Answers that came to their end, if not to a good one: what they say that they took is said of all of them.
+_WHOLE = {"empty", "ended_early"}
 # Servers have been seen to repeat a key in their refusal.
 _SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
 _CALLS_PER_TASK = 500
@@ -123,10 +126,10 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
     response = http1.parse(exchange.data, np.cumsum(exchange.sizes).tolist(), arrivals_ns.tolist())
     reply = None if response.status is None else decode(response.status, response.headers, response.body)
     error = exchange.error or response.error or (reply.error if reply else None)
-    deltas = reply.deltas if reply else []
-    usage = reply.usage if reply else None
-    texts_ns = (t_ns for t_ns, _, kind in deltas if kind == "text")
-    arrival_tokens, output_tokens, token_source = _count_tokens(reply, complete=error is None)
+    counts = _counts(planned, reply, error)
+    deltas = [(t_ns, kind) for t_ns, _, kind in reply.deltas] if reply else []
+    # White space at the start of an answer is no first token.
+    tokens_ns = [t_ns for t_ns, _ in deltas[len(deltas) - len(counts.arrival_tokens) :]]
     due_ns = exchange.due_ns - watch.start_ns
     sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
     arrived = len(arrivals_ns) > 0
@@ -141,9 +144,9 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         connect_ns=exchange.connect_ns,
         headers_ns=response.headers_ns,
         first_byte_ns=int(arrivals_ns[0]) if arrived else None,
-        first_token_ns=deltas[0][0] if deltas else None,
-        first_text_ns=next(texts_ns, None),
-        last_token_ns=deltas[-1][0] if deltas else None,
+        first_token_ns=tokens_ns[0] if tokens_ns else None,
+        first_text_ns=next((t_ns for t_ns, kind in deltas if kind == "text"), None),
+        last_token_ns=tokens_ns[-1] if tokens_ns else None,
         end_ns=int(arrivals_ns[-1]) if arrived and exchange.error is None else exchange.end_ns - watch.start_ns,
         status=response.status,
         finish=reply.finish if reply else None,
@@ -151,18 +154,18 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         error_message=_SECRET.sub("[removed]", error[1]) if error else None,
         prompt_tokens_wanted=planned.prompt_tokens,
         max_tokens=planned.max_tokens,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else None,
-        cache_write_tokens=usage.cache_write_tokens if usage else None,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens if usage else None,
-        output_tokens=output_tokens,
-        reasoning_tokens=usage.reasoning_tokens if usage else None,
-        token_source=token_source,
-        arrivals_ns=[t_ns for t_ns, _, _ in deltas],
-        arrival_tokens=arrival_tokens,
+        prompt_tokens=counts.usage.prompt_tokens,
+        cached_tokens=counts.usage.cached_tokens,
+        cache_write_tokens=counts.usage.cache_write_tokens,
+        cache_write_1h_tokens=counts.usage.cache_write_1h_tokens,
+        output_tokens=counts.output_tokens,
+        reasoning_tokens=counts.usage.reasoning_tokens,
+        token_source=counts.source,
+        arrivals_ns=tokens_ns,
+        arrival_tokens=counts.arrival_tokens,
         bytes_received=len(exchange.data),
         reads=len(arrivals_ns),
-        coalesced_reads=_repeated([t_ns for t_ns, _, _ in deltas]),
+        coalesced_reads=_repeated([t_ns for t_ns, _ in deltas]),
         lags_ns=lags_ns.tolist(),
         text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
         service_tier=reply.service_tier if reply else None,
@@ -170,30 +173,24 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         unread=reply.unread if reply else 0,
         unread_example=_SECRET.sub("[removed]", reply.unread_example) if reply and reply.unread_example else None,
         encoding=reply.encoding if reply else None,
+        first_blank_ns=deltas[0][0] if len(tokens_ns) < len(deltas) else None,
+        early_tokens=counts.early_tokens,
+        count_readings=" ".join(counts.readings) or None,
+        count_contradictions=" ".join(counts.contradictions) or None,
     )
 
 
-def _count_tokens(reply: Reply | None, *, complete: bool) -> tuple[list[int], int | None, Any]:
-    """Tokens of each arrival, tokens in all, and who counted.
-
-    Where the server gives the sum only and it is not the number of arrivals, the sum is spread evenly over them.
-    """
-    if reply is None or not (reply.deltas or reply.usage):
-        return [], None, None
-    counts = [tokens for _, tokens, _ in reply.deltas]
-    known = [tokens for tokens in counts if tokens is not None]
-    total = reply.usage.output_tokens if reply.usage and complete else None
-    if len(known) == len(counts) > 0:
-        if total is None:
-            return known, sum(known), "per-chunk usage"
-        # Tokens without text at the end, such as half of a character, came with no arrival of their own.
-        return [*known[:-1], known[-1] + max(0, total - sum(known))], total, "per-chunk usage"
-    if total is None:
-        return [1] * len(counts), len(counts), "chunk count"
-    if total == len(counts):
-        return [1] * total, total, "server usage"
-    shares = np.diff(np.arange(len(counts) + 1) * total // max(len(counts), 1))
-    return shares.tolist(), total, "server usage"
+def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None) -> Counts:
+    if reply is None:
+        return Counts(Usage(), None, None, [], None)
+    return reconcile(
+        Asked(planned.prompt_tokens, planned.max_tokens),
+        reply.usage,
+        reply.deltas,
+        reply.finish,
+        len(reply.text.encode()),
+        complete=error is None or error[0] in _WHOLE,
+    )
 
 
 def _repeated(t_ns: list[int]) -> int:
@@ -247,8 +244,12 @@ def _column(values: list[Any], field: pa.Field) -> pa.Array:
 
 
 def read_requests(folder: Path) -> pa.Table:
-    """Read a run's `requests.parquet`."""
-    return pq.read_table(folder / REQUESTS)
+    """Read a run's `requests.parquet`; what an older one has no column for is unknown."""
+    table = pq.read_table(folder / REQUESTS)
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 # --- whole folders ----------------------------------------------------------------------------------------------

@@ -250,9 +250,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("cost", f"{paid}{per_request}, {per_million} per million output tokens"))
     for objective in summary["slo"]:
         met = {True: "met", False: "MISSED", None: "cannot be decided"}[objective["met"]]
-        seen = "" if objective["value"] is None else f" at {number(objective['value'])} ms"
-        kept = _percent(objective["attainment"])
-        facts.append(("objective", f"{objective['objective']} {met}{seen}; {kept} of requests keep it"))
+        facts.append(("objective", f"{objective['objective']} {met}{_seen(objective)}"))
     for gpu in summary["gpu"]:
         busy, power_w, energy_j = (number(gpu[name]) for name in ("util_pct_mean", "power_w_mean", "energy_j"))
         facts.append((f"gpu{gpu['index']}", f"{gpu['name']}: {busy} % busy, {power_w} W, {energy_j} J"))
@@ -268,6 +266,14 @@ def _throughput(summary: Mapping[str, Any]) -> str:
         f"{number(served['requests_per_s'])} req/s, {number(served['output_tokens_per_s'])} output tok/s, "
         f"{number(served['total_tokens_per_s'])} with prompts, over {number(summary['window']['seconds'])} s"
     )
+
+
+def _seen(objective: Mapping[str, Any]) -> str:
+    """What was seen of an objective, and how many requests keep it."""
+    value, kept = objective["value"], _percent(objective["attainment"])
+    if objective.get("unit") == "share":
+        return "" if value is None else f"; {_percent(value)} of requests failed"
+    return ("" if value is None else f" at {number(value)} ms") + f"; {kept} of requests keep it"
 
 
 def _selftest(found: Mapping[str, Any] | None) -> str:

@@ -265,7 +265,9 @@ class Reply(NamedTuple):
 class Record:
     """One planned call and what became of it; failures and calls never sent are records too.
 
-    `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived;
+    `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived, from the first token
+    on; `early_tokens` of the output were made before it: hidden reasoning, and the white space that arrived at
+    `first_blank_ns`. How the server's counts were read, and what in them cannot be, are codes of `bench.counts`;
     `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
     `unread_example` and `encoding` are those of `Reply`.
@@ -297,7 +299,7 @@ class Record:
     cache_write_1h_tokens: int | None
     output_tokens: int | None
     reasoning_tokens: int | None
-    token_source: Literal["server usage", "per-chunk usage", "tokenizer", "chunk count"] | None
+    token_source: Literal["server usage", "per-chunk usage", "arrivals", "tokenizer", "chunk count"] | None
     arrivals_ns: Sequence[int]
     arrival_tokens: Sequence[int]
     bytes_received: int
@@ -310,6 +312,10 @@ class Record:
     unread: int
     unread_example: str | None
     encoding: str | None
+    first_blank_ns: int | None
+    early_tokens: int | None
+    count_readings: str | None
+    count_contradictions: str | None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def build_run(
         "reads": ints(np.where(ok, arrivals_per_call, 0)),
         "coalesced_reads": ints(0),
         "lags_ns": lists(lags_ns, ok & (stamps == "kernel")),
-        "text_sha": strings("0" * 16, ok),
+        "text_sha": strings([f"{seq:016x}" for seq in range(n)], ok),
     }
     table = pa.table([columns.get(field.name, pa.nulls(n, field.type)) for field in SCHEMA], schema=SCHEMA)
     wall_s = float((sent_ns + service_ns)[sent].max(initial=0)) / SECOND

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
+from analysis import slo
 from analysis.doubts.reason import Check, Json, Reason
 from analysis.identities import EXACT
 from analysis.money.numbers import dollars
@@ -33,6 +34,18 @@ def nothing_succeeded(run: Json, summary: Json) -> Iterator[Reason]:
         most = max(requests["by_error"], key=requests["by_error"].get, default="nothing was sent")
         message = f"none of {requests['planned']} calls succeeded (mostly: {most})"
         yield Reason("invalid", "nothing_succeeded", message, 0, 1)
+
+
+def mostly_failed(run: Json, summary: Json) -> Iterator[Reason]:
+    """More calls failed than succeeded, and no objective on errors allows that: the rest is no measurement."""
+    requests = summary["requests"]
+    ended = requests["failed"] + requests["succeeded"]
+    if slo.mostly_failed(requests, summary["slo"]):
+        message = (
+            f"{requests['failed']:,} of {ended:,} calls failed: the others had a server that had turned most of its "
+            "load away, so no rates are given; lower the load, or allow it by --slo 'error_share<NN%'"
+        )
+        yield Reason("invalid", "mostly_failed", message, requests["failed"] / ended, 0.5)
 
 
 def failed_calls(run: Json, summary: Json) -> Iterator[Reason]:
@@ -140,6 +153,7 @@ def interrupted(run: Json, summary: Json) -> Iterator[Reason]:
 
 CHECKS: tuple[Check, ...] = (
     nothing_succeeded,
+    mostly_failed,
     failed_calls,
     rate_limited,
     backed_off,

@@ -1,4 +1,4 @@
-"""Doubts about what the server did: its cache, its token counts, values that cannot be, a load it could not take."""
+"""Doubts about what the server did: its cache, values that cannot be, streams that stood still, a load too high."""
 
 from collections.abc import Iterator
 
@@ -9,16 +9,7 @@ CACHE_MARGIN = 0.02
 WARM_AT_LEAST = 0.5
 # A round trip over loopback to a server that runs no model takes 0.02 to 0.05 ms.
 LEAST_TTFT_MS = 0.02
-# 100,000 tokens/s in one stream; the fastest hardware on the market does a few thousand.
-LEAST_TPOT_MS = 0.01
-LENGTH_MARGIN = 0.01
-MOST_GUESSED = 0.01
-TOKENS_PER_ARRIVAL = 1.1
 MOST_UNREAD = 0.01
-# These promise answers of the planned length (docs/backends.md).
-FIXED_LENGTHS = {"llamacpp", "vllm"}
-# An event of this API brings several tokens as a rule, so that says nothing against a run.
-SEVERAL_TOKENS_AN_EVENT = {"claude"}
 # Chosen by simulation (docs/validity.md): both must be passed.
 TREND_P = 0.001
 MOST_TTFT_CHANGE = 0.25
@@ -73,18 +64,6 @@ def stalled_streams(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "stalled_stream", message, stalls["longest_ms"], stalls["limit_ms"])
 
 
-def answers_at_once(run: Json, summary: Json) -> Iterator[Reason]:
-    """Answers arrived faster than any hardware decodes, so they waited somewhere: their token times are not its own."""
-    tpot_ms = summary["metrics"]["tpot_ms"]["p50"]
-    if tpot_ms is not None and tpot_ms < LEAST_TPOT_MS:
-        message = (
-            f"half of the answers took {tpot_ms:.3g} ms a token or less after the first, as no hardware can: they "
-            "were held back on the way (--url past the proxy, or turn off its buffering), or this client was too busy "
-            "to read them as they came (give it a core of its own)"
-        )
-        yield Reason("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
-
-
 def waits_for_acknowledgement(run: Json, summary: Json) -> Iterator[Reason]:
     """The server holds its first token back until this client acknowledges (Nagle's algorithm), and it does so late."""
     found = run.get("nagle")
@@ -96,49 +75,6 @@ def waits_for_acknowledgement(run: Json, summary: Json) -> Iterator[Reason]:
             found["delayed"]["first_token_ms"],
             found["quick"]["first_token_ms"],
         )
-
-
-def tokens_unknown(run: Json, summary: Json) -> Iterator[Reason]:
-    """Tokens are counted by chunks, or spread evenly over chunks that bring several: what depends on it is a guess."""
-    sources, per_arrival = summary["tokens"]["token_sources"], summary["tokens"]["tokens_per_arrival"]
-    calls = sum(sources.values())
-    guessed = sources.get("chunk count", 0) / calls if calls else 0
-    if guessed > MOST_GUESSED:
-        message = (
-            f"the server gave no token count for {guessed:.0%} of calls: output tokens are chunks there, and rates and "
-            "costs a guess; use a server that sends usage (stream_options.include_usage)"
-        )
-        yield Reason("suspect", "tokens_guessed", message, guessed, MOST_GUESSED)
-    elif (
-        sources.get("server usage", 0)
-        and per_arrival is not None
-        and per_arrival > TOKENS_PER_ARRIVAL
-        and run["backend"] not in SEVERAL_TOKENS_AN_EVENT
-    ):
-        message = (
-            f"{per_arrival:.3g} tokens an arrival, and which brought how many is not known: itl_ms is a guess, "
-            "chunk_gap_ms and tpot_ms are not; look for what holds tokens back at --url, or use a --backend that counts"
-        )
-        yield Reason("suspect", "tokens_not_chunks", message, per_arrival, TOKENS_PER_ARRIVAL)
-
-
-def output_lengths(run: Json, summary: Json) -> Iterator[Reason]:
-    """Answers are longer than allowed, or shorter where the backend promises the planned length."""
-    ratio = summary["tokens"]["output_of_max"]
-    if ratio is None:
-        return
-    if ratio > 1 + LENGTH_MARGIN:
-        message = (
-            f"answers have {ratio:.4g} times the tokens allowed: the server counts otherwise, or ignores the limit; "
-            "check --backend against it"
-        )
-        yield Reason("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
-    if run["backend"] in FIXED_LENGTHS and ratio < 1 - LENGTH_MARGIN:
-        message = (
-            f"answers have {ratio:.1%} of the planned tokens: less work than planned, and not to be compared; the "
-            "server ignores ignore_eos or cuts answers: a newer server, or smaller --prompt-tokens and --output-tokens"
-        )
-        yield Reason("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
 
 
 def events_unread(run: Json, summary: Json) -> Iterator[Reason]:
@@ -198,10 +134,7 @@ CHECKS: tuple[Check, ...] = (
     cache_not_as_meant,
     impossible_values,
     stalled_streams,
-    answers_at_once,
     waits_for_acknowledgement,
-    tokens_unknown,
-    output_lengths,
     events_unread,
     compressed_stream,
     not_steady,

@@ -31,6 +31,10 @@ MILLION = 1_000_000
 MOST_BINS, FEWEST_BINS = 20, 10
 # An error inside a 200 is one of the API's own, which it does not bill, like a 5xx.
 UNBILLED_ERRORS = ("overloaded", "rate_limited", "error_event", "connect_refused", "connect_timeout", "connect_failed")
+# What ended for a reason of the server's own has its usage all the same.
+WITH_USAGE = (None, "ended_early")
+# An answer that ended before its length contradicts its finish reason, not its usage.
+NOT_OF_USAGE = {"length_not_reached"}
 SERVER_COUNTS = ("server usage", "per-chunk usage")
 STANDARD_TIERS = (None, "standard", "default", "auto")
 
@@ -49,6 +53,9 @@ class Figures(NamedTuple):
     usd_per_good_request: Figure = Figure(None)
     usd_per_million_output_tokens: Figure = Figure(None)
     usd_per_million_total_tokens: Figure = Figure(None)
+
+
+FIGURES = Figures._fields
 
 
 def run_cost(
@@ -91,6 +98,14 @@ def _cost(basis: str, figures: Figures, notes: Sequence[str], **other: Any) -> d
     }
 
 
+def without(cost: dict[str, Any] | None, names: Sequence[str], why: str) -> dict[str, Any] | None:
+    """A deployment's cost without some of its figures, because what they are built on is not known."""
+    if cost is None or cost["basis"] != "self-hosted":
+        return cost
+    no_interval = {name: list(UNKNOWN) for name in names}
+    return {**cost, **dict.fromkeys(names), "ci95": {**cost["ci95"], **no_interval}, "notes": [*cost["notes"], why]}
+
+
 # --- an API -----------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +123,7 @@ class _Outcome(NamedTuple):
     output_tokens: int | None
     reasoning_tokens: int | None
     cache_write_1h_tokens: int | None
+    count_contradictions: str | None
 
 
 Charge = Decimal | str
@@ -156,8 +172,10 @@ def _charges(sent: pa.Table, price_of: Callable[[str], ApiPrice]) -> list[Charge
 def _charge(row: _Outcome, price_of: Callable[[str], ApiPrice]) -> Charge:
     if row.status not in (None, 200) or row.error in UNBILLED_ERRORS:
         return Decimal(0)
-    if row.error or not row.ended:
+    if row.error not in WITH_USAGE or not row.ended:
         return f"{row.error or 'unfinished'} requests may have been billed, and gave no usage"
+    if contradicted := set((row.count_contradictions or "").split()) - NOT_OF_USAGE:
+        return f"usage contradicts itself, the plan or what arrived ({', '.join(sorted(contradicted))})"
     if row.token_source not in SERVER_COUNTS:
         return "the server gave no usage"
     usage = Usage(**{name: getattr(row, name) for name in Usage._fields if name in _Outcome._fields})

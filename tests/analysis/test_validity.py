@@ -1,6 +1,6 @@
 from typing import Any
 
-from analysis.doubts import client, outcome, server, surroundings
+from analysis.doubts import answers, client, outcome, server, surroundings
 from analysis.summary import summarize
 from analysis.validity import CHECKS
 
@@ -28,6 +28,6 @@ def test_every_check_says_what_it_means_and_is_listed_once() -> None:
 
 
 def test_every_check_of_the_modules_is_listed() -> None:
-    taken = {name for module in (client, outcome, server, surroundings) for name, check in vars(module).items()
+    taken = {name for module in (answers, client, outcome, server, surroundings) for name, check in vars(module).items()
              if not name.startswith("_") and getattr(check, "__module__", "") == module.__name__}  # fmt: skip
     assert {check.__name__ for check in CHECKS} == taken

@@ -138,6 +138,8 @@ def _demand(options: dict[str, Any]) -> "Demand | None":
     objectives = [slo.parse(text) for text in options["slo"]]
     limits_ms: dict[str, float] = {}
     for objective in objectives:
+        if objective.metric == slo.ERROR_SHARE:
+            raise UserError(f"--slo {objective.text!r}: sizing foresees no failures; give an objective on a latency")
         limits_ms[objective.metric] = min(objective.limit, limits_ms.get(objective.metric, objective.limit))
     return plans.Demand(
         rate_per_s=within("--rate", options["rate"], 0.001, MAX_RATE_PER_S),

@@ -38,7 +38,9 @@ def test_a_prefix_that_the_scenario_shares_may_come_from_a_cold_cache(
         ({"ttft_ms": 0.005}, ["impossible_ttft"], "invalid"),
         ({"ttft_ms": 0.2}, [], None),
         ({"itl_ms": 0.001}, ["answers_at_once"], "suspect"),
-        ({"itl_ms": 0.05}, [], None),
+        ({"itl_ms": 0.05}, ["answers_at_once"], "suspect"),
+        ({"itl_ms": 0.2, "ttft_ms": 5}, [], None),
+        ({"itl_ms": 0.2, "ttft_ms": 400}, ["answers_held_back"], "suspect"),
     ],
 )
 def test_what_no_server_can_do_is_a_doubt(
