@@ -5,6 +5,7 @@ from. A bound is None where the sample cannot carry it.
 """
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ def mean_interval(sample: Sample) -> Interval:
     return mean - margin, mean + margin
 
 
+@lru_cache(4096)
 def clopper_pearson(count: float, n: float, error: float = 1 - CONFIDENCE) -> tuple[float, float]:
     """The exact interval of a share of which `count` of `n` were seen, each end wrong in half of `error`.
 

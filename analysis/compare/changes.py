@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from analysis.compare.measures import Direction
+from analysis.compare.shares import Counts
 from analysis.stats import CONFIDENCE, Floats, t_quantile
 
 Verdict = Literal["better", "worse", "same", "inconclusive"]
@@ -27,25 +28,34 @@ class Estimate(NamedTuple):
     """A change on the scale of judgement, its standard error, and the degrees of freedom that the error has.
 
     `share` is the part of the permitted error that it may use up: less than 1 where it is one look of several.
+    `counts` are those behind the change of a share: it is never surer than they are.
     """
 
     change: float
     error: float
     degrees: int
     share: float = 1.0
+    counts: Counts | None = None
 
     @property
     def ci95(self) -> tuple[float, float]:
         """Student's interval of this one change; of all its looks together the intervals hold with 95%."""
         margin = t_quantile(1 - self.share * FAMILY_ERROR / 2, self.degrees) * self.error
-        return self.change - margin, self.change + margin
+        low, high = self.change - margin, self.change + margin
+        if self.counts is None:
+            return low, high
+        least, most = self.counts.interval(self.share * FAMILY_ERROR)
+        return min(low, least), max(high, most)
 
     @property
     def p(self) -> float:
         """How probable a change at least as large is where there is none, adjusted for the looks (Bonferroni)."""
-        if self.error == 0:
-            return 1.0 if self.change == 0 else 0.0
-        return min(1.0, two_sided_p(self.change / self.error, self.degrees) / self.share)
+        p = 1.0 if self.change == 0 else 0.0
+        if self.error > 0:
+            p = two_sided_p(self.change / self.error, self.degrees)
+        if self.counts is not None:
+            p = max(p, self.counts.p)
+        return min(1.0, p / self.share)
 
 
 def between_runs(base: Floats, candidate: Floats) -> Estimate:

@@ -9,9 +9,11 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from analysis import wording
 from analysis.compare import blocks
 from analysis.compare.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
 from analysis.compare.measures import MEASURES, Measure, value
+from analysis.compare.shares import Counts
 from analysis.stats import CONFIDENCE, Floats, t_quantile
 from bench.types import UserError
 
@@ -233,8 +235,7 @@ def _of_runs(
     base: Sequence[Run], candidate: Sequence[Run], measure: Measure, first: Floats, second: Floats
 ) -> Estimate | str:
     if measure.is_share:
-        found = between_runs(first, second)
-        return found._replace(error=max(found.error, of_counts(base, candidate, first, second)))
+        return between_runs(first, second)._replace(counts=counts(base, candidate))
     if not (first.any() or second.any()):
         return Estimate(0.0, 0.0, len(first) + len(second) - 2)
     if min(first.min(), second.min()) <= 0:
@@ -247,10 +248,10 @@ def _of_blocks(
 ) -> Estimate | str:
     first, second = float(firsts[0]), float(seconds[0])
     if measure.is_share:
-        error = (
-            0.0 if first == second else max(errors.of[measure.name], of_counts([base], [candidate], firsts, seconds))
-        )
-        return Estimate(second - first, error, errors.degrees)
+        error = 0.0 if first == second else errors.of[measure.name]
+        # A run compared with itself is the same, however few requests it has.
+        seen = None if base.name == candidate.name else counts([base], [candidate])
+        return Estimate(second - first, error, errors.degrees, counts=seen)
     if first == second == 0:
         return Estimate(0.0, 0.0, errors.degrees)
     if min(first, second) <= 0:
@@ -262,11 +263,13 @@ def _of_blocks(
     return Estimate(math.log(second / first), found, errors.degrees)
 
 
-def of_counts(base: Sequence[Run], candidate: Sequence[Run], first: Floats, second: Floats) -> float:
-    """The error that the difference of two shares has at least, when nothing but chance decides on each call."""
-    calls = [sum(run.summary["requests"]["planned"] for run in side) for side in (base, candidate)]
-    share = float(first.mean() * calls[0] + second.mean() * calls[1]) / sum(calls)
-    return math.sqrt(share * (1 - share) * sum(1 / n for n in calls))
+def counts(base: Sequence[Run], candidate: Sequence[Run]) -> Counts:
+    """What failed on each side, of all its runs together."""
+    failed, planned = (
+        [sum(of(run.summary) for run in side) for side in (base, candidate)]
+        for of in (wording.failures, lambda summary: int(summary["requests"]["planned"]))
+    )
+    return Counts(failed[0], planned[0], failed[1], planned[1])
 
 
 def _of_cost(base: Run, candidate: Run) -> float | None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from analysis.compare.changes import Estimate, between_pairs
-from analysis.compare.comparison import NO_RATIO, Comparison, Run, judge, of_counts
+from analysis.compare.comparison import NO_RATIO, Comparison, Run, counts, judge
 from analysis.compare.measures import Measure
 from analysis.compare.written import row
 from analysis.stats import Floats
@@ -69,8 +69,7 @@ def _of_pairs(
     base: Sequence[Run], candidate: Sequence[Run], share: float, measure: Measure, first: Floats, second: Floats
 ) -> Estimate | str:
     if measure.is_share:
-        found = between_pairs(second - first, share)
-        return found._replace(error=max(found.error, of_counts(base, candidate, first, second)))
+        return between_pairs(second - first, share)._replace(counts=counts(base, candidate))
     if not (first.any() or second.any()):
         return Estimate(0.0, 0.0, len(first) - 1, share)
     if min(first.min(), second.min()) <= 0:

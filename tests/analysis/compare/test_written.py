@@ -43,7 +43,7 @@ def test_a_row_says_from_what_to_what_how_far_and_how_sure(mixed: Comparison) ->
     assert interval == "+17.3% to +22.8%"
     assert p == "< 0.001"
     share = next(change for change in mixed.changes if change.measure.is_share)
-    assert written.row(share)[1:6] == ("0%", "0%", "+0.0 pt", "+0.0 pt to +0.0 pt", "1 pt")
+    assert written.row(share)[1:6] == ("0%", "0%", "+0.0 pt", "-0.1 pt to +0.1 pt", "1 pt")
 
 
 def test_of_many_runs_the_first_and_the_last_are_named(runs: Runs, summary: Callable[..., dict[str, Any]]) -> None:
