@@ -28,9 +28,10 @@ SYMBOLS: Final[Mapping[Outcome, str]] = {"met": "circle", "missed": "circle-open
 ROW_PX: Final = 190
 METHOD: Final = (
     "Requests arrive as a Poisson process at each rate, so the number of users does not adapt to the server. A rate "
-    "is met when the wanted share of its requests keeps each bound; it is sure when that holds in 95 of 100 such runs "
-    "(Wilson's interval), or when repeated runs agree. The capacity is the highest rate that met the objectives, its "
-    "interval reaches from the highest that surely does to the lowest that surely does not.",
+    "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
+    "of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the objectives. "
+    "Its interval reaches from the highest rate that the server surely kept up with, with growth that its runs are "
+    "too short to see taken off, to the lowest that was surely missed.",
 )
 
 
@@ -39,7 +40,7 @@ class LoadPoint(NamedTuple):
 
     rate_per_s: float
     outcome: Outcome
-    completed_per_s: float
+    completed_per_s: float | None
     goodput_rps: float | None
     ttft_ms_p50: float | None
     ttft_ms_p99: float | None

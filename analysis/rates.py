@@ -36,10 +36,15 @@ LEAST_ROUNDS: Final = 0.5
 
 
 class Growth(NamedTuple):
-    """By how many seconds a service takes longer for each second of load, and the standard error of that."""
+    """By how many seconds a service takes longer for each second of load, and the standard error of that.
+
+    `error` is that of a line through values that scatter around it; `drift` that of a queue, which wanders, and is by
+    chance where it is for as long as the run lasts.
+    """
 
     slope: float
     error: float
+    drift: float
     degrees: int
 
     @property
@@ -162,4 +167,6 @@ def growth(sent_s: Floats, service_s: Floats) -> Growth | None:
         return None
     slope = float(at_s @ took_s) / spread
     residuals = took_s - slope * at_s
-    return Growth(slope, math.sqrt(float(residuals @ residuals) / (blocks - 2) / spread), blocks - 2)
+    error = math.sqrt(float(residuals @ residuals) / (blocks - 2) / spread)
+    drift = float(np.diff(took_s).std(ddof=1)) * math.sqrt(blocks - 1) / float(np.ptp(at_s))
+    return Growth(slope, error, drift, blocks - 2)

@@ -99,11 +99,13 @@ def run(
     say: Callable[[str], None],
     watch: Callable[[], AbstractContextManager[OnProgress]],
     server: Server | None = None,
+    stop: Callable[[Progress], str | None] = lambda _: None,
 ) -> str | None:
     """Make the run's folder, offer the load, leave what was observed in it; returns why it stopped early, if it did.
 
     `say` takes lines for the user; `watch` gives a context, entered when the load begins, that takes every Progress.
     `server` is one that was launched for several runs; without it, and without a URL, one is launched for this run.
+    `stop` ends the load early by giving a reason.
     Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
     faults and Ctrl-C end the load, and what was captured stays.
     """
@@ -121,7 +123,7 @@ def run(
             for note in sampler.notes:
                 say(note)
             on_progress = stack.enter_context(watch())
-        stopped = _offer(settings, processes, plan, target, on_progress, server)
+        stopped = _offer(settings, processes, plan, target, on_progress, server, stop)
     if found.account is not None:
         statement = Ledger.statement(found.account)
         manifest["spending"] = {f"{name}_usd": f"{usd:f}" for name, usd in statement._asdict().items()}
@@ -203,8 +205,9 @@ def _offer(
     target: Target,
     on_progress: OnProgress,
     server: Server | None,
+    stop: Callable[[Progress], str | None],
 ) -> str | None:
-    load = settings.load
+    load, enough = settings.load, _Once(stop)
     spec = LoadSpec(
         role="local",
         worker=0,
@@ -224,18 +227,34 @@ def _offer(
         body_bytes_max=settings.body_bytes_max,
     )
 
-    def server_died() -> str | None:
+    def follow(progress: Progress) -> None:
+        on_progress(progress)
+        enough.ask(progress)
+
+    def should_stop() -> str | None:
         if server is None or (code := server.exit_code()) is None:
-            return None
+            return enough.reason
         return f"{SERVER_GONE}: it ended (exit code {code}); {server.log_path} may say why"
 
     try:
-        return offer(processes, spec, on_progress, server_died)
+        return offer(processes, spec, follow, should_stop)
     except LoadFailed as problem:
         return str(problem)
     except NeverBegun:
         files.discard(settings.out)
         raise KeyboardInterrupt from None
+
+
+class _Once:
+    """Asks whether to stop until there is a reason, and keeps that."""
+
+    def __init__(self, stop: Callable[[Progress], str | None]) -> None:
+        self._stop = stop
+        self.reason: str | None = None
+
+    def ask(self, progress: Progress) -> None:
+        """Ask, where there is no reason yet."""
+        self.reason = self.reason or self._stop(progress)
 
 
 def _manifest(settings: Settings, found: Found, *, launched: bool) -> dict[str, Any]:

@@ -43,8 +43,11 @@ _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red bold"}
 class Screen(Console):
     """Standard output; when its reader leaves, the run goes on and says nothing more.
 
-    Whatever is drawn on it, nothing in a text from outside acts on the terminal.
+    Whatever is drawn on it, nothing in a text from outside acts on the terminal, and `[INST]` in it is no markup.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Give the pieces of what is drawn; those that steer the terminal are rich's own."""

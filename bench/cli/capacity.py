@@ -1,8 +1,10 @@
 """`bench.py capacity`: the highest rate at which objectives are met, found by running at one rate after another."""
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +20,16 @@ from bench.cli.base import (
 )
 from bench.cli.pricing import COSTS, shared
 from bench.cli.results import results
-from bench.cli.run import ASKED, observe
+from bench.cli.run import ASKED, observe, sayer
 from bench.cli.settings import LOAD_OPTIONS
 from bench.cli.settings import settings as settings_of
 from bench.types import Load, UserError
 
 if TYPE_CHECKING:
-    from analysis.capacity import Capacity, Probe
+    from analysis.capacity import Capacity, Limits, Probe
     from analysis.capacity_page import LoadPoint
     from bench.launch import Server
+    from bench.offer import Progress
     from bench.run import Settings
     from bench.screen import Screen
 
@@ -34,7 +37,13 @@ CLOSED_LOOP = "closed-loop"
 CAPACITY = "capacity.json"
 PAGE = "capacity.html"
 MAX_REPEATS = 20
-_LEAST_SECONDS = 10
+FALLS_BEHIND = "the server falls behind"
+"""Why a run of a search ends early, which is what it was to find out."""
+
+_LEAST_REQUESTS = 100
+# A run most of whose calls failed is no measurement of their times, and says all the same that its rate is too high.
+_MISSES = {"nothing_succeeded", "mostly_failed"}
+_HOW_FAR = {"precision", "repeats", "up_to", "max_usd", "out", "port", "ready_timeout"}
 _FINEST_PRECISION = 0.005  # rates have four digits
 
 
@@ -46,6 +55,7 @@ _FINEST_PRECISION = 0.005  # rates have four digits
 @click.option("--requests", type=int, help="Of each run.  [what the strictest objective needs, or 10 s worth]")
 @click.option("--concurrency", type=int, help="Of the closed loop that comes first.  [4 times the scenario's]")
 @click.option("--max-in-flight", type=int, help="Limit of each run.  [1024]")
+@click.option("--up-to", type=float, help="Look no higher, in requests/s.  [8 times what the closed loop completes]")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it.")
 def capacity(**options: Any) -> int:
     """Find the highest rate that meets the objectives.
@@ -55,6 +65,7 @@ def capacity(**options: Any) -> int:
     bench.py capacity --backend vllm --model mistral-7b-awq --slo 'ttft_ms:p95<1000' --out results/my-search
     Each run has a folder of its own in --out; with the same --out an interrupted search goes on where it was.
     """
+    from analysis.capacity_written import in_words
     from bench import folder as files
     from bench.run import launched
     from bench.screen import Screen
@@ -67,14 +78,14 @@ def capacity(**options: Any) -> int:
             log = search.folder / files.SERVER_LOG
             # With as many slots as its closed loop has requests in flight.
             settings = replace(search.settings, load=_closed_loop(search))
-            server = stack.enter_context(launched(settings, screen.print, log))
+            server = stack.enter_context(launched(settings, sayer(screen), log))
         code = _look(search, screen, server)
     if code:
         screen.print(f"the search can go on: the same command with --out {search.folder}", soft_wrap=True)
         return code
     found = _write(search)
     _write_page(search, found)
-    screen.print(f"capacity  {_in_words(found)}", soft_wrap=True)
+    screen.print(f"capacity  {in_words(found)}", soft_wrap=True)
     screen.print(f"folder    {search.folder}", soft_wrap=True)
     screen.print(f"page      {search.folder / PAGE}", soft_wrap=True)
     return 0 if found.rate_per_s else EXIT_OBJECTIVE_MISSED
@@ -92,13 +103,15 @@ class Search:
     requests: int | None
     least_requests: int
     concurrency: int
-    max_in_flight: int | None
+    max_in_flight: int
+    up_to: float | None
+    asked: Mapping[str, Any]
 
 
 def _search(options: dict[str, Any]) -> Search:
     from analysis import slo
     from analysis.capacity import calls_needed
-    from bench.resolve import within
+    from bench.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_RATE_PER_S, MAX_REQUESTS, within
 
     if not options["slo"]:
         raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
@@ -108,16 +121,23 @@ def _search(options: dict[str, Any]) -> Search:
     attainment = None if options["attainment"] is None else _share("--attainment", options["attainment"])
     wanted = [attainment] if attainment is not None else [slo.parse(text).share for text in options["slo"]]
     out = options["out"] or Path("results") / f"capacity-{settings.out.name}"
+
+    def given(name: str, low: float, high: float, default: Any) -> Any:
+        flag = "--" + name.replace("_", "-")
+        return default if options[name] is None else within(flag, options[name], low, high)
+
     return Search(
         settings=settings,
         folder=out.absolute(),
         attainment=attainment,
         precision=within("--precision", _share("--precision", options["precision"]), _FINEST_PRECISION, 1.0),
         repeats=within("--repeats", options["repeats"], 1, MAX_REPEATS),
-        requests=options["requests"],
-        least_requests=calls_needed(wanted),
-        concurrency=options["concurrency"] or 4 * settings.scenario.concurrency,
-        max_in_flight=options["max_in_flight"],
+        requests=given("requests", 1, MAX_REQUESTS, None),
+        least_requests=max(_LEAST_REQUESTS, calls_needed(wanted)),
+        concurrency=given("concurrency", 1, MAX_CONCURRENCY, 4 * settings.scenario.concurrency),
+        max_in_flight=given("max_in_flight", 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
+        up_to=given("up_to", 0.001, MAX_RATE_PER_S, None),
+        asked=_asked(settings, options),
     )
 
 
@@ -129,36 +149,49 @@ def _begin(search: Search) -> None:
         search.folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"--out {search.folder}: {problem.strerror}; choose a folder that can be written") from None
-    asked = _asked(search)
     path = search.folder / CAPACITY
     if path.exists():
-        before = files.read_json(search.folder, CAPACITY)["asked"]
-        if differing := [name for name in asked if before.get(name) != asked[name]]:
+        before, now = files.read_json(search.folder, CAPACITY).get("asked", {}), search.asked
+        if differing := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
             raise UserError(f"--out {search.folder}: holds a search with other {', '.join(differing)}; choose another")
     elif any(search.folder.iterdir()):
         raise UserError(f"--out {search.folder}: expected a new or empty folder, or one of an earlier search")
     else:
-        files.write_json(path, {"schema": files.SCHEMA, "asked": asked})
+        files.write_json(path, {"schema": files.SCHEMA, "asked": search.asked})
 
 
-def _asked(search: Search) -> dict[str, Any]:
-    settings = search.settings
-    return {
-        "backend": settings.backend.name,
-        "model": settings.model_name,
-        "scenario": settings.scenario.name,
-        "slo": list(settings.slo),
-        "attainment": search.attainment,
-        "seed": settings.seed,
+def _asked(settings: "Settings", options: dict[str, Any]) -> dict[str, Any]:
+    """Give all that was asked, as capacity.json holds it: runs that were asked for otherwise are of another search.
+
+    But for how far a search goes, which can be asked of one that is there already.
+    """
+    pricing = {name: value for name, value in (settings.pricing or {}).items() if name != "max_usd"}
+    asked = {name: value for name, value in options.items() if name not in _HOW_FAR}
+    asked |= {
+        "backend": asked.pop("backend_name"),
+        "scenario": asked.pop("scenario_name"),
         "url": settings.url and shown(settings.url),
+        "lengths": asdict(settings.scenario),
         "options": dict(settings.options),
-        "server_args": list(map(shown, settings.server_args)),
+        "pricing": pricing,
     }
+    plain: dict[str, Any] = _plain(asked)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON holds of a value and gives back the same, without secrets."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(_plain, value))
+    return value if value is None or isinstance(value, bool | int | float) else shown(str(value))
 
 
 def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
     """Run until the answer is found; returns the exit code of a search that ended before."""
-    from analysis.capacity import next_probe
+    from analysis.capacity import next_probe, requests_for, service_seen_s
+    from analysis.capacity_written import line
     from bench.resolve import resolve_load
 
     scenario = search.settings.scenario
@@ -166,20 +199,17 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
         return code
     if code := _run(search, CLOSED_LOOP, _closed_loop(search), 0, screen, server):
         return code
-    completed_per_s = _closed_loop_rps(search)
-    if not completed_per_s:
-        raise UserError(f"no request succeeded in {search.folder / CLOSED_LOOP}; its report says why")
-    probes = _probes(search)
-    while wanted := next_probe(probes, completed_per_s, search.precision, search.repeats):
-        # Whole enough to be read; runs are found again by it.
-        rate, repeat = float(f"{wanted[0]:.4g}"), wanted[1]
-        requests = search.requests or max(search.least_requests, round(rate * _LEAST_SECONDS))
+    limits, probes = _limits(search), _probes(search)
+    while wanted := next_probe(probes, limits):
+        rate, repeat = wanted
+        service_s = service_seen_s(probes, limits.service_s)
+        requests = search.requests or requests_for(rate, search.least_requests, service_s)
         load = resolve_load(scenario, rate=rate, requests=requests, max_in_flight=search.max_in_flight)
         name = f"rate-{rate:g}-{repeat}"
-        if code := _run(search, name, load, repeat, screen, server):
+        if code := _run(search, name, load, repeat, screen, server, service_s):
             return code
         probes = _probes(search)
-        screen.print(_line(next(probe for probe in probes if probe.folder == name)))
+        screen.print(line(next(probe for probe in probes if probe.folder == name)))
     return 0
 
 
@@ -190,8 +220,19 @@ def _closed_loop(search: Search) -> Load:
     return resolve_load(search.settings.scenario, concurrency=search.concurrency, requests=requests)
 
 
-def _run(search: Search, name: str, load: Load, repeat: int, screen: "Screen", server: "Server | None") -> int:
-    """One run of the search, unless it is there already; returns the exit code where it did not come to its end."""
+def _run(
+    search: Search,
+    name: str,
+    load: Load,
+    repeat: int,
+    screen: "Screen",
+    server: "Server | None",
+    service_s: float | None = None,
+) -> int:
+    """One run of the search, unless it is there already; returns the exit code where it did not come to its end.
+
+    With the time that answers take it comes to its end as soon as it is sure that the server falls behind.
+    """
     from bench import folder as files
     from bench.offer import BY_BUDGET, INTERRUPTED
 
@@ -202,13 +243,29 @@ def _run(search: Search, name: str, load: Load, repeat: int, screen: "Screen", s
         _put_aside(out)
     budget = shared(search.settings.budget, search.folder)
     settings = replace(search.settings, load=load, out=out, seed=search.settings.seed + repeat, budget=budget)
-    stopped = observe(settings, screen, server)
-    if stopped is None:
+    stopped = observe(settings, screen, server, _stop(service_s))
+    if stopped in (None, FALLS_BEHIND):
         results(out)
         return _doubted(search, screen)
     if stopped in BY_BUDGET:
         return EXIT_OUT_OF_BUDGET
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+
+
+def _stop(service_s: float | None) -> "Callable[[Progress], str | None]":
+    """Give what ends a load once the server surely falls behind; without the time of an answer nothing does."""
+    from analysis.probing import Watch
+
+    if service_s is None:
+        return lambda _: None
+    watch = Watch(service_s)
+
+    def stop(progress: "Progress") -> str | None:
+        due = progress.sent + progress.waiting + progress.dropped
+        behind = watch.falls_behind(progress.elapsed_s or 0.0, due, progress.done + progress.dropped)
+        return FALLS_BEHIND if behind else None
+
+    return stop
 
 
 def _put_aside(out: Path) -> None:
@@ -220,38 +277,59 @@ def _put_aside(out: Path) -> None:
 
 
 def _doubted(search: Search, screen: "Screen") -> int:
-    """Give the exit code that ends a search one of whose runs is wrong; where nothing succeeded a rate was missed."""
+    """Give the exit code that ends a search one of whose runs is wrong; where most calls failed a rate was missed."""
     from bench import folder as files
     from bench.screen import print_verdict
 
     for path in sorted(search.folder.glob(f"*/{files.SUMMARY}")):
         summary = files.read_json(path.parent, files.SUMMARY)
-        if summary["verdict"]["status"] == "invalid" and summary["requests"]["succeeded"]:
+        codes = {reason["code"] for reason in summary["verdict"]["reasons"]}
+        if summary["verdict"]["status"] == "invalid" and not codes & _MISSES:
             screen.print(f"{path.parent.name} is not to be trusted; remove its folder to run it again", soft_wrap=True)
             print_verdict(screen, summary["verdict"])
             return EXIT_NOT_TO_BE_TRUSTED
     return 0
 
 
-def _closed_loop_rps(search: Search) -> float:
-    from bench import folder as files
+def _limits(search: Search) -> "Limits":
+    """How far the search goes, and from where. Raises UserError where nobody was served in the closed loop."""
+    from analysis.capacity import Limits
+    from analysis.probing import of_closed_loop
+    from bench.records import read_requests
 
-    summary = files.read_json(search.folder / CLOSED_LOOP, files.SUMMARY)
-    return summary["throughput"]["requests_per_s"] or 0.0
+    found = of_closed_loop(read_requests(search.folder / CLOSED_LOOP))
+    if found is None:
+        raise UserError(f"no request succeeded in {search.folder / CLOSED_LOOP}; its report says why")
+    return Limits(search.precision, search.repeats, *found, search.up_to, search.max_in_flight)
 
 
 def _probes(search: Search) -> "list[Probe]":
     """Read the runs of a search, by rate and repeat."""
-    from analysis.capacity import probe
     from bench import folder as files
 
-    found = []
-    for path in sorted(search.folder.glob(f"rate-*/{files.SUMMARY}")):
-        name = path.parent.name
-        rate_per_s = files.read_json(path.parent, files.RUN)["load"]["rate_per_s"]
-        summary = files.read_json(path.parent, files.SUMMARY)
-        found.append(probe(summary, rate_per_s, int(name.rpartition("-")[2]), search.attainment, name))
-    return sorted(found)
+    slo, attainment = search.settings.slo, search.attainment
+    found = [_probe(path.parent, slo, attainment) for path in search.folder.glob(f"rate-*/{files.SUMMARY}")]
+    return sorted(found, key=lambda probe: (probe.rate_per_s, probe.repeat))
+
+
+@cache
+def _probe(folder: Path, slos: tuple[str, ...], attainment: float | None) -> "Probe":
+    """Read one run, which stays as it is."""
+    from analysis import slo
+    from analysis.probing import probe, read
+    from bench import folder as files
+    from bench.records import read_requests
+
+    run, objectives = files.read_json(folder, files.RUN), [slo.parse(text) for text in slos]
+    wanted = [objective.share for objective in objectives] if attainment is None else [attainment]
+    return probe(
+        read(read_requests(folder), objectives, all_at_once=attainment is not None),
+        wanted,
+        rate_per_s=run["load"]["rate_per_s"],
+        repeat=int(folder.name.rpartition("-")[2]),
+        folder=folder.name,
+        stopped=run["stopped"] == FALLS_BEHIND,
+    )
 
 
 def _write(search: Search) -> "Capacity":
@@ -259,13 +337,13 @@ def _write(search: Search) -> "Capacity":
     from analysis.capacity import capacity as judge
     from bench import folder as files
 
-    runs = _probes(search)
-    found = judge(runs)
+    runs, limits = _probes(search), _limits(search)
+    found = judge(runs, limits)
     content = {
         "schema": files.SCHEMA,
-        "asked": _asked(search),
+        "asked": search.asked,
         "capacity": found._asdict(),
-        "closed_loop_rps": _closed_loop_rps(search),
+        "closed_loop_rps": limits.closed_loop_rps,
         "probes": [{**run._asdict(), "outcome": run.outcome, "is_sure": run.is_sure} for run in runs],
     }
     files.write_json(search.folder / CAPACITY, content)
@@ -275,9 +353,10 @@ def _write(search: Search) -> "Capacity":
 def _write_page(search: Search, found: "Capacity") -> None:
     """Write capacity.html: what was found, with its figures."""
     from analysis import capacity_page
+    from analysis.capacity_written import in_words
     from bench import folder as files
 
-    asked, pricing = _asked(search), search.settings.pricing or {}
+    asked, pricing = search.asked, search.settings.pricing or {}
     usd_per_hour = pricing.get("usd_per_hour")
     page = capacity_page.render(
         capacity_page.Found(
@@ -287,7 +366,7 @@ def _write_page(search: Search, found: "Capacity") -> None:
         ),
         title=f"Capacity of {asked['model']} on {asked['backend']}, scenario {asked['scenario']}",
         asked=f"Objectives: {', '.join(asked['slo'])}.",
-        answer=f"Capacity: {_in_words(found)}.",
+        answer=f"Capacity: {in_words(found)}.",
     )
     files.write_text(search.folder / PAGE, page)
 
@@ -306,21 +385,6 @@ def _load_point(search: Search, run: "Probe") -> "LoadPoint":
         ttft_ms_p50=metric(summary, "ttft_ms", "p50"),
         ttft_ms_p99=metric(summary, "ttft_ms", "p99"),
     )
-
-
-def _line(probe: "Probe") -> str:
-    pairs = zip(probe.kept, probe.wanted, strict=True)
-    shares = ", ".join(f"{kept / probe.calls:.1%} kept, {wanted:.1%} wanted" for kept, wanted in pairs)
-    sure = "" if probe.is_sure else ", not sure"
-    return f"{probe.rate_per_s:g} requests/s: {probe.outcome}{sure} ({shares}; {probe.completed_per_s:.3g}/s completed)"
-
-
-def _in_words(found: "Capacity") -> str:
-    if not found.rate_per_s:
-        return f"none: {found.reason}"
-    high = "?" if found.high_per_s is None else f"{found.high_per_s:g}"
-    sure = f"{found.low_per_s:g} surely meets the objectives, {high} does not"
-    return f"{found.rate_per_s:g} requests/s ({sure}; {found.reason})"
 
 
 def _share(flag: str, text: str) -> float:

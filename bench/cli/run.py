@@ -23,6 +23,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.launch import Server
+    from bench.offer import Progress
     from bench.run import Settings
     from bench.screen import Screen
 
@@ -145,20 +146,27 @@ def exit_code_of(stopped: str | None, code: int) -> int:
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
 
 
-def observe(settings: "Settings", screen: "Screen", server: "Server | None" = None) -> str | None:
-    """Offer the load and leave what was observed in the run's folder; returns why it stopped early, if it did."""
+def observe(
+    settings: "Settings",
+    screen: "Screen",
+    server: "Server | None" = None,
+    stop: "Callable[[Progress], str | None]" = lambda _: None,
+) -> str | None:
+    """Offer the load and leave what was observed in the run's folder; returns why it stopped early, if it did.
+
+    `stop` ends it early by giving a reason.
+    """
     from dataclasses import asdict
 
     from analysis import wording
     from bench import run as running
     from bench.live import LiveFigures
-    from bench.offer import Progress
     from bench.screen import ProgressView
 
     say = sayer(screen)
 
     @contextmanager
-    def watch() -> Iterator[Callable[[Progress], None]]:
+    def watch() -> "Iterator[Callable[[Progress], None]]":
         say(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
         with (
             captured_is_kept(settings.out),
@@ -166,7 +174,7 @@ def observe(settings: "Settings", screen: "Screen", server: "Server | None" = No
         ):
             yield view.update
 
-    stopped = running.run(settings, say, watch, server)
+    stopped = running.run(settings, say, watch, server, stop)
     if stopped is not None:
         say(f"stopped early: {stopped}")
     return stopped

@@ -288,3 +288,8 @@ def test_long_facts_wrap_under_themselves_and_unbreakable_ones_not_at_all() -> N
 )
 def test_numbers_have_three_digits_and_whole_parts_are_never_shortened(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+def test_text_from_outside_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.Screen(width=200).print("[INST] [core.py:12] [/INST] [red]no[/red] :smile:")
+    assert capsys.readouterr().out == "[INST] [core.py:12] [/INST] [red]no[/red] :smile:\n"
