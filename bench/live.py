@@ -1,7 +1,8 @@
 """What can be said while load runs: the captures are read as they grow, by another process than the one that loads."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -29,19 +30,22 @@ class LiveFigures:
     def look(self) -> None:
         """Decode a sample of what has been captured since the last look."""
         for path in sorted((self.folder / CAPTURE).glob("*.cap")):
-            try:
-                capture = scan(path, self._positions.get(path, 0))
-            except ValueError:
-                # Not even its head is written yet.
-                continue
-            self._positions[path] = capture.position
-            self._clocks[path] = [*self._clocks.get(path, []), *capture.clock][-_KEPT:]
-            watch = stopwatch(0, self._clocks[path])
-            step = max(1, len(capture.offsets) // _SAMPLE)
-            for exchange in exchanges(path, capture.offsets[::step], 0):
-                planned = Planned(exchange.seq, None, 0, 0, None, None, 0)
-                self._records.append(record(exchange, planned, watch, 0, self.decode))
+            # Not even its head may be written yet; and whatever is in it, a view of the load never ends the load.
+            with suppress(Exception):
+                self._look_at(path)
         del self._records[:-_KEPT]
+
+    def _look_at(self, path: Path) -> None:
+        capture = scan(path, self._positions.get(path, 0))
+        self._positions[path] = capture.position
+        self._clocks[path] = [*self._clocks.get(path, []), *capture.clock][-_KEPT:]
+        watch = stopwatch(0, self._clocks[path])
+        step = max(1, len(capture.offsets) // _SAMPLE)
+        for exchange in exchanges(path, capture.offsets[::step], 0):
+            planned = Planned(exchange.seq, None, 0, 0, None, None, 0)
+            found = record(exchange, planned, watch, 0, self.decode)
+            # Thousands of arrivals a call are not needed here.
+            self._records.append(replace(found, arrivals_ns=(), arrival_tokens=(), lags_ns=()))
 
     @property
     def ttft_ms_p50(self) -> float | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +121,30 @@ def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
 
 
 def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
-    """Take one exchange apart; the first thing that went wrong, nearest the wire, names the error."""
+    """Take one exchange apart; the first thing that went wrong, nearest the wire, names the error.
+
+    An answer on which a backend fails is `malformed`: whatever a server sends, it costs the run that one call.
+    """
+    try:
+        return _record(exchange, planned, watch, warmup_ns, decode)
+    except Exception as problem:
+        due_ns = exchange.due_ns - watch.start_ns
+        sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
+        known = replace(
+            _blank(planned),
+            worker=exchange.worker,
+            phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
+            due_ns=due_ns,
+            sent_ns=sent_ns,
+            connect_ns=exchange.connect_ns,
+            end_ns=exchange.end_ns - watch.start_ns,
+            bytes_received=len(exchange.data),
+            reads=len(exchange.sizes),
+        )
+        return _undecodable(known, planned, problem)
+
+
+def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
     arrivals_ns, lags_ns = watch.arrivals(exchange)
     response = http1.parse(exchange.data, np.cumsum(exchange.sizes).tolist(), arrivals_ns.tolist())
     reply = None if response.status is None else decode(response.status, response.headers, response.body)
@@ -200,11 +223,30 @@ def _repeated(t_ns: list[int]) -> int:
     return int((np.unique(t_ns, return_counts=True)[1] > 1).sum())
 
 
+_OURS = ("worker", "phase", "due_ns", "sent_ns", "connect_ns", "end_ns", "bytes_received", "reads")
+"""What this client knows of a call without looking into its answer."""
+
+
+def _undecodable(known: Record, planned: Planned, problem: Exception) -> Record:
+    said = f"{type(problem).__name__}: {problem}".encode("ascii", "backslashreplace").decode()
+    return replace(
+        _blank(planned),
+        **{name: getattr(known, name) for name in _OURS},
+        error="malformed",
+        error_message=_SECRET.sub("[removed]", f"the answer could not be decoded ({' '.join(said.split())[:160]})"),
+    )
+
+
 def _phase(begun_ns: int, warmup_ns: int) -> Phase:
     return "warmup" if begun_ns < warmup_ns else "measured"
 
 
 def _never_sent(planned: Planned, error: str) -> Record:
+    return replace(_blank(planned), error=error, error_message=NEVER_SENT[error])
+
+
+def _blank(planned: Planned) -> Record:
+    """A record of a call of which nothing is known but the plan."""
     nothing = dict.fromkeys(field.name for field in fields(Record))
     return Record(
         **{
@@ -213,8 +255,6 @@ def _never_sent(planned: Planned, error: str) -> Record:
             "phase": planned.phase or "measured",
             "prompt_tokens_wanted": planned.prompt_tokens,
             "prompt_tokens": None,
-            "error": error,
-            "error_message": NEVER_SENT[error],
             "arrivals_ns": [],
             "arrival_tokens": [],
             "lags_ns": [],
@@ -232,6 +272,23 @@ def to_table(records: Iterable[Record]) -> pa.Table:
     return pa.Table.from_arrays(
         [_column([getattr(row, field.name) for row in rows], field) for field in SCHEMA], schema=SCHEMA
     )
+
+
+def _sound_table(records: Iterable[Record], plan: Mapping[int, Planned]) -> pa.Table:
+    """The same, where values of a backend may not fit into a table: such a record is `malformed`, the others stay."""
+    rows = list(records)
+    try:
+        return to_table(rows)
+    except Exception:
+        return to_table(_sound(row, plan[row.seq]) for row in rows)
+
+
+def _sound(row: Record, planned: Planned) -> Record:
+    try:
+        to_table([row])
+    except Exception as problem:
+        return _undecodable(row, planned, problem)
+    return row
 
 
 def _column(values: list[Any], field: pa.Field) -> pa.Array:
@@ -351,7 +408,7 @@ def _begin(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, deco
 def _decode_task(task: _Task) -> pa.Table:
     plan, watches, warmup_ns, decode = _job
     found, watch = exchanges(task.path, task.offsets, task.worker), watches[task.path]
-    return to_table(record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found)
+    return _sound_table((record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found), plan)
 
 
 def _plan(folder: Path) -> dict[int, Planned]:

@@ -126,3 +126,14 @@ def test_a_look_between_two_halves_of_a_frame_takes_it_the_next_time(folder: Pat
     path.write_bytes(whole)
     figures.look()
     assert figures.ttft_ms_p50 == pytest.approx(100)
+
+
+def test_no_answer_and_no_capture_ends_the_view_of_the_load(folder: Path) -> None:
+    def fails(*_: object) -> Reply:
+        raise ZeroDivisionError
+
+    figures = LiveFigures(folder, fails)
+    append(writer(folder), 0, ttft_ms=100, gap_ms=10)
+    (folder / "capture" / "worker-1.cap").mkdir()
+    figures.look()
+    assert (figures.ttft_ms_p50, figures.tokens_per_s_per_user) == (None, None)

@@ -1,3 +1,5 @@
+import pytest
+
 from bench.prometheus import read_metrics
 
 
@@ -64,3 +66,13 @@ def test_metrics_of_a_llama_cpp_server() -> None:
     )
     metrics = {"running": "llamacpp:requests_processing", "prompt_tokens": "llamacpp:prompt_tokens_total"}
     assert read_metrics(text, metrics) == {"running": 4.0, "prompt_tokens": 1024.0}
+
+
+@pytest.mark.parametrize("value", ["many", "1e400", "-1e300", "0x10", "1" * 5000, "nan", "--1", "1,5"])
+def test_a_value_that_is_no_number_is_left_out(value: str) -> None:
+    assert read_metrics(f"queue {value}\nqueue 2\n", {"queue": "queue"}) == {"queue": 2}
+
+
+def test_a_line_or_a_number_of_lines_without_end_costs_nothing() -> None:
+    assert read_metrics("queue{a=" + '"' * 100_001 + "} 1\nqueue 2\n", {"queue": "queue"}) == {"queue": 2}
+    assert read_metrics("queue 1\n" * 20_000, {"queue": "queue"}) == {"queue": 10_000}

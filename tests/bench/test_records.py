@@ -5,7 +5,7 @@ import shutil
 import sys
 import urllib.request
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -509,3 +509,46 @@ def test_rows_survive_the_table() -> None:
     assert table.schema.names == [field.name for field in fields(Record)]
     assert table.to_pylist() == [asdict(row)] * 2
     assert to_table([]).num_rows == 0
+
+
+# --- what a backend cannot cope with ------------------------------------------------------------------------------
+
+
+def _fails(*_: Any) -> Reply:
+    raise RecursionError("nested \ud800 too deep,\nBearer abcdefghijkl")
+
+
+def _reply(**fields: Any) -> Reply:
+    return Reply("a", [(10, 1, "text")], None, "stop", None)._replace(**fields)
+
+
+UNFIT: dict[str, Callable[..., Reply]] = {
+    "a count beyond 64 bits": lambda *_: _reply(usage=Usage(prompt_tokens=2**70, output_tokens=1)),
+    "a count of an arrival beyond 32 bits": lambda *_: _reply(deltas=[(10, 2**40, "text")]),
+    "half of a surrogate pair": lambda *_: _reply(finish="\ud800"),
+    "a text that cannot be encoded": lambda *_: _reply(text="\ud800"),
+    "a list for a word": lambda *_: _reply(service_tier=["a"]),
+    "an exception": _fails,
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_an_answer_that_a_backend_fails_on_costs_one_call_and_not_the_run(name: str) -> None:
+    plan = {seq: PLANNED._replace(seq=seq) for seq in range(3)}
+
+    def decode(*asked: Any) -> Reply:
+        return UNFIT[name](*asked) if asked[2].data == b"odd" else _reply()
+
+    rows = [record(given(seq, b"odd" if seq == 1 else b"ok"), plan[seq], watch_of(0), 0, decode) for seq in range(3)]
+    table = records._sound_table(rows, plan).to_pylist()
+    assert [row["error"] for row in table] == [None, "malformed", None]
+    odd = table[1]
+    assert odd["error_message"].startswith("the answer could not be decoded (")
+    assert "abcdefghijkl" not in odd["error_message"]
+    assert (odd["sent_ns"], odd["end_ns"], odd["arrivals_ns"]) == (table[0]["sent_ns"], table[0]["end_ns"], [])
+    assert (odd["bytes_received"], odd["reads"]) == (table[0]["bytes_received"] + 1, 1)
+
+
+def given(seq: int, body: bytes = b"ok") -> Exchange:
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return Exchange(seq, 0, 0, 5, 50, None, array("q", [50]), array("q", [len(data)]), array("q"), data, None)
