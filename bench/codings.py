@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import brotli
 import zstandard
 
+from bench.printable import printable
 from bench.types import Body
 
 MOST_BYTES = 64 << 20
@@ -34,7 +35,7 @@ def unpacked(body: Body, codings: Sequence[str]) -> tuple[Body, str | None]:
     """
     unknown = [name for name in codings if name not in CODINGS]
     if unknown or len(codings) > MOST_CODINGS:
-        return Body(b"", [], []), f"its content coding is not known: {', '.join(codings)[:80]}"
+        return Body(b"", [], []), f"its content coding is not known: {printable(', '.join(codings)[:80])}"
     unpack = _chain([CODINGS[name]() for name in reversed(codings)])
     pieces: list[bytes] = []
     ends: list[int] = []
