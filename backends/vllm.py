@@ -157,7 +157,10 @@ def serve(model: str, options: ServeOptions) -> Launch:
         raise UserError(f"--server {options.server!r} is not for vllm; give --server-python PATH or --server-cmd WORDS")
     if options.command and options.python:
         raise UserError("--server-cmd says all of how to start the server; leave out --server-python")
-    folder = Path(model).expanduser()
+    try:
+        folder = Path(model).expanduser()
+    except RuntimeError:  # no such user, or one without a home
+        raise UserError(f"--model {model!r}: whose home that is is not known; give the whole path") from None
     if not folder.is_dir() and (folder.exists() or model.startswith((".", "/", "~"))):
         raise UserError(
             f"--model {model!r}: no such folder; vllm loads a Hugging Face folder, or a repository ORG/NAME"

@@ -70,7 +70,7 @@ class CaptureWriter:
     """Appends frames to a new file; `secrets` are keys that answers may repeat and the file must not."""
 
     def __init__(self, path: Path, meta: Mapping[str, object], secrets: Sequence[str] = ()) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         # Level 1 takes about 2 ns a byte from the timed path and still makes a token stream some ten times smaller.
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._secrets = secrets

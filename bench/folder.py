@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from bench import private
+from bench.printable import is_text
 from bench.types import UserError
 
 RUN = "run.json"
@@ -54,12 +56,14 @@ def new(folder: Path) -> Iterator[None]:
 
 def make(folder: Path, *inner: str) -> None:
     """Make a folder, or take an empty one, and folders in it. Raises UserError where it has files or cannot be made."""
+    if not is_text(str(folder.absolute())):
+        raise UserError(f"--out {folder.absolute()}: expected a name in UTF-8; choose another folder, or link to it")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(private.FOLDER, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UserError(f"--out {folder}: expected a new or empty folder, this one has files in it")
         for name in inner:
-            (folder / name).mkdir()
+            (folder / name).mkdir(private.FOLDER)
     except FileExistsError:
         raise UserError(f"--out {folder}: expected a new or empty folder, this is a file") from None
     except OSError as problem:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.guard import GRACE_S, MARK, end_others
+from bench.private import users_umask
 from bench.types import Launch, UserError
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -71,6 +72,7 @@ def launch(
             stdout=subprocess.PIPE,
             stderr=log,
             env={**os.environ, **how.env, MARK: mark},
+            umask=users_umask(),  # models that a server downloads are not our files
             start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
         )
     try:

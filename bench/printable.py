@@ -27,6 +27,15 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) if _acts(character) else character for character in text)
 
 
+def is_text(name: str) -> bool:
+    """Whether a name of a file can be written down: bytes that are no UTF-8 arrive as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _acts(character: str) -> bool:
     if character in _KEPT:
         return False

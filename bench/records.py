@@ -5,7 +5,6 @@ A pure reading of the run folder: it can be run again, on old folders and with b
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from bench import http1
 from bench.capture import Capture, exchanges, scan
 from bench.clock import ClockSample
+from bench.cores import available_cores
 from bench.counts import Asked, Counts, reconcile
 from bench.folder import CAPTURE, PLAN, REQUESTS, whole
 from bench.types import Body, Exchange, Phase, Record, Reply, Usage
@@ -385,7 +385,7 @@ def _decode_tasks(
         return
     # Spawned, not forked: the parent may be drawing a screen in a thread.
     with ProcessPoolExecutor(
-        min(len(tasks), os.cpu_count() or 1), get_context("spawn"), _begin, (folder, watches, warmup_ns, decode)
+        min(len(tasks), available_cores()), get_context("spawn"), _begin, (folder, watches, warmup_ns, decode)
     ) as pool:
         yield from pool.map(_decode_task, tasks)
 

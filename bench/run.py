@@ -3,7 +3,6 @@
 Nothing is decoded here. What a run cannot be believed or repeated without goes to run.json before the load starts.
 """
 
-import os
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench import folder as files
 from bench import rehearsal
 from bench.budget import Budget, Ledger, Prices
+from bench.cores import available_cores
 from bench.folder import write_json
 from bench.launch import Server, free_port, launch
 from bench.offer import SERVER_GONE, LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
@@ -163,7 +163,7 @@ def launched(settings: Settings, say: Callable[[str], None], log_path: Path) -> 
         slots=load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS),
         context_tokens=_needed_context_tokens(settings.scenario),
         # One core is left to the client, which must not wait for the server it observes.
-        threads=max(1, (os.cpu_count() or 2) - 1),
+        threads=max(1, available_cores() - 1),
         extra_args=settings.server_args,
         python=settings.server_python,
         command=settings.server_cmd,

@@ -5,7 +5,6 @@ read, or is another version's, counts as none.
 """
 
 import hashlib
-import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from bench import places
 from bench.folder import whole
 
 SCHEMA = 1
@@ -23,8 +23,7 @@ LADDERS = ("events", "requests")
 def path(hardware: Mapping[str, Any]) -> Path:
     """Where this machine's file lies; `hardware` is that of `bench.machine`."""
     identity = f"llm-serving-bench\n{_machine()}\n{hardware['cpu']}\n{hardware['cores']}"
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "llm-serving-bench"
-    return home / f"selftest-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    return places.state() / f"selftest-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
 
 
 def keep(hardware: Mapping[str, Any], selftest: Mapping[str, Any]) -> Path:

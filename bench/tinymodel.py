@@ -8,7 +8,6 @@ by the embedding and no layer writes to it, so it still holds `CONSTANT` when it
 import difflib
 import hashlib
 import json
-import os
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import tinytokenizer
+from bench import places, tinytokenizer
 from bench.tinytokenizer import CHAT_TEMPLATE, END, Vocabulary, tokenizer_json, vocabulary
 from bench.types import UserError
 
@@ -72,9 +71,8 @@ def model_path(name: str, kind: Kind) -> Path:
 
     Raises `UserError` for a name that is not in `SIZES` and for a cache that cannot be written.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        model = build(name, cache / "llm-serving-bench" / "models")
+        model = build(name, places.cache() / "models")
     except OSError as error:
         raise UserError(f"the model {name} needs a place on disk: {error}; set XDG_CACHE_HOME to a folder") from error
     return model.gguf if kind == "gguf" else model.hf

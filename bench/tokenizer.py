@@ -5,15 +5,29 @@ One tokenizer for several servers makes one plan for all of them: the same texts
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bench.types import Message, Render, UserError
 
 TOKENIZER = "tokenizer.json"
+
+
+class _Generation(Extension):
+    """`{% generation %}`, which marks the answer for training: what is in it is written as it is."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja's)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Give the block's own content."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def counter(path: Path) -> Callable[[tuple[Message, ...]], int]:
@@ -37,7 +51,7 @@ def counter(path: Path) -> Callable[[tuple[Message, ...]], int]:
     def count(messages: tuple[Message, ...]) -> int:
         try:
             return len(tokenizer.encode(render(messages), add_special_tokens=False).ids)
-        except TemplateError as problem:
+        except Exception as problem:  # a template is a program, and fails as one
             raise UserError(f"--tokenizer {path}: its chat template does not take this prompt: {problem}") from None
 
     return count
@@ -52,7 +66,7 @@ def template(path: Path) -> Render | None:
     def rendered(messages: tuple[Message, ...]) -> str | None:
         try:
             return render(messages)
-        except TemplateError:
+        except Exception:  # a template is a program, and fails as one
             return None
 
     return rendered
@@ -67,14 +81,21 @@ def _template(folder: Path) -> Callable[[tuple[Message, ...]], str]:
     config = _config(folder)
     source = config.get("chat_template")
     if (file := folder / "chat_template.jinja").exists():
-        source = file.read_text()
+        source = file.read_text(encoding="utf-8", errors="replace")
     if isinstance(source, list):
-        source = next((entry["template"] for entry in source if entry["name"] == "default"), None)
+        named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
+        source = named.get("default")
     if source is None:
         return _plain
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = _refuse
-    template = environment.from_string(source)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+    )
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+    environment.filters["tojson"] = _json
+    try:
+        template = environment.from_string(str(source))
+    except TemplateSyntaxError as problem:
+        raise UserError(f"--tokenizer {folder}: its chat template cannot be read: {problem}") from None
     specials = {name: _text(config[name]) for name in ("bos_token", "eos_token") if config.get(name)}
 
     def render(messages: tuple[Message, ...]) -> str:
@@ -87,15 +108,22 @@ def _template(folder: Path) -> Callable[[tuple[Message, ...]], str]:
 def _config(folder: Path) -> dict[str, Any]:
     file = folder / "tokenizer_config.json"
     try:
-        config: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    except ValueError as problem:
+        config = json.loads(file.read_bytes()) if file.exists() else {}
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"--tokenizer {file}: not JSON: {problem}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"--tokenizer {file}: expected an object, found {type(config).__name__}")
     return config
 
 
 def _text(token: Any) -> str:
     """A special token, which older files write as an object."""
-    return str(token["content"] if isinstance(token, dict) else token)
+    return str(token.get("content", "") if isinstance(token, dict) else token)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """As the transformers library writes it: letters as they are, and nothing made safe for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -15,6 +15,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import places
 from bench.types import UserError
 
 Int64s = NDArray[np.int64]
@@ -111,7 +112,7 @@ def compile_server() -> Path:
     if sys.platform != "linux":
         raise UserError(f"the ground-truth server needs Linux (epoll), this is {sys.platform}: run it on Linux")
     source = _SOURCE.read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-serving-bench"
+    cache = places.cache()
     binary = cache / f"truth-{hashlib.sha256(source).hexdigest()[:16]}"
     if binary.exists():
         return binary

@@ -22,11 +22,12 @@ LOAD_MODULES = (
 OURS = {
     "bench/types.py": (),
     "bench/printable.py": (),
+    "bench/places.py": ("bench.types", "bench.printable"),
     COMPOSITION_ROOTS: PACKAGES,
     "bench/*": ("bench",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),
-    "analysis/*": ("analysis", "bench.types", "bench.records", "bench.printable"),
+    "analysis/*": ("analysis", "bench.types", "bench.records", "bench.printable", "bench.places"),
 }
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {

@@ -3,7 +3,6 @@
 Amounts are exact decimals in US dollars. A month is 730 hours.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -15,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from analysis.money.numbers import HOURS_PER_MONTH
+from bench import places
 from bench.types import UserError
 
 OLD_AFTER_DAYS: Final = 90
@@ -176,8 +176,7 @@ def is_old(price: GpuPrice, today: date) -> bool:
 
 def user_file() -> Path:
     """Where the user's own prices lie, whether or not there are any."""
-    config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "llm-serving-bench" / "prices.yaml"
+    return places.config() / "prices.yaml"
 
 
 def load(extra_files: Iterable[Path] = ()) -> tuple[GpuPrice, ...]:

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import click
 
 from bench.cli import streams
-from bench.printable import printable
+from bench.printable import is_text, printable
+from bench.private import be_private
 from bench.types import UserError, blank
 
 EXIT_OBJECTIVE_MISSED = 1
@@ -93,6 +94,7 @@ def conduct(command: click.Command) -> NoReturn:
     """
     # A kill is Ctrl-C from afar: servers are stopped and what was measured is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    be_private()
     try:
         code = _exit_code(command)
         sys.stdout.flush()
@@ -106,6 +108,9 @@ def conduct(command: click.Command) -> NoReturn:
 
 
 def _exit_code(command: click.Command) -> int:
+    for argument in sys.argv[1:]:
+        if not is_text(argument):
+            return _fail(f"{argument}: expected text in UTF-8; give the file another name, or link to it by one")
     # Not click's own `main`: when nobody reads its output that ends with 1, our code for a missed objective.
     try:
         with command.make_context(Path(sys.argv[0]).name, sys.argv[1:]) as ctx:

@@ -93,3 +93,38 @@ def test_a_folders_template_is_to_be_had_as_text_and_none_where_it_refuses(tmp_p
 def test_without_a_folder_or_a_template_in_it_there_is_none(tmp_path: Path) -> None:
     assert template(tmp_path) is None
     assert template(tmp_path / "tokenizer.json") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{% generation %} walk walk{% endgeneration %} walk", 3),
+        ("{% for message in messages %} walk{% if loop.first %}{% break %}{% endif %}{% endfor %}", 1),
+        ("{% for message in messages %}{% if loop.first %}{% continue %}{% endif %} walk{% endfor %}", 1),
+        ("{% set day = strftime_now('%Y') %}{{ day[:0] }} walk", 1),
+        ("{{ (messages | tojson(indent=4))[:0] }} walk", 1),
+    ],
+)
+def test_what_templates_use_beside_plain_jinja_is_known(source: str, words: int, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(source)
+    assert counter(folder)(PROMPT) == words
+
+
+@pytest.mark.parametrize("source", ["{% nothing %}", "{% for %}", "{{ 'x' ", "{% generation %} walk"])
+def test_a_template_that_is_none_says_so(source: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(source)
+    with pytest.raises(UserError, match=r"--tokenizer .*its chat template cannot be read: "):
+        counter(folder)
+    with pytest.raises(UserError, match=r"--tokenizer .*its chat template cannot be read: "):
+        template(folder)
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 1 + messages }}", "{{ 1 // 0 }}", "{{ messages.x.y }}", "{{ messages[0].role.x.y }}"]
+)
+def test_a_template_that_fails_does_not_take_the_prompt(source: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(source)
+    with pytest.raises(UserError, match="does not take this prompt"):
+        counter(folder)(PROMPT)
+    render = template(folder)
+    assert render is not None and render(PROMPT) is None

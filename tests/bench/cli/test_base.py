@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
+from bench import capture, folder
 from bench.cli import base, run
+from bench.types import UserError
 
 ROOT = Path(__file__).parents[3]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -124,3 +126,46 @@ def test_a_bug_after_the_load_names_the_folder_in_which_all_is_kept(
     with pytest.raises(Unknown), run.captured_is_kept(tmp_path):
         raise Unknown
     assert capsys.readouterr().err == f"what was captured is kept, to report it: bench.py decode {tmp_path}\n"
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    bad = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    done = shell(f"run --dry-run --out '{bad}'")
+    assert done.returncode == 2
+    assert b"\\udcff: expected text in UTF-8" in done.stderr and done.stderr.count(b"\n") == 1
+    Path(bad).mkdir()
+    with pytest.raises(UserError, match="expected a name in UTF-8; choose another folder"):
+        folder.make(Path(bad) / "results")
+
+
+# --- who may read it --------------------------------------------------------------------------------------------
+
+
+def test_what_a_command_writes_is_the_users_alone(tmp_path: Path) -> None:
+    servers = "--self 2 --gpu rtx-4090 --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200"
+    done = shell(f"breakeven {servers} --out {tmp_path / 'studies' / 'one'}")
+    assert done.returncode == 0, done.stderr
+    written = list((tmp_path / "studies").rglob("*"))
+    assert len(written) > 2
+    assert {path.stat().st_mode & 0o777 for path in written if path.is_file()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in written if path.is_dir()} == {0o700}
+
+
+def test_a_folder_and_a_capture_of_a_run_are_the_users_alone_without_the_command_line(tmp_path: Path) -> None:
+    folder.make(tmp_path / "run", folder.CAPTURE)
+    capture.CaptureWriter(tmp_path / "run" / folder.CAPTURE / "worker-0.cap", {}).close({})
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").rglob("*")}
+    assert modes == {"capture": 0o700, "worker-0.cap": 0o600}
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+
+
+def test_programs_that_are_not_ours_keep_the_mask_that_the_user_had() -> None:
+    script = (
+        "import os; from bench import private; private.be_private(); private.be_private(); "
+        "print(private.users_umask(), os.umask(0))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'umask 027; {sys.executable} -c "{script}"'],
+        capture_output=True, timeout=60, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == b"23 63\n"
