@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import orjson
 
 from bench import private
 from bench.printable import is_text
-from bench.types import UserError
+from bench.types import UserError, blank
 
 RUN = "run.json"
 PLAN = "plan.parquet"
@@ -100,9 +100,10 @@ def write_text(path: Path, text: str | bytes) -> None:
         raise UserError(f"{path} cannot be written: {problem.strerror}; make room or choose another --out") from None
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON for people and programs. Raises UserError when the disk does not take it."""
-    write_text(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+def write_json(path: Path, content: Mapping[str, Any], secrets: Sequence[str] = ()) -> None:
+    """Write JSON for people and programs, without the secrets. Raises UserError when the disk does not take it."""
+    text = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_text(path, blank(text.decode(), secrets) if secrets else text)
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

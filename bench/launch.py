@@ -1,22 +1,23 @@
 """Starts a server for the length of a run: on a free loopback port, watched by a guard, its output in a log."""
 
 import http.client
-import os
+import json
 import re
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from bench.guard import GRACE_S, MARK, end_others
 from bench.private import users_umask
-from bench.types import Launch, UserError
+from bench.secret import environment
+from bench.types import LEAST_SECRET_LENGTH, Launch, UserError
 
 GUARD = Path(__file__).with_name("guard.py")
 HOST = "127.0.0.1"
@@ -36,6 +37,7 @@ class Server:
     log_path: Path
     _guard: subprocess.Popen[bytes] = field(repr=False)
     _mark: str = field(repr=False)
+    _writer: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def exit_code(self) -> int | None:
         """None while the server runs."""
@@ -44,6 +46,7 @@ class Server:
     def stop(self) -> None:
         """End the server and all it started; returns when they are gone."""
         _stop(self._guard, self._mark)
+        _written(self._writer)
 
     def __enter__(self) -> Self:
         return self
@@ -55,33 +58,69 @@ class Server:
 
 
 def launch(
-    how: Launch, log_path: Path, *, ready_timeout_s: float, on_progress: Callable[[str], None], port: int | None
+    how: Launch,
+    log_path: Path,
+    *,
+    ready_timeout_s: float,
+    on_progress: Callable[[str], None],
+    port: int | None,
+    hidden: Sequence[str] = (),
 ) -> Server:
     """Start the server and return once it answers 200 at its ready path, telling `on_progress` each second till then.
 
-    Raises UserError when the port is taken, the server ends before it is ready (with the end of its log), or it is
-    not ready in time.
+    Neither its environment nor its log has the `hidden` secrets. Raises UserError when the port is taken, the server
+    ends before it is ready (with the end of its log), or it is not ready in time.
     """
     port = free_port(port)
     argv = [argument.replace("{port}", str(port)) for argument in how.argv]
     mark = secrets.token_hex(8)
-    with log_path.open("wb") as log:
+    log, writer = _log(log_path, hidden)
+    with log:
         guard = subprocess.Popen(
             [sys.executable, "-I", GUARD, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **how.env, MARK: mark},
+            env={**environment(hidden), **how.env, MARK: mark},
             umask=users_umask(),  # models that a server downloads are not our files
             start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
         )
     try:
         pid = _server_pid(guard)
-        _wait_until_ready(how, port, guard, log_path, ready_timeout_s, on_progress)
+        _wait_until_ready(how, port, guard, writer, log_path, ready_timeout_s, on_progress)
     except BaseException:
         _stop(guard, mark)
+        _written(writer)
         raise
-    return Server(f"http://{HOST}:{port}", pid, log_path, guard, mark)
+    return Server(f"http://{HOST}:{port}", pid, log_path, guard, mark, writer)
+
+
+def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Popen[bytes] | None]":
+    """What takes the server's output: its log itself, or the process that takes the secrets out on the way there."""
+    if not any(len(secret) >= LEAST_SECRET_LENGTH for secret in hidden):
+        return path.open("wb"), None
+    path.touch()
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "bench.server_log", str(path.absolute())],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        env=environment(hidden),
+        start_new_session=True,  # it ends with the server, which it must not end before
+    )
+    assert writer.stdin is not None
+    writer.stdin.write(json.dumps(list(hidden)).encode() + b"\n")
+    writer.stdin.flush()
+    return writer.stdin, writer
+
+
+def _written(writer: "subprocess.Popen[bytes] | None") -> None:
+    """Wait until all that the server said is in its log."""
+    if writer is not None:
+        try:
+            writer.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:  # what the server has left behind still holds its output open
+            writer.kill()
+            writer.wait()
 
 
 def free_port(wanted: int | None = None) -> int:
@@ -107,6 +146,7 @@ def _wait_until_ready(
     how: Launch,
     port: int,
     guard: subprocess.Popen[bytes],
+    writer: "subprocess.Popen[bytes] | None",
     log_path: Path,
     timeout_s: float,
     on_progress: Callable[[str], None],
@@ -115,6 +155,7 @@ def _wait_until_ready(
     while not _answers(port, how.ready_path):
         now = time.monotonic()
         if guard.poll() is not None:
+            _written(writer)
             raise UserError(_died(how.name, guard.returncode, log_path))
         if now - start > timeout_s:
             raise UserError(

@@ -11,7 +11,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Literal
 from bench.budget import Budget
 from bench.folder import LOAD_LOG
 from bench.plan import Plan
+from bench.secret import environment
 from bench.types import Target
 
 INTERRUPTED = "interrupted"
@@ -118,10 +119,10 @@ LoadProcesses = list["subprocess.Popen[bytes]"]
 
 
 @contextmanager
-def load_processes(workers: int, folder: Path) -> Iterator[LoadProcesses]:
+def load_processes(workers: int, folder: Path, secrets: Sequence[str] = ()) -> Iterator[LoadProcesses]:
     """Start the processes that will offer a load: they need a second to import, in which there is other work to do."""
     count = 1 if workers == 1 else 1 + workers
-    processes = [_start_one(folder, coordinates=n == 0) for n in range(count)]
+    processes = [_start_one(folder, environment(secrets), coordinates=n == 0) for n in range(count)]
     try:
         yield processes
     except BaseException:
@@ -212,10 +213,11 @@ class _Follower:
                 self.done = True
 
 
-def _start_one(folder: Path, *, coordinates: bool) -> "subprocess.Popen[bytes]":
+def _start_one(folder: Path, env: Mapping[str, str], *, coordinates: bool) -> "subprocess.Popen[bytes]":
     with (folder / LOAD_LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "bench.cli.load"],
+            env=env,
             cwd=Path(__file__).parent.parent,  # where `-m` finds this package, installed or not
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if coordinates else subprocess.DEVNULL,

@@ -90,6 +90,11 @@ class Settings:
     secrets: tuple[str, ...] = ()
     prices: Prices | None = None
 
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """The key, and what else is shown nowhere."""
+        return self.secrets if self.api_key is None else (self.api_key, *self.secrets)
+
 
 OnProgress = Callable[[Progress], None]
 
@@ -111,14 +116,14 @@ def run(
     """
     with ExitStack() as stack:
         with files.new(settings.out):
-            processes = stack.enter_context(load_processes(settings.workers, settings.out))
+            processes = stack.enter_context(load_processes(settings.workers, settings.out, settings.all_secrets))
             if server is None and settings.url is None:
                 server = stack.enter_context(launched(settings, say, settings.out / files.SERVER_LOG))
             with log_kept(server):
                 found = prepare(settings, server, say)
             plan, target = found.plan, found.target
             manifest = _manifest(settings, found, launched=server is not None)
-            write_json(settings.out / files.RUN, manifest)
+            write_json(settings.out / files.RUN, manifest, settings.all_secrets)
             sampler = stack.enter_context(_sampler(settings, server, target, found.info))
             for note in sampler.notes:
                 say(note)
@@ -133,7 +138,7 @@ def run(
     manifest["notes"] += sampler.notes
     if stopped is not None:
         manifest["notes"].append(f"stopped early: {stopped}")
-    write_json(settings.out / files.RUN, manifest)
+    write_json(settings.out / files.RUN, manifest, settings.all_secrets)
     return stopped
 
 
@@ -178,6 +183,7 @@ def launched(settings: Settings, say: Callable[[str], None], log_path: Path) -> 
         ready_timeout_s=settings.ready_timeout_s or how.ready_timeout_s,
         on_progress=say,
         port=settings.port,
+        hidden=settings.all_secrets,
     )
 
 
@@ -193,9 +199,16 @@ def _sampler(settings: Settings, server: Server | None, target: Target, info: Se
         settings.out / files.TELEMETRY_RAW,
         url=target.url,
         server_pid=server.pid if server else None,
-        metrics_url=target.url + info.metrics_path if info.metrics_path else None,
+        metrics_url=_metrics_url(target, info.metrics_path),
         gauges=settings.backend.gauges,
+        secrets=settings.all_secrets,
     )
+
+
+def _metrics_url(target: Target, path: str | None) -> str | None:
+    if path is None:
+        return None
+    return target.url + path + (f"?{target.query}" if target.query else "")
 
 
 def _offer(

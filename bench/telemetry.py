@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ import pynvml as nvml
 
 from bench.host import Reading, host_readings, network_readings, process_readings
 from bench.prometheus import read_metrics
+from bench.secret import environment
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,11 +83,13 @@ def start(
     metrics_url: str | None,
     gauges: Mapping[str, str],
     hz: float = 10,
+    secrets: Sequence[str] = (),
 ) -> Sampler:
     """Start sampling into the raw file `out`; returns once the first samples are about to be taken.
 
     `url` is where requests go, `server_pid` the root of a local server's process tree; `gauges` maps our names to the
-    metric names that `metrics_url` serves.
+    metric names that `metrics_url` serves. The sampler is told of URLs by its pipe and not given the secrets: what a
+    command line or an environment holds, others can read.
     """
     spec = {
         "out": str(out.absolute()),
@@ -97,14 +100,18 @@ def start(
         "hz": hz,
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.telemetry", json.dumps(spec)],
+        [sys.executable, "-m", "bench.telemetry"],
+        env=environment(secrets),
         cwd=Path(__file__).parent.parent,  # where `-m` finds this package, installed or not
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C is for us; the sampler ends by its pipe
     )
-    assert process.stdout
+    assert process.stdin and process.stdout
+    with suppress(BrokenPipeError):  # it has died: it then says nothing either
+        process.stdin.write(json.dumps(spec) + "\n")
+        process.stdin.flush()
     ready = process.stdout.readline()
     return Sampler(process, json.loads(ready)["notes"] if ready else [])
 
@@ -225,9 +232,16 @@ def _read_gpu(gpu: Any, quantities: Mapping[str, Callable[[Any], float]]) -> Rea
 # --- engine -----------------------------------------------------------------------------------------------------
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A server's metrics are its own: what it sends us elsewhere for says nothing of it, whoever that is."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def _scrape(url: str, gauges: Mapping[str, str], write: Write, stopping: threading.Event) -> None:
     """Read the server's metrics each second, and once more when stopping; a failed scrape is a missing point."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     last = False
     while True:
         with suppress(OSError, http.client.HTTPException, ValueError):
@@ -294,5 +308,5 @@ def sample(
 
 
 if __name__ == "__main__":
-    spec = json.loads(sys.argv[1])
+    spec = json.loads(sys.stdin.readline())
     sample(Path(spec.pop("out")), **spec)
