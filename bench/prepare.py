@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from bench import folder as files
 from bench.budget import Guard, Ledger
 from bench.launch import Server
+from bench.nagle import Finding
 from bench.plan import Plan, call, make_plan
 from bench.prompts import Count, calibrate
 from bench.published import check_answer, check_lengths, check_load
-from bench.rehearsal import Rehearsal, Rehearsed
+from bench.rehearsal import Rehearsal, Rehearsed, acknowledged_late
 from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Found:
     plan: Plan
     rehearsed: Rehearsed
     account: Path | None
+    held: Finding | None
 
 
 def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
@@ -66,10 +68,13 @@ def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
         info = replace(info, context_tokens=settings.backend.loaded_context(rehearsed.target))
         check_lengths(settings.scenario, info)
     answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
-    learned = (*answered, *check_answer(rehearsed, plan))
+    # Where requests are billed, no more are sent than are needed.
+    held = None if settings.budget else acknowledged_late(rehearsed, settings.backend, settings.timeout_s)
+    late = (held.message(quick_ack=settings.quick_ack),) if held is not None and held.waits else ()
+    learned = (*answered, *check_answer(rehearsed, plan), *late)
     for note in learned:
         say(note)
-    return Found(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account)
+    return Found(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
 
 
 def _when_ready(settings: "Settings", server: Server | None, say: Say) -> tuple[Target, ServerInfo, str | None]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
-from bench import http1
+from bench import http1, nagle
 from bench.budget import Guard, Room
 from bench.clock import now_ns
 from bench.endpoint import Endpoint, endpoint
@@ -41,6 +41,8 @@ PAUSES_S = (0.5, 2.0)
 POLL_S = 1.0
 LONGEST_WAIT_S = 10.0
 LONGEST_PLACE = 300
+_QUICK_ENOUGH_MS = 1000.0
+_FEW_TOKENS = 8
 _READ_BYTES = 65536
 # Kinds of refusal that the list of models, asked before, has said more of.
 _OF_THE_WRONG_PLACE: frozenset[Kind] = frozenset({"model", "route", "dialect", "key", "server"})
@@ -286,6 +288,24 @@ def _heard(
     error = None if failed is None else (failed[0], blank(failed[1], target.all_secrets))
     status = response.status if response else None
     return Heard(sent_ns is not None, status, headers, body, reply, error, first_ms)
+
+
+def acknowledged_late(done: Rehearsed, backend: Backend, timeout_s: float) -> nagle.Finding | None:
+    """Whether the server holds its first token back until this client has acknowledged; None where nobody can tell.
+
+    It takes a few short requests more, and a first token that does not itself take longer than what is looked for.
+    """
+    first_ms = done.heard.first_token_ms
+    if first_ms is None or first_ms > _QUICK_ENOUGH_MS:
+        return None
+    short = done.call._replace(max_tokens=min(done.call.max_tokens, _FEW_TOKENS))
+    target = done.target
+    place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
+    with suppress(OSError, UserError):
+        request = http1.encode_request(backend.request(short, target), place.host_header)
+        with connected(place, timeout_s) as sock:
+            return nagle.probe(sock, request, backend.decode)
+    return None
 
 
 def facts(done: Rehearsed) -> dict[str, Any]:

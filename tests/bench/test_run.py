@@ -1,5 +1,6 @@
 """Whole runs, as a user starts them: a process, a server, a folder."""
 
+import base64
 import http.server
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backends import BACKENDS
-from bench import folder, rehearsal, tinymodel
+from bench import folder, http1, rehearsal, tinymodel
 from bench.capture import exchanges, scan
 from bench.launch import launch
 from bench.records import SCHEMA
@@ -30,6 +32,8 @@ ROOT = Path(__file__).parents[2]
 SMOKE = ("run", "--scenario", "smoke", "--seed", "7")
 FILES = {"run.json", "plan.parquet", "capture", "requests.parquet", "telemetry.parquet", "summary.json", "report.html"}
 KEY = "hunter2-hunter2"
+HEADER_KEY, QUERY_KEY = "gw-0a1b2c3d4e5f/XYZ", "qq-77-not-to-be-seen"
+SECRETS = (KEY, HEADER_KEY, QUERY_KEY)
 
 
 def start(*arguments: str | Path, **how: Any) -> "subprocess.Popen[str]":
@@ -266,32 +270,60 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
 
 
 class Telltale(http.server.BaseHTTPRequestHandler):
-    """Lists its model, and refuses all but a rehearsal with what it was sent; notes whose command line has the key."""
+    """Repeats the secrets it was sent wherever a server can, and refuses all but what comes before the load.
+
+    It notes on whose command line and in which of our processes' environment they are.
+    """
 
     protocol_version = "HTTP/1.1"
     seen_in: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
-        self.answer(200, {"data": [{"id": "m"}]})
+        self.answer(200, {"data": [{"id": "m", "owned_by": f"{KEY} {HEADER_KEY}", "note": QUERY_KEY}]})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        command_lines = [b"".join(suppressed_read(path)) for path in Path("/proc").glob("[0-9]*/cmdline")]
-        self.seen_in.update(line.decode() for line in command_lines if KEY.encode() in line)
+        assert self.headers["X-Gateway"] == HEADER_KEY and QUERY_KEY in self.path
+        for process in Path("/proc").glob("[0-9]*"):
+            line = b"".join(suppressed_read(process / "cmdline"))
+            held = (
+                line
+                if b"bench.cli.load" not in line and b"bench.telemetry" not in line
+                else line + b"".join(suppressed_read(process / "environ"))
+            )
+            if b"pytest" not in line and any(secret.encode() in held for secret in SECRETS):
+                self.seen_in.add(line.decode())
         if self.headers["X-Request-Id"] is None or str(rehearsal.SEQ) in self.headers["X-Request-Id"]:
             self.answer(200, {"choices": [{"message": {"content": f"hello {KEY}"}, "finish_reason": "stop"}]})
         else:
-            self.answer(403, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {KEY}"}})
+            said = " ".join(form for secret in SECRETS for form in forms(secret))
+            self.answer(403, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {said}"}})
 
     def answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(status, f"So says {KEY}")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("X-Told", HEADER_KEY)
         self.end_headers()
-        self.wfile.write(body)
+        for start in range(0, len(body), 7):  # shorter than any secret: each is split, and more than once
+            piece = body[start : start + 7]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def forms(secret: str) -> list[str]:
+    """What a server may make of a secret."""
+    return [
+        secret,
+        json.dumps(secret).replace("/", "\\/"),
+        "".join(f"\\u{ord(c):04x}" for c in secret),
+        urllib.parse.quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode(),
+        base64.b64encode(f"user:{secret}".encode()).decode(),
+    ]
 
 
 def suppressed_read(path: Path) -> Iterator[bytes]:
@@ -317,21 +349,23 @@ def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path)
     run = tmp_path / "run"
     with telltale() as address:
         done = bench(
-            *(*SMOKE, "--backend", "openai", "--url", address, "--model", "m", "--out", run),
-            env={"OPENAI_API_KEY": KEY},
+            *(*SMOKE, "--backend", "openai", "--url", f"{address}/v1?token={QUERY_KEY}", "--model", "m", "--out", run),
+            *("--header", "X-Gateway: $GATEWAY_KEY"),
+            env={"OPENAI_API_KEY": KEY, "GATEWAY_KEY": HEADER_KEY},
         )
     assert done.returncode == 3
     assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 16}
-    assert Telltale.seen_in == set()
-    assert KEY not in done.stdout + done.stderr
-    texts = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert [path for path, text in texts.items() if KEY.encode() in text] == []
+    assert {line for line in Telltale.seen_in if "bench.py" not in line} == set()  # what the user typed, anyone sees
     capture = run / "capture" / "worker-0.cap"
     answers = [exchange.data for exchange in exchanges(capture, scan(capture).offsets, 0)]
     assert len(answers) == 18
-    assert all(b"that is " + b"*" * len(KEY) in answer and KEY.encode() not in answer for answer in answers)
-    messages = pq.read_table(run / "requests.parquet")["error_message"].to_pylist()
-    assert not any(KEY in message for message in messages)
+    bodies = [http1.parse(answer, [len(answer)], [0]).body.data for answer in answers]
+    assert all(b"that is " + b"*" * len(KEY) in body for body in bodies)
+    tables = [pq.read_table(path).to_pylist() for path in run.glob("*.parquet")]
+    kept = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
+    everything = b"\0".join([*kept, *answers, *bodies, repr(tables).encode(), (done.stdout + done.stderr).encode()])
+    left = [form for secret in SECRETS for form in forms(secret) if form.encode() in everything]
+    assert left == []
 
 
 # --- caches -----------------------------------------------------------------------------------------------------
