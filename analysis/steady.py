@@ -19,6 +19,7 @@ from analysis.window import last_ns
 
 BLOCKS = 12
 LEAST_PER_BLOCK = 5
+FIRST_CALLS = 20
 
 
 def steadiness(run: Mapping[str, Any], requests: pa.Table) -> dict[str, float | None]:
@@ -68,13 +69,27 @@ def _ttft_blocks_ms(calls: pa.Table) -> Floats | None:
     return np.array([np.median(block) for block in np.array_split(ttft_ns, BLOCKS)], np.float64) / NS_PER_MS
 
 
+def _answering_ns(due_ns: Floats, end_ns: Floats) -> float:
+    """When the calls that came first have ended, all but the slowest twentieth of them."""
+    known = ~np.isnan(due_ns)
+    order = np.argsort(due_ns[known], kind="stable")[: max(FIRST_CALLS, int(known.sum()) // 20)]
+    waits_ns = (end_ns - due_ns)[known][order]
+    waits_ns = waits_ns[~np.isnan(waits_ns)]
+    return float(due_ns[known].min() + np.quantile(waits_ns, 0.95)) if len(waits_ns) else -math.inf
+
+
 def _backlog_blocks(requests: pa.Table, own_due_ns: Floats) -> Floats | None:
-    """Median number of calls due and not ended, at the calls' due times, in twelve stretches of equal length."""
+    """Median number of calls due and not ended, at the calls' due times, in twelve stretches of equal length.
+
+    Counted from when the load has been on for as long as its first answers took: up to then calls come and none can
+    end, which is no growth of work.
+    """
+    due_ns, end_ns = column(requests, "due_ns"), column(requests, "end_ns")
     # An interrupted run never came to the calls that were due after its last instant.
     own_due_ns = np.sort(own_due_ns[own_due_ns <= last_ns(requests)])
+    own_due_ns = own_due_ns[own_due_ns >= _answering_ns(due_ns, end_ns)]
     if len(own_due_ns) < BLOCKS * LEAST_PER_BLOCK:
         return None
-    due_ns, end_ns = column(requests, "due_ns"), column(requests, "end_ns")
     in_line = ~np.isnan(due_ns) & ~np.isin(np.array(requests["error"].to_pylist(), object), ("dropped", "budget"))
     due_ns, end_ns = np.sort(due_ns[in_line]), np.sort(np.nan_to_num(end_ns[in_line], nan=np.inf))
     at_ns = np.linspace(own_due_ns[0], own_due_ns[-1], BLOCKS * 32)

@@ -115,3 +115,10 @@ def test_calls_that_an_interrupted_run_never_came_to_are_no_backlog() -> None:
         reached = [value if i < 70 else None for i, value in enumerate(table[name].to_pylist())]
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(reached, pa.int64()))
     assert doubted(OPEN, table) == []
+
+
+def test_calls_that_come_while_the_first_answers_are_on_their_way_are_no_backlog_that_grows() -> None:
+    """Ten requests a second of 5 s each: fifty are under way from then on, and the server keeps up."""
+    table = calls(np.arange(300) * 0.1, np.full(300, 0.1), np.full(300, 5.0))
+    assert steadiness(OPEN, table)["backlog_growth"] == pytest.approx(0, abs=1)
+    assert steadiness(OPEN, table.slice(0, 100))["backlog_growth"] is None
