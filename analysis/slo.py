@@ -4,24 +4,32 @@ The bound judges each request, the percentile says what share of them must keep 
 pooled metric (itl_ms, chunk_gap_ms) when that share of its own gaps does. A metric that a request rightly does not
 have, such as tpot_ms of one token, cannot break an objective. The share of errors is an objective on the run, which no
 single request can break.
+
+A user waits from the instant that a request is due, so an objective on ttft_ms counts from there, the wait to be sent
+included, as response_ms does; service_ttft_ms counts from sending, as the metric itself does. What was judged and what
+the server alone took are both told.
 """
 
 import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.metrics import METRICS
-from analysis.stats import quantile_with_failures
+from analysis.metrics import METRICS, NS_PER_MS, column
+from analysis.stats import Sample, quantile_with_failures
 from bench.types import UserError
 
 ERROR_SHARE: Final = "error_share"
+
+SERVICE: Final = "service_"
+"""Before the name of a metric that an objective counts from when it was due: count it from sending."""
+_WAITED: Final = ("ttft_ms", "ttft_text_ms")
 
 _SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)\s*")
 _SYNTAX = re.compile(r"\s*(?P<metric>\w+)\s*(?::\s*p(?P<percentile>\d+(?:\.\d+)?))?\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*")
@@ -38,6 +46,7 @@ class Objective:
     metric: str
     percentile: float | None
     limit: float
+    from_sending: bool = False
 
     @property
     def share(self) -> float:
@@ -58,6 +67,7 @@ def parse(text: str) -> Objective:
             f"--slo {text!r} is no objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500"
         )
     latencies = [name for name, metric in METRICS.items() if metric.unit == "ms"]
+    latencies += [SERVICE + metric for metric in _WAITED]
     name = found["metric"]
     if name not in latencies:
         nearest = difflib.get_close_matches(name, latencies, n=1, cutoff=0.0)[0]
@@ -65,7 +75,18 @@ def parse(text: str) -> Objective:
     percentile = float(found["percentile"]) if found["percentile"] else None
     if percentile is not None and not 0 < percentile < 100:
         raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")
-    return Objective(text.strip(), name, percentile, float(found["limit"]))
+    from_sending = name.removeprefix(SERVICE) in _WAITED and name.startswith(SERVICE)
+    metric = name.removeprefix(SERVICE) if from_sending else name
+    return Objective(text.strip(), metric, percentile, float(found["limit"]), from_sending)
+
+
+def _values(objective: Objective, calls: pa.Table) -> Sample:
+    """What the objective judges of these calls, in ms."""
+    sample = METRICS[objective.metric].values(calls)
+    if objective.from_sending or objective.metric not in _WAITED:
+        return sample
+    late_ms = (column(calls, "sent_ns") - column(calls, "due_ns")) / NS_PER_MS
+    return Sample(sample.values + np.nan_to_num(late_ms[np.diff(sample.offsets) > 0]), sample.offsets)
 
 
 def keeps(objective: Objective, calls: pa.Table) -> npt.NDArray[np.bool_]:
@@ -73,7 +94,7 @@ def keeps(objective: Objective, calls: pa.Table) -> npt.NDArray[np.bool_]:
     if objective.metric == ERROR_SHARE:
         return np.ones(calls.num_rows, np.bool_)
     metric = METRICS[objective.metric]
-    values, offsets = metric.values(calls)
+    values, offsets = _values(objective, calls)
     kept_before = np.concatenate([[0], np.cumsum(values < objective.limit)])
     kept, sizes = np.diff(kept_before[offsets]), np.diff(offsets)
     return np.where(sizes > 0, kept >= objective.share * sizes - 1e-9, metric.optional)
@@ -91,28 +112,38 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> dict[str, Any]
     """Whether a run met the objective: of the calls planned, those not among the successful `calls` do not keep it.
 
     `value` is the percentile (the maximum, without one) with every failure counted as infinite; None where it is
-    infinite or the sample cannot carry it. `met` is None when the sample cannot carry the percentile.
+    infinite or the sample cannot carry it. `met` is None when the sample cannot carry the percentile. `service_value`
+    is the same from sending, None where the objective does not tell the two apart.
     """
     if objective.metric == ERROR_SHARE:
         if not planned:
             return _result(objective, None, None, None)
         failed = 1 - calls.num_rows / planned
         return _result(objective, failed, failed < objective.limit, 1 - failed)
-    metric = METRICS[objective.metric]
-    values, _ = metric.values(calls)
     kept = int(keeps(objective, calls).sum())
-    failures = planned - (calls.num_rows if metric.optional else len(values))
-    value: float | None
+    value = _percentile(objective, calls, planned)
+    met = None if value is None else value < objective.limit
     if objective.percentile is None:
-        value = math.inf if failures else float(values.max(initial=-math.inf))
         met = kept == planned if planned else None
-    else:
-        # In a pooled metric a failed call weighs as much as an average one.
-        weight = max(1.0, len(values) / calls.num_rows) if calls.num_rows else 1.0
-        value = quantile_with_failures(np.sort(values), objective.share, round(failures * weight))
-        met = None if value is None else value < objective.limit
-    attainment = kept / planned if planned else None
-    return _result(objective, value if value is not None and math.isfinite(value) else None, met, attainment)
+    found = _result(objective, _finite(value), met, kept / planned if planned else None)
+    if objective.metric in _WAITED:
+        found["service_value"] = _finite(_percentile(replace(objective, from_sending=True), calls, planned))
+    return found
+
+
+def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | None:
+    """What the objective bounds, `inf` where it falls among the failures; None where the sample cannot carry it."""
+    values, _ = _values(objective, calls)
+    failures = planned - (calls.num_rows if METRICS[objective.metric].optional else len(values))
+    if objective.percentile is None:
+        return math.inf if failures else float(values.max(initial=-math.inf))
+    # In a pooled metric a failed call weighs as much as an average one.
+    weight = max(1.0, len(values) / calls.num_rows) if calls.num_rows else 1.0
+    return quantile_with_failures(np.sort(values), objective.share, round(failures * weight))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def mostly_failed(outcomes: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> bool:
@@ -128,7 +159,9 @@ def _result(objective: Objective, value: float | None, met: bool | None, attainm
         "percentile": objective.percentile,
         "unit": "share" if objective.metric == ERROR_SHARE else "ms",
         "limit": objective.limit,
+        "from_sending": objective.from_sending,
         "value": value,
+        "service_value": None,
         "met": met,
         "attainment": attainment,
     }

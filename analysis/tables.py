@@ -80,6 +80,9 @@ def objective(result: Mapping[str, Any]) -> tuple[str, ...]:
     met = {True: "met", False: "missed", None: "cannot be decided"}[result["met"]]
     failed = result["met"] is False and result["value"] is None
     seen = "∞ (failures)" if failed else bound(result, "value")
+    if result.get("service_value") is not None and result["value"] is not None:
+        seen += f" from {'sending' if result['from_sending'] else 'when it was due'}"
+        seen += "" if result["from_sending"] else f", {bound(result, 'service_value')} from sending"
     return result["objective"], seen, bound(result, "limit"), percent(result["attainment"]), met
 
 

@@ -53,18 +53,37 @@ def network_readings(url: str) -> Iterator[Reading]:
 
 def _interface_towards(url: str) -> str | None:
     """The interface by which packets to a URL's host leave this machine; None where they do not, or none is found."""
+    way = _way(url)
+    if way is None or way[0] == way[1]:
+        return None
+    return next((name for name, own in psutil.net_if_addrs().items() if way[0] in {each.address for each in own}), None)
+
+
+def _way(url: str) -> tuple[str, str] | None:
+    """From which address of this machine to which packets to a URL's host go: the same where it is this machine."""
     try:
         family, kind, _, _, there = socket.getaddrinfo(urlsplit(url).hostname, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
             probe.connect(there)  # sends nothing, but chooses the way
-            here = probe.getsockname()
+            return str(probe.getsockname()[0]), str(there[0])
     except OSError:
         return None
-    if here[0] == there[0]:
+
+
+def listener(url: str) -> int | None:
+    """The process that listens on this machine where a URL points to; None where it is elsewhere or hides.
+
+    Another user's process, or one in a container, tells its port only to the superuser.
+    """
+    there, way = urlsplit(url), _way(url)
+    if way is None or way[0] != way[1]:
         return None
-    return next(
-        (name for name, own in psutil.net_if_addrs().items() if here[0] in {each.address for each in own}), None
-    )
+    port = there.port or {"https": 443}.get(there.scheme, 80)
+    try:
+        sockets = psutil.net_connections("tcp")
+    except psutil.Error:
+        return None
+    return next((each.pid for each in sockets if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (port,)), None)
 
 
 def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[str, Reading]]:

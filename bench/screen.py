@@ -276,7 +276,10 @@ def _seen(objective: Mapping[str, Any]) -> str:
     value, kept = objective["value"], _percent(objective["attainment"])
     if objective.get("unit") == "share":
         return "" if value is None else f"; {_percent(value)} of requests failed"
-    return ("" if value is None else f" at {number(value)} ms") + f"; {kept} of requests keep it"
+    seen, service = "" if value is None else f" at {number(value)} ms", objective.get("service_value")
+    if value is not None and service is not None and not objective["from_sending"]:
+        seen += f" from due, {number(service)} ms from sent"
+    return f"{seen}; {kept} of requests keep it"
 
 
 def _selftest(found: Mapping[str, Any] | None) -> str:

@@ -2,16 +2,16 @@
 
 Strategy: the sampler must neither disturb the run nor be lost with it. It is a separate process whose standard
 input is a pipe from us: the pipe closes when we stop it, and also when we die, and then it ends. Rows are appended
-to a CSV file and flushed each second, so a killed run keeps them; `to_table` reads that file afterwards.
+to a CSV file and flushed four times a second, so a killed run keeps them; `to_table` reads that file afterwards.
 
 Sources and names of the rows:
     gpu<i>   util_pct, memory_used_bytes, power_w, energy_j (counter since the driver was loaded), sm_clock_mhz,
              mem_clock_mhz, temperature_c, throttle_reasons (bit mask): what card and driver can tell, at `hz`;
              i is NVML's index, all cards of the machine whatever CUDA_VISIBLE_DEVICES says
-    host     busy_cores, stolen_cores (Linux: by other guests), memory_used_bytes, load_1m, each second; of the
+    host     busy_cores, stolen_cores (Linux: by other guests), memory_used_bytes, load_1m, four times a second; of the
              network interface towards a server elsewhere sent_bytes_per_s, received_bytes_per_s, link_bytes_per_s
-    server   busy_cores, rss_bytes (shared pages count once per process), summed over the
-             server's process tree, each second
+    server   busy_cores, rss_bytes (shared pages count once per process), summed over the process tree of the server
+             that we launched, or that listens on this machine where requests go, four times a second
     client   the same for the process that started the sampler and all below it but the server and the sampler
     engine   what `gauges` names of the server's own metrics, each second
 """
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 import pynvml as nvml
 
-from bench.host import Reading, host_readings, network_readings, process_readings
+from bench.host import Reading, host_readings, listener, network_readings, process_readings
 from bench.prometheus import read_metrics
 from bench.secret import environment
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 Write = Callable[[str, Reading], None]
 
+# A window of a second has four samples of who had the cores; each takes a millisecond or two.
+HOST_HZ = 4
 SCRAPE_TIMEOUT_S = 2.0
 LAST_SCRAPE_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 5.0
@@ -257,19 +259,19 @@ def _scrape(url: str, gauges: Mapping[str, str], write: Write, stopping: threadi
 
 
 def _ticks(hz: float) -> Iterator[bool]:
-    """Yield `hz` times a second, True on the first of each second, until standard input closes.
+    """Yield `hz` times a second, True HOST_HZ times of these, until standard input closes.
 
     A tick that is missed is skipped, not made up for.
     """
     begin = time.monotonic()
-    tick, second = 0, -1
+    tick, last = 0, -1
     while True:
         wait_s = begin + tick / hz - time.monotonic()
         if select.select([sys.stdin], [], [], max(0.0, wait_s))[0]:
             return
         elapsed_s = time.monotonic() - begin
-        yield int(elapsed_s) > second
-        second = int(elapsed_s)
+        yield int(elapsed_s * HOST_HZ) > last
+        last = int(elapsed_s * HOST_HZ)
         tick = max(tick, int(elapsed_s * hz)) + 1
 
 
@@ -280,7 +282,11 @@ def sample(
     client_pid = psutil.Process().ppid()
     handles, notes = _open_gpus()
     gpus = [(f"gpu{i}", gpu, _supported(gpu)) for i, gpu in enumerate(handles)]
-    host, network, processes = host_readings(), network_readings(url), process_readings(server_pid, client_pid)
+    host, network, processes = (
+        host_readings(),
+        network_readings(url),
+        process_readings(server_pid or listener(url), client_pid),
+    )
     stopping = threading.Event()
 
     # Room for all rows of a second: the flush then writes whole lines, and a write of one call is not interleaved.
@@ -294,10 +300,10 @@ def sample(
         if metrics_url and gauges:
             scraper.start()
         print(json.dumps({"notes": notes}), flush=True)
-        for new_second in _ticks(hz):
+        for with_host in _ticks(hz):
             for source, gpu, quantities in gpus:
                 write(source, _read_gpu(gpu, quantities))
-            if new_second:
+            if with_host:
                 write("host", next(host) | next(network))
                 for source, reading in next(processes).items():
                     write(source, reading)

@@ -30,9 +30,15 @@ def other_load(run: Json, summary: Json) -> Iterator[Reason]:
     """Other processes took part of a machine that had no core to spare."""
     share = summary["host"]["contended_share"]
     if share is not None and share > MOST_CONTENDED:
+        others = summary["host"]["other_busy_cores"]
+        whose = (
+            "with the server at --url or other programs, which cannot be told apart here"
+            if others is None
+            else f"and other programs ran on them ({others:.2g} cores on average)"
+        )
         message = (
-            f"for {share:.0%} of the window all cores were busy and other programs ran on them "
-            f"({summary['host']['other_busy_cores']:.2g} cores on average): stop them, or run on a machine of its own"
+            f"for {share:.0%} of the window all cores were busy {whose}: stop what else runs, or run on a machine of "
+            "its own"
         )
         yield Reason("suspect", "other_load", message, share, MOST_CONTENDED)
 

@@ -36,10 +36,30 @@ def test_a_server_elsewhere_takes_no_core_here() -> None:
 
 def test_a_server_here_that_was_not_launched_cannot_be_told_from_others() -> None:
     found = host(HERE | {"launched": False}, telemetry(host=4.0, client=1.0), SPAN)
-    assert (found["busy_cores"], found["other_busy_cores"], found["contended_share"]) == (4.0, None, None)
+    assert (found["busy_cores"], found["other_busy_cores"]) == (4.0, None)
+    assert found["contended_share"] == 1.0  # nobody knows by whom, but full they were
+    idle = host(HERE | {"launched": False}, telemetry(host=2.0, client=1.0), SPAN)
+    assert idle["contended_share"] == 0.0
 
 
-def test_two_samples_say_nothing() -> None:
+def test_a_server_that_was_not_launched_and_tells_its_process_is_told_from_others() -> None:
+    found = host(HERE | {"launched": False}, telemetry(host=4.0, client=1.0, server=2.9), SPAN)
+    assert found["other_busy_cores"] == pytest.approx(0.1)
+    assert found["contended_share"] == 0.0
+
+
+def test_a_window_of_less_than_a_second_has_what_its_samples_tell() -> None:
+    rows = [(i * 250_000_000, source, "busy_cores", 4.0 if source == "host" else 1.0)
+            for i in range(8) for source in ("host", "client", "server")]  # fmt: skip
+    t_ns, source, name, value = zip(*rows, strict=True)
+    table = pa.table({"t_ns": t_ns, "source": source, "name": name, "value": value})
+    short = Window(600_000_000, 1_100_000_000)
+    assert host(HERE, table, short)["other_busy_cores"] == pytest.approx(2.0)
+    assert host(HERE, table, short)["contended_share"] == 1.0
+    assert host(HERE, table, Window(600_000_000, 700_000_000))["contended_share"] is None
+
+
+def test_a_second_of_ten_says_nothing() -> None:
     assert set(host(HERE, telemetry(2, host=4.0, client=1.0, server=1.0), SPAN).values()) == {None}
     assert set(host(HERE, None, SPAN).values()) == {None}
 
@@ -56,9 +76,9 @@ def wire(**series: list[float]) -> pa.Table:
 
 
 def test_a_link_is_as_full_as_its_fuller_direction_in_the_window() -> None:
-    assert host(ELSEWHERE, wire(**LINK), SPAN)["link_share"] == pytest.approx(0.6)
+    assert host(ELSEWHERE, wire(**LINK), SPAN)["link_share"] == pytest.approx(0.8)
     first_second_left_out = Window(500_000_000, 10_000_000_000)
-    assert host(ELSEWHERE, wire(**LINK), first_second_left_out)["link_share"] == pytest.approx(0.8)
+    assert host(ELSEWHERE, wire(**LINK), first_second_left_out)["link_share"] == pytest.approx(0.78)
 
 
 def test_a_link_of_unknown_speed_has_no_share() -> None:

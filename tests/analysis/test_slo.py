@@ -31,6 +31,8 @@ def call(ttft_ms: int, gaps_ms: Any = (), **other: Any) -> Any:
         ("ttft_ms:p99<500", ("ttft_ms", 99.0, 500.0)),
         ("tpot_ms<50", ("tpot_ms", None, 50.0)),
         (" itl_ms : p99.9 < 12.5 ", ("itl_ms", 99.9, 12.5)),
+        ("service_ttft_ms:p90<200", ("ttft_ms", 90.0, 200.0, True)),
+        ("service_ms<900", ("service_ms", None, 900.0)),
     ],
 )
 def test_objectives_are_parsed(text: str, objective: Any) -> None:
@@ -55,6 +57,23 @@ def test_a_wrong_objective_is_one_line_that_names_the_flag_and_what_helps(text: 
     assert says in str(error.value)
     assert str(error.value).startswith("--slo ")
     assert "\n" not in str(error.value)
+
+
+def test_a_user_waits_from_when_the_request_was_due_and_both_are_told(requests_table: Any) -> None:
+    """99 of 100 calls wait 2 s to be sent; the server is fast."""
+    late = {"due_ns": 0, "sent_ns": 2000 * MS, "first_token_ns": 2092 * MS, "end_ns": 2100 * MS}
+    calls = requests_table([call(92), *[call(92, **late)] * 99])
+    waited, served = (judge(parse(f"{name}:p99<500"), calls, 100) for name in ("ttft_ms", "service_ttft_ms"))
+    assert (waited["met"], waited["value"], waited["service_value"]) == (False, 2092.0, 92.0)
+    assert (served["met"], served["value"], served["service_value"]) == (True, 92.0, 92.0)
+    assert (waited["attainment"], served["attainment"]) == (0.01, 1.0)
+    assert keeps_all([parse("ttft_ms<500")], calls).sum() == 1
+    assert judge(parse("service_ms:p99<500"), calls, 100)["met"] is True
+    assert judge(parse("response_ms:p99<500"), calls, 100)["met"] is False
+
+
+def test_a_call_of_which_nobody_knows_when_it_was_due_is_judged_from_sending(requests_table: Any) -> None:
+    assert judge(parse("ttft_ms<500"), requests_table([call(92, due_ns=None)] * 2), 2)["value"] == 92.0
 
 
 def test_the_bound_judges_each_request_and_is_itself_too_slow(requests_table: Any) -> None:

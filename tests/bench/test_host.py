@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.host import host_readings, network_readings, process_readings
+from bench.host import host_readings, listener, network_readings, process_readings
 
 
 def test_shares_of_cpu_time_come_from_the_second_reading_on() -> None:
@@ -98,3 +98,12 @@ def test_a_server_whose_name_is_not_found_has_no_readings(wire: Any, monkeypatch
     monkeypatch.setattr("socket.getaddrinfo", unknown)
     readings = network_readings("http://somewhere:8080")
     assert (next(readings), next(readings)) == ({}, {})
+
+
+def test_the_process_that_listens_where_a_url_points_to_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert listener(f"http://127.0.0.1:{port}") == os.getpid()
+        assert listener(f"http://localhost:{port}/v1") == os.getpid()
+    assert listener(f"http://127.0.0.1:{port}") is None
+    assert listener("http://192.0.2.1:80") is None
