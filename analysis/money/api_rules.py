@@ -11,18 +11,29 @@ from typing import Any, Literal
 import yaml
 
 _FILE = Path(__file__).parent / "api_rules.yaml"
+_WHOSE = ("models", "providers", "models_begin")
 _DATED_NAME = re.compile(r"-20\d{6}$")
 
 
 @dataclass(frozen=True, slots=True)
 class CacheMinimum:
-    """The shortest prompt that a model caches; `low_tokens` and `high_tokens` differ where sources disagree."""
+    """The shortest prompt that a model caches; `low_tokens` and `high_tokens` differ where sources disagree.
+
+    Beyond it what is cached grows in steps of `step_tokens`.
+    """
 
     low_tokens: int
     high_tokens: int
     confidence: Literal["documented", "disputed", "assumed"]
     read_on: date
     source: str
+    step_tokens: int = 1
+
+    def cached_tokens(self, prompt_tokens: int) -> int:
+        """How much of a prompt of which that much is shared is cached; all of it where sources disagree."""
+        if prompt_tokens < self.low_tokens:
+            return 0
+        return prompt_tokens - (prompt_tokens - self.low_tokens) % self.step_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +65,19 @@ def released(version: str) -> date | None:
     return day
 
 
-def cache_minimum(model: str) -> CacheMinimum | None:
-    """The shortest prompt that a model caches, None where nothing is known."""
+def cache_minimum(model: str, provider: str | None = None) -> CacheMinimum | None:
+    """The shortest prompt that a model caches at a provider, None where nothing is known."""
+    name = _name(model)
     for row in _rules()["cache_minimums"]:
-        if _name(model) in row["models"]:
-            return CacheMinimum(**{key: value for key, value in row.items() if key != "models"})
+        at_provider = provider in row.get("providers", ()) and name.startswith(tuple(row["models_begin"]))
+        if name in row.get("models", ()) or at_provider:
+            return CacheMinimum(**{key: value for key, value in row.items() if key not in _WHOSE})
     return None
 
 
-def cacheable(model: str, prompt_tokens: int) -> bool | None:
+def cacheable(model: str, prompt_tokens: int, provider: str | None = None) -> bool | None:
     """Whether a prompt is long enough for a model to cache; None where that is unknown or sources disagree."""
-    minimum = cache_minimum(model)
+    minimum = cache_minimum(model, provider)
     if minimum is None:
         return None
     if prompt_tokens >= minimum.high_tokens:
@@ -72,9 +85,9 @@ def cacheable(model: str, prompt_tokens: int) -> bool | None:
     return False if prompt_tokens < minimum.low_tokens else None
 
 
-def cache_warning(model: str, prompt_tokens: int) -> str | None:
+def cache_warning(model: str, prompt_tokens: int, provider: str | None = None) -> str | None:
     """What to tell a user who asked for caching of a prompt that may be too short for it; None when it is not."""
-    minimum = cache_minimum(model)
+    minimum = cache_minimum(model, provider)
     if minimum is None or prompt_tokens >= minimum.high_tokens:
         return None
     low, high = f"{minimum.low_tokens:,}", f"{minimum.high_tokens:,}"

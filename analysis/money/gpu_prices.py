@@ -3,6 +3,7 @@
 Amounts are exact decimals in US dollars. A month is 730 hours.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,12 +27,19 @@ _BUNDLED = Path(__file__).parent / "gpu_prices.yaml"
 _KEYS = (
     "provider", "gpu", "kind", "usd_per_gpu_hour_low", "usd_per_gpu_hour_high", "includes_host", "read_on", "source",
 )  # fmt: skip
+_HOST = ("host_usd_per_gpu_hour", "host_usd_per_machine_hour")
+_MAY_HAVE = ("machine_gpus", *_HOST)
+_Key = tuple[str, str, str]
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class GpuPrice:
-    """One row of the price file: renting one GPU for an hour; low and high differ where the market has a range."""
+    """One row of the price file: renting one GPU for an hour; low and high differ where the market has a range.
+
+    `machine_gpus` are the numbers of GPUs that a machine at this price has, ascending: they are rented together. Empty
+    where nobody says: any number. Of a price without the host, what that adds for each GPU or machine, if it is known.
+    """
 
     provider: str
     gpu: str
@@ -41,6 +49,38 @@ class GpuPrice:
     includes_host: bool
     read_on: date
     source: str
+    machine_gpus: tuple[int, ...] = ()
+    host_usd_per_gpu_hour: Decimal | None = None
+    host_usd_per_machine_hour: Decimal | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether what the host costs is known."""
+        return self.includes_host or (self.host_usd_per_gpu_hour, self.host_usd_per_machine_hour) != (None, None)
+
+    def paid_gpus(self, gpus: int, replicas: int = 1) -> int:
+        """How many GPUs are paid for replicas of so many each: whole machines, the fewest GPUs that hold them all.
+
+        GPUs of a replica are in one machine where one has that many.
+        """
+        if not self.machine_gpus:
+            return gpus * replicas
+        ways = [math.ceil(replicas / (size // gpus)) * size for size in self.machine_gpus if size >= gpus]
+        return min(ways) if ways else replicas * self.machines(gpus) * self.machine_gpus[-1]
+
+    def machines(self, gpus: int) -> int:
+        """Over how many machines the GPUs of one replica are spread; 1 where nobody says how many GPUs one has."""
+        return math.ceil(gpus / self.machine_gpus[-1]) if self.machine_gpus else 1
+
+    def usd_per_hour(self, gpus: int, replicas: int = 1) -> tuple[Decimal, Decimal]:
+        """(low, high) of what replicas of so many GPUs each cost an hour, their hosts included where those are known.
+
+        A host that is priced by the machine is counted once for each replica.
+        """
+        paid = self.paid_gpus(gpus, replicas)
+        each, machine = self.host_usd_per_gpu_hour or Decimal(0), self.host_usd_per_machine_hour or Decimal(0)
+        host = each * paid + machine * self.machines(gpus) * replicas
+        return self.usd_per_gpu_hour_low * paid + host, self.usd_per_gpu_hour_high * paid + host
 
     @property
     def usd_per_gpu_hour(self) -> Decimal:
@@ -87,17 +127,34 @@ class Owned:
 
 
 def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
-    """So many GPUs at a price of the list."""
-    notes = [] if price.includes_host else [f"the GPU alone: {price} is without the host it needs ({price.source})"]
+    """So many GPUs at a price of the list, in whole machines, with their host where its price is known."""
+    paid, machines = price.paid_gpus(gpus), price.machines(gpus)
+    notes = []
+    low, high = price.usd_per_hour(gpus)
+    if not price.whole:
+        notes.append(f"the GPU alone: {price} is without the host it needs ({price.source})")
+    if host_usd := low - price.usd_per_gpu_hour_low * paid:
+        notes.append(f"with ${host_usd:f} an hour for the host of {price} ({price.source})")
+    if paid > gpus:
+        notes.append(
+            f"{price} comes in machines of {_sizes(price)}: a replica of {gpus} pays for {paid}; "
+            "to share a machine, measure all of it as one replica"
+        )
+    if machines > 1:
+        notes.append(f"{gpus} x {price} are {machines} machines: what passes between them is slower than within one")
     if is_old(price, today):
         notes.append(f"the price of {price} is {age_days(price, today)} days old")
     return Hourly(
-        price.usd_per_gpu_hour_low * gpus,
-        price.usd_per_gpu_hour_high * gpus,
-        f"{gpus} x {price}, {price.source}",
+        low,
+        high,
+        f"{paid} x {price}, {price.source}",
         price.read_on,
         tuple(notes),
     )
+
+
+def _sizes(price: GpuPrice) -> str:
+    return " or ".join(map(str, price.machine_gpus))
 
 
 def stated(usd_per_hour: Decimal) -> Hourly:
@@ -184,17 +241,17 @@ def load(extra_files: Iterable[Path] = ()) -> tuple[GpuPrice, ...]:
 
     UserError names the file and the row that is malformed.
     """
-    prices: dict[tuple[str, str, str], GpuPrice] = {}
+    prices: dict[_Key, list[GpuPrice]] = {}
     for path in (_BUNDLED, *extra_files):
         prices |= _read(path)
-    return tuple(prices.values())
+    return tuple(price for rows in prices.values() for price in rows)
 
 
-def find(spec: str, prices: Sequence[GpuPrice]) -> GpuPrice:
-    """The price that NAME[@PROVIDER][:KIND] means: on demand where no kind is named.
+def find(spec: str, prices: Sequence[GpuPrice], gpus: int = 1) -> GpuPrice:
+    """The price that NAME[@PROVIDER][:KIND] means for so many GPUs together: on demand where no kind is named.
 
-    Of several it is the cheapest; those without the host come last, since theirs is no whole price. UserError with the
-    nearest names where there is none.
+    Of several it is the cheapest in whole machines, in as few of them as can be; those without the host come last,
+    since theirs is no whole price. UserError with the nearest names where there is none.
     """
     name, _, kind = spec.lower().partition(":")
     gpu, _, provider = name.partition("@")
@@ -209,8 +266,20 @@ def find(spec: str, prices: Sequence[GpuPrice]) -> GpuPrice:
         near = _near(provider, {price.provider for price in of_gpu})
         raise UserError(f"GPU {spec!r}: no price at {provider} is known; {gpu} is priced at {near}")
     if matching := [price for price in there if price.kind == kind]:
-        return min(matching, key=lambda price: (not price.includes_host, price.usd_per_gpu_hour))
+        return cheapest(matching, gpus)
     raise UserError(f"GPU {spec!r}: no {kind} price is known; there is {' and '.join(map(str, there))}")
+
+
+def cheapest(prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice:
+    """The cheapest for so many GPUs that work together; see `find`."""
+    return min(
+        prices,
+        key=lambda price: (
+            price.machines(gpus),
+            not price.includes_host,
+            sum(price.usd_per_hour(gpus)),
+        ),
+    )
 
 
 def amount(text: str, name: str) -> Decimal:
@@ -231,7 +300,7 @@ def _near(name: str, known: Iterable[str]) -> str:
     return " or ".join(alike or get_close_matches(name, ordered, n=3, cutoff=0.0))
 
 
-def _read(path: Path) -> dict[tuple[str, str, str], GpuPrice]:
+def _read(path: Path) -> dict[_Key, list[GpuPrice]]:
     try:
         # The base loader leaves every scalar as it is written: an amount must not become a float on its way.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
@@ -240,21 +309,21 @@ def _read(path: Path) -> dict[tuple[str, str, str], GpuPrice]:
     rows = content.get("prices") if isinstance(content, Mapping) and set(content) == {"prices"} else None
     if not isinstance(rows, list):
         raise UserError(f"{path}: expected one list of rows, named prices")
-    prices: dict[tuple[str, str, str], GpuPrice] = {}
+    prices: dict[_Key, list[GpuPrice]] = {}
     for number, row in enumerate(rows, 1):
         price = _price(row, f"{path}: row {number}")
-        key = (price.provider, price.gpu, price.kind)
-        if key in prices:
+        others = prices.setdefault((price.provider, price.gpu, price.kind), [])
+        if any(not set(price.machine_gpus) or set(price.machine_gpus) & set(it.machine_gpus) for it in others):
             raise UserError(f"{path}: row {number}: {price} is priced twice in this file")
-        prices[key] = price
+        others.append(price)
     return prices
 
 
 def _price(row: Any, place: str) -> GpuPrice:
-    if not isinstance(row, Mapping) or not all(isinstance(value, str) for value in row.values()):
+    if not isinstance(row, Mapping) or not all(isinstance(value, str) for key, value in row.items() if key in _KEYS):
         raise UserError(f"{place}: expected keys and values: {', '.join(_KEYS)}")
     for key in row:
-        if key not in _KEYS:
+        if key not in (*_KEYS, *_MAY_HAVE):
             raise UserError(f"{place}: unknown key {key!r}; did you mean {_near(key, _KEYS)}?")
     if missing := [key for key in _KEYS if not row.get(key)]:
         raise UserError(f"{place}: {missing[0]} is missing")
@@ -278,4 +347,23 @@ def _price(row: Any, place: str) -> GpuPrice:
         includes_host=_YES_NO[row["includes_host"]],
         read_on=read_on,
         source=row["source"],
+        machine_gpus=_machine_gpus(row.get("machine_gpus", []), place),
+        **{key: _host_usd(row, key, place) for key in _HOST},
     )
+
+
+def _machine_gpus(given: Any, place: str) -> tuple[int, ...]:
+    sizes = given if isinstance(given, list) else [given]
+    if not all(isinstance(size, str) and size.isdecimal() and 0 < int(size) <= 4096 for size in sizes):
+        raise UserError(
+            f"{place}: machine_gpus: expected how many GPUs a machine has, such as [1, 2, 4, 8], got {given!r}"
+        )
+    return tuple(sorted({int(size) for size in sizes}))
+
+
+def _host_usd(row: Mapping[str, Any], key: str, place: str) -> Decimal | None:
+    if key not in row:
+        return None
+    if _YES_NO[row["includes_host"]]:
+        raise UserError(f"{place}: {key}: the price has the host in it; leave one out")
+    return amount(str(row[key]), f"{place}: {key}")

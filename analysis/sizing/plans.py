@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+from analysis.money import gpu_prices
 from analysis.money.gpu_prices import ON_DEMAND, GpuPrice
 from analysis.money.numbers import HOURS_PER_MONTH
 from analysis.sizing import gpus, memory, roofline
@@ -285,10 +286,10 @@ def ranked(plans: Iterable[Plan]) -> list[Plan]:
     return sorted(plans, key=key)
 
 
-def cheapest(gpu: Gpu, prices: Iterable[GpuPrice]) -> GpuPrice | None:
-    """The lowest price on demand; one without the host that the GPU needs only where there is no other."""
+def cheapest(gpu: Gpu, prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice | None:
+    """The lowest price on demand of so many GPUs together; one without its host only where there is no other."""
     offered = [price for price in prices if price.gpu == gpu.name and price.kind == ON_DEMAND]
-    return min(offered, key=lambda price: (not price.includes_host, price.usd_per_gpu_hour), default=None)
+    return gpu_prices.cheapest(offered, gpus) if offered else None
 
 
 def _usd_per_month(
@@ -297,9 +298,9 @@ def _usd_per_month(
     if price is None:
         return None
     fewest, most = count
-    hours = fit.tensor_parallel * HOURS_PER_MONTH
-    high = None if most is None else most * hours * price.usd_per_gpu_hour_high
-    return fewest * hours * price.usd_per_gpu_hour_low, high
+    low, _ = price.usd_per_hour(fit.tensor_parallel, fewest)
+    high = None if most is None else price.usd_per_hour(fit.tensor_parallel, most)[1] * HOURS_PER_MONTH
+    return low * HOURS_PER_MONTH, high
 
 
 # --- calibration ------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def _json(shown: _Shown) -> dict[str, Any]:
             {
                 **asdict(price),
                 "rates": [rates._asdict() for rates in price.rates],
-                "cache_minimum": cache_minimum(price.model),
+                "cache_minimum": cache_minimum(price.model, price.provider),
                 "retirement": retirement(price.model),
             }
             for price in shown.apis
@@ -195,7 +195,7 @@ def _api_rows(price: "ApiPrice") -> Iterator[_ApiRow]:
         columns = (rates.input, rates.cache_write_5m, rates.cache_write_1h, rates.cache_read, rates.output)
         row = _ApiRow(f"  prompt above {rates.above_tokens:,}", *map(_usd, columns))
         if rates.above_tokens == 0:
-            minimum, end = cache_minimum(price.model), retirement(price.model)
+            minimum, end = cache_minimum(price.model, price.provider), retirement(price.model)
             row = row._replace(
                 model=f"{price.provider}/{price.model}",
                 cached_from=_span(f"{minimum.low_tokens:,}", f"{minimum.high_tokens:,}") if minimum else "",
@@ -220,13 +220,17 @@ def _print_gpus(screen: "Console", gpus: Sequence["GpuPrice"], today: date) -> N
                 _span(*map(_usd, ends)),
                 _span(*(dollars(usd * HOURS_PER_MONTH, 0).removeprefix("$") for usd in ends)),
                 price.kind,
+                "/".join(map(str, price.machine_gpus)) or "any",
                 "yes" if price.includes_host else "no",
                 f"{price.read_on}{' old' if is_old(price, today) else ''}",
                 price.source,
             )
         )
-    screen.print(_table(("gpu", "hour", "month", "kind", "host", "read on", "where"), rows))
-    _say(screen, "host: whether the price includes the machine that the GPU needs")
+    screen.print(_table(("gpu", "hour", "month", "kind", "of", "host", "read on", "where"), rows))
+    _say(
+        screen,
+        "of: how many GPUs a machine has, rented together; host: whether the price includes that machine",
+    )
     if any(is_old(price, today) for price in gpus):
         _say(screen, f"old: read more than {OLD_AFTER_DAYS} days ago; look again, and give yours by --prices", "yellow")
 
@@ -237,7 +241,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in columns:
         first_or_last = name in ("model", "where")
-        words = name in ("gpu", "kind", "host", "read on", "served until") or first_or_last
+        words = name in ("gpu", "kind", "of", "host", "read on", "served until") or first_or_last
         table.add_column(name, justify="left" if words else "right", no_wrap=not first_or_last, overflow="fold")
     for row in rows:
         table.add_row(*row[: len(columns)])

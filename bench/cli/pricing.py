@@ -125,8 +125,9 @@ def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly 
     if options["owned"] is not None:
         return gpu_prices.owned(_owned(options["owned"]))
     files = [path for path in (gpu_prices.user_file(), options["prices"]) if path is not None and path.exists()]
-    price = gpu_prices.find(options["gpu"], gpu_prices.load(files))
-    return gpu_prices.rented(price, options["gpus"] or 1, datetime.now(UTC).date())
+    count = options["gpus"] or 1
+    price = gpu_prices.find(options["gpu"], gpu_prices.load(files), count)
+    return gpu_prices.rented(price, count, datetime.now(UTC).date())
 
 
 def _owned(text: str) -> "Owned":

@@ -60,15 +60,21 @@ def caching(**options: Any) -> None:
     written = rates.cache_write_1h if options["cache_ttl"] == "1h" else rates.cache_write_5m
     if rates.cache_read is None:
         raise UserError(f"{VERSUS} {price.provider}/{price.model}: has no price for cached input")
-    least = cache_minimum(price.model)
+    least = cache_minimum(price.model, price.provider)
+    if least is None:
+        raise UserError(
+            f"{VERSUS} {price.provider}/{price.model}: how it caches is not known here, so nothing can be said"
+        )
+    # What is too short to be cached is left as it is, for the reason that is given.
+    cached = least.cached_tokens(requests.prefix_tokens) or requests.prefix_tokens
     found = calculators.prompt_caching(
-        Tokens(prompt - requests.prefix_tokens, requests.prefix_tokens, output),
+        Tokens(prompt - cached, cached, output),
         CachePrices(
             rates.input,
             rates.input if written is None else written,
             rates.cache_read,
             rates.output,
-            least.low_tokens if least else 0,
+            least.low_tokens,
         ),
         prefix_cache(options, load.traffic),
     )

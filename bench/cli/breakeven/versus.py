@@ -184,14 +184,17 @@ def _values(price: "ApiPrice", requests: Requests, ttl: str, hit: bool | None) -
     """
     import numpy as np
 
+    from analysis.money.api_rules import cache_minimum
     from analysis.money.numbers import decimal, exact
     from analysis.money.prices import usd_of
 
+    minimum = cache_minimum(price.model, price.provider)
     pairs = list(zip(requests.prompt_tokens.tolist(), requests.output_tokens.tolist(), strict=True))
     kinds = Counter(pairs)
     usd = {}
     for prompt, output in kinds:
-        prefix = 0 if hit is None else min(prompt, requests.prefix_tokens)
+        shared = min(prompt, requests.prefix_tokens)
+        prefix = 0 if hit is None or minimum is None else minimum.cached_tokens(shared)
         read, written = (prefix, 0) if hit else (0, prefix)
         usage = Usage(prompt, read, written, output, 0, written if ttl == "1h" else 0)
         usd[prompt, output] = usd_of(price, usage)
@@ -233,19 +236,19 @@ def _cache_of(
     price: "ApiPrice", requests: Requests, traffic: "Traffic", options: dict[str, Any]
 ) -> "tuple[PrefixCache | None, list[str]]":
     """The cache, None where none is asked for or nothing is cached, and what there is to say of it."""
-    from analysis.money.api_rules import cache_minimum, cache_warning, cacheable
+    from analysis.money.api_rules import cache_minimum, cache_warning
 
     if options["cache_ttl"] == OFF or not requests.prefix_tokens:
         asked = options["cache_delay"] or options["prefix_weights"]
         return None, ["nothing is cached: the requests share no prefix (--prefix-tokens)"] if asked else []
     if price.rates[0].cache_read is None:
         return None, [f"nothing is cached: {price.model} has no price for cached input"]
-    notes = []
-    if warning := cache_warning(price.model, requests.prefix_tokens):
-        notes.append(warning)
-    elif cache_minimum(price.model) is None:
-        notes.append(f"the shortest prompt that {price.model} caches is not known here: it is taken to be cached")
-    if cacheable(price.model, requests.prefix_tokens) is False:
+    minimum = cache_minimum(price.model, price.provider)
+    if minimum is None:
+        return None, [f"how {price.provider}/{price.model} caches is not known here: priced as if it did not"]
+    warning = cache_warning(price.model, requests.prefix_tokens, price.provider)
+    notes = [warning] if warning else []
+    if not minimum.cached_tokens(requests.prefix_tokens):
         return None, notes
     return prefix_cache(options, traffic), notes
 

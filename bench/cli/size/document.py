@@ -1,7 +1,8 @@
 """What `bench.py size` has to say, as one document of plain values: printed as JSON, or drawn by `screen_size`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from analysis.sizing.plans import Claimed, Demand, Estimate, Fit, Measured, Need
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL, Efficiency
 from bench.types import UserError
 
-Priced = tuple[Gpu, GpuPrice | None]
+Priced = tuple[Gpu, Callable[[int], GpuPrice | None]]
+"""A GPU, and the price of so many of them together."""
 
 
 def document(
@@ -43,7 +45,11 @@ def document(
         plans.check(model, on, claimed, need.kv_value_bytes)
     if measured is not None:
         efficiencies = (plans.calibrate(model, on, measured, need.kv_value_bytes),) * 2
-    laid_out = [(fit, price) for gpu, price in chosen for fit in plans.fits(model, gpu, need, tensor_parallel)]
+    laid_out = [
+        (fit, price_of(fit.tensor_parallel))
+        for gpu, price_of in chosen
+        for fit in plans.fits(model, gpu, need, tensor_parallel)
+    ]
     fitting = [(fit, price) for fit, price in laid_out if plans.shortage(fit, need) is None]
     made = [(fit, plans.plan(model, fit, need, demand, efficiencies, price)) for fit, price in fitting]
     ranked = plans.ranked(plan for _, plan in made if plan is not None)
@@ -68,12 +74,15 @@ def _chosen(gpu_specs: Sequence[str], prices: Path | None) -> list[Priced]:
     own = [path for path in (gpu_prices.user_file(),) if path.exists()]
     listed = gpu_prices.load([*own, *([prices] if prices else [])])
     if not gpu_specs:
-        return [(gpu, plans.cheapest(gpu, listed)) for gpu in gpus.gpus().values()]
+        return [(gpu, partial(plans.cheapest, gpu, listed)) for gpu in gpus.gpus().values()]
     chosen: list[Priced] = []
     for spec in gpu_specs:
         gpu = gpus.find(spec.partition(":")[0].partition("@")[0])
         plain = spec.lower().replace(" ", "-")
-        chosen.append((gpu, plans.cheapest(gpu, listed) if plain == gpu.name else gpu_prices.find(plain, listed)))
+        by_name = plain == gpu.name
+        chosen.append(
+            (gpu, partial(plans.cheapest, gpu, listed) if by_name else partial(gpu_prices.find, plain, listed))
+        )
     return chosen
 
 

@@ -52,7 +52,7 @@ def test_a_month_is_730_hours(usd_per_hour: str, usd_per_month: str) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "low", "high"),
-    [("t4@gcp", "255.50", "255.50"), ("t4@gcp:cud_3y", "116.80", "116.80"), ("rtx-4090@vast:spot", "175.20", "226.30")],
+    [("t4@gcp", "394.20", "394.20"), ("t4@gcp:cud_3y", "116.80", "116.80"), ("rtx-4090@vast:spot", "175.20", "226.30")],
 )
 def test_the_bundled_prices_give_the_worked_months(spec: str, low: str, high: str) -> None:
     hourly = rented(find(spec, KNOWN), 1, TODAY)
@@ -60,13 +60,42 @@ def test_the_bundled_prices_give_the_worked_months(spec: str, low: str, high: st
 
 
 def test_a_price_without_the_host_and_an_old_one_say_so() -> None:
-    t4 = rented(find("t4@gcp", KNOWN), 2, TODAY)
-    assert t4.usd == Decimal("0.70")
-    assert t4.notes == (
-        "the GPU alone: t4@gcp is without the host it needs (cloud.google.com (GPU only; n1-standard-4 adds 0.19))",
-        "the price of t4@gcp is 194 days old",
+    alone = rented(find("t4@gcp:cud_3y", KNOWN), 2, TODAY)
+    assert alone.usd == Decimal("0.32")
+    assert alone.notes == (
+        "the GPU alone: t4@gcp:cud_3y is without the host it needs (cloud.google.com)",
+        "the price of t4@gcp:cud_3y is 315 days old",
     )
     assert rented(find("rtx-4090", KNOWN), 1, TODAY).notes == ()
+
+
+def test_gpus_are_paid_in_the_machines_that_they_are_rented_in() -> None:
+    def hour(spec: str, gpus: int) -> tuple[str, Decimal]:
+        found = rented(find(spec, KNOWN, gpus), gpus, TODAY)
+        return found.source.partition(",")[0], found.usd
+
+    assert find("t4@gcp", KNOWN).usd_per_gpu_hour * HOURS_PER_MONTH == Decimal("255.50")  # G9: the GPU alone
+    assert hour("t4@gcp", 1) == ("1 x t4@gcp", Decimal("0.54"))
+    assert hour("t4@gcp", 4) == ("4 x t4@gcp", Decimal("1.59"))  # one host for the four
+    assert hour("t4@aws", 4) == ("4 x t4@aws", Decimal("3.912"))  # one g4dn.12xlarge, not four g4dn.xlarge
+    assert hour("t4@aws", 2) == ("4 x t4@aws", Decimal("3.912"))
+    assert hour("a100-40@aws", 1) == ("8 x a100-40@aws", 8 * Decimal("2.7447"))
+    assert hour("a100-40@gcp", 2) == ("2 x a100-40@gcp", 2 * Decimal("3.67"))
+    assert hour("h100-sxm@aws", 9) == ("16 x h100-sxm@aws", 16 * Decimal("6.88"))
+    assert hour("rtx-4090@vast", 3)[0] == "3 x rtx-4090@vast"
+
+
+def test_what_is_paid_beyond_what_is_used_is_said() -> None:
+    (note,) = rented(find("a100-40@aws", KNOWN), 1, TODAY).notes
+    assert note.startswith("a100-40@aws comes in machines of 8: a replica of 1 pays for 8")
+    assert "are 2 machines" in " ".join(rented(find("h100-sxm@aws", KNOWN), 9, TODAY).notes)
+
+
+def test_replicas_share_machines() -> None:
+    p4d = find("a100-40@aws", KNOWN)
+    assert [p4d.paid_gpus(1, replicas) for replicas in (1, 8, 9)] == [8, 8, 16]
+    assert [p4d.paid_gpus(3, replicas) for replicas in (1, 2, 3)] == [8, 8, 16]
+    assert find("t4@gcp", KNOWN).paid_gpus(1, 3) == 3
 
 
 def test_a_price_is_old_after_ninety_days() -> None:
@@ -157,7 +186,7 @@ def test_what_has_no_price_is_an_error_that_offers_near_names(spec: str, message
 
 
 def test_the_bundled_rows_are_whole_and_exact() -> None:
-    assert len(KNOWN) == 44
+    assert len(KNOWN) == 49
     assert find("h100-sxm@gcp", KNOWN) == GpuPrice(
         provider="gcp",
         gpu="h100-sxm",
@@ -167,6 +196,7 @@ def test_the_bundled_rows_are_whole_and_exact() -> None:
         includes_host=True,
         read_on=date(2026, 9, 26),
         source="cloud.google.com (a3-highgpu-1g)",
+        machine_gpus=(1, 2, 4, 8),
     )
 
 

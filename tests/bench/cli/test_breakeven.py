@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.money.api_rules import cache_minimum
 from analysis.summary import summarize
 from bench import folder
 from bench.cli.breakeven import calculators, command
@@ -400,21 +401,27 @@ def test_runs_of_different_loads_are_compared_only_when_asked(shown: Shown, writ
 @pytest.mark.parametrize(
     "priced",
     [
-        ("--prompt-tokens", "10000", "--output-tokens", "2000"), ("--prompt-tokens", "64", "--output-tokens", "64"),
-        ("--prompt-tokens", "80", "--output-tokens", "32"), ("--prefix-tokens", "60"),
+        ("--prompt-tokens", "10000", "--output-tokens", "2000"), ("--prompt-tokens", "100", "--output-tokens", "64"),
+        ("--prompt-tokens", "120", "--output-tokens", "32"), ("--prefix-tokens", "60"),
     ],
 )  # fmt: skip
 def test_requests_other_than_those_that_were_measured_are_priced_only_when_asked(
     priced: tuple[str, ...], shown: Shown, write_run: WriteRun
 ) -> None:
-    own = write_run("own", {"prompt_tokens": [64] * 200}, tokens=32)
-    arguments = ("--self", str(own), "--usd-per-hour", "0.34", "--versus", "claude-haiku-5-5")
-    with pytest.raises(
-        UserError, match=r"own was measured with 64 prompt \(0 shared\) and 32 output tokens.*--different"
-    ):
+    arguments = ("--self", str(write_run("own")), "--usd-per-hour", "0.34", "--versus", "claude-haiku-5-5")
+    with pytest.raises(UserError, match=r"own was measured with 100 prompt \(0 shared\) and 32 output tokens"):
         shown(*arguments, *priced)
     assert shown(*arguments, *priced, "--different-plans")["rivals"]
-    assert shown(*arguments, "--prompt-tokens", "64", "--output-tokens", "33")["rivals"]
+    assert shown(*arguments, "--prompt-tokens", "100", "--output-tokens", "33")["rivals"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "prefix", "cached"),
+    [("openai", "gpt-5", 1000, 0), ("openai", "gpt-5", 1024, 1024), ("openai", "gpt-5", 1200, 1152)],
+)
+def test_openai_caches_from_1024_tokens_on_in_steps_of_128(provider: str, model: str, prefix: int, cached: int) -> None:
+    minimum = cache_minimum(model, provider)
+    assert minimum is not None and minimum.cached_tokens(prefix) == cached
 
 
 def test_an_api_run_without_usage_is_refused_with_the_reason(ask: Ask, write_run: WriteRun) -> None:

@@ -94,11 +94,11 @@ def test_a_gpu_shows_its_range_its_host_its_date_and_whether_that_is_old(prices:
         "0.24–0.31",
         "175–226",
         "spot",
+        "any",
         "yes",
         "2026-05-31",
         "old",
         "vast.ai",
-        "marketplace",
     ]
     assert on_demand[1:3] == ["0.45–0.875", "329–639"]
     assert ["t4@gcp", "0.35", "256", "on_demand", "no", "2026-05-11", "old", "cloud.google.com"] in cells(out, "t4@gcp")
@@ -158,6 +158,9 @@ def test_json_has_exact_amounts_as_text(prices: Prices) -> None:
             "includes_host": True,
             "read_on": "2026-05-31",
             "source": "vast.ai marketplace",
+            "machine_gpus": [],
+            "host_usd_per_gpu_hour": None,
+            "host_usd_per_machine_hour": None,
         }
     ]
 
