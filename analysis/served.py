@@ -110,4 +110,4 @@ def oddities(calls: pa.Table) -> dict[str, Any]:
 
 
 def _is_number(text: Any) -> bool:
-    return isinstance(text, str) and text.replace(".", "", 1).isdigit()
+    return isinstance(text, str) and text.isascii() and len(text) < 20 and text.replace(".", "", 1).isdigit()

@@ -131,16 +131,15 @@ def _begins(text: bytes, wholes: tuple[bytes, ...]) -> bool:
 
 
 def _documents(value: Any) -> list[Any]:
-    """One JSON value, the values of one list, or, of what is no JSON, a value for each of its lines that begins one."""
+    """One JSON value, the values of a list, or of what is no JSON the first of its lines that is an error."""
     if isinstance(value, list):
         return value
     if not isinstance(value, bytes):
         return [value]
     if ERROR_WORDS.match(value):
         return [_error(value)]
-    if value.startswith(b"{") and b"\n{" in value:
-        return [lenient(line) for line in value.splitlines() if line.strip()]
-    return [value]
+    lines = (lenient(line) for line in value.splitlines() if line.startswith(b"{"))
+    return [next((line for line in lines if isinstance(line, dict) and line.get("error")), value)]
 
 
 def _values(event: Event) -> list[Any]:
