@@ -28,7 +28,7 @@ def count(counts: Any, name: str) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= MOST_TOKENS:
-        raise Unfit(f"{name} is {shown(value)}, expected a whole number from 0 to {MOST_TOKENS:,}")
+        raise Unfit(f"{name} is {shown(value, 80)}, expected a whole number from 0 to {MOST_TOKENS:,}")
     return value
 
 
@@ -45,7 +45,7 @@ def word(value: Any, name: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > LONGEST_WORD or not value.isprintable():
-        raise Unfit(f"{name} is {shown(value)}, expected a short word")
+        raise Unfit(f"{name} is {shown(value, 80)}, expected a short word")
     return value
 
 
@@ -67,25 +67,25 @@ def known_id(value: Any) -> str | None:
     return value if isinstance(value, str) and value and len(value) <= LONGEST_ID and value.isprintable() else None
 
 
-def one_line(text: str) -> str:
-    """`text` on one line of at most 200 characters, with nothing in it that a terminal or a file would act upon.
+def one_line(text: str, most: int = LONGEST_LINE) -> str:
+    """`text` on one line of at most so many characters, with nothing in it that a terminal or a file would act upon.
 
     Not printable are control characters, those that turn the direction of writing, and halves of surrogate pairs.
     """
     line = " ".join(text[: 16 * LONGEST_LINE].split())
     if not line.isprintable():
         line = "".join(letter if letter.isprintable() else "�" for letter in line)
-    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, most: int = LONGEST_LINE) -> str:
     """Any value, for a message: shortened, and never larger to print than it is to show."""
     if isinstance(value, str | bytes):
-        return one_line(repr(value[:LONGEST_LINE]))
+        return one_line(repr(value[:LONGEST_LINE]), most)
     if type(value) is int and value.bit_length() > 4 * LONGEST_LINE:
         return f"a number of {value.bit_length()} bits"
     try:
-        return one_line(repr(value))
+        return one_line(repr(value), most)
     except RecursionError:
         return "a value nested too deep"
 
