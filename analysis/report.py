@@ -39,7 +39,7 @@ def render(run: Mapping[str, Any], summary: Mapping[str, Any], requests: pa.Tabl
         environment=tables.environment(run),
         configuration=list(tables.flatten(run)),
         notes=run["notes"],
-        method=[STAMPS[summary["client"]["stamps"]], *METHOD],
+        method=[*filter(None, [STAMPS.get(summary["client"]["stamps"])]), *METHOD],
         identities=[tables.identity(identity) for identity in summary["identities"]],
         definitions=[_named(name) for name in METRICS],
     )

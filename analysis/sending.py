@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analysis.accounts import told_of
 from analysis.metrics import NS_PER_MS, column
 from analysis.stats import Floats
 from analysis.window import last_ns
@@ -19,6 +20,7 @@ def sending(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any]:
     `late_ms` (p50, p99, max) is sent − due, without the time to open a connection, over the calls that found a seat
     free. `waited_share` is of the calls due in an open loop; None in a closed loop, where a free seat makes a call due.
     """
+    requests = told_of(run, requests)
     calls = requests.select(["worker", "phase", "due_ns", "sent_ns", "end_ns", "connect_ns", "error"])
     due_ns, sent_ns = column(calls, "due_ns"), column(calls, "sent_ns")
     # What an interrupted run never came to neither waited nor was late.

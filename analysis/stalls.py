@@ -26,6 +26,7 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> dict[str, Any]:
     begun = keep(calls, pc.is_valid(calls["first_token_ns"]))
     given_up = np.asarray(pc.fill_null(pc.equal(begun["error"], "stall"), False))
     silence_ms = (column(begun, "end_ns") - column(begun, "last_token_ns")) / NS_PER_MS
+    given_up &= ~np.isnan(silence_ms)
     longest_ms = np.where(given_up, silence_ms, 0.0)
     gaps = gaps_ms(*flat(begun, "arrivals_ns"))
     np.maximum.at(longest_ms, np.repeat(np.arange(begun.num_rows), np.diff(gaps.offsets)), gaps.values)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analysis.accounts import told_of
 from analysis.metrics import NS_PER_MS, column, measured, successful
 from analysis.stats import Floats
 from analysis.window import last_ns
@@ -28,6 +29,7 @@ def steadiness(run: Mapping[str, Any], requests: pa.Table) -> dict[str, float | 
     `ttft_change` is relative to the median, `backlog_growth` in calls due and not ended (open loop only);
     `*_trend_p` is the probability of such a trend by chance. All None with fewer than five calls a block.
     """
+    requests = told_of(run, requests)
     calls = measured(requests.select(["phase", "due_ns", "sent_ns", "first_token_ns", "end_ns", "error"]))
     ttft = _ttft_blocks_ms(successful(calls))
     is_open = run["load"]["rate_per_s"] is not None

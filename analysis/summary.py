@@ -104,7 +104,7 @@ def _unknown(mostly_failed: bool, counts: Mapping[str, Any]) -> _Unknown:
         return _Unknown({**dict.fromkeys(rates), "rates_unknown": why}, FIGURES, why)
     if counts["unknown_share"] > counting.MOST_UNKNOWN:
         why = "the server's token counts contradict themselves or what arrived: nothing per token is known"
-        return _Unknown(dict.fromkeys(rates[1:3]), FIGURES[2:], why)
+        return _Unknown({**dict.fromkeys(rates[1:3]), "tokens_unknown": why}, FIGURES[2:], why)
     return _Unknown()
 
 
@@ -160,6 +160,7 @@ def _throughput(
         "goodput_rps": served.per_s(span, good.astype(np.float64)) if objectives else None,
         "slo_attainment": float(good_measured.sum() / planned) if objectives and planned else None,
         "rates_unknown": served.why,
+        "tokens_unknown": None,
     }
 
 
@@ -181,7 +182,7 @@ def _client(run: Mapping[str, Any], requests: pa.Table, span: Window, requests_p
     return {
         "cpu_fraction": max(shares, default=None),
         "lag_ms": _lag_ms(lags_ns),
-        "stamps": "kernel" if clients and all(client["stamps"] == "kernel" for client in clients) else "user",
+        "stamps": _stamps(clients) if pc.sum(requests["reads"]).as_py() else None,
         "reads": pc.sum(under_way["reads"]).as_py() or 0,
         "coalesced_reads": pc.sum(under_way["coalesced_reads"]).as_py() or 0,
         "token_events_per_s": events_per_s,
@@ -201,6 +202,11 @@ def _backoff(run: Mapping[str, Any]) -> dict[str, Any]:
     seats, wall_s = run["load"]["concurrency"], max(client["wall_s"] for client in run["clients"])
     share = seat_s / (seats * wall_s) if seats and wall_s else None
     return {"waits": sum(one["waits"] for one in told), "seat_s": seat_s, "share": share}
+
+
+def _stamps(clients: Sequence[Mapping[str, Any]]) -> str:
+    """Whose stamps arrivals have: the kernel's, unless some load process had only its own."""
+    return "kernel" if clients and all(client["stamps"] == "kernel" for client in clients) else "user"
 
 
 def _lag_ms(lags_ns: npt.NDArray[np.integer]) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.counting import READINGS
 from analysis.money.numbers import dollars
 from analysis.wording import DASH, count, interval, lengths, load, number, percent
 
@@ -46,6 +47,12 @@ def throughput(summary: Mapping[str, Any]) -> Rows:
         shown.append(("Token arrivals at the client", f"{number(client['token_events_per_s'])} per second"))
     if served.get("rates_unknown"):
         shown.insert(0, ("Requests and tokens per second", f"not known: {served['rates_unknown']}"))
+    if served.get("tokens_unknown"):
+        shown.append(("Tokens per second", f"not known: {served['tokens_unknown']}"))
+    shown += [
+        ("How the server's counts were read", f"of {count(calls, 'request')} {READINGS[code]}")
+        for code, calls in summary["counts"]["readings"].items()
+    ]
     if served["slo_attainment"] is not None:
         share = percent(served["slo_attainment"]) + _sure(interval(served["ci95"].get("slo_attainment"), percent))
         shown.append(("Requests that met all objectives", share))

@@ -178,11 +178,15 @@ def steady_window(summary: Mapping[str, Any]) -> str | None:
 def found(summary: Mapping[str, Any]) -> str:
     """The outcome in one or two sentences."""
     requests = summary["requests"]
+    if not requests["planned"]:
+        return "No request was measured."
     if not requests["succeeded"]:
         return f"None of the {count(requests['planned'], 'measured request')} succeeded."
     missed = failures(summary)
     outcome = f"{number(requests['succeeded'])} of {count(requests['planned'], 'measured request')} succeeded"
     outcome = f"{outcome}, {number(missed)} did not" if missed else f"All {outcome.partition(' of ')[2]}"
+    if requests["planned"] == 1:
+        outcome = "The one measured request succeeded"
     p50, p99 = metric(summary, "ttft_ms", "p50"), metric(summary, "ttft_ms", "p99")
     waited = f"half of them had their first token within {number(p50)} ms" if p50 is not None else ""
     if waited and p99 is not None:

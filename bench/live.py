@@ -69,5 +69,5 @@ def _ms(start_ns: int | None, end_ns: int | None) -> float | None:
 
 def _tpot_ms(r: Record) -> float | None:
     total = _ms(r.first_token_ns, r.last_token_ns)
-    after_first = sum(r.arrival_tokens) - 1
+    after_first = (r.output_tokens or 0) - (r.early_tokens or 0) - 1
     return total / after_first if total is not None and after_first > 0 else None

@@ -115,7 +115,7 @@ def _flow(progress: "Progress", load: Load) -> list[str]:
     elapsed_s = _elapsed_s(progress)
     parts = [f"{progress.in_flight:,} in flight"]
     if elapsed_s >= 0.5:
-        achieved = progress.done if load.rate_per_s is None else progress.sent
+        achieved = progress.done - progress.failed if load.rate_per_s is None else progress.sent
         rate = number(achieved / elapsed_s)
         parts.append(
             f"{rate} req/s" if load.rate_per_s is None else f"sent {rate} of {load.rate_per_s:,g} req/s wanted"
@@ -230,7 +230,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("throughput", _throughput(summary)),
         (
             "client",
-            f"{client['stamps']} stamps, lag p99 {number(client['lag_ms']['p99'])} ms, "
+            f"{_stamps(client['stamps'])}, lag p99 {number(client['lag_ms']['p99'])} ms, "
             f"{number(client['token_events_per_s'])} token events/s, {_percent(client['cpu_fraction'])} of a core; "
             f"{_selftest(client.get('selftest'))}",
         ),
@@ -265,10 +265,21 @@ def _throughput(summary: Mapping[str, Any]) -> str:
     served = summary["throughput"]
     if served.get("rates_unknown"):
         return f"not known: {served['rates_unknown']}"
+    if served["requests_per_s"] is None:
+        return "not known: nothing was measured for any time"
+    seconds = number(summary["window"]["seconds"])
+    if served.get("tokens_unknown"):
+        return (
+            f"{number(served['requests_per_s'])} req/s, over {seconds} s; tokens not known: {served['tokens_unknown']}"
+        )
     return (
         f"{number(served['requests_per_s'])} req/s, {number(served['output_tokens_per_s'])} output tok/s, "
-        f"{number(served['total_tokens_per_s'])} with prompts, over {number(summary['window']['seconds'])} s"
+        f"{number(served['total_tokens_per_s'])} with prompts, over {seconds} s"
     )
+
+
+def _stamps(whose: str | None) -> str:
+    return "nothing arrived" if whose is None else f"{whose} stamps"
 
 
 def _seen(objective: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from analysis.accounts import lost
 from analysis.doubts.reason import Check, Json, Reason
 
 # Of a healthy client that shares two cores with the engine: p99 of lateness 3 to 5 ms, in a closed loop up to 9.
@@ -30,7 +31,7 @@ def late_sends(run: Json, summary: Json) -> Iterator[Reason]:
         limit_ms = max(LATE_OPEN_MS, LATE_SHARE * 1000 / planned_rps if planned_rps else 0)
     if late_ms > limit_ms:
         message = (
-            f"1% of calls were sent {late_ms:.3g} ms or more after they were due, with a seat free (limit "
+            f"calls were sent up to {late_ms:.3g} ms after they were due (p99), with a seat free (limit "
             f"{limit_ms:.3g} ms): this client was busy; give it a core of its own, raise --workers, or lower the load"
         )
         yield Reason("suspect", "late_sends", message, late_ms, limit_ms)
@@ -116,13 +117,13 @@ def user_stamps(run: Json, summary: Json) -> Iterator[Reason]:
 
 def lost_workers(run: Json, summary: Json) -> Iterator[Reason]:
     """A load process left no account of itself: it was killed, and what it had in flight is missing."""
-    closed = sum(client.get("wall_s") is not None for client in run["clients"])
-    if closed < run["workers"]:
+    gone = lost(run)
+    if gone:
         message = (
-            f"{run['workers'] - closed} of {run['workers']} load processes ended without closing their capture: "
+            f"{gone} of {run['workers']} load processes ended without closing their capture: "
             "what they had in flight is missing, long calls above all; see what killed them (memory?), run again"
         )
-        yield Reason("suspect", "lost_workers", message, closed, run["workers"])
+        yield Reason("suspect", "lost_workers", message, run["workers"] - gone, run["workers"])
 
 
 def torn_capture(run: Json, summary: Json) -> Iterator[Reason]:

@@ -8,7 +8,7 @@ from analysis.doubts.reason import Check, Json, Reason
 from analysis.identities import EXACT
 from analysis.money.numbers import dollars
 from analysis.stats import LEVELS, values_needed
-from analysis.wording import what_to_do
+from analysis.wording import count, what_to_do
 
 MOST_FAILURES = 0.01
 MOST_BACKOFF = 0.05
@@ -31,8 +31,10 @@ def nothing_succeeded(run: Json, summary: Json) -> Iterator[Reason]:
     """No measured call succeeded, so there is nothing to measure."""
     requests = summary["requests"]
     if not requests["succeeded"]:
-        most = max(requests["by_error"], key=requests["by_error"].get, default="nothing was sent")
-        message = f"none of {requests['planned']} calls succeeded (mostly: {most})"
+        codes = ", ".join(f"{calls:,} {code}" for code, calls in requests["by_error"].items())
+        message = f"none of {count(requests['planned'], 'call')} succeeded ({codes})"
+        if not requests["planned"]:
+            message = "no call was measured: the run ended before its first, or had none to send after its warm-up"
         yield Reason("invalid", "nothing_succeeded", message, 0, 1)
 
 
@@ -42,8 +44,8 @@ def mostly_failed(run: Json, summary: Json) -> Iterator[Reason]:
     ended = requests["failed"] + requests["succeeded"]
     if slo.mostly_failed(requests, summary["slo"]):
         message = (
-            f"{requests['failed']:,} of {ended:,} calls failed: the others had a server that had turned most of its "
-            "load away, so no rates are given; lower the load, or allow it by --slo 'error_share<NN%'"
+            f"{requests['failed']:,} of {ended:,} calls failed: what the others saw is not how this load is served, so "
+            "no rates are given; lower the load, or allow failures by --slo 'error_share<NN%'"
         )
         yield Reason("invalid", "mostly_failed", message, requests["failed"] / ended, 0.5)
 
@@ -67,7 +69,7 @@ def rate_limited(run: Json, summary: Json) -> Iterator[Reason]:
         named = "which one it does not say"
         if tightest is not None:
             named = f"{tightest['name']}: {tightest['remaining_min']:g} of {tightest['limit']:g} were left"
-        message = f"the API's rate limit refused {refused} calls ({named}): lower --rate or --concurrency"
+        message = f"the API's rate limit refused {count(refused, 'call')} ({named}): lower --rate or --concurrency"
         yield Reason("suspect", "rate_limited", message, refused, 0)
 
 
@@ -129,7 +131,7 @@ def few_samples(run: Json, summary: Json) -> Iterator[Reason]:
     """Too few successes for the highest percentile reported."""
     succeeded, needed = summary["requests"]["succeeded"], values_needed(LEVELS["p99"])
     if 0 < succeeded < needed:
-        message = f"{succeeded} calls succeeded and a p99 needs {needed}: raise --requests or --duration"
+        message = f"{count(succeeded, 'call')} succeeded and a p99 needs {needed}: raise --requests or --duration"
         yield Reason("suspect", "few_samples", message, succeeded, needed)
 
 
@@ -145,7 +147,7 @@ def undecided_objectives(run: Json, summary: Json) -> Iterator[Reason]:
 def interrupted(run: Json, summary: Json) -> Iterator[Reason]:
     """The run ended before its plan did."""
     if run["interrupted"]:
-        message = "the run was interrupted: these are the calls up to then"
+        message = "the run was interrupted: what is here is of the time up to then"
         yield Reason(
             "suspect", "interrupted", message, summary["requests"]["succeeded"], summary["requests"]["planned"]
         )

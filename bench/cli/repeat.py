@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, echo
 from bench.cli.compare import read
 from bench.cli.pricing import shared
-from bench.cli.results import exit_code, results
-from bench.cli.run import captured_is_kept, exit_code_of, observe, sayer
+from bench.cli.results import exit_code, exit_code_of, recorded_code, results
+from bench.cli.run import captured_is_kept, observe, sayer
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def decode_all(folder: Path, screen: "Screen", window: str | None) -> int:
     """Read the captures of each of the repeats again and conclude from all; returns the worst exit code."""
     from bench import folder as files
 
-    codes = [exit_code(results(path.parent, window)) for path in sorted(folder.glob(f"*/{files.RUN}"))]
+    folders = [path.parent for path in sorted(folder.glob(f"*/{files.RUN}"))]
+    codes = [recorded_code(one, exit_code(results(one, window))) for one in folders]
     if not codes:
         raise UserError(f"{folder}: there is no run in it to conclude from")
     conclude(folder, screen)

@@ -5,7 +5,14 @@ from typing import Any, Literal
 
 import click
 
-from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, OneOf, echo
+from bench.cli.base import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_TO_BE_TRUSTED,
+    EXIT_OBJECTIVE_MISSED,
+    EXIT_OUT_OF_BUDGET,
+    OneOf,
+    echo,
+)
 from bench.cli.settings import backend_named
 from bench.types import UserError
 
@@ -30,6 +37,30 @@ def exit_code(summary: dict[str, Any]) -> int:
     if "budget" in summary["requests"]["by_error"]:
         return EXIT_OUT_OF_BUDGET
     return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
+
+
+def exit_code_of(stopped: str | None, code: int) -> int:
+    """Give the exit code of a run from why it stopped early, if it did, and the code that its summary deserves."""
+    from bench.offer import DEARER, INTERRUPTED, OUT_OF_BUDGET
+
+    if stopped is None or stopped == OUT_OF_BUDGET:
+        return code
+    if stopped == DEARER:
+        return EXIT_OUT_OF_BUDGET
+    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+
+
+def recorded_code(folder: Path, code: int) -> int:
+    """Give the exit code of a run that lies in a folder: it stopped early then, and does when it is read again.
+
+    `code` is what its summary deserves. A run that says of itself neither how it stopped nor that it came to its end
+    was killed.
+    """
+    from bench import folder as files
+    from bench.offer import INTERRUPTED
+
+    run = files.read_json(folder, files.RUN)
+    return exit_code_of(run.get("stopped") or (INTERRUPTED if run["interrupted"] else None), code)
 
 
 def results(folder: Path, window: str | None = None, *, report: bool = True) -> dict[str, Any]:
@@ -122,7 +153,7 @@ def decode(folder: Path, window: str | None) -> int:
         from bench.cli.repeat import decode_all
 
         return decode_all(folder, Screen(), window)
-    return conclude(folder, Screen(), window)
+    return recorded_code(folder, conclude(folder, Screen(), window))
 
 
 @click.command()

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_OUT_OF_BUDGET,
     OneOf,
     echo,
     shown,
     with_options,
 )
 from bench.cli.pricing import COSTS
-from bench.cli.results import WINDOWS, conclude
+from bench.cli.results import WINDOWS, conclude, exit_code_of
 from bench.cli.settings import settings as settings_of
 from bench.types import UserError
 
@@ -133,17 +130,6 @@ def _runs(options: dict[str, Any], url: str | None) -> int:
     if options["keep_server"] and (runs == 1 or url is not None):
         raise UserError("--keep-server is for --repeat with a server this command launches; leave it out")
     return runs
-
-
-def exit_code_of(stopped: str | None, code: int) -> int:
-    """Give the exit code of a run from why it stopped early, if it did, and the code that its summary deserves."""
-    from bench.offer import DEARER, INTERRUPTED, OUT_OF_BUDGET
-
-    if stopped is None or stopped == OUT_OF_BUDGET:
-        return code
-    if stopped == DEARER:
-        return EXIT_OUT_OF_BUDGET
-    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
 
 
 def observe(

@@ -46,7 +46,7 @@ def test_a_run_that_hit_its_rate_limit_names_the_limit(synthetic_run: Any, doubt
     table = filled(table, "rate_limits", json.dumps(limits), [6, 7])
     found = doubts(run, table, telemetry)
     assert list(found) == ["rate_limited"]
-    assert "refused 1 calls (output-tokens: 0 of 8000 were left)" in found["rate_limited"]["message"]
+    assert "refused 1 call (output-tokens: 0 of 8000 were left)" in found["rate_limited"]["message"]
 
 
 def test_calls_kept_back_by_the_budget_are_a_doubt_that_names_the_limit(
