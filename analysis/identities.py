@@ -91,10 +91,11 @@ def littles_law(evidence: Evidence) -> dict[str, Any]:
     if not rate or service_ms is None or span is None:
         return _result("littles_law", None, None, None)
     sent, end = column(calls, "sent_ns"), column(calls, "end_ns")
-    whole = int(((sent >= span.start_ns) & (end <= span.end_ns)).sum())
-    partly = int(((end > evidence.span.start_ns) & (sent < span.end_ns)).sum()) - whole
-    share = LAW_SHARE + 3 * np.sqrt(partly) / max(whole, 1)
+    whole = (sent >= span.start_ns) & (end <= span.end_ns)
+    partly_ns = (end - sent)[(end > evidence.span.start_ns) & (sent < span.end_ns) & ~whole]
     seen = in_flight(calls, span)
+    of_edges = float(np.sqrt((partly_ns**2).sum())) / (seen * (span.end_ns - span.start_ns)) if seen else 1.0
+    share = LAW_SHARE + 3 * of_edges
     return _result("littles_law", rate * service_ms / 1000, seen, share * seen if share < MOST_LAW_SHARE else None)
 
 
