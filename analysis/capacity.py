@@ -18,7 +18,7 @@ Outcome = Literal["met", "missed", "saturated"]
 
 _Z95: Final = NormalDist().inv_cdf(0.975)
 _FIRST_SHARE: Final = 0.5
-_RAMP: Final = 1.5
+_RAMP: Final = 2.0
 # Beyond this fraction of what a closed loop completed, objectives that no rate meets are not looked for any lower.
 _LOWEST_SHARE: Final = 1 / 130
 # How far above what a closed loop completed a ceiling is looked for, unless the user says how far.
