@@ -1,5 +1,6 @@
 """How every plot looks: distributions, panels over time, axes and colours."""
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ import plotly.graph_objects as go
 from analysis import series
 from analysis.palette import CLEAR, FONT, PALETTE, SERIES
 from analysis.stats import Floats
+from bench.printable import printable
 
 TIME_TITLE: Final = "time since the run's start, s"
 ROW_GAP_PX: Final = 44
@@ -18,6 +20,11 @@ BOTTOM_PX: Final = 48
 
 
 T = TypeVar("T")
+
+
+def escape(text: str) -> str:
+    """Text from outside as a label, which plotly reads as HTML."""
+    return html.escape(printable(text))
 
 
 class Plot(NamedTuple, Generic[T]):

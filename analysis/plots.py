@@ -5,7 +5,6 @@ Text that comes from outside is escaped, because plotly reads labels as HTML.
 """
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import series
-from analysis.charts import Panel, Phase, Plot, compact, distribution, level, light, over_time, scale, steps
+from analysis.charts import Panel, Phase, Plot, compact, distribution, escape, level, light, over_time, scale, steps
 from analysis.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, measured, output_times_ns, successful
 from analysis.palette import SERIES
 from analysis.stats import Floats

@@ -49,7 +49,11 @@ def versions() -> dict[str, str]:
 def _cpu_model() -> str:
     """The processor's marketing name, or at least its architecture."""
     with suppress(OSError):
-        if model := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        if model := re.search(
+            r"^model name\s*:\s*(.+)$",
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"),
+            re.MULTILINE,
+        ):
             return model[1]
     with suppress(OSError, subprocess.SubprocessError):
         sysctl = ["sysctl", "-n", "machdep.cpu.brand_string"]

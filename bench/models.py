@@ -71,7 +71,7 @@ class Resolved(NamedTuple):
 @cache
 def models() -> Mapping[str, Model]:
     """All models of models.csv by alias."""
-    with Path(__file__).with_name("models.csv").open(newline="") as file:
+    with Path(__file__).with_name("models.csv").open(encoding="utf-8", newline="") as file:
         return {row["alias"]: _model(row) for row in csv.DictReader(file)}
 
 

@@ -111,14 +111,14 @@ def markdown(comparison: Comparison) -> str:
     table = [HEAD, ("---", *("---:" for _ in HEAD[2:]), ":---"), *rows]
     return "\n".join(
         [
-            f"### {headline(comparison)}",
+            f"### {plain(headline(comparison))}",
             "",
             *(f"- {name}: {plain(text)}" for name, text in sides(comparison)),
             *(f"- **Note:** {plain(warning)}" for warning in comparison.warnings),
             "",
             *(f"| {' | '.join(cells)} |" for cells in table),
             "",
-            *(f"- {plain(names)}: {why}" for names, why in doubts(comparison)),
+            *(f"- {plain(names)}: {plain(why)}" for names, why in doubts(comparison)),
             "",
             f"{UNITS[comparison.unit]} {FAMILY}",
             "",

@@ -1,13 +1,12 @@
 """What a month costs by volume: the staircase of our replicas, a line for each API, and who is cheapest."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import Final
 
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.charts import axis, light
+from analysis.charts import axis, escape, light
 from analysis.money.comparison import Comparison, Rival
 from analysis.money.curves import Curve, curves_of, volumes_of
 from analysis.money.look import DASHES, OURS, framed, line, log_range, mark_volume, style, volume_axis

@@ -8,13 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from html import escape
 from typing import Final
 
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.charts import Plot, axis, layout, light, x_axis
+from analysis.charts import Plot, axis, escape, layout, light, x_axis
 from analysis.money.comparison import Comparison, Point, Rival
 from analysis.money.cost_figure import cost
 from analysis.money.curves import lines

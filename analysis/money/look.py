@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
 
 from analysis import series
-from analysis.charts import layout, light, x_axis
+from analysis.charts import escape, layout, light, x_axis
 from analysis.money.comparison import Comparison
 from analysis.palette import CLEAR
 from analysis.stats import Floats

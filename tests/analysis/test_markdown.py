@@ -1,5 +1,6 @@
 """The summary that a CI job leaves as a comment."""
 
+import re
 from typing import Any
 
 from analysis.markdown import markdown
@@ -27,3 +28,18 @@ def test_text_from_outside_stays_text(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=5, model="a|b\n# <img src=x> @everyone [x](y)")
     heading = markdown(run, summarize(run, requests, telemetry)).splitlines()[0]
     assert heading.startswith(r"### a\|b \# \<img src=x\> \@everyone \[x\](y) on llamacpp")
+
+
+HOSTILE = "<img src=x> `x` [y](z) @all \x1b]52;c;QQ==\x07 \u202e|\n# x"
+
+
+def test_nothing_that_a_server_named_or_said_is_live(synthetic_run: Any) -> None:
+    run, requests, telemetry = synthetic_run(requests=60, model=HOSTILE)
+    run["scenario"]["name"] = run["backend"] = HOSTILE
+    summary = summarize(run, requests, telemetry)
+    summary["rate_limits"] = [{"name": HOSTILE, "limit": 8000.0, "remaining_min": 120.0}]
+    summary["verdict"]["reasons"] = [{"code": "few_samples", "message": HOSTILE}]
+    summary["throughput"]["rates_unknown"] = HOSTILE
+    text = markdown(run, summary)
+    assert not re.search(r"(?<!\\)(<img|`x|\[y|@all|\|\\n#)", text)
+    assert "\x1b" not in text and "\u202e" not in text and "\x07" not in text
