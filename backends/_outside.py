@@ -82,12 +82,12 @@ def shown(value: Any, most: int = LONGEST_LINE) -> str:
     """Any value, for a message: shortened, and never larger to print than it is to show."""
     if isinstance(value, str | bytes):
         return one_line(repr(value[:LONGEST_LINE]), most)
-    if type(value) is int and value.bit_length() > 4 * LONGEST_LINE:
-        return f"a number of {value.bit_length()} bits"
     try:
         return one_line(repr(value), most)
     except RecursionError:
         return "a value nested too deep"
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def encodable(text: str) -> str:
