@@ -40,6 +40,8 @@ def headline(gate: Gate) -> str:
     if gate.verdict == "undecided":
         parts = ", ".join(undecided(gate.findings))
         return f"Undecided: other load left nothing to compare of {parts}; run it again on a quieter machine."
+    if any(finding.verdict == "not judged" for finding in gate.findings):
+        return "Passed: all counts are equal, and the client is exact. How fast it is was not judged on this CPU."
     return "Passed: nothing got worse than the baseline, and all counts are equal."
 
 
@@ -128,7 +130,7 @@ def listed(rounds: Rounds) -> dict[str, list[Mapping[str, Any]]]:
 def junit(gate: Gate) -> bytes:
     """A test case for each figure and count: worse and different fail, inconclusive is skipped."""
     failed = failing(gate.findings)
-    skipped = [finding for finding in gate.findings if finding.verdict == "inconclusive"]
+    skipped = [finding for finding in gate.findings if finding.verdict in ("inconclusive", "not judged")]
     totals = {"tests": len(gate.findings), "failures": len(failed), "skipped": len(skipped), "errors": 0}
     counted = {name: str(total) for name, total in totals.items()}
     suites = ElementTree.Element("testsuites", counted)

@@ -27,9 +27,13 @@ PACKAGES = (
 
 
 def hardware() -> dict[str, Any]:
-    """CPU model, logical cores, memory_bytes, operating system with its kernel, and the GPUs."""
+    """CPU model, logical cores, memory_bytes, operating system with its kernel, and the GPUs.
+
+    `cpu_id` are the model's numbers (x86 on Linux, else None): a hypervisor may give one name to several.
+    """
     return {
         "cpu": _cpu_model(),
+        "cpu_id": _cpu_id(),
         "cores": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(),
@@ -44,6 +48,25 @@ def versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def boot_id() -> str | None:
+    """What is another for each boot of a machine; None where the system does not tell."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _cpu_id() -> str | None:
+    """Family, model and stepping."""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+        found = [
+            re.search(rf"^{name}\s*:\s*(\d+)$", text, re.MULTILINE) for name in ("cpu family", "model", "stepping")
+        ]
+        if all(found):
+            return " ".join(each[1] for each in found if each)
+    return None
 
 
 def _cpu_model() -> str:

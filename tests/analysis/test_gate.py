@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from analysis.gate import (
-    FIGURES,
+    Base,
     Finding,
     Round,
+    Rounds,
     doubtful_baseline,
     engine_figures,
     failing,
@@ -45,11 +46,14 @@ def rounds(
     ]
 
 
-def gate(base: Mapping[str, float], now: Mapping[str, float], *, seed: int = 0, **options: Any) -> dict[str, Finding]:
+def together(base: Rounds) -> Base:
+    return Base(base, [base], together=True)
+
+
+def gate(base: Mapping[str, float], now: Mapping[str, float], *, seed: int = 0) -> dict[str, Finding]:
     rng = np.random.default_rng(seed)
-    same_cpu = options.pop("same_cpu", True)
-    sides = ({"llamacpp": rounds(figures, rng, spread=0.02)} for figures in (base, now))
-    return {finding.name.partition(":")[2]: finding for finding in judge(*sides, same_cpu=same_cpu)}
+    first, second = ({"llamacpp": rounds(figures, rng, spread=0.02)} for figures in (base, now))
+    return {finding.name.partition(":")[2]: finding for finding in judge(together(first), second)}
 
 
 # --- figures -----------------------------------------------------------------------------------------------------
@@ -119,23 +123,62 @@ def test_a_change_below_what_matters_does_not_fail_however_sure_it_is() -> None:
 
 def test_what_scatters_too_much_to_be_compared_is_only_kept() -> None:
     rng = np.random.default_rng(0)
-    sides = ({"vllm": rounds(figures, rng)} for figures in (ENGINE, ENGINE | {"ttft": 99.0}))
-    names = {finding.name for finding in judge(*sides, same_cpu=True)}
+    first, second = ({"vllm": rounds(figures, rng)} for figures in (ENGINE, ENGINE | {"ttft": 99.0}))
+    names = {finding.name for finding in judge(together(first), second)}
     assert {"vllm:cpu", "vllm:tpot"} < names
     assert "vllm:ttft" not in names
 
 
-def test_on_another_cpu_more_must_change_before_it_matters() -> None:
-    slower = ENGINE | {"cpu": 2.0 * (1 + FIGURES["llamacpp:cpu"].elsewhere) / 1.1}
-    assert gate(ENGINE, slower)["cpu"].verdict == "worse"
-    assert gate(ENGINE, slower, same_cpu=False)["cpu"].verdict != "worse"
+def test_on_a_cpu_that_the_baseline_does_not_know_speed_is_not_judged_and_counts_are() -> None:
+    rng = np.random.default_rng(0)
+    base = {"llamacpp": rounds(ENGINE, rng), "client": rounds(CLIENT | ERRORS, rng)}
+    slow = {
+        "llamacpp": rounds({name: 3 * x for name, x in ENGINE.items()}, rng),
+        "client": rounds(CLIENT | ERRORS, rng),
+    }
+    findings = judge(Base(base, [], together=False), slow)
+    assert failing(findings) == []
+    assert undecided(findings) == []
+    assert {each.verdict for each in findings if each.unit.startswith(("passes", "reads"))} == {"not judged"}
+    other = {"llamacpp": rounds(ENGINE, rng, counts={"failures": 1})}
+    assert [each.name for each in failing(judge(Base(base, [], together=False), other))] == ["llamacpp:failures"]
+
+
+def sessions(
+    rng: np.random.Generator, count: int, spread: float, figures: Mapping[str, float] = ENGINE
+) -> list[Rounds]:
+    """Sessions that differ as a whole, and rounds that differ within."""
+    found: list[Rounds] = []
+    for _ in range(count):
+        moved = {name: value * np.exp(spread * rng.normal()) for name, value in figures.items()}
+        found.append({"llamacpp": rounds(moved, rng, spread=0.03)})
+    return found
+
+
+def fails_between(rng: np.random.Generator, count: int, spread: float, factor: float = 1.0) -> bool:
+    base = sessions(rng, count, spread)
+    (now,) = sessions(rng, 1, spread, {name: factor * value for name, value in ENGINE.items()})
+    return bool(failing(judge(Base(base[0], base, together=False), now)))
+
+
+@pytest.mark.parametrize(("count", "spread"), [(1, 0.05), (1, 0.10), (3, 0.10), (5, 0.10), (5, 0.15)])
+def test_sessions_that_differ_by_a_tenth_hardly_ever_fail(count: int, spread: float) -> None:
+    """Told from their rounds alone, one gate in five with a spread of 10% between sessions failed."""
+    rng = np.random.default_rng(count)
+    assert sum(fails_between(rng, count, spread) for _ in range(300)) <= 0.05 * 300
+
+
+def test_with_five_sessions_a_slowdown_by_half_is_found_and_with_one_that_by_twice() -> None:
+    rng = np.random.default_rng(9)
+    assert sum(fails_between(rng, 5, 0.05, 1.5) for _ in range(100)) >= 95
+    assert sum(fails_between(rng, 1, 0.05, 2.0) for _ in range(100)) >= 95
 
 
 @pytest.mark.parametrize(("name", "value"), [("plan_hash", "b" * 64), ("failures", 1), ("output_tokens", 6399)])
 def test_a_count_that_differs_in_any_round_is_named(name: str, value: int | str) -> None:
     rng = np.random.default_rng(0)
     now = rounds(ENGINE, rng, count=4) + rounds(ENGINE, rng, count=1, counts={name: value})
-    (found,) = failing(judge({"llamacpp": rounds(ENGINE, rng)}, {"llamacpp": now}, same_cpu=True))
+    (found,) = failing(judge(together({"llamacpp": rounds(ENGINE, rng)}), {"llamacpp": now}))
     assert (found.name, found.base, found.now, found.verdict) == (f"llamacpp:{name}", COUNTS[name], value, "different")
 
 
@@ -145,7 +188,7 @@ def test_an_error_of_the_client_has_a_limit_and_not_a_ratio() -> None:
 
     def found(error_ms: float) -> list[str]:
         now = {"client": rounds(CLIENT | ERRORS | {"gap_error_ms": error_ms}, rng, spread=0.01)}
-        return [finding.name for finding in failing(judge(base, now, same_cpu=True))]
+        return [finding.name for finding in failing(judge(together(base), now))]
 
     assert found(1.9) == []  # a hundred times the baseline's
     assert found(2.1) == ["client:gap_error_ms"]
@@ -156,7 +199,7 @@ def test_too_few_undisturbed_rounds_leave_a_figure_inconclusive_with_the_reason(
     now = rounds(ENGINE, rng, count=2) + [
         each._replace(figures={**each.figures, "tpot": None}) for each in rounds(ENGINE, rng, count=3)
     ]
-    findings = judge({"llamacpp": rounds(ENGINE, rng)}, {"llamacpp": now}, same_cpu=True)
+    findings = judge(together({"llamacpp": rounds(ENGINE, rng)}), {"llamacpp": now})
     (tpot,) = [finding for finding in findings if finding.name == "llamacpp:tpot"]
     assert tpot.verdict == "inconclusive"
     assert tpot.why is not None
@@ -167,7 +210,7 @@ def test_too_few_undisturbed_rounds_leave_a_figure_inconclusive_with_the_reason(
 def test_a_part_of_which_nothing_could_be_compared_is_undecided() -> None:
     rng = np.random.default_rng(0)
     nothing = [Round(COUNTS, dict.fromkeys(ENGINE))] * 5
-    findings = judge({"llamacpp": rounds(ENGINE, rng)}, {"llamacpp": nothing}, same_cpu=True)
+    findings = judge(together({"llamacpp": rounds(ENGINE, rng)}), {"llamacpp": nothing})
     assert undecided(findings) == ["llamacpp"]
     assert failing(findings) == []
 
@@ -176,7 +219,7 @@ def test_parts_that_only_one_side_has_are_not_compared() -> None:
     rng = np.random.default_rng(0)
     base = {"llamacpp": rounds(ENGINE, rng), "vllm": rounds(ENGINE, rng)}
     now = {"llamacpp": rounds(ENGINE, rng), "client": rounds(CLIENT, rng)}
-    assert {finding.part for finding in judge(base, now, same_cpu=True)} == {"llamacpp"}
+    assert {finding.part for finding in judge(together(base), now)} == {"llamacpp"}
 
 
 def fails(factor: float, seed: int) -> bool:
@@ -185,10 +228,10 @@ def fails(factor: float, seed: int) -> bool:
     base = {"llamacpp": rounds(ENGINE, rng), "client": rounds(CLIENT, rng)}
     slower = {name: factor * value for name, value in ENGINE.items()}
     now = {"llamacpp": rounds(slower, rng), "client": rounds(CLIENT, rng)}
-    if not failing(judge(base, now, same_cpu=True)):
+    if not failing(judge(together(base), now)):
         return False
     pooled = {"llamacpp": now["llamacpp"] + rounds(slower, rng), "client": now["client"] + rounds(CLIENT, rng)}
-    return bool(failing(judge(base, pooled, same_cpu=True)))
+    return bool(failing(judge(together(base), pooled)))
 
 
 def test_beside_other_load_equal_sides_hardly_ever_fail_and_a_slowdown_by_half_nearly_always() -> None:

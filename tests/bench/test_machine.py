@@ -5,7 +5,7 @@ from bench.machine import hardware, versions
 
 def test_hardware_names_the_processor_and_counts_in_plain_units() -> None:
     machine = hardware()
-    assert machine.keys() == {"cpu", "cores", "memory_bytes", "os", "gpus"}
+    assert machine.keys() == {"cpu", "cpu_id", "cores", "memory_bytes", "os", "gpus"}
     assert machine["cpu"]
     assert machine["cores"] >= 1
     assert machine["memory_bytes"] > 2**28

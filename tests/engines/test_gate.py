@@ -59,7 +59,10 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     made = run("--update", "--part", "llamacpp", "--part", "client")
     assert made.code == 0, made.out
     content = json.loads((base / "baseline.json").read_bytes())
-    assert {part: len(rounds) for part, rounds in content["rounds"].items()} == {"llamacpp": 3, "client": 3}
+    assert {part: len(rounds) for part, rounds in content["sessions"][0]["rounds"].items()} == {
+        "llamacpp": 3,
+        "client": 3,
+    }
     return run
 
 

@@ -2,9 +2,10 @@
 
     PYTHONPATH=. .venv/bin/python tests/speed/gate.py FOLDER
 
-FOLDER holds a baseline.json of 20 rounds or more (`bench.py gate --baseline FOLDER --rounds 30 --update`). Of these
-every gate is made that could have been: five successive rounds are the baseline, five are now, and the next five are
-what is measured where it looks worse. Successive, because a machine drifts.
+FOLDER holds a baseline.json with one session of 20 rounds or more (`bench.py gate --baseline FOLDER --rounds 30
+--update`), measured together: what differs between sessions is not in it. Of these every gate is made that could have
+been: five successive rounds are the baseline, five are now, and the next five are what is measured where it looks
+worse. Successive, because a machine drifts.
 """
 
 import itertools
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.gate import FIGURES, Round, Rounds, failing, judge
+from analysis.gate import FIGURES, Base, Round, Rounds, failing, judge
 
 ROUNDS = 5
 FACTORS = (1.2, 1.3, 1.4, 1.5, 2.0)
@@ -25,7 +26,7 @@ Measured = Sequence[dict[str, Round]]
 
 def main(folder: Path) -> None:
     """Print the rate of false alarms, and the table."""
-    content = json.loads((folder / "baseline.json").read_bytes())["rounds"]
+    content = json.loads((folder / "baseline.json").read_bytes())["sessions"][-1]["rounds"]
     parts = {part: [Round(**each) for each in rounds] for part, rounds in content.items()}
     measured = [dict(zip(parts, each, strict=True)) for each in zip(*parts.values(), strict=True)]
     alarms = gates(measured)
@@ -55,10 +56,11 @@ def gates(measured: Measured, slower: str = "", factor: float = 1.0) -> list[lis
     found = []
     for base, now in itertools.product(range(len(measured) - ROUNDS + 1), range(len(measured) - 2 * ROUNDS + 1)):
         if base + ROUNDS <= now or now + 2 * ROUNDS <= base:
-            before = _rounds(measured[base : base + ROUNDS])
+            rounds = _rounds(measured[base : base + ROUNDS])
+            before = Base(rounds, [rounds], together=True)
             first = _rounds(measured[now : now + ROUNDS], slower, factor)
             both = _rounds(measured[now : now + 2 * ROUNDS], slower, factor)
-            fails = failing(judge(before, first, same_cpu=True)) and failing(judge(before, both, same_cpu=True))
+            fails = failing(judge(before, first)) and failing(judge(before, both))
             found.append([finding.name for finding in fails])
     return found
 

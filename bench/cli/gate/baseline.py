@@ -1,91 +1,149 @@
-"""baseline.json: the rounds that the gate compares with, and the machine and versions they were made with."""
+"""baseline.json: the sessions that the gate compares with, each with its rounds, its machine and its versions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.types import UserError
 
+if TYPE_CHECKING:
+    from analysis.gate import Base, Round
+
 FILE: Final = "baseline.json"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+TOGETHER: Final = timedelta(hours=1)
+"""Sessions of one boot of a machine and so near to each other differ by no more than rounds do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """The rounds of each part, the machine, and the versions of servers and packages that they were made with."""
+class Session:
+    """Rounds of each part measured together, the machine, and the versions of servers and packages; `content` is all
+    that the file has of it.
+    """
 
-    rounds: "Mapping[str, list[Any]]"
+    rounds: "Mapping[str, list[Round]]"
     hardware: Mapping[str, Any]
     servers: Mapping[str, str]
     packages: Mapping[str, str]
+    content: Mapping[str, Any]
+    measured_now: bool = False
+
+    @property
+    def is_now(self) -> bool:
+        """Whether it was measured on this machine within the hour."""
+        from bench.machine import boot_id
+
+        boot = self.content.get("boot_id")
+        age = datetime.now(UTC) - datetime.fromisoformat(self.content["made_at"])
+        return self.measured_now or (boot is not None and boot == boot_id() and age < TOGETHER)
 
 
-def read(folder: Path) -> Baseline:
-    """Read a folder's baseline. Raises UserError where there is none, or one of another version."""
+def read(folder: Path) -> list[Session]:
+    """Read a folder's sessions, at least one. Raises UserError where there is none, or a file of another version."""
     import orjson
-
-    from analysis.gate import Round
 
     try:
         content = orjson.loads((folder / FILE).read_bytes())
-        if content["schema"] != SCHEMA:
+        if content["schema"] not in (1, SCHEMA):
             raise UserError(
                 f"--baseline {folder}: {FILE} has schema {content['schema']}, expected {SCHEMA}; {_remedy(folder)}"
             )
-        rounds = {part: [Round(**each) for each in found] for part, found in content["rounds"].items()}
-        return Baseline(rounds, content["hardware"], content["servers"], content["packages"])
+        # The first version had one session, with what it says at the top.
+        found = [_session(each) for each in (content["sessions"] if content["schema"] == SCHEMA else [content])]
     except OSError as problem:
         raise UserError(f"--baseline {folder}: no {FILE} in it ({problem.strerror}); {_remedy(folder)}") from None
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as problem:
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as problem:
         raise UserError(f"--baseline {folder}: {FILE} is no baseline ({problem}); {_remedy(folder)}") from None
+    if not found:
+        raise UserError(f"--baseline {folder}: {FILE} has no session; {_remedy(folder)}")
+    return found
+
+
+def _session(content: Mapping[str, Any]) -> Session:
+    from analysis.gate import Round
+
+    rounds = {part: [Round(**each) for each in found] for part, found in content["rounds"].items()}
+    datetime.fromisoformat(content["made_at"])
+    return Session(rounds, content["hardware"], content["servers"], content["packages"], content)
 
 
 def _remedy(folder: Path) -> str:
     return f"make it with: bench.py gate --baseline {folder} --update"
 
 
-def write(folder: Path, rounds: "Mapping[str, list[Any]]", servers: Mapping[str, str]) -> None:
-    """Write the rounds as the folder's baseline. Raises UserError where they cannot be one."""
+def write(
+    folder: Path, rounds: "Mapping[str, list[Round]]", servers: Mapping[str, str], before: Sequence[Session] = ()
+) -> None:
+    """Write the rounds as a session of the folder's baseline, after those before it.
+
+    Raises UserError where they cannot be one, or where their counts are not those of the others.
+    """
     from analysis.gate import doubtful_baseline
     from analysis.gate_written import listed
     from bench import folder as files
-    from bench.machine import hardware, versions
+    from bench.machine import boot_id, hardware, versions
     from bench.run import git_commit
 
     if problem := doubtful_baseline(rounds):
         raise UserError(f"--update: {problem}, so this is no baseline; run it again on a quiet machine")
+    for part, found in rounds.items():
+        others = [session.rounds[part][0].exact for session in before if part in session.rounds]
+        if any(exact != found[0].exact for exact in others):
+            raise UserError(f"--add: the counts of {part} are not those of the other sessions: start anew by --update")
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "schema": SCHEMA,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
+        "boot_id": boot_id(),
         "hardware": hardware(),
         "packages": versions(),
         "servers": dict(servers),
         "rounds": listed(rounds),
     }
-    files.write_json(folder / FILE, content)
+    files.write_json(folder / FILE, {"schema": SCHEMA, "sessions": [*(each.content for each in before), content]})
 
 
-def differences(baseline: Baseline, hardware: Mapping[str, Any], servers: Mapping[str, str]) -> list[str]:
+def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> "Base":
+    """What now is compared with: the sessions of this CPU, or of the one that is now where there is one."""
+    from analysis.gate import Base
+
+    here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
+    now = [session for session in here if session.is_now]
+    counts = {part: rounds for session in sessions for part, rounds in session.rounds.items()}
+    return Base(counts, [session.rounds for session in now[-1:] or here], together=bool(now))
+
+
+def differences(sessions: Sequence[Session], hardware: Mapping[str, Any], servers: Mapping[str, str]) -> list[str]:
     """Where this machine and what is installed on it are others than the baseline's, a line for each."""
     from bench.machine import versions
 
+    here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     found = []
-    was, now = cpu_of(baseline.hardware), cpu_of(hardware)
-    if was != now:
-        found.append(f"another CPU, so larger changes are allowed: the baseline is of {was}, this is {now}")
+    if not here:
+        known = ", ".join(dict.fromkeys(cpu_of(session.hardware) for session in sessions))
+        found.append(
+            f"speed is not judged: this is {cpu_of(hardware)}, the baseline has {known}. Compare with another revision "
+            "in the same job (--against), or add a session of this CPU (--add)"
+        )
+    last = (here or sessions)[-1]
     for part, server in servers.items():
-        if (before := baseline.servers[part]) != server:
+        if (before := last.servers.get(part, server)) != server:
             found.append(f"another server of {part}: the baseline is of {before}, this is {server}")
     for name, version in versions().items():
-        if (before := baseline.packages.get(name, "not installed")) != version:
+        if (before := last.packages.get(name, "not installed")) != version:
             found.append(f"another version of {name}: the baseline is of {before}, this is {version}")
     return found
 
 
 def cpu_of(hardware: Mapping[str, Any]) -> str:
-    """What the thresholds depend on: the CPU's name and how many cores there are."""
-    return f"{hardware['cpu']} with {hardware['cores']} cores"
+    """What figures depend on, in words: the CPU's name, its numbers and how many cores there are."""
+    numbers = f" ({hardware['cpu_id']})" if hardware.get("cpu_id") else ""
+    return f"{hardware['cpu']}{numbers} with {hardware['cores']} cores"
+
+
+def is_same_cpu(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether figures of one can be compared with those of the other; numbers that one does not tell are no others."""
+    ids = {each["cpu_id"] for each in (one, other) if each.get("cpu_id")}
+    return (one["cpu"], one["cores"]) == (other["cpu"], other["cores"]) and len(ids) < 2

@@ -1,6 +1,8 @@
 """`bench.py gate` as its user meets it, with rounds that are made up in place of measured ones."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,19 +129,100 @@ def test_beside_too_much_other_load_the_gate_says_that_it_cannot_tell(call: Call
     assert "Undecided: other load left nothing to compare of llamacpp" in out
 
 
-def test_another_cpu_server_and_package_are_said_and_larger_changes_allowed(call: Call, machine: Machine) -> None:
+def change_session(**changes: Any) -> None:
     path = Path("base/baseline.json")
     content = json.loads(path.read_bytes())
-    content["hardware"]["cpu"] = "Other CPU"
-    content["servers"]["llamacpp"] = "llama.cpp b0"
-    content["packages"]["xllamacpp"] = "1.2.3"
+    content["sessions"][0] |= changes
     path.write_text(json.dumps(content))
-    machine.slower["llamacpp"] = (1.4, 99)
+
+
+def test_another_server_and_package_are_said(call: Call) -> None:
+    content = json.loads(Path("base/baseline.json").read_bytes())["sessions"][0]
+    change_session(servers={"llamacpp": "llama.cpp b0"}, packages=content["packages"] | {"xllamacpp": "1.2.3"})
     code, out = call()
     assert code == 0
-    assert "another CPU, so larger changes are allowed: the baseline is of Other CPU" in out
     assert "another server of llamacpp: the baseline is of llama.cpp b0, this is llama.cpp b1" in out
     assert "another version of xllamacpp: the baseline is of 1.2.3, this is" in out
+
+
+@pytest.mark.parametrize("other", [{"cpu": "Other CPU"}, {"cores": 999}, {"cpu_id": "0 0 0"}])
+def test_on_an_unknown_cpu_speed_is_not_judged_counts_are_and_nothing_fails(
+    call: Call, machine: Machine, other: dict[str, Any]
+) -> None:
+    hardware = json.loads(Path("base/baseline.json").read_bytes())["sessions"][0]["hardware"] | {"cpu_id": "1 1 1"}
+    change_session(hardware=hardware | other)
+    machine.slower["llamacpp"] = (3.0, 99)
+    code, out = call("--junit", "gate.xml")
+    assert (code, len(machine.measured)) == (0, 5)
+    assert "speed is not judged: this is" in out
+    assert "How fast it is was not judged on this CPU" in out
+    assert ElementTree.parse("gate.xml").getroot().get("skipped") == "6"
+    machine.counts = {"failures": 1}
+    assert call()[0] == 1
+
+
+def test_a_session_more_is_added_and_one_of_other_counts_is_not(call: Call, machine: Machine) -> None:
+    assert call("--add")[0] == 0
+    content = json.loads(Path("base/baseline.json").read_bytes())
+    assert (content["schema"], len(content["sessions"])) == (2, 2)
+    machine.counts = {"plan_hash": "b" * 64}
+    with pytest.raises(UserError, match="--add: the counts of llamacpp are not those of the other sessions"):
+        call("--add")
+
+
+def test_sessions_of_another_day_allow_for_what_differs_between_days(call: Call, machine: Machine) -> None:
+    change_session(made_at="2026-01-01T00:00:00+00:00")
+    machine.slower["llamacpp"] = (1.35, 99)
+    assert call()[0] == 0
+    machine.slower["llamacpp"] = (2.5, 99)
+    assert call()[0] == 1
+
+
+def test_a_baseline_of_the_first_version_is_one_session(call: Call) -> None:
+    path = Path("base/baseline.json")
+    (session,) = json.loads(path.read_bytes())["sessions"]
+    path.write_text(json.dumps({"schema": 1, **{name: x for name, x in session.items() if name != "boot_id"}}))
+    assert call()[0] == 0
+
+
+def test_another_revision_is_measured_by_its_own_code_before_and_again_where_it_looks_worse(
+    call: Call, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        folder = Path(command[command.index("--baseline") + 1])
+        folder.mkdir()
+        shutil.copy("base/baseline.json", folder)
+        commands.append((command[4:], options["cwd"]))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    Path("tree").mkdir()
+    Path("tree/bench.py").touch()
+    monkeypatch.setattr(subprocess, "run", run)
+    arguments = ["--against", "tree", "--part", "llamacpp", "--out", "kept"]
+    assert command.gate.main(arguments, standalone_mode=False) == 0
+    machine.slower["llamacpp"] = (1.5, 99)
+    shutil.rmtree("kept")
+    assert command.gate.main(arguments, standalone_mode=False) == 1
+    assert [given[1:] for given, _ in commands] == [["--update", "--rounds", "5", "--part", "llamacpp"]] * 3
+    assert {cwd for _, cwd in commands} == {Path("tree")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give one of --baseline FOLDER and --against CHECKOUT"),
+        (["--baseline", "base", "--against", "."], "give one of"),
+        (["--against", "nowhere"], "--against nowhere: no bench.py in it"),
+        (["--against", ".", "--add"], "--update and --add want --baseline"),
+        (["--baseline", "base", "--add", "--update"], "give one of them"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(machine: Machine, arguments: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        command.gate.main(arguments, standalone_mode=False)
+    assert machine.measured == []
 
 
 def test_json_and_markdown_are_all_that_standard_output_has(call: Call) -> None:
@@ -164,7 +247,12 @@ def test_rounds_with_failures_do_not_become_the_baseline(machine: Machine) -> No
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("[", "is no baseline"), ("{}", "is no baseline"), ('{"schema": 2}', "has schema 2, expected 1")],
+    [
+        ("[", "is no baseline"),
+        ("{}", "is no baseline"),
+        ('{"schema": 2, "sessions": []}', "has no session"),
+        ('{"schema": 3}', "has schema 3, expected 2"),
+    ],
 )
 def test_a_file_that_is_no_baseline_is_refused_in_one_line(machine: Machine, content: str, says: str) -> None:
     Path("base").mkdir()
