@@ -3,7 +3,6 @@
 Every figure is dollars over what they bought: requests, requests that kept the objectives, millions of tokens.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -22,8 +21,9 @@ from analysis.money.api_rules import cache_warning
 from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR, dollars
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
+from analysis.money.uncertainty import interval, mean_of
 from analysis.rates import Flow, flow
-from analysis.stats import ARRIVALS_PER_BIN, UNKNOWN, Floats, Interval, Sample, mean_interval, t_quantile
+from analysis.stats import ARRIVALS_PER_BIN, UNKNOWN, Floats, Interval, Sample, mean_interval
 from analysis.window import Window
 from bench.types import Usage, UserError
 
@@ -212,19 +212,14 @@ def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence
 
 
 def _per(charges: Sequence[Charge], units: Floats, scale: int = 1) -> Figure:
-    """What `scale` units cost, from what each request cost and how many it brought.
-
-    The interval is Student's, of a ratio: the variance is that of the residuals.
-    """
+    """What `scale` units cost, from what each request cost and how many it brought; see `uncertainty.interval`."""
     total, whole, n = _total(charges), float(units.sum()), len(charges)
     if isinstance(total, str) or not whole > 0:
         return Figure(None)
     usd = float(total * scale / int(whole))
     if n < 2:
         return Figure(usd)
-    residuals = np.array([float(charge) for charge in charges]) * scale - usd * units
-    margin = t_quantile(0.975, n - 1) * math.sqrt(n / (n - 1) * float(residuals @ residuals)) / whole
-    return Figure(usd, (max(0.0, usd - margin), usd + margin))
+    return Figure(usd, interval(mean_of(np.array([float(charge) for charge in charges]) * scale, units)))
 
 
 def _cache_notes(model: str, sent: pa.Table) -> list[str]:

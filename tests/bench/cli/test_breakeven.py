@@ -1,8 +1,10 @@
 """`bench.py breakeven` as its user meets it: the worked examples, what it reads, what it says and what it refuses."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from genai_prices.data_snapshot import set_custom_snapshot
 
 from analysis.money.api_rules import cache_minimum
+from analysis.money.prices import find
 from analysis.summary import summarize
 from bench import folder
 from bench.cli.breakeven import calculators, command
@@ -140,6 +144,8 @@ def test_g13_batches_double_the_break_even(shown: Shown) -> None:
 
 def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) -> None:
     page = DOCS["break-even.md"]
+    set_custom_snapshot(None)  # the list that is installed, as the reader has it
+    assert f"genai-prices {version('genai-prices')}" in page
     said = []
     for python, script, name, *arguments in shell_commands(page, tested=True):
         assert (python, script, name) == (PYTHON, "bench.py", "breakeven")
@@ -147,7 +153,7 @@ def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) 
     figures = [
         ("94,604", "$315.00", "$298.00"),
         ("66,223", "$0.00450", "$135.00", "1,024 tokens", "withdrawn on 2026-11-30"),
-        ("24,850", "49,700", "99,400", "198,800", "1,988,000", "2,761,112", "$0.000108", "$10.80", "$1,200.00"),
+        ("3,679,200", "11,093,618", "100,000"),
         ("never", "1,226,400", "$0.000202", "$794.60", "$450.00"),
         ("7,329,524", "7,358,400", "8,511,429", "8,584,800", "38,059,048"),
         ("94,667", "$433.20", "$450.00"),
@@ -157,6 +163,18 @@ def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) 
         for figure in quoted:
             assert figure in output
             assert figure in page or figure == "withdrawn on 2026-11-30"
+    table = re.findall(r"^\| (\w[^|]*) \| (\$[\d.]+) \| ([\d,]+) \| (\$[\d,.]+) \|$", page, re.MULTILINE)
+    assert len(table) == 6
+    for name, usd, first, bill in table:
+        words = name.partition(",")[0].lower().replace(".", "-").split()
+        rows = [
+            line.split() for line in said[2].splitlines() if all(word in line for word in "-".join(words).split("-"))
+        ]
+        assert any(usd in row and first in row for row in rows), name
+        assert any(bill in row for row in rows), name
+    (hosted,) = re.findall(r"hosted, at \$([\d.]+) and \$([\d.]+) a million", page)
+    price = find("openrouter/qwen/qwen3-14b", None, DAY)
+    assert (price.rates[0].input, price.rates[0].output) == tuple(map(Decimal, hosted))
 
 
 def test_tables_are_at_most_110_columns_wide(ask: Ask) -> None:

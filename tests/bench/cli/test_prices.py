@@ -101,10 +101,10 @@ def test_a_gpu_shows_its_range_its_host_its_date_and_whether_that_is_old(prices:
         "vast.ai",
     ]
     assert on_demand[1:3] == ["0.45–0.875", "329–639"]
-    assert ["t4@gcp", "0.35", "256", "on_demand", "no", "2026-05-11", "old", "cloud.google.com"] in cells(out, "t4@gcp")
-    assert cells(out, "h100-sxm@lambda") == [
-        ["h100-sxm@lambda", "4.29", "3,132", "on_demand", "yes", "2026-09-25", "lambda.ai"]
-    ]
+    row = ["t4@gcp", "0.35", "256", "on_demand", "1/2/4", "no", "2026-05-11", "old"]
+    assert row in [found[: len(row)] for found in cells(out, "t4@gcp")]
+    (row,) = cells(out, "h100-sxm@lambda")
+    assert row[:7] == ["h100-sxm@lambda", "4.29", "3,132", "on_demand", "any", "yes", "2026-09-25"]
     assert "old: read more than 90 days ago" in out
     assert "anthropic" not in out
 
