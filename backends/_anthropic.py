@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends import _cold, openai
 from backends._errors import named_message
+from backends._outside import known_count
 from bench.types import Headers, NotReady, ServerFault, Target, UserError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def count_tokens(target: Target, headers: Headers, prompt: Mapping[str, Any]) ->
             count = client.messages.count_tokens(model=target.model, **prompt)
         except anthropic.NotFoundError:
             return None
-    return getattr(count, "input_tokens", None)
+    return known_count({"input_tokens": getattr(count, "input_tokens", None)}, "input_tokens")
 
 
 @contextmanager

@@ -95,9 +95,17 @@ def _within(
 ) -> Answer:
     """The exchange in a thread of its own: name look-up, handshake and every single byte count towards its time."""
     outcome: list[Answer | Exception] = []
+    opened: list[socket.socket] = []  # of its own accord the client forgets it when the server says it will close
+
+    given_up = threading.Event()
 
     def ask() -> None:
+        response = None
         try:
+            connection.connect()
+            opened.append(connection.sock)
+            if given_up.is_set():
+                return
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             said = {name.lower(): value for name, value in response.getheaders()}
@@ -105,17 +113,20 @@ def _within(
             outcome.append(Answer(response.status, said, _decoded(data, said.get("content-encoding", ""))))
         except Exception as error:  # whatever it is, it is the caller's to name
             outcome.append(error)
+        finally:
+            if response is not None:
+                response.close()
+            connection.close()
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     try:
         thread.join(timeout_s)
     finally:
-        if (sock := connection.sock) is not None and not outcome:
+        given_up.set()
+        if opened and not outcome:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        if outcome:
-            connection.close()
+                opened[0].shutdown(socket.SHUT_RDWR)  # which ends the thread, and that closes the connection
     result = outcome[0] if outcome else TimeoutError()
     if isinstance(result, Exception):
         raise result
