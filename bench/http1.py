@@ -22,7 +22,7 @@ class MalformedResponse(ValueError):
     """The bytes are not an HTTP/1.1 response."""
 
 
-class TooLarge(ValueError):
+class TooLarge(MalformedResponse):
     """A part of the response is longer than anything that a server has to say there."""
 
 

@@ -6,6 +6,7 @@ A pure reading of the run folder: it can be run again, on old folders and with b
 import hashlib
 import json
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench import http1
+from bench import http1, lifeline
 from bench.capture import Capture, exchanges, scan
 from bench.clock import ClockSample
 from bench.cores import available_cores
@@ -379,15 +380,29 @@ def decode_run(
 def _decode_tasks(
     tasks: list[_Task], folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode
 ) -> Iterator[pa.Table]:
-    if sum({task.path: task.path.stat().st_size for task in tasks}.values()) < _POOL_FROM_BYTES:
+    large = sum({task.path: task.path.stat().st_size for task in tasks}.values()) >= _POOL_FROM_BYTES
+    pool = _pool(len(tasks), folder, watches, warmup_ns, decode) if large else None
+    if pool is None:
         _begin(folder, watches, warmup_ns, decode)
         yield from map(_decode_task, tasks)
         return
-    # Spawned, not forked: the parent may be drawing a screen in a thread.
-    with ProcessPoolExecutor(
-        min(len(tasks), available_cores()), get_context("spawn"), _begin, (folder, watches, warmup_ns, decode)
-    ) as pool:
-        yield from pool.map(_decode_task, tasks)
+    with pool:
+        # Ctrl-C is for this process to hear, and they inherit what is blocked. They are all started by the first task.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            decoded = pool.map(_decode_task, tasks)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield from decoded
+
+
+def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
+    """Processes that decode; None where the system has no semaphores for them (/dev/shm cannot be written)."""
+    try:
+        # Spawned, not forked: the parent may be drawing a screen in a thread.
+        return ProcessPoolExecutor(min(tasks, available_cores()), get_context("spawn"), _begin_apart, job)
+    except (OSError, ImportError):
+        return None
 
 
 class _Job(NamedTuple):
@@ -398,6 +413,12 @@ class _Job(NamedTuple):
 
 
 _job: _Job
+
+
+def _begin_apart(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+    # A pool's process waits for tasks for ever when the one that gives them was killed.
+    lifeline.hold(None)
+    _begin(folder, watches, warmup_ns, decode)
 
 
 def _begin(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:

@@ -16,7 +16,8 @@ from bench import rehearsal
 from bench.budget import Budget, Ledger, Prices
 from bench.cores import available_cores
 from bench.folder import write_json
-from bench.launch import Server, free_port, launch
+from bench.launch import HOST, Server, free_port, launch
+from bench.limits import check_open_files
 from bench.offer import SERVER_GONE, LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan import Plan, make_plan, plan_hash
 from bench.prepare import WARM_SALT, Found, log_kept, prepare
@@ -30,6 +31,7 @@ from bench.types import (
     ServeOptions,
     ServerInfo,
     Target,
+    UserError,
 )
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ def run(
     Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
     faults and Ctrl-C end the load, and what was captured stays.
     """
+    check_open_files(settings.load, settings.workers)
     with ExitStack() as stack:
         with files.new(settings.out):
             processes = stack.enter_context(load_processes(settings.workers, settings.out, settings.all_secrets))
@@ -128,6 +131,8 @@ def run(
             for note in sampler.notes:
                 say(note)
             on_progress = stack.enter_context(watch())
+            if settings.web_port is not None:
+                say(f"Locust's page: http://{HOST}:{settings.web_port}")
         stopped = _offer(settings, processes, plan, target, on_progress, server, stop)
     if found.account is not None:
         statement = Ledger.statement(found.account)
@@ -138,7 +143,11 @@ def run(
     manifest["notes"] += sampler.notes
     if stopped is not None:
         manifest["notes"].append(f"stopped early: {stopped}")
-    write_json(settings.out / files.RUN, manifest, settings.all_secrets)
+    try:
+        write_json(settings.out / files.RUN, manifest, settings.all_secrets)
+    except UserError as problem:
+        # What was measured is there, and the folder says of itself that its run did not come to its end.
+        return stopped or str(problem)
     return stopped
 
 

@@ -337,11 +337,11 @@ class Connection:
             self._room = room = self._room - count - _READ_COSTS_BYTES
             try:
                 complete = self._framing.feed(data)  # type: ignore[union-attr]
-            except MalformedResponse as problem:
-                self.fail("malformed", str(problem))
-                return
             except TooLarge as problem:
                 self.fail("too_large", str(problem))
+                return
+            except MalformedResponse as problem:
+                self.fail("malformed", str(problem))
                 return
             if room < 0 and not complete:
                 self.fail("too_large", f"more than {self._wire.body_bytes_max / _MIB:g} MiB came (--max-body)")

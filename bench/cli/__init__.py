@@ -6,6 +6,11 @@
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    import signal
+
+    # While this imports there is nothing to end but itself. Where Ctrl-C is ignored (nohup, cron) it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from bench.cli.streams import prepare
 
     prepare()

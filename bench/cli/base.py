@@ -21,6 +21,7 @@ EXIT_NOT_TO_BE_TRUSTED = 3
 EXIT_OUT_OF_BUDGET = 4
 EXIT_BUG = 70  # EX_SOFTWARE
 EXIT_INTERRUPTED = 130
+OUT_OF_MEMORY = "the system gives too little memory; raise its limit (ulimit -v), or ask for less load"
 EXIT_NOBODY_READS = 141  # what a shell reports of a program that SIGPIPE ended
 
 
@@ -92,8 +93,12 @@ def conduct(command: click.Command) -> NoReturn:
     An exception that nobody expected is a bug of ours: it has a code of its own, as 1 would say that an objective was
     missed.
     """
-    # A kill is Ctrl-C from afar: servers are stopped and what was measured is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A kill is Ctrl-C from afar: servers are stopped and what was measured is kept. So is a terminal that is closed.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, signal.SIGTERM)
+        # What the user has said does not matter (nohup) is ignored from the start.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     be_private()
     try:
         code = _exit_code(command)
@@ -104,6 +109,7 @@ def conduct(command: click.Command) -> NoReturn:
     except OSError as problem:  # a full disk behind standard output
         streams.silence(sys.stdout)
         code = _fail(f"standard output cannot be written: {problem.strerror}")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done
     sys.exit(code)
 
 
@@ -129,9 +135,10 @@ def _exit_code(command: click.Command) -> int:
     except OSError as problem:
         return _fail(str(problem))
     except MemoryError:
-        return _fail("there was not enough memory; give this process more, or ask for less at once")
+        return _fail(OUT_OF_MEMORY)
     except Exception as problem:
-        return _bug(problem)
+        # Of a library the system then cannot map a part.
+        return _fail(OUT_OF_MEMORY) if "failed to map segment" in str(problem) else _bug(problem)
 
 
 def _fail(message: str) -> int:

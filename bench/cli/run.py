@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import (
+    EXIT_NOT_TO_BE_TRUSTED,
+    OUT_OF_MEMORY,
     OneOf,
     echo,
     shown,
@@ -117,8 +119,13 @@ def run(**options: Any) -> int:
 
         return repeat(settings, runs, screen, keep_server=options["keep_server"])
     stopped = observe(settings, screen)
-    with captured_is_kept(settings.out):
-        code = conclude(settings.out, screen)
+    try:
+        with captured_is_kept(settings.out):
+            code = conclude(settings.out, screen)
+    except (UserError, MemoryError) as problem:
+        # Something was measured, which an exit code of wrong use would deny.
+        echo(f"error: {OUT_OF_MEMORY if isinstance(problem, MemoryError) else problem}", err=True)
+        code = EXIT_NOT_TO_BE_TRUSTED
     return exit_code_of(stopped, code)
 
 

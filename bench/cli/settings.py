@@ -16,7 +16,7 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from bench.prompts import Count
     from bench.run import Settings
-    from bench.types import Backend, Load, Scenario
+    from bench.types import Backend, Scenario
 
 CHOICES = ("dialect", "adapter", "thinking", "cache_ttl", "service_tier")
 """The flags that say how requests are worded, where a backend leaves a choice."""
@@ -27,8 +27,6 @@ MAX_WORKERS = 64
 _FREE = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
 BODY_BYTES = (1 << 10, 4 << 30)
 """The least and the most that an answer may be allowed."""
-
-SPARE_FILES = 64  # what a load process has open besides its connections
 
 
 def settings(options: dict[str, Any]) -> "Settings":
@@ -53,8 +51,6 @@ def settings(options: dict[str, Any]) -> "Settings":
             f"--workers: {workers} processes cannot share {load.max_in_flight} requests in flight; "
             f"give --workers {load.max_in_flight} or fewer"
         )
-    if options["concurrency"] or options["max_in_flight"]:
-        _check_open_files("--max-in-flight" if load.concurrency is None else "--concurrency", load, workers)
     given_url = options["url"] or _default_url(backend)
     api_key = address.api_key(backend.key_variable)
     typed = address.secrets_typed(given_url, options["server_args"])
@@ -126,19 +122,6 @@ def backend_named(name: str) -> "Backend":
     if name not in BACKENDS:
         raise UserError(f"--backend {name!r}: known are {', '.join(BACKENDS)}{nearest(name, BACKENDS)}")
     return BACKENDS[name]
-
-
-def _check_open_files(flag: str, load: "Load", workers: int) -> None:
-    """A connection is an open file, and each process may have so many."""
-    import resource
-
-    needed = -(-load.max_in_flight // workers) + SPARE_FILES
-    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed != resource.RLIM_INFINITY and needed > allowed:
-        raise UserError(
-            f"{flag}: {load.max_in_flight} connections need {needed} open files in each of --workers {workers}, and "
-            f"the system allows {allowed}; raise it (ulimit -Hn), or give more workers or fewer connections"
-        )
 
 
 def _quick_ack(choice: str) -> bool:

@@ -252,7 +252,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
     done = bench("run", "--url", url, "--warmup", "0", "--out", run, preexec_fn=allow_small_files)
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert re.search(rf"stopped early: .*: cannot write to {run}; make room and run again\n", done.stdout)
     kept, error = done.stderr.splitlines()
     assert kept == f"what was captured is kept, to report it: bench.py decode {run}"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, echo
-from bench.cli.settings import MAX_WORKERS, SPARE_FILES
+from bench.cli.settings import MAX_WORKERS
+from bench.limits import SPARE_FILES
 
 if TYPE_CHECKING:
     from bench.cli.selftest.ladder import Ladder, Limit
