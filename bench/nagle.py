@@ -18,8 +18,11 @@ from bench.types import Body, Reply
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
-# Half of Linux's shortest delayed acknowledgement: servers on one machine differ by less from request to request.
+# Half of Linux's shortest delayed acknowledgement.
 LEAST_DIFFERENCE_MS = 20.0
+# By then what came first has been acknowledged, and a token that comes later did not wait for that.
+LONGEST_WAIT_MS = 250.0
+ROUNDS = 5
 _READ_BYTES = 65536
 
 
@@ -41,8 +44,10 @@ class Finding:
 
     @property
     def waits(self) -> bool:
-        """Whether the first token came sooner once what came before was acknowledged at once."""
-        return self.delayed.first_token_ms - self.quick.first_token_ms >= LEAST_DIFFERENCE_MS
+        """Whether the first token, held back behind the first byte, came sooner once that was acknowledged at once."""
+        held_ms = self.delayed.first_token_ms - self.delayed.first_byte_ms
+        sooner_ms = self.delayed.first_token_ms - self.quick.first_token_ms
+        return sooner_ms >= LEAST_DIFFERENCE_MS and LEAST_DIFFERENCE_MS <= held_ms <= LONGEST_WAIT_MS
 
     def message(self, *, quick_ack: bool) -> str:
         """The difference with both figures, its cause and its cure; `quick_ack` says how the load is sent."""
@@ -61,30 +66,32 @@ class Finding:
 
 
 def probe(sock: socket.socket, request: bytes, decode: Decode) -> Finding | None:
-    """Ask three times, or five where there is a difference, on a connection that was just opened.
+    """Ask three times, or eleven where there is a difference, on a connection that was just opened.
 
     `sock` blocks, with the time-out that each read may take, and is the caller's to close. None where nothing can be
     known: an answer failed or has no model output, the server closes its connections, or this is not Linux.
     """
     if not hasattr(socket, "TCP_QUICKACK"):
         return None
+    delayed, quick = list[Seen](), list[Seen]()
     try:
         # The first request on a connection is acknowledged at once by the kernel itself, and warms the server's cache.
-        if _ask(sock, request, decode, None) is None:
-            return None
-        delayed, quick = _ask(sock, request, decode, None), _ask(sock, request, decode, True)
-        if delayed is None or quick is None:
-            return None
-        found = Finding(delayed, quick)
-        if found.waits:
-            # A server is late by chance as well: of two rounds the one that says less.
-            again, sooner = _ask(sock, request, decode, False), _ask(sock, request, decode, True)
-            if again is None or sooner is None:
-                return None
-            found = Finding(min(delayed, again, key=_first_token), max(quick, sooner, key=_first_token))
-    except (OSError, MalformedResponse):
+        _ask(sock, request, decode, None)
+        for _ in range(ROUNDS):
+            # Said, not left to the kernel, which begins to delay only once requests and answers take turns.
+            delayed.append(_ask(sock, request, decode, False))
+            quick.append(_ask(sock, request, decode, True))
+            if not Finding(min(delayed, key=_first_token), min(quick, key=_first_token)).waits:
+                break
+    except (OSError, MalformedResponse, _NothingSaidError):
         return None
-    return found
+    # A server is late by chance as well: every delayed answer has to be, and most of the others not.
+    middle = sorted(quick, key=_first_token)[(len(quick) - 1) // 2]
+    return Finding(min(delayed, key=_first_token), middle)
+
+
+class _NothingSaidError(Exception):
+    """An answer from which nothing can be known."""
 
 
 def _first_token(seen: Seen) -> float:
@@ -95,8 +102,8 @@ def _pieces(seen: Seen) -> str:
     return f"{seen.pieces} piece{'' if seen.pieces == 1 else 's'}"
 
 
-def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> Seen | None:
-    """One exchange; `quick` None leaves acknowledging to the kernel. None where the answer says nothing."""
+def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> Seen:
+    """One exchange; `quick` None leaves acknowledging to the kernel. Raises _NothingSaidError."""
     if quick is False:
         _acknowledge(sock, at_once=False)
     framing, parts, t_ns = Framing(), [], []
@@ -108,18 +115,16 @@ def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None
             _acknowledge(sock, at_once=True)  # the kernel forgets it after a while
         data = sock.recv(_READ_BYTES)
         if not data:
-            return None
+            raise _NothingSaidError
         t_ns.append(now_ns())
         parts.append(data)
         complete = framing.feed(data)
-    if not framing.keep_alive:
-        return None
     response = parse(b"".join(parts), list(accumulate(map(len, parts))), t_ns)
-    if response.status != 200 or response.error is not None:
-        return None
+    if not framing.keep_alive or response.status != 200 or response.error is not None:
+        raise _NothingSaidError
     reply = decode(response.status, response.headers, response.body)
     if reply.error is not None or not reply.deltas:
-        return None
+        raise _NothingSaidError
     arrivals = [delta[0] for delta in reply.deltas]
     return Seen((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))
 

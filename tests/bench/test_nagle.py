@@ -3,7 +3,9 @@
 import json
 import shutil
 import socket
+import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="the ground-truth server is compiled, and for Linux"
 )
 
+ROOT = Path(__file__).parents[2]
 ASK = encode_request(
     HttpRequest(
         "POST",
@@ -29,6 +32,42 @@ ASK = encode_request(
     ),
     "test",
 )
+
+
+def seen(first_byte_ms: float, first_token_ms: float) -> Seen:
+    return Seen(first_byte_ms, first_token_ms, 1)
+
+
+@pytest.mark.parametrize(
+    ("delayed", "quick", "waits"),
+    [
+        (seen(0.2, 41.0), seen(0.2, 8.0), True),
+        (seen(30.0, 75.0), seen(30.0, 36.0), True),  # a network between
+        (seen(0.2, 41.0), seen(0.2, 39.0), False),
+        (seen(60.0, 60.1), seen(20.0, 20.1), False),  # late with all of it, by chance
+        (seen(0.2, 700.0), seen(0.2, 500.0), False),  # the head was acknowledged long before
+    ],
+)
+def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
+    delayed: Seen, quick: Seen, waits: bool
+) -> None:
+    assert Finding(delayed, quick).waits is waits
+
+
+@pytest.mark.parametrize(("nodelay", "quick_ack"), [(False, False), (False, True), (True, False)])
+def test_a_run_says_of_its_server_that_it_waits(tmp_path: Path, nodelay: bool, quick_ack: bool) -> None:
+    run = tmp_path / "run"
+    argv = [sys.executable, str(ROOT / "bench.py"), "run", "--backend", "openai", "--model", "truth", "--out", str(run)]
+    argv += ["--requests", "20", "--warmup", "0", "--prompt-tokens", "40", "--output-tokens", "8"]
+    argv += ["--quick-ack", "on" if quick_ack else "off"]
+    with launch(TruthOptions(ttft_ms=4, gap_ms=1, nodelay=nodelay)) as server:
+        done = subprocess.run([*argv, "--url", server.url], capture_output=True, text=True, timeout=60)
+    assert done.returncode in (0, 3), done.stderr
+    manifest, summary = (json.loads((run / name).read_text()) for name in ("run.json", "summary.json"))
+    assert (manifest["nagle"]["message"] is None) is nodelay
+    assert (manifest["nagle"]["message"] in manifest["notes"]) is not nodelay
+    codes = [reason["code"] for reason in summary["verdict"]["reasons"]]
+    assert ("nagle" in codes) is (not nodelay and not quick_ack)
 
 
 def probed(options: TruthOptions) -> Finding | None:
