@@ -4,12 +4,12 @@ A truthful answer to a prompt of 64 tokens has its first token after 20 ms and 4
 oddity, is a function from an `Answer` to another; a `Dialect` writes it down as pieces of bytes, each at its instant.
 """
 
-import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from analysis.summary import summarize
@@ -98,7 +98,7 @@ def _chat(answer: Answer, extra: Callable[[int], dict[str, Any]]) -> Iterator[tu
     yield end_ms, _choice({}, answer.finish)
     if answer.output is not None:
         yield end_ms, {"choices": [], "usage": _usage(answer)}
-    yield end_ms, "[DONE]"
+    yield end_ms, b"[DONE]"
 
 
 def _choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
@@ -110,7 +110,8 @@ def _plain_chat(answer: Answer) -> Iterator[tuple[float, Any]]:
 
 
 def _running_usage(answer: Answer) -> Iterator[tuple[float, Any]]:
-    return _chat(answer, lambda count: {"usage": _usage(replace(answer, output=count, total=None))})
+    prompt, rest = answer.prompt, _usage(answer)
+    return _chat(answer, lambda n: {"usage": rest | {"completion_tokens": n, "total_tokens": prompt + n}})
 
 
 def _timings(answer: Answer) -> Iterator[tuple[float, Any]]:
@@ -195,8 +196,7 @@ def pieces(answer: Answer, dialect: Dialect) -> list[Piece]:
     answer = replace(answer, finish=dialect.finish.get(answer.finish, answer.finish))
     found = [(0.1, HEAD)]
     for t_ms, value in dialect.write(answer):
-        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        event = f"data: {text}\n\n".encode()
+        event = b"data: %b\n\n" % (value if isinstance(value, bytes) else orjson.dumps(value))
         size = -(-len(event) // answer.pieces)
         found += [(t_ms, event[at : at + size]) for at in range(0, len(event), size)]
     return found

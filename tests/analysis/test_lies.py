@@ -10,6 +10,8 @@ from analysis.counting import CONTRADICTIONS, READINGS
 from bench.counts import Contradiction, Reading
 from tests.analysis.dialects import DIALECTS, GAP_MS, TOKENS, TTFT_MS, Answer, Change, Event, judged, timed, truthful
 
+FEW = 36
+"""Calls of a cell: enough for every doubt but that there are too few of them."""
 SPAN_MS = TTFT_MS + (TOKENS - 1) * GAP_MS
 
 
@@ -127,8 +129,8 @@ def test_a_lie_is_never_valid(synthetic_run: Any, lie: str, dialect: str) -> Non
     if lie in HAS_NO.get(dialect, ()):
         pytest.skip("not to be said in this dialect")
     change, codes = LIES[lie]
-    run, _, _ = synthetic_run(requests=40, tokens=TOKENS, prompt_tokens=64)
-    summary = judged(run, change, DIALECTS[dialect], 40)
+    run, _, _ = synthetic_run(requests=FEW, tokens=TOKENS, prompt_tokens=64)
+    summary = judged(run, change, DIALECTS[dialect], FEW)
     verdict = summary["verdict"]
     assert verdict["status"] != "valid"
     assert {reason["code"] for reason in verdict["reasons"]} & codes, verdict
@@ -245,15 +247,21 @@ def _cells() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("honest", "dialect"), _cells())
 def test_an_honest_oddity_is_valid(synthetic_run: Any, honest: str, dialect: str) -> None:
     change = {**HONEST, **COUNTED, **REASONED}[honest]
+    run, _, _ = synthetic_run(requests=FEW, tokens=TOKENS, prompt_tokens=64)
+    reasons = judged(run, change, DIALECTS[dialect], FEW)["verdict"]["reasons"]
+    assert [reason["code"] for reason in reasons] == ["few_samples"], reasons
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_enough_calls_of_an_honest_server_are_valid(synthetic_run: Any, dialect: str) -> None:
     run, _, _ = synthetic_run(requests=100, tokens=TOKENS, prompt_tokens=64)
-    summary = judged(run, change, DIALECTS[dialect], 100)
-    assert summary["verdict"]["reasons"] == []
+    assert judged(run, irregular, DIALECTS[dialect], 100)["verdict"] == {"status": "valid", "reasons": []}
 
 
 @pytest.mark.parametrize("reasoned", REASONED)
 def test_tokens_of_hidden_reasoning_were_made_before_the_first_token(synthetic_run: Any, reasoned: str) -> None:
-    run, _, _ = synthetic_run(requests=100, tokens=TOKENS, prompt_tokens=64)
-    metrics = judged(run, REASONED[reasoned], DIALECTS["openai"], 100)["metrics"]
+    run, _, _ = synthetic_run(requests=FEW, tokens=TOKENS, prompt_tokens=64)
+    metrics = judged(run, REASONED[reasoned], DIALECTS["openai"], FEW)["metrics"]
     assert metrics["output_tokens"]["mean"] == 100
     assert metrics["tpot_ms"]["p50"] == pytest.approx(GAP_MS)
     assert metrics["itl_ms"]["p50"] == pytest.approx(GAP_MS)
