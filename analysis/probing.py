@@ -44,7 +44,9 @@ def probe(run: Run, wanted: Sequence[float], rate_per_s: float, repeat: int, fol
     found = growth(run.due_s[ended], (run.end_s - run.due_s)[ended])
     seconds = float(np.ptp(run.due_s)) if len(run.due_s) else 0.0
     completed = None
-    if seconds and found is not None:
+    if stopped and ended.any():
+        completed = float(ended.sum() / (run.end_s[ended].max() - run.due_s[0]))
+    elif seconds and found is not None:
         completed = float(ended.sum()) / seconds / (1 + max(found.slope, 0.0))
     return Probe(
         rate_per_s=rate_per_s,

@@ -209,7 +209,7 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
         if code := _run(search, name, load, repeat, screen, server, service_s):
             return code
         probes = _probes(search)
-        screen.print(line(next(probe for probe in probes if probe.folder == name)))
+        screen.print(line(next(probe for probe in probes if probe.folder == name)), soft_wrap=True)
     return 0
 
 

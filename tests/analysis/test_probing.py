@@ -24,6 +24,13 @@ def test_waits_that_grow_are_growth_and_what_is_completed_is_the_less() -> None:
     assert (even.outcome, even.is_sure, even.service_s) == ("met", True, 1.0)
 
 
+def test_a_load_that_was_ended_early_completed_what_it_had_until_then() -> None:
+    lasts_s = np.where(np.arange(400) < 100, 1.0, np.nan)
+    found = probe(run(np.arange(400) / 10, lasts_s), (0.9,), 10.0, 0, "x", stopped=True)
+    assert (found.outcome, found.is_sure) == ("saturated", True)
+    assert found.completed_per_s is not None and abs(found.completed_per_s - 100 / 10.9) < 1e-6
+
+
 def test_calls_that_miss_a_bound_together_are_worth_fewer() -> None:
     due_s, rng = np.arange(600) / 10, np.random.default_rng(1)
     scattered = probe(run(due_s, np.ones(600), rng.random(600) > 0.1), (0.8,), 10, 0, "x", stopped=False)

@@ -28,10 +28,14 @@ class Run(NamedTuple):
 
     @property
     def requests_per_s(self) -> float:
-        """What was completed and, where there are objectives, met them; 0 where nothing was."""
+        """What was completed and, where there are objectives, met them. Raises UserError where that is not known."""
         throughput = self.summary["throughput"]
-        good = throughput["goodput_rps"]
-        return (throughput["requests_per_s"] if good is None else good) or 0.0
+        good: float | None = throughput["goodput_rps"]
+        found: float | None = throughput["requests_per_s"] if good is None else good
+        if found is None:
+            why = throughput.get("rates_unknown") or "nothing was sent in its window"
+            raise UserError(f"--self {self.folder}: what it served per second is not known: {why}")
+        return found
 
 
 class Searched(NamedTuple):

@@ -19,6 +19,7 @@ from analysis.money.prices import find
 from analysis.summary import summarize
 from bench import folder
 from bench.cli.breakeven import calculators, command
+from bench.cli.breakeven.measured import Run
 from bench.cli.capacity import CAPACITY
 from bench.cli.root import cli
 from bench.types import UserError
@@ -609,3 +610,11 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: str, reason: str, ask:
         ask(*arguments.split())
     assert reason in str(problem.value)
     assert "\n" not in str(problem.value)
+
+
+def test_a_run_too_short_for_a_rate_is_no_capacity_of_zero() -> None:
+    throughput = {"requests_per_s": None, "goodput_rps": None, "rates_unknown": "too short: raise --requests"}
+    run = Run(Path("short"), {}, {"throughput": throughput})
+    with pytest.raises(UserError, match="--self short: what it served per second is not known: too short: raise"):
+        _ = run.requests_per_s
+    assert Run(Path("none"), {}, {"throughput": throughput | {"requests_per_s": 0.0}}).requests_per_s == 0.0
