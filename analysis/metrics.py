@@ -16,6 +16,8 @@ from analysis.stats import Floats, Ints, Sample
 
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
+MOST_AT_ONCE = 10_000
+"""Tokens of one arrival that gaps are made of: a server may say 200,000,000, and each would take 24 bytes here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,10 @@ def output_tokens(calls: pa.Table) -> Floats:
 
 
 def token_times_ns(calls: pa.Table) -> tuple[npt.NDArray[np.int64], Ints]:
-    """The instant of every token: an arrival that brings k tokens counts k times."""
+    """The instant of every token: an arrival that brings k tokens counts k times, up to `MOST_AT_ONCE`."""
     t_ns, offsets = flat(calls, "arrivals_ns")
     tokens, _ = flat(calls, "arrival_tokens")
+    tokens = np.minimum(tokens, MOST_AT_ONCE)
     before = np.concatenate([[0], np.cumsum(tokens, dtype=np.int64)])
     return np.repeat(t_ns, tokens), before[offsets]
 

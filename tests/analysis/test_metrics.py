@@ -83,6 +83,13 @@ def test_first_arrival_with_several_tokens_is_zero_gaps_only(requests_table: Any
     assert METRICS["itl_ms"].values(calls).values.tolist() == [0.0, 0.0, 10.0]
 
 
+def test_a_count_without_end_does_not_take_memory_without_end(requests_table: Any) -> None:
+    calls = requests_table([{"arrivals_ns": [0, 10 * MS], "arrival_tokens": [1_000_000_000, 1_000_000_000]}] * 2)
+    values, offsets = METRICS["itl_ms"].values(calls)
+    assert len(values) == offsets[-1] <= 40_000
+    assert values.max() == 10.0
+
+
 def test_an_arrival_without_tokens_is_no_token_gap(requests_table: Any) -> None:
     calls = requests_table([{"arrivals_ns": [0, 4 * MS, 10 * MS], "arrival_tokens": [1, 0, 1]}])
     assert METRICS["itl_ms"].values(calls).values.tolist() == [10.0]
