@@ -23,8 +23,8 @@ def count(counts: Any, name: str) -> int | None:
     12.0 is 12: JSON has one kind of number, and some proxies write it so.
     """
     value = counts.get(name) if isinstance(counts, dict) else None
-    if value is None:
-        return None
+    if value is None or (type(value) is int and 0 <= value <= MOST_TOKENS):
+        return value
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= MOST_TOKENS:

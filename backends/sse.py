@@ -92,6 +92,10 @@ def json_events(body: Body) -> tuple[list[Any], list[int]]:
         return values, _regular_stamps(body)
     values, stamps = [], []
     for event in every_event(body):
+        if event.name != b"error" and isinstance(value := lenient(event.data), dict):
+            values.append(value)
+            stamps.append(event.t_ns)
+            continue
         for value in _values(event):
             values.append(value)
             stamps.append(event.t_ns)
