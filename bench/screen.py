@@ -1,7 +1,6 @@
 """What a run says on the terminal: a live block while load runs (plain lines elsewhere), a table afterwards."""
 
 import math
-import os
 import sys
 import textwrap
 import time
@@ -15,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from bench import terminal
 from bench.printable import printable
 from bench.types import Load
 
@@ -56,7 +56,14 @@ class Screen(Console):
 
     def on_broken_pipe(self) -> None:
         """Write to nowhere from now on."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.silence(self.file)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; a full disk behind the output ends nothing that is being measured."""
+        try:
+            super().print(*objects, **options)
+        except OSError as problem:
+            terminal.lose(self.file, problem)
 
 
 # --- while load runs --------------------------------------------------------------------------------------------

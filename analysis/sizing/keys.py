@@ -75,4 +75,5 @@ def read_keys(family: Family) -> frozenset[str]:
     named = {"head_dim"} if family.head_dim else set()
     named |= {key for key in own if isinstance(key, str)} - (set() if family.experts else {"moe_intermediate_size"})
     named |= {"num_experts", "num_experts_per_tok"} if family.experts else set()
+    named |= {"n_inner"} if family.positions else set()
     return EVERYWHERE | named | set(layers.split()) | set(_LATENT.split() if family.latent else ())

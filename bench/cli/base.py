@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from bench.cli import streams
+from bench import terminal
 from bench.printable import is_text, printable
 from bench.private import be_private
 from bench.types import UserError, blank
@@ -84,7 +84,7 @@ def echo(text: str, *, err: bool = False) -> None:
     try:
         print(printable(shown(text)), file=sys.stderr, flush=True)
     except OSError:
-        streams.silence(sys.stderr)
+        terminal.silence(sys.stderr)
 
 
 def conduct(command: click.Command) -> NoReturn:
@@ -103,11 +103,13 @@ def conduct(command: click.Command) -> NoReturn:
     try:
         code = _exit_code(command)
         sys.stdout.flush()
+        if code == 0 and (why := terminal.lost()):
+            code = _fail(f"standard output was not written to its end: {why}")
     except BrokenPipeError:
-        streams.silence(sys.stdout, sys.stderr)
+        terminal.silence(sys.stdout, sys.stderr)
         code = EXIT_NOBODY_READS
     except OSError as problem:  # a full disk behind standard output
-        streams.silence(sys.stdout)
+        terminal.silence(sys.stdout)
         code = _fail(f"standard output cannot be written: {problem.strerror}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done
     sys.exit(code)

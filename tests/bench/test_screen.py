@@ -1,3 +1,4 @@
+import errno
 import io
 import re
 import subprocess
@@ -12,8 +13,9 @@ from rich.console import Console
 
 from analysis.summary import summarize
 from bench import screen
+from bench import terminal as outputs
 from bench.offer import Progress
-from bench.screen import ProgressView, number, print_fact, print_summary
+from bench.screen import ProgressView, Screen, number, print_fact, print_summary
 from bench.types import Load
 
 ROOT = Path(__file__).parents[2]
@@ -293,3 +295,15 @@ def test_numbers_have_three_digits_and_whole_parts_are_never_shortened(value: fl
 def test_text_from_outside_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     screen.Screen(width=200).print("[INST] [core.py:12] [/INST] [red]no[/red] :smile:")
     assert capsys.readouterr().out == "[INST] [core.py:12] [/INST] [red]no[/red] :smile:\n"
+
+
+def test_a_full_disk_behind_the_output_ends_nothing_and_is_said_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(outputs, "_lost", [])
+    drawn_on = Screen(file=Full())
+    drawn_on.print("a line")
+    print_fact(drawn_on, "label", "text")
+    assert outputs.lost() == "No space left on device"

@@ -54,7 +54,7 @@ def test_streams_that_are_closed_full_or_unread_are_no_bug(command: str, code: i
 
 
 def test_a_closed_stream_is_not_given_to_the_next_file() -> None:
-    script = "import os; from bench.cli.streams import prepare; prepare(); print(os.open('LICENSE', os.O_RDONLY) > 2)"
+    script = "import os; from bench.terminal import prepare; prepare(); print(os.open('LICENSE', os.O_RDONLY) > 2)"
     done = subprocess.run(
         ["bash", "-c", f'{sys.executable} -c "{script}" <&- 2>&-'],
         capture_output=True,

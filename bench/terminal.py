@@ -3,9 +3,11 @@
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import IO
 
 from bench.printable import ENCODING_ERRORS
+
+_lost: list[str] = []
 
 
 def prepare() -> None:
@@ -26,9 +28,21 @@ def prepare() -> None:
             reconfigure(errors=ENCODING_ERRORS)
 
 
-def silence(*streams: TextIO) -> None:
+def silence(*streams: IO[str]) -> None:
     """Let these write to nowhere from now on: nobody reads them, or nothing takes what they write."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         with suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
+
+
+def lose(stream: IO[str], problem: OSError) -> None:
+    """Go on without a stream that takes nothing more, such as a log on a full disk; of output it is said at the end."""
+    silence(stream)
+    if stream is not sys.stderr:
+        _lost.append(problem.strerror or str(problem))
+
+
+def lost() -> str | None:
+    """Why an output was not written to its end; None where it was."""
+    return _lost[0] if _lost else None
