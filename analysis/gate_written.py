@@ -41,7 +41,9 @@ def headline(gate: Gate) -> str:
         parts = ", ".join(undecided(gate.findings))
         return f"Undecided: other load left nothing to compare of {parts}; run it again on a quieter machine."
     if any(finding.verdict == "not judged" for finding in gate.findings):
-        return "Passed: all counts are equal, and the client is exact. How fast it is was not judged on this CPU."
+        exact = all(finding.verdict == "same" for finding in gate.findings if finding.unit == "ms")
+        also = ", and the client is exact" if exact else ""
+        return f"Passed: all counts are equal{also}. How fast it is was not judged on this CPU."
     return "Passed: nothing got worse than the baseline, and all counts are equal."
 
 

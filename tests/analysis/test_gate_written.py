@@ -11,6 +11,8 @@ WORSE = Finding("llamacpp:cpu", "passes per output token", 2.0, 3.0, "worse", 0.
 SAME = replace(WORSE, name="client:read_cpu", now=2.02, change=0.01, ci95=(-0.05, 0.07), p=0.8, verdict="same")
 UNKNOWN = Finding("llamacpp:tpot", "passes", 2.4, None, "inconclusive", limit=0.35, why="other load")
 HASH = Finding("llamacpp:plan_hash", "", "a" * 64, "b" * 64, "different")
+UNJUDGED = replace(UNKNOWN, name="client:read_cpu", verdict="not judged", why="another CPU")
+EXACT = Finding("client:gap_error_ms", "ms", 0.013, 0.014, "same", limit=2.0)
 ERROR = Finding("client:gap_error_ms", "ms", 0.013, 3.5, "worse", limit=2.0)
 
 
@@ -31,6 +33,9 @@ def test_a_row_says_what_was_what_is_and_what_matters() -> None:
         ((SAME, WORSE, HASH), "failed", "Failed: llamacpp:cpu +50.0%, llamacpp:plan_hash different."),
         ((SAME, UNKNOWN), "undecided", "Undecided: other load left nothing to compare of llamacpp;"),
         ((SAME,), "passed", "Passed: "),
+        ((UNJUDGED, EXACT), "passed", "Passed: all counts are equal, and the client is exact. How fast it is was not"),
+        ((UNJUDGED, replace(EXACT, verdict="inconclusive")), "passed", "Passed: all counts are equal. How fast"),
+        ((UNJUDGED, HASH), "failed", "Failed: llamacpp:plan_hash different."),
     ],
 )
 def test_the_headline_names_what_fails(findings: tuple[Finding, ...], verdict: str, says: str) -> None:
