@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from analysis.money.breakeven import ALWAYS, Answer, Span
+from analysis.money.breakeven import ALWAYS, BOTH_FREE, Answer, Span
 from analysis.money.comparison import Found
 from analysis.money.decision import Decision, decide
 from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, dollars, exact
@@ -45,6 +45,8 @@ def advice(case: Case, states: States, found: Found) -> list[str]:
 
 def where(answer: Answer, *, measured: bool = False) -> str:
     """The answer's spans as a sentence or two, the first few of many."""
+    if BOTH_FREE in answer.reasons:
+        return f"{BOTH_FREE.capitalize()} at any volume."
     if answer.spans == ALWAYS:
         return "Self-hosting pays at any volume."
     sure = f" {SURE}" if measured else ""

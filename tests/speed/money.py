@@ -43,10 +43,10 @@ def main() -> None:
     price = find("claude-haiku-4-5", "anthropic", datetime.now(UTC))
     usages = [Usage(int(prompt), 0, 0, 200) for prompt in rng.integers(100, 4000, REQUESTS)]
     rows = {
-        f"10,000 bootstrap draws of the mean of {REQUESTS:,} requests": lambda: mean_draws(usd, rng),
+        f"10,000 draws of the mean of {REQUESTS:,} requests": lambda: mean_draws(usd, rng),
         f"{REQUESTS:,} requests priced, each by its own usage": lambda: [usd_of(price, usage) for usage in usages],
         "an exact break-even set": lambda: break_even(case),
-        "the volumes at which 1,000 states are sure, exactly": lambda: answer(case, states),
+        "the volumes at which 1,000 states are sure": lambda: answer(case, states),
         "P(cheaper) over 121 volumes": lambda: p_cheaper(case, states, volumes),
         "what would decide it, by simulation": lambda: proposal(case, states, 66_000),
     }

@@ -233,7 +233,8 @@ def _of_searches(folders: list[Path], rng: "np.random.Generator") -> Capacity:
         warning = f"no rate surely meets the objectives: {rate:g} requests/s did, in too few requests to be sure"
         return Capacity(rate, rate, None, None, runs, probes, (warning,))
     if high is None:
-        return Capacity(low, rate, interval_draws(low, rate, rng), None, runs, probes)
+        warning = f"no rate was surely missed: the capacity may be more than {rate:g} requests/s"
+        return Capacity(low, rate, interval_draws(low, rate, rng), None, runs, probes, (warning,))
     return Capacity(low, high, interval_draws(low, high, rng), None, runs, probes)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.money.advice import advice
-from analysis.money.breakeven import Answer
+from analysis.money.breakeven import BOTH_FREE, Answer
 from analysis.money.comparison import Found, judge
 from analysis.money.curves import lines
 from analysis.money.decision import decide, p_cheaper
@@ -154,6 +154,7 @@ def _check_where(found: Found, text: str) -> None:
         assert int(told[1].replace(",", "")) == found.answer.first
     assert ("never pays" in text) == (found.answer.kind == "never" and not found.answer.open_spans
                                       and found.answer.known_to is None)  # fmt: skip
+    assert ("pays" not in text or "pays nowhere" in text) if BOTH_FREE in found.answer.reasons else True
     if "Self-hosting pays at any volume" in text:
         assert found.answer.kind in ("always", "undecided") and said_of(found.answer, 1) == "self-host"
 
@@ -185,7 +186,10 @@ def test_both_free_is_said_so_and_free_servers_always_pay() -> None:
     both = Case(free, Decimal(0))
     found = judge(both, stated(both), 100)
     assert (found.answer.kind, found.decision and found.decision.choice) == ("always", "same")
-    assert "Both ways cost the same here." in advice(both, stated(both), found)
+    assert advice(both, stated(both), found)[1:] == [
+        "Both ways cost the same here.",
+        "Both are free: neither saves anything at any volume.",
+    ]
     against_free = judge(Case(RTX_4090, Decimal(0)), stated(Case(RTX_4090, Decimal(0))), 100)
     assert (against_free.answer.kind, against_free.decision and against_free.decision.p_cheaper) == ("never", 0.0)
 

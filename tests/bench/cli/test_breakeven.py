@@ -368,6 +368,7 @@ def test_a_search_whose_interval_has_one_end_is_taken_as_far_as_it_goes(
     found = shown("--self", str(search), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
     assert found["servers"]["capacity_rps"] == capacity
     assert ("no rate surely meets the objectives" in " ".join(found["warnings"])) == warned
+    assert ("the capacity may be more than 2 requests/s" in " ".join(found["warnings"])) == (high is None)
 
 
 def test_searches_that_repeat_each_other_give_an_interval_and_do_not_mix_with_runs(

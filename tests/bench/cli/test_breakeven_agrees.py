@@ -1,0 +1,141 @@
+"""All that `breakeven` shows says one thing: generated runs, prices and volumes, exact fractions beside it."""
+
+import json
+import re
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis.money.routing import Case
+from analysis.money.states import States
+from bench import folder
+from bench.cli.breakeven import comparison
+from bench.cli.root import cli
+from tests.analysis.money import brute_force
+from tests.analysis.money.brute_force import Servers, State
+from tests.fixtures.pinned_prices import pinned
+
+SHOWN = {"self-host": "self-host", "api": "pay the API", "same": "the same", "undecided": "undecided"}
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[str, ...]:
+    """A question whose answer is near enough to call neither way, now and then."""
+    capacity = draw(st.floats(0.05, 4)) // 0.01 / 100
+    spread = draw(st.sampled_from([0.0, 0.1, 0.3]))
+    ends = (f"{capacity * (1 - spread):.4f}", f"{capacity * (1 + spread):.4f}")
+    hour = draw(st.sampled_from(["0.34", "0.79", "0"]))
+    ops, peak, share = (draw(st.sampled_from(values)) for values in (["0", "50"], ["1", "1.5", "3"], ["1", "0.7"]))
+    full = capacity * 0.7 * 2_628_000 / float(peak)
+    # Around the price at which a full replica meets the API, and around the steps of the staircase.
+    near = float(hour) * 730 / full * draw(st.floats(0.5, 3)) if float(hour) else 0.0001
+    price = f"{max(1e-7, near):.9f}" if draw(st.integers(0, 9)) else "0"
+    volume = max(1, int(full / float(share) * draw(st.sampled_from([0.2, 0.5, 0.9, 1.0, 1.05, 1.5, 2.0, 3.7]))))
+    return (
+        "--self", "..".join(ends) if spread else ends[0], "--usd-per-hour", hour, "--ops-usd-per-month", ops,
+        "--peak-to-mean", peak, "--hybrid-share", share, "--versus", price, "--requests-per-month", str(volume),
+    )  # fmt: skip
+
+
+def exactly(question: tuple[str, ...], case: Case, states: States) -> tuple[Servers, list[State], int]:
+    """The same question in fractions, with the states that the command drew."""
+    given_as = dict(zip(question[::2], question[1::2], strict=True))
+    servers = Servers(
+        Fraction(given_as["--usd-per-hour"]) * 730, Fraction(given_as["--ops-usd-per-month"]), Fraction(7, 10),
+        Fraction(given_as["--peak-to-mean"]), offered=Fraction(given_as["--hybrid-share"]),
+    )  # fmt: skip
+    price = Fraction(case.usd_per_request)
+    stated = [Fraction(str(case.host.capacity_rps))] if len(states) == 1 else map(Fraction, states.capacity_rps)
+    factors = map(Fraction, states.price_factor)
+    all_states = [State(price * factor, rps) for factor, rps in zip(factors, stated, strict=True)]
+    return servers, all_states, int(given_as["--requests-per-month"])
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(question=questions())
+def test_sentence_probability_spans_month_curves_table_page_and_exit_code_agree(
+    question: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    seen: list[Any] = []
+    compare = comparison.compare
+    out = tmp_path_factory.mktemp("out")
+
+    def watched(*asked: Any) -> Any:
+        seen.append(compare(*asked))
+        return seen[-1]
+
+    with monkeypatch.context() as patch, pinned():
+        patch.setattr(comparison, "compare", watched)
+        code = cli.main(["breakeven", *question, "--out", str(out), "--inconclusive", "fail"], standalone_mode=False)
+    text = " ".join(capsys.readouterr().out.split())
+    document = json.loads((out / "breakeven.json").read_text())
+    page = (out / "breakeven.html").read_text()
+    (rival,) = document["rivals"]
+    servers, states, volume = exactly(question, seen[0].rivals[0].case, seen[0].rivals[0].states)
+    count, close = brute_force.wins(servers, states, volume)
+    if not close:
+        assert rival["p_cheaper"] == count / len(states)
+        rule = brute_force.choice(count, len(states))
+        assert rival["choice"] in (rule, "same")
+    choice, chance = rival["choice"], rival["p_cheaper"]
+    month = rival["month"]
+    mean = sum((brute_force.saving_usd(servers, state, volume) for state in states), Fraction(0)) / len(states)
+    assert float(month["saving_usd"]) == pytest.approx(float(mean), rel=1e-6, abs=1e-6)
+    assert float(month["api_usd"]) - float(month["self_usd"]) == pytest.approx(float(mean), rel=1e-6, abs=1e-6)
+    # The words.
+    assert ("Self-host: " in text) == ("Self-host: " in page) == (choice == "self-host")
+    assert ("Pay the API: " in text) == ("Pay the API: " in page) == (choice == "api")
+    assert ("Too near to call" in text) == (choice == "undecided") == (rival["answer"]["kind"] == "undecided")
+    assert f" {SHOWN[choice]} " in text and code == (1 if choice == "undecided" else 0)
+    # The spans, and the curves through the volumes that are drawn.
+    for at, p in zip(document["volumes"], rival["curves"]["p_cheaper"], strict=True):
+        known = rival["answer"]["known_to"]
+        if known is None or at <= known:
+            assert within(rival["answer"]["spans"], at) == (p >= 0.95), at
+            assert within(rival["answer"]["open_spans"], at) == (0.05 + 1e-9 < p < 0.95), at
+    assert within(rival["answer"]["spans"], volume) == (chance >= 0.95) or rival["answer"]["known_to"] is not None
+    # The probability, where something was measured.
+    assert (f" {chance:.1%} " in text) == rival["measured"] or choice in ("same", "undecided")
+    assert (f"<td>{chance:.1%}</td>" in page) == rival["measured"]
+
+
+def within(spans: list[dict[str, int | None]], volume: float) -> bool:
+    return any(span["first"] <= volume and (span["last"] is None or volume <= span["last"]) for span in spans)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_so_they_do_for_measured_runs(
+    seed: int, synthetic_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, folders = np.random.default_rng(seed), []
+    for i in range(5):
+        run, requests, telemetry = synthetic_run(seed=10 * seed + i, rate_per_s=2.0)
+        path = tmp_path / f"own-{i}"
+        path.mkdir()
+        folder.write_json(path / folder.RUN, run | {"pricing": None})
+        pq.write_table(requests, path / folder.REQUESTS)
+        from analysis.summary import summarize
+
+        folder.write_json(path / folder.SUMMARY, summarize(run | {"pricing": None}, requests, telemetry))
+        folders += ["--self", str(path)]
+    volume = int(rng.integers(10_000, 9_000_000))
+    with pinned():
+        cli.main(
+            ["breakeven", *folders, "--usd-per-hour", "0.34", "--versus", "claude-haiku-5-5", "--requests-per-month",
+             str(volume), "--json"], standalone_mode=False,
+        )  # fmt: skip
+    (rival,) = json.loads(capsys.readouterr().out)["rivals"]
+    chance, advice = rival["p_cheaper"], " ".join(rival["advice"])
+    assert rival["measured"]
+    assert ("Self-host: " in advice) == (rival["choice"] == "self-host") == (chance >= 0.95)
+    assert ("Pay the API: " in advice) == (rival["choice"] == "api") == (chance <= 0.05 + 1e-9)
+    for told in re.findall(r"probability of ([\d.]+)%", advice):
+        assert Decimal(told) == round(Decimal(str(100 * (1 - chance if rival["choice"] == "api" else chance))), 1)
