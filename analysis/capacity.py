@@ -133,7 +133,10 @@ def next_probe(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] | N
     met, missed = _bracket(probes)
     if missed is None:
         assert met is not None
-        return _repeat(probes, (met,), limits) if met >= rounded(top) else (rounded(min(met * _RAMP, top)), 0)
+        if met >= rounded(top):
+            return _repeat(probes, (met,), limits)
+        # A last step that would be a small one is made with the one before it.
+        return rounded(top if met * _RAMP * _COARSE > top else met * _RAMP), 0
     if met is None:
         lower = rounded(missed / 2)
         return (lower, 0) if lower >= limits.closed_loop_rps * _LOWEST_SHARE else None

@@ -82,6 +82,12 @@ def test_where_no_rate_is_missed_the_search_ends_at_its_limit_and_says_so(
     assert found.low_per_s == pytest.approx(top, rel=0.01)
 
 
+@given(st.floats(0.01, 1000))
+def test_a_ramp_without_an_end_takes_five_runs_to_its_limit(closed_loop_rps: float) -> None:
+    limits = LIMITS._replace(closed_loop_rps=closed_loop_rps, service_s=1e-6)
+    assert len(search(limits, lambda rate, n, _: run(rate, repeat=n))) == 5
+
+
 def test_a_rate_at_which_work_piles_up_is_saturated_even_if_the_answers_were_fast() -> None:
     assert run(10, growth=0.1).outcome == "saturated"
     assert run(10, growth=0.015).outcome == "met"
