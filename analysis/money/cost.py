@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import slo
+from analysis.describe import rate_interval
 from analysis.metrics import column, keep, output_tokens, successful
 from analysis.money.api_rules import cache_warning
 from analysis.money.gpu_prices import Hourly, hourly_of, with_power
@@ -23,12 +24,11 @@ from analysis.money.numbers import SECONDS_PER_HOUR, dollars
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.money.uncertainty import interval, mean_of
 from analysis.rates import Flow, flow
-from analysis.stats import ARRIVALS_PER_BIN, UNKNOWN, Floats, Interval, Sample, mean_interval
+from analysis.stats import UNKNOWN, Floats, Interval
 from analysis.window import Window
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000
-MOST_BINS, FEWEST_BINS = 20, 10
 # An error inside a 200 is one of the API's own, which it does not bill, like a 5xx.
 UNBILLED_ERRORS = ("overloaded", "rate_limited", "error_event", "connect_refused", "connect_timeout", "connect_failed")
 # What ended for a reason of the server's own has its usage all the same.
@@ -239,8 +239,7 @@ def _self_hosted(
     """An hour's price over what was served in an hour like the measured window; the counts are those of throughput."""
     output = output_tokens(calls)
     rate = served.per_s(span, np.ones(calls.num_rows))
-    bins = min(MOST_BINS, int((rate or 0) * span.seconds) // ARRIVALS_PER_BIN)
-    per = partial(_per_hour, hourly.usd, served, span, bins)
+    per = partial(_per_hour, hourly.usd, served, span, int((rate or 0) * span.seconds))
     figures = Figures(
         per(np.ones(calls.num_rows)),
         per(slo.keeps_all(objectives, calls).astype(np.float64)) if objectives else Figure(None),
@@ -268,23 +267,18 @@ def _self_hosted(
     )
 
 
-def _per_hour(usd_per_hour: Decimal, served: Flow, span: Window, bins: int, of_call: Floats, scale: int = 1) -> Figure:
-    """What `scale` units cost, of which each call brings some.
-
-    The interval is that of the rate by batch means: the window in equal parts, each taken as one observation. Law and
-    Kelton, Simulation Modeling and Analysis, 9.5.3.
-    """
+def _per_hour(
+    usd_per_hour: Decimal, served: Flow, span: Window, requests: int, of_call: Floats, scale: int = 1
+) -> Figure:
+    """What `scale` units cost, of which each call brings some; its interval is that of the rate, turned over."""
     if not served.per_s(span, of_call):
         return Figure(None)
     t_ns, units = served.units(span, of_call)
     usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
     usd = float(usd_of_window / Decimal(float(units.sum())))
-    if bins < FEWEST_BINS:
-        return Figure(usd)
-    counts, _ = np.histogram(t_ns, bins, (span.start_ns, span.end_ns), weights=units)
-    low, high = (bound or 0.0 for bound in mean_interval(Sample(counts, np.arange(bins + 1))))
-    usd_of_bin = float(usd_of_window) / bins
-    return Figure(usd, (usd_of_bin / high if high > 0 else None, usd_of_bin / low if low > 0 else None))
+    (low, high), _ = rate_interval(t_ns, units, (span.start_ns, span.end_ns), requests)
+    usd_per_s = float(usd_of_window) / span.seconds
+    return Figure(usd, (usd_per_s / high if high else None, usd_per_s / low if low else None))
 
 
 def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
