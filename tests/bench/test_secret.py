@@ -1,8 +1,10 @@
 """No form of a secret stays in what is kept of an answer, and nothing else of it changes."""
 
 import base64
+import gzip
 import json
 import urllib.parse
+import zlib
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -85,6 +87,17 @@ def test_text_loses_a_key_in_every_form_and_keeps_the_rest(key: str, form: str, 
 def test_bytes_without_a_key_stay_as_they_are(data: bytes) -> None:
     hide = blanker(["~no-such-secret-in-any-text~", "0123456789abcdef"])
     assert (hide is not None and hide(data) == data) or b"0123456789abcdef" in data
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_body_with_a_key_in_it_is_starred_whole_and_another_is_kept(coding: str) -> None:
+    hide = blanker(["sk-very-secret"])
+    assert hide is not None
+    pack = gzip.compress if coding == "gzip" else zlib.compress
+    for said, is_kept in ((b"no: sk-very-secret", False), (b"no: \\u0073k-very-secret", False), (b"no: else", True)):
+        body = pack(said)
+        head = b"HTTP/1.1 403 No\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (coding.encode(), len(body))
+        assert hide(head + body) == head + (body if is_kept else b"*" * len(body))
 
 
 def test_a_word_too_short_for_a_secret_is_none() -> None:
