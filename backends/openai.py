@@ -336,7 +336,10 @@ def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[s
     """
     told = chat_messages(_post.spoken(messages, target))
     conversation = {"model": target.model, "messages": told, **(extra or {})}
-    answer = probe_json(target, "/tokenize", conversation)
+    try:
+        answer = probe_json(target, "/tokenize", conversation)
+    except ServerFault:  # some servers drop what they do not have
+        answer = None
     if (count := known_count(answer, "count")) is not None:
         return count
     if "billed" in target.options:

@@ -56,12 +56,11 @@ def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
     if settings.estimate is not None:
         say(settings.estimate(plan))
     rehearsed = _rehearse(settings, plan, target, unlisted, account, say)
-    if rehearsed.adapted and (not plan.vocabulary.exact or "system" in rehearsed.target.options):
-        # Who counts could not, or counted prompts of another shape.
+    if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
         plan = _plan(settings, rehearsed.target, info, say)
-        rehearsed = replace(
-            _rehearse(settings, plan, rehearsed.target, unlisted, account, say), adapted=rehearsed.adapted
-        )
+        again = _rehearse(settings, plan, rehearsed.target, unlisted, account, say)
+        adapted, tries = (*rehearsed.adapted, *again.adapted), rehearsed.tries + again.tries
+        rehearsed = replace(again, adapted=adapted, tries=tries)
     for said in rehearsed.adapted:
         say(f"adapted to the server: {said}")
     if info.context_tokens is None and settings.backend.loaded_context is not None:
@@ -77,6 +76,11 @@ def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
     return Found(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
 
 
+def _counts_otherwise(plan: Plan, adapted: Target) -> bool:
+    """Whether prompts were counted in another shape than they now have, or can be counted now and could not before."""
+    return "system" in adapted.options if plan.vocabulary.exact else "billed" not in adapted.options
+
+
 def _when_ready(settings: "Settings", server: Server | None, say: Say) -> tuple[Target, ServerInfo, str | None]:
     """Look at the server, again and again while it is not ready and there is time for that."""
     deadline = time.monotonic() + (settings.ready_timeout_s or 0.0)
@@ -86,7 +90,7 @@ def _when_ready(settings: "Settings", server: Server | None, say: Say) -> tuple[
         except NotReady as problem:
             if time.monotonic() + _READY_POLL_S > deadline:
                 raise
-            say(f"waiting: {problem}")
+            say(f"waiting: {str(problem).partition('; --ready-timeout')[0]}")
             time.sleep(_READY_POLL_S)
 
 
