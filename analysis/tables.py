@@ -176,6 +176,7 @@ def sent(run: Mapping[str, Any]) -> Rows:
         ("Shared prefix", count(scenario["shared_prefix_tokens"], "token")),
         ("Output tokens", lengths(scenario["output_tokens"])),
         ("Prompt lengths are", f"{exact}, counted by {tokenizer['source']}"),
+        ("Adapted to the server", "; ".join(run.get("adapted") or ()) or "nothing"),
         ("Objectives", ", ".join(run["slo"]) or "none"),
         ("Timeouts", f"{number(run['timeout_s'])} s in all, {number(run['stall_timeout_s'])} s without a byte"),
         ("Client processes", number(run["workers"])),

@@ -183,7 +183,7 @@ def _kind_of(heard: Heard) -> Kind:
     if code in ("connect_refused", "connect_timeout", "timeout"):
         return "loading"
     if code in ("reset", "connect_failed") or (code == "cut_stream" and heard.status is None):
-        return "server" if "certificate" not in message.lower() else "certificate"
+        return "certificate" if "certificate" in message.lower() or message.startswith("TLS") else "server"
     return kind(heard.status, code, message)
 
 

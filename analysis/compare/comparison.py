@@ -162,6 +162,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
         "objectives": ", ".join(run["slo"]) or "none",
         "window": str(run.get("window") or "planned"),
         "cache": str(run.get("cache") or "unknown"),
+        "adaptation to the server": ", ".join(run.get("adapted") or ()) or "none",
         "backoff": "off" if run.get("backoff") is False else "on",
         "CPU": f"{hardware['cpu']} with {hardware['cores']} cores",
         "operating system": str(hardware["os"]),

@@ -208,3 +208,20 @@ def test_of_a_traceback_what_was_raised_first_is_told(tmp_path: Path) -> None:
         UserError, match=r"engine ended while starting \(exit code 1\): ValueError: too little memory; see "
     ):
         launch(how, tmp_path / "log", ready_timeout_s=30, on_progress=lambda _: None, port=None)
+
+
+def test_a_servers_log_has_none_of_the_secrets_and_all_the_rest(tmp_path: Path) -> None:
+    secret = "sk-very/secret-0123"
+    code = (
+        "import os, sys, time; w = lambda text: (sys.stdout.write(text), sys.stdout.flush(), time.sleep(0.05)); "
+        f"w('first {secret[:7]}'); w('{secret[7:]} and more\\n'); "
+        "w('no key ' + str(os.environ.get('MY_KEY')) + '\\n'); "
+        f"w('error: \\\\u0073{secret[1:]}!'); sys.exit(3)"
+    )
+    how = Launch((sys.executable, "-c", code), {}, "/", "toy")
+    log = tmp_path / "log"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MY_KEY", secret)
+        with pytest.raises(UserError, match=r"error: \(key\)!"):
+            launch(how, log, ready_timeout_s=10, on_progress=quiet, port=None, hidden=(secret,))
+    assert log.read_text() == "first (key) and more\nno key None\nerror: (key)!"

@@ -2,10 +2,12 @@
 
 import json
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -380,3 +382,64 @@ def test_headers_and_the_query_of_the_user_go_with_every_request(serve: Serve) -
     assert path == "/openai/deployments/d/chat/completions?api-version=2024-10-21"
     assert (headers["api-key"], headers["accept"], headers["host"]) == (KEY, "*/*", "inner.example")
     assert "authorization" not in headers
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(certificate, key) of a self-signed 127.0.0.1, which both sides show and trust."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    argv += ["-subj", "/CN=bench test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*argv, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return str(cert), str(key)
+
+
+@pytest.fixture
+def picky(certificate: tuple[str, str]) -> Iterator[str]:
+    """The URL of a server that answers only those who show the certificate."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = STREAM.encode() if self.command == "POST" else b'{"data": [{"id": "m"}]}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None: ...
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.load_verify_locations(certificate[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_client_shows_its_certificate_to_whoever_wants_one(
+    picky: str, certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.rehearsal.PAUSES_S", ())
+    cert, key = certificate
+    shown: dict[str, Any] = {"ca_file": cert, "client_cert": cert, "client_key": key}
+    assert rehearse(picky, **shown).tries == 1
+    assert BACKENDS["openai"].preflight(Target(picky, "m", **shown)).model == "m"
+    with pytest.raises(UserError, match="--client-cert"):
+        rehearse(picky, ca_file=cert)
+    with pytest.raises(UserError, match="--ca-file"):
+        rehearse(picky, client_cert=cert, client_key=key)
+    with pytest.raises(UserError, match="--client-cert"):
+        rehearse(picky, ca_file=cert, client_cert="nope.pem")
+    with pytest.raises(UserError, match="--client-cert"):
+        BACKENDS["openai"].preflight(Target(picky, "m", ca_file=cert, client_cert="nope.pem"))

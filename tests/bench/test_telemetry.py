@@ -191,6 +191,36 @@ def test_an_endpoint_that_never_answers_does_not_delay_the_gpus(tmp_path: Path, 
     assert ("engine", "queue") not in series
 
 
+def test_metrics_that_lead_elsewhere_are_not_followed_there(
+    tmp_path: Path, fake_nvml: Callable[..., None], web_server: Callable[[type[BaseHTTPRequestHandler]], str]
+) -> None:
+    fake_nvml()
+    asked: list[str] = []
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"queue_size 7\n")
+
+        def log_message(self, *_: object) -> None: ...
+
+    stranger = web_server(Stranger)
+
+    class Server(Stranger):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{stranger}/metrics")
+            self.end_headers()
+
+    url, raw = web_server(Server), tmp_path / "telemetry.csv"
+    gauges = {"queue": "queue_size"}
+    with telemetry.start(raw, url=url, server_pid=None, metrics_url=f"{url}/metrics", gauges=gauges):
+        time.sleep(0.3)
+    assert asked == [] and ("engine", "queue") not in series_of(raw, 0)
+
+
 def test_what_a_killed_sampler_wrote_is_read_up_to_its_last_second(
     tmp_path: Path, fake_nvml: Callable[..., None]
 ) -> None:
