@@ -111,7 +111,6 @@ def conduct(command: click.Command) -> NoReturn:
     except OSError as problem:  # a full disk behind standard output
         terminal.silence(sys.stdout)
         code = _fail(f"standard output cannot be written: {problem.strerror}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done
     sys.exit(code)
 
 
