@@ -18,6 +18,7 @@ LEAST_TOKENS: Final = 8
 
 # 5,000 tokens/s in one stream: no step of a model is as short, and a tenth of an answer's mean gap is no usual step.
 _TOGETHER_MS, _TOGETHER_SHARE = 0.2, 0.1
+_ENOUGH_ANSWERS = 1000
 # Enough answers of different lengths to tell whether the first token waits for the last.
 _LEAST_ANSWERS, _LEAST_LENGTHS = 30, 5
 
@@ -33,7 +34,7 @@ def shape(calls: pa.Table) -> dict[str, Any]:
     `blank_share` is of the answers that began with white space and then paused for `blank_pause_ms`, the median.
     """
     long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
-    answers = keep(long, pc.greater(pc.list_value_length(long["arrivals_ns"]), 1))
+    answers = _sample(keep(long, pc.greater(pc.list_value_length(long["arrivals_ns"]), 1)))
     blank_share, blank_pause_ms = _blank(calls)
     return {
         "answers": answers.num_rows,
@@ -43,6 +44,11 @@ def shape(calls: pa.Table) -> dict[str, Any]:
         "blank_share": blank_share,
         "blank_pause_ms": blank_pause_ms,
     }
+
+
+def _sample(answers: pa.Table) -> pa.Table:
+    """Answers from all of the run, no more of them than medians need."""
+    return answers.take(np.arange(0, answers.num_rows, max(1, answers.num_rows // _ENOUGH_ANSWERS)))
 
 
 def _arrived(calls: pa.Table) -> pa.ChunkedArray:

@@ -179,10 +179,9 @@ def _against_arrivals(said: int, reasoned: int, seen: _Seen) -> _Found:
     """The answer's tokens: the server's sum, unless arrivals and plan speak against it."""
     visible, full, running = seen.visible, seen.full, sum(seen.tokens or ())
     hidden = 0 if "reasoning" in seen.kinds else reasoned
-    if running and not running <= said <= running + max(_HELD_BACK, said // 20):
-        if full and full in (running, said):
-            return _Found(full, "final_overruled")
-        return _Found(said, "running_differs")
+    two_said = running and not running <= said <= running + max(_HELD_BACK, said // 20)
+    if two_said and full and full in (running, said):
+        return _Found(full, "final_overruled")
     # More than one token an event is no reason to doubt, unless the server itself says that there was one.
     one_each = visible == full > 1 and (said < visible or not running)
     if one_each and abs(said - visible) > 1 and said - hidden != visible:
@@ -191,6 +190,8 @@ def _against_arrivals(said: int, reasoned: int, seen: _Seen) -> _Found:
         return _Found(None, "output_zero")
     if said - hidden > _most(seen.limit):
         return _Found(None, "over_limit")
+    if two_said:
+        return _Found(said, "running_differs")
     if visible - said > max(1, visible // 20) and said != full:
         return _Found(said, "output_below_arrivals")
     return _Found(said, "length_not_reached" if said < full - max(1, full // 100) else None)

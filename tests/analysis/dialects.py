@@ -105,6 +105,19 @@ def _choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
+def _completions(answer: Answer) -> Iterator[tuple[float, Any]]:
+    """OpenAI's completions as Ollama streams them: every chunk has a usage of zeros, the last one the counts."""
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    for event in answer.events:
+        choice = {"index": 0, "text": event.text, "finish_reason": None}
+        yield event.t_ms, {"object": "text_completion", "choices": [choice], "usage": zeros}
+    end_ms = answer.events[-1].t_ms
+    yield end_ms, {"object": "text_completion", "choices": [{"index": 0, "text": "", "finish_reason": answer.finish}]}
+    if answer.output is not None:
+        yield end_ms, {"object": "text_completion", "choices": [], "usage": _usage(answer)}
+    yield end_ms, b"[DONE]"
+
+
 def _plain_chat(answer: Answer) -> Iterator[tuple[float, Any]]:
     return _chat(answer, lambda count: {})
 
@@ -170,6 +183,7 @@ DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("openai", "openai", openai.decode, _plain_chat, False, OPENAI_WORDS),
+        Dialect("completions", "openai", openai.decode, _completions, False, OPENAI_WORDS),
         Dialect("vllm", "vllm", vllm.BACKEND.decode, _running_usage, True, OPENAI_WORDS),
         Dialect("llamacpp", "llamacpp", llamacpp.BACKEND.decode, _timings, True, OPENAI_WORDS),
         Dialect("tgi chat", "tgi", tgi.decode, _plain_chat, False, OPENAI_WORDS),

@@ -1,14 +1,24 @@
 """What is taken for a call's counts, from what the server says, what was planned and what arrived."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends import claude, openai, tgi
 from bench.counts import Asked, Counts, reconcile
-from bench.types import Usage
+from bench.records import Decode
+from bench.types import Body, Usage
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+DECODES: dict[str, Decode] = {
+    "claude": claude.decode,
+    "messages": claude.decode,
+    "tgi": tgi.decode,
+    "openai": openai.decode,
+}
 ASKED = Asked(64, 40)
 PLAIN = Usage(prompt_tokens=64, output_tokens=40, total_tokens=104)
 
@@ -127,6 +137,17 @@ def test_what_the_first_event_counts_and_did_not_bring_was_made_before_it() -> N
     seen = deltas("text", "text", "text", tokens=[101, 1, 1])
     found = taken(Usage(64, output_tokens=103), seen, finish="stop", asked=Asked(64, 200))
     assert (found.output_tokens, found.early_tokens, found.arrival_tokens) == (103, 100, [1, 1, 1])
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.sse")), ids=lambda path: path.stem)
+def test_what_real_servers_sent_holds_no_contradiction(path: Path) -> None:
+    data = path.read_bytes()
+    decode = DECODES[next((name for name in DECODES if name in path.stem), "openai")]
+    reply = decode(200, {}, Body(data, [len(data)], [0]))
+    found = reconcile(Asked(None, 0), reply.usage, reply.deltas, reply.finish, len(reply.text.encode()))
+    assert (found.readings, found.contradictions) == ((), ())
+    assert found.output_tokens is not None
+    assert sum(found.arrival_tokens) == found.output_tokens - (found.early_tokens or 0)
 
 
 def test_of_an_answer_that_did_not_end_the_usage_says_nothing_of_the_output() -> None:
