@@ -150,7 +150,7 @@ def _values(event: Event) -> list[Any]:
     data = event.data.strip()
     if not data or data == b"null":
         return []
-    if data == DONE:
+    if data.strip(b' "').upper() == DONE:
         return [DONE]
     if not (event.standard or event.name):
         return _documents(lenient(data))

@@ -121,7 +121,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_event(dialect: Dialect) -> No
     assert ask(dialect, b"\xef\xbb\xbf" + b"".join(parts(dialect))) == plain
 
 
-@pytest.mark.parametrize("done", [b"data: [DONE] \n\n", b"data:[DONE]\t\n\n", b"data:  [DONE]\r\n\r\n", b"[DONE]\n\n"])
+ENDS = [
+    *(b"data: [DONE] \n\n", b"data:[DONE]\t\n\n", b"data:  [DONE]\r\n\r\n", b"[DONE]\n\n", b'data: "[DONE]"\n\n'),
+    *(b"data: [done]\n\n", b"event: done\ndata: [DONE]\n\n", b"data: [DONE]"),
+]
+
+
+@pytest.mark.parametrize("done", ENDS)
 def test_done_may_have_blanks_around_it(done: bytes) -> None:
     reply = ask(DIALECTS["chat"], DIALECTS["chat"].word("a"), done)
     assert (reply.text, reply.error, reply.unread) == ("a", None, 0)
