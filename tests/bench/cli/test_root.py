@@ -26,9 +26,11 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
     """`bench(*arguments) -> (exit code, standard output, standard error)`, in an empty working directory."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
-    on_term = signal.getsignal(signal.SIGTERM)
+    actions = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: str) -> tuple[int, str, str]:
+        for number, action in actions.items():
+            signal.signal(number, action)
         monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -36,7 +38,8 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         return int(ended.value.code or 0), out, err
 
     yield call
-    signal.signal(signal.SIGTERM, on_term)
+    for number, action in actions.items():
+        signal.signal(number, action)
 
 
 def commands(group: click.Group = root.cli, above: str = "") -> Iterator[tuple[str, click.Command]]:
