@@ -115,11 +115,11 @@ def certificates(options: Mapping[str, Any], url: str | None) -> None:
     """Check what `--ca-file`, `--client-cert` and `--client-key` ask for. Raises UserError."""
     for name in ("ca_file", "client_cert", "client_key"):
         flag = f"--{name.replace('_', '-')}"
-        if options[name] and url is None:
+        if options.get(name) and url is None:
             raise UserError(f"{flag}: expected with --url https://…; a launched server is asked over http")
-        if options[name] and url is not None and not url.startswith("https:"):
+        if options.get(name) and url is not None and not url.startswith("https:"):
             raise UserError(f"{flag}: expected with an https --url, got {url}")
-    if options["client_key"] and not options["client_cert"]:
+    if options.get("client_key") and not options.get("client_cert"):
         raise UserError("--client-key: expected with --client-cert, whose key it is; give both")
 
 

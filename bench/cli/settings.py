@@ -55,7 +55,7 @@ def settings(options: dict[str, Any]) -> "Settings":
     api_key = address.api_key(backend.key_variable)
     typed = address.secrets_typed(given_url, options["server_args"])
     keep_secret((api_key or "", *typed))
-    headers, hidden = address.headers(options["header"])
+    headers, hidden = address.headers(options.get("header") or ())
     keep_secret(hidden)
     place = address.address(given_url, backend)
     url = place.url if place else None
@@ -108,8 +108,8 @@ def settings(options: dict[str, Any]) -> "Settings":
         body_bytes_max=parse_size(options["max_body"], "--max-body", BODY_BYTES),
         query=place.query if place else "",
         headers=headers,
-        client_cert=options["client_cert"],
-        client_key=options["client_key"],
+        client_cert=options.get("client_cert"),
+        client_key=options.get("client_key"),
         secrets=(*typed, *hidden),
         prices=prices_of(budget) if budget else None,
     )

@@ -39,6 +39,7 @@ OPTIONS = {
 UNSET = (
     "prompt_tokens", "output_tokens", "tokenizer", "ready_timeout", "server", "server_python", "server_cmd", "port",
     "dialect", "adapter", "thinking", "cache_ttl", "service_tier", "max_usd", "ca_file", "gpu", "usd_per_hour", "owned",
+    "header", "client_cert", "client_key",
     "prices", "concurrency", "rate", "arrivals", "max_in_flight", "overload", "requests", "duration", "warmup",
     "web_port",
 )  # fmt: skip
