@@ -26,6 +26,8 @@ Contradiction = Literal[
 """What cannot all be true of one call's counts; of the overruled ones all other witnesses agree on the number taken."""
 
 ENDED_FOR_LENGTH: Final = {"length", "max_tokens", "max_output_tokens"}
+# No backend lets such a count through (bench.records has 32 bits for that of an arrival).
+_MOST_OF_A_COLUMN = 2**31 - 1
 # At the end of an answer tokens may be held back with half a character, or be of the kind that is never shown.
 _HELD_BACK = 8
 # Servers that count otherwise, or go on past the limit, are seen as such; what is far beyond it is no count.
@@ -112,6 +114,8 @@ def _seen(
     asked: Asked, deltas: Sequence[tuple[int, int | None, DeltaKind]], finish: str | None, text_bytes: int
 ) -> _Seen:
     tokens = [count for _, count, _ in deltas if count is not None and count >= 0]
+    if max(tokens, default=0) > _MOST_OF_A_COLUMN:
+        raise OverflowError("an event with more tokens than a record can hold")
     # A server that says 0 with every event does not count them.
     told = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
     return _Seen(
