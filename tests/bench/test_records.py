@@ -524,7 +524,6 @@ def _reply(**fields: Any) -> Reply:
 
 UNFIT: dict[str, Callable[..., Reply]] = {
     "a count beyond 64 bits": lambda *_: _reply(usage=Usage(prompt_tokens=2**70, output_tokens=1)),
-    "a count of an arrival beyond 32 bits": lambda *_: _reply(deltas=[(10, 2**40, "text")]),
     "half of a surrogate pair": lambda *_: _reply(finish="\ud800"),
     "a text that cannot be encoded": lambda *_: _reply(text="\ud800"),
     "a list for a word": lambda *_: _reply(service_tier=["a"]),
