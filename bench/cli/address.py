@@ -25,6 +25,7 @@ LOOKS_LIKE_A_KEY = re.compile(
     r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
     re.ASCII,
 )
+PREFIXED_KEY = re.compile(r"\b(?:sk|hf|gsk|xai|nvapi)[-_][\w-]{12,}", re.ASCII)
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))", re.ASCII)
 # What frames a request, which the wire says itself.
@@ -144,6 +145,7 @@ def _of_url(url: str) -> Iterator[str]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if NAMES_A_SECRET.search(name) or LOOKS_LIKE_A_KEY.fullmatch(value):
             yield value
+    yield from _like_keys(url)
     yield from (unquote(one) for one in before_query.split("/")[1:] if LOOKS_LIKE_A_KEY.fullmatch(unquote(one)))
 
 
@@ -161,8 +163,7 @@ def _of_flags(arguments: Iterable[str]) -> Iterator[str]:
 
 
 def _like_keys(text: str) -> list[str]:
-    prefixed = re.compile(r"\b(?:sk|hf|gsk|xai|nvapi)[-_][\w-]{12,}", re.ASCII)
-    return prefixed.findall(text)
+    return PREFIXED_KEY.findall(text)
 
 
 def _long_enough(texts: Iterable[str]) -> tuple[str, ...]:

@@ -7,14 +7,17 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backends import BACKENDS
+from bench.budget import Guard, Ledger, Prices
 from bench.rehearsal import SEQ, Rehearsal, Rehearsed
-from bench.types import Call, Message, NotReady, Target, UserError
+from bench.types import Call, Lengths, Message, NotReady, Scenario, Target, UserError
 
 KEY = "sk-very-secret-0123"
 CALL = Call(0, None, 0, 0, None, (Message("system", "be kind"), Message("user", "tell me")), 16, 7, 20)
@@ -443,3 +446,28 @@ def test_a_client_shows_its_certificate_to_whoever_wants_one(
         rehearse(picky, ca_file=cert, client_cert="nope.pem")
     with pytest.raises(UserError, match="--client-cert"):
         BACKENDS["openai"].preflight(Target(picky, "m", ca_file=cert, client_cert="nope.pem"))
+
+
+# --- what it costs ------------------------------------------------------------------------------------------------
+
+
+def test_every_try_is_charged_and_none_is_made_that_does_not_fit(serve: Serve, tmp_path: Path) -> None:
+    cent = Decimal("0.01")
+    prices = Prices(
+        worst_usd=lambda prompt, output: cent * (prompt + output),
+        charge_usd=lambda usage: cent * ((usage.prompt_tokens or 0) + (usage.output_tokens or 0)),
+    )
+    lengths = Lengths("fixed", 20, 20), Lengths("fixed", 16, 16)
+    scenario = Scenario("toy", "", *lengths, 0, 1, 1, 0)
+    url = serve(refusing("seed"))
+    for cap, spent in ((Decimal(100), cent * 36), (cent, None)):
+        account = tmp_path / f"{cap}"
+        Ledger.open_account(account, cap)
+        guard = Guard(Ledger(account), prices, scenario, counted=True)
+        one = Rehearsal(BACKENDS["openai"], 10, guard, lambda _: None)
+        if spent is None:
+            with pytest.raises(UserError, match="--max-usd"):
+                one.of(CALL, Target(url, "m"))
+        else:
+            assert one.of(CALL, Target(url, "m")).tries == 2
+            assert Ledger.statement(account).spent == spent  # the refusal is free, the answer is not
