@@ -1,5 +1,7 @@
 """From wire to rows: captures are made by the real wire, without load processes, or by hand."""
 
+import errno
+import os
 import re
 import shutil
 import sys
@@ -316,6 +318,12 @@ def test_a_large_run_decoded_on_every_core_gives_the_same_rows(folder: Path, mon
     alone = rows_of(folder, plan, 7)
     monkeypatch.setattr(records, "_CALLS_PER_TASK", 2)
     monkeypatch.setattr(records, "_POOL_FROM_BYTES", 0)
+    assert rows_of(folder, plan, 7) == alone
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(records, "ProcessPoolExecutor", read_only)  # /dev/shm cannot be written
     assert rows_of(folder, plan, 7) == alone
 
 
