@@ -17,4 +17,8 @@ def main() -> None:
     from bench.cli.base import conduct
     from bench.cli.root import cli
 
-    conduct(cli)
+    try:
+        conduct(cli)
+    finally:
+        # All is said; what is left is the interpreter's own end, which Ctrl-C would only garble.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
