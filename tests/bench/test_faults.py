@@ -6,7 +6,7 @@ import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,11 +17,16 @@ OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": 
 START = {"type": "message_start", "message": {"type": "message", "content": [], "usage": {"input_tokens": 9}}}
 
 
+# The rehearsal, and one more that asks whether the server waits for acknowledgements: it closes its connections.
+BEFORE_THE_LOAD = 2
+
+
 class Api(BaseHTTPRequestHandler):
-    """The Messages API and the model list; `answer` is (status, body) for every message asked for."""
+    """The Messages API and the model list; `answer` is (status, body) for every message but those before the load."""
 
     answer: tuple[int, bytes]
     refusal: tuple[int, bytes] | None = None
+    messages: ClassVar[int] = 0
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -38,7 +43,8 @@ class Api(BaseHTTPRequestHandler):
             words = sum(len(str(message["content"]).split()) for message in asked["messages"])
             self.send(200, json.dumps({"input_tokens": words}).encode())
         else:
-            self.send(*self.answer)
+            type(self).messages += 1
+            self.send(*(self.answer if self.messages > BEFORE_THE_LOAD else (200, GOOD)))
 
     def send(self, status: int, data: bytes) -> None:
         """Send one answer."""
@@ -49,12 +55,20 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def error(kind: str, message: str) -> bytes:
-    return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
-
-
 def events(*values: object) -> bytes:
     return b"".join(b"data: " + json.dumps(value).encode() + b"\n\n" for value in values)
+
+
+GOOD = events(
+    START,
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Once"}},
+    {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 16}},
+    {"type": "message_stop"},
+)
+
+
+def error(kind: str, message: str) -> bytes:
+    return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
 
 
 def run(url: str, out: Path) -> "subprocess.CompletedProcess[str]":
