@@ -120,14 +120,17 @@ def _within(
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
+    result: Answer | Exception = TimeoutError()
     try:
         thread.join(timeout_s)
+        if outcome:
+            result = outcome[0]
     finally:
         given_up.set()
         if opened and not outcome:
             with suppress(OSError):
-                opened[0].shutdown(socket.SHUT_RDWR)  # which ends the thread, and that closes the connection
-    result = outcome[0] if outcome else TimeoutError()
+                # Which ends the thread, and that closes the connection. What the thread makes of it counts no more.
+                opened[0].shutdown(socket.SHUT_RDWR)
     if isinstance(result, Exception):
         raise result
     return result

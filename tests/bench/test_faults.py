@@ -72,7 +72,20 @@ def error(kind: str, message: str) -> bytes:
 
 
 def run(url: str, out: Path) -> "subprocess.CompletedProcess[str]":
-    asked = ["--backend", "claude", "--url", url, "--model", "m", "--scenario", "smoke", "--out", str(out)]
+    asked = [
+        "--backend",
+        "claude",
+        "--url",
+        url,
+        "--model",
+        "m",
+        "--scenario",
+        "smoke",
+        "--backoff",
+        "off",
+        "--out",
+        str(out),
+    ]
     return subprocess.run(
         [sys.executable, "bench.py", "run", *asked],
         cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ANTHROPIC_API_KEY": KEY},

@@ -249,7 +249,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
     run = tmp_path / "run"
 
     def allow_small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     done = bench("run", "--url", url, "--warmup", "0", "--out", run, preexec_fn=allow_small_files)
     assert done.returncode == 3
