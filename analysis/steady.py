@@ -71,11 +71,14 @@ def _ttft_blocks_ms(calls: pa.Table) -> Floats | None:
     return np.array([np.median(block) for block in np.array_split(ttft_ns, BLOCKS)], np.float64) / NS_PER_MS
 
 
-def _answering_ns(due_ns: Floats, end_ns: Floats) -> float:
-    """When the calls that came first have ended, all but the slowest twentieth of them."""
+def _answering_ns(due_ns: Floats, sent_ns: Floats, end_ns: Floats) -> float:
+    """When answers begin to end: for how long those that came first take, all but the slowest twentieth of them.
+
+    From sending: what waited to be sent is work that piles up.
+    """
     known = ~np.isnan(due_ns)
     order = np.argsort(due_ns[known], kind="stable")[: max(FIRST_CALLS, int(known.sum()) // 20)]
-    waits_ns = (end_ns - due_ns)[known][order]
+    waits_ns = (end_ns - sent_ns)[known][order]
     waits_ns = waits_ns[~np.isnan(waits_ns)]
     return float(due_ns[known].min() + np.quantile(waits_ns, 0.95)) if len(waits_ns) else -math.inf
 
@@ -89,7 +92,7 @@ def _backlog_blocks(requests: pa.Table, own_due_ns: Floats) -> Floats | None:
     due_ns, end_ns = column(requests, "due_ns"), column(requests, "end_ns")
     # An interrupted run never came to the calls that were due after its last instant.
     own_due_ns = np.sort(own_due_ns[own_due_ns <= last_ns(requests)])
-    own_due_ns = own_due_ns[own_due_ns >= _answering_ns(due_ns, end_ns)]
+    own_due_ns = own_due_ns[own_due_ns >= _answering_ns(due_ns, column(requests, "sent_ns"), end_ns)]
     if len(own_due_ns) < BLOCKS * LEAST_PER_BLOCK:
         return None
     in_line = ~np.isnan(due_ns) & ~np.isin(np.array(requests["error"].to_pylist(), object), ("dropped", "budget"))

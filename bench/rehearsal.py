@@ -46,8 +46,8 @@ _FEW_TOKENS = 8
 _READ_BYTES = 65536
 # Kinds of refusal that the list of models, asked before, has said more of.
 _OF_THE_WRONG_PLACE: frozenset[Kind] = frozenset({"model", "route", "dialect", "key", "server"})
-# No planned call has it: what finds the request in a server's log finds it apart from them.
-SEQ = 999_999_999_999
+# From here down, one for each try, as no planned call has them: in a server's log they are found apart.
+LAST_SEQ = 999_999_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,12 @@ class Rehearsal:
 
     def of(self, call: Call, target: Target) -> Rehearsed:
         """Ask until the request is taken. Raises UserError where it is not."""
-        call, adapted = call._replace(seq=SEQ), list[str]()
+        adapted = list[str]()
         tried = {_key(target)}
         pauses = iter(PAUSES_S)
         begin = time.monotonic()
         for self.tries in range(1, 10**6):
+            call = call._replace(seq=LAST_SEQ - self.tries)
             request = self.backend.request(call, target)
             heard = self._ask(request, call, target)
             if _is_answer(heard):

@@ -16,7 +16,7 @@ import pytest
 
 from backends import BACKENDS
 from bench.budget import Guard, Ledger, Prices
-from bench.rehearsal import SEQ, Rehearsal, Rehearsed
+from bench.rehearsal import LAST_SEQ, Rehearsal, Rehearsed
 from bench.types import Call, Lengths, Message, NotReady, Scenario, Target, UserError
 
 KEY = "sk-very-secret-0123"
@@ -116,7 +116,7 @@ def test_what_is_sent_is_what_the_load_will_send(serve: Serve) -> None:
     headers = payload.pop("headers")
     assert payload == json.loads(asked.body)
     assert headers["authorization"] == f"Bearer {KEY}"
-    assert str(SEQ) in headers["x-request-id"]
+    assert str(LAST_SEQ - 1) in headers["x-request-id"]
     assert (done.adapted, done.tries) == ((), 1)
     assert done.heard.reply is not None and done.heard.reply.usage is not None
     assert done.heard.reply.usage.prompt_tokens == 20

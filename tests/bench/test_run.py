@@ -293,7 +293,7 @@ class Telltale(http.server.BaseHTTPRequestHandler):
             )
             if b"pytest" not in line and any(secret.encode() in held for secret in SECRETS):
                 self.seen_in.add(line.decode())
-        if self.headers["X-Request-Id"] is None or str(rehearsal.SEQ) in self.headers["X-Request-Id"]:
+        if self.headers["X-Request-Id"] is None or str(rehearsal.LAST_SEQ)[:9] in self.headers["X-Request-Id"]:
             self.answer(200, {"choices": [{"message": {"content": f"hello {KEY}"}, "finish_reason": "stop"}]})
         else:
             said = " ".join(form for secret in SECRETS for form in forms(secret))

@@ -170,16 +170,18 @@ def test_usage_that_counts_every_token_twice(through_proxy: Any) -> None:
 
 
 def test_prompts_that_the_servers_cache_has_seen(through_proxy: Any) -> None:
-    def same_prompt(body: bytes) -> bytes:
-        content = [{"role": "user", "content": "the same words " * 12}]
-        return json.dumps(json.loads(body) | {"messages": content}).encode()
+    first: list[Any] = []
 
-    code, codes = through_proxy(request=same_prompt)
-    assert (code, "cache_not_cold" in codes) == (0, True)
+    def same_prompt(body: bytes) -> bytes:
+        first.append(json.loads(body)["messages"])
+        return json.dumps(json.loads(body) | {"messages": first[0]}).encode()
+
+    _, codes = through_proxy(request=same_prompt)
+    assert codes >= {"cache_not_cold", "same_answers"}
 
 
 def test_a_rate_that_the_engine_cannot_take(engine: str, tmp_path: Path, clean: Codes) -> None:
-    load = ("--rate", "1000", "--requests", "120", "--warmup", "0", "--output-tokens", "48")
+    load = ("--rate", "150", "--requests", "240", "--warmup", "0", "--output-tokens", "48")
     _, codes = run(tmp_path / "run", "llamacpp", engine, *load)
     assert "backlog_grows" in codes
     assert not clean & {"backlog_grows", "waited_for_seats"}
