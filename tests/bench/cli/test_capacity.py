@@ -38,6 +38,7 @@ def found(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_server_that_keeps_the_objective_has_no_ceiling_as_far_as_was_looked(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "search"
     quick = [*QUICK, "--up-to", "3"]

@@ -189,8 +189,10 @@ def run(url: str, out: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     "load",
     [
         ["--concurrency", "32", "--workers", "2", "--requests", "900"],
-        ["--rate", "300", "--workers", "2", "--requests", "600"],
-        ["--concurrency", "32", "--workers", "2", "--duration", "30s", "--warmup", "0"],
+        pytest.param(["--rate", "300", "--workers", "2", "--requests", "600"], marks=pytest.mark.slow),
+        pytest.param(
+            ["--concurrency", "32", "--workers", "2", "--duration", "30s", "--warmup", "0"], marks=pytest.mark.slow
+        ),
     ],
     ids=["closed", "open", "by time"],
 )
