@@ -27,7 +27,7 @@ MARK = "LLM_SERVING_BENCH_SERVER"
 POLL_S = 0.2
 GRACE_S = 10.0
 GRACE_OF_ORPHANS_S = 2.5
-"""How long a server may take to end: when it is asked to, and when whoever used it is dead."""
+"""How long a server may take to end: when it is asked to, and when it or whoever used it is dead."""
 
 _LOOK_S = 0.05
 _FOLLOW_S = 1.0
@@ -58,7 +58,9 @@ def main(command: list[str]) -> int:
                 break
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        end(server, os.environ.get(MARK), GRACE_S if os.getppid() == bench else GRACE_OF_ORPHANS_S)
+        # What a dead server leaves behind is waited for no longer than what a dead bench does.
+        is_asked = os.getppid() == bench and server.returncode is None
+        end(server, os.environ.get(MARK), GRACE_S if is_asked else GRACE_OF_ORPHANS_S)
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
 
 

@@ -153,33 +153,45 @@ class Observation(NamedTuple):
 def observation(
     request: pytest.FixtureRequest,
     vllm_server: Target,
-    vllm_counters: Counters,
     start_bench: StartBench,
+    vllm_counters: Counters,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Observation:
+    """A run, and by how much vLLM's counters rose: by the run's own samples, or around it all where it takes none."""
     run = tmp_path_factory.mktemp(request.param) / "run"
-    before = vllm_counters(vllm_server)
     whom = ("--backend", request.param, "--url", vllm_server.url, "--model", "tiny")
+    before = vllm_counters(vllm_server)
     with start_bench(*LOAD, *whom, "--requests", "40", "--warmup", "8", "--out", run) as process:
         out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, ""), out
     after = vllm_counters(vllm_server)
-    return Observation(request.param, run, {name: after[name] - before[name] for name in before})
+    rose = {name: after[name] - before[name] for name in before}
+    telemetry = pq.read_table(run / "telemetry.parquet").sort_by("t_ns").to_pylist()
+    counted = {name: [row["value"] for row in telemetry if (row["source"], row["name"]) == ("engine", name)]
+               for name in rose}  # fmt: skip
+    sampled = {name: values[-1] - values[0] for name, values in counted.items() if values}
+    return Observation(request.param, run, rose | sampled)
 
 
-def test_every_token_of_a_run_is_one_that_the_server_counted(observation: Observation, vllm_server: Target) -> None:
-    # Before the load the backend `vllm` asks for two tokens to see how they come.
-    probes = 1 if observation.backend == "vllm" else 0
-    probe_tokens = vllm.count_tokens(vllm_server, vllm.PROBE.messages)
-    assert probe_tokens is not None
+@pytest.mark.parametrize("observation", ["vllm"], indirect=True)
+def test_every_token_of_a_run_is_one_that_the_server_counted(observation: Observation) -> None:
     requests = pq.read_table(observation.run / "requests.parquet")
     assert requests.num_rows == 48
     assert set(requests["error"].to_pylist()) == {None}
-    assert sum(requests["output_tokens"].to_pylist()) == observation.rose["generation_tokens_total"] - 2 * probes
-    assert sum(requests["prompt_tokens"].to_pylist()) == observation.rose["prompt_tokens_total"] - probe_tokens * probes
+    assert sum(requests["output_tokens"].to_pylist()) == observation.rose["generation_tokens_total"]
+    assert sum(requests["prompt_tokens"].to_pylist()) == observation.rose["prompt_tokens_total"]
     assert sum(requests["cached_tokens"].to_pylist()) == observation.rose["prefix_cache_hits_total"]
     assert requests["output_tokens"] == requests["max_tokens"].cast("int64")
     assert set(requests["prompt_tokens"].to_pylist()) == {200}
+
+
+@pytest.mark.parametrize("observation", ["openai"], indirect=True)
+def test_before_a_load_of_the_plain_dialect_the_server_is_asked_for_little(observation: Observation) -> None:
+    requests = pq.read_table(observation.run / "requests.parquet")
+    assert requests["output_tokens"] == requests["max_tokens"].cast("int64")
+    more = observation.rose["generation_tokens_total"] - sum(requests["output_tokens"].to_pylist())
+    # The rehearsal, and three short requests that ask whether it waits for acknowledgements.
+    assert more == read(observation.run, "run.json")["rehearsal"]["output_tokens"] + 3 * 8
 
 
 @pytest.mark.parametrize("observation", ["vllm"], indirect=True)
@@ -191,8 +203,7 @@ def test_a_run_knows_the_tokens_of_every_chunk_and_keeps_every_gauge(observation
     assert {row["name"] for row in telemetry if row["source"] == "engine"} == observation.rose.keys()
 
 
-# The plain dialect sends no request before the load: the server's histogram then holds the run's own and no other.
-@pytest.mark.parametrize("observation", ["openai"], indirect=True)
+@pytest.mark.parametrize("observation", ["vllm"], indirect=True)
 def test_our_mean_ttft_is_vllms_own_and_the_way_there_and_back(observation: Observation) -> None:
     requests = pq.read_table(observation.run / "requests.parquet")
     ours_ms = np.mean(requests["first_token_ns"].to_numpy() - requests["sent_ns"].to_numpy()) / 1e6
