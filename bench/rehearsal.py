@@ -115,7 +115,7 @@ class Rehearsal:
             if what == "loading" and left_s > 0:
                 self.say(f"waiting for {target.url}: {heard.error[1]}")
                 time.sleep(min(POLL_S, left_s))
-            elif what in PASSING and (pause_s := next(pauses, None)) is not None:
+            elif (what in PASSING or heard.error[0] == "cut_stream") and (pause_s := next(pauses, None)) is not None:
                 time.sleep(min(LONGEST_WAIT_S, max(pause_s, _retry_after_s(heard))))
             else:
                 raise self._failed(heard, what, request, target)

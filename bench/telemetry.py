@@ -315,4 +315,6 @@ def sample(
 
 if __name__ == "__main__":
     spec = json.loads(sys.stdin.readline())
-    sample(Path(spec.pop("out")), **spec)
+    out = Path(spec.pop("out"))
+    if out.parent.is_dir():  # else the run was given up before this began
+        sample(out, **spec)

@@ -1,5 +1,6 @@
 """Shared builders: a synthetic run, as the files of a run folder would hold it, with every timing known in advance."""
 
+import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
@@ -17,10 +18,22 @@ from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
 SyntheticRun = Callable[..., tuple[dict[str, Any], pa.Table, pa.Table]]
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 MS = 1_000_000
 SECOND = 1_000_000_000
 
 LISTS = {field.name for field in SCHEMA if pa.types.is_list(field.type)}
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """A command that ran in this process may have left Ctrl-C ignored, which every process started later inherits."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 def records_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -125,7 +125,8 @@ class Biller(BaseHTTPRequestHandler):
         if self.path.endswith("count_tokens"):
             return self.answer({"input_tokens": words})
         with self.lock:
-            fate = random.choice(["full", "short", "short", "written", "limited", "broken", "overloaded"])
+            fates = ["full", *["short"] * 6, "written", "limited", "broken", "overloaded"]  # not most of them fail
+            fate = random.choice(fates) if self.billed else "full"  # what comes before the load is to succeed
             output = asked["max_tokens"] if fate in ("full", "written") else random.randrange(1, asked["max_tokens"])
         time.sleep(random.uniform(0.001, 0.03))
         if fate == "limited":
