@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
 from bench import http1, nagle
+from bench.backoff import retry_after_s
 from bench.budget import Guard, Room
 from bench.clock import now_ns
 from bench.endpoint import Endpoint, endpoint
@@ -116,7 +118,8 @@ class Rehearsal:
                 self.say(f"waiting for {target.url}: {heard.error[1]}")
                 time.sleep(min(POLL_S, left_s))
             elif (what in PASSING or heard.error[0] == "cut_stream") and (pause_s := next(pauses, None)) is not None:
-                time.sleep(min(LONGEST_WAIT_S, max(pause_s, _retry_after_s(heard))))
+                asked_s = retry_after_s(heard.headers, datetime.now(UTC)) or 0.0
+                time.sleep(min(LONGEST_WAIT_S, max(pause_s, asked_s)))
             else:
                 raise self._failed(heard, what, request, target)
         raise AssertionError("unreachable")
@@ -186,13 +189,6 @@ def _kind_of(heard: Heard) -> Kind:
     if code in ("reset", "connect_failed") or (code == "cut_stream" and heard.status is None):
         return "certificate" if "certificate" in message.lower() or message.startswith("TLS") else "server"
     return kind(heard.status, code, message)
-
-
-def _retry_after_s(heard: Heard) -> float:
-    try:
-        return max(0.0, float(heard.headers.get("retry-after", "0")))
-    except ValueError:
-        return 0.0
 
 
 # --- one exchange over a blocking socket ------------------------------------------------------------------------
