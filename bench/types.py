@@ -57,9 +57,8 @@ def _any_form(character: str) -> str:
     slashes = r"\\*" if character in "/\\\"'" else ""
     named = {"&": "|&amp;", "<": "|&lt;", ">": "|&gt;", '"': "|&quot;"}.get(character, "")
     escaped = rf"\\+u00{hexadecimal}|%(?:25)*{hexadecimal}|&#(?:[xX]0*{hexadecimal}|0*{code});{named}"
-    if character == "\\":  # it begins its own escape: the longer form first
-        return rf"(?:{escaped}|{slashes}\\)"
-    return f"(?:{slashes}{re.escape(character)}|{escaped})"
+    # A character that begins one of its own escapes ends that escape only where the longer form is tried first.
+    return f"(?:{escaped}|{slashes}{re.escape(character)})"
 
 
 class UserError(Exception):
