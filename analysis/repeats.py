@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from analysis.compare.changes import LEAST_RUNS
+from analysis.checks import repeats as doubts
+from analysis.checks.reason import Reason
 from analysis.compare.comparison import Run
-from analysis.doubts import repeats as doubts
-from analysis.doubts.reason import Reason
-from analysis.metrics import METRICS
-from analysis.stats import LEVELS, Interval, Sample, mean_interval
+from analysis.run.metrics import METRICS
+from analysis.stats.changes import LEAST_RUNS
+from analysis.stats.distributions import LEVELS, Interval, Sample, mean_interval
 
 STATISTICS: Final = ("mean", *LEVELS)
 THROUGHPUT: Final = (

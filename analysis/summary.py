@@ -12,20 +12,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import counting, identities, intervals, selftest, served, slo, transient
-from analysis.gpu import gpus
-from analysis.hosts import host
-from analysis.metrics import NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
+from analysis.checks import identities
+from analysis.checks.verdict import verdict
 from analysis.money.cost import FIGURES, run_cost, without
-from analysis.offered import offered
-from analysis.rates import Flow, flow
-from analysis.sending import sending
-from analysis.shape import shape
-from analysis.stalls import stalls
-from analysis.steady import steadiness
-from analysis.throttling import throttling
-from analysis.validity import verdict
-from analysis.window import Window, phases, window
+from analysis.run import counting, intervals, selftest, served, slo, transient
+from analysis.run.gpu import gpus
+from analysis.run.hosts import host
+from analysis.run.metrics import NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
+from analysis.run.offered import offered
+from analysis.run.rates import Flow, flow
+from analysis.run.sending import sending
+from analysis.run.shape import shape
+from analysis.run.stalls import stalls
+from analysis.run.steady import steadiness
+from analysis.run.throttling import throttling
+from analysis.run.window import Window, phases, window
 
 NEVER_FINISHED = {"dropped", "budget", "not_sent", "unfinished"}
 

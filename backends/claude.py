@@ -12,11 +12,12 @@ from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from backends import _anthropic, _post, openai
+from backends import _post, openai
 from backends._adapting import adapt
 from backends._answer import Answer, read
 from backends._errors import event_error, named_message
 from backends._outside import count, known_count, known_fields, known_id, known_word, word
+from backends.cold import anthropic as _anthropic
 from bench.types import (
     Backend,
     Body,

@@ -9,9 +9,10 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
-from backends import _cold, _post, openai
+from backends import _post, openai
 from backends._adapting import adapt
 from backends._outside import known_count, known_id, known_word
+from backends.cold import asking as _cold
 from bench.types import Backend, Call, HttpRequest, Launch, Message, ServeOptions, ServerInfo, Target, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,7 +140,7 @@ def _binary(name: str) -> str:
 
 
 def _flags(model: str, options: ServeOptions) -> tuple[str, ...]:
-    """The flags llama-server and bench/serve_xllamacpp.py share; the context is one pool for all slots."""
+    """The flags llama-server and bench/server/embedded.py share; the context is one pool for all slots."""
     slots = min(options.slots, MAX_SLOTS)
     flags = ["-hf" if _is_repository(model) else "--model", model, "--alias", options.alias or _alias(model)]
     flags += ["--host", "127.0.0.1", "--port", "{port}"]

@@ -10,12 +10,13 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
-from backends import _cold, _post
+from backends import _post
 from backends._adapting import adapt
 from backends._answer import Answer, read
 from backends._errors import body_message, event_error
 from backends._json import lenient
 from backends._outside import Unfit, count, known_count, known_id, known_word
+from backends.cold import asking as _cold
 from backends.sse import DONE, is_document
 from bench.types import (
     Backend,

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import orjson
 
-from backends import _cold, _post, openai
+from backends import _post, openai
 from backends._adapting import adapt
 from backends._answer import Answer, read
 from backends._errors import body_message, event_error
 from backends._json import lenient
 from backends._outside import count, encodable, known_count, known_id, known_word
+from backends.cold import asking as _cold
 from bench.types import (
     Backend,
     Body,

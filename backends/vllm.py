@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends import _cold, _post, openai
+from backends import _post, openai
 from backends._adapting import adapt
 from backends._json import lenient
+from backends.cold import asking as _cold
 from backends.sse import json_values
 from bench.types import Backend, Body, Call, HttpRequest, Launch, Message, ServeOptions, ServerInfo, Target, UserError
 

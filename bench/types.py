@@ -268,7 +268,7 @@ class Record:
 
     `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived, from the first token
     on; `early_tokens` of the output were made before it: hidden reasoning, and the white space that arrived at
-    `first_blank_ns`. How the server's counts were read, and what in them cannot be, are codes of `bench.counts`;
+    `first_blank_ns`. How the server's counts were read, and what in them cannot be, are codes of `bench.runs.counts`;
     `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
     `unread_example` and `encoding` are those of `Reply`.

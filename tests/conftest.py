@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from bench.records import SCHEMA
+from bench.runs.records import SCHEMA
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]

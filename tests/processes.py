@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.stats import LEVELS, Floats
+from analysis.stats.distributions import LEVELS, Floats
 
 SLOTS = 4
 

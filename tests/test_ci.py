@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.gate import FIGURES, LIMITS_MS
+from analysis.compare.gate import FIGURES, LIMITS_MS
 from analysis.wording import percent
 from bench.cli.root import cli
 

@@ -14,12 +14,12 @@ import click
 import orjson
 import pytest
 
-from analysis.identities import IDENTITIES
-from analysis.metrics import METRICS
+from analysis.checks.identities import IDENTITIES
+from analysis.run.metrics import METRICS
 from backends import BACKENDS
-from bench import tinymodel
 from bench.cli.root import cli
-from bench.records import NEVER_SENT
+from bench.runs.records import NEVER_SENT
+from bench.server import tinymodel
 from bench.types import Record, UserError
 from scenarios import list_scenarios
 
@@ -134,7 +134,7 @@ def test_the_example_of_a_scenario_is_one(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_objectives_are_some() -> None:
-    from analysis.slo import parse
+    from analysis.run.slo import parse
 
     examples = re.findall(r"^--slo '(.+?)'", DOCS["metrics.md"], re.MULTILINE)
     assert [parse(example).metric for example in examples] == ["ttft_ms", "tpot_ms", "response_ms"]

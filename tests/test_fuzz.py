@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from analysis import report
-from analysis.markdown import markdown
+from analysis.present import report
+from analysis.present.markdown import markdown
 from analysis.summary import summarize
-from bench.records import Planned, record, stopwatch, to_table
+from bench.runs.records import Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
 from tests import wires
 from tests.conftest import build_run

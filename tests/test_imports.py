@@ -12,34 +12,38 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-COMPOSITION_ROOTS = "bench/cli/*"
-LOAD_MODULES = (
-    "bench/cli/load.py", "bench/load.py", "bench/wire.py", "bench/feed.py", "bench/alarm.py", "bench/coordinate.py",
-    "bench/fatal.py", "bench/port.py",
-)  # fmt: skip
+LOAD_PROCESS = ("bench/load/*", "bench/wire/connection.py", "bench/app/load_process.py")
 
-# Of our own modules, what each part may import besides itself.
+# Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.
 OURS = {
     "bench/types.py": (),
-    "bench/printable.py": (),
-    "bench/places.py": ("bench.types", "bench.printable"),
-    COMPOSITION_ROOTS: PACKAGES,
+    "bench/process/*": ("bench.types",),
+    "bench/wire/*": ("bench.types", "bench.process"),
+    "bench/server/*": ("bench.types", "bench.process", "bench.wire"),
+    "bench/telemetry/*": ("bench.types", "bench.process", "bench.wire"),
+    "bench/truth/*": ("bench.types", "bench.process"),
+    "bench/plan/*": ("bench.types", "bench.process", "bench.server.tinytokenizer"),
+    "bench/runs/*": ("bench.types", "bench.process", "bench.wire", "bench.plan"),
+    "bench/load/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.runs"),
+    "bench/preflight/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.load"),
+    "bench/app/*": PACKAGES,
+    "bench/cli/*": PACKAGES,
     "bench/*": ("bench",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),
-    "analysis/*": ("analysis", "bench.types", "bench.records", "bench.printable", "bench.places"),
-}
+    "analysis/*": ("analysis", "bench.types", "bench.runs.records", "bench.process.printable", "bench.process.places"),
+}  # fmt: skip
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
-    "locust": LOAD_MODULES,
-    "gevent": (*LOAD_MODULES, "bench/cli/gate/alone.py"),
-    "greenlet": LOAD_MODULES,
+    "locust": LOAD_PROCESS,
+    "gevent": (*LOAD_PROCESS, "bench/cli/gate/alone.py"),
+    "greenlet": LOAD_PROCESS,
     "genai_prices": ("analysis/money/prices.py",),
-    "plotly": ("analysis/*",),
-    "pynvml": ("bench/telemetry.py",),
-    "xllamacpp": ("bench/serve_xllamacpp.py",),
-    "anthropic": ("backends/_anthropic.py",),
-    "httpx2": ("backends/_anthropic.py",),
+    "plotly": ("analysis/present/*",),
+    "pynvml": ("bench/telemetry/sampler.py",),
+    "xllamacpp": ("bench/server/embedded.py",),
+    "anthropic": ("backends/cold/anthropic.py",),
+    "httpx2": ("backends/cold/anthropic.py",),
     **dict.fromkeys(("google", "huggingface_hub", "llama_cpp", "openai", "text_generation", "vllm"), ()),
 }
 NOT_FOR_HELP = (
@@ -64,7 +68,8 @@ def within(module: str, allowed: str) -> bool:
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_a_module_imports_of_ours_only_what_its_place_allows(path: Path) -> None:
-    allowed = next(allowed for place, allowed in OURS.items() if fnmatch(str(path), place))
+    room = ".".join(path.parts[:2]) if len(path.parts) > 2 else "bench.types"
+    allowed = (room, *next(allowed for place, allowed in OURS.items() if fnmatch(str(path), place)))
     ours = [module for module in imported(ROOT / path) if module.partition(".")[0] in PACKAGES]
     assert [module for module in ours if not any(within(module, name) for name in allowed)] == []
 

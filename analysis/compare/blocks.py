@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import slo
 from analysis.compare.measures import MEASURES, Measure
-from analysis.metrics import METRICS, measured, output_tokens, successful
-from analysis.rates import flow
-from analysis.stats import LEVELS, Floats
-from analysis.window import window
+from analysis.run import slo
+from analysis.run.metrics import METRICS, measured, output_tokens, successful
+from analysis.run.rates import flow
+from analysis.run.window import window
+from analysis.stats.distributions import LEVELS, Floats
 from bench.types import UserError
 
 CELLS: Final = 200

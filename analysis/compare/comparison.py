@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from analysis import wording
 from analysis.compare import blocks
-from analysis.compare.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
 from analysis.compare.measures import MEASURES, Measure, value
-from analysis.compare.shares import Counts
-from analysis.stats import CONFIDENCE, Floats, t_quantile
+from analysis.stats.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
+from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile
+from analysis.stats.shares import Counts
 from bench.types import UserError
 
 NO_RATIO: Final = "a change from or to zero has no ratio"

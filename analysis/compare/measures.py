@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from analysis import wording
-from analysis.metrics import METRICS
+from analysis.run.metrics import METRICS
+from analysis.stats.changes import Direction
 from bench.types import UserError
-
-Direction = Literal["lower", "higher"]
 
 TYPICAL, TAIL, POINTS = 0.05, 0.10, 0.01
 _SYNTAX = re.compile(r"\s*(?P<name>[\w:]+)\s*=\s*(?P<value>\d+(?:\.\d+)?)(?P<percent>%?)\s*")

@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.compare.changes import Estimate, between_pairs
 from analysis.compare.comparison import NO_RATIO, Comparison, Run, counts, judge
 from analysis.compare.measures import Measure
-from analysis.compare.written import row
-from analysis.stats import Floats
+from analysis.present.compare_written import row
+from analysis.stats.changes import Estimate, between_pairs
+from analysis.stats.distributions import Floats
 
 # Even, so that each look has whole blocks A B B A, in which a steady drift cancels.
 PAIRS: Final = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96)

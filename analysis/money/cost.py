@@ -15,17 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis import slo
-from analysis.describe import rate_interval
-from analysis.metrics import column, keep, output_tokens, successful
 from analysis.money.api_rules import cache_warning
 from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR, dollars
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
-from analysis.money.uncertainty import interval, mean_of
-from analysis.rates import Flow, flow
-from analysis.stats import UNKNOWN, Floats, Interval
-from analysis.window import Window
+from analysis.run import slo
+from analysis.run.metrics import column, keep, output_tokens, successful
+from analysis.run.rates import Flow, flow
+from analysis.run.window import Window
+from analysis.stats.describe import rate_interval
+from analysis.stats.distributions import UNKNOWN, Floats, Interval
+from analysis.stats.uncertainty import interval, mean_of
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000

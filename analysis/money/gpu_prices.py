@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from analysis.money.numbers import HOURS_PER_MONTH
-from bench import places
+from bench.process import places
 from bench.types import UserError
 
 OLD_AFTER_DAYS: Final = 90

@@ -11,7 +11,7 @@ def main() -> None:
     # While this imports there is nothing to end but itself. Where Ctrl-C is ignored (nohup, cron) it stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from bench.terminal import prepare
+    from bench.process.streams import prepare
 
     prepare()
     from bench.cli.base import conduct

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import click
 
-from bench import terminal
-from bench.printable import is_text, printable
-from bench.private import be_private
+from bench.process import streams as terminal
+from bench.process.printable import is_text, printable
+from bench.process.private import be_private
 from bench.types import UserError, blank
 
 EXIT_OBJECTIVE_MISSED = 1

@@ -26,12 +26,12 @@ from bench.cli.settings import settings as settings_of
 from bench.types import Load, UserError
 
 if TYPE_CHECKING:
-    from analysis.capacity import Capacity, Limits, Probe
-    from analysis.capacity_page import LoadPoint
-    from bench.launch import Server
-    from bench.offer import Progress
-    from bench.run import Settings
-    from bench.screen import Screen
+    from analysis.capacity.search import Capacity, Limits, Probe
+    from analysis.present.capacity_page import LoadPoint
+    from bench.app.run import Settings
+    from bench.cli.screen import Screen
+    from bench.load.controller import Progress
+    from bench.server.launch import Server
 
 CLOSED_LOOP = "closed-loop"
 CAPACITY = "capacity.json"
@@ -65,10 +65,10 @@ def capacity(**options: Any) -> int:
     bench.py capacity --backend vllm --model mistral-7b-awq --slo 'ttft_ms:p95<1000' --out results/my-search
     Each run has a folder of its own in --out; with the same --out an interrupted search goes on where it was.
     """
-    from analysis.capacity_written import in_words
-    from bench import folder as files
-    from bench.run import launched
-    from bench.screen import Screen
+    from analysis.present.capacity_written import in_words
+    from bench.app.run import launched
+    from bench.cli.screen import Screen
+    from bench.runs import folder as files
 
     search, screen = _search(options), Screen()
     _begin(search)
@@ -109,9 +109,9 @@ class Search:
 
 
 def _search(options: dict[str, Any]) -> Search:
-    from analysis import slo
-    from analysis.capacity import calls_needed
-    from bench.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_RATE_PER_S, MAX_REQUESTS, within
+    from analysis.capacity.search import calls_needed
+    from analysis.run import slo
+    from bench.plan.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_RATE_PER_S, MAX_REQUESTS, within
 
     if not options["slo"]:
         raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
@@ -143,7 +143,7 @@ def _search(options: dict[str, Any]) -> Search:
 
 def _begin(search: Search) -> None:
     """Make the folder, or find that of the same search."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     try:
         search.folder.mkdir(parents=True, exist_ok=True)
@@ -190,9 +190,9 @@ def _plain(value: Any) -> Any:
 
 def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
     """Run until the answer is found; returns the exit code of a search that ended before."""
-    from analysis.capacity import next_probe, requests_for, service_seen_s
-    from analysis.capacity_written import line
-    from bench.resolve import resolve_load
+    from analysis.capacity.search import next_probe, requests_for, service_seen_s
+    from analysis.present.capacity_written import line
+    from bench.plan.resolve import resolve_load
 
     scenario = search.settings.scenario
     if code := _doubted(search, screen):
@@ -214,7 +214,7 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
 
 
 def _closed_loop(search: Search) -> Load:
-    from bench.resolve import resolve_load
+    from bench.plan.resolve import resolve_load
 
     requests = max(64, 4 * search.concurrency)
     return resolve_load(search.settings.scenario, concurrency=search.concurrency, requests=requests)
@@ -233,8 +233,8 @@ def _run(
 
     With the time that answers take it comes to its end as soon as it is sure that the server falls behind.
     """
-    from bench import folder as files
-    from bench.offer import BY_BUDGET, INTERRUPTED
+    from bench.load.controller import BY_BUDGET, INTERRUPTED
+    from bench.runs import folder as files
 
     out = search.folder / name
     if (out / files.SUMMARY).exists():
@@ -254,7 +254,7 @@ def _run(
 
 def _stop(service_s: float | None) -> "Callable[[Progress], str | None]":
     """Give what ends a load once the server surely falls behind; without the time of an answer nothing does."""
-    from analysis.probing import Watch
+    from analysis.capacity.probing import Watch
 
     if service_s is None:
         return lambda _: None
@@ -278,8 +278,8 @@ def _put_aside(out: Path) -> None:
 
 def _doubted(search: Search, screen: "Screen") -> int:
     """Give the exit code that ends a search one of whose runs is wrong; where most calls failed a rate was missed."""
-    from bench import folder as files
-    from bench.screen import print_verdict
+    from bench.cli.screen import print_verdict
+    from bench.runs import folder as files
 
     for path in sorted(search.folder.glob(f"*/{files.SUMMARY}")):
         summary = files.read_json(path.parent, files.SUMMARY)
@@ -293,9 +293,9 @@ def _doubted(search: Search, screen: "Screen") -> int:
 
 def _limits(search: Search) -> "Limits":
     """How far the search goes, and from where. Raises UserError where nobody was served in the closed loop."""
-    from analysis.capacity import Limits
-    from analysis.probing import of_closed_loop
-    from bench.records import read_requests
+    from analysis.capacity.probing import of_closed_loop
+    from analysis.capacity.search import Limits
+    from bench.runs.records import read_requests
 
     found = of_closed_loop(read_requests(search.folder / CLOSED_LOOP))
     if found is None:
@@ -305,7 +305,7 @@ def _limits(search: Search) -> "Limits":
 
 def _probes(search: Search) -> "list[Probe]":
     """Read the runs of a search, by rate and repeat."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     slo, attainment = search.settings.slo, search.attainment
     found = [_probe(path.parent, slo, attainment) for path in search.folder.glob(f"rate-*/{files.SUMMARY}")]
@@ -315,10 +315,10 @@ def _probes(search: Search) -> "list[Probe]":
 @cache
 def _probe(folder: Path, slos: tuple[str, ...], attainment: float | None) -> "Probe":
     """Read one run, which stays as it is."""
-    from analysis import slo
-    from analysis.probing import probe, read
-    from bench import folder as files
-    from bench.records import read_requests
+    from analysis.capacity.probing import probe, read
+    from analysis.run import slo
+    from bench.runs import folder as files
+    from bench.runs.records import read_requests
 
     run, objectives = files.read_json(folder, files.RUN), [slo.parse(text) for text in slos]
     wanted = [objective.share for objective in objectives] if attainment is None else [attainment]
@@ -334,8 +334,8 @@ def _probe(folder: Path, slos: tuple[str, ...], attainment: float | None) -> "Pr
 
 def _write(search: Search) -> "Capacity":
     """Write what was found into capacity.json."""
-    from analysis.capacity import capacity as judge
-    from bench import folder as files
+    from analysis.capacity.search import capacity as judge
+    from bench.runs import folder as files
 
     runs, limits = _probes(search), _limits(search)
     found = judge(runs, limits)
@@ -352,9 +352,9 @@ def _write(search: Search) -> "Capacity":
 
 def _write_page(search: Search, found: "Capacity") -> None:
     """Write capacity.html: what was found, with its figures."""
-    from analysis import capacity_page
-    from analysis.capacity_written import in_words
-    from bench import folder as files
+    from analysis.present import capacity_page
+    from analysis.present.capacity_written import in_words
+    from bench.runs import folder as files
 
     asked, pricing = search.asked, search.settings.pricing or {}
     usd_per_hour = pricing.get("usd_per_hour")
@@ -372,9 +372,9 @@ def _write_page(search: Search, found: "Capacity") -> None:
 
 
 def _load_point(search: Search, run: "Probe") -> "LoadPoint":
-    from analysis.capacity_page import LoadPoint
+    from analysis.present.capacity_page import LoadPoint
     from analysis.wording import metric
-    from bench import folder as files
+    from bench.runs import folder as files
 
     summary = files.read_json(search.folder / run.folder, files.SUMMARY)
     return LoadPoint(

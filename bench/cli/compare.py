@@ -11,7 +11,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Comparison, Run
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
 _STYLES = {"worse": "red bold", "better": "green", "inconclusive": "yellow", "same": "dim"}
 _GAP = "  "
@@ -44,14 +44,14 @@ def compare(base: str, candidate: str, **options: Any) -> int:
     bench.py compare results/before results/after
     bench.py compare results/a1,results/a2,results/a3 results/b1,results/b2,results/b3 --threshold ttft_ms:p99=5%
     """
-    from analysis.compare import written
+    from analysis.present import compare_written as written
 
     sides = _runs("BASE", base), _runs("CANDIDATE", candidate)
     found = _compare(sides, options)
     if options["junit"]:
         write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
     if options["html"]:
-        from analysis.compare import page
+        from analysis.present import compare_page as page
 
         values = (page.values_of([requests_of(folder) for folder in side]) for side in sides)
         write("--html", options["html"], page.render(found, *values).encode())
@@ -61,7 +61,7 @@ def compare(base: str, candidate: str, **options: Any) -> int:
 
 def _runs(side: str, given: str) -> list[Path]:
     """The run folders that an argument names."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     found: list[Path] = []
     for path in [Path(given)] if Path(given).exists() else map(Path, filter(None, given.split(","))):
@@ -92,14 +92,14 @@ def _compare(sides: tuple[list[Path], list[Path]], options: dict[str, Any]) -> "
 def read(folder: Path) -> "Run":
     """Read a run's folder, as far as a comparison needs it."""
     from analysis.compare.comparison import Run
-    from bench import folder as files
+    from bench.runs import folder as files
 
     return Run(str(folder), files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
 
 
 def requests_of(folder: Path) -> Any:
     """Read requests.parquet of a run's folder."""
-    from bench.records import read_requests
+    from bench.runs.records import read_requests
 
     try:
         return read_requests(folder)
@@ -109,7 +109,7 @@ def requests_of(folder: Path) -> Any:
 
 def write(flag: str, path: Path, content: bytes) -> None:
     """Write to the file that a flag names."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     check_folder_of(flag, path)
     files.write_text(path, content)
@@ -126,11 +126,11 @@ def show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: boo
     if as_json:
         import orjson
 
-        from analysis.compare.written import document
+        from analysis.present.compare_written import document
 
         echo(orjson.dumps(document(found), option=orjson.OPT_INDENT_2).decode())
     elif form == "markdown":
-        from analysis.compare.written import markdown
+        from analysis.present.compare_written import markdown
 
         echo(markdown(found))
     else:
@@ -138,8 +138,8 @@ def show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: boo
 
 
 def _print(found: "Comparison") -> None:
-    from analysis.compare.written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
-    from bench.screen import Screen, print_fact
+    from analysis.present.compare_written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
+    from bench.cli.screen import Screen, print_fact
 
     screen = Screen()
     for name, side in sides(found):

@@ -10,7 +10,7 @@ import click
 from bench.cli.base import Group, echo
 
 if TYPE_CHECKING:
-    from bench.models import Model
+    from bench.server.names import Model
 
 
 @click.command()
@@ -73,7 +73,7 @@ def build(name: str) -> None:
     \b
     bench.py models build tiny
     """
-    from bench import tinymodel
+    from bench.server import tinymodel
 
     echo(str(tinymodel.model_path(name, "gguf")))
     echo(str(tinymodel.model_path(name, "hf")))
@@ -98,7 +98,7 @@ def _model_rows() -> list[dict[str, Any]]:
 
     `hf` and `gguf` say by quantization what a server of such weights is given to load, `weights_bytes` what it takes.
     """
-    from bench.models import models as listed
+    from bench.server.names import models as listed
 
     rows = [_model_row(model) for model in listed().values()]
     return [dict.fromkeys(rows[0]) | tiny for tiny in _tiny_rows()] + rows
@@ -107,7 +107,7 @@ def _model_rows() -> list[dict[str, Any]]:
 def _model_row(model: "Model") -> dict[str, Any]:
     from analysis.sizing import memory
     from bench.cli.size.model import from_list
-    from bench.models import Resolved, repositories
+    from bench.server.names import Resolved, repositories
 
     hf, gguf = repositories(model, "hf"), repositories(model, "gguf")
     return {
@@ -121,7 +121,7 @@ def _model_row(model: "Model") -> dict[str, Any]:
 
 
 def _tiny_rows() -> list[dict[str, Any]]:
-    from bench import tinymodel
+    from bench.server import tinymodel
 
     return [
         {
@@ -140,7 +140,7 @@ def _tiny_rows() -> list[dict[str, Any]]:
 
 def _model_cells(row: Mapping[str, Any]) -> dict[str, str]:
     """A row for a terminal of 110 columns, by heading; the smaller memory is that of awq, else q4_k_m."""
-    from bench.models import DEFAULT_GGUF
+    from bench.server.names import DEFAULT_GGUF
 
     parameters, needs = row["parameters"], row["weights_bytes"]
     return {

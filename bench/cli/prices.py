@@ -54,7 +54,7 @@ def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file:
 
         echo(orjson.dumps(_json(shown), option=orjson.OPT_INDENT_2, default=str).decode())
         return
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
     screen = Screen()
     if not screen.is_terminal:

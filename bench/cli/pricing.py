@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from bench.budget import Budget, Prices
 from bench.cli.base import nearest
 from bench.cli.numeric import USD, Within, within
+from bench.load.spend import Budget, Prices
 from bench.types import Backend, Scenario, UserError
 
 if TYPE_CHECKING:
     from analysis.money.gpu_prices import Hourly, Owned
-    from bench.plan import Plan
+    from bench.plan.calls import Plan
 
 COSTS = (
     click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
@@ -72,7 +72,7 @@ def budget_of(
 
 def shared(budget: Budget | None, folder: Path) -> Budget | None:
     """Give the limit as one for all runs in a folder, whose account stays when a run's own folder goes."""
-    from bench.folder import LEDGER
+    from bench.runs.folder import LEDGER
 
     return None if budget is None else replace(budget, account=folder / LEDGER)
 
@@ -165,7 +165,7 @@ def estimate(plan: "Plan", budget: Budget, *, batch: bool = False) -> str:
     """Say what a plan can cost at most, at whose prices, and where the limit lies."""
     from analysis.money import prices
     from analysis.money.numbers import dollars
-    from bench.plan import lengths, total
+    from bench.plan.calls import lengths, total
 
     limit = f"--max-usd {budget.cap_usd}"
     price = prices.find(budget.model, budget.provider, budget.at, tier=prices.BATCH if batch else prices.STANDARD)

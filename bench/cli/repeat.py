@@ -15,9 +15,9 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Run
-    from bench.launch import Server
-    from bench.run import Settings
-    from bench.screen import Screen
+    from bench.app.run import Settings
+    from bench.cli.screen import Screen
+    from bench.server.launch import Server
 
 WORST_FIRST = (
     EXIT_INTERRUPTED,
@@ -35,8 +35,8 @@ def repeat(settings: "Settings", asked: int, screen: "Screen", *, keep_server: b
     What ends it early (Ctrl-C, a limit on spending, a server that cannot be started) keeps the runs that are there,
     and concludes from them.
     """
-    from bench import folder as files
-    from bench.run import launched
+    from bench.app.run import launched
+    from bench.runs import folder as files
 
     folder, codes = settings.out, [0]
     files.make(folder)
@@ -57,7 +57,7 @@ def repeat(settings: "Settings", asked: int, screen: "Screen", *, keep_server: b
 @contextmanager
 def _concluding(folder: Path, screen: "Screen") -> Iterator[None]:
     """Conclude from the runs that the block has made, also where it fails; where there is none the folder goes."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     try:
         yield
@@ -72,7 +72,7 @@ def _concluding(folder: Path, screen: "Screen") -> Iterator[None]:
 
 def _one(settings: "Settings", screen: "Screen", server: "Server | None") -> tuple[str | None, int]:
     """One of the runs: why it stopped early, if it did, and the exit code that its summary deserves."""
-    from bench.screen import print_fact
+    from bench.cli.screen import print_fact
 
     settings = replace(settings, budget=shared(settings.budget, settings.out.parent))
     stopped = observe(settings, screen, server)
@@ -99,7 +99,7 @@ def _in_short(summary: dict[str, Any]) -> str:
 
 def decode_all(folder: Path, screen: "Screen", window: str | None) -> int:
     """Read the captures of each of the repeats again and conclude from all; returns the worst exit code."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     folders = [path.parent for path in sorted(folder.glob(f"*/{files.RUN}"))]
     codes = [recorded_code(one, exit_code(results(one, window))) for one in folders]
@@ -112,7 +112,7 @@ def decode_all(folder: Path, screen: "Screen", window: str | None) -> int:
 def conclude(folder: Path, screen: "Screen") -> None:
     """Write repeats.json and repeats.html from the runs that are there, and show what they say together."""
     from analysis.repeats import summarize
-    from bench import folder as files
+    from bench.runs import folder as files
 
     asked = files.read_json(folder, files.REPEATS)
     found = summarize(_runs(folder), asked["asked"], keep_server=asked["keep_server"])
@@ -125,8 +125,8 @@ def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     """Write the page of repeats again, or print them."""
     import orjson
 
-    from analysis.repeats_written import markdown
-    from bench import folder as files
+    from analysis.present.repeats_written import markdown
+    from bench.runs import folder as files
 
     found = files.read_json(folder, files.REPEATS)
     if "runs" not in found:
@@ -142,15 +142,15 @@ def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
 
 def _runs(folder: Path) -> "list[Run]":
     """The runs of which there are results, in their order."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     paths = sorted(path.parent for path in folder.glob(f"*/{files.SUMMARY}"))
     return [read(path)._replace(name=path.name) for path in paths]
 
 
 def _write_page(folder: Path, found: dict[str, Any]) -> None:
-    from analysis import repeats_page
-    from bench import folder as files
+    from analysis.present import repeats_page
+    from bench.runs import folder as files
 
     files.write_text(folder / files.REPEATS_PAGE, repeats_page.render(found, _runs(folder)))
 
@@ -158,9 +158,9 @@ def _write_page(folder: Path, found: dict[str, Any]) -> None:
 def _print(screen: "Screen", found: dict[str, Any], folder: Path) -> None:
     from rich.text import Text
 
-    from analysis.repeats_written import HEAD, SHOWN, how_many, lines, row
-    from bench import folder as files
-    from bench.screen import print_fact, print_verdict
+    from analysis.present.repeats_written import HEAD, SHOWN, how_many, lines, row
+    from bench.cli.screen import print_fact, print_verdict
+    from bench.runs import folder as files
 
     screen.print()
     print_verdict(screen, found["verdict"])

@@ -21,8 +21,8 @@ WINDOWS = ("planned", "steady")
 
 def conclude(folder: Path, screen: Any, window: str | None = None) -> int:
     """Make a run folder's results and show them; the exit code that its summary deserves."""
-    from bench import folder as files
-    from bench.screen import print_fact, print_summary
+    from bench.cli.screen import print_fact, print_summary
+    from bench.runs import folder as files
 
     summary = results(folder, window)
     print_summary(screen, summary)
@@ -41,7 +41,7 @@ def exit_code(summary: dict[str, Any]) -> int:
 
 def exit_code_of(stopped: str | None, code: int) -> int:
     """Give the exit code of a run from why it stopped early, if it did, and the code that its summary deserves."""
-    from bench.offer import DEARER, INTERRUPTED, OUT_OF_BUDGET
+    from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET
 
     if stopped is None or stopped == OUT_OF_BUDGET:
         return code
@@ -56,8 +56,8 @@ def recorded_code(folder: Path, code: int) -> int:
     `code` is what its summary deserves. A run that says of itself neither how it stopped nor that it came to its end
     was killed.
     """
-    from bench import folder as files
-    from bench.offer import INTERRUPTED
+    from bench.load.controller import INTERRUPTED
+    from bench.runs import folder as files
 
     run = files.read_json(folder, files.RUN)
     return exit_code_of(run.get("stopped") or (INTERRUPTED if run["interrupted"] else None), code)
@@ -65,7 +65,7 @@ def recorded_code(folder: Path, code: int) -> int:
 
 def results(folder: Path, window: str | None = None, *, report: bool = True) -> dict[str, Any]:
     """Decode, summarise and report a run folder; returns its summary. `window` changes the choice that the run has."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     run = files.read_json(folder, files.RUN)
     run["window"] = window or run.get("window", "planned")
@@ -86,12 +86,13 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
     import pyarrow.parquet as pq
 
     from analysis import summary as summaries
-    from analysis import transient
-    from bench import folder as files
-    from bench import records, telemetry
-    from bench.offer import code_of_unsent
-    from bench.plan import total, write_plan
-    from bench.run import restore_plan
+    from analysis.run import transient
+    from bench.app.run import restore_plan
+    from bench.load.controller import code_of_unsent
+    from bench.plan.calls import total, write_plan
+    from bench.runs import folder as files
+    from bench.runs import records
+    from bench.telemetry import sampler as telemetry
 
     captured = records.scan_captures(folder)
     if not (folder / files.PLAN).exists():
@@ -118,8 +119,8 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
 
 
 def _report(folder: Path, run: dict[str, Any], summary: dict[str, Any], requests: Any, telemetry: Any) -> None:
-    from analysis import report
-    from bench import folder as files
+    from analysis.present import report
+    from bench.runs import folder as files
 
     files.write_text(folder / files.REPORT, report.render(run, summary, requests, telemetry))
 
@@ -127,8 +128,8 @@ def _report(folder: Path, run: dict[str, Any], summary: dict[str, Any], requests
 def _tables(folder: Path) -> tuple[Any, Any]:
     import pyarrow.parquet as pq
 
-    from bench import folder as files
-    from bench.records import read_requests
+    from bench.runs import folder as files
+    from bench.runs.records import read_requests
 
     telemetry = folder / files.TELEMETRY
     return read_requests(folder), pq.read_table(telemetry) if telemetry.exists() else None
@@ -145,8 +146,8 @@ def decode(folder: Path, window: str | None) -> int:
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
-    from bench import folder as files
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
+    from bench.runs import folder as files
 
     folder = folder.absolute()
     if (folder / files.REPEATS).exists():
@@ -169,8 +170,8 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     """
     import orjson
 
-    from analysis.markdown import markdown
-    from bench import folder as files
+    from analysis.present.markdown import markdown
+    from bench.runs import folder as files
 
     if (folder / files.REPEATS).exists():
         from bench.cli.repeat import report_all

@@ -21,10 +21,10 @@ from bench.cli.settings import settings as settings_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.launch import Server
-    from bench.offer import Progress
-    from bench.run import Settings
-    from bench.screen import Screen
+    from bench.app.run import Settings
+    from bench.cli.screen import Screen
+    from bench.load.controller import Progress
+    from bench.server.launch import Server
 
 MAX_REPEATS = 50
 ON_OFF = ("on", "off")
@@ -111,7 +111,7 @@ def run(**options: Any) -> int:
         _dry_run(settings, runs, batch=options["batch"])
         return 0
 
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
     screen = Screen()
     if runs > 1:
@@ -131,7 +131,7 @@ def run(**options: Any) -> int:
 
 def _runs(options: dict[str, Any], url: str | None) -> int:
     """How many runs are asked for; UserError for flags that do not fit that."""
-    from bench.resolve import within
+    from bench.plan.resolve import within
 
     runs: int = within("--repeat", options["repeat"], 1, MAX_REPEATS)
     if options["keep_server"] and (runs == 1 or url is not None):
@@ -152,9 +152,9 @@ def observe(
     from dataclasses import asdict
 
     from analysis import wording
-    from bench import run as running
-    from bench.live import LiveFigures
-    from bench.screen import ProgressView
+    from bench.app import run as running
+    from bench.cli.screen import ProgressView
+    from bench.runs.live import LiveFigures
 
     say = sayer(screen)
 
@@ -194,9 +194,9 @@ def _dry_run(settings: "Settings", runs: int, *, batch: bool) -> None:
     from dataclasses import asdict
 
     from analysis import wording
+    from bench.app.run import dry_plan
     from bench.cli.pricing import estimate
-    from bench.plan import lengths, plan_hash, total
-    from bench.run import dry_plan
+    from bench.plan.calls import lengths, plan_hash, total
 
     plan = dry_plan(settings)
     echo(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")

@@ -14,8 +14,8 @@ from bench.cli.pricing import budget_of, estimate, prices_of, pricing_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.prompts import Count
-    from bench.run import Settings
+    from bench.app.run import Settings
+    from bench.plan.prompts import Count
     from bench.types import Backend, Scenario
 
 CHOICES = ("dialect", "adapter", "thinking", "cache_ttl", "service_tier")
@@ -31,17 +31,17 @@ BODY_BYTES = (1 << 10, 4 << 30)
 
 def settings(options: dict[str, Any]) -> "Settings":
     """Give the run that the options of `bench.py run` ask for. Raises UserError for whatever is wrong with them."""
-    from bench import folder
-    from bench.models import aliases_of
-    from bench.resolve import parse_size, resolve_load, within
-    from bench.run import Settings
+    from bench.app.run import Settings
+    from bench.plan.resolve import parse_size, resolve_load, within
+    from bench.runs import folder
+    from bench.server.names import aliases_of
     from scenarios import load_scenario, with_lengths
 
     backend = backend_named(options["backend_name"])
     scenario = with_lengths(load_scenario(options["scenario_name"]), options["prompt_tokens"], options["output_tokens"])
     load = resolve_load(scenario, **{name: options[name] for name in LOAD_OPTIONS})
     if options["slo"]:
-        from analysis import slo
+        from analysis.run import slo
 
         for objective in options["slo"]:
             slo.parse(objective)
@@ -157,7 +157,7 @@ def _frame(backend: "Backend", tokenizer: Path | None) -> dict[str, str]:
     """Give what a backend that puts the chat template around prompts itself needs of the tokenizer's folder."""
     if tokenizer is None or backend.frame is None:
         return {}
-    from bench.tokenizer import template
+    from bench.plan.tokenizer import template
 
     render = template(tokenizer)
     frame = backend.frame(render) if render else None
@@ -187,8 +187,8 @@ def _model_to_serve(backend: "Backend", model: str, url: str | None) -> tuple[st
     """What a launched server loads for a name of `models`, and how; with --url the name is the server's."""
     if url is not None:
         return model, None
-    from bench import tinymodel
-    from bench.models import resolve
+    from bench.server import tinymodel
+    from bench.server.names import resolve
 
     weights = backend.weights or "gguf"
     if model in tinymodel.SIZES:
@@ -200,14 +200,14 @@ def _model_to_serve(backend: "Backend", model: str, url: str | None) -> tuple[st
 def _tokenizer(path: Path | None) -> "tuple[str, Count] | None":
     if path is None:
         return None
-    from bench.tokenizer import counter
+    from bench.plan.tokenizer import counter
 
     return f"tokenizer {path.name}", counter(path)
 
 
 def _port(flag: str, port: int | None) -> int | None:
-    from bench.launch import free_port
-    from bench.resolve import within
+    from bench.plan.resolve import within
+    from bench.server.launch import free_port
 
     if port is None:
         return None
@@ -218,6 +218,6 @@ def _port(flag: str, port: int | None) -> int | None:
 
 
 def _timeout(flag: str, text: str) -> float:
-    from bench.resolve import parse_duration, within
+    from bench.plan.resolve import parse_duration, within
 
     return within(flag, parse_duration(text, flag), 0.2, MAX_TIMEOUT_S, " s")

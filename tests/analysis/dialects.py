@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from analysis.summary import summarize
 from backends import claude, llamacpp, openai, tgi, vllm
-from bench.records import Decode, Planned, record, stopwatch, to_table
+from bench.runs.records import Decode, Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
 
 TOKENS, PROMPT_TOKENS, TTFT_MS, GAP_MS = 40, 64, 20.0, 5.0

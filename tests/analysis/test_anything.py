@@ -8,10 +8,11 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from analysis import markdown, wording
+from analysis import wording
+from analysis.present import markdown
 from analysis.summary import summarize
-from bench.records import to_table
-from bench.screen import Screen, print_summary
+from bench.cli.screen import Screen, print_summary
+from bench.runs.records import to_table
 from bench.types import Record
 
 MS = 1_000_000

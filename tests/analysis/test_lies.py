@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from analysis.counting import CONTRADICTIONS, READINGS
-from bench.counts import Contradiction, Reading
+from analysis.run.counting import CONTRADICTIONS, READINGS
+from bench.runs.counts import Contradiction, Reading
 from tests.analysis.dialects import DIALECTS, GAP_MS, TOKENS, TTFT_MS, Answer, Change, Event, judged, timed, truthful
 
 FEW = 36

@@ -5,8 +5,8 @@ import pytest
 
 from analysis.compare.comparison import Run, compare
 from analysis.compare.measures import thresholds
+from analysis.present.repeats_written import how_many, lines, markdown, row
 from analysis.repeats import over_runs, summarize
-from analysis.repeats_written import how_many, lines, markdown, row
 from analysis.summary import summarize as summarize_run
 
 FIVE = (10.0, 11.0, 9.0, 10.5, 9.5)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from analysis.metrics import METRICS
-from analysis.stats import LEVELS
+from analysis.run.metrics import METRICS
+from analysis.stats.distributions import LEVELS
 from analysis.summary import summarize, write
 
 MS = 1_000_000

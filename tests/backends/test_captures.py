@@ -14,8 +14,8 @@ import pytest
 from openai import OpenAI
 
 from backends import claude, openai, tgi
-from bench.http1 import parse
 from bench.types import Reply, Usage
+from bench.wire.http1 import parse
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 Decode = Callable[..., Reply]

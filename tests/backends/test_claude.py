@@ -11,10 +11,10 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from backends import claude, llamacpp, openai
-from bench import http1
-from bench.launch import launch
-from bench.tinymodel import build
+from bench.server.launch import launch
+from bench.server.tinymodel import build
 from bench.types import Body, Call, DeltaKind, HttpRequest, Message, Reply, ServeOptions, Target, Usage, UserError
+from bench.wire import http1
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = (

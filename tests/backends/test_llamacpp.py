@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from backends import llamacpp, openai
-from bench.launch import Server, launch
-from bench.prometheus import read_metrics
-from bench.tinymodel import build
+from bench.server.launch import Server, launch
+from bench.server.tinymodel import build
+from bench.telemetry.prometheus import read_metrics
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, UserError
 from tests.backends.conftest import Asked
 

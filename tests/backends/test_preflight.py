@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends import BACKENDS, _cold, openai, tgi, vllm
+from backends import BACKENDS, openai, tgi, vllm
+from backends.cold import asking as _cold
 from bench.types import Call, Message, NotReady, ServerFault, Target, Unlisted, UserError
 from tests.backends.conftest import Asked
 

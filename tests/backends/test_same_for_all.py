@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from backends import BACKENDS
-from bench.plan import Plan, calls, make_plan, plan_hash
-from bench.prompts import Vocabulary
-from bench.tinytokenizer import WORDS
+from bench.plan.calls import Plan, calls, make_plan, plan_hash
+from bench.plan.prompts import Vocabulary
+from bench.server.tinytokenizer import WORDS
 from bench.types import Call, Lengths, Load, Scenario, Target
 
 DIALECTS: list[tuple[str, dict[str, str]]] = [(name, {}) for name in BACKENDS] + [("tgi", {"dialect": "chat"})]

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from backends import openai, tgi
-from bench.prometheus import read_metrics
-from bench.tinytokenizer import CHAT_TEMPLATE
+from bench.server.tinytokenizer import CHAT_TEMPLATE
+from bench.telemetry.prometheus import read_metrics
 from bench.types import Body, Call, Message, Reply, Target, Usage, UserError
 from tests.backends import tgi_standin
 from tests.backends.tgi_standin import Failure, Standin

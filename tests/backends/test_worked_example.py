@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backends import llamacpp
-from bench import tinymodel
-from bench.launch import launch
+from bench.server import tinymodel
+from bench.server.launch import launch
 from bench.types import ServeOptions
 
 ROOT = Path(__file__).parents[2]

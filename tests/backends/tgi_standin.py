@@ -21,7 +21,7 @@ import jinja2
 from tokenizers import Encoding, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from bench.tinytokenizer import CHAT_TEMPLATE, END, tokenizer_json, vocabulary
+from bench.server.tinytokenizer import CHAT_TEMPLATE, END, tokenizer_json, vocabulary
 from tests.backends import tgi_api
 
 MODEL = "tiny-org/tiny"

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.records import scan_captures
-from bench.truth import TruthOptions, TruthServer, launch
+from bench.runs.records import scan_captures
+from bench.truth.server import TruthOptions, TruthServer, launch
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="the ground-truth server is compiled, and for Linux"

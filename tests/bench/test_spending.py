@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from backends import BACKENDS
-from bench.budget import Guard, Ledger, Prices, Room
-from bench.capture import Received
-from bench.till import Till
+from bench.load.answer_cost import Till
+from bench.load.spend import Guard, Ledger, Prices, Room
 from bench.types import Call, Lengths, Message, Scenario, Usage
-from bench.wire import Outcome
+from bench.wire.capture import Received
+from bench.wire.connection import Outcome
 
 TRIALS = 1000
 WORDS, MAX_TOKENS = 40, 12

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from backends import llamacpp, vllm
-from bench import tinymodel
-from bench.launch import launch
-from bench.prometheus import read_metrics
-from bench.tinymodel import TinyModel
+from bench.server import tinymodel
+from bench.server.launch import launch
+from bench.server.tinymodel import TinyModel
+from bench.telemetry.prometheus import read_metrics
 from bench.types import Backend, Body, Call, Launch, Reply, ServeOptions, Target
 
 Ask = Callable[[Backend, Target, Call], Reply]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backends import llamacpp, vllm
-from bench.tinytokenizer import WORDS
+from bench.server.tinytokenizer import WORDS
 from bench.types import Backend, Call, Message, Reply, Target
 
 pytestmark = pytest.mark.engine

@@ -73,13 +73,13 @@ def test_an_unchanged_tree_passes(gate: Gate) -> None:
 
 
 def test_a_slower_engine_fails_and_its_figures_are_named(gate: Gate) -> None:
-    done = gate("--part", "llamacpp", change=("bench/tinymodel.py", LAYERS, MORE_LAYERS))
+    done = gate("--part", "llamacpp", change=("bench/server/tinymodel.py", LAYERS, MORE_LAYERS))
     assert done.code == 1, done.out
     assert "llamacpp:cpu +" in done.verdict
 
 
 def test_a_slower_client_fails_and_its_figures_are_named(gate: Gate) -> None:
-    done = gate("--part", "client", change=("bench/wire.py", READ, SLOWER_READ))
+    done = gate("--part", "client", change=("bench/wire/connection.py", READ, SLOWER_READ))
     assert done.code == 1, done.out
     assert "client:read_cpu +" in done.verdict
     assert "decode_cpu" not in done.verdict

@@ -11,8 +11,8 @@ import pytest
 from analysis.sizing import memory
 from analysis.sizing.architecture import count
 from analysis.sizing.config import from_config
-from bench.modelfile import read_config
-from bench.tinymodel import TinyModel
+from bench.server.modelfile import read_config
+from bench.server.tinymodel import TinyModel
 from bench.types import Target
 
 pytestmark = pytest.mark.engine

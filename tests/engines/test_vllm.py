@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backends import vllm
-from bench.tinymodel import TinyModel
+from bench.server.tinymodel import TinyModel
 from bench.types import Backend, Call, Message, Reply, Target
 
 pytestmark = pytest.mark.engine

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.gpu import gpus, series
-from analysis.throttling import throttling
-from analysis.window import Window
-from bench import telemetry
+from analysis.run.gpu import gpus, series
+from analysis.run.throttling import throttling
+from analysis.run.window import Window
+from bench.telemetry import sampler as telemetry
 
 pytestmark = pytest.mark.gpu
 

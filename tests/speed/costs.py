@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from analysis.money.uncertainty import interval, mean_of
-from analysis.stats import Floats
+from analysis.stats.distributions import Floats
+from analysis.stats.uncertainty import interval, mean_of
 
 LENGTHS: Final = (10, 30, 100, 300, 1_000, 10_000)
 

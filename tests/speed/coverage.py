@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.correlation import Beside
-from analysis.describe import dependence, describe, rate_interval
-from analysis.stats import Interval, Sample, clopper_pearson
+from analysis.stats.correlation import Beside
+from analysis.stats.describe import dependence, describe, rate_interval
+from analysis.stats.distributions import Interval, Sample, clopper_pearson
 from tests.processes import PROCESSES, Runs
 
 LENGTHS = (100, 300, 1000, 3000, 10_000)

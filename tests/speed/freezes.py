@@ -17,7 +17,7 @@ def frozen(times_per_s: int) -> Iterator[None]:
 
     def freeze() -> None:
         while not over.wait(1 / times_per_s):
-            loads = [p for p in psutil.Process().children() if "bench.cli.load" in p.cmdline()]
+            loads = [p for p in psutil.Process().children() if "bench.app.load_process" in p.cmdline()]
             for process in loads:
                 process.suspend()
             time.sleep(FREEZE_S)

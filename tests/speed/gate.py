@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.gate import FIGURES, Base, Round, Rounds, failing, judge
+from analysis.compare.gate import FIGURES, Base, Round, Rounds, failing, judge
 
 ROUNDS = 5
 FACTORS = (1.2, 1.3, 1.4, 1.5, 2.0)

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from backends import claude, openai, tgi
-from bench.http1 import Framing, TooLarge, parse
 from bench.types import Body, Reply
+from bench.wire.http1 import Framing, TooLarge, parse
 
 _HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 # What opens the response, and what is read again and again.

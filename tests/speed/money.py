@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import numpy as np
 
-from analysis.money.breakeven import break_even
-from analysis.money.deciding import proposal
-from analysis.money.decision import p_cheaper
+from analysis.breakeven.deciding import proposal
+from analysis.breakeven.decision import p_cheaper
+from analysis.breakeven.routing import Case
+from analysis.breakeven.selfhost import SelfHost
+from analysis.breakeven.states import states_of
+from analysis.breakeven.sweep import answer
+from analysis.breakeven.volumes import break_even
 from analysis.money.prices import find, usd_of
-from analysis.money.routing import Case
-from analysis.money.selfhost import SelfHost
-from analysis.money.states import states_of
-from analysis.money.sweep import answer
-from analysis.money.uncertainty import interval_draws, mean_draws
+from analysis.stats.uncertainty import interval_draws, mean_draws
 from bench.types import Usage
 
 REQUESTS = 100_000

@@ -9,13 +9,13 @@ from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import folder as files
-from bench.capture import CaptureWriter, Received
-from bench.clock import ClockSample
-from bench.machine import hardware
-from bench.plan import make_plan, plan_hash, write_plan
-from bench.prompts import calibrate
+from bench.plan.calls import make_plan, plan_hash, write_plan
+from bench.plan.prompts import calibrate
+from bench.runs import folder as files
+from bench.telemetry.machine import hardware
 from bench.types import Lengths, Load, Scenario, ServerInfo
+from bench.wire.capture import CaptureWriter, Received
+from bench.wire.clock import ClockSample
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _CHUNK = (

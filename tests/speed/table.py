@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import truth
 from bench.cli.selftest.measure import Case, Result, choose_cores, measure
-from bench.machine import hardware
+from bench.telemetry.machine import hardware
+from bench.truth import server as truth
 from tests.speed import pipeline
 from tests.speed.freezes import frozen
 

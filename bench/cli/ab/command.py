@@ -14,7 +14,7 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from analysis.compare.comparison import Comparison
     from analysis.compare.sequential import Look
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
 FEWEST_PAIRS = 4
 MOST_PAIRS = 96
@@ -41,8 +41,8 @@ def ab(**options: Any) -> int:
     bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
     Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
     """
-    from analysis.compare import written
-    from bench.screen import Screen
+    from analysis.present import compare_written as written
+    from bench.cli.screen import Screen
 
     task = _task(options)
     if options["junit"]:
@@ -68,7 +68,7 @@ def ab(**options: Any) -> int:
 
 def _task(options: dict[str, Any]) -> Task:
     from analysis.compare.measures import thresholds
-    from bench.resolve import within
+    from bench.plan.resolve import within
 
     max_pairs = within("--max-pairs", options["max_pairs"], FEWEST_PAIRS, MOST_PAIRS)
     if max_pairs % 2:
@@ -149,8 +149,9 @@ def _look_at(task: Task, look: "Look") -> "Comparison":
 
 def _keep(task: Task, found: "Comparison") -> None:
     """Write ab.json and ab.html: what the runs say so far."""
-    from analysis.compare import page, written
-    from bench import folder as files
+    from analysis.present import compare_page as page
+    from analysis.present import compare_written as written
+    from bench.runs import folder as files
 
     sides = ([requests_of(task.folder / run.name) for run in side] for side in (found.base, found.candidate))
     content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": written.document(found)}
@@ -183,7 +184,7 @@ def _pair_line(task: Task, number: int) -> str:
 
 def _look_line(found: "Comparison") -> str:
     from analysis.compare.sequential import is_decided
-    from analysis.compare.written import row
+    from analysis.present.compare_written import row
 
     open_ = [row(change) for change in found.of("inconclusive")]
     said = "decided" if is_decided(found) else f"open: {', '.join(f'{cells[0]} ({cells[4]})' for cells in open_)}"

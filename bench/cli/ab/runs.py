@@ -15,7 +15,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Run
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
 AB = "ab.json"
 PAGE = "ab.html"
@@ -46,7 +46,7 @@ class Task:
 
 def begin(task: Task) -> None:
     """Make the folder, or find that of the same task."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     if not (task.folder / AB).exists():
         files.make(task.folder)
@@ -87,7 +87,7 @@ def _folder(task: Task, side: str, number: int) -> Path:
 
 
 def _is_made(folder: Path, *, untrusted: bool) -> bool:
-    from bench import folder as files
+    from bench.runs import folder as files
 
     if not (folder / files.SUMMARY).exists():
         return False
@@ -104,8 +104,8 @@ def _put_aside(task: Task, folders: Iterable[Path]) -> None:
 
 def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
     """Make one run; returns the exit code where it did not come to its end or is not to be trusted."""
-    from bench.offer import BY_BUDGET, INTERRUPTED
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
+    from bench.load.controller import BY_BUDGET, INTERRUPTED
 
     budget = shared(side.settings.budget, task.folder)
     name = str(folder.relative_to(task.folder))

@@ -15,7 +15,7 @@ from bench.cli.settings import settings as settings_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.run import Settings
+    from bench.app.run import Settings
 
 SIDES = ("a", "b")
 OPTIONS = (*ASKED, *COSTS, *OFFERED)

@@ -9,11 +9,11 @@ from bench.cli.base import echo
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.money.breakeven import Answer
-    from analysis.money.comparison import Comparison, Rival
-    from analysis.money.decision import Decision
-    from analysis.money.scenarios import Bar
-    from analysis.stats import Floats
+    from analysis.breakeven.comparison import Comparison, Rival
+    from analysis.breakeven.decision import Decision
+    from analysis.breakeven.scenarios import Bar
+    from analysis.breakeven.volumes import Answer
+    from analysis.stats.distributions import Floats
 
 BREAKEVEN = "breakeven"
 
@@ -60,7 +60,7 @@ def answer(found: "Answer") -> dict[str, Any]:
 
 
 def _rival(rival: "Rival", comparison: "Comparison") -> dict[str, Any]:
-    from analysis.money.curves import lines
+    from analysis.breakeven.curves import lines
 
     found = rival.found
     curves, first = lines(rival.case, rival.states, comparison.volumes), found.first
@@ -126,8 +126,8 @@ def write(folder: Path, comparison: "Comparison", content: dict[str, Any]) -> Pa
 
     Raises UserError where the folder cannot be written.
     """
-    from analysis.money import page
-    from bench import folder as files
+    from analysis.present import breakeven_page as page
+    from bench.runs import folder as files
 
     figures = folder / "figures"
     try:

@@ -12,7 +12,7 @@ from bench.cli.numeric import HOURS, MONTHLY_USD, USD
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.money.breakeven import Answer
+    from analysis.breakeven.volumes import Answer
     from analysis.money.prices import ApiPrice
     from bench.cli.breakeven.measured import Requests
 
@@ -32,7 +32,7 @@ def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any, as_json: bool) 
     \b
     bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
     """
-    from analysis.money import calculators
+    from analysis.breakeven import calculators
 
     _show("the fine-tuned model", calculators.fine_tune(train_usd, prompted_usd, tuned_usd), as_json)
 
@@ -47,9 +47,10 @@ def caching(**options: Any) -> None:
     \b
     bench.py breakeven caching --versus claude-haiku-5-5 --prompt-tokens 3000 --prefix-tokens 2500 --output-tokens 200
     """
-    from analysis.money import calculators, prices
+    from analysis.breakeven import calculators
+    from analysis.breakeven.caching import CachePrices, Tokens
+    from analysis.money import prices
     from analysis.money.api_rules import cache_minimum
-    from analysis.money.caching import CachePrices, Tokens
     from bench.cli.breakeven.versus import prefix_cache, rates_at
 
     if options["cache_ttl"] == OFF:
@@ -95,7 +96,7 @@ def batch(**options: Any) -> None:
     \b
     bench.py breakeven batch --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200 --deadline-h 48
     """
-    from analysis.money import calculators
+    from analysis.breakeven import calculators
     from analysis.money.api_rules import provider_rules
 
     live, batched, window_h = options["live_usd"], options["batch_usd"], options["window_h"]
@@ -141,6 +142,6 @@ def _show(what: str, found: "Answer", as_json: bool, volume: int | None = None) 
         answers.print_json(content)
         return
     from bench.cli.breakeven.screen import print_choice
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
     print_choice(Screen(), what, content)

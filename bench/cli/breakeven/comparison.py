@@ -14,11 +14,11 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from analysis.money.comparison import Comparison, Found, Rival
-    from analysis.money.routing import Case
-    from analysis.money.scenarios import Bar, Scenario
-    from analysis.money.states import States
-    from analysis.stats import Floats
+    from analysis.breakeven.comparison import Comparison, Found, Rival
+    from analysis.breakeven.routing import Case
+    from analysis.breakeven.scenarios import Bar, Scenario
+    from analysis.breakeven.states import States
+    from analysis.stats.distributions import Floats
 
 VOLUMES = 200
 # How far beyond the volumes that matter the pictures reach.
@@ -31,7 +31,7 @@ def compare(options: dict[str, Any], now: datetime) -> "Comparison":
     """Compare the servers with each API that the options name. Raises UserError for whatever is wrong with them."""
     import numpy as np
 
-    from analysis.money.comparison import Comparison
+    from analysis.breakeven.comparison import Comparison
 
     rng = np.random.default_rng(options["seed"])
     load = load_of(options)
@@ -86,7 +86,7 @@ def _offers(options: dict[str, Any], servers: Servers, load: Load, now: datetime
 
 
 def _case(offer: Offer, servers: Servers, options: dict[str, Any], volume: int | None) -> "Case":
-    from analysis.money.routing import Case
+    from analysis.breakeven.routing import Case
 
     return Case(
         host=servers.host,
@@ -122,8 +122,8 @@ def _side(offer: Offer, servers: Servers, options: dict[str, Any], asked: int | 
     """Judge one API. Where no volume is asked about, prices are taken at the first break-even."""
     import numpy as np
 
-    from analysis.money.comparison import judge
-    from analysis.money.states import states_of
+    from analysis.breakeven.comparison import judge
+    from analysis.breakeven.states import states_of
 
     volume = asked
     case = _case(offer, servers, options, volume)
@@ -138,9 +138,9 @@ def _side(offer: Offer, servers: Servers, options: dict[str, Any], asked: int | 
 
 
 def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Rival":
-    from analysis.money.advice import advice
-    from analysis.money.comparison import Rival
-    from analysis.money.decision import p_cheaper
+    from analysis.breakeven.advice import advice
+    from analysis.breakeven.comparison import Rival
+    from analysis.breakeven.decision import p_cheaper
 
     offer, case, states, found, volume, usd_ci95 = side
     return Rival(
@@ -161,7 +161,7 @@ def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Rival":
 
 def _tornado(side: _Side, servers: Servers, volume: int | None) -> "tuple[Bar, ...]":
     """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
-    from analysis.money.scenarios import tornado
+    from analysis.breakeven.scenarios import tornado
 
     if volume is None or not side.case.host.capacity_rps:
         return ()
@@ -170,8 +170,8 @@ def _tornado(side: _Side, servers: Servers, volume: int | None) -> "tuple[Bar, .
 
 def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scenario]]":
     """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
+    from analysis.breakeven.selfhost import steady
     from analysis.money.numbers import dollars, exact, monthly_usd
-    from analysis.money.selfhost import steady
 
     case, states, hourly, capacity = side.case, side.states, servers.hourly, servers.capacity
     host = case.host

@@ -10,9 +10,9 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from analysis.money.comparison import Point
+    from analysis.breakeven.comparison import Point
     from analysis.money.gpu_prices import Hourly
-    from analysis.stats import Ints
+    from analysis.stats.distributions import Ints
 
 
 # Requests whose mean tokens differ by so much are still alike: the same load seen by two tokenizers differs by more.
@@ -64,7 +64,7 @@ class Requests(NamedTuple):
 
 def read_run(folder: Path, flag: str) -> Run:
     """Read a run folder. Raises UserError for one that is not to be trusted."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     found = Run(folder, files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
     if found.summary["verdict"]["status"] == "invalid":
@@ -84,7 +84,7 @@ def _reasons(run: Run) -> str:
 
 def read_search(folder: Path, flag: str) -> Searched:
     """Read a capacity folder. Raises UserError for a search that has not come to its end."""
-    from bench import folder as files
+    from bench.runs import folder as files
 
     content = files.read_json(folder, CAPACITY)
     found = content.get("capacity")
@@ -151,8 +151,8 @@ def requests_of(runs: Sequence[Run]) -> Requests | None:
     """The measured requests that succeeded and told their tokens; None where there are none."""
     import numpy as np
 
-    from analysis.metrics import column, measured, successful
-    from bench.records import read_requests
+    from analysis.run.metrics import column, measured, successful
+    from bench.runs.records import read_requests
 
     prompts, outputs, clusters = [], [], []
     for run in runs:
@@ -175,7 +175,7 @@ def requests_of(runs: Sequence[Run]) -> Requests | None:
 
 def point(run: Run, hourly: "Hourly | None") -> "Point | None":
     """What a request of a run cost, by an hour's price or by its own usage, and how long it took."""
-    from analysis.money.comparison import Point
+    from analysis.breakeven.comparison import Point
     from analysis.money.numbers import SECONDS_PER_HOUR
 
     rate = run.summary["throughput"]["requests_per_s"]

@@ -15,10 +15,10 @@ from bench.types import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from analysis.breakeven.selfhost import SelfHost, Traffic
+    from analysis.breakeven.traffic import Trace
     from analysis.money.gpu_prices import Hourly
-    from analysis.money.selfhost import SelfHost, Traffic
-    from analysis.money.traffic import Trace
-    from analysis.stats import Floats
+    from analysis.stats.distributions import Floats
 
 SELF = "--self"
 FEWEST_RUNS = 5
@@ -96,8 +96,8 @@ class Servers(NamedTuple):
 
 def load_of(options: dict[str, Any]) -> Load:
     """Read the traffic. Raises UserError for none, and for more than one description of it."""
-    from analysis.money import selfhost
-    from analysis.money import traffic as recorded
+    from analysis.breakeven import selfhost
+    from analysis.breakeven import traffic as recorded
 
     volume = options["requests_per_month"]
     given = [name for name in ("peak_to_mean", "profile", "traffic") if options.get(name) is not None]
@@ -123,7 +123,8 @@ def _text(flag: str, path: Path) -> str:
 
 def servers_of(options: dict[str, Any], traffic: "Traffic", rng: "np.random.Generator") -> Servers:
     """Give the servers that the options describe. Raises UserError for what is missing or cannot be."""
-    from analysis.money import gpu_prices, selfhost
+    from analysis.breakeven import selfhost
+    from analysis.money import gpu_prices
     from analysis.money.numbers import monthly_usd
 
     if not options["servers"]:
@@ -152,15 +153,15 @@ def servers_of(options: dict[str, Any], traffic: "Traffic", rng: "np.random.Gene
 
 
 def _commitment(options: dict[str, Any]) -> Any:
+    from analysis.breakeven.selfhost import Commitment
     from analysis.money.numbers import monthly_usd
-    from analysis.money.selfhost import Commitment
 
     pair = _pair(options, "commit_replicas", "commit_usd_per_hour")
     return pair and Commitment(pair[0], monthly_usd(pair[1]))
 
 
 def _spot(options: dict[str, Any]) -> Any:
-    from analysis.money.selfhost import Spot
+    from analysis.breakeven.selfhost import Spot
 
     pair = _pair(options, "spot_interruptions_per_hour", "spot_reload_s")
     return pair and Spot(*pair)
@@ -207,7 +208,7 @@ def _capacity(given: tuple[str, ...], rng: "np.random.Generator") -> Capacity:
 
 def _stated(text: str, rng: "np.random.Generator") -> Capacity | None:
     """A capacity such as 2 or 1.8..2.2; None for what is no number."""
-    from analysis.money.uncertainty import interval_draws
+    from analysis.stats.uncertainty import interval_draws
 
     low_text, dots, high_text = text.partition("..")
     ends = (low_text, high_text) if dots else (low_text,)
@@ -218,7 +219,7 @@ def _stated(text: str, rng: "np.random.Generator") -> Capacity | None:
 
 
 def _of_searches(folders: list[Path], rng: "np.random.Generator") -> Capacity:
-    from analysis.money.uncertainty import interval_draws
+    from analysis.stats.uncertainty import interval_draws
 
     searches = [read_search(path, SELF) for path in folders]
     runs = tuple(run for search in searches for run in search.runs or search.probes[:1])
@@ -247,7 +248,7 @@ def _of_repeats(
 ) -> Capacity:
     import numpy as np
 
-    from analysis.money.uncertainty import mean_draws
+    from analysis.stats.uncertainty import mean_draws
 
     draws = mean_draws(rates, rng)
     low, high = (float(end) for end in np.quantile(draws, (0.025, 0.975)))

@@ -20,11 +20,11 @@ from bench.types import Usage, UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from analysis.money.caching import PrefixCache
+    from analysis.breakeven.caching import PrefixCache
+    from analysis.breakeven.selfhost import Traffic
+    from analysis.breakeven.states import Curve
     from analysis.money.prices import ApiPrice, Rates
-    from analysis.money.selfhost import Traffic
-    from analysis.money.states import Curve
-    from analysis.stats import Floats
+    from analysis.stats.distributions import Floats
 
 VERSUS = "--versus"
 TTLS_S = {"5m": 300.0, "1h": 3600.0}
@@ -75,7 +75,7 @@ def requests_stated(options: dict[str, Any]) -> Requests | None:
     """The requests that the options describe; None where they do not."""
     import numpy as np
 
-    from bench.resolve import within
+    from bench.plan.resolve import within
 
     prompt, output = options["prompt_tokens"], options["output_tokens"]
     if prompt is None and output is None:
@@ -100,7 +100,7 @@ def requests_measured(runs: Sequence[Run], options: dict[str, Any]) -> Requests:
 
 def of_run(run: Run) -> Offer:
     """What a measured run of an API cost, each request by its own usage. Raises UserError where that is not known."""
-    from analysis.money.uncertainty import interval_draws
+    from analysis.stats.uncertainty import interval_draws
 
     cost = run.summary["cost"] or {}
     usd = cost.get("usd_per_request")
@@ -134,8 +134,8 @@ def of_price(spec: str) -> Offer | None:
 
 def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any], now: datetime) -> Offer:
     """MODEL or PROVIDER/MODEL: each request at its prices of today."""
+    from analysis.breakeven.states import Curve
     from analysis.money.prices import BATCH, STANDARD, find
-    from analysis.money.states import Curve
 
     price = find(spec, None, now, tier=BATCH if options["batch"] else STANDARD)
     cache, notes = _cache_of(price, requests, load.traffic, options)
@@ -147,7 +147,7 @@ def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any],
         return Offer(name, lambda _: plain, _resampled(lambda _: each, requests), len(each), tuple(warnings))
     (hit, each_hit), (miss, each_miss) = values(hit=True), values(hit=False)
     if load.trace is not None:
-        from analysis.money.caching import replay
+        from analysis.breakeven.caching import replay
 
         prefixes = load.trace.prefixes if load.trace.prefixes is not None else [0] * len(load.trace.arrivals_s)
         hits = replay(load.trace.arrivals_s, prefixes, cache.ttl_s, cache.readable_after_s)
@@ -206,7 +206,7 @@ def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) ->
     """Draws of the mean of measured requests; of a single one that was stated there are none."""
 
     def draws(volume: int | None, rng: "np.random.Generator") -> "Floats | None":
-        from analysis.money.uncertainty import mean_draws
+        from analysis.stats.uncertainty import mean_draws
 
         if requests.counted_for is None or len(requests.prompt_tokens) < 2:
             return None
@@ -220,8 +220,8 @@ def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) ->
 
 def prefix_cache(options: dict[str, Any], traffic: "Traffic") -> "PrefixCache":
     """The cache that the options describe. Raises UserError for weights that are no numbers."""
-    from analysis.money.caching import PrefixCache
-    from analysis.money.traffic import weights
+    from analysis.breakeven.caching import PrefixCache
+    from analysis.breakeven.traffic import weights
 
     shares = weights(options["prefix_weights"], "--prefix-weights") if options["prefix_weights"] else [1]
     return PrefixCache(TTLS_S[options["cache_ttl"]], tuple(shares), float(options["cache_delay"]), traffic)

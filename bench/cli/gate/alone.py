@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.cli.gate.reference import PIECES, READS, ROOT, TIMEOUT_S, reads, unit_s
 
 if TYPE_CHECKING:
-    from bench.wire import Connection, Outcome
+    from bench.wire.connection import Connection, Outcome
 
 STREAMS = 50
 TOKENS = 150
@@ -47,7 +47,7 @@ def alone() -> Alone:
 
 
 def _main() -> None:
-    from bench.wire import Wire, endpoint
+    from bench.wire.connection import Wire, endpoint
 
     with socket.create_server(("127.0.0.1", 0), backlog=STREAMS) as listener:
         wire = Wire(endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}"), TIMEOUT_S, TIMEOUT_S)
@@ -62,7 +62,7 @@ def _main() -> None:
 
 def _piece(pairs: "Sequence[tuple[Connection, socket.socket]]") -> Alone:
     """An answer on each connection, received and decoded."""
-    from bench.clock import cpu_s
+    from bench.wire.clock import cpu_s
 
     plain = reads()
     units_s = [unit_s(plain, READS // 3)]
@@ -100,7 +100,7 @@ def _chunk(data: bytes) -> bytes:
 def _decode(outcomes: "Sequence[Outcome]") -> int:
     """Decode as a run's captures are; returns how many tokens came."""
     from backends import BACKENDS
-    from bench.records import Planned, record, stopwatch
+    from bench.runs.records import Planned, record, stopwatch
     from bench.types import Exchange
 
     planned, decode, tokens = Planned(0, None, 0, 0, None, None, TOKENS), BACKENDS["openai"].decode, 0

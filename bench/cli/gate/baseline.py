@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.gate import Base, Round
+    from analysis.compare.gate import Base, Round
 
 FILE: Final = "baseline.json"
 SCHEMA: Final = 2
@@ -33,7 +33,7 @@ class Session:
     @property
     def is_now(self) -> bool:
         """Whether it was measured on this machine within the hour."""
-        from bench.machine import boot_id
+        from bench.telemetry.machine import boot_id
 
         boot = self.content.get("boot_id")
         age = datetime.now(UTC) - datetime.fromisoformat(self.content["made_at"])
@@ -62,7 +62,7 @@ def read(folder: Path) -> list[Session]:
 
 
 def _session(content: Mapping[str, Any]) -> Session:
-    from analysis.gate import Round
+    from analysis.compare.gate import Round
 
     rounds = {part: [Round(**each) for each in found] for part, found in content["rounds"].items()}
     datetime.fromisoformat(content["made_at"])
@@ -80,11 +80,11 @@ def write(
 
     Raises UserError where they cannot be one, or where their counts are not those of the others.
     """
-    from analysis.gate import doubtful_baseline
-    from analysis.gate_written import listed
-    from bench import folder as files
-    from bench.machine import boot_id, hardware, versions
-    from bench.run import git_commit
+    from analysis.compare.gate import doubtful_baseline
+    from analysis.present.gate_written import listed
+    from bench.app.run import git_commit
+    from bench.runs import folder as files
+    from bench.telemetry.machine import boot_id, hardware, versions
 
     if problem := doubtful_baseline(rounds):
         raise UserError(f"--update: {problem}, so this is no baseline; run it again on a quiet machine")
@@ -107,7 +107,7 @@ def write(
 
 def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> "Base":
     """What now is compared with: the sessions of this CPU, or of the one that is now where there is one."""
-    from analysis.gate import Base
+    from analysis.compare.gate import Base
 
     here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     now = [session for session in here if session.is_now]
@@ -117,7 +117,7 @@ def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> "Base":
 
 def differences(sessions: Sequence[Session], hardware: Mapping[str, Any], servers: Mapping[str, str]) -> list[str]:
     """Where this machine and what is installed on it are others than the baseline's, a line for each."""
-    from bench.machine import versions
+    from bench.telemetry.machine import versions
 
     here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     found = []

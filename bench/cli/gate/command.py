@@ -15,10 +15,10 @@ from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECT
 from bench.cli.compare import check_folder_of, print_findings, write
 
 if TYPE_CHECKING:
-    from analysis.gate_written import Gate
+    from analysis.present.gate_written import Gate
     from bench.cli.gate.baseline import Session
     from bench.cli.gate.rounds import Observed
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
 
 PARTS = ("llamacpp", "vllm", "client")
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 50
@@ -56,11 +56,11 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     bench.py gate --against ../base
     Exit codes: 0 passed, 1 worse or different, 2 wrong use, 3 too much other load to tell, 130 interrupted.
     """
-    from bench import folder as files
     from bench.cli.gate import baseline as baselines
     from bench.cli.gate.rounds import ready
-    from bench.resolve import within
-    from bench.screen import Screen
+    from bench.cli.screen import Screen
+    from bench.plan.resolve import within
+    from bench.runs import folder as files
 
     count = within("--rounds", options["rounds"], FEWEST_ROUNDS, MOST_ROUNDS)
     against, writes = options["against"], options["update"] or options["add"]
@@ -134,10 +134,10 @@ def _judge(
 
     `base` gives the sessions to compare with, measured again where that is what it does.
     """
-    from analysis.gate import judge
-    from analysis.gate_written import Gate
+    from analysis.compare.gate import judge
+    from analysis.present.gate_written import Gate
     from bench.cli.gate.baseline import base_of, differences
-    from bench.machine import hardware
+    from bench.telemetry.machine import hardware
 
     here, sessions = hardware(), base(parts)
     found = measure(parts, 1)
@@ -205,8 +205,8 @@ def _measure(
 
 
 def _keep(judged: "Gate", out: Path, junit: Path | None) -> None:
-    from analysis import gate_written
-    from bench import folder as files
+    from analysis.present import gate_written
+    from bench.runs import folder as files
 
     files.write_json(out / "gate.json", gate_written.document(judged))
     if junit:
@@ -214,7 +214,7 @@ def _keep(judged: "Gate", out: Path, junit: Path | None) -> None:
 
 
 def _show(judged: "Gate", form: str, *, as_json: bool, screen: "Screen") -> None:
-    from analysis import gate_written
+    from analysis.present import gate_written
 
     if as_json:
         import orjson
@@ -227,8 +227,8 @@ def _show(judged: "Gate", form: str, *, as_json: bool, screen: "Screen") -> None
 
 
 def _print(judged: "Gate", screen: "Screen") -> None:
-    from analysis.gate_written import HEAD, doubts, headline, row, shown
-    from bench.screen import print_fact
+    from analysis.present.gate_written import HEAD, doubts, headline, row, shown
+    from bench.cli.screen import print_fact
 
     for note in judged.notes:
         print_fact(screen, "note", note, "yellow")

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from analysis.gate import Round, engine_figures
+from analysis.compare.gate import Round, engine_figures
 from bench.cli.gate.alone import alone
 from bench.cli.gate.reference import ROOT, Reference, between, reference
 from bench.cli.results import results
@@ -15,8 +15,8 @@ from bench.cli.run import run
 from bench.cli.settings import settings as settings_of
 
 if TYPE_CHECKING:
-    from bench.launch import Server
-    from bench.run import Settings
+    from bench.app.run import Settings
+    from bench.server.launch import Server
 
 CLIENT: Final = "client"
 
@@ -57,8 +57,8 @@ def is_installed(part: str) -> bool:
 @contextmanager
 def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], Observed]]:
     """Start what is started once; the context gives what measures a round of some parts, and ends the servers."""
-    from bench import truth
-    from bench.run import launched
+    from bench.app.run import launched
+    from bench.truth import server as truth
 
     if CLIENT in parts:
         truth.compile_server()
@@ -96,9 +96,9 @@ def _settings(part: str, out: Path) -> "Settings":
 
 def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Reference], Round], str]:
     """A run on the engine; returns what makes a round of it, once the reference is known, and the server's name."""
-    from bench import folder as files
-    from bench import run as running
-    from bench.offer import INTERRUPTED
+    from bench.app import run as running
+    from bench.load.controller import INTERRUPTED
+    from bench.runs import folder as files
 
     settings = _settings(part, out)
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Re
 def _counts(part: str, out: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     import pyarrow.compute as pc
 
-    from bench.records import read_requests
+    from bench.runs.records import read_requests
 
     calls = read_requests(out).filter(pc.field("phase") == "measured")
     counts = {

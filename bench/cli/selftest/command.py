@@ -7,7 +7,7 @@ import click
 
 from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, echo
 from bench.cli.settings import MAX_WORKERS
-from bench.limits import SPARE_FILES
+from bench.process.limits import SPARE_FILES
 
 if TYPE_CHECKING:
     from bench.cli.selftest.ladder import Ladder, Limit
@@ -33,10 +33,10 @@ def selftest(workers: int, quick: bool, as_json: bool) -> int:
     bench.py selftest
     bench.py selftest --workers 2 --quick
     """
-    from bench import truth
     from bench.cli.selftest import ladder as ladders
     from bench.cli.selftest.measure import choose_cores
-    from bench.resolve import within
+    from bench.plan.resolve import within
+    from bench.truth import server as truth
 
     within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
@@ -60,7 +60,7 @@ def _facts(workers: int, quick: bool, cores: "Cores") -> dict[str, Any]:
     from datetime import UTC, datetime
 
     from bench.cli.selftest.ladder import LIMIT_MS
-    from bench.machine import hardware, versions
+    from bench.telemetry.machine import hardware, versions
 
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -180,7 +180,7 @@ def _measured(result: "Result") -> dict[str, Any]:
 
 
 def _keep(found: dict[str, Any], say: Callable[[str], None]) -> None:
-    from bench import selftests
+    from bench.runs import selftests
 
     hardware = found["hardware"]
     if any(found[name]["limit_per_s"] == 0 and found[name]["bounded_by"] == "others" for name in selftests.LADDERS):

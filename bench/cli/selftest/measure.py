@@ -21,14 +21,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backends import BACKENDS
-from bench import truth
-from bench.folder import CAPTURE, PLAN
-from bench.launch import free_port
-from bench.offer import INTERRUPTED, LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
-from bench.plan import Plan, make_plan, write_plan
-from bench.prompts import calibrate
-from bench.records import decode_run, read_requests, scan_captures
-from bench.truth import Errors, Int64s, TruthLog
+from bench.load.controller import INTERRUPTED, LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
+from bench.plan.calls import Plan, make_plan, write_plan
+from bench.plan.prompts import calibrate
+from bench.runs.folder import CAPTURE, PLAN
+from bench.runs.records import decode_run, read_requests, scan_captures
+from bench.server.launch import free_port
+from bench.truth import server as truth
+from bench.truth.server import Errors, Int64s, TruthLog
 from bench.types import Lengths, Load, Scenario, Target, UserError
 
 _PROMPT_TOKENS = 40

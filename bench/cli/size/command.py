@@ -75,14 +75,14 @@ def size(**options: Any) -> None:
 
         echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
+    from bench.cli.screen import Screen
     from bench.cli.size.screen import print_size
-    from bench.screen import Screen
 
     print_size(Screen(), shown)
 
 
 def _check_lengths(options: dict[str, Any]) -> None:
-    from bench.resolve import within
+    from bench.plan.resolve import within
 
     for name in ("prompt_tokens", "output_tokens"):
         flag = f"--{name.replace('_', '-')}"
@@ -104,7 +104,7 @@ def _or(given: int | None, otherwise: int) -> int:
 def _need(options: dict[str, Any], model: "Model") -> "Need":
     from analysis.sizing import memory
     from analysis.sizing.plans import Need
-    from bench.resolve import MAX_CONCURRENCY, within
+    from bench.plan.resolve import MAX_CONCURRENCY, within
 
     longest = model.architecture.context_tokens or 2**31
     prompt, output = options["prompt_tokens"] or 0, options["output_tokens"] or 0
@@ -126,13 +126,13 @@ def _need(options: dict[str, Any], model: "Model") -> "Need":
 
 def _demand(options: dict[str, Any]) -> "Demand | None":
     """The load, when there is a rate; lengths alone only say what a sequence holds."""
-    from bench.resolve import MAX_RATE_PER_S, within
+    from bench.plan.resolve import MAX_RATE_PER_S, within
 
     if options["rate"] is None:
         if options["slo"]:
             raise UserError("--slo: objectives are of a load; give --rate, --prompt-tokens and --output-tokens")
         return None
-    from analysis import slo
+    from analysis.run import slo
     from analysis.sizing import plans
 
     objectives = [slo.parse(text) for text in options["slo"]]
@@ -153,7 +153,7 @@ def _demand(options: dict[str, Any]) -> "Demand | None":
 
 def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
     from analysis.sizing.memory import TENSOR_PARALLEL
-    from bench.resolve import within
+    from bench.plan.resolve import within
 
     return tuple(within("--tensor-parallel", n, 1, MAX_TENSOR_PARALLEL) for n in sizes) or TENSOR_PARALLEL
 
@@ -161,7 +161,7 @@ def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
 def _claimed(options: dict[str, Any]) -> "Claimed | None":
     """A number that somebody quotes; what nobody says of its requests is taken to be as light as can be."""
     from analysis.sizing.plans import Claimed
-    from bench.resolve import within
+    from bench.plan.resolve import within
 
     if options["claimed"] is None:
         return None
@@ -178,7 +178,7 @@ def _claimed(options: dict[str, Any]) -> "Claimed | None":
 def _measured(options: dict[str, Any]) -> "tuple[Measured, tuple[str, ...]]":
     """What a run has measured, and the doubts about it. Raises UserError for one that is invalid or lacks figures."""
     from analysis.sizing.plans import Measured
-    from bench import folder as files
+    from bench.runs import folder as files
 
     if not options["gpu_specs"]:
         raise UserError("--measured: give --gpu too, the hardware it ran on first")

@@ -10,7 +10,7 @@ from bench.cli.base import nearest
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.models import Model as ListedModel
+    from bench.server.names import Model as ListedModel
 
 DEFAULT_QUANTIZATION: Final = "bf16"
 
@@ -20,7 +20,7 @@ def load(name: str, asked: str | None) -> tuple[Model, tuple[str, ...]]:
 
     Without a quantization it is the one that the file names, else bf16.
     """
-    from bench.tinymodel import SIZES, model_path
+    from bench.server.tinymodel import SIZES, model_path
 
     path = Path(name)
     if path.suffix == ".gguf":
@@ -48,7 +48,7 @@ def from_list(listed: "ListedModel", storage: str = DEFAULT_QUANTIZATION) -> Mod
 
 
 def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-    from bench.modelfile import file_type, read_gguf
+    from bench.server.modelfile import file_type, read_gguf
 
     if asked is not None:
         raise UserError(f"--quantization: {path.name} is quantized as it is; leave it out")
@@ -60,7 +60,7 @@ def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
 
 
 def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-    from bench.modelfile import read_config
+    from bench.server.modelfile import read_config
 
     values = read_config(path)
     shape = config.from_config(values)
@@ -76,7 +76,7 @@ def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple
 
 
 def _from_name(name: str, asked: str | None) -> Model:
-    from bench.models import known_names, models
+    from bench.server.names import known_names, models
 
     alias, in_name = _split(name.lower())
     if alias not in models():

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.screen import number, print_fact
+from bench.cli.screen import number, print_fact
 
 _GIB = 2**30
 _GAP = "  "

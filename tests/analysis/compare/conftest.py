@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from analysis.compare.comparison import Run
-from analysis.compare.page import OVERLAID
-from analysis.metrics import METRICS
-from analysis.stats import Floats
-from bench.records import SCHEMA
+from analysis.present.compare_page import OVERLAID
+from analysis.run.metrics import METRICS
+from analysis.stats.distributions import Floats
+from bench.runs.records import SCHEMA
 
 Runs = Callable[..., tuple[Run, ...]]
 

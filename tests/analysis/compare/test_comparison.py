@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.compare.comparison import Comparison, Run, check, compare
 from analysis.compare.measures import thresholds
-from analysis.stats import Floats
+from analysis.stats.distributions import Floats
 from bench.types import UserError
 
 Runs = Callable[..., tuple[Run, ...]]

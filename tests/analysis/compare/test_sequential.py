@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.compare import written
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import thresholds
 from analysis.compare.sequential import DECIDING, PAIRS, Look, is_decided, look_at, looks
-from analysis.stats import Floats
+from analysis.present import compare_written as written
+from analysis.stats.distributions import Floats
 
 Runs = Callable[..., tuple[Run, ...]]
 Tool = Callable[..., Any]

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.money.advice import advice
-from analysis.money.comparison import Comparison, Point, Rival, judge
-from analysis.money.decision import p_cheaper
+from analysis.breakeven.advice import advice
+from analysis.breakeven.comparison import Comparison, Point, Rival, judge
+from analysis.breakeven.decision import p_cheaper
+from analysis.breakeven.routing import Case
+from analysis.breakeven.scenarios import tornado
+from analysis.breakeven.selfhost import SelfHost, steady
+from analysis.breakeven.states import stated, states_of
 from analysis.money.numbers import monthly_usd
-from analysis.money.routing import Case
-from analysis.money.scenarios import tornado
-from analysis.money.selfhost import SelfHost, steady
-from analysis.money.states import stated, states_of
-from analysis.money.uncertainty import interval_draws
-from analysis.stats import UNKNOWN
+from analysis.stats.distributions import UNKNOWN
+from analysis.stats.uncertainty import interval_draws
 
 VOLUME = 100_000
 VOLUMES = np.geomspace(1_000, 10_000_000, 60)

@@ -12,7 +12,7 @@ import pytest
 from analysis import summary
 from analysis.money.cost import Charge, _per, run_cost
 from analysis.money.gpu_prices import Hourly, section_of, stated
-from analysis.window import Window, window
+from analysis.run.window import Window, window
 from tests.fixtures.pinned_prices import DAY, pinned
 
 SECOND = 1_000_000_000

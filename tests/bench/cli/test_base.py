@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
-from bench import capture, folder
 from bench.cli import base, run
+from bench.runs import folder
 from bench.types import UserError
+from bench.wire import capture
 
 ROOT = Path(__file__).parents[3]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -55,7 +56,9 @@ def test_streams_that_are_closed_full_or_unread_are_no_bug(command: str, code: i
 
 
 def test_a_closed_stream_is_not_given_to_the_next_file() -> None:
-    script = "import os; from bench.terminal import prepare; prepare(); print(os.open('LICENSE', os.O_RDONLY) > 2)"
+    script = (
+        "import os; from bench.process.streams import prepare; prepare(); print(os.open('LICENSE', os.O_RDONLY) > 2)"
+    )
     done = subprocess.run(
         ["bash", "-c", f'{sys.executable} -c "{script}" <&- 2>&-'],
         capture_output=True,

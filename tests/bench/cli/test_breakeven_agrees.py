@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.money.routing import Case
-from analysis.money.states import States
-from bench import folder
+from analysis.breakeven.routing import Case
+from analysis.breakeven.states import States
 from bench.cli.breakeven import comparison
 from bench.cli.root import cli
-from tests.analysis.money import brute_force
-from tests.analysis.money.brute_force import Servers, State
+from bench.runs import folder
+from tests.analysis.breakeven import brute_force
+from tests.analysis.breakeven.brute_force import Servers, State
 from tests.fixtures.pinned_prices import pinned
 
 SHOWN = {"self-host": "self-host", "api": "pay the API", "same": "the same", "undecided": "undecided"}

@@ -11,9 +11,9 @@ import pytest
 
 import bench.cli.capacity as command
 from backends import llamacpp
-from bench import tinymodel
-from bench.launch import launch
-from bench.offer import Progress
+from bench.load.controller import Progress
+from bench.server import tinymodel
+from bench.server.launch import launch
 from bench.types import ServeOptions, UserError
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.summary import summarize
-from bench import folder
 from bench.cli import compare as command
+from bench.runs import folder
 from bench.types import UserError
 
 Write = Callable[..., Path]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.cli import lists
-from bench.models import known_names, models
+from bench.server.names import known_names, models
 
 Listed = Callable[..., str]
 

@@ -17,9 +17,9 @@ import pytest
 from analysis.money import prices
 from backends import BACKENDS
 from bench.cli.pricing import budget_of, estimate, hourly_of, pricing_of
-from bench.plan import make_plan
-from bench.prompts import Vocabulary
-from bench.tinytokenizer import WORDS
+from bench.plan.calls import make_plan
+from bench.plan.prompts import Vocabulary
+from bench.server.tinytokenizer import WORDS
 from bench.types import Lengths, Load, Scenario, Usage, UserError
 from tests.fixtures.pinned_prices import pinned
 

@@ -22,12 +22,12 @@ import pytest
 from rich.console import Console
 
 from analysis.summary import summarize
-from bench import folder as files
 from bench.cli import repeat as repeats
 from bench.cli.results import decode as decode_command
 from bench.cli.run import run as run_command
 from bench.cli.settings import settings as settings_of
-from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
+from bench.runs import folder as files
 from bench.types import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -186,7 +186,7 @@ def test_a_server_to_keep_is_launched_once_and_ended_before_the_conclusion(
         yield SimpleNamespace(pid=1)
         happened.append(f"ended, concluded: {'runs' in read(tmp_path / 'out')}")
 
-    monkeypatch.setattr("bench.run.launched", launched)
+    monkeypatch.setattr("bench.app.run.launched", launched)
     runs.outcomes = [None] * 2
     make(tmp_path / "out", 2, keep_server=True)
     assert happened == ["launched, log in out/server.log", "ended, concluded: False"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.results import recorded_code
-from bench.offer import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
+from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from bench import cli, folder
+from bench import cli
 from bench.cli import base, lists, root, run, settings
+from bench.runs import folder
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench import folder, tinymodel
 from bench.cli.size import command
+from bench.runs import folder
+from bench.server import tinymodel
 from bench.types import UserError
 
 Size = Callable[..., str]

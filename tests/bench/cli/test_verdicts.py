@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from backends import llamacpp
-from bench import tinymodel, truth
-from bench.launch import launch
-from bench.truth import TruthOptions
+from bench.server import tinymodel
+from bench.server.launch import launch
+from bench.truth import server as truth
+from bench.truth.server import TruthOptions
 from bench.types import ServeOptions
 
 pytestmark = [
@@ -219,7 +220,7 @@ def load_process(bench: "subprocess.Popen[str]", out: Path) -> psutil.Process:
         assert bench.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     children = psutil.Process(bench.pid).children(recursive=True)
-    return next(child for child in children if "bench.cli.load" in child.cmdline())
+    return next(child for child in children if "bench.app.load_process" in child.cmdline())
 
 
 def test_a_client_whose_core_others_take(tmp_path: Path, clean: Codes) -> None:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.summary import summarize
-from bench import folder as files
 from bench.cli.ab import command, runs
 from bench.cli.compare import compare
-from bench.offer import INTERRUPTED, OUT_OF_BUDGET
+from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
+from bench.runs import folder as files
 from bench.types import UserError
 
 Call = Callable[..., tuple[int, str]]

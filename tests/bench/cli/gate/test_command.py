@@ -13,7 +13,7 @@ import click
 import numpy as np
 import pytest
 
-from analysis.gate import Round
+from analysis.compare.gate import Round
 from bench.cli.gate import command, rounds
 from bench.cli.gate.rounds import Observed
 from bench.types import UserError

@@ -2,11 +2,11 @@ import os
 
 import pytest
 
-from analysis.gate import Round
-from bench import truth
+from analysis.compare.gate import Round
 from bench.cli.gate import rounds
 from bench.cli.gate.command import PARTS
 from bench.cli.gate.reference import ROOT, Reference, between
+from bench.truth import server as truth
 
 
 def test_what_can_be_measured_is_what_the_command_offers() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench.cli.selftest.ladder import Ladder
 from bench.cli.selftest.measure import Result
-from bench.truth import Errors
+from bench.truth.server import Errors
 
 
 @dataclass(frozen=True)

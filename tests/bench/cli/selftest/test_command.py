@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from bench import selftests, truth
 from bench.cli.root import cli
 from bench.cli.selftest import command, measure
 from bench.cli.selftest.ladder import EVENTS, REQUESTS, Ladder
 from bench.cli.selftest.measure import Case, Cores, Result
-from bench.machine import hardware
+from bench.runs import selftests
+from bench.telemetry.machine import hardware
+from bench.truth import server as truth
 from bench.types import UserError
 from tests.bench.cli.selftest.machines import Machine
 

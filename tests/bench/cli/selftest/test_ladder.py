@@ -17,7 +17,7 @@ from bench.cli.selftest.ladder import (
     streams_at,
 )
 from bench.cli.selftest.measure import Result
-from bench.truth import Errors
+from bench.truth.server import Errors
 from tests.bench.cli.selftest.machines import Machine, result
 
 GOOD = Machine()

@@ -1,0 +1,189 @@
+"""What to do at one's own volume, and what would change that, in plain words: each from what the states say."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from analysis.breakeven.comparison import Found
+from analysis.breakeven.decision import Decision, decide
+from analysis.breakeven.routing import Case, own_exact_usd
+from analysis.breakeven.states import States
+from analysis.breakeven.volumes import ALWAYS, BOTH_FREE, Answer, Span
+from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, dollars, exact
+from analysis.stats.distributions import CONFIDENCE
+
+SPANS_TOLD: Final = 3
+SURE: Final = f"with {CONFIDENCE:.0%} certainty"
+
+
+def advice(case: Case, states: States, found: Found) -> list[str]:
+    """Sentences: what to do at the volume asked about, where the answer changes, and what else would change it.
+
+    Without a volume only where self-hosting pays.
+    """
+    at, answer = found.decision, found.answer
+    if at is None:
+        return [where(answer, measured=states.measured)]
+    if not case.host.capacity_rps and not states.measured:
+        return [f"Pay the API: {'; '.join(answer.reasons)}."]
+    sentences = [
+        _costs(case, at, measured=states.measured),
+        *_choice(answer, at, states),
+        where(answer, measured=states.measured),
+    ]
+    sentences += _changes_of_volume(answer, at)
+    if case.overflow or at.choice == "same" or not at.saving_usd.is_finite():
+        return sentences
+    if states.curve is None or not at.api_share:
+        sentences += _change_of_price(case, at)
+    sentences += _change_of_capacity(case, at)
+    return [*sentences, *_change_of_routing(case, states, at)]
+
+
+def where(answer: Answer, *, measured: bool = False) -> str:
+    """The answer's spans as a sentence or two, the first few of many."""
+    if BOTH_FREE in answer.reasons:
+        return f"{BOTH_FREE.capitalize()} at any volume."
+    if answer.spans == ALWAYS:
+        return "Self-hosting pays at any volume."
+    sure = f" {SURE}" if measured else ""
+    told = f"Self-hosting pays{sure} {_told(answer.spans, answer.unit)}." if answer.spans else _nowhere(answer, sure)
+    if answer.open_spans:
+        told += f" The measurements leave it open {_told(answer.open_spans, answer.unit)}."
+    return told
+
+
+def _nowhere(answer: Answer, sure: str) -> str:
+    if answer.known_to is not None:
+        return f"Up to {answer.known_to:,} {answer.unit} self-hosting pays nowhere{sure}."
+    if answer.open_spans:
+        return f"At no volume does self-hosting pay{sure}."
+    because = f": {'; '.join(answer.reasons)}" if answer.reasons else ""
+    return f"Self-hosting never pays{because}."
+
+
+def _told(spans: tuple[Span, ...], unit: str) -> str:
+    if spans == ALWAYS:
+        return "at any volume"
+    bounded = [f"from {first:,} to {last:,}" for first, last in spans if last is not None]
+    told = bounded[:SPANS_TOLD]
+    if len(bounded) > SPANS_TOLD:
+        told.append(f"in {len(bounded) - SPANS_TOLD:,} more ranges")
+    if spans[-1].last is None:
+        told.append(f"{'for good ' * bool(bounded)}from {spans[-1].first:,} on")
+    return f"{', '.join(told)} ({unit})"
+
+
+def _costs(case: Case, at: Decision, *, measured: bool) -> str:
+    as_good = "" if case.worth == 1 else " for as many good requests"
+    bill = f"At {at.requests:,} requests/month the API costs {dollars(at.api_usd)}{as_good}"
+    if not at.self_usd.is_finite():
+        return f"{bill}; servers that may serve nothing cost any amount."
+    return f"{bill}; self-hosting costs {dollars(at.self_usd)}{' on average' * measured}, with {_ways(at)}."
+
+
+def _ways(at: Decision) -> str:
+    fewest, most = at.replicas or (0, 0)
+    count = f"{fewest:,} replica{'' if most == 1 else 's'}" if fewest == most else f"{fewest:,} to {most:,} replicas"
+    return f"{count} and {float(at.api_share):.1%} of the requests at the API" if at.api_share else count
+
+
+def _choice(answer: Answer, at: Decision, states: States) -> list[str]:
+    if at.choice == "same":
+        return ["Both ways cost the same here."]
+    if at.choice == "undecided":
+        reasons = "; ".join(answer.reasons[:2])
+        return [f"Too near to call: {reasons}.", f"Self-hosting {_on_average(at.saving_usd)}: {_either_way(at)}."]
+    ours = at.choice == "self-host"
+    head, saving = ("Self-host", at.saving_usd) if ours else ("Pay the API", -at.saving_usd)
+    if not states.measured:
+        return [f"{head}: it saves {dollars(saving)} a month."]
+    least = at.low_usd if ours else -at.high_usd
+    chance = at.p_cheaper if ours else 1 - at.p_cheaper
+    told = f"{head}: it is the cheaper with a probability of {chance:.1%}"
+    if not least.is_finite() or not saving.is_finite():
+        return [f"{told}."]
+    return [f"{told}; it {_on_average(saving)}, and saves {dollars(least)} or more in nine outcomes of ten."]
+
+
+def _on_average(saving: Decimal) -> str:
+    if not saving.is_finite():
+        return "may cost any amount"
+    return f"{'saves' if saving >= 0 else 'costs'} {dollars(abs(saving))}{'' if saving >= 0 else ' more'} on average"
+
+
+def _either_way(at: Decision) -> str:
+    won, lost = at.won_usd or Decimal(0), at.lost_usd or Decimal(0)
+    loss = f"costs {dollars(-lost)} more" if lost.is_finite() else "may cost any amount"
+    return f"where it is the cheaper it saves {dollars(won)} a month, where it is not it {loss}"
+
+
+def _changes_of_volume(answer: Answer, at: Decision) -> Iterator[str]:
+    volume = at.requests
+    for first, last in answer.spans:
+        if last is not None and first <= volume <= last:
+            yield f"At this volume it pays from {first:,} to {last:,} requests/month."
+    below = [span.last for span in answer.spans if span.last is not None and span.last < volume]
+    above = [span.first for span in answer.spans if span.first > volume]
+    if at.choice != "self-host" and below:
+        yield f"Self-hosting would pay at {below[-1]:,} requests/month, {below[-1] / volume:.2g} times this volume."
+    if at.choice != "self-host" and above:
+        yield f"Self-hosting would pay at {above[0]:,} requests/month, {above[0] / volume:.2g} times this volume."
+
+
+def _change_of_price(case: Case, at: Decision) -> Iterator[str]:
+    """At which price of either side, all else unchanged, both ways cost the same at this volume (on average)."""
+    offered = at.requests * exact(case.offered_share)
+    own = _own_usd(case, at)
+    if case.kept and case.worth:
+        tie_usd = own / (offered * case.kept * case.worth)
+        now = dollars(case.usd_per_request)
+        yield f"Both ways cost the same here at an API price of {dollars(decimal(tie_usd))} per request (now {now})."
+    free = replace(case, host=replace(case.host, usd_per_replica_month=Decimal(0)))
+    fixed, saved = own_exact_usd(free, at.requests), offered * case.usd_saved_per_offered
+    if own == fixed:
+        return
+    replica = exact(case.host.usd_per_replica_month)
+    tie, now = (dollars(decimal(usd / HOURS_PER_MONTH)) for usd in (replica * (saved - fixed) / (own - fixed), replica))
+    if saved > fixed:
+        yield f"They also do at {tie} per replica-hour (now {now})."
+    else:
+        yield f"No replica is cheap enough here: all but the replicas costs {dollars(decimal(fixed))} already."
+
+
+def _own_usd(case: Case, at: Decision) -> Fraction:
+    """What of the month's bill is for our replicas."""
+    return exact(at.self_usd) - exact(at.api_share) * at.requests * exact(case.usd_per_request)
+
+
+def _change_of_capacity(case: Case, at: Decision) -> Iterator[str]:
+    """Said where all hours have the same replicas at the same price."""
+    host = case.host
+    replica = exact(host.usd_per_replica_month)
+    if host.autoscale or host.commitment or not replica:
+        return
+    offered = at.requests * exact(case.offered_share)
+    afford = math.floor((offered * case.usd_saved_per_offered - exact(host.ops_usd_per_month)) / replica)
+    most, least = afford - host.spare_replicas, max(1, host.min_replicas)
+    if most < least:
+        yield "No capacity would make it pay: the fewest replicas cost more than the API."
+        return
+    tie_rps = float(offered * host.traffic.peak / (most * exact(host.utilization) * SECONDS_PER_MONTH))
+    now = f"now {float(host.capacity_rps):.3g}"
+    yield f"Self-hosting pays here as long as a replica serves {_rounded_up(tie_rps)} requests/s or more ({now})."
+
+
+def _rounded_up(value: float) -> str:
+    """To three digits, so that what is said to be enough is."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.ceil(value / step * (1 - 1e-12)) * step:.3g}"
+
+
+def _change_of_routing(case: Case, states: States, at: Decision) -> Iterator[str]:
+    filled = decide(replace(case, overflow=True, offered_share=1), states, at.requests)
+    if filled.self_usd < min(at.api_usd, at.self_usd):
+        usd = dollars(filled.self_usd)
+        yield f"Filling the replicas first would be cheaper still, {usd}: {_ways(filled)} (--overflow)."

@@ -1,0 +1,150 @@
+"""Doubts about this client: did it send when it was to, look in time, and keep what it saw?"""
+
+from collections.abc import Iterator
+
+from analysis.checks.reason import Check, Json, Reason
+from analysis.run.accounts import lost
+
+# Of a healthy client that shares two cores with the engine: p99 of lateness 3 to 5 ms, in a closed loop up to 9.
+LATE_OPEN_MS, LATE_CLOSED_MS = 10.0, 20.0
+LATE_SHARE = 0.05
+# A client that keeps up with 85,000 arrivals a second lags by 0.8 ms at p99, one frozen for 15 ms at a time by 14.
+LAG_P99_MS, LAG_MAX_MS = 10.0, 250.0
+# The engine beside it on two cores: 0.8 to 2.2%, and p99 of the gaps is the engine's. Starved: 5% and more.
+MOST_COALESCED = 0.05
+# With 86% of a core this client was still exact (docs/performance.md).
+CPU_LIMIT = 0.9
+# Where the server or others ended the selftest, nobody knows what the client can do.
+CLIENTS_OWN_LIMITS = ("error", "client")
+MOST_WAITED = 0.01
+
+
+def late_sends(run: Json, summary: Json) -> Iterator[Reason]:
+    """The slowest 1% of calls left later than the plan wants, though a seat was free: not quite the load asked for."""
+    late_ms = summary["sending"]["late_ms"]["p99"]
+    planned_rps, service_ms = summary["offered"]["planned_rps"], summary["metrics"]["service_ms"]["p50"]
+    if late_ms is None:
+        return
+    if run["load"]["rate_per_s"] is None:
+        limit_ms = max(LATE_CLOSED_MS, LATE_SHARE * (service_ms or 0))
+    else:
+        limit_ms = max(LATE_OPEN_MS, LATE_SHARE * 1000 / planned_rps if planned_rps else 0)
+    if late_ms > limit_ms:
+        message = (
+            f"calls were sent up to {late_ms:.3g} ms after they were due (p99), with a seat free (limit "
+            f"{limit_ms:.3g} ms): this client was busy; give it a core of its own, raise --workers, or lower the load"
+        )
+        yield Reason("suspect", "late_sends", message, late_ms, limit_ms)
+
+
+def client_lag(run: Json, summary: Json) -> Iterator[Reason]:
+    """This client was slow to look: arrivals have the kernel's stamps all the same, its next sends were late."""
+    lag_ms = summary["client"]["lag_ms"]
+    for statistic, limit_ms in ("p99", LAG_P99_MS), ("max", LAG_MAX_MS):
+        if lag_ms[statistic] is not None and lag_ms[statistic] > limit_ms:
+            message = (
+                f"this client looked up to {lag_ms[statistic]:.3g} ms late ({statistic}; limit {limit_ms:g} ms): "
+                "give it a core of its own, raise --workers, or lower --rate or --concurrency"
+            )
+            yield Reason("suspect", "client_lag", message, lag_ms[statistic], limit_ms)
+            return
+
+
+def coalesced_reads(run: Json, summary: Json) -> Iterator[Reason]:
+    """Many reads took in several arrivals, which then share the later stamp, and this client's lag explains it."""
+    client, gap_ms = summary["client"], summary["metrics"]["chunk_gap_ms"]["mean"]
+    lag_ms = client["lag_ms"]["p99"]
+    if not client["reads"] or lag_ms is None or gap_ms is None:
+        return
+    share = client["coalesced_reads"] / client["reads"]
+    # A server that sends two events at once is not this client's fault, nor are their stamps wrong.
+    if share > MOST_COALESCED and lag_ms > gap_ms / 2:
+        message = (
+            f"{share:.0%} of reads brought several arrivals, which share one stamp: token gaps are blurred; give the "
+            "client a core of its own, raise --workers, or lower the load"
+        )
+        yield Reason("suspect", "coalesced_reads", message, share, MOST_COALESCED)
+
+
+def client_cpu(run: Json, summary: Json) -> Iterator[Reason]:
+    """A load process had its core for itself and wanted more: the pace may be the client's and not the server's."""
+    in_window = (summary["host"]["client_busy_cores"] or 0) / run["workers"]
+    share = max(summary["client"]["cpu_fraction"] or 0, in_window)
+    if share > CPU_LIMIT:
+        closed = run["load"]["rate_per_s"] is None
+        what = "set the pace of this closed loop" if closed else "kept the load from being sent in time"
+        message = f"a load process used {share:.0%} of a core: the client, not the server, may have {what}; "
+        yield Reason("suspect", "client_cpu", message + "raise --workers", share, CPU_LIMIT)
+
+
+def beyond_selftest(run: Json, summary: Json) -> Iterator[Reason]:
+    """More load than this machine's selftest found the client to be exact at, where that limit was the client's own."""
+    kept = run.get("selftest")
+    if kept is None:
+        return
+    client, requests_per_s = summary["client"], summary["throughput"]["requests_per_s"]
+    for name, unit, per_s in (
+        ("events", "token events/s", client["token_events_per_s"]),
+        ("requests", "requests/s", requests_per_s),
+    ):
+        limit_per_s = kept[name]["limit_per_s"]
+        if per_s is not None and per_s > limit_per_s and kept[name]["bounded_by"] in CLIENTS_OWN_LIMITS:
+            message = (
+                f"{per_s:,.0f} {unit} are more than the {limit_per_s:,.0f} up to which the selftest of "
+                f"{kept['measured_at'][:10]} found this machine's client to be exact: raise --workers, take a larger "
+                "machine, or measure again with bench.py selftest if this one was busy then"
+            )
+            yield Reason("suspect", "beyond_selftest", message, per_s, limit_per_s)
+
+
+def waited_for_seats(run: Json, summary: Json) -> Iterator[Reason]:
+    """Open loop: calls waited here because as many as may be were in flight; the server never saw the whole load."""
+    share, most = summary["sending"]["waited_share"], run["load"]["max_in_flight"]
+    if share is not None and share > MOST_WAITED:
+        message = (
+            f"{share:.0%} of calls waited in this client, because {most} were in flight: response_ms has that wait, "
+            "ttft_ms has not; raise --max-in-flight, or lower --rate to what the server can take"
+        )
+        yield Reason("suspect", "waited_for_seats", message, share, MOST_WAITED)
+
+
+def user_stamps(run: Json, summary: Json) -> Iterator[Reason]:
+    """The kernel stamped no arrivals, so the client's own lag is in every latency and unknown."""
+    if summary["client"]["stamps"] == "user":
+        message = "arrivals were stamped by this process, not by the kernel: its own lag is in every latency"
+        yield Reason("suspect", "user_stamps", message, None, None)
+
+
+def lost_workers(run: Json, summary: Json) -> Iterator[Reason]:
+    """A load process left no account of itself: it was killed, and what it had in flight is missing."""
+    gone = lost(run)
+    if gone:
+        message = (
+            f"{gone} of {run['workers']} load processes ended without closing their capture: "
+            "what they had in flight is missing, long calls above all; see what killed them (memory?), run again"
+        )
+        yield Reason("suspect", "lost_workers", message, run["workers"] - gone, run["workers"])
+
+
+def torn_capture(run: Json, summary: Json) -> Iterator[Reason]:
+    """A capture ends in the middle of a call."""
+    torn_bytes = run.get("capture_torn_bytes") or 0
+    if torn_bytes:
+        message = (
+            f"{torn_bytes} bytes at the end of a capture are part of a call that was never written whole: a load "
+            "process was killed or the disk was full; see that --out has room, run again"
+        )
+        yield Reason("suspect", "torn_capture", message, torn_bytes, 0)
+
+
+CHECKS: tuple[Check, ...] = (
+    late_sends,
+    client_lag,
+    coalesced_reads,
+    client_cpu,
+    beyond_selftest,
+    waited_for_seats,
+    user_stamps,
+    lost_workers,
+    torn_capture,
+)

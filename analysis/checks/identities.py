@@ -1,0 +1,200 @@
+"""Equations that hold in every sound run, whatever was measured: each is checked and shown beside the numbers.
+
+To add one, write a function from `Evidence` to a dict {name, holds, seen, expected, tolerance} and list it in
+IDENTITIES. `holds` is None where this run lacks what the check needs; EXACT names those with no tolerance at all.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.run.accounts import lost
+from analysis.run.gpu import series
+from analysis.run.metrics import NS_PER_MS, column, flat, successful
+from analysis.run.rates import growth_of, in_flight
+from analysis.run.served import histogram_mean_ms
+from analysis.run.window import Window
+
+# The clocks of two processes on one machine agree; the way is parsing, queues of the server's front end, the network.
+CLOCK_MS, WAY_MS = 1.0, 50.0
+LAW_SHARE, MOST_LAW_SHARE = 0.05, 0.5
+LONG_SERVICE = 0.95
+EXACT = {"conservation", "no_negative_interval", "token_order"}
+
+
+class Evidence(NamedTuple):
+    """What the identities are checked on; `summary` has the sections of summary.json that are done before."""
+
+    run: Mapping[str, Any]
+    requests: pa.Table
+    telemetry: pa.Table | None
+    span: Window
+    summary: Mapping[str, Any]
+
+
+def check(evidence: Evidence) -> list[dict[str, Any]]:
+    """Every identity, held or not. What a lost load process had in hand is missing on our side of most of them."""
+    if lost(evidence.run):
+        return [
+            identity(evidence) if identity.__name__ in EXACT else _result(identity.__name__, None, None, None)
+            for identity in IDENTITIES
+        ]
+    return [identity(evidence) for identity in IDENTITIES]
+
+
+def conservation(evidence: Evidence) -> dict[str, Any]:
+    """Planned and not cut = succeeded + failed + dropped + unfinished, no call missing and none twice."""
+    counts = evidence.summary["requests"]
+    outcomes = sum(counts[outcome] for outcome in ("succeeded", "failed", "dropped", "unfinished"))
+    twice = evidence.requests.num_rows - len(pc.unique(evidence.requests["seq"]))
+    # An interrupted run has planned no more than it tells of, nor has one that lasts for a time.
+    in_full = None if evidence.run["interrupted"] else evidence.run["load"]["requests"]
+    cut = (evidence.run.get("cut") or {"calls": 0})["calls"]
+    return _result("conservation", outcomes - twice, counts["planned"] if in_full is None else in_full - cut, 0)
+
+
+def no_negative_interval(evidence: Evidence) -> dict[str, Any]:
+    """No call is sent before it is due, answered before it is sent, or has tokens that arrive before earlier ones."""
+    calls = evidence.requests
+    due, sent, first_byte, first_token, end = (
+        column(calls, f"{name}_ns") for name in ("due", "sent", "first_byte", "first_token", "end")
+    )
+    # An unknown instant compares false: no interval, so none that is negative.
+    wrong = (sent < due) | (first_byte < sent) | (first_token < first_byte) | (end < sent)
+    t_ns, offsets = flat(calls, "arrivals_ns")
+    backwards = np.flatnonzero(np.diff(t_ns) < 0) + 1
+    owner = np.searchsorted(offsets, backwards, side="right") - 1
+    wrong[owner[backwards > offsets[owner]]] = True
+    return _result("no_negative_interval", int(wrong.sum()), 0, 0)
+
+
+def token_order(evidence: Evidence) -> dict[str, Any]:
+    """First token <= last token <= end, in every call."""
+    first, last, end = (column(evidence.requests, f"{name}_ns") for name in ("first_token", "last_token", "end"))
+    return _result("token_order", int(((last < first) | (end < last)).sum()), 0, 0)
+
+
+def littles_law(evidence: Evidence) -> dict[str, Any]:
+    """Mean in flight = requests/s x mean service, as reported, to 5% and three standard errors of what edges do.
+
+    Of an open loop in flight are those from when the load had been on for a service that few exceed. The calls that
+    only one side of the equation has in full are as good as random. Not asked where they leave more than half open,
+    nor of a server that falls behind, which is in no steady state.
+    """
+    rate = evidence.summary["throughput"]["requests_per_s"]
+    service_ms = evidence.summary["metrics"]["service_ms"]["mean"]
+    calls = successful(evidence.requests.select(["sent_ns", "end_ns", "error"]))
+    span = _with_full_load(evidence, calls)
+    if not rate or service_ms is None or span is None:
+        return _result("littles_law", None, None, None)
+    sent, end = column(calls, "sent_ns"), column(calls, "end_ns")
+    whole = (sent >= span.start_ns) & (end <= span.end_ns)
+    partly_ns = (end - sent)[(end > evidence.span.start_ns) & (sent < span.end_ns) & ~whole]
+    seen = in_flight(calls, span)
+    of_edges = float(np.sqrt((partly_ns**2).sum())) / (seen * (span.end_ns - span.start_ns)) if seen else 1.0
+    share = LAW_SHARE + 3 * of_edges
+    return _result("littles_law", rate * service_ms / 1000, seen, share * seen if share < MOST_LAW_SHARE else None)
+
+
+def _with_full_load(evidence: Evidence, calls: pa.Table) -> Window | None:
+    """The part of the window in which as many calls can be in flight as ever will; None without one."""
+    span = evidence.span
+    if evidence.run["load"]["rate_per_s"] is None or not calls.num_rows:
+        return span if calls.num_rows else None
+    found = growth_of(evidence.requests)
+    service_ns = column(calls, "end_ns") - column(calls, "sent_ns")
+    start_ns = max(span.start_ns, int(column(calls, "sent_ns").min() + np.quantile(service_ns, LONG_SERVICE)))
+    if (found is not None and found.is_clear) or start_ns >= span.end_ns:
+        return None
+    return Window(start_ns, span.end_ns)
+
+
+def server_in_flight(evidence: Evidence) -> dict[str, Any]:
+    """Our mean in flight = the server's own, running and queued: more there is someone else's load."""
+    span = evidence.span
+    t_ns, running = series(evidence.telemetry, "engine", "running")
+    _, queued = series(evidence.telemetry, "engine", "queue")
+    inside = span.holds(t_ns)
+    if inside.sum() < 10 or len(queued) != len(running):
+        return _result("server_in_flight", None, None, None)
+    there = (running + queued)[inside]
+    ours = in_flight(evidence.requests, span)
+    sampling = 3 * there.std(ddof=1) / np.sqrt(len(there))
+    return _result("server_in_flight", ours, there.mean(), 0.1 * ours + 0.5 + sampling)
+
+
+def server_tokens(evidence: Evidence) -> dict[str, Any]:
+    """Output tokens of our calls = what the server's own counter rose by.
+
+    Calls whose tokens are not known (they failed) or that the counter saw only in part widen the tolerance by
+    what they asked for at most.
+    """
+    t_ns, counter = series(evidence.telemetry, "engine", "generation_tokens_total")
+    calls = evidence.requests.select(["sent_ns", "end_ns", "output_tokens", "max_tokens", "error"])
+    calls = calls.filter(pc.is_valid(calls["sent_ns"]))
+    if len(t_ns) < 2:
+        return _result("server_tokens", None, None, None)
+    sent, end, tokens = (column(calls, name) for name in ("sent_ns", "end_ns", "output_tokens"))
+    unseen = (end < t_ns[0]) | (sent > t_ns[-1])
+    certain = (sent >= t_ns[0]) & (end <= t_ns[-1]) & ~np.isnan(tokens) & np.asarray(pc.is_null(calls["error"]))
+    expected = float(counter[-1] - counter[0])
+    uncertain = column(calls, "max_tokens")[~unseen & ~certain].sum()
+    return _result("server_tokens", tokens[certain].sum(), expected, uncertain + 0.01 * expected)
+
+
+def server_first_token(evidence: Evidence) -> dict[str, Any]:
+    """Our mean ttft = the server's own, and what the way there and back takes: a client cannot see a token earlier.
+
+    Checked where the server's histogram took in as many calls as we sent.
+    """
+    server_ms, count = histogram_mean_ms(evidence.telemetry, "server_ttft_s")
+    calls = evidence.requests.select(["sent_ns", "first_token_ns"])
+    calls = calls.filter(pc.is_valid(calls["first_token_ns"]))
+    if server_ms is None or count != calls.num_rows:
+        return _result("server_first_token", None, None, None)
+    ours_ms = float((column(calls, "first_token_ns") - column(calls, "sent_ns")).mean() / NS_PER_MS)
+    tolerance_ms = CLOCK_MS if ours_ms < server_ms else WAY_MS + server_ms
+    return _result("server_first_token", ours_ms, server_ms, tolerance_ms)
+
+
+def delivered_rate(evidence: Evidence) -> dict[str, Any]:
+    """Open loop: the rate sent = the rate planned, to 2% or one call."""
+    offered, planned = evidence.summary["offered"], evidence.summary["requests"]["planned"]
+    wanted = offered["planned_rps"]
+    tolerance = None if wanted is None else wanted * max(0.02, 1 / planned)
+    return _result("delivered_rate", offered["achieved_rps"], wanted, tolerance)
+
+
+def delivered_dispersion(evidence: Evidence) -> dict[str, Any]:
+    """Open loop: the calls sent are as bursty as those planned (index of dispersion)."""
+    offered = evidence.summary["offered"]
+    wanted = offered["planned_index_of_dispersion"]
+    tolerance = None if wanted is None else 0.1 + 0.1 * wanted
+    return _result("delivered_dispersion", offered["index_of_dispersion"], wanted, tolerance)
+
+
+IDENTITIES: tuple[Callable[[Evidence], dict[str, Any]], ...] = (
+    conservation,
+    no_negative_interval,
+    token_order,
+    littles_law,
+    server_in_flight,
+    server_tokens,
+    server_first_token,
+    delivered_rate,
+    delivered_dispersion,
+)
+
+
+def _result(name: str, seen: float | None, expected: float | None, tolerance: float | None) -> dict[str, Any]:
+    known = seen is not None and expected is not None and tolerance is not None
+    return {
+        "name": name,
+        "holds": bool(abs(seen - expected) <= tolerance) if known else None,  # type: ignore[operator]
+        "seen": None if seen is None else float(seen),
+        "expected": None if expected is None else float(expected),
+        "tolerance": None if tolerance is None else float(tolerance),
+    }

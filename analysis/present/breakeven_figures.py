@@ -1,0 +1,279 @@
+"""The break-even page's plots: one function from `Comparison` to a plotly Figure each, and one line in FIGURES.
+
+A function returns None when there is nothing to draw. `layout.meta` is the caption: what the figure shows, in words.
+Text that comes from outside is escaped, because plotly reads labels as HTML.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis.breakeven.comparison import Comparison, Point, Rival
+from analysis.breakeven.curves import lines
+from analysis.breakeven.scenarios import Bar
+from analysis.money.numbers import dollars
+from analysis.present.breakeven_look import (
+    LEFT_PX,
+    OURS,
+    TOP_PX,
+    framed,
+    label_places,
+    line,
+    log_ticks,
+    mark_volume,
+    style,
+    volume_axis,
+)
+from analysis.present.breakeven_staircase import cost
+from analysis.present.charts import Plot, axis, escape, layout, light, x_axis
+from analysis.stats.distributions import CONFIDENCE, Floats
+from analysis.wording import count
+
+SHARES: Final = 200
+BAR_PX: Final = 46
+PARETO_PX: Final = 380
+PAGE_PX: Final = 900
+
+
+# --- probability ------------------------------------------------------------------------------------------------
+
+
+def chance(comparison: Comparison) -> go.Figure | None:
+    """How likely self-hosting is the cheaper way, by volume, and where that is sure enough to decide."""
+    known = [(i, rival) for i, rival in enumerate(comparison.rivals) if rival.states.measured]
+    if not known:
+        return None
+    figure = framed(330, _chance_caption(comparison))
+    for i, rival in known:
+        volumes, chances = comparison.volumes, rival.p_cheaper
+        # Lines lie on one another at 0 and at 1: each is narrower than the one below it.
+        width = 2 + 1.5 * (len(comparison.rivals) - 1 - i)
+        figure.add_trace(line(volumes, chances, rival.name, *style(i), "%{y:.1%}", width))
+        if (at := rival.found.decision) is not None:
+            figure.add_scatter(
+                x=[at.requests], y=[at.p_cheaper], mode="markers", showlegend=False,
+                hoverinfo="skip", cliponaxis=False, name=escape(rival.name),
+                marker={"color": light(style(i)[0]), "size": 9, "line": {"color": light("page"), "width": 1.5}},
+            )  # fmt: skip
+    for level, words in ((CONFIDENCE, "above: self-host"), (1 - CONFIDENCE, "below: pay the API")):
+        figure.add_shape(
+            type="line", xref="paper", x0=0, x1=1, y0=level, y1=level,
+            line={"color": light("muted"), "width": 1, "dash": "dash"},
+        )  # fmt: skip
+        figure.add_annotation(
+            text=f"{level:.0%}, {words}", showarrow=False, font={"color": light("muted"), "size": 11},
+            xref="paper", x=0, xanchor="left", y=level, yanchor="top" if level > 0.5 else "bottom",
+        )  # fmt: skip
+    mark_volume(figure, comparison)
+    return figure.update_layout(
+        xaxis=volume_axis(comparison.volumes),
+        yaxis=axis("P(self-hosting is cheaper)") | {"tickformat": ".0%", "range": [-0.02, 1.02], "nticks": 6},
+    )
+
+
+def _chance_caption(comparison: Comparison) -> str:
+    caption = (
+        "The share of the states that measured prices and capacity leave possible in which self-hosting costs no more "
+        "than the API. "
+        f"Between {1 - CONFIDENCE:.0%} and {CONFIDENCE:.0%} the measurements do not decide."
+    )
+    at = [
+        f"{rival.found.decision.p_cheaper:.1%} against {rival.name}"
+        for rival in comparison.rivals
+        if rival.states.measured and rival.found.decision is not None
+    ]
+    if at and comparison.requests_per_month is not None:
+        caption += f" At {comparison.requests_per_month:,} requests/month it is {', '.join(at)}."
+    return caption
+
+
+# --- tornado ----------------------------------------------------------------------------------------------------
+
+
+def tornado(comparison: Comparison) -> go.Figure | None:
+    """What each input, moved alone from its low to its high value, does to the month against the first API."""
+    main = comparison.rivals[0] if comparison.rivals else None
+    bars = main.tornado if main else ()
+    ends = [float(end) for bar in bars for end in (bar.saving_usd_at_low, bar.saving_usd_at_high) if end.is_finite()]
+    if not main or not ends:
+        return None
+    low_usd, high_usd = min(0.0, *ends), max(0.0, *ends)
+    margin = 0.3 * (high_usd - low_usd or 1.0)
+    figure = go.Figure(layout=layout(len(bars) * BAR_PX + TOP_PX + 50, _tornado_caption(main, bars)))
+    for i, bar in enumerate(bars):
+        _add_bar(figure, bar, len(bars) - 1 - i, low_usd - 0.5 * margin)
+    figure.add_vline(x=0, line={"color": light("ink"), "width": 1.5})
+    for text, anchor in (("dearer ◂ ", "right"), (" ▸ cheaper", "left")):
+        figure.add_annotation(
+            text=text, showarrow=False, font={"color": light("muted")}, x=0, xanchor=anchor, yref="paper", y=1,
+            yanchor="bottom", yshift=4,
+        )  # fmt: skip
+    return figure.update_layout(
+        xaxis=x_axis("saved by self-hosting, per month")
+        | {"tickformat": "$,.4~r", "range": [low_usd - margin, high_usd + margin], "nticks": 7},
+        yaxis=axis("") | {"showticklabels": False, "showgrid": False, "range": [-0.6, len(bars) - 0.4], "title": None},
+        margin={"t": 44, "l": 12},
+    )
+
+
+def _add_bar(figure: go.Figure, bar: Bar, row: int, least_usd: float) -> None:
+    """A bar with its ends' amounts beside it and its name above it; an end that nothing can serve is the least."""
+    ends = [
+        (float(usd) if usd.is_finite() else least_usd, usd, which)
+        for usd, which in ((bar.saving_usd_at_low, "low"), (bar.saving_usd_at_high, "high"))
+    ]
+    left, right = sorted(ends, key=lambda end: end[0])
+    figure.add_bar(
+        x=[right[0] - left[0]], base=[left[0]], y=[row], orientation="h", width=0.42, showlegend=False,
+        name=escape(bar.name), marker={"color": light(OURS), "line": {"color": light(OURS), "width": 2}},
+        hoverinfo="skip",
+    )  # fmt: skip
+    beside = [(*left, "right"), (*right, "left")] if left[0] < right[0] else [(*left[:2], "low or high", "left")]
+    for at, usd, which, anchor in beside:
+        amount = dollars(usd, 0) if usd.is_finite() else "no capacity"
+        figure.add_annotation(
+            text=f" {amount} <i>({which})</i> ", showarrow=False,
+            font={"size": 11, "color": light("muted")}, x=at, xanchor=anchor, y=row, yanchor="middle",
+        )  # fmt: skip
+    figure.add_annotation(
+        text=escape(bar.name), showarrow=False, xref="paper", x=0, xanchor="left", y=row + 0.24, yanchor="bottom",
+        bgcolor=light("page"), borderpad=0,
+    )  # fmt: skip
+
+
+def _tornado_caption(main: Rival, bars: Sequence[Bar]) -> str:
+    caption = (
+        f"What self-hosting saves a month against {main.name} when one input alone goes from its low to its high "
+        "value; what moves the month most comes first."
+    )
+    turning = [bar.name for bar in bars if (bar.saving_usd_at_low >= 0) != (bar.saving_usd_at_high >= 0)]
+    if turning:
+        return f"{caption} A bar across the line would turn saving into losing: {', '.join(turning)}."
+    return f"{caption} None of them alone would turn saving into losing."
+
+
+# --- hybrid -----------------------------------------------------------------------------------------------------
+
+
+def hybrid(comparison: Comparison) -> go.Figure | None:
+    """What the month at the user's volume costs when a share of the requests goes to our replicas."""
+    volume = comparison.requests_per_month
+    served = [(i, rival) for i, rival in enumerate(comparison.rivals) if rival.case.host.capacity_rps]
+    if volume is None or not served:
+        return None
+    figure = framed(350, "")
+    best = []
+    for i, rival in served:
+        shares, usd = _by_share(rival, volume)
+        figure.add_trace(line(shares, usd, rival.name, *style(i)))
+        least = int(np.argmin(usd))
+        figure.add_scatter(
+            x=[shares[least]], y=[usd[least]], mode="markers", showlegend=False, hoverinfo="skip", cliponaxis=False,
+            name=escape(rival.name), marker={"color": light(style(i)[0]), "size": 10},
+        )  # fmt: skip
+        best.append(f"{shares[least]:.0%} with {rival.name} ({dollars(float(usd[least]), 2)})")
+    caption = (
+        f"What {count(volume, 'request')} a month cost when a share of them goes to our replicas and the rest to the "
+        f"API: the first request to them costs a whole replica. The cheapest share is marked: {', '.join(best)}."
+    )
+    return figure.update_layout(
+        meta=caption,
+        xaxis=x_axis("share served by our replicas") | {"tickformat": ".0%", "range": [-0.02, 1.02]},
+        yaxis=axis("cost per month") | {"tickprefix": "$", "tickformat": ",.4~r", "rangemode": "tozero", "nticks": 6},
+    )
+
+
+def _by_share(rival: Rival, volume: int) -> tuple[Floats, Floats]:
+    """(shares from 0 to 1, $/month to be expected): 0, a single request, and even steps up to all."""
+    shares = sorted({Fraction(0), Fraction(1, volume), *(Fraction(i, SHARES) for i in range(1, SHARES + 1))})
+    at = np.array([float(volume)])
+    cases = (replace(rival.case, offered_share=share, overflow=False) for share in shares)
+    usd = [float(lines(case, rival.states, at).self_usd[0]) for case in cases]
+    return np.array([float(share) for share in shares]), np.array(usd)
+
+
+# --- what was measured ------------------------------------------------------------------------------------------
+
+
+def pareto(comparison: Comparison) -> go.Figure | None:
+    """What a request cost and how long it took in each measured run, and which runs no other beats in both."""
+    first_token = [point.ttft_ms_p50 for point in comparison.points]
+    whole = [point.response_ms_p99 for point in comparison.points]
+    by_first_token = sum(ms is not None for ms in first_token) >= sum(ms is not None for ms in whole)
+    latencies, title = (
+        (first_token, "time to first token, median, ms") if by_first_token else (whole, "response time, p99, ms")
+    )
+    pairs = zip(latencies, comparison.points, strict=True)
+    placed = [(ms, point) for ms, point in pairs if ms and point.usd_per_request]
+    runs = sorted(placed, key=lambda run: run[0])
+    if not runs:
+        return None
+    points = [point for _, point in runs]
+    ms, usd = np.array([ms for ms, _ in runs]), 1000 * np.array([point.usd_per_request for point in points])
+    figure = go.Figure(layout=layout(PARETO_PX, _pareto_caption(points, len(comparison.points))))
+    best = front(ms, usd, [point.meets_objectives is not False for point in points])
+    figure.add_scatter(
+        x=ms[best], y=usd[best], mode="lines", name="front", hoverinfo="skip", showlegend=False,
+        line={"shape": "hv", "color": light("muted"), "width": 1.5, "dash": "dot"},
+    )  # fmt: skip
+    x_scale, y_scale = log_ticks(ms), log_ticks(usd, "$")
+    figure.add_scatter(
+        x=ms, y=usd, mode="markers+text", text=[escape(point.name) for point in points], showlegend=False, name="runs",
+        textposition=_places(ms, usd, x_scale["range"], y_scale["range"], points), cliponaxis=False,
+        marker={
+            "size": 11, "color": light(OURS), "line": {"color": light(OURS), "width": 2},
+            "symbol": ["circle-open" if point.meets_objectives is False else "circle" for point in points],
+        },
+        hovertemplate="%{text}<br>$%{y:,.4~r} for 1,000 requests<br>%{x:,.4~r} ms<extra></extra>",
+    )  # fmt: skip
+    return figure.update_layout(
+        xaxis=x_axis(title) | x_scale,
+        yaxis=axis("cost of 1,000 requests") | y_scale,
+        margin={"l": LEFT_PX, "t": 24},
+    )
+
+
+def _places(
+    ms: Floats, usd: Floats, x_range: Sequence[float], y_range: Sequence[float], points: Sequence[Point]
+) -> list[str]:
+    """Where the labels go, on a page of usual width."""
+    across = (np.log10(ms) - x_range[0]) / (x_range[1] - x_range[0]) * PAGE_PX
+    up = (np.log10(usd) - y_range[0]) / (y_range[1] - y_range[0]) * (PARETO_PX - 72)
+    return label_places(across, up, [point.name for point in points], PAGE_PX)
+
+
+def front(ms: Floats, usd: Floats, counts: Sequence[bool]) -> list[int]:
+    """The runs that none that counts beats in latency without costing more, or the reverse; by ascending latency."""
+    found, least_usd = [], math.inf
+    for i in np.lexsort((usd, ms)):
+        if counts[i] and usd[i] < least_usd:
+            found.append(int(i))
+            least_usd = usd[i]
+    return found
+
+
+def _pareto_caption(points: Sequence[Point], given: int) -> str:
+    caption = (
+        "Each dot is a measured run: further left is faster, further down is cheaper. The dotted line joins the runs "
+        "that no other one beats in both."
+    )
+    if any(point.meets_objectives is False for point in points):
+        caption += " Hollow: the run missed its objectives, and no line is drawn to it."
+    left_out = given - len(points)
+    return caption + (
+        f" {count(left_out, 'run')} without that latency or without a price cannot be placed." if left_out else ""
+    )
+
+
+FIGURES: Final[Mapping[str, Plot[Comparison]]] = {
+    "cost": Plot("Cost", "Cost against volume", cost),
+    "hybrid": Plot("Cost", "Cost by the share that we serve", hybrid),
+    "chance": Plot("How sure it is", "Probability that self-hosting is cheaper", chance),
+    "tornado": Plot("How sure it is", "What moves the month most", tornado),
+    "pareto": Plot("What was measured", "Cost against latency", pareto),
+}

@@ -1,0 +1,168 @@
+"""What a month costs by volume: the staircase of our replicas, a line for each API, and who is cheapest."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis.breakeven.comparison import Comparison, Rival
+from analysis.breakeven.curves import Curve, curves_of, volumes_of
+from analysis.present.breakeven_look import DASHES, OURS, framed, line, log_range, mark_volume, style, volume_axis
+from analysis.present.charts import axis, escape, light
+from analysis.stats.distributions import CONFIDENCE, Floats
+
+SELF_HOSTING: Final = "self-hosting"
+
+
+def cost(comparison: Comparison) -> go.Figure | None:
+    """What a month costs by volume: the staircase of our replicas, a line for each API, and who is cheapest."""
+    if len(comparison.volumes) < 2 or not comparison.rivals:
+        return None
+    volumes = volumes_of(comparison)
+    own, apis = curves_of(comparison, volumes)
+    drawn = np.concatenate([curve.usd for curve in (*own, *apis)])
+    drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+    if not len(drawn):
+        return None
+    low_usd, high_usd = drawn.min() / 1.5, drawn.max() * 1.5
+    figure = framed(470, _caption(comparison))
+    figure.add_traces(_winners(volumes, own, apis, low_usd))
+    figure.add_traces([band for each in own for band in _own_band(each, volumes)])
+    for rival, api in zip(comparison.rivals, apis, strict=True):
+        figure.add_traces([*_price_band(rival, api, volumes), *_where_it_may_lie(rival, api, volumes)])
+    figure.add_traces([_api_line(comparison, api, volumes) for api in apis])
+    figure.add_traces([_own_line(comparison, each, volumes) for each in own])
+    for rival, api in zip(comparison.rivals, apis, strict=True):
+        figure.add_traces(_break_evens(rival, api, volumes))
+    mark_volume(figure, comparison)
+    return figure.update_layout(
+        xaxis=volume_axis(volumes),
+        yaxis=axis("cost per month") | {"tickprefix": "$", "tickformat": ",.2~f"} | log_range(low_usd, high_usd),
+    )
+
+
+def _own_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatter:
+    name, dash = SELF_HOSTING, "solid"
+    if curve.rival is not None:
+        name, dash = f"{SELF_HOSTING}, the rest at {comparison.rivals[curve.rival].name}", DASHES[curve.rival % 3]
+    return line(volumes, curve.usd, name, OURS, dash)
+
+
+def _own_band(curve: Curve, volumes: Floats) -> list[go.Scatter]:
+    """What eight of ten states of self-hosting cost, where they differ."""
+    known = np.isfinite(curve.high_usd)
+    if not np.any(known) or np.array_equal(curve.low_usd[known], curve.high_usd[known]):
+        return []
+    x = np.concatenate([volumes[known], volumes[known][::-1]])
+    y = np.concatenate([curve.high_usd[known], curve.low_usd[known][::-1]])
+    return [
+        go.Scatter(
+            x=x, y=y, fill="toself", fillcolor=light(f"{OURS}-tint"), mode="lines", line={"width": 0},
+            hoverinfo="skip", showlegend=False, name="eight of ten states",
+        )
+    ]  # fmt: skip
+
+
+def _api_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatter:
+    assert curve.rival is not None
+    return line(volumes, curve.usd, comparison.rivals[curve.rival].name, *style(curve.rival))
+
+
+def _winners(volumes: Floats, own: Sequence[Curve], apis: Sequence[Curve], floor_usd: float) -> list[go.Scatter]:
+    """The ground below the cheapest line, in its colour."""
+    colors = [OURS] * len(own) + [style(i)[0] for i in range(len(apis))]
+    usd = np.stack([curve.usd for curve in (*own, *apis)])
+    cheapest, lowest_usd = np.argmin(usd, axis=0), usd.min(axis=0)
+    names = np.array(colors)[cheapest]
+    ends = np.flatnonzero(names[1:] != names[:-1]) + 1
+    grounds: dict[str, list[Floats]] = {}
+    for start, end in zip([0, *ends], [*ends, len(volumes) - 1], strict=True):
+        span = slice(start, end + 1)
+        x = np.concatenate([volumes[span], volumes[span][[-1, 0]], [np.nan]])
+        y = np.concatenate([np.maximum(lowest_usd[span], floor_usd), [floor_usd] * 2, [np.nan]])
+        grounds.setdefault(str(names[start]), []).append(np.stack([x, y]))
+    return [
+        go.Scatter(
+            x=polygons[0], y=polygons[1], fill="toself", fillcolor=light(f"{color}-tint"), mode="lines",
+            line={"width": 0}, hoverinfo="skip", showlegend=False, name=f"cheapest: {color}",
+        )
+        for color, parts in grounds.items()
+        for polygons in [np.concatenate(parts, axis=1)]
+    ]  # fmt: skip
+
+
+def _price_band(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
+    """The 95% interval of a measured price, all along its line."""
+    low, high = rival.usd_ci95
+    if low is None or high is None or not rival.case.usd_per_request:
+        return []
+    assert curve.rival is not None
+    usd = float(rival.case.usd_per_request)
+    x = np.concatenate([volumes, volumes[::-1]])
+    y = np.concatenate([curve.usd * (high / usd), curve.usd[::-1] * (low / usd)])
+    return [
+        go.Scatter(
+            x=x, y=y, fill="toself", fillcolor=light(f"{style(curve.rival)[0]}-tint"), mode="lines",
+            line={"width": 0}, hoverinfo="skip", showlegend=False, name=f"price of {escape(rival.name)}",
+        )
+    ]  # fmt: skip
+
+
+def _where_it_may_lie(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
+    """The stretch of an API's line that holds the first break-even in 95 of 100 draws."""
+    assert curve.rival is not None
+    low, high = rival.found.first.low, rival.found.first.high
+    if low is None or low == high or low > volumes[-1]:
+        return []
+    ends = np.clip([low, volumes[-1] if high is None else high], volumes[0], volumes[-1])
+    x = np.unique(np.concatenate([ends, volumes[(volumes > ends[0]) & (volumes < ends[1])]]))
+    return [
+        go.Scatter(
+            x=x, y=np.interp(x, volumes, curve.usd), mode="lines", hoverinfo="skip", showlegend=False,
+            line={"color": light(f"{style(curve.rival)[0]}-tint"), "width": 12},
+            name=f"break-even with {escape(rival.name)}",
+        )
+    ]  # fmt: skip
+
+
+def _break_evens(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
+    """A dot at the first volume at which self-hosting pays, a diamond at the one from which it does for good."""
+    first, permanent = rival.found.answer.first, rival.found.answer.permanent
+    marks = [(first, "circle", "top left", "from")]
+    if permanent != first:
+        marks.append((permanent, "diamond", "bottom right", "for good from"))
+    assert curve.rival is not None
+    return [
+        go.Scatter(
+            x=[volume], y=np.interp([volume], volumes, curve.usd), text=[f"{volume:,}"],
+            mode="markers+text", textposition=place, showlegend=False, name=f"{words} {volume:,}", hoverinfo="skip",
+            textfont={"color": light(style(curve.rival)[0])}, cliponaxis=False,
+            marker={"color": light(style(curve.rival)[0]), "size": 10, "symbol": symbol,
+                    "line": {"color": light("page"), "width": 1.5}},
+        )
+        for volume, symbol, place, words in marks
+        if volume is not None and volumes[0] <= volume <= volumes[-1]
+    ]  # fmt: skip
+
+
+def _caption(comparison: Comparison) -> str:
+    caption = (
+        "What a month costs by its number of requests; both axes are logarithmic. Self-hosting is a staircase with a "
+        "step for each further replica. Below the lines the ground has the colour of whoever is cheapest on average. A "
+        "dot marks the first volume at which self-hosting costs no more than that API, a diamond the one from which it "
+        "never costs more again where that is another. The broad stretch of a line holds the first break-even in 95 of "
+        "100 states that the measurements leave possible."
+    )
+    if any(None not in rival.usd_ci95 for rival in comparison.rivals):
+        caption += " The band along a line is the 95% interval of the measured price."
+    if any(rival.case.worth != 1 for rival in comparison.rivals):
+        caption += " An API's line is for as many good requests as self-hosting gives."
+    if any(rival.states.capacity_measured for rival in comparison.rivals):
+        caption += (
+            " Self-hosting is drawn as it is to be expected, within the band of eight of ten states of its capacity; "
+            f"a dot wants {CONFIDENCE:.0%} of the states."
+        )
+    if never := [rival.name for rival in comparison.rivals if not rival.found.answer.spans]:
+        caption += f" Without a dot: {', '.join(never)}, against which self-hosting surely pays nowhere."
+    return caption

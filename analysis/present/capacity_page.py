@@ -1,0 +1,227 @@
+"""The page of a capacity search: how latency, goodput and cost move with the rate, and where the objectives end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis.capacity.search import Capacity, Outcome
+from analysis.money.numbers import SECONDS_PER_HOUR, dollars
+from analysis.present import pages
+from analysis.present.charts import Panel, Plot, axis, layout, light, scale, stacked, x_axis
+from analysis.stats.distributions import Floats
+from analysis.wording import DASH, number
+
+RATE: Final = "offered, requests/s"
+HEAD: Final = (
+    "Offered, requests/s",
+    "outcome",
+    "completed/s",
+    "goodput/s",
+    "ttft p50, ms",
+    "ttft p99, ms",
+    "$/request",
+)
+SYMBOLS: Final[Mapping[Outcome, str]] = {"met": "circle", "missed": "circle-open", "saturated": "x-thin-open"}
+ROW_PX: Final = 190
+METHOD: Final = (
+    "Requests arrive as a Poisson process at each rate, so the number of users does not adapt to the server. A rate "
+    "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
+    "of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the objectives. "
+    "Its interval reaches from the highest rate that the server surely kept up with, with growth that its runs are "
+    "too short to see taken off, to the lowest that was surely missed.",
+)
+
+
+class LoadPoint(NamedTuple):
+    """One run at one rate. A run without an objective has no goodput, one with few requests no p99."""
+
+    rate_per_s: float
+    outcome: Outcome
+    completed_per_s: float | None
+    goodput_rps: float | None
+    ttft_ms_p50: float | None
+    ttft_ms_p99: float | None
+
+
+class Found(NamedTuple):
+    """What a search found: its runs, their capacity, and what an hour of the server costs, None where unknown."""
+
+    runs: Sequence[LoadPoint]
+    capacity: Capacity
+    usd_per_hour: Decimal | None
+
+
+def render(found: Found, title: str, asked: str, answer: str) -> str:
+    """A search as one self-contained HTML page; `asked` and `answer` say it in words."""
+    return pages.render(
+        "capacity.html",
+        title=title,
+        asked=asked,
+        answer=answer,
+        head=HEAD,
+        rows=[_row(found, run) for run in sorted(found.runs, key=_by_rate)],
+        sections=pages.sections(FIGURES, found),
+        method=METHOD,
+    )
+
+
+def figures(found: Found) -> dict[str, go.Figure]:
+    """The page's figures by name, those that there is something to draw in."""
+    return pages.figures_of(FIGURES, found)
+
+
+def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
+    """What a request costs at this rate; a server that falls behind is paid for what it completes. None for none."""
+    served_per_s = run.completed_per_s if run.outcome == "saturated" else run.rate_per_s
+    return float(usd_per_hour) / (SECONDS_PER_HOUR * served_per_s) if served_per_s else None
+
+
+def _row(found: Found, run: LoadPoint) -> tuple[str, ...]:
+    values = (run.completed_per_s, run.goodput_rps, run.ttft_ms_p50, run.ttft_ms_p99)
+    usd = None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run)
+    return number(run.rate_per_s), run.outcome, *map(number, values), DASH if usd is None else dollars(usd)
+
+
+def load(found: Found) -> go.Figure | None:
+    """Latency above, what was served below, both by the rate that was offered."""
+    if not found.runs:
+        return None
+    latency = [
+        _series(found, "p50", "blue", lambda run: run.ttft_ms_p50, " ms"),
+        _series(found, "p99", "plum", lambda run: run.ttft_ms_p99, " ms"),
+    ]
+    last = max(run.rate_per_s for run in found.runs)
+    served = [
+        go.Scatter(
+            x=[0, last], y=[0, last], mode="lines", name="as offered", hoverinfo="skip",
+            line={"color": light("muted"), "width": 1, "dash": "dot"},
+        ),
+        _series(found, "completed", "blue", lambda run: run.completed_per_s, "/s"),
+        _series(found, "within the objectives", "green", lambda run: run.goodput_rps, "/s"),
+    ]  # fmt: skip
+    waits = np.array([ms for run in found.runs for ms in (run.ttft_ms_p50, run.ttft_ms_p99) if ms])
+    panels = [Panel("Time to first token", "ms", _drawn(latency)), Panel("Served", "requests/s", _drawn(served))]
+    figure = stacked([panel for panel in panels if panel.traces], RATE, _load_caption(found), ROW_PX)
+    if len(waits):
+        figure.update_layout(yaxis=scale(waits))
+    _mark_capacity(figure, found.capacity, last, 22)
+    return figure.update_layout(xaxis={"range": [0, 1.04 * last]}, hovermode="x unified")
+
+
+def _drawn(traces: Sequence[go.Scatter]) -> list[go.Scatter]:
+    return [trace for trace in traces if len(trace.x)]
+
+
+def _series(found: Found, name: str, color: str, value: Callable[[LoadPoint], float | None], unit: str) -> go.Scatter:
+    """A mark for each run that has the value, its symbol by its outcome, joined in the order of the rates."""
+    runs = [run for run in sorted(found.runs, key=_by_rate) if value(run) is not None]
+    return go.Scatter(
+        x=[run.rate_per_s for run in runs], y=[value(run) for run in runs], name=name, mode="lines+markers",
+        line={"color": light(color), "width": 1.5}, hovertemplate=f"%{{y:,.4~r}}{unit}",
+        marker={
+            "color": light(color), "size": 8, "symbol": [SYMBOLS[run.outcome] for run in runs],
+            "line": {"color": light(color), "width": 2},
+        },
+    )  # fmt: skip
+
+
+def _by_rate(run: LoadPoint) -> float:
+    return run.rate_per_s
+
+
+def _load_caption(found: Found) -> str:
+    return (
+        f"Each mark is a run at that rate: {_marks()}. Repeated runs stand above one another. {_knee(found.capacity)}"
+    )
+
+
+def _marks() -> str:
+    return "filled where the objectives were met, hollow where they were missed, a cross where the server fell behind"
+
+
+def _knee(capacity: Capacity) -> str:
+    if not capacity.rate_per_s:
+        return "No rate met the objectives."
+    high = number(capacity.high_per_s) if capacity.high_per_s is not None else "what was offered at most"
+    return (
+        f"The line is the capacity, {number(capacity.rate_per_s)} requests/s; shaded is its interval, "
+        f"{number(capacity.low_per_s)} to {high}."
+    )
+
+
+def _mark_capacity(figure: go.Figure, capacity: Capacity, last: float, above_px: int) -> None:
+    """The capacity as a line through all panels, named so far above them, and its interval as ground."""
+    if not capacity.rate_per_s:
+        return
+    high = last if capacity.high_per_s is None else capacity.high_per_s
+    figure.add_shape(
+        type="rect", x0=capacity.low_per_s, x1=high, yref="paper", y0=0, y1=1, layer="below", line={"width": 0},
+        fillcolor=light("shade"),
+    )  # fmt: skip
+    figure.add_shape(
+        type="line", x0=capacity.rate_per_s, x1=capacity.rate_per_s, yref="paper", y0=0, y1=1,
+        line={"color": light("ink"), "width": 1.5, "dash": "dot"},
+    )  # fmt: skip
+    figure.add_annotation(
+        text=f"capacity {number(capacity.rate_per_s)}/s", showarrow=False, x=capacity.rate_per_s, yref="paper", y=1,
+        yanchor="bottom", yshift=above_px,
+    )  # fmt: skip
+
+
+def cost(found: Found) -> go.Figure | None:
+    """What a request costs by load: the more of them share an hour the less, up to where the objectives end."""
+    if not found.usd_per_hour or not found.runs:
+        return None
+    runs, usd = _priced(found.usd_per_hour, found.runs)
+    if not runs:
+        return None
+    rates = np.array([run.rate_per_s for run in runs])
+    figure = go.Figure(layout=layout(340, _cost_caption(found, found.usd_per_hour)))
+    along = np.geomspace(rates.min(), rates.max(), 200)
+    figure.add_scatter(
+        x=along, y=float(found.usd_per_hour) / (SECONDS_PER_HOUR * along), mode="lines", name="as offered",
+        line={"color": light("muted"), "width": 1, "dash": "dot"}, hoverinfo="skip",
+    )  # fmt: skip
+    for outcome, color in (("met", "blue"), ("missed", "amber"), ("saturated", "fail")):
+        of_outcome = [i for i, run in enumerate(runs) if run.outcome == outcome]
+        if of_outcome:
+            figure.add_scatter(
+                x=rates[of_outcome], y=usd[of_outcome], mode="markers", name=outcome,
+                marker={"color": light(color), "size": 10, "symbol": SYMBOLS[runs[of_outcome[0]].outcome],
+                        "line": {"color": light(color), "width": 2}},
+                hovertemplate="%{x:,.4~r} requests/s: $%{y:,.3~r} a request",
+            )  # fmt: skip
+    _mark_capacity(figure, found.capacity, float(rates.max()), 2)
+    return figure.update_layout(
+        xaxis=x_axis(RATE) | {"range": [0, 1.04 * float(rates.max())]},
+        yaxis=axis("cost per request") | {"tickprefix": "$", "tickformat": ",.3~r", "rangemode": "tozero", "nticks": 6},
+        legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "bgcolor": light("page")},
+        margin={"l": 90, "t": 28},
+    )
+
+
+def _priced(usd_per_hour: Decimal, runs: Sequence[LoadPoint]) -> tuple[list[LoadPoint], Floats]:
+    priced = [
+        (run, usd) for run in sorted(runs, key=_by_rate) if (usd := usd_per_request(usd_per_hour, run)) is not None
+    ]
+    return [run for run, _ in priced], np.array([usd for _, usd in priced])
+
+
+def _cost_caption(found: Found, usd_per_hour: Decimal) -> str:
+    caption = (
+        f"What a request costs when an hour costs {dollars(usd_per_hour)} and is full of requests at that rate. Right "
+        "of the line the objectives are missed: what is cheaper there is not to be had."
+    )
+    if found.capacity.rate_per_s:
+        usd = float(usd_per_hour) / (SECONDS_PER_HOUR * found.capacity.rate_per_s)
+        caption += f" At the capacity a request costs {dollars(usd)}."
+    return f"{caption} {_knee(found.capacity)} Marks: {_marks()}."
+
+
+FIGURES: Final[Mapping[str, Plot[Found]]] = {
+    "load": Plot("By load", "Latency and goodput", load),
+    "cost-by-load": Plot("By load", "Cost of a request", cost),
+}

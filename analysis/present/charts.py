@@ -1,0 +1,225 @@
+"""How every plot looks: distributions, panels over time, axes and colours."""
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from analysis.present import series
+from analysis.present.palette import CLEAR, FONT, PALETTE, SERIES
+from analysis.stats.distributions import Floats
+from bench.process.printable import printable
+
+TIME_TITLE: Final = "time since the run's start, s"
+ROW_GAP_PX: Final = 44
+TOP_PX: Final = 50
+BOTTOM_PX: Final = 48
+
+
+T = TypeVar("T")
+
+
+def escape(text: str) -> str:
+    """Text from outside as a label, which plotly reads as HTML."""
+    return html.escape(printable(text))
+
+
+class Plot(NamedTuple, Generic[T]):
+    """A figure's place on a page; a wide one takes a whole row, others share it."""
+
+    section: str
+    title: str
+    draw: Callable[[T], go.Figure | None]
+    wide: bool = True
+
+
+class Panel(NamedTuple):
+    """One row of a figure of several."""
+
+    title: str
+    unit: str
+    traces: Sequence[go.Scatter]
+
+
+class Phase(NamedTuple):
+    name: str
+    start_s: float
+    end_s: float
+
+
+def distribution(
+    curves: Mapping[str, Floats],
+    x_title: str,
+    y_title: str,
+    caption: str,
+    percentiles: Mapping[str, float | None],
+    never: int = 0,
+) -> go.Figure | None:
+    """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`)."""
+    if not all(len(values) for values in curves.values()):
+        return None
+    figure = go.Figure(layout=layout(300, caption))
+    for color, (name, values) in zip(SERIES, curves.items(), strict=False):
+        x, share = series.ecdf(values, never)
+        figure.add_scatter(
+            x=compact(x), y=compact(share), name=name, showlegend=len(curves) > 1,
+            mode="lines", line={"shape": "hv", "color": light(color)},
+            hovertemplate="%{y:.1%} within %{x:,.3~r} ms<extra></extra>",
+        )  # fmt: skip
+    n = len(next(iter(curves.values())))
+    known = {name: value for name, value in percentiles.items() if value is not None}
+    x_scale = scale(np.concatenate(list(curves.values())))
+    # A cumulative curve leaves two corners free: above it to the left, below it to the right.
+    crowded = 0.0 if x_scale.get("type") == "log" else 0.3 * max(values.max() for values in curves.values())
+    figure.add_scatter(
+        x=list(known.values()), y=[int(name[1:]) / 100 * n / (n + never) for name in known], text=list(known),
+        mode="markers+text", textposition=["top left" if x > crowded else "bottom right" for x in known.values()],
+        cliponaxis=False, showlegend=False,
+        marker={"color": light("ink"), "size": 6}, hovertemplate="%{text}: %{x:,.3~r} ms<extra></extra>",
+    )  # fmt: skip
+    return figure.update_layout(
+        xaxis=x_axis(x_title) | x_scale,
+        yaxis=axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
+        legend={"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
+    )
+
+
+def scale(values: Floats) -> dict[str, Any]:
+    """A linear axis from zero, or a logarithmic one when the tail is far; the labels of the other are there too."""
+    positive = values[values > 0]
+    if not len(positive):
+        return {"rangemode": "tozero"}
+    ticks = series.ticks_1_2_5(float(positive.min()), float(positive.max()))
+    far = float(np.quantile(positive, 0.999)) > 10 * float(np.median(positive))
+    return {
+        "type": "log" if far else "linear",
+        "tickmode": "array" if far else "auto",
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.6g}" for tick in ticks],
+        "rangemode": "tozero",
+    }
+
+
+def over_time(
+    panels: Sequence[Panel], phases: Sequence[Phase], end_s: float, caption: str, row_px: int = 120
+) -> go.Figure:
+    """Panels one above the other on one time axis from 0 to `end_s`, the phases shaded through all of them."""
+    figure = stacked(panels, TIME_TITLE, caption, row_px)
+    figure.update_layout(xaxis={"range": [0, end_s], "hoverformat": ",.2f"})
+    for phase in phases:
+        _add_phase(figure, phase, with_name=phase.end_s - phase.start_s > 0.18 * end_s)
+    return figure
+
+
+def stacked(panels: Sequence[Panel], x_title: str, caption: str, row_px: int) -> go.Figure:
+    """Panels one above the other on one x axis."""
+    inner_px = len(panels) * (row_px + ROW_GAP_PX) - ROW_GAP_PX
+    figure = go.Figure(layout=layout(inner_px + TOP_PX + BOTTOM_PX, caption))
+    for i, panel in enumerate(panels):
+        top = 1 - i * (row_px + ROW_GAP_PX) / inner_px
+        _add_panel(figure, panel, str(i + 1) if i else "", max(0.0, top - row_px / inner_px), top)
+    return figure.update_layout(
+        xaxis=x_axis(x_title) | {"anchor": f"y{len(panels)}" if len(panels) > 1 else "y"},
+        hovermode="x unified",
+        margin={"t": TOP_PX, "b": BOTTOM_PX},
+    )
+
+
+def _add_panel(figure: go.Figure, panel: Panel, suffix: str, bottom: float, top: float) -> None:
+    """`suffix` is plotly's for an axis: '' for the first, then 2, 3 …"""
+    figure.add_traces([trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces])
+    y_axis = axis(panel.unit) | {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5}
+    figure.update_layout({f"yaxis{suffix}": y_axis})
+    figure.add_annotation(
+        text="  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces)), showarrow=False,
+        xref="paper", x=0, xanchor="left", yref="paper", y=top, yanchor="bottom", yshift=3,
+    )  # fmt: skip
+
+
+def _keys(traces: Sequence[go.Scatter]) -> list[str]:
+    """The legend as one line of text, which fits a narrow page where plotly's would cover the title."""
+    if len(traces) > len(SERIES):
+        return [f"{traces[0].name} to {traces[-1].name}"]
+    keys = []
+    for trace in traces:
+        color = trace.marker.color or trace.line.color
+        mark = "✕" if trace.marker.symbol == "x" else "●"
+        line = "╌" if trace.line.dash else "━"
+        keys.append(
+            f'<span style="color: {color}">{mark if trace.mode == "markers" else line}\u2009{trace.name}</span>'
+        )
+    return keys if all(trace.name for trace in traces) else []
+
+
+def _add_phase(figure: go.Figure, phase: Phase, with_name: bool) -> None:
+    if phase.name != "measured":
+        figure.add_shape(
+            type="rect", x0=phase.start_s, x1=phase.end_s, y0=0, y1=1, yref="paper", layer="below",
+            line={"width": 0}, fillcolor=light("shade"),
+        )  # fmt: skip
+    if with_name:
+        figure.add_annotation(
+            text=phase.name.replace("warmup", "warm-up"), showarrow=False, font={"color": light("muted")}, yref="paper",
+            x=(phase.start_s + phase.end_s) / 2, y=1, yanchor="bottom", yshift=24,
+        )  # fmt: skip
+
+
+def steps(edges: Floats, values: Floats, color: str, name: str = "") -> go.Scatter:
+    """A rate per bin as a step curve."""
+    return go.Scatter(
+        x=compact(edges), y=compact(np.append(values, values[-1:])), name=name,
+        mode="lines", line={"shape": "hv", "color": light(color), "width": 1.5}, hovertemplate="%{y:,.4~r}",
+    )  # fmt: skip
+
+
+def level(phase: Phase, value: float, name: str) -> go.Scatter:
+    """A dashed line at one height through a phase."""
+    return go.Scatter(
+        x=[phase.start_s, phase.end_s], y=[value, value], name=name,
+        mode="lines", line={"dash": "dash", "color": light("ink"), "width": 1.5}, hovertemplate="%{y:,.4~r}",
+    )  # fmt: skip
+
+
+def compact(values: Floats) -> npt.NDArray[np.float32]:
+    """Seven digits are more than a screen shows, and half the size."""
+    return values.astype(np.float32)
+
+
+def light(name: str) -> str:
+    """A colour of the palette; the report exchanges it for its dark twin when the page is dark."""
+    return PALETTE[name].light
+
+
+def layout(height_px: int, caption: str) -> dict[str, Any]:
+    """What the layout of every figure begins with."""
+    return {
+        "template": "none",
+        "height": height_px,
+        "meta": caption,
+        "margin": {"l": 64, "r": 12, "t": 12, "b": BOTTOM_PX},
+        "font": {"family": FONT, "size": 12, "color": light("ink")},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "hoverlabel": {"bgcolor": light("raised"), "bordercolor": light("line"), "font": {"color": light("ink")}},
+    }
+
+
+def x_axis(title: str) -> dict[str, Any]:
+    """A horizontal axis."""
+    found = axis(title)
+    return found | {"title": found["title"] | {"standoff": 8}}
+
+
+def axis(title: str) -> dict[str, Any]:
+    """A vertical axis."""
+    return {
+        "title": {"text": title, "font": {"color": light("muted")}},
+        "gridcolor": light("line"),
+        "linecolor": light("line"),
+        "zeroline": False,
+        "separatethousands": True,
+        "exponentformat": "none",
+    }

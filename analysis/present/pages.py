@@ -1,0 +1,83 @@
+"""Pages of one HTML file each that need no network: what the report, the break-even and the capacity page share.
+
+Everything that comes from outside (model names, error messages, settings) goes through the templates' escaping.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import plotly.graph_objects as go
+import plotly.offline
+from markupsafe import Markup
+
+from analysis.present.charts import Plot, T
+from analysis.present.palette import FONT, PALETTE
+from bench.process.printable import printable
+
+HERE: Final = Path(__file__).parent
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this package that extends base.html, filled in; a name it uses must be among the values."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=shown,
+    )
+    return environment.get_template(template).render(
+        values,
+        palette=PALETTE,
+        font=Markup(FONT),
+        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+        twins={color.light: color.dark for color in PALETTE.values()},
+    )
+
+
+def shown(value: Any) -> Any:
+    """What a template writes of a value: text without anything that acts; markup is ours and stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def figures_of(plots: Mapping[str, Plot[T]], data: T) -> dict[str, go.Figure]:
+    """The figures that there is something to draw in, by name."""
+    drawn = {name: plot.draw(data) for name, plot in plots.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def sections(plots: Mapping[str, Plot[T]], data: T) -> list[dict[str, Any]]:
+    """The figures by section, as the templates take them, and which of them have nothing to draw."""
+    figures = figures_of(plots, data)
+    found: dict[str, dict[str, Any]] = {}
+    missing: dict[str, list[str]] = {}
+    for name, plot in plots.items():
+        identity = plot.section.lower().replace(" ", "-").replace("'", "")
+        section = found.setdefault(plot.section, {"id": identity, "title": plot.section, "figures": []})
+        lacking = missing.setdefault(plot.section, [])
+        if name in figures:
+            section["figures"].append(_figure(name, plot.title, plot.wide, figures[name]))
+        else:
+            lacking.append(plot.title)
+    for title, section in found.items():
+        section["missing"] = f"No data for: {', '.join(missing[title])}." if missing[title] else None
+    return list(found.values())
+
+
+def _figure(name: str, title: str, wide: bool, figure: go.Figure) -> dict[str, Any]:
+    """What the template needs; an axis with labels for a logarithmic scale and no range can be switched to it."""
+    axes = ((name, figure.layout[name]) for name in ("xaxis", "yaxis"))
+    axis = next((name for name, axis in axes if axis.tickvals is not None and axis.range is None), None)
+    return {
+        "id": name,
+        "title": title,
+        "wide": wide,
+        "axis": axis,
+        "log": str(axis is not None and figure.layout[axis].type == "log").lower(),
+        "height": int(figure.layout.height),
+        "caption": figure.layout.meta,
+        "spec": Markup(figure.to_json().replace("<", "\\u003c")),
+    }

@@ -1,0 +1,293 @@
+"""The report's plots: one function from `Data` to a plotly Figure each, and one line in FIGURES.
+
+A function returns None when there is nothing to draw. `layout.meta` is the caption: what the figure shows, in words.
+Text that comes from outside is escaped, because plotly reads labels as HTML.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.present import series
+from analysis.present.charts import (
+    Panel,
+    Phase,
+    Plot,
+    compact,
+    distribution,
+    escape,
+    level,
+    light,
+    over_time,
+    scale,
+    steps,
+)
+from analysis.present.palette import SERIES
+from analysis.run.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, measured, output_times_ns, successful
+from analysis.run.window import last_ns
+from analysis.stats.distributions import Floats
+from analysis.wording import count, metric, number, percent
+
+POINTS: Final = 4000
+SPANS: Final = 500
+POINTS_PER_GAUGE: Final = 800
+SPANS_PER_GAUGE: Final = 250
+
+
+class Data(NamedTuple):
+    """A run's files as they are: requests.parquet, telemetry.parquet (or None) and summary.json."""
+
+    requests: pa.Table
+    telemetry: pa.Table | None
+    summary: Mapping[str, Any]
+
+
+class Gauge(NamedTuple):
+    """A panel of telemetry: the series of these names, from whatever source has them, times `factor`."""
+
+    title: str
+    unit: str
+    names: tuple[str, ...]
+    factor: float = 1.0
+
+
+GAUGES: Final = (
+    Gauge("GPU use", "%", ("util_pct",)),
+    Gauge("Memory in use", "GiB", ("memory_used_bytes",), 2**-30),
+    Gauge("GPU power", "W", ("power_w",)),
+    Gauge("GPU clock", "MHz", ("sm_clock_mhz",)),
+    Gauge("CPU use", "cores", ("busy_cores",)),
+    Gauge("Resident memory", "GiB", ("rss_bytes",), 2**-30),
+    Gauge("Requests in the engine", "requests", ("running", "queue")),
+    Gauge("KV cache in use", "%", ("kv_use_fraction",), 100.0),
+)
+
+
+# --- distributions ----------------------------------------------------------------------------------------------
+
+
+def ttft(data: Data) -> go.Figure | None:
+    """How long requests waited for their first token; those that failed never got one."""
+    return _of_requests(data, "ttft_ms", "time to first token, ms")
+
+
+def tpot(data: Data) -> go.Figure | None:
+    """How long each request took per token after its first."""
+    return _of_requests(data, "tpot_ms", "time per output token, ms")
+
+
+def _of_requests(data: Data, name: str, x_title: str) -> go.Figure | None:
+    planned = measured(data.requests)
+    calls = successful(planned)
+    values, failed = METRICS[name].values(calls).values, planned.num_rows - calls.num_rows
+    caption = _within(data.summary, name, "of the requests")
+    if failed and len(values):
+        end = percent(len(values) / (len(values) + failed))
+        caption += f" {count(failed, 'request')} did not succeed and never will: the curve ends at {end}."
+    return distribution(
+        {"": values}, x_title, "share of requests", caption, _percentiles(data.summary, name), never=failed
+    )
+
+
+def itl(data: Data) -> go.Figure | None:
+    """How evenly tokens arrived."""
+    calls = successful(measured(data.requests))
+    per_token, per_arrival = (METRICS[name].values(calls).values for name in ("itl_ms", "chunk_gap_ms"))
+    caption = _within(data.summary, "itl_ms", "of the gaps between tokens")
+    curves = {"per token": per_token}
+    if len(per_token) > len(per_arrival):
+        curves["per arrival"] = per_arrival
+        caption += " Some arrivals bring several tokens: per token, all but the first of them have a gap of zero."
+    return distribution(
+        curves, "gap between tokens, ms", "share of gaps", caption, _percentiles(data.summary, "itl_ms")
+    )
+
+
+def client_lag(data: Data) -> go.Figure | None:
+    """How late this client was to look at what the kernel had already received."""
+    lag_ms = flat(measured(data.requests), "lags_ns")[0] / NS_PER_MS
+    lag = data.summary["client"]["lag_ms"] or {}
+    caption = (
+        "How late the client came to read what the kernel had already received and stamped, read by read. "
+        f"99% of the reads were at most {number(lag.get('p99'))} ms late, the worst {number(lag.get('max'))} ms."
+    )
+    percentiles = {name: lag.get(name) for name in ("p50", "p99")}
+    return distribution({"": lag_ms}, "client lag, ms", "share of reads", caption, percentiles)
+
+
+def _percentiles(summary: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    return {percentile: metric(summary, name, percentile) for percentile in ("p50", "p90", "p99")}
+
+
+def _within(summary: Mapping[str, Any], name: str, of: str) -> str:
+    p50, p99 = metric(summary, name, "p50"), metric(summary, name, "p99")
+    if p50 is None:
+        return ""
+    tail = f", 99% at most {number(p99)} ms" if p99 is not None else ""
+    return f"Half {of} took at most {number(p50)} ms{tail}."
+
+
+# --- over time --------------------------------------------------------------------------------------------------
+
+
+def ttft_over_time(data: Data) -> go.Figure | None:
+    """Every request's wait for its first token by when it was sent; the failures at their end."""
+    sent_s, end_s = _seconds(data.requests, "sent_ns"), _seconds(data.requests, "end_ns")
+    wait_ms, until_end_ms = (_seconds(data.requests, "first_token_ns") - sent_s) * 1e3, (end_s - sent_s) * 1e3
+    failed = _failed(data.requests)
+    warmup = np.asarray(pc.fill_null(pc.equal(data.requests["phase"], "warmup"), False))
+    groups = [
+        ("warm-up", warmup & ~failed, wait_ms, {"color": light("muted"), "size": 5, "opacity": 0.6}),
+        ("first token", ~warmup & ~failed, wait_ms, {"color": light("blue"), "size": 5, "opacity": 0.6}),
+        ("failed", failed, until_end_ms, {"color": light("fail"), "size": 8, "symbol": "x"}),
+    ]
+    traces, drawable = [], 0
+    for name, of_group, height_ms, marker in groups:
+        rows = np.flatnonzero(of_group & ~np.isnan(height_ms))
+        drawable += len(rows)
+        rows = rows[series.decimate(sent_s[rows], height_ms[rows], POINTS, SPANS)]
+        if len(rows):
+            traces.append(_points(name, sent_s[rows], height_ms[rows], marker))
+    if not traces:
+        return None
+    caption = "Each point is a request; a failed one stands at the time from its sending to its end."
+    caption += _left_out(sum(len(trace.x) for trace in traces), drawable, int((failed & np.isnan(until_end_ms)).sum()))
+    figure = _over_time(data, [Panel("", "time since sending, ms", traces)], caption, row_px=280)
+    return figure.update_layout(yaxis=scale(np.concatenate([trace.y for trace in traces])), hovermode="closest")
+
+
+def _points(name: str, sent_s: Floats, height_ms: Floats, marker: Mapping[str, Any]) -> go.Scatter:
+    return go.Scatter(
+        x=compact(sent_s), y=compact(height_ms), name=name, mode="markers", marker=marker,
+        hovertemplate=f"{name}: %{{y:,.4~r}} ms<br>sent at %{{x:,.2f}} s<extra></extra>",
+    )  # fmt: skip
+
+
+def _left_out(drawn: int, drawable: int, unplaced: int) -> str:
+    text = ""
+    if drawn < drawable:
+        text += (
+            f" {drawn:,} of {drawable:,} points are drawn: an even sample, and the highest and the lowest of each of "
+            f"{SPANS} equal spans of time."
+        )
+    if unplaced:
+        text += f" {count(unplaced, 'request')} never sent or never ended cannot be placed."
+    return text
+
+
+def throughput(data: Data) -> go.Figure | None:
+    """Tokens and requests per second, and how many requests were in flight."""
+    sent_s, end_s = _seconds(data.requests, "sent_ns"), _seconds(data.requests, "end_ns")
+    was_sent, ended = ~np.isnan(sent_s), ~np.isnan(end_s)
+    if not ended.any():
+        return None
+    good = successful(data.requests)
+    failed = _failed(data.requests)
+    edges = series.bin_edges(_end_s(data), bins=int(np.clip(len(sent_s) / 8, 20, 120)))
+    t_ns, _, made = output_times_ns(good)
+    tokens_per_s = series.rate_per_s(t_ns / NS_PER_S, edges, weights=made)
+    completed_per_s = series.rate_per_s(end_s[ended & ~failed], edges)
+    failed_per_s = series.rate_per_s(end_s[ended & failed], edges)
+    in_flight = series.mean_in_flight(sent_s[was_sent], np.where(ended, end_s, edges[-1])[was_sent], edges)
+
+    failures = [steps(edges, failed_per_s, "fail", "failed")] if failed_per_s.any() else []
+    tokens = [steps(edges, tokens_per_s, "blue", "arrived"), *_mean(data, "output_tokens_per_s")]
+    completed = [steps(edges, completed_per_s, "blue", "completed"), *failures, *_mean(data, "requests_per_s")]
+    panels = [
+        Panel("Output tokens", "tokens/s", tokens),
+        Panel("Requests", "requests/s", completed),
+        Panel("Requests in flight", "requests", [steps(edges, in_flight, "blue")]),
+    ]
+    caption = f"Means over {edges[1]:g} s. Tokens are those of requests that succeeded in the end."
+    return _over_time(data, panels, caption)
+
+
+def _mean(data: Data, name: str) -> list[go.Scatter]:
+    value = data.summary["throughput"][name]
+    measured = [phase for phase in _phases(data) if phase.name == "measured"]
+    return [level(phase, value, "mean") for phase in measured if value is not None]
+
+
+def telemetry(data: Data) -> go.Figure | None:
+    """What the machine and the engine said of themselves meanwhile."""
+    if data.telemetry is None:
+        return None
+    panels = [panel for gauge in GAUGES if (panel := _gauge(data.telemetry, gauge)).traces]
+    caption = (
+        f"As sampled while the load ran. Of more than {POINTS_PER_GAUGE} samples an even part is drawn, and the "
+        f"highest and the lowest of each of {SPANS_PER_GAUGE} equal spans of time."
+    )
+    return _over_time(data, panels, caption) if panels else None
+
+
+def _gauge(telemetry: pa.Table, gauge: Gauge) -> Panel:
+    rows = telemetry.filter(pc.is_in(telemetry["name"], pa.array(gauge.names)))
+    keys = rows.group_by(["source", "name"]).aggregate([]).to_pylist()
+    keys.sort(key=lambda key: (gauge.names.index(key["name"]), len(key["source"]), key["source"]))
+    traces = []
+    for i, key in enumerate(keys):
+        own = rows.filter(pc.and_(pc.equal(rows["source"], key["source"]), pc.equal(rows["name"], key["name"])))
+        t_s, values = _seconds(own, "t_ns"), column(own, "value") * gauge.factor
+        kept = series.decimate(t_s, values, POINTS_PER_GAUGE, SPANS_PER_GAUGE)
+        traces.append(
+            go.Scatter(
+                x=compact(t_s[kept]), y=compact(values[kept]), mode="lines",
+                name=escape(key["source"] if len(gauge.names) == 1 else key["name"]),
+                line={"color": light(SERIES[i % len(SERIES)]), "width": 1.5},
+                hovertemplate="%{y:,.4~r}",
+            )
+        )  # fmt: skip
+    return Panel(gauge.title, gauge.unit, traces)
+
+
+def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120) -> go.Figure:
+    proposed = data.summary["steadiness"].get("proposed")
+    if proposed:
+        caption += f" Dotted: from there on ({number(proposed['start_s'])} s) the run is steady."
+    figure = over_time(panels, _phases(data), _end_s(data), f"{caption}{_shaded(data)}", row_px)
+    if proposed:
+        figure.add_shape(
+            type="line", x0=proposed["start_s"], x1=proposed["start_s"], yref="paper", y0=0, y1=1,
+            line={"color": light("ink"), "width": 1.5, "dash": "dot"},
+        )  # fmt: skip
+    return figure
+
+
+def _shaded(data: Data) -> str:
+    spans = [f"{phase.name.replace('warmup', 'warm-up')} ({phase.start_s:.3g}–{phase.end_s:.3g} s)"
+             for phase in _phases(data) if phase.name != "measured"]  # fmt: skip
+    return f" Shaded: {' and '.join(spans)}." if spans else ""
+
+
+def _phases(data: Data) -> list[Phase]:
+    return [Phase(**phase) for phase in data.summary["phases"]]
+
+
+def _end_s(data: Data) -> float:
+    """The last instant of the last request: where every axis of time ends."""
+    return (last_ns(data.requests) or NS_PER_S) / NS_PER_S
+
+
+def _failed(requests: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which calls have an error or never ended."""
+    return np.asarray(pc.or_(pc.is_valid(requests["error"]), pc.is_null(requests["end_ns"])))
+
+
+def _seconds(table: pa.Table, name: str) -> Floats:
+    return column(table, name) / NS_PER_S
+
+
+FIGURES: Final[Mapping[str, Plot[Data]]] = {
+    "ttft": Plot("Latency", "Time to first token", ttft, wide=False),
+    "tpot": Plot("Latency", "Time per output token", tpot, wide=False),
+    "itl": Plot("Latency", "Inter-token latency", itl, wide=False),
+    "ttft-over-time": Plot("Latency", "Time to first token by when the request was sent", ttft_over_time),
+    "throughput": Plot("Over the run", "Throughput and concurrency", throughput),
+    "telemetry": Plot("Over the run", "Machine and engine", telemetry),
+    "client-lag": Plot("The client's own error", "Client lag", client_lag),
+}

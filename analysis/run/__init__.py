@@ -1,0 +1,1 @@
+"""One run: from its records to metrics, rates, counts and summary.json."""

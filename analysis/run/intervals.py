@@ -1,0 +1,83 @@
+"""The 95% intervals of a run's metrics, rates and shares, from its requests in the order in which they came."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.run import slo
+from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
+from analysis.run.rates import Flow
+from analysis.run.window import Window
+from analysis.stats.correlation import Beside
+from analysis.stats.describe import dependence, describe, rate_interval, share_interval
+from analysis.stats.distributions import Interval
+
+Known = tuple[Interval, str | None]
+"""An interval, and why there is none."""
+
+
+def of_metrics(calls: pa.Table) -> dict[str, Any]:
+    """Every metric by name, as summary.json holds it, of successful measured calls.
+
+    What has something in common with the wait for a first token is as correlated as that wait: of `service_ms`, in
+    which most is the work of one request, a short run would not show it.
+    """
+    calls = calls.take(pc.sort_indices(calls, [("sent_ns", "ascending"), ("seq", "ascending")]))
+    samples = {name: metric.values(calls) for name, metric in METRICS.items()}
+    waits = samples["ttft_ms"]
+    of_waits = dependence(waits)
+    each = np.zeros(calls.num_rows)
+    each[np.diff(waits.offsets) > 0] = waits.values
+    beside = Beside(each, of_waits)
+    return {
+        name: describe(sample, of_waits if sample is waits else dependence(sample, beside))
+        for name, sample in samples.items()
+    }
+
+
+def of_throughput(
+    rates: Mapping[str, Any], served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
+) -> dict[str, Any]:
+    """`ci95` of the rates and shares that are known, by name, and `why` those of them without one have none."""
+    calls = successful(requests)
+    good = slo.keeps_all(objectives, calls)
+    output = output_tokens(calls)
+    of_call = {
+        "requests_per_s": np.ones(calls.num_rows),
+        "output_tokens_per_s": output,
+        "total_tokens_per_s": output + column(calls, "prompt_tokens"),
+        "goodput_rps": good.astype(np.float64),
+    }
+    ended = int(served.units(span, of_call["requests_per_s"])[1].sum())
+    found = {
+        name: rate_interval(*served.units(span, units), (span.start_ns, span.end_ns), ended)
+        for name, units in of_call.items()
+        if rates[name] is not None
+    }
+    if rates["slo_attainment"] is not None:
+        found["slo_attainment"] = share_interval(_of_planned(requests, calls["seq"].filter(pa.array(good))))
+    return _written(found)
+
+
+def of_errors(requests: pa.Table) -> dict[str, Any]:
+    """The share of the measured calls that did not succeed, with its interval."""
+    succeeded = _of_planned(requests, successful(requests)["seq"])
+    share = 1 - float(succeeded.mean()) if len(succeeded) else None
+    return {"error_share": share, **_written({"error_share": share_interval(~succeeded)})}
+
+
+def _written(found: Mapping[str, Known]) -> dict[str, Any]:
+    return {
+        "ci95": {name: list(interval) for name, (interval, _) in found.items()},
+        "why": {name: why for name, (_, why) in found.items() if why},
+    }
+
+
+def _of_planned(requests: pa.Table, seqs: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which of the measured calls, in the plan's order, are among these."""
+    planned = measured(requests.select(["seq", "phase"]))["seq"]
+    return np.isin(np.sort(planned.to_numpy()), seqs.to_numpy())

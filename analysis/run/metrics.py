@@ -1,0 +1,230 @@
+"""The metrics, one function each: from a table of successful calls to the values of every call.
+
+To add one, write the function and its entry in METRICS; summary, objectives and report pick it up from there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.stats.distributions import Floats, Ints, Sample
+
+NS_PER_MS = 1e6
+NS_PER_S = 1e9
+MOST_AT_ONCE = 10_000
+"""Tokens of one arrival that gaps are made of: a server may say 200,000,000, and each would take 24 bytes here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a number means and how to compute it.
+
+    `values` takes a table of successful calls (the columns of `bench.types.Record`) and leaves out what is undefined.
+    `optional`: a call may rightly have no value, as one output token has no gap.
+    """
+
+    name: str
+    unit: Literal["ms", "tokens"]
+    better: Literal["lower", "higher"]
+    definition: str
+    values: Callable[[pa.Table], Sample]
+    optional: bool = False
+
+
+def keep(calls: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
+    """The calls where the mask is true, null being false; no copy of millions of arrivals where that is all of them."""
+    mask = pc.fill_null(mask, False)
+    return calls if pc.all(mask, min_count=0).as_py() else calls.filter(mask)
+
+
+def measured(calls: pa.Table) -> pa.Table:
+    """The calls the metrics are about: those of the warm-up are not."""
+    return keep(calls, pc.equal(calls["phase"], "measured"))
+
+
+def successful(calls: pa.Table) -> pa.Table:
+    """The calls that ended without an error."""
+    return keep(calls, pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"])))
+
+
+def column(calls: pa.Table, name: str) -> Floats:
+    """A column of numbers as float64, NaN where unknown; nanoseconds since the run's start stay exact for 104 days."""
+    return np.asarray(calls[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def flat(calls: pa.Table, name: str) -> tuple[npt.NDArray[Any], Ints]:
+    """A list column as (all values in one array, offsets of each call's share), values without a copy."""
+    lists = calls[name].combine_chunks()
+    offsets = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy())])
+    return lists.flatten().to_numpy(), offsets
+
+
+def gaps_ms(t_ns: npt.NDArray[np.int64], offsets: Ints) -> Sample:
+    """The gaps between each call's successive instants, in milliseconds."""
+    inside = np.ones(max(len(t_ns) - 1, 0), np.bool_)
+    edges = offsets[(offsets > 0) & (offsets < len(t_ns))]
+    inside[edges - 1] = False
+    gaps = np.diff(t_ns)[inside] / NS_PER_MS
+    return Sample(gaps, np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - 1, 0))]))
+
+
+def output_times_ns(calls: pa.Table) -> tuple[Floats, Ints, Floats]:
+    """When output was there, as (instants, numbers of the calls, tokens).
+
+    What was made before the first token counts when that arrives; an answer of white space alone, at its end.
+    """
+    t_ns, offsets = flat(calls, "arrivals_ns")
+    tokens, _ = flat(calls, "arrival_tokens")
+    early = np.nan_to_num(column(calls, "early_tokens"))
+    told = np.flatnonzero(early > 0)
+    first_ns, end_ns = column(calls, "first_token_ns")[told], column(calls, "end_ns")[told]
+    return (
+        np.concatenate([t_ns, np.where(np.isnan(first_ns), end_ns, first_ns)]),
+        np.concatenate([np.repeat(np.arange(calls.num_rows), np.diff(offsets)), told]),
+        np.concatenate([tokens, early[told]]),
+    )
+
+
+def output_tokens(calls: pa.Table) -> Floats:
+    """How many output tokens each call brought, by its arrivals and what was made before the first."""
+    _, call, tokens = output_times_ns(calls)
+    return np.asarray(np.bincount(call, tokens, calls.num_rows), np.float64)
+
+
+def token_times_ns(calls: pa.Table) -> tuple[npt.NDArray[np.int64], Ints]:
+    """The instant of every token: an arrival that brings k tokens counts k times, up to `MOST_AT_ONCE`."""
+    t_ns, offsets = flat(calls, "arrivals_ns")
+    tokens, _ = flat(calls, "arrival_tokens")
+    tokens = np.minimum(tokens, MOST_AT_ONCE)
+    before = np.concatenate([[0], np.cumsum(tokens, dtype=np.int64)])
+    return np.repeat(t_ns, tokens), before[offsets]
+
+
+def _one_per_call(values: Floats) -> Sample:
+    defined = ~np.isnan(values)
+    return Sample(values[defined], np.concatenate([[0], np.cumsum(defined)]))
+
+
+def _between(later: str, earlier: str) -> Callable[[pa.Table], Sample]:
+    return lambda calls: _one_per_call((column(calls, later) - column(calls, earlier)) / NS_PER_MS)
+
+
+def _count(name: str) -> Callable[[pa.Table], Sample]:
+    return lambda calls: _one_per_call(column(calls, name))
+
+
+def _tpot(calls: pa.Table) -> Sample:
+    after_first = column(calls, "output_tokens") - _early_tokens(calls) - 1
+    after_first[after_first < 1] = np.nan
+    return _one_per_call((column(calls, "last_token_ns") - column(calls, "first_token_ns")) / after_first / NS_PER_MS)
+
+
+def _early_tokens(calls: pa.Table) -> Floats:
+    """Output that was made before the first token arrived. Records of old runs tell it only of hidden reasoning."""
+    reasoned = np.nan_to_num(column(calls, "reasoning_tokens"))
+    hidden = np.where(column(calls, "first_text_ns") == column(calls, "first_token_ns"), reasoned, 0.0)
+    early = column(calls, "early_tokens")
+    return np.where(np.isnan(early), hidden, early)
+
+
+def _itl(calls: pa.Table) -> Sample:
+    return gaps_ms(*token_times_ns(calls))
+
+
+def _chunk_gap(calls: pa.Table) -> Sample:
+    return gaps_ms(*flat(calls, "arrivals_ns"))
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "ttft_ms",
+            "ms",
+            "lower",
+            "Time to first token: from sending the request to the first text, reasoning or tool call that arrives; "
+            "white space at the start of an answer is none.",
+            _between("first_token_ns", "sent_ns"),
+        ),
+        Metric(
+            "ttft_text_ms",
+            "ms",
+            "lower",
+            "Time to first visible text, later than the first token when the model reasons first.",
+            _between("first_text_ns", "sent_ns"),
+        ),
+        Metric(
+            "itl_ms",
+            "ms",
+            "lower",
+            "Inter-token latency: gaps between successive tokens, pooled; k tokens in one arrival are k - 1 zero gaps.",
+            _itl,
+            optional=True,
+        ),
+        Metric(
+            "chunk_gap_ms",
+            "ms",
+            "lower",
+            "Gaps between successive arrivals of output, pooled over all requests, however many tokens each brings.",
+            _chunk_gap,
+            optional=True,
+        ),
+        Metric(
+            "tpot_ms",
+            "ms",
+            "lower",
+            "Time per output token after the first: (last token - first token) / (output tokens - 1), once a request; "
+            "what was made before the first token (hidden reasoning, white space) is left out.",
+            _tpot,
+            optional=True,
+        ),
+        Metric(
+            "service_ms",
+            "ms",
+            "lower",
+            "From sending the request to the last byte of its response.",
+            _between("end_ns", "sent_ns"),
+        ),
+        Metric(
+            "response_ms",
+            "ms",
+            "lower",
+            "From the instant the request was due to the last byte of its response: the wait to be sent counts.",
+            _between("end_ns", "due_ns"),
+        ),
+        Metric(
+            "lateness_ms",
+            "ms",
+            "lower",
+            "From the instant the request was due to its sending: the fault of the client or of its concurrency limit.",
+            _between("sent_ns", "due_ns"),
+        ),
+        Metric(
+            "prompt_tokens",
+            "tokens",
+            "lower",
+            "Prompt tokens of a request, as the server counted them.",
+            _count("prompt_tokens"),
+        ),
+        Metric(
+            "output_tokens",
+            "tokens",
+            "higher",
+            "Output tokens of a request, from the most exact source it offers.",
+            _count("output_tokens"),
+        ),
+        Metric(
+            "connect_ms",
+            "ms",
+            "lower",
+            "Time to open the connection, for the requests that had to open one.",
+            lambda calls: _one_per_call(column(calls, "connect_ns") / NS_PER_MS),
+            optional=True,
+        ),
+    )
+}

@@ -1,0 +1,172 @@
+"""What was served per second, free of what the edges of a window do to a count.
+
+Completions in a window are no rate by themselves: at 10 requests/s of 5 s, a window of 10 s from the start has half of
+them, and the streams of a closed loop end in bursts, one more or less of which is a third of a short run.
+
+    open loop     what was sent in the window, whenever it was answered: there is no ramp, and no drain. A server that
+                  falls behind answers 1 / (1 + growth) of it, where a service takes `growth` seconds longer for each
+                  second of load
+    closed loop   each call by the share of its output that arrived in the window: a stream that crosses an edge counts
+                  in part, so that it does not matter where in its round the edge cuts it
+
+Where the run is too short for either to be right there is no rate, and `why` says so. Tokens and prompts count with
+their call, so that every figure (goodput, cost of a request, of a token) follows from the same shares.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.run.metrics import NS_PER_S, column, measured, output_times_ns, successful
+from analysis.run.window import LONGER, Window
+from analysis.stats.distributions import Floats, Ints, t_quantile
+
+BLOCKS: Final = 12
+LEAST_CALLS: Final = 8
+# Growth is believed where it is clear (99%, two-sided) and more than this.
+GROWTH_LEVEL: Final = 0.995
+LEAST_GROWTH: Final = 0.02
+# How far a rate may be off by what its run is too short to tell.
+MOST_ERROR: Final = 0.05
+# A closed loop's window holds at least so much of a mean service.
+LEAST_ROUNDS: Final = 0.5
+
+
+class Growth(NamedTuple):
+    """By how many seconds a service takes longer for each second of load, and the standard error of that.
+
+    `error` is that of a line through values that scatter around it; `drift` that of a queue, which wanders, and is by
+    chance where it is for as long as the run lasts.
+    """
+
+    slope: float
+    error: float
+    drift: float
+    degrees: int
+
+    @property
+    def margin(self) -> float:
+        """The half-width of its 99% interval."""
+        return self.error * t_quantile(GROWTH_LEVEL, self.degrees + 1)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the server surely falls behind."""
+        return self.slope > max(LEAST_GROWTH, self.margin)
+
+
+class Flow(NamedTuple):
+    """What was served by time: at each of `t_ns` the share `weight` of the successful call number `call`."""
+
+    t_ns: Floats
+    call: Ints
+    weight: Floats
+    why: str | None
+
+    def units(self, span: Window, of_call: Floats) -> tuple[Floats, Floats]:
+        """(instants inside the window, how many units came at each) where a whole call brings `of_call` of them."""
+        # The first call of a window begins the time that the others fill.
+        inside = (self.t_ns > span.start_ns) & (self.t_ns <= span.end_ns)
+        return self.t_ns[inside], self.weight[inside] * of_call[self.call[inside]]
+
+    def per_s(self, span: Window, of_call: Floats) -> float | None:
+        """Units per second over the window; None where no rate can be told, or a call's units are unknown."""
+        if self.why or not span.seconds:
+            return None
+        total = float(self.units(span, of_call)[1].sum())
+        return None if math.isnan(total) else total / span.seconds
+
+
+def flow(run: Mapping[str, Any], requests: pa.Table, span: Window) -> Flow:
+    """The flow of a run's successful calls, of any phase, in the order of `successful(requests)`."""
+    calls = successful(requests)
+    if run["load"]["rate_per_s"] is not None:
+        return _of_open_loop(requests, calls, span)
+    return _of_closed_loop(requests, calls, span)
+
+
+def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
+    growth, why, pace = growth_of(requests), span.why, 1.0
+    if growth is not None and growth.is_clear:
+        pace = 1 / (1 + growth.slope)
+    if not why and calls.num_rows:
+        if growth is None:
+            why = f"fewer than {LEAST_CALLS} calls succeeded, too few to tell whether the server kept up: {LONGER}"
+        elif growth.error > MOST_ERROR / pace:
+            why = f"answers are too long for so short a load to tell whether the server kept up: {LONGER}"
+    sent_ns = column(calls, "sent_ns")
+    return Flow(sent_ns, np.arange(len(sent_ns)), np.full(len(sent_ns), pace), why)
+
+
+def _of_closed_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
+    t_ns, call, tokens = output_times_ns(calls)
+    whole = np.bincount(call, tokens, calls.num_rows)
+    silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
+    counts = tokens > 0
+    found = Flow(
+        np.concatenate([t_ns[counts], column(calls, "end_ns")[silent]]),
+        np.concatenate([call[counts], silent]),
+        np.concatenate([tokens[counts] / whole[call[counts]], np.ones(len(silent))]),
+        span.why,
+    )
+    if span.why or not span.seconds:
+        return found
+    return found._replace(why=_edges_decide(found, measured(requests), calls, span))
+
+
+def _edges_decide(found: Flow, own: pa.Table, calls: pa.Table, span: Window) -> str | None:
+    """Little's law: a rate that does not fit the calls in flight and their service is one of the window's edges."""
+    service_s = mean_service_s(own)
+    rate = found.per_s(span, np.ones(calls.num_rows))
+    if service_s is None or rate is None:
+        return None
+    seen = in_flight(calls, span)
+    if span.seconds >= LEAST_ROUNDS * service_s and abs(rate * service_s - seen) <= MOST_ERROR * seen:
+        return None
+    return f"{span.seconds:.3g} s of full load are too short for answers of {service_s:.3g} s: {LONGER}"
+
+
+def mean_service_s(requests: pa.Table) -> float | None:
+    """The mean service of those that succeeded; None without one."""
+    calls = successful(requests)
+    return float((column(calls, "end_ns") - column(calls, "sent_ns")).mean()) / NS_PER_S if calls.num_rows else None
+
+
+def in_flight(calls: pa.Table, span: Window) -> float:
+    """The mean number of these calls in flight over the window."""
+    inside_ns = np.minimum(column(calls, "end_ns"), span.end_ns) - np.maximum(column(calls, "sent_ns"), span.start_ns)
+    return float(np.nansum(np.maximum(inside_ns, 0)) / (span.end_ns - span.start_ns))
+
+
+def growth_of(requests: pa.Table) -> Growth | None:
+    """How the service of the measured calls grows as the load goes on; None with fewer than eight that succeeded.
+
+    Work that piles up in a server is waited for: where calls come `g` times faster than they are answered, each takes
+    that much longer than the one before. A straight line through the medians of twelve blocks, in which long answers
+    among short ones count as no more than they are.
+    """
+    calls = successful(measured(requests.select(["phase", "sent_ns", "end_ns", "error"])))
+    sent_s, end_s = column(calls, "sent_ns") / NS_PER_S, column(calls, "end_ns") / NS_PER_S
+    return growth(sent_s, end_s - sent_s)
+
+
+def growth(sent_s: Floats, service_s: Floats) -> Growth | None:
+    """The same of two columns, in any order."""
+    n = len(sent_s)
+    if n < LEAST_CALLS or np.ptp(sent_s) == 0:
+        return None
+    order = np.argsort(sent_s, kind="stable")
+    blocks = BLOCKS if n >= 2 * BLOCKS else n
+    at_s = np.array([block.mean() for block in np.array_split(sent_s[order], blocks)])
+    took_s = np.array([np.median(block) for block in np.array_split(service_s[order], blocks)])
+    at_s, took_s = at_s - at_s.mean(), took_s - took_s.mean()
+    if not (spread := float(at_s @ at_s)):
+        return None
+    slope = float(at_s @ took_s) / spread
+    residuals = took_s - slope * at_s
+    error = math.sqrt(float(residuals @ residuals) / (blocks - 2) / spread)
+    drift = float(np.diff(took_s).std(ddof=1)) * math.sqrt(blocks - 1) / float(np.ptp(at_s))
+    return Growth(slope, error, drift, blocks - 2)

@@ -1,0 +1,56 @@
+"""When calls were sent against when they were due, apart from the waits that are not the client's fault."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.run.accounts import told_of
+from analysis.run.metrics import NS_PER_MS, column
+from analysis.run.window import last_ns
+from analysis.stats.distributions import Floats
+
+NOT_FOR_A_SEAT = ("dropped", "budget")
+
+
+def sending(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any]:
+    """How late this client sent its measured calls, and what share of them first had to wait for a seat.
+
+    `late_ms` (p50, p99, max) is sent − due, without the time to open a connection, over the calls that found a seat
+    free. `waited_share` is of the calls due in an open loop; None in a closed loop, where a free seat makes a call due.
+    """
+    requests = told_of(run, requests)
+    calls = requests.select(["worker", "phase", "due_ns", "sent_ns", "end_ns", "connect_ns", "error"])
+    due_ns, sent_ns = column(calls, "due_ns"), column(calls, "sent_ns")
+    # What an interrupted run never came to neither waited nor was late.
+    reached = due_ns <= last_ns(requests)
+    own = np.array([phase == "measured" for phase in calls["phase"].to_pylist()], np.bool_) & reached
+    waited = np.zeros(calls.num_rows, np.bool_)
+    if run["load"]["rate_per_s"] is not None:
+        waited = _waited(calls, due_ns, reached, max(1, run["load"]["max_in_flight"] // run["workers"]))
+    late_ns = sent_ns - due_ns - np.nan_to_num(column(calls, "connect_ns"))
+    late_ns = late_ns[own & ~waited & ~np.isnan(late_ns)]
+    levels = np.quantile(late_ns, [0.5, 0.99, 1.0]) / NS_PER_MS if len(late_ns) else [None] * 3
+    open_loop = run["load"]["rate_per_s"] is not None and own.any()
+    return {
+        "late_ms": {
+            name: None if level is None else float(level)
+            for name, level in zip(("p50", "p99", "max"), levels, strict=True)
+        },
+        "waited_share": float(waited[own].mean()) if open_loop else None,
+    }
+
+
+def _waited(calls: pa.Table, due_ns: Floats, reached: Any, seats: int) -> Any:
+    """Which calls fell due while their worker had as many in flight or waiting as it has seats."""
+    unsent = np.isin(np.array(calls["error"].to_pylist(), object), NOT_FOR_A_SEAT)
+    end_ns = np.nan_to_num(column(calls, "end_ns"), nan=np.inf)
+    worker = np.nan_to_num(column(calls, "worker"))
+    waited = np.zeros(len(due_ns), np.bool_)
+    for number in np.unique(worker):
+        rows = np.flatnonzero((worker == number) & ~unsent & reached)
+        began, ended = np.sort(due_ns[rows]), np.sort(end_ns[rows])
+        under_way = np.searchsorted(began, due_ns[rows]) - np.searchsorted(ended, due_ns[rows], side="right")
+        waited[rows] = under_way >= seats
+    return waited

@@ -1,0 +1,113 @@
+"""What the server's own books say of a run: its prefix cache, its latencies, its limits."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.run.gpu import series
+from analysis.run.metrics import column
+
+MS_PER_S = 1000.0
+
+
+def cache(run: Mapping[str, Any], calls: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
+    """How much of the prompts came out of the server's prefix cache, beside what the run meant.
+
+    `hit_rate` is the share of prompt tokens, by the usage of the measured calls or else by the server's counters over
+    the whole run. `cold_at_most` is the share that prompts have in common anyway: the chat template and the prefix
+    that the scenario shares.
+    """
+    prompt_tokens = column(calls, "prompt_tokens")
+    hit_rate, source = _by_usage(prompt_tokens, column(calls, "cached_tokens")), "usage"
+    if hit_rate is None:
+        hit_rate, source = _by_counters(telemetry), "server counters"
+    common_tokens = run["scenario"]["shared_prefix_tokens"] + run["tokenizer"].get("overhead_tokens", 0)
+    mean_tokens = float(np.nanmean(prompt_tokens)) if np.isfinite(prompt_tokens).any() else 0.0
+    return {
+        "meant": run.get("cache"),
+        "hit_rate": hit_rate,
+        "source": None if hit_rate is None else source,
+        "cold_at_most": min(1.0, common_tokens / mean_tokens) if mean_tokens > 0 else None,
+    }
+
+
+def _by_usage(prompt_tokens: Any, cached_tokens: Any) -> float | None:
+    # A server that counts leaves none out; one call of unknown share makes the sum unknown.
+    if not len(prompt_tokens) or np.isnan(cached_tokens).any() or np.isnan(prompt_tokens).any():
+        return None
+    return float(cached_tokens.sum() / prompt_tokens.sum()) if prompt_tokens.sum() else None
+
+
+def _by_counters(telemetry: pa.Table | None) -> float | None:
+    asked, hit = (rise(telemetry, f"prefix_cache_{name}_total") for name in ("queries", "hits"))
+    return hit / asked if asked and hit is not None else None
+
+
+def rise(telemetry: pa.Table | None, name: str) -> float | None:
+    """By how much one of the server's counters rose from the first sample to the last; None without two."""
+    _, values = series(telemetry, "engine", name)
+    return float(values[-1] - values[0]) if len(values) > 1 else None
+
+
+def histogram_mean_ms(telemetry: pa.Table | None, name: str) -> tuple[float | None, float]:
+    """(mean of what one of the server's histograms of seconds took in during the run, how many values)."""
+    seconds, count = rise(telemetry, f"{name}_sum"), rise(telemetry, f"{name}_count")
+    if not count or seconds is None:
+        return None, 0.0
+    return MS_PER_S * seconds / count, count
+
+
+def server(telemetry: pa.Table | None) -> dict[str, float | None]:
+    """The server's own latencies and pressure over the whole run, warm-up included; None where it does not say."""
+    means = {f"{name}_ms_mean": histogram_mean_ms(telemetry, f"server_{name}_s")[0] for name in _HISTOGRAMS}
+    peaks = {f"{name}_max": _peak(telemetry, name) for name in ("queue", "running", "kv_use_fraction")}
+    return {**means, **peaks, "preemptions": rise(telemetry, "preemptions_total")}
+
+
+_HISTOGRAMS = ("ttft", "itl", "e2e", "queue")
+
+
+def _peak(telemetry: pa.Table | None, name: str) -> float | None:
+    _, values = series(telemetry, "engine", name)
+    return float(values.max()) if len(values) else None
+
+
+def rate_limits(requests: pa.Table) -> list[dict[str, Any]]:
+    """Each limit that responses told of as {name, limit, remaining_min}, the tightest first."""
+    least: dict[str, dict[str, Any]] = {}
+    for text in requests["rate_limits"].drop_null().to_pylist():
+        told = json.loads(text)
+        for header, value in told.items():
+            name, _, kind = header.rpartition("-")
+            if kind != "remaining" or not _is_number(value) or not _is_number(told.get(f"{name}-limit")):
+                continue
+            limit, remaining = float(told[f"{name}-limit"]), float(value)
+            known = least.setdefault(name, {"name": name, "limit": limit, "remaining_min": remaining})
+            known["remaining_min"] = min(known["remaining_min"], remaining)
+    return sorted(least.values(), key=lambda row: row["remaining_min"] / max(row["limit"], 1.0))
+
+
+def oddities(calls: pa.Table) -> dict[str, Any]:
+    """What responses had in them that was not asked for: events that could not be read, and a content coding.
+
+    `unread` counts calls and events and shows the first; `compressed` counts calls by their coding.
+    """
+    unread = pc.fill_null(calls["unread"], 0)
+    examples = calls["unread_example"].drop_null()
+    return {
+        "unread": {
+            "calls": pc.sum(pc.greater(unread, 0)).as_py() or 0,
+            "events": pc.sum(unread).as_py() or 0,
+            "example": examples[0].as_py() if len(examples) else None,
+        },
+        "compressed": dict(Counter(calls["encoding"].drop_null().to_pylist()).most_common()),
+    }
+
+
+def _is_number(text: Any) -> bool:
+    return isinstance(text, str) and text.isascii() and len(text) < 20 and text.replace(".", "", 1).isdigit()

@@ -1,0 +1,147 @@
+"""The shape of the answers' streams: do tokens come as a decoder makes them, or as something on the way lets them out?
+
+What is looked at is the median over answers, so that one stall or one late read of this client says nothing.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep
+from analysis.stats.distributions import Floats, Ints
+
+LEAST_TOKENS: Final = 8
+"""Shorter answers have no shape."""
+
+# 5,000 tokens/s in one stream: no step of a model is as short, and a tenth of an answer's mean gap is no usual step.
+_TOGETHER_MS, _TOGETHER_SHARE = 0.2, 0.1
+_ENOUGH_ANSWERS = 1000
+# Enough answers of different lengths to tell whether the first token waits for the last.
+_LEAST_ANSWERS, _LEAST_LENGTHS = 30, 5
+
+
+def shape(calls: pa.Table) -> dict[str, Any]:
+    """summary.json's `shape`, of the measured calls that succeeded; None where too little came to say.
+
+    `tokens_per_burst` and `arrivals_per_burst` are what came together (within 0.2 ms and a tenth of the answer's mean
+    gap), `burst_spread` the relative deviation of such bursts inside an answer, `bursts` how many an answer has.
+    `decode_share` is the part of the time since sending in which tokens came, `first_gap_of_gaps` the gap after the
+    first token over the median of the others, `ttft_of_first_gap` the wait before it over that gap. `ttft_by_length`
+    is the rank correlation of the first token's wait with the answer's length, the prompt's held fixed.
+    `blank_share` is of the answers that began with white space and then paused for `blank_pause_ms`, the median.
+    """
+    long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
+    answers = _sample(keep(long, pc.greater(pc.list_value_length(long["arrivals_ns"]), 1)))
+    blank_share, blank_pause_ms = _blank(calls)
+    return {
+        "answers": answers.num_rows,
+        **_bursts(answers),
+        **_pace(answers),
+        "ttft_by_length": _ttft_by_length(calls),
+        "blank_share": blank_share,
+        "blank_pause_ms": blank_pause_ms,
+    }
+
+
+def _sample(answers: pa.Table) -> pa.Table:
+    """Answers from all of the run, no more of them than medians need."""
+    return answers.take(np.arange(0, answers.num_rows, max(1, answers.num_rows // _ENOUGH_ANSWERS)))
+
+
+def _arrived(calls: pa.Table) -> pa.ChunkedArray:
+    """How many tokens each call's arrivals brought."""
+    return pc.subtract(calls["output_tokens"], pc.coalesce(calls["early_tokens"], 0))
+
+
+def _bursts(answers: pa.Table) -> dict[str, float | None]:
+    names = ("bursts", "arrivals_per_burst", "tokens_per_burst", "burst_spread")
+    if not answers.num_rows:
+        return dict.fromkeys(names)
+    t_ns, offsets = flat(answers, "arrivals_ns")
+    gaps = gaps_ms(t_ns, offsets)
+    arrivals = np.diff(offsets)
+    limits = np.minimum(_TOGETHER_MS, _TOGETHER_SHARE * _per_call(np.add, gaps.values, gaps.offsets) / (arrivals - 1))
+    apart = gaps.values > np.repeat(limits, arrivals - 1)
+    bursts = 1 + _per_call(np.add, apart, gaps.offsets)
+    tokens = np.asarray(_arrived(answers).to_numpy(), np.float64)
+    sizes = _inner_sizes(apart, gaps.offsets)
+    return {
+        "bursts": float(np.median(bursts)),
+        "arrivals_per_burst": float(np.median(arrivals / bursts)),
+        "tokens_per_burst": float(np.median(tokens / bursts)),
+        "burst_spread": float(sizes.std() / sizes.mean()) if len(sizes) else None,
+    }
+
+
+def _inner_sizes(apart: npt.NDArray[np.bool_], offsets: Ints) -> Floats:
+    """Arrivals in each burst that is neither its answer's first nor its last."""
+    ends = np.flatnonzero(apart)
+    owner = np.searchsorted(offsets, ends, side="right")
+    sizes: Floats = np.diff(ends)[owner[1:] == owner[:-1]].astype(np.float64)
+    return sizes
+
+
+def _pace(answers: pa.Table) -> dict[str, float | None]:
+    names = ("decode_share", "first_gap_of_gaps", "ttft_of_first_gap")
+    if not answers.num_rows:
+        return dict.fromkeys(names)
+    first_ns, sent_ns = column(answers, "first_token_ns"), column(answers, "sent_ns")
+    last_ns = column(answers, "last_token_ns")
+    gaps = gaps_ms(*flat(answers, "arrivals_ns"))
+    starts = gaps.offsets[:-1]
+    first_gap = np.maximum(gaps.values[starts], 1e-6)
+    others = np.array([np.median(gaps.values[a:b]) for a, b in zip(starts, gaps.offsets[1:], strict=True)])
+    waited_ms = (first_ns - sent_ns) / NS_PER_MS
+    return {
+        "decode_share": _median((last_ns - first_ns) / np.maximum(last_ns - sent_ns, 1.0)),
+        "first_gap_of_gaps": _median(first_gap / np.maximum(others, 1e-3)),
+        "ttft_of_first_gap": _median(waited_ms / first_gap),
+    }
+
+
+def _ttft_by_length(calls: pa.Table) -> float | None:
+    ttft = column(calls, "first_token_ns") - column(calls, "sent_ns")
+    length, prompt = column(calls, "output_tokens"), np.nan_to_num(column(calls, "prompt_tokens"))
+    known = ~np.isnan(ttft) & ~np.isnan(length)
+    if known.sum() < _LEAST_ANSWERS or len(np.unique(length[known])) < _LEAST_LENGTHS:
+        return None
+    by_length, by_prompt, both = (
+        _rank_correlation(a[known], b[known]) for a, b in ((ttft, length), (ttft, prompt), (length, prompt))
+    )
+    rest = (1 - by_prompt**2) * (1 - both**2)
+    return float((by_length - by_prompt * both) / np.sqrt(rest)) if rest > 1e-9 else None
+
+
+def _rank_correlation(a: Floats, b: Floats) -> float:
+    ranks = [_ranks(values) for values in (a, b)]
+    spread = ranks[0].std() * ranks[1].std()
+    return float(((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())).mean() / spread) if spread else 0.0
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
+
+
+def _blank(calls: pa.Table) -> tuple[float | None, float | None]:
+    """(share of answers that began with white space, median of its time before the first token in ms)."""
+    pause_ms = (column(calls, "first_token_ns") - column(calls, "first_blank_ns")) / NS_PER_MS
+    begun = pause_ms[~np.isnan(pause_ms)]
+    if not calls.num_rows:
+        return None, None
+    return len(begun) / calls.num_rows, float(np.median(begun)) if len(begun) else None
+
+
+def _per_call(function: np.ufunc, values: npt.NDArray[Any], offsets: Ints) -> Floats:
+    """Reduce each call's values, of which there is one at least."""
+    return np.asarray(function.reduceat(values, offsets[:-1], dtype=np.float64))
+
+
+def _median(values: Floats) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None

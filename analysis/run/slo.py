@@ -1,0 +1,167 @@
+"""Service level objectives: `ttft_ms:p99<500`, or `tpot_ms<50` for every request, or `error_share<5%`.
+
+The bound judges each request, the percentile says what share of them must keep it. A request keeps the bound of a
+pooled metric (itl_ms, chunk_gap_ms) when that share of its own gaps does. A metric that a request rightly does not
+have, such as tpot_ms of one token, cannot break an objective. The share of errors is an objective on the run, which no
+single request can break.
+
+A user waits from the instant that a request is due, so an objective on ttft_ms counts from there, the wait to be sent
+included, as response_ms does; service_ttft_ms counts from sending, as the metric itself does. What was judged and what
+the server alone took are both told.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from analysis.run.metrics import METRICS, NS_PER_MS, column
+from analysis.stats.distributions import Sample, quantile_with_failures
+from bench.types import UserError
+
+ERROR_SHARE: Final = "error_share"
+
+SERVICE: Final = "service_"
+"""Before the name of a metric that an objective counts from when it was due: count it from sending."""
+_WAITED: Final = ("ttft_ms", "ttft_text_ms")
+
+_SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)\s*")
+_SYNTAX = re.compile(r"\s*(?P<metric>\w+)\s*(?::\s*p(?P<percentile>\d+(?:\.\d+)?))?\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """An upper bound in milliseconds on a metric; `percentile` None means that every request must keep it.
+
+    With `error_share` for a metric the bound is on the share of the requests that fail, the percentile on the others.
+    """
+
+    text: str
+    metric: str
+    percentile: float | None
+    limit: float
+    from_sending: bool = False
+
+    @property
+    def share(self) -> float:
+        """What share of the requests must keep the bound."""
+        return 1.0 if self.percentile is None else self.percentile / 100
+
+
+def parse(text: str) -> Objective:
+    """An objective from `METRIC<LIMIT`, `METRIC:pNN<LIMIT` or `error_share<NN%`; UserError where it is none of them."""
+    if share := _SHARE.fullmatch(text):
+        limit = float(share["limit"]) / (100 if share["percent"] else 1)
+        if not 0 < limit <= 1:
+            raise UserError(f"--slo {text!r}: a share of errors lies between 0 and 1, or 0% and 100%, as in 5%")
+        return Objective(text.strip(), ERROR_SHARE, 100 * (1 - limit), limit)
+    found = _SYNTAX.fullmatch(text)
+    if not found:
+        raise UserError(
+            f"--slo {text!r} is no objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500"
+        )
+    latencies = [name for name, metric in METRICS.items() if metric.unit == "ms"]
+    latencies += [SERVICE + metric for metric in _WAITED]
+    name = found["metric"]
+    if name not in latencies:
+        nearest = difflib.get_close_matches(name, latencies, n=1, cutoff=0.0)[0]
+        raise UserError(f"--slo {text!r}: {name} is no latency metric; the nearest is {nearest}")
+    percentile = float(found["percentile"]) if found["percentile"] else None
+    if percentile is not None and not 0 < percentile < 100:
+        raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")
+    from_sending = name.removeprefix(SERVICE) in _WAITED and name.startswith(SERVICE)
+    metric = name.removeprefix(SERVICE) if from_sending else name
+    return Objective(text.strip(), metric, percentile, float(found["limit"]), from_sending)
+
+
+def _values(objective: Objective, calls: pa.Table) -> Sample:
+    """What the objective judges of these calls, in ms."""
+    sample = METRICS[objective.metric].values(calls)
+    if objective.from_sending or objective.metric not in _WAITED:
+        return sample
+    late_ms = (column(calls, "sent_ns") - column(calls, "due_ns")) / NS_PER_MS
+    return Sample(sample.values + np.nan_to_num(late_ms[np.diff(sample.offsets) > 0]), sample.offsets)
+
+
+def keeps(objective: Objective, calls: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which of these successful calls keep the objective's bound."""
+    if objective.metric == ERROR_SHARE:
+        return np.ones(calls.num_rows, np.bool_)
+    metric = METRICS[objective.metric]
+    values, offsets = _values(objective, calls)
+    kept_before = np.concatenate([[0], np.cumsum(values < objective.limit)])
+    kept, sizes = np.diff(kept_before[offsets]), np.diff(offsets)
+    return np.where(sizes > 0, kept >= objective.share * sizes - 1e-9, metric.optional)
+
+
+def keeps_all(objectives: Sequence[Objective], calls: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which of these successful calls are good: they keep every objective's bound."""
+    good = np.ones(calls.num_rows, np.bool_)
+    for objective in objectives:
+        good &= keeps(objective, calls)
+    return good
+
+
+def judge(objective: Objective, calls: pa.Table, planned: int) -> dict[str, Any]:
+    """Whether a run met the objective: of the calls planned, those not among the successful `calls` do not keep it.
+
+    `value` is the percentile (the maximum, without one) with every failure counted as infinite; None where it is
+    infinite or the sample cannot carry it. `met` is None when the sample cannot carry the percentile. `service_value`
+    is the same from sending, None where the objective does not tell the two apart.
+    """
+    if objective.metric == ERROR_SHARE:
+        if not planned:
+            return _result(objective, None, None, None)
+        failed = 1 - calls.num_rows / planned
+        return _result(objective, failed, failed < objective.limit, 1 - failed)
+    kept = int(keeps(objective, calls).sum())
+    value = _percentile(objective, calls, planned)
+    met = None if value is None else value < objective.limit
+    if objective.percentile is None:
+        met = kept == planned if planned else None
+    found = _result(objective, _finite(value), met, kept / planned if planned else None)
+    if objective.metric in _WAITED:
+        found["service_value"] = _finite(_percentile(replace(objective, from_sending=True), calls, planned))
+    return found
+
+
+def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | None:
+    """What the objective bounds, `inf` where it falls among the failures; None where the sample cannot carry it."""
+    values, _ = _values(objective, calls)
+    failures = planned - (calls.num_rows if METRICS[objective.metric].optional else len(values))
+    if objective.percentile is None:
+        return math.inf if failures else float(values.max(initial=-math.inf))
+    # In a pooled metric a failed call weighs as much as an average one.
+    weight = max(1.0, len(values) / calls.num_rows) if calls.num_rows else 1.0
+    return quantile_with_failures(np.sort(values), objective.share, round(failures * weight))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def mostly_failed(outcomes: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether more calls failed than succeeded, though some did, and no objective on errors allows it."""
+    allowed = any(result["metric"] == ERROR_SHARE and result["met"] for result in judged)
+    return bool(outcomes["failed"] > outcomes["succeeded"] > 0) and not allowed
+
+
+def _result(objective: Objective, value: float | None, met: bool | None, attainment: float | None) -> dict[str, Any]:
+    return {
+        "objective": objective.text,
+        "metric": objective.metric,
+        "percentile": objective.percentile,
+        "unit": "share" if objective.metric == ERROR_SHARE else "ms",
+        "limit": objective.limit,
+        "from_sending": objective.from_sending,
+        "value": value,
+        "service_value": None,
+        "met": met,
+        "attainment": attainment,
+    }

@@ -1,0 +1,1 @@
+"""Quantiles, distributions and intervals, none of which knows what a request is."""

@@ -1,0 +1,125 @@
+"""How far a number moved between two sides, how sure that is, and what to call it.
+
+Changes are on the scale on which they are judged: the logarithm of the ratio, so that a doubling and a halving are
+equally far, or the difference of two shares. The family of all measures is held to one error rate by Holm's method
+(A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile
+from analysis.stats.shares import Counts
+
+Verdict = Literal["better", "worse", "same", "inconclusive"]
+
+FAMILY_ERROR: Final = 1 - CONFIDENCE
+LEAST_RUNS: Final = 3
+# Student's t with as many degrees is the normal distribution, to any digit that matters.
+_MANY_DEGREES: Final = 20_000
+_STEPS: Final = 4000
+
+
+Direction = Literal["lower", "higher"]
+
+
+class Estimate(NamedTuple):
+    """A change on the scale of judgement, its standard error, and the degrees of freedom that the error has.
+
+    `share` is the part of the permitted error that it may use up: less than 1 where it is one look of several.
+    `counts` are those behind the change of a share: it is never surer than they are.
+    """
+
+    change: float
+    error: float
+    degrees: int
+    share: float = 1.0
+    counts: Counts | None = None
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Student's interval of this one change; of all its looks together the intervals hold with 95%."""
+        margin = t_quantile(1 - self.share * FAMILY_ERROR / 2, self.degrees) * self.error
+        low, high = self.change - margin, self.change + margin
+        if self.counts is None:
+            return low, high
+        least, most = self.counts.interval(self.share * FAMILY_ERROR)
+        return min(low, least), max(high, most)
+
+    @property
+    def p(self) -> float:
+        """How probable a change at least as large is where there is none, adjusted for the looks (Bonferroni)."""
+        p = 1.0 if self.change == 0 else 0.0
+        if self.error > 0:
+            p = two_sided_p(self.change / self.error, self.degrees)
+        if self.counts is not None:
+            p = max(p, self.counts.p)
+        return min(1.0, p / self.share)
+
+
+def between_runs(base: Floats, candidate: Floats) -> Estimate:
+    """Welch's estimate of the difference of two means, a value for each run; at least two values on each side.
+
+    Welch, The generalization of Student's problem when several different population variances are involved,
+    Biometrika 34 (1947).
+    """
+    sizes = np.array([len(base), len(candidate)])
+    parts = np.array([base.var(ddof=1), candidate.var(ddof=1)]) / sizes
+    change = float(candidate.mean() - base.mean())
+    # What is left of equal values after rounding is no spread.
+    if parts.sum() <= (1e-12 * max(abs(base).max(), abs(candidate).max(), 1e-300)) ** 2:
+        return Estimate(change, 0.0, int(sizes.sum()) - 2)
+    degrees = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum()
+    return Estimate(change, math.sqrt(parts.sum()), max(1, math.floor(degrees + 1e-9)))
+
+
+def between_pairs(differences: Floats, share: float) -> Estimate:
+    """Student's estimate of the mean of the differences of pairs, of which there are at least two."""
+    change, n = float(differences.mean()), len(differences)
+    error = float(differences.std(ddof=1)) / math.sqrt(n)
+    # What is left of equal values after rounding is no spread.
+    return Estimate(change, error if error > 1e-12 * abs(differences).max() else 0.0, n - 1, share)
+
+
+def two_sided_p(t: float, degrees: int) -> float:
+    """The probability that Student's t is at least so far from 0; with t = sqrt(degrees) tan(x) it is an integral of
+    cos(x) ** (degrees - 1).
+    """
+    n = min(degrees, _MANY_DEGREES)
+    return _integral(math.atan(abs(t) / math.sqrt(n)), n) / _integral(0.0, n)
+
+
+def _integral(low: float, degrees: int) -> float:
+    x = np.linspace(low, math.pi / 2, _STEPS + 1)
+    y = np.abs(np.cos(x)) ** (degrees - 1)
+    return float((y[0] + y[-1] + 4 * y[1:-1:2].sum() + 2 * y[2:-1:2].sum()) * (x[1] - x[0]) / 3)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Each p adjusted for the others: those below 0.05 are rejected together with one error in twenty families."""
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = least
+    return adjusted
+
+
+def verdict(found: Estimate, p: float, limit: float, better: Direction) -> Verdict:
+    """What to call a change whose p, adjusted for its family, is given, when changes below `limit` do not matter."""
+    if p < FAMILY_ERROR and abs(found.change) >= limit:
+        return "worse" if (found.change > 0) == (better == "lower") else "better"
+    low, high = found.ci95
+    return "same" if -limit <= low and high <= limit else "inconclusive"
+
+
+def doubt(found: Estimate, limit: float) -> str:
+    """Why a change that is called inconclusive is not decided."""
+    low, high = found.ci95
+    if low <= 0 <= high:
+        return "the interval holds both no change and one that matters: more runs, or longer ones"
+    if abs(found.change) < limit:
+        return "there is a change, but perhaps none that matters: more runs, or longer ones"
+    return "as large by chance in one of so many measures: more runs, or longer ones"

@@ -1,0 +1,200 @@
+"""What summary.json says of a metric or a rate: moments, percentiles, and 95% intervals that know of correlation.
+
+Means: Student's t on batches of successive requests, with Hall's correction for skewness. Percentiles: the order
+statistics that enclose them, or Woodruff's bounds, for as many independent requests as these are worth. Shares:
+Clopper and Pearson. What a run cannot carry is None, and `why` says why.
+"""
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.stats.correlation import FEWEST, Beside, Dependence, correlation_time, measure
+from analysis.stats.distributions import (
+    LEVELS,
+    UNKNOWN,
+    Floats,
+    Interval,
+    Ints,
+    Sample,
+    carries,
+    clopper_pearson,
+    order_statistics,
+    quantile,
+    t_quantile,
+    value_at,
+)
+
+# The skewness that a sample shows is smaller than that of what it comes from.
+SKEWNESS: Final = 1.5
+# A batch of twice the correlation time leaves little between one and the next.
+TIMES_A_BATCH: Final = 2
+# Values beyond a percentile follow each other at least half as long as values do.
+LEAST_OF_TIME: Final = 0.5
+CELLS: Final = 200
+"""A window is cut into at most so many equal parts, to see how a rate scatters."""
+_T: Final = 0.975
+
+
+class Clusters(NamedTuple):
+    """A sample without the requests that have no value, and its mean; `sizes` are the values of each request."""
+
+    sample: Sample
+    sizes: Ints
+    starts: Ints
+
+    def sums(self, values: Floats) -> Floats:
+        """A value for each value, added up for each request."""
+        return np.asarray(np.add.reduceat(values, self.starts), np.float64)
+
+    def residuals(self, values: Floats) -> Floats:
+        """What each request adds to the error of the mean of all values, on the scale of a value."""
+        found: Floats = (self.sums(values) - values.mean() * self.sizes) * (len(self.sizes) / len(values))
+        return found
+
+
+def clusters_of(sample: Sample) -> Clusters:
+    """Leave out the requests without a value."""
+    sizes = np.diff(sample.offsets)
+    return Clusters(sample, sizes[sizes > 0], sample.offsets[:-1][sizes > 0])
+
+
+def dependence(sample: Sample, beside: Beside | None = None) -> Dependence:
+    """How far the successive requests of a sample resemble each other; `beside` has a value for each request."""
+    clusters = clusters_of(sample)
+    if not len(clusters.sizes):
+        return Dependence(0, 1.0, 1.0, "none")
+    if beside is not None:
+        beside = Beside(beside.values[np.diff(sample.offsets) > 0], beside.dependence)
+    return measure(clusters.residuals(sample.values), beside)
+
+
+def describe(sample: Sample, found: Dependence | None = None) -> dict[str, Any]:
+    """Count, moments, percentiles and 95% intervals of a sample by request in the order of sending.
+
+    As summary.json holds them, unknowns None. `worth` is as how many independent requests these count, `why` says why
+    there is no interval.
+    """
+    values, n = sample.values, len(sample.values)
+    ordered = np.sort(values)
+    found = found or dependence(sample)
+    why = found.why_unknown
+    return {
+        "count": n,
+        "mean": float(values.mean()) if n else None,
+        "std": float(values.std(ddof=1)) if n > 1 else None,
+        "min": float(ordered[0]) if n else None,
+        "max": float(ordered[-1]) if n else None,
+        **{name: quantile(ordered, level) for name, level in LEVELS.items()},
+        "ci95": {
+            "mean": list(UNKNOWN if why else batch_interval(sample, found)),
+            **{
+                name: list(UNKNOWN if why else quantile_interval(sample, ordered, level, found))
+                for name, level in LEVELS.items()
+            },
+        },
+        "worth": None if why else found.worth,
+        "why": why,
+    }
+
+
+def batch_interval(sample: Sample, found: Dependence) -> Interval:
+    """Student's interval of the mean from batches, corrected for skewness.
+
+    Hall, On the removal of skewness by transformation, JRSS B 54 (1992). The spread of batches and the correlation
+    that was measured each give an error, of which the larger counts.
+    """
+    clusters = clusters_of(sample)
+    residuals, n = clusters.residuals(sample.values), found.n
+    length = max(1, round(TIMES_A_BATCH * found.time)) if found.level != "none" else 1
+    batches = max(2, n // length)
+    sums = np.add.reduceat(residuals, np.arange(batches) * n // batches) * (batches / n)
+    variance = max(float(sums @ sums) / (batches - 1) / batches, float(residuals @ residuals) / (n - 1) / found.worth)
+    if variance == 0:
+        mean = float(sample.values.mean())
+        return mean, mean
+    skewness = SKEWNESS * float((sums**3).mean() / (sums**2).mean() ** 1.5)
+    t = t_quantile(_T, max(1, int(min(batches - 1, found.worth))))
+    return _hall(float(sample.values.mean()), math.sqrt(variance), t, skewness / (6 * math.sqrt(batches)))
+
+
+def _hall(mean: float, error: float, t: float, skew: float) -> Interval:
+    """The mean's interval when a cubic of the studentised mean is nearly Student's; `skew` is skewness / (6 sqrt n)."""
+    if abs(skew) < 1e-9:
+        return mean - t * error, mean + t * error
+
+    def back(quantile: float) -> float:
+        return (math.cbrt(1 + 6 * skew * (quantile - skew)) - 1) / (2 * skew)
+
+    return mean - back(t) * error, mean - back(-t) * error
+
+
+def quantile_interval(sample: Sample, ordered: Floats, level: float, found: Dependence) -> Interval:
+    """The interval of a percentile; `ordered` is the sample's values, ascending.
+
+    Bounds on the share of values below it, those of as many independent values as there are worth of, carried back to
+    values. Woodruff, Confidence intervals for medians and other position measures, JASA 47 (1952); Korn and Graubard,
+    Confidence intervals for proportions with small expected number of positive counts, Survey Methodology 24 (1998).
+    """
+    n = len(ordered)
+    if not carries(n, level):
+        return UNKNOWN
+    clusters = clusters_of(sample)
+    below = (sample.values <= value_at(ordered, level)).astype(np.float64)
+    share, residuals = below.mean(), clusters.residuals(below)
+    alike = max(1.0, 1 + (found.alike - 1) * LEAST_OF_TIME)
+    if found.level != "none":
+        alike = max(alike, correlation_time(residuals))
+    # By how much a request with several values, or one like the one before, tells less than as many independent ones.
+    spread = float(residuals @ residuals) / found.n / found.n * alike
+    worth = min(n, share * (1 - share) / spread) if spread > 0 else n / alike
+    if worth < n:
+        batches = int(found.n / (TIMES_A_BATCH * alike)) if found.level == "clear" else found.n
+        t = t_quantile(_T, max(1, batches - 1))
+        worth *= (t_quantile(_T, 100_000) / t) ** 2
+    if worth < 2:
+        return UNKNOWN
+    low, high = order_statistics(int(worth), level)
+    if worth == n:
+        return None if low is None else float(ordered[low - 1]), None if high is None else float(ordered[high - 1])
+    span = int(worth) - 1
+    return (
+        None if low is None else value_at(ordered, (low - 1) / span),
+        None if high is None else value_at(ordered, (high - 1) / span),
+    )
+
+
+# --- rates and shares -------------------------------------------------------------------------------------------
+
+
+def rate_interval(
+    t_ns: Floats, units: Floats, window_ns: tuple[int, int], requests: int
+) -> tuple[Interval, str | None]:
+    """The interval of units per second in the long run, and why there is none.
+
+    Each instant inside the window brought some units, so many requests in all. The window is cut into equal parts,
+    which are to a rate what successive requests are to a mean.
+    """
+    if requests < FEWEST:
+        return UNKNOWN, f"an interval wants {FEWEST} requests in the window, there were {requests}"
+    cells = min(CELLS, requests)
+    sums, _ = np.histogram(t_ns, cells, window_ns, weights=units)
+    sample = Sample(np.asarray(sums, np.float64), np.arange(cells + 1))
+    found = dependence(sample)
+    if found.why_unknown:
+        return UNKNOWN, "what was served in one part of the window resembles the part before it too much: a longer run"
+    low, high = batch_interval(sample, found)
+    per_s = cells * 1e9 / (window_ns[1] - window_ns[0])
+    return (None if low is None else max(0.0, low * per_s), None if high is None else high * per_s), None
+
+
+def share_interval(flags: npt.NDArray[np.bool_]) -> tuple[Interval, str | None]:
+    """The interval of the share of requests that are flagged, in the order of the plan, and why there is none."""
+    if not len(flags):
+        return UNKNOWN, "no request was due"
+    found = measure(flags.astype(np.float64))
+    if len(flags) >= FEWEST and found.why_unknown:
+        return UNKNOWN, found.why_unknown
+    return clopper_pearson(float(flags.mean()) * found.worth, found.worth), None

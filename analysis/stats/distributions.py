@@ -1,0 +1,181 @@
+"""Quantiles, and the distributions that intervals are made of. analysis/stats/describe.py makes them.
+
+Values of one request (its token gaps) depend on each other, so a `Sample` remembers which request each value came
+from. A bound is None where the sample cannot carry it.
+"""
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Interval = tuple[float | None, float | None]
+
+LEVELS = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+CONFIDENCE = 0.95
+UNKNOWN: Interval = (None, None)
+ARRIVALS_PER_BIN = 10
+
+
+class Sample(NamedTuple):
+    """Values by request: request i owns `values[offsets[i]:offsets[i + 1]]`, which may be none at all."""
+
+    values: Floats
+    offsets: Ints
+
+
+def carries(n: int, level: float) -> bool:
+    """Whether n values reach beyond the quantile: a p99 wants 100, a median 2."""
+    return n * (1 - level) >= 1 - 1e-9
+
+
+def values_needed(level: float) -> int:
+    """The smallest sample that carries this quantile."""
+    return math.ceil(1 / (1 - level) - 1e-6)
+
+
+def quantile(ordered: Floats, level: float) -> float | None:
+    """The quantile of ascending values by linear interpolation (Hyndman and Fan's type 7), None if not carried."""
+    return value_at(ordered, level) if carries(len(ordered), level) else None
+
+
+def quantile_with_failures(ordered: Floats, level: float, failures: int) -> float | None:
+    """The quantile when each failure counts as an infinite value; `inf` where it falls among them."""
+    n = len(ordered) + failures
+    if not carries(n, level):
+        return None
+    position = level * (n - 1)
+    if position > len(ordered) - 1:
+        return math.inf
+    return _at_position(ordered, position)
+
+
+def order_statistics(n: int, level: float) -> tuple[int | None, int | None]:
+    """Ranks (from 1) of the two order statistics that enclose the quantile of n independent values, each side 97.5%.
+
+    The number of values below the quantile is binomial(n, level) whatever the distribution
+    (David and Nagaraja, Order Statistics, 7.1).
+    """
+    spread = 10 * math.sqrt(n * level * (1 - level)) + 20
+    first = max(0, math.floor(n * level - spread))
+    k = np.arange(first, min(n, math.ceil(n * level + spread)) + 1)
+    log_ratio = np.log((n - k[:-1]) / (k[:-1] + 1)) + math.log(level / (1 - level))
+    log_pmf = np.concatenate([[0.0], np.cumsum(log_ratio)])
+    pmf = np.exp(log_pmf - log_pmf.max())
+    below = np.cumsum(pmf) / pmf.sum()
+    tail = (1 - CONFIDENCE) / 2
+    low = first + int(np.searchsorted(below, tail, side="right"))
+    high = first + int(np.searchsorted(below, 1 - tail, side="left")) + 1
+    return (low if low >= 1 else None), (high if high <= n else None)
+
+
+def mean_interval(sample: Sample) -> Interval:
+    """Student's interval of the mean of independent values, one each, such as those of runs."""
+    values, n = sample.values, len(sample.values)
+    if n < 2:
+        return UNKNOWN
+    mean = float(values.mean())
+    margin = t_quantile(1 - (1 - CONFIDENCE) / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+    return mean - margin, mean + margin
+
+
+@lru_cache(4096)
+def clopper_pearson(count: float, n: float, error: float = 1 - CONFIDENCE) -> tuple[float, float]:
+    """The exact interval of a share of which `count` of `n` were seen, each end wrong in half of `error`.
+
+    Never of no width: none of n seen may be up to 3.7 / n at 95%. Both may be fractions, of requests that count for
+    less than one. Clopper and Pearson, Biometrika 26 (1934).
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    low = _beta_quantile(error / 2, count, n - count + 1) if count > 0 else 0.0
+    high = _beta_quantile(1 - error / 2, count + 1, n - count) if count < n else 1.0
+    return low, high
+
+
+def _beta_quantile(level: float, a: float, b: float) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _beta(middle, a, b) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _beta(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22, Lentz's method)."""
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    if x <= 0:
+        return 0.0
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    fraction, c, d = 1.0, 1.0, 0.0
+    for i in range(500):
+        m = i // 2
+        if i == 0:
+            step = 1.0
+        elif i % 2 == 0:
+            step = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        else:
+            step = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / (1 + step * d or 1e-300)
+        c = 1 + step / c or 1e-300
+        fraction *= c * d
+        if abs(1 - c * d) < 1e-12:
+            break
+    return front * (fraction - 1)
+
+
+def value_at(ordered: Floats, level: float) -> float:
+    """The value at a share of the way from the least to the greatest, by linear interpolation."""
+    return _at_position(ordered, level * (len(ordered) - 1))
+
+
+def _at_position(ordered: Floats, position: float) -> float:
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return float(ordered[below] + (position - below) * (ordered[above] - ordered[below]))
+
+
+def t_quantile(level: float, degrees: int) -> float:
+    """Student's t quantile for a level above one half, to five significant digits.
+
+    Hill, Algorithm 396: Student's t-quantiles, CACM 13 (1970).
+    """
+    p, n = 2 * (1 - level), degrees
+    if n == 1:
+        return 1 / math.tan(p * math.pi / 2)
+    if n == 2:
+        return math.sqrt(2 / (p * (2 - p)) - 2)
+    a = 1 / (n - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
+    y = (d * p) ** (2 / n)
+    if y > 0.05 + a:
+        x = NormalDist().inv_cdf(p / 2)
+        if n < 5:
+            c += 0.3 * (n - 4.5) * (x + 0.6)
+        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
+        y = (((((0.4 * x**2 + 6.3) * x**2 + 36) * x**2 + 94.5) / c - x**2 - 3) / b + 1) * x
+        y = math.expm1(a * y**2)
+    else:
+        z = 1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)
+        y = (z * y - 1) * (n + 1) / (n + 2) + 1 / y
+    return math.sqrt(n * y)
+
+
+def index_of_dispersion(t_ns: Floats) -> float | None:
+    """Variance over mean of the arrivals per bin of about ten: 0 for constant arrivals, 1 for Poisson, more if bursty.
+
+    None with fewer than ten bins.
+    """
+    bins = len(t_ns) // ARRIVALS_PER_BIN
+    if bins < 10 or np.ptp(t_ns) == 0:
+        return None
+    counts, _ = np.histogram(t_ns, bins)
+    return float(counts.var(ddof=1) / counts.mean())

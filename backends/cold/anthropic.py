@@ -1,0 +1,113 @@
+"""Anthropic's own client, for the cold path of its API; nothing of it is imported before it is asked for.
+
+It says what to ask and reads what comes; its requests go out as all cold ones do, and what it raises becomes a
+UserError of one line.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from backends import openai
+from backends._errors import named_message
+from backends._outside import known_count
+from backends.cold import asking as _cold
+from bench.types import Headers, NotReady, ServerFault, Target, UserError
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import Anthropic
+
+TIMEOUT_S = 30.0
+COUNTING_RETRIES = 2  # counting has a rate limit of its own, and a plan counts up to some 130 prompts
+ADVICE = {
+    401: "set ANTHROPIC_API_KEY to a key that is valid there",
+    402: "the account has no credit: add some, or use another account's key",
+    403: "the key may not do this: use another one",
+    404: "check --url",
+    429: "the rate limit is used up: try again later",
+    529: "the API is overloaded: try again later",
+}
+# What our exchange says for itself, or has undone already.
+_OURS = frozenset({"host", "connection", "content-length", "accept-encoding"})
+_UNDONE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection"})
+
+
+def model_page(target: Target, headers: Headers) -> Mapping[str, Any] | None:
+    """What the API says of the target's model; None where a server has no page for each model."""
+    import anthropic
+
+    with _client(target, headers) as client:
+        try:
+            model: Any = client.models.retrieve(target.model)
+        except anthropic.NotFoundError as error:
+            if not (isinstance(error.body, dict) and error.body.get("type") == "error"):
+                return None  # not in Anthropic's words: it is the page that was not found, not the model
+            return openai.find_model(target, [known.to_dict() for known in client.models.list(limit=1000)])
+    page = model.to_dict(mode="json", warnings=False) if isinstance(model, anthropic.BaseModel) else {}
+    if "id" not in page:
+        raise UserError(f"no LLM server at {target.url}: asked for a model, it shows something else; check --url")
+    return page
+
+
+def count_tokens(target: Target, headers: Headers, prompt: Mapping[str, Any]) -> int | None:
+    """The tokens of a prompt, which is the fields of a message that decide them; None where a server does not count."""
+    import anthropic
+
+    with _client(target, headers, COUNTING_RETRIES) as client:
+        try:
+            count = client.messages.count_tokens(model=target.model, **prompt)
+        except anthropic.NotFoundError:
+            return None
+    return known_count({"input_tokens": getattr(count, "input_tokens", None)}, "input_tokens")
+
+
+@contextmanager
+def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Anthropic"]:
+    import anthropic
+    import httpx2
+
+    class Cold(httpx2.BaseTransport):
+        """The client's requests by the cold path's own way: its deadline, its caps, its certificates."""
+
+        def handle_request(self, request: "httpx2.Request") -> "httpx2.Response":
+            path = request.url.raw_path.decode("ascii").removeprefix(httpx2.URL(target.url).path.rstrip("/"))
+            sent = tuple((name, value) for name, value in request.headers.items() if name.lower() not in _OURS)
+            body = request.read() or None
+            answer = _cold.exchange(target, request.method, path, sent, body, TIMEOUT_S)
+            said = {name: value for name, value in answer.headers.items() if name not in _UNDONE}
+            return httpx2.Response(answer.status, headers=said, content=answer.data, request=request)
+
+    every: dict[str, Any] = {"Authorization": anthropic.Omit(), **dict(headers)}
+    try:
+        with anthropic.Anthropic(
+            # Given a key, if only an empty one, it looks for no other in the environment or in files.
+            api_key=target.api_key or "",
+            base_url=target.url,
+            max_retries=retries,
+            timeout=TIMEOUT_S,
+            default_headers=every,
+            http_client=httpx2.Client(transport=Cold(), trust_env=False),
+        ) as client:
+            yield client
+    except anthropic.APIStatusError as error:
+        raise _refusal(target, error.response) from None
+    except anthropic.APIConnectionError as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise ServerFault(f"{target.url} broke off ({type(error).__name__}); try again") from None
+    except ValueError:
+        raise UserError(f"no LLM server at {target.url}: its answer is broken JSON; check --url") from None
+
+
+def _refusal(target: Target, response: "httpx2.Response") -> UserError:
+    said = named_message(response.content)
+    if response.is_redirect:
+        place = response.headers.get("location")
+        return UserError(_cold.redirects(target.url, response.status_code, place))
+    refusal = f"{target.url} answered HTTP {response.status_code} ({said})"
+    advice = ADVICE.get(response.status_code)
+    if wait_s := response.headers.get("retry-after"):
+        advice = f"{advice or 'try again later'} (in {wait_s} s, it says)"
+    kind = NotReady if response.status_code in _cold.LOADING else UserError
+    return kind(f"{refusal}; {advice}" if advice else refusal)

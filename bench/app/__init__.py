@@ -1,0 +1,1 @@
+"""What the commands do, callable from Python: the only room that joins all others."""

@@ -1,0 +1,196 @@
+"""What comes between a server and the load: look at it, count prompts, plan, and rehearse the first request.
+
+Everything that can be known to go wrong is said here, in one line, before anything is measured.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.load.spend import Guard, Ledger
+from bench.plan.calls import Plan, call, make_plan
+from bench.plan.prompts import Count, calibrate
+from bench.preflight.nagle import Finding
+from bench.preflight.published import check_answer, check_lengths, check_load
+from bench.preflight.rehearsal import Rehearsal, Rehearsed, acknowledged_late
+from bench.runs import folder as files
+from bench.server.launch import Server
+from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted
+
+if TYPE_CHECKING:
+    from bench.app.run import Settings
+
+Say = Callable[[str], None]
+
+# A warm run has the prompts of every other warm run with its seed.
+WARM_SALT = 0
+_READY_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known before the load: the server, the plan, and how the server wants to be asked."""
+
+    info: ServerInfo
+    target: Target
+    plan: Plan
+    rehearsed: Rehearsed
+    account: Path | None
+    held: Finding | None
+
+
+def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
+    """Ask the server all there is to ask. Raises UserError for what cannot work."""
+    target, info, unlisted = _when_ready(settings, server, say)
+    info = replace(info, notes=(*info.notes, *check_load(settings.load, settings.scenario, info)))
+    for note in info.notes:
+        say(note)
+    plan = _plan(settings, target, info, say)
+    _check_wording(settings, plan, target)
+    account = _open_account(settings)
+    if settings.estimate is not None:
+        say(settings.estimate(plan))
+    rehearsed = _rehearse(settings, plan, target, unlisted, account, say)
+    if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
+        plan = _plan(settings, rehearsed.target, info, say)
+        again = _rehearse(settings, plan, rehearsed.target, unlisted, account, say)
+        adapted, tries = (*rehearsed.adapted, *again.adapted), rehearsed.tries + again.tries
+        rehearsed = replace(again, adapted=adapted, tries=tries)
+    for said in rehearsed.adapted:
+        say(f"adapted to the server: {said}")
+    if info.context_tokens is None and settings.backend.loaded_context is not None:
+        info = replace(info, context_tokens=settings.backend.loaded_context(rehearsed.target))
+        check_lengths(settings.scenario, info)
+    answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
+    # Where requests are billed, no more are sent than are needed.
+    held = None if settings.budget else acknowledged_late(rehearsed, settings.backend, settings.timeout_s)
+    late = (held.message(quick_ack=settings.quick_ack),) if held is not None and held.waits else ()
+    learned = (*answered, *check_answer(rehearsed, plan), *late)
+    for note in learned:
+        say(note)
+    return Found(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
+
+
+def _counts_otherwise(plan: Plan, adapted: Target) -> bool:
+    """Whether prompts were counted in another shape than they now have, or can be counted now and could not before."""
+    return "system" in adapted.options if plan.vocabulary.exact else "billed" not in adapted.options
+
+
+def _when_ready(settings: "Settings", server: Server | None, say: Say) -> tuple[Target, ServerInfo, str | None]:
+    """Look at the server, again and again while it is not ready and there is time for that."""
+    deadline = time.monotonic() + (settings.ready_timeout_s or 0.0)
+    while True:
+        try:
+            return _preflight(settings, server)
+        except NotReady as problem:
+            if time.monotonic() + _READY_POLL_S > deadline:
+                raise
+            say(f"waiting: {str(problem).partition('; --ready-timeout')[0]}")
+            time.sleep(_READY_POLL_S)
+
+
+@contextmanager
+def log_kept(server: Server | None) -> Iterator[None]:
+    """Name a launched server's log where the server is at fault: what an error names is not removed with the folder."""
+    try:
+        yield
+    except ServerFault as problem:
+        if server is None or str(server.log_path) in str(problem):
+            raise
+        raise type(problem)(f"{problem}; its log is kept: {server.log_path}") from None
+
+
+def _rehearse(
+    settings: "Settings", plan: Plan, target: Target, unlisted: str | None, account: Path | None, say: Say
+) -> Rehearsed:
+    """Send the plan's first request, but with a prompt that the load does not have."""
+    other = make_plan(plan.scenario, plan.load, plan.seed, secrets.randbits(63), plan.vocabulary)
+    guard = None
+    if settings.prices is not None and account is not None:
+        counted = plan.vocabulary.exact
+        bills_errors = settings.backend.bills_errors or target.url != settings.backend.default_url
+        guard = Guard(Ledger(account), settings.prices, plan.scenario, counted=counted, bills_errors=bills_errors)
+    one = Rehearsal(
+        settings.backend,
+        settings.timeout_s,
+        guard,
+        say,
+        ready_timeout_s=settings.ready_timeout_s or 0.0,
+        unlisted=unlisted,
+    )
+    return one.of(call(other, 0), target)
+
+
+def _preflight(settings: "Settings", server: Server | None) -> tuple[Target, ServerInfo, str | None]:
+    """What the server says of itself, and what its list of models has against it, if anything."""
+    target = Target(
+        server.url if server else settings.url or "",
+        settings.model,
+        settings.api_key,
+        settings.ca_file,
+        settings.aliases,
+        {**settings.options, **({"billed": "yes"} if settings.budget else {})},
+        query=settings.query,
+        headers=settings.headers,
+        client_cert=settings.client_cert,
+        client_key=settings.client_key,
+        secrets=settings.secrets,
+        patience_s=settings.ready_timeout_s or 0.0,
+    )
+    try:
+        info = settings.backend.preflight(target)
+        unlisted = None
+    except Unlisted as problem:
+        info, unlisted = problem.info, str(problem)
+    check_lengths(settings.scenario, info)
+    # The user's name for the model may be an alias, or a path that the server calls by another name.
+    return replace(target, model=info.model, options={**target.options, **info.options}), info, unlisted
+
+
+def _plan(settings: "Settings", target: Target, info: ServerInfo, say: Say) -> Plan:
+    source, count = settings.tokenizer or (
+        f"{info.name} at {target.url}" if settings.url else info.name,
+        _forgiving(partial(settings.backend.count_tokens, target), say),
+    )
+    context_tokens = None if settings.tokenizer else info.context_tokens
+    shared_prefix = settings.scenario.shared_prefix_tokens > 0
+    vocabulary = calibrate(count, source, shared_prefix=shared_prefix, context_tokens=context_tokens)
+    if not vocabulary.exact:
+        say(f"prompt lengths are approximate: {vocabulary.source}")
+    if settings.cache == "warm":
+        return make_plan(settings.scenario, settings.load, settings.seed, WARM_SALT, vocabulary)
+    if settings.backend.reset_cache is not None and settings.url and settings.backend.reset_cache(target):
+        say("the server's prefix cache was emptied")
+    return make_plan(settings.scenario, settings.load, settings.seed, secrets.randbits(63), vocabulary)
+
+
+def _forgiving(count: Count, say: Say) -> Count:
+    """A count that is unknown where the server breaks off, which is said: it may serve all the same."""
+
+    def counted(messages: tuple[Message, ...]) -> int | None:
+        try:
+            return count(messages)
+        except ServerFault as problem:
+            say(f"prompts are not counted: {problem}")
+            return None
+
+    return counted
+
+
+def _check_wording(settings: "Settings", plan: Plan, target: Target) -> None:
+    """Word the shortest answer's request here: what a backend finds wrong with it is said before the load begins."""
+    shortest = call(plan, 0)._replace(max_tokens=settings.scenario.output_tokens.low)
+    settings.backend.request(shortest, target)
+
+
+def _open_account(settings: "Settings") -> Path | None:
+    if settings.budget is None:
+        return None
+    account = settings.budget.account or settings.out / files.LEDGER
+    Ledger.open_account(account, settings.budget.cap_usd)
+    return account

@@ -1,0 +1,1 @@
+"""The load process and who starts it: dispatch, timers, slots, spending. Locust and gevent live here alone."""

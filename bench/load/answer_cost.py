@@ -1,0 +1,40 @@
+"""What an answer has cost, by its own account: where spending has a limit, each is decoded as it ends.
+
+That takes time from the wire, which the kernel's stamps do not mind, and which no uncapped run spends.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from bench.load.spend import Guard
+from bench.types import Body, Reply
+from bench.wire import http1
+
+if TYPE_CHECKING:
+    from bench.wire.connection import Outcome
+
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
+
+
+class Till:
+    """Charges calls as they end."""
+
+    def __init__(self, guard: Guard, decode: Decode) -> None:
+        self.guard = guard
+        self._decode = decode
+
+    def settle(self, seq: int, outcome: "Outcome") -> None:
+        """Charge a call by what its answer says, as far as the guard believes it."""
+        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=self._reply(outcome))
+
+    def _reply(self, outcome: "Outcome") -> Reply | None:
+        if outcome.status != 200:
+            return None
+        parts = outcome.received.parts
+        try:
+            response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
+            reply = self._decode(200, response.headers, response.body)
+        except Exception:  # whatever is wrong with an answer, the load goes on and its worst case stands
+            return None
+        return reply._replace(error=outcome.error or response.error or reply.error)

@@ -1,0 +1,161 @@
+"""Who sends which call when: a closed loop hands a user its next call at once, an open loop when the call is due.
+
+Requests are encoded ahead of time, so that in the timed path sending one is one write.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import gevent
+from gevent.hub import get_hub
+from greenlet import greenlet
+
+from bench.load.timer import Alarm
+from bench.types import Call
+from bench.wire.clock import now_ns
+
+_AHEAD_BYTES = 16 << 20
+_AHEAD_NS = 500_000_000
+_REFILL_STEP = 8
+
+
+class Ready(NamedTuple):
+    """A call as bytes, due at an instant of the monotonic clock."""
+
+    seq: int
+    due_ns: int
+    request: bytes
+
+
+class Ahead:
+    """Encoded calls in order, kept a little ahead of those who send them."""
+
+    def __init__(self, calls: Iterator[Call], encode: Callable[[Call], bytes]) -> None:
+        self._calls = calls
+        self._encode = encode
+        self._ready: deque[tuple[int, int | None, bytes]] = deque()
+        self._bytes = 0
+        self._exhausted = False
+        give_up_ns = now_ns() + _AHEAD_NS
+        while self._bytes < _AHEAD_BYTES and now_ns() < give_up_ns and self._prepare():
+            pass
+        gevent.spawn(self._refill)
+
+    def pop(self) -> tuple[int, int | None, bytes] | None:
+        """Take the next (seq, due_ns since the load's start, request); None after the last."""
+        if not self._ready and not self._prepare():
+            return None
+        item = self._ready.popleft()
+        self._bytes -= len(item[2])
+        return item
+
+    def _prepare(self) -> bool:
+        call = next(self._calls, None)
+        if call is None:
+            self._exhausted = True
+            return False
+        request = self._encode(call)
+        self._ready.append((call.seq, call.due_ns, request))
+        self._bytes += len(request)
+        return True
+
+    def _refill(self) -> None:
+        while not self._exhausted:
+            for _ in range(_REFILL_STEP):
+                if self._bytes >= _AHEAD_BYTES or not self._prepare():
+                    break
+            gevent.sleep(0.001)
+
+
+class ClosedFeed:
+    """A user's next call is due the moment it asks for one, until the calls or the time are used up."""
+
+    def __init__(self, ahead: Ahead, duration_s: float | None) -> None:
+        self._ahead = ahead
+        self._duration_s = duration_s
+        self._end_ns: float = float("inf")
+        self.waiting = 0
+
+    def start(self, start_ns: int) -> None:
+        """Begin to count the time."""
+        if self._duration_s is not None:
+            # The load may have been stopped before it began.
+            self._end_ns = min(self._end_ns, start_ns + self._duration_s * 1e9)
+
+    def left_s(self, now_ns: int) -> float:
+        """Give how much of its time is left, infinity where only calls are counted."""
+        return max(0.0, (self._end_ns - now_ns) / 1e9)
+
+    def take(self) -> Ready | None:
+        """Give the next call, due now."""
+        now = now_ns()
+        item = self._ahead.pop() if now < self._end_ns else None
+        return None if item is None else Ready(item[0], now, item[2])
+
+    def stop(self) -> None:
+        """Give no more calls."""
+        self._end_ns = 0
+
+
+class OpenFeed:
+    """Calls go to idle users at their due time; with no user idle they wait in order, or are dropped and counted."""
+
+    def __init__(self, ahead: Ahead, drop: Callable[[int, int], None] | None) -> None:
+        self._ahead = ahead
+        self._drop = drop
+        self._idle: list[greenlet] = []
+        self._backlog: deque[Ready] = deque()
+        self._ended = False
+
+    @property
+    def waiting(self) -> int:
+        """How many calls are due and not sent."""
+        return len(self._backlog)
+
+    def start(self, start_ns: int) -> None:
+        """Begin to give calls out."""
+        gevent.spawn(self._dispatch, start_ns)
+
+    def take(self) -> Ready | None:
+        """Wait for a call that is due."""
+        if self._backlog:
+            return self._backlog.popleft()
+        if self._ended:
+            return None
+        # The user that was idle for the shortest time goes first: its connection is the warmest.
+        self._idle.append(gevent.getcurrent())
+        ready: Ready | None = get_hub().switch()
+        return ready
+
+    def stop(self) -> None:
+        """Give no more calls, those in the backlog included."""
+        self._backlog.clear()
+        self._end()
+
+    def _dispatch(self, start_ns: int) -> None:
+        alarm = Alarm()
+        wake = get_hub().loop.run_callback
+        try:
+            while (item := self._ahead.pop()) is not None:
+                seq, due_ns, request = item
+                assert due_ns is not None
+                ready = Ready(seq, start_ns + due_ns, request)
+                alarm.sleep_until(start_ns + due_ns)
+                if self._ended:
+                    break
+                if self._idle:
+                    wake(self._idle.pop().switch, ready)
+                elif self._drop is None:
+                    self._backlog.append(ready)
+                else:
+                    self._drop(seq, start_ns + due_ns)
+        finally:
+            alarm.close()
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        for user in self._idle:
+            get_hub().loop.run_callback(user.switch, None)
+        self._idle.clear()

@@ -1,0 +1,50 @@
+"""Wake at an instant of the monotonic clock, within tens of microseconds.
+
+The event loop's own timers are late by up to a millisecond: they end in epoll_wait, which counts in milliseconds.
+Linux's timerfd is a file descriptor that becomes readable at the instant itself.
+"""
+
+import ctypes
+import os
+import sys
+
+import gevent
+from gevent.hub import get_hub
+
+from bench.wire.clock import now_ns
+
+_CLOCK_MONOTONIC = 1
+_TFD_NONBLOCK = os.O_NONBLOCK
+_TFD_TIMER_ABSTIME = 1
+
+
+class Alarm:
+    """One greenlet's alarm clock."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+        if self._libc is not None:
+            self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK)
+            if self._fd < 0:
+                raise OSError(number := ctypes.get_errno(), os.strerror(number))
+            self._watcher = get_hub().loop.io(self._fd, 1)
+
+    def sleep_until(self, t_ns: int) -> None:
+        """Let other greenlets run until monotonic `t_ns`; return at once when that is past."""
+        left_ns = t_ns - now_ns()
+        if left_ns <= 0:
+            return
+        if self._libc is None:
+            gevent.sleep(left_ns / 1e9)
+            return
+        # struct itimerspec: no interval, then the instant.
+        when = (ctypes.c_long * 4)(0, 0, *divmod(t_ns, 1_000_000_000))
+        self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, when, None)
+        get_hub().wait(self._watcher)
+        os.read(self._fd, 8)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._libc is not None:
+            self._watcher.close()
+            os.close(self._fd)

@@ -1,0 +1,399 @@
+"""The load process: Locust's users offer the calls of a plan, the wire observes them, the capture keeps them.
+
+Locust gives users, spawning, master and workers, and the web page; `request` fires once for each finished request.
+A user is a seat: it takes the next call, sends it, waits for its end, and takes the next. Every process computes the
+same plan and takes its share; all users are spawned and connected before the load starts, at one instant for all.
+"""
+
+import gc
+import logging
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import gevent
+from gevent.event import Event
+from gevent.hub import get_hub
+from gevent.lock import BoundedSemaphore
+from locust import User, task
+from locust.env import Environment
+from locust.exception import StopUser
+
+from bench.load.answer_cost import Decode, Till
+from bench.load.backoff import SeatBackoff, Vigil, asked_wait_s, is_refused, is_unreached
+from bench.load.controller import DEARER, OUT_OF_BUDGET, LoadSpec
+from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
+from bench.load.dispatch import Ahead, ClosedFeed, OpenFeed, Ready
+from bench.load.fatal import fatal, watch_greenlets
+from bench.load.locust_page import serve_page
+from bench.load.port import secure
+from bench.load.spend import Guard, Room
+from bench.plan.calls import calls, total
+from bench.process.limits import allow_many_files, peak_rss_bytes
+from bench.types import Call, HttpRequest, Target
+from bench.wire import http1
+from bench.wire.capture import CaptureWriter, Received
+from bench.wire.clock import cpu_s, now_ns, sample
+from bench.wire.connection import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError
+from bench.wire.endpoint import endpoint
+
+Encode = Callable[[Call, Target], HttpRequest]
+
+_PROGRESS_S = 0.5
+_CLOCK_S = 0.1
+# Users of a closed loop start this far apart, so that their streams do not run in step, but all within a second.
+_STAGGER_NS = 2_000_000
+_STAGGER_MAX_NS = 1_000_000_000
+_CONNECTING_AT_ONCE = 32
+# A connection that the server had closed before it saw a request shows it within a round trip.
+_ROUND_TRIP_NS = 500_000_000
+_BUDGET_POLL_S = 0.02
+_REFUSED_PAUSE_S = 0.05
+# Locust ends its users without asking them; before that, they get this long to end by themselves.
+_LEAVE_S = 5.0
+
+
+def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = None) -> None:
+    """Be the load process that `spec` describes, until standard input closes.
+
+    With a `guard`, calls are sent as far as it lets them through, and each answer is decoded as it ends, for its cost.
+    """
+    logging.basicConfig(level=logging.ERROR)
+    watch_greenlets()
+    if spec.keys is not None:
+        secure(spec.keys)
+    environment = Environment(user_classes=[Seat], host=spec.target.url)
+    runner: Any
+    if spec.role == "master":
+        runner = environment.create_master_runner("127.0.0.1", spec.master_port)
+    elif spec.role == "worker":
+        runner = environment.create_worker_runner("127.0.0.1", spec.master_port)
+    else:
+        runner = environment.create_local_runner()
+    coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
+    if spec.role != "master":
+        Seat.share = Share(spec, encode, environment, Till(guard, decode) if guard else None)
+    lifeline = get_hub().loop.io(0, 1)
+    lifeline.start(_on_standard_input, coordinator)
+    if spec.web_port is not None:
+        serve_page(environment, spec.web_port)
+    if coordinator is not None:
+        coordinator.start()
+    Event().wait()
+
+
+def _on_standard_input(coordinator: "Coordinator | None") -> None:
+    """The parent says why to stop, or is gone: then nothing is left to do, what was captured is on disk."""
+    reason = os.read(0, 4096)
+    if not reason:
+        os._exit(0)
+    if coordinator is not None:
+        coordinator.stop(reason.decode(errors="replace"))
+
+
+class Seat(User):
+    """One of the requests that can be in flight."""
+
+    share: "ClassVar[Share]"
+
+    @task
+    def take_calls(self) -> None:
+        """Take part in the load until no call is left."""
+        fatal(self.share.serve)()
+        raise StopUser
+
+
+class Share:
+    """One process's part of the load: its seats, their connections, and the capture of what they see."""
+
+    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, till: Till | None) -> None:
+        self._spec = spec
+        self._till = till
+        self._environment = environment
+        allow_many_files()
+        target = endpoint(spec.target.url, spec.target.ca_file, spec.target.client_cert, spec.target.client_key)
+        self._capture = CaptureWriter(
+            spec.folder / "capture" / f"worker-{spec.worker}.cap",
+            {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
+            spec.target.all_secrets,
+        )
+        self._wire = Wire(
+            target,
+            spec.timeout_s,
+            spec.stall_timeout_s,
+            quick_ack=spec.quick_ack,
+            body_bytes_max=spec.body_bytes_max,
+        )
+        load = spec.plan.load
+
+        def prepare(call: Call) -> bytes:
+            if till is not None:
+                till.guard.plan(call)
+            return http1.encode_request(encode(call, spec.target), target.host_header)
+
+        ahead = Ahead(calls(spec.plan, spec.worker, spec.workers), prepare)
+        self._feed: ClosedFeed | OpenFeed
+        if load.rate_per_s is None:
+            duration_s = None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
+            self._feed = ClosedFeed(ahead, duration_s)
+            self._warm_seats = spec.seats
+        else:
+            self._feed = OpenFeed(ahead, self._drop if load.overload == "drop" else None)
+            # As many as a second may ask for; the others connect when they are first needed.
+            self._warm_seats = max(8, math.ceil(load.rate_per_s / spec.workers))
+        self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
+        self._seats: int | None = None
+        self._seated = self._connected = self._left = 0
+        # `leaving` is when no call is left for a seat that waits.
+        self._started, self._leaving, self._ended = Event(), Event(), Event()
+        self._vigil = Vigil()
+        self._stopped: str | None = None
+        self._start_ns = 0
+        self._cpu_at_start_s = 0.0
+        self._error: str | None = None
+        self.sent = self.done = self.failed = self.dropped = 0
+        self.backing_off = self._waits = 0
+        self._waited_ns = 0
+        environment.events.spawning_complete.add_listener(fatal(self._on_spawned))
+        environment.events.test_stopping.add_listener(fatal(self._on_locust_stopping))
+        environment.runner.register_message("share_start", fatal(self._on_start))
+        environment.runner.register_message("share_stop", fatal(self._on_stop))
+
+    def serve(self) -> None:
+        """Be one seat, from before the start until no call is left."""
+        seat = self._seated
+        self._seated += 1
+        connection = self._connect_early() if seat < self._warm_seats else None
+        self._connected += 1
+        self._say_if_ready()
+        self._started.wait()
+        feed = self._feed
+        rest: Callable[[Outcome], None] = _pause
+        if isinstance(feed, ClosedFeed):
+            self._wait_for_turn(seat)
+            if self._spec.backoff:
+                rest = partial(self._back_off, feed, SeatBackoff(seat))
+        while (ready := feed.take()) is not None:
+            if self._till is None or self._is_paid_for(self._till, ready):
+                connection, outcome = self._send(ready, connection)
+                rest(outcome)
+        self._leaving.set()
+        if connection is not None:
+            connection.close()
+        self._left += 1
+        if self._left == self._seats:
+            self._finish()
+
+    def _is_paid_for(self, till: Till, ready: Ready) -> bool:
+        """Set the call's worst case aside; a closed loop waits for those in flight to make room, an open one cannot."""
+        while self._stopped is None:
+            room = till.guard.reserve(ready.seq)
+            if room is Room.NOW:
+                return True
+            if room is Room.LATER and isinstance(self._feed, ClosedFeed):
+                gevent.sleep(_BUDGET_POLL_S)
+                continue
+            self.dropped += 1
+            self._write(self._capture.refusal, ready.seq, ready.due_ns)
+            if till.guard.is_exhausted():
+                self._stop_all(OUT_OF_BUDGET)
+            # Others must run in between; calls without end are not to be refused as fast as they can be made.
+            gevent.sleep(0 if total(self._spec.plan) else _BUDGET_POLL_S)
+            break
+        return False
+
+    def _connect_early(self) -> Connection | None:
+        try:
+            with self._connecting:
+                return self._wire.connect()
+        except WireError:
+            # Said again, and recorded, by the first request.
+            return None
+
+    def _back_off(self, feed: ClosedFeed, backoff: SeatBackoff, outcome: Outcome) -> None:
+        """After a refusal let the seat wait, before its next call is due: it waits by our choice, not the server's."""
+        refused = is_refused(outcome)
+        wait_s = backoff.wait_s(refused=refused, asked_s=asked_wait_s(outcome) if refused else None)
+        if wait_s == 0 or self._stopped is not None:
+            return
+        before_ns = now_ns()
+        self._waits += 1
+        self.backing_off += 1
+        self._leaving.wait(min(wait_s, feed.left_s(before_ns)))
+        self.backing_off -= 1
+        self._waited_ns += now_ns() - before_ns
+
+    def _send(self, ready: Ready, connection: Connection | None) -> tuple[Connection | None, Outcome]:
+        connect_ns = None
+        while True:
+            reused = connection is not None and connection.is_open()
+            if connection is None or not reused:
+                before_ns = now_ns()
+                try:
+                    connection = self._wire.connect()
+                except WireError as problem:
+                    outcome = _not_sent(problem.code, str(problem))
+                    self._keep(ready, outcome, None)
+                    if not problem.ours:
+                        self._watch_over(outcome)
+                    return None, outcome
+                connect_ns = now_ns() - before_ns
+                if self._stopped is not None:
+                    outcome = _not_sent("unfinished", self._stopped)
+                    self._keep(ready, outcome, connect_ns)
+                    return connection, outcome
+            outcome = connection.exchange(ready.request)
+            # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
+            if not (reused and _unseen(outcome) and self._may_resend(ready.seq)):
+                break
+        self.sent += 1
+        self._keep(ready, outcome, connect_ns)
+        self._watch_over(outcome)
+        return connection, outcome
+
+    def _watch_over(self, outcome: Outcome) -> None:
+        self._vigil.note(now_ns(), outcome.error[1] if outcome.error and is_unreached(outcome) else None)
+
+    def _may_resend(self, seq: int) -> bool:
+        return self._till is None or self._till.guard.reserve_again(seq)
+
+    def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
+        sent_ns, end_ns, received, status, error = outcome
+        self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
+        if self._till is not None:
+            self._till.settle(ready.seq, outcome)
+            if self._till.guard.was_dearer and self._stopped is None:
+                self._stop_all(DEARER)
+        if error is None and status != 200:
+            error = (f"http_{status}", "")
+        self.done += 1
+        if error is not None:
+            self.failed += 1
+        self._environment.events.request.fire(
+            request_type="POST",
+            name=self._spec.backend,
+            response_time=(end_ns - (sent_ns or end_ns)) / 1e6,
+            response_length=sum(map(len, received.parts)),
+            exception=None if error is None else WireError(error[0], error[0]),
+            context={},
+        )
+
+    def _drop(self, seq: int, due_ns: int) -> None:
+        self.dropped += 1
+        self._write(self._capture.drop, seq, due_ns)
+
+    def _write(self, append: Callable[..., None], *facts: object) -> None:
+        try:
+            append(*facts)
+        except OSError as problem:
+            if self._error is None:
+                self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
+                self._stop(self._error)
+
+    def _stop_all(self, reason: str) -> None:
+        """End the load of every process, this one at once."""
+        self._stop(reason)
+        self._environment.runner.send_message("share_wants_stop", {"reason": reason})
+
+    def _stop(self, reason: str) -> None:
+        self._stopped = reason
+        self._feed.stop()
+        self._leaving.set()
+        self._wire.end_all("unfinished", reason)
+
+    def _on_spawned(self, **_: Any) -> None:
+        # The event's own count is that of all workers.
+        self._seats = self._environment.runner.user_count
+        self._say_if_ready()
+
+    def _say_if_ready(self) -> None:
+        if self._connected == self._seats:
+            # Whatever exists now stays; collecting it again and again would hold up the reads.
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            self._environment.runner.send_message("share_ready", {})
+
+    def _on_start(self, msg: Any, **_: Any) -> None:
+        self._start_ns = msg.data["start_ns"]
+        self._write(self._capture.start, self._start_ns)
+        self._cpu_at_start_s = cpu_s()
+        self._feed.start(self._start_ns)
+        self._started.set()
+        gevent.spawn(self._keep_clock)
+        gevent.spawn(self._report)
+
+    def _wait_for_turn(self, seat: int) -> None:
+        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // (self._seats or 1))
+        gevent.sleep(max(0, self._start_ns + seat * stagger_ns - now_ns()) / 1e9)
+
+    def _on_stop(self, msg: Any, **_: Any) -> None:
+        self._stop(msg.data["reason"])
+
+    def _on_locust_stopping(self, **_: Any) -> None:
+        self._stop(ON_LOCUSTS_PAGE)
+        self._ended.wait(_LEAVE_S)
+
+    def _keep_clock(self) -> None:
+        while not self._ended.is_set():
+            self._write(self._capture.clock, sample())
+            gevent.sleep(_CLOCK_S)
+
+    def _report(self) -> None:
+        while not self._ended.is_set():
+            self._send_progress()
+            gevent.sleep(_PROGRESS_S)
+
+    def _send_progress(self) -> None:
+        progress = {
+            "worker": self._spec.worker,
+            "sent": self.sent + len(self._wire.active),
+            "done": self.done,
+            "failed": self.failed,
+            "dropped": self.dropped,
+            "in_flight": len(self._wire.active),
+            "waiting": self._feed.waiting,
+            "backing_off": self.backing_off,
+            "gone": self._gone(),
+        }
+        self._environment.runner.send_message("share_progress", progress)
+
+    def _gone(self) -> str | None:
+        """What was said last where nobody has been there for some seconds, nor holds a request."""
+        now = now_ns()
+        held = any(connection.sent_ns < now - _ROUND_TRIP_NS for connection in self._wire.active)
+        return self._vigil.said if not held and self._vigil.is_gone(now) else None
+
+    def _finish(self) -> None:
+        facts = {
+            "cpu_s": cpu_s() - self._cpu_at_start_s,
+            "wall_s": (now_ns() - self._start_ns) / 1e9,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "backoff": {"waits": self._waits, "seat_s": self._waited_ns / 1e9},
+        }
+        self._write(self._capture.close, facts)
+        self._ended.set()
+        self._send_progress()
+        self._environment.runner.send_message("share_done", {"worker": self._spec.worker, "error": self._error})
+
+
+def _pause(outcome: Outcome) -> None:
+    """Wait a moment where there was no connection: a dead server refuses in microseconds."""
+    if outcome.sent_ns is None:
+        gevent.sleep(_REFUSED_PAUSE_S)
+
+
+def _not_sent(code: str, message: str) -> Outcome:
+    return Outcome(None, now_ns(), Received(), None, (code, message))
+
+
+def _unseen(outcome: Outcome) -> bool:
+    return (
+        outcome.error is not None
+        and outcome.error[0] in CLOSED_BY_SERVER
+        and not outcome.received.parts
+        and outcome.sent_ns is not None
+        and outcome.end_ns - outcome.sent_ns < _ROUND_TRIP_NS
+    )

@@ -1,0 +1,1 @@
+"""From scenario and seed to calls: lengths, prompts, arrivals. Pure."""

@@ -1,0 +1,318 @@
+"""The load's first request, sent once before the load: a server that refuses it refuses them all.
+
+It goes out as the wire will send it, over a connection of the same kind, with the prompt of another salt: nothing that
+the load sends is in the server's cache afterwards. What the server does not take is worded as it wants it, if the
+backend knows how; what cannot be is said in its own words. It costs what a request costs, and is charged for.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Any
+
+from bench.load.backoff import retry_after_s
+from bench.load.spend import Guard, Room
+from bench.preflight import nagle
+from bench.preflight.refusal import HINTS, PASSING, Kind, kind
+from bench.types import (
+    Backend,
+    Body,
+    Call,
+    HttpRequest,
+    NotReady,
+    Refusal,
+    Reply,
+    ServerFault,
+    Target,
+    UserError,
+    blank,
+)
+from bench.wire import http1
+from bench.wire.clock import now_ns
+from bench.wire.endpoint import Endpoint, endpoint
+from bench.wire.redact import blanker
+
+MAX_TRIES = 16
+MAX_BYTES = 64 * 2**20
+# A fault that may pass is given this many chances, further apart each time.
+PAUSES_S = (0.5, 2.0)
+POLL_S = 1.0
+LONGEST_WAIT_S = 10.0
+LONGEST_PLACE = 300
+_QUICK_ENOUGH_MS = 1000.0
+_FEW_TOKENS = 8
+_READ_BYTES = 65536
+# Kinds of refusal that the list of models, asked before, has said more of.
+_OF_THE_WRONG_PLACE: frozenset[Kind] = frozenset({"model", "route", "dialect", "key", "server"})
+# From here down, one for each try, as no planned call has them: in a server's log they are found apart.
+LAST_SEQ = 999_999_999_999
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of one request; `error` is (code, message) where it failed, with no secret in it."""
+
+    sent: bool
+    status: int | None
+    headers: Mapping[str, str]
+    body: Body
+    reply: Reply | None
+    error: tuple[str, str] | None
+    first_token_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """The request that the server takes: the target that words it, what was adapted, and how it answered."""
+
+    target: Target
+    call: Call
+    adapted: tuple[str, ...]
+    heard: Heard
+    tries: int
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """How to ask; with a `guard` every try is charged to the run's account.
+
+    `ready_timeout_s` is how long a server that is still loading is waited for, `unlisted` what its list of models has
+    against it.
+    """
+
+    backend: Backend
+    timeout_s: float
+    guard: Guard | None
+    say: Callable[[str], None]
+    ready_timeout_s: float = 0.0
+    unlisted: str | None = None
+    tries: int = field(default=0, init=False)
+
+    def of(self, call: Call, target: Target) -> Rehearsed:
+        """Ask until the request is taken. Raises UserError where it is not."""
+        adapted = list[str]()
+        tried = {_key(target)}
+        pauses = iter(PAUSES_S)
+        begin = time.monotonic()
+        for self.tries in range(1, 10**6):
+            call = call._replace(seq=LAST_SEQ - self.tries)
+            request = self.backend.request(call, target)
+            heard = self._ask(request, call, target)
+            if _is_answer(heard):
+                return Rehearsed(target, call, tuple(adapted), heard, self.tries)
+            if len(tried) <= MAX_TRIES and (other := self._other(request, target, heard, call)) is not None:
+                changed, said = other
+                if _key(changed) not in tried:
+                    target = changed
+                    tried.add(_key(target))
+                    adapted.append(said)
+                    continue
+            assert heard.error is not None
+            what = _kind_of(heard)
+            left_s = begin + self.ready_timeout_s - time.monotonic()
+            if what == "loading" and left_s > 0:
+                self.say(f"waiting for {target.url}: {heard.error[1]}")
+                time.sleep(min(POLL_S, left_s))
+            elif (what in PASSING or heard.error[0] == "cut_stream") and (pause_s := next(pauses, None)) is not None:
+                asked_s = retry_after_s(heard.headers, datetime.now(UTC)) or 0.0
+                time.sleep(min(LONGEST_WAIT_S, max(pause_s, asked_s)))
+            else:
+                raise self._failed(heard, what, request, target)
+        raise AssertionError("unreachable")
+
+    def _other(self, request: HttpRequest, target: Target, heard: Heard, call: Call) -> tuple[Target, str] | None:
+        """Another wording of the request, and what is said of it."""
+        assert heard.error is not None
+        if self.backend.adapt is None or heard.status is None:
+            return None
+        refusal = Refusal(heard.status, heard.error[1], heard.body.data)
+        adaptation = self.backend.adapt(request, target, refusal)
+        if adaptation is None:
+            return None
+        changed = replace(target, options=adaptation.options)
+        return None if self.backend.request(call, changed) == request else (changed, adaptation.said)
+
+    def _ask(self, request: HttpRequest, call: Call, target: Target) -> Heard:
+        place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
+        if self.guard is not None:
+            self.guard.plan(call)
+            if self.guard.reserve(call.seq) is not Room.NOW:
+                raise UserError("--max-usd: not even the first request fits under it at its worst; raise it")
+        patience_s = max(self.timeout_s, self.ready_timeout_s)
+        heard = exchange(
+            place, http1.encode_request(request, place.host_header), self.backend.decode, target, patience_s
+        )
+        if self.guard is not None:
+            reply = heard.reply and heard.reply._replace(error=heard.error)
+            self.guard.settle(call.seq, sent=heard.sent, status=heard.status, reply=reply)
+        return heard
+
+    def _failed(self, heard: Heard, what: Kind, request: HttpRequest, target: Target) -> UserError:
+        assert heard.error is not None
+        code, message = heard.error
+        path = request.path.partition("?")[0]
+        if heard.status is not None and 300 <= heard.status < 400:
+            place = blank(heard.headers.get("location", ""), target.all_secrets)
+            leads = f"to {place[:LONGEST_PLACE]}" if place else "and says not where to"
+            redirects = f"{target.url}: {path} redirects with HTTP {heard.status} {leads}"
+            return UserError(f"{redirects}; give the URL it leads to as --url")
+        answer = {200: "an answer that cannot be used", None: "no answer"}.get(heard.status, f"HTTP {heard.status}")
+        hint = HINTS[what].format(key_variable=self.backend.key_variable)
+        if self.unlisted and what in _OF_THE_WRONG_PLACE:
+            return ServerFault(f"{self.unlisted}; the load's request at {path} got {answer} ({message})")
+        fault = NotReady if what == "loading" else ServerFault
+        if heard.status in (200, None):
+            return fault(f"{target.url} gives {answer} to the load's request at {path} ({code}: {message}); {hint}")
+        return fault(f"{target.url} refuses the load's request at {path} ({answer}: {message}); {hint}")
+
+
+def _is_answer(heard: Heard) -> bool:
+    """Whether the server took the request and its answer was read to the end, be it a poor one."""
+    return heard.error is None or (
+        heard.error[0] in ("empty", "ended_early") and heard.reply is not None and heard.reply.finish is not None
+    )
+
+
+def _key(target: Target) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(target.options.items()))
+
+
+def _kind_of(heard: Heard) -> Kind:
+    assert heard.error is not None
+    code, message = heard.error
+    if code in ("connect_refused", "connect_timeout", "timeout"):
+        return "loading"
+    if code in ("reset", "connect_failed") or (code == "cut_stream" and heard.status is None):
+        return "certificate" if "certificate" in message.lower() or message.startswith("TLS") else "server"
+    return kind(heard.status, code, message)
+
+
+# --- one exchange over a blocking socket ------------------------------------------------------------------------
+
+
+def exchange(
+    place: Endpoint,
+    request: bytes,
+    decode: Callable[[int, Mapping[str, str], Body], Reply],
+    target: Target,
+    timeout_s: float,
+) -> Heard:
+    """Send a request and read the whole answer, within `timeout_s`."""
+    framing, parts, t_ns = http1.Framing(), list[bytes](), list[int]()
+    sent_ns: int | None = None
+    failed: tuple[str, str] | None = None
+    deadline = time.monotonic() + timeout_s
+    try:
+        with connected(place, timeout_s) as sock:
+            sock.sendall(request)
+            sent_ns = now_ns()
+            _read(sock, framing, parts, t_ns, deadline)
+    except http1.MalformedResponse as problem:
+        failed = "malformed", str(problem)
+    except OSError as problem:
+        failed = _code(problem, timeout_s, sent_ns)
+    hide = blanker(target.all_secrets)
+    data = b"".join(parts) if hide is None else hide(b"".join(parts))
+    return _heard(data, list(accumulate(map(len, parts))), t_ns, sent_ns, failed, decode, target)
+
+
+def connected(place: Endpoint, timeout_s: float) -> socket.socket:
+    """A connection like the wire's, but blocking: each wait on it takes `timeout_s` at most."""
+    sock = socket.create_connection((place.host, place.port), timeout_s)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock if place.tls is None else place.tls.wrap_socket(sock, server_hostname=place.host)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _read(sock: socket.socket, framing: http1.Framing, parts: list[bytes], t_ns: list[int], deadline: float) -> None:
+    """Read to the answer's end, or to the connection's."""
+    size = 0
+    while True:
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
+        data = sock.recv(_READ_BYTES)
+        if not data:
+            return
+        parts.append(data)
+        t_ns.append(now_ns())
+        size += len(data)
+        if framing.feed(data) or size > MAX_BYTES:
+            return
+
+
+def _code(problem: OSError, timeout_s: float, sent_ns: int | None) -> tuple[str, str]:
+    """An error below HTTP, by the codes of the wire."""
+    said = problem.strerror or str(problem)
+    if isinstance(problem, ConnectionRefusedError):
+        return "connect_refused", said
+    if isinstance(problem, TimeoutError):
+        return ("connect_timeout" if sent_ns is None else "timeout"), f"not complete after {timeout_s:g} s"
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return "connect_failed", f"its certificate is not trusted: {problem.verify_message} (--ca-file)"
+    if isinstance(problem, ssl.SSLError):
+        return "connect_failed", f"TLS: {problem.reason or problem}"
+    return ("connect_failed" if sent_ns is None else "reset"), said
+
+
+def _heard(
+    data: bytes,
+    ends: list[int],
+    t_ns: list[int],
+    sent_ns: int | None,
+    failed: tuple[str, str] | None,
+    decode: Callable[[int, Mapping[str, str], Body], Reply],
+    target: Target,
+) -> Heard:
+    response = http1.parse(data, ends, t_ns) if data or failed is None else None
+    reply = None
+    first_ms = None
+    headers: Mapping[str, str] = {}
+    body = Body(b"", [], [])
+    if response is not None:
+        headers, body = response.headers, response.body
+        if response.status is not None:
+            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                reply = decode(response.status, response.headers, response.body)
+        failed = failed or response.error or (reply.error if reply else ("malformed", "it cannot be read at all"))
+        if reply is not None and reply.deltas and sent_ns is not None:
+            first_ms = (reply.deltas[0][0] - sent_ns) / 1e6
+    error = None if failed is None else (failed[0], blank(failed[1], target.all_secrets))
+    status = response.status if response else None
+    return Heard(sent_ns is not None, status, headers, body, reply, error, first_ms)
+
+
+def acknowledged_late(done: Rehearsed, backend: Backend, timeout_s: float) -> nagle.Finding | None:
+    """Whether the server holds its first token back until this client has acknowledged; None where nobody can tell.
+
+    It takes a few short requests more, and a first token that does not itself take longer than what is looked for.
+    """
+    first_ms = done.heard.first_token_ms
+    if first_ms is None or first_ms > _QUICK_ENOUGH_MS:
+        return None
+    short = done.call._replace(max_tokens=min(done.call.max_tokens, _FEW_TOKENS))
+    target = done.target
+    place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
+    with suppress(OSError, UserError):
+        request = http1.encode_request(backend.request(short, target), place.host_header)
+        with connected(place, timeout_s) as sock:
+            return nagle.probe(sock, request, backend.decode)
+    return None
+
+
+def facts(done: Rehearsed) -> dict[str, Any]:
+    """What run.json holds of it."""
+    usage = done.heard.reply.usage if done.heard.reply else None
+    return {
+        "tries": done.tries,
+        "first_token_ms": done.heard.first_token_ms,
+        "prompt_tokens_wanted": done.call.prompt_tokens,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+    }

@@ -1,0 +1,271 @@
+"""What a server says that it counted, held against itself, against what was asked, and against what arrived.
+
+Strategy: every count has several witnesses. An answer's tokens are in the final usage, in the running counts of its
+events, in the total less the prompt, in the number of arrivals, and, where it ended for its length, in the plan. A
+prompt's tokens are in the usage, in the total less the answer, and in the plan. Where all agree, or differ as honest
+servers do (hidden reasoning, several tokens an event, a proxy that cuts events), nothing is said. Where exactly one
+reading fits, it is taken and named. Where none does, the contradiction is named, and nobody may build on the number.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, get_args
+
+from bench.types import DeltaKind, Usage
+
+Source = Literal["server usage", "per-chunk usage", "arrivals", "tokenizer", "chunk count"]
+
+Reading = Literal["reasoning_apart", "output_by_total", "hidden_reasoning", "cached_apart", "prompt_by_total"]
+"""Ways to read a usage that is sound, and not as OpenAI's (docs/metrics.md)."""
+
+Contradiction = Literal[
+    "output_overruled", "final_overruled", "prompt_overruled",
+    "output_below_arrivals", "output_zero", "over_limit", "running_differs", "reasoning_over_output", "total_differs",
+    "prompt_zero", "cached_over_prompt", "length_not_reached",
+]  # fmt: skip
+"""What cannot all be true of one call's counts; of the overruled ones all other witnesses agree on the number taken."""
+
+ENDED_FOR_LENGTH: Final = {"length", "max_tokens", "max_output_tokens"}
+# No backend lets such a count through (bench.runs.records has 32 bits for that of an arrival).
+_MOST_OF_A_COLUMN = 2**31 - 1
+# At the end of an answer tokens may be held back with half a character, or be of the kind that is never shown.
+_HELD_BACK = 8
+# Servers that count otherwise, or go on past the limit, are seen as such; what is far beyond it is no count.
+_MOST_OF_LIMIT, _MOST_OVER_LIMIT = 4, 64
+_NEAR, _NEAR_TOKENS = 0.02, 2
+# A tokenizer makes 3 to 5 bytes of text of a token, of digits 1 to 3.
+_FEWEST_BYTES = 2
+# More than this in the first event, and four times any later one, was not made in one step.
+_FIRST_STEP = 8
+
+
+class Asked(NamedTuple):
+    """What was planned: the prompt's length (None where nobody said), and the longest answer (0: not known)."""
+
+    prompt_tokens: int | None
+    max_tokens: int
+
+
+class Counts(NamedTuple):
+    """The counts of one call, reconciled; None is unknown.
+
+    `output_tokens` is all that was made, `early_tokens` of them came before the first token arrived: hidden reasoning,
+    and white space at the start. `arrival_tokens` are of the arrivals from the first token on, and have the rest.
+    """
+
+    usage: Usage
+    output_tokens: int | None
+    early_tokens: int | None
+    arrival_tokens: list[int]
+    source: Source | None
+    readings: tuple[Reading, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+
+
+class _Seen(NamedTuple):
+    """What arrived of an answer, and where it was to end.
+
+    `tokens` is how many each event was said to bring, None where that is not known of all; `full` is the planned
+    length where the answer ended for it, else 0.
+    """
+
+    kinds: list[DeltaKind]
+    tokens: list[int] | None
+    text_bytes: int
+    limit: int
+    full: int
+
+    @property
+    def visible(self) -> int:
+        return len(self.kinds)
+
+
+class _Found(NamedTuple):
+    tokens: int | None
+    finding: Reading | Contradiction | None = None
+
+
+def reconcile(
+    asked: Asked,
+    usage: Usage | None,
+    deltas: Sequence[tuple[int, int | None, DeltaKind]],
+    finish: str | None,
+    text_bytes: int,
+    *,
+    complete: bool = True,
+) -> Counts:
+    """The counts of one call. Of an answer that is not `complete` the usage says nothing of the output yet."""
+    usage = Usage(*(None if count is None or count < 0 else count for count in usage or Usage()))
+    seen = _seen(asked, deltas, finish, text_bytes)
+    prompt = _prompt(usage, asked)
+    output = _said(usage, prompt.tokens, seen) if complete else _Found(None)
+    findings = [prompt.finding, output.finding]
+    if output.finding == "output_by_total" and usage.output_tokens is not None:
+        usage = usage._replace(reasoning_tokens=(output.tokens or 0) - usage.output_tokens)
+    if output.tokens is not None:
+        output = _against_arrivals(output.tokens, usage.reasoning_tokens or 0, seen)
+        findings.append(output.finding)
+    return _spread(
+        usage._replace(prompt_tokens=prompt.tokens), output.tokens, seen, [found for found in findings if found]
+    )
+
+
+def _seen(
+    asked: Asked, deltas: Sequence[tuple[int, int | None, DeltaKind]], finish: str | None, text_bytes: int
+) -> _Seen:
+    tokens = [count for _, count, _ in deltas if count is not None and count >= 0]
+    if max(tokens, default=0) > _MOST_OF_A_COLUMN:
+        raise OverflowError("an event with more tokens than a record can hold")
+    # A server that says 0 with every event does not count them.
+    told = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
+    return _Seen(
+        [kind for _, _, kind in deltas],
+        tokens if told else None,
+        text_bytes,
+        asked.max_tokens,
+        asked.max_tokens if (finish or "").lower() in ENDED_FOR_LENGTH else 0,
+    )
+
+
+def _most(limit: int) -> float:
+    return _MOST_OF_LIMIT * limit + _MOST_OVER_LIMIT if limit else math.inf
+
+
+# --- the prompt -------------------------------------------------------------------------------------------------
+
+
+def _prompt(usage: Usage, asked: Asked) -> _Found:
+    """The prompt's tokens, with those of the cache, and what is odd about their count."""
+    said, planned, by_total = usage.prompt_tokens, asked.prompt_tokens, None
+    if usage.total_tokens and usage.output_tokens is not None:
+        by_total = usage.total_tokens - usage.output_tokens
+    if said is None:
+        return _Found(by_total, "prompt_by_total") if by_total and by_total > 0 else _Found(None)
+    apart = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
+    if not _near(said, planned):
+        if apart and _near(said + apart, planned):
+            return _Found(said + apart, "cached_apart")
+        if by_total != said and _near(by_total, planned):
+            return _Found(by_total, "prompt_overruled")
+    if said == 0:
+        return _Found(None, "prompt_zero")
+    return _Found(said, "cached_over_prompt" if apart > said else None)
+
+
+def _near(tokens: int | None, planned: int | None) -> bool:
+    """Whether a count is the planned one, as nearly as templates and tokenizers leave it."""
+    return tokens is not None and planned is not None and abs(tokens - planned) <= _NEAR_TOKENS + _NEAR * planned
+
+
+# --- the answer -------------------------------------------------------------------------------------------------
+
+
+def _said(usage: Usage, prompt: int | None, seen: _Seen) -> _Found:
+    """What the server's own sums make of the answer, which may leave reasoning out; None where it says nothing."""
+    output, reasoned, total = usage.output_tokens, usage.reasoning_tokens or 0, usage.total_tokens
+    rest = total - prompt if total and prompt else None
+    if output is None:
+        return _Found(rest, "output_by_total") if rest is not None and rest >= 0 else _Found(None)
+    # The server may have added up the prompt as it counts it, without what is cached.
+    if rest is None or output in (rest, (total or 0) - (usage.prompt_tokens or 0)):
+        apart = reasoned > output or output != seen.full == output + reasoned
+        if rest is None and reasoned and apart:
+            return _Found(output + reasoned, "reasoning_apart")
+        return _Found(output, "reasoning_over_output" if reasoned > output else None)
+    if reasoned and rest == output + reasoned:
+        return _Found(rest, "reasoning_apart")
+    if not reasoned and rest > output >= seen.visible and not (seen.limit and rest > seen.limit):
+        return _Found(rest, "output_by_total")
+    return _Found(output, "total_differs")
+
+
+def _against_arrivals(said: int, reasoned: int, seen: _Seen) -> _Found:
+    """The answer's tokens: the server's sum, unless arrivals and plan speak against it."""
+    visible, full, running = seen.visible, seen.full, sum(seen.tokens or ())
+    hidden = 0 if "reasoning" in seen.kinds else reasoned
+    two_said = running and not running <= said <= running + max(_HELD_BACK, said // 20)
+    if two_said and full and full in (running, said):
+        return _Found(full, "final_overruled")
+    # More than one token an event is no reason to doubt, unless the server itself says that there was one.
+    one_each = visible == full > 1 and (said < visible or not running)
+    if one_each and abs(said - visible) > 1 and said - hidden != visible:
+        return _Found(visible, "output_overruled")
+    if said == 0 and visible:
+        return _Found(None, "output_zero")
+    if said - hidden > _most(seen.limit):
+        return _Found(None, "over_limit")
+    if two_said:
+        return _Found(said, "running_differs")
+    if visible - said > max(1, visible // 20) and said != full:
+        return _Found(said, "output_below_arrivals")
+    return _Found(said, "length_not_reached" if said < full - max(1, full // 100) else None)
+
+
+def _spread(usage: Usage, total: int | None, seen: _Seen, findings: list[Reading | Contradiction]) -> Counts:
+    """Give every arrival its tokens: by its own count, or evenly; what was made before the first token, apart."""
+    reasoned, hidden = usage.reasoning_tokens or 0, 0
+    source: Source | None = "server usage"
+    counts = seen.tokens or []
+    if counts and (total is None or 0 <= total - sum(counts) <= max(_HELD_BACK, total // 20)):
+        hidden, source = _made_before(counts), "per-chunk usage"
+        # Tokens without text at the end, such as half of a character, came with no arrival of their own.
+        held_back = 0 if total is None else total - sum(counts)
+        counts = [counts[0] - hidden, *counts[1:]]
+        counts[-1] += held_back
+        total = hidden + sum(counts)
+    elif total is None:
+        counts, source = [1] * seen.visible, "chunk count" if seen.visible else None
+        total = seen.visible or None
+    else:
+        hidden = _hidden(reasoned, total, seen)
+        if hidden and not reasoned:
+            findings = [*findings, "hidden_reasoning"]
+        counts = _shares(reasoned, total - hidden, seen.kinds)
+    if "output_overruled" in findings:
+        source = "arrivals"
+    blank = next((i for i, kind in enumerate(seen.kinds) if kind != "blank"), seen.visible)
+    return Counts(
+        usage,
+        total,
+        None if total is None else hidden + sum(counts[:blank]),
+        counts[blank:],
+        source,
+        tuple(found for found in get_args(Reading) if found in findings),
+        tuple(found for found in get_args(Contradiction) if found in findings),
+    )
+
+
+def _made_before(counts: Sequence[int]) -> int:
+    """Tokens that the first event counts and did not bring: it was told of them with the first that it shows."""
+    first, most = counts[0], max(counts[1:], default=0)
+    return first - most if most and first > max(_FIRST_STEP, 4 * most) else 0
+
+
+def _hidden(reasoned: int, total: int, seen: _Seen) -> int:
+    """How many of the tokens counted were reasoned out of sight, before the first that was shown."""
+    visible = seen.visible
+    if not visible or "reasoning" in seen.kinds:
+        return 0
+    if reasoned:
+        # Where more arrived than the rest can be, some of the reasoning came as text.
+        shown = total - reasoned
+        return reasoned if shown >= visible - max(1, visible // 20) else max(0, total - visible)
+    all_text = all(kind in ("text", "blank") for kind in seen.kinds)
+    too_many = total >= 2 * visible and _FEWEST_BYTES * visible <= seen.text_bytes < _FEWEST_BYTES * total
+    return total - visible if all_text and too_many else 0
+
+
+def _shares(reasoned: int, total: int, kinds: Sequence[DeltaKind]) -> list[int]:
+    """`total` tokens over the arrivals, evenly; where reasoning was counted and shown, it has its own."""
+    thoughts = sum(kind == "reasoning" for kind in kinds)
+    others = len(kinds) - thoughts
+    if not (thoughts and others and thoughts <= reasoned and others <= total - reasoned):
+        return _evenly(total, len(kinds))
+    of_thoughts, of_others = iter(_evenly(reasoned, thoughts)), iter(_evenly(total - reasoned, others))
+    return [next(of_thoughts if kind == "reasoning" else of_others) for kind in kinds]
+
+
+def _evenly(total: int, parts: int) -> list[int]:
+    if total == parts:
+        return [1] * parts
+    return [(i + 1) * total // parts - i * total // parts for i in range(parts)]

@@ -1,0 +1,439 @@
+"""From captures to `requests.parquet`: one row for each planned call, whatever became of it.
+
+A pure reading of the run folder: it can be run again, on old folders and with better adapters.
+"""
+
+import hashlib
+import json
+import re
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench.process import lifeline
+from bench.process.cores import available_cores
+from bench.runs.counts import Asked, Counts, reconcile
+from bench.runs.folder import CAPTURE, PLAN, REQUESTS, whole
+from bench.types import Body, Exchange, Phase, Record, Reply, Usage
+from bench.wire import http1
+from bench.wire.capture import Capture, exchanges, scan
+from bench.wire.clock import ClockSample
+
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
+
+_TEXTS = {
+    "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
+    "unread_example", "encoding", "count_readings", "count_contradictions",
+}  # fmt: skip
+_LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
+SCHEMA = pa.schema(
+    [
+        (
+            field.name,
+            pa.string()
+            if field.name in _TEXTS
+            else pa.list_(_LISTS[field.name])
+            if field.name in _LISTS
+            else pa.int64(),
+        )
+        for field in fields(Record)
+    ]
+)
+"""The columns of `requests.parquet`: the fields of `Record`."""
+
+NEVER_SENT = {
+    "dropped": "due while the in-flight limit was reached",
+    "budget": "did not fit into what the run may spend",
+    "not_sent": "the server was gone before it was sent",
+    "unfinished": "the load ended before it was sent",
+}
+"""Why a call was never sent, by its error code."""
+
+# Answers that came to their end, if not to a good one: what they say that they took is said of all of them.
+_WHOLE = {"empty", "ended_early"}
+# Servers have been seen to repeat a key in their refusal.
+_SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
+_CALLS_PER_TASK = 500
+# About a million token events: below that, starting processes takes longer than decoding.
+_POOL_FROM_BYTES = 16 << 20
+# No clock is slewed by this much between two samples.
+_CLOCK_STEP_NS = 1_000_000
+
+
+class Planned(NamedTuple):
+    """The planned side of a record."""
+
+    seq: int
+    due_ns: int | None
+    session: int
+    turn: int
+    phase: Phase | None
+    prompt_tokens: int | None
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """How stamps become nanoseconds since the run's start: the clock's samples (ascending) and the start.
+
+    `stepped` says of each sample that the wall clock was set before the next.
+    """
+
+    start_ns: int
+    times_ns: NDArray[np.int64]
+    offsets_ns: NDArray[np.int64]
+    stepped: NDArray[np.bool_]
+
+    def arrivals(self, exchange: Exchange) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
+
+        The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read. Between two
+        samples with a step of that clock nobody knows which, and our own stamps serve.
+        """
+        user_ns = np.frombuffer(exchange.user_ns, np.int64)
+        if not (exchange.kernel and len(self.times_ns)):
+            return user_ns - self.start_ns, user_ns[:0]
+        pairs = np.frombuffer(exchange.kernel, np.int64)
+        wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
+        sample = np.maximum(np.searchsorted(self.times_ns, user_ns, "right") - 1, 0)
+        # Nothing is read before it arrives: what the samples' own noise of some 100 ns says else is cut off.
+        kernel_ns = np.minimum(wall_ns - self.offsets_ns[sample], user_ns)
+        stamped = (wall_ns > 0) & ~self.stepped[sample]
+        if not stamped.all():
+            kernel_ns = np.where(stamped, kernel_ns, user_ns)
+        # Nor may it turn two reads around.
+        return np.maximum.accumulate(kernel_ns) - self.start_ns, (user_ns - kernel_ns)[stamped]
+
+
+def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
+    """Make a stopwatch; without samples the kernel's stamps cannot be mapped, and ours serve."""
+    times, offsets = np.array(sorted(samples), np.int64).reshape(-1, 2).T
+    stepped = np.abs(np.diff(offsets, append=offsets[-1:])) > _CLOCK_STEP_NS
+    return Stopwatch(start_ns, times, offsets, stepped)
+
+
+def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
+    """Take one exchange apart; the first thing that went wrong, nearest the wire, names the error.
+
+    An answer on which a backend fails is `malformed`: whatever a server sends, it costs the run that one call.
+    """
+    try:
+        return _record(exchange, planned, watch, warmup_ns, decode)
+    except Exception as problem:
+        due_ns = exchange.due_ns - watch.start_ns
+        sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
+        known = replace(
+            _blank(planned),
+            worker=exchange.worker,
+            phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
+            due_ns=due_ns,
+            sent_ns=sent_ns,
+            connect_ns=exchange.connect_ns,
+            end_ns=exchange.end_ns - watch.start_ns,
+            bytes_received=len(exchange.data),
+            reads=len(exchange.sizes),
+        )
+        return _undecodable(known, planned, problem)
+
+
+def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
+    arrivals_ns, lags_ns = watch.arrivals(exchange)
+    response = http1.parse(exchange.data, np.cumsum(exchange.sizes).tolist(), arrivals_ns.tolist())
+    reply = None if response.status is None else decode(response.status, response.headers, response.body)
+    error = exchange.error or response.error or (reply.error if reply else None)
+    counts = _counts(planned, reply, error)
+    deltas = [(t_ns, kind) for t_ns, _, kind in reply.deltas] if reply else []
+    # White space at the start of an answer is no first token.
+    tokens_ns = [t_ns for t_ns, _ in deltas[len(deltas) - len(counts.arrival_tokens) :]]
+    due_ns = exchange.due_ns - watch.start_ns
+    sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
+    arrived = len(arrivals_ns) > 0
+    return Record(
+        seq=exchange.seq,
+        worker=exchange.worker,
+        session=planned.session,
+        turn=planned.turn,
+        phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
+        due_ns=due_ns,
+        sent_ns=sent_ns,
+        connect_ns=exchange.connect_ns,
+        headers_ns=response.headers_ns,
+        first_byte_ns=int(arrivals_ns[0]) if arrived else None,
+        first_token_ns=tokens_ns[0] if tokens_ns else None,
+        first_text_ns=next((t_ns for t_ns, kind in deltas if kind == "text"), None),
+        last_token_ns=tokens_ns[-1] if tokens_ns else None,
+        end_ns=int(arrivals_ns[-1]) if arrived and exchange.error is None else exchange.end_ns - watch.start_ns,
+        status=response.status,
+        finish=reply.finish if reply else None,
+        error=error[0] if error else None,
+        error_message=_SECRET.sub("[removed]", error[1]) if error else None,
+        prompt_tokens_wanted=planned.prompt_tokens,
+        max_tokens=planned.max_tokens,
+        prompt_tokens=counts.usage.prompt_tokens,
+        cached_tokens=counts.usage.cached_tokens,
+        cache_write_tokens=counts.usage.cache_write_tokens,
+        cache_write_1h_tokens=counts.usage.cache_write_1h_tokens,
+        output_tokens=counts.output_tokens,
+        reasoning_tokens=counts.usage.reasoning_tokens,
+        token_source=counts.source,
+        arrivals_ns=tokens_ns,
+        arrival_tokens=counts.arrival_tokens,
+        bytes_received=len(exchange.data),
+        reads=len(arrivals_ns),
+        coalesced_reads=_repeated([t_ns for t_ns, _ in deltas]),
+        lags_ns=lags_ns.tolist(),
+        text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
+        service_tier=reply.service_tier if reply else None,
+        rate_limits=json.dumps(dict(reply.rate_limits)) if reply and reply.rate_limits else None,
+        unread=reply.unread if reply else 0,
+        unread_example=_SECRET.sub("[removed]", reply.unread_example) if reply and reply.unread_example else None,
+        encoding=reply.encoding if reply else None,
+        first_blank_ns=deltas[0][0] if len(tokens_ns) < len(deltas) else None,
+        early_tokens=counts.early_tokens,
+        count_readings=" ".join(counts.readings) or None,
+        count_contradictions=" ".join(counts.contradictions) or None,
+    )
+
+
+def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None) -> Counts:
+    if reply is None:
+        return Counts(Usage(), None, None, [], None)
+    return reconcile(
+        Asked(planned.prompt_tokens, planned.max_tokens),
+        reply.usage,
+        reply.deltas,
+        reply.finish,
+        len(reply.text.encode()),
+        complete=error is None or error[0] in _WHOLE,
+    )
+
+
+def _repeated(t_ns: list[int]) -> int:
+    """How many stamps stand for more than one arrival: reads that brought several, whose own times are lost."""
+    if len(set(t_ns)) == len(t_ns):
+        return 0
+    return int((np.unique(t_ns, return_counts=True)[1] > 1).sum())
+
+
+_OURS = ("worker", "phase", "due_ns", "sent_ns", "connect_ns", "end_ns", "bytes_received", "reads")
+"""What this client knows of a call without looking into its answer."""
+
+
+def _undecodable(known: Record, planned: Planned, problem: Exception) -> Record:
+    said = f"{type(problem).__name__}: {problem}".encode("ascii", "backslashreplace").decode()
+    return replace(
+        _blank(planned),
+        **{name: getattr(known, name) for name in _OURS},
+        error="malformed",
+        error_message=_SECRET.sub("[removed]", f"the answer could not be decoded ({' '.join(said.split())[:160]})"),
+    )
+
+
+def _phase(begun_ns: int, warmup_ns: int) -> Phase:
+    return "warmup" if begun_ns < warmup_ns else "measured"
+
+
+def _never_sent(planned: Planned, error: str) -> Record:
+    return replace(_blank(planned), error=error, error_message=NEVER_SENT[error])
+
+
+def _blank(planned: Planned) -> Record:
+    """A record of a call of which nothing is known but the plan."""
+    nothing = dict.fromkeys(field.name for field in fields(Record))
+    return Record(
+        **{
+            **nothing,
+            **planned._asdict(),
+            "phase": planned.phase or "measured",
+            "prompt_tokens_wanted": planned.prompt_tokens,
+            "prompt_tokens": None,
+            "arrivals_ns": [],
+            "arrival_tokens": [],
+            "lags_ns": [],
+            "bytes_received": 0,
+            "reads": 0,
+            "coalesced_reads": 0,
+            "unread": 0,
+        }
+    )
+
+
+def to_table(records: Iterable[Record]) -> pa.Table:
+    """Records as a table of `SCHEMA`."""
+    rows = list(records)
+    return pa.Table.from_arrays(
+        [_column([getattr(row, field.name) for row in rows], field) for field in SCHEMA], schema=SCHEMA
+    )
+
+
+def _sound_table(records: Iterable[Record], plan: Mapping[int, Planned]) -> pa.Table:
+    """The same, where values of a backend may not fit into a table: such a record is `malformed`, the others stay."""
+    rows = list(records)
+    try:
+        return to_table(rows)
+    except Exception:
+        return to_table(_sound(row, plan[row.seq]) for row in rows)
+
+
+def _sound(row: Record, planned: Planned) -> Record:
+    try:
+        to_table([row])
+    except Exception as problem:
+        return _undecodable(row, planned, problem)
+    return row
+
+
+def _column(values: list[Any], field: pa.Field) -> pa.Array:
+    if not pa.types.is_list(field.type):
+        return pa.array(values, field.type)
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in values], out=offsets[1:])
+    flat = np.fromiter((item for value in values for item in value), field.type.value_type.to_pandas_dtype())
+    return pa.ListArray.from_arrays(offsets, pa.array(flat, field.type.value_type))
+
+
+def read_requests(folder: Path) -> pa.Table:
+    """Read a run's `requests.parquet`; what an older one has no column for is unknown."""
+    table = pq.read_table(folder / REQUESTS)
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
+
+
+# --- whole folders ----------------------------------------------------------------------------------------------
+
+
+class _Task(NamedTuple):
+    path: Path
+    worker: int
+    offsets: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A run's capture files, scanned; `start_ns` is None when the load never started."""
+
+    files: dict[Path, Capture]
+    start_ns: int | None
+
+    def seqs(self) -> list[int]:
+        """Give the numbers of the calls that were sent or dropped, ascending."""
+        unsent = (seq for file in self.files.values() for seq, _ in (*file.drops, *file.refusals))
+        return sorted((*unsent, *(seq for file in self.files.values() for seq in file.seqs)))
+
+    def facts(self) -> dict[str, Any]:
+        """Give what the captures say of the observation itself, for run.json."""
+        offsets_ns = [[sample.offset_ns for sample in file.clock] for file in self.files.values() if file.clock]
+        return {
+            "clients": [{**file.meta, **(file.end or {})} for file in self.files.values()],
+            "capture_torn_bytes": sum(file.torn_bytes for file in self.files.values()),
+            "clock_step_ns": max((max(each) - min(each) for each in offsets_ns), default=None),
+        }
+
+
+def scan_captures(folder: Path) -> Captured:
+    """Look through a run's captures; one that a killed run left without a head is passed over."""
+    files = {}
+    for path in sorted((folder / CAPTURE).glob("*.cap")):
+        with suppress(ValueError):
+            files[path] = scan(path)
+    return Captured(files, next((file.start_ns for file in files.values() if file.start_ns is not None), None))
+
+
+def decode_run(
+    folder: Path, captured: Captured, warmup_s: float, decode: Decode, never_begun: str = "unfinished"
+) -> None:
+    """Write `requests.parquet` from the captures and `plan.parquet`, on every core.
+
+    `decode` must be a module's function. Calls without an exchange become records too, with a code of `NEVER_SENT`:
+    `never_begun` where the captures say nothing of them.
+    """
+    files = captured.files
+    start_ns = captured.start_ns or 0
+    # Each by the clock of its own process: another's is read at other moments, and on another machine runs differently.
+    watches = {path: stopwatch(start_ns, file.clock) for path, file in files.items()}
+    tasks = [
+        _Task(path, int(str(file.meta["worker"])), file.offsets[at : at + _CALLS_PER_TASK])
+        for path, file in files.items()
+        for at in range(0, len(file.offsets), _CALLS_PER_TASK)
+    ]
+    unsent = {seq: "dropped" for file in files.values() for seq, _ in file.drops}
+    unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
+    seen = {seq for file in files.values() for seq in file.seqs}
+    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+        for table in _decode_tasks(tasks, folder, watches, int(warmup_s * 1e9), decode):
+            writer.write_table(table)
+        missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
+        writer.write_table(to_table(_never_sent(planned, unsent.get(planned.seq, never_begun)) for planned in missing))
+
+
+def _decode_tasks(
+    tasks: list[_Task], folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode
+) -> Iterator[pa.Table]:
+    large = sum({task.path: task.path.stat().st_size for task in tasks}.values()) >= _POOL_FROM_BYTES
+    pool = _pool(len(tasks), folder, watches, warmup_ns, decode) if large else None
+    if pool is None:
+        _begin(folder, watches, warmup_ns, decode)
+        yield from map(_decode_task, tasks)
+        return
+    with pool:
+        # Ctrl-C is for this process to hear, and they inherit what is blocked. They are all started by the first task.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            decoded = pool.map(_decode_task, tasks)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield from decoded
+
+
+def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
+    """Processes that decode; None where the system has no semaphores for them (/dev/shm cannot be written)."""
+    try:
+        # Spawned, not forked: the parent may be drawing a screen in a thread.
+        return ProcessPoolExecutor(min(tasks, available_cores()), get_context("spawn"), _begin_apart, job)
+    except (OSError, ImportError):
+        return None
+
+
+class _Job(NamedTuple):
+    plan: dict[int, Planned]
+    watches: Mapping[Path, Stopwatch]
+    warmup_ns: int
+    decode: Decode
+
+
+_job: _Job
+
+
+def _begin_apart(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+    # A pool's process waits for tasks for ever when the one that gives them was killed.
+    lifeline.hold(None)
+    _begin(folder, watches, warmup_ns, decode)
+
+
+def _begin(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+    global _job
+    _job = _Job(_plan(folder), watches, warmup_ns, decode)
+
+
+def _decode_task(task: _Task) -> pa.Table:
+    plan, watches, warmup_ns, decode = _job
+    found, watch = exchanges(task.path, task.offsets, task.worker), watches[task.path]
+    return _sound_table((record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found), plan)
+
+
+def _plan(folder: Path) -> dict[int, Planned]:
+    columns = pq.read_table(folder / PLAN, columns=list(Planned._fields)).select(list(Planned._fields))
+    rows = zip(*(column.to_pylist() for column in columns.columns), strict=True)
+    return {planned.seq: planned for planned in (Planned(*row) for row in rows)}

@@ -1,0 +1,206 @@
+"""Starts a server for the length of a run: on a free loopback port, watched by a guard, its output in a log."""
+
+import http.client
+import json
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from bench.process.private import users_umask
+from bench.server.supervisor import GRACE_S, MARK, end_others
+from bench.types import LEAST_SECRET_LENGTH, Launch, UserError
+from bench.wire.redact import environment
+
+GUARD = Path(__file__).with_name("supervisor.py")
+HOST = "127.0.0.1"
+POLL_S = 0.05
+TAIL_LINES = 12
+FAULT_LENGTH = 400
+# ValueError: …, as Python ends a traceback, whatever a logger puts before it
+RAISED = re.compile(r"(?:^|\s)((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers at `url`; `pid` is its process, the leader of its group. Leaving the context stops it."""
+
+    url: str
+    pid: int
+    log_path: Path
+    _guard: subprocess.Popen[bytes] = field(repr=False)
+    _mark: str = field(repr=False)
+    _writer: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    def exit_code(self) -> int | None:
+        """None while the server runs."""
+        return self._guard.poll()
+
+    def stop(self) -> None:
+        """End the server and all it started; returns when they are gone."""
+        _stop(self._guard, self._mark)
+        _written(self._writer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def launch(
+    how: Launch,
+    log_path: Path,
+    *,
+    ready_timeout_s: float,
+    on_progress: Callable[[str], None],
+    port: int | None,
+    hidden: Sequence[str] = (),
+) -> Server:
+    """Start the server and return once it answers 200 at its ready path, telling `on_progress` each second till then.
+
+    Neither its environment nor its log has the `hidden` secrets. Raises UserError when the port is taken, the server
+    ends before it is ready (with the end of its log), or it is not ready in time.
+    """
+    port = free_port(port)
+    argv = [argument.replace("{port}", str(port)) for argument in how.argv]
+    mark = secrets.token_hex(8)
+    log, writer = _log(log_path, hidden)
+    with log:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", GUARD, *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**environment(hidden), **how.env, MARK: mark},
+            umask=users_umask(),  # models that a server downloads are not our files
+            start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
+        )
+    try:
+        pid = _server_pid(guard)
+        _wait_until_ready(how, port, guard, writer, log_path, ready_timeout_s, on_progress)
+    except BaseException:
+        _stop(guard, mark)
+        _written(writer)
+        raise
+    return Server(f"http://{HOST}:{port}", pid, log_path, guard, mark, writer)
+
+
+def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Popen[bytes] | None]":
+    """What takes the server's output: its log itself, or the process that takes the secrets out on the way there."""
+    if not any(len(secret) >= LEAST_SECRET_LENGTH for secret in hidden):
+        return path.open("wb"), None
+    path.touch()
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "bench.server.log", str(path.absolute())],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        env=environment(hidden),
+        start_new_session=True,  # it ends with the server, which it must not end before
+    )
+    assert writer.stdin is not None
+    writer.stdin.write(json.dumps(list(hidden)).encode() + b"\n")
+    writer.stdin.flush()
+    return writer.stdin, writer
+
+
+def _written(writer: "subprocess.Popen[bytes] | None") -> None:
+    """Wait until all that the server said is in its log."""
+    if writer is not None:
+        try:
+            writer.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:  # what the server has left behind still holds its output open
+            writer.kill()
+            writer.wait()
+
+
+def free_port(wanted: int | None = None) -> int:
+    """A loopback port nobody listens on: the one wanted, else any. Raises UserError when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as error:
+            raise UserError(f"port {wanted} cannot be used ({error.strerror}); name another or none") from None
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _server_pid(guard: subprocess.Popen[bytes]) -> int:
+    """The pid that the guard reports; 0 when the command could not be started, which the wait then explains."""
+    assert guard.stdout is not None
+    with guard.stdout as reports:
+        return int(reports.readline() or 0)
+
+
+def _wait_until_ready(
+    how: Launch,
+    port: int,
+    guard: subprocess.Popen[bytes],
+    writer: "subprocess.Popen[bytes] | None",
+    log_path: Path,
+    timeout_s: float,
+    on_progress: Callable[[str], None],
+) -> None:
+    start = reported = time.monotonic()
+    while not _answers(port, how.ready_path):
+        now = time.monotonic()
+        if guard.poll() is not None:
+            _written(writer)
+            raise UserError(_died(how.name, guard.returncode, log_path))
+        if now - start > timeout_s:
+            raise UserError(
+                f"{how.name} was not ready after {timeout_s:g} s; "
+                f"raise --ready-timeout if it only needs longer, or see {log_path}"
+            )
+        if now - reported >= 1:
+            reported = now
+            on_progress(": ".join([f"starting {how.name}, {now - start:.0f} s", *_tail(log_path)[-1:]]))
+        time.sleep(POLL_S)
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _died(name: str, exit_code: int, log_path: Path) -> str:
+    log, tail = log_path.read_text(errors="replace"), _tail(log_path)
+    # What a server says of itself goes first, then what was raised first: the rest of a traceback follows from it.
+    own = [line for line in log.splitlines() if line.startswith(f"{name}: error")]
+    raised = RAISED.findall(log)
+    faults = own[-1:] or raised[:1] or [line for line in tail if "error" in line.lower()] or tail
+    fault = faults[-1][:FAULT_LENGTH] if faults else "it said nothing"
+    return f"{name} ended while starting (exit code {exit_code}): {fault}; see {log_path}"
+
+
+def _tail(log_path: Path) -> list[str]:
+    lines = log_path.read_text(errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()][-TAIL_LINES:]
+
+
+def _stop(guard: subprocess.Popen[bytes], mark: str) -> None:
+    assert guard.stdin is not None
+    guard.stdin.close()
+    try:
+        guard.wait(timeout=2 * GRACE_S)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+        guard.wait()
+    if guard.returncode < 0:
+        end_others(mark)  # it was killed before it could

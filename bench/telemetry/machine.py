@@ -1,0 +1,84 @@
+"""What a run was made on: the machine and the versions of what mattered, for run.json."""
+
+import platform
+import re
+import subprocess
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.telemetry.sampler import gpu_inventory
+
+PACKAGES = (
+    "llm-serving-bench",
+    "gevent",
+    "gguf",
+    "locust",
+    "numpy",
+    "nvidia-ml-py",
+    "orjson",
+    "psutil",
+    "pyarrow",
+    "xllamacpp",
+)
+
+
+def hardware() -> dict[str, Any]:
+    """CPU model, logical cores, memory_bytes, operating system with its kernel, and the GPUs.
+
+    `cpu_id` are the model's numbers (x86 on Linux, else None): a hypervisor may give one name to several.
+    """
+    return {
+        "cpu": _cpu_model(),
+        "cpu_id": _cpu_id(),
+        "cores": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "os": platform.platform(),
+        "gpus": gpu_inventory(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the installed packages that bear on a measurement."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def boot_id() -> str | None:
+    """What is another for each boot of a machine; None where the system does not tell."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _cpu_id() -> str | None:
+    """Family, model and stepping."""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+        found = [
+            re.search(rf"^{name}\s*:\s*(\d+)$", text, re.MULTILINE) for name in ("cpu family", "model", "stepping")
+        ]
+        if all(found):
+            return " ".join(each[1] for each in found if each)
+    return None
+
+
+def _cpu_model() -> str:
+    """The processor's marketing name, or at least its architecture."""
+    with suppress(OSError):
+        if model := re.search(
+            r"^model name\s*:\s*(.+)$",
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"),
+            re.MULTILINE,
+        ):
+            return model[1]
+    with suppress(OSError, subprocess.SubprocessError):
+        sysctl = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(sysctl, capture_output=True, check=True, text=True).stdout.strip()
+    return platform.processor() or platform.machine()

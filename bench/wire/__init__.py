@@ -1,0 +1,1 @@
+"""Sockets and stamps, nothing else: the only clock, and the capture."""

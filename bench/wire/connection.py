@@ -1,0 +1,374 @@
+"""The timed path: bytes are stamped by the kernel and by us, and kept; nothing is interpreted while load runs.
+
+Strategy: the kernel holds the stopwatch. SO_TIMESTAMPNS makes it note when each segment arrived, and recvmsg hands
+that note over with the bytes, so a client that is late to look still knows when there was something to see. Our own
+stamp is taken beside it: the difference is the client's lag, for every read, for free. One event-loop watcher per
+connection does one non-blocking read and one append; the greenlet that waits for the answer is switched to once, at
+its end. TLS is read the same way, as ciphertext, and decrypted through memory, so the stamp survives.
+"""
+
+import _socket
+import errno
+import ssl
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import gevent
+from gevent import socket as cooperative
+from gevent.hub import get_hub
+
+from bench.wire.capture import Received
+from bench.wire.clock import now_ns
+from bench.wire.endpoint import Endpoint as Endpoint
+from bench.wire.endpoint import endpoint as endpoint
+from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
+
+# All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
+# the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
+_READ_BYTES = 65536
+_BUFFER = memoryview(bytearray(_READ_BYTES))
+# The kernel's option and message type share a number; the message is a header and a struct timespec.
+_SO_TIMESTAMPNS = 35
+_TIMESPEC_BYTES = 16
+_ANCILLARY_BYTES = _socket.CMSG_SPACE(_TIMESPEC_BYTES)
+_NO_STAMP = bytes(_TIMESPEC_BYTES)
+_SWEEP_S = 0.1
+_MIB = 1 << 20
+BODY_BYTES_MAX = 64 * _MIB
+# What is kept of each read besides its bytes, and counts as much: an answer of single bytes would take a hundred times
+# its length.
+_READ_COSTS_BYTES = 64
+CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
+KERNEL_STAMPS = sys.platform == "linux"
+# What this machine lacks when a connection cannot be opened says nothing of the server.
+_OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+
+
+class WireError(Exception):
+    """A request failed below HTTP: `code` is one of the taxonomy in docs/metrics.md, `ours` a limit of this machine."""
+
+    def __init__(self, code: str, message: str, *, ours: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.ours = ours
+
+
+class Outcome(NamedTuple):
+    """What became of one request: stamps of our clock, what came, and (code, message) if it failed.
+
+    `sent_ns` is None when it never had a connection, `status` when no whole head came.
+    """
+
+    sent_ns: int | None
+    end_ns: int
+    received: Received
+    status: int | None
+    error: tuple[str, str] | None
+
+
+class Wire:
+    """Every connection of this process, and the timer that ends requests which take too long.
+
+    With `quick_ack` what comes is acknowledged at once, which sets a server free that waits for it (Nagle's algorithm).
+    """
+
+    def __init__(
+        self,
+        target: Endpoint,
+        timeout_s: float,
+        stall_timeout_s: float,
+        *,
+        quick_ack: bool = False,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
+        self.target = target
+        self.body_bytes_max = body_bytes_max
+        self.quick_ack = quick_ack
+        self.timeout_s = timeout_s
+        self.stall_timeout_s = stall_timeout_s
+        self.active: set[Connection] = set()
+        # The kernel stamps as long as some socket wants it, and begins some milliseconds after the first has asked.
+        self._stamping = _socket.socket()
+        _want_stamps(self._stamping)
+        self._timer = get_hub().loop.timer(_SWEEP_S, _SWEEP_S)
+        self._timer.start(self._end_overdue)
+
+    def connect(self) -> "Connection":
+        """Open a connection, TLS handshake included. Raises WireError."""
+        target = self.target
+        try:
+            with gevent.Timeout(self.timeout_s, TimeoutError("no connection in time")):
+                sock, tls = _dial(target)
+        except ConnectionRefusedError as problem:
+            raise WireError("connect_refused", f"{target.host_header}: {problem.strerror}") from None
+        except TimeoutError as problem:
+            raise WireError("connect_timeout", f"{target.host_header}: {problem}") from None
+        except ssl.SSLCertVerificationError as problem:
+            what = f"its certificate is not trusted: {problem.verify_message} (--ca-file)"
+            raise WireError("connect_failed", f"{target.host_header}: {what}") from None
+        except OSError as problem:
+            ours = problem.errno in _OUR_LIMITS
+            raise WireError("connect_failed", f"{target.host_header}: {problem}", ours=ours) from None
+        return Connection(self, _socket.socket(fileno=sock.detach()), tls)
+
+    def end_all(self, code: str, message: str) -> None:
+        """End every request in flight as failed, keeping what it has received."""
+        for connection in tuple(self.active):
+            connection.fail(code, message)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._timer.stop()
+        self._timer.close()
+        self._stamping.close()
+
+    def _end_overdue(self) -> None:
+        now = now_ns()
+        oldest_start = now - int(self.timeout_s * 1e9)
+        oldest_byte = now - int(self.stall_timeout_s * 1e9)
+        for connection in tuple(self.active):
+            if connection.sent_ns <= oldest_start:
+                connection.fail("timeout", f"not complete after {self.timeout_s:g} s (--timeout)")
+            elif connection.last_ns <= oldest_byte:
+                connection.fail("stall", f"no byte for {self.stall_timeout_s:g} s (--stall-timeout)")
+
+
+def _want_stamps(sock: _socket.socket) -> None:
+    if KERNEL_STAMPS:
+        sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def _acknowledging(sock: _socket.socket) -> Callable[..., Any]:
+    """Give the socket's recvmsg_into, after which what comes next is acknowledged at once: the kernel forgets it."""
+    read, quick = sock.recvmsg_into, partial(sock.setsockopt, _socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
+    quick()
+
+    def read_and_ask_again(*room: Any) -> Any:
+        try:
+            return read(*room)
+        finally:
+            quick()
+
+    return read_and_ask_again
+
+
+class _Tls(NamedTuple):
+    ciphertext_in: ssl.MemoryBIO
+    ciphertext_out: ssl.MemoryBIO
+    plain: ssl.SSLObject
+
+
+def _dial(target: Endpoint) -> tuple[cooperative.socket, _Tls | None]:
+    sock = cooperative.create_connection((target.host, target.port))
+    try:
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        return sock, None if target.tls is None else _handshake(sock, target.tls, target.host)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _handshake(sock: cooperative.socket, context: ssl.SSLContext, host: str) -> _Tls:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = _Tls(incoming, outgoing, context.wrap_bio(incoming, outgoing, server_hostname=host))
+    while True:
+        try:
+            tls.plain.do_handshake()
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            data = sock.recv(_READ_BYTES)
+            if not data:
+                raise ConnectionResetError("closed during the TLS handshake") from None
+            incoming.write(data)
+        else:
+            sock.sendall(outgoing.read())
+            return tls
+
+
+class Connection:
+    """One connection, carrying one request at a time; `usable` until it is closed by either side."""
+
+    __slots__ = (
+        "_error",
+        "_finished",
+        "_framing",
+        "_greenlet",
+        "_loop",
+        "_parked",
+        "_received",
+        "_recvmsg_into",
+        "_room",
+        "_sending",
+        "_sock",
+        "_tls",
+        "_watcher",
+        "_wire",
+        "sent_ns",
+        "usable",
+    )
+
+    def __init__(self, wire: Wire, sock: _socket.socket, tls: _Tls | None) -> None:
+        self._wire = wire
+        self._sock = sock
+        self._tls = tls
+        self._recvmsg_into = _acknowledging(sock) if wire.quick_ack else sock.recvmsg_into
+        self._framing: Framing | None = None
+        self._received = Received()
+        self._room = 0
+        self._error: tuple[str, str] | None = None
+        self._parked = False
+        self._sending = False
+        self._finished = True
+        self.sent_ns = 0
+        self.usable = True
+        sock.setblocking(False)
+        _want_stamps(sock)
+        self._loop = get_hub().loop
+        self._watcher = self._loop.io(sock.fileno(), 1)
+        self._watcher.start(self._on_readable)
+
+    @property
+    def last_ns(self) -> int:
+        """When the last byte came, or when the request was sent."""
+        return self._received.user_ns[-1] if self._received.user_ns else self.sent_ns
+
+    def exchange(self, request: bytes) -> Outcome:
+        """Send a request and wait for the whole response or a failure; other greenlets run meanwhile."""
+        self._framing = Framing()
+        self._received = received = Received()
+        self._room = self._wire.body_bytes_max + HEAD_BYTES_MAX
+        self._error = None
+        self._finished = False
+        self._greenlet = gevent.getcurrent()
+        self._wire.active.add(self)
+        self.sent_ns = sent_ns = now_ns()
+        problem = self._send(request)
+        if not self._finished:
+            self._parked = True
+            get_hub().switch()
+            self._parked = False
+        if problem is not None:
+            self.close()
+            if self._error:
+                self._error = ("reset", f"while sending: {problem.strerror or problem}")
+        end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
+        return Outcome(sent_ns, end_ns, received, self._framing.status, self._error)
+
+    def is_open(self) -> bool:
+        """Whether the server has kept the connection; some announce keep-alive and close all the same."""
+        if self.usable:
+            self._on_readable()
+        return self.usable
+
+    def fail(self, code: str, message: str) -> None:
+        """End the request in flight as failed and the connection with it."""
+        if not self._finished:
+            self._error = (code, message)
+            self._finish()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; harmless when it is closed."""
+        if self.usable:
+            self.usable = False
+            self._watcher.stop()
+            self._watcher.close()
+            if not self._sending:
+                self._sock.close()
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._wire.active.discard(self)
+        # Not switched to here: the other connections that are readable now are read first.
+        if self._parked:
+            self._loop.run_callback(self._greenlet.switch)
+
+    def _send(self, request: bytes) -> OSError | None:
+        if self._tls is not None:
+            self._tls.plain.write(request)
+            request = self._tls.ciphertext_out.read()
+        rest = memoryview(request)
+        failed = None
+        self._sending = True
+        try:
+            while rest and not self._finished:
+                try:
+                    rest = rest[self._sock.send(rest) :]
+                except BlockingIOError:
+                    # In short waits: a request may be ended, or answered early, meanwhile.
+                    with suppress(TimeoutError):
+                        cooperative.wait_write(self._sock.fileno(), timeout=_SWEEP_S)
+        except OSError as problem:
+            # The server is gone, but may have said why: that can still be read.
+            failed = problem
+        self._sending = False
+        if rest and self._finished:
+            self.close()
+        if not self.usable:
+            self._sock.close()
+        return failed
+
+    def _on_readable(self) -> None:
+        try:
+            count, ancillary, _, _ = self._recvmsg_into([_BUFFER], _ANCILLARY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            self.fail("reset", problem.strerror or errno.errorcode.get(problem.errno or 0, "connection lost"))
+            return
+        t_ns = now_ns()
+        data = _BUFFER[:count].tobytes()
+        stamp = ancillary[0][2] if ancillary else _NO_STAMP
+        if self._tls is not None and data and not (data := self._decrypt(data)):
+            return
+        if self._finished:
+            # Idle: the server closed, or said something nobody asked for.
+            self.close()
+        elif not data:
+            self._on_end()
+        else:
+            received = self._received
+            received.user_ns.append(t_ns)
+            received.kernel += stamp
+            received.parts.append(data)
+            self._room = room = self._room - count - _READ_COSTS_BYTES
+            try:
+                complete = self._framing.feed(data)  # type: ignore[union-attr]
+            except TooLarge as problem:
+                self.fail("too_large", str(problem))
+                return
+            except MalformedResponse as problem:
+                self.fail("malformed", str(problem))
+                return
+            if room < 0 and not complete:
+                self.fail("too_large", f"more than {self._wire.body_bytes_max / _MIB:g} MiB came (--max-body)")
+                return
+            if complete:
+                self._finish()
+                if not self._framing.keep_alive:  # type: ignore[union-attr]
+                    self.close()
+
+    def _on_end(self) -> None:
+        if self._framing is not None and self._framing.ends_with_connection:
+            self._finish()
+            self.close()
+        else:
+            what = "in mid-response" if self._received.parts else "without a response"
+            self.fail("cut_stream", f"the server closed the connection {what}")
+
+    def _decrypt(self, data: bytes) -> bytes:
+        tls = self._tls
+        assert tls is not None
+        tls.ciphertext_in.write(data)
+        plain = []
+        try:
+            while piece := tls.plain.read(_READ_BYTES):
+                plain.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as problem:
+            self.fail("reset", f"TLS: {problem.reason or problem}")
+        return b"".join(plain)

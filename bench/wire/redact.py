@@ -1,0 +1,101 @@
+"""Secrets out of what came over the wire, byte for byte: what is kept has the sizes that the reads had.
+
+Strategy: nearly no answer repeats a secret, so what runs for every answer is a few passes of C over its bytes, which
+must find something before the expression that knows every form of a secret is tried. A secret may be split over chunks
+after any of its characters: the frames between chunks are taken out, and what is found is put back around them.
+"""
+
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+from bench.types import LEAST_SECRET_LENGTH, encoded_forms, secret_pattern
+from bench.wire.http1 import HEAD_BYTES_MAX, parse
+
+# The end of one chunk and the size of the next.
+_FRAMES = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
+_OF_FRAMES = b"\r\n0123456789abcdefABCDEF"
+_LEAST_LEFT = 4
+# gzip and its like may be said of the content or of its transfer; chunked is no coding, nor is identity.
+_CODED = re.compile(rb"(?i)\r\n(?:content|transfer)-encoding:[^\r\n]*(?:gzip|deflate|compress|br|zstd)")
+
+
+def blanker(secrets: Sequence[str]) -> Callable[[bytes], bytes] | None:
+    """Give the function that puts a star in the place of every byte of a secret; None where there is none to hide."""
+    known = tuple(secret for secret in secrets if len(secret) >= LEAST_SECRET_LENGTH)
+    text = secret_pattern(known)
+    if text is None:
+        return None
+    pattern = re.compile(text.encode("latin-1"))
+    may_hold, holds = _filters(known)
+
+    def blank(data: bytes) -> bytes:
+        if _CODED.search(data, 0, HEAD_BYTES_MAX):
+            unpacked = parse(data, [len(data)], [0]).body.data
+            if holds(unpacked) and pattern.search(unpacked):
+                # In a compressed body no byte can be changed for another: all of it goes.
+                body = data.find(b"\r\n\r\n") + 4
+                data = data[:body] + b"*" * (len(data) - body)
+        if not may_hold(data.translate(None, _OF_FRAMES)):
+            return data
+        whole = _FRAMES.sub(b"", data)
+        return _starred(data, [found.span() for found in pattern.finditer(whole)]) if holds(whole) else data
+
+    return blank
+
+
+def environment(secrets: Sequence[str]) -> dict[str, str]:
+    """Our environment for a process that is to know none of the secrets: what it needs of them it is told."""
+    known = [secret for secret in secrets if len(secret) >= LEAST_SECRET_LENGTH]
+    return {name: value for name, value in os.environ.items() if not any(secret in value for secret in known)}
+
+
+def _starred(data: bytes, spans: list[tuple[int, int]]) -> bytes:
+    """`data` with stars at these places, which count its bytes without frames."""
+    frames = [found.span() for found in _FRAMES.finditer(data)]
+    before, taken = [0], [0]  # from so many bytes without frames on, so many bytes of frames lie before
+    for start, end in frames:
+        before.append(start - taken[-1])
+        taken.append(taken[-1] + end - start)
+    hidden = bytearray(data)
+    for start, end in spans:
+        for place in range(start, end):
+            hidden[place + taken[bisect_right(before, place) - 1]] = ord("*")
+    return bytes(hidden)
+
+
+def _filters(secrets: tuple[str, ...]) -> tuple[Callable[[bytes], bool], Callable[[bytes], bool]]:
+    """Give two that say no only where no secret is: of bytes without what frames are made of, and without frames."""
+    plain = [form.encode("latin-1") for secret in secrets for form in (secret, *encoded_forms(secret))]
+    left = [form.translate(None, _OF_FRAMES) for form in plain]
+    characters = set("".join(secrets))
+    codes = "|".join(sorted({form for c in characters for form in (f"{ord(c):02x}", f"{ord(c):02X}")})).encode()
+    numbers = "|".join(sorted(f"{ord(c)}|x0*{ord(c):x}" for c in characters)).encode()
+    # What begins an escape, and the escapes of a secret's own characters.
+    escapes = [
+        (b"\\u", re.compile(rb"\\u00(?:%b)" % codes)),
+        (b"%", re.compile(rb"%%(?:25)*(?:%b)" % codes)),
+        (b"&#", re.compile(rb"(?i)&#0*(?:%b);" % numbers)),
+    ]
+    escaped = sorted(characters & set("/\"'\\"))
+    escapes += [(f"\\{c}".encode(), re.compile(re.escape(f"\\{c}").encode())) for c in escaped]
+    if characters & set('&<>"'):
+        escapes.append((b"&", re.compile(rb"&[a-z]+;")))
+    # A secret of hexadecimal digits has nothing left to be found by.
+    always = any(len(form) < _LEAST_LEFT for form in left)
+
+    def may_hold(bare: bytes) -> bool:
+        # One byte is looked for at the speed of memory, two are not.
+        return (
+            always
+            or any(form in bare for form in left)
+            or any(start[:1] in bare and start in bare for start, _ in escapes)
+        )
+
+    def holds(whole: bytes) -> bool:
+        return any(form in whole for form in plain) or any(
+            start in whole and escape.search(whole) is not None for start, escape in escapes
+        )
+
+    return may_hold, holds

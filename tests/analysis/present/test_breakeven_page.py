@@ -1,0 +1,96 @@
+"""The break-even page: answers in words, escaped text, and figures that a browser draws without asking anyone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.breakeven.comparison import Comparison
+from analysis.present import breakeven_page as pages
+from analysis.present.breakeven_figures import FIGURES
+
+EVIL = "<script>alert('x')</script>"
+Build = Callable[..., Comparison]
+
+
+def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Build) -> None:
+    given = comparison(warnings=("the price is 120 days old",))
+    warned = replace(given.rivals[0], warnings=("nothing is cached",))
+    html = pages.render(replace(given, rivals=(warned, *given.rivals[1:])))
+    body = html[html.index("<body>") : html.index('class="chart"')]
+    for sentence in (*warned.advice, "nothing is cached", "the price is 120 days old", "Against cheap: pay the API"):
+        assert sentence in body
+
+
+def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Build) -> None:
+    given = comparison(("dear", "0.0045"))
+    html = pages.render(given)
+    found = given.rivals[0].found
+    assert found.decision is not None
+    cells = [
+        "$0.00450",
+        "$450.00",
+        "$298.20",
+        "$151.80",
+        f"${found.decision.low_usd:,.2f}",
+        f"{found.answer.first:,}",
+        f"{found.answer.first:,}",
+    ]
+    cells += [f"{found.first.low:,} to {found.first.high:,}", "100.0%"]
+    assert f'<th scope="row">dear</th>{"".join(f"<td>{cell}</td>" for cell in cells)}' in html
+
+
+def test_an_interval_that_reaches_into_never_has_no_upper_end(comparison: Build) -> None:
+    given = comparison(("close", "0.00021"))
+    first = given.rivals[0].found.first
+    assert first.high is None
+    assert f"<td>{first.low:,} or more</td>" in pages.render(given)
+
+
+def test_where_nothing_was_measured_no_probability_and_no_interval_are_shown(comparison: Build) -> None:
+    html = pages.render(comparison(("dear", "0.0045"), measured=False))
+    assert "<td>66,267</td><td>66,267</td><td>–</td><td>–</td>" in html
+    assert "No data for: Probability that self-hosting is cheaper." in html
+
+
+def test_what_is_not_known_is_a_dash_and_what_cannot_be_drawn_is_said(comparison: Build) -> None:
+    html = pages.render(comparison(requests_per_month=None, points=()))
+    assert "<td>–</td><td>–</td><td>–</td><td>–</td>" in html
+    assert "No data for: Cost by the share that we serve." in html
+    assert "No data for: Cost against latency." in html
+
+
+def test_a_comparison_with_nobody_has_a_page(comparison: Build) -> None:
+    html = pages.render(replace(comparison(), rivals=(), points=()))
+    assert "<h1>Self-hosting</h1>" in html
+
+
+def test_the_figures_are_those_of_the_page_by_name(comparison: Build) -> None:
+    given = comparison(points=())
+    assert list(pages.figures(given)) == [name for name in FIGURES if name != "pareto"]
+
+
+def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> None:
+    given = comparison((EVIL, "0.0045"), warnings=(EVIL,))
+    evil = replace(given.rivals[0], advice=(EVIL,), warnings=(EVIL,))
+    html = pages.render(replace(given, host=EVIL, rivals=(evil,)))
+    assert EVIL not in html
+    assert html.count("&lt;script&gt;alert(") > 6
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_browser_draws_every_figure_alone(
+    page: Any, comparison: Build, tmp_path: Path, width: int, dark: bool
+) -> None:
+    file = tmp_path / "breakeven.html"
+    file.write_text(pages.render(comparison()), encoding="utf-8")
+    page.open(file, width, dark)
+    assert page.drawn() == list(FIGURES)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ink = "getComputedStyle(document.querySelector('.xtick text')).fill"
+    assert page.evaluate(ink) == ("rgb(231, 234, 237)" if dark else "rgb(28, 35, 41)")
+    assert page.errors == []
+    assert page.requested == [file.as_uri()]

@@ -1,0 +1,72 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.compare.comparison import Run
+from analysis.present.repeats_page import FIGURES, Repeated, render
+from analysis.repeats import summarize
+from analysis.summary import summarize as summarize_run
+
+EVIL = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def runs(synthetic_run: Any) -> list[Run]:
+    """Five runs, the fourth cut short."""
+    found = []
+    for number, ttft_ms in enumerate((80.0, 90.0, 85.0, 900.0, 95.0), 1):
+        run, requests, _ = synthetic_run(requests=120, ttft_ms=ttft_ms, jitter=0, interrupted=number == 4, model=EVIL)
+        found.append(Run(f"{number:02}", run, summarize_run(run, requests, None)))
+    return found
+
+
+def page_of(runs: list[Run]) -> str:
+    return render(summarize(runs, 5, keep_server=False), runs)
+
+
+def test_the_page_has_the_verdict_the_means_and_the_way_to_every_run(runs: list[Run]) -> None:
+    html = page_of(runs)
+    assert '<section class="banner suspect"' in html
+    assert "4 of 5 runs came to their end" in html
+    assert "4 of 5 runs, without 04, cut short; 480 of 480 requests succeeded." in html
+    assert '<td>87.3<span class="interval">77.6–98.2</span></td>' in html
+    assert [f'<a href="0{number}/report.html">' in html for number in range(1, 7)] == [True] * 5 + [False]
+    assert '<td>suspect<span class="interval">interrupted</span></td>' in html
+
+
+def test_text_from_outside_is_escaped(runs: list[Run]) -> None:
+    html = page_of(runs)
+    assert EVIL not in html and "&lt;script&gt;" in html
+
+
+def test_a_figure_has_the_whole_runs_in_their_order_with_mean_and_interval(runs: list[Run]) -> None:
+    whole = [run for run in runs if run.name != "04"]
+    data = Repeated(summarize(runs, 5, keep_server=False), whole)
+    figure = FIGURES["ttft_ms-p50"].draw(data)
+    assert figure is not None
+    assert list(figure.data[0].y) == pytest.approx([80, 90, 85, 95])
+    assert list(figure.data[0].text) == ["01", "02", "03", "05"]
+    shade, mean = figure.layout.shapes
+    assert (shade.y0, mean.y0, shade.y1) == pytest.approx((77.6, 87.3, 98.2), rel=1e-2)
+    assert "The shade is its 95% interval." in figure.layout.meta
+    two = FIGURES["ttft_ms-p50"].draw(data._replace(runs=whole[:2]))
+    assert two is not None
+    assert len(two.layout.shapes) == 1 and "shade" not in two.layout.meta
+    assert FIGURES["ttft_ms-p50"].draw(data._replace(runs=[])) is None
+
+
+def test_a_measure_that_a_run_does_not_know_is_not_drawn(runs: list[Run]) -> None:
+    runs[1].summary["metrics"]["tpot_ms"]["p50"] = None
+    assert "No data for: tpot_ms:p50." in page_of(runs)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_browser_draws_every_figure_alone(page: Any, runs: list[Run], tmp_path: Path, dark: bool) -> None:
+    file = tmp_path / "repeats.html"
+    file.write_text(page_of(runs), encoding="utf-8")
+    page.open(file, 390 if dark else 1400, dark)
+    assert page.drawn() == list(FIGURES)
+    assert page.evaluate("document.documentElement.scrollWidth") == (390 if dark else 1400)
+    assert page.errors == []
+    assert page.requested == [file.as_uri()]

@@ -1,0 +1,72 @@
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from analysis.run.gpu import gpus
+from analysis.run.window import Window
+
+SECOND = 1_000_000_000
+RUN = {"hardware": {"gpus": [{"name": "First"}, {"name": "Second"}]}}
+SPAN = Window(2 * SECOND, 6 * SECOND)
+
+
+def telemetry(series: Any, t_s: Any) -> Any:
+    rows = [
+        (int(t * SECOND), source, name, float(value))
+        for (source, name), values in series.items()
+        for t, value in zip(t_s, values, strict=True)
+    ]
+    return pa.table({name: [row[i] for row in rows] for i, name in enumerate(("t_ns", "source", "name", "value"))})
+
+
+def test_means_and_maxima_are_of_the_window() -> None:
+    t_s = np.arange(0, 10)
+    table = telemetry(
+        {
+            ("gpu1", "util_pct"): [0, 0, 50, 60, 70, 80, 90, 0, 0, 0],
+            ("gpu1", "memory_used_bytes"): [1, 1, 5, 9, 5, 5, 5, 99, 1, 1],
+            ("gpu1", "power_w"): np.full(10, 100),
+            ("host", "busy_cores"): np.zeros(10),
+        },
+        t_s,
+    )
+    (gpu,) = gpus(RUN, table, SPAN)
+    assert gpu == {
+        "index": 1,
+        "name": "Second",
+        "util_pct_mean": 70.0,
+        "memory_used_bytes_max": 9,
+        "power_w_mean": 100.0,
+        "energy_j": pytest.approx(400.0),
+        "energy_source": "power",
+    }
+
+
+def test_the_energy_counter_goes_before_power_and_is_interpolated_at_the_edges() -> None:
+    t_s = np.arange(0.5, 10)
+    table = telemetry({("gpu0", "energy_j"): 1000 + 250 * t_s, ("gpu0", "power_w"): np.full(10, 1.0)}, t_s)
+    (gpu,) = gpus(RUN, table, SPAN)
+    assert (gpu["energy_j"], gpu["energy_source"]) == (pytest.approx(1000.0), "counter")
+
+
+def test_power_is_integrated_by_trapezoids() -> None:
+    t_s = np.arange(0, 10)
+    (gpu,) = gpus(RUN, telemetry({("gpu0", "power_w"): 10 * t_s}, t_s), SPAN)
+    assert gpu["energy_j"] == pytest.approx(10 * (6**2 - 2**2) / 2)
+
+
+def test_energy_is_unknown_where_the_samples_do_not_cover_the_window() -> None:
+    t_s = np.arange(0, 5)
+    (gpu,) = gpus(RUN, telemetry({("gpu0", "energy_j"): 250 * t_s}, t_s), SPAN)
+    assert (gpu["energy_j"], gpu["energy_source"], gpu["util_pct_mean"]) == (None, None, None)
+
+
+def test_a_gpu_that_the_inventory_does_not_name_has_no_name() -> None:
+    (gpu,) = gpus({"hardware": {"gpus": []}}, telemetry({("gpu0", "power_w"): [1.0, 1.0]}, [0, 1]), SPAN)
+    assert gpu["name"] is None
+
+
+def test_no_telemetry_is_no_gpu() -> None:
+    assert gpus(RUN, None, SPAN) == []

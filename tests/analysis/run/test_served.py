@@ -1,0 +1,62 @@
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from analysis.run import served
+
+
+def telemetry(**values: list[float]) -> pa.Table:
+    rows = [
+        {"t_ns": 10**9 * t, "source": "engine", "name": name, "value": value}
+        for name, series in values.items()
+        for t, value in enumerate(series)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def test_the_hit_rate_is_a_share_of_tokens_not_a_mean_of_shares(synthetic_run: Any, requests_table: Any) -> None:
+    run, _, _ = synthetic_run()
+    calls = requests_table([
+        {"prompt_tokens": 900, "cached_tokens": 0}, {"prompt_tokens": 100, "cached_tokens": 100},
+    ])  # fmt: skip
+    found = served.cache(run, calls, None)
+    assert (found["hit_rate"], found["source"]) == (0.1, "usage")
+
+
+def test_without_usage_the_servers_counters_tell_the_hit_rate(synthetic_run: Any, requests_table: Any) -> None:
+    run, _, _ = synthetic_run()
+    calls = requests_table([{"prompt_tokens": 900}])
+    counters = telemetry(prefix_cache_queries_total=[1000, 1500, 2000], prefix_cache_hits_total=[10, 20, 260])
+    found = served.cache(run, calls, counters)
+    assert (found["hit_rate"], found["source"]) == (0.25, "server counters")
+    assert served.cache(run, calls, None)["hit_rate"] is None
+
+
+def test_what_prompts_share_bounds_a_cold_cache(synthetic_run: Any, requests_table: Any) -> None:
+    run, _, _ = synthetic_run()
+    run |= {"scenario": {"shared_prefix_tokens": 30}, "tokenizer": {"overhead_tokens": 10}}
+    assert served.cache(run, requests_table([{"prompt_tokens": 400}]), None)["cold_at_most"] == 0.1
+    assert served.cache(run, requests_table([{}]), None)["cold_at_most"] is None
+
+
+def test_a_servers_histogram_gives_the_mean_of_what_it_took_in_during_the_run() -> None:
+    sampled = telemetry(
+        server_ttft_s_sum=[5.0, 5.5, 6.0], server_ttft_s_count=[100, 110, 120], preemptions_total=[3, 3, 5]
+    )
+    found = served.server(sampled)
+    assert (found["ttft_ms_mean"], found["itl_ms_mean"], found["preemptions"]) == (50.0, None, 2.0)
+    assert set(served.server(None).values()) == {None}
+
+
+def test_of_each_rate_limit_the_least_that_was_left_is_kept_and_the_tightest_comes_first(requests_table: Any) -> None:
+    told = [("40", "900"), ("10", "950"), ("12", "800")]
+    rows = [
+        {"rate_limits": json.dumps({"requests-limit": "50", "requests-remaining": requests,
+                                    "tokens-limit": "1000", "tokens-remaining": tokens, "tokens-reset": "soon"})}
+        for requests, tokens in told
+    ]  # fmt: skip
+    assert served.rate_limits(requests_table([*rows, {"rate_limits": None}])) == [
+        {"name": "requests", "limit": 50.0, "remaining_min": 10.0},
+        {"name": "tokens", "limit": 1000.0, "remaining_min": 800.0},
+    ]

@@ -1,0 +1,142 @@
+from typing import Any
+
+import pytest
+
+from analysis.run.slo import Objective, judge, keeps, keeps_all, parse
+from bench.types import UserError
+
+MS = 1_000_000
+
+
+def call(ttft_ms: int, gaps_ms: Any = (), **other: Any) -> Any:
+    arrivals = [ttft_ms]
+    for gap in gaps_ms:
+        arrivals.append(arrivals[-1] + gap)
+    return {
+        "phase": "measured",
+        "due_ns": 0,
+        "sent_ns": 0,
+        "first_token_ns": ttft_ms * MS,
+        "last_token_ns": arrivals[-1] * MS,
+        "end_ns": arrivals[-1] * MS,
+        "output_tokens": len(arrivals),
+        "arrivals_ns": [at * MS for at in arrivals],
+        "arrival_tokens": [1] * len(arrivals),
+    } | other
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("ttft_ms:p99<500", ("ttft_ms", 99.0, 500.0)),
+        ("tpot_ms<50", ("tpot_ms", None, 50.0)),
+        (" itl_ms : p99.9 < 12.5 ", ("itl_ms", 99.9, 12.5)),
+        ("service_ttft_ms:p90<200", ("ttft_ms", 90.0, 200.0, True)),
+        ("service_ms<900", ("service_ms", None, 900.0)),
+    ],
+)
+def test_objectives_are_parsed(text: str, objective: Any) -> None:
+    assert parse(text) == Objective(text.strip(), *objective)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("ttft:p99<500", "ttft_ms"),
+        ("tpot<50", "tpot_ms"),
+        ("output_tokens<50", "no latency metric"),
+        ("ttft_ms:p100<500", "between p0 and p100"),
+        ("ttft_ms:p99>500", "METRIC:pNN<LIMIT"),
+        ("ttft_ms<500ms", "METRIC:pNN<LIMIT"),
+        ("", "METRIC:pNN<LIMIT"),
+    ],
+)
+def test_a_wrong_objective_is_one_line_that_names_the_flag_and_what_helps(text: str, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(text)
+    assert says in str(error.value)
+    assert str(error.value).startswith("--slo ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_user_waits_from_when_the_request_was_due_and_both_are_told(requests_table: Any) -> None:
+    """99 of 100 calls wait 2 s to be sent; the server is fast."""
+    late = {"due_ns": 0, "sent_ns": 2000 * MS, "first_token_ns": 2092 * MS, "end_ns": 2100 * MS}
+    calls = requests_table([call(92), *[call(92, **late)] * 99])
+    waited, served = (judge(parse(f"{name}:p99<500"), calls, 100) for name in ("ttft_ms", "service_ttft_ms"))
+    assert (waited["met"], waited["value"], waited["service_value"]) == (False, 2092.0, 92.0)
+    assert (served["met"], served["value"], served["service_value"]) == (True, 92.0, 92.0)
+    assert (waited["attainment"], served["attainment"]) == (0.01, 1.0)
+    assert keeps_all([parse("ttft_ms<500")], calls).sum() == 1
+    assert judge(parse("service_ms:p99<500"), calls, 100)["met"] is True
+    assert judge(parse("response_ms:p99<500"), calls, 100)["met"] is False
+
+
+def test_a_call_of_which_nobody_knows_when_it_was_due_is_judged_from_sending(requests_table: Any) -> None:
+    assert judge(parse("ttft_ms<500"), requests_table([call(92, due_ns=None)] * 2), 2)["value"] == 92.0
+
+
+def test_the_bound_judges_each_request_and_is_itself_too_slow(requests_table: Any) -> None:
+    calls = requests_table([call(499), call(500), call(501)])
+    assert keeps(parse("ttft_ms:p99<500"), calls).tolist() == [True, False, False]
+
+
+def test_a_pooled_metric_binds_the_share_of_the_requests_own_gaps(requests_table: Any) -> None:
+    calls = requests_table([call(1, [10] * 9 + [99]), call(1, [10] * 8 + [99] * 2), call(1)])
+    assert keeps(parse("itl_ms:p90<50"), calls).tolist() == [True, False, True]
+    assert keeps(parse("itl_ms<50"), calls).tolist() == [False, False, True]
+
+
+def test_what_a_request_rightly_lacks_cannot_break_an_objective_but_a_missing_first_token_does(
+    requests_table: Any,
+) -> None:
+    calls = requests_table([call(10), call(10, first_token_ns=None)])
+    assert keeps(parse("tpot_ms<1"), calls).tolist() == [True, True]
+    assert keeps(parse("ttft_ms<50"), calls).tolist() == [True, False]
+
+
+def test_a_good_request_keeps_every_objective(requests_table: Any) -> None:
+    calls = requests_table([call(10, [10]), call(10, [90]), call(90, [10])])
+    objectives = [parse("ttft_ms<50"), parse("tpot_ms<50")]
+    assert keeps_all(objectives, calls).tolist() == [True, False, False]
+    assert keeps_all([], calls).all()
+
+
+def test_a_percentile_is_met_when_it_lies_below_the_limit(requests_table: Any) -> None:
+    calls = requests_table([call(10)] * 99 + [call(900)])
+    result = judge(parse("ttft_ms:p90<50"), calls, planned=100)
+    assert (result["value"], result["met"], result["attainment"]) == (10.0, True, 0.99)
+    assert judge(parse("ttft_ms:p99<10"), calls, planned=100)["met"] is False
+
+
+def test_failures_count_as_infinitely_slow(requests_table: Any) -> None:
+    calls = requests_table([call(10)] * 95)
+    assert judge(parse("ttft_ms:p90<50"), calls, planned=100)["met"] is True
+    result = judge(parse("ttft_ms:p99<50"), calls, planned=100)
+    assert (result["value"], result["met"], result["attainment"]) == (None, False, 0.95)
+
+
+def test_a_success_without_a_first_token_is_infinitely_slow_to_bring_one(requests_table: Any) -> None:
+    calls = requests_table([call(10)] * 90 + [call(10, first_token_ns=None)] * 10)
+    assert judge(parse("ttft_ms:p95<50"), calls, planned=100)["met"] is False
+    assert judge(parse("ttft_ms:p80<50"), calls, planned=100)["met"] is True
+
+
+def test_a_failed_request_weighs_as_much_in_a_pooled_percentile_as_an_average_one(requests_table: Any) -> None:
+    calls = requests_table([call(10, [10] * 20)] * 8)
+    assert judge(parse("itl_ms:p90<50"), calls, planned=10)["met"] is False
+    assert judge(parse("itl_ms:p50<50"), calls, planned=10)["met"] is True
+
+
+def test_every_request_means_every_request_planned(requests_table: Any) -> None:
+    calls = requests_table([call(10), call(40)])
+    assert judge(parse("ttft_ms<50"), calls, planned=2)["value"] == 40.0
+    assert judge(parse("ttft_ms<50"), calls, planned=2)["met"] is True
+    assert judge(parse("ttft_ms<50"), calls, planned=3)["met"] is False
+
+
+def test_a_percentile_that_the_sample_cannot_carry_is_undecided(requests_table: Any) -> None:
+    result = judge(parse("ttft_ms:p99<50"), requests_table([call(10)] * 99), planned=99)
+    assert (result["value"], result["met"], result["attainment"]) == (None, None, 1.0)
+    nothing = judge(parse("ttft_ms<50"), requests_table([]), planned=0)
+    assert (nothing["value"], nothing["met"], nothing["attainment"]) == (None, None, None)

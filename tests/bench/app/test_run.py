@@ -1,0 +1,410 @@
+"""Whole runs, as a user starts them: a process, a server, a folder."""
+
+import base64
+import http.server
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from backends import BACKENDS
+from bench.preflight import rehearsal
+from bench.runs import folder
+from bench.runs.records import SCHEMA
+from bench.server import tinymodel
+from bench.server.launch import launch
+from bench.types import ServeOptions
+from bench.wire import http1
+from bench.wire.capture import exchanges, scan
+
+ROOT = Path(__file__).parents[3]
+SMOKE = ("run", "--scenario", "smoke", "--seed", "7")
+FILES = {"run.json", "plan.parquet", "capture", "requests.parquet", "telemetry.parquet", "summary.json", "report.html"}
+KEY = "hunter2-hunter2"
+HEADER_KEY, QUERY_KEY = "gw-0a1b2c3d4e5f/XYZ", "qq-77-not-to-be-seen"
+SECRETS = (KEY, HEADER_KEY, QUERY_KEY)
+
+
+def start(*arguments: str | Path, **how: Any) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | how.pop("env", {})
+    command = [sys.executable, "bench.py", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=env, **how)
+
+
+def bench(*arguments: str | Path, **how: Any) -> "subprocess.CompletedProcess[str]":
+    process = start(*arguments, **how)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def read(run: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / name).read_bytes())
+    return content
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def loading(run: Path) -> Callable[[], bool]:
+    """Whether the run's load has an answer to show."""
+    return lambda: any(path.stat().st_size > 2000 for path in (run / "capture").glob("*.cap"))
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A llama.cpp server with the tiny model, for all runs that need none of their own."""
+    serve = BACKENDS["llamacpp"].serve
+    assert serve is not None
+    how = serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 2048, 1, ()))
+    log = tmp_path_factory.mktemp("server") / "log"
+    with launch(how, log, ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that launched its server and went well."""
+    run = tmp_path_factory.mktemp("smoke") / "run"
+    done = bench(*SMOKE, "--out", run)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    assert f"report      {run / 'report.html'}\n" in done.stdout
+    return run
+
+
+def assert_sound(run: Path, calls: int | None = None) -> dict[str, Any]:
+    """What holds of every run that went well, on a server that counts tokens and on a small model."""
+    summary = read(run, "summary.json")
+    assert summary["verdict"]["status"] != "invalid"
+    assert [identity for identity in summary["identities"] if identity["holds"] is False] == []
+    assert (
+        summary["requests"]["succeeded"] == summary["requests"]["planned"] == (calls or summary["requests"]["planned"])
+    )
+    requests = pq.read_table(run / "requests.parquet")
+    assert requests.schema == SCHEMA
+    assert requests["prompt_tokens"] == requests["prompt_tokens_wanted"]
+    assert requests["output_tokens"] == requests["max_tokens"].cast("int64")
+    return summary
+
+
+# --- a run that goes well ---------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_what_the_contract_names(smoke: Path) -> None:
+    assert {path.name for path in smoke.iterdir()} >= FILES
+    assert (smoke / "report.html").read_text().endswith("</html>")
+    assert not list(smoke.rglob("*.partial"))
+    run, summary = read(smoke, "run.json"), read(smoke, "summary.json")
+    assert run.keys() >= {
+        "schema", "run_id", "created_at", "argv", "backend", "model", "url", "launched", "scenario", "load", "seed",
+        "plan_hash", "tokenizer", "slo", "timeout_s", "stall_timeout_s", "workers", "server", "hardware", "packages",
+        "git_commit", "interrupted", "notes", "clients",
+    }  # fmt: skip
+    assert summary.keys() >= {
+        "schema", "run_id", "backend", "model", "scenario", "plan_hash", "seed", "verdict", "window", "requests",
+        "metrics", "throughput", "client", "gpu", "cost",
+    }  # fmt: skip
+    assert summary["metrics"].keys() >= {
+        "ttft_ms", "ttft_text_ms", "itl_ms", "chunk_gap_ms", "tpot_ms", "service_ms", "response_ms", "lateness_ms",
+        "prompt_tokens", "output_tokens",
+    }  # fmt: skip
+    assert (run["launched"], run["interrupted"], run["seed"], run["tokenizer"]["exact"]) == (True, False, 7, True)
+    assert pq.read_table(smoke / "telemetry.parquet").column_names == ["t_ns", "source", "name", "value"]
+
+
+def test_a_run_offers_exactly_what_its_scenario_says(smoke: Path) -> None:
+    summary = assert_sound(smoke, calls=16)
+    requests = pq.read_table(smoke / "requests.parquet")
+    assert set(requests["prompt_tokens"].to_pylist()) == {64}
+    assert set(requests["output_tokens"].to_pylist()) == {16}
+    assert sorted(requests["seq"].to_pylist()) == list(range(18))
+    assert requests["phase"].to_pylist().count("warmup") == 2
+    assert summary["client"]["stamps"] == ("kernel" if sys.platform == "linux" else "user")
+
+
+def test_a_summary_comes_as_markdown_and_json_too(smoke: Path) -> None:
+    assert bench("report", smoke, "--format", "markdown").stdout.startswith("### tiny on llamacpp, scenario smoke")
+    assert json.loads(bench("report", smoke, "--format", "json").stdout) == read(smoke, "summary.json")
+
+
+def test_two_workers_offer_the_same_plan_and_share_it(smoke: Path, url: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = bench(*SMOKE, "--url", f"{url}/v1/", "--workers", "2", "--out", run)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_sound(run, calls=16)
+    ours, theirs = (pq.read_table(path / "plan.parquet").drop("prompt_hash") for path in (run, smoke))
+    assert ours.equals(theirs)
+    assert read(run, "run.json")["plan_hash"] == read(smoke, "run.json")["plan_hash"]
+    assert [client["worker"] for client in read(run, "run.json")["clients"]] == [0, 1]
+    workers = pq.read_table(run / "requests.parquet")["worker"].to_pylist()
+    assert workers.count(0) == workers.count(1) == 9
+
+
+@pytest.mark.slow  # it has two cores for itself there, without which nobody sends on time
+def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = bench(
+        *(*SMOKE, "--backend", "openai", "--url", url, "--model", "tiny", "--out", run),
+        *("--rate", "20", "--duration", "2s", "--warmup", "500ms", "--slo", "ttft_ms:p50<0.001"),
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "objective   ttft_ms:p50<0.001 MISSED" in done.stdout
+    summary = assert_sound(run)
+    requests = pq.read_table(run / "requests.parquet")
+    assert summary["offered"]["wanted_rps"] == 20
+    assert summary["window"] == {"start_s": 0.5, "seconds": 2.0}
+    assert requests["phase"].to_pylist() == [
+        "warmup" if due < 5e8 else "measured" for due in requests["due_ns"].to_pylist()
+    ]
+
+
+# --- a run that is cut short --------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_the_load_and_reports_what_there_is(url: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start("run", "--url", url, "--duration", "60s", "--warmup", "0", "--output-tokens", "256", "--out", run)
+    wait_for(loading(run))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert "stopped early: interrupted\n" in out
+    assert {path.name for path in run.iterdir()} >= FILES
+    assert read(run, "run.json")["interrupted"] is True
+    counts = read(run, "summary.json")["requests"]
+    assert counts["succeeded"] >= 1 and counts["unfinished"] >= 1
+    assert counts["planned"] == counts["succeeded"] + counts["unfinished"]
+    assert "Interrupted: " in (run / "report.html").read_text()
+
+
+def test_a_kill_leaves_no_process_and_the_report(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start("run", "--duration", "60s", "--warmup", "0", "--workers", "2", "--out", run)
+    wait_for(loading(run))
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 5  # the server and its guard, the telemetry, a master and two workers
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert psutil.wait_procs(started, timeout=0)[1] == []
+    assert {path.name for path in run.iterdir()} >= FILES
+
+
+def test_a_run_that_was_killed_outright_is_read_from_its_captures(url: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(*SMOKE, "--requests", "2000", "--warmup", "0", "--url", url, "--out", run)
+    wait_for(loading(run))
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    done = bench("decode", run)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "interrupted: the run was " in done.stdout
+    assert {path.name for path in run.iterdir()} >= FILES
+    counts = read(run, "summary.json")["requests"]
+    assert counts["planned"] == counts["succeeded"] + counts["unfinished"] == 2000
+
+
+def test_ctrl_c_before_the_load_leaves_nothing(tmp_path: Path) -> None:
+    binary, run = tmp_path / "llama-server", tmp_path / "run"
+    binary.write_text("#!/bin/sh\necho up\nexec sleep 60\n")
+    binary.chmod(0o755)
+    process = start("run", "--server", binary, "--out", run)
+    log = run / "server.log"
+    wait_for(lambda: log.exists() and log.stat().st_size > 0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert not run.exists()
+
+
+def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with folder.new(run):
+        folder.write_json(run / "run.json", read(smoke, "run.json") | {"interrupted": True, "clients": []})
+    done = bench("decode", run)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "requests    0 of 16 succeeded; 16 unfinished" in done.stdout
+    assert "none of 16 calls succeeded" in done.stdout
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def allow_small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    done = bench("run", "--url", url, "--warmup", "0", "--out", run, preexec_fn=allow_small_files)
+    assert done.returncode == 3
+    assert re.search(rf"stopped early: .*: cannot write to {run}; make room and run again\n", done.stdout)
+    kept, error = done.stderr.splitlines()
+    assert kept == f"what was captured is kept, to report it: bench.py decode {run}"
+    assert error.startswith(f"error: {run}") and "File too large" in error
+    seen = scan(run / "capture" / "worker-0.cap").seqs
+    assert len(seen) >= 8
+
+    again = bench("decode", run)
+    assert again.returncode == 3
+    requests = pq.read_table(run / "requests.parquet").to_pylist()
+    assert sorted(row["seq"] for row in requests if row["worker"] is not None) == sorted(seen)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+class Telltale(http.server.BaseHTTPRequestHandler):
+    """Repeats the secrets it was sent wherever a server can, and refuses all but what comes before the load.
+
+    It notes on whose command line and in which of our processes' environment they are.
+    """
+
+    protocol_version = "HTTP/1.1"
+    seen_in: ClassVar[set[str]] = set()
+
+    def do_GET(self) -> None:
+        self.answer(200, {"data": [{"id": "m", "owned_by": f"{KEY} {HEADER_KEY}", "note": QUERY_KEY}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["X-Gateway"] == HEADER_KEY and QUERY_KEY in self.path
+        for process in Path("/proc").glob("[0-9]*"):
+            line = b"".join(suppressed_read(process / "cmdline"))
+            held = (
+                line
+                if b"bench.app.load_process" not in line and b"bench.telemetry.sampler" not in line
+                else line + b"".join(suppressed_read(process / "environ"))
+            )
+            if b"pytest" not in line and any(secret.encode() in held for secret in SECRETS):
+                self.seen_in.add(line.decode())
+        if self.headers["X-Request-Id"] is None or str(rehearsal.LAST_SEQ)[:9] in self.headers["X-Request-Id"]:
+            self.answer(200, {"choices": [{"message": {"content": f"hello {KEY}"}, "finish_reason": "stop"}]})
+        else:
+            said = " ".join(form for secret in SECRETS for form in forms(secret))
+            self.answer(403, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {said}"}})
+
+    def answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status, f"So says {KEY}")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("X-Told", HEADER_KEY)
+        self.end_headers()
+        for start in range(0, len(body), 7):  # shorter than any secret: each is split, and more than once
+            piece = body[start : start + 7]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def forms(secret: str) -> list[str]:
+    """What a server may make of a secret."""
+    return [
+        secret,
+        json.dumps(secret).replace("/", "\\/"),
+        "".join(f"\\u{ord(c):04x}" for c in secret),
+        urllib.parse.quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode(),
+        base64.b64encode(f"user:{secret}".encode()).decode(),
+    ]
+
+
+def suppressed_read(path: Path) -> Iterator[bytes]:
+    try:
+        yield path.read_bytes()
+    except OSError:  # the process has ended
+        return
+
+
+@contextmanager
+def telltale() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Telltale)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with telltale() as address:
+        done = bench(
+            *(*SMOKE, "--backend", "openai", "--url", f"{address}/v1?token={QUERY_KEY}", "--model", "m", "--out", run),
+            *("--header", "X-Gateway: $GATEWAY_KEY"),
+            env={"OPENAI_API_KEY": KEY, "GATEWAY_KEY": HEADER_KEY},
+        )
+    assert done.returncode == 3
+    assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 16}
+    assert {line for line in Telltale.seen_in if "bench.py" not in line} == set()  # what the user typed, anyone sees
+    capture = run / "capture" / "worker-0.cap"
+    answers = [exchange.data for exchange in exchanges(capture, scan(capture).offsets, 0)]
+    assert len(answers) == 18
+    bodies = [http1.parse(answer, [len(answer)], [0]).body.data for answer in answers]
+    assert all(b"that is " + b"*" * len(KEY) in body for body in bodies)
+    tables = [pq.read_table(path).to_pylist() for path in run.glob("*.parquet")]
+    kept = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
+    everything = b"\0".join([*kept, *answers, *bodies, repr(tables).encode(), (done.stdout + done.stderr).encode()])
+    left = [form for secret in SECRETS for form in forms(secret) if form.encode() in everything]
+    assert left == []
+
+
+# --- caches -----------------------------------------------------------------------------------------------------
+
+
+def test_warm_runs_send_the_same_prompts_and_say_when_they_were_not_warm_and_cold_runs_send_new_ones(
+    tmp_path: Path,
+) -> None:
+    serve = BACKENDS["llamacpp"].serve
+    assert serve is not None
+    how = serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
+    seen = []
+    with launch(how, tmp_path / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+        for number, cache in enumerate(["warm", "warm", "cold"]):
+            run = tmp_path / str(number)
+            done = bench(*SMOKE, "--url", server.url, "--model", "tiny", "--cache", cache, "--out", run)
+            assert (done.returncode, done.stderr) == (0, "")
+            summary = read(run, "summary.json")
+            codes = {reason["code"] for reason in summary["verdict"]["reasons"]}
+            seen.append((summary["cache"]["meant"], summary["cache"]["hit_rate"] > 0.9, "cache_not_warm" in codes))
+    assert seen == [("warm", False, True), ("warm", True, False), ("cold", False, False)]
+    prompts = [pq.read_table(tmp_path / str(number) / "plan.parquet")["prompt_hash"].to_pylist() for number in range(3)]
+    assert prompts[0] == prompts[1]
+    assert not set(prompts[0]) & set(prompts[2])
+
+
+# --- engines ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.engine
+def test_llama_cpp_python_is_launched_and_measured(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = bench(*SMOKE, "--server", "llama-cpp-python", "--out", run)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(run, "run.json")["server"]["name"] == "llama-cpp-python"
+    assert read(run, "summary.json")["requests"]["succeeded"] == 16
+    requests = pq.read_table(run / "requests.parquet")
+    assert set(requests["output_tokens"].to_pylist()) == {16}
+    assert set(requests["prompt_tokens"].to_pylist()) == {None}  # its streams do not tell

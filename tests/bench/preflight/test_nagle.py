@@ -1,0 +1,116 @@
+"""The probe against the ground-truth server, with Nagle's algorithm on and off."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from backends import BACKENDS
+from bench.preflight.nagle import Finding, Seen, probe
+from bench.truth.server import TruthOptions, launch
+from bench.types import HttpRequest
+from bench.wire.http1 import encode_request
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None, reason="the ground-truth server is compiled, and for Linux"
+)
+
+ROOT = Path(__file__).parents[3]
+ASK = encode_request(
+    HttpRequest(
+        "POST",
+        "/v1/chat/completions",
+        (),
+        json.dumps(
+            {"model": "truth", "messages": [{"role": "user", "content": "a"}], "stream": True, "max_tokens": 12}
+        ).encode(),
+    ),
+    "test",
+)
+
+
+def seen(first_byte_ms: float, first_token_ms: float) -> Seen:
+    return Seen(first_byte_ms, first_token_ms, 1)
+
+
+@pytest.mark.parametrize(
+    ("delayed", "quick", "waits"),
+    [
+        (seen(0.2, 41.0), seen(0.2, 8.0), True),
+        (seen(30.0, 75.0), seen(30.0, 36.0), True),  # a network between
+        (seen(0.2, 41.0), seen(0.2, 39.0), False),
+        (seen(60.0, 60.1), seen(20.0, 20.1), False),  # late with all of it, by chance
+        (seen(0.2, 700.0), seen(0.2, 500.0), False),  # the head was acknowledged long before
+    ],
+)
+def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
+    delayed: Seen, quick: Seen, waits: bool
+) -> None:
+    assert Finding(delayed, quick).waits is waits
+
+
+@pytest.mark.parametrize(("nodelay", "quick_ack"), [(False, False), (False, True), (True, False)])
+def test_a_run_says_of_its_server_that_it_waits(tmp_path: Path, nodelay: bool, quick_ack: bool) -> None:
+    run = tmp_path / "run"
+    argv = [sys.executable, str(ROOT / "bench.py"), "run", "--backend", "openai", "--model", "truth", "--out", str(run)]
+    argv += ["--requests", "20", "--warmup", "0", "--prompt-tokens", "40", "--output-tokens", "8"]
+    argv += ["--quick-ack", "on" if quick_ack else "off"]
+    with launch(TruthOptions(ttft_ms=4, gap_ms=1, nodelay=nodelay)) as server:
+        done = subprocess.run([*argv, "--url", server.url], capture_output=True, text=True, timeout=60)
+    assert done.returncode in (0, 3), done.stderr
+    manifest, summary = (json.loads((run / name).read_text()) for name in ("run.json", "summary.json"))
+    assert (manifest["nagle"]["message"] is None) is nodelay
+    assert (manifest["nagle"]["message"] in manifest["notes"]) is not nodelay
+    codes = [reason["code"] for reason in summary["verdict"]["reasons"]]
+    assert ("nagle" in codes) is (not nodelay and not quick_ack)
+
+
+def probed(options: TruthOptions) -> Finding | None:
+    with launch(options) as server:
+        url = urlsplit(server.url)
+        with socket.create_connection((url.hostname, url.port), timeout=10) as sock:
+            return probe(sock, ASK, BACKENDS["openai"].decode)
+
+
+def test_a_server_without_nodelay_is_found_and_both_figures_are_given() -> None:
+    found = probed(TruthOptions(ttft_ms=4, gap_ms=1, nodelay=False))
+    assert found is not None
+    assert found.waits
+    assert found.delayed.first_token_ms > 30
+    assert found.quick.first_token_ms < found.delayed.first_token_ms - 20
+    assert found.delayed.pieces == 1 < found.quick.pieces
+    assert found.facts(quick_ack=False)["message"] == found.message(quick_ack=False)
+
+
+@pytest.mark.parametrize("options", [TruthOptions(ttft_ms=4, gap_ms=1), TruthOptions(ttft_ms=45, gap_ms=0)])
+def test_a_server_that_sends_what_it_has_is_not(options: TruthOptions) -> None:
+    found = probed(options)
+    assert found is not None
+    assert not found.waits
+    assert found.facts(quick_ack=False)["message"] is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TruthOptions(ttft_ms=1, framing="close"),
+        TruthOptions(ttft_ms=1, faults="status:503/1"),
+        TruthOptions(ttft_ms=1, faults="cut@3/2"),
+        TruthOptions(ttft_ms=1, faults="empty/1"),
+    ],
+)
+def test_where_an_answer_says_nothing_nothing_is_known(options: TruthOptions) -> None:
+    assert probed(options) is None
+
+
+def test_the_finding_names_both_figures_the_cause_and_the_cure() -> None:
+    found = Finding(Seen(0.2, 43.7, 1), Seen(0.2, 8.3, 16))
+    for quick_ack, cure in ((False, "measure the server itself with --quick-ack on"), (True, "is sent with --quick")):
+        message = found.message(quick_ack=quick_ack)
+        for part in ("43.7 ms in 1 piece,", "8.3 ms in 16 pieces", "does not set TCP_NODELAY", "delayed ack", cure):
+            assert part in message
