@@ -118,7 +118,7 @@ def _is_repository(model: str) -> bool:
 
 def _xllamacpp(model: str, options: ServeOptions) -> Launch:
     # -P: bench/ itself must not come first on the import path, its types.py would hide Python's own.
-    script = str(ROOT / "bench" / "serve_xllamacpp.py")
+    script = str(ROOT / "bench" / "server" / "embedded.py")
     argv = (sys.executable, "-P", script, *_flags(model, options), *options.extra_args)
     return Launch(argv, {}, "/health", "xllamacpp", _ready_timeout_s(model))
 

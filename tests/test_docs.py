@@ -185,13 +185,13 @@ def test_the_files_of_a_run_are_explained(run_folder: Path) -> None:
 def test_every_metric_identity_and_doubt_is_defined() -> None:
     assert codes(DOCS["metrics.md"], "Metrics") == METRICS.keys()
     assert codes(DOCS["metrics.md"], "Identities") == {identity.__name__ for identity in IDENTITIES}
-    checks = "".join(path.read_text() for path in (ROOT / "analysis/doubts").glob("*.py"))
+    checks = "".join(path.read_text() for path in (ROOT / "analysis/checks").glob("*.py"))
     doubts = re.findall(r'Reason\(\s*"\w+",\s*"(\w+)"', checks)
     assert codes(DOCS["validity.md"], "The checks") == set(doubts)
 
 
 def test_the_taxonomy_has_the_error_codes_that_the_code_uses() -> None:
-    modules = [ROOT / "bench" / f"{name}.py" for name in ("wire", "http1", "load", "records")]
+    modules = [ROOT / f"bench/{name}.py" for name in ("wire/connection", "wire/http1", "load/worker", "runs/records")]
     used = {code for path in (*modules, *(ROOT / "backends").glob("*.py")) for code in _error_codes(path)}
     assert codes(DOCS["metrics.md"], "Error taxonomy") == used | NEVER_SENT.keys()
 

@@ -14,6 +14,11 @@ from typing import Any
 import pytest
 import websocket
 
+# Builders of which each has a module of its own, for the tests of every room.
+from tests.analysis.comparisons import comparison  # noqa: F401
+from tests.analysis.samples import doubts, filled, sampled  # noqa: F401
+from tests.analysis.sides import _simulate, _summary, one, runs, simulated  # noqa: F401
+
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-extensions",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",

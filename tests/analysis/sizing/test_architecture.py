@@ -18,7 +18,7 @@ from bench.types import UserError
 
 ROOT = Path(__file__).parents[3]
 
-with (ROOT / "bench" / "models.csv").open(newline="") as rows:
+with (ROOT / "bench" / "server" / "models.csv").open(newline="") as rows:
     MODELS = {row["alias"]: row for row in csv.DictReader(rows)}
 
 # Which family a row's weights are of decides its biases and norms; the other rows have none beside the usual.
