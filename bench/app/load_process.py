@@ -19,7 +19,7 @@ import pickle  # noqa: E402
 from backends import BACKENDS  # noqa: E402
 from bench.load import worker as load  # noqa: E402
 from bench.load.controller import LoadSpec  # noqa: E402
-from bench.load.spend import Guard, Ledger  # noqa: E402
+from bench.load.spend import Ledger, SpendLimiter  # noqa: E402
 from bench.runs.folder import LEDGER  # noqa: E402
 from bench.types import Backend  # noqa: E402
 
@@ -32,15 +32,15 @@ def main() -> None:
     except EOFError:
         return
     backend = BACKENDS[spec.backend]
-    load.run(spec, backend.request, backend.decode, _guard(spec, backend))
+    load.run(spec, backend.request, backend.decode, _limiter(spec, backend))
 
 
-def _guard(spec: LoadSpec, backend: Backend) -> Guard | None:
+def _limiter(spec: LoadSpec, backend: Backend) -> SpendLimiter | None:
     if spec.budget is None:
         return None
     from bench.cli.pricing import prices_of
 
-    return Guard(
+    return SpendLimiter(
         Ledger(spec.budget.account or spec.folder / LEDGER),
         prices_of(spec.budget),
         spec.plan.scenario,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.load.spend import Guard, Ledger
+from bench.load.spend import Ledger, SpendLimiter
 from bench.plan.calls import Plan, call, make_plan
 from bench.plan.prompts import Count, calibrate
 from bench.preflight.nagle import Finding
@@ -110,15 +110,17 @@ def _rehearse(
 ) -> Rehearsed:
     """Send the plan's first request, but with a prompt that the load does not have."""
     other = make_plan(plan.scenario, plan.load, plan.seed, secrets.randbits(63), plan.vocabulary)
-    guard = None
+    limiter = None
     if settings.prices is not None and account is not None:
         counted = plan.vocabulary.exact
         bills_errors = settings.backend.bills_errors or target.url != settings.backend.default_url
-        guard = Guard(Ledger(account), settings.prices, plan.scenario, counted=counted, bills_errors=bills_errors)
+        limiter = SpendLimiter(
+            Ledger(account), settings.prices, plan.scenario, counted=counted, bills_errors=bills_errors
+        )
     one = Rehearsal(
         settings.backend,
         settings.timeout_s,
-        guard,
+        limiter,
         say,
         ready_timeout_s=settings.ready_timeout_s or 0.0,
         unlisted=unlisted,

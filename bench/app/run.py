@@ -247,7 +247,7 @@ def _offer(
         target=target,
         plan=plan,
         budget=settings.budget,
-        seats=load.concurrency or load.max_in_flight,
+        slots=load.concurrency or load.max_in_flight,
         timeout_s=settings.timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
         folder=settings.out,

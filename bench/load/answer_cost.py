@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from bench.load.spend import Guard
+from bench.load.spend import SpendLimiter
 from bench.types import Body, Reply
 from bench.wire import http1
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 
-class Till:
+class Billing:
     """Charges calls as they end."""
 
-    def __init__(self, guard: Guard, decode: Decode) -> None:
-        self.guard = guard
+    def __init__(self, limiter: SpendLimiter, decode: Decode) -> None:
+        self.limiter = limiter
         self._decode = decode
 
     def settle(self, seq: int, outcome: "Outcome") -> None:
-        """Charge a call by what its answer says, as far as the guard believes it."""
-        self.guard.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=self._reply(outcome))
+        """Charge a call by what its answer says, as far as the limiter believes it."""
+        self.limiter.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=self._reply(outcome))
 
     def _reply(self, outcome: "Outcome") -> Reply | None:
         if outcome.status != 200:

@@ -1,6 +1,6 @@
-"""What a client does that is refused: a closed loop's seat waits before it asks again; a dead server is given up.
+"""What a client does that is refused: a closed loop's slot waits before it asks again; a dead server is given up.
 
-A seat that asks a full server again at once measures how fast it can refuse, and uses up the plan doing so. An open
+A slot that asks a full server again at once measures how fast it can refuse, and uses up the plan doing so. An open
 loop sends when the plan says, whatever comes back; only that nobody is there any more ends it as well.
 """
 
@@ -80,10 +80,10 @@ def _date(text: str) -> datetime | None:
 
 
 @dataclass(slots=True)
-class SeatBackoff:
-    """One seat's refusals in a row; waits are spread by up to a quarter, so that seats do not come back all at once."""
+class SlotBackoff:
+    """One slot's refusals in a row; waits are spread by up to a quarter, so that slots do not come back all at once."""
 
-    seat: int
+    slot: int
     _refusals: int = 0
 
     def wait_s(self, *, refused: bool, asked_s: float | None) -> float:
@@ -94,13 +94,13 @@ class SeatBackoff:
         self._refusals += 1
         if asked_s:
             return asked_s
-        spread = 1 - _SPREAD * ((self.seat + self._refusals) * _GOLDEN % 1)
+        spread = 1 - _SPREAD * ((self.slot + self._refusals) * _GOLDEN % 1)
         # Doubled no further than it takes to reach the longest: a load may be refused for ever.
         return float(min(FIRST_S * 2 ** min(self._refusals - 1, 16), LONGEST_S) * spread)
 
 
 @dataclass(slots=True)
-class Vigil:
+class OutageDetector:
     """Whether anybody is there: how long nothing but refused connections has come."""
 
     said: str = ""

@@ -50,7 +50,7 @@ SILENT_S = 15.0
 class LoadSpec:
     """All that one load process needs; `role` is local (alone), master (coordinates workers) or worker.
 
-    `seats` is how many requests can be in flight over all workers. With `backoff` a closed loop's seat waits after a
+    `slots` is how many requests can be in flight over all workers. With `backoff` a closed loop's slot waits after a
     refusal; with `quick_ack` what comes is acknowledged at once. An answer of more than `body_bytes_max` fails.
     """
 
@@ -60,7 +60,7 @@ class LoadSpec:
     backend: str
     target: Target
     plan: Plan
-    seats: int
+    slots: int
     timeout_s: float
     stall_timeout_s: float
     folder: Path
@@ -87,7 +87,7 @@ class PortKeys:
 class Progress:
     """Where the load stands; counts are over all workers since its start, `elapsed_s` None before it.
 
-    `waiting` calls are due and not sent, `backing_off` seats wait after a refusal.
+    `waiting` calls are due and not sent, `backing_off` slots wait after a refusal.
     """
 
     elapsed_s: float | None

@@ -1,4 +1,4 @@
-"""The coordinating load process: starts the shares together, adds up their progress, ends them together."""
+"""The coordinating load process: starts the workers together, adds up their progress, ends them together."""
 
 import os
 import time
@@ -22,7 +22,7 @@ _LOOK_S = 1.0
 
 COUNTS = ("sent", "done", "failed", "dropped", "in_flight", "waiting", "backing_off")
 REPORTED = {"worker", "gone", *COUNTS}
-"""What a share's report of its progress has."""
+"""What a worker's report of its progress has."""
 
 
 def say(event: str, **facts: object) -> None:
@@ -31,7 +31,7 @@ def say(event: str, **facts: object) -> None:
 
 
 class Coordinator:
-    """Starts the shares together, adds up their progress and tells the parent."""
+    """Starts the workers together, adds up their progress and tells the parent."""
 
     def __init__(self, spec: LoadSpec, runner: Any) -> None:
         self._spec = spec
@@ -39,36 +39,36 @@ class Coordinator:
         self._ready = 0
         self._start_ns: int | None = None
         self._progress: dict[int, Counter[str]] = {}
-        # The shares that have not ended, and what each says of a server that is gone.
+        # The workers that have not ended, and what each says of a server that is gone.
         self._running: dict[int, str | None] = dict.fromkeys(range(spec.workers))
         self._heard_s = dict.fromkeys(range(spec.workers), float("inf"))
         self._stopped = False
-        runner.register_message("share_ready", fatal(self._on_ready))
-        runner.register_message("share_progress", fatal(self._on_progress))
-        runner.register_message("share_done", fatal(self._on_done))
-        runner.register_message("share_wants_stop", fatal(self._on_wanting_stop))
+        runner.register_message("load_ready", fatal(self._on_ready))
+        runner.register_message("load_progress", fatal(self._on_progress))
+        runner.register_message("load_done", fatal(self._on_done))
+        runner.register_message("load_wants_stop", fatal(self._on_wanting_stop))
         runner.environment.events.test_stopping.add_listener(lambda **_: self.stop(ON_LOCUSTS_PAGE))
         gevent.spawn(self._watch)
 
     def start(self) -> None:
-        """Spawn the seats, once the workers are there."""
+        """Spawn the slots, once the workers are there."""
         while self._spec.role == "master" and self._runner.worker_count < self._spec.workers:
             gevent.sleep(0.01)
-        self._runner.start(self._spec.seats, spawn_rate=self._spec.seats)
+        self._runner.start(self._spec.slots, spawn_rate=self._spec.slots)
 
     def stop(self, reason: str) -> None:
         """End the load now; what is in flight is kept as unfinished."""
         if self._running and not self._stopped:
             self._stopped = True
             say("stopped", reason=reason)
-            self._runner.send_message("share_stop", {"reason": reason})
+            self._runner.send_message("load_stop", {"reason": reason})
 
     def _on_ready(self, **_: Any) -> None:
         self._ready += 1
         if self._ready == self._spec.workers:
             self._heard_s = dict.fromkeys(self._heard_s, time.monotonic())
             self._start_ns = now_ns() + (_LEAD_NS if self._spec.role == "local" else _WORKERS_LEAD_NS)
-            self._runner.send_message("share_start", {"start_ns": self._start_ns})
+            self._runner.send_message("load_start", {"start_ns": self._start_ns})
 
     def _on_wanting_stop(self, msg: Any, **_: Any) -> None:
         self.stop(_text(msg.data["reason"]))
@@ -91,9 +91,9 @@ class Coordinator:
         worker, error = msg.data["worker"], msg.data["error"]
         if worker not in range(self._spec.workers):
             raise ValueError(f"no load process has the number {worker!r}")
-        self._end_share(worker, None if error is None else _text(error))
+        self._end_worker(worker, None if error is None else _text(error))
 
-    def _end_share(self, worker: int, error: str | None) -> None:
+    def _end_worker(self, worker: int, error: str | None) -> None:
         self._running.pop(worker, None)
         if error:
             say("error", message=error)
@@ -109,13 +109,13 @@ class Coordinator:
                     f"load process {worker} has said nothing for {SILENT_S:g} s: it is stopped, or has no CPU or memory"
                 )
                 self.stop(error)
-                self._end_share(worker, error)
+                self._end_worker(worker, error)
 
 
 def progress_of(data: Any, workers: int) -> tuple[int, Counter[str], str | None]:
-    """Take a share's report apart: whose it is, its counts, and what it says of a server that is gone.
+    """Take a worker's report apart: whose it is, its counts, and what it says of a server that is gone.
 
-    Raises ValueError for what no share reports.
+    Raises ValueError for what no worker reports.
     """
     if not isinstance(data, dict) or data.keys() != REPORTED:
         raise ValueError(f"a report has {', '.join(sorted(REPORTED))}, this has not: {data!r}")

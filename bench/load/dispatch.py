@@ -11,12 +11,12 @@ import gevent
 from gevent.hub import get_hub
 from greenlet import greenlet
 
-from bench.load.timer import Alarm
+from bench.load.timer import Timer
 from bench.types import Call
 from bench.wire.clock import now_ns
 
-_AHEAD_BYTES = 16 << 20
-_AHEAD_NS = 500_000_000
+_PREFETCH_BYTES = 16 << 20
+_PREFETCH_NS = 500_000_000
 _REFILL_STEP = 8
 
 
@@ -28,7 +28,7 @@ class Ready(NamedTuple):
     request: bytes
 
 
-class Ahead:
+class Prefetcher:
     """Encoded calls in order, kept a little ahead of those who send them."""
 
     def __init__(self, calls: Iterator[Call], encode: Callable[[Call], bytes]) -> None:
@@ -37,8 +37,8 @@ class Ahead:
         self._ready: deque[tuple[int, int | None, bytes]] = deque()
         self._bytes = 0
         self._exhausted = False
-        give_up_ns = now_ns() + _AHEAD_NS
-        while self._bytes < _AHEAD_BYTES and now_ns() < give_up_ns and self._prepare():
+        give_up_ns = now_ns() + _PREFETCH_NS
+        while self._bytes < _PREFETCH_BYTES and now_ns() < give_up_ns and self._prepare():
             pass
         gevent.spawn(self._refill)
 
@@ -63,16 +63,16 @@ class Ahead:
     def _refill(self) -> None:
         while not self._exhausted:
             for _ in range(_REFILL_STEP):
-                if self._bytes >= _AHEAD_BYTES or not self._prepare():
+                if self._bytes >= _PREFETCH_BYTES or not self._prepare():
                     break
             gevent.sleep(0.001)
 
 
-class ClosedFeed:
+class ClosedLoopDispatcher:
     """A user's next call is due the moment it asks for one, until the calls or the time are used up."""
 
-    def __init__(self, ahead: Ahead, duration_s: float | None) -> None:
-        self._ahead = ahead
+    def __init__(self, prefetched: Prefetcher, duration_s: float | None) -> None:
+        self._prefetched = prefetched
         self._duration_s = duration_s
         self._end_ns: float = float("inf")
         self.waiting = 0
@@ -90,7 +90,7 @@ class ClosedFeed:
     def take(self) -> Ready | None:
         """Give the next call, due now."""
         now = now_ns()
-        item = self._ahead.pop() if now < self._end_ns else None
+        item = self._prefetched.pop() if now < self._end_ns else None
         return None if item is None else Ready(item[0], now, item[2])
 
     def stop(self) -> None:
@@ -98,11 +98,11 @@ class ClosedFeed:
         self._end_ns = 0
 
 
-class OpenFeed:
+class OpenLoopDispatcher:
     """Calls go to idle users at their due time; with no user idle they wait in order, or are dropped and counted."""
 
-    def __init__(self, ahead: Ahead, drop: Callable[[int, int], None] | None) -> None:
-        self._ahead = ahead
+    def __init__(self, prefetched: Prefetcher, drop: Callable[[int, int], None] | None) -> None:
+        self._prefetched = prefetched
         self._drop = drop
         self._idle: list[greenlet] = []
         self._backlog: deque[Ready] = deque()
@@ -134,14 +134,14 @@ class OpenFeed:
         self._end()
 
     def _dispatch(self, start_ns: int) -> None:
-        alarm = Alarm()
+        timer = Timer()
         wake = get_hub().loop.run_callback
         try:
-            while (item := self._ahead.pop()) is not None:
+            while (item := self._prefetched.pop()) is not None:
                 seq, due_ns, request = item
                 assert due_ns is not None
                 ready = Ready(seq, start_ns + due_ns, request)
-                alarm.sleep_until(start_ns + due_ns)
+                timer.sleep_until(start_ns + due_ns)
                 if self._ended:
                     break
                 if self._idle:
@@ -151,7 +151,7 @@ class OpenFeed:
                 else:
                     self._drop(seq, start_ns + due_ns)
         finally:
-            alarm.close()
+            timer.close()
         self._end()
 
     def _end(self) -> None:

@@ -1,7 +1,7 @@
 """Locust's web page while a load runs: everybody on this machine may look, nobody may change anything but stop it.
 
 Any web page can send requests to a port of this machine. What it asks for is refused: by the name it has for this host,
-which another site's page cannot choose freely, and by the Origin that browsers send with it. The seats are those of the
+which another site's page cannot choose freely, and by the Origin that browsers send with it. The slots are those of the
 plan from start to end, so what Locust offers to change them by is refused to everybody.
 """
 

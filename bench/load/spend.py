@@ -56,7 +56,7 @@ class Prices:
     charge_usd: Callable[[Usage], Decimal]
 
 
-class Room(Enum):
+class Admission(Enum):
     """Whether a call fits under the cap: now, once what is in flight has turned out cheaper, or never."""
 
     NOW = "now"
@@ -123,15 +123,15 @@ class Ledger:
         cap, spent, reserved, assumed, dearer = (Decimal(amount) / _PICO for amount in Ledger.sums(path))
         return Statement(cap, spent + reserved, assumed + reserved, cap - spent - reserved, dearer)
 
-    def reserve(self, worst: int) -> Room:
+    def reserve(self, worst: int) -> Admission:
         """Set `worst` aside if there is room for it now."""
         with self._locked() as sums:
             if sums.spent + worst > sums.cap:
-                return Room.NEVER
+                return Admission.NEVER
             if sums.spent + sums.reserved + worst > sums.cap:
-                return Room.LATER
+                return Admission.LATER
             self._write(sums._replace(reserved=sums.reserved + worst))
-            return Room.NOW
+            return Admission.NOW
 
     def settle(self, worst: int, charged: int, assumed: int = 0) -> None:
         """Turn what was set aside into what was charged, of which `assumed` has no account."""
@@ -174,7 +174,7 @@ class _Allowance(NamedTuple):
     max_tokens: int
 
 
-class Guard:
+class SpendLimiter:
     """Lets this process's calls through while they fit into the budget.
 
     `counted` says that the plan's prompts were counted by the API's own tokenizer, `bills_errors` that it may bill what
@@ -201,14 +201,14 @@ class Guard:
         least = least_prompt_tokens(call.messages, counted_tokens)
         self._allowed[call.seq] = _Allowance(worst, least, counted_tokens, call.max_tokens)
 
-    def reserve(self, seq: int) -> Room:
+    def reserve(self, seq: int) -> Admission:
         """Set the call's worst case aside if there is room for it now."""
         return self._ledger.reserve(self._allowed[seq].worst)
 
     def reserve_again(self, seq: int) -> bool:
         """Whether the call may be sent once more: whoever lost its answer may have billed it, so that stays charged."""
         worst = self._allowed[seq].worst
-        if self._ledger.reserve(worst) is not Room.NOW:
+        if self._ledger.reserve(worst) is not Admission.NOW:
             return False
         self._ledger.settle(worst, worst, worst)
         return True

@@ -18,7 +18,7 @@ _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_TIMER_ABSTIME = 1
 
 
-class Alarm:
+class Timer:
     """One greenlet's alarm clock."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """The load process: Locust's users offer the calls of a plan, the wire observes them, the capture keeps them.
 
 Locust gives users, spawning, master and workers, and the web page; `request` fires once for each finished request.
-A user is a seat: it takes the next call, sends it, waits for its end, and takes the next. Every process computes the
+A user is a slot: it takes the next call, sends it, waits for its end, and takes the next. Every process computes the
 same plan and takes its share; all users are spawned and connected before the load starts, at one instant for all.
 """
 
@@ -21,15 +21,15 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from bench.load.answer_cost import Decode, Till
-from bench.load.backoff import SeatBackoff, Vigil, asked_wait_s, is_refused, is_unreached
+from bench.load.answer_cost import Billing, Decode
+from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import DEARER, OUT_OF_BUDGET, LoadSpec
 from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
-from bench.load.dispatch import Ahead, ClosedFeed, OpenFeed, Ready
+from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
 from bench.load.port import secure
-from bench.load.spend import Guard, Room
+from bench.load.spend import Admission, SpendLimiter
 from bench.plan.calls import calls, total
 from bench.process.limits import allow_many_files, peak_rss_bytes
 from bench.types import Call, HttpRequest, Target
@@ -55,16 +55,16 @@ _REFUSED_PAUSE_S = 0.05
 _LEAVE_S = 5.0
 
 
-def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = None) -> None:
+def run(spec: LoadSpec, encode: Encode, decode: Decode, limiter: SpendLimiter | None = None) -> None:
     """Be the load process that `spec` describes, until standard input closes.
 
-    With a `guard`, calls are sent as far as it lets them through, and each answer is decoded as it ends, for its cost.
+    With a `limiter`, calls are sent as far as it lets them through; each answer is decoded as it ends, for its cost.
     """
     logging.basicConfig(level=logging.ERROR)
     watch_greenlets()
     if spec.keys is not None:
         secure(spec.keys)
-    environment = Environment(user_classes=[Seat], host=spec.target.url)
+    environment = Environment(user_classes=[Slot], host=spec.target.url)
     runner: Any
     if spec.role == "master":
         runner = environment.create_master_runner("127.0.0.1", spec.master_port)
@@ -74,7 +74,7 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, guard: Guard | None = No
         runner = environment.create_local_runner()
     coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
     if spec.role != "master":
-        Seat.share = Share(spec, encode, environment, Till(guard, decode) if guard else None)
+        Slot.worker = LoadWorker(spec, encode, environment, Billing(limiter, decode) if limiter else None)
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
     if spec.web_port is not None:
@@ -93,24 +93,24 @@ def _on_standard_input(coordinator: "Coordinator | None") -> None:
         coordinator.stop(reason.decode(errors="replace"))
 
 
-class Seat(User):
+class Slot(User):
     """One of the requests that can be in flight."""
 
-    share: "ClassVar[Share]"
+    worker: "ClassVar[LoadWorker]"
 
     @task
     def take_calls(self) -> None:
         """Take part in the load until no call is left."""
-        fatal(self.share.serve)()
+        fatal(self.worker.serve)()
         raise StopUser
 
 
-class Share:
-    """One process's part of the load: its seats, their connections, and the capture of what they see."""
+class LoadWorker:
+    """One process's part of the load: its slots, their connections, and the capture of what they see."""
 
-    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, till: Till | None) -> None:
+    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, billing: Billing | None) -> None:
         self._spec = spec
-        self._till = till
+        self._billing = billing
         self._environment = environment
         allow_many_files()
         target = endpoint(spec.target.url, spec.target.ca_file, spec.target.client_cert, spec.target.client_key)
@@ -129,26 +129,26 @@ class Share:
         load = spec.plan.load
 
         def prepare(call: Call) -> bytes:
-            if till is not None:
-                till.guard.plan(call)
+            if billing is not None:
+                billing.limiter.plan(call)
             return http1.encode_request(encode(call, spec.target), target.host_header)
 
-        ahead = Ahead(calls(spec.plan, spec.worker, spec.workers), prepare)
-        self._feed: ClosedFeed | OpenFeed
+        prefetched = Prefetcher(calls(spec.plan, spec.worker, spec.workers), prepare)
+        self._dispatcher: ClosedLoopDispatcher | OpenLoopDispatcher
         if load.rate_per_s is None:
             duration_s = None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
-            self._feed = ClosedFeed(ahead, duration_s)
-            self._warm_seats = spec.seats
+            self._dispatcher = ClosedLoopDispatcher(prefetched, duration_s)
+            self._warm_slots = spec.slots
         else:
-            self._feed = OpenFeed(ahead, self._drop if load.overload == "drop" else None)
+            self._dispatcher = OpenLoopDispatcher(prefetched, self._drop if load.overload == "drop" else None)
             # As many as a second may ask for; the others connect when they are first needed.
-            self._warm_seats = max(8, math.ceil(load.rate_per_s / spec.workers))
+            self._warm_slots = max(8, math.ceil(load.rate_per_s / spec.workers))
         self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
-        self._seats: int | None = None
-        self._seated = self._connected = self._left = 0
-        # `leaving` is when no call is left for a seat that waits.
+        self._slots: int | None = None
+        self._slots_taken = self._connected = self._left = 0
+        # `leaving` is when no call is left for a slot that waits.
         self._started, self._leaving, self._ended = Event(), Event(), Event()
-        self._vigil = Vigil()
+        self._outage = OutageDetector()
         self._stopped: str | None = None
         self._start_ns = 0
         self._cpu_at_start_s = 0.0
@@ -158,46 +158,46 @@ class Share:
         self._waited_ns = 0
         environment.events.spawning_complete.add_listener(fatal(self._on_spawned))
         environment.events.test_stopping.add_listener(fatal(self._on_locust_stopping))
-        environment.runner.register_message("share_start", fatal(self._on_start))
-        environment.runner.register_message("share_stop", fatal(self._on_stop))
+        environment.runner.register_message("load_start", fatal(self._on_start))
+        environment.runner.register_message("load_stop", fatal(self._on_stop))
 
     def serve(self) -> None:
-        """Be one seat, from before the start until no call is left."""
-        seat = self._seated
-        self._seated += 1
-        connection = self._connect_early() if seat < self._warm_seats else None
+        """Be one slot, from before the start until no call is left."""
+        slot = self._slots_taken
+        self._slots_taken += 1
+        connection = self._connect_early() if slot < self._warm_slots else None
         self._connected += 1
         self._say_if_ready()
         self._started.wait()
-        feed = self._feed
+        dispatcher = self._dispatcher
         rest: Callable[[Outcome], None] = _pause
-        if isinstance(feed, ClosedFeed):
-            self._wait_for_turn(seat)
+        if isinstance(dispatcher, ClosedLoopDispatcher):
+            self._wait_for_turn(slot)
             if self._spec.backoff:
-                rest = partial(self._back_off, feed, SeatBackoff(seat))
-        while (ready := feed.take()) is not None:
-            if self._till is None or self._is_paid_for(self._till, ready):
+                rest = partial(self._back_off, dispatcher, SlotBackoff(slot))
+        while (ready := dispatcher.take()) is not None:
+            if self._billing is None or self._is_paid_for(self._billing, ready):
                 connection, outcome = self._send(ready, connection)
                 rest(outcome)
         self._leaving.set()
         if connection is not None:
             connection.close()
         self._left += 1
-        if self._left == self._seats:
+        if self._left == self._slots:
             self._finish()
 
-    def _is_paid_for(self, till: Till, ready: Ready) -> bool:
+    def _is_paid_for(self, billing: Billing, ready: Ready) -> bool:
         """Set the call's worst case aside; a closed loop waits for those in flight to make room, an open one cannot."""
         while self._stopped is None:
-            room = till.guard.reserve(ready.seq)
-            if room is Room.NOW:
+            admission = billing.limiter.reserve(ready.seq)
+            if admission is Admission.NOW:
                 return True
-            if room is Room.LATER and isinstance(self._feed, ClosedFeed):
+            if admission is Admission.LATER and isinstance(self._dispatcher, ClosedLoopDispatcher):
                 gevent.sleep(_BUDGET_POLL_S)
                 continue
             self.dropped += 1
             self._write(self._capture.refusal, ready.seq, ready.due_ns)
-            if till.guard.is_exhausted():
+            if billing.limiter.is_exhausted():
                 self._stop_all(OUT_OF_BUDGET)
             # Others must run in between; calls without end are not to be refused as fast as they can be made.
             gevent.sleep(0 if total(self._spec.plan) else _BUDGET_POLL_S)
@@ -212,8 +212,8 @@ class Share:
             # Said again, and recorded, by the first request.
             return None
 
-    def _back_off(self, feed: ClosedFeed, backoff: SeatBackoff, outcome: Outcome) -> None:
-        """After a refusal let the seat wait, before its next call is due: it waits by our choice, not the server's."""
+    def _back_off(self, dispatcher: ClosedLoopDispatcher, backoff: SlotBackoff, outcome: Outcome) -> None:
+        """After a refusal let the slot wait, before its next call is due: it waits by our choice, not the server's."""
         refused = is_refused(outcome)
         wait_s = backoff.wait_s(refused=refused, asked_s=asked_wait_s(outcome) if refused else None)
         if wait_s == 0 or self._stopped is not None:
@@ -221,7 +221,7 @@ class Share:
         before_ns = now_ns()
         self._waits += 1
         self.backing_off += 1
-        self._leaving.wait(min(wait_s, feed.left_s(before_ns)))
+        self._leaving.wait(min(wait_s, dispatcher.left_s(before_ns)))
         self.backing_off -= 1
         self._waited_ns += now_ns() - before_ns
 
@@ -254,17 +254,17 @@ class Share:
         return connection, outcome
 
     def _watch_over(self, outcome: Outcome) -> None:
-        self._vigil.note(now_ns(), outcome.error[1] if outcome.error and is_unreached(outcome) else None)
+        self._outage.note(now_ns(), outcome.error[1] if outcome.error and is_unreached(outcome) else None)
 
     def _may_resend(self, seq: int) -> bool:
-        return self._till is None or self._till.guard.reserve_again(seq)
+        return self._billing is None or self._billing.limiter.reserve_again(seq)
 
     def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, status, error = outcome
         self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
-        if self._till is not None:
-            self._till.settle(ready.seq, outcome)
-            if self._till.guard.was_dearer and self._stopped is None:
+        if self._billing is not None:
+            self._billing.settle(ready.seq, outcome)
+            if self._billing.limiter.was_dearer and self._stopped is None:
                 self._stop_all(DEARER)
         if error is None and status != 200:
             error = (f"http_{status}", "")
@@ -295,39 +295,39 @@ class Share:
     def _stop_all(self, reason: str) -> None:
         """End the load of every process, this one at once."""
         self._stop(reason)
-        self._environment.runner.send_message("share_wants_stop", {"reason": reason})
+        self._environment.runner.send_message("load_wants_stop", {"reason": reason})
 
     def _stop(self, reason: str) -> None:
         self._stopped = reason
-        self._feed.stop()
+        self._dispatcher.stop()
         self._leaving.set()
         self._wire.end_all("unfinished", reason)
 
     def _on_spawned(self, **_: Any) -> None:
         # The event's own count is that of all workers.
-        self._seats = self._environment.runner.user_count
+        self._slots = self._environment.runner.user_count
         self._say_if_ready()
 
     def _say_if_ready(self) -> None:
-        if self._connected == self._seats:
+        if self._connected == self._slots:
             # Whatever exists now stays; collecting it again and again would hold up the reads.
             gc.collect()
             gc.freeze()
             gc.disable()
-            self._environment.runner.send_message("share_ready", {})
+            self._environment.runner.send_message("load_ready", {})
 
     def _on_start(self, msg: Any, **_: Any) -> None:
         self._start_ns = msg.data["start_ns"]
         self._write(self._capture.start, self._start_ns)
         self._cpu_at_start_s = cpu_s()
-        self._feed.start(self._start_ns)
+        self._dispatcher.start(self._start_ns)
         self._started.set()
         gevent.spawn(self._keep_clock)
         gevent.spawn(self._report)
 
-    def _wait_for_turn(self, seat: int) -> None:
-        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // (self._seats or 1))
-        gevent.sleep(max(0, self._start_ns + seat * stagger_ns - now_ns()) / 1e9)
+    def _wait_for_turn(self, slot: int) -> None:
+        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // (self._slots or 1))
+        gevent.sleep(max(0, self._start_ns + slot * stagger_ns - now_ns()) / 1e9)
 
     def _on_stop(self, msg: Any, **_: Any) -> None:
         self._stop(msg.data["reason"])
@@ -354,17 +354,17 @@ class Share:
             "failed": self.failed,
             "dropped": self.dropped,
             "in_flight": len(self._wire.active),
-            "waiting": self._feed.waiting,
+            "waiting": self._dispatcher.waiting,
             "backing_off": self.backing_off,
             "gone": self._gone(),
         }
-        self._environment.runner.send_message("share_progress", progress)
+        self._environment.runner.send_message("load_progress", progress)
 
     def _gone(self) -> str | None:
         """What was said last where nobody has been there for some seconds, nor holds a request."""
         now = now_ns()
         held = any(connection.sent_ns < now - _ROUND_TRIP_NS for connection in self._wire.active)
-        return self._vigil.said if not held and self._vigil.is_gone(now) else None
+        return self._outage.said if not held and self._outage.is_gone(now) else None
 
     def _finish(self) -> None:
         facts = {
@@ -376,7 +376,7 @@ class Share:
         self._write(self._capture.close, facts)
         self._ended.set()
         self._send_progress()
-        self._environment.runner.send_message("share_done", {"worker": self._spec.worker, "error": self._error})
+        self._environment.runner.send_message("load_done", {"worker": self._spec.worker, "error": self._error})
 
 
 def _pause(outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 from bench.load.backoff import retry_after_s
-from bench.load.spend import Guard, Room
+from bench.load.spend import Admission, SpendLimiter
 from bench.preflight import nagle
 from bench.preflight.refusal import HINTS, PASSING, Kind, kind
 from bench.types import (
@@ -79,7 +79,7 @@ class Rehearsed:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """How to ask; with a `guard` every try is charged to the run's account.
+    """How to ask; with a `limiter` every try is charged to the run's account.
 
     `ready_timeout_s` is how long a server that is still loading is waited for, `unlisted` what its list of models has
     against it.
@@ -87,7 +87,7 @@ class Rehearsal:
 
     backend: Backend
     timeout_s: float
-    guard: Guard | None
+    limiter: SpendLimiter | None
     say: Callable[[str], None]
     ready_timeout_s: float = 0.0
     unlisted: str | None = None
@@ -139,17 +139,17 @@ class Rehearsal:
 
     def _ask(self, request: HttpRequest, call: Call, target: Target) -> Heard:
         place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
-        if self.guard is not None:
-            self.guard.plan(call)
-            if self.guard.reserve(call.seq) is not Room.NOW:
+        if self.limiter is not None:
+            self.limiter.plan(call)
+            if self.limiter.reserve(call.seq) is not Admission.NOW:
                 raise UserError("--max-usd: not even the first request fits under it at its worst; raise it")
         patience_s = max(self.timeout_s, self.ready_timeout_s)
         heard = exchange(
             place, http1.encode_request(request, place.host_header), self.backend.decode, target, patience_s
         )
-        if self.guard is not None:
+        if self.limiter is not None:
             reply = heard.reply and heard.reply._replace(error=heard.error)
-            self.guard.settle(call.seq, sent=heard.sent, status=heard.status, reply=reply)
+            self.limiter.settle(call.seq, sent=heard.sent, status=heard.status, reply=reply)
         return heard
 
     def _failed(self, heard: Heard, what: Kind, request: HttpRequest, target: Target) -> UserError:

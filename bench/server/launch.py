@@ -1,4 +1,4 @@
-"""Starts a server for the length of a run: on a free loopback port, watched by a guard, its output in a log."""
+"""Starts a server for the length of a run: on a free loopback port, watched by a supervisor, its output in a log."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ from bench.server.supervisor import GRACE_S, MARK, end_others
 from bench.types import LEAST_SECRET_LENGTH, Launch, UserError
 from bench.wire.redact import environment
 
-GUARD = Path(__file__).with_name("supervisor.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 HOST = "127.0.0.1"
 POLL_S = 0.05
 TAIL_LINES = 12
@@ -76,8 +76,8 @@ def launch(
     mark = secrets.token_hex(8)
     log, writer = _log(log_path, hidden)
     with log:
-        guard = subprocess.Popen(
-            [sys.executable, "-I", GUARD, *argv],
+        supervisor = subprocess.Popen(
+            [sys.executable, "-I", SUPERVISOR, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -86,13 +86,13 @@ def launch(
             start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
         )
     try:
-        pid = _server_pid(guard)
-        _wait_until_ready(how, port, guard, writer, log_path, ready_timeout_s, on_progress)
+        pid = _server_pid(supervisor)
+        _wait_until_ready(how, port, supervisor, writer, log_path, ready_timeout_s, on_progress)
     except BaseException:
-        _stop(guard, mark)
+        _stop(supervisor, mark)
         _written(writer)
         raise
-    return Server(f"http://{HOST}:{port}", pid, log_path, guard, mark, writer)
+    return Server(f"http://{HOST}:{port}", pid, log_path, supervisor, mark, writer)
 
 
 def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Popen[bytes] | None]":
@@ -135,17 +135,17 @@ def free_port(wanted: int | None = None) -> int:
         return port
 
 
-def _server_pid(guard: subprocess.Popen[bytes]) -> int:
-    """The pid that the guard reports; 0 when the command could not be started, which the wait then explains."""
-    assert guard.stdout is not None
-    with guard.stdout as reports:
+def _server_pid(supervisor: subprocess.Popen[bytes]) -> int:
+    """The pid that the supervisor reports; 0 when the command could not be started, which the wait then explains."""
+    assert supervisor.stdout is not None
+    with supervisor.stdout as reports:
         return int(reports.readline() or 0)
 
 
 def _wait_until_ready(
     how: Launch,
     port: int,
-    guard: subprocess.Popen[bytes],
+    supervisor: subprocess.Popen[bytes],
     writer: "subprocess.Popen[bytes] | None",
     log_path: Path,
     timeout_s: float,
@@ -154,9 +154,9 @@ def _wait_until_ready(
     start = reported = time.monotonic()
     while not _answers(port, how.ready_path):
         now = time.monotonic()
-        if guard.poll() is not None:
+        if supervisor.poll() is not None:
             _written(writer)
-            raise UserError(_died(how.name, guard.returncode, log_path))
+            raise UserError(_died(how.name, supervisor.returncode, log_path))
         if now - start > timeout_s:
             raise UserError(
                 f"{how.name} was not ready after {timeout_s:g} s; "
@@ -194,13 +194,13 @@ def _tail(log_path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()][-TAIL_LINES:]
 
 
-def _stop(guard: subprocess.Popen[bytes], mark: str) -> None:
-    assert guard.stdin is not None
-    guard.stdin.close()
+def _stop(supervisor: subprocess.Popen[bytes], mark: str) -> None:
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
     try:
-        guard.wait(timeout=2 * GRACE_S)
+        supervisor.wait(timeout=2 * GRACE_S)
     except subprocess.TimeoutExpired:
-        guard.kill()
-        guard.wait()
-    if guard.returncode < 0:
+        supervisor.kill()
+        supervisor.wait()
+    if supervisor.returncode < 0:
         end_others(mark)  # it was killed before it could

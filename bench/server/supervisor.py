@@ -1,13 +1,14 @@
 """Stands between the bench and a server it launches, so that the server is gone however the bench ended.
 
-Runs as a process of its own: `guard.py COMMAND…` starts the command in a process group of its own, writes its pid to
-standard output and waits. Standard input is the lifeline, a pipe whose other end only the bench holds: when the bench
-dies, even of SIGKILL, the kernel closes it. Forked children of the bench may hold copies of that end, so a changed
-parent counts as well. Either of them, or SIGTERM, ends the server and all it started; so does the command's own end.
+Runs as a process of its own: `supervisor.py COMMAND…` starts the command in a process group of its own, writes its pid
+to standard output and waits. Standard input is the lifeline, a pipe whose other end only the bench holds: when the
+bench dies, even of SIGKILL, the kernel closes it. Forked children of the bench may hold copies of that end, so a
+changed parent counts as well. Either of them, or SIGTERM, ends the server and all it started; so does the command's own
+end.
 
 What a server starts may lead groups and sessions of its own. On Linux it is found all the same: by a mark in its
-environment, or because it descends from the guard, which adopts orphans. Should the guard be killed, the server dies
-with it (the kernel sees to that), and the bench ends what bears the mark.
+environment, or because it descends from the supervisor, which adopts orphans. Should the supervisor be killed, the
+server dies with it (the kernel sees to that), and the bench ends what bears the mark.
 """
 
 import ctypes
@@ -37,7 +38,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 def main(command: list[str]) -> int:
     """Run `command` until it or the bench ends; its exit code as a shell gives it, 127 when it could not be started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    bench, guard = os.getppid(), os.getpid()
+    bench, supervisor = os.getppid(), os.getpid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         server = subprocess.Popen(
@@ -45,7 +46,7 @@ def main(command: list[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             start_new_session=True,
-            preexec_fn=partial(_die_with, guard),  # this process has no threads
+            preexec_fn=partial(_die_with, supervisor),  # this process has no threads
         )
     except (OSError, subprocess.SubprocessError) as error:
         print(f"cannot start {command[0]}: {getattr(error, 'strerror', error)}", file=sys.stderr)
@@ -110,7 +111,7 @@ def others(mark: str | None) -> set[int]:
             with open(f"/proc/{pid}/environ", "rb") as environ:  # noqa: PTH123
                 if wanted in environ.read().split(b"\0"):
                     found.add(pid)
-    # Only a guard adopts; it has the mark itself, by which its descendants are known.
+    # Only a supervisor adopts; it has the mark itself, by which its descendants are known.
     roots = found & {os.getpid()}
     while below := {pid for pid, parent in parents.items() if parent in roots and pid not in roots}:
         roots |= below
@@ -133,10 +134,10 @@ def _signal(leader: subprocess.Popen[bytes], number: int) -> bool:
     return True
 
 
-def _die_with(guard: int) -> None:
-    """Have the kernel kill this process when the guard dies, also where it has died already."""
+def _die_with(supervisor: int) -> None:
+    """Have the kernel kill this process when the supervisor dies, also where it has died already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard:
+    if os.getppid() != supervisor:
         os._exit(1)
 
 

@@ -1,7 +1,7 @@
-"""The cap holds whatever is billed: a server that meters what it bills, against the guard, the till and real dialects.
+"""The cap holds whatever is billed: a server that meters what it bills, against the limiter and real dialects.
 
-The server knows what it did; the till sees bytes. Answers are cut, lied about, lost and sent again, and processes are
-killed, at random; what the server bills never passes the cap.
+The server knows what it did; the billing sees bytes. Answers are cut, lied about, lost and sent again, and processes
+are killed, at random; what the server bills never passes the cap.
 """
 
 import json
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from backends import BACKENDS
-from bench.load.answer_cost import Till
-from bench.load.spend import Guard, Ledger, Prices, Room
+from bench.load.answer_cost import Billing
+from bench.load.spend import Admission, Ledger, Prices, SpendLimiter
 from bench.types import Call, Lengths, Message, Scenario, Usage
 from bench.wire.capture import Received
 from bench.wire.connection import Outcome
@@ -110,8 +110,8 @@ def _outcome(answer: Answer) -> Outcome:
     return Outcome(1, 2, received, answer.status, answer.error)
 
 
-def _guard(ledger: Ledger, *, counted: bool) -> Guard:
-    return Guard(ledger, PRICES, SCENARIO, counted=counted)
+def _limiter(ledger: Ledger, *, counted: bool) -> SpendLimiter:
+    return SpendLimiter(ledger, PRICES, SCENARIO, counted=counted)
 
 
 def spend(folder: Path, seed: int) -> tuple[Decimal, Decimal, Decimal]:
@@ -122,27 +122,27 @@ def spend(folder: Path, seed: int) -> tuple[Decimal, Decimal, Decimal]:
     path = folder / f"ledger-{seed}"
     Ledger.open_account(path, cap)
     server = Server(dialect, rng)
-    guard = _guard(Ledger(path), counted=counted)
+    limiter = _limiter(Ledger(path), counted=counted)
     refused = 0
     for seq in range(400):
         if rng.random() < 0.01:  # killed: what it had in flight stays set aside, and a new process goes on
-            guard = _guard(Ledger(path), counted=counted)
+            limiter = _limiter(Ledger(path), counted=counted)
             if rng.random() < 0.5:
                 Ledger.open_account(path, cap)
         call = Call(seq, None, 0, 0, None, (Message("user", "word " * WORDS),), MAX_TOKENS, 0, WORDS)
-        guard.plan(call)
-        if guard.reserve(seq) is not Room.NOW:
+        limiter.plan(call)
+        if limiter.reserve(seq) is not Admission.NOW:
             refused += 1
             if refused > 5:
                 break
             continue
         answer = server.answer()
-        if answer.status is None and rng.random() < 0.5 and guard.reserve_again(seq):
+        if answer.status is None and rng.random() < 0.5 and limiter.reserve_again(seq):
             answer = server.answer()
         if rng.random() < 0.01:
             continue  # killed before it could settle
-        Till(guard, BACKENDS[dialect].decode).settle(seq, _outcome(answer))
-        assert not guard.was_dearer
+        Billing(limiter, BACKENDS[dialect].decode).settle(seq, _outcome(answer))
+        assert not limiter.was_dearer
     statement = Ledger.statement(path)
     assert statement.spent + statement.left == cap
     return server.billed, statement.spent, cap
@@ -159,17 +159,17 @@ def test_an_honest_server_is_charged_to_the_micro_dollar_and_leaves_no_room_unus
     tmp_path: Path, dialect: str
 ) -> None:
     Ledger.open_account(tmp_path / "ledger", Decimal("0.01"))
-    guard = _guard(Ledger(tmp_path / "ledger"), counted=True)
+    limiter = _limiter(Ledger(tmp_path / "ledger"), counted=True)
     server, seq = Server(dialect, random.Random(1)), 0
     billed = Decimal(0)
     while True:
-        guard.plan(Call(seq, None, 0, 0, None, (Message("user", "word " * WORDS),), MAX_TOKENS, 0, WORDS))
-        if guard.reserve(seq) is not Room.NOW:
+        limiter.plan(Call(seq, None, 0, 0, None, (Message("user", "word " * WORDS),), MAX_TOKENS, 0, WORDS))
+        if limiter.reserve(seq) is not Admission.NOW:
             break
         made = server.rng.randint(1, MAX_TOKENS)
         billed += IN * WORDS + OUT * made
         answer = Answer(200, _response(server.events(made, "true")), None)
-        Till(guard, BACKENDS[dialect].decode).settle(seq, _outcome(answer))
+        Billing(limiter, BACKENDS[dialect].decode).settle(seq, _outcome(answer))
         seq += 1
     statement = Ledger.statement(tmp_path / "ledger")
     worst = PRICES.worst_usd(106, MAX_TOKENS)
@@ -179,10 +179,12 @@ def test_an_honest_server_is_charged_to_the_micro_dollar_and_leaves_no_room_unus
 
 def test_a_stream_that_is_cut_is_charged_by_the_prompt_that_the_messages_api_has_said(tmp_path: Path) -> None:
     Ledger.open_account(tmp_path / "ledger", Decimal(1))
-    guard = _guard(Ledger(tmp_path / "ledger"), counted=False)
-    guard.plan(Call(0, None, 0, 0, None, (Message("user", "word " * WORDS),), MAX_TOKENS, 0, None))
-    guard.reserve(0)
+    limiter = _limiter(Ledger(tmp_path / "ledger"), counted=False)
+    limiter.plan(Call(0, None, 0, 0, None, (Message("user", "word " * WORDS),), MAX_TOKENS, 0, None))
+    limiter.reserve(0)
     events = Server("claude", random.Random(1)).events(8, "true")
-    Till(guard, BACKENDS["claude"].decode).settle(0, _outcome(Answer(200, _response(events[:4]), ("cut_stream", ""))))
+    Billing(limiter, BACKENDS["claude"].decode).settle(
+        0, _outcome(Answer(200, _response(events[:4]), ("cut_stream", "")))
+    )
     statement = Ledger.statement(tmp_path / "ledger")
     assert statement.spent == statement.assumed == IN * WORDS + OUT * MAX_TOKENS  # not of 5 bytes a word and 512 more

@@ -142,7 +142,7 @@ def _spec(case: Case, plan: Plan, url: str, workers: int, folder: Path) -> LoadS
         backend="openai",
         target=Target(url, "truth"),
         plan=plan,
-        seats=case.streams,
+        slots=case.streams,
         timeout_s=60,
         stall_timeout_s=20,
         folder=folder,
@@ -161,7 +161,7 @@ def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "
         except NeverBegun:
             raise KeyboardInterrupt from None
         except LoadFailed as problem:
-            raise UserError(f"the selftest's load of {spec.seats} streams failed: {problem}") from None
+            raise UserError(f"the selftest's load of {spec.slots} streams failed: {problem}") from None
         watch.sample()
     if stopped == INTERRUPTED:
         raise KeyboardInterrupt

@@ -201,7 +201,7 @@ def test_a_kill_leaves_no_process_and_the_report(tmp_path: Path) -> None:
     process = start("run", "--duration", "60s", "--warmup", "0", "--workers", "2", "--out", run)
     wait_for(loading(run))
     started = psutil.Process(process.pid).children(recursive=True)
-    assert len(started) >= 5  # the server and its guard, the telemetry, a master and two workers
+    assert len(started) >= 5  # the server and its supervisor, the telemetry, a master and two workers
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == 130

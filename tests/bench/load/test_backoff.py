@@ -1,4 +1,4 @@
-"""When a seat waits and for how long, and when nobody is there any more: pure, in virtual time."""
+"""When a slot waits and for how long, and when nobody is there any more: pure, in virtual time."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,8 +14,8 @@ from bench.load.backoff import (
     LEAST_REFUSALS,
     LONGEST_ASKED_S,
     LONGEST_S,
-    SeatBackoff,
-    Vigil,
+    OutageDetector,
+    SlotBackoff,
     asked_wait_s,
     is_refused,
     is_unreached,
@@ -95,8 +95,8 @@ def test_the_head_of_an_answer_is_read_for_it() -> None:
 
 @given(st.integers(0, 5000), st.lists(st.booleans(), max_size=60))
 @settings(max_examples=100, deadline=None)
-def test_waits_double_up_to_the_longest_and_begin_anew_after_an_answer(seat: int, refusals: list[bool]) -> None:
-    backoff, row = SeatBackoff(seat), 0
+def test_waits_double_up_to_the_longest_and_begin_anew_after_an_answer(slot: int, refusals: list[bool]) -> None:
+    backoff, row = SlotBackoff(slot), 0
     for refused in refusals:
         wait_s = backoff.wait_s(refused=refused, asked_s=None)
         row = row + 1 if refused else 0
@@ -105,23 +105,23 @@ def test_waits_double_up_to_the_longest_and_begin_anew_after_an_answer(seat: int
 
 
 def test_seats_that_are_refused_together_do_not_come_back_together() -> None:
-    waits = sorted(SeatBackoff(seat).wait_s(refused=True, asked_s=None) for seat in range(64))
+    waits = sorted(SlotBackoff(slot).wait_s(refused=True, asked_s=None) for slot in range(64))
     assert min(later - sooner for sooner, later in pairwise(waits)) > 0.0005
 
 
 def test_a_wait_that_is_asked_for_is_kept_and_one_of_nothing_is_not() -> None:
-    assert SeatBackoff(0).wait_s(refused=True, asked_s=17.0) == 17.0
-    assert SeatBackoff(0).wait_s(refused=True, asked_s=0.0) > 0.3
+    assert SlotBackoff(0).wait_s(refused=True, asked_s=17.0) == 17.0
+    assert SlotBackoff(0).wait_s(refused=True, asked_s=0.0) > 0.3
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * S), st.booleans()), max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_a_server_is_gone_only_after_nothing_but_refusals_for_long_enough(steps: list[tuple[int, bool]]) -> None:
     row: list[int] = []
-    vigil, t_ns = Vigil(), 0
+    outage, t_ns = OutageDetector(), 0
     for wait_ns, unreached in steps:
         t_ns += wait_ns
-        vigil.note(t_ns, "refused" if unreached else None)
+        outage.note(t_ns, "refused" if unreached else None)
         row = [*row, t_ns] if unreached else []
         enough = len(row) >= LEAST_REFUSALS and t_ns - row[0] >= GONE_AFTER_S * S
-        assert vigil.is_gone(t_ns) == enough
+        assert outage.is_gone(t_ns) == enough

@@ -1,4 +1,4 @@
-"""Feeds and their alarm, in a loop of gevent's with nothing patched."""
+"""Dispatchers and their timer, in a loop of gevent's with nothing patched."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,9 +7,9 @@ import gevent
 import pytest
 from gevent.hub import get_hub
 
-from bench.load import dispatch as feeds
-from bench.load.dispatch import Ahead, ClosedFeed, OpenFeed, Ready
-from bench.load.timer import Alarm
+from bench.load import dispatch
+from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
+from bench.load.timer import Timer
 from bench.types import Call
 from bench.wire.clock import now_ns
 
@@ -30,27 +30,27 @@ def encode(one: Call) -> bytes:
     return b"request %d" % one.seq
 
 
-def ahead(due_ms: Iterable[float | None]) -> Ahead:
+def ahead(due_ms: Iterable[float | None]) -> Prefetcher:
     calls = (call(seq, None if due is None else int(due * MS)) for seq, due in enumerate(due_ms))
-    return Ahead(calls, encode)
+    return Prefetcher(calls, encode)
 
 
-def open_feed(due_ms: Iterable[float], drops: list[tuple[int, int]] | None = None) -> OpenFeed:
-    return OpenFeed(ahead(due_ms), None if drops is None else lambda seq, due_ns: drops.append((seq, due_ns)))
+def open_feed(due_ms: Iterable[float], drops: list[tuple[int, int]] | None = None) -> OpenLoopDispatcher:
+    return OpenLoopDispatcher(ahead(due_ms), None if drops is None else lambda seq, due_ns: drops.append((seq, due_ns)))
 
 
 class User:
     """Takes calls, each for `busy_s`, until there are none; remembers when it got which."""
 
-    def __init__(self, feed: ClosedFeed | OpenFeed, busy_s: float = 0.0) -> None:
+    def __init__(self, dispatcher: ClosedLoopDispatcher | OpenLoopDispatcher, busy_s: float = 0.0) -> None:
         self.got: list[tuple[int, Ready]] = []
-        self._feed = feed
+        self._dispatcher = dispatcher
         self._busy_s = busy_s
         self._greenlet = gevent.spawn(self._run)
         gevent.sleep(0)
 
     def _run(self) -> None:
-        while (ready := self._feed.take()) is not None:
+        while (ready := self._dispatcher.take()) is not None:
             self.got.append((now_ns(), ready))
             gevent.sleep(self._busy_s)
 
@@ -62,7 +62,7 @@ class User:
         return [ready.seq for _, ready in self.leave()]
 
 
-# --- the alarm ----------------------------------------------------------------------------------------------------
+# --- the timer ----------------------------------------------------------------------------------------------------
 
 
 def test_an_alarm_wakes_at_the_instant_and_lets_others_run() -> None:
@@ -74,13 +74,13 @@ def test_an_alarm_wakes_at_the_instant_and_lets_others_run() -> None:
             gevent.sleep(0.001)
 
     running = gevent.spawn(other)
-    alarm = Alarm()
+    timer = Timer()
     late_ms = []
     for n in range(20):
         instant = now_ns() + 3_300_000 + n * 10_000
-        alarm.sleep_until(instant)
+        timer.sleep_until(instant)
         late_ms.append((now_ns() - instant) / MS)
-    alarm.close()
+    timer.close()
     running.kill()
     assert min(late_ms) >= 0
     assert sorted(late_ms)[10] < 0.8, "an event loop's own timer is late by up to a millisecond"
@@ -88,21 +88,21 @@ def test_an_alarm_wakes_at_the_instant_and_lets_others_run() -> None:
 
 
 def test_an_alarm_set_to_the_past_does_not_wait() -> None:
-    alarm = Alarm()
+    timer = Timer()
     before = now_ns()
     for _ in range(100):
-        alarm.sleep_until(before - 1)
+        timer.sleep_until(before - 1)
     assert now_ns() - before < 50 * MS
-    alarm.close()
+    timer.close()
 
 
 def test_without_timerfd_the_loops_timer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    alarm = Alarm()
+    timer = Timer()
     instant = now_ns() + 5 * MS
-    alarm.sleep_until(instant)
+    timer.sleep_until(instant)
     assert 0 <= now_ns() - instant < 20 * MS
-    alarm.close()
+    timer.close()
 
 
 # --- encoding ahead -----------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_calls_are_encoded_ahead_once_and_in_order() -> None:
         encoded.append(one.seq)
         return encode(one)
 
-    store = Ahead((call(seq, seq) for seq in range(50)), note)
+    store = Prefetcher((call(seq, seq) for seq in range(50)), note)
     assert encoded == list(range(50))
     taken = [store.pop() for _ in range(50)]
     assert taken == [(seq, seq, b"request %d" % seq) for seq in range(50)]
@@ -125,14 +125,14 @@ def test_calls_are_encoded_ahead_once_and_in_order() -> None:
 
 
 def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "_AHEAD_BYTES", 100)
+    monkeypatch.setattr(dispatch, "_PREFETCH_BYTES", 100)
     encoded: list[int] = []
 
     def note(one: Call) -> bytes:
         encoded.append(one.seq)
         return b"x" * 10
 
-    store = Ahead((call(seq) for seq in range(40)), note)
+    store = Prefetcher((call(seq) for seq in range(40)), note)
     assert len(encoded) == 10
     assert store.pop() is not None
     gevent.sleep(0.02)
@@ -147,27 +147,27 @@ def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: py
 
 
 def test_in_a_closed_loop_a_call_is_due_when_it_is_taken() -> None:
-    feed = ClosedFeed(ahead([None] * 6), None)
-    feed.start(now_ns())
-    users = [User(feed, busy_s=0.002) for _ in range(2)]
+    dispatcher = ClosedLoopDispatcher(ahead([None] * 6), None)
+    dispatcher.start(now_ns())
+    users = [User(dispatcher, busy_s=0.002) for _ in range(2)]
     got = sorted((ready.seq, taken_ns - ready.due_ns) for user in users for taken_ns, ready in user.leave())
     assert [seq for seq, _ in got] == list(range(6))
     assert all(0 <= late < 5 * MS for _, late in got)
-    assert feed.waiting == 0
+    assert dispatcher.waiting == 0
 
 
 def test_a_closed_loop_by_time_ends_with_the_time() -> None:
-    feed = ClosedFeed(ahead([None] * 10_000), 0.05)
+    dispatcher = ClosedLoopDispatcher(ahead([None] * 10_000), 0.05)
     start = now_ns()
-    feed.start(start)
-    got = User(feed, busy_s=0.001).leave()
+    dispatcher.start(start)
+    got = User(dispatcher, busy_s=0.001).leave()
     assert 5 < len(got) < 10_000
     assert all(taken_ns - start < 51 * MS for taken_ns, _ in got)
 
 
 @pytest.mark.parametrize("duration_s", [None, 60.0])
 def test_a_closed_loop_gives_nothing_after_a_stop_even_one_before_its_start(duration_s: float | None) -> None:
-    running, not_begun = (ClosedFeed(ahead([None] * 10), duration_s) for _ in range(2))
+    running, not_begun = (ClosedLoopDispatcher(ahead([None] * 10), duration_s) for _ in range(2))
     running.start(now_ns())
     assert running.take() is not None
     running.stop()
@@ -182,10 +182,10 @@ def test_a_closed_loop_gives_nothing_after_a_stop_even_one_before_its_start(dura
 
 def test_in_an_open_loop_users_get_calls_when_they_are_due() -> None:
     due_ms = [0, 5, 10.5, 10.5, 20, 25]
-    feed = open_feed(due_ms)
-    users = [User(feed) for _ in range(4)]
+    dispatcher = open_feed(due_ms)
+    users = [User(dispatcher) for _ in range(4)]
     start = now_ns() + 10 * MS
-    feed.start(start)
+    dispatcher.start(start)
     got = sorted((item for user in users for item in user.leave()), key=lambda item: item[1].seq)
     assert [ready.seq for _, ready in got] == list(range(6))
     assert [ready.due_ns - start for _, ready in got] == [due * MS for due in due_ms]
@@ -196,18 +196,18 @@ def test_in_an_open_loop_users_get_calls_when_they_are_due() -> None:
 
 
 def test_the_user_idle_for_the_shortest_time_goes_first() -> None:
-    feed = open_feed([2, 22, 42])
-    first, second = User(feed), User(feed)
-    feed.start(now_ns())
+    dispatcher = open_feed([2, 22, 42])
+    first, second = User(dispatcher), User(dispatcher)
+    dispatcher.start(now_ns())
     assert (first.seqs(), second.seqs()) == ([], [0, 1, 2])
 
 
 def test_with_no_user_idle_calls_wait_in_order_and_keep_their_due_times() -> None:
-    feed = open_feed([0, 1, 2, 3])
-    user = User(feed, busy_s=0.1)
+    dispatcher = open_feed([0, 1, 2, 3])
+    user = User(dispatcher, busy_s=0.1)
     start = now_ns()
-    feed.start(start)
-    while feed.waiting < 3:
+    dispatcher.start(start)
+    while dispatcher.waiting < 3:
         gevent.sleep(0.001)
     got = user.leave()
     assert [ready.seq for _, ready in got] == [0, 1, 2, 3]
@@ -217,10 +217,10 @@ def test_with_no_user_idle_calls_wait_in_order_and_keep_their_due_times() -> Non
 
 def test_with_no_user_idle_calls_can_be_dropped_and_are_counted() -> None:
     drops: list[tuple[int, int]] = []
-    feed = open_feed([0, 1, 2, 40, 41], drops)
-    user = User(feed, busy_s=0.02)
+    dispatcher = open_feed([0, 1, 2, 40, 41], drops)
+    user = User(dispatcher, busy_s=0.02)
     start = now_ns()
-    feed.start(start)
+    dispatcher.start(start)
     assert user.seqs() == [0, 3]
     gevent.sleep(0.005)
     assert drops == [(1, start + 1 * MS), (2, start + 2 * MS), (4, start + 41 * MS)]
@@ -228,33 +228,33 @@ def test_with_no_user_idle_calls_can_be_dropped_and_are_counted() -> None:
 
 def test_a_call_due_at_the_start_finds_the_users_that_wait() -> None:
     drops: list[tuple[int, int]] = []
-    feed = open_feed([0, 0, 0], drops)
-    users = [User(feed) for _ in range(3)]
-    feed.start(now_ns() + 3 * MS)
+    dispatcher = open_feed([0, 0, 0], drops)
+    users = [User(dispatcher) for _ in range(3)]
+    dispatcher.start(now_ns() + 3 * MS)
     assert sorted(seq for user in users for seq in user.seqs()) == [0, 1, 2]
     assert drops == []
 
 
 def test_a_stop_sends_everybody_home_and_gives_nothing_more() -> None:
-    feed = open_feed([0, 1, 2, 30, 31])
-    busy = User(feed, busy_s=0.01)
-    feed.start(now_ns())
+    dispatcher = open_feed([0, 1, 2, 30, 31])
+    busy = User(dispatcher, busy_s=0.01)
+    dispatcher.start(now_ns())
     gevent.sleep(0.005)
-    idle = User(feed)
-    assert feed.waiting in (0, 1, 2)
+    idle = User(dispatcher)
+    assert dispatcher.waiting in (0, 1, 2)
     # From the loop itself, where nothing may block: there the parent's word arrives.
-    get_hub().loop.run_callback(feed.stop)
+    get_hub().loop.run_callback(dispatcher.stop)
     gevent.sleep(0.05)
-    assert feed.waiting == 0
+    assert dispatcher.waiting == 0
     assert len(busy.seqs() + idle.seqs()) <= 3
-    assert feed.take() is None
+    assert dispatcher.take() is None
 
 
 def test_a_stop_before_the_start_is_a_stop() -> None:
-    feed = open_feed([0, 1])
-    user = User(feed)
-    feed.stop()
-    feed.start(now_ns())
+    dispatcher = open_feed([0, 1])
+    user = User(dispatcher)
+    dispatcher.stop()
+    dispatcher.start(now_ns())
     gevent.sleep(0.01)
     assert user.seqs() == []
-    assert feed.take() is None
+    assert dispatcher.take() is None

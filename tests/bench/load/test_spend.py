@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load.spend import Guard, Ledger, Prices, Room, Statement, least_prompt_tokens, most_prompt_tokens
+from bench.load.spend import Admission, Ledger, Prices, SpendLimiter, Statement, least_prompt_tokens, most_prompt_tokens
 from bench.types import Call, Lengths, Message, Reply, Scenario, Usage, UserError
 
 PICO = 10**12
@@ -48,8 +48,8 @@ def reply(
     return Reply("", [(0, None, "text")] * arrivals, usage, "stop", error, usage_settles=settles)
 
 
-def guard(ledger: Ledger, *calls: Call, counted: bool = True) -> Guard:
-    keeper = Guard(ledger, PRICES, SCENARIO, counted=counted)
+def limiter(ledger: Ledger, *calls: Call, counted: bool = True) -> SpendLimiter:
+    keeper = SpendLimiter(ledger, PRICES, SCENARIO, counted=counted)
     for each in calls:
         keeper.plan(each)
     return keeper
@@ -60,21 +60,21 @@ def guard(ledger: Ledger, *calls: Call, counted: bool = True) -> Guard:
 
 def test_there_is_room_until_the_worst_of_all_in_flight_reaches_the_cap(tmp_path: Path) -> None:
     ledger = account(tmp_path, "10")
-    assert [ledger.reserve(4 * PICO) for _ in range(3)] == [Room.NOW, Room.NOW, Room.LATER]
+    assert [ledger.reserve(4 * PICO) for _ in range(3)] == [Admission.NOW, Admission.NOW, Admission.LATER]
     ledger.settle(4 * PICO, 1 * PICO)
-    assert ledger.reserve(5 * PICO) is Room.NOW  # 1 spent, 4 and 5 set aside: the cap itself may be reached
-    assert ledger.reserve(1) is Room.LATER
+    assert ledger.reserve(5 * PICO) is Admission.NOW  # 1 spent, 4 and 5 set aside: the cap itself may be reached
+    assert ledger.reserve(1) is Admission.LATER
     ledger.settle(4 * PICO, 4 * PICO)
     ledger.settle(5 * PICO, 5 * PICO)
-    assert (ledger.left(), ledger.reserve(1)) == (0, Room.NEVER)
+    assert (ledger.left(), ledger.reserve(1)) == (0, Admission.NEVER)
 
 
 def test_what_could_only_fit_if_nothing_were_spent_never_will(tmp_path: Path) -> None:
     ledger = account(tmp_path, "1")
     ledger.reserve(PICO // 2)
-    assert ledger.reserve(PICO) is Room.LATER
+    assert ledger.reserve(PICO) is Admission.LATER
     ledger.settle(PICO // 2, 1)
-    assert ledger.reserve(PICO) is Room.NEVER
+    assert ledger.reserve(PICO) is Admission.NEVER
 
 
 @settings(max_examples=50, deadline=None)
@@ -92,7 +92,7 @@ def test_processes_that_share_a_ledger_never_spend_above_the_cap(
             held, charged = in_flight[n].pop()
             ledgers[n].settle(held, charged)
             spent += charged
-        elif ledgers[n].reserve(worst) is Room.NOW:
+        elif ledgers[n].reserve(worst) is Admission.NOW:
             in_flight[n].append((worst, round(worst * share)))
         assert spent + sum(held for own in in_flight for held, _ in own) <= 100
     assert ledgers[0].left() == 100 - spent
@@ -100,7 +100,7 @@ def test_processes_that_share_a_ledger_never_spend_above_the_cap(
 
 def _reserve_all(path: Path, n: int) -> int:
     ledger = Ledger(path)
-    return sum(ledger.reserve(1) is Room.NOW for _ in range(n))
+    return sum(ledger.reserve(1) is Admission.NOW for _ in range(n))
 
 
 def test_no_reservation_of_another_process_is_lost(tmp_path: Path) -> None:
@@ -110,16 +110,16 @@ def test_no_reservation_of_another_process_is_lost(tmp_path: Path) -> None:
     assert sum(granted) == 3000
 
 
-# --- the guard ---------------------------------------------------------------------------------------------------
+# --- the limiter ---------------------------------------------------------------------------------------------------
 
 
 def test_a_call_is_charged_by_its_own_usage_and_the_rest_is_free_again(tmp_path: Path) -> None:
     ledger = account(tmp_path, "0.000400")
-    keeper = guard(ledger, call(0), call(1))
-    assert (keeper.reserve(0), keeper.reserve(1)) == (Room.NOW, Room.LATER)
+    keeper = limiter(ledger, call(0), call(1))
+    assert (keeper.reserve(0), keeper.reserve(1)) == (Admission.NOW, Admission.LATER)
     keeper.settle(0, sent=True, status=200, reply=reply(Usage(prompt_tokens=101, output_tokens=4)))
     assert ledger.left() == (400 - 121) * PICO // 1_000_000
-    assert keeper.reserve(1) is Room.NOW
+    assert keeper.reserve(1) is Admission.NOW
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_what_was_refused_is_free_and_what_nobody_can_be_believed_on_costs_the_w
     tmp_path: Path, sent: bool, status: int | None, answer: Reply | None, charged: int
 ) -> None:
     ledger = account(tmp_path, "1")
-    keeper = guard(ledger, call(0))
+    keeper = limiter(ledger, call(0))
     keeper.reserve(0)
     keeper.settle(0, sent=sent, status=status, reply=answer)
     assert ledger.left() == PICO - charged * PICO // 1_000_000
@@ -163,7 +163,7 @@ def test_what_was_refused_is_free_and_what_nobody_can_be_believed_on_costs_the_w
 
 def test_an_api_that_bills_no_errors_is_believed_on_that(tmp_path: Path) -> None:
     ledger = account(tmp_path, "1")
-    keeper = Guard(ledger, PRICES, SCENARIO, counted=True, bills_errors=False)
+    keeper = SpendLimiter(ledger, PRICES, SCENARIO, counted=True, bills_errors=False)
     keeper.plan(call(0))
     keeper.reserve(0)
     keeper.settle(0, sent=True, status=500, reply=None)
@@ -172,7 +172,7 @@ def test_an_api_that_bills_no_errors_is_believed_on_that(tmp_path: Path) -> None
 
 def test_a_call_that_is_sent_again_is_charged_twice_and_not_sent_where_that_does_not_fit(tmp_path: Path) -> None:
     ledger = account(tmp_path, "0.000600")
-    keeper = guard(ledger, call(0), call(1))
+    keeper = limiter(ledger, call(0), call(1))
     keeper.reserve(0)
     assert keeper.reserve_again(0)
     assert not keeper.reserve_again(0)
@@ -182,7 +182,7 @@ def test_a_call_that_is_sent_again_is_charged_twice_and_not_sent_where_that_does
 
 def test_the_budget_is_exhausted_when_not_even_the_smallest_call_fits(tmp_path: Path) -> None:
     ledger = account(tmp_path, "0.000538")
-    keeper = guard(ledger, call(0), call(1))
+    keeper = limiter(ledger, call(0), call(1))
     keeper.reserve(0)
     keeper.settle(0, sent=True, status=200, reply=None)
     assert not keeper.is_exhausted()  # as much is left as a call costs

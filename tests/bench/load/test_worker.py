@@ -109,7 +109,7 @@ def offer_load(
         backend="openai",
         target=Target(url, "truth", None, None if ca_file is None else str(ca_file)),
         plan=plan,
-        seats=plan.load.concurrency or plan.load.max_in_flight,
+        slots=plan.load.concurrency or plan.load.max_in_flight,
         timeout_s=timeout_s,
         stall_timeout_s=10,
         folder=folder,
@@ -165,7 +165,7 @@ def test_a_closed_loop_keeps_its_seats_busy_and_captures_every_call_once(folder:
     assert sorted(done.calls) == list(range(40))
     assert done.counts() == {"ok": 40}
     assert done.most_in_flight() == 4
-    assert {call.connect_ns for call in done.calls.values()} == {None}, "all seats connected before the start"
+    assert {call.connect_ns for call in done.calls.values()} == {None}, "all slots connected before the start"
     assert done.late_ms()[0] >= 0
     assert done.late_ms()[20] < 5
     file = only(done.captured)
@@ -206,7 +206,7 @@ def test_beyond_the_limit_requests_wait_for_a_seat_and_their_lateness_is_kept(fo
     start_ns = only(done.captured).start_ns
     assert [done.calls[seq].due_ns - start_ns for seq in range(30)] == done.plan.due_ns.tolist()
     assert [call.seq for call in sorted(done.calls.values(), key=lambda call: call.sent_ns or 0)] == list(range(30))
-    assert done.late_ms()[-1] > 300, "30 requests take 1.5 s of 4 seats and were due within about 0.75 s"
+    assert done.late_ms()[-1] > 300, "30 requests take 1.5 s of 4 slots and were due within about 0.75 s"
     assert any(progress.waiting > 0 for progress in done.progress)
 
 
@@ -219,7 +219,7 @@ def test_beyond_the_limit_requests_can_be_dropped_and_each_is_counted(folder: Pa
     dropped = {seq for seq, _ in only(done.captured).drops}
     assert sorted([*done.calls, *dropped]) == list(range(40))
     assert done.counts() == {"ok": len(done.calls)}
-    assert {0, 1, 2} <= set(done.calls), "seats that are free at the start are used"
+    assert {0, 1, 2} <= set(done.calls), "slots that are free at the start are used"
     assert 14 <= len(done.calls) <= 24
     assert done.late_ms()[len(done.calls) // 2] < 5
     assert done.progress[-1].dropped == len(dropped)
@@ -515,8 +515,8 @@ def forge(port: int, keys: tuple[bytes, bytes, bytes] | None) -> None:
         for worker in (0, 1):
             for name, data in (
                 ("client_ready", -1),
-                ("share_done", {"worker": worker, "error": None}),
-                ("share_wants_stop", {"reason": "forged"}),
+                ("load_done", {"worker": worker, "error": None}),
+                ("load_wants_stop", {"reason": "forged"}),
             ):
                 with suppress(zmq.ZMQError):  # nobody takes it
                     client.send(msgpack.packb((name, data, "forged")), zmq.NOBLOCK)
@@ -617,7 +617,7 @@ def test_a_load_process_that_is_stopped_is_not_waited_for_in_silence(folder: Pat
 
 
 def test_a_greenlet_that_dies_ends_the_load_with_its_error(folder: Path) -> None:
-    """The alarm of the open loop has no file left."""
+    """The timer of the open loop has no file left."""
 
     def allow_few(processes: LoadProcesses) -> None:
         resource.prlimit(processes[0].pid, resource.RLIMIT_NOFILE, (24, 24))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from backends import BACKENDS
-from bench.load.spend import Guard, Ledger, Prices
+from bench.load.spend import Ledger, Prices, SpendLimiter
 from bench.preflight.rehearsal import LAST_SEQ, Rehearsal, Rehearsed
 from bench.types import Call, Lengths, Message, NotReady, Scenario, Target, UserError
 
@@ -82,7 +82,7 @@ def serve(web_server: Callable[[type[BaseHTTPRequestHandler]], str]) -> Serve:
 
 
 def rehearse(url: str, backend: str = "openai", call: Call = CALL, **target: Any) -> Rehearsed:
-    one = Rehearsal(BACKENDS[backend], timeout_s=10, guard=None, say=lambda _: None)
+    one = Rehearsal(BACKENDS[backend], timeout_s=10, limiter=None, say=lambda _: None)
     return one.of(call, Target(url, "m", **target))
 
 
@@ -463,8 +463,8 @@ def test_every_try_is_charged_and_none_is_made_that_does_not_fit(serve: Serve, t
     for cap, spent in ((Decimal(100), cent * 36), (cent, None)):
         account = tmp_path / f"{cap}"
         Ledger.open_account(account, cap)
-        guard = Guard(Ledger(account), prices, scenario, counted=True)
-        one = Rehearsal(BACKENDS["openai"], 10, guard, lambda _: None)
+        limiter = SpendLimiter(Ledger(account), prices, scenario, counted=True)
+        one = Rehearsal(BACKENDS["openai"], 10, limiter, lambda _: None)
         if spent is None:
             with pytest.raises(UserError, match="--max-usd"):
                 one.of(CALL, Target(url, "m"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.server import supervisor as guard
+from bench.server import supervisor as supervisor
 from bench.server.launch import launch
 from bench.types import Launch, UserError
 
@@ -155,7 +155,7 @@ def test_what_ignores_a_request_to_end_is_killed_with_its_children() -> None:
     assert leader.stdout is not None
     with leader.stdout:
         child = max(int(leader.stdout.readline()), int(leader.stdout.readline()))
-    guard.end(leader, None, 0.2)
+    supervisor.end(leader, None, 0.2)
     assert leader.returncode == -signal.SIGKILL
     assert gone(child)
 
@@ -179,17 +179,17 @@ def sprawling(log: Path) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
-@pytest.mark.parametrize("ending", ["stop", "the guard is killed", "its leader is killed"])
+@pytest.mark.parametrize("ending", ["stop", "the supervisor is killed", "its leader is killed"])
 def test_what_a_server_started_in_sessions_of_its_own_goes_with_it(tmp_path: Path, ending: str) -> None:
     how = python(f"{SPRAWLING}\n{TOY.replace('{delay}', '0')}")
     with launch(how, tmp_path / "log", ready_timeout_s=20, on_progress=quiet, port=None) as server:
         started = sprawling(tmp_path / "log")
         assert all(map(alive, started))
-        if ending == "the guard is killed":
+        if ending == "the supervisor is killed":
             os.kill(psutil.Process(server.pid).ppid(), signal.SIGKILL)
             assert gone(server.pid), "by itself"
             assert server.exit_code() is not None
-            # By its mark: the guard that had adopted what cleared its environment is dead.
+            # By its mark: the supervisor that had adopted what cleared its environment is dead.
             os.kill(started.pop(), signal.SIGKILL)
         elif ending == "its leader is killed":
             os.kill(server.pid, signal.SIGKILL)
