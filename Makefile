@@ -5,7 +5,7 @@
 # make sizing-facts  ask transformers again which keys its models' configurations have, and count their weights
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
 # make gate    did an engine or our client get slower than results/baselines/tiny?
-# make check-gpu  what is read of a real GPU, beside nvidia-smi; on a machine that has one (PYTHON=… with PyTorch in it)
+# make check-gpu  what is read of a real GPU beside nvidia-smi, idle and under load; needs an NVIDIA driver, no more
 # make engines real engines of their own, in .engines/;  make test-engines  the tests against them, and the slow ones
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow"
 
 fuzz: $(READY)
 	while FUZZ_TIMES=20 $(BIN)/python -m pytest -x -m slow tests/test_fuzz.py; do :; done
@@ -33,9 +33,14 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-# In the Python that has PyTorch, not in ours: pytest, pynvml, psutil, pyarrow, numpy, orjson and zstandard are needed there.
+# With PYTHON=… on the command line in that Python as it is, for a machine where nothing can be installed.
+ifeq ($(origin PYTHON),command line)
 check-gpu:
-	$(PYTHON) -m pytest -m gpu tests/gpu
+	@$(PYTHON) -m tests.gpu
+else
+check-gpu: $(READY)
+	@$(BIN)/python -m tests.gpu
+endif
 
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/speed/table.py
@@ -43,7 +48,7 @@ bench: $(READY)
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
-	BENCH_ENGINES=required $(BIN)/python -m pytest -m "(engine or slow) and not gpu"
+	BENCH_ENGINES=required $(BIN)/python -m pytest -m "engine or slow"
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny

@@ -1,10 +1,14 @@
 """Shared builders: a synthetic run, as the files of a run folder would hold it, with every timing known in advance."""
 
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ import pytest
 from bench.runs.records import SCHEMA
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 
+FIXTURES = Path(__file__).parent / "fixtures"
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
 SyntheticRun = Callable[..., tuple[dict[str, Any], pa.Table, pa.Table]]
 
@@ -285,3 +290,23 @@ def web_server() -> Iterator[WebServer]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def fake_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`fake_driver(library, fixture, *defines)` makes processes started from here load that one for the driver's."""
+    if sys.platform != "linux" or not shutil.which("cc"):
+        pytest.skip("a fake driver library needs Linux and a C compiler")
+
+    def build(library: str, fixture: str, *defines: str) -> None:
+        flags = [f"-D{define}" for define in defines]
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / library, FIXTURES / fixture, *flags], check=True)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+
+    return build
+
+
+@pytest.fixture
+def fake_nvml(fake_driver: Callable[..., None]) -> Callable[..., None]:
+    """`fake_nvml(*defines)` makes processes started from here sample the two GPUs of fake_nvml.c."""
+    return lambda *defines: fake_driver("libnvidia-ml.so.1", "fake_nvml.c", *defines)

@@ -62,9 +62,16 @@ def _covers(sampled: Series, span: Window) -> bool:
     return bool(t_ns[0] - interval_ns <= span.start_ns and span.end_ns <= t_ns[-1] + interval_ns)
 
 
+def _reaching_over(t_ns: Floats, span: Window) -> slice:
+    """The samples in the window and the nearest outside either end: those that interpolation at its ends looks at."""
+    first, last = np.searchsorted(t_ns, span.start_ns, "right") - 1, np.searchsorted(t_ns, span.end_ns)
+    return slice(max(int(first), 0), int(last) + 1)
+
+
 def _increase(sampled: Series, span: Window) -> float | None:
-    """How much a counter rose over the window; None when it does not cover it."""
-    if not _covers(sampled, span):
+    """How much a counter rose over the window; None when it does not cover it, or began anew in it."""
+    t_ns, values = sampled
+    if not _covers(sampled, span) or (np.diff(values[_reaching_over(t_ns, span)]) < 0).any():
         return None
     at_start, at_end = np.interp([span.start_ns, span.end_ns], *sampled)
     return float(at_end - at_start)

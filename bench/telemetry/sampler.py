@@ -141,19 +141,29 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
 
 
 def gpu_inventory() -> list[dict[str, Any]]:
-    """Each GPU's name, driver and memory_bytes, by NVML's index; empty where there is none to be seen."""
+    """Each GPU's name, driver and memory_bytes, by NVML's index; empty where there is none to be seen.
+
+    The memory is None where the driver does not tell it: cut into MIG instances a card tells it to administrators
+    alone, and one that shares the host's memory has none of its own.
+    """
     gpus, _ = _open_gpus()
     inventory = [
         {
             "name": nvml.nvmlDeviceGetName(gpu),
             "driver": nvml.nvmlSystemGetDriverVersion(),
-            "memory_bytes": nvml.nvmlDeviceGetMemoryInfo(gpu).total,
+            "memory_bytes": _memory_bytes(gpu),
         }
         for gpu in gpus
     ]
     if gpus:
         nvml.nvmlShutdown()
     return inventory
+
+
+def _memory_bytes(gpu: Any) -> int | None:
+    with suppress(nvml.NVMLError):
+        return int(nvml.nvmlDeviceGetMemoryInfo(gpu).total)
+    return None
 
 
 THROTTLE_REASONS = {

@@ -51,6 +51,15 @@ def test_the_energy_counter_goes_before_power_and_is_interpolated_at_the_edges()
     assert (gpu["energy_j"], gpu["energy_source"]) == (pytest.approx(1000.0), "counter")
 
 
+@pytest.mark.parametrize("reset_s", [1, 2, 2.5, 3.5, 6, 6.5, 7])
+def test_a_counter_that_began_anew_in_the_window_gives_way_to_the_power(reset_s: float) -> None:
+    t_s = np.arange(0.5, 10)
+    counted = np.where(t_s < reset_s, 1000 + 250 * t_s, 250 * (t_s - reset_s))
+    (gpu,) = gpus(RUN, telemetry({("gpu0", "energy_j"): counted, ("gpu0", "power_w"): np.full(10, 250.0)}, t_s), SPAN)
+    touched = 1.5 < reset_s <= 6.5  # between samples that the window reaches over
+    assert (gpu["energy_j"], gpu["energy_source"]) == (pytest.approx(1000.0), "power" if touched else "counter")
+
+
 def test_power_is_integrated_by_trapezoids() -> None:
     t_s = np.arange(0, 10)
     (gpu,) = gpus(RUN, telemetry({("gpu0", "power_w"): 10 * t_s}, t_s), SPAN)

@@ -179,6 +179,22 @@ def test_gpu_inventory_tells_name_driver_and_memory(fake_nvml: Callable[..., Non
     )
 
 
+def test_a_card_in_slices_tells_what_it_can_and_the_rest_is_unknown(
+    tmp_path: Path, fake_nvml: Callable[..., None]
+) -> None:
+    fake_nvml("MIG")
+    raw = tmp_path / "telemetry.csv"
+    with start_plain(raw):
+        time.sleep(0.2)
+    series = series_of(raw, 0)
+    told = {"power_w", "energy_j", "sm_clock_mhz", "mem_clock_mhz", "temperature_c", "throttle_reasons"}
+    assert {name for source, name in series if source == "gpu0"} == told
+    assert values(series, "gpu1", "util_pct") == {40.0}
+    code = "from bench.telemetry.sampler import gpu_inventory; print([gpu['memory_bytes'] for gpu in gpu_inventory()])"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == str([None, 80 * GIB])
+
+
 def test_an_endpoint_that_never_answers_does_not_delay_the_gpus(tmp_path: Path, fake_nvml: Callable[..., None]) -> None:
     fake_nvml()
     raw = tmp_path / "telemetry.csv"
@@ -255,7 +271,7 @@ def test_times_count_from_the_start_of_the_run_and_rows_come_in_order_of_time(tm
 def test_the_sampler_ends_and_keeps_its_rows_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
     raw = tmp_path / "telemetry.csv"
     code = (
-        "import sys, time; from pathlib import Path; from bench import telemetry\n"
+        "import sys, time; from pathlib import Path; from bench.telemetry import sampler as telemetry\n"
         "nobody = dict(url='http://127.0.0.1', server_pid=None, metrics_url=None, gauges={})\n"
         "sampler = telemetry.start(Path(sys.argv[1]), **nobody)\n"
         "print(sampler.process.pid, flush=True)\n"
