@@ -31,7 +31,10 @@ OURS = {
     "bench/*": ("bench",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),
-    "analysis/*": ("analysis", "bench.types", "bench.runs.records", "bench.process.printable", "bench.process.places"),
+    "analysis/*": (
+        "analysis", "bench.types", "bench.runs.records", "bench.runs.manifest", "bench.runs.sections",
+        "bench.runs.folder", "bench.process.printable", "bench.process.places",
+    ),
 }  # fmt: skip
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {

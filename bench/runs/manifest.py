@@ -1,0 +1,218 @@
+"""run.json: what a run cannot be believed or repeated without, as it was asked for and as it went.
+
+Written before the load and again after it. None is unknown: nobody saw it, or an older version did not ask.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from bench.runs import folder as files
+from bench.runs.sections import Section, dump, load
+from bench.types import Load, Scenario, ServerInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer(Section):
+    """Who counted the prompts' tokens, and whether to the token; of which words, by spaces, prompts are made."""
+
+    words: str | None = None
+    tokens_per_word: float | None = None
+    overhead_tokens: int | None = None
+    exact: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledGpu(Section):
+    """A GPU of the client's machine, by NVML's index."""
+
+    name: str
+    driver: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine(Section):
+    """The client's machine; `cpu_id` has the processor's own numbers, by which two of one name are told apart."""
+
+    cpu: str
+    cpu_id: str | None = None
+    cores: int | None
+    memory_bytes: int | None = None
+    os: str
+    gpus: tuple[InstalledGpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRequest(Section):
+    """The request that was sent before the load, in `tries`, and what came back."""
+
+    tries: int
+    first_token_ms: float | None = None
+    prompt_tokens_wanted: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedAnswer(Section):
+    """One answer as it arrived; `pieces` is how many arrivals brought model output."""
+
+    first_byte_ms: float
+    first_token_ms: float
+    pieces: int
+
+
+@dataclass(frozen=True, slots=True)
+class NagleProbe(Section):
+    """One request acknowledged as clients do by themselves, and at once; `message` where the server waits for it."""
+
+    delayed: ArrivedAnswer
+    quick: ArrivedAnswer
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending(Section):
+    """The account of a run that is billed; `left_usd` is below 0 where the cap was passed."""
+
+    cap_usd: Decimal
+    spent_usd: Decimal
+    assumed_usd: Decimal
+    left_usd: Decimal
+    dearer_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SelftestStep(Section):
+    """The client's error at p99 at one rate."""
+
+    per_s: float
+    error_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SelftestLimit(Section):
+    """Up to which rate the client was exact, what ended it there, and the rates that were tried."""
+
+    limit_per_s: float
+    bounded_by: str
+    steps: tuple[SelftestStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSelftest(Section):
+    """What `bench.py selftest` found on this machine with as many workers: token events and requests per second."""
+
+    measured_at: str
+    workers: int | None = None
+    events: SelftestLimit
+    requests: SelftestLimit
+
+
+@dataclass(frozen=True, slots=True)
+class BackoffAccount(Section):
+    """How often slots waited after a refusal, and for how long together."""
+
+    waits: int
+    seat_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadClient(Section):
+    """A load process and whose stamps its arrivals have; the rest is None of one that was killed."""
+
+    worker: int | None = None
+    backend: str | None = None
+    stamps: str
+    cpu_s: float | None = None
+    wall_s: float | None = None
+    peak_rss_bytes: int | None = None
+    backoff: BackoffAccount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCut(Section):
+    """What of a run's start counts as warm-up although it was planned as measured, and why."""
+
+    calls: int
+    s: float
+    why: str | None = None
+
+
+NOTHING_CUT: Final = WindowCut(0, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunManifest(Section):
+    """run.json. `model` is the user's name for it, `server.model` the server's; `pricing` is read by analysis/money.
+
+    `interrupted` is True until the run has come to its end, so that one that was killed says so by itself; `stopped`
+    is why it ended early. `clients` and what follows is what the captures say, None before they were decoded.
+    """
+
+    schema: int = files.SCHEMA
+    run_id: str
+    created_at: str
+    argv: tuple[str, ...]
+    backend: str
+    model: str
+    url: str
+    launched: bool
+    server: ServerInfo
+    options: Mapping[str, str] | None = None
+    adapted: tuple[str, ...] | None = None
+    rehearsal: FirstRequest | None = None
+    cache: Literal["cold", "warm"] | None = None
+    window: Literal["planned", "steady"] | None = None
+    pricing: Mapping[str, Any] | None = None
+    spending: Spending | None = None
+    scenario: Scenario
+    load: Load
+    seed: int
+    salt: int | None = None
+    plan_hash: str
+    tokenizer: Tokenizer
+    slo: tuple[str, ...]
+    timeout_s: float
+    stall_timeout_s: float
+    body_bytes_max: int | None = None
+    workers: int
+    backoff: bool | None = None
+    quick_ack: bool | None = None
+    nagle: NagleProbe | None = None
+    hardware: Machine
+    selftest: MachineSelftest | None = None
+    packages: Mapping[str, str]
+    git_commit: str | None = None
+    interrupted: bool
+    stopped: str | None = None
+    notes: tuple[str, ...]
+    clients: tuple[LoadClient, ...] | None = None
+    capture_torn_bytes: int | None = None
+    clock_step_ns: int | None = None
+    cut: WindowCut | None = None
+
+    @property
+    def created(self) -> datetime:
+        """When it was begun; `created_at` as an instant."""
+        return datetime.fromisoformat(self.created_at)
+
+    @property
+    def is_open_loop(self) -> bool:
+        """Whether calls came at a rate, whatever became of those before them."""
+        return self.load.rate_per_s is not None
+
+
+def read(folder: Path) -> RunManifest:
+    """Read a run's manifest. Raises UserError where there is none, or one of another version."""
+    return load(RunManifest, files.read_json(folder, files.RUN), folder / files.RUN)
+
+
+def write(folder: Path, manifest: RunManifest, secrets: Sequence[str] = ()) -> None:
+    """Write a run's manifest, without the secrets. Raises UserError when the disk does not take it."""
+    files.write_json(folder / files.RUN, dump(manifest), secrets)

@@ -1,0 +1,194 @@
+"""JSON files as frozen types: one converter, so that a wrong file is found where it is read and nowhere else.
+
+A file's type is a `Section` of sections, plain dataclasses, tuples, mappings and scalars. What an older version did not
+write yet has the field's default; what this version does not know stays in `other` and is written again.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from bench.types import UserError
+
+T = TypeVar("T")
+Read = Callable[[Any, str], Any]
+"""From a value of JSON and its place in the file to a value of a type; raises `_Unfit`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """An object of a JSON file. `other` has the keys that this version does not know."""
+
+    other: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class _Unfit(Exception):
+    """A value is not what its type expects."""
+
+
+def load(kind: type[T], content: Any, file: Path | str) -> T:
+    """Turn what was read of a file into its type. Raises UserError naming file and key where it is none."""
+    wanted: Any = kind
+    try:
+        found: T = _reader(wanted)(content, "")
+    except _Unfit as problem:
+        raise UserError(f"{file}: {problem}; it was edited, or another version of this tool wrote it") from None
+    return found
+
+
+def dump(value: Any) -> Any:
+    """Turn a value of a file's type into what JSON can hold, keys in the order of the type's fields."""
+    if is_dataclass(value):
+        own = {each.name: dump(getattr(value, each.name)) for each in fields(value) if each.name != "other"}
+        return _merged(own, value.other) if isinstance(value, Section) else own
+    if isinstance(value, Mapping):
+        return {name: dump(each) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [dump(each) for each in value]
+    return f"{value:f}" if isinstance(value, Decimal) else value
+
+
+@cache
+def _reader(kind: Any) -> Read:
+    if kind is Any:
+        return lambda value, _: value
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _dataclass(kind)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _union(arguments)
+    if origin is Literal:
+        return _checked(" or ".join(map(repr, arguments)), lambda value: value in arguments)
+    if origin is tuple:
+        return _tuple(arguments)
+    if origin is Mapping:
+        return _mapping(arguments[1])
+    return _SCALARS[kind]
+
+
+def _checked(expected: str, fits: Callable[[Any], bool]) -> Read:
+    def read(value: Any, place: str) -> Any:
+        if not fits(value):
+            raise _unfit(place, expected, value)
+        return value
+
+    return read
+
+
+def _unfit(place: str, expected: str, found: Any) -> _Unfit:
+    text = repr(found)
+    return _Unfit(f"{place or 'the file'}: expected {expected}, found {text if len(text) < 50 else text[:46] + ' ...'}")
+
+
+def _decimal(value: Any, place: str) -> Decimal:
+    try:
+        amount = Decimal(value) if isinstance(value, str) else Decimal("NaN")
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise _unfit(place, "an amount as text", value)
+    return amount
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    # True is an int to Python, and no number to JSON.
+    return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
+# A whole number stays one where a float is expected: a file is written again as it was.
+_SCALARS: Mapping[Any, Read] = {
+    type(None): _checked("null", lambda value: value is None),
+    bool: _checked("true or false", _is(bool)),
+    int: _checked("a whole number", _is(int)),
+    float: _checked("a number", _is(int, float)),
+    str: _checked("text", _is(str)),
+    Decimal: _decimal,
+}
+
+
+def _union(kinds: tuple[Any, ...]) -> Read:
+    readers = [_reader(kind) for kind in kinds if kind is not type(None)]
+    optional = len(readers) < len(kinds)
+
+    def read(value: Any, place: str) -> Any:
+        if optional and value is None:
+            return None
+        for reader in readers[:-1]:
+            try:
+                return reader(value, place)
+            except _Unfit:
+                continue
+        return readers[-1](value, place)
+
+    return read
+
+
+def _tuple(kinds: tuple[Any, ...]) -> Read:
+    readers = [_reader(kind) for kind in kinds if kind is not Ellipsis]
+    length = None if Ellipsis in kinds else len(readers)
+
+    def read(value: Any, place: str) -> Any:
+        if not isinstance(value, list) or len(value) != (len(value) if length is None else length):
+            raise _unfit(place, "a list" if length is None else f"a list of {length}", value)
+        own = readers * len(value) if length is None else readers
+        return tuple(reader(each, f"{place}[{i}]") for i, (reader, each) in enumerate(zip(own, value, strict=True)))
+
+    return read
+
+
+def _mapping(kind: Any) -> Read:
+    reader = _reader(kind)
+
+    def read(value: Any, place: str) -> Any:
+        if not isinstance(value, dict):
+            raise _unfit(place, "an object", value)
+        return {name: reader(each, _within(place, name)) for name, each in value.items()}
+
+    return read
+
+
+def _dataclass(kind: type[Any]) -> Read:
+    hints = get_type_hints(kind)
+    own = [each for each in fields(kind) if each.init and each.name != "other"]
+    readers = {each.name: _reader(hints[each.name]) for each in own}
+    required = [each.name for each in own if each.default is MISSING and each.default_factory is MISSING]
+    # Types that are no sections have no place for what they do not know: the section around them keeps it.
+    foreign = [name for name, hint in hints.items() if is_dataclass(hint) and not issubclass(hint, Section)]  # type: ignore[arg-type]
+    keeps_other = issubclass(kind, Section)
+
+    def read(value: Any, place: str) -> Any:
+        if not isinstance(value, dict):
+            raise _unfit(place, "an object", value)
+        for name in required:
+            if name not in value:
+                raise _Unfit(f"{place or 'the file'}: expected a key {name!r}, there is none")
+        known = {name: reader(value[name], _within(place, name)) for name, reader in readers.items() if name in value}
+        if not keeps_other:
+            return kind(**known)
+        other = {name: each for name, each in value.items() if name not in readers}
+        beyond = {name: _beyond(value[name], dump(known[name])) for name in foreign if name in known}
+        return kind(**known, other=other | {name: each for name, each in beyond.items() if each})
+
+    return read
+
+
+def _beyond(found: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an object is not in another, at any depth."""
+    beyond = {name: value for name, value in found.items() if name not in known}
+    for name, value in known.items():
+        if isinstance(value, dict) and isinstance(found.get(name), dict) and (deeper := _beyond(found[name], value)):
+            beyond[name] = deeper
+    return beyond
+
+
+def _merged(known: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    both = {name: _merged(known[name], value) for name, value in other.items() if isinstance(known.get(name), dict)}
+    return {**known, **other, **both}
+
+
+def _within(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
