@@ -29,6 +29,9 @@ OURS = {
     "bench/app/*": PACKAGES,
     "bench/cli/*": PACKAGES,
     "bench/*": ("bench",),
+    "backends/dialect/*": ("bench.types",),
+    "backends/cold/*": ("backends.dialect", "bench.types"),
+    "backends/launch/*": ("bench.types",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),
     "analysis/*": (

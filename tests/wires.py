@@ -11,14 +11,15 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from backends import claude, llamacpp, openai, tgi, vllm
+from backends import BACKENDS
+from backends.dialect import claude, openai, tgi
 from bench.types import Body, Exchange, Reply
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 DECODES: dict[str, Decode] = {
     "openai": openai.decode,
-    "vllm": vllm.BACKEND.decode,
-    "llamacpp": llamacpp.BACKEND.decode,
+    "vllm": BACKENDS["vllm"].decode,
+    "llamacpp": BACKENDS["llamacpp"].decode,
     "tgi": tgi.decode,
     "claude": claude.decode,
 }

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from backends import openai
-from backends._errors import named_message
-from backends._outside import known_count
-from backends.cold import asking as _cold
+from backends.cold import http, openai
+from backends.dialect.errors import named_message
+from backends.dialect.outside import known_count
 from bench.types import Headers, NotReady, ServerFault, Target, UserError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
             path = request.url.raw_path.decode("ascii").removeprefix(httpx2.URL(target.url).path.rstrip("/"))
             sent = tuple((name, value) for name, value in request.headers.items() if name.lower() not in _OURS)
             body = request.read() or None
-            answer = _cold.exchange(target, request.method, path, sent, body, TIMEOUT_S)
+            answer = http.exchange(target, request.method, path, sent, body, TIMEOUT_S)
             said = {name: value for name, value in answer.headers.items() if name not in _UNDONE}
             return httpx2.Response(answer.status, headers=said, content=answer.data, request=request)
 
@@ -104,10 +103,10 @@ def _refusal(target: Target, response: "httpx2.Response") -> UserError:
     said = named_message(response.content)
     if response.is_redirect:
         place = response.headers.get("location")
-        return UserError(_cold.redirects(target.url, response.status_code, place))
+        return UserError(http.redirects(target.url, response.status_code, place))
     refusal = f"{target.url} answered HTTP {response.status_code} ({said})"
     advice = ADVICE.get(response.status_code)
     if wait_s := response.headers.get("retry-after"):
         advice = f"{advice or 'try again later'} (in {wait_s} s, it says)"
-    kind = NotReady if response.status_code in _cold.LOADING else UserError
+    kind = NotReady if response.status_code in http.LOADING else UserError
     return kind(f"{refusal}; {advice}" if advice else refusal)

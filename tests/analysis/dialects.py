@@ -13,7 +13,8 @@ import orjson
 import pyarrow as pa
 
 from analysis.summary import summarize
-from backends import claude, llamacpp, openai, tgi, vllm
+from backends import BACKENDS
+from backends.dialect import claude, openai, tgi
 from bench.runs.records import Decode, Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
 
@@ -184,8 +185,8 @@ DIALECTS = {
     for dialect in (
         Dialect("openai", "openai", openai.decode, _plain_chat, False, OPENAI_WORDS),
         Dialect("completions", "openai", openai.decode, _completions, False, OPENAI_WORDS),
-        Dialect("vllm", "vllm", vllm.BACKEND.decode, _running_usage, True, OPENAI_WORDS),
-        Dialect("llamacpp", "llamacpp", llamacpp.BACKEND.decode, _timings, True, OPENAI_WORDS),
+        Dialect("vllm", "vllm", BACKENDS["vllm"].decode, _running_usage, True, OPENAI_WORDS),
+        Dialect("llamacpp", "llamacpp", BACKENDS["llamacpp"].decode, _timings, True, OPENAI_WORDS),
         Dialect("tgi chat", "tgi", tgi.decode, _plain_chat, False, OPENAI_WORDS),
         Dialect(
             "tgi native", "tgi", tgi.decode, _native, True, {"length": "length", "stop": "eos_token", "filter": "error"}

@@ -13,7 +13,7 @@ import anthropic
 import pytest
 from openai import OpenAI
 
-from backends import claude, openai, tgi
+from backends.dialect import claude, openai, tgi
 from bench.types import Reply, Usage
 from bench.wire.http1 import parse
 

@@ -10,7 +10,10 @@ import pytest
 from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
-from backends import claude, llamacpp, openai
+from backends import BACKENDS
+from backends.cold import claude as claude_cold
+from backends.dialect import claude, llamacpp, openai
+from backends.launch import llamacpp as llamacpp_launch
 from bench.server.launch import launch
 from bench.server.tinymodel import build
 from bench.types import Body, Call, DeltaKind, HttpRequest, Message, Reply, ServeOptions, Target, Usage, UserError
@@ -120,7 +123,7 @@ def test_a_service_tier_is_named_when_chosen() -> None:
 
 
 def test_every_choice_is_listed_with_its_default_first() -> None:
-    default = {name: values[0] for name, values in claude.BACKEND.options.items()}
+    default = {name: values[0] for name, values in BACKENDS["claude"].options.items()}
     assert sent(CALL, **default) == sent()
 
 
@@ -440,7 +443,7 @@ def test_the_official_client_sees_the_same_error_inside_a_200(streamed: Callable
 @pytest.fixture(scope="module")
 def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("llama.cpp")
-    how = llamacpp.serve(str(build("tiny", folder).gguf), ServeOptions(None, 1, 512, threads=1, extra_args=()))
+    how = llamacpp_launch.serve(str(build("tiny", folder).gguf), ServeOptions(None, 1, 512, threads=1, extra_args=()))
     with launch(how, folder / "server.log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
         yield Target(server.url, "tiny")
 
@@ -457,7 +460,7 @@ def test_llama_cpp_answers_in_this_dialect_as_it_does_in_openais(llama_cpp: Targ
     theirs = openai.decode(200, {}, ask(llama_cpp, llamacpp.request(CALL, llama_cpp))).usage
     ours = claude.decode(200, {}, ask(llama_cpp, claude.request(CALL, llama_cpp)))
     assert (ours.error, ours.finish, len(ours.deltas)) == (None, "max_tokens", CALL.max_tokens)
-    prompt_tokens = claude.count_tokens(llama_cpp, MESSAGES)
+    prompt_tokens = claude_cold.count_tokens(llama_cpp, MESSAGES)
     assert theirs is not None
     assert (theirs.prompt_tokens, theirs.output_tokens) == (prompt_tokens, CALL.max_tokens)
     assert prompt_tokens is not None
@@ -466,5 +469,5 @@ def test_llama_cpp_answers_in_this_dialect_as_it_does_in_openais(llama_cpp: Targ
 
 
 def test_llama_cpp_serves_its_model_under_any_name(llama_cpp: Target) -> None:
-    info = claude.preflight(Target(llama_cpp.url, "whatever"))
+    info = claude_cold.preflight(Target(llama_cpp.url, "whatever"))
     assert (info.name, info.model, info.context_tokens) == ("llamacpp", "tiny", 512)

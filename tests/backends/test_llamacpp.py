@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from backends import llamacpp, openai
+from backends import BACKENDS
+from backends.cold import llamacpp as llamacpp_cold
+from backends.cold import openai as openai_cold
+from backends.dialect import llamacpp, openai
+from backends.launch import llamacpp as llamacpp_launch
 from bench.server.launch import Server, launch
 from bench.server.tinymodel import build
 from bench.telemetry.prometheus import read_metrics
@@ -42,7 +46,11 @@ def pairs(argv: tuple[str, ...]) -> dict[str, str]:
 
 def start(gguf: str, folder: Path, how: ServeOptions) -> Server:
     return launch(
-        llamacpp.serve(gguf, how), folder / "server.log", ready_timeout_s=60, on_progress=lambda _: None, port=None
+        llamacpp_launch.serve(gguf, how),
+        folder / "server.log",
+        ready_timeout_s=60,
+        on_progress=lambda _: None,
+        port=None,
     )
 
 
@@ -67,7 +75,7 @@ def test_a_request_fixes_the_length_and_asks_for_running_counts() -> None:
 
 
 def test_the_embedded_server_is_the_default_and_its_context_is_shared_by_the_slots(gguf: str) -> None:
-    how = llamacpp.serve(gguf, options(None, "n_batch=64", threads=2))
+    how = llamacpp_launch.serve(gguf, options(None, "n_batch=64", threads=2))
     assert how.argv[:2] == (sys.executable, "-P")
     assert Path(how.argv[2]).is_file()
     flags = "--alias tiny --host 127.0.0.1 --port {port} --parallel 3 --ctx-size 1536 --threads 2 n_batch=64"
@@ -76,7 +84,7 @@ def test_the_embedded_server_is_the_default_and_its_context_is_shared_by_the_slo
 
 
 def test_llama_cpp_python_is_told_to_finish_its_answers(gguf: str) -> None:
-    how = llamacpp.serve(gguf, replace(options("llama-cpp-python", "--verbose", "true"), python="/some/python"))
+    how = llamacpp_launch.serve(gguf, replace(options("llama-cpp-python", "--verbose", "true"), python="/some/python"))
     assert how.argv[:3] == ("/some/python", "-m", "llama_cpp.server")
     flags = "--model_alias tiny --host 127.0.0.1 --port {port} --n_ctx 2048 --interrupt_requests false --verbose true"
     assert how.argv[3:] == ("--model", gguf, *flags.split())
@@ -91,13 +99,13 @@ def test_a_llama_server_binary_is_found_by_name_or_path(
     monkeypatch.setenv("PATH", str(tmp_path))
     flags = "--alias tiny --host 127.0.0.1 --port {port} --parallel 3 --ctx-size 1536"
     for name in ("llama-server", str(binary)):
-        argv = llamacpp.serve(gguf, options(name)).argv
+        argv = llamacpp_launch.serve(gguf, options(name)).argv
         assert argv == (str(binary), "--metrics", "--model", gguf, *flags.split())
 
 
 def test_words_of_the_users_own_come_before_llama_servers_flags(gguf: str) -> None:
     words = ("srun", "--gpus=1", "llama-server")
-    how = llamacpp.serve(gguf, replace(options(None, "--no-warmup"), command=words))
+    how = llamacpp_launch.serve(gguf, replace(options(None, "--no-warmup"), command=words))
     assert how.argv[:6] == (*words, "--metrics", "--model", gguf)
     assert how.argv[-1] == "--no-warmup"
     assert (how.ready_path, how.name) == ("/health", "llama-server")
@@ -105,15 +113,15 @@ def test_words_of_the_users_own_come_before_llama_servers_flags(gguf: str) -> No
 
 @pytest.mark.parametrize("command", [(), ("my-server",)])
 def test_a_repository_is_left_to_llama_cpp_to_download_and_has_the_time(command: tuple[str, ...], gguf: str) -> None:
-    how = llamacpp.serve(REPOSITORY, replace(options(), command=command))
+    how = llamacpp_launch.serve(REPOSITORY, replace(options(), command=command))
     assert pairs(how.argv)["-hf"] == pairs(how.argv)["--alias"] == REPOSITORY
     assert "--model" not in how.argv
-    assert how.ready_timeout_s > llamacpp.serve(gguf, options()).ready_timeout_s
+    assert how.ready_timeout_s > llamacpp_launch.serve(gguf, options()).ready_timeout_s
 
 
 @pytest.mark.parametrize("model", [REPOSITORY, REPOSITORY.partition(":")[0]])
 def test_llama_cpp_python_is_given_the_repository_and_a_pattern_for_the_file(model: str) -> None:
-    flags = pairs(llamacpp.serve(model, options("llama-cpp-python")).argv)
+    flags = pairs(llamacpp_launch.serve(model, options("llama-cpp-python")).argv)
     assert flags["--hf_model_repo_id"] == "TheBloke/Mistral-7B-Instruct-v0.2-GGUF"
     assert flags["--model"] == "*Q4_K_M.gguf"
     assert flags["--model_alias"] == model
@@ -121,18 +129,18 @@ def test_llama_cpp_python_is_given_the_repository_and_a_pattern_for_the_file(mod
 
 def test_an_unknown_server_or_model_file_is_the_users_error(gguf: str) -> None:
     with pytest.raises(UserError, match="did you mean 'xllamacpp'"):
-        llamacpp.serve(gguf, options("xlamacpp"))
+        llamacpp_launch.serve(gguf, options("xlamacpp"))
     for name in ("nope.gguf", "models/nope.gguf", "./nope", "nope", "."):
         with pytest.raises(UserError, match=f"--model '{re.escape(name)}': expected the path of a .gguf file"):
-            llamacpp.serve(name, options())
+            llamacpp_launch.serve(name, options())
 
 
 def test_flags_that_would_be_ignored_are_the_users_error(gguf: str) -> None:
     with pytest.raises(UserError, match="--server-python: expected with --server llama-cpp-python"):
-        llamacpp.serve(gguf, replace(options(), python="/some/python"))
+        llamacpp_launch.serve(gguf, replace(options(), python="/some/python"))
     for how in (options("xllamacpp"), replace(options(), python="/some/python")):
         with pytest.raises(UserError, match="leave out --server and --server-python"):
-            llamacpp.serve(gguf, replace(how, command=("my-server",)))
+            llamacpp_launch.serve(gguf, replace(how, command=("my-server",)))
 
 
 # --- the embedded server ----------------------------------------------------------------------------------------
@@ -145,7 +153,7 @@ def xllamacpp(gguf: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 
 def test_the_embedded_server_says_what_it_is(xllamacpp: Target) -> None:
-    info = llamacpp.preflight(xllamacpp)
+    info = llamacpp_cold.preflight(xllamacpp)
     assert (info.name, info.model, info.context_tokens, info.metrics_path) == ("llama.cpp", "tiny", 512, "/metrics")
     assert info.settings["total_slots"] == 3
 
@@ -161,14 +169,14 @@ def test_a_real_stream_has_exactly_the_tokens_asked_for(xllamacpp: Target) -> No
 def test_the_prompt_is_counted_as_usage_will_count_it(xllamacpp: Target) -> None:
     usage = ask(xllamacpp, 1).usage
     assert usage is not None
-    assert llamacpp.count_tokens(xllamacpp, MESSAGES) == usage.prompt_tokens
-    assert openai.count_tokens(xllamacpp, MESSAGES) == usage.prompt_tokens
+    assert llamacpp_cold.count_tokens(xllamacpp, MESSAGES) == usage.prompt_tokens
+    assert openai_cold.count_tokens(xllamacpp, MESSAGES) == usage.prompt_tokens
 
 
 def test_every_gauge_is_among_the_servers_metrics(xllamacpp: Target) -> None:
     with urllib.request.urlopen(f"{xllamacpp.url}/metrics") as response:
-        readings = read_metrics(response.read().decode(), llamacpp.BACKEND.gauges)
-    assert readings.keys() == llamacpp.BACKEND.gauges.keys()
+        readings = read_metrics(response.read().decode(), BACKENDS["llamacpp"].gauges)
+    assert readings.keys() == BACKENDS["llamacpp"].gauges.keys()
 
 
 def test_a_wrong_server_setting_is_named_before_the_run(gguf: str, tmp_path: Path) -> None:
@@ -209,7 +217,7 @@ def test_the_embedded_server_downloads_a_repository_and_needs_the_hub_no_more(
     with start("some/model:Q4_K_M", tmp_path, options(threads=1)) as server:
         assert hub[-1].endswith("model.Q4_K_M.gguf")
         target = Target(server.url, "model")
-        assert llamacpp.preflight(target).model == "some/model:Q4_K_M"
+        assert llamacpp_cold.preflight(target).model == "some/model:Q4_K_M"
         assert ask(target, 4).finish == "length"
     monkeypatch.setenv("MODEL_ENDPOINT", "http://127.0.0.1:1")
     with start("some/model:Q4_K_M", tmp_path, options(threads=1)) as server:
@@ -249,9 +257,9 @@ def test_a_file_that_is_no_whole_model_is_refused_with_the_engines_first_complai
 def test_llama_cpp_python_is_launched_understood_and_counted(gguf: str, tmp_path: Path) -> None:
     with start(gguf, tmp_path, options("llama-cpp-python", threads=1)) as server:
         target = Target(server.url, "tiny")
-        info = llamacpp.preflight(target)
+        info = llamacpp_cold.preflight(target)
         assert (info.name, info.model, info.metrics_path) == ("llama-cpp-python", "tiny", None)
         reply = ask(target, 9)
         assert (reply.error, reply.finish, reply.usage) == (None, "length", None)
         assert [tokens for _, tokens, _ in reply.deltas] == [None] * 9
-        assert llamacpp.count_tokens(target, MESSAGES) is not None
+        assert llamacpp_cold.count_tokens(target, MESSAGES) is not None

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import claude, llamacpp, openai, tgi, vllm
+from backends import BACKENDS
+from backends.dialect import claude, openai, tgi
 from bench.types import Body, Call, Message, Reply, Target, Usage
 
 CALL = Call(0, None, 0, 0, None, (Message("user", "hi"),), 16, 7, None)
@@ -241,7 +242,7 @@ def test_reasoning_and_calls_are_no_blanks() -> None:
     assert [kind for _, _, kind in openai.decode(200, {}, body(call, event(b"[DONE]"))).deltas] == ["tool"]
 
 
-@pytest.mark.parametrize("backend", [openai, vllm, llamacpp, tgi, claude])
+@pytest.mark.parametrize("backend", [BACKENDS[name] for name in BACKENDS])
 @pytest.mark.parametrize("options", [{}, {"dialect": "chat"}])
 def test_no_dialect_asks_for_compression(backend: Any, options: dict[str, str]) -> None:
     headers = backend.request(CALL, Target("http://h", "m", options=options)).headers

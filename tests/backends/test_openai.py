@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends import openai
+from backends.dialect import openai
 from bench.types import Body, Call, Message, Reply, Target, Usage
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -14,8 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends import BACKENDS, openai, tgi, vllm
-from backends.cold import asking as _cold
+from backends import BACKENDS
+from backends.cold import http as cold_http
+from backends.cold import openai as openai_cold
+from backends.cold import tgi as tgi_cold
+from backends.cold import vllm as vllm_cold
+from backends.dialect import openai
 from bench.types import Call, Message, NotReady, ServerFault, Target, Unlisted, UserError
 from tests.backends.conftest import Asked
 
@@ -59,14 +63,14 @@ def captured(name: str) -> Any:
     ],
 )
 def test_a_list_of_models_is_read_in_every_shape(serve: Serve, listing: Any) -> None:
-    assert openai.preflight(Target(serve({"/v1/models": listing}), "m")).model == "m"
+    assert openai_cold.preflight(Target(serve({"/v1/models": listing}), "m")).model == "m"
 
 
 @pytest.mark.parametrize(
     ("asked", "listed"), [("tiny", "tiny:latest"), ("gemini-9", "models/gemini-9"), ("a:7b", "a:7b")]
 )
 def test_a_model_is_known_by_what_servers_make_of_its_name(serve: Serve, asked: str, listed: str) -> None:
-    assert openai.preflight(Target(serve({"/v1/models": {"data": [{"id": listed}]}}), asked)).model == listed
+    assert openai_cold.preflight(Target(serve({"/v1/models": {"data": [{"id": listed}]}}), asked)).model == listed
 
 
 @pytest.mark.parametrize(
@@ -83,14 +87,14 @@ def test_a_model_is_known_by_what_servers_make_of_its_name(serve: Serve, asked: 
 )
 def test_a_list_that_says_nothing_for_a_model_leaves_the_word_to_a_first_answer(serve: Serve, answer: Any) -> None:
     with pytest.raises(Unlisted) as raised:
-        openai.preflight(Target(serve({"/v1/models": answer}), "m"))
+        openai_cold.preflight(Target(serve({"/v1/models": answer}), "m"))
     assert raised.value.info.model == "m"
 
 
 def test_a_redirect_names_where_it_leads_and_is_not_followed(serve: Serve) -> None:
     url = serve({"/v1/models": (308, {"Location": "https://elsewhere.example/v1?key=sk-very-secret"}, "")})
     with pytest.raises(UserError, match=r"redirects with HTTP 308 to https://elsewhere.example/v1\?key=\(key\); give"):
-        openai.preflight(Target(url, "m", "sk-very-secret"))
+        openai_cold.preflight(Target(url, "m", "sk-very-secret"))
 
 
 # --- where an API is ----------------------------------------------------------------------------------------------
@@ -115,7 +119,7 @@ def test_the_list_is_where_the_api_is(
         return 200, {}, {"data": [{"id": "m"}]}
 
     target = Target(answering(answer) + base, "m", options=options, query=query, headers=(("api-key", "k"),))
-    openai.preflight(target)
+    openai_cold.preflight(target)
     assert asked[0].path == path and asked[0].headers["api-key"] == "k"
     assert openai.request(CALL, target).path == path.replace("/models", "/chat/completions")
 
@@ -124,7 +128,7 @@ def test_the_list_is_where_the_api_is(
 
 
 def test_a_real_tgis_limits_are_read(serve: Serve) -> None:
-    info = tgi.preflight(Target(serve({"/info": captured("tgi/captures/get-info.http")}), "local/tiny"))
+    info = tgi_cold.preflight(Target(serve({"/info": captured("tgi/captures/get-info.http")}), "local/tiny"))
     assert (info.max_in_flight, info.max_prompt_tokens, info.context_tokens) == (16, 1500, 2048)
 
 
@@ -133,15 +137,15 @@ def test_a_real_ollamas_model_and_context_are_read(serve: Serve) -> None:
         "/v1/models": captured("ollama/captures/get-v1-models.http"),
         "/api/ps": captured("ollama/captures/get-api-ps.http"),
     }
-    info = openai.preflight(Target(serve(answers), "tiny"))
+    info = openai_cold.preflight(Target(serve(answers), "tiny"))
     assert (info.name, info.model, info.context_tokens) == ("ollama", "tiny:latest", 2048)
-    assert openai.loaded_context(Target(serve(answers | {"/api/ps": {"models": []}}), "tiny")) is None
+    assert openai_cold.loaded_context(Target(serve(answers | {"/api/ps": {"models": []}}), "tiny")) is None
 
 
 def test_what_vllms_cache_holds_is_read_from_its_metrics() -> None:
     metrics = 'vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="1000"} 1.0\n'
-    assert vllm._cache_tokens(metrics) == 16_000
-    assert vllm._cache_tokens("vllm:num_requests_running 0\n") is None
+    assert vllm_cold._cache_tokens(metrics) == 16_000
+    assert vllm_cold._cache_tokens("vllm:num_requests_running 0\n") is None
 
 
 # --- servers that fail --------------------------------------------------------------------------------------------
@@ -193,26 +197,26 @@ def drip(head: bytes, piece: bytes) -> Callable[[socket.socket], None]:
 def test_an_answer_that_drips_has_a_deadline_over_all_of_it(say: Callable[[socket.socket], None]) -> None:
     begin = time.monotonic()
     with raw(say) as url, pytest.raises(NotReady, match=r"did not answer /v1/models within 0\.3 s"):
-        _cold.fetch(Target(url, "m"), "/v1/models", timeout_s=0.3)
+        cold_http.fetch(Target(url, "m"), "/v1/models", timeout_s=0.3)
     assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b"[" + b" " * _cold.MAX_BYTES + b"]",
-        gzip.compress(b"[" + b" " * _cold.MAX_BYTES + b"]"),
+        b"[" + b" " * cold_http.MAX_BYTES + b"]",
+        gzip.compress(b"[" + b" " * cold_http.MAX_BYTES + b"]"),
     ],
 )
 def test_an_answer_may_be_so_large_and_no_larger_packed_or_not(serve: Serve, body: bytes) -> None:
     coding = {"Content-Encoding": "gzip"} if body[:2] == b"\x1f\x8b" else {}
     with pytest.raises(ServerFault, match="longer than 8 MiB"):
-        _cold.get_json(Target(serve({"/props": (200, coding, body)}), "m"), "/props")
+        cold_http.get_json(Target(serve({"/props": (200, coding, body)}), "m"), "/props")
 
 
 def test_an_answer_that_is_packed_unasked_is_read(serve: Serve) -> None:
     url = serve({"/props": (200, {"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}'))})
-    assert _cold.get_json(Target(url, "m"), "/props") == {"a": 1}
+    assert cold_http.get_json(Target(url, "m"), "/props") == {"a": 1}
 
 
 def test_heads_without_end_are_refused() -> None:
@@ -220,7 +224,7 @@ def test_heads_without_end_are_refused() -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(100_000)))
 
     with raw(say) as url, pytest.raises(UserError, match="does not speak this protocol"):
-        _cold.fetch(Target(url, "m"), "/v1/models", timeout_s=5)
+        cold_http.fetch(Target(url, "m"), "/v1/models", timeout_s=5)
 
 
 def test_a_call_that_is_dropped_is_named(serve: Serve) -> None:
@@ -228,15 +232,15 @@ def test_a_call_that_is_dropped_is_named(serve: Serve) -> None:
         raw(lambda _: None) as url,
         pytest.raises(ServerFault, match=r"dropped .* asked for /tokenize"),
     ):
-        tgi.count_tokens(Target(url, "m"), HELLO)
+        tgi_cold.count_tokens(Target(url, "m"), HELLO)
 
 
 def test_a_server_that_says_it_is_loading_is_not_ready(serve: Serve) -> None:
     url = serve({"/v1/models": (503, JSON, {"error": {"message": "Loading model"}})})
     with pytest.raises(NotReady, match="Loading model; --ready-timeout"):
-        openai.preflight(Target(url, "m"))
+        openai_cold.preflight(Target(url, "m"))
     with pytest.raises(NotReady, match="nothing listens"):
-        openai.preflight(Target("http://127.0.0.1:9", "m"))
+        openai_cold.preflight(Target("http://127.0.0.1:9", "m"))
 
 
 # --- anything at all ----------------------------------------------------------------------------------------------
@@ -272,12 +276,12 @@ def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, monkeypa
     backend = BACKENDS[name]
     said: dict[str, Any] = {}
 
-    def exchange(target: Target, method: str, path: str, *_: Any) -> _cold.Answer:
+    def exchange(target: Target, method: str, path: str, *_: Any) -> cold_http.Answer:
         value = said.get(path.partition("?")[0])
         status = 404 if value is None else 200
-        return _cold.Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+        return cold_http.Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
-    monkeypatch.setattr(_cold, "exchange", exchange)
+    monkeypatch.setattr(cold_http, "exchange", exchange)
 
     @settings(
         max_examples=8 if name == "claude" else 40,

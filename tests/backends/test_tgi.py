@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from backends import openai, tgi
+from backends.dialect import openai, tgi
+from backends.launch import tgi as tgi_launch
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, Usage, UserError
 from tests.backends import tgi_api
 
@@ -252,17 +253,17 @@ LIMITS = "--max-input-tokens 511 --max-total-tokens 512 --max-concurrent-request
 
 @pytest.mark.usefixtures("launcher")
 def test_the_launcher_on_path_serves_on_loopback_within_the_scenarios_limits() -> None:
-    how = tgi.serve("org/model", options("--quantize", "awq"))
+    how = tgi_launch.serve("org/model", options("--quantize", "awq"))
     flags = f"--model-id org/model --hostname 127.0.0.1 --port {{port}} {LIMITS} --quantize awq"
     assert how.argv == ("text-generation-launcher", *flags.split())
     assert (how.ready_path, how.ready_timeout_s) == ("/health", 1800)
     assert how.env == {"USAGE_STATS": "off"}
-    assert "--max-concurrent-requests 400" in " ".join(tgi.serve("org/model", options(slots=400)).argv)
+    assert "--max-concurrent-requests 400" in " ".join(tgi_launch.serve("org/model", options(slots=400)).argv)
 
 
 @pytest.mark.usefixtures("launcher")
 def test_a_flag_of_the_users_takes_the_place_of_ours() -> None:
-    argv = tgi.serve("org/model", options("--max-input-tokens=100", "--hostname", "::1")).argv
+    argv = tgi_launch.serve("org/model", options("--max-input-tokens=100", "--hostname", "::1")).argv
     assert [word for word in argv if word.startswith(("--max-input-tokens", "--hostname"))] == [
         "--max-input-tokens=100",
         "--hostname",
@@ -270,7 +271,7 @@ def test_a_flag_of_the_users_takes_the_place_of_ours() -> None:
 
 
 def test_a_command_of_the_users_comes_first_and_a_local_folder_needs_no_hub(tmp_path: Path) -> None:
-    how = tgi.serve(str(tmp_path), replace(options(), command=("podman", "exec", "tgi", "launch")))
+    how = tgi_launch.serve(str(tmp_path), replace(options(), command=("podman", "exec", "tgi", "launch")))
     assert how.argv[:6] == ("podman", "exec", "tgi", "launch", "--model-id", str(tmp_path))
     assert how.env["HF_HUB_OFFLINE"] == "1"
 
@@ -283,27 +284,27 @@ def test_the_quantization_of_a_short_name_is_passed_on_unless_the_user_says_othe
     quantization: str | None, flags: str
 ) -> None:
     named = replace(options(), quantization=quantization, command=("tgi",))
-    assert flags in " ".join(tgi.serve("org/model", named).argv)
+    assert flags in " ".join(tgi_launch.serve("org/model", named).argv)
     own = replace(named, extra_args=("--quantize", "eetq", "--dtype", "float32"))
-    assert " ".join(tgi.serve("org/model", own).argv).count("--quantize") == 1
+    assert " ".join(tgi_launch.serve("org/model", own).argv).count("--quantize") == 1
 
 
 def test_without_the_launcher_the_line_for_docker_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError) as refused:
-        tgi.serve("org/model", options("--quantize", "awq"))
+        tgi_launch.serve("org/model", options("--quantize", "awq"))
     before, line, after = str(refused.value).split("`")
     assert before == "no text-generation-launcher on PATH: start TGI by "
     assert after == ", then give --url http://127.0.0.1:8080"
     words = shlex.split(line)
     assert words[:6] == ["docker", "run", "--rm", "--gpus", "all", "--shm-size"]
     assert words[words.index("-p") + 1] == "127.0.0.1:8080:80"
-    assert words[words.index(tgi.IMAGE) + 1 :] == f"--model-id org/model {LIMITS} --quantize awq".split()
+    assert words[words.index(tgi_launch.IMAGE) + 1 :] == f"--model-id org/model {LIMITS} --quantize awq".split()
     with pytest.raises(UserError, match=rf"-v {tmp_path}:/model:ro .* --model-id /model "):
-        tgi.serve(str(tmp_path), options())
+        tgi_launch.serve(str(tmp_path), options())
 
 
 def test_choices_that_tgi_does_not_leave_are_the_users_error() -> None:
     for how in (replace(options(), server="x"), replace(options(), python="x")):
         with pytest.raises(UserError, match="name it by --server-cmd"):
-            tgi.serve("org/model", how)
+            tgi_launch.serve("org/model", how)

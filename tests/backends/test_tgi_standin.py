@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from backends import openai, tgi
+from backends import BACKENDS
+from backends.cold import openai as openai_cold
+from backends.cold import tgi as tgi_cold
+from backends.dialect import openai, tgi
 from bench.server.tinytokenizer import CHAT_TEMPLATE
 from bench.telemetry.prometheus import read_metrics
 from bench.types import Body, Call, Message, Reply, Target, Usage, UserError
@@ -39,7 +42,7 @@ def standin() -> Iterator[Standin]:
 def ready(standin: Standin, **options: str) -> Target:
     """The target as a run has it after preflight."""
     target = Target(standin.url, tgi_standin.MODEL, options=options)
-    return replace(target, options={**options, **tgi.preflight(target).options})
+    return replace(target, options={**options, **tgi_cold.preflight(target).options})
 
 
 def call(messages: tuple[Message, ...] = USER, max_tokens: int = 4) -> Call:
@@ -70,14 +73,14 @@ def ask(target: Target, what: Call) -> Reply:
 @pytest.mark.parametrize("messages", [USER, BOTH])
 def test_the_native_prompt_is_the_chat_routes_token_for_token(standin: Standin, messages: tuple[Message, ...]) -> None:
     native, chat = ready(standin), ready(standin, dialect="chat")
-    lengths = {tgi.count_tokens(native, messages), tgi.count_tokens(chat, messages)}
+    lengths = {tgi_cold.count_tokens(native, messages), tgi_cold.count_tokens(chat, messages)}
     for target in (native, chat):
         usage = ask(target, call(messages)).usage
         assert usage is not None
         lengths.add(usage.prompt_tokens)
     assert len(lengths) == 1
     inputs = json.loads(tgi.request(call(messages), native).body)["inputs"]
-    templated = openai.probe_json(native, "/chat_tokenize", {"messages": openai.chat_messages(messages)})
+    templated = openai_cold.probe_json(native, "/chat_tokenize", {"messages": openai.chat_messages(messages)})
     # The start token of the template is left out: TGI adds its own.
     assert START + inputs == templated["templated_text"]
 
@@ -86,14 +89,14 @@ def test_a_start_token_that_only_the_tokenizer_adds_takes_nothing_from_the_templ
     with tgi_standin.running(start=START) as server:
         target = ready(server)
         assert json.loads(target.options["frame"])["user"][0] == "<|user|> "
-        native, chat = (tgi.count_tokens(each, USER) for each in (target, ready(server, dialect="chat")))
+        native, chat = (tgi_cold.count_tokens(each, USER) for each in (target, ready(server, dialect="chat")))
     assert native is not None
     assert chat == native - 1
 
 
 def test_a_template_that_takes_no_system_message_has_its_text_in_front_of_the_users() -> None:
     with tgi_standin.running(chat_template=NO_SYSTEM) as server:
-        info = tgi.preflight(Target(server.url, tgi_standin.MODEL))
+        info = tgi_cold.preflight(Target(server.url, tgi_standin.MODEL))
         assert "no system message (HTTP 422: Template error: syntax error: no system role)" in info.notes[0]
         target = Target(server.url, "m", options=info.options)
         inputs = json.loads(tgi.request(call(BOTH), target).body)["inputs"]
@@ -103,7 +106,7 @@ def test_a_template_that_takes_no_system_message_has_its_text_in_front_of_the_us
 
 def test_without_a_template_bare_text_is_sent_and_said_to_be() -> None:
     with tgi_standin.running(chat_template=None) as server:
-        info = tgi.preflight(Target(server.url, tgi_standin.MODEL))
+        info = tgi_cold.preflight(Target(server.url, tgi_standin.MODEL))
         assert info.options == {}
         assert info.notes == (
             "no chat template to be had (HTTP 422: Template error: template not found): "
@@ -113,7 +116,7 @@ def test_without_a_template_bare_text_is_sent_and_said_to_be() -> None:
         assert json.loads(tgi.request(call(BOTH), target).body)["inputs"] == f"{BOTH[0].text}\n\n{BOTH[1].text}"
         usage = ask(target, call(BOTH)).usage
         assert usage is not None
-        assert tgi.count_tokens(target, BOTH) == usage.prompt_tokens
+        assert tgi_cold.count_tokens(target, BOTH) == usage.prompt_tokens
 
 
 def test_a_frame_that_is_given_is_used_in_place_of_the_servers(standin: Standin) -> None:
@@ -197,7 +200,7 @@ def test_errors_of_the_chat_route_come_inside_its_200(standin: Standin) -> None:
 
 
 def test_preflight_knows_the_server_by_its_info(standin: Standin) -> None:
-    info = tgi.preflight(Target(standin.url, tgi_standin.MODEL))
+    info = tgi_cold.preflight(Target(standin.url, tgi_standin.MODEL))
     assert (info.name, info.version, info.model) == ("text-generation-inference", "3.3.7", tgi_standin.MODEL)
     assert (info.context_tokens, info.max_prompt_tokens, info.metrics_path) == (2048, 1536, "/metrics")
     assert (info.settings["max_concurrent_requests"], info.settings["sha"]) == (128, "0" * 40)
@@ -205,12 +208,12 @@ def test_preflight_knows_the_server_by_its_info(standin: Standin) -> None:
 
 
 def test_what_tgi_serves_without_a_word_is_noted(standin: Standin) -> None:
-    info = tgi.preflight(Target(standin.url, "other", options={"dialect": "chat", "adapter": "a"}))
+    info = tgi_cold.preflight(Target(standin.url, "other", options={"dialect": "chat", "adapter": "a"}))
     assert info.notes == (
         "TGI serves 'tiny-org/tiny' under any name, 'other' too",
         "where TGI does not know the adapter 'a' it serves the base model and says nothing",
     )
-    assert tgi.preflight(Target(standin.url, "other", aliases=(tgi_standin.MODEL,))).notes == ()
+    assert tgi_cold.preflight(Target(standin.url, "other", aliases=(tgi_standin.MODEL,))).notes == ()
 
 
 def test_a_server_that_is_not_tgi_is_the_users_error() -> None:
@@ -218,22 +221,22 @@ def test_a_server_that_is_not_tgi_is_the_users_error() -> None:
         tgi_standin.running() as server,
         pytest.raises(UserError, match="/nowhere is not TGI: its /info says nothing of it; try --backend openai"),
     ):
-        tgi.preflight(Target(server.url + "/nowhere", "m"))
+        tgi_cold.preflight(Target(server.url + "/nowhere", "m"))
 
 
 def test_a_count_that_the_server_refuses_is_unknown(standin: Standin) -> None:
     native, chat = ready(standin), ready(standin, dialect="chat")
     standin.refusals = dict.fromkeys(("/tokenize", "/chat_tokenize"), Failure("not_found", "no tokenizer"))
-    assert tgi.count_tokens(native, USER) is None
-    assert tgi.count_tokens(chat, USER) is None
+    assert tgi_cold.count_tokens(native, USER) is None
+    assert tgi_cold.count_tokens(chat, USER) is None
 
 
 def test_every_gauge_is_among_the_servers_metrics(standin: Standin) -> None:
     ask(ready(standin), call(USER, 5))
     with urllib.request.urlopen(f"{standin.url}/metrics") as response:
-        readings = read_metrics(response.read().decode(), tgi.BACKEND.gauges)
+        readings = read_metrics(response.read().decode(), BACKENDS["tgi"].gauges)
     named = {name.removesuffix("_sum").removesuffix("_count") for name in readings}
-    assert named == tgi.BACKEND.gauges.keys()
+    assert named == BACKENDS["tgi"].gauges.keys()
     assert readings["generation_tokens_total"] == 5
     assert readings["server_e2e_s_count"] == 1
 
@@ -256,7 +259,7 @@ def test_the_official_client_reads_the_native_stream_as_we_do(standin: Standin, 
     assert len(responses) == sum(tokens or 0 for _, tokens, _ in reply.deltas) == end.details.generated_tokens
     assert end.details.finish_reason.value == reply.finish
     # The client drops `input_length`.
-    assert reply.usage == Usage(tgi.count_tokens(target, USER), None, None, end.details.generated_tokens)
+    assert reply.usage == Usage(tgi_cold.count_tokens(target, USER), None, None, end.details.generated_tokens)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from backends import openai, vllm
+from backends import BACKENDS
+from backends.cold import openai as openai_cold
+from backends.cold import vllm as vllm_cold
+from backends.dialect import openai, vllm
+from backends.launch import vllm as vllm_launch
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, Usage, UserError
 from tests.backends.conftest import Asked
 
@@ -98,7 +102,7 @@ def serve(answering: Callable[..., str]) -> Serve:
 
 
 def test_preflight_says_what_the_server_is(serve: Serve) -> None:
-    info = vllm.preflight(Target(serve(), "m"))
+    info = vllm_cold.preflight(Target(serve(), "m"))
     assert (info.name, info.version, info.model, info.context_tokens) == ("vllm", "0.32.0", "m", 2048)
     assert info.metrics_path == "/metrics"
     assert info.settings == {"root": "org/model-awq", "max_model_len": 2048, "adapters": ["poet"]}
@@ -107,31 +111,31 @@ def test_preflight_says_what_the_server_is(serve: Serve) -> None:
 
 @pytest.mark.parametrize("names", [{"model": "mistral", "aliases": ("x", "m")}, {"model": "org/model-awq"}])
 def test_a_model_is_found_by_an_alias_or_by_what_it_was_loaded_from(serve: Serve, names: dict[str, Any]) -> None:
-    assert vllm.preflight(Target(serve(), **names)).model == "m"
+    assert vllm_cold.preflight(Target(serve(), **names)).model == "m"
 
 
 def test_the_plain_dialect_finds_a_model_by_its_aliases_too(serve: Serve) -> None:
     url = serve()
-    assert openai.preflight(Target(url, "mistral", aliases=("m",))).model == "m"
+    assert openai_cold.preflight(Target(url, "mistral", aliases=("m",))).model == "m"
     with pytest.raises(UserError, match="does not serve the model 'mistral'; it serves m, poet"):
-        openai.preflight(Target(url, "mistral"))
+        openai_cold.preflight(Target(url, "mistral"))
 
 
 def test_a_model_or_adapter_that_is_not_served_is_named(serve: Serve) -> None:
     url = serve()
     with pytest.raises(UserError, match="does not serve the model 'm1'; it serves m, poet; did you mean 'm'"):
-        vllm.preflight(Target(url, "m1"))
+        vllm_cold.preflight(Target(url, "m1"))
     with pytest.raises(UserError, match=r"--adapter 'bard': .* serves poet; .*--lora-modules NAME=PATH"):
-        vllm.preflight(Target(url, "m", options={"adapter": "bard"}))
-    assert vllm.preflight(Target(url, "m", options={"adapter": "poet"})).model == "m"
+        vllm_cold.preflight(Target(url, "m", options={"adapter": "bard"}))
+    assert vllm_cold.preflight(Target(url, "m", options={"adapter": "poet"})).model == "m"
 
 
 def test_without_metrics_there_is_no_path_to_them(serve: Serve) -> None:
-    assert vllm.preflight(Target(serve(metrics=(404, "")), "m")).metrics_path is None
+    assert vllm_cold.preflight(Target(serve(metrics=(404, "")), "m")).metrics_path is None
 
 
 def test_a_server_that_gives_usage_only_at_the_end_is_known_and_said(serve: Serve) -> None:
-    info = vllm.preflight(Target(serve(lambda _: (200, UNCOUNTED)), "m"))
+    info = vllm_cold.preflight(Target(serve(lambda _: (200, UNCOUNTED)), "m"))
     assert info.options == {"usage": "final"}
     assert [re.sub(r"http://\S+", "URL", note) for note in info.notes] == [
         "URL gives usage only at the end: a chunk counts as one token, or as its share of those that usage names"
@@ -142,24 +146,24 @@ def test_a_server_that_refuses_the_field_is_asked_without_it(serve: Serve) -> No
     def chat(asked: dict[str, Any]) -> Answer:
         return (400, {"error": "unknown"}) if "continuous_usage_stats" in asked["stream_options"] else (200, UNCOUNTED)
 
-    assert vllm.preflight(Target(serve(chat), "m")).options == {"usage": "final"}
+    assert vllm_cold.preflight(Target(serve(chat), "m")).options == {"usage": "final"}
 
 
 def test_a_server_that_answers_no_request_is_not_loaded_with_them(serve: Serve) -> None:
     url = serve(lambda _: (400, {"error": {"message": "the model has no chat template", "code": 400}}))
     with pytest.raises(UserError, match="answered HTTP 400: the model has no chat template"):
-        vllm.preflight(Target(url, "m"))
+        vllm_cold.preflight(Target(url, "m"))
 
 
 @pytest.mark.parametrize("version", [(404, {"detail": "Not Found"}), (200, "<html>"), (200, {"build": 1})])
 def test_another_server_is_sent_to_the_plain_dialect(serve: Serve, version: Answer) -> None:
     with pytest.raises(UserError, match="is not vLLM: its /version names none; try --backend openai"):
-        vllm.preflight(Target(serve(version=version), "m"))
+        vllm_cold.preflight(Target(serve(version=version), "m"))
 
 
 def test_a_refused_key_is_said_to_be_one(serve: Serve) -> None:
     with pytest.raises(UserError, match=r"refuses the API key it was given \(HTTP 401: no\)"):
-        vllm.preflight(Target(serve(version=(401, {"error": "no"})), "m", "key-0123456789"))
+        vllm_cold.preflight(Target(serve(version=(401, {"error": "no"})), "m", "key-0123456789"))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,7 @@ def test_a_refused_key_is_said_to_be_one(serve: Serve) -> None:
     [((200, ""), True), ((200, {"success": True}), True), ((200, {"success": False}), False), ((404, {}), False)],
 )
 def test_the_cache_is_emptied_when_the_server_says_so(serve: Serve, answer: Answer, emptied: bool) -> None:
-    assert vllm.reset_cache(Target(serve(reset_prefix_cache=answer), "m")) is emptied
+    assert vllm_cold.reset_cache(Target(serve(reset_prefix_cache=answer), "m")) is emptied
 
 
 # --- launch commands --------------------------------------------------------------------------------------------
@@ -189,14 +193,14 @@ def flags(name: str) -> list[str]:
 def no_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Neither PATH nor the project has a vLLM; PATH is this folder."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(vllm, "ROOT", tmp_path)
+    monkeypatch.setattr(vllm_launch, "ROOT", tmp_path)
     return tmp_path
 
 
 def test_a_repository_is_served_under_its_own_name_by_the_vllm_on_path(no_vllm: Path) -> None:
     program = no_vllm / "vllm"
     program.touch(mode=0o755)
-    how = vllm.serve("org/model-awq", options("--max-model-len", "9"))
+    how = vllm_launch.serve("org/model-awq", options("--max-model-len", "9"))
     assert how.argv == (str(program), "serve", "org/model-awq", *flags("org/model-awq"), "--max-model-len", "9")
     assert (how.ready_path, how.name, how.ready_timeout_s) == ("/health", "vllm", 1800)
     assert how.env == {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
@@ -204,14 +208,14 @@ def test_a_repository_is_served_under_its_own_name_by_the_vllm_on_path(no_vllm: 
 
 def test_a_folder_is_served_under_its_name_or_the_users_and_nothing_is_downloaded(tmp_path: Path) -> None:
     model = str(tmp_path)
-    how = vllm.serve(model, options(python="/some/python"))
-    assert how.argv == ("/some/python", "-m", vllm.MODULE, "--model", model, *flags(tmp_path.name))
+    how = vllm_launch.serve(model, options(python="/some/python"))
+    assert how.argv == ("/some/python", "-m", vllm_launch.MODULE, "--model", model, *flags(tmp_path.name))
     assert how.env["HF_HUB_OFFLINE"] == "1"
-    assert flags("tiny") == list(vllm.serve(model, options(python="/some/python", alias="tiny")).argv[5:])
+    assert flags("tiny") == list(vllm_launch.serve(model, options(python="/some/python", alias="tiny")).argv[5:])
 
 
 def test_a_command_of_the_users_is_given_the_model_and_the_flags() -> None:
-    how = vllm.serve("org/model", options("--seed", "1", command=("docker", "run", "vllm")))
+    how = vllm_launch.serve("org/model", options("--seed", "1", command=("docker", "run", "vllm")))
     assert how.argv == ("docker", "run", "vllm", "org/model", *flags("org/model"), "--seed", "1")
 
 
@@ -219,12 +223,12 @@ def test_the_projects_own_vllm_is_used_where_path_has_none(no_vllm: Path) -> Non
     python = no_vllm / ".engines" / "vllm" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
-    assert vllm.serve("org/model", options()).argv[:3] == (str(python), "-m", vllm.MODULE)
+    assert vllm_launch.serve("org/model", options()).argv[:3] == (str(python), "-m", vllm_launch.MODULE)
 
 
 def test_no_vllm_at_all_is_said_with_the_ways_to_get_one(no_vllm: Path) -> None:
     with pytest.raises(UserError, match=r"no vllm on PATH: .*make engines.*--server-python.*--url"):
-        vllm.serve("org/model", options())
+        vllm_launch.serve("org/model", options())
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_no_vllm_at_all_is_said_with_the_ways_to_get_one(no_vllm: Path) -> None:
 )
 def test_what_cannot_be_launched_is_the_users_error(model: str, chosen: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        vllm.serve(model, options(**chosen))
+        vllm_launch.serve(model, options(**chosen))
 
 
 # --- captured streams -------------------------------------------------------------------------------------------
@@ -257,7 +261,7 @@ CAPTURED = {
 
 def decode(*segments: bytes) -> Reply:
     ends = list(accumulate(map(len, segments)))
-    return vllm.BACKEND.decode(200, {}, Body(b"".join(segments), ends, list(range(10, 10 * len(segments) + 1, 10))))
+    return BACKENDS["vllm"].decode(200, {}, Body(b"".join(segments), ends, list(range(10, 10 * len(segments) + 1, 10))))
 
 
 @pytest.mark.parametrize("name", CAPTURED)

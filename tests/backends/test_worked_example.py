@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from backends import llamacpp
+from backends.launch import llamacpp as llamacpp_launch
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.types import ServeOptions
@@ -41,7 +41,7 @@ def test_a_backend_takes_less_than_a_hundred_lines() -> None:
 
 
 def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
-    how = llamacpp.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
+    how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
     with launch(how, extended / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
         asked = ["--backend", "completion", "--url", server.url, "--model", "tiny", "--scenario", "smoke"]
         done = subprocess.run(

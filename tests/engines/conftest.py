@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import llamacpp, vllm
+from backends import BACKENDS
+from backends.launch import llamacpp as llamacpp_launch
+from backends.launch import vllm as vllm_launch
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.server.tinymodel import TinyModel
@@ -102,7 +104,7 @@ def vllm_server(
 ) -> Iterator[Target]:
     """A vLLM in dev mode that serves `tiny` in float32, and the adapter `poet`."""
     lora = ("--enable-lora", f"--max-lora-rank={ADAPTER_RANK}", "--lora-modules", f"poet={adapter}")
-    how = vllm.serve(str(tiny.hf), serve_options(*VLLM_FLAGS, *lora, python=vllm_python))
+    how = vllm_launch.serve(str(tiny.hf), serve_options(*VLLM_FLAGS, *lora, python=vllm_python))
     with pytest.MonkeyPatch.context() as environment:
         for name, value in VLLM_ENVIRONMENT.items():
             environment.setenv(name, value)
@@ -112,7 +114,7 @@ def vllm_server(
 @pytest.fixture(scope="session")
 def llamacpp_server(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The embedded llama.cpp with the same weights, exact attention and a float32 cache."""
-    how = llamacpp.serve(str(tiny.gguf), serve_options(*LLAMACPP_SETTINGS))
+    how = llamacpp_launch.serve(str(tiny.gguf), serve_options(*LLAMACPP_SETTINGS))
     yield from running(how, tmp_path_factory.mktemp("llamacpp") / "log")
 
 
@@ -120,7 +122,7 @@ def llamacpp_server(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -
 def llama_cpp_python_server(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """llama-cpp-python's own server with the same weights."""
     options = serve_options(server="llama-cpp-python", python=engine_python("llama-cpp-python"))
-    how = llamacpp.serve(str(tiny.gguf), options)
+    how = llamacpp_launch.serve(str(tiny.gguf), options)
     yield from running(how, tmp_path_factory.mktemp("llama-cpp-python") / "log")
 
 
@@ -151,7 +153,7 @@ def vllm_counters() -> Counters:
 
     def scrape(target: Target) -> dict[str, float]:
         with urllib.request.urlopen(f"{target.url}/metrics", timeout=10) as response:
-            return read_metrics(response.read().decode(), vllm.BACKEND.gauges)
+            return read_metrics(response.read().decode(), BACKENDS["vllm"].gauges)
 
     return scrape
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from backends import llamacpp, vllm
+from backends import BACKENDS
 from bench.server.tinytokenizer import WORDS
 from bench.types import Backend, Call, Message, Reply, Target
 
@@ -30,7 +30,7 @@ def test_llama_cpp_and_vllm_answer_alike_token_for_token(
     same = 0
     for seed in range(PROMPTS):
         call = Call(seed, None, seed, 0, None, prompt(seed), TOKENS, seed, None)
-        one, other = ask(llamacpp.BACKEND, llamacpp_server, call), ask(vllm.BACKEND, vllm_server, call)
+        one, other = ask(BACKENDS["llamacpp"], llamacpp_server, call), ask(BACKENDS["vllm"], vllm_server, call)
         assert (one.error, other.error) == (None, None)
         assert one.usage is not None
         assert other.usage is not None

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from backends import claude, openai
+from backends import BACKENDS
+from backends.cold import claude as claude_cold
+from backends.dialect import claude
 from bench.types import Backend, Body, Call, Message, Reply, Target, UserError
 
 pytestmark = pytest.mark.engine
@@ -36,7 +38,7 @@ def server(request: pytest.FixtureRequest) -> Target:
 
 @pytest.mark.parametrize("thinking", ["default", "off", "on"])
 def test_an_answer_has_exactly_the_tokens_asked_for(server: Target, ask: Ask, thinking: str) -> None:
-    reply = ask(claude.BACKEND, replace(server, options={"thinking": thinking}), call(12))
+    reply = ask(BACKENDS["claude"], replace(server, options={"thinking": thinking}), call(12))
     assert (reply.error, reply.finish) == (None, "max_tokens")
     assert {kind for _, _, kind in reply.deltas} == {"text"}
     assert reply.usage is not None
@@ -45,7 +47,7 @@ def test_an_answer_has_exactly_the_tokens_asked_for(server: Target, ask: Ask, th
 
 def test_an_error_inside_a_200_is_seen(vllm_server: Target, ask: Ask) -> None:
     # Of a model without a reasoning parser vLLM refuses a budget, but only once its answer has begun.
-    reply = ask(claude.BACKEND, replace(vllm_server, options={"thinking": "1024"}), call(1030))
+    reply = ask(BACKENDS["claude"], replace(vllm_server, options={"thinking": "1024"}), call(1030))
     assert reply.error is not None
     assert reply.error[0] == "error_event"
     assert reply.error[1].startswith("internal_error: ")
@@ -53,18 +55,18 @@ def test_an_error_inside_a_200_is_seen(vllm_server: Target, ask: Ask) -> None:
 
 
 def test_both_dialects_count_the_same_tokens(server: Target, ask: Ask) -> None:
-    theirs = ask(openai.BACKEND, server, call(9)).usage
-    ours = ask(claude.BACKEND, server, call(9)).usage
+    theirs = ask(BACKENDS["openai"], server, call(9)).usage
+    ours = ask(BACKENDS["claude"], server, call(9)).usage
     assert ours is not None
     assert theirs is not None
     assert (ours.prompt_tokens, ours.output_tokens) == (theirs.prompt_tokens, theirs.output_tokens)
-    assert claude.count_tokens(server, MESSAGES) == ours.prompt_tokens
+    assert claude_cold.count_tokens(server, MESSAGES) == ours.prompt_tokens
 
 
 def test_a_repeated_prompt_is_seen_to_be_cached(server: Target, ask: Ask) -> None:
     long = call(2, (Message("system", "the moon " * 200), Message("user", "go on")))
-    first, second = (ask(claude.BACKEND, server, long).usage for _ in range(2))
-    theirs = ask(openai.BACKEND, server, long).usage
+    first, second = (ask(BACKENDS["claude"], server, long).usage for _ in range(2))
+    theirs = ask(BACKENDS["openai"], server, long).usage
     assert first is not None
     assert second is not None
     assert theirs is not None
@@ -76,7 +78,7 @@ def test_a_repeated_prompt_is_seen_to_be_cached(server: Target, ask: Ask) -> Non
 
 def test_token_sums_are_the_servers_own(vllm_server: Target, ask: Ask, vllm_counters: Counters) -> None:
     before = vllm_counters(vllm_server)
-    usages = [ask(claude.BACKEND, vllm_server, call(length)).usage for length in (1, 5, 33)]
+    usages = [ask(BACKENDS["claude"], vllm_server, call(length)).usage for length in (1, 5, 33)]
     after = vllm_counters(vllm_server)
     for name, ours in (
         ("prompt_tokens_total", [usage.prompt_tokens for usage in usages if usage]),
@@ -103,7 +105,7 @@ def refused(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]
 
 
 def test_preflight_finds_the_model_in_the_list(vllm_server: Target) -> None:
-    info = claude.preflight(vllm_server)
+    info = claude_cold.preflight(vllm_server)
     assert (info.name, info.model, info.context_tokens) == ("vllm", "tiny", 4096)
     with pytest.raises(UserError, match=r"does not serve the model 'tony'; .*did you mean 'tiny'"):
-        claude.preflight(replace(vllm_server, model="tony"))
+        claude_cold.preflight(replace(vllm_server, model="tony"))

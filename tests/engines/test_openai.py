@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from backends import openai
+from backends import BACKENDS
+from backends.cold import openai as openai_cold
 from bench.types import Backend, Call, Message, Reply, Target
 
 pytestmark = pytest.mark.engine
@@ -26,11 +27,11 @@ def test_every_engine_answers_the_plain_dialect(
     engine: str, tells_usage: bool, request: pytest.FixtureRequest, ask: Ask
 ) -> None:
     server: Target = request.getfixturevalue(engine)
-    info, reply = openai.preflight(server), ask(openai.BACKEND, server, CALL)
+    info, reply = openai_cold.preflight(server), ask(BACKENDS["openai"], server, CALL)
     assert (info.model, reply.error, reply.finish) == ("tiny", None, "length")
     assert reply.text
     assert len(reply.deltas) <= CALL.max_tokens
-    counted = openai.count_tokens(server, MESSAGES)
+    counted = openai_cold.count_tokens(server, MESSAGES)
     assert counted is not None
     assert (reply.usage is not None) is tells_usage
     if reply.usage is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from openai import OpenAI
 
-from backends import openai, tgi
+from backends.dialect import openai, tgi
 from bench.types import Body, Call, Message, Reply, Target
 
 pytestmark = pytest.mark.engine

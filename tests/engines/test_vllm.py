@@ -13,7 +13,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from backends import vllm
+from backends import BACKENDS
+from backends.cold import vllm as vllm_cold
+from backends.launch import vllm as vllm_launch
 from bench.server.tinymodel import TinyModel
 from bench.types import Backend, Call, Message, Reply, Target
 
@@ -53,7 +55,7 @@ def read(run: Path, name: str) -> dict[str, Any]:
 def test_an_answer_has_exactly_the_tokens_asked_for_and_every_chunk_says_how_many(
     vllm_server: Target, ask: Ask
 ) -> None:
-    reply = ask(vllm.BACKEND, vllm_server, call(12))
+    reply = ask(BACKENDS["vllm"], vllm_server, call(12))
     assert (reply.error, reply.finish) == (None, "length")
     assert sum(tokens or 0 for _, tokens, _ in reply.deltas) == 12  # where vLLM is behind, a chunk brings several
     assert all(tokens for _, tokens, _ in reply.deltas)
@@ -63,7 +65,7 @@ def test_an_answer_has_exactly_the_tokens_asked_for_and_every_chunk_says_how_man
 
 def test_usage_at_the_end_only_gives_the_same_answer_without_counts(vllm_server: Target, ask: Ask) -> None:
     final = replace(vllm_server, options={"usage": "final"})
-    plain, counted = ask(vllm.BACKEND, final, call(12)), ask(vllm.BACKEND, vllm_server, call(12))
+    plain, counted = ask(BACKENDS["vllm"], final, call(12)), ask(BACKENDS["vllm"], vllm_server, call(12))
     assert {tokens for _, tokens, _ in plain.deltas} == {None}
     assert (plain.text, plain.usage, plain.finish) == (counted.text, counted.usage, counted.finish)
 
@@ -71,9 +73,9 @@ def test_usage_at_the_end_only_gives_the_same_answer_without_counts(vllm_server:
 @pytest.mark.parametrize("thinking", ["default", "off", "on"])
 def test_the_prompt_is_counted_as_usage_will_count_it(vllm_server: Target, ask: Ask, thinking: str) -> None:
     target = replace(vllm_server, options={"thinking": thinking})
-    usage = ask(vllm.BACKEND, target, call(1)).usage
+    usage = ask(BACKENDS["vllm"], target, call(1)).usage
     assert usage is not None
-    assert vllm.count_tokens(target, MESSAGES) == usage.prompt_tokens
+    assert vllm_cold.count_tokens(target, MESSAGES) == usage.prompt_tokens
 
 
 @pytest.mark.parametrize(
@@ -86,14 +88,14 @@ def test_the_prompt_is_counted_as_usage_will_count_it(vllm_server: Target, ask: 
 def test_a_refusal_is_an_error_with_vllms_own_words(
     vllm_server: Target, ask: Ask, model: str, messages: tuple[Message, ...], code: str, says: str
 ) -> None:
-    error = ask(vllm.BACKEND, replace(vllm_server, model=model), call(12, messages)).error
+    error = ask(BACKENDS["vllm"], replace(vllm_server, model=model), call(12, messages)).error
     assert error is not None
     assert error[0] == code
     assert says in error[1]
 
 
 def test_the_server_says_what_it_is(vllm_server: Target, tiny: TinyModel) -> None:
-    info = vllm.preflight(vllm_server)
+    info = vllm_cold.preflight(vllm_server)
     assert (info.name, info.model, info.context_tokens, info.metrics_path) == ("vllm", "tiny", 4096, "/metrics")
     assert info.version
     assert info.settings == {"root": str(tiny.hf), "max_model_len": 4096, "adapters": ["poet"]}
@@ -101,13 +103,13 @@ def test_the_server_says_what_it_is(vllm_server: Target, tiny: TinyModel) -> Non
 
 
 def test_a_model_is_found_by_the_path_it_was_loaded_from(vllm_server: Target, tiny: TinyModel) -> None:
-    assert vllm.preflight(replace(vllm_server, model=str(tiny.hf))).model == "tiny"
+    assert vllm_cold.preflight(replace(vllm_server, model=str(tiny.hf))).model == "tiny"
 
 
 def test_every_gauge_is_among_the_servers_metrics(vllm_server: Target, ask: Ask, vllm_counters: Counters) -> None:
-    ask(vllm.BACKEND, vllm_server, call(2))
-    histograms = {name for name in vllm.BACKEND.gauges if name.startswith("server_")}
-    single = vllm.BACKEND.gauges.keys() - histograms
+    ask(BACKENDS["vllm"], vllm_server, call(2))
+    histograms = {name for name in BACKENDS["vllm"].gauges if name.startswith("server_")}
+    single = BACKENDS["vllm"].gauges.keys() - histograms
     assert vllm_counters(vllm_server).keys() == single | {
         f"{name}_{part}" for name in histograms for part in ("sum", "count")
     }
@@ -115,9 +117,9 @@ def test_every_gauge_is_among_the_servers_metrics(vllm_server: Target, ask: Ask,
 
 def test_an_adapter_answers_under_its_own_name(vllm_server: Target, ask: Ask) -> None:
     poet = replace(vllm_server, options={"adapter": "poet"})
-    assert vllm.preflight(poet).model == "tiny"
-    assert vllm.count_tokens(poet, MESSAGES) == vllm.count_tokens(vllm_server, MESSAGES)
-    ours, base = ask(vllm.BACKEND, poet, call(12)), ask(vllm.BACKEND, vllm_server, call(12))
+    assert vllm_cold.preflight(poet).model == "tiny"
+    assert vllm_cold.count_tokens(poet, MESSAGES) == vllm_cold.count_tokens(vllm_server, MESSAGES)
+    ours, base = ask(BACKENDS["vllm"], poet, call(12)), ask(BACKENDS["vllm"], vllm_server, call(12))
     assert (ours.error, ours.usage) == (None, base.usage)
     assert ours.text != base.text
 
@@ -125,16 +127,16 @@ def test_an_adapter_answers_under_its_own_name(vllm_server: Target, ask: Ask) ->
 def test_a_prompt_is_cached_until_the_cache_is_emptied(vllm_server: Target, ask: Ask, vllm_counters: Counters) -> None:
     def cached() -> int:
         before = vllm_counters(vllm_server)["prefix_cache_hits_total"]
-        usage = ask(vllm.BACKEND, vllm_server, call(1, LONG)).usage
+        usage = ask(BACKENDS["vllm"], vllm_server, call(1, LONG)).usage
         assert usage is not None
         assert usage.cached_tokens is not None
         assert usage.cached_tokens == vllm_counters(vllm_server)["prefix_cache_hits_total"] - before
         return usage.cached_tokens
 
-    assert vllm.reset_cache(vllm_server) is True
+    assert vllm_cold.reset_cache(vllm_server) is True
     assert cached() == 0
     assert cached() > 500
-    assert vllm.reset_cache(vllm_server) is True
+    assert vllm_cold.reset_cache(vllm_server) is True
     assert cached() == 0
 
 
@@ -237,7 +239,7 @@ def test_a_vllm_that_dies_in_mid_run_is_said_in_a_line_and_the_folder_is_complet
         wait_until(lambda: process.poll() is not None or captured_bytes(run) > 100_000)
         assert process.poll() is None, process.communicate()
         family = psutil.Process(process.pid).children(recursive=True)
-        (server,) = [each for each in family if each.cmdline()[1:3] == ["-m", vllm.MODULE]]
+        (server,) = [each for each in family if each.cmdline()[1:3] == ["-m", vllm_launch.MODULE]]
         server.kill()
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (3, "")

@@ -9,7 +9,7 @@ each read, or since a pattern started over at every byte. Four times the bytes a
 import time
 from collections.abc import Callable
 
-from backends import claude, openai, tgi
+from backends.dialect import claude, openai, tgi
 from bench.types import Body, Reply
 from bench.wire.http1 import Framing, TooLarge, parse
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from backends import claude
+from backends.cold import claude as claude_cold
+from backends.dialect import claude
 from bench.types import Call, Message, Target, UserError
 from tests.backends.conftest import Asked
 
@@ -66,7 +67,7 @@ def thinks(**ways: bool) -> dict[str, Any]:
 
 def test_preflight_knows_the_model_by_its_page_and_shows_the_key_as_the_wire_will(serve: Serve) -> None:
     url, asked = serve(page())
-    info = claude.preflight(Target(url, "claude-sonnet-5-5", KEY))
+    info = claude_cold.preflight(Target(url, "claude-sonnet-5-5", KEY))
     assert (info.name, info.model, info.context_tokens) == ("anthropic", "claude-sonnet-5-5", 200_000)
     assert (info.settings, info.notes) == ({"max_output_tokens": 64_000}, ())
     [(_, headers, _)] = asked
@@ -78,7 +79,7 @@ def test_without_a_key_none_is_looked_for(serve: Serve, monkeypatch: pytest.Monk
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", KEY)
     url, asked = serve(page())
-    claude.preflight(Target(url, "claude-sonnet-5-5"))
+    claude_cold.preflight(Target(url, "claude-sonnet-5-5"))
     assert KEY not in str(asked)
 
 
@@ -86,32 +87,32 @@ def test_no_proxy_is_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     url, asked = serve(page())
-    claude.preflight(Target(url, "claude-sonnet-5-5"))
+    claude_cold.preflight(Target(url, "claude-sonnet-5-5"))
     assert len(asked) == 1
 
 
 def test_a_model_that_may_think_unasked_or_will_be_gone_is_noted(serve: Serve) -> None:
     can = thinks(adaptive=True, enabled=False, disabled=True)
     url, _ = serve(page(capabilities=can, lifecycle="deprecated", retires_at="2027-01-31T00:00:00Z"))
-    thinking, retires = claude.preflight(Target(url, "claude-sonnet-5-5")).notes
+    thinking, retires = claude_cold.preflight(Target(url, "claude-sonnet-5-5")).notes
     assert "may think before it answers, which is billed as output: --thinking on or off" in thinking
     assert "is deprecated; it retires on 2027-01-31" in retires
-    said = claude.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "off"})).notes
+    said = claude_cold.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "off"})).notes
     assert said == (retires,)
 
 
 def test_a_way_to_think_that_the_model_does_not_take_is_named_with_those_it_takes(serve: Serve) -> None:
     url, _ = serve(page(capabilities=thinks(adaptive=True, enabled=False, disabled=True)))
     with pytest.raises(UserError, match="--thinking: claude-sonnet-5-5 takes no 'enabled'; give off or on"):
-        claude.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "2048"}))
+        claude_cold.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "2048"}))
     with pytest.raises(UserError, match="--thinking 12: expected 1024 tokens or more"):
-        claude.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "12"}))
+        claude_cold.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "12"}))
 
 
 def test_a_retired_model_is_refused(serve: Serve) -> None:
     url, _ = serve(page(lifecycle="retired"))
     with pytest.raises(UserError, match="claude-sonnet-5-5 is retired"):
-        claude.preflight(Target(url, "claude-sonnet-5-5"))
+        claude_cold.preflight(Target(url, "claude-sonnet-5-5"))
 
 
 def test_an_unknown_model_names_those_there_are(serve: Serve) -> None:
@@ -121,17 +122,17 @@ def test_an_unknown_model_names_those_there_are(serve: Serve) -> None:
     with pytest.raises(
         UserError, match=r"serves claude-sonnet-5-5, claude-haiku-5-5; did you mean 'claude-sonnet-5-5'"
     ):
-        claude.preflight(Target(url, "claude-sonet-5-5", KEY))
+        claude_cold.preflight(Target(url, "claude-sonet-5-5", KEY))
 
 
 @pytest.mark.parametrize("model", ["mine", "lm/tiny"])
 def test_a_server_without_pages_is_asked_for_its_list(serve: Serve, model: str) -> None:
     entries = {"data": [{"id": "mine", "root": "lm/tiny", "owned_by": "vllm", "max_model_len": 512}]}
     url, _ = serve({"/v1/models": (200, {}, json.dumps(entries).encode())})
-    info = claude.preflight(Target(url, model))
+    info = claude_cold.preflight(Target(url, model))
     assert (info.name, info.model, info.context_tokens) == ("vllm", "mine", 512)
     with pytest.raises(UserError, match="does not serve the model 'other'; it serves mine"):
-        claude.preflight(Target(url, "other"))
+        claude_cold.preflight(Target(url, "other"))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_refusal_is_one_line_that_says_what_to_do_and_never_the_key(
 ) -> None:
     url, asked = serve({PAGE: answer})
     with pytest.raises(UserError, match=said) as raised:
-        claude.preflight(Target(url, "claude-sonnet-5-5", KEY))
+        claude_cold.preflight(Target(url, "claude-sonnet-5-5", KEY))
     assert "\n" not in str(raised.value)
     assert "secret" not in f"{raised.value!r} {raised.value.__cause__!r}"
     assert [path for path, _, _ in asked if path == PAGE] == [PAGE]  # nothing is tried twice
@@ -176,18 +177,18 @@ def test_a_refusal_is_one_line_that_says_what_to_do_and_never_the_key(
 def test_what_cannot_be_asked_says_what_to_do(url: str, said: str) -> None:
     key = KEY if "is no URL" in said else None
     with pytest.raises(UserError, match=said):
-        claude.preflight(Target(url, "m", key))
+        claude_cold.preflight(Target(url, "m", key))
 
 
 def test_a_ca_file_that_is_none_is_named() -> None:
     with pytest.raises(UserError, match=r"--ca-file 'nope\.pem' cannot be used"):
-        claude.preflight(Target("https://127.0.0.1:1", "m", ca_file="nope.pem"))
+        claude_cold.preflight(Target("https://127.0.0.1:1", "m", ca_file="nope.pem"))
 
 
 def test_prompts_are_counted_with_all_that_decides_their_length(serve: Serve) -> None:
     url, asked = serve({COUNT: (200, {}, b'{"input_tokens": 17}')})
     target = Target(url, "m", options={"thinking": "on"})
-    assert claude.count_tokens(target, MESSAGES) == 17
+    assert claude_cold.count_tokens(target, MESSAGES) == 17
     [(_, _, counted)] = asked
     whole = json.loads(claude.request(CALL, target).body)
     assert json.loads(counted) == {name: whole[name] for name in ("model", "messages", "system", "thinking")}
@@ -198,7 +199,7 @@ def test_prompts_are_counted_with_all_that_decides_their_length(serve: Serve) ->
 )
 def test_where_nobody_counts_the_length_is_unknown(serve: Serve, answers: Answers) -> None:
     url, _ = serve(answers)
-    assert claude.count_tokens(Target(url, "m"), MESSAGES) is None
+    assert claude_cold.count_tokens(Target(url, "m"), MESSAGES) is None
 
 
 def test_the_vendors_client_is_imported_by_the_first_question_and_not_before() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import bench.cli.capacity as command
-from backends import llamacpp
+from backends.launch import llamacpp as llamacpp_launch
 from bench.load.controller import Progress
 from bench.server import tinymodel
 from bench.server.launch import launch
@@ -22,7 +22,7 @@ QUICK = ["--scenario", "smoke", "--requests", "30", "--precision", "90%", "--rep
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    how = llamacpp.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 1024, 1, ()))
+    how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 1024, 1, ()))
     log = tmp_path_factory.mktemp("server") / "log"
     with launch(how, log, ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
         yield server.url

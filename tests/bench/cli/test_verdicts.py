@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from backends import llamacpp
+from backends.launch import llamacpp as llamacpp_launch
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.truth import server as truth
@@ -83,7 +83,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Codes:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a llama.cpp with the tiny model."""
-    how = llamacpp.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 1024, 1, ()))
+    how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 1024, 1, ()))
     log = tmp_path_factory.mktemp("server") / "log"
     with launch(how, log, ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
         yield server.url

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import claude, openai, tgi
+from backends.dialect import claude, openai, tgi
 from bench.runs.counts import Asked, Counts, reconcile
 from bench.runs.records import Decode
 from bench.types import Body, Usage

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backends import openai
+from backends.dialect import openai
 from bench.runs import live
 from bench.runs.live import LiveFigures
 from bench.types import Body, Reply

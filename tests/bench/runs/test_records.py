@@ -16,7 +16,7 @@ import gevent
 import numpy as np
 import pytest
 
-from backends import openai
+from backends.dialect import openai
 from bench.plan.calls import Plan, calls, make_plan, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load

@@ -19,7 +19,7 @@ import pytest
 from gevent import ssl as cooperative_ssl
 from gevent.server import StreamServer
 
-from backends.sse import events
+from backends.dialect.sse import events
 from bench.truth.server import TruthOptions, compare, launch, read_log
 from bench.types import HttpRequest, UserError
 from bench.wire import connection as wires

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from backends import openai
+from backends.cold import openai as openai_cold
 from bench.types import Message, Target, UserError
 from tests.backends.conftest import Asked
 
@@ -32,15 +32,15 @@ def models(*entries: dict[str, Any]) -> Answers:
 
 def test_preflight_knows_the_model_by_the_servers_list(serve: Serve) -> None:
     url = serve(models({"id": "a", "owned_by": "vllm", "max_model_len": 4096}, {"id": "b"}))
-    info = openai.preflight(Target(url, "a"))
+    info = openai_cold.preflight(Target(url, "a"))
     assert (info.name, info.model, info.context_tokens) == ("vllm", "a", 4096)
-    assert openai.preflight(Target(url, "b")).context_tokens is None
+    assert openai_cold.preflight(Target(url, "b")).context_tokens is None
 
 
 def test_a_model_that_is_not_served_names_those_that_are(serve: Serve) -> None:
     url = serve(models({"id": "llama-3.1-8b"}, {"id": "qwen3-32b"}))
     with pytest.raises(UserError, match=r"it serves llama-3.1-8b, qwen3-32b; did you mean 'llama-3.1-8b'\?"):
-        openai.preflight(Target(url, "llama-3-8b"))
+        openai_cold.preflight(Target(url, "llama-3-8b"))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_what_answers_instead_is_named_in_one_line_without_the_key(
     serve: Serve, answer: tuple[int, str, Any], said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as raised:
-        openai.preflight(Target(serve({"/v1/models": answer}), "m", "very-secret"))
+        openai_cold.preflight(Target(serve({"/v1/models": answer}), "m", "very-secret"))
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
 def test_a_missing_key_is_told_from_a_wrong_one(serve: Serve) -> None:
     with pytest.raises(UserError, match="refuses a request without an API key"):
-        openai.preflight(Target(serve({"/v1/models": (401, "text/plain", "")}), "m"))
+        openai_cold.preflight(Target(serve({"/v1/models": (401, "text/plain", "")}), "m"))
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_a_missing_key_is_told_from_a_wrong_one(serve: Serve) -> None:
 )
 def test_a_url_where_nothing_answers_says_what_to_do(url: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        openai.preflight(Target(url, "m"))
+        openai_cold.preflight(Target(url, "m"))
 
 
 def test_a_ca_file_that_is_none_is_named() -> None:
     with pytest.raises(UserError, match=r"--ca-file 'nope\.pem' cannot be used: No such file"):
-        openai.preflight(Target("https://127.0.0.1:1", "m", ca_file="nope.pem"))
+        openai_cold.preflight(Target("https://127.0.0.1:1", "m", ca_file="nope.pem"))
 
 
 def test_tls_towards_a_plain_server_is_recognised(serve: Serve) -> None:
     with pytest.raises(UserError, match=r"does not speak this protocol .*http or https"):
-        openai.preflight(Target(serve({}).replace("http:", "https:"), "m"))
+        openai_cold.preflight(Target(serve({}).replace("http:", "https:"), "m"))
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_tls_towards_a_plain_server_is_recognised(serve: Serve) -> None:
     ],
 )
 def test_tokens_are_counted_by_whatever_the_server_offers(serve: Serve, answers: Answers, count: int | None) -> None:
-    assert openai.count_tokens(Target(serve(answers), "m"), HELLO) == count
+    assert openai_cold.count_tokens(Target(serve(answers), "m"), HELLO) == count

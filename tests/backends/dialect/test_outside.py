@@ -3,7 +3,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends._outside import (
+from backends.dialect.outside import (
     LONGEST_LINE,
     MOST_TOKENS,
     Unfit,

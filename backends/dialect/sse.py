@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from backends._json import lenient
+from backends.dialect.lenient_json import lenient
 from bench.types import Body
 
 BOM = b"\xef\xbb\xbf"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backends._json import lenient
+from backends.dialect.lenient_json import lenient
 from bench.types import Adaptation, HttpRequest, Refusal, Target
 
 NEEDED = frozenset({"model", "messages", "inputs", "parameters", "stream", "role", "content", "type", "text", "system"})

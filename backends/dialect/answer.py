@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from backends import _outside
-from backends._errors import Error, verdict
-from backends._outside import Unfit, shown
-from backends.sse import json_values
+from backends.dialect import outside
+from backends.dialect.errors import Error, verdict
+from backends.dialect.outside import Unfit, shown
+from backends.dialect.sse import json_values
 from bench.types import Body, DeltaKind
 
 
@@ -39,11 +39,11 @@ class Answer:
 
     def end(self, reason: Any) -> None:
         """Take in why the answer ended; null and an empty word say nothing."""
-        self.finish = _outside.word(reason, "the finish reason") or self.finish
+        self.finish = outside.word(reason, "the finish reason") or self.finish
 
     def text(self) -> str:
         """All the visible text."""
-        return _outside.encodable("".join(self.pieces))
+        return outside.encodable("".join(self.pieces))
 
     def fault(self, body: Body, what: str, ending: str) -> Error | None:
         """What is wrong with the answer: its events are each `what`, and it ends by what `ending` names."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backends import sse
+from backends.dialect import sse
 from bench.types import Body
 
 

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from backends import _outside
-from backends._json import lenient
-from backends._outside import shown
+from backends.dialect import outside
+from backends.dialect.lenient_json import lenient
+from backends.dialect.outside import shown
 
 Error = tuple[str, str]
 """(code of the taxonomy, message)."""
@@ -103,7 +103,7 @@ def _status(error: Any) -> int | None:
 
 def one_line(text: str) -> str:
     """`text` on one line of at most 200 printable characters, with whatever looks like a key taken out."""
-    return _outside.one_line(KEY.sub(r"\1…", " ".join(text[:MOST_READ_BYTES].split())))
+    return outside.one_line(KEY.sub(r"\1…", " ".join(text[:MOST_READ_BYTES].split())))
 
 
 def _without_markup(page: bytes) -> str:

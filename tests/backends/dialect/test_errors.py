@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from backends._errors import body_message, error_message, event_error, stream_error
+from backends.dialect.errors import body_message, error_message, event_error, stream_error
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import BACKENDS
-from backends._adapting import adapt
+from backends.dialect.adapting import adapt
 from bench.types import Call, Message, Refusal, Target
 
 MESSAGES = (Message("system", "be kind"), Message("user", "tell me of max_tokens and seed"))

@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from backends._errors import body_message, one_line
-from backends._json import lenient
-from backends._post import bearer, with_own, with_query
+from backends.dialect.errors import body_message, one_line
+from backends.dialect.lenient_json import lenient
+from backends.dialect.outgoing import bearer, with_own, with_query
 from bench.types import Headers, NotReady, ServerFault, Target, UserError, blank, secret_pattern
 
 MAX_BYTES = 8 * 2**20

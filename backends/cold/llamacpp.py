@@ -1,0 +1,45 @@
+"""What llama.cpp's server says of itself before the load, and how it counts prompts."""
+
+from backends.cold import http, openai
+from backends.dialect import openai as openai_dialect
+from backends.dialect import outgoing
+from backends.dialect.outside import known_count, known_id, known_word
+from bench.types import Message, ServerInfo, Target, UserError
+
+
+def preflight(target: Target) -> ServerInfo:
+    """What /props says, or for llama-cpp-python's server, which lacks it, the model list.
+
+    The model's name is not checked: these servers serve their one model under any.
+    """
+    answer = http.fetch(target, "/props")
+    if answer.status == 404:
+        entry = next(iter(openai.served_models(target)), {"id": target.model})
+        return ServerInfo("llama-cpp-python", None, entry["id"], openai.context_tokens(entry), None, {})
+    props = http.parse(target, "/props", answer)
+    if not isinstance(props, dict) or "default_generation_settings" not in props:
+        raise UserError(f"{target.url} is not llama.cpp's server: its /props says nothing of it; try --backend openai")
+    build = known_word(props.get("build_info")) or "unknown"
+    return ServerInfo(
+        name="llama.cpp",
+        version=None if "unknown" in build else build,
+        model=known_id(props.get("model_alias")) or known_id(props.get("model_path")) or target.model,
+        context_tokens=known_count(props["default_generation_settings"], "n_ctx"),
+        slots=known_count(props, "total_slots"),
+        metrics_path="/metrics" if http.fetch(target, "/metrics").status == 200 else None,
+        settings={name: props[name] for name in ("total_slots", "model_ftype") if name in props},
+    )
+
+
+def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
+    """The prompt's length, template and special tokens included: exactly the usage.prompt_tokens it will have."""
+    templated = openai.probe_json(
+        target, "/apply-template", {"messages": openai_dialect.chat_messages(outgoing.spoken(messages, target))}
+    )
+    if isinstance(templated, dict) and "prompt" in templated:
+        # The template leaves out the leading token that the model's own tokenizer adds.
+        text = {"content": templated["prompt"], "add_special": True, "parse_special": True}
+        tokenized = openai.probe_json(target, "/tokenize", text)
+        if isinstance(tokenized, dict) and isinstance(tokens := tokenized.get("tokens"), list):
+            return len(tokens)
+    return openai.count_tokens(target, messages)

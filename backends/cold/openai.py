@@ -1,0 +1,142 @@
+"""What a server of OpenAI's API says of itself before the load: its list of models, and how it counts prompts."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from backends.cold import http
+from backends.dialect import outgoing
+from backends.dialect.lenient_json import lenient
+from backends.dialect.openai import COMPLETIONS, chat_messages
+from backends.dialect.outside import known_count, known_id, known_word
+from bench.types import (
+    Message,
+    NotReady,
+    ServerFault,
+    ServerInfo,
+    Target,
+    Unlisted,
+    UserError,
+)
+
+MODELS = "/models"
+
+
+def preflight(target: Target) -> ServerInfo:
+    """What the server's model list says; Unlisted where it has none, or does not name the target's model.
+
+    Many an API has no list, or one that leaves models out: whether it answers is then for a first request to say.
+    """
+    answer = http.fetch(target, outgoing.api(target, MODELS))
+    try:
+        return _server(target, find_model(target, _entries(target, answer)))
+    except NotReady:
+        raise
+    except UserError as problem:
+        if 300 <= answer.status < 400:
+            raise
+        raise Unlisted(str(problem), _server(target, {"id": target.model})) from None
+
+
+def _server(target: Target, entry: Mapping[str, Any]) -> ServerInfo:
+    ollama = entry.get("owned_by") == "library"
+    return ServerInfo(
+        name="ollama" if ollama else known_word(entry.get("owned_by")) or "openai-compatible",
+        version=None,
+        model=entry["id"],
+        context_tokens=(loaded_context(target) if ollama else None) or context_tokens(entry),
+        metrics_path=None,
+        settings={},
+    )
+
+
+def loaded_context(target: Target) -> int | None:
+    """The context of the model that an Ollama has loaded, to which it cuts prompts without a word; None elsewhere.
+
+    Source: /api/ps, https://github.com/ollama/ollama/blob/main/docs/api.md.
+    """
+    try:
+        running = probe_json(target, "/api/ps")
+    except ServerFault:
+        return None
+    models = running.get("models") if isinstance(running, dict) else None
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, dict) and {model.get("name"), model.get("model")} & _known_as(target):
+            return known_count(model, "context_length")
+    return None
+
+
+def served_models(target: Target) -> list[dict[str, Any]]:
+    """The entries of the model list, each a dict with an `id`."""
+    return _entries(target, http.fetch(target, outgoing.api(target, MODELS)))
+
+
+def _entries(target: Target, answer: http.Answer) -> list[dict[str, Any]]:
+    """What a list of models holds, be it bare or under a name."""
+    path = outgoing.api(target, MODELS)
+    listing = http.parse(target, path, answer)
+    if isinstance(listing, dict):
+        listing = next((listing[name] for name in ("data", "models") if isinstance(listing.get(name), list)), None)
+    named = [{"id": one} if isinstance(one, str) else one for one in listing] if isinstance(listing, list) else [None]
+    entries = [one for one in named if isinstance(one, dict) and known_id(one.get("id"))]
+    if named and not entries:
+        raise ServerFault(f"no LLM server at {target.url}: its {path} is no list of models; check --url")
+    return entries
+
+
+def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of the target's model: the one that has its name or an alias, or was loaded from what they name."""
+    known = _known_as(target)
+    for field_name in ("id", "root"):  # vLLM and SGLang give the path or repository as `root`
+        for entry in entries:
+            if known_id(entry.get(field_name)) in known:
+                return entry
+    raise UserError(_no_such_model(target, [entry["id"] for entry in entries]))
+
+
+def _known_as(target: Target) -> set[str]:
+    """The model's names, and what Ollama (tiny:latest) and Google (models/gemini-…) make of them."""
+    names = {target.model, *target.aliases}
+    return names | {f"{name}:latest" for name in names} | {f"models/{name}" for name in names}
+
+
+def context_tokens(entry: Mapping[str, Any]) -> int | None:
+    """A model's context length under the names that vLLM and SGLang, OpenRouter, Groq and llama.cpp give it."""
+    for name in ("max_model_len", "context_length", "context_window"):
+        if length := known_count(entry, name):
+            return length
+    return known_count(entry.get("meta"), "n_ctx")
+
+
+def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[str, Any] | None = None) -> int | None:
+    """The prompt's length, template included, as the server counts it; None when it will not say.
+
+    vLLM's /tokenize knows; elsewhere the usage of a one-token completion does, which is not asked of an API that bills.
+    `extra` are fields of the request that the chat template sees.
+    """
+    told = chat_messages(outgoing.spoken(messages, target))
+    conversation = {"model": target.model, "messages": told, **(extra or {})}
+    try:
+        answer = probe_json(target, "/tokenize", conversation)
+    except ServerFault:  # some servers drop what they do not have
+        answer = None
+    if (count := known_count(answer, "count")) is not None:
+        return count
+    if "billed" in target.options:
+        return None
+    shortest = outgoing.worded({**conversation, "max_tokens": 1, "temperature": 0}, target)
+    answer = probe_json(target, outgoing.api(target, COMPLETIONS), shortest)
+    return known_count(answer.get("usage"), "prompt_tokens") if isinstance(answer, dict) else None
+
+
+def probe_json(target: Target, path: str, payload: object = None) -> Any:
+    """The JSON at a path that a server of this dialect may not have; None unless it answers with 200."""
+    answer = http.fetch(target, path, payload, timeout_s=60)
+    return lenient(answer.data) if answer.status == 200 else None
+
+
+def _no_such_model(target: Target, served: Sequence[str]) -> str:
+    nearest = get_close_matches(target.model, served, n=1, cutoff=0.0)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    shown = ", ".join(served[:8]) + (f" and {len(served) - 8} more" if len(served) > 8 else "")
+    return f"{target.url} does not serve the model {target.model!r}; it serves {shown or 'none'}{hint}"

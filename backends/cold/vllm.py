@@ -1,0 +1,98 @@
+"""What a vLLM server says of itself before the load, and how it counts and forgets prompts."""
+
+import json
+import re
+from dataclasses import replace
+
+from backends.cold import http, openai
+from backends.dialect import openai as openai_dialect
+from backends.dialect import outgoing
+from backends.dialect.lenient_json import lenient
+from backends.dialect.sse import json_values
+from backends.dialect.vllm import as_asked, request, template_fields
+from bench.types import Body, Call, Message, ServerInfo, Target, UserError
+
+PROBE = Call(0, None, 0, 0, None, (Message("user", "hi"),), 2, 0, None)
+
+
+def preflight(target: Target) -> ServerInfo:
+    """What /version and the model list say, and whether usage comes with every chunk of a stream."""
+    version = _version(target)
+    entries = openai.served_models(target)
+    entry = openai.find_model(target, entries)
+    adapters = [other["id"] for other in entries if other.get("parent")]
+    if (adapter := target.options.get("adapter", "")) and adapter not in adapters:
+        raise UserError(
+            f"--adapter {adapter!r}: {target.url} serves {', '.join(adapters) or 'no adapters'}; "
+            "vLLM serves those it is started with (--enable-lora --lora-modules NAME=PATH)"
+        )
+    # A first answer is not asked for where it would be billed: the rehearsal's tells as much.
+    running_usage = "billed" in target.options or _gives_running_usage(replace(target, model=entry["id"]))
+    metrics = http.fetch(target, "/metrics")
+    return ServerInfo(
+        name="vllm",
+        version=version,
+        model=entry["id"],
+        context_tokens=openai.context_tokens(entry),
+        metrics_path="/metrics" if metrics.status == 200 else None,
+        cache_tokens=_cache_tokens(metrics.data.decode("utf-8", "replace")) if metrics.status == 200 else None,
+        settings={name: entry[name] for name in ("root", "max_model_len") if name in entry} | {"adapters": adapters},
+        options={} if running_usage else {"usage": "final"},
+        notes=()
+        if running_usage
+        else (
+            f"{target.url} gives usage only at the end: a chunk counts as one token, or as its share of those that "
+            "usage names",
+        ),
+    )
+
+
+def _cache_tokens(metrics: str) -> int | None:
+    """What the KV cache holds: blocks of so many tokens, which stand in the labels of one metric."""
+    info = re.search(r"^vllm:cache_config_info\{(.*)\}", metrics, re.MULTILINE)
+    numbers = dict(re.findall(r'(block_size|num_gpu_blocks)="(\d{1,9})"', info[1])) if info else {}
+    return int(numbers["block_size"]) * int(numbers["num_gpu_blocks"]) if len(numbers) == 2 else None
+
+
+def _version(target: Target) -> str:
+    answer = http.fetch(target, "/version")
+    said = http.parse(target, "/version", answer) if answer.status in (401, 403) else lenient(answer.data)
+    if answer.status == 200 and isinstance(said, dict) and isinstance(said.get("version"), str):
+        return str(said["version"])
+    raise UserError(f"{target.url} is not vLLM: its /version names none; try --backend openai")
+
+
+def _gives_running_usage(target: Target) -> bool:
+    """Whether every chunk of a short answer has usage; a UserError when the server will not answer at all."""
+    answer = _ask(target)
+    if answer.status != 200:
+        # What stands before some servers refuses fields that it does not know.
+        final = replace(target, options={**target.options, "usage": "final"})
+        if (plain := _ask(final)).status != 200:
+            http.parse(target, outgoing.api(target, openai_dialect.COMPLETIONS), plain)
+        return False
+    body = Body(answer.data, [len(answer.data)], [0])
+    if error := openai_dialect.decode(200, {}, body).error:
+        raise UserError(f"{target.url} failed at a first request of two tokens ({error[1]}); its log may say why")
+    chunks, _ = json_values(body)
+    return all(chunk.get("usage") for chunk in chunks if isinstance(chunk, dict) and chunk.get("choices"))
+
+
+def _ask(target: Target) -> http.Answer:
+    path = outgoing.api(target, openai_dialect.COMPLETIONS)
+    return http.fetch(target, path, json.loads(request(PROBE, target).body), timeout_s=60)
+
+
+def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
+    """The prompt's length, template included, as usage.prompt_tokens will have it."""
+    return openai.count_tokens(as_asked(target), messages, template_fields(target))
+
+
+def reset_cache(target: Target) -> bool:
+    """Empty the prefix cache: possible in dev mode (VLLM_SERVER_DEV_MODE=1) and while no request runs.
+
+    Old versions answer 200 with nothing, newer ones say in the answer whether they could.
+    """
+    answer = http.fetch(target, "/reset_prefix_cache", {})
+    said = lenient(answer.data)
+    return answer.status == 200 and not (isinstance(said, dict) and said.get("success") is False)

@@ -1,0 +1,225 @@
+"""The OpenAI chat completions dialect, as OpenAI, vLLM, SGLang, Ollama, llama.cpp and many others speak it.
+
+The stream is that of https://platform.openai.com/docs/api-reference/chat-streaming. A delta is model output and
+nothing else: role-only chunks, empty or null content and chunks without choices are none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from backends.dialect import outgoing
+from backends.dialect.answer import Answer, read
+from backends.dialect.errors import body_message, event_error
+from backends.dialect.outside import Unfit, count, known_word
+from backends.dialect.sse import DONE, is_document
+from bench.types import (
+    Body,
+    Call,
+    DeltaKind,
+    HttpRequest,
+    Message,
+    Reply,
+    Target,
+    Usage,
+)
+
+COMPLETIONS = "/chat/completions"
+THOUGHTS = ("thinking", "reasoning")
+IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
+PROMPT_COUNTS = ("prompt_tokens", "input_tokens")
+OUTPUT_COUNTS = ("completion_tokens", "output_tokens")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+ANY_COUNT = (*PROMPT_COUNTS, *OUTPUT_COUNTS, "total_tokens")
+
+
+def request(call: Call, target: Target) -> HttpRequest:
+    """The call as a streamed chat completion: greedy, seeded, with usage asked for."""
+    return chat_request(call, target, {})
+
+
+def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRequest:
+    """The same for a server of this dialect that understands the `extra` fields."""
+    payload = {
+        "model": target.model,
+        "messages": chat_messages(outgoing.spoken(call.messages, target)),
+        "max_tokens": call.max_tokens,
+        "temperature": 0,
+        "seed": call.seed,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **extra,
+    }
+    # Finds the request again in the server's log; some servers refuse any id that is no UUID.
+    name = ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}")
+    headers = (*outgoing.STREAMED, name, *outgoing.bearer(target))
+    return outgoing.post(target, outgoing.api(target, COMPLETIONS), headers, payload)
+
+
+def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.text} for message in messages]
+
+
+@dataclass(slots=True)
+class _Answer(Answer):
+    running_counts: list[int | None] = field(default_factory=list)
+    usages: list[tuple[int, Any]] = field(default_factory=list)
+
+
+def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
+    """What the response says, of chat completions and of the older completions; what came before an error is kept.
+
+    Error codes: http_<status>; error_event, overloaded or rate_limited, an error inside a 200; malformed, not this
+    dialect, or counts and reasons that cannot be; cut_stream, neither a finish reason nor [DONE]; ended_early, a finish
+    reason that is a failure; empty, a whole answer without model output. Events that could not be read are counted.
+    """
+    encoding = content_coding(headers)
+    if status != 200:
+        return Reply("", [], None, None, (f"http_{status}", body_message(body.data)), encoding=encoding)
+    answer = read(_Answer(), body, _take)
+    if is_document(body):
+        answer.done = True  # no stream: a completion in one piece, or an error
+    usage, arrivals_at_usage = None, 0
+    try:
+        usage, arrivals_at_usage = _usage(answer.usages)
+    except Unfit as problem:
+        answer.error = answer.error or ("malformed", str(problem))
+    error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
+    tokens = _tokens_per_arrival(answer.running_counts)
+    return Reply(
+        text=answer.text(),
+        deltas=[(t_ns, count, kind) for (t_ns, kind), count in zip(answer.arrivals, tokens, strict=True)],
+        usage=usage,
+        finish=answer.finish,
+        error=error,
+        unread=answer.unread,
+        unread_example=answer.unread_example,
+        encoding=encoding,
+        usage_settles="all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing",
+    )
+
+
+def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
+    """Take in one chunk. Runs for every token of a run: what most chunks lack is asked for once."""
+    if chunk == DONE:
+        answer.done = True
+        return
+    get = chunk.get
+    if get("error") or get("object") == "error":
+        answer.error = event_error(chunk)
+        return
+    usage = get("usage")
+    for choice in get("choices") or ():
+        if finish := choice.get("finish_reason"):
+            answer.end(finish)
+        if not usage:
+            usage = choice.get("usage")  # Moonshot
+        delta = choice.get("delta") or choice.get("message") or choice  # the older completions have no delta
+        kind: DeltaKind = "text"
+        if not (said := delta.get("content") or delta.get("text") or delta.get("refusal")) or type(said) is not str:
+            said, kind = _unusual(delta, said)
+            if not said:
+                continue
+        # Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token.
+        so_far = count(usage, "completion_tokens") if usage else count(get("timings"), "predicted_n")
+        answer.arrive(t_ns, kind, said)
+        answer.running_counts.append(so_far)
+    if not usage and (groq := get("x_groq")):
+        usage = groq.get("usage")
+    if usage:
+        answer.usages.append((len(answer.arrivals), usage))
+
+
+def _unusual(delta: Mapping[str, Any], content: Any) -> tuple[str, DeltaKind]:
+    """What a delta brings that is no plain text: blocks of text, reasoning or a tool call; "" where it brings nothing.
+
+    Mistral's reasoning models send blocks: {"type": "thinking", "thinking": [{"type": "text", …}]} and so on.
+    """
+    text, thought = _blocks(content)
+    if text:
+        return text, "text"
+    if not thought:
+        _, thought = _blocks(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking"), True)
+    if thought:
+        return thought, "reasoning"
+    is_call = bool(delta.get("tool_calls") or delta.get("function_call"))
+    return "call" if is_call else "", "tool"
+
+
+def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
+    """The (text, reasoning) in a string, a block, or a list of them; a TypeError where it is something else."""
+    found: tuple[list[str], list[str]] = [], []
+    pending = [(content, is_thought)]
+    while pending:
+        value, is_thought = pending.pop()
+        if isinstance(value, str):
+            found[is_thought].append(value)
+        elif isinstance(value, dict):
+            is_thought = is_thought or str(value.get("type")).startswith(THOUGHTS)
+            pending += [(value[name], is_thought or name in THOUGHTS) for name in IN_A_BLOCK if value.get(name)]
+        elif isinstance(value, list):
+            pending += [(each, is_thought) for each in reversed(value)]
+        elif value is not None:
+            raise TypeError("content that is no text")
+    text, thought = found
+    return "".join(text), "".join(thought)
+
+
+def _tokens_per_arrival(running: Sequence[int | None]) -> Sequence[int | None]:
+    """[3, 4, 6] becomes [3, 1, 2]; unknown throughout unless every arrival carried a count, and they rise."""
+    known = [count for count in running if count]
+    if len(known) < len(running) or known != sorted(known) or (len(known) > 1 and known[0] == known[-1]):
+        return [None] * len(running)
+    return [after - before for before, after in pairwise([0, *known])]
+
+
+def _usage(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
+    """What the usage objects of an answer say together, and after how many arrivals the deciding one came.
+
+    That is the last that says something, which is a count above zero. Some servers send zeros until the end (Ollama's
+    completions), others a count so far (vLLM), and each may come at the top, in a choice (Moonshot) or under a name of
+    the vendor's (Groq). A zero or a gap at the end says nothing of what was counted before.
+    """
+    stated = [usage for _, usage in usages if isinstance(usage, dict)]
+    if not stated:
+        return None, 0
+    arrivals, last = next(
+        ((at, usage) for at, usage in reversed(usages) if any(count(usage, name) for name in ANY_COUNT)),
+        (0, stated[-1]),
+    )
+    cached = (
+        (last, "cached_tokens"),  # Moonshot
+        (last, "prompt_cache_hit_tokens"),  # DeepSeek
+        *((last.get(details), "cached_tokens") for details in ("prompt_tokens_details", "input_tokens_details")),
+    )
+    reasoned = *((last.get(details), "reasoning_tokens") for details in OUTPUT_DETAILS), (last, "reasoning_tokens")
+    usage = Usage(
+        prompt_tokens=_last_positive(stated, PROMPT_COUNTS),
+        cached_tokens=_first_known(*cached),
+        cache_write_tokens=_first_known((last.get("prompt_tokens_details"), "cache_write_tokens")),  # OpenRouter
+        output_tokens=_last_positive(stated, OUTPUT_COUNTS),
+        reasoning_tokens=_first_known(*reasoned),
+        total_tokens=count(last, "total_tokens"),
+    )
+    return usage, arrivals
+
+
+def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int | None:
+    """The last count above zero under any of the names, else zero where that is all that is said."""
+    found = None
+    for usage in reversed(usages):
+        if said := _first_known(*((usage, name) for name in names)):
+            return said
+        found = 0 if said == 0 else found
+    return found
+
+
+def _first_known(*places: tuple[Any, str]) -> int | None:
+    return next((found for counts, name in places if (found := count(counts, name)) is not None), None)
+
+
+def content_coding(headers: Mapping[str, str]) -> str | None:
+    """The coding that the body came in, though none was asked for; None for none."""
+    coding = known_word(headers.get("content-encoding", "").lower())
+    return None if coding == "identity" else coding

@@ -1,0 +1,156 @@
+"""Text Generation Inference: its native stream, /generate_stream, or the OpenAI dialect that it speaks as well.
+
+The API is described in https://huggingface.github.io/text-generation-inference; where that says nothing, files of
+https://github.com/huggingface/text-generation-inference (3.3) are named.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from backends.dialect import openai, outgoing
+from backends.dialect.answer import Answer, read
+from backends.dialect.errors import event_error
+from backends.dialect.outside import count, encodable
+from bench.types import (
+    Body,
+    Call,
+    HttpRequest,
+    Message,
+    Render,
+    Reply,
+    Target,
+    Usage,
+)
+
+GENERATE = "/generate_stream"
+# No string in JSON holds an unescaped quotation mark: these bytes are TGI's own fields.
+NATIVE = re.compile(rb'"token": ?\{|"error_type":')
+Frame = Mapping[str, Sequence[str]]
+"""The chat template's text around the contents of messages, by their roles ("system user"): n + 1 pieces for n."""
+Roles = tuple[Literal["system", "user"], ...]
+SHAPES: tuple[Roles, ...] = (("user",), ("system", "user"))
+# Each shape is rendered with two unlike contents, so that a template that looks into them is found out.
+SAMPLE_CONTENTS = ("one more tale of the sea", "Seven short words")
+_BETWEEN = "\n\n"
+
+
+def request(call: Call, target: Target) -> HttpRequest:
+    """The call as a greedy stream in the dialect that `target.options` names, under the adapter that they name."""
+    adapter = target.options.get("adapter")
+    if is_chat(target):
+        # lib.rs takes the model for an adapter's name, and any that TGI does not know stands for the base model.
+        return openai.chat_request(call, target, {"model": adapter} if adapter else {})
+    parameters: dict[str, Any] = {
+        "max_new_tokens": call.max_tokens,
+        "details": True,
+        "do_sample": False,
+        "seed": call.seed,
+    }
+    if adapter:
+        parameters["adapter_id"] = adapter
+    payload = {"inputs": framed(call.messages, frame_of(target)), "parameters": parameters}
+    return outgoing.post(target, GENERATE, (*outgoing.STREAMED, *outgoing.bearer(target)), payload)
+
+
+def is_chat(target: Target) -> bool:
+    return target.options.get("dialect") == "chat"
+
+
+def frame_of(target: Target) -> Frame:
+    frame: Frame = orjson.loads(target.options.get("frame", "{}"))
+    return frame
+
+
+def framed(messages: Sequence[Message], frame: Frame) -> str:
+    """The messages as one text; what the frame has no shape for goes in as one message of the user."""
+    contents = [message.text for message in messages]
+    pieces = frame.get(" ".join(message.role for message in messages))
+    if pieces is None:
+        contents = [_BETWEEN.join(contents)]
+        pieces = frame.get("user", ("", ""))
+    return "".join(text for pair in zip(pieces, (*contents, ""), strict=True) for text in pair)
+
+
+@dataclass(slots=True)
+class _Answer(Answer):
+    tokens: list[int] = field(default_factory=list)
+    unseen_tokens: int = 0
+    whole_text: str | None = None
+    usage: Usage | None = None
+
+
+def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
+    """What the response says, in whichever of the two dialects it is; whatever had arrived before an error is kept.
+
+    Error codes are those of `openai.decode`. A token without text, be it special or half of a character held back, is
+    no arrival: it counts with the next one that brings text, and at the end, where the end token is, with the last
+    event. So the arrivals' tokens add up to `generated_tokens`.
+    """
+    if status != 200 or not NATIVE.search(body.data):
+        return openai.decode(status, headers, body)
+    answer = read(_Answer(), body, _take)
+    return Reply(
+        text=answer.text() if answer.whole_text is None else encodable(answer.whole_text),
+        deltas=[(t_ns, tokens, kind) for (t_ns, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
+        usage=answer.usage,
+        finish=answer.finish,
+        error=answer.fault(body, f"an event of {GENERATE}", "generated_text"),
+        unread=answer.unread,
+        unread_example=answer.unread_example,
+        encoding=openai.content_coding(headers),
+        usage_settles="all" if answer.done else "nothing",
+    )
+
+
+def _take(answer: _Answer, event: Any, t_ns: int) -> None:
+    """Take in one event: a token, and with the last one the whole text and its details; or an error."""
+    if "error" in event:
+        answer.error = event_error(event)
+        return
+    token = event["token"]
+    text = "" if token.get("special") else token["text"]
+    whole_text = event.get("generated_text")
+    answer.unseen_tokens += 1
+    # Not as the first arrival: an answer of nothing but the end token has no output.
+    if text or (whole_text is not None and answer.arrivals):
+        answer.arrive(t_ns, "text", text)
+        answer.tokens.append(answer.unseen_tokens)
+        answer.unseen_tokens = 0
+    if isinstance(whole_text, str):
+        answer.whole_text, answer.done = whole_text, True
+        if details := event.get("details"):
+            answer.end(details.get("finish_reason"))
+            answer.usage = Usage(count(details, "input_length"), output_tokens=count(details, "generated_tokens"))
+
+
+def frame_from(render: Render) -> str | None:
+    """The frame of a chat template as JSON, found by rendering it; None where it cannot be told from the contents.
+
+    `render` gives the text for messages, None where the template does not take them. Without a frame for a system
+    message its text goes in front of the user's.
+    """
+    frame = {}
+    for roles in SHAPES:
+        first, second = (_pieces(render, roles, content) for content in SAMPLE_CONTENTS)
+        if first is not None and first == second:
+            frame[" ".join(roles)] = first
+    return orjson.dumps(frame).decode() if "user" in frame else None
+
+
+def _pieces(render: Render, roles: Roles, content: str) -> list[str] | None:
+    """What stands before, between and after the contents; None unless each is there verbatim, once and in order."""
+    messages = tuple(Message(role, f"{content} {i}") for i, role in enumerate(roles))
+    rest = render(messages)
+    if rest is None:
+        return None
+    pieces = []
+    for message in messages:
+        before, found, rest = rest.partition(message.text)
+        if not found or message.text in rest:
+            return None
+        pieces.append(before)
+    return [*pieces, rest]

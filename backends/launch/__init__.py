@@ -1,0 +1,1 @@
+"""How each server is started: its command line for a model and what the user chose."""
