@@ -10,19 +10,13 @@ from typing import Any, NoReturn
 
 import click
 
+from bench.exit_codes import EXIT_BUG, EXIT_INTERRUPTED, EXIT_NOBODY_READS, EXIT_USER_ERROR
 from bench.process import streams as terminal
 from bench.process.printable import is_text, printable
 from bench.process.private import be_private
 from bench.types import UserError, blank
 
-EXIT_OBJECTIVE_MISSED = 1
-EXIT_USER_ERROR = 2
-EXIT_NOT_TO_BE_TRUSTED = 3
-EXIT_OUT_OF_BUDGET = 4
-EXIT_BUG = 70  # EX_SOFTWARE
-EXIT_INTERRUPTED = 130
 OUT_OF_MEMORY = "the system gives too little memory; raise its limit (ulimit -v), or ask for less load"
-EXIT_NOBODY_READS = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 _secrets: list[str] = []

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_OBJECTIVE_MISSED,
-    EXIT_OUT_OF_BUDGET,
-    shown,
-    with_options,
-)
+from bench.cli.base import shown, with_options
 from bench.cli.pricing import COSTS, shared
 from bench.cli.results import results
 from bench.cli.run import ASKED, observe, sayer
 from bench.cli.settings import LOAD_OPTIONS
 from bench.cli.settings import settings as settings_of
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
 from bench.types import Load, UserError
 
 if TYPE_CHECKING:

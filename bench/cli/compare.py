@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from bench.cli.base import EXIT_OBJECTIVE_MISSED, OneOf, echo, with_options
+from bench.cli.base import OneOf, echo, with_options
+from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
 if TYPE_CHECKING:

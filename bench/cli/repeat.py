@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET, echo
+from bench.cli.base import echo
 from bench.cli.compare import read
 from bench.cli.pricing import shared
 from bench.cli.results import exit_code, exit_code_of, recorded_code, results
 from bench.cli.run import captured_is_kept, observe, sayer
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -5,15 +5,9 @@ from typing import Any, Literal
 
 import click
 
-from bench.cli.base import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_OBJECTIVE_MISSED,
-    EXIT_OUT_OF_BUDGET,
-    OneOf,
-    echo,
-)
+from bench.cli.base import OneOf, echo
 from bench.cli.settings import backend_named
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
 from bench.types import UserError
 
 WINDOWS = ("planned", "steady")

@@ -7,7 +7,7 @@ import click
 
 from bench import __version__
 from bench.cli.ab.command import ab
-from bench.cli.base import EXIT_USER_ERROR, Group, echo
+from bench.cli.base import Group, echo
 from bench.cli.breakeven.command import breakeven
 from bench.cli.capacity import capacity
 from bench.cli.compare import compare
@@ -18,6 +18,7 @@ from bench.cli.results import decode, report
 from bench.cli.run import run
 from bench.cli.selftest.command import selftest
 from bench.cli.size.command import size
+from bench.exit_codes import EXIT_USER_ERROR
 
 
 @click.group(

@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import (
-    EXIT_NOT_TO_BE_TRUSTED,
-    OUT_OF_MEMORY,
-    OneOf,
-    echo,
-    shown,
-    with_options,
-)
+from bench.cli.base import OUT_OF_MEMORY, OneOf, echo, shown, with_options
 from bench.cli.pricing import COSTS
 from bench.cli.results import WINDOWS, conclude, exit_code_of
 from bench.cli.settings import settings as settings_of
+from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -107,7 +107,9 @@ class Ledger:
         """Make the file, or go on with one whose processes are gone: what they had set aside counts as spent."""
         cap, old = int(cap_usd * _PICO), Ledger.sums(path) if path.exists() else Sums(0)
         kept = old._replace(cap=cap, spent=old.spent + old.reserved, reserved=0, assumed=old.assumed + old.reserved)
-        path.write_bytes(_SUMS.pack(*kept))
+        partial = path.with_name(path.name + ".partial")  # a kill in between must not forget what was spent
+        partial.write_bytes(_SUMS.pack(*kept))
+        partial.replace(path)
 
     @staticmethod
     def sums(path: Path) -> Sums:

@@ -7,8 +7,9 @@ import click
 
 from bench.cli.ab.runs import AB, PAGE, Task, begin, make_pair, runs_of
 from bench.cli.ab.sides import OPTIONS, sides_of
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED, with_options
+from bench.cli.base import with_options
 from bench.cli.compare import JUDGED, check_folder_of, requests_of, show, write
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.ab.sides import SIDES, Side
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET
 from bench.cli.compare import read
 from bench.cli.pricing import shared
 from bench.cli.results import results
 from bench.cli.run import observe
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from bench.cli.base import EXIT_OBJECTIVE_MISSED, Group, OneOf, with_options
+from bench.cli.base import Group, OneOf, with_options
 from bench.cli.breakeven.calculators import batch, caching, fine_tune
 from bench.cli.breakeven.servers import HOSTING, PEAK, TRAFFIC
 from bench.cli.breakeven.versus import CACHING, REQUESTS
 from bench.cli.numeric import PART, SEED, SHARE
 from bench.cli.pricing import COSTS
+from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 ROUTING = (
     click.option("--hybrid-share", type=PART, default="1", help="Share of the requests offered to yours.  [1]"),

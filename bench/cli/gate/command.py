@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, OneOf, echo
+from bench.cli.base import OneOf, echo
 from bench.cli.compare import check_folder_of, print_findings, write
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:
     from analysis.present.gate_written import Gate

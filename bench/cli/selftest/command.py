@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import EXIT_NOT_TO_BE_TRUSTED, echo
+from bench.cli.base import echo
 from bench.cli.settings import MAX_WORKERS
+from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 from bench.process.limits import SPARE_FILES
 
 if TYPE_CHECKING:

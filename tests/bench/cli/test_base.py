@@ -11,6 +11,7 @@ import click
 import pytest
 
 from bench.cli import base, run
+from bench.exit_codes import EXIT_BUG
 from bench.runs import folder
 from bench.types import UserError
 from bench.wire import capture
@@ -110,7 +111,7 @@ def test_what_nobody_expected_is_said_to_be_a_bug_and_has_a_code_of_its_own(
     problem: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = ends(problem, capsys, monkeypatch)
-    assert code == base.EXIT_BUG == 70
+    assert code == EXIT_BUG == 70
     assert "test_base.py" in said and "\x1b" not in said
     last = said.splitlines()[-1]
     assert last.startswith(

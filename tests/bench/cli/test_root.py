@@ -15,6 +15,7 @@ import pytest
 
 from bench import cli
 from bench.cli import base, lists, root, run, settings
+from bench.exit_codes import EXIT_BUG
 from bench.runs import folder
 
 ROOT = Path(__file__).parents[3]
@@ -330,7 +331,7 @@ def test_a_fault_of_the_system_is_one_line(bench: Bench, monkeypatch: pytest.Mon
 def test_a_fault_of_ours_is_no_users_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists.backends, "callback", lambda **_: [][0])
     code, out, err = bench("backends")
-    assert (code, out) == (base.EXIT_BUG, "")
+    assert (code, out) == (EXIT_BUG, "")
     assert "IndexError" in err.splitlines()[-1]
 
 

@@ -1,0 +1,246 @@
+"""Several runs of one question in one folder: begun, interrupted, killed, gone on with, and paid for together.
+
+The folder alone says how far a campaign is, so that whoever goes on with it sees the same after an end, Ctrl-C, kill -9
+or a power cut: `campaign.json` holds what was asked, a run is done when its own files say so, and all that was spent
+stands in one account that no run's folder takes with it. Nothing else is remembered.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from bench.app.run import Settings
+from bench.exit_codes import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_TO_BE_TRUSTED,
+    EXIT_OBJECTIVE_MISSED,
+    EXIT_OUT_OF_BUDGET,
+    EXIT_USER_ERROR,
+    worst_of,
+)
+from bench.load.controller import BY_BUDGET, INTERRUPTED, Progress
+from bench.load.spend import Ledger
+from bench.runs import folder as files
+from bench.server.launch import Server
+from bench.types import UserError
+
+FILE: Final = "campaign.json"
+ASIDE: Final = "unfinished"
+"""Where in the folder lies what is of no use any more: kept to be looked at, never read again."""
+
+Summary = dict[str, Any]
+Stop = Callable[[Progress], str | None]
+
+
+def never(_: Progress) -> None:
+    """Let a load come to its own end."""
+
+
+class Maker(Protocol):
+    """What makes the runs of a campaign; in a test, what makes them up."""
+
+    def observe(self, request: Settings, server: Server | None = None, stop: Stop = never) -> str | None:
+        """Offer the load and leave the captures in the run's folder; returns why it stopped early, if it did."""
+        ...
+
+    def conclude(self, folder: Path) -> Summary:
+        """Make the results of what was captured; returns the summary."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """The folder of runs that belong together, and which of them can be used.
+
+    A run that stopped early for a reason in `full_stops` has come to its end all the same: it was stopped because it
+    had said what it was to say. One whose summary is not usable is made anew by the next command.
+    """
+
+    folder: Path
+    full_stops: frozenset[str] = frozenset()
+    is_usable: Callable[[Summary], bool] = lambda _: True
+
+
+class Outcome(NamedTuple):
+    """What became of a run: its own exit code, and why the campaign cannot go on from it; None where it is done."""
+
+    name: str
+    code: int
+    problem: str | None = None
+
+    def raise_if_wrong_use(self) -> None:
+        """Raise UserError where the run could not even begin."""
+        if self.code == EXIT_USER_ERROR:
+            raise UserError(f"{self.name}: {self.problem}")
+
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def begun(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]:
+    """Make the folder, or go on with that of the same question; nobody else can, while the block runs.
+
+    Raises UserError where the folder has other files, another question, or another command at work in it. Where
+    nothing was measured and nothing spent, nothing is left but what an error's message names.
+    """
+    with _held(folder, command, asked):
+        try:
+            yield
+        except BaseException as problem:
+            _leave(folder, str(problem))
+            raise
+        _leave(folder)
+
+
+@contextmanager
+def _held(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]:
+    if not (folder / FILE).exists():
+        with suppress(OSError):
+            (folder / f"{FILE}.partial").unlink()  # of a command that was killed as it began
+        files.make(folder)
+    lock = os.open(folder, os.O_RDONLY)  # closed by the system when this process is gone, however it went
+    try:
+        _lock(lock, folder)
+        _ask(folder, command, asked)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"--out {folder}: another command is at work in it; wait for it, or choose another") from None
+    except OSError:  # a file system without locks
+        pass
+
+
+def _ask(folder: Path, command: str, asked: Mapping[str, Any]) -> None:
+    """Write down what is asked, or hold it against what was."""
+    if not (folder / FILE).exists():
+        files.write_json(folder / FILE, {"schema": files.SCHEMA, "command": command, "asked": asked})
+        return
+    content = files.read_json(folder, FILE)
+    if content["command"] != command:
+        raise UserError(f"--out {folder}: expected a folder of {command}, this is one of {content['command']}")
+    before = content["asked"]
+    if differing := sorted(name for name in {*before, *asked} if before.get(name) != asked.get(name)):
+        raise UserError(f"--out {folder}: holds a {command} with other {', '.join(differing)}; choose another")
+
+
+def _leave(folder: Path, problem: str = "") -> None:
+    if any(folder.rglob(files.RUN)) or _has_spent(folder):
+        return
+    asked = (folder / FILE).read_bytes()
+    files.discard(folder, but_named_in=problem)
+    if folder.exists():  # something was named, and lies in a folder that can be gone on with
+        files.write_text(folder / FILE, asked)
+
+
+def _has_spent(folder: Path) -> bool:
+    return (folder / files.LEDGER).exists() and Ledger.statement(folder / files.LEDGER).spent > 0
+
+
+# --- its runs -----------------------------------------------------------------------------------------------------
+
+
+def is_done(campaign: Campaign, name: str) -> bool:
+    """Whether the run of this name has come to its end and left results that can be used."""
+    folder = campaign.folder / name
+    return has_ended(campaign, name) and (folder / files.SUMMARY).exists() and campaign.is_usable(_summary(folder))
+
+
+def has_ended(campaign: Campaign, name: str) -> bool:
+    """Whether the load of the run came to its end: its captures then are all there is, results or none."""
+    if not (campaign.folder / name / files.RUN).exists():
+        return False
+    run = files.read_json(campaign.folder / name, files.RUN)
+    return not run["interrupted"] or run.get("stopped") in campaign.full_stops
+
+
+def make_run(
+    campaign: Campaign, name: str, request: Settings, maker: Maker, server: Server | None = None, stop: Stop = never
+) -> Outcome:
+    """Make the run of this name, or what of it is missing; never one that is done.
+
+    What an interrupted run has left is put aside. All runs of the folder share its account.
+    """
+    folder = campaign.folder / name
+    if is_done(campaign, name):
+        return Outcome(name, code_of_summary(_summary(folder)))
+    stopped = None
+    try:
+        if not has_ended(campaign, name) or (folder / files.SUMMARY).exists():
+            put_aside(campaign, name)
+            folder.parent.mkdir(exist_ok=True)
+            stopped = maker.observe(paid_together(replace(request, out=folder), campaign.folder), server, stop)
+    except UserError as problem:
+        return Outcome(name, EXIT_USER_ERROR, str(problem))
+    except KeyboardInterrupt:
+        return Outcome(name, EXIT_INTERRUPTED, INTERRUPTED)
+    return _concluded(campaign, name, maker, None if stopped in campaign.full_stops else stopped)
+
+
+def _concluded(campaign: Campaign, name: str, maker: Maker, stopped: str | None) -> Outcome:
+    """Make the results, of a run that stopped early too: they tell how far it got."""
+    try:
+        summary = maker.conclude(campaign.folder / name)
+    except KeyboardInterrupt:
+        return Outcome(name, EXIT_INTERRUPTED, stopped or INTERRUPTED)
+    except UserError as problem:
+        # Something was measured, which the exit code of wrong use would deny.
+        return Outcome(name, worst_of((code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED)), stopped or str(problem))
+    if stopped is not None:
+        return Outcome(name, worst_of((code_of_stop(stopped), code_of_summary(summary))), stopped)
+    if not campaign.is_usable(summary):
+        reasons = "; ".join(reason["message"] for reason in summary["verdict"]["reasons"])
+        return Outcome(
+            name, worst_of((code_of_summary(summary), EXIT_NOT_TO_BE_TRUSTED)), f"not to be trusted: {reasons}"
+        )
+    return Outcome(name, code_of_summary(summary))
+
+
+def put_aside(campaign: Campaign, name: str) -> None:
+    """Move what there is of a run out of the way: of no use any more, but it can be looked at."""
+    folder, place, number = campaign.folder / name, campaign.folder / ASIDE, 1
+    if not folder.exists():
+        return
+    place.mkdir(exist_ok=True)
+    while (aside := place / f"{name.replace('/', '-')}-{number}").exists():
+        number += 1
+    folder.rename(aside)
+
+
+def paid_together(request: Settings, folder: Path) -> Settings:
+    """Give the request with the account of the folder, which stays when a run's own folder goes."""
+    if request.budget is None:
+        return request
+    return replace(request, budget=replace(request.budget, account=folder / files.LEDGER))
+
+
+def code_of_stop(stopped: str | None) -> int:
+    """Give the exit code of a run that stopped early, 0 for one that did not."""
+    if stopped is None:
+        return 0
+    if stopped in BY_BUDGET:
+        return EXIT_OUT_OF_BUDGET
+    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+
+
+def code_of_summary(summary: Summary) -> int:
+    """Give the exit code that a run's summary deserves."""
+    if summary["verdict"]["status"] == "invalid":
+        return EXIT_NOT_TO_BE_TRUSTED
+    if "budget" in summary["requests"]["by_error"]:
+        return EXIT_OUT_OF_BUDGET
+    return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
+
+
+def _summary(folder: Path) -> Summary:
+    return files.read_json(folder, files.SUMMARY)
