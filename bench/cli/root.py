@@ -16,7 +16,7 @@ from bench.cli.lists import backends, models, scenarios
 from bench.cli.prices import prices
 from bench.cli.results import decode, report
 from bench.cli.run import run
-from bench.cli.selftest.command import selftest
+from bench.cli.selftest import selftest
 from bench.cli.size.command import size
 from bench.exit_codes import EXIT_USER_ERROR
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cli.selftest.measure import Case, Result, choose_cores, measure
+from bench.app.selftest.measure import LoadResult, SelftestLoad, choose_cores, measure
 from bench.telemetry.machine import hardware
 from bench.truth import server as truth
 from tests.speed import pipeline
@@ -24,21 +24,21 @@ CORES = choose_cores(workers=1)
 # With more lateness of its own at p99 the server is no judge: another guest had its core.
 SERVER_LATE_MS = 0.3
 
-LONG = Case("600 streams at 100 tokens/s", 600, 1200, 400, 200, 10)
+LONG = SelftestLoad("600 streams at 100 tokens/s", 600, 1200, 400, 200, 10)
 MANY = replace(LONG, name="1,000 streams at 100 tokens/s", streams=1000, requests=2000)
-STOPPED = Case("64 streams at 50 tokens/s, client frozen 15 ms four times a second", 64, 320, 100, 200, 20)
-SHORT = Case("4 tokens, first after 5 ms, 256 in flight", 256, 60_000, 4, 5, 5)
+STOPPED = SelftestLoad("64 streams at 50 tokens/s, client frozen 15 ms four times a second", 64, 320, 100, 200, 20)
+SHORT = SelftestLoad("4 tokens, first after 5 ms, 256 in flight", 256, 60_000, 4, 5, 5)
 FEW = replace(LONG, name="400 streams, two rounds", streams=400, requests=800)
 FEW_LONG = replace(FEW, name="400 streams, six rounds", requests=2400)
 MEDIUM = replace(LONG, name="380 streams at 100 tokens/s", streams=380, requests=760)
 MOST = replace(LONG, name="1,150 streams at 100 tokens/s", streams=1150, requests=2300)
-PEER = Case("64 streams at 50 tokens/s", 64, 320, 64, 200, 20)
+PEER = SelftestLoad("64 streams at 50 tokens/s", 64, 320, 64, 200, 20)
 
 
 # Measured before this release on the same kind of machine: one core for the client with all its processes, a server of
 # the same kind on the other, medians of up to three interleaved runs; None where the client did not reach the load.
 PEERS = ("Locust FastHttp by hand", "vLLM bench 0.32", "inference-perf", "AIPerf 0.13", "GuideLLM 0.8.1")
-PEERS_P99_MS: dict[Case, tuple[str | None, ...]] = {
+PEERS_P99_MS: dict[SelftestLoad, tuple[str | None, ...]] = {
     MEDIUM: ("54 / 3.4", "38 / 6.2", "75 / 16", "1,120 / 143", "413 / -"),
     LONG: ("295 / 17", "196 / 28", "669 / 96", "1,502 / 284", "1,227 / -"),
     MOST: ("1,670 / 46", "917 / 105", "2,504 / 393", None, None),
@@ -60,7 +60,7 @@ def main() -> None:
     print(generated)
 
 
-def judged(case: Case) -> Result:
+def judged(case: SelftestLoad) -> LoadResult:
     """Measure until the server was a fit judge, at most three times, and keep the run with the fittest."""
     best = _measure(case)
     for _ in range(TRIES - 1):
@@ -71,7 +71,7 @@ def judged(case: Case) -> Result:
     return best
 
 
-def _measure(case: Case) -> Result:
+def _measure(case: SelftestLoad) -> LoadResult:
     with frozen(times_per_s=4) if case is STOPPED else nullcontext():
         return measure(case, CORES)
 
@@ -166,7 +166,7 @@ def peer_at_hand() -> str:
     return _table(f"### A peer at hand: {PEER.name}, ms", "| client | first token p50 / p99 | gap p50 / p99 |", rows)
 
 
-def _fasthttp(case: Case) -> truth.Comparison:
+def _fasthttp(case: SelftestLoad) -> truth.Comparison:
     with tempfile.TemporaryDirectory() as name:
         out, log = Path(name) / "seen.npy", Path(name) / "truth.log"
         options = truth.TruthOptions(ttft_ms=case.ttft_ms, gap_ms=case.gap_ms, tokens=case.tokens)
@@ -201,7 +201,7 @@ def _seconds(command: list[str]) -> float:
     return time.monotonic() - start_s
 
 
-def _row(what: str, value: str, aim: str, case: Case) -> str:
+def _row(what: str, value: str, aim: str, case: SelftestLoad) -> str:
     return f"| {what} | {value} | {aim} | {case.name} |"
 
 
@@ -209,7 +209,7 @@ def _table(title: str, head: str, rows: list[str]) -> str:
     return "\n".join([title, "", head, re.sub(r"[^|]+", "---", head), *rows])
 
 
-results: dict[Case, Result] = {}
+results: dict[SelftestLoad, LoadResult] = {}
 first_request_s: list[float] = []
 
 if __name__ == "__main__":

@@ -175,10 +175,10 @@ def _silent(_: str) -> None:
 
 def _client() -> Callable[[Reference], Round]:
     """The client under two loads of the ground-truth server, and its code alone."""
-    from bench.cli.selftest.measure import Case, choose_cores, measure
+    from bench.app.selftest.measure import SelftestLoad, choose_cores, measure
 
     cores, ours = choose_cores(1), alone()
-    busy, moderate = measure(Case(*BUSY), cores), measure(Case(*MODERATE), cores)
+    busy, moderate = measure(SelftestLoad(*BUSY), cores), measure(SelftestLoad(*MODERATE), cores)
     exact = {
         "failures": busy.lost + moderate.lost,
         "token_events": busy.events + moderate.events + ours.tokens,

@@ -39,7 +39,7 @@ _NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SelftestLoad:
     """A closed loop: `streams` requests in flight, `requests` in all, answers of `tokens` tokens."""
 
     name: str
@@ -64,7 +64,7 @@ class Cores:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class LoadResult:
     """How the client fared under one load.
 
     Rates, errors (|client - truth|) and shares of cores are of the middle half of the load's time, in which all streams
@@ -73,7 +73,7 @@ class Result:
     was others', the hypervisor's among them.
     """
 
-    case: Case
+    case: SelftestLoad
     events_per_s: float
     requests_per_s: float
     first_token: Errors
@@ -104,7 +104,7 @@ def choose_cores(workers: int) -> Cores:
     return Cores(tuple(client), allowed[len(client)])
 
 
-def measure(case: Case, cores: Cores, workers: int = 1, limit_s: float = 120.0) -> Result:
+def measure(case: SelftestLoad, cores: Cores, workers: int = 1, limit_s: float = 120.0) -> LoadResult:
     """Offer the load once; one that takes longer than `limit_s` is ended, and judged as far as it got.
 
     Raises UserError where there can be no ground-truth server, and where the load fails.
@@ -127,14 +127,14 @@ def measure(case: Case, cores: Cores, workers: int = 1, limit_s: float = 120.0) 
         return _result(case, clients, start_ns, read_requests(folder), truth.read_log(log), watch, decode_cpu_s)
 
 
-def _plan(case: Case) -> Plan:
+def _plan(case: SelftestLoad) -> Plan:
     prompt, output = (Lengths("fixed", tokens, tokens) for tokens in (_PROMPT_TOKENS, case.tokens))
     scenario = Scenario(case.name, "", prompt, output, 0, case.streams, case.requests, 0)
     load = Load(case.streams, None, "poisson", case.requests, None, 0, None, case.streams, "wait")
     return make_plan(scenario, load, 0, secrets.randbits(63), calibrate(lambda _: None, "selftest"))
 
 
-def _spec(case: Case, plan: Plan, url: str, workers: int, folder: Path) -> LoadSpec:
+def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path) -> LoadSpec:
     return LoadSpec(
         role="local",
         worker=0,
@@ -151,11 +151,11 @@ def _spec(case: Case, plan: Plan, url: str, workers: int, folder: Path) -> LoadS
     )
 
 
-def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "_Watch":
+def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "_CoreSampler":
     with load_processes(spec.workers, spec.folder) as processes:
         # With several, the first only coordinates.
         loads = processes if spec.workers == 1 else processes[1:]
-        watch = _Watch(cores.client, [process.pid for process in loads], beside, limit_s)
+        watch = _CoreSampler(cores.client, [process.pid for process in loads], beside, limit_s)
         try:
             stopped = offer(processes, spec, watch.on_progress, watch.should_stop)
         except NeverBegun:
@@ -171,7 +171,7 @@ def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "
 
 
 @dataclass(slots=True)
-class _Watch:
+class _CoreSampler:
     """Samples what the client's cores do while a load runs, and ends one that takes too long.
 
     `beside` are the processes that share these cores with the loads and are neither loads nor others.
@@ -232,14 +232,14 @@ def _stamps(table: pa.Table, start_ns: int) -> _Stamps:
 
 
 def _result(
-    case: Case,
+    case: SelftestLoad,
     clients: list[dict[str, Any]],
     start_ns: int,
     table: pa.Table,
     log: TruthLog,
-    watch: _Watch,
+    watch: _CoreSampler,
     decode_cpu_s: float,
-) -> Result:
+) -> LoadResult:
     stamps = _stamps(table, start_ns)
     if not len(stamps.t_ns):
         raise UserError(f"the selftest's load of {case.streams} streams saw no token: is this machine overloaded?")
@@ -255,7 +255,7 @@ def _result(
     lag_p99_ms, lag_max_ms = np.quantile(lags_ms, (0.99, 1.0)).tolist() if len(lags_ms) else (None, None)
     cpu_fraction, core_fraction, other_fraction = watch.shares(first_ns / _NS_PER_S, last_ns / _NS_PER_S)
     closed = [client for client in clients if "cpu_s" in client]  # the others were killed
-    return Result(
+    return LoadResult(
         case=case,
         events_per_s=_count(stamps.t_ns, first_ns, last_ns) / seconds,
         requests_per_s=_count(ended_ns, first_ns, last_ns) / seconds,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bench.cli.selftest.ladder import Ladder
-from bench.cli.selftest.measure import Result
+from bench.app.selftest.ladder import Ladder
+from bench.app.selftest.measure import LoadResult
 from bench.truth.server import Errors
 
 
@@ -16,7 +16,7 @@ class Machine:
     server_up_to: float = float("inf")
     others: float = 0.0
 
-    def measure(self, ladder: Ladder, streams: int) -> Result:
+    def measure(self, ladder: Ladder, streams: int) -> LoadResult:
         asked = 0.97 * ladder.asked_per_s(streams)
         reached = min(asked, self.client_up_to, self.server_up_to)
         p99_ms = 0.01 if streams <= self.exact_up_to else 5.0
@@ -31,11 +31,11 @@ def result(
     p99_ms: float = 0.01,
     busy: float = 0.3,
     others: float = 0.0,
-) -> Result:
+) -> LoadResult:
     """One load, exact and as asked unless told otherwise."""
     per_s = ladder.asked_per_s(streams) if per_s is None else per_s
     events_per_s = per_s if ladder.name == "events" else per_s * ladder.tokens
-    return Result(
+    return LoadResult(
         case=ladder.case(streams),
         events_per_s=events_per_s,
         requests_per_s=events_per_s / ladder.tokens,

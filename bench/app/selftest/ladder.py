@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from bench.cli.selftest.measure import Case, Result
+from bench.app.selftest.measure import LoadResult, SelftestLoad
 
 Bound = Literal["error", "client", "server", "others"]
 
@@ -50,16 +50,16 @@ class Ladder:
         """When a load that should take `seconds` is too slow."""
         return 2 * (self.seconds + _RAMP_S)
 
-    def case(self, streams: int) -> Case:
+    def case(self, streams: int) -> SelftestLoad:
         """The load of so many streams."""
         rounds = max(1, round(self.seconds / self.answer_s))
-        return Case(self.name, streams, streams * rounds, self.tokens, self.ttft_ms, self.gap_ms)
+        return SelftestLoad(self.name, streams, streams * rounds, self.tokens, self.ttft_ms, self.gap_ms)
 
     def asked_per_s(self, streams: int) -> float:
         """The rate of so many streams if nothing but the server's schedule took time."""
         return streams / self.answer_s * (self.tokens if self.name == "events" else 1)
 
-    def per_s(self, result: Result) -> float:
+    def per_s(self, result: LoadResult) -> float:
         """The rate that was reached."""
         return result.events_per_s if self.name == "events" else result.requests_per_s
 
@@ -89,19 +89,19 @@ class Limit(NamedTuple):
         return self.bounded_by not in ("error", "client")
 
 
-def error_ms(result: Result) -> float | None:
+def error_ms(result: LoadResult) -> float | None:
     """The client's error under a load: the larger p99 of the first tokens' and the gaps'; None where one is unknown."""
     p99s_ms = (result.first_token.p99_ms, result.gap.p99_ms)
     return None if None in p99s_ms else max(p99 for p99 in p99s_ms if p99 is not None)
 
 
-def is_exact(result: Result) -> bool:
+def is_exact(result: LoadResult) -> bool:
     """Whether the client saw all there was, and kept its error below the limit."""
     worst_ms = error_ms(result)
     return worst_ms is not None and worst_ms < LIMIT_MS and not result.lost
 
 
-def bound(ladder: Ladder, result: Result) -> Bound | None:
+def bound(ladder: Ladder, result: LoadResult) -> Bound | None:
     """What kept the load from being reached exactly, None when it was."""
     reached = ladder.per_s(result) >= _REACHED * ladder.asked_per_s(result.case.streams)
     if is_exact(result) and reached:
@@ -113,7 +113,7 @@ def bound(ladder: Ladder, result: Result) -> Bound | None:
     return "client" if result.core_fraction > _FULL else "server"
 
 
-def next_streams(ladder: Ladder, results: Sequence[Result]) -> int | None:
+def next_streams(ladder: Ladder, results: Sequence[LoadResult]) -> int | None:
     """The load to measure next: up until one is not reached exactly, or down until one is; None when all is known."""
     if not results:
         return ladder.first_streams
@@ -133,7 +133,7 @@ def next_streams(ladder: Ladder, results: Sequence[Result]) -> int | None:
     return None
 
 
-def limit(ladder: Ladder, results: Sequence[Result]) -> Limit:
+def limit(ladder: Ladder, results: Sequence[LoadResult]) -> Limit:
     """What the loads of a ladder say together."""
     failed = [result for result in results if bound(ladder, result) is not None]
     lowest = min(failed, key=lambda result: result.case.streams, default=None)

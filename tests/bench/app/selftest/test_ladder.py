@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.cli.selftest.ladder import (
+from bench.app.selftest.ladder import (
     EVENTS,
     REQUESTS,
     Ladder,
@@ -16,22 +16,22 @@ from bench.cli.selftest.ladder import (
     quick,
     streams_at,
 )
-from bench.cli.selftest.measure import Result
+from bench.app.selftest.measure import LoadResult
 from bench.truth.server import Errors
-from tests.bench.cli.selftest.machines import Machine, result
+from tests.bench.app.selftest.machines import Machine, result
 
 GOOD = Machine()
 
 
-def climb(machine: Machine, ladder: Ladder = EVENTS) -> list[Result]:
-    results: list[Result] = []
+def climb(machine: Machine, ladder: Ladder = EVENTS) -> list[LoadResult]:
+    results: list[LoadResult] = []
     while streams := next_streams(ladder, results):
         results.append(machine.measure(ladder, streams))
         assert len(results) < 12
     return results
 
 
-def streams_of(results: list[Result]) -> list[int]:
+def streams_of(results: list[LoadResult]) -> list[int]:
     return [result.case.streams for result in results]
 
 

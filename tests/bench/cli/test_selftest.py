@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
+from bench.app.selftest import climb, measure
+from bench.app.selftest.ladder import EVENTS, REQUESTS, Ladder
+from bench.app.selftest.measure import Cores, LoadResult, SelftestLoad
 from bench.cli.root import cli
-from bench.cli.selftest import command, measure
-from bench.cli.selftest.ladder import EVENTS, REQUESTS, Ladder
-from bench.cli.selftest.measure import Case, Cores, Result
+from bench.cli.selftest import where
 from bench.runs import selftests
 from bench.telemetry.machine import hardware
 from bench.truth import server as truth
 from bench.types import UserError
-from tests.bench.cli.selftest.machines import Machine
+from tests.bench.app.selftest.machines import Machine
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 Shown = Callable[..., tuple[int, str, str]]
 
 pytestmark = pytest.mark.skipif(
@@ -40,7 +41,7 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """`shown(machine, *arguments)` gives the exit code and what was said, with the measuring made up."""
 
     def call(machine: Machine, *arguments: str) -> tuple[int, str, str]:
-        def made_up(case: Case, cores: Cores, workers: int, limit_s: float) -> Result:
+        def made_up(case: SelftestLoad, cores: Cores, workers: int, limit_s: float) -> LoadResult:
             ladder: Ladder = EVENTS if case.name == "events" else REQUESTS
             return machine.measure(ladder, case.streams)
 
@@ -118,7 +119,7 @@ def test_a_load_that_others_disturbed_is_measured_once_more(shown: Shown, monkey
     turns = iter([busy, calm, calm, busy, busy])
 
     class Changing(Machine):
-        def measure(self, ladder: Ladder, streams: int) -> Result:
+        def measure(self, ladder: Ladder, streams: int) -> LoadResult:
             return next(turns, calm).measure(ladder, streams)
 
     _, out, _ = shown(Changing(), "--quick", "--json")
@@ -137,7 +138,7 @@ def test_a_place_that_cannot_be_written_is_one_note_below_the_table(shown: Shown
 
 def test_where_client_and_server_share_a_core_the_table_says_so(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = {"workers": 2, "hardware": {"cpu": "a processor", "cores": 1}}
-    said = command._where(facts, Cores((0,), 0))
+    said = where(facts, Cores((0,), 0))
     assert said.startswith("2 load processes on core 0, which the ground-truth server shares, so that")
 
 
@@ -147,7 +148,7 @@ def test_streams_stay_within_the_limit_on_open_files_and_are_enough_for_the_work
     import resource
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    fitted = command._fitted(REQUESTS, workers=64)
+    fitted = climb.fitted(REQUESTS, workers=64)
     assert (fitted.first_streams, fitted.least_streams, fitted.most_streams) == (64, 64, 960)
 
 
@@ -168,7 +169,7 @@ def test_a_selftest_of_small_loads_is_carried_by_the_next_run(home: Path, tmp_pa
     small = """
 from dataclasses import replace
 from bench.cli import main
-from bench.cli.selftest import ladder
+from bench.app.selftest import ladder
 
 ladder.EVENTS = replace(ladder.EVENTS, first_streams=4, most_streams=8, seconds=1.7)
 ladder.REQUESTS = replace(ladder.REQUESTS, first_streams=2, most_streams=4, seconds=0.5)

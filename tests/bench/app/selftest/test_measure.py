@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from bench.cli.selftest import measure
-from bench.cli.selftest.measure import Cores, choose_cores
+from bench.app.selftest import measure
+from bench.app.selftest.measure import Cores, choose_cores
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_each_load_process_gets_a_core_and_the_server_another_as_far_as_there_ar
 
 def test_shares_are_of_the_window_and_others_are_what_neither_loads_nor_server_used() -> None:
     own = [os.getpid()]
-    watch = measure._Watch(cores=(0, 1), loads=own * 2, beside=own, limit_s=9.0)
+    watch = measure._CoreSampler(cores=(0, 1), loads=own * 2, beside=own, limit_s=9.0)
     # Seconds: two cores' busy time, two load processes, the server beside them. The window is the third second.
     watch.samples = [(0.0, 0.0, 0.0, 0.0, 0.0), (2.0, 1.0, 0.4, 0.2, 0.1), (4.0, 4.4, 1.6, 0.8, 0.9)]
     busiest, busy, others = watch.shares(2.0, 3.0)
@@ -37,7 +37,7 @@ def test_shares_are_of_the_window_and_others_are_what_neither_loads_nor_server_u
 
 
 def test_a_load_is_ended_when_it_takes_too_long() -> None:
-    watch = measure._Watch(cores=(0,), loads=[os.getpid()], beside=[], limit_s=9.0)
+    watch = measure._CoreSampler(cores=(0,), loads=[os.getpid()], beside=[], limit_s=9.0)
     assert watch.should_stop() is None
     watch.elapsed_s = 8.0
     assert watch.should_stop() is None
