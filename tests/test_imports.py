@@ -30,7 +30,7 @@ OURS = {
     "bench/cli/*": PACKAGES,
     "bench/*": ("bench",),
     "backends/dialect/*": ("bench.types",),
-    "backends/cold/*": ("backends.dialect", "bench.types"),
+    "backends/cold/*": ("backends.dialect", "bench.types", "bench.process.certificates"),
     "backends/launch/*": ("bench.types",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),

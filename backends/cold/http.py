@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from backends.dialect.errors import body_message, one_line
 from backends.dialect.lenient_json import lenient
 from backends.dialect.outgoing import bearer, with_own, with_query
+from bench.process.certificates import tls_context
 from bench.types import Headers, NotReady, ServerFault, Target, UserError, blank, secret_pattern
 
 MAX_BYTES = 8 * 2**20
@@ -72,11 +73,13 @@ def exchange(target: Target, method: str, path: str, headers: Headers, body: byt
     url = urlsplit(base)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise UserError(f"{base!r} is no URL: expected http://HOST:PORT or https://HOST")
-    connection = (
-        http.client.HTTPSConnection(url.hostname, url.port, timeout=timeout_s, context=tls_context(target))
-        if url.scheme == "https"
-        else http.client.HTTPConnection(url.hostname, url.port, timeout=timeout_s)
-    )
+    if url.scheme == "https":
+        context = tls_context(target.ca_file, target.client_cert, target.client_key)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            url.hostname, url.port, timeout=timeout_s, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout_s)
     asked = with_query(url.path.rstrip("/") + path, target)
     try:
         answer = _within(timeout_s, connection, method, asked, body, with_own(headers, target))
@@ -185,24 +188,6 @@ def redirects(what: str, status: int, location: str | None) -> str:
     """Where an answer sends those who ask; it is never followed, since the key would go along."""
     place = f"to {one_line(location)}" if location else "and says not where to"
     return f"{what} redirects with HTTP {status} {place}; give the URL it leads to as --url"
-
-
-def tls_context(target: Target) -> ssl.SSLContext:
-    """What the server's certificate is verified with, and the client's own."""
-    try:
-        context = ssl.create_default_context(cafile=target.ca_file)
-    except OSError as error:
-        raise UserError(
-            f"--ca-file {target.ca_file!r} cannot be used: {error.strerror or error}; expected a PEM file"
-        ) from None
-    if target.client_cert is not None:
-        try:
-            context.load_cert_chain(target.client_cert, target.client_key, password="")
-        except (OSError, ValueError) as error:
-            given = "--client-cert" if target.client_key is None else "--client-cert and --client-key"
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{given} cannot be used: {reason}; expected PEM files, the key not encrypted") from None
-    return context
 
 
 def _unreachable(target: Target, path: str, error: Exception, timeout_s: float) -> UserError:

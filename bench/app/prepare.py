@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from bench.load.spend import Ledger, SpendLimiter
 from bench.plan.calls import Plan, call, make_plan
 from bench.plan.prompts import Count, calibrate
-from bench.preflight.nagle import Finding
+from bench.preflight.nagle import AckEffect
 from bench.preflight.published import check_answer, check_lengths, check_load
-from bench.preflight.rehearsal import Rehearsal, Rehearsed, acknowledged_late
+from bench.preflight.rehearsal import Rehearsal, RehearsalResult, acknowledged_late
 from bench.runs import folder as files
 from bench.server.launch import Server
 from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted
@@ -39,9 +39,9 @@ class Found:
     info: ServerInfo
     target: Target
     plan: Plan
-    rehearsed: Rehearsed
+    rehearsed: RehearsalResult
     account: Path | None
-    held: Finding | None
+    held: AckEffect | None
 
 
 def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
@@ -107,7 +107,7 @@ def log_kept(server: Server | None) -> Iterator[None]:
 
 def _rehearse(
     settings: "Settings", plan: Plan, target: Target, unlisted: str | None, account: Path | None, say: Say
-) -> Rehearsed:
+) -> RehearsalResult:
     """Send the plan's first request, but with a prompt that the load does not have."""
     other = make_plan(plan.scenario, plan.load, plan.seed, secrets.randbits(63), plan.vocabulary)
     limiter = None

@@ -10,7 +10,7 @@ import click
 from bench.cli.base import Group, echo
 
 if TYPE_CHECKING:
-    from bench.server.names import Model
+    from bench.server.names import KnownModel
 
 
 @click.command()
@@ -104,17 +104,17 @@ def _model_rows() -> list[dict[str, Any]]:
     return [dict.fromkeys(rows[0]) | tiny for tiny in _tiny_rows()] + rows
 
 
-def _model_row(model: "Model") -> dict[str, Any]:
+def _model_row(model: "KnownModel") -> dict[str, Any]:
     from analysis.sizing import memory
     from bench.cli.size.model import from_list
-    from bench.server.names import Resolved, repositories
+    from bench.server.names import ResolvedModel, repositories
 
     hf, gguf = repositories(model, "hf"), repositories(model, "gguf")
     return {
         "name": model.alias,
         **{name: value for name, value in asdict(model).items() if name != "alias" and not name.endswith("_repo")},
         "hf": hf,
-        "gguf": {kind: Resolved(repository, kind.upper(), model).reference for kind, repository in gguf.items()},
+        "gguf": {kind: ResolvedModel(repository, kind.upper(), model).reference for kind, repository in gguf.items()},
         "weights_bytes": {name: from_list(model, name).weights.total_bytes for name in (*hf, *gguf)},
         "kv_bytes_per_token": memory.kv_bytes_per_token(from_list(model).architecture),
     }

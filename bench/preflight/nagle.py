@@ -27,7 +27,7 @@ _READ_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AnswerTiming:
     """One answer as it arrived; `pieces` is how many arrivals brought model output."""
 
     first_byte_ms: float
@@ -36,11 +36,11 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AckEffect:
     """The same request on one kept connection: acknowledged as clients do by themselves, and at once."""
 
-    delayed: Seen
-    quick: Seen
+    delayed: AnswerTiming
+    quick: AnswerTiming
 
     @property
     def waits(self) -> bool:
@@ -65,7 +65,7 @@ class Finding:
         return asdict(self) | {"message": self.message(quick_ack=quick_ack) if self.waits else None}
 
 
-def probe(sock: socket.socket, request: bytes, decode: Decode) -> Finding | None:
+def probe(sock: socket.socket, request: bytes, decode: Decode) -> AckEffect | None:
     """Ask three times, or eleven where there is a difference, on a connection that was just opened.
 
     `sock` blocks, with the time-out that each read may take, and is the caller's to close. None where nothing can be
@@ -73,7 +73,7 @@ def probe(sock: socket.socket, request: bytes, decode: Decode) -> Finding | None
     """
     if not hasattr(socket, "TCP_QUICKACK"):
         return None
-    delayed, quick = list[Seen](), list[Seen]()
+    delayed, quick = list[AnswerTiming](), list[AnswerTiming]()
     try:
         # The first request on a connection is acknowledged at once by the kernel itself, and warms the server's cache.
         _ask(sock, request, decode, None)
@@ -81,28 +81,28 @@ def probe(sock: socket.socket, request: bytes, decode: Decode) -> Finding | None
             # Said, not left to the kernel, which begins to delay only once requests and answers take turns.
             delayed.append(_ask(sock, request, decode, False))
             quick.append(_ask(sock, request, decode, True))
-            if not Finding(min(delayed, key=_first_token), min(quick, key=_first_token)).waits:
+            if not AckEffect(min(delayed, key=_first_token), min(quick, key=_first_token)).waits:
                 break
     except (OSError, MalformedResponse, _NothingSaidError):
         return None
     # A server is late by chance as well: every delayed answer has to be, and most of the others not.
     middle = sorted(quick, key=_first_token)[(len(quick) - 1) // 2]
-    return Finding(min(delayed, key=_first_token), middle)
+    return AckEffect(min(delayed, key=_first_token), middle)
 
 
 class _NothingSaidError(Exception):
     """An answer from which nothing can be known."""
 
 
-def _first_token(seen: Seen) -> float:
+def _first_token(seen: AnswerTiming) -> float:
     return seen.first_token_ms
 
 
-def _pieces(seen: Seen) -> str:
+def _pieces(seen: AnswerTiming) -> str:
     return f"{seen.pieces} piece{'' if seen.pieces == 1 else 's'}"
 
 
-def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> Seen:
+def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> AnswerTiming:
     """One exchange; `quick` None leaves acknowledging to the kernel. Raises _NothingSaidError."""
     if quick is False:
         _acknowledge(sock, at_once=False)
@@ -126,7 +126,7 @@ def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None
     if reply.error is not None or not reply.deltas:
         raise _NothingSaidError
     arrivals = [delta[0] for delta in reply.deltas]
-    return Seen((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))
+    return AnswerTiming((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))
 
 
 def _acknowledge(sock: socket.socket, *, at_once: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from bench.plan.calls import Plan, lengths, total
-from bench.preflight.rehearsal import Rehearsed
+from bench.preflight.rehearsal import RehearsalResult
 from bench.types import Load, Scenario, ServerInfo, UserError
 
 _CUT = 0.9
@@ -58,7 +58,7 @@ def check_load(load: Load, scenario: Scenario, info: ServerInfo) -> Iterator[str
         )
 
 
-def check_answer(done: Rehearsed, plan: Plan) -> Iterator[str]:
+def check_answer(done: RehearsalResult, plan: Plan) -> Iterator[str]:
     """Notes on what the rehearsal's answer says of the load: a prompt that was cut, limits that will not do."""
     reply, wanted = done.heard.reply, done.call.prompt_tokens
     if done.heard.error is not None:

@@ -54,7 +54,7 @@ LAST_SEQ = 999_999_999_999
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class RehearsalAnswer:
     """What came of one request; `error` is (code, message) where it failed, with no secret in it."""
 
     sent: bool
@@ -67,13 +67,13 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class RehearsalResult:
     """The request that the server takes: the target that words it, what was adapted, and how it answered."""
 
     target: Target
     call: Call
     adapted: tuple[str, ...]
-    heard: Heard
+    heard: RehearsalAnswer
     tries: int
 
 
@@ -93,7 +93,7 @@ class Rehearsal:
     unlisted: str | None = None
     tries: int = field(default=0, init=False)
 
-    def of(self, call: Call, target: Target) -> Rehearsed:
+    def of(self, call: Call, target: Target) -> RehearsalResult:
         """Ask until the request is taken. Raises UserError where it is not."""
         adapted = list[str]()
         tried = {_key(target)}
@@ -104,7 +104,7 @@ class Rehearsal:
             request = self.backend.request(call, target)
             heard = self._ask(request, call, target)
             if _is_answer(heard):
-                return Rehearsed(target, call, tuple(adapted), heard, self.tries)
+                return RehearsalResult(target, call, tuple(adapted), heard, self.tries)
             if len(tried) <= MAX_TRIES and (other := self._other(request, target, heard, call)) is not None:
                 changed, said = other
                 if _key(changed) not in tried:
@@ -125,7 +125,9 @@ class Rehearsal:
                 raise self._failed(heard, what, request, target)
         raise AssertionError("unreachable")
 
-    def _other(self, request: HttpRequest, target: Target, heard: Heard, call: Call) -> tuple[Target, str] | None:
+    def _other(
+        self, request: HttpRequest, target: Target, heard: RehearsalAnswer, call: Call
+    ) -> tuple[Target, str] | None:
         """Another wording of the request, and what is said of it."""
         assert heard.error is not None
         if self.backend.adapt is None or heard.status is None:
@@ -137,7 +139,7 @@ class Rehearsal:
         changed = replace(target, options=adaptation.options)
         return None if self.backend.request(call, changed) == request else (changed, adaptation.said)
 
-    def _ask(self, request: HttpRequest, call: Call, target: Target) -> Heard:
+    def _ask(self, request: HttpRequest, call: Call, target: Target) -> RehearsalAnswer:
         place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
         if self.limiter is not None:
             self.limiter.plan(call)
@@ -152,7 +154,7 @@ class Rehearsal:
             self.limiter.settle(call.seq, sent=heard.sent, status=heard.status, reply=reply)
         return heard
 
-    def _failed(self, heard: Heard, what: Kind, request: HttpRequest, target: Target) -> UserError:
+    def _failed(self, heard: RehearsalAnswer, what: Kind, request: HttpRequest, target: Target) -> UserError:
         assert heard.error is not None
         code, message = heard.error
         path = request.path.partition("?")[0]
@@ -171,7 +173,7 @@ class Rehearsal:
         return fault(f"{target.url} refuses the load's request at {path} ({answer}: {message}); {hint}")
 
 
-def _is_answer(heard: Heard) -> bool:
+def _is_answer(heard: RehearsalAnswer) -> bool:
     """Whether the server took the request and its answer was read to the end, be it a poor one."""
     return heard.error is None or (
         heard.error[0] in ("empty", "ended_early") and heard.reply is not None and heard.reply.finish is not None
@@ -182,7 +184,7 @@ def _key(target: Target) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(target.options.items()))
 
 
-def _kind_of(heard: Heard) -> Kind:
+def _kind_of(heard: RehearsalAnswer) -> Kind:
     assert heard.error is not None
     code, message = heard.error
     if code in ("connect_refused", "connect_timeout", "timeout"):
@@ -201,7 +203,7 @@ def exchange(
     decode: Callable[[int, Mapping[str, str], Body], Reply],
     target: Target,
     timeout_s: float,
-) -> Heard:
+) -> RehearsalAnswer:
     """Send a request and read the whole answer, within `timeout_s`."""
     framing, parts, t_ns = http1.Framing(), list[bytes](), list[int]()
     sent_ns: int | None = None
@@ -269,7 +271,7 @@ def _heard(
     failed: tuple[str, str] | None,
     decode: Callable[[int, Mapping[str, str], Body], Reply],
     target: Target,
-) -> Heard:
+) -> RehearsalAnswer:
     response = http1.parse(data, ends, t_ns) if data or failed is None else None
     reply = None
     first_ms = None
@@ -285,10 +287,10 @@ def _heard(
             first_ms = (reply.deltas[0][0] - sent_ns) / 1e6
     error = None if failed is None else (failed[0], blank(failed[1], target.all_secrets))
     status = response.status if response else None
-    return Heard(sent_ns is not None, status, headers, body, reply, error, first_ms)
+    return RehearsalAnswer(sent_ns is not None, status, headers, body, reply, error, first_ms)
 
 
-def acknowledged_late(done: Rehearsed, backend: Backend, timeout_s: float) -> nagle.Finding | None:
+def acknowledged_late(done: RehearsalResult, backend: Backend, timeout_s: float) -> nagle.AckEffect | None:
     """Whether the server holds its first token back until this client has acknowledged; None where nobody can tell.
 
     It takes a few short requests more, and a first token that does not itself take longer than what is looked for.
@@ -306,7 +308,7 @@ def acknowledged_late(done: Rehearsed, backend: Backend, timeout_s: float) -> na
     return None
 
 
-def facts(done: Rehearsed) -> dict[str, Any]:
+def facts(done: RehearsalResult) -> dict[str, Any]:
     """What run.json holds of it."""
     usage = done.heard.reply.usage if done.heard.reply else None
     return {

@@ -23,7 +23,7 @@ _SERVERS: Final[Mapping[Weights, str]] = {"hf": "vllm and tgi", "gguf": "llamacp
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class KnownModel:
     """A model that has a short name.
 
     `awq_repo` and `gguf_repo` are None where no such files are known, `experts` and `active_experts` in a dense model.
@@ -49,7 +49,7 @@ class Model:
     license: str
 
 
-class Resolved(NamedTuple):
+class ResolvedModel(NamedTuple):
     """What a server is to load.
 
     `quantization` is bf16, fp16, fp8 or awq, or llama.cpp's name of a kind of file (Q4_K_M); None takes the weights as
@@ -58,7 +58,7 @@ class Resolved(NamedTuple):
 
     repository: str
     quantization: str | None
-    model: Model
+    model: KnownModel
 
     @property
     def reference(self) -> str:
@@ -69,13 +69,13 @@ class Resolved(NamedTuple):
 
 
 @cache
-def models() -> Mapping[str, Model]:
+def models() -> Mapping[str, KnownModel]:
     """All models of models.csv by alias."""
     with Path(__file__).with_name("models.csv").open(encoding="utf-8", newline="") as file:
         return {row["alias"]: _model(row) for row in csv.DictReader(file)}
 
 
-def resolve(name: str, weights: Weights) -> Resolved | None:
+def resolve(name: str, weights: Weights) -> ResolvedModel | None:
     """What `name`, an alias or ALIAS-QUANTIZATION in any case, means to a server that loads such weights.
 
     None for a path, a repository id and a tiny model. Raises UserError for an unknown bare name, with the nearest, and
@@ -89,14 +89,14 @@ def resolve(name: str, weights: Weights) -> Resolved | None:
     available = repositories(model, weights)
     if quantization is None and available:
         if weights == "gguf":
-            return Resolved(available[DEFAULT_GGUF], DEFAULT_GGUF.upper(), model)
-        return Resolved(model.official_repo, None, model)
+            return ResolvedModel(available[DEFAULT_GGUF], DEFAULT_GGUF.upper(), model)
+        return ResolvedModel(model.official_repo, None, model)
     if quantization not in available:
         raise UserError(f"--model {name!r}: not for {_SERVERS[weights]}; {_offer(model)}")
-    return Resolved(available[quantization], quantization.upper() if weights == "gguf" else quantization, model)
+    return ResolvedModel(available[quantization], quantization.upper() if weights == "gguf" else quantization, model)
 
 
-def repositories(model: Model, weights: Weights) -> dict[str, str]:
+def repositories(model: KnownModel, weights: Weights) -> dict[str, str]:
     """By quantization, the repository from which a server that loads such weights takes them."""
     if weights == "gguf":
         return dict.fromkeys(GGUF_QUANTIZATIONS, model.gguf_repo) if model.gguf_repo else {}
@@ -114,7 +114,7 @@ def aliases_of(name: str) -> tuple[str, ...]:
     if quantization is not None:
         weights: Weights = "gguf" if quantization in GGUF_QUANTIZATIONS else "hf"
         repository = repositories(model, weights).get(quantization)
-        return (Resolved(repository, quantization.upper(), model).reference,) if repository else ()
+        return (ResolvedModel(repository, quantization.upper(), model).reference,) if repository else ()
     return tuple(repository for repository in (model.official_repo, model.awq_repo) if repository)
 
 
@@ -125,12 +125,12 @@ def known_names() -> tuple[str, ...]:
     return (*SIZES, *models())
 
 
-def _model(row: Mapping[str, str]) -> Model:
+def _model(row: Mapping[str, str]) -> KnownModel:
     values: dict[str, Any] = {name: int(text) if text.isdecimal() else text or None for name, text in row.items()}
-    return Model(**(values | {"tied": row["tied"] == "yes"}))
+    return KnownModel(**(values | {"tied": row["tied"] == "yes"}))
 
 
-def _find(name: str) -> tuple[Model, str | None] | None:
+def _find(name: str) -> tuple[KnownModel, str | None] | None:
     """The model that is called so, and the quantization in its name."""
     name = name.lower()
     if name in models():
@@ -157,6 +157,6 @@ def _check_passes(name: str) -> None:
     )
 
 
-def _offer(model: Model) -> str:
+def _offer(model: KnownModel) -> str:
     comes = {_SERVERS[weights]: " ".join(repositories(model, weights)) for weights in _SERVERS}
     return f"{model.alias} comes " + ", ".join(f"for {servers} as {names}" for servers, names in comes.items() if names)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.process import places
 from bench.server import tinytokenizer
-from bench.server.tinytokenizer import CHAT_TEMPLATE, END, Vocabulary, tokenizer_json, vocabulary
+from bench.server.tinytokenizer import CHAT_TEMPLATE, END, TinyVocabulary, tokenizer_json, vocabulary
 from bench.types import UserError
 
 Kind = Literal["gguf", "hf"]
@@ -157,7 +157,7 @@ def _write(name: str, folder: Path) -> None:
     _write_gguf(folder / f"{name}.gguf", name, tensors, vocab)
 
 
-def _hf_settings(layers: int, vocab: Vocabulary) -> dict[str, dict[str, Any]]:
+def _hf_settings(layers: int, vocab: TinyVocabulary) -> dict[str, dict[str, Any]]:
     end = vocab.special_id(END)
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -210,7 +210,7 @@ def _write_safetensors(path: Path, tensors: Weights) -> None:
     path.write_bytes(b"".join((struct.pack("<Q", len(head)), head, *body)))
 
 
-def _write_gguf(path: Path, name: str, tensors: Weights, vocab: Vocabulary) -> None:
+def _write_gguf(path: Path, name: str, tensors: Weights, vocab: TinyVocabulary) -> None:
     layers = SIZES[name]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
@@ -237,7 +237,7 @@ def _write_gguf(path: Path, name: str, tensors: Weights, vocab: Vocabulary) -> N
     writer.close()
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, vocab: Vocabulary) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, vocab: TinyVocabulary) -> None:
     end = vocab.special_id(END)
     specials = set(tinytokenizer.SPECIALS)
     kinds = [gguf.TokenType.CONTROL if token in specials else gguf.TokenType.NORMAL for token in vocab.tokens]

@@ -62,7 +62,7 @@ yellow yes yet you young your
 WORDS = tuple(_WORD_LIST.split())
 
 
-class Vocabulary(NamedTuple):
+class TinyVocabulary(NamedTuple):
     """Token texts in id order (the special tokens are the last ones), merges in rank order, and the ids of words."""
 
     tokens: tuple[str, ...]
@@ -73,7 +73,7 @@ class Vocabulary(NamedTuple):
         return self.tokens.index(text)
 
 
-def vocabulary() -> Vocabulary:
+def vocabulary() -> TinyVocabulary:
     """The 256 bytes, every prefix of every " word", then `SPECIALS`."""
     letters = _byte_letters()
     space = letters[ord(" ")]
@@ -81,10 +81,10 @@ def vocabulary() -> Vocabulary:
     tokens = (*letters, *(space + prefix for prefix in prefixes), *SPECIALS)
     merges = tuple((space + prefix[:-1], prefix[-1]) for prefix in prefixes)
     words = {space + word for word in WORDS}
-    return Vocabulary(tokens, merges, tuple(i for i, token in enumerate(tokens) if token in words))
+    return TinyVocabulary(tokens, merges, tuple(i for i, token in enumerate(tokens) if token in words))
 
 
-def tokenizer_json(vocab: Vocabulary) -> dict[str, Any]:
+def tokenizer_json(vocab: TinyVocabulary) -> dict[str, Any]:
     """The contents of Hugging Face's `tokenizer.json`; GPT-2's pre-tokenizer, and nothing added to any text."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     special = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}

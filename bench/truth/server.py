@@ -88,7 +88,7 @@ class TruthLog:
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
+class StampErrors:
     """How large a set of errors is, without sign; None where there are none to speak of."""
 
     count: int
@@ -98,11 +98,11 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TruthComparison:
     """A client's stamps against the server's: `lost` events have no stamp, `unknown` stamps have no event."""
 
-    first_token: Errors
-    gap: Errors
+    first_token: StampErrors
+    gap: StampErrors
     lost: int
     unknown: int
 
@@ -170,12 +170,12 @@ def read_log(path: Path) -> TruthLog:
     )
 
 
-def lateness(log: TruthLog) -> Errors:
+def lateness(log: TruthLog) -> StampErrors:
     """How late the server itself was: each event's sending against its schedule."""
     return _errors(log.event_sent_ns - log.event_due_ns)
 
 
-def compare(log: TruthLog, request: Int64s, token: Int64s, t_ns: Int64s) -> Comparison:
+def compare(log: TruthLog, request: Int64s, token: Int64s, t_ns: Int64s) -> TruthComparison:
     """A client's arrival stamps against the server's log.
 
     One element per event the client saw: its request's id, the index of its first token, its arrival (monotonic).
@@ -200,7 +200,7 @@ def compare(log: TruthLog, request: Int64s, token: Int64s, t_ns: Int64s) -> Comp
     first = seen & (truth_key % _TOKENS_MAX == 0)
     same_request = np.diff(truth_key // _TOKENS_MAX) == 0
     gap = same_request & seen[1:] & seen[:-1]
-    return Comparison(
+    return TruthComparison(
         first_token=_errors(delay_ns[first]),
         gap=_errors(np.diff(delay_ns)[gap]),
         lost=int(np.count_nonzero(~seen)),
@@ -216,8 +216,8 @@ def _arguments(options: TruthOptions) -> list[str]:
     return arguments
 
 
-def _errors(errors_ns: Int64s) -> Errors:
+def _errors(errors_ns: Int64s) -> StampErrors:
     if not len(errors_ns):
-        return Errors(0, None, None, None)
+        return StampErrors(0, None, None, None)
     p50, p99, top = np.percentile(np.abs(errors_ns) / _MS, (50, 99, 100))
-    return Errors(len(errors_ns), float(p50), float(p99), float(top))
+    return StampErrors(len(errors_ns), float(p50), float(p99), float(top))

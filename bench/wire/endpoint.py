@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bench.process.certificates import tls_context
 from bench.types import UserError
 
 
@@ -31,16 +32,5 @@ def endpoint(
         host = port = None
     if not host or parts.scheme not in ("http", "https"):
         raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")
-    try:
-        tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
-    except OSError as problem:
-        raise UserError(f"--ca-file {ca_file}: {problem.strerror or problem}; expected a PEM file") from None
-    if tls is not None and client_cert is not None:
-        try:
-            tls.load_cert_chain(client_cert, client_key, password="")
-        except (OSError, ValueError) as problem:
-            reason = getattr(problem, "strerror", None) or problem
-            raise UserError(
-                f"--client-cert {client_cert}: {reason}; expected PEM files, the key not encrypted"
-            ) from None
+    tls = tls_context(ca_file, client_cert, client_key) if parts.scheme == "https" else None
     return Endpoint(host, port or (443 if tls else 80), tls, parts.netloc.rpartition("@")[2])

@@ -166,7 +166,7 @@ def peer_at_hand() -> str:
     return _table(f"### A peer at hand: {PEER.name}, ms", "| client | first token p50 / p99 | gap p50 / p99 |", rows)
 
 
-def _fasthttp(case: SelftestLoad) -> truth.Comparison:
+def _fasthttp(case: SelftestLoad) -> truth.TruthComparison:
     with tempfile.TemporaryDirectory() as name:
         out, log = Path(name) / "seen.npy", Path(name) / "truth.log"
         options = truth.TruthOptions(ttft_ms=case.ttft_ms, gap_ms=case.gap_ms, tokens=case.tokens)
@@ -191,7 +191,7 @@ def _first_request_s() -> float:
         return float(truth.read_log(log).request_read_ns.min() - start_ns) / 1e9
 
 
-def _errors(errors: truth.Errors) -> str:
+def _errors(errors: truth.StampErrors) -> str:
     return f"{errors.p50_ms:.3f} / {errors.p99_ms:.3f}"
 
 

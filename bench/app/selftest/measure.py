@@ -28,7 +28,7 @@ from bench.runs.folder import CAPTURE, PLAN
 from bench.runs.records import decode_run, read_requests, scan_captures
 from bench.server.launch import free_port
 from bench.truth import server as truth
-from bench.truth.server import Errors, Int64s, TruthLog
+from bench.truth.server import Int64s, StampErrors, TruthLog
 from bench.types import Lengths, Load, Scenario, Target, UserError
 
 _PROMPT_TOKENS = 40
@@ -76,8 +76,8 @@ class LoadResult:
     case: SelftestLoad
     events_per_s: float
     requests_per_s: float
-    first_token: Errors
-    gap: Errors
+    first_token: StampErrors
+    gap: StampErrors
     cpu_fraction: float
     core_fraction: float
     other_fraction: float

@@ -10,7 +10,7 @@ from bench.cli.base import nearest
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.server.names import Model as ListedModel
+    from bench.server.names import KnownModel
 
 DEFAULT_QUANTIZATION: Final = "bf16"
 
@@ -32,7 +32,7 @@ def load(name: str, asked: str | None) -> tuple[Model, tuple[str, ...]]:
     return _from_name(name, asked), ()
 
 
-def from_list(listed: "ListedModel", storage: str = DEFAULT_QUANTIZATION) -> Model:
+def from_list(listed: "KnownModel", storage: str = DEFAULT_QUANTIZATION) -> Model:
     """Give a model of models.csv. Raises UserError for a quantization that is not known."""
     shape = architecture.Architecture(
         **{

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from backends import BACKENDS
-from bench.preflight.nagle import Finding, Seen, probe
+from bench.preflight.nagle import AckEffect, AnswerTiming, probe
 from bench.truth.server import TruthOptions, launch
 from bench.types import HttpRequest
 from bench.wire.http1 import encode_request
@@ -34,8 +34,8 @@ ASK = encode_request(
 )
 
 
-def seen(first_byte_ms: float, first_token_ms: float) -> Seen:
-    return Seen(first_byte_ms, first_token_ms, 1)
+def seen(first_byte_ms: float, first_token_ms: float) -> AnswerTiming:
+    return AnswerTiming(first_byte_ms, first_token_ms, 1)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def seen(first_byte_ms: float, first_token_ms: float) -> Seen:
     ],
 )
 def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
-    delayed: Seen, quick: Seen, waits: bool
+    delayed: AnswerTiming, quick: AnswerTiming, waits: bool
 ) -> None:
-    assert Finding(delayed, quick).waits is waits
+    assert AckEffect(delayed, quick).waits is waits
 
 
 @pytest.mark.parametrize(("nodelay", "quick_ack"), [(False, False), (False, True), (True, False)])
@@ -70,7 +70,7 @@ def test_a_run_says_of_its_server_that_it_waits(tmp_path: Path, nodelay: bool, q
     assert ("nagle" in codes) is (not nodelay and not quick_ack)
 
 
-def probed(options: TruthOptions) -> Finding | None:
+def probed(options: TruthOptions) -> AckEffect | None:
     with launch(options) as server:
         url = urlsplit(server.url)
         with socket.create_connection((url.hostname, url.port), timeout=10) as sock:
@@ -109,7 +109,7 @@ def test_where_an_answer_says_nothing_nothing_is_known(options: TruthOptions) ->
 
 
 def test_the_finding_names_both_figures_the_cause_and_the_cure() -> None:
-    found = Finding(Seen(0.2, 43.7, 1), Seen(0.2, 8.3, 16))
+    found = AckEffect(AnswerTiming(0.2, 43.7, 1), AnswerTiming(0.2, 8.3, 16))
     for quick_ack, cure in ((False, "measure the server itself with --quick-ack on"), (True, "is sent with --quick")):
         message = found.message(quick_ack=quick_ack)
         for part in ("43.7 ms in 1 piece,", "8.3 ms in 16 pieces", "does not set TCP_NODELAY", "delayed ack", cure):

@@ -7,7 +7,7 @@ import pytest
 from bench.plan.calls import call, make_plan
 from bench.plan.prompts import Vocabulary
 from bench.preflight import published
-from bench.preflight.rehearsal import Heard, Rehearsed
+from bench.preflight.rehearsal import RehearsalAnswer, RehearsalResult
 from bench.types import Body, Lengths, Load, Reply, Scenario, ServerInfo, Target, Usage, UserError
 
 INFO = ServerInfo("toy", None, "m", 1000, None, {})
@@ -24,16 +24,16 @@ def load(concurrency: int | None = 8, requests: int | None = 100) -> Load:
     return Load(concurrency, rate, "poisson", requests, duration_s, 0, None, concurrency or 1024, "wait")
 
 
-def heard(prompt_tokens: int | None, **headers: str) -> Rehearsed:
+def heard(prompt_tokens: int | None, **headers: str) -> RehearsalResult:
     plan = make_plan(scenario(), load(), 0, 1, Vocabulary(WORDS, 1.0, 10, True, "toy"))
     usage = None if prompt_tokens is None else Usage(prompt_tokens=prompt_tokens)
     said = {name.replace("_", "-"): value for name, value in headers.items()}
     reply = Reply("", [], usage, "length", None)
-    answer = Heard(True, 200, said, Body(b"", [], []), reply, None, 1.0)
-    return Rehearsed(Target("http://h", "m"), call(plan, 0), (), answer, 1)
+    answer = RehearsalAnswer(True, 200, said, Body(b"", [], []), reply, None, 1.0)
+    return RehearsalResult(Target("http://h", "m"), call(plan, 0), (), answer, 1)
 
 
-def notes(done: Rehearsed) -> list[str]:
+def notes(done: RehearsalResult) -> list[str]:
     plan = make_plan(scenario(), load(), 0, 1, Vocabulary(WORDS, 1.0, 10, True, "toy"))
     return list(published.check_answer(done, plan))
 

@@ -16,7 +16,7 @@ import pytest
 
 from backends import BACKENDS
 from bench.load.spend import Ledger, Prices, SpendLimiter
-from bench.preflight.rehearsal import LAST_SEQ, Rehearsal, Rehearsed
+from bench.preflight.rehearsal import LAST_SEQ, Rehearsal, RehearsalResult
 from bench.types import Call, Lengths, Message, NotReady, Scenario, Target, UserError
 
 KEY = "sk-very-secret-0123"
@@ -81,7 +81,7 @@ def serve(web_server: Callable[[type[BaseHTTPRequestHandler]], str]) -> Serve:
     return start
 
 
-def rehearse(url: str, backend: str = "openai", call: Call = CALL, **target: Any) -> Rehearsed:
+def rehearse(url: str, backend: str = "openai", call: Call = CALL, **target: Any) -> RehearsalResult:
     one = Rehearsal(BACKENDS[backend], timeout_s=10, limiter=None, say=lambda _: None)
     return one.of(call, Target(url, "m", **target))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench.app.selftest.ladder import Ladder
 from bench.app.selftest.measure import LoadResult
-from bench.truth.server import Errors
+from bench.truth.server import StampErrors
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def result(
         case=ladder.case(streams),
         events_per_s=events_per_s,
         requests_per_s=events_per_s / ladder.tokens,
-        first_token=Errors(1_000, 0.002, 0.008, 0.02),
-        gap=Errors(100_000, 0.001, p99_ms, 9.0),
+        first_token=StampErrors(1_000, 0.002, 0.008, 0.02),
+        gap=StampErrors(100_000, 0.001, p99_ms, 9.0),
         cpu_fraction=busy,
         core_fraction=min(1.0, busy + others),
         other_fraction=others,

@@ -17,7 +17,7 @@ from bench.app.selftest.ladder import (
     streams_at,
 )
 from bench.app.selftest.measure import LoadResult
-from bench.truth.server import Errors
+from bench.truth.server import StampErrors
 from tests.bench.app.selftest.machines import Machine, result
 
 GOOD = Machine()
@@ -97,21 +97,25 @@ def test_a_quick_ladder_has_larger_steps_and_nothing_between_them() -> None:
 
 
 def test_an_exact_load_above_one_that_was_not_does_not_count() -> None:
-    results = [result(EVENTS, 200), replace(result(EVENTS, 400), gap=Errors(9, 1.0, 3.0, 4.0)), result(EVENTS, 800)]
+    results = [
+        result(EVENTS, 200),
+        replace(result(EVENTS, 400), gap=StampErrors(9, 1.0, 3.0, 4.0)),
+        result(EVENTS, 800),
+    ]
     assert limit(EVENTS, results) == Limit(EVENTS.per_s(results[0]), "error")
 
 
 def test_one_hiccup_is_no_limit_but_an_event_that_never_arrived_is() -> None:
-    hiccup = replace(result(EVENTS, 200), gap=Errors(10_000, 0.001, 0.01, 90.0))
+    hiccup = replace(result(EVENTS, 200), gap=StampErrors(10_000, 0.001, 0.01, 90.0))
     assert bound(EVENTS, hiccup) is None
     assert bound(EVENTS, replace(hiccup, lost=1)) == "error"
 
 
 def test_the_error_is_the_worse_of_first_tokens_and_gaps_and_unknown_with_either() -> None:
-    fine = Errors(100, 0.001, 0.5, 1.0)
+    fine = StampErrors(100, 0.001, 0.5, 1.0)
     assert error_ms(replace(result(EVENTS, 200), first_token=fine)) == 0.5
     assert error_ms(replace(result(EVENTS, 200), gap=fine)) == 0.5
-    unknown = replace(result(EVENTS, 200), first_token=Errors(0, None, None, None))
+    unknown = replace(result(EVENTS, 200), first_token=StampErrors(0, None, None, None))
     assert error_ms(unknown) is None
     assert bound(EVENTS, unknown) == "error"
 
