@@ -45,7 +45,7 @@ def render(comparison: Comparison) -> str:
     """The comparison as one self-contained HTML page."""
     names = [rival.name for rival in comparison.rivals]
     return pages.render(
-        "money/page.html",
+        "breakeven.html",
         title=f"Self-hosting or {_listed(names)}" if names else "Self-hosting",
         host=comparison.host,
         volume=comparison.requests_per_month,

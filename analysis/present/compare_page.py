@@ -39,7 +39,7 @@ def render(comparison: Comparison, base: Mapping[str, Floats], candidate: Mappin
     compared = Compared(base, candidate, len(comparison.base) + len(comparison.candidate))
     names = (f"{side[0].run['model']} on {side[0].run['backend']}" for side in (comparison.base, comparison.candidate))
     return pages.render(
-        "compare/page.html",
+        "compare.html",
         title=" against ".join(dict.fromkeys(names)),
         kind=KINDS[comparison.verdict],
         headline=headline(comparison),

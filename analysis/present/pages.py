@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import jinja2
 import plotly.graph_objects as go
-import plotly.offline
 from markupsafe import Markup
 
+from analysis.present import chart_library
 from analysis.present.charts import Plot, T
 from analysis.present.palette import FONT, PALETTE
 from bench.process.printable import printable
@@ -19,8 +19,11 @@ from bench.process.printable import printable
 HERE: Final = Path(__file__).parent
 
 
-def render(template: str, **values: Any) -> str:
-    """A template of this package that extends base.html, filled in; a name it uses must be among the values."""
+def render(template: str, *, library: str | None = None, **values: Any) -> str:
+    """A template of this package that extends base.html, filled in; a name it uses must be among the values.
+
+    The page carries the charts' library, or takes it from the address `library`, relative to the page's own.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -33,7 +36,8 @@ def render(template: str, **values: Any) -> str:
         palette=PALETTE,
         font=Markup(FONT),
         css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        plotly=Markup(plotly.offline.get_plotlyjs()),
+        library=chart_library.script(library),
+        linked=library is not None,
         twins={color.light: color.dark for color in PALETTE.values()},
     )
 

@@ -35,8 +35,10 @@ from analysis.wording import count, metric, number, percent
 
 POINTS: Final = 4000
 SPANS: Final = 500
-POINTS_PER_GAUGE: Final = 800
-SPANS_PER_GAUGE: Final = 250
+# Of one gauge: for a line at the most, for all lines together, and for a line at the least however many there are.
+POINTS_PER_LINE: Final = 800
+POINTS_PER_GAUGE: Final = 3200
+FEWEST_PER_LINE: Final = 100
 
 
 class Data(NamedTuple):
@@ -217,32 +219,45 @@ def telemetry(data: Data) -> go.Figure | None:
     """What the machine and the engine said of themselves meanwhile."""
     if data.telemetry is None:
         return None
-    panels = [panel for gauge in GAUGES if (panel := _gauge(data.telemetry, gauge)).traces]
+    sampled = {gauge: rows for gauge in GAUGES if (rows := _sampled(data.telemetry, gauge))}
+    if not sampled:
+        return None
+    share = POINTS_PER_GAUGE // max(map(len, sampled.values()))
+    points = min(POINTS_PER_LINE, max(FEWEST_PER_LINE, share))
+    spans = points * 5 // 16
+    panels = [Panel(gauge.title, gauge.unit, _lines(gauge, rows, points, spans)) for gauge, rows in sampled.items()]
     caption = (
-        f"As sampled while the load ran. Of more than {POINTS_PER_GAUGE} samples an even part is drawn, and the "
-        f"highest and the lowest of each of {SPANS_PER_GAUGE} equal spans of time."
+        f"As sampled while the load ran. Of more than {points} samples an even part is drawn, and the highest and the "
+        f"lowest of each of {spans} equal spans of time."
     )
-    return _over_time(data, panels, caption) if panels else None
+    return _over_time(data, panels, caption)
 
 
-def _gauge(telemetry: pa.Table, gauge: Gauge) -> Panel:
+def _sampled(telemetry: pa.Table, gauge: Gauge) -> dict[tuple[str, str], pa.Table]:
+    """The samples of each line of a gauge by (name, source), in the order in which they are drawn."""
     rows = telemetry.filter(pc.is_in(telemetry["name"], pa.array(gauge.names)))
-    keys = rows.group_by(["source", "name"]).aggregate([]).to_pylist()
-    keys.sort(key=lambda key: (gauge.names.index(key["name"]), len(key["source"]), key["source"]))
+    keys = [(key["name"], key["source"]) for key in rows.group_by(["source", "name"]).aggregate([]).to_pylist()]
+    keys.sort(key=lambda key: (gauge.names.index(key[0]), len(key[1]), key[1]))
+    return {
+        (name, source): rows.filter(pc.and_(pc.equal(rows["source"], source), pc.equal(rows["name"], name)))
+        for name, source in keys
+    }
+
+
+def _lines(gauge: Gauge, sampled: Mapping[tuple[str, str], pa.Table], points: int, spans: int) -> list[go.Scatter]:
     traces = []
-    for i, key in enumerate(keys):
-        own = rows.filter(pc.and_(pc.equal(rows["source"], key["source"]), pc.equal(rows["name"], key["name"])))
-        t_s, values = _seconds(own, "t_ns"), column(own, "value") * gauge.factor
-        kept = series.decimate(t_s, values, POINTS_PER_GAUGE, SPANS_PER_GAUGE)
+    for i, ((name, source), rows) in enumerate(sampled.items()):
+        t_s, values = _seconds(rows, "t_ns"), column(rows, "value") * gauge.factor
+        kept = series.decimate(t_s, values, points, spans)
         traces.append(
             go.Scatter(
                 x=compact(t_s[kept]), y=compact(values[kept]), mode="lines",
-                name=escape(key["source"] if len(gauge.names) == 1 else key["name"]),
+                name=escape(source if len(gauge.names) == 1 else name),
                 line={"color": light(SERIES[i % len(SERIES)]), "width": 1.5},
                 hovertemplate="%{y:,.4~r}",
             )
         )  # fmt: skip
-    return Panel(gauge.title, gauge.unit, traces)
+    return traces
 
 
 def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120) -> go.Figure:

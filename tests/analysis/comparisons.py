@@ -56,21 +56,22 @@ def rival(
     )
 
 
+def build_comparison(
+    *apis: tuple[str, str],
+    host: SelfHost = HOST,
+    case: dict[str, Any] | None = None,
+    measured: bool = True,
+    **options: Any,
+) -> Comparison:
+    """A comparison from (name, $/request) pairs, and from options of the case and of the comparison."""
+    given = apis or (("dear", "0.0045"), ("middle", "0.00021"), ("cheap", "0.000108"))
+    asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
+    at = asked["requests_per_month"], asked["volumes"], measured
+    rivals = tuple(rival(name, usd, host, *at, **(case or {})) for name, usd in given)
+    return Comparison(host="one replica", rivals=rivals, **asked)
+
+
 @pytest.fixture
 def comparison() -> Callable[..., Comparison]:
-    """Builds a comparison from (name, $/request) pairs, and from options of the case and of the comparison."""
-
-    def build(
-        *apis: tuple[str, str],
-        host: SelfHost = HOST,
-        case: dict[str, Any] | None = None,
-        measured: bool = True,
-        **options: Any,
-    ) -> Comparison:
-        given = apis or (("dear", "0.0045"), ("middle", "0.00021"), ("cheap", "0.000108"))
-        asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
-        at = asked["requests_per_month"], asked["volumes"], measured
-        rivals = tuple(rival(name, usd, host, *at, **(case or {})) for name, usd in given)
-        return Comparison(host="one replica", rivals=rivals, **asked)
-
-    return build
+    """See `build_comparison` for what it takes."""
+    return build_comparison

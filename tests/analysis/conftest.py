@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,21 @@ class Page:
         assert "exceptionDetails" not in reply, reply
         return reply["result"].get("value")
 
+    def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression holds; charts out of view are drawn after the page has loaded."""
+        self.evaluate(f"""new Promise((done, fail) => {{
+          const last = performance.now() + 20_000;
+          const look = () => {{
+            if ({condition}) done();
+            else if (performance.now() > last) fail("never");
+            else requestAnimationFrame(look);
+          }};
+          look();
+        }})""")
+
     def drawn(self) -> list[str]:
-        """The ids of the charts that show lines or marks and fit the window, after two frames."""
+        """The ids of the charts that show lines or marks and fit the window, once all are there."""
+        self.until("[...document.querySelectorAll('.chart')].every(chart => chart.querySelector('.main-svg'))")
         self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         found: list[str] = self.evaluate(DRAWN)
         return found
@@ -100,13 +114,14 @@ class Page:
                 self.requested.append(params["request"]["url"])
 
 
-@pytest.fixture(scope="session")
-def browser_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The DevTools address of a Chromium started for these tests; skips where there is none."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip(f"no Chromium to look at pages with: none of {', '.join(NAMES)} is on the PATH")
-    profile = tmp_path_factory.mktemp("chromium")
+def find_browser() -> str | None:
+    """The path of a Chromium, None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def running(program: str, profile: Path) -> Iterator[str]:
+    """The DevTools address of a Chromium that runs meanwhile, with its profile in that folder."""
     log = (profile / "log").open("wb")
     browser = subprocess.Popen(
         [program, *FLAGS, f"--user-data-dir={profile}"], stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -126,12 +141,12 @@ def _url(file: Path, browser: subprocess.Popen[bytes]) -> str:
         if file.exists() and len(lines := file.read_text().splitlines()) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         time.sleep(0.05)
-    pytest.fail(f"Chromium did not open its DevTools port within 30 s: see {file.with_name('log')}")
+    raise TimeoutError(f"Chromium did not open its DevTools port within 30 s: see {file.with_name('log')}")
 
 
-@pytest.fixture
-def page(browser_url: str) -> Iterator[Page]:
-    """A fresh page of the headless browser."""
+@contextmanager
+def new_page(browser_url: str) -> Iterator[Page]:
+    """A fresh page of the browser at that address, closed afterwards."""
     control = Page(websocket.create_connection(browser_url, timeout=60))
     target = control.call("Target.createTarget", url="about:blank")["targetId"]
     page = Page(websocket.create_connection(f"{browser_url.partition('/browser/')[0]}/page/{target}", timeout=60))
@@ -141,3 +156,20 @@ def page(browser_url: str) -> Iterator[Page]:
         page.socket.close()
         control.call("Target.closeTarget", targetId=target)
         control.socket.close()
+
+
+@pytest.fixture(scope="session")
+def browser_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The DevTools address of a Chromium started for these tests; skips where there is none."""
+    program = find_browser()
+    if program is None:
+        pytest.skip(f"no Chromium to look at pages with: none of {', '.join(NAMES)} is on the PATH")
+    with running(program, tmp_path_factory.mktemp("chromium")) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser_url: str) -> Iterator[Page]:
+    """A fresh page of the headless browser."""
+    with new_page(browser_url) as page:
+        yield page

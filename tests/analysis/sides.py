@@ -177,12 +177,13 @@ def simulated() -> Callable[..., list[dict[str, Any]]]:
     return lambda rng, count, slower=1.0: summaries(simulate(rng, count, 1000, slower))
 
 
+def build_one(name: str, rng: np.random.Generator, slower: float = 1.0, requests: int = 1000) -> tuple[Run, pa.Table]:
+    """A run and its requests, from a server that is always as fast."""
+    (table,) = tables(simulate(rng, 1, requests, slower, between=0.0))
+    return Run(name, manifest(), told(table)), table
+
+
 @pytest.fixture
 def one() -> Callable[..., tuple[Run, pa.Table]]:
-    """`one(name, rng, slower=1.0, requests=1000) -> a run and its requests`, from a server that is always as fast."""
-
-    def build(name: str, rng: np.random.Generator, slower: float = 1.0, requests: int = 1000) -> tuple[Run, pa.Table]:
-        (table,) = tables(simulate(rng, 1, requests, slower, between=0.0))
-        return Run(name, manifest(), told(table)), table
-
-    return build
+    """See `build_one` for what it takes."""
+    return build_one

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from analysis.present.palette import PALETTE, SERIES, Color
-from analysis.present.plots import FIGURES, POINTS, Data
+from analysis.present.plots import FIGURES, POINTS, POINTS_PER_GAUGE, Data
 from analysis.summary import summarize
+from tests.analysis.sample_pages import sampled
 
 
 @pytest.fixture
@@ -105,6 +106,18 @@ def test_telemetry_shows_only_what_exists(data: Callable[..., Data]) -> None:
     assert any("CPU use" in title for title in titles)
     assert not any("GPU" in title for title in titles)
     assert FIGURES["telemetry"].draw(run._replace(telemetry=None)) is None
+
+
+@pytest.mark.parametrize("gpus", [1, 4, 8, 20])
+def test_the_lines_of_a_gauge_share_its_points(gpus: int, data: Callable[..., Data]) -> None:
+    run = data(gpus=0)._replace(telemetry=sampled(gpus, seconds=100))
+    figure = draw("telemetry", run)
+    for axis in ("y", "y2", "y3", "y4"):
+        lines = [trace for trace in figure.data if (trace.yaxis or "y") == axis]
+        assert len(lines) == gpus
+        assert sum(len(trace.x) for trace in lines) <= POINTS_PER_GAUGE
+        assert all(len(trace.x) >= 100 for trace in lines)
+    assert f"more than {min(800, 3200 // gpus)} samples" in figure.layout.meta
 
 
 def test_names_from_outside_are_escaped_in_labels(data: Callable[..., Data]) -> None:
