@@ -9,11 +9,11 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from bench.app.run import Settings
+from bench.app.request import RunRequest
 from bench.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_NOT_TO_BE_TRUSTED,
@@ -43,7 +43,7 @@ def never(_: Progress) -> None:
 class Maker(Protocol):
     """What makes the runs of a campaign; in a test, what makes them up."""
 
-    def observe(self, request: Settings, server: Server | None = None, stop: Stop = never) -> str | None:
+    def observe(self, request: RunRequest, server: Server | None = None, stop: Stop = never) -> str | None:
         """Offer the load and leave the captures in the run's folder; returns why it stopped early, if it did."""
         ...
 
@@ -165,7 +165,7 @@ def has_ended(campaign: Campaign, name: str) -> bool:
 
 
 def make_run(
-    campaign: Campaign, name: str, request: Settings, maker: Maker, server: Server | None = None, stop: Stop = never
+    campaign: Campaign, name: str, request: RunRequest, maker: Maker, server: Server | None = None, stop: Stop = never
 ) -> Outcome:
     """Make the run of this name, or what of it is missing; never one that is done.
 
@@ -179,7 +179,7 @@ def make_run(
         if not has_ended(campaign, name) or (folder / files.SUMMARY).exists():
             put_aside(campaign, name)
             folder.parent.mkdir(exist_ok=True)
-            stopped = maker.observe(paid_together(replace(request, out=folder), campaign.folder), server, stop)
+            stopped = maker.observe(request.one_of(campaign.folder, name), server, stop)
     except UserError as problem:
         return Outcome(name, EXIT_USER_ERROR, str(problem))
     except KeyboardInterrupt:
@@ -215,13 +215,6 @@ def put_aside(campaign: Campaign, name: str) -> None:
     while (aside := place / f"{name.replace('/', '-')}-{number}").exists():
         number += 1
     folder.rename(aside)
-
-
-def paid_together(request: Settings, folder: Path) -> Settings:
-    """Give the request with the account of the folder, which stays when a run's own folder goes."""
-    if request.budget is None:
-        return request
-    return replace(request, budget=replace(request.budget, account=folder / files.LEDGER))
 
 
 def code_of_stop(stopped: str | None) -> int:

@@ -38,7 +38,8 @@ def main() -> None:
 def _limiter(spec: LoadSpec, backend: Backend) -> SpendLimiter | None:
     if spec.budget is None:
         return None
-    from bench.cli.pricing import prices_of
+    # Prices take time to load, and few runs have a limit.
+    from bench.app.pricing import prices_of
 
     return SpendLimiter(
         Ledger(spec.budget.account or spec.folder / LEDGER),

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bench.app.pricing import estimate, prices_of
+from bench.app.request import RunningServer, RunRequest
 from bench.load.spend import Ledger, SpendLimiter
 from bench.plan.calls import Plan, call, make_plan
 from bench.plan.prompts import Count, calibrate
@@ -21,9 +22,6 @@ from bench.preflight.rehearsal import Rehearsal, RehearsalResult, acknowledged_l
 from bench.runs import folder as files
 from bench.server.launch import Server
 from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted
-
-if TYPE_CHECKING:
-    from bench.app.run import Settings
 
 Say = Callable[[str], None]
 
@@ -44,32 +42,33 @@ class Found:
     held: AckEffect | None
 
 
-def prepare(settings: "Settings", server: Server | None, say: Say) -> Found:
+def prepare(request: RunRequest, server: Server | None, say: Say) -> Found:
     """Ask the server all there is to ask. Raises UserError for what cannot work."""
-    target, info, unlisted = _when_ready(settings, server, say)
-    info = replace(info, notes=(*info.notes, *check_load(settings.load, settings.scenario, info)))
+    target, info, unlisted = _when_ready(request, server, say)
+    scenario, client = request.workload.scenario, request.client
+    info = replace(info, notes=(*info.notes, *check_load(request.workload.load, scenario, info)))
     for note in info.notes:
         say(note)
-    plan = _plan(settings, target, info, say)
-    _check_wording(settings, plan, target)
-    account = _open_account(settings)
-    if settings.estimate is not None:
-        say(settings.estimate(plan))
-    rehearsed = _rehearse(settings, plan, target, unlisted, account, say)
+    plan = _plan(request, target, info, say)
+    _check_wording(request, plan, target)
+    account = _open_account(request)
+    if request.costs.budget is not None:
+        say(estimate(plan, request.costs.budget))
+    rehearsed = _rehearse(request, plan, target, unlisted, account, say)
     if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
-        plan = _plan(settings, rehearsed.target, info, say)
-        again = _rehearse(settings, plan, rehearsed.target, unlisted, account, say)
+        plan = _plan(request, rehearsed.target, info, say)
+        again = _rehearse(request, plan, rehearsed.target, unlisted, account, say)
         adapted, tries = (*rehearsed.adapted, *again.adapted), rehearsed.tries + again.tries
         rehearsed = replace(again, adapted=adapted, tries=tries)
     for said in rehearsed.adapted:
         say(f"adapted to the server: {said}")
-    if info.context_tokens is None and settings.backend.loaded_context is not None:
-        info = replace(info, context_tokens=settings.backend.loaded_context(rehearsed.target))
-        check_lengths(settings.scenario, info)
+    if info.context_tokens is None and request.backend.loaded_context is not None:
+        info = replace(info, context_tokens=request.backend.loaded_context(rehearsed.target))
+        check_lengths(scenario, info)
     answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
     # Where requests are billed, no more are sent than are needed.
-    held = None if settings.budget else acknowledged_late(rehearsed, settings.backend, settings.timeout_s)
-    late = (held.message(quick_ack=settings.quick_ack),) if held is not None and held.waits else ()
+    held = None if request.costs.budget else acknowledged_late(rehearsed, request.backend, client.timeout_s)
+    late = (held.message(quick_ack=client.quick_ack),) if held is not None and held.waits else ()
     learned = (*answered, *check_answer(rehearsed, plan), *late)
     for note in learned:
         say(note)
@@ -81,12 +80,12 @@ def _counts_otherwise(plan: Plan, adapted: Target) -> bool:
     return "system" in adapted.options if plan.vocabulary.exact else "billed" not in adapted.options
 
 
-def _when_ready(settings: "Settings", server: Server | None, say: Say) -> tuple[Target, ServerInfo, str | None]:
+def _when_ready(request: RunRequest, server: Server | None, say: Say) -> tuple[Target, ServerInfo, str | None]:
     """Look at the server, again and again while it is not ready and there is time for that."""
-    deadline = time.monotonic() + (settings.ready_timeout_s or 0.0)
+    deadline = time.monotonic() + (request.client.ready_timeout_s or 0.0)
     while True:
         try:
-            return _preflight(settings, server)
+            return _preflight(request, server)
         except NotReady as problem:
             if time.monotonic() + _READY_POLL_S > deadline:
                 raise
@@ -106,69 +105,75 @@ def log_kept(server: Server | None) -> Iterator[None]:
 
 
 def _rehearse(
-    settings: "Settings", plan: Plan, target: Target, unlisted: str | None, account: Path | None, say: Say
+    request: RunRequest, plan: Plan, target: Target, unlisted: str | None, account: Path | None, say: Say
 ) -> RehearsalResult:
     """Send the plan's first request, but with a prompt that the load does not have."""
     other = make_plan(plan.scenario, plan.load, plan.seed, secrets.randbits(63), plan.vocabulary)
     limiter = None
-    if settings.prices is not None and account is not None:
+    if request.costs.budget is not None and account is not None:
         counted = plan.vocabulary.exact
-        bills_errors = settings.backend.bills_errors or target.url != settings.backend.default_url
-        limiter = SpendLimiter(
-            Ledger(account), settings.prices, plan.scenario, counted=counted, bills_errors=bills_errors
-        )
+        bills_errors = request.backend.bills_errors or target.url != request.backend.default_url
+        prices = prices_of(request.costs.budget)
+        limiter = SpendLimiter(Ledger(account), prices, plan.scenario, counted=counted, bills_errors=bills_errors)
     one = Rehearsal(
-        settings.backend,
-        settings.timeout_s,
+        request.backend,
+        request.client.timeout_s,
         limiter,
         say,
-        ready_timeout_s=settings.ready_timeout_s or 0.0,
+        ready_timeout_s=request.client.ready_timeout_s or 0.0,
         unlisted=unlisted,
     )
     return one.of(call(other, 0), target)
 
 
-def _preflight(settings: "Settings", server: Server | None) -> tuple[Target, ServerInfo, str | None]:
+def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, ServerInfo, str | None]:
     """What the server says of itself, and what its list of models has against it, if anything."""
+    asked, access = request.server, request.access
+    if isinstance(asked, RunningServer):
+        model, reached = request.model, asked
+    else:
+        assert server is not None, "a server that no request names was launched"
+        model, reached = asked.model, RunningServer(server.url)
     target = Target(
-        server.url if server else settings.url or "",
-        settings.model,
-        settings.api_key,
-        settings.ca_file,
-        settings.aliases,
-        {**settings.options, **({"billed": "yes"} if settings.budget else {})},
-        query=settings.query,
-        headers=settings.headers,
-        client_cert=settings.client_cert,
-        client_key=settings.client_key,
-        secrets=settings.secrets,
-        patience_s=settings.ready_timeout_s or 0.0,
+        reached.url,
+        model,
+        access.api_key,
+        reached.ca_file,
+        reached.aliases,
+        {**request.wording, **({"billed": "yes"} if request.costs.budget else {})},
+        query=reached.query,
+        headers=access.headers,
+        client_cert=reached.client_cert,
+        client_key=reached.client_key,
+        secrets=access.hidden,
+        patience_s=request.client.ready_timeout_s or 0.0,
     )
     try:
-        info = settings.backend.preflight(target)
+        info = request.backend.preflight(target)
         unlisted = None
     except Unlisted as problem:
         info, unlisted = problem.info, str(problem)
-    check_lengths(settings.scenario, info)
+    check_lengths(request.workload.scenario, info)
     # The user's name for the model may be an alias, or a path that the server calls by another name.
     return replace(target, model=info.model, options={**target.options, **info.options}), info, unlisted
 
 
-def _plan(settings: "Settings", target: Target, info: ServerInfo, say: Say) -> Plan:
-    source, count = settings.tokenizer or (
-        f"{info.name} at {target.url}" if settings.url else info.name,
-        _forgiving(partial(settings.backend.count_tokens, target), say),
+def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> Plan:
+    work = request.workload
+    source, count = work.tokenizer or (
+        f"{info.name} at {target.url}" if request.url else info.name,
+        _forgiving(partial(request.backend.count_tokens, target), say),
     )
-    context_tokens = None if settings.tokenizer else info.context_tokens
-    shared_prefix = settings.scenario.shared_prefix_tokens > 0
+    context_tokens = None if work.tokenizer else info.context_tokens
+    shared_prefix = work.scenario.shared_prefix_tokens > 0
     vocabulary = calibrate(count, source, shared_prefix=shared_prefix, context_tokens=context_tokens)
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")
-    if settings.cache == "warm":
-        return make_plan(settings.scenario, settings.load, settings.seed, WARM_SALT, vocabulary)
-    if settings.backend.reset_cache is not None and settings.url and settings.backend.reset_cache(target):
+    if work.cache == "warm":
+        return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
+    if request.backend.reset_cache is not None and request.url and request.backend.reset_cache(target):
         say("the server's prefix cache was emptied")
-    return make_plan(settings.scenario, settings.load, settings.seed, secrets.randbits(63), vocabulary)
+    return make_plan(work.scenario, work.load, work.seed, secrets.randbits(63), vocabulary)
 
 
 def _forgiving(count: Count, say: Say) -> Count:
@@ -184,15 +189,16 @@ def _forgiving(count: Count, say: Say) -> Count:
     return counted
 
 
-def _check_wording(settings: "Settings", plan: Plan, target: Target) -> None:
+def _check_wording(request: RunRequest, plan: Plan, target: Target) -> None:
     """Word the shortest answer's request here: what a backend finds wrong with it is said before the load begins."""
-    shortest = call(plan, 0)._replace(max_tokens=settings.scenario.output_tokens.low)
-    settings.backend.request(shortest, target)
+    shortest = call(plan, 0)._replace(max_tokens=request.workload.scenario.output_tokens.low)
+    request.backend.request(shortest, target)
 
 
-def _open_account(settings: "Settings") -> Path | None:
-    if settings.budget is None:
+def _open_account(request: RunRequest) -> Path | None:
+    budget = request.costs.budget
+    if budget is None:
         return None
-    account = settings.budget.account or settings.out / files.LEDGER
-    Ledger.open_account(account, settings.budget.cap_usd)
+    account = budget.account or request.out / files.LEDGER
+    Ledger.open_account(account, budget.cap_usd)
     return account

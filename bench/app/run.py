@@ -1,4 +1,4 @@
-"""One run, from settings to a folder with captures: launch or attach, preflight, plan, offer, observe.
+"""One run, from request to a folder with captures: launch or attach, preflight, plan, offer, observe.
 
 Nothing is decoded here. What a run cannot be believed or repeated without goes to run.json before the load starts.
 """
@@ -6,12 +6,13 @@ Nothing is decoded here. What a run cannot be believed or repeated without goes 
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bench.app.prepare import WARM_SALT, Found, log_kept, prepare
+from bench.app.request import RunRequest, ServerToLaunch
 from bench.load.controller import (
     SERVER_GONE,
     LoadFailed,
@@ -22,9 +23,9 @@ from bench.load.controller import (
     load_processes,
     offer,
 )
-from bench.load.spend import Budget, Ledger, Prices
+from bench.load.spend import Ledger
 from bench.plan.calls import Plan, make_plan, plan_hash
-from bench.plan.prompts import Count, Vocabulary, calibrate
+from bench.plan.prompts import Vocabulary, calibrate
 from bench.preflight import rehearsal
 from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
@@ -32,8 +33,6 @@ from bench.runs import folder as files
 from bench.runs.folder import write_json
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.types import (
-    Backend,
-    Headers,
     Lengths,
     Load,
     Scenario,
@@ -52,66 +51,11 @@ _CONTEXT_STEP_TOKENS = 256
 _OPEN_LOOP_SLOTS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """A run as the user asked for it; `model` is what a launched server loads, `model_name` how the run is called.
-
-    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server. `window` is what
-    results are made of: all that was measured, or only from where the initial transient ends.
-    """
-
-    backend: Backend
-    model: str
-    model_name: str
-    scenario: Scenario
-    load: Load
-    out: Path
-    seed: int
-    workers: int
-    timeout_s: float
-    stall_timeout_s: float
-    ready_timeout_s: float | None
-    slo: tuple[str, ...]
-    url: str | None
-    api_key: str | None
-    ca_file: str | None
-    tokenizer: tuple[str, Count] | None
-    server: str | None
-    server_args: tuple[str, ...]
-    port: int | None
-    web_port: int | None
-    argv: tuple[str, ...]
-    quantization: str | None = None
-    aliases: tuple[str, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
-    cache: Literal["cold", "warm"] = "cold"
-    server_python: str | None = None
-    server_cmd: tuple[str, ...] = ()
-    pricing: Mapping[str, Any] | None = None
-    budget: Budget | None = None
-    estimate: Callable[[Plan], str] | None = None
-    window: Literal["planned", "steady"] = "planned"
-    backoff: bool = True
-    quick_ack: bool = False
-    body_bytes_max: int = 64 << 20
-    query: str = ""
-    headers: Headers = ()
-    client_cert: str | None = None
-    client_key: str | None = None
-    secrets: tuple[str, ...] = ()
-    prices: Prices | None = None
-
-    @property
-    def all_secrets(self) -> tuple[str, ...]:
-        """The key, and what else is shown nowhere."""
-        return self.secrets if self.api_key is None else (self.api_key, *self.secrets)
-
-
 OnProgress = Callable[[Progress], None]
 
 
 def run(
-    settings: Settings,
+    request: RunRequest,
     say: Callable[[str], None],
     watch: Callable[[], AbstractContextManager[OnProgress]],
     server: Server | None = None,
@@ -125,24 +69,25 @@ def run(
     Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
     faults and Ctrl-C end the load, and what was captured stays.
     """
-    check_open_files(settings.load, settings.workers)
+    secrets = request.access.secrets
+    check_open_files(request.workload.load, request.client.workers)
     with ExitStack() as stack:
-        with files.new(settings.out):
-            processes = stack.enter_context(load_processes(settings.workers, settings.out, settings.all_secrets))
-            if server is None and settings.url is None:
-                server = stack.enter_context(launched(settings, say, settings.out / files.SERVER_LOG))
+        with files.new(request.out):
+            processes = stack.enter_context(load_processes(request.client.workers, request.out, secrets))
+            if server is None and request.url is None:
+                server = stack.enter_context(launched(request, say, request.out / files.SERVER_LOG))
             with log_kept(server):
-                found = prepare(settings, server, say)
+                found = prepare(request, server, say)
             plan, target = found.plan, found.target
-            manifest = _manifest(settings, found, launched=server is not None)
-            write_json(settings.out / files.RUN, manifest, settings.all_secrets)
-            sampler = stack.enter_context(_sampler(settings, server, target, found.info))
+            manifest = _manifest(request, found, launched=server is not None)
+            write_json(request.out / files.RUN, manifest, secrets)
+            sampler = stack.enter_context(_sampler(request, server, target, found.info))
             for note in sampler.notes:
                 say(note)
             on_progress = stack.enter_context(watch())
-            if settings.web_port is not None:
-                say(f"Locust's page: http://{HOST}:{settings.web_port}")
-        stopped = _offer(settings, processes, plan, target, on_progress, server, stop)
+            if request.client.web_port is not None:
+                say(f"Locust's page: http://{HOST}:{request.client.web_port}")
+        stopped = _offer(request, processes, plan, target, on_progress, server, stop)
     if found.account is not None:
         statement = Ledger.statement(found.account)
         manifest["spending"] = {f"{name}_usd": f"{usd:f}" for name, usd in statement._asdict().items()}
@@ -153,18 +98,19 @@ def run(
     if stopped is not None:
         manifest["notes"].append(f"stopped early: {stopped}")
     try:
-        write_json(settings.out / files.RUN, manifest, settings.all_secrets)
+        write_json(request.out / files.RUN, manifest, secrets)
     except UserError as problem:
         # What was measured is there, and the folder says of itself that its run did not come to its end.
         return stopped or str(problem)
     return stopped
 
 
-def dry_plan(settings: Settings) -> Plan:
+def dry_plan(request: RunRequest) -> Plan:
     """Make the plan of a run without asking any server."""
-    source, count = settings.tokenizer or ("nobody", lambda _: None)
-    vocabulary = calibrate(count, source, shared_prefix=settings.scenario.shared_prefix_tokens > 0)
-    return make_plan(settings.scenario, settings.load, settings.seed, WARM_SALT, vocabulary)
+    work = request.workload
+    source, count = work.tokenizer or ("nobody", lambda _: None)
+    vocabulary = calibrate(count, source, shared_prefix=work.scenario.shared_prefix_tokens > 0)
+    return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
 
 
 def restore_plan(manifest: Mapping[str, Any]) -> Plan:
@@ -177,31 +123,31 @@ def restore_plan(manifest: Mapping[str, Any]) -> Plan:
     )
 
 
-def launched(settings: Settings, say: Callable[[str], None], log_path: Path) -> Server:
-    """Launch the server that the settings ask for; the context ends it."""
-    serve, load = settings.backend.serve, settings.load
-    assert serve is not None, "settings without --url need a backend that launches"
+def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) -> Server:
+    """Launch the server that a request asks for; the context ends it."""
+    asked, serve, load = request.server, request.backend.serve, request.workload.load
+    assert isinstance(asked, ServerToLaunch) and serve is not None, "the request names a server that runs"
     options = ServeOptions(
-        server=settings.server,
+        server=asked.kind,
         slots=load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS),
-        context_tokens=_needed_context_tokens(settings.scenario),
+        context_tokens=_needed_context_tokens(request.workload.scenario),
         # One core is left to the client, which must not wait for the server it observes.
         threads=max(1, available_cores() - 1),
-        extra_args=settings.server_args,
-        python=settings.server_python,
-        command=settings.server_cmd,
-        alias=None if settings.model == settings.model_name else settings.model_name,
-        quantization=settings.quantization,
+        extra_args=asked.arguments,
+        python=asked.python,
+        command=asked.command,
+        alias=None if asked.model == request.model else request.model,
+        quantization=asked.quantization,
     )
-    how = serve(settings.model, options)
-    say(f"starting {how.name} with {settings.model_name}")
+    how = serve(asked.model, options)
+    say(f"starting {how.name} with {request.model}")
     return launch(
         how,
         log_path,
-        ready_timeout_s=settings.ready_timeout_s or how.ready_timeout_s,
+        ready_timeout_s=request.client.ready_timeout_s or how.ready_timeout_s,
         on_progress=say,
-        port=settings.port,
-        hidden=settings.all_secrets,
+        port=asked.port,
+        hidden=request.access.secrets,
     )
 
 
@@ -210,16 +156,16 @@ def _needed_context_tokens(scenario: Scenario) -> int:
     return -(-longest // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
 
 
-def _sampler(settings: Settings, server: Server | None, target: Target, info: ServerInfo) -> "Sampler":
+def _sampler(request: RunRequest, server: Server | None, target: Target, info: ServerInfo) -> "Sampler":
     from bench.telemetry.sampler import start
 
     return start(
-        settings.out / files.TELEMETRY_RAW,
+        request.out / files.TELEMETRY_RAW,
         url=target.url,
         server_pid=server.pid if server else None,
         metrics_url=_metrics_url(target, info.metrics_path),
-        gauges=settings.backend.gauges,
-        secrets=settings.all_secrets,
+        gauges=request.backend.gauges,
+        secrets=request.access.secrets,
     )
 
 
@@ -230,7 +176,7 @@ def _metrics_url(target: Target, path: str | None) -> str | None:
 
 
 def _offer(
-    settings: Settings,
+    request: RunRequest,
     processes: LoadProcesses,
     plan: Plan,
     target: Target,
@@ -238,24 +184,24 @@ def _offer(
     server: Server | None,
     stop: Callable[[Progress], str | None],
 ) -> str | None:
-    load, enough = settings.load, _Once(stop)
+    load, client, enough = request.workload.load, request.client, _Once(stop)
     spec = LoadSpec(
         role="local",
         worker=0,
-        workers=settings.workers,
-        backend=settings.backend.name,
+        workers=client.workers,
+        backend=request.backend.name,
         target=target,
         plan=plan,
-        budget=settings.budget,
+        budget=request.costs.budget,
         slots=load.concurrency or load.max_in_flight,
-        timeout_s=settings.timeout_s,
-        stall_timeout_s=settings.stall_timeout_s,
-        folder=settings.out,
+        timeout_s=client.timeout_s,
+        stall_timeout_s=client.stall_timeout_s,
+        folder=request.out,
         master_port=free_port(),
-        web_port=settings.web_port,
-        backoff=settings.backoff,
-        quick_ack=settings.quick_ack,
-        body_bytes_max=settings.body_bytes_max,
+        web_port=client.web_port,
+        backoff=client.backoff,
+        quick_ack=client.quick_ack,
+        body_bytes_max=client.body_bytes_max,
     )
 
     def follow(progress: Progress) -> None:
@@ -272,7 +218,7 @@ def _offer(
     except LoadFailed as problem:
         return str(problem)
     except NeverBegun:
-        files.discard(settings.out)
+        files.discard(request.out)
         raise KeyboardInterrupt from None
 
 
@@ -288,45 +234,45 @@ class _Once:
         self.reason = self.reason or self._stop(progress)
 
 
-def _manifest(settings: Settings, found: Found, *, launched: bool) -> dict[str, Any]:
+def _manifest(request: RunRequest, found: Found, *, launched: bool) -> dict[str, Any]:
     from bench.runs import selftests
     from bench.telemetry.machine import hardware, versions
 
     plan, target, info = found.plan, found.target, found.info
-    vocabulary, machine = plan.vocabulary, hardware()
+    vocabulary, machine, client = plan.vocabulary, hardware(), request.client
     return {
         "schema": 1,
-        "run_id": settings.out.name,
+        "run_id": request.out.name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "argv": list(settings.argv),
-        "backend": settings.backend.name,
-        "model": settings.model_name,
+        "argv": list(request.argv),
+        "backend": request.backend.name,
+        "model": request.model,
         "url": target.url,
         "launched": launched,
         "server": asdict(info),
         "options": dict(target.options),
         "adapted": list(found.rehearsed.adapted),
         "rehearsal": rehearsal.facts(found.rehearsed),
-        "cache": settings.cache,
-        "window": settings.window,
-        "pricing": settings.pricing,
+        "cache": request.workload.cache,
+        "window": request.window,
+        "pricing": request.costs.section,
         "spending": None,
-        "scenario": asdict(settings.scenario),
-        "load": asdict(settings.load),
+        "scenario": asdict(request.workload.scenario),
+        "load": asdict(request.workload.load),
         "seed": plan.seed,
         "salt": plan.salt,
         "plan_hash": plan_hash(plan),
         "tokenizer": {**asdict(vocabulary), "words": " ".join(vocabulary.words)},
-        "slo": list(settings.slo),
-        "timeout_s": settings.timeout_s,
-        "stall_timeout_s": settings.stall_timeout_s,
-        "body_bytes_max": settings.body_bytes_max,
-        "workers": settings.workers,
-        "backoff": settings.backoff,
-        "quick_ack": settings.quick_ack,
-        "nagle": found.held.facts(quick_ack=settings.quick_ack) if found.held else None,
+        "slo": list(request.slo),
+        "timeout_s": client.timeout_s,
+        "stall_timeout_s": client.stall_timeout_s,
+        "body_bytes_max": client.body_bytes_max,
+        "workers": client.workers,
+        "backoff": client.backoff,
+        "quick_ack": client.quick_ack,
+        "nagle": found.held.facts(quick_ack=client.quick_ack) if found.held else None,
         "hardware": machine,
-        "selftest": selftests.for_run(machine, settings.workers),
+        "selftest": selftests.for_run(machine, client.workers),
         "packages": versions(),
         "git_commit": git_commit(),
         # True until the run has come to its end: a run that was killed says so by itself.

@@ -4,7 +4,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ from bench.exit_codes import EXIT_BUG, EXIT_INTERRUPTED, EXIT_NOBODY_READS, EXIT
 from bench.process import streams as terminal
 from bench.process.printable import is_text, printable
 from bench.process.private import be_private
+from bench.suggest import did_you_mean
 from bench.types import UserError, blank
 
 OUT_OF_MEMORY = "the system gives too little memory; raise its limit (ulimit -v), or ask for less load"
@@ -37,7 +37,9 @@ class Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise UserError(f"no command {args[0]!r}{nearest(args[0], self.commands)}; see {ctx.command_path} --help")
+            raise UserError(
+                f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}; see {ctx.command_path} --help"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -46,7 +48,9 @@ class OneOf(click.Choice[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
-            self.fail(f"expected {' or '.join(self.choices)}, got {value!r}{nearest(value, self.choices)}", param, ctx)
+            self.fail(
+                f"expected {' or '.join(self.choices)}, got {value!r}{did_you_mean(value, self.choices)}", param, ctx
+            )
         return value
 
 
@@ -59,12 +63,6 @@ def with_options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], 
         return function
 
     return decorate
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error's line that offers the known name most like this one."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import shown, with_options
-from bench.cli.pricing import COSTS, shared
 from bench.cli.results import results
-from bench.cli.run import ASKED, observe, sayer
-from bench.cli.settings import LOAD_OPTIONS
-from bench.cli.settings import settings as settings_of
+from bench.cli.run import ASKED, COSTS, observe, request_of, sayer
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
 from bench.types import Load, UserError
 
 if TYPE_CHECKING:
     from analysis.capacity.search import Capacity, Limits, Probe
     from analysis.present.capacity_page import LoadPoint
-    from bench.app.run import Settings
+    from bench.app.request import RunRequest
     from bench.cli.screen import Screen
     from bench.load.controller import Progress
     from bench.server.launch import Server
@@ -68,11 +65,12 @@ def capacity(**options: Any) -> int:
     _begin(search)
     with ExitStack() as stack:
         server = None
-        if search.settings.url is None:
+        if search.request.url is None:
             log = search.folder / files.SERVER_LOG
             # With as many slots as its closed loop has requests in flight.
-            settings = replace(search.settings, load=_closed_loop(search))
-            server = stack.enter_context(launched(settings, sayer(screen), log))
+            request = search.request
+            request = replace(request, workload=replace(request.workload, load=_closed_loop(search)))
+            server = stack.enter_context(launched(request, sayer(screen), log))
         code = _look(search, screen, server)
     if code:
         screen.print(f"the search can go on: the same command with --out {search.folder}", soft_wrap=True)
@@ -89,7 +87,7 @@ def capacity(**options: Any) -> int:
 class Search:
     """What is looked for, and the folder of its runs, in which everything that was found is kept."""
 
-    settings: "Settings"
+    request: "RunRequest"
     folder: Path
     attainment: float | None
     precision: float
@@ -105,33 +103,34 @@ class Search:
 def _search(options: dict[str, Any]) -> Search:
     from analysis.capacity.search import calls_needed
     from analysis.run import slo
+    from bench.app.options import LoadOptions, names
     from bench.plan.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_RATE_PER_S, MAX_REQUESTS, within
 
     if not options["slo"]:
         raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
     # The name of the folder and all but the load are those of a run.
-    not_ours = {**dict.fromkeys(LOAD_OPTIONS), "batch": False, "dry_run": False, "web_port": None}
-    settings = settings_of({**options, **not_ours})
+    ours = {"attainment", "precision", "repeats", "up_to", *names(LoadOptions)}
+    request = request_of({name: value for name, value in options.items() if name not in ours})
     attainment = None if options["attainment"] is None else _share("--attainment", options["attainment"])
     wanted = [attainment] if attainment is not None else [slo.parse(text).share for text in options["slo"]]
-    out = options["out"] or Path("results") / f"capacity-{settings.out.name}"
+    out = options["out"] or Path("results") / f"capacity-{request.out.name}"
 
     def given(name: str, low: float, high: float, default: Any) -> Any:
         flag = "--" + name.replace("_", "-")
         return default if options[name] is None else within(flag, options[name], low, high)
 
     return Search(
-        settings=settings,
+        request=request,
         folder=out.absolute(),
         attainment=attainment,
         precision=within("--precision", _share("--precision", options["precision"]), _FINEST_PRECISION, 1.0),
         repeats=within("--repeats", options["repeats"], 1, MAX_REPEATS),
         requests=given("requests", 1, MAX_REQUESTS, None),
         least_requests=max(_LEAST_REQUESTS, calls_needed(wanted)),
-        concurrency=given("concurrency", 1, MAX_CONCURRENCY, 4 * settings.scenario.concurrency),
+        concurrency=given("concurrency", 1, MAX_CONCURRENCY, 4 * request.workload.scenario.concurrency),
         max_in_flight=given("max_in_flight", 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
         up_to=given("up_to", 0.001, MAX_RATE_PER_S, None),
-        asked=_asked(settings, options),
+        asked=_asked(request, options),
     )
 
 
@@ -154,19 +153,18 @@ def _begin(search: Search) -> None:
         files.write_json(path, {"schema": files.SCHEMA, "asked": search.asked})
 
 
-def _asked(settings: "Settings", options: dict[str, Any]) -> dict[str, Any]:
+def _asked(request: "RunRequest", options: dict[str, Any]) -> dict[str, Any]:
     """Give all that was asked, as capacity.json holds it: runs that were asked for otherwise are of another search.
 
     But for how far a search goes, which can be asked of one that is there already.
     """
-    pricing = {name: value for name, value in (settings.pricing or {}).items() if name != "max_usd"}
+    pricing = {name: value for name, value in (request.costs.section or {}).items() if name != "max_usd"}
     asked = {name: value for name, value in options.items() if name not in _HOW_FAR}
     asked |= {
-        "backend": asked.pop("backend_name"),
-        "scenario": asked.pop("scenario_name"),
-        "url": settings.url and shown(settings.url),
-        "lengths": asdict(settings.scenario),
-        "options": dict(settings.options),
+        "server_args": asked.pop("server_arg"),
+        "url": request.url and shown(request.url),
+        "lengths": asdict(request.workload.scenario),
+        "options": dict(request.wording),
         "pricing": pricing,
     }
     plain: dict[str, Any] = _plain(asked)
@@ -188,7 +186,7 @@ def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
     from analysis.present.capacity_written import line
     from bench.plan.resolve import resolve_load
 
-    scenario = search.settings.scenario
+    scenario = search.request.workload.scenario
     if code := _doubted(search, screen):
         return code
     if code := _run(search, CLOSED_LOOP, _closed_loop(search), 0, screen, server):
@@ -211,7 +209,7 @@ def _closed_loop(search: Search) -> Load:
     from bench.plan.resolve import resolve_load
 
     requests = max(64, 4 * search.concurrency)
-    return resolve_load(search.settings.scenario, concurrency=search.concurrency, requests=requests)
+    return resolve_load(search.request.workload.scenario, concurrency=search.concurrency, requests=requests)
 
 
 def _run(
@@ -235,9 +233,8 @@ def _run(
         return 0
     if out.exists():
         _put_aside(out)
-    budget = shared(search.settings.budget, search.folder)
-    settings = replace(search.settings, load=load, out=out, seed=search.settings.seed + repeat, budget=budget)
-    stopped = observe(settings, screen, server, _stop(service_s))
+    request = search.request.one_of(search.folder, name, load, search.request.workload.seed + repeat)
+    stopped = observe(request, screen, server, _stop(service_s))
     if stopped in (None, FALLS_BEHIND):
         results(out)
         return _doubted(search, screen)
@@ -301,7 +298,7 @@ def _probes(search: Search) -> "list[Probe]":
     """Read the runs of a search, by rate and repeat."""
     from bench.runs import folder as files
 
-    slo, attainment = search.settings.slo, search.attainment
+    slo, attainment = search.request.slo, search.attainment
     found = [_probe(path.parent, slo, attainment) for path in search.folder.glob(f"rate-*/{files.SUMMARY}")]
     return sorted(found, key=lambda probe: (probe.rate_per_s, probe.repeat))
 
@@ -350,7 +347,7 @@ def _write_page(search: Search, found: "Capacity") -> None:
     from analysis.present.capacity_written import in_words
     from bench.runs import folder as files
 
-    asked, pricing = search.asked, search.settings.pricing or {}
+    asked, pricing = search.asked, search.request.costs.section or {}
     usd_per_hour = pricing.get("usd_per_hour")
     page = capacity_page.render(
         capacity_page.Found(

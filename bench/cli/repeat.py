@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.cli.base import echo
 from bench.cli.compare import read
-from bench.cli.pricing import shared
 from bench.cli.results import exit_code, exit_code_of, recorded_code, results
 from bench.cli.run import captured_is_kept, observe, sayer
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
@@ -16,7 +14,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Run
-    from bench.app.run import Settings
+    from bench.app.request import RunRequest
     from bench.cli.screen import Screen
     from bench.server.launch import Server
 
@@ -30,7 +28,7 @@ WORST_FIRST = (
 _GAP = "  "
 
 
-def repeat(settings: "Settings", asked: int, screen: "Screen", *, keep_server: bool) -> int:
+def repeat(request: "RunRequest", asked: int, screen: "Screen", *, keep_server: bool) -> int:
     """Make the run as often as asked, each in its own folder, and conclude from all; returns the worst exit code.
 
     What ends it early (Ctrl-C, a limit on spending, a server that cannot be started) keeps the runs that are there,
@@ -39,16 +37,16 @@ def repeat(settings: "Settings", asked: int, screen: "Screen", *, keep_server: b
     from bench.app.run import launched
     from bench.runs import folder as files
 
-    folder, codes = settings.out, [0]
+    folder, codes = request.out, [0]
     files.make(folder)
     with _concluding(folder, screen), ExitStack() as stack:
         files.write_json(folder / files.REPEATS, {"schema": files.SCHEMA, "asked": asked, "keep_server": keep_server})
         server = None
         if keep_server:
-            server = stack.enter_context(launched(settings, sayer(screen), folder / files.SERVER_LOG))
+            server = stack.enter_context(launched(request, sayer(screen), folder / files.SERVER_LOG))
         for number in range(1, asked + 1):
             screen.print(f"run {number} of {asked}", highlight=False)
-            stopped, code = _one(replace(settings, out=folder / f"{number:02}"), screen, server)
+            stopped, code = _one(request.one_of(folder, f"{number:02}"), screen, server)
             codes.append(exit_code_of(stopped, code))
             if stopped is not None:
                 break
@@ -71,15 +69,14 @@ def _concluding(folder: Path, screen: "Screen") -> Iterator[None]:
     conclude(folder, screen)
 
 
-def _one(settings: "Settings", screen: "Screen", server: "Server | None") -> tuple[str | None, int]:
+def _one(request: "RunRequest", screen: "Screen", server: "Server | None") -> tuple[str | None, int]:
     """One of the runs: why it stopped early, if it did, and the exit code that its summary deserves."""
     from bench.cli.screen import print_fact
 
-    settings = replace(settings, budget=shared(settings.budget, settings.out.parent))
-    stopped = observe(settings, screen, server)
-    with captured_is_kept(settings.out):
-        summary = results(settings.out)
-    print_fact(screen, f"run {settings.out.name}", _in_short(summary))
+    stopped = observe(request, screen, server)
+    with captured_is_kept(request.out):
+        summary = results(request.out)
+    print_fact(screen, f"run {request.out.name}", _in_short(summary))
     return stopped, exit_code(summary)
 
 

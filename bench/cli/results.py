@@ -6,7 +6,6 @@ from typing import Any, Literal
 import click
 
 from bench.cli.base import OneOf, echo
-from bench.cli.settings import backend_named
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
 from bench.types import UserError
 
@@ -81,6 +80,7 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], Any, Any
 
     from analysis import summary as summaries
     from analysis.run import transient
+    from bench.app.request import backend_named
     from bench.app.run import restore_plan
     from bench.load.controller import code_of_unsent
     from bench.plan.calls import total, write_plan

@@ -1,21 +1,22 @@
 """`bench.py run`: one load, one backend, one folder; and the options that every command with a load has."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import OUT_OF_MEMORY, OneOf, echo, shown, with_options
-from bench.cli.pricing import COSTS
+from bench.app.options import RunOptions
+from bench.cli.base import OUT_OF_MEMORY, OneOf, echo, keep_secret, shown, with_options
+from bench.cli.numeric import USD, Within
 from bench.cli.results import WINDOWS, conclude, exit_code_of
-from bench.cli.settings import settings as settings_of
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.app.run import Settings
+    from bench.app.request import RunRequest
     from bench.cli.screen import Screen
     from bench.load.controller import Progress
     from bench.server.launch import Server
@@ -24,9 +25,9 @@ MAX_REPEATS = 50
 ON_OFF = ("on", "off")
 
 ASKED = (
-    click.option("--backend", "backend_name", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
+    click.option("--backend", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
     click.option("--model", default="tiny", help="A name of `models`, a path, or what the server calls it.  [tiny]"),
-    click.option("--scenario", "scenario_name", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
+    click.option("--scenario", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
     click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
     click.option("--seed", type=int, default=0, help="Of prompts, lengths and arrivals.  [0]"),
     click.option("--prompt-tokens", type=int, help="Every prompt this long instead of the scenario's lengths."),
@@ -44,7 +45,7 @@ ASKED = (
     click.option("--server", help="llamacpp: xllamacpp, llama-cpp-python, or a llama-server binary.  [xllamacpp]"),
     click.option("--server-python", help="Python in which the server to launch is installed.  [see docs/backends.md]"),
     click.option("--server-cmd", help="Words to launch it by instead; its flags are added."),
-    click.option("--server-arg", "server_args", multiple=True, help="Passed to the launched server; repeatable."),
+    click.option("--server-arg", multiple=True, help="Passed to the launched server; repeatable."),
     click.option("--port", type=int, help="Of the launched server.  [a free one]"),
     click.option("--dialect", help="tgi: native or chat.  [native]"),
     click.option("--adapter", help="vllm, tgi: the LoRA adapter to ask for."),
@@ -64,6 +65,15 @@ ASKED = (
     click.option("--client-key", help="PEM file with its key.  [in --client-cert]"),
 )
 """What is asked of whom: all options of a run but how much load there is."""
+
+COSTS = (
+    click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
+    click.option("--gpus", type=Within(1, 4096, whole=True), help="How many of them.  [1]"),
+    click.option("--usd-per-hour", type=USD, help="What an hour of it costs, instead."),
+    click.option("--owned", help="Hardware of your own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
+    click.option("--prices", type=click.Path(path_type=Path, exists=True), help="A file with GPU prices of your own."),
+)
+"""What servers of one's own cost."""
 
 OFFERED = (
     click.option("--concurrency", type=int, help="Closed loop: this many requests in flight."),
@@ -86,8 +96,8 @@ OFFERED = (
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
 @click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
-@click.option("--locust-web", "web_port", type=int, help="Serve Locust's page on this loopback port.")
-def run(**options: Any) -> int:
+@click.option("--locust-web", type=int, help="Serve Locust's page on this loopback port.")
+def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: Any) -> int:
     """Offer one load to one backend, observe it, judge it and report.
 
     \b
@@ -99,23 +109,25 @@ def run(**options: Any) -> int:
     A key for the server is taken from OPENAI_API_KEY, for claude from ANTHROPIC_API_KEY.
     Exit codes: 0 fine, 1 an objective missed, 2 wrong use, 3 not to be trusted, 4 out of budget, 130 interrupted.
     """
-    settings = settings_of(options)
-    runs = _runs(options, settings.url)
-    if options["dry_run"]:
-        _dry_run(settings, runs, batch=options["batch"])
+    if batch and not dry_run:
+        raise UserError("--batch: batches are priced and not load-tested; give --dry-run as well, or leave it out")
+    request = request_of(options)
+    runs = _runs(repeat, request.url, keep_server=keep_server)
+    if dry_run:
+        _dry_run(request, runs, batch=batch)
         return 0
 
     from bench.cli.screen import Screen
 
     screen = Screen()
     if runs > 1:
-        from bench.cli.repeat import repeat
+        from bench.cli import repeat as repeats
 
-        return repeat(settings, runs, screen, keep_server=options["keep_server"])
-    stopped = observe(settings, screen)
+        return repeats.repeat(request, runs, screen, keep_server=keep_server)
+    stopped = observe(request, screen)
     try:
-        with captured_is_kept(settings.out):
-            code = conclude(settings.out, screen)
+        with captured_is_kept(request.out):
+            code = conclude(request.out, screen)
     except (UserError, MemoryError) as problem:
         # Something was measured, which an exit code of wrong use would deny.
         echo(f"error: {OUT_OF_MEMORY if isinstance(problem, MemoryError) else problem}", err=True)
@@ -123,18 +135,27 @@ def run(**options: Any) -> int:
     return exit_code_of(stopped, code)
 
 
-def _runs(options: dict[str, Any], url: str | None) -> int:
+def request_of(options: Mapping[str, Any]) -> "RunRequest":
+    """The request of a run from its flags; what of it is secret is not printed from now on."""
+    from bench.app.request import run_request
+
+    request = run_request(RunOptions.of(options), sys.argv)
+    keep_secret(request.access.secrets)
+    return request
+
+
+def _runs(asked: int, url: str | None, *, keep_server: bool) -> int:
     """How many runs are asked for; UserError for flags that do not fit that."""
     from bench.plan.resolve import within
 
-    runs: int = within("--repeat", options["repeat"], 1, MAX_REPEATS)
-    if options["keep_server"] and (runs == 1 or url is not None):
+    runs: int = within("--repeat", asked, 1, MAX_REPEATS)
+    if keep_server and (runs == 1 or url is not None):
         raise UserError("--keep-server is for --repeat with a server this command launches; leave it out")
     return runs
 
 
 def observe(
-    settings: "Settings",
+    request: "RunRequest",
     screen: "Screen",
     server: "Server | None" = None,
     stop: "Callable[[Progress], str | None]" = lambda _: None,
@@ -154,14 +175,14 @@ def observe(
 
     @contextmanager
     def watch() -> "Iterator[Callable[[Progress], None]]":
-        say(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
+        say(f"scenario {request.workload.scenario.name}: {wording.load(asdict(request.workload.load))}")
         with (
-            captured_is_kept(settings.out),
-            ProgressView(screen, settings.load, LiveFigures(settings.out, settings.backend.decode)) as view,
+            captured_is_kept(request.out),
+            ProgressView(screen, request.workload.load, LiveFigures(request.out, request.backend.decode)) as view,
         ):
             yield view.update
 
-    stopped = running.run(settings, say, watch, server, stop)
+    stopped = running.run(request, say, watch, server, stop)
     if stopped is not None:
         say(f"stopped early: {stopped}")
     return stopped
@@ -183,25 +204,25 @@ def captured_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def _dry_run(settings: "Settings", runs: int, *, batch: bool) -> None:
+def _dry_run(request: "RunRequest", runs: int, *, batch: bool) -> None:
     """Print what each run would offer and what it may cost. Nobody is asked anything, so prompts may not be counted."""
     from dataclasses import asdict
 
     from analysis import wording
+    from bench.app.pricing import estimate
     from bench.app.run import dry_plan
-    from bench.cli.pricing import estimate
     from bench.plan.calls import lengths, plan_hash, total
 
-    plan = dry_plan(settings)
-    echo(f"scenario {settings.scenario.name}: {wording.load(asdict(settings.load))}")
+    plan = dry_plan(request)
+    echo(f"scenario {request.workload.scenario.name}: {wording.load(asdict(request.workload.load))}")
     count = total(plan)
     if count is not None:
         prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
         counted = "by the tokenizer" if plan.vocabulary.exact else "one token a word assumed"
         echo(f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most")
     echo(f"plan hash: {plan_hash(plan)}")
-    if settings.budget is not None:
-        echo(estimate(plan, settings.budget, batch=batch))
+    if request.costs.budget is not None:
+        echo(estimate(plan, request.costs.budget, batch=batch))
     if runs > 1:
         echo(f"{runs} runs of this, each with all of it; --max-usd is for all together")
     echo("nothing was sent")

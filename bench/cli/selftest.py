@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.app.options import MAX_WORKERS
 from bench.cli.base import echo
-from bench.cli.settings import MAX_WORKERS
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
 if TYPE_CHECKING:

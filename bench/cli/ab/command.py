@@ -75,7 +75,7 @@ def _task(options: dict[str, Any]) -> Task:
     if max_pairs % 2:
         raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
     sides = sides_of(options)
-    out = options["out"] or Path("results") / f"ab-{sides[0].settings.out.name}"
+    out = options["out"] or Path("results") / f"ab-{sides[0].request.out.name}"
     return Task(
         sides=sides,
         folder=out.absolute(),
@@ -91,11 +91,11 @@ def _deciding(named: tuple[str, ...]) -> tuple[str, ...]:
     """Measures that decide; a server that fails faster is not better, so failures always do."""
     from analysis.compare.measures import MEASURES
     from analysis.compare.sequential import ALWAYS_DECIDES, DECIDING
-    from bench.cli.base import nearest
+    from bench.suggest import did_you_mean
 
     for name in named:
         if name not in MEASURES:
-            raise UserError(f"--decide {name!r}: is not compared{nearest(name, MEASURES)}")
+            raise UserError(f"--decide {name!r}: is not compared{did_you_mean(name, MEASURES)}")
     return tuple(dict.fromkeys((*named, ALWAYS_DECIDES))) if named else DECIDING
 
 

@@ -1,13 +1,12 @@
 """The runs of an `ab` in their folder: made pair by pair, found again by a command that goes on with it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.ab.sides import SIDES, Side
 from bench.cli.compare import read
-from bench.cli.pricing import shared
 from bench.cli.results import results
 from bench.cli.run import observe
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET
@@ -107,12 +106,11 @@ def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
     from bench.cli.screen import Screen
     from bench.load.controller import BY_BUDGET, INTERRUPTED
 
-    budget = shared(side.settings.budget, task.folder)
     name = str(folder.relative_to(task.folder))
     # A line for each pair is enough; nothing is drawn over it.
     quiet = Screen(quiet=True, force_terminal=False)
     try:
-        stopped = observe(replace(side.settings, out=folder, budget=budget), quiet)
+        stopped = observe(side.request.one_of(task.folder, name), quiet)
     except UserError as problem:
         raise UserError(f"{name}: {problem}") from None
     if stopped is None:

@@ -9,17 +9,16 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.base import shown, with_options
-from bench.cli.pricing import COSTS
-from bench.cli.run import ASKED, OFFERED
-from bench.cli.settings import settings as settings_of
+from bench.cli.run import ASKED, COSTS, OFFERED, request_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from bench.app.run import Settings
+    from bench.app.request import RunRequest
 
 SIDES = ("a", "b")
 OPTIONS = (*ASKED, *COSTS, *OFFERED)
-_OF_ONE_RUN = {"out": None, "dry_run": False, "batch": False, "web_port": None}
+# The names that options have in ab.json, where those are others.
+_RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Side:
     """The runs of one side; `asked` are all its options, as ab.json holds them."""
 
     name: str
-    settings: "Settings"
+    request: "RunRequest"
     asked: dict[str, Any]
 
 
@@ -45,12 +44,12 @@ def _side(name: str, text: str, common: dict[str, Any]) -> Side:
         raise UserError(f"{flag}: --max-usd is one limit for all runs of both sides; give it outside of {flag}")
     options = common | {name: (*common[name], *own[name]) if name in _repeatable() else own[name] for name in given}
     try:
-        settings = settings_of({**options, **_OF_ONE_RUN})
+        request = request_of(options)
     except UserError as problem:
         if str(problem) == _problem_of(common):
             raise
         raise UserError(f"{flag}: {problem}") from None
-    return Side(name, settings, _told(options))
+    return Side(name, request, _told(options))
 
 
 @click.command(add_help_option=False)
@@ -78,7 +77,7 @@ def _repeatable() -> set[str | None]:
 def _problem_of(common: dict[str, Any]) -> str | None:
     """What is wrong with the common options, which is then neither side's fault."""
     try:
-        settings_of({**common, **_OF_ONE_RUN})
+        request_of(common)
     except UserError as problem:
         return str(problem)
     return None
@@ -92,4 +91,4 @@ def _told(options: dict[str, Any]) -> dict[str, Any]:
             return [told(each) for each in value]
         return shown(str(value)) if isinstance(value, str | Path) else value
 
-    return {name: told(value) for name, value in options.items() if name != "max_usd"}
+    return {_RECORDED_AS.get(name, name): told(value) for name, value in options.items() if name != "max_usd"}

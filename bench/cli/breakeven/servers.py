@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from bench.cli import numeric
+from bench.app import numeric
+from bench.app.options import HourOptions, names
 from bench.cli.breakeven.measured import Run, check_repeats, doubts, read_run, read_search
 from bench.cli.numeric import MONTHLY_USD, PART, PER_HOUR, RATIO, REPLICAS, REQUESTS_PER_MONTH, SECONDS, USD
-from bench.cli.pricing import hourly_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -126,11 +126,12 @@ def servers_of(options: dict[str, Any], traffic: "Traffic", rng: "np.random.Gene
     from analysis.breakeven import selfhost
     from analysis.money import gpu_prices
     from analysis.money.numbers import monthly_usd
+    from bench.app.pricing import hourly_of
 
     if not options["servers"]:
         raise UserError("--self: give a run, a capacity folder, or the requests/s that one replica serves")
     capacity = _capacity(options["servers"], rng)
-    hourly = hourly_of(options)
+    hourly = hourly_of(HourOptions(**{name: options[name] for name in names(HourOptions)}))
     if hourly is None:
         sections = (run.run.get("pricing") or {} for run in capacity.runs)
         hourly = next((found for found in map(gpu_prices.hourly_of, sections) if found), None)

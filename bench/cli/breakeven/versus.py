@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from bench.app.numeric import read
 from bench.cli.base import OneOf
 from bench.cli.breakeven.measured import Requests, Run, doubts, read_run, requests_of
 from bench.cli.breakeven.servers import Load
-from bench.cli.numeric import PROMPT_TOKENS, SECONDS, TOKENS, USD, read
+from bench.cli.numeric import PROMPT_TOKENS, SECONDS, TOKENS, USD
 from bench.types import Usage, UserError
 
 if TYPE_CHECKING:

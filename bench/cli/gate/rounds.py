@@ -4,30 +4,31 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from analysis.compare.gate import Round, engine_figures
+from bench.app.options import RunOptions
+from bench.app.request import RunRequest, run_request
 from bench.cli.gate.alone import alone
 from bench.cli.gate.reference import ROOT, Reference, between, reference
 from bench.cli.results import results
-from bench.cli.run import run
-from bench.cli.settings import settings as settings_of
 
 if TYPE_CHECKING:
-    from bench.app.run import Settings
     from bench.server.launch import Server
 
 CLIENT: Final = "client"
 
-# The arguments of `bench.py run`. All is fixed, so that plans and counts are equal on every machine.
-ALL: Final = ("--scenario", "smoke", "--model", "tiny", "--concurrency", "2", "--seed", "0")
-ENGINES: Final[Mapping[str, tuple[str, ...]]] = {
-    "llamacpp": ("--requests", "600", "--warmup", "8", "--server-arg=--threads", "--server-arg=1"),
-    "vllm": (
-        *("--requests", "80", "--warmup", "4", "--server-arg=--dtype=float32", "--server-arg=--enforce-eager"),
-        "--server-arg=--distributed-executor-backend=uni",
-    ),
+# All is fixed, so that plans and counts are equal on every machine.
+ALL: Final = RunOptions(scenario="smoke", model="tiny", concurrency=2, seed=0)
+ENGINES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "llamacpp": {"requests": 600, "warmup": "8", "server_arg": ("--threads", "1")},
+    "vllm": {
+        "requests": 80,
+        "warmup": "4",
+        "server_arg": ("--dtype=float32", "--enforce-eager", "--distributed-executor-backend=uni"),
+    },
 }
 PARTS: Final = (*ENGINES, CLIENT)
 # The others get a new process each round, so that what differs between two starts is within the spread; vLLM takes too
@@ -66,7 +67,7 @@ def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequenc
         servers = {}
         for part in set(STARTED_ONCE) & set(parts):
             with _environment(STARTED_ONCE[part]):
-                server = launched(_settings(part, folder), _silent, folder / f"{part}.log")
+                server = launched(_request(part, folder), _silent, folder / f"{part}.log")
             servers[part] = stack.enter_context(server)
         yield lambda number, wanted: _round(number, wanted, servers, folder)
 
@@ -89,9 +90,8 @@ def _round(number: int, parts: Sequence[str], servers: Mapping[str, "Server"], f
 # --- engines -------------------------------------------------------------------------------------------------------
 
 
-def _settings(part: str, out: Path) -> "Settings":
-    arguments = [*ALL, "--backend", part, *ENGINES[part], "--out", str(out)]
-    return settings_of(run.make_context("run", arguments).params)
+def _request(part: str, out: Path) -> RunRequest:
+    return run_request(replace(ALL, backend=part, out=out, **ENGINES[part]))
 
 
 def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Reference], Round], str]:
@@ -100,12 +100,12 @@ def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Re
     from bench.load.controller import INTERRUPTED
     from bench.runs import folder as files
 
-    settings = _settings(part, out)
+    request = _request(part, out)
     with ExitStack() as stack:
         if server is None:
-            server = stack.enter_context(running.launched(settings, _silent, out.with_suffix(".log")))
+            server = stack.enter_context(running.launched(request, _silent, out.with_suffix(".log")))
         before_s = _cpu_s(server.pid)
-        stopped = running.run(settings, _silent, lambda: nullcontext(lambda _: None), server)
+        stopped = running.run(request, _silent, lambda: nullcontext(lambda _: None), server)
         server_cpu_s = _cpu_s(server.pid) - before_s
     if stopped is not None and stopped.startswith(INTERRUPTED):
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from analysis.sizing import architecture, config, gguf, memory, quantization
 from analysis.sizing.memory import Model
-from bench.cli.base import nearest
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _from_name(name: str, asked: str | None) -> Model:
     if alias not in models():
         raise UserError(
             f"MODEL {name!r}: expected a name that `bench.py models` lists, a config.json or its folder, or a GGUF file"
-            f"{nearest(alias, known_names())}"
+            f"{did_you_mean(alias, known_names())}"
         )
     if in_name and asked and in_name != asked:
         raise UserError(f"--quantization {asked}: the name {name} says {in_name}; leave one out")

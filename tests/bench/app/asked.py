@@ -1,22 +1,23 @@
-"""What a run is asked, as far as campaigns look at it."""
+"""The request of a run that nobody makes."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from bench.app.options import RunOptions
+from bench.app.request import RunRequest, run_request
 from bench.load.spend import Budget
 
-
-@dataclass(frozen=True)
-class Asked:
-    out: Path
-    budget: Budget | None
-    at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-ASKED: Final = Asked(Path(), None)
+@cache
+def _request() -> RunRequest:
+    return run_request(RunOptions(backend="openai", model="m", scenario="smoke", url="http://127.0.0.1:9"))
 
 
-def request(out: Path, budget: Budget | None = None) -> Any:
-    return Asked(out, budget)
+def request(out: Path, budget: Budget | None = None) -> RunRequest:
+    made = _request()
+    return replace(made, out=out, costs=replace(made.costs, budget=budget))

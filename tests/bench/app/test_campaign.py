@@ -20,7 +20,7 @@ from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GON
 from bench.load.spend import Admission, Budget, Ledger
 from bench.runs import folder as files
 from bench.types import UserError
-from tests.bench.app.asked import ASKED, request
+from tests.bench.app.asked import AT, request
 
 NAMES = ("01", "b/02", "03")
 FULL_STOP = "it has said what it was to say"
@@ -65,11 +65,11 @@ class World:
     def observe(self, request: Any, server: Any = None, stop: Any = None) -> str | None:
         name = str(request.out.relative_to(self.folder))
         assert name not in self.ended, f"{name} is done, and was made again"
-        assert request.budget.account == self.folder / files.LEDGER
+        assert request.costs.budget.account == self.folder / files.LEDGER
         self.fate = fate = self.fates.pop(0) if self.fates else "ends"
         with files.new(request.out):
-            Ledger.open_account(request.budget.account, request.budget.cap_usd)
-            ledger = Ledger(request.budget.account)
+            Ledger.open_account(request.costs.budget.account, request.costs.budget.cap_usd)
+            ledger = Ledger(request.costs.budget.account)
             self._pay(ledger, DOLLAR // 10)  # the rehearsal
             if fate == "refused":
                 raise UserError("no server there")
@@ -132,7 +132,7 @@ class World:
 
     def command(self, cap_usd: int, names: Sequence[str] = NAMES) -> list[Outcome]:
         """Make all runs, or go on with them, as every command does; gives what became of those that it came to."""
-        budget = Budget(Decimal(cap_usd), None, "m", ASKED.at, None)
+        budget = Budget(Decimal(cap_usd), None, "m", AT, None)
         outcomes: list[Outcome] = []
         try:
             with begun(self.folder, "study", {"model": "m"}):

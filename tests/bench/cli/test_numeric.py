@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.app.numeric import read
 from bench.cli.breakeven.command import breakeven
-from bench.cli.numeric import USD, Within, read
+from bench.cli.numeric import USD, Within
 from bench.types import UserError
 
 

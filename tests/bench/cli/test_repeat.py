@@ -22,27 +22,16 @@ import pytest
 from rich.console import Console
 
 from analysis.summary import summarize
+from bench.app.options import RunOptions
+from bench.app.request import RunRequest, run_request
 from bench.cli import repeat as repeats
 from bench.cli.results import decode as decode_command
 from bench.cli.run import run as run_command
-from bench.cli.settings import settings as settings_of
 from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
 
 ROOT = Path(__file__).parents[3]
-OPTIONS = {
-    "backend_name": "openai", "model": "m", "scenario_name": "smoke", "url": "http://127.0.0.1:9", "slo": (),
-    "server_args": (), "workers": 1, "seed": 0, "timeout": "9s", "stall_timeout": "9s", "cache": "cold", "gpus": None,
-    "batch": False, "dry_run": False, "backoff": "on", "quick_ack": "off", "max_body": "64MiB",
-}  # fmt: skip
-UNSET = (
-    "prompt_tokens", "output_tokens", "tokenizer", "ready_timeout", "server", "server_python", "server_cmd", "port",
-    "dialect", "adapter", "thinking", "cache_ttl", "service_tier", "max_usd", "ca_file", "gpu", "usd_per_hour", "owned",
-    "header", "client_cert", "client_key",
-    "prices", "concurrency", "rate", "arrivals", "max_in_flight", "overload", "requests", "duration", "warmup",
-    "web_port",
-)  # fmt: skip
 
 
 class Runs:
@@ -88,14 +77,15 @@ def runs(synthetic_run: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return made
 
 
-def settings(out: Path, **options: Any) -> Any:
-    return settings_of({**dict.fromkeys(UNSET), **OPTIONS, "out": out, **options})
+def request(out: Path, **options: Any) -> RunRequest:
+    asked = {"backend": "openai", "model": "m", "scenario": "smoke", "url": "http://127.0.0.1:9", "timeout": "9s"}
+    return run_request(RunOptions.of({**asked, "out": out, **options}))
 
 
 def make(out: Path, asked: int, keep_server: bool = False, **options: Any) -> tuple[int, str]:
     """(exit code, screen)."""
     screen = Console(file=io.StringIO(), width=200)
-    code = repeats.repeat(settings(out, **options), asked, screen, keep_server=keep_server)  # type: ignore[arg-type]
+    code = repeats.repeat(request(out, **options), asked, screen, keep_server=keep_server)  # type: ignore[arg-type]
     return code, screen.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -114,7 +104,7 @@ def test_each_run_has_its_folder_and_the_screen_the_verdict_first_and_then_the_m
     code, said = make(tmp_path / "out", 3)
     assert code == 0
     assert [asked.out.name for asked in runs.asked] == ["01", "02", "03"]
-    assert {asked.seed for asked in runs.asked} == {0}
+    assert {asked.workload.seed for asked in runs.asked} == {0}
     assert "run 01      ttft p50 81 ms, " in said and ", valid\n" in said
     verdict, table, report = (said.index(text) for text in ("verdict     valid", "ttft_ms ", "report      "))
     assert verdict < table < report
@@ -197,8 +187,8 @@ def test_a_server_to_keep_is_launched_once_and_ended_before_the_conclusion(
 def test_one_limit_on_spending_is_for_all_the_runs(runs: Runs, tmp_path: Path) -> None:
     runs.outcomes = [None] * 3
     make(tmp_path / "out", 3, model="gpt-4o-mini", max_usd="0.60")
-    assert {asked.budget.cap_usd for asked in runs.asked} == {Decimal("0.60")}
-    assert {asked.budget.account for asked in runs.asked} == {tmp_path / "out" / files.LEDGER}
+    assert {asked.costs.budget.cap_usd for asked in runs.asked} == {Decimal("0.60")}
+    assert {asked.costs.budget.account for asked in runs.asked} == {tmp_path / "out" / files.LEDGER}
 
 
 def test_repeats_that_were_killed_are_concluded_by_decode(runs: Runs, tmp_path: Path) -> None:

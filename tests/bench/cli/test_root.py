@@ -14,7 +14,9 @@ import click
 import pytest
 
 from bench import cli
-from bench.cli import base, lists, root, run, settings
+from bench.app.options import RunOptions
+from bench.app.request import ServerToLaunch, run_request
+from bench.cli import lists, root
 from bench.exit_codes import EXIT_BUG
 from bench.runs import folder
 
@@ -204,11 +206,11 @@ def test_a_key_that_a_launched_server_is_given_is_not_kept_unless_it_is_a_placeh
 ) -> None:
     arguments = ["--server-arg", f"--api-key={key}"]
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    monkeypatch.setattr(sys, "argv", ["bench.py", "run", *arguments])
-    made = settings.settings(run.run.make_context("run", arguments.copy()).params)
+    made = run_request(RunOptions(server_arg=(f"--api-key={key}",)), ["bench.py", "run", *arguments])
     assert made.argv == ("bench.py", "run", "--server-arg", kept)
-    assert made.server_args == (f"--api-key={key}",)
-    assert made.api_key == key
+    assert isinstance(made.server, ServerToLaunch)
+    assert made.server.arguments == (f"--api-key={key}",)
+    assert made.access.api_key == key
 
 
 @pytest.mark.parametrize("flag", ["--port", "--locust-web"])
@@ -333,11 +335,6 @@ def test_a_fault_of_ours_is_no_users_error(bench: Bench, monkeypatch: pytest.Mon
     code, out, err = bench("backends")
     assert (code, out) == (EXIT_BUG, "")
     assert "IndexError" in err.splitlines()[-1]
-
-
-def test_the_nearest_name_is_offered_however_far() -> None:
-    assert base.nearest("zzz", ["aaa"]) == "; did you mean 'aaa'?"
-    assert base.nearest("zzz", []) == ""
 
 
 def test_a_report_of_a_run_without_a_summary_says_how_to_get_one(bench: Bench, tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ class Fake:
         self.made: list[str] = []
         self.accounts: list[Path] = []
 
-    def observe(self, settings: Any, screen: Any) -> str | None:
-        folder = settings.out
+    def observe(self, request: Any, screen: Any) -> str | None:
+        folder = request.out
         side = folder.parent.name
         self.made.append(f"{side}/{folder.name}")
         outcome = self.outcomes.get(len(self.made))
@@ -48,8 +48,8 @@ class Fake:
         with files.new(folder):
             files.write_json(folder / files.RUN, self.run | self.of_run.get(side, {}))
             pq.write_table(self.requests, folder / files.REQUESTS)
-            if settings.budget is not None:
-                self.accounts.append(settings.budget.account)
+            if request.costs.budget is not None:
+                self.accounts.append(request.costs.budget.account)
         return outcome
 
     def results(self, folder: Path, *, report: bool) -> None:

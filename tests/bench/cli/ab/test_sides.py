@@ -6,6 +6,7 @@ from typing import Any
 import click
 import pytest
 
+from bench.app.request import ServerToLaunch
 from bench.cli.ab.sides import OPTIONS, Side, sides_of
 from bench.cli.base import with_options
 from bench.types import UserError
@@ -34,21 +35,22 @@ def sides() -> Sides:
 
 def test_what_is_not_given_for_a_side_is_common_to_both(sides: Sides) -> None:
     a, b = sides("--model tiny", "--model tiny-3l", "--requests", "7", "--seed", "3")
-    assert (a.settings.model_name, b.settings.model_name) == ("tiny", "tiny-3l")
-    assert (a.settings.load.requests, a.settings.seed) == (b.settings.load.requests, b.settings.seed) == (7, 3)
+    assert (a.request.model, b.request.model) == ("tiny", "tiny-3l")
+    assert [(side.request.workload.load.requests, side.request.workload.seed) for side in (a, b)] == [(7, 3), (7, 3)]
     assert (a.name, b.name) == ("a", "b")
 
 
 def test_a_sides_own_option_overrides_the_common_one_also_where_it_is_the_default(sides: Sides) -> None:
     a, b = sides("--seed 0", None, "--seed", "5")
-    assert (a.settings.seed, b.settings.seed) == (0, 5)
+    assert (a.request.workload.seed, b.request.workload.seed) == (0, 5)
 
 
 def test_repeatable_options_are_added_to_the_common_ones(sides: Sides) -> None:
     a, b = sides("--server-arg=n_batch=64 --slo 'ttft_ms:p99<500'", None, "--server-arg=flash=on")
-    assert a.settings.server_args == ("flash=on", "n_batch=64")
-    assert (a.settings.slo, b.settings.slo) == (("ttft_ms:p99<500",), ())
-    assert b.settings.server_args == ("flash=on",)
+    first, second = a.request, b.request
+    assert (first.slo, second.slo) == (("ttft_ms:p99<500",), ())
+    assert isinstance(first.server, ServerToLaunch) and first.server.arguments == ("flash=on", "n_batch=64")
+    assert isinstance(second.server, ServerToLaunch) and second.server.arguments == ("flash=on",)
 
 
 def test_both_sides_may_be_the_same(sides: Sides) -> None:

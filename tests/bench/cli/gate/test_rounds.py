@@ -15,10 +15,11 @@ def test_what_can_be_measured_is_what_the_command_offers() -> None:
 
 @pytest.mark.parametrize("part", rounds.ENGINES)
 def test_an_engines_run_is_fixed_so_that_its_plan_is_the_same_everywhere(part: str) -> None:
-    settings = rounds._settings(part, ROOT / "results" / "none")
-    assert (settings.backend.name, settings.scenario.name, settings.seed) == (part, "smoke", 0)
-    assert (settings.load.concurrency, settings.cache) == (2, "cold")
-    assert settings.load.requests is not None
+    request = rounds._request(part, ROOT / "results" / "none")
+    work = request.workload
+    assert (request.backend.name, work.scenario.name, work.seed) == (part, "smoke", 0)
+    assert (work.load.concurrency, work.cache) == (2, "cold")
+    assert work.load.requests is not None
 
 
 def test_variables_are_set_for_what_is_started_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,33 +1,26 @@
 """What a run costs: whose prices it is charged at, what an hour of one's own costs, and where the limit lies."""
 
 import ipaddress
-from dataclasses import replace
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-import click
-
-from bench.cli.base import nearest
-from bench.cli.numeric import USD, Within, within
+from analysis.money import gpu_prices
+from analysis.money.gpu_prices import Hourly, Owned
+from analysis.money.numbers import dollars
+from bench.app.numeric import within
+from bench.app.options import HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
+from bench.plan import resolve
+from bench.plan.calls import Plan, lengths, total
+from bench.suggest import did_you_mean
 from bench.types import Backend, Scenario, UserError
 
 if TYPE_CHECKING:
-    from analysis.money.gpu_prices import Hourly, Owned
-    from bench.plan.calls import Plan
-
-COSTS = (
-    click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
-    click.option("--gpus", type=Within(1, 4096, whole=True), help="How many of them.  [1]"),
-    click.option("--usd-per-hour", type=USD, help="What an hour of it costs, instead."),
-    click.option("--owned", help="Hardware of your own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
-    click.option("--prices", type=click.Path(path_type=Path, exists=True), help="A file with GPU prices of your own."),
-)
-"""What servers of one's own cost."""
+    from analysis.money.prices import ApiPrice
 
 DEFAULT_CAP_USD = Decimal("1.00")
 NO_CAP = "none"
@@ -38,11 +31,30 @@ OWNED_RANGES = {
     "resale_usd": (Decimal("0.01"), Decimal(10**9)), "pue": (Decimal(1), Decimal(10)),
     "hosting_usd_per_month": (Decimal("0.01"), Decimal(10**9)),
 }  # fmt: skip
+USD_PER_HOUR = (Decimal("1e-12"), Decimal(10**6))
+MAX_GPUS = 4096
 MEASURED = "measured"
 
 
+@dataclass(frozen=True, slots=True)
+class RunCosts:
+    """What a run may cost: `section` is that of run.json, None where nobody bills and no hour has a price.
+
+    `budget` is the limit on spending, None for a server that nobody bills.
+    """
+
+    section: dict[str, Any] | None = None
+    budget: Budget | None = None
+
+
+def costs_of(options: RunOptions, backend: Backend, url: str | None, scenario: Scenario, *, has_key: bool) -> RunCosts:
+    """Give what the options say of costs. Raises UserError."""
+    budget = budget_of(backend, url, options, scenario, has_key=has_key)
+    return RunCosts(_section(options, budget), budget)
+
+
 def budget_of(
-    backend: Backend, url: str | None, options: dict[str, Any], scenario: Scenario, *, has_key: bool
+    backend: Backend, url: str | None, options: RunOptions, scenario: Scenario, *, has_key: bool
 ) -> Budget | None:
     """Give the cap of a run on an API that bills, None where nobody does or the user lifts it.
 
@@ -50,7 +62,7 @@ def budget_of(
     key; a server on a private address does not. `--max-usd` makes any server count. Raises UserError where the price is
     not known, since then nothing can be promised.
     """
-    asked = options["max_usd"]
+    asked = options.max_usd
     if asked is None and (url is None or _is_private(url)):
         return None
     from analysis.money import prices
@@ -61,30 +73,20 @@ def budget_of(
     cap_usd = DEFAULT_CAP_USD if asked is None else _amount(asked)
     at = datetime.now(UTC)
     try:
-        prices.find(options["model"], provider, at)
+        prices.find(options.model, provider, at)
     except UserError as problem:
         raise UserError(f"{problem}; without a price no limit can be kept: --max-usd none runs without one") from None
     ttl: Literal["5m", "1h"] | None = None
-    if "cache_ttl" in backend.options and options["cache_ttl"] != "off" and scenario.shared_prefix_tokens:
-        ttl = "1h" if options["cache_ttl"] == "1h" else "5m"
-    return Budget(cap_usd, provider, options["model"], at, ttl)
+    if "cache_ttl" in backend.options and options.cache_ttl != "off" and scenario.shared_prefix_tokens:
+        ttl = "1h" if options.cache_ttl == "1h" else "5m"
+    return Budget(cap_usd, provider, options.model, at, ttl)
 
 
-def shared(budget: Budget | None, folder: Path) -> Budget | None:
-    """Give the limit as one for all runs in a folder, whose account stays when a run's own folder goes."""
-    from bench.runs.folder import LEDGER
-
-    return None if budget is None else replace(budget, account=folder / LEDGER)
-
-
-def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any] | None:
-    """Give whose prices a run is charged at, as run.json holds it; None where nobody bills and no hour has a price."""
+def _section(options: RunOptions, budget: Budget | None) -> dict[str, Any] | None:
     if (hourly := hourly_of(options, may_measure=True)) is not None:
-        from analysis.money import gpu_prices
-
-        drawn = _owned(options["owned"]) if _measures(options) else None
+        drawn = _owned(options.owned or "") if _measures(options) else None
         return {
-            "gpu": options["gpu"],
+            "gpu": options.gpu,
             **gpu_prices.section_of(hourly),
             "usd_per_kwh": None if drawn is None else str(drawn.usd_per_kwh * drawn.pue),
         }
@@ -98,51 +100,48 @@ def pricing_of(options: dict[str, Any], budget: Budget | None) -> dict[str, Any]
     }
 
 
-def _measures(options: dict[str, Any]) -> bool:
-    return f"watts={MEASURED}" in (options["owned"] or "").replace(" ", "").split(",")
+def _measures(options: HourOptions) -> bool:
+    return f"watts={MEASURED}" in (options.owned or "").replace(" ", "").split(",")
 
 
-def hourly_of(options: dict[str, Any], *, may_measure: bool = False) -> "Hourly | None":
-    """Give what an hour of one's own servers costs, by the flags of `COSTS`; None where none is given.
+def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | None:
+    """Give what an hour of one's own servers costs; None where it is not said.
 
-    Power that a run is to measure is not in it yet.
+    Power that a run is to measure is not in it yet. Raises UserError.
     """
-    given = [name for name in ("gpu", "usd_per_hour", "owned") if options[name] is not None]
-    if options["gpus"] is not None and options["gpu"] is None:
-        whole = "" if not given else f": --{given[0].replace('_', '-')} is what all of it costs"
+    given = [name for name in ("gpu", "usd_per_hour", "owned") if getattr(options, name) is not None]
+    if options.gpus is not None and options.gpu is None:
+        whole = "" if not given else f": {flag_of(given[0])} is what all of it costs"
         raise UserError(f"--gpus counts those of --gpu{whole}; give --gpu, or leave --gpus out")
-    if not given:
-        return None
-    from analysis.money import gpu_prices
-
     if len(given) > 1:
-        first, second = ("--" + name.replace("_", "-") for name in given[:2])
+        first, second = map(flag_of, given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
-    if options["usd_per_hour"] is not None:
-        return gpu_prices.stated(options["usd_per_hour"])
-    if _measures(options) and not may_measure:
-        raise UserError(f"--owned: watts={MEASURED} is for a run, which measures them; give a number here")
-    if options["owned"] is not None:
-        return gpu_prices.owned(_owned(options["owned"]))
-    files = [path for path in (gpu_prices.user_file(), options["prices"]) if path is not None and path.exists()]
-    count = options["gpus"] or 1
-    price = gpu_prices.find(options["gpu"], gpu_prices.load(files), count)
+    if options.usd_per_hour is not None:
+        usd = within("--usd-per-hour", str(options.usd_per_hour), *USD_PER_HOUR, or_zero=True)
+        return gpu_prices.stated(usd)
+    if options.owned is not None:
+        if _measures(options) and not may_measure:
+            raise UserError(f"--owned: watts={MEASURED} is for a run, which measures them; give a number here")
+        return gpu_prices.owned(_owned(options.owned))
+    if options.gpu is None:
+        return None
+    if options.prices is not None and not options.prices.is_file():
+        raise UserError(f"--prices {options.prices}: there is no such file")
+    files = [path for path in (gpu_prices.user_file(), options.prices) if path is not None and path.exists()]
+    count = 1 if options.gpus is None else resolve.within("--gpus", options.gpus, 1, MAX_GPUS)
+    price = gpu_prices.find(options.gpu, gpu_prices.load(files), count)
     return gpu_prices.rented(price, count, datetime.now(UTC).date())
 
 
-def _owned(text: str) -> "Owned":
+def _owned(text: str) -> Owned:
     """Hardware from `price_usd=1800,months=36,watts=450,usd_per_kwh=0.30`; measured watts count as none."""
-    from dataclasses import MISSING, fields
-
-    from analysis.money.gpu_prices import Owned
-
     required = [field.name for field in fields(Owned) if field.default is MISSING]
     names = [field.name for field in fields(Owned)]
     values = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")
         if name not in names:
-            raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{nearest(name, names)}")
+            raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{did_you_mean(name, names)}")
         measured = name == "watts" and value == MEASURED
         values[name] = Decimal(0) if measured else within(f"--owned: {name}", value, *OWNED_RANGES[name], or_zero=True)
     if missing := [name for name in required if name not in values]:
@@ -150,31 +149,36 @@ def _owned(text: str) -> "Owned":
     return Owned(**values)
 
 
-def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
+def prices_of(budget: Budget) -> Prices:
     """Give the prices that a budget is charged at."""
+    return _functions(_price(budget), budget)
+
+
+def _functions(price: "ApiPrice", budget: Budget) -> Prices:
     from analysis.money import prices
 
-    tier = prices.BATCH if batch else prices.STANDARD
-    price = prices.find(budget.model, budget.provider, budget.at, tier=tier)
     return Prices(
         worst_usd=partial(prices.worst_of, price, cache_ttl=budget.cache_ttl), charge_usd=partial(prices.usd_of, price)
     )
 
 
-def estimate(plan: "Plan", budget: Budget, *, batch: bool = False) -> str:
+def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":
+    from analysis.money import prices
+
+    return prices.find(budget.model, budget.provider, budget.at, tier=prices.BATCH if batch else prices.STANDARD)
+
+
+def estimate(plan: Plan, budget: Budget, *, batch: bool = False) -> str:
     """Say what a plan can cost at most, at whose prices, and where the limit lies."""
     from analysis.money import prices
-    from analysis.money.numbers import dollars
-    from bench.plan.calls import lengths, total
 
+    price, snapshot = _price(budget, batch=batch), prices.snapshot()
     limit = f"--max-usd {budget.cap_usd}"
-    price = prices.find(budget.model, budget.provider, budget.at, tier=prices.BATCH if batch else prices.STANDARD)
-    snapshot = prices.snapshot()
     source = f"{price} ({snapshot['source']} {snapshot['version']}, prices of {snapshot['as_of']})"
     count = total(plan)
     if count is None:
         return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"
-    worst_usd = prices_of(budget, batch=batch).worst_usd
+    worst_usd = _functions(price, budget).worst_usd
     sizes = [lengths(plan, seq) for seq in range(count)]
     usd = sum((worst_usd(*size) for size in sizes), Decimal(0))
     prompt, output = (sum(tokens) for tokens in zip(*sizes, strict=True))

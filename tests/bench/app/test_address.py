@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import BACKENDS
-from bench.cli import address
+from bench.app import address
 from bench.types import UserError
 
 OPENAI, CLAUDE = BACKENDS["openai"], BACKENDS["claude"]

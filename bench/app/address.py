@@ -5,15 +5,12 @@ A secret is what the environment gives (a key, a $VARIABLE in a header) and what
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from bench.cli.base import nearest
-from bench.types import LEAST_SECRET_LENGTH, Headers, UserError
-
-if TYPE_CHECKING:
-    from bench.types import Backend
+from bench.app.options import ServerOptions, flag_of
+from bench.types import LEAST_SECRET_LENGTH, Backend, Headers, UserError
 
 # What stands where /v1 does elsewhere: /v4, /v1beta/openai, /api/v3, /v1/projects/P/…/openapi, /openai/deployments/NAME
 OWN_ROOT = re.compile(r"(?:^|/)v\d+(?:(?:alpha|beta|preview)\d*)?(?:/|$)|/deployments/[^/]+$", re.IGNORECASE)
@@ -41,7 +38,7 @@ class Address(NamedTuple):
     api_path: str | None
 
 
-def address(url: str | None, backend: "Backend") -> Address | None:
+def address(url: str | None, backend: Backend) -> Address | None:
     """Take a URL apart. Raises UserError, which shows neither password nor key."""
     if url is None:
         return None
@@ -51,7 +48,7 @@ def address(url: str | None, backend: "Backend") -> Address | None:
     except ValueError:
         sound = False
     if not sound or re.search(r"[\s\x00-\x1f\x7f]", url.strip()):
-        guess = "" if "://" in url else nearest(url, [f"http://{url}"])
+        guess = "" if "://" in url else f"; did you mean 'http://{url}'?"
         raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]{guess}")
     if "@" in parts.netloc:
         raise UserError("--url: expected no user or password in it; give a key by its variable, such as OPENAI_API_KEY")
@@ -112,15 +109,14 @@ def _is_latin(text: str) -> bool:
     return True
 
 
-def certificates(options: Mapping[str, Any], url: str | None) -> None:
+def certificates(options: ServerOptions, url: str | None) -> None:
     """Check what `--ca-file`, `--client-cert` and `--client-key` ask for. Raises UserError."""
     for name in ("ca_file", "client_cert", "client_key"):
-        flag = f"--{name.replace('_', '-')}"
-        if options.get(name) and url is None:
-            raise UserError(f"{flag}: expected with --url https://…; a launched server is asked over http")
-        if options.get(name) and url is not None and not url.startswith("https:"):
-            raise UserError(f"{flag}: expected with an https --url, got {url}")
-    if options.get("client_key") and not options.get("client_cert"):
+        if getattr(options, name) and url is None:
+            raise UserError(f"{flag_of(name)}: expected with --url https://…; a launched server is asked over http")
+        if getattr(options, name) and url is not None and not url.startswith("https:"):
+            raise UserError(f"{flag_of(name)}: expected with an https --url, got {url}")
+    if options.client_key and not options.client_cert:
         raise UserError("--client-key: expected with --client-cert, whose key it is; give both")
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from analysis.money import prices
 from backends import BACKENDS
-from bench.cli.pricing import budget_of, estimate, hourly_of, pricing_of
+from bench.app.options import RunOptions
+from bench.app.pricing import budget_of, costs_of, estimate, hourly_of
 from bench.plan.calls import make_plan
 from bench.plan.prompts import Vocabulary
 from bench.server.tinytokenizer import WORDS
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 MODEL = "claude-haiku-4-5"
 PUBLIC, PRIVATE = "https://llm.example.com", "http://10.0.0.7:8000"
 SCENARIO = Scenario("w", "", Lengths("fixed", 500, 500), Lengths("fixed", 200, 200), 0, 1, 100, 0)
-NOTHING = {"max_usd": None, "model": MODEL, "cache_ttl": None}
+NOTHING = RunOptions(model=MODEL)
 
 
 # --- who bills ---------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def test_an_api_that_bills_has_a_cap_and_a_server_of_ones_own_has_none(
 
 def test_a_known_api_is_known_by_its_address() -> None:
     budget = budget_of(
-        BACKENDS["openai"], "https://api.openai.com", NOTHING | {"model": "gpt-4o"}, SCENARIO, has_key=False
+        BACKENDS["openai"], "https://api.openai.com", replace(NOTHING, model="gpt-4o"), SCENARIO, has_key=False
     )
     assert budget is not None
     assert (budget.provider, str(budget.cap_usd)) == ("openai", "1.00")
@@ -62,16 +63,16 @@ def test_a_known_api_is_known_by_its_address() -> None:
 
 @pytest.mark.parametrize("model", ["my-own-model", "claude-hauku-4-5"])
 def test_without_a_price_a_run_is_refused_unless_the_limit_is_lifted(model: str) -> None:
-    asked = NOTHING | {"model": model}
+    asked = replace(NOTHING, model=model)
     with pytest.raises(UserError, match=f"'{model}'.*--max-usd none runs without one"):
         budget_of(BACKENDS["openai"], PUBLIC, asked, SCENARIO, has_key=True)
-    assert budget_of(BACKENDS["openai"], PUBLIC, asked | {"max_usd": "none"}, SCENARIO, has_key=True) is None
+    assert budget_of(BACKENDS["openai"], PUBLIC, replace(asked, max_usd="none"), SCENARIO, has_key=True) is None
 
 
 @pytest.mark.parametrize("amount", ["free", "-1", "0", "nan", "1e9"])
 def test_a_limit_that_is_no_amount_is_refused(amount: str) -> None:
     with pytest.raises(UserError, match="--max-usd: expected dollars such as"):
-        budget_of(BACKENDS["claude"], PRIVATE, NOTHING | {"max_usd": amount}, SCENARIO, has_key=True)
+        budget_of(BACKENDS["claude"], PRIVATE, replace(NOTHING, max_usd=amount), SCENARIO, has_key=True)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_any_server_can_be_given_a_limit_which_knows_whether_prompts_are_written
     prefix_tokens: int, asked: str | None, ttl: str | None
 ) -> None:
     sharing = replace(SCENARIO, shared_prefix_tokens=prefix_tokens)
-    options = NOTHING | {"max_usd": "$0.25", "cache_ttl": asked}
+    options = replace(NOTHING, max_usd="$0.25", cache_ttl=asked)
     budget = budget_of(BACKENDS["claude"], PRIVATE, options, sharing, has_key=False)
     assert budget is not None
     assert (budget.cap_usd, budget.cache_ttl) == (Decimal("0.25"), ttl)
@@ -235,15 +236,18 @@ def test_a_dry_run_sends_nothing(biller: tuple[str, type[Biller]], tmp_path: Pat
 
 
 OWNED = "price_usd=1460,months=20,usd_per_kwh=0.30,pue=1.5,watts="
-COSTS = {"gpu": None, "gpus": None, "usd_per_hour": None, "prices": None}
+
+
+def section_of(owned: str) -> dict[str, Any] | None:
+    return costs_of(RunOptions(owned=owned), BACKENDS["llamacpp"], None, SCENARIO, has_key=False).section
 
 
 def test_power_that_a_run_is_to_measure_is_left_out_of_the_hour_and_its_price_is_kept() -> None:
-    section = pricing_of({**COSTS, "owned": OWNED + "measured"}, None)
+    section = section_of(OWNED + "measured")
     assert section is not None
     assert [Decimal(section[name]) for name in ("usd_per_hour", "usd_per_kwh")] == [Decimal("0.1"), Decimal("0.45")]
-    given = pricing_of({**COSTS, "owned": OWNED + "1000"}, None)
+    given = section_of(OWNED + "1000")
     assert given is not None
     assert (Decimal(given["usd_per_hour"]), given["usd_per_kwh"]) == (Decimal("0.55"), None)
     with pytest.raises(UserError, match="watts=measured is for a run"):
-        hourly_of({**COSTS, "owned": OWNED + "measured"})
+        hourly_of(RunOptions(owned=OWNED + "measured"))

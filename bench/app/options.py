@@ -1,0 +1,177 @@
+"""A run in the words of its user: the same names and values as flags, as keys of a YAML file and as keyword arguments.
+
+Nothing is looked up or opened here; `bench.app.request` makes a request of it and says what is wrong with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from bench.app import numeric
+from bench.suggest import did_you_mean
+from bench.types import Arrivals, UserError
+
+MAX_WORKERS = 64
+
+OnOff = Literal["on", "off"]
+Window = Literal["planned", "steady"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How much load there is; what is not said here the scenario says."""
+
+    concurrency: int | None = None
+    rate: float | None = None
+    arrivals: Arrivals | None = None
+    requests: int | None = None
+    duration: str | None = None
+    warmup: str | None = None
+    max_in_flight: int | None = None
+    overload: Literal["wait", "drop"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HourOptions:
+    """What an hour of servers of one's own costs."""
+
+    gpu: str | None = None
+    gpus: int | None = None
+    usd_per_hour: Decimal | None = None
+    owned: str | None = None
+    prices: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Which server is asked: one that runs, by its URL, or one to launch; and how requests to it are worded."""
+
+    backend: str = "llamacpp"
+    model: str = "tiny"
+    url: str | None = None
+    header: tuple[str, ...] = ()
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    ready_timeout: str | None = None
+    server: str | None = None
+    server_python: str | None = None
+    server_cmd: str | None = None
+    server_arg: tuple[str, ...] = ()
+    port: int | None = None
+    dialect: str | None = None
+    adapter: str | None = None
+    thinking: str | None = None
+    cache_ttl: str | None = None
+    service_tier: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientOptions:
+    """How our own side asks, and when it gives a request up."""
+
+    workers: int = 1
+    timeout: str = "120s"
+    stall_timeout: str = "30s"
+    max_body: str = "64MiB"
+    backoff: OnOff = "on"
+    quick_ack: OnOff = "off"
+    locust_web: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
+    """All that can be asked of a run; each field is the flag of its name."""
+
+    scenario: str = "chat"
+    seed: int = 0
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    cache: Literal["cold", "warm"] = "cold"
+    tokenizer: Path | None = None
+    slo: tuple[str, ...] = ()
+    window: Window = "planned"
+    max_usd: str | None = None
+    out: Path | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Options from a mapping, such as that of a YAML file; a dash may stand for an underscore, None is not given.
+
+        Raises UserError for a name that is no option and a value that is of another kind.
+        """
+        kinds, values = _kinds(), {}
+        for key, value in given.items():
+            name = str(key).replace("-", "_")
+            if name not in kinds:
+                raise UserError(f"{flag_of(name)}: no such option of a run{did_you_mean(name, kinds)}")
+            if value is not None:
+                values[name] = _read(name, value, kinds[name])
+        return cls(**values)
+
+
+def flag_of(name: str) -> str:
+    """The flag of an option."""
+    return f"--{name.replace('_', '-')}"
+
+
+def names(group: type[Any]) -> tuple[str, ...]:
+    """The options of a group."""
+    return tuple(field.name for field in fields(group))
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    """The type of each option, without the None that stands for one that is not given."""
+    kinds = get_type_hints(RunOptions)
+    return {
+        name: next((kind for kind in get_args(kinds[name]) if NoneType in get_args(kinds[name])), kinds[name])
+        for name in names(RunOptions)
+    }
+
+
+def _read(name: str, value: Any, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        # YAML reads a bare on or off as a truth.
+        word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+        if word in choices:
+            return word
+        near = did_you_mean(str(word), choices)
+        raise UserError(f"{flag_of(name)}: expected {' or '.join(choices)}, got {value!r}{near}")
+    if get_origin(kind) is tuple:
+        each = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+        return tuple(_read(name, one, str) for one in each)
+    expected, read = _READERS[kind]
+    try:
+        found = None if isinstance(value, bool) else read(value)
+    except (TypeError, ValueError, OverflowError):
+        found = None
+    if found is None:
+        raise UserError(f"{flag_of(name)}: expected {expected}, got {value!r}")
+    return found
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float | Decimal | Path) else None
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if int(value) == float(value) else None
+
+
+def _exact(value: Any) -> Decimal | None:
+    return numeric.read(str(value))
+
+
+_READERS: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
+    str: ("text", _text),
+    int: ("a whole number", _whole),
+    float: ("a number", float),
+    Decimal: ("a number", _exact),
+    Path: ("a path", Path),
+}

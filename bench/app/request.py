@@ -1,0 +1,334 @@
+"""What a run is to do: made from the words of its user; what is wrong with them is said before anything starts."""
+
+import os
+import re
+import shlex
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from analysis.run import slo
+from backends import BACKENDS
+from bench.app import address
+from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
+from bench.app.pricing import RunCosts, costs_of
+from bench.plan import tokenizer as tokenizers
+from bench.plan.prompts import Count
+from bench.plan.resolve import parse_duration, parse_size, resolve_load, within
+from bench.runs import folder as files
+from bench.server import tinymodel
+from bench.server.launch import free_port
+from bench.server.names import aliases_of, resolve
+from bench.suggest import did_you_mean
+from bench.types import Backend, Headers, Load, Scenario, UserError, blank
+from scenarios import load_scenario, with_lengths
+
+CHOICES = ("dialect", "adapter", "thinking", "cache_ttl", "service_tier")
+"""The options that say how requests are worded, where a backend leaves a choice."""
+
+MAX_TIMEOUT_S = 24 * 3600
+BODY_BYTES = (1 << 10, 4 << 30)
+"""The least and the most that an answer may be allowed."""
+
+_FREE = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is asked and how much of it; equal seeds give equal plans.
+
+    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server.
+    """
+
+    scenario: Scenario
+    load: Load
+    seed: int = 0
+    cache: Literal["cold", "warm"] = "cold"
+    tokenizer: tuple[str, Count] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that somebody else has started; `aliases` are names by which it may know the model."""
+
+    url: str
+    query: str = ""
+    aliases: tuple[str, ...] = ()
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerToLaunch:
+    """A server that a run starts and ends: `model` is what it loads; None leaves a choice to the backend."""
+
+    model: str
+    quantization: str | None = None
+    kind: str | None = None
+    python: str | None = None
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What goes with every request besides its body: the key, headers; `hidden` is what else no output may show."""
+
+    api_key: str | None = None
+    headers: Headers = ()
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The key, and what else is shown nowhere."""
+        return self.hidden if self.api_key is None else (self.api_key, *self.hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How our own side asks, and when it gives a request up; see docs/running.md for each."""
+
+    workers: int = 1
+    timeout_s: float = 120.0
+    stall_timeout_s: float = 30.0
+    ready_timeout_s: float | None = None
+    body_bytes_max: int = 64 << 20
+    backoff: bool = True
+    quick_ack: bool = False
+    web_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One run: whom to ask (`backend`, `server`), what (`workload`, `wording`), and what is made of it.
+
+    `model` is how the run is called. `window` is what results are made of: all that was measured, or only from where
+    the initial transient ends. `argv` is the command line for the record, empty where there was none.
+    """
+
+    backend: Backend
+    model: str
+    server: RunningServer | ServerToLaunch
+    workload: Workload
+    out: Path
+    access: Access
+    client: ClientSettings
+    costs: RunCosts
+    wording: Mapping[str, str] = field(default_factory=dict)
+    slo: tuple[str, ...] = ()
+    window: Window = "planned"
+    argv: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str | None:
+        """Where the server is that runs already; None for one to launch."""
+        return self.server.url if isinstance(self.server, RunningServer) else None
+
+    def shown(self, text: str) -> str:
+        """What a screen or a file may show of a text."""
+        return blank(text, self.access.secrets)
+
+    def one_of(self, folder: Path, name: str, load: Load | None = None, seed: int | None = None) -> "RunRequest":
+        """One of the runs in a folder, which share the account of what they spend; its load and seed may be others."""
+        workload = replace(
+            self.workload,
+            load=self.workload.load if load is None else load,
+            seed=self.workload.seed if seed is None else seed,
+        )
+        budget = self.costs.budget and replace(self.costs.budget, account=folder / files.LEDGER)
+        return replace(self, out=folder / name, workload=workload, costs=replace(self.costs, budget=budget))
+
+
+def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
+    """Make the request of a run; `argv` is the command line it came from.
+
+    Raises UserError, in one line without secrets, for whatever can be known to be wrong before anything is started.
+    """
+    backend = backend_named(options.backend)
+    given_url = options.url or _default_url(backend)
+    api_key = address.api_key(backend.key_variable)
+    typed = address.secrets_typed(given_url, options.server_arg)
+    secrets = Access(api_key, (), typed)
+    try:
+        headers, hidden = address.headers(options.header)
+        secrets = access = Access(api_key, headers, (*typed, *hidden))
+        return _request(options, backend, access, given_url, argv)
+    except UserError as problem:
+        problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
+        raise
+
+
+def _request(
+    options: RunOptions, backend: Backend, access: Access, given_url: str | None, argv: Sequence[str]
+) -> RunRequest:
+    workload = _workload(options)
+    objectives = tuple(options.slo)
+    for objective in objectives:
+        slo.parse(objective)
+    client = _client(options, workload.load)
+    place = address.address(given_url, backend)
+    url = place.url if place else None
+    _check_server_options(backend, options, url)
+    address.certificates(options, url)
+    named = any(address.NAMES_A_SECRET.search(name) for name, _ in access.headers)
+    has_key = access.api_key is not None or named
+    costs = costs_of(options, backend, url, workload.scenario, has_key=has_key)
+    server = _server(options, backend, place)
+    out = options.out or Path("results") / files.new_run_id(backend.name, options.model, workload.scenario.name)
+    return RunRequest(
+        backend=backend,
+        model=options.model,
+        server=server,
+        workload=workload,
+        out=out.absolute(),
+        access=access,
+        client=client,
+        costs=costs,
+        wording={
+            **_choices(backend, workload.scenario, options),
+            **_frame(backend, options.tokenizer),
+            **({"api_path": place.api_path} if place and place.api_path is not None else {}),
+        },
+        slo=objectives,
+        window=options.window,
+        argv=tuple(blank(word, access.secrets) for word in argv),
+    )
+
+
+def backend_named(name: str) -> Backend:
+    """Look a backend up. Raises UserError with the nearest name."""
+    if name not in BACKENDS:
+        raise UserError(f"--backend {name!r}: known are {', '.join(BACKENDS)}{did_you_mean(name, BACKENDS)}")
+    return BACKENDS[name]
+
+
+def load_of(options: LoadOptions, scenario: Scenario) -> Load:
+    """The load that is asked for, where nothing is asked the scenario's. Raises UserError."""
+    return resolve_load(scenario, **{name: getattr(options, name) for name in names(LoadOptions)})
+
+
+def _workload(options: RunOptions) -> Workload:
+    scenario = with_lengths(load_scenario(options.scenario), options.prompt_tokens, options.output_tokens)
+    load = load_of(options, scenario)
+    seed = within("--seed", options.seed, 0, 2**63 - 1)
+    return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer))
+
+
+def _client(options: RunOptions, load: Load) -> ClientSettings:
+    workers = within("--workers", options.workers, 1, MAX_WORKERS)
+    if workers > load.max_in_flight:
+        raise UserError(
+            f"--workers: {workers} processes cannot share {load.max_in_flight} requests in flight; "
+            f"give --workers {load.max_in_flight} or fewer"
+        )
+    ready_timeout = options.ready_timeout
+    return ClientSettings(
+        workers=workers,
+        timeout_s=_timeout("--timeout", options.timeout),
+        stall_timeout_s=_timeout("--stall-timeout", options.stall_timeout),
+        ready_timeout_s=_timeout("--ready-timeout", ready_timeout) if ready_timeout else None,
+        body_bytes_max=parse_size(options.max_body, "--max-body", BODY_BYTES),
+        backoff=options.backoff == "on",
+        quick_ack=_quick_ack(options.quick_ack),
+        web_port=_port("--locust-web", options.locust_web),
+    )
+
+
+def _quick_ack(choice: str) -> bool:
+    """Whether to acknowledge at once; UserError where the system leaves no choice."""
+    if choice == "on" and not hasattr(socket, "TCP_QUICKACK"):
+        raise UserError("--quick-ack on: expected on Linux only, other systems have no such option; leave it out")
+    return choice == "on"
+
+
+def _choices(backend: Backend, scenario: Scenario, options: ServerOptions) -> dict[str, str]:
+    """Give what was chosen of the choices that the backend leaves; the scenario may say whether a model thinks."""
+    chosen = {}
+    if scenario.thinking is not None and "thinking" in backend.options:
+        chosen["thinking"] = "on" if scenario.thinking else "off"
+    for name in CHOICES:
+        if (value := getattr(options, name)) is None:
+            continue
+        flag, known = flag_of(name), backend.options.get(name)
+        if known is None:
+            raise UserError(f"{flag}: the backend {backend.name} leaves no such choice; leave it out")
+        words = [word for word in known if not word.startswith("<")]
+        fits = value in words or any(re.fullmatch(_FREE[word], value) for word in known if word in _FREE)
+        if not fits:
+            raise UserError(f"{flag}: expected {' or '.join(known)}, got {value!r}{did_you_mean(value, words)}")
+        chosen[name] = value
+    return chosen
+
+
+def _frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
+    """Give what a backend that puts the chat template around prompts itself needs of the tokenizer's folder."""
+    if tokenizer is None or backend.frame is None:
+        return {}
+    render = tokenizers.template(tokenizer)
+    frame = backend.frame(render) if render else None
+    return {"frame": frame} if frame else {}
+
+
+def _default_url(backend: Backend) -> str | None:
+    """Where an API is found; its vendor's own variable may name another place, as for the vendor's client."""
+    if backend.default_url is None:
+        return None
+    return os.environ.get(backend.key_variable.replace("_API_KEY", "_BASE_URL")) or backend.default_url
+
+
+def _check_server_options(backend: Backend, options: ServerOptions, url: str | None) -> None:
+    """Options of a server to launch exclude those of one that runs."""
+    if url is None:
+        if backend.serve is None:
+            raise UserError(f"--backend {backend.name} launches no server: give --url of one that runs")
+        return
+    for name in ("server", "server_python", "server_cmd", "server_arg", "port"):
+        if getattr(options, name):
+            flag = flag_of(name)
+            raise UserError(f"{flag} is for a server this command launches; leave it out, or leave out --url")
+
+
+def _server(options: ServerOptions, backend: Backend, place: address.Address | None) -> RunningServer | ServerToLaunch:
+    if place is not None:
+        certificates = options.ca_file, options.client_cert, options.client_key
+        return RunningServer(place.url, place.query, aliases_of(options.model), *certificates)
+    model, quantization = _model_to_serve(backend, options.model)
+    return ServerToLaunch(
+        model=model,
+        quantization=quantization,
+        kind=options.server,
+        python=options.server_python,
+        command=tuple(shlex.split(options.server_cmd or "")),
+        arguments=options.server_arg,
+        port=_port("--port", options.port),
+    )
+
+
+def _model_to_serve(backend: Backend, model: str) -> tuple[str, str | None]:
+    """What a launched server loads for a name of `models`, and how it is quantised."""
+    weights = backend.weights or "gguf"
+    if model in tinymodel.SIZES:
+        return str(tinymodel.model_path(model, weights)), "fp32"
+    resolved = resolve(model, weights)
+    return (resolved.reference, resolved.quantization) if resolved else (model, None)
+
+
+def _tokenizer(path: Path | None) -> tuple[str, Count] | None:
+    return None if path is None else (f"tokenizer {path.name}", tokenizers.counter(path))
+
+
+def _port(flag: str, port: int | None) -> int | None:
+    if port is None:
+        return None
+    try:
+        return free_port(within(flag, port, 1, 65535))
+    except UserError as problem:
+        raise problem if flag in str(problem) else UserError(f"{flag}: {problem}") from None
+
+
+def _timeout(flag: str, text: str) -> float:
+    return within(flag, parse_duration(text, flag), 0.2, MAX_TIMEOUT_S, " s")
