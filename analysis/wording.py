@@ -1,10 +1,12 @@
 """Numbers and sentences as people read them, the same in the HTML report and in markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 DASH: Final = "–"
-
+# From here on a factor is easier to read than a percentage.
+FACTOR_FROM: Final = 9
 
 LABELS: Final = {
     "ttft_ms": "Time to first token (ttft)",
@@ -59,6 +61,26 @@ def number(value: float | None, digits: int = 3) -> str:
     if rounded >= 1:
         return f"{value:,.{max(0, digits - len(str(int(rounded))))}f}"
     return f"{value:.{digits}g}" if rounded >= 1e-4 else f"{value:.1e}"
+
+
+def dollars(usd: Decimal | float | None, places: int | None = None) -> str:
+    """An amount rounded half up: to so many places, else to the cent, and to three digits below ten cents."""
+    if usd is None:
+        return DASH
+    amount = usd if isinstance(usd, Decimal) else Decimal(str(usd))
+    size = abs(amount)
+    if places is None:
+        places = 2 if size >= Decimal("0.1") or not size else 2 - size.adjusted()
+    return f"{'-' if amount < 0 else ''}${size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}"
+
+
+def moved(change: float | None, *, points: bool = False) -> str:
+    """A relative change as `+12.3%`, a large one as a factor; of shares the difference in percentage points."""
+    if change is None:
+        return DASH
+    if change >= FACTOR_FROM:
+        return f"x{number(1 + change)}"
+    return f"{100 * change:+.1f}{' pt' if points else '%'}"
 
 
 def interval(bounds: Sequence[float | None] | None, written: Callable[[float | None], str] = number) -> str | None:

@@ -12,8 +12,9 @@ from analysis.breakeven.decision import Decision, decide
 from analysis.breakeven.routing import Case, own_exact_usd
 from analysis.breakeven.states import States
 from analysis.breakeven.volumes import ALWAYS, BOTH_FREE, Answer, Span
-from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, dollars, exact
+from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, exact
 from analysis.stats.distributions import CONFIDENCE
+from analysis.wording import dollars
 
 SPANS_TOLD: Final = 3
 SURE: Final = f"with {CONFIDENCE:.0%} certainty"

@@ -16,7 +16,8 @@ from typing import Final, Literal, NamedTuple
 from analysis.breakeven.overflow import overflow_pays_from
 from analysis.breakeven.routing import Case, own_exact_usd
 from analysis.breakeven.selfhost import bounds, last_at_same_cost
-from analysis.money.numbers import decimal, dollars, exact
+from analysis.money.numbers import decimal, exact
+from analysis.wording import dollars
 
 # Only where a full replica is within a thousandth of the API's price does the search need more steps than this.
 MOST_STEPS: Final = 2_000

@@ -5,10 +5,9 @@ from decimal import Decimal
 
 from analysis.checks.identities import EXACT
 from analysis.checks.reason import Check, Json, Reason
-from analysis.money.numbers import dollars
 from analysis.run import slo
 from analysis.stats.distributions import LEVELS, values_needed
-from analysis.wording import count, what_to_do
+from analysis.wording import count, dollars, what_to_do
 
 MOST_FAILURES = 0.01
 MOST_BACKOFF = 0.05

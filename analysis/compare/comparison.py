@@ -21,6 +21,9 @@ NO_RATIO: Final = "a change from or to zero has no ratio"
 REPEATED: Final = ("backend", "model", "load", "slo")
 _Z: Final = t_quantile(1 - (1 - CONFIDENCE) / 2, 1000)
 
+Inconclusive = Literal["fail", "pass"]
+"""What an inconclusive measure is to a gate."""
+
 Unit = Literal["run", "block", "pair"]
 """What is taken as independent."""
 
@@ -76,6 +79,10 @@ class Comparison:
     def of(self, verdict: Verdict) -> tuple[Change, ...]:
         """The changes with this verdict, of measures that decide."""
         return tuple(change for change in self.changes if change.decides and change.verdict == verdict)
+
+    def failing(self, inconclusive: Inconclusive) -> tuple[Change, ...]:
+        """The changes that close a gate to the candidate."""
+        return self.of("worse") + (self.of("inconclusive") if inconclusive == "fail" else ())
 
 
 # --- what can be compared ---------------------------------------------------------------------------------------

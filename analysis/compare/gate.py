@@ -278,3 +278,24 @@ def doubtful_baseline(rounds: Rounds) -> str | None:
             if name.endswith("cpu") and len(_known(each, name)) < LEAST_RUNS:
                 return f"{part}:{name} is known in fewer than {LEAST_RUNS} rounds"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """All that the gate has to say; `confirmed` are the parts that were measured again before anything failed."""
+
+    baseline: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    confirmed: tuple[str, ...]
+    rounds: Rounds
+
+    @property
+    def verdict(self) -> Literal["failed", "undecided", "passed"]:
+        """Failed where anything is worse or different, undecided where some part could not be compared at all."""
+        return "failed" if failing(self.findings) else "undecided" if undecided(self.findings) else "passed"
+
+
+def listed(rounds: Rounds) -> dict[str, list[Mapping[str, Any]]]:
+    """Rounds as JSON has them."""
+    return {part: [each._asdict() for each in found] for part, found in rounds.items()}

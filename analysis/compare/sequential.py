@@ -16,9 +16,9 @@ import numpy as np
 
 from analysis.compare.comparison import NO_RATIO, Comparison, Run, counts, judge
 from analysis.compare.measures import Measure
-from analysis.present.compare_written import row
 from analysis.stats.changes import Estimate, between_pairs
 from analysis.stats.distributions import Floats
+from analysis.wording import moved
 
 # Even, so that each look has whole blocks A B B A, in which a steady drift cancels.
 PAIRS: Final = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -55,7 +55,9 @@ def look_at(
     estimator = partial(_of_pairs, base, candidate, look.share)
     found = judge(base, candidate, thresholds, estimator, "pair", warnings, deciding)
     aside = [change for change in found.changes if change.verdict == "worse" and not change.decides]
-    told = ", ".join(f"{change.measure.name} ({row(change)[3]})" for change in aside)
+    told = ", ".join(
+        f"{change.measure.name} ({moved(change.change, points=change.measure.is_share)})" for change in aside
+    )
     said = (f"worse, though it does not decide: {told}",) if aside else ()
     return replace(found, warnings=(*warnings, *said))
 

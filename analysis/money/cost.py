@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from analysis.money.api_rules import cache_warning
 from analysis.money.gpu_prices import Hourly, hourly_of, with_power
-from analysis.money.numbers import SECONDS_PER_HOUR, dollars
+from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.run import slo
 from analysis.run.metrics import column, keep, output_tokens, successful
@@ -26,6 +26,7 @@ from analysis.run.window import Window
 from analysis.stats.describe import rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval
 from analysis.stats.uncertainty import interval, mean_of
+from analysis.wording import dollars
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000

@@ -4,7 +4,7 @@ A month is 730 h everywhere.
 """
 
 import math
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -44,12 +44,3 @@ def share(flag: str, value: Number, least: int | None = None) -> None:
 def monthly_usd(usd_per_hour: Decimal) -> Decimal:
     """What a price per hour comes to in a month that is paid in full."""
     return usd_per_hour * HOURS_PER_MONTH
-
-
-def dollars(usd: Decimal | float, places: int | None = None) -> str:
-    """An amount rounded half up: to so many places, else to the cent, and to three digits below ten cents."""
-    amount = usd if isinstance(usd, Decimal) else Decimal(str(usd))
-    size = abs(amount)
-    if places is None:
-        places = 2 if size >= Decimal("0.1") or not size else 2 - size.adjusted()
-    return f"{'-' if amount < 0 else ''}${size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}"

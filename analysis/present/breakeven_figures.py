@@ -16,7 +16,6 @@ import plotly.graph_objects as go
 from analysis.breakeven.comparison import Comparison, Point, Rival
 from analysis.breakeven.curves import lines
 from analysis.breakeven.scenarios import Bar
-from analysis.money.numbers import dollars
 from analysis.present.breakeven_look import (
     LEFT_PX,
     OURS,
@@ -32,7 +31,7 @@ from analysis.present.breakeven_look import (
 from analysis.present.breakeven_staircase import cost
 from analysis.present.charts import Plot, axis, escape, layout, light, x_axis
 from analysis.stats.distributions import CONFIDENCE, Floats
-from analysis.wording import count
+from analysis.wording import count, dollars
 
 SHARES: Final = 200
 BAR_PX: Final = 46

@@ -5,10 +5,9 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Comparison, First, Rival
-from analysis.money.numbers import dollars
 from analysis.present import pages
 from analysis.present.breakeven_figures import FIGURES
-from analysis.wording import DASH
+from analysis.wording import DASH, dollars
 
 KINDS: Final = {
     "point": "pays from one volume on",

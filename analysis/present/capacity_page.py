@@ -8,11 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.capacity.search import Capacity, Outcome
-from analysis.money.numbers import SECONDS_PER_HOUR, dollars
+from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.present import pages
 from analysis.present.charts import Panel, Plot, axis, layout, light, scale, stacked, x_axis
 from analysis.stats.distributions import Floats
-from analysis.wording import DASH, number
+from analysis.wording import DASH, dollars, number
 
 RATE: Final = "offered, requests/s"
 HEAD: Final = (

@@ -63,7 +63,7 @@ def sections(plots: Mapping[str, Plot[T]], data: T) -> list[dict[str, Any]]:
         section = found.setdefault(plot.section, {"id": identity, "title": plot.section, "figures": []})
         lacking = missing.setdefault(plot.section, [])
         if name in figures:
-            section["figures"].append(_figure(name, plot.title, plot.wide, figures[name]))
+            section["figures"].append(chart(name, plot.title, plot.wide, figures[name]))
         else:
             lacking.append(plot.title)
     for title, section in found.items():
@@ -71,7 +71,7 @@ def sections(plots: Mapping[str, Plot[T]], data: T) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _figure(name: str, title: str, wide: bool, figure: go.Figure) -> dict[str, Any]:
+def chart(name: str, title: str, wide: bool, figure: go.Figure) -> dict[str, Any]:
     """What the template needs; an axis with labels for a logarithmic scale and no range can be switched to it."""
     axes = ((name, figure.layout[name]) for name in ("xaxis", "yaxis"))
     axis = next((name for name, axis in axes if axis.tickvals is not None and axis.range is None), None)

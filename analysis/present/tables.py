@@ -7,9 +7,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.money.numbers import dollars
 from analysis.run.counting import READINGS
-from analysis.wording import DASH, count, interval, lengths, load, number, percent
+from analysis.wording import DASH, count, dollars, interval, lengths, load, number, percent
 
 SERVED: Final = {
     "ttft_ms_mean": "The server's own mean to the first token",

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly, Owned
-from analysis.money.numbers import dollars
 from bench.app.numeric import within
 from bench.app.options import HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
@@ -171,6 +170,7 @@ def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":
 def estimate(plan: Plan, budget: Budget, *, batch: bool = False) -> str:
     """Say what a plan can cost at most, at whose prices, and where the limit lies."""
     from analysis.money import prices
+    from analysis.wording import dollars
 
     price, snapshot = _price(budget, batch=batch), prices.snapshot()
     limit = f"--max-usd {budget.cap_usd}"

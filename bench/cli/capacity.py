@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analysis.capacity.search import Capacity, Limits, Probe
     from analysis.present.capacity_page import LoadPoint
     from bench.app.request import RunRequest
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.load.controller import Progress
     from bench.server.launch import Server
 
@@ -58,7 +58,7 @@ def capacity(**options: Any) -> int:
     """
     from analysis.present.capacity_written import in_words
     from bench.app.run import launched
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.runs import folder as files
 
     search, screen = _search(options), Screen()

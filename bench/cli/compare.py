@@ -1,21 +1,16 @@
 """`bench.py compare`: is the candidate slower or dearer than the base? The gate of a CI job."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import OneOf, echo, with_options
+from bench.cli.base import OneOf, with_options
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Comparison, Run
-    from bench.cli.screen import Screen
-
-_STYLES = {"worse": "red bold", "better": "green", "inconclusive": "yellow", "same": "dim"}
-_GAP = "  "
 
 JUDGED = (
     click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable."),
@@ -45,19 +40,23 @@ def compare(base: str, candidate: str, **options: Any) -> int:
     bench.py compare results/before results/after
     bench.py compare results/a1,results/a2,results/a3 results/b1,results/b2,results/b3 --threshold ttft_ms:p99=5%
     """
-    from analysis.present import compare_written as written
+    from analysis.present import to_junit
+    from analysis.present.of_comparison import document
+    from bench.cli.output import deliver
 
     sides = _runs("BASE", base), _runs("CANDIDATE", candidate)
     found = _compare(sides, options)
+    shown = document(found, inconclusive=options["inconclusive"])
     if options["junit"]:
-        write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
+        write("--junit", options["junit"], to_junit.render(shown))
     if options["html"]:
-        from analysis.present import compare_page as page
+        from analysis.present import to_html
+        from analysis.present.comparison_figures import sections
 
-        values = (page.values_of([requests_of(folder) for folder in side]) for side in sides)
-        write("--html", options["html"], page.render(found, *values).encode())
-    show(found, options["form"], as_json=options["as_json"])
-    return EXIT_OBJECTIVE_MISSED if written.fails(found, options["inconclusive"]) else 0
+        tables = ([requests_of(folder) for folder in side] for side in sides)
+        write("--html", options["html"], to_html.render(document(found, sections(found, *tables))).encode())
+    deliver(shown, options["form"], as_json=options["as_json"])
+    return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
 
 
 def _runs(side: str, given: str) -> list[Path]:
@@ -120,55 +119,3 @@ def check_folder_of(flag: str, path: Path) -> None:
     """Raise UserError where there is no folder for the file that a flag names."""
     if not path.parent.is_dir():
         raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it first")
-
-
-def show(found: "Comparison", form: Literal["text", "markdown"], *, as_json: bool) -> None:
-    """Print a comparison in the form that was asked for."""
-    if as_json:
-        import orjson
-
-        from analysis.present.compare_written import document
-
-        echo(orjson.dumps(document(found), option=orjson.OPT_INDENT_2).decode())
-    elif form == "markdown":
-        from analysis.present.compare_written import markdown
-
-        echo(markdown(found))
-    else:
-        _print(found)
-
-
-def _print(found: "Comparison") -> None:
-    from analysis.present.compare_written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
-    from bench.cli.screen import Screen, print_fact
-
-    screen = Screen()
-    for name, side in sides(found):
-        print_fact(screen, name.lower(), side)
-    for warning in found.warnings:
-        print_fact(screen, "note", warning, "yellow")
-    print_findings(screen, HEAD, [row(change) for change in found.changes], _STYLES)
-    for names, why in doubts(found):
-        print_fact(screen, "", f"{names}: {why}", "dim")
-    print_fact(screen, "verdict", headline(found), _STYLES[found.verdict])
-    print_fact(screen, "how", f"{UNITS[found.unit]} {FAMILY}", "dim")
-
-
-def print_findings(
-    screen: "Screen", head: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[str, str]
-) -> None:
-    """Print a table whose first column is a name and whose last a verdict, which gives the row its style."""
-    from rich.text import Text
-
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    screen.print()
-    screen.print(Text(_line(head, widths), "bold"), soft_wrap=True)
-    for cells in rows:
-        screen.print(Text(_line(cells, widths), styles.get(cells[-1], "dim")), soft_wrap=True)
-    screen.print()
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    name, *numbers, verdict = cells
-    padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
-    return _GAP.join([name.ljust(widths[0]), *padded, verdict])

@@ -54,7 +54,7 @@ def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file:
 
         echo(orjson.dumps(_json(shown), option=orjson.OPT_INDENT_2, default=str).decode())
         return
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
 
     screen = Screen()
     if not screen.is_terminal:
@@ -208,7 +208,8 @@ def _api_rows(price: "ApiPrice") -> Iterator[_ApiRow]:
 
 def _print_gpus(screen: "Console", gpus: Sequence["GpuPrice"], today: date) -> None:
     from analysis.money.gpu_prices import OLD_AFTER_DAYS, is_old
-    from analysis.money.numbers import HOURS_PER_MONTH, dollars
+    from analysis.money.numbers import HOURS_PER_MONTH
+    from analysis.wording import dollars
 
     _say(screen, f"GPUs, US dollars for one, an hour and a month of {HOURS_PER_MONTH} hours", "bold")
     rows = []

@@ -15,7 +15,7 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from analysis.compare.comparison import Run
     from bench.app.request import RunRequest
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.server.launch import Server
 
 WORST_FIRST = (

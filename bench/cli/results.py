@@ -140,7 +140,7 @@ def decode(folder: Path, window: str | None) -> int:
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.runs import folder as files
 
     folder = folder.absolute()

@@ -17,7 +17,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.app.request import RunRequest
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.load.controller import Progress
     from bench.server.launch import Server
 
@@ -117,7 +117,7 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: A
         _dry_run(request, runs, batch=batch)
         return 0
 
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
 
     screen = Screen()
     if runs > 1:

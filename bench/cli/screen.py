@@ -4,18 +4,15 @@ import math
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bench.process import streams as terminal
-from bench.process.printable import printable
 from bench.types import Load
 
 if TYPE_CHECKING:
@@ -38,32 +35,6 @@ _METRICS = (
 _PERCENTILES = ("p50", "p90", "p99")
 _COLUMNS = ("mean", *_PERCENTILES, "count")
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red bold"}
-
-
-class Screen(Console):
-    """Standard output; when its reader leaves, the run goes on and says nothing more.
-
-    Whatever is drawn on it, nothing in a text from outside acts on the terminal, and `[INST]` in it is no markup.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, **options)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Give the pieces of what is drawn; those that steer the terminal are rich's own."""
-        for piece in super().render(renderable, options):
-            yield piece if piece.control else piece._replace(text=printable(piece.text))
-
-    def on_broken_pipe(self) -> None:
-        """Write to nowhere from now on."""
-        terminal.silence(self.file)
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does; a full disk behind the output ends nothing that is being measured."""
-        try:
-            super().print(*objects, **options)
-        except OSError as problem:
-            terminal.lose(self.file, problem)
 
 
 # --- while load runs --------------------------------------------------------------------------------------------

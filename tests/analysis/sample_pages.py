@@ -10,8 +10,9 @@ import pyarrow as pa
 from analysis.capacity.search import Capacity
 from analysis.compare.comparison import Run, compare
 from analysis.compare.measures import thresholds
-from analysis.present import breakeven_page, capacity_page, compare_page, repeats_page, report
+from analysis.present import breakeven_page, capacity_page, comparison_figures, repeats_page, report, to_html
 from analysis.present.capacity_page import Found, LoadPoint
+from analysis.present.of_comparison import document
 from analysis.repeats import summarize as over_runs
 from analysis.summary import summarize
 from tests.analysis.comparisons import build_comparison
@@ -71,7 +72,7 @@ def comparison() -> str:
     rng = np.random.default_rng(4)
     (base, before), (candidate, after) = build_one("before", rng), build_one("after", rng, slower=1.5)
     found = compare([base], [candidate], thresholds([]), (before, after))
-    return compare_page.render(found, compare_page.values_of([before]), compare_page.values_of([after]))
+    return to_html.render(document(found, comparison_figures.sections(found, [before], [after])))
 
 
 def repeats() -> str:

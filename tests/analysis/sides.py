@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.compare.comparison import Run
-from analysis.present.compare_page import OVERLAID
+from analysis.present.comparison_figures import OVERLAID
 from analysis.run.metrics import METRICS
 from analysis.stats.distributions import Floats
 from bench.runs.records import SCHEMA

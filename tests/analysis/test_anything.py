@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from analysis import wording
 from analysis.present import markdown
 from analysis.summary import summarize
-from bench.cli.screen import Screen, print_summary
+from bench.cli.output import Screen
+from bench.cli.screen import print_summary
 from bench.runs.records import to_table
 from bench.types import Record
 

@@ -8,18 +8,17 @@ import click
 from bench.cli.ab.runs import AB, PAGE, Task, begin, make_pair, runs_of
 from bench.cli.ab.sides import OPTIONS, sides_of
 from bench.cli.base import with_options
-from bench.cli.compare import JUDGED, check_folder_of, requests_of, show, write
+from bench.cli.compare import JUDGED, check_folder_of, requests_of, write
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Comparison
     from analysis.compare.sequential import Look
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
 
 FEWEST_PAIRS = 4
 MOST_PAIRS = 96
-_GAP = "  "
 
 
 @click.command()
@@ -42,8 +41,9 @@ def ab(**options: Any) -> int:
     bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
     Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
     """
-    from analysis.present import compare_written as written
-    from bench.cli.screen import Screen
+    from analysis.present import to_junit
+    from analysis.present.of_comparison import document
+    from bench.cli.output import Screen, deliver
 
     task = _task(options)
     if options["junit"]:
@@ -55,16 +55,17 @@ def ab(**options: Any) -> int:
     if found is not None:
         if plain:
             screen.print()
-        show(found, options["form"], as_json=options["as_json"])
+        shown = document(found, inconclusive=options["inconclusive"])
+        deliver(shown, options["form"], as_json=options["as_json"])
         if options["junit"]:
-            write("--junit", options["junit"], written.junit(found, options["inconclusive"]))
+            write("--junit", options["junit"], to_junit.render(shown))
         _say(screen, f"page        {task.folder / PAGE}")
     if code:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
         _say(screen, f"{far}; it can go on: the same command with --out {task.folder}")
         return code
     assert found is not None, "the last look is at the bound"
-    return EXIT_OBJECTIVE_MISSED if written.fails(found, options["inconclusive"]) else 0
+    return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
 
 
 def _task(options: dict[str, Any]) -> Task:
@@ -102,6 +103,7 @@ def _deciding(named: tuple[str, ...]) -> tuple[str, ...]:
 def _decide(task: Task, screen: "Screen", explicit: tuple[str, ...]) -> "tuple[Comparison | None, int]":
     """Make pairs until a look decides; what the last look said, and the exit code of what ended it before."""
     from analysis.compare.sequential import is_decided, looks
+    from analysis.present.of_comparison import look_line, pair_line
 
     plan, found = looks(task.max_pairs), None
     _say(screen, f"A B B A …: at most {task.max_pairs} pairs, a look after {', '.join(str(n) for n, _ in plan)}")
@@ -117,10 +119,11 @@ def _decide(task: Task, screen: "Screen", explicit: tuple[str, ...]) -> "tuple[C
             made += 1
             if made == 1:
                 _check_first(task, explicit)
-            _say(screen, _pair_line(task, made))
+            base, candidate = (side[-1] for side in runs_of(task, made))
+            _say(screen, pair_line(made, base, candidate, task.deciding))
         found = _look_at(task, look)
         _keep(task, found)
-        _say(screen, _look_line(found))
+        _say(screen, look_line(found))
         if is_decided(found):
             break
     return found, 0
@@ -150,14 +153,15 @@ def _look_at(task: Task, look: "Look") -> "Comparison":
 
 def _keep(task: Task, found: "Comparison") -> None:
     """Write ab.json and ab.html: what the runs say so far."""
-    from analysis.present import compare_page as page
-    from analysis.present import compare_written as written
+    from analysis.present import to_html
+    from analysis.present.comparison_figures import sections
+    from analysis.present.of_comparison import document
     from bench.runs import folder as files
 
-    sides = ([requests_of(task.folder / run.name) for run in side] for side in (found.base, found.candidate))
-    content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": written.document(found)}
-    files.write_json(task.folder / AB, content)
-    files.write_text(task.folder / PAGE, page.render(found, *map(page.values_of, sides)))
+    tables = ([requests_of(task.folder / run.name) for run in side] for side in (found.base, found.candidate))
+    shown = document(found, sections(found, *tables))
+    files.write_json(task.folder / AB, {"schema": files.SCHEMA, "asked": task.asked(), "comparison": shown.data})
+    files.write_text(task.folder / PAGE, to_html.render(shown))
 
 
 # --- on the screen ----------------------------------------------------------------------------------------------
@@ -165,28 +169,3 @@ def _keep(task: Task, found: "Comparison") -> None:
 
 def _say(screen: "Screen", line: str) -> None:
     screen.print(line, markup=False, soft_wrap=True)
-
-
-def _pair_line(task: Task, number: int) -> str:
-    from analysis.compare.measures import MEASURES, value
-
-    runs = [side[-1] for side in runs_of(task, number)]
-    changes = []
-    for name in task.deciding:
-        first, second = (value(MEASURES[name], run.summary) for run in runs)
-        if first is None or second is None:
-            continue
-        if MEASURES[name].is_share:
-            changes.append(f"{name} {100 * (second - first):+.1f} pt")
-        elif first > 0:
-            changes.append(f"{name} {100 * (second / first - 1):+.1f}%")
-    return f"pair {number:2}   {_GAP.join(changes)}"
-
-
-def _look_line(found: "Comparison") -> str:
-    from analysis.compare.sequential import is_decided
-    from analysis.present.compare_written import row
-
-    open_ = [row(change) for change in found.of("inconclusive")]
-    said = "decided" if is_decided(found) else f"open: {', '.join(f'{cells[0]} ({cells[4]})' for cells in open_)}"
-    return f"look at {len(found.base)} pairs   {said}"

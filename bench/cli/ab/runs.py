@@ -14,7 +14,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Run
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
 
 AB = "ab.json"
 PAGE = "ab.html"
@@ -103,7 +103,7 @@ def _put_aside(task: Task, folders: Iterable[Path]) -> None:
 
 def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
     """Make one run; returns the exit code where it did not come to its end or is not to be trusted."""
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.load.controller import BY_BUDGET, INTERRUPTED
 
     name = str(folder.relative_to(task.folder))

@@ -142,6 +142,6 @@ def _show(what: str, found: "Answer", as_json: bool, volume: int | None = None) 
         answers.print_json(content)
         return
     from bench.cli.breakeven.screen import print_choice
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
 
     print_choice(Screen(), what, content)

@@ -69,7 +69,8 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
         answers.print_json(content)
         return code
     from bench.cli.breakeven.screen import print_comparison
-    from bench.cli.screen import Screen, print_fact
+    from bench.cli.output import Screen
+    from bench.cli.screen import print_fact
 
     screen = Screen()
     print_comparison(screen, content)

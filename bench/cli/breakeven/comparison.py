@@ -171,7 +171,8 @@ def _tornado(side: _Side, servers: Servers, volume: int | None) -> "tuple[Bar, .
 def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scenario]]":
     """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
     from analysis.breakeven.selfhost import steady
-    from analysis.money.numbers import dollars, exact, monthly_usd
+    from analysis.money.numbers import exact, monthly_usd
+    from analysis.wording import dollars
 
     case, states, hourly, capacity = side.case, side.states, servers.hourly, servers.capacity
     host = case.host
@@ -234,7 +235,8 @@ def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenar
 
 
 def _host(servers: Servers) -> str:
-    from analysis.money.numbers import dollars, monthly_usd
+    from analysis.money.numbers import monthly_usd
+    from analysis.wording import dollars
 
     host, hourly = servers.host, servers.hourly
     each = f"{dollars(hourly.usd)} an hour, {dollars(monthly_usd(hourly.usd))} a month"

@@ -80,8 +80,7 @@ def write(
 
     Raises UserError where they cannot be one, or where their counts are not those of the others.
     """
-    from analysis.compare.gate import doubtful_baseline
-    from analysis.present.gate_written import listed
+    from analysis.compare.gate import doubtful_baseline, listed
     from bench.app.run import git_commit
     from bench.runs import folder as files
     from bench.telemetry.machine import boot_id, hardware, versions

@@ -11,25 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import OneOf, echo
-from bench.cli.compare import check_folder_of, print_findings, write
+from bench.cli.base import OneOf
+from bench.cli.compare import check_folder_of, write
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:
-    from analysis.present.gate_written import Gate
+    from analysis.compare.gate import Gate
+    from analysis.present.document import Document
     from bench.cli.gate.baseline import Session
     from bench.cli.gate.rounds import Observed
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
 
 PARTS = ("llamacpp", "vllm", "client")
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 50
-_STYLES = {
-    **dict.fromkeys(("worse", "different"), "red bold"),
-    **dict.fromkeys(("inconclusive", "not judged"), "yellow"),
-    "better": "green",
-    "same": "dim",
-}
-_VERDICT_STYLES = {"passed": "green", "failed": "red bold", "undecided": "yellow"}
 
 Measure = Callable[[list[str], int], "Observed"]
 
@@ -57,9 +51,10 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     bench.py gate --against ../base
     Exit codes: 0 passed, 1 worse or different, 2 wrong use, 3 too much other load to tell, 130 interrupted.
     """
+    from analysis.present.of_gate import document
     from bench.cli.gate import baseline as baselines
     from bench.cli.gate.rounds import ready
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen, deliver
     from bench.plan.resolve import within
     from bench.runs import folder as files
 
@@ -87,8 +82,9 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
         else:
             base = partial(_measure_base, against, count, out, screen) if against else lambda _: sessions
             judged = _judge(str(against or folder), base, chosen, measure, notes)
-            _keep(judged, out, options["junit"])
-            _show(judged, options["form"], as_json=options["as_json"], screen=screen)
+            shown = document(judged)
+            _keep(shown, out, options["junit"])
+            deliver(shown, options["form"], as_json=options["as_json"], screen=screen)
             code = {"passed": 0, "failed": EXIT_OBJECTIVE_MISSED, "undecided": EXIT_NOT_TO_BE_TRUSTED}[judged.verdict]
     if code or options["out"]:
         screen.print(f"folder      {out}", soft_wrap=True)
@@ -135,8 +131,7 @@ def _judge(
 
     `base` gives the sessions to compare with, measured again where that is what it does.
     """
-    from analysis.compare.gate import judge
-    from analysis.present.gate_written import Gate
+    from analysis.compare.gate import Gate, judge
     from bench.cli.gate.baseline import base_of, differences
     from bench.telemetry.machine import hardware
 
@@ -205,35 +200,10 @@ def _measure(
     return found
 
 
-def _keep(judged: "Gate", out: Path, junit: Path | None) -> None:
-    from analysis.present import gate_written
+def _keep(judged: "Document", out: Path, junit: Path | None) -> None:
+    from analysis.present import to_junit
     from bench.runs import folder as files
 
-    files.write_json(out / "gate.json", gate_written.document(judged))
+    files.write_json(out / "gate.json", judged.data)
     if junit:
-        write("--junit", junit, gate_written.junit(judged))
-
-
-def _show(judged: "Gate", form: str, *, as_json: bool, screen: "Screen") -> None:
-    from analysis.present import gate_written
-
-    if as_json:
-        import orjson
-
-        echo(orjson.dumps(gate_written.document(judged), option=orjson.OPT_INDENT_2).decode())
-    elif form == "markdown":
-        echo(gate_written.markdown(judged))
-    else:
-        _print(judged, screen)
-
-
-def _print(judged: "Gate", screen: "Screen") -> None:
-    from analysis.present.gate_written import HEAD, doubts, headline, row, shown
-    from bench.cli.screen import print_fact
-
-    for note in judged.notes:
-        print_fact(screen, "note", note, "yellow")
-    print_findings(screen, HEAD, [row(finding) for finding in shown(judged)], _STYLES)
-    for names, why in doubts(judged):
-        print_fact(screen, "", f"{names}: {why}", "dim")
-    print_fact(screen, "verdict", headline(judged), _VERDICT_STYLES[judged.verdict])
+        write("--junit", junit, to_junit.render(judged))

@@ -75,7 +75,7 @@ def size(**options: Any) -> None:
 
         echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
-    from bench.cli.screen import Screen
+    from bench.cli.output import Screen
     from bench.cli.size.screen import print_size
 
     print_size(Screen(), shown)

@@ -10,7 +10,7 @@ import pytest
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import thresholds
 from analysis.compare.sequential import DECIDING, PAIRS, Look, is_decided, look_at, looks
-from analysis.present import compare_written as written
+from analysis.present.of_comparison import document, headline, texts
 from analysis.stats.distributions import Floats
 
 Runs = Callable[..., tuple[Run, ...]]
@@ -125,12 +125,12 @@ def test_it_does_not_wait_for_what_more_pairs_cannot_decide(pairs: Pairs) -> Non
 def test_what_does_not_decide_is_told_and_neither_fails_nor_keeps_it_going(pairs: Pairs) -> None:
     sides = pairs([100.0] * 4, [120.0] * 4)
     found = look_at(FOUR, *sides, DEFAULTS, ("a note",), deciding=("requests_per_s",))
-    assert (found.verdict, is_decided(found), written.fails(found, "fail")) == ("same", True, False)
+    assert (found.verdict, is_decided(found), bool(found.failing("fail"))) == ("same", True, False)
     assert found.warnings == ("a note", "worse, though it does not decide: ttft_ms:p50 (+20.0%)")
-    assert written.row(found.changes[0])[-1] == "(worse)"
-    assert written.headline(found).endswith("Decided on: requests_per_s.")
-    assert b'failures="0"' in written.junit(found, "fail")
-    assert written.document(found)["changes"][0]["decides"] is False
+    assert texts(found.changes[0])[-1] == "(worse)"
+    assert headline(found).endswith("Decided on: requests_per_s.")
+    assert "failed" not in {case.outcome for case in document(found, inconclusive="fail").cases}
+    assert document(found).data["changes"][0]["decides"] is False
 
 
 def test_measures_that_do_not_decide_cost_those_that_do_nothing(pairs: Pairs) -> None:

@@ -3,7 +3,8 @@ from fractions import Fraction
 
 import pytest
 
-from analysis.money.numbers import at_least_zero, decimal, dollars, exact, monthly_usd, share
+from analysis.money.numbers import at_least_zero, decimal, exact, monthly_usd, share
+from analysis.wording import dollars
 from bench.types import UserError
 
 

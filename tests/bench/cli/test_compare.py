@@ -97,7 +97,7 @@ def test_it_writes_markdown_junit_and_a_page(write: Write, call: Call) -> None:
     write("b", seed=2, requests=1000, ttft_ms=160.0)
     code, out = call("a", "b", "--format", "markdown", "--junit", "junit.xml", "--html", "page.html")
     assert code == 1
-    assert out.startswith("### Worse")
+    assert "\n**Worse: " in out
     assert "ttft_ms:p50" in {case.get("name") for case in ElementTree.parse("junit.xml").iter("testcase")}
     assert "Comparison of runs" in Path("page.html").read_text(encoding="utf-8")
 

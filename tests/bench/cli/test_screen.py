@@ -13,7 +13,8 @@ from rich.console import Console
 
 from analysis.summary import summarize
 from bench.cli import screen
-from bench.cli.screen import ProgressView, Screen, number, print_fact, print_summary
+from bench.cli.output import Screen
+from bench.cli.screen import ProgressView, number, print_fact, print_summary
 from bench.load.controller import Progress
 from bench.process import streams as outputs
 from bench.types import Load
@@ -53,7 +54,7 @@ def block(state: Progress, load: Load, figures: Any) -> list[str]:
 
 def test_a_screen_that_nobody_reads_does_not_end_the_run() -> None:
     code = """
-from bench.cli.screen import Screen
+from bench.cli.output import Screen
 import sys
 screen = Screen()
 sys.stdin.readline()
@@ -293,7 +294,7 @@ def test_numbers_have_three_digits_and_whole_parts_are_never_shortened(value: fl
 
 
 def test_text_from_outside_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.Screen(width=200).print("[INST] [core.py:12] [/INST] [red]no[/red] :smile:")
+    Screen(width=200).print("[INST] [core.py:12] [/INST] [red]no[/red] :smile:")
     assert capsys.readouterr().out == "[INST] [core.py:12] [/INST] [red]no[/red] :smile:\n"
 
 

@@ -3,9 +3,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis.compare.gate import Finding
-from analysis.present.gate_written import Gate, document, doubts, headline, junit, markdown, row, shown
+from analysis.compare.gate import Finding, Gate
+from analysis.present import to_junit, to_markdown
+from analysis.present.document import Notes
+from analysis.present.of_gate import document, headline, shown, texts
 from analysis.wording import DASH
+from tests.golden import same_as_before
 
 WORSE = Finding("llamacpp:cpu", "passes per output token", 2.0, 3.0, "worse", 0.5, (0.4, 0.61), 0.3, 0.0001)
 SAME = replace(WORSE, name="client:read_cpu", now=2.02, change=0.01, ci95=(-0.05, 0.07), p=0.8, verdict="same")
@@ -16,15 +19,20 @@ EXACT = Finding("client:gap_error_ms", "ms", 0.013, 0.014, "same", limit=2.0)
 ERROR = Finding("client:gap_error_ms", "ms", 0.013, 3.5, "worse", limit=2.0)
 
 
+def test_it_reads_as_before() -> None:
+    found = gate(WORSE, SAME, UNKNOWN, HASH, UNJUDGED, EXACT, notes=("another <b>CPU</b>",))
+    same_as_before("gate", document(found))
+
+
 def gate(*findings: Finding, notes: tuple[str, ...] = ()) -> Gate:
     return Gate("results/baselines/tiny", findings, notes, (), {})
 
 
 def test_a_row_says_what_was_what_is_and_what_matters() -> None:
-    assert row(WORSE) == ("llamacpp:cpu", "2", "3", "+50.0%", "+40.0% to +61.0%", "30%", "worse")
-    assert row(HASH) == ("llamacpp:plan_hash", "aaaaaaaaaaaa", "bbbbbbbbbbbb", DASH, DASH, "any", "different")
-    assert row(ERROR)[-2:] == ("2 ms", "worse")
-    assert row(UNKNOWN)[2:5] == (DASH, DASH, DASH)
+    assert texts(WORSE) == ("llamacpp:cpu", "2", "3", "+50.0%", "+40.0% to +61.0%", "30%", "worse")
+    assert texts(HASH) == ("llamacpp:plan_hash", "aaaaaaaaaaaa", "bbbbbbbbbbbb", DASH, DASH, "any", "different")
+    assert texts(ERROR)[-2:] == ("2 ms", "worse")
+    assert texts(UNKNOWN)[2:5] == (DASH, DASH, DASH)
 
 
 @pytest.mark.parametrize(
@@ -50,18 +58,19 @@ def test_a_table_leaves_out_the_counts_that_are_equal() -> None:
 
 def test_figures_with_one_doubt_are_named_together() -> None:
     other = replace(UNKNOWN, name="llamacpp:ttft")
-    assert doubts(gate(UNKNOWN, other, SAME)) == [("llamacpp:tpot, llamacpp:ttft", "other load")]
+    (notes,) = (block for block in document(gate(UNKNOWN, other, SAME)).blocks if isinstance(block, Notes))
+    assert [(note.about, note.text) for note in notes.notes] == [("llamacpp:tpot, llamacpp:ttft", "other load")]
 
 
 def test_markdown_has_a_row_for_each_finding_and_makes_text_from_outside_literal() -> None:
-    text = markdown(gate(WORSE, SAME, notes=("another <b>CPU</b>",)))
-    assert text.startswith("### Failed: llamacpp:cpu +50.0%.\n")
+    text = to_markdown.render(document(gate(WORSE, SAME, notes=("another <b>CPU</b>",))))
+    assert "\n**Failed: llamacpp:cpu +50.0%.**\n" in text
     assert len([line for line in text.splitlines() if line.startswith("| ")]) == 4
-    assert "<b>" not in text
+    assert "<b>" not in text.replace("\\<b", "")
 
 
 def test_junit_fails_what_fails_and_skips_what_is_inconclusive() -> None:
-    suites = ElementTree.fromstring(junit(gate(WORSE, SAME, UNKNOWN, HASH, notes=("a \x00 byte",))))
+    suites = ElementTree.fromstring(to_junit.render(document(gate(WORSE, SAME, UNKNOWN, HASH, notes=("a \x00 byte",)))))
     cases = {case.get("name"): [child.tag for child in case] for case in suites.iter("testcase")}
     assert cases == {
         "llamacpp:cpu": ["failure"],
@@ -73,7 +82,7 @@ def test_junit_fails_what_fails_and_skips_what_is_inconclusive() -> None:
 
 
 def test_json_has_everything_with_full_digits() -> None:
-    found = document(gate(WORSE, HASH))
+    found = document(gate(WORSE, HASH)).data
     assert found["verdict"] == "failed"
     assert found["findings"][0]["ci95"] == (0.4, 0.61)
     assert found["findings"][1]["now"] == "b" * 64

@@ -10,7 +10,9 @@ import pytest
 
 from analysis.compare.comparison import Run, compare
 from analysis.compare.measures import thresholds
-from analysis.present.compare_page import FIGURES, Compared, render, values_of
+from analysis.present import to_html
+from analysis.present.comparison_figures import FIGURES, Compared, sections, values_of
+from analysis.present.of_comparison import document
 
 One = Callable[..., tuple[Run, pa.Table]]
 EVIL = "<img src=x onerror=alert(1)>"
@@ -21,7 +23,7 @@ def written_page(one: One) -> str:
     rng = np.random.default_rng(4)
     (base, before), (candidate, after) = one("before", rng), one("after", rng, slower=1.5)
     found = compare([base], [candidate], thresholds([]), (before, after), warnings=[EVIL])
-    return render(found, values_of([before]), values_of([after]))
+    return to_html.render(document(found, sections(found, [before], [after])))
 
 
 def test_the_page_says_the_verdict_and_escapes_what_comes_from_outside(written_page: str) -> None:

@@ -1,4 +1,4 @@
-"""The page of a comparison: its table, and both sides' distributions one over the other."""
+"""The figures of a comparison: both sides' distributions one over the other."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,14 +9,13 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from analysis.compare.comparison import Comparison
-from analysis.present import pages
 from analysis.present.charts import Plot, distribution
-from analysis.present.compare_written import FAMILY, HEAD, UNITS, doubts, headline, row, sides
+from analysis.present.document import Section
+from analysis.present.figures import figure_sections
 from analysis.run.metrics import METRICS, measured, successful
 from analysis.stats.distributions import LEVELS, Floats, quantile
 from analysis.wording import LABELS
 
-KINDS: Final = {"worse": "invalid", "inconclusive": "suspect", "better": "valid", "same": "valid"}
 OVERLAID: Final = ("ttft_ms", "itl_ms", "tpot_ms", "service_ms", "response_ms")
 
 
@@ -34,23 +33,10 @@ def values_of(requests: Sequence[pa.Table]) -> dict[str, Floats]:
     return {name: np.concatenate([METRICS[name].values(table).values for table in calls]) for name in OVERLAID}
 
 
-def render(comparison: Comparison, base: Mapping[str, Floats], candidate: Mapping[str, Floats]) -> str:
-    """The comparison as one self-contained HTML page, with what `values_of` found on each side."""
-    compared = Compared(base, candidate, len(comparison.base) + len(comparison.candidate))
-    names = (f"{side[0].run['model']} on {side[0].run['backend']}" for side in (comparison.base, comparison.candidate))
-    return pages.render(
-        "compare.html",
-        title=" against ".join(dict.fromkeys(names)),
-        kind=KINDS[comparison.verdict],
-        headline=headline(comparison),
-        warnings=comparison.warnings,
-        sides=sides(comparison),
-        head=HEAD,
-        rows=[row(change) for change in comparison.changes],
-        doubts=doubts(comparison),
-        sections=pages.sections(FIGURES, compared),
-        method=[UNITS[comparison.unit], FAMILY],
-    )
+def sections(comparison: Comparison, base: Sequence[pa.Table], candidate: Sequence[pa.Table]) -> tuple[Section, ...]:
+    """The figures of a comparison, from the tables of requests of its runs."""
+    runs = len(comparison.base) + len(comparison.candidate)
+    return figure_sections(FIGURES, Compared(values_of(base), values_of(candidate), runs))
 
 
 def _overlaid(name: str, compared: Compared) -> go.Figure | None:

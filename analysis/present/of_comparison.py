@@ -1,0 +1,197 @@
+"""A comparison of two sides as a Document: the changes, how sure they are, and a test case for each measure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from analysis.compare.comparison import Change, Comparison, Inconclusive, Run
+from analysis.compare.measures import MEASURES, value
+from analysis.compare.sequential import is_decided
+from analysis.present.document import (
+    TONES,
+    Block,
+    Cell,
+    Column,
+    Document,
+    Facts,
+    Headline,
+    JUnitCase,
+    Note,
+    Notes,
+    Prose,
+    Row,
+    Section,
+    Table,
+    about_same,
+    facts,
+    row,
+)
+from analysis.stats.changes import FAMILY_ERROR, Verdict
+from analysis.wording import DASH, count, moved, number, percent
+
+SCHEMA: Final = 1
+# Of more runs than these a side's first and last are named.
+NAMED_RUNS: Final = 8
+COLUMNS: Final = (
+    Column("measure", "left"),
+    Column("base", "decimal"),
+    Column("candidate", "decimal"),
+    Column("change"),
+    Column("95% interval", drop=3),
+    Column("matters from", drop=2),
+    Column("p", drop=1),
+    Column("verdict", "left"),
+)
+HEADLINES: Final[Mapping[Verdict, str]] = {
+    "worse": "Worse: the candidate is slower or dearer.",
+    "inconclusive": "Inconclusive: nothing is surely worse, and not everything is surely the same.",
+    "better": "Better: something improved and nothing is worse.",
+    "same": "Same: no measure changed by as much as matters.",
+}
+UNITS: Final = {
+    "run": "The run is the unit: requests inside a run share a server, a queue and a cache, so they are no independent "
+    "observations. Intervals are Welch's, from the spread between runs, of logarithms.",
+    "block": "One run on each side: intervals come from a block bootstrap of its requests. What differs from one run "
+    "to the next is not in them; three runs and more on each side would show it.",
+    "pair": "The pair of neighbouring runs is the unit, in the order A B B A, so that what drifts cancels. Intervals "
+    "are Student's, from the spread between pairs, of logarithms; they and p allow for all looks at which it may have "
+    "stopped. Verdicts in parentheses do not decide.",
+}
+FAMILY: Final = (
+    "p is adjusted for the number of measures (Holm): where nothing changed, at most one comparison in twenty calls "
+    "any measure better or worse. Each interval is of its own measure alone."
+)
+
+
+def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusive: Inconclusive = "pass") -> Document:
+    """The comparison with the figures given; `inconclusive` says what such a measure is to a gate."""
+    names = (f"{side[0].run['model']} on {side[0].run['backend']}" for side in (comparison.base, comparison.candidate))
+    doubts = about_same((change.measure.name, change.why) for change in comparison.changes if change.decides)
+    changes: tuple[Block, ...] = (
+        Table(COLUMNS, tuple(map(_row, comparison.changes)), "From base to candidate; medians over the runs of a side"),
+        Notes(doubts),
+    )
+    return Document(
+        title=" against ".join(dict.fromkeys(names)),
+        kind="Comparison of runs",
+        headline=Headline(comparison.verdict, headline(comparison)),
+        warnings=tuple(map(Note, comparison.warnings)),
+        blocks=(
+            sides(comparison),
+            Section("Changes", changes),
+            *figures,
+            Section("How it was found", (Prose((UNITS[comparison.unit], FAMILY), "quiet"),)),
+        ),
+        data=_data(comparison),
+        suite="compare",
+        cases=tuple(_case(change, comparison, inconclusive) for change in comparison.changes),
+    )
+
+
+def headline(comparison: Comparison) -> str:
+    """The verdict in a sentence."""
+    deciding = [change.measure.name for change in comparison.changes if change.decides]
+    alone = "" if len(deciding) == len(comparison.changes) else f" Decided on: {', '.join(deciding)}."
+    return HEADLINES[comparison.verdict] + alone
+
+
+def _row(change: Change) -> Row:
+    tone = TONES[change.verdict] if change.decides else "quiet"
+    cells = texts(change)
+    return row(*cells[:-1], Cell(cells[-1], tone=tone), tone=tone)
+
+
+def texts(change: Change) -> tuple[str, ...]:
+    """A change under COLUMNS."""
+    return (
+        change.measure.name,
+        _value(change, change.base),
+        _value(change, change.candidate),
+        _moved(change, change.change),
+        DASH if change.ci95 is None else f"{_moved(change, change.ci95[0])} to {_moved(change, change.ci95[1])}",
+        f"{percent(change.threshold).removesuffix('%')} pt" if change.measure.is_share else percent(change.threshold),
+        DASH if change.p is None else "< 0.001" if change.p < 0.001 else f"{change.p:.3f}",
+        change.verdict if change.decides else f"({change.verdict})",
+    )
+
+
+def _value(change: Change, value: float | None) -> str:
+    return percent(value) if change.measure.is_share else number(value)
+
+
+def _moved(change: Change, by: float | None) -> str:
+    return moved(by, points=change.measure.is_share)
+
+
+def sides(comparison: Comparison) -> Facts:
+    """What the two sides are."""
+    return facts([("Base", _side(comparison.base)), ("Candidate", _side(comparison.candidate))])
+
+
+def _side(runs: Sequence[Run]) -> str:
+    run, server = runs[0].run, runs[0].run["server"]
+    what = f"{run['model']} on {run['backend']} ({server['name']} {server['version'] or 'of unknown version'})"
+    names = [each.name for each in runs]
+    named = ", ".join(names) if len(names) <= NAMED_RUNS else f"{names[0]} to {names[-1]}"
+    return f"{what}: {count(len(runs), 'run')}, {named}"
+
+
+def pair_line(number: int, base: Run, candidate: Run, measures: Sequence[str]) -> str:
+    """How the measures moved within one pair of runs."""
+    parts = []
+    for name in measures:
+        measure = MEASURES[name]
+        first, second = value(measure, base.summary), value(measure, candidate.summary)
+        if first is None or second is None or not (measure.is_share or first > 0):
+            continue
+        by = second - first if measure.is_share else second / first - 1
+        parts.append(f"{name} {moved(by, points=measure.is_share)}")
+    return f"pair {number:2}   {'  '.join(parts)}"
+
+
+def look_line(comparison: Comparison) -> str:
+    """What is still open after so many pairs."""
+    open_ = [f"{cells[0]} ({cells[4]})" for cells in map(texts, comparison.of("inconclusive"))]
+    found = "decided" if is_decided(comparison) else f"open: {', '.join(open_)}"
+    return f"look at {len(comparison.base)} pairs   {found}"
+
+
+def _data(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "verdict": comparison.verdict,
+        "unit": comparison.unit,
+        "family_error": round(FAMILY_ERROR, 6),
+        "base": [_named(run) for run in comparison.base],
+        "candidate": [_named(run) for run in comparison.candidate],
+        "warnings": list(comparison.warnings),
+        "changes": [
+            {
+                "measure": change.measure.name,
+                "unit": change.measure.unit,
+                "better": change.measure.better,
+                "base": change.base,
+                "candidate": change.candidate,
+                "change": change.change,
+                "ci95": None if change.ci95 is None else list(change.ci95),
+                "p": change.p,
+                "threshold": change.threshold,
+                "verdict": change.verdict,
+                "decides": change.decides,
+                "why": change.why,
+            }
+            for change in comparison.changes
+        ],
+    }
+
+
+def _named(run: Run) -> dict[str, Any]:
+    return {"name": run.name, **{key: run.run[key] for key in ("run_id", "backend", "model", "plan_hash", "seed")}}
+
+
+def _case(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:
+    """Worse fails, inconclusive is skipped unless it is to fail; what does not decide never fails: it is skipped."""
+    name, base, candidate, by, interval, least, _, verdict = texts(change)
+    said = f"{name} is {verdict}: {base} to {candidate}, {by} ({interval}; what matters is {least} and more)"
+    if change in comparison.failing(inconclusive):
+        return JUnitCase(name, "failed", said, change.verdict, change.why or "")
+    return JUnitCase(name, "skipped" if change.verdict in ("worse", "inconclusive") else "passed", said)

@@ -1,0 +1,115 @@
+"""What the gate found as a Document: the findings, and a test case for each figure and count."""
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from analysis.compare.gate import Finding, Gate, failing, listed, undecided
+from analysis.present.document import (
+    TONES,
+    Column,
+    Document,
+    Headline,
+    JUnitCase,
+    Note,
+    Notes,
+    Table,
+    about_same,
+    row,
+)
+from analysis.wording import DASH, moved, number, percent
+
+SCHEMA: Final = 1
+COLUMNS: Final = (
+    Column("figure", "left"),
+    Column("baseline"),
+    Column("now"),
+    Column("change"),
+    Column("95% interval", drop=2),
+    Column("matters from", drop=1),
+    Column("verdict", "left"),
+)
+HASH_DIGITS: Final = 12
+
+
+def document(gate: Gate) -> Document:
+    """What the gate has to say."""
+    rows = tuple(row(*texts(finding), tone=TONES[finding.verdict]) for finding in shown(gate))
+    return Document(
+        title=f"Gate against {gate.baseline}",
+        kind="Gate",
+        headline=Headline(gate.verdict, headline(gate)),
+        warnings=tuple(map(Note, gate.notes)),
+        blocks=(Table(COLUMNS, rows), Notes(about_same((finding.name, finding.why) for finding in gate.findings))),
+        data=_data(gate),
+        suite="gate",
+        cases=tuple(_case(finding, gate) for finding in gate.findings),
+    )
+
+
+def headline(gate: Gate) -> str:
+    """The verdict in a sentence."""
+    if gate.verdict == "failed":
+        return f"Failed: {', '.join(_short(finding) for finding in failing(gate.findings))}."
+    if gate.verdict == "undecided":
+        parts = ", ".join(undecided(gate.findings))
+        return f"Undecided: other load left nothing to compare of {parts}; run it again on a quieter machine."
+    if any(finding.verdict == "not judged" for finding in gate.findings):
+        exact = all(finding.verdict == "same" for finding in gate.findings if finding.unit == "ms")
+        also = ", and the client is exact" if exact else ""
+        return f"Passed: all counts are equal{also}. How fast it is was not judged on this CPU."
+    return "Passed: nothing got worse than the baseline, and all counts are equal."
+
+
+def _short(finding: Finding) -> str:
+    return f"{finding.name} {finding.verdict if finding.change is None else moved(finding.change)}"
+
+
+def shown(gate: Gate) -> list[Finding]:
+    """The findings that a table has: all but the counts that are equal, as nearly all always are."""
+    return [finding for finding in gate.findings if finding.limit is not None or finding.verdict != "same"]
+
+
+def texts(finding: Finding) -> tuple[str, ...]:
+    """A finding under COLUMNS."""
+    return (
+        finding.name,
+        _value(finding.base),
+        _value(finding.now),
+        moved(finding.change),
+        DASH if finding.ci95 is None else " to ".join(map(moved, finding.ci95)),
+        _limit(finding),
+        finding.verdict,
+    )
+
+
+def _value(value: float | int | str | None) -> str:
+    return value[:HASH_DIGITS] if isinstance(value, str) else number(value)
+
+
+def _limit(finding: Finding) -> str:
+    if finding.limit is None:
+        return "any"
+    return f"{number(finding.limit)} ms" if finding.unit == "ms" else percent(finding.limit)
+
+
+def _data(gate: Gate) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "verdict": gate.verdict,
+        "baseline": gate.baseline,
+        "notes": list(gate.notes),
+        "confirmed": list(gate.confirmed),
+        "findings": [asdict(finding) for finding in gate.findings],
+        "rounds": listed(gate.rounds),
+    }
+
+
+def _case(finding: Finding, gate: Gate) -> JUnitCase:
+    """Worse and different fail, inconclusive is skipped."""
+    name, base, now, by, interval, limit, verdict = texts(finding)
+    said = f"{name} is {verdict}: {base} to {now} {finding.unit}, {by} ({interval}; what matters is {limit})"
+    if finding in failing(gate.findings):
+        return JUnitCase(name, "failed", said, verdict)
+    if finding.verdict in ("inconclusive", "not judged"):
+        return JUnitCase(name, "skipped", f"{said}: {finding.why}")
+    return JUnitCase(name, "passed")

@@ -1,0 +1,37 @@
+"""A Document as one HTML file that needs no network. The template escapes all text that a Document holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+from analysis.present import pages
+from analysis.present.document import Block, Document, Drawn, visible
+
+
+def render(document: Document) -> str:
+    """The document as a page."""
+    title, identity = document.title, _identities()
+    return pages.render("page.html", title=title, document=document, visible=_visible, identity=identity, chart=_chart)
+
+
+def _visible(blocks: tuple[Block, ...]) -> list[tuple[str, Block]]:
+    """The blocks that a page shows, each with the name of the macro that draws it."""
+    return [(type(block).__name__.lower(), block) for block in visible(blocks, "page")]
+
+
+def _identities() -> Callable[[str], str]:
+    """Give a function from titles to identities of elements, of which no two are equal."""
+    given: set[str] = set()
+
+    def identity(title: str) -> str:
+        base = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split()) or "section"
+        number = 1
+        while (name := base if number == 1 else f"{base}-{number}") in given:
+            number += 1
+        given.add(name)
+        return name
+
+    return identity
+
+
+def _chart(drawn: Drawn) -> dict[str, Any]:
+    return pages.chart(drawn.name, drawn.title, drawn.wide, drawn.figure)

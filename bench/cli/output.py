@@ -1,0 +1,222 @@
+"""What a terminal shows: a Screen to print on, and a Document on it."""
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Literal
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from analysis.present import to_json, to_markdown
+from analysis.present.document import (
+    Block,
+    Cell,
+    Column,
+    Document,
+    Fact,
+    Facts,
+    Figures,
+    Headline,
+    Note,
+    Notes,
+    Prose,
+    Section,
+    Table,
+    Tone,
+    visible,
+)
+from bench.cli.base import echo
+from bench.process import streams as terminal
+from bench.process.printable import printable
+
+_LABEL_COLUMNS = 12
+_LONGEST_LABEL = 32
+_GAP = "  "
+_LEAST_WRAPPED = 20
+_STYLES: dict[Tone, str] = {
+    "": "", "good": "green", "warn": "yellow", "bad": "red bold", "quiet": "dim", "strong": "bold"
+}  # fmt: skip
+
+
+class Screen(Console):
+    """Standard output; when its reader leaves, the run goes on and says nothing more.
+
+    Whatever is drawn on it, nothing in a text from outside acts on the terminal, and `[INST]` in it is no markup.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Give the pieces of what is drawn; those that steer the terminal are rich's own."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else piece._replace(text=printable(piece.text))
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        terminal.silence(self.file)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; a full disk behind the output ends nothing that is being measured."""
+        try:
+            super().print(*objects, **options)
+        except OSError as problem:
+            terminal.lose(self.file, problem)
+
+
+def deliver(
+    document: Document, form: Literal["text", "markdown"], *, as_json: bool = False, screen: Console | None = None
+) -> None:
+    """Print a document in the form that was asked for, as text on the screen given."""
+    if as_json:
+        echo(to_json.render(document))
+    elif form == "markdown":
+        echo(to_markdown.render(document))
+    else:
+        show(screen or Screen(), document)
+
+
+def show(screen: Console, document: Document) -> None:
+    """Print a document but for what only pages show: the verdict with its reasons, the warnings, the blocks."""
+    if document.title:
+        screen.print(Text(document.title, "bold"), soft_wrap=True)
+    if document.headline is not None:
+        show_headline(screen, document.headline)
+    _show_notes(screen, document.warnings, "note", "warn")
+    _show_blocks(screen, document.blocks)
+
+
+def show_headline(screen: Console, headline: Headline) -> None:
+    """Print a verdict with its reasons."""
+    show_fact(screen, "verdict", headline.text, headline.tone)
+    _show_notes(screen, headline.reasons)
+
+
+def show_fact(screen: Console, label: str, text: str, tone: Tone = "", indent: int = _LABEL_COLUMNS) -> None:
+    """Print a labelled line, which on a terminal is wrapped under itself; elsewhere it stays one line."""
+    before = " " * indent
+    wrapped = textwrap.fill(
+        text, _columns(screen), initial_indent=before, subsequent_indent=before,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    line = Text.assemble(label.ljust(indent), (wrapped.removeprefix(before), _STYLES[tone]))
+    screen.print(line, soft_wrap=True)
+
+
+def _columns(screen: Console) -> int:
+    """How wide a line may be; what is no terminal takes any."""
+    return screen.width if screen.is_terminal else sys.maxsize
+
+
+def _show_blocks(screen: Console, blocks: Sequence[Block]) -> None:
+    for block in visible(blocks, "terminal"):
+        match block:
+            case Section(title=title, blocks=inner, tone=tone):
+                if title:
+                    screen.print()
+                    screen.print(Text(title, _STYLES[tone or "strong"]), soft_wrap=True)
+                _show_blocks(screen, inner)
+            case Facts(facts=facts):
+                _show_facts(screen, facts)
+            case Notes(notes=notes, label=label):
+                _show_notes(screen, notes, label)
+            case Prose(paragraphs=paragraphs, style=style):
+                for paragraph in paragraphs:
+                    show_fact(screen, "", paragraph, "quiet" if style == "quiet" else "", indent=0)
+            case Table():
+                screen.print()
+                for line in table_lines(block, _columns(screen)):
+                    screen.print(line, soft_wrap=True)
+                screen.print()
+            case Figures():
+                pass
+
+
+def _show_facts(screen: Console, facts: Sequence[Fact]) -> None:
+    longest = max(cell_len(fact.label) for fact in facts) + 1
+    indent = max(_LABEL_COLUMNS, min(longest, _LONGEST_LABEL))
+    for fact in facts:
+        note = f" ({fact.note})" if fact.note else ""
+        show_fact(screen, fact.label, f"{fact.text}{fact.unit and f' {fact.unit}'}{note}", fact.tone, indent)
+
+
+def _show_notes(screen: Console, notes: Sequence[Note], label: str = "", tone: Tone = "") -> None:
+    for note in notes:
+        show_fact(screen, label, f"{note.about}: {note.text}" if note.about else note.text, note.tone or tone)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def table_lines(table: Table, width: int) -> Iterator[Text]:
+    """A table as lines: columns under their names, without those that do not fit and may go.
+
+    No word, path or number is ever broken: what still does not fit is longer than the line.
+    """
+    columns = table.columns
+    texts = [_aligned([_text(row.cells[i]) for row in table.rows], column) for i, column in enumerate(columns)]
+    natural = [max(map(cell_len, (column.name, *texts[i]))) for i, column in enumerate(columns)]
+    least = [min(_LEAST_WRAPPED, natural[i]) if column.wraps else natural[i] for i, column in enumerate(columns)]
+    shown = _fitting(columns, least, width)
+    spare = width - _together([least[i] for i in shown])
+    widths = {i: min(natural[i], least[i] + max(0, spare)) if columns[i].wraps else natural[i] for i in shown}
+    if table.caption:
+        yield Text(textwrap.fill(table.caption, width), "dim")
+    yield _line([(columns[i].name, i, "") for i in shown], widths, columns, "bold")
+    for number, row in enumerate(table.rows):
+        cells = [_wrapped(texts[i][number], widths[i], columns[i]) for i in shown]
+        styles = [_STYLES[row.cells[i].tone] for i in shown]
+        for line in zip_longest(*cells, fillvalue=""):
+            yield _line(list(zip(line, shown, styles, strict=True)), widths, columns, _STYLES[row.tone])
+    if dropped := [column.name for i, column in enumerate(columns) if i not in shown]:
+        yield Text(textwrap.fill(f"not shown for want of room: {', '.join(dropped)}", width), "dim")
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Which columns are left when those that may go have gone, in their order, until the others fit."""
+    shown = list(range(len(columns)))
+    for i in sorted((i for i in shown if columns[i].drop), key=lambda i: (columns[i].drop, -i)):
+        if _together([widths[j] for j in shown]) > width:
+            shown.remove(i)
+    return shown
+
+
+def _together(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _line(
+    cells: Sequence[tuple[str, int, str]], widths: Mapping[int, int], columns: Sequence[Column], style: str
+) -> Text:
+    """A line of (text, column, style) cells."""
+    line = Text(style=style)
+    for text, i, own in cells:
+        missing = " " * (widths[i] - cell_len(text))
+        line.append(text + missing if columns[i].align == "left" else missing + text, own or None).append(_GAP)
+    line.rstrip()
+    return line
+
+
+def _text(cell: Cell) -> str:
+    """What a terminal shows of a cell, on one line."""
+    text = cell.terminal or (f"{cell.text}, {cell.unit}" if cell.unit else cell.text)
+    return printable(text.replace("\n", " ").replace("\t", " "))
+
+
+def _aligned(texts: Sequence[str], column: Column) -> list[str]:
+    """The texts of a column, those with decimals filled up so that their points stand under each other."""
+    if column.align != "decimal":
+        return list(texts)
+    places = [len(found[0]) if (found := re.search(r"\.\d+$", text)) else 0 for text in texts]
+    return [text + " " * (max(places) - own) for text, own in zip(texts, places, strict=True)]
+
+
+def _wrapped(text: str, width: int, column: Column) -> list[str]:
+    if not column.wraps:
+        return [text]
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
