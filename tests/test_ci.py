@@ -11,7 +11,7 @@ import yaml
 
 from analysis.compare.gate import FIGURES, LIMITS_MS
 from analysis.wording import percent
-from bench.cli.root import cli
+from bench.cli.root import command
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_every_command_of_a_workflow_is_there(workflow: dict[str, Any]) -> None:
     assert re.search(rf"^{re.escape(target)}:|^READY := {re.escape(target)}$", makefile, re.MULTILINE)
     assert program == "bench.py"
     redirected = arguments.index(">>") if ">>" in arguments else None
-    parsed = cli.commands[name].make_context(name, arguments[:redirected]).params
+    parsed = command(name).make_context(name, arguments[:redirected]).params
     assert (str(parsed["junit"]), str(parsed["out"])) == ("gate.xml", "results/gate")
     assert (parsed["folder"], str(parsed["against"])) == (None, "base")
 

@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from analysis.checks.identities import IDENTITIES
 from analysis.run.metrics import METRICS
 from backends import BACKENDS
-from bench.cli.root import cli
+from bench.cli import root
 from bench.runs.records import NEVER_SENT
 from bench.server import tinymodel
 from bench.types import Record, UserError
@@ -37,15 +37,15 @@ TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 
-def commands(group: click.Group, name: str = "bench.py") -> Iterator[tuple[str, click.Command]]:
-    for command in group.commands.values():
+def commands(known: Iterable[click.Command], name: str = "bench.py") -> Iterator[tuple[str, click.Command]]:
+    for command in known:
         yield f"{name} {command.name}", command
         if isinstance(command, click.Group):
-            yield from commands(command, f"{name} {command.name}")
+            yield from commands(command.commands.values(), f"{name} {command.name}")
 
 
-COMMANDS = dict(commands(cli))
-FLAGS = {flag for command in (cli, *COMMANDS.values()) for option in command.params for flag in option.opts} | {
+COMMANDS = dict(commands(map(root.command, root.COMMANDS)))
+FLAGS = {flag for command in (root.cli, *COMMANDS.values()) for option in command.params for flag in option.opts} | {
     "--help", "--version",
 }  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_a_command_that_a_page_shows_has_flags_that_are_there(words: list[str]) 
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif ours := next((program for program in ("bench.py", "bench") if program in words[:2]), None):
         name, *arguments = words[words.index(ours) + 1 :]
-        cli.commands[name].make_context(name, arguments)
+        root.command(name).make_context(name, arguments)
     else:
         assert words[0] in ("pipx", "vllm")
 

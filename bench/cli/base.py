@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, the nearest name to a wrong one, and errors that are one line."""
+"""What all commands share: how they print, keep secrets off the screen, and end with an error of one line."""
 
 import signal
 import sys
@@ -37,9 +37,8 @@ class Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise UserError(
-                f"no command {args[0]!r}{did_you_mean(args[0], self.commands)}; see {ctx.command_path} --help"
-            )
+            near = did_you_mean(args[0], self.list_commands(ctx))
+            raise UserError(f"no command {args[0]!r}{near}; see {ctx.command_path} --help")
         return super().resolve_command(ctx, args)
 
 
@@ -48,9 +47,8 @@ class OneOf(click.Choice[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
-            self.fail(
-                f"expected {' or '.join(self.choices)}, got {value!r}{did_you_mean(value, self.choices)}", param, ctx
-            )
+            near = did_you_mean(value, self.choices)
+            self.fail(f"expected {' or '.join(self.choices)}, got {value!r}{near}", param, ctx)
         return value
 
 

@@ -1,28 +1,64 @@
-"""All commands of the command line, each a function of a module that composes the other parts.
+"""All commands of the command line; a command's module is imported when it is asked for, so that help comes at once."""
 
-Nothing heavy is imported before a command needs it, so that `--help` answers at once.
-"""
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final, NamedTuple
 
 import click
 
 from bench import __version__
-from bench.cli.ab.command import ab
 from bench.cli.base import Group, echo
-from bench.cli.breakeven.command import breakeven
-from bench.cli.capacity import capacity
-from bench.cli.compare import compare
-from bench.cli.gate.command import gate
-from bench.cli.lists import backends, models, scenarios
-from bench.cli.prices import prices
-from bench.cli.results import decode, report
-from bench.cli.run import run
-from bench.cli.selftest import selftest
-from bench.cli.size.command import size
 from bench.exit_codes import EXIT_USER_ERROR
 
 
+class Place(NamedTuple):
+    """Where a command is defined, under its own name, and the first sentence of its help."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Place]] = {
+    "ab": Place("ab.command", "Say whether B is slower or dearer than A."),
+    "backends": Place("lists", "List the server dialects."),
+    "breakeven": Place("breakeven.command", "Find the volumes at which your own servers cost no more."),
+    "capacity": Place("capacity", "Find the highest rate that meets the objectives."),
+    "compare": Place("compare", "Say whether CANDIDATE is slower or dearer than BASE."),
+    "decode": Place("results", "Read a run's captures again, also after a crash."),
+    "gate": Place("gate.command", "Say whether an engine or our own client got slower."),
+    "models": Place("lists", "List the models that have a short name."),
+    "prices": Place("prices", "List what APIs and rented GPUs cost."),
+    "report": Place("results", "Write a run's report again, or print it (markdown, JSON)."),
+    "run": Place("run", "Offer one load to one backend, observe it, judge it and report."),
+    "scenarios": Place("lists", "List the workloads."),
+    "selftest": Place("selftest", "Measure how exact this machine's client is, at which load."),
+    "size": Place("size.command", "Show which GPUs can serve a model, and what that costs."),
+}
+
+
+def command(name: str) -> click.Command:
+    """Import a command."""
+    found = getattr(import_module(f"bench.cli.{COMMANDS[name].module}"), name)
+    assert isinstance(found, click.Command)
+    return found
+
+
+class Commands(Group):
+    """The commands above, of which only the one that is asked for is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.help) for name, place in COMMANDS.items()])
+
+
 @click.group(
-    cls=Group,
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -38,22 +74,3 @@ def cli(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         echo(ctx.get_help())
         ctx.exit(EXIT_USER_ERROR)
-
-
-for command in (
-    run,
-    capacity,
-    decode,
-    report,
-    compare,
-    ab,
-    gate,
-    selftest,
-    prices,
-    size,
-    breakeven,
-    backends,
-    scenarios,
-    models,
-):
-    cli.add_command(command)

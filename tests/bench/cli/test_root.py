@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -46,15 +46,15 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         signal.signal(number, action)
 
 
-def commands(group: click.Group = root.cli, above: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(known: Mapping[str, click.Command], above: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command by its name under bench.py, such as `models build`."""
-    for name, command in group.commands.items():
+    for name, command in known.items():
         yield above + name, command
         if isinstance(command, click.Group):
-            yield from commands(command, f"{above}{name} ")
+            yield from commands(command.commands, f"{above}{name} ")
 
 
-COMMANDS = dict(commands())
+COMMANDS = dict(commands({name: root.command(name) for name in root.COMMANDS}))
 
 
 # --- help -------------------------------------------------------------------------------------------------------
@@ -66,6 +66,13 @@ def test_every_command_and_option_has_help_and_every_command_an_example(name: st
     assert f"bench.py {name}" in (command.help or "").partition("\n")[2]
     for parameter in command.params:
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+
+
+def test_the_first_page_says_of_every_command_what_its_own_help_begins_with() -> None:
+    assert list(root.COMMANDS) == sorted(root.COMMANDS)
+    assert {name: place.help for name, place in root.COMMANDS.items()} == {
+        name: root.command(name).get_short_help_str(200) for name in root.COMMANDS
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
