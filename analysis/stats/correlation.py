@@ -2,8 +2,11 @@
 
 Strategy: requests that wait in one queue are not independent, and an interval that takes them for that is too narrow:
 at 80% load eighty of them tell as much about the mean as one. So the correlation is measured, along the order of
-sending, and with an allowance for how badly a short run can know it. Where it is clear, and the run holds too few
-times its length to know it, nothing is said. The constants were chosen by simulation; docs/statistics.md has its table.
+sending, and with an allowance for how badly a short run can know it.
+
+A run that is short against its own correlation has a wide interval, not none: by chance it sees less correlation than
+there is, and to give an interval where little was seen and none where much was would pick the very runs that are
+wrong. The constants were chosen by simulation; docs/statistics.md has its table.
 """
 
 import math
@@ -17,7 +20,7 @@ from analysis.stats.distributions import Floats
 FEWEST: Final = 30
 """Fewer requests say nothing of their correlation."""
 LEAST_WORTH: Final = 20
-"""A run whose requests resemble each other has to be worth so many independent ones for an interval."""
+"""A run whose requests resemble each other, and that is worth fewer independent ones, has wide intervals."""
 
 # The one-sided 95% point of the normal distribution.
 _UPPER: Final = 1.645
@@ -29,8 +32,10 @@ _POSSIBLE: Final = (2.0, 10.0)
 _CLEAR: Final = (3.3, 22.0)
 # What a run is taken to be worth where correlation is possible and the run is too short to tell.
 _WORTH_IN_DOUBT: Final = 6.0
-# What two metrics have in common counts from so many standard errors on.
-_SHARED: Final = 1.5
+# What two metrics have in common counts from so many standard errors on, and then with so many more: a short run sees
+# less of what wanders slowly, of a wait, and so less of it in common.
+_SHARED: Final = 2.0
+_MORE_SHARED: Final = 5.0
 
 Level = Literal["none", "possible", "clear"]
 
@@ -54,14 +59,17 @@ class Dependence(NamedTuple):
     @property
     def why_unknown(self) -> str | None:
         """Why nothing can be said of the spread of their mean; None where it can."""
-        if self.n < FEWEST:
-            return f"an interval wants {FEWEST} requests, {self.n:,} have a value"
-        if self.level == "clear" and self.worth < LEAST_WORTH:
-            return (
-                f"requests resemble those before them, over about {self.alike:,.0f}: an interval wants at least "
-                f"{math.ceil(LEAST_WORTH * self.alike):,} of them, {self.n:,} have a value"
-            )
-        return None
+        return f"an interval wants {FEWEST} requests, {self.n:,} have a value" if self.n < FEWEST else None
+
+    @property
+    def why_wide(self) -> str | None:
+        """Why what can be said of it is little; None where it is not."""
+        if self.level == "none" or self.worth >= LEAST_WORTH:
+            return None
+        return (
+            f"requests resemble those before them, over up to {self.alike:,.0f}: a narrow interval wants at least "
+            f"{math.ceil(LEAST_WORTH * self.alike):,} of them, {self.n:,} have a value"
+        )
 
 
 class Beside(NamedTuple):
@@ -85,11 +93,11 @@ def measure(series: Floats, beside: Beside | None = None) -> Dependence:
     level = _level(n, time, lag_one_of_ranks)
     alike = time if level == "none" else time * (1 + _ALLOWANCE * math.sqrt(time / n)) ** 2
     alike = max(alike, _first_order(max(lag_one, lag_one_of_ranks), n))
-    if beside is not None and beside.dependence.level == "clear":
+    if beside is not None and beside.dependence.level != "none":
         shared = float(np.corrcoef(ranked, ranks(beside.values))[0, 1]) if np.ptp(beside.values) > 0 else 0.0
         if abs(shared) * math.sqrt(n) > _SHARED:
-            part = min(1.0, abs(shared) + _UPPER / math.sqrt(n)) ** 2
-            alike, level = max(alike, 1 + part * (beside.dependence.alike - 1)), "clear"
+            part = min(1.0, abs(shared) + _MORE_SHARED / math.sqrt(n)) ** 2
+            alike, level = max(alike, 1 + part * (beside.dependence.alike - 1)), beside.dependence.level
     if level == "possible" and n / alike < LEAST_WORTH:
         alike = max(alike, n / _WORTH_IN_DOUBT)
     return Dependence(n, time, alike, level)

@@ -2,7 +2,7 @@
 
 Means: Student's t on batches of successive requests, with Hall's correction for skewness. Percentiles: the order
 statistics that enclose them, or Woodruff's bounds, for as many independent requests as these are worth. Shares:
-Clopper and Pearson. What a run cannot carry is None, and `why` says why.
+Clopper and Pearson. What fewer than 30 requests cannot carry is None; `why` says that, or why an interval is wide.
 """
 
 import math
@@ -36,6 +36,7 @@ LEAST_OF_TIME: Final = 0.5
 CELLS: Final = 200
 """A window is cut into at most so many equal parts, to see how a rate scatters."""
 _T: Final = 0.975
+_WIDE_RATE: Final = "what was served in one part of the window resembles the part before it: a longer run narrows it"
 
 
 class Clusters(NamedTuple):
@@ -75,12 +76,13 @@ def describe(sample: Sample, found: Dependence | None = None) -> dict[str, Any]:
     """Count, moments, percentiles and 95% intervals of a sample by request in the order of sending.
 
     As summary.json holds them, unknowns None. `worth` is as how many independent requests these count, `why` says why
-    there is no interval.
+    there is no interval, or a wide one.
     """
     values, n = sample.values, len(sample.values)
     ordered = np.sort(values)
     found = found or dependence(sample)
-    why = found.why_unknown
+    unknown = found.why_unknown
+    of_mean = UNKNOWN if unknown else batch_interval(sample, found)
     return {
         "count": n,
         "mean": float(values.mean()) if n else None,
@@ -89,18 +91,18 @@ def describe(sample: Sample, found: Dependence | None = None) -> dict[str, Any]:
         "max": float(ordered[-1]) if n else None,
         **{name: quantile(ordered, level) for name, level in LEVELS.items()},
         "ci95": {
-            "mean": list(UNKNOWN if why else batch_interval(sample, found)),
+            "mean": list(of_mean),
             **{
-                name: list(UNKNOWN if why else quantile_interval(sample, ordered, level, found))
+                name: list(UNKNOWN if unknown else quantile_interval(sample, ordered, level, found, of_mean))
                 for name, level in LEVELS.items()
             },
         },
-        "worth": None if why else found.worth,
-        "why": why,
+        "worth": None if unknown else found.worth,
+        "why": unknown or found.why_wide,
     }
 
 
-def batch_interval(sample: Sample, found: Dependence) -> Interval:
+def batch_interval(sample: Sample, found: Dependence) -> tuple[float, float]:
     """Student's interval of the mean from batches, corrected for skewness.
 
     Hall, On the removal of skewness by transformation, JRSS B 54 (1992). The spread of batches and the correlation
@@ -117,10 +119,12 @@ def batch_interval(sample: Sample, found: Dependence) -> Interval:
         return mean, mean
     skewness = SKEWNESS * float((sums**3).mean() / (sums**2).mean() ** 1.5)
     t = t_quantile(_T, max(1, int(min(batches - 1, found.worth))))
-    return _hall(float(sample.values.mean()), math.sqrt(variance), t, skewness / (6 * math.sqrt(batches)))
+    low, high = _hall(float(sample.values.mean()), math.sqrt(variance), t, skewness / (6 * math.sqrt(batches)))
+    # No metric is ever negative, so no mean of it is.
+    return (max(0.0, low) if sample.values.min() >= 0 else low), high
 
 
-def _hall(mean: float, error: float, t: float, skew: float) -> Interval:
+def _hall(mean: float, error: float, t: float, skew: float) -> tuple[float, float]:
     """The mean's interval when a cubic of the studentised mean is nearly Student's; `skew` is skewness / (6 sqrt n)."""
     if abs(skew) < 1e-9:
         return mean - t * error, mean + t * error
@@ -131,17 +135,36 @@ def _hall(mean: float, error: float, t: float, skew: float) -> Interval:
     return mean - back(t) * error, mean - back(-t) * error
 
 
-def quantile_interval(sample: Sample, ordered: Floats, level: float, found: Dependence) -> Interval:
-    """The interval of a percentile; `ordered` is the sample's values, ascending.
+def quantile_interval(
+    sample: Sample, ordered: Floats, level: float, found: Dependence, of_mean: Interval = UNKNOWN
+) -> Interval:
+    """The interval of a percentile; `ordered` is the sample's values, ascending, `of_mean` their mean's interval.
 
     Bounds on the share of values below it, those of as many independent values as there are worth of, carried back to
     values. Woodruff, Confidence intervals for medians and other position measures, JASA 47 (1952); Korn and Graubard,
     Confidence intervals for proportions with small expected number of positive counts, Survey Methodology 24 (1998).
+    Where the values reach to neither bound, what the mean allows for.
     """
     n = len(ordered)
     if not carries(n, level):
         return UNKNOWN
-    clusters = clusters_of(sample)
+    worth = min(float(n), _worth_at(sample, ordered, level, found))
+    if worth == n:
+        ranks = order_statistics(n, level)
+        low, high = (None if rank is None else float(ordered[rank - 1]) for rank in ranks)
+    else:
+        # The value that a share of all values is below has the rank share * (n + 1), and those have ranks 1 to n.
+        ends = [share * (n + 1) - 1 for share in clopper_pearson(level * worth, worth)]
+        low, high = (value_at(ordered, end / (n - 1)) if 0 <= end <= n - 1 else None for end in ends)
+    if low is None and high is None and of_mean[1] is not None and ordered[0] >= 0:
+        # Markov: of what is never negative no more than a share of 1 - level lies beyond mean / (1 - level).
+        high = max(of_mean[1] / (1 - level), value_at(ordered, level))
+    return low, high
+
+
+def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) -> float:
+    """As how many independent values these count for the share of them that lies below a percentile."""
+    n, clusters = len(ordered), clusters_of(sample)
     below = (sample.values <= value_at(ordered, level)).astype(np.float64)
     share, residuals = below.mean(), clusters.residuals(below)
     alike = max(1.0, 1 + (found.alike - 1) * LEAST_OF_TIME)
@@ -149,21 +172,11 @@ def quantile_interval(sample: Sample, ordered: Floats, level: float, found: Depe
         alike = max(alike, correlation_time(residuals))
     # By how much a request with several values, or one like the one before, tells less than as many independent ones.
     spread = float(residuals @ residuals) / found.n / found.n * alike
-    worth = min(n, share * (1 - share) / spread) if spread > 0 else n / alike
-    if worth < n:
-        batches = int(found.n / (TIMES_A_BATCH * alike)) if found.level == "clear" else found.n
-        t = t_quantile(_T, max(1, batches - 1))
-        worth *= (t_quantile(_T, 100_000) / t) ** 2
-    if worth < 2:
-        return UNKNOWN
-    low, high = order_statistics(int(worth), level)
-    if worth == n:
-        return None if low is None else float(ordered[low - 1]), None if high is None else float(ordered[high - 1])
-    span = int(worth) - 1
-    return (
-        None if low is None else value_at(ordered, (low - 1) / span),
-        None if high is None else value_at(ordered, (high - 1) / span),
-    )
+    worth = share * (1 - share) / spread if spread > 0 else n / alike
+    if worth >= n:
+        return worth
+    batches = int(found.n / (TIMES_A_BATCH * alike)) if found.level == "clear" else found.n
+    return worth * float((t_quantile(_T, 100_000) / t_quantile(_T, max(1, batches - 1))) ** 2)
 
 
 # --- rates and shares -------------------------------------------------------------------------------------------
@@ -172,7 +185,7 @@ def quantile_interval(sample: Sample, ordered: Floats, level: float, found: Depe
 def rate_interval(
     t_ns: Floats, units: Floats, window_ns: tuple[int, int], requests: int
 ) -> tuple[Interval, str | None]:
-    """The interval of units per second in the long run, and why there is none.
+    """The interval of units per second in the long run, and why there is none, or a wide one.
 
     Each instant inside the window brought some units, so many requests in all. The window is cut into equal parts,
     which are to a rate what successive requests are to a mean.
@@ -183,11 +196,9 @@ def rate_interval(
     sums, _ = np.histogram(t_ns, cells, window_ns, weights=units)
     sample = Sample(np.asarray(sums, np.float64), np.arange(cells + 1))
     found = dependence(sample)
-    if found.why_unknown:
-        return UNKNOWN, "what was served in one part of the window resembles the part before it too much: a longer run"
     low, high = batch_interval(sample, found)
     per_s = cells * 1e9 / (window_ns[1] - window_ns[0])
-    return (None if low is None else max(0.0, low * per_s), None if high is None else high * per_s), None
+    return (low * per_s, high * per_s), _WIDE_RATE if found.why_wide else None
 
 
 def share_interval(flags: npt.NDArray[np.bool_]) -> tuple[Interval, str | None]:
