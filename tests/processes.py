@@ -10,14 +10,16 @@ import numpy as np
 
 from analysis.stats.distributions import LEVELS, Floats
 
-SLOTS = 4
-
 
 class Truth(NamedTuple):
-    """The long-run values of what is measured: `mean` and the percentiles by name; of the rate where there is one."""
+    """The long-run values of what is measured: `mean` and the percentiles by name; of the rate where there is one.
+
+    `to_p90` is the share of values that are no greater than the 90th percentile.
+    """
 
     of: Mapping[str, float]
     rate_per_s: float | None = None
+    to_p90: float = 0.9
 
 
 class Runs(NamedTuple):
@@ -59,18 +61,30 @@ def one_server(rng: Any, runs: int, n: int, load: float) -> Runs:
     return Runs(waits + work, Truth({"mean": 1 / (1 - load), **of}, load), sent, sent + waits + work)
 
 
-def four_slots(rng: Any, runs: int, n: int, load: float) -> Runs:
-    """Time to the first token, 0.05 s after a slot is free, of four slots in their steady state."""
-    return _slots(rng, runs, n, load)
+def in_slots(rng: Any, runs: int, n: int, load: float, slots: int = 4) -> Runs:
+    """Time to the first token, 0.05 s after a slot is free, of so many slots in their steady state."""
+    before = round(20 / (1 - load) ** 2)
+    left, waits, per_s = np.zeros((runs, slots)), np.empty((runs, n)), slots * load
+    gaps, work = rng.exponential(1 / per_s, (runs, n)), rng.exponential(1.0, (runs, n))
+    for i in range(-before, n):
+        if i >= 0:
+            waits[:, i] = left[:, 0]
+        left[:, 0] += work[:, i] if i >= 0 else rng.exponential(1.0, runs)
+        gap = gaps[:, i + 1] if 0 <= i + 1 < n else rng.exponential(1 / per_s, runs)
+        left = np.sort(np.maximum(left - gap[:, None], 0.0), axis=1)
+    sent, waiting, free = np.cumsum(gaps, axis=1), _waiting(load, slots), slots * (1 - load)
+    of = {name: 0.05 + max(0.0, math.log(waiting / (1 - level)) / free) for name, level in LEVELS.items()}
+    truth = Truth({"mean": 0.05 + waiting / free, **of}, per_s, max(0.9, 1 - waiting))
+    return Runs(waits + 0.05, truth, sent, sent + waits + work)
 
 
-def whole_answers(rng: Any, runs: int, n: int, load: float) -> Runs:
+def whole_answers(rng: Any, runs: int, n: int, load: float, slots: int = 4) -> Runs:
     """Time to the end of the answer of the same server: mostly the work of one request."""
-    found = _slots(rng, runs, n, load)
+    found = in_slots(rng, runs, n, load, slots)
     assert found.end_s is not None
     assert found.sent_s is not None
-    free = SLOTS * (1 - load)
-    waiting = _waiting(load)
+    free = slots * (1 - load)
+    waiting = _waiting(load, slots)
 
     def beyond(t: float) -> float:
         if abs(free - 1) < 1e-9:
@@ -82,27 +96,11 @@ def whole_answers(rng: Any, runs: int, n: int, load: float) -> Runs:
     return Runs(found.end_s - found.sent_s, truth, found.sent_s, found.end_s, found.values)
 
 
-def _slots(rng: Any, runs: int, n: int, load: float) -> Runs:
-    before = round(20 / (1 - load) ** 2)
-    left, waits = np.zeros((runs, SLOTS)), np.empty((runs, n))
-    gaps, work = rng.exponential(1 / (SLOTS * load), (runs, n)), rng.exponential(1.0, (runs, n))
-    for i in range(-before, n):
-        if i >= 0:
-            waits[:, i] = left[:, 0]
-        left[:, 0] += work[:, i] if i >= 0 else rng.exponential(1.0, runs)
-        gap = gaps[:, i + 1] if 0 <= i + 1 < n else rng.exponential(1 / (SLOTS * load), runs)
-        left = np.sort(np.maximum(left - gap[:, None], 0.0), axis=1)
-    sent, waiting, free = np.cumsum(gaps, axis=1), _waiting(load), SLOTS * (1 - load)
-    of = {name: 0.05 + max(0.0, math.log(waiting / (1 - level)) / free) for name, level in LEVELS.items()}
-    truth = Truth({"mean": 0.05 + waiting / free, **of}, SLOTS * load)
-    return Runs(waits + 0.05, truth, sent, sent + waits + work)
-
-
-def _waiting(load: float) -> float:
+def _waiting(load: float, slots: int) -> float:
     """The share of requests that wait (Erlang C)."""
-    work = SLOTS * load
-    full = work**SLOTS / math.factorial(SLOTS) / (1 - load)
-    return full / (sum(work**k / math.factorial(k) for k in range(SLOTS)) + full)
+    work = slots * load
+    full = work**slots / math.factorial(slots) / (1 - load)
+    return full / (sum(work**k / math.factorial(k) for k in range(slots)) + full)
 
 
 def _inverse(falling: Callable[[float], float], value: float) -> float:
@@ -118,6 +116,17 @@ PROCESSES: Mapping[str, Callable[[Any, int, int], Runs]] = {
     **{f"lognormal, σ {sigma}": partial(lognormal, sigma=sigma) for sigma in (0.5, 1.0, 1.5)},
     "first order, 0.8": partial(first_order, factor=0.8),
     **{f"one server, {load:.0%}": partial(one_server, load=load) for load in LOADS},
-    **{f"four slots, {load:.0%}": partial(four_slots, load=load) for load in LOADS},
+    **{f"four slots, {load:.0%}": partial(in_slots, load=load) for load in LOADS},
     **{f"whole answers, {load:.0%}": partial(whole_answers, load=load) for load in LOADS},
+}
+# Processes that no constant was chosen by.
+OTHERS: Mapping[str, Callable[[Any, int, int], Runs]] = {
+    **{f"first order, {factor}": partial(first_order, factor=factor) for factor in (0.5, 0.9)},
+    **{f"one server, {load:.0%}": partial(one_server, load=load) for load in (0.6, 0.7, 0.9)},
+    **{
+        f"{slots} slots, {load:.0%}": partial(in_slots, load=load, slots=slots)
+        for slots in (2, 8)
+        for load in (0.6, 0.7, 0.9)
+    },
+    **{f"whole answers of 8, {load:.0%}": partial(whole_answers, load=load, slots=8) for load in (0.6, 0.7, 0.9)},
 }

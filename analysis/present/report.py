@@ -95,8 +95,10 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, str]]:
 def _interval_note(summary: Mapping[str, Any], name: str) -> str:
     if wording.metric(summary, "ttft_ms", name) is None:
         return "too few requests"
-    bounds = interval(summary["metrics"]["ttft_ms"]["ci95"][name])
-    return f"95% CI {bounds}" if bounds else "no interval: too short a run"
+    metric = summary["metrics"]["ttft_ms"]
+    if bounds := interval(metric["ci95"][name]):
+        return f"95% CI {bounds}" + (" (a longer run narrows it)" if metric["why"] else "")
+    return "no interval: too short a run"
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _cells(metric: Mapping[str, Any]) -> list[dict[str, str | None]]:
     cells = []
     for name in STATISTICS:
         bounds = interval(metric["ci95"].get(name))
-        why = _too_few([name]) if metric[name] is None and name in LEVELS else None if bounds else metric["why"]
+        why = _too_few([name]) if metric[name] is None and name in LEVELS else metric["why"]
         cells.append({"value": number(metric[name]), "interval": bounds, "why": why})
     return cells
 

@@ -1,7 +1,7 @@
 """The 95% intervals of a run's metrics, rates and shares, from its requests in the order in which they came."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,16 @@ from analysis.run import slo
 from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
 from analysis.run.rates import Flow
 from analysis.run.window import Window
-from analysis.stats.correlation import Beside
+from analysis.stats.correlation import Beside, Dependence
 from analysis.stats.describe import dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval
 
 Known = tuple[Interval, str | None]
-"""An interval, and why there is none."""
+"""An interval, and why there is none, or a wide one."""
+
+_AS_SENT: Final = [("sent_ns", "ascending"), ("seq", "ascending")]
+# Which objectives a queue breaks for many requests together.
+_WITH_WAIT: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "response_ms")
 
 
 def of_metrics(calls: pa.Table) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def of_metrics(calls: pa.Table) -> dict[str, Any]:
     What has something in common with the wait for a first token is as correlated as that wait: of `service_ms`, in
     which most is the work of one request, a short run would not show it.
     """
-    calls = calls.take(pc.sort_indices(calls, [("sent_ns", "ascending"), ("seq", "ascending")]))
+    calls = calls.take(pc.sort_indices(calls, _AS_SENT))
     samples = {name: metric.values(calls) for name, metric in METRICS.items()}
     waits = samples["ttft_ms"]
     of_waits = dependence(waits)
@@ -42,7 +46,7 @@ def of_metrics(calls: pa.Table) -> dict[str, Any]:
 def of_throughput(
     rates: Mapping[str, Any], served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
 ) -> dict[str, Any]:
-    """`ci95` of the rates and shares that are known, by name, and `why` those of them without one have none."""
+    """`ci95` of the rates and shares that are known, by name, and `why` one of them is missing or wide."""
     calls = successful(requests)
     good = slo.keeps_all(objectives, calls)
     output = output_tokens(calls)
@@ -59,7 +63,8 @@ def of_throughput(
         if rates[name] is not None
     }
     if rates["slo_attainment"] is not None:
-        found["slo_attainment"] = share_interval(_of_planned(requests, calls["seq"].filter(pa.array(good))))
+        waits = _of_waits(calls) if any(objective.metric in _WITH_WAIT for objective in objectives) else None
+        found["slo_attainment"] = share_interval(_of_planned(requests, calls["seq"].filter(pa.array(good))), waits)
     return _written(found)
 
 
@@ -68,6 +73,11 @@ def of_errors(requests: pa.Table) -> dict[str, Any]:
     succeeded = _of_planned(requests, successful(requests)["seq"])
     share = 1 - float(succeeded.mean()) if len(succeeded) else None
     return {"error_share": share, **_written({"error_share": share_interval(~succeeded)})}
+
+
+def _of_waits(calls: pa.Table) -> Dependence:
+    calls = measured(calls)
+    return dependence(METRICS["ttft_ms"].values(calls.take(pc.sort_indices(calls, _AS_SENT))))
 
 
 def _written(found: Mapping[str, Known]) -> dict[str, Any]:

@@ -31,8 +31,6 @@ from analysis.stats.distributions import (
 SKEWNESS: Final = 1.5
 # A batch of twice the correlation time leaves little between one and the next.
 TIMES_A_BATCH: Final = 2
-# Values beyond a percentile follow each other at least half as long as values do.
-LEAST_OF_TIME: Final = 0.5
 CELLS: Final = 200
 """A window is cut into at most so many equal parts, to see how a rate scatters."""
 _T: Final = 0.975
@@ -166,10 +164,8 @@ def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) 
     """As how many independent values these count for the share of them that lies below a percentile."""
     n, clusters = len(ordered), clusters_of(sample)
     below = (sample.values <= value_at(ordered, level)).astype(np.float64)
-    share, residuals = below.mean(), clusters.residuals(below)
-    alike = max(1.0, 1 + (found.alike - 1) * LEAST_OF_TIME)
-    if found.level != "none":
-        alike = max(alike, correlation_time(residuals))
+    share, residuals = float(below.mean()), clusters.residuals(below)
+    alike = found.alike if found.level == "none" else max(found.alike, correlation_time(residuals))
     # By how much a request with several values, or one like the one before, tells less than as many independent ones.
     spread = float(residuals @ residuals) / found.n / found.n * alike
     worth = share * (1 - share) / spread if spread > 0 else n / alike
@@ -201,11 +197,16 @@ def rate_interval(
     return (low * per_s, high * per_s), _WIDE_RATE if found.why_wide else None
 
 
-def share_interval(flags: npt.NDArray[np.bool_]) -> tuple[Interval, str | None]:
-    """The interval of the share of requests that are flagged, in the order of the plan, and why there is none."""
+def share_interval(
+    flags: npt.NDArray[np.bool_], waits: Dependence | None = None
+) -> tuple[Interval, str | None]:
+    """The interval of the share of requests that are flagged, in the order of the plan, and why none, or a wide one.
+
+    `waits` is the dependence of what decides the flags, where that is known: where all are alike they show none.
+    """
     if not len(flags):
         return UNKNOWN, "no request was due"
     found = measure(flags.astype(np.float64))
-    if len(flags) >= FEWEST and found.why_unknown:
-        return UNKNOWN, found.why_unknown
-    return clopper_pearson(float(flags.mean()) * found.worth, found.worth), None
+    if waits is not None and waits.level != "none" and waits.alike > found.alike:
+        found = found._replace(alike=waits.alike, level=waits.level)
+    return clopper_pearson(float(flags.mean()) * found.worth, found.worth), found.why_wide
