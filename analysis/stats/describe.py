@@ -197,9 +197,7 @@ def rate_interval(
     return (low * per_s, high * per_s), _WIDE_RATE if found.why_wide else None
 
 
-def share_interval(
-    flags: npt.NDArray[np.bool_], waits: Dependence | None = None
-) -> tuple[Interval, str | None]:
+def share_interval(flags: npt.NDArray[np.bool_], waits: Dependence | None = None) -> tuple[Interval, str | None]:
     """The interval of the share of requests that are flagged, in the order of the plan, and why none, or a wide one.
 
     `waits` is the dependence of what decides the flags, where that is known: where all are alike they show none.
