@@ -14,12 +14,19 @@ LABELS: Final = {
     "tpot_ms": "Time per output token (tpot)",
     "itl_ms": "Inter-token latency (itl)",
     "chunk_gap_ms": "Gap between arrivals",
-    "service_ms": "Service time",
+    "service_ms": "Service time (e2e)",
     "response_ms": "Response time",
     "lateness_ms": "Send lateness",
     "connect_ms": "Connection time",
     "prompt_tokens": "Prompt tokens",
     "output_tokens": "Output tokens",
+}
+
+
+VERDICTS: Final = {
+    "valid": "Valid: every check of the measurement passed.",
+    "suspect": "Suspect: use these numbers with care.",
+    "invalid": "Invalid: do not use these numbers.",
 }
 
 
@@ -150,14 +157,7 @@ def asked(run: Mapping[str, Any]) -> str:
 def verdict(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """What the verdict means for whoever wants to use the numbers."""
     interrupted = "Interrupted: the run was stopped before its end. " if run["interrupted"] else ""
-    return (
-        interrupted
-        + {
-            "valid": "Valid: every check of the measurement passed.",
-            "suspect": "Suspect: use these numbers with care.",
-            "invalid": "Invalid: do not use these numbers.",
-        }[summary["verdict"]["status"]]
-    )
+    return interrupted + VERDICTS[summary["verdict"]["status"]]
 
 
 def metric(summary: Mapping[str, Any], name: str, statistic: str) -> float | None:

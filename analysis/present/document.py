@@ -212,6 +212,12 @@ def row(*cells: str | Cell, tone: Tone = "") -> Row:
     return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), tone)
 
 
+def judged(verdict: Mapping[str, Any], text: str) -> Headline:
+    """The verdict that a file holds (status, reasons with code and message), in a sentence."""
+    reasons = tuple(Note(reason["message"], reason["code"]) for reason in verdict["reasons"])
+    return Headline(verdict["status"], text, reasons)
+
+
 def about_same(reasons: Iterable[tuple[str, str | None]]) -> tuple[Note, ...]:
     """Notes from (name, why), those with one reason together; without a reason there is nothing to note."""
     names: dict[str, list[str]] = {}

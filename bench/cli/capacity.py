@@ -18,7 +18,8 @@ from bench.types import Load, UserError
 
 if TYPE_CHECKING:
     from analysis.capacity.search import Capacity, Limits, Probe
-    from analysis.present.capacity_page import LoadPoint
+    from analysis.present.document import Document
+    from analysis.present.of_capacity import LoadPoint
     from bench.app.request import RunRequest
     from bench.cli.output import Screen
     from bench.load.controller import Progress
@@ -56,9 +57,8 @@ def capacity(**options: Any) -> int:
     bench.py capacity --backend vllm --model mistral-7b-awq --slo 'ttft_ms:p95<1000' --out results/my-search
     Each run has a folder of its own in --out; with the same --out an interrupted search goes on where it was.
     """
-    from analysis.present.capacity_written import in_words
     from bench.app.run import launched
-    from bench.cli.output import Screen
+    from bench.cli.output import Screen, show, show_fact
     from bench.runs import folder as files
 
     search, screen = _search(options), Screen()
@@ -76,10 +76,9 @@ def capacity(**options: Any) -> int:
         screen.print(f"the search can go on: the same command with --out {search.folder}", soft_wrap=True)
         return code
     found = _write(search)
-    _write_page(search, found)
-    screen.print(f"capacity  {in_words(found)}", soft_wrap=True)
-    screen.print(f"folder    {search.folder}", soft_wrap=True)
-    screen.print(f"page      {search.folder / PAGE}", soft_wrap=True)
+    show(screen, _write_page(search, found))
+    show_fact(screen, "folder", str(search.folder))
+    show_fact(screen, "page", str(search.folder / PAGE))
     return 0 if found.rate_per_s else EXIT_OBJECTIVE_MISSED
 
 
@@ -183,7 +182,7 @@ def _plain(value: Any) -> Any:
 def _look(search: Search, screen: "Screen", server: "Server | None") -> int:
     """Run until the answer is found; returns the exit code of a search that ended before."""
     from analysis.capacity.search import next_probe, requests_for, service_seen_s
-    from analysis.present.capacity_written import line
+    from analysis.present.of_capacity import line
     from bench.plan.resolve import resolve_load
 
     scenario = search.request.workload.scenario
@@ -269,7 +268,9 @@ def _put_aside(out: Path) -> None:
 
 def _doubted(search: Search, screen: "Screen") -> int:
     """Give the exit code that ends a search one of whose runs is wrong; where most calls failed a rate was missed."""
-    from bench.cli.screen import print_verdict
+    from analysis.present.document import judged
+    from analysis.wording import VERDICTS
+    from bench.cli.output import show_headline
     from bench.runs import folder as files
 
     for path in sorted(search.folder.glob(f"*/{files.SUMMARY}")):
@@ -277,7 +278,7 @@ def _doubted(search: Search, screen: "Screen") -> int:
         codes = {reason["code"] for reason in summary["verdict"]["reasons"]}
         if summary["verdict"]["status"] == "invalid" and not codes & _MISSES:
             screen.print(f"{path.parent.name} is not to be trusted; remove its folder to run it again", soft_wrap=True)
-            print_verdict(screen, summary["verdict"])
+            show_headline(screen, judged(summary["verdict"], VERDICTS[summary["verdict"]["status"]]))
             return EXIT_NOT_TO_BE_TRUSTED
     return 0
 
@@ -341,29 +342,28 @@ def _write(search: Search) -> "Capacity":
     return found
 
 
-def _write_page(search: Search, found: "Capacity") -> None:
-    """Write capacity.html: what was found, with its figures."""
-    from analysis.present import capacity_page
-    from analysis.present.capacity_written import in_words
+def _write_page(search: Search, found: "Capacity") -> "Document":
+    """Write capacity.html: what was found, with its figures; gives it without them."""
+    from analysis.present import to_html
+    from analysis.present.capacity_figures import sections
+    from analysis.present.of_capacity import Found, document
     from bench.runs import folder as files
 
     asked, pricing = search.asked, search.request.costs.section or {}
     usd_per_hour = pricing.get("usd_per_hour")
-    page = capacity_page.render(
-        capacity_page.Found(
-            runs=[_load_point(search, run) for run in _probes(search)],
-            capacity=found,
-            usd_per_hour=None if usd_per_hour is None else Decimal(usd_per_hour),
-        ),
-        title=f"Capacity of {asked['model']} on {asked['backend']}, scenario {asked['scenario']}",
-        asked=f"Objectives: {', '.join(asked['slo'])}.",
-        answer=f"Capacity: {in_words(found)}.",
+    shown = Found(
+        runs=[_load_point(search, run) for run in _probes(search)],
+        capacity=found,
+        usd_per_hour=None if usd_per_hour is None else Decimal(usd_per_hour),
     )
-    files.write_text(search.folder / PAGE, page)
+    of = f"{asked['model']} on {asked['backend']}, scenario {asked['scenario']}"
+    page = document(shown, of=of, objectives=asked["slo"], figures=sections(shown))
+    files.write_text(search.folder / PAGE, to_html.render(page))
+    return page
 
 
 def _load_point(search: Search, run: "Probe") -> "LoadPoint":
-    from analysis.present.capacity_page import LoadPoint
+    from analysis.present.of_capacity import LoadPoint
     from analysis.wording import metric
     from bench.runs import folder as files
 

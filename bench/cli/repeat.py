@@ -14,6 +14,7 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from analysis.compare.comparison import Run
+    from analysis.present.document import Document
     from bench.app.request import RunRequest
     from bench.cli.output import Screen
     from bench.server.launch import Server
@@ -25,7 +26,6 @@ WORST_FIRST = (
     EXIT_OBJECTIVE_MISSED,
     0,
 )
-_GAP = "  "
 
 
 def repeat(request: "RunRequest", asked: int, screen: "Screen", *, keep_server: bool) -> int:
@@ -71,25 +71,14 @@ def _concluding(folder: Path, screen: "Screen") -> Iterator[None]:
 
 def _one(request: "RunRequest", screen: "Screen", server: "Server | None") -> tuple[str | None, int]:
     """One of the runs: why it stopped early, if it did, and the exit code that its summary deserves."""
-    from bench.cli.screen import print_fact
+    from analysis.present.of_repeats import in_short
+    from bench.cli.output import show_fact
 
     stopped = observe(request, screen, server)
     with captured_is_kept(request.out):
         summary = results(request.out)
-    print_fact(screen, f"run {request.out.name}", _in_short(summary))
+    show_fact(screen, f"run {request.out.name}", in_short(summary))
     return stopped, exit_code(summary)
-
-
-def _in_short(summary: dict[str, Any]) -> str:
-    from analysis.wording import metric, number
-
-    verdict = summary["verdict"]
-    codes = ", ".join(reason["code"] for reason in verdict["reasons"])
-    return (
-        f"ttft p50 {number(metric(summary, 'ttft_ms', 'p50'))} ms, "
-        f"{number(summary['throughput']['output_tokens_per_s'])} output tok/s, "
-        f"{verdict['status']}{codes and f': {codes}'}"
-    )
 
 
 # --- what is made of them ---------------------------------------------------------------------------------------
@@ -110,20 +99,21 @@ def decode_all(folder: Path, screen: "Screen", window: str | None) -> int:
 def conclude(folder: Path, screen: "Screen") -> None:
     """Write repeats.json and repeats.html from the runs that are there, and show what they say together."""
     from analysis.repeats import summarize
+    from bench.cli.output import show, show_fact
     from bench.runs import folder as files
 
     asked = files.read_json(folder, files.REPEATS)
     found = summarize(_runs(folder), asked["asked"], keep_server=asked["keep_server"])
     files.write_json(folder / files.REPEATS, found)
-    _write_page(folder, found)
-    _print(screen, found, folder)
+    screen.print()
+    show(screen, _write_page(folder, found))
+    show_fact(screen, "report", str(folder / files.REPEATS_PAGE))
 
 
 def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     """Write the page of repeats again, or print them."""
-    import orjson
-
-    from analysis.present.repeats_written import markdown
+    from analysis.present.of_repeats import document
+    from bench.cli.output import deliver
     from bench.runs import folder as files
 
     found = files.read_json(folder, files.REPEATS)
@@ -132,10 +122,8 @@ def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     if form == "html":
         _write_page(folder, found)
         echo(str(folder / files.REPEATS_PAGE))
-    elif form == "markdown":
-        echo(markdown(found))
     else:
-        echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        deliver(document(found, _runs(folder)), "markdown", as_json=form == "json")
 
 
 def _runs(folder: Path) -> "list[Run]":
@@ -146,29 +134,14 @@ def _runs(folder: Path) -> "list[Run]":
     return [read(path)._replace(name=path.name) for path in paths]
 
 
-def _write_page(folder: Path, found: dict[str, Any]) -> None:
-    from analysis.present import repeats_page
+def _write_page(folder: Path, found: dict[str, Any]) -> "Document":
+    """Write repeats.html, which has figures; gives what it shows."""
+    from analysis.present import to_html
+    from analysis.present.of_repeats import document
+    from analysis.present.repeats_figures import sections
     from bench.runs import folder as files
 
-    files.write_text(folder / files.REPEATS_PAGE, repeats_page.render(found, _runs(folder)))
-
-
-def _print(screen: "Screen", found: dict[str, Any], folder: Path) -> None:
-    from rich.text import Text
-
-    from analysis.present.repeats_written import HEAD, SHOWN, how_many, lines, row
-    from bench.cli.screen import print_fact, print_verdict
-    from bench.runs import folder as files
-
-    screen.print()
-    print_verdict(screen, found["verdict"])
-    screen.print()
-    rows = [HEAD, *(row(line) for line in lines(found, SHOWN))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for style, (name, *cells) in zip(["bold", *[""] * len(rows)], rows, strict=False):
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        screen.print(Text(_GAP.join([name.ljust(widths[0]), *padded]), style), soft_wrap=True)
-    screen.print(Text("means over the runs ± half of their 95% interval; cv: the spread between runs", "dim"))
-    screen.print()
-    print_fact(screen, "runs", how_many(found))
-    print_fact(screen, "report", str(folder / files.REPEATS_PAGE))
+    runs = _runs(folder)
+    page = document(found, runs, sections(found, runs))
+    files.write_text(folder / files.REPEATS_PAGE, to_html.render(page))
+    return page

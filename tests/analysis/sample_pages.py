@@ -10,9 +10,18 @@ import pyarrow as pa
 from analysis.capacity.search import Capacity
 from analysis.compare.comparison import Run, compare
 from analysis.compare.measures import thresholds
-from analysis.present import breakeven_page, capacity_page, comparison_figures, repeats_page, report, to_html
-from analysis.present.capacity_page import Found, LoadPoint
-from analysis.present.of_comparison import document
+from analysis.present import (
+    breakeven_page,
+    capacity_figures,
+    comparison_figures,
+    of_capacity,
+    of_comparison,
+    of_repeats,
+    repeats_figures,
+    report,
+    to_html,
+)
+from analysis.present.of_capacity import Found, LoadPoint
 from analysis.repeats import summarize as over_runs
 from analysis.summary import summarize
 from tests.analysis.comparisons import build_comparison
@@ -64,7 +73,9 @@ def capacity() -> str:
         LoadPoint(4.0, "saturated", 2.6, 0.9, 2400.0, 9000.0),
     )
     found = Found(runs, Capacity(2.0, 1.0, 2.5, "saturated above it"), Decimal("0.36"))
-    return capacity_page.render(found, "tiny on llamacpp", "ttft p99 under 500 ms.", "2 requests/s.")
+    figures = capacity_figures.sections(found)
+    objectives = ["ttft_ms:p99<500"]
+    return to_html.render(of_capacity.document(found, of="tiny on llamacpp", objectives=objectives, figures=figures))
 
 
 def comparison() -> str:
@@ -72,7 +83,7 @@ def comparison() -> str:
     rng = np.random.default_rng(4)
     (base, before), (candidate, after) = build_one("before", rng), build_one("after", rng, slower=1.5)
     found = compare([base], [candidate], thresholds([]), (before, after))
-    return to_html.render(document(found, comparison_figures.sections(found, [before], [after])))
+    return to_html.render(of_comparison.document(found, comparison_figures.sections(found, [before], [after])))
 
 
 def repeats() -> str:
@@ -81,7 +92,8 @@ def repeats() -> str:
     for number, ttft_ms in enumerate((80.0, 90.0, 85.0, 100.0, 95.0), 1):
         run, requests, _ = build_run(requests=120, ttft_ms=ttft_ms)
         runs.append(Run(f"{number:02}", run, summarize(run, requests, None)))
-    return repeats_page.render(over_runs(runs, 5, keep_server=False), runs)
+    found = over_runs(runs, 5, keep_server=False)
+    return to_html.render(of_repeats.document(found, runs, repeats_figures.sections(found, runs)))
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {

@@ -5,8 +5,9 @@ import pytest
 
 from analysis.compare.comparison import Run, compare
 from analysis.compare.measures import thresholds
-from analysis.present.repeats_written import how_many, lines, markdown, row
-from analysis.repeats import over_runs, summarize
+from analysis.present import to_markdown
+from analysis.present.of_repeats import Line, document, how_many, lines, table_row
+from analysis.repeats import STATISTICS, over_runs, summarize
 from analysis.summary import summarize as summarize_run
 
 FIVE = (10.0, 11.0, 9.0, 10.5, 9.5)
@@ -148,24 +149,29 @@ def test_the_verdict_is_the_worst_of_the_runs_with_each_reason_said_once(repeats
 # --- in words ---------------------------------------------------------------------------------------------------
 
 
+def texts(line: Line) -> tuple[str, ...]:
+    """A line as a terminal has it."""
+    return tuple(cell.terminal or cell.text for cell in table_row(line).cells)
+
+
 def test_a_row_has_each_mean_with_half_of_its_interval_and_the_spread(repeats: Any) -> None:
     found = summarize(repeats(slo=["ttft_ms<9.8"]), 5, keep_server=False)
-    rows = {line.name: row(line) for line in lines(found)}
-    assert rows["ttft_ms"] == ("ttft_ms", *["9.97 ±0.98"] * 4, "7.9%")
-    assert rows["slo_attainment"] == ("slo_attainment", "0.4 ±0.68", "", "", "", "136.9%")
+    rows = {line.name: texts(line) for line in lines(found)}
+    assert rows["ttft_ms"] == ("ttft_ms", *["9.97 ±0.98"] * len(STATISTICS), "7.9%")
+    assert rows["slo_attainment"] == ("slo_attainment", "0.4 ±0.68", *[""] * (len(STATISTICS) - 1), "136.9%")
     assert list(rows)[-5:] == [
         "requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps", "slo_attainment",
     ]  # fmt: skip
     assert rows["prompt_tokens"][-1] == "0%"
-    assert row(lines(summarize(repeats((8.0, 12.5)), 2, keep_server=False))[0])[1:3] == ("10.0", "10.0")
+    assert texts(lines(summarize(repeats((8.0, 12.5)), 2, keep_server=False))[0])[1:3] == ("10.0", "10.0")
 
 
 def test_markdown_has_verdict_reasons_and_table_with_what_is_from_outside_made_literal(repeats: Any) -> None:
-    text = markdown(summarize(repeats((10.0,) * 4 + (20.0,), model="<b>"), 5, keep_server=False))
+    text = to_markdown.render(document(summarize(repeats((10.0,) * 4 + (20.0,), model="<b>"), 5, keep_server=False)))
     assert text.startswith(
         "### \\<b\\> on llamacpp, scenario chat, 5 runs\n\n**Suspect: use these numbers with care.**"
     )
     assert "\n- `repeats_differ`: ttft\\_ms:p50 of 05 is 2 times" in text
-    assert "\n| ttft_ms | 11.5 ±4.5 | " in text
+    assert "\n| Time to first token (ttft), ms | 11.5 (" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
-    assert widths == {7}
+    assert widths == {len(STATISTICS) + 3}

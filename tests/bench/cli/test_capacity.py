@@ -51,7 +51,7 @@ def test_a_server_that_keeps_the_objective_has_no_ceiling_as_far_as_was_looked(u
     assert {probe["outcome"] for probe in content["probes"]} == {"met"}
     assert content["asked"]["prompt_tokens"] is None and content["asked"]["concurrency"] == 8
     assert {path.name for path in folder.glob("rate-*")} == {probe["folder"] for probe in content["probes"]}
-    assert f"capacity  {capacity:g} requests/s" in done.stdout
+    assert f"capacity    {capacity:g} requests/s" in done.stdout
     page = folder / "capacity.html"
     assert str(page) in "".join(done.stdout.split("\n"))
     assert f"Capacity: {capacity:g} requests/s" in page.read_text()
@@ -75,7 +75,7 @@ def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_pat
     done = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<0.01", *quick, "--out", folder)
     assert (done.returncode, done.stderr) == (1, "")
     assert found(folder)["capacity"]["rate_per_s"] == 0
-    assert "capacity  none: no rate down to" in done.stdout
+    assert "capacity    none: no rate down to" in done.stdout
 
     # A run that is wrong ends the search; what was left of one that was interrupted is kept beside the new one.
     by_rate = sorted(folder.glob("rate-*/summary.json"), key=lambda path: float(path.parent.name.split("-")[1]))

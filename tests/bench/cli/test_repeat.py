@@ -106,7 +106,7 @@ def test_each_run_has_its_folder_and_the_screen_the_verdict_first_and_then_the_m
     assert [asked.out.name for asked in runs.asked] == ["01", "02", "03"]
     assert {asked.workload.seed for asked in runs.asked} == {0}
     assert "run 01      ttft p50 81 ms, " in said and ", valid\n" in said
-    verdict, table, report = (said.index(text) for text in ("verdict     valid", "ttft_ms ", "report      "))
+    verdict, table, report = (said.index(text) for text in ("verdict     Valid", "ttft_ms ", "report      "))
     assert verdict < table < report
     assert re.search(r"ttft_ms +82.0 ±2.5 +82.0 ±2.5 +82.0 ±2.5 +82.0 ±2.5 +1.2%\n", said)
     assert "runs        3 of 3 runs; 360 of 360 requests succeeded" in said

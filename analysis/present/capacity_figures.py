@@ -1,88 +1,29 @@
-"""The page of a capacity search: how latency, goodput and cost move with the rate, and where the objectives end."""
+"""The figures of a search for capacity: how latency, goodput and cost move with the rate, and where it ends."""
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import plotly.graph_objects as go
 
 from analysis.capacity.search import Capacity, Outcome
 from analysis.money.numbers import SECONDS_PER_HOUR
-from analysis.present import pages
 from analysis.present.charts import Panel, Plot, axis, layout, light, scale, stacked, x_axis
+from analysis.present.document import Section
+from analysis.present.figures import figure_sections
+from analysis.present.of_capacity import Found, LoadPoint, usd_per_request
 from analysis.stats.distributions import Floats
-from analysis.wording import DASH, dollars, number
+from analysis.wording import dollars, number
 
 RATE: Final = "offered, requests/s"
-HEAD: Final = (
-    "Offered, requests/s",
-    "outcome",
-    "completed/s",
-    "goodput/s",
-    "ttft p50, ms",
-    "ttft p99, ms",
-    "$/request",
-)
 SYMBOLS: Final[Mapping[Outcome, str]] = {"met": "circle", "missed": "circle-open", "saturated": "x-thin-open"}
 ROW_PX: Final = 190
-METHOD: Final = (
-    "Requests arrive as a Poisson process at each rate, so the number of users does not adapt to the server. A rate "
-    "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
-    "of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the objectives. "
-    "Its interval reaches from the highest rate that the server surely kept up with, with growth that its runs are "
-    "too short to see taken off, to the lowest that was surely missed.",
-)
 
 
-class LoadPoint(NamedTuple):
-    """One run at one rate. A run without an objective has no goodput, one with few requests no p99."""
-
-    rate_per_s: float
-    outcome: Outcome
-    completed_per_s: float | None
-    goodput_rps: float | None
-    ttft_ms_p50: float | None
-    ttft_ms_p99: float | None
-
-
-class Found(NamedTuple):
-    """What a search found: its runs, their capacity, and what an hour of the server costs, None where unknown."""
-
-    runs: Sequence[LoadPoint]
-    capacity: Capacity
-    usd_per_hour: Decimal | None
-
-
-def render(found: Found, title: str, asked: str, answer: str) -> str:
-    """A search as one self-contained HTML page; `asked` and `answer` say it in words."""
-    return pages.render(
-        "capacity.html",
-        title=title,
-        asked=asked,
-        answer=answer,
-        head=HEAD,
-        rows=[_row(found, run) for run in sorted(found.runs, key=_by_rate)],
-        sections=pages.sections(FIGURES, found),
-        method=METHOD,
-    )
-
-
-def figures(found: Found) -> dict[str, go.Figure]:
-    """The page's figures by name, those that there is something to draw in."""
-    return pages.figures_of(FIGURES, found)
-
-
-def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
-    """What a request costs at this rate; a server that falls behind is paid for what it completes. None for none."""
-    served_per_s = run.completed_per_s if run.outcome == "saturated" else run.rate_per_s
-    return float(usd_per_hour) / (SECONDS_PER_HOUR * served_per_s) if served_per_s else None
-
-
-def _row(found: Found, run: LoadPoint) -> tuple[str, ...]:
-    values = (run.completed_per_s, run.goodput_rps, run.ttft_ms_p50, run.ttft_ms_p99)
-    usd = None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run)
-    return number(run.rate_per_s), run.outcome, *map(number, values), DASH if usd is None else dollars(usd)
+def sections(found: Found) -> tuple[Section, ...]:
+    """The figures of a search."""
+    return figure_sections(FIGURES, found)
 
 
 def load(found: Found) -> go.Figure | None:

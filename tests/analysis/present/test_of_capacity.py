@@ -8,7 +8,11 @@ import plotly.graph_objects as go
 import pytest
 
 from analysis.capacity.search import Capacity
-from analysis.present.capacity_page import FIGURES, Found, LoadPoint, figures, render, usd_per_request
+from analysis.present import to_html
+from analysis.present.capacity_figures import FIGURES, sections
+from analysis.present.figures import drawn
+from analysis.present.of_capacity import Found, LoadPoint, document, usd_per_request
+from tests.golden import same_as_before
 
 EVIL = "<script>alert('x')</script>"
 RUNS = (
@@ -32,7 +36,7 @@ def named(figure: go.Figure, name: str) -> go.Scatter:
 
 
 def page_of(found: Found, text: str = "words") -> str:
-    return render(found, title=text, asked=text, answer=text)
+    return to_html.render(document(found, of=text, objectives=[text], figures=sections(found)))
 
 
 def test_each_run_is_a_mark_at_its_rate_with_the_symbol_of_its_outcome() -> None:
@@ -68,14 +72,14 @@ def test_a_request_costs_its_share_of_the_hour_and_more_where_the_server_falls_b
 
 
 def test_without_a_price_there_is_no_cost_and_without_runs_nothing() -> None:
-    assert list(figures(FOUND._replace(usd_per_hour=None))) == ["load"]
-    assert figures(FOUND._replace(runs=())) == {}
+    assert list(drawn(FIGURES, FOUND._replace(usd_per_hour=None))) == ["load"]
+    assert drawn(FIGURES, FOUND._replace(runs=())) == {}
     assert "No data for: Latency and goodput, Cost of a request." in page_of(FOUND._replace(runs=()))
 
 
 def test_a_search_that_found_no_capacity_marks_none() -> None:
     none = FOUND._replace(capacity=Capacity(0.0, 0.0, 1.0, "no rate down to 1/s meets the objectives"))
-    for figure in figures(none).values():
+    for figure in drawn(FIGURES, none).values():
         assert not figure.layout.shapes
         assert "No rate met the objectives." in figure.layout.meta
 
@@ -89,8 +93,14 @@ def test_runs_without_a_first_token_leave_only_what_was_served() -> None:
 
 def test_the_table_has_every_run_by_rate() -> None:
     html = page_of(FOUND._replace(runs=RUNS[::-1]))
-    assert html.index("<td>saturated</td><td>2.60</td>") > html.index("<td>missed</td><td>2.40</td>")
-    assert html.count('<th scope="row">') == len(RUNS)
+    assert html.index('saturated</td><td class="right">2.60</td>') > html.index(
+        'missed</td><td class="right">2.40</td>'
+    )
+    assert html.count("<th scope=row") == len(RUNS)
+
+
+def test_it_reads_as_before() -> None:
+    same_as_before("capacity", document(FOUND, of="tiny on llamacpp", objectives=["ttft_ms:p99<500"]))
 
 
 def test_text_from_outside_is_escaped() -> None:

@@ -4,9 +4,12 @@ from typing import Any
 import pytest
 
 from analysis.compare.comparison import Run
-from analysis.present.repeats_page import FIGURES, Repeated, render
+from analysis.present import to_html
+from analysis.present.of_repeats import document
+from analysis.present.repeats_figures import FIGURES, Repeated, sections
 from analysis.repeats import summarize
 from analysis.summary import summarize as summarize_run
+from tests.golden import same_as_before
 
 EVIL = "<script>alert('x')</script>"
 
@@ -22,17 +25,22 @@ def runs(synthetic_run: Any) -> list[Run]:
 
 
 def page_of(runs: list[Run]) -> str:
-    return render(summarize(runs, 5, keep_server=False), runs)
+    found = summarize(runs, 5, keep_server=False)
+    return to_html.render(document(found, runs, sections(found, runs)))
 
 
 def test_the_page_has_the_verdict_the_means_and_the_way_to_every_run(runs: list[Run]) -> None:
     html = page_of(runs)
-    assert '<section class="banner suspect"' in html
+    assert '<section class="banner warn"' in html
     assert "4 of 5 runs came to their end" in html
-    assert "4 of 5 runs, without 04, cut short; 480 of 480 requests succeeded." in html
-    assert '<td>87.3<span class="interval">77.6–98.2</span></td>' in html
+    assert "4 of 5 runs, without 04, cut short; 480 of 480 requests succeeded" in html
+    assert '>87.3<span class="interval">77.6–98.2</span></td>' in html
     assert [f'<a href="0{number}/report.html">' in html for number in range(1, 7)] == [True] * 5 + [False]
-    assert '<td>suspect<span class="interval">interrupted</span></td>' in html
+    assert '>suspect<span class="interval">interrupted</span></td>' in html
+
+
+def test_it_reads_as_before(runs: list[Run]) -> None:
+    same_as_before("repeats", document(summarize(runs, 5, keep_server=False), runs))
 
 
 def test_text_from_outside_is_escaped(runs: list[Run]) -> None:

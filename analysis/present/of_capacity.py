@@ -1,0 +1,94 @@
+"""A search for capacity as a Document: each run by its rate, the answer, and its interval."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from analysis.capacity.search import Capacity, Outcome, Probe
+from analysis.money.numbers import SECONDS_PER_HOUR
+from analysis.present.document import PAGE, TONES, Cell, Column, Document, Prose, Row, Section, Table, facts, row
+from analysis.wording import DASH, dollars, number
+
+COLUMNS: Final = (
+    Column("offered, requests/s"),
+    Column("outcome", "left"),
+    Column("completed/s"),
+    Column("goodput/s", drop=3),
+    Column("ttft p50, ms", drop=2),
+    Column("ttft p99, ms"),
+    Column("$/request", drop=1),
+)
+METHOD: Final = (
+    "Requests arrive as a Poisson process at each rate, so the number of users does not adapt to the server. A rate "
+    "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
+    "of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the objectives. "
+    "Its interval reaches from the highest rate that the server surely kept up with, with growth that its runs are "
+    "too short to see taken off, to the lowest that was surely missed.",
+)
+
+
+class LoadPoint(NamedTuple):
+    """One run at one rate. A run without an objective has no goodput, one with few requests no p99."""
+
+    rate_per_s: float
+    outcome: Outcome
+    completed_per_s: float | None
+    goodput_rps: float | None
+    ttft_ms_p50: float | None
+    ttft_ms_p99: float | None
+
+
+class Found(NamedTuple):
+    """What a search found: its runs, their capacity, and what an hour of the server costs, None where unknown."""
+
+    runs: Sequence[LoadPoint]
+    capacity: Capacity
+    usd_per_hour: Decimal | None
+
+
+def document(found: Found, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
+    """The search, `of` what and for which objectives."""
+    runs = sorted(found.runs, key=lambda run: run.rate_per_s)
+    caption = "Each run of the search, by the rate that was offered"
+    return Document(
+        title=f"Capacity of {of}",
+        kind="Capacity within objectives",
+        blocks=(
+            facts([("capacity", in_words(found.capacity)), ("objectives", ", ".join(objectives))]),
+            *figures,
+            Section("Runs", (Table(COLUMNS, tuple(_row(found, run) for run in runs), caption),)),
+            Section("How it was found", (Prose(METHOD),), PAGE),
+        ),
+    )
+
+
+def _row(found: Found, run: LoadPoint) -> Row:
+    usd = None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run)
+    values = (run.completed_per_s, run.goodput_rps, run.ttft_ms_p50, run.ttft_ms_p99)
+    outcome = Cell(run.outcome, tone=TONES[run.outcome])
+    return row(number(run.rate_per_s), outcome, *map(number, values), DASH if usd is None else dollars(usd))
+
+
+def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
+    """What a request costs at this rate; a server that falls behind is paid for what it completes. None for none."""
+    served_per_s = run.completed_per_s if run.outcome == "saturated" else run.rate_per_s
+    return float(usd_per_hour) / (SECONDS_PER_HOUR * served_per_s) if served_per_s else None
+
+
+def line(probe: Probe) -> str:
+    """A run at one rate in one line."""
+    pairs = zip(probe.kept, probe.wanted, strict=True)
+    shares = ", ".join(f"{kept / max(probe.calls, 1):.1%} kept, {wanted:.1%} wanted" for kept, wanted in pairs)
+    sure = "" if probe.is_sure else ", not sure"
+    completed = "?" if probe.completed_per_s is None else f"{probe.completed_per_s:.3g}"
+    early = ", ended early" if probe.stopped else ""
+    return f"{probe.rate_per_s:g} requests/s: {probe.outcome}{sure} ({shares}; {completed}/s completed{early})"
+
+
+def in_words(found: Capacity) -> str:
+    """The answer, its interval, and what is above it."""
+    if not found.rate_per_s:
+        return f"none: {found.reason}"
+    high = "no rate that was tried" if found.high_per_s is None else f"{found.high_per_s:.4g}"
+    sure = f"{found.low_per_s:.4g} surely meets the objectives, {high} surely does not"
+    return f"{found.rate_per_s:g} requests/s ({sure}; {found.reason})"

@@ -1,0 +1,64 @@
+"""The figures of repeats: each run in its place in the order."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import plotly.graph_objects as go
+
+from analysis.compare.comparison import Run
+from analysis.compare.measures import MEASURES, value
+from analysis.present.charts import Plot, axis, layout, light, x_axis
+from analysis.present.document import Section
+from analysis.present.figures import figure_sections
+from analysis.present.of_repeats import IN_EACH_RUN
+from analysis.repeats import over_runs
+
+MOST_TICKS: Final = 10
+
+
+class Repeated(NamedTuple):
+    """repeats.json and the runs that came to their end, in their order."""
+
+    found: Mapping[str, Any]
+    runs: Sequence[Run]
+
+
+def sections(found: Mapping[str, Any], runs: Sequence[Run]) -> tuple[Section, ...]:
+    """The figures of repeats, from repeats.json and all runs; those that were cut short are not drawn."""
+    whole = [run for run in runs if run.name in found["runs"]]
+    return figure_sections(FIGURES, Repeated(found, whole))
+
+
+def _in_order(name: str, data: Repeated) -> go.Figure | None:
+    """A measure in each run, in their order, with the mean over them and its interval."""
+    values = [value(MEASURES[name], run.summary) for run in data.runs]
+    if not values or None in values:
+        return None
+    over = over_runs(values)
+    figure = go.Figure(layout=layout(260, _caption(over.ci95, len(values))))
+    low, high = over.ci95
+    if low is not None and high is not None:
+        figure.add_hrect(y0=low, y1=high, line_width=0, fillcolor=light("shade"), layer="below")
+    figure.add_hline(y=over.mean, line={"color": light("muted"), "width": 1, "dash": "dot"})
+    figure.add_scatter(
+        x=list(range(1, len(values) + 1)), y=values, text=[run.name for run in data.runs], mode="lines+markers",
+        line={"color": light("blue"), "width": 1.5}, marker={"color": light("blue"), "size": 8},
+        hovertemplate="%{text}: %{y:,.4~r}<extra></extra>", showlegend=False,
+    )  # fmt: skip
+    return figure.update_layout(
+        xaxis=x_axis("run")
+        | {"range": [0.5, len(values) + 0.5], "tick0": 1, "dtick": math.ceil(len(values) / MOST_TICKS)},
+        yaxis=axis(MEASURES[name].unit) | {"rangemode": "tozero", "nticks": 5},
+    )
+
+
+def _caption(bounds: Sequence[float | None], runs: int) -> str:
+    shaded = " The shade is its 95% interval." if None not in bounds else ""
+    return f"Each mark is a run, in the order in which they were made. The line is the mean of the {runs}.{shaded}"
+
+
+FIGURES: Final[Mapping[str, Plot[Repeated]]] = {
+    name.replace(":", "-"): Plot("Run by run", name, partial(_in_order, name), wide=False) for name in IN_EACH_RUN
+}
