@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from bench.load import controller
 from bench.runs.records import SCHEMA
+from bench.telemetry import sampler
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
+from tests import warm
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
@@ -260,6 +263,16 @@ def _no_kept_selftest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """No run of a test, nor of a program that it starts, finds what a developer's selftest has kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_processes() -> Iterator[None]:
+    """What this process starts of ours has imported already; what a command in a process of its own starts has not."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform == "linux":
+            patch.setattr(controller, "subprocess", warm)
+            patch.setattr(sampler, "subprocess", warm)
         yield
 
 

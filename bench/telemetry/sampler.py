@@ -323,8 +323,13 @@ def sample(
             scraper.join(LAST_SCRAPE_TIMEOUT_S)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be the sampler that the first line on standard input describes."""
     spec = json.loads(sys.stdin.readline())
     out = Path(spec.pop("out"))
     if out.parent.is_dir():  # else the run was given up before this began
         sample(out, **spec)
+
+
+if __name__ == "__main__":
+    main()
