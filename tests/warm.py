@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 MODULES = ("bench.app.load_process", "bench.telemetry.sampler")
 _PR_SET_CHILD_SUBREAPER = 36
+_LIBRARIES = "LD_LIBRARY_PATH"
+_ENV = dict(os.environ)
 
 
 class Wanted(NamedTuple):
@@ -39,7 +41,7 @@ class Popen(subprocess.Popen[Any]):
     def _execute_child(self, *positional: Any) -> None:
         how = inspect.signature(subprocess.Popen._execute_child).bind(self, *positional).arguments  # type: ignore[attr-defined]
         match list(how["args"]):
-            case [sys.executable, "-m", module] if module in MODULES:
+            case [sys.executable, "-m", module] if module in MODULES and _finds_the_same_libraries(how["env"]):
                 self._fork(module, how)
             case _:
                 super()._execute_child(*positional)  # type: ignore[misc]
@@ -66,6 +68,11 @@ class Popen(subprocess.Popen[Any]):
         self._closed_child_pipe_fds = True
 
 
+def _finds_the_same_libraries(env: Mapping[str, str] | None) -> bool:
+    """Whether the loader, which looks at its environment when a process starts, would find what the parent's found."""
+    return (os.environ if env is None else env).get(_LIBRARIES) == _ENV.get(_LIBRARIES)
+
+
 def is_parent(pid: int) -> bool:
     """Whether the process is one that others are forked off, which has no load of its own."""
     return pid in _parents.values()
@@ -79,7 +86,10 @@ def _parent_of(module: str) -> socket.socket:
     """Start the process that imports the module once; it lives as long as the other end of its standard input."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
-        parent = subprocess.Popen([sys.executable, "-m", __name__, module], stdin=its, cwd=Path(__file__).parents[1])
+        command = [sys.executable, "-m", __name__, module]
+        parent: subprocess.Popen[bytes] = subprocess.Popen(
+            command, stdin=its.fileno(), cwd=Path(__file__).parents[1], env=_ENV
+        )
     _parents[module] = parent.pid
     parent.returncode = 0  # nobody waits for it: it ends after us
     return ours

@@ -30,6 +30,7 @@ from bench.server.launch import launch
 from bench.types import ServeOptions
 from bench.wire import http1
 from bench.wire.capture import exchanges, scan
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[3]
 SMOKE = ("run", "--scenario", "smoke", "--seed", "7")
@@ -46,7 +47,8 @@ def start(*arguments: str | Path, **how: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=env, **how)
 
 
-def bench(*arguments: str | Path, **how: Any) -> "subprocess.CompletedProcess[str]":
+def apart(*arguments: str | Path, **how: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a process of its own."""
     process = start(*arguments, **how)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
@@ -84,7 +86,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that launched its server and went well."""
     run = tmp_path_factory.mktemp("smoke") / "run"
-    done = bench(*SMOKE, "--out", run)
+    done = apart(*SMOKE, "--out", run)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert f"report      {run / 'report.html'}\n" in done.stdout
@@ -254,7 +256,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
     def allow_small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
-    done = bench("run", "--url", url, "--warmup", "0", "--out", run, preexec_fn=allow_small_files)
+    done = apart("run", "--url", url, "--warmup", "0", "--out", run, preexec_fn=allow_small_files)
     assert done.returncode == 3
     assert re.search(rf"stopped early: .*: cannot write to {run}; make room and run again\n", done.stdout)
     kept, error = done.stderr.splitlines()
@@ -351,7 +353,7 @@ def telltale() -> Iterator[str]:
 def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with telltale() as address:
-        done = bench(
+        done = apart(
             *(*SMOKE, "--backend", "openai", "--url", f"{address}/v1?token={QUERY_KEY}", "--model", "m", "--out", run),
             *("--header", "X-Gateway: $GATEWAY_KEY"),
             env={"OPENAI_API_KEY": KEY, "GATEWAY_KEY": HEADER_KEY},
