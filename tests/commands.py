@@ -20,7 +20,7 @@ from bench.cli import base
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def bench(*arguments: str | Path, env: Mapping[str, str] = {}) -> "subprocess.CompletedProcess[str]":  # noqa: B006
+def bench(*arguments: str | Path, env: Mapping[str, str] = {}) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; `env` comes on top of the environment, in which there is no key."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     secrets, umask = list(base._secrets), os.umask(0o077)
@@ -42,5 +42,5 @@ def bench(*arguments: str | Path, env: Mapping[str, str] = {}) -> "subprocess.Co
                 signal.signal(number, handler)
             base._secrets[:] = secrets
             os.umask(umask)
-    said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]
     return subprocess.CompletedProcess(arguments, int(code or 0), *said)

@@ -20,6 +20,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, TimeoutExpired  # noqa: F401  (what else is used of subprocess)
 from typing import Any, NamedTuple
 
+ROOT = Path(__file__).parents[1]
 MODULES = ("bench.app.load_process", "bench.telemetry.sampler")
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBRARIES = "LD_LIBRARY_PATH"
