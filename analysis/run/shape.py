@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep
-from analysis.stats.distributions import Floats, Ints
+from analysis.stats.distributions import Floats, Ints, ranks
 
 LEAST_TOKENS: Final = 8
 """Shorter answers have no shape."""
@@ -116,16 +116,9 @@ def _ttft_by_length(calls: pa.Table) -> float | None:
 
 
 def _rank_correlation(a: Floats, b: Floats) -> float:
-    ranks = [_ranks(values) for values in (a, b)]
-    spread = ranks[0].std() * ranks[1].std()
-    return float(((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())).mean() / spread) if spread else 0.0
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks, equal values sharing the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return ranks
+    first, second = (ranked - ranked.mean() for ranked in (ranks(a), ranks(b)))
+    spread = first.std() * second.std()
+    return float((first * second).mean() / spread) if spread else 0.0
 
 
 def _blank(calls: pa.Table) -> tuple[float | None, float | None]:

@@ -20,7 +20,7 @@ from analysis.run.metrics import METRICS, NS_PER_S, column, measured, successful
 from analysis.run.steady import BLOCKS, trend_p
 from analysis.run.window import planned, window
 from analysis.stats.changes import two_sided_p
-from analysis.stats.distributions import Floats
+from analysis.stats.distributions import Floats, ranks
 
 PLANNED: Final = "planned"
 NOTHING: Final = {"calls": 0, "s": 0.0, "why": None}
@@ -149,9 +149,9 @@ def _distance_p(first: Floats, second: Floats) -> float:
 def _rank_p(first: Floats, second: Floats) -> float:
     """Mann and Whitney's two-sided probability, of values that resemble their neighbours as those of `second` do."""
     sizes = len(first), len(second)
-    ranks = _ranks(np.concatenate([first, second]))
-    score = abs(ranks[: sizes[0]].sum() - sizes[0] * (sum(sizes) + 1) / 2)
-    variance = sizes[0] * sizes[1] * (sum(sizes) + 1) / 12 * _inflation(_ranks(second))
+    ranked = ranks(np.concatenate([first, second]))
+    score = abs(ranked[: sizes[0]].sum() - sizes[0] * (sum(sizes) + 1) / 2)
+    variance = sizes[0] * sizes[1] * (sum(sizes) + 1) / 12 * _inflation(ranks(second))
     return 2 * (1 - NormalDist().cdf(max(score - 0.5, 0.0) / math.sqrt(variance)))
 
 
@@ -164,9 +164,3 @@ def _inflation(series: Floats) -> float:
     correlation = float(around[1:] @ around[:-1] / (around @ around)) if around.any() else 0.0
     correlation = min(max(correlation + (1 + 3 * correlation) / n, 0.0), _MOST_CORRELATION)
     return (1 + correlation) / (1 - correlation)
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1, equal values having their mean rank."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which], np.float64)

@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from analysis.stats.distributions import Floats
+from analysis.stats.distributions import Floats, ranks
 
 FEWEST: Final = 30
 """Fewer requests say nothing of their correlation."""
@@ -109,13 +109,6 @@ def correlation_time(series: Floats) -> float:
     Geyer, Practical Markov chain Monte Carlo, Statistical Science 7 (1992), section 3.3.
     """
     return _correlation(series)[0] if np.ptp(series) > 0 else 1.0
-
-
-def ranks(values: Floats) -> Floats:
-    """Ranks from 0, equal values sharing the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    above = np.cumsum(counts)
-    return np.asarray((above - (counts + 1) / 2)[place], np.float64)
 
 
 def _correlation(series: Floats) -> tuple[float, float]:

@@ -177,6 +177,12 @@ def t_quantile(level: float, degrees: int) -> float:
     return math.sqrt(n * y)
 
 
+def ranks(values: Floats) -> Floats:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], np.float64)
+
+
 def index_of_dispersion(t_ns: Floats) -> float | None:
     """Variance over mean of the arrivals per bin of about ten: 0 for constant arrivals, 1 for Poisson, more if bursty.
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.correlation import FEWEST, LEAST_WORTH, Beside, correlation_time, measure, ranks
+from analysis.stats.correlation import FEWEST, LEAST_WORTH, Beside, correlation_time, measure
 
 
 def first_order(rng: Any, n: int, factor: float) -> Any:
@@ -24,10 +24,6 @@ def test_the_correlation_time_is_that_of_the_process(factor: float) -> None:
     rng = np.random.default_rng(1)
     found = np.mean([correlation_time(first_order(rng, 5000, factor)) for _ in range(20)])
     assert found == pytest.approx((1 + factor) / (1 - factor), rel=0.1)
-
-
-def test_ranks_share_the_mean_where_values_are_equal() -> None:
-    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [2.5, 0.0, 2.5, 1.0]
 
 
 def test_independent_requests_are_worth_nearly_as_many_and_always_tell() -> None:

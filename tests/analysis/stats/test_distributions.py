@@ -15,6 +15,7 @@ from analysis.stats.distributions import (
     order_statistics,
     quantile,
     quantile_with_failures,
+    ranks,
     t_quantile,
     values_needed,
 )
@@ -105,6 +106,10 @@ def test_failures_count_as_infinite_values() -> None:
 def test_without_failures_the_adjusted_quantile_is_the_quantile(values: Any) -> None:
     ordered = np.sort(values)
     assert quantile_with_failures(ordered, 0.5, 0) == quantile(ordered, 0.5)
+
+
+def test_ranks_share_the_mean_where_values_are_equal() -> None:
+    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
 
 
 def test_index_of_dispersion_tells_constant_from_poisson_from_bursts() -> None:
