@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from bench.app.request import RunRequest
+from bench.app.results import code_of_stop, code_of_summary
+from bench.app.run import Stop, never
 from bench.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_OBJECTIVE_MISSED,
-    EXIT_OUT_OF_BUDGET,
     EXIT_USER_ERROR,
     worst_of,
 )
-from bench.load.controller import BY_BUDGET, INTERRUPTED, Progress
+from bench.load.controller import INTERRUPTED
 from bench.load.spend import Ledger
 from bench.runs import folder as files
 from bench.server.launch import Server
@@ -33,11 +33,6 @@ ASIDE: Final = "unfinished"
 """Where in the folder lies what is of no use any more: kept to be looked at, never read again."""
 
 Summary = dict[str, Any]
-Stop = Callable[[Progress], str | None]
-
-
-def never(_: Progress) -> None:
-    """Let a load come to its own end."""
 
 
 class Maker(Protocol):
@@ -215,24 +210,6 @@ def put_aside(campaign: Campaign, name: str) -> None:
     while (aside := place / f"{name.replace('/', '-')}-{number}").exists():
         number += 1
     folder.rename(aside)
-
-
-def code_of_stop(stopped: str | None) -> int:
-    """Give the exit code of a run that stopped early, 0 for one that did not."""
-    if stopped is None:
-        return 0
-    if stopped in BY_BUDGET:
-        return EXIT_OUT_OF_BUDGET
-    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
-
-
-def code_of_summary(summary: Summary) -> int:
-    """Give the exit code that a run's summary deserves."""
-    if summary["verdict"]["status"] == "invalid":
-        return EXIT_NOT_TO_BE_TRUSTED
-    if "budget" in summary["requests"]["by_error"]:
-        return EXIT_OUT_OF_BUDGET
-    return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
 
 
 def _summary(folder: Path) -> Summary:

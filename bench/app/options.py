@@ -12,10 +12,12 @@ from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from bench.app import numeric
+from bench.plan.resolve import within
 from bench.suggest import did_you_mean
 from bench.types import Arrivals, UserError
 
 MAX_WORKERS = 64
+MAX_REPEATS = 50
 
 OnOff = Literal["on", "off"]
 Window = Literal["planned", "steady"]
@@ -112,6 +114,14 @@ class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
             if value is not None:
                 values[name] = _read(name, value, kinds[name])
         return cls(**values)
+
+
+def check_repeat(runs: int, url: str | None, *, keep_server: bool) -> int:
+    """Give back how many runs of one load are asked for; UserError for what does not fit that."""
+    within("--repeat", runs, 1, MAX_REPEATS)
+    if keep_server and (runs == 1 or url is not None):
+        raise UserError("--keep-server is for --repeat with a server this command launches; leave it out")
+    return runs
 
 
 def flag_of(name: str) -> str:

@@ -4,15 +4,18 @@ Nothing is decoded here. What a run cannot be believed or repeated without goes 
 """
 
 import subprocess
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench.app.prepare import WARM_SALT, Found, log_kept, prepare
+from bench.app.dry import load_line
+from bench.app.prepare import Found, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
+from bench.app.results import captured_is_kept
+from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
 from bench.load.controller import (
     SERVER_GONE,
     LoadFailed,
@@ -24,17 +27,18 @@ from bench.load.controller import (
     offer,
 )
 from bench.load.spend import Ledger
-from bench.plan.calls import Plan, make_plan, plan_hash
-from bench.plan.prompts import Vocabulary, calibrate
+from bench.plan.calls import Plan, plan_hash
 from bench.preflight import rehearsal
 from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
+from bench.runs import selftests
 from bench.runs.folder import write_json
 from bench.server.launch import HOST, Server, free_port, launch
+from bench.telemetry import sampler
+from bench.telemetry.machine import hardware, versions
+from bench.telemetry.sampler import Sampler
 from bench.types import (
-    Lengths,
-    Load,
     Scenario,
     ServeOptions,
     ServerInfo,
@@ -42,8 +46,7 @@ from bench.types import (
     UserError,
 )
 
-if TYPE_CHECKING:
-    from bench.telemetry.sampler import Sampler
+Stop = Callable[[Progress], str | None]
 
 _CONTEXT_MARGIN_TOKENS = 64
 _CONTEXT_STEP_TOKENS = 256
@@ -51,24 +54,28 @@ _CONTEXT_STEP_TOKENS = 256
 _OPEN_LOOP_SLOTS = 16
 
 
-OnProgress = Callable[[Progress], None]
+def never(_: Progress) -> None:
+    """Let a load come to its own end."""
 
 
-def run(
-    request: RunRequest,
-    say: Callable[[str], None],
-    watch: Callable[[], AbstractContextManager[OnProgress]],
-    server: Server | None = None,
-    stop: Callable[[Progress], str | None] = lambda _: None,
+def observe(
+    request: RunRequest, view: RunView = SILENT, server: Server | None = None, stop: Stop = never
 ) -> str | None:
     """Make the run's folder, offer the load, leave what was observed in it; returns why it stopped early, if it did.
 
-    `say` takes lines for the user; `watch` gives a context, entered when the load begins, that takes every Progress.
     `server` is one that was launched for several runs; without it, and without a URL, one is launched for this run.
     `stop` ends the load early by giving a reason.
     Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
     faults and Ctrl-C end the load, and what was captured stays.
     """
+    stopped = _observe(request, view, server, stop)
+    if stopped is not None:
+        view.say(f"stopped early: {stopped}")
+    return stopped
+
+
+def _observe(request: RunRequest, view: RunView, server: Server | None, stop: Stop) -> str | None:
+    say = view.say
     secrets = request.access.secrets
     check_open_files(request.workload.load, request.client.workers)
     with ExitStack() as stack:
@@ -81,10 +88,13 @@ def run(
             plan, target = found.plan, found.target
             manifest = _manifest(request, found, launched=server is not None)
             write_json(request.out / files.RUN, manifest, secrets)
-            sampler = stack.enter_context(_sampler(request, server, target, found.info))
-            for note in sampler.notes:
+            sampling = stack.enter_context(_sampler(request, server, target, found.info))
+            for note in sampling.notes:
                 say(note)
-            on_progress = stack.enter_context(watch())
+            say(load_line(request))
+            stack.enter_context(captured_is_kept(request.out))
+            figures = LiveFigures(request.out, request.backend.decode)
+            on_progress = stack.enter_context(view.load(request, figures))
             if request.client.web_port is not None:
                 say(f"Locust's page: http://{HOST}:{request.client.web_port}")
         stopped = _offer(request, processes, plan, target, on_progress, server, stop)
@@ -94,7 +104,7 @@ def run(
         say(str(statement))
     manifest["interrupted"] = stopped is not None
     manifest["stopped"] = stopped
-    manifest["notes"] += sampler.notes
+    manifest["notes"] += sampling.notes
     if stopped is not None:
         manifest["notes"].append(f"stopped early: {stopped}")
     try:
@@ -103,24 +113,6 @@ def run(
         # What was measured is there, and the folder says of itself that its run did not come to its end.
         return stopped or str(problem)
     return stopped
-
-
-def dry_plan(request: RunRequest) -> Plan:
-    """Make the plan of a run without asking any server."""
-    work = request.workload
-    source, count = work.tokenizer or ("nobody", lambda _: None)
-    vocabulary = calibrate(count, source, shared_prefix=work.scenario.shared_prefix_tokens > 0)
-    return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
-
-
-def restore_plan(manifest: Mapping[str, Any]) -> Plan:
-    """Make a run's plan again from its run.json."""
-    scenario, tokenizer = manifest["scenario"], manifest["tokenizer"]
-    lengths = {name: Lengths(**scenario[name]) for name in ("prompt_tokens", "output_tokens")}
-    vocabulary = Vocabulary(**{**tokenizer, "words": tuple(tokenizer["words"].split())})
-    return make_plan(
-        Scenario(**{**scenario, **lengths}), Load(**manifest["load"]), manifest["seed"], manifest["salt"], vocabulary
-    )
 
 
 def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) -> Server:
@@ -156,10 +148,8 @@ def _needed_context_tokens(scenario: Scenario) -> int:
     return -(-longest // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
 
 
-def _sampler(request: RunRequest, server: Server | None, target: Target, info: ServerInfo) -> "Sampler":
-    from bench.telemetry.sampler import start
-
-    return start(
+def _sampler(request: RunRequest, server: Server | None, target: Target, info: ServerInfo) -> Sampler:
+    return sampler.start(
         request.out / files.TELEMETRY_RAW,
         url=target.url,
         server_pid=server.pid if server else None,
@@ -182,7 +172,7 @@ def _offer(
     target: Target,
     on_progress: OnProgress,
     server: Server | None,
-    stop: Callable[[Progress], str | None],
+    stop: Stop,
 ) -> str | None:
     load, client, enough = request.workload.load, request.client, _Once(stop)
     spec = LoadSpec(
@@ -225,7 +215,7 @@ def _offer(
 class _Once:
     """Asks whether to stop until there is a reason, and keeps that."""
 
-    def __init__(self, stop: Callable[[Progress], str | None]) -> None:
+    def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self.reason: str | None = None
 
@@ -235,9 +225,6 @@ class _Once:
 
 
 def _manifest(request: RunRequest, found: Found, *, launched: bool) -> dict[str, Any]:
-    from bench.runs import selftests
-    from bench.telemetry.machine import hardware, versions
-
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client
     return {

@@ -114,22 +114,28 @@ def _exit_code(command: click.Command) -> int:
             return command.invoke(ctx) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
-    except UserError as problem:
-        return _fail(str(problem))
-    except click.ClickException as problem:
-        return _fail(problem.format_message())
-    except KeyboardInterrupt:
-        echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
-    except OSError as problem:
-        return _fail(str(problem))
-    except MemoryError:
-        return _fail(OUT_OF_MEMORY)
-    except Exception as problem:
-        # Of a library the system then cannot map a part.
-        return _fail(OUT_OF_MEMORY) if "failed to map segment" in str(problem) else _bug(problem)
+    except (Exception, KeyboardInterrupt) as problem:
+        return tell(problem)
+
+
+def tell(problem: BaseException) -> int:
+    """Say what went wrong, after what was noted on it; the exit code that it deserves."""
+    for note in getattr(problem, "__notes__", ()):
+        echo(note, err=True)
+    match problem:
+        case KeyboardInterrupt():
+            echo("interrupted", err=True)
+            return EXIT_INTERRUPTED
+        case click.ClickException():
+            return _fail(problem.format_message())
+        case UserError() | OSError():
+            return _fail(str(problem))
+        case MemoryError():
+            return _fail(OUT_OF_MEMORY)
+    # Of a library the system then cannot map a part.
+    return _fail(OUT_OF_MEMORY) if "failed to map segment" in str(problem) else _bug(problem)
 
 
 def _fail(message: str) -> int:
@@ -137,7 +143,7 @@ def _fail(message: str) -> int:
     return EXIT_USER_ERROR
 
 
-def _bug(problem: Exception) -> int:
+def _bug(problem: BaseException) -> int:
     """Say where it happened, with the lines of code but none of the values."""
     echo("".join(traceback.format_tb(problem.__traceback__)).rstrip(), err=True)
     said = " ".join(str(problem).split())

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.app.results import summarise
+from bench.app.run import observe
 from bench.cli.base import shown, with_options
-from bench.cli.results import results
-from bench.cli.run import ASKED, COSTS, observe, request_of, sayer
+from bench.cli.options import ASKED, COSTS
+from bench.cli.run import request_of
+from bench.cli.view import TerminalView
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
 from bench.types import Load, UserError
 
@@ -70,7 +73,7 @@ def capacity(**options: Any) -> int:
             # With as many slots as its closed loop has requests in flight.
             request = search.request
             request = replace(request, workload=replace(request.workload, load=_closed_loop(search)))
-            server = stack.enter_context(launched(request, sayer(screen), log))
+            server = stack.enter_context(launched(request, TerminalView(screen).say, log))
         code = _look(search, screen, server)
     if code:
         screen.print(f"the search can go on: the same command with --out {search.folder}", soft_wrap=True)
@@ -233,9 +236,9 @@ def _run(
     if out.exists():
         _put_aside(out)
     request = search.request.one_of(search.folder, name, load, search.request.workload.seed + repeat)
-    stopped = observe(request, screen, server, _stop(service_s))
+    stopped = observe(request, TerminalView(screen), server, _stop(service_s))
     if stopped in (None, FALLS_BEHIND):
-        results(out)
+        summarise(out)
         return _doubted(search, screen)
     if stopped in BY_BUDGET:
         return EXIT_OUT_OF_BUDGET

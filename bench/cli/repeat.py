@@ -5,11 +5,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.app.compare import read
+from bench.app.results import captured_is_kept, exit_code, recorded_stop, summarise
+from bench.app.run import observe
 from bench.cli.base import echo
-from bench.cli.compare import read
-from bench.cli.results import exit_code, exit_code_of, recorded_code, results
-from bench.cli.run import captured_is_kept, observe, sayer
-from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
+from bench.cli.view import TerminalView
+from bench.exit_codes import worst_of
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from bench.app.request import RunRequest
     from bench.cli.output import Screen
     from bench.server.launch import Server
-
-WORST_FIRST = (
-    EXIT_INTERRUPTED,
-    EXIT_OUT_OF_BUDGET,
-    EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_OBJECTIVE_MISSED,
-    0,
-)
 
 
 def repeat(request: "RunRequest", asked: int, screen: "Screen", *, keep_server: bool) -> int:
@@ -43,14 +36,14 @@ def repeat(request: "RunRequest", asked: int, screen: "Screen", *, keep_server: 
         files.write_json(folder / files.REPEATS, {"schema": files.SCHEMA, "asked": asked, "keep_server": keep_server})
         server = None
         if keep_server:
-            server = stack.enter_context(launched(request, sayer(screen), folder / files.SERVER_LOG))
+            server = stack.enter_context(launched(request, TerminalView(screen).say, folder / files.SERVER_LOG))
         for number in range(1, asked + 1):
             screen.print(f"run {number} of {asked}", highlight=False)
             stopped, code = _one(request.one_of(folder, f"{number:02}"), screen, server)
-            codes.append(exit_code_of(stopped, code))
+            codes.append(code)
             if stopped is not None:
                 break
-    return min(codes, key=WORST_FIRST.index)
+    return worst_of(codes)
 
 
 @contextmanager
@@ -70,15 +63,15 @@ def _concluding(folder: Path, screen: "Screen") -> Iterator[None]:
 
 
 def _one(request: "RunRequest", screen: "Screen", server: "Server | None") -> tuple[str | None, int]:
-    """One of the runs: why it stopped early, if it did, and the exit code that its summary deserves."""
+    """One of the runs: why it stopped early, if it did, and its exit code."""
     from analysis.present.of_repeats import in_short
     from bench.cli.output import show_fact
 
-    stopped = observe(request, screen, server)
+    stopped = observe(request, TerminalView(screen), server)
     with captured_is_kept(request.out):
-        summary = results(request.out)
+        summary = summarise(request.out)
     show_fact(screen, f"run {request.out.name}", in_short(summary))
-    return stopped, exit_code(summary)
+    return stopped, exit_code(stopped, summary)
 
 
 # --- what is made of them ---------------------------------------------------------------------------------------
@@ -89,11 +82,11 @@ def decode_all(folder: Path, screen: "Screen", window: str | None) -> int:
     from bench.runs import folder as files
 
     folders = [path.parent for path in sorted(folder.glob(f"*/{files.RUN}"))]
-    codes = [recorded_code(one, exit_code(results(one, window))) for one in folders]
+    codes = [exit_code(recorded_stop(one), summarise(one, window)) for one in folders]
     if not codes:
         raise UserError(f"{folder}: there is no run in it to conclude from")
     conclude(folder, screen)
-    return min(codes, key=WORST_FIRST.index)
+    return worst_of(codes)
 
 
 def conclude(folder: Path, screen: "Screen") -> None:

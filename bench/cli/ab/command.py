@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.app.compare import check_folder_of, write
+from bench.app.results import requests_of
 from bench.cli.ab.runs import AB, PAGE, Task, begin, make_pair, runs_of
 from bench.cli.ab.sides import OPTIONS, sides_of
 from bench.cli.base import with_options
-from bench.cli.compare import JUDGED, check_folder_of, requests_of, write
+from bench.cli.compare import JUDGED
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 

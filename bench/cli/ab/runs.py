@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.app.compare import read
+from bench.app.results import summarise
+from bench.app.run import observe
 from bench.cli.ab.sides import SIDES, Side
-from bench.cli.compare import read
-from bench.cli.results import results
-from bench.cli.run import observe
+from bench.cli.view import TerminalView
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET
 from bench.types import UserError
 
@@ -110,11 +111,11 @@ def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
     # A line for each pair is enough; nothing is drawn over it.
     quiet = Screen(quiet=True, force_terminal=False)
     try:
-        stopped = observe(side.request.one_of(task.folder, name), quiet)
+        stopped = observe(side.request.one_of(task.folder, name), TerminalView(quiet))
     except UserError as problem:
         raise UserError(f"{name}: {problem}") from None
     if stopped is None:
-        results(folder, report=False)
+        summarise(folder, with_report=False)
         if not _is_made(folder, untrusted=task.untrusted):
             from analysis.compare.comparison import reasons
 

@@ -9,7 +9,8 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.base import shown, with_options
-from bench.cli.run import ASKED, COSTS, OFFERED, request_of
+from bench.cli.options import ASKED, COSTS, OFFERED
+from bench.cli.run import request_of
 from bench.types import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from bench.cli.breakeven.calculators import batch, caching, fine_tune
 from bench.cli.breakeven.servers import HOSTING, PEAK, TRAFFIC
 from bench.cli.breakeven.versus import CACHING, REQUESTS
 from bench.cli.numeric import PART, SEED, SHARE
-from bench.cli.run import COSTS
+from bench.cli.options import COSTS
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 ROUTING = (

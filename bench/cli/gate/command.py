@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.app.compare import check_folder_of, write
 from bench.cli.base import OneOf
-from bench.cli.compare import check_folder_of, write
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:

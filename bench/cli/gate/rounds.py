@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from analysis.compare.gate import Round, engine_figures
 from bench.app.options import RunOptions
 from bench.app.request import RunRequest, run_request
+from bench.app.results import summarise
 from bench.cli.gate.alone import alone
 from bench.cli.gate.reference import ROOT, Reference, between, reference
-from bench.cli.results import results
 
 if TYPE_CHECKING:
     from bench.server.launch import Server
@@ -105,11 +105,11 @@ def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Re
         if server is None:
             server = stack.enter_context(running.launched(request, _silent, out.with_suffix(".log")))
         before_s = _cpu_s(server.pid)
-        stopped = running.run(request, _silent, lambda: nullcontext(lambda _: None), server)
+        stopped = running.observe(request, server=server)
         server_cpu_s = _cpu_s(server.pid) - before_s
     if stopped is not None and stopped.startswith(INTERRUPTED):
         raise KeyboardInterrupt
-    summary = results(out, report=False)
+    summary = summarise(out, with_report=False)
     counts = _counts(part, out, summary)
     about = files.read_json(out, files.RUN)["server"]
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.app import campaign as campaigns
-from bench.app.campaign import ASIDE, FILE, Campaign, Outcome, begun, code_of_stop, is_done, make_run
+from bench.app.campaign import ASIDE, FILE, Campaign, Outcome, begun, is_done, make_run
+from bench.app.results import code_of_stop
+from bench.app.run import never
 from bench.exit_codes import EXIT_INTERRUPTED, worst_of
 from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
 from bench.load.spend import Admission, Budget, Ledger
@@ -302,4 +303,4 @@ def test_the_worst_code_is_130_then_4_3_2_1_and_0() -> None:
     assert [worst_of(codes[:n]) for n in range(7)] == [0, *codes]
     stops = (None, SERVER_GONE, OUT_OF_BUDGET, DEARER, INTERRUPTED, f"{INTERRUPTED} on Locust's web page")
     assert list(map(code_of_stop, stops)) == [0, 3, 4, 4, 130, 130]
-    assert campaigns.never(None) is None  # type: ignore[arg-type,func-returns-value]
+    assert never(None) is None  # type: ignore[arg-type,func-returns-value]

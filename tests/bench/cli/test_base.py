@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bench.cli import base, run
+from bench.cli import base
 from bench.exit_codes import EXIT_BUG
 from bench.runs import folder
 from bench.types import UserError
@@ -126,11 +126,14 @@ def test_memory_that_is_short_is_no_bug(capsys: pytest.CaptureFixture[str], monk
 
 
 def test_a_bug_after_the_load_names_the_folder_in_which_all_is_kept(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Unknown), run.captured_is_kept(tmp_path):
-        raise Unknown
-    assert capsys.readouterr().err == f"what was captured is kept, to report it: bench.py decode {tmp_path}\n"
+    problem = Unknown("odd")
+    problem.add_note("what was captured is kept, to report it: bench.py decode somewhere")
+    code, said = ends(problem, capsys, monkeypatch)
+    assert code == EXIT_BUG
+    assert said.startswith("what was captured is kept, to report it: bench.py decode somewhere\n")
+    assert said.splitlines()[-1].startswith("error: this is a bug of bench;")
 
 
 def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_a_folder_and_a_capture_of_a_run_are_the_users_alone_without_the_command
 
 def test_programs_that_are_not_ours_keep_the_mask_that_the_user_had() -> None:
     script = (
-        "import os; from bench import private; private.be_private(); private.be_private(); "
+        "import os; from bench.process import private; private.be_private(); private.be_private(); "
         "print(private.users_umask(), os.umask(0))"
     )
     done = subprocess.run(

@@ -73,7 +73,7 @@ class Runs:
 def runs(synthetic_run: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs(synthetic_run)
     monkeypatch.setattr(repeats, "observe", made.observe)
-    monkeypatch.setattr(repeats, "results", made.results)
+    monkeypatch.setattr(repeats, "summarise", made.results)
     return made
 
 

@@ -52,8 +52,8 @@ class Fake:
                 self.accounts.append(request.costs.budget.account)
         return outcome
 
-    def results(self, folder: Path, *, report: bool) -> None:
-        assert not report
+    def results(self, folder: Path, *, with_report: bool) -> None:
+        assert not with_report
         found, number = copy.deepcopy(self.summary), len(self.made)
         found["metrics"]["ttft_ms"]["p50"] = self.ttft_ms[folder.parent.name] * (1 + 0.001 * (7 * number % 5))
         if number in self.invalid:
@@ -72,7 +72,7 @@ def fake(synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     summary["requests"] |= {"planned": 1000, "succeeded": 1000}
     made = Fake(run, requests, summary)
     monkeypatch.setattr(runs, "observe", made.observe)
-    monkeypatch.setattr(runs, "results", made.results)
+    monkeypatch.setattr(runs, "summarise", made.results)
     return made
 
 

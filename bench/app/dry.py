@@ -1,0 +1,43 @@
+"""What a run would offer and may cost, without asking anybody."""
+
+from dataclasses import asdict
+
+from analysis import wording
+from bench.app.prepare import WARM_SALT
+from bench.app.pricing import estimate
+from bench.app.request import RunRequest
+from bench.plan.calls import Plan, lengths, make_plan, plan_hash, total
+from bench.plan.prompts import calibrate
+
+
+def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[str]:
+    """Say in lines what each of the runs would offer and may cost; `batch` is at the prices of batches.
+
+    No server is asked, so that only a local tokenizer counts prompts.
+    """
+    plan = dry_plan(request)
+    said = [load_line(request)]
+    count = total(plan)
+    if count is not None:
+        prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
+        counted = "by the tokenizer" if plan.vocabulary.exact else "one token a word assumed"
+        said.append(f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most")
+    said.append(f"plan hash: {plan_hash(plan)}")
+    if request.costs.budget is not None:
+        said.append(estimate(plan, request.costs.budget, batch=batch))
+    if runs > 1:
+        said.append(f"{runs} runs of this, each with all of it; --max-usd is for all together")
+    return [*said, "nothing was sent"]
+
+
+def dry_plan(request: RunRequest) -> Plan:
+    """Make the plan of a run without asking any server."""
+    work = request.workload
+    source, count = work.tokenizer or ("nobody", lambda _: None)
+    vocabulary = calibrate(count, source, shared_prefix=work.scenario.shared_prefix_tokens > 0)
+    return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
+
+
+def load_line(request: RunRequest) -> str:
+    """The scenario and how much load there is, in words."""
+    return f"scenario {request.workload.scenario.name}: {wording.load(asdict(request.workload.load))}"

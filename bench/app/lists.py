@@ -1,0 +1,88 @@
+"""What is known by name: backends, scenarios and models, a row for each."""
+
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from analysis.sizing import memory
+from backends import BACKENDS
+from bench.cli.size.model import from_list
+from bench.server import tinymodel
+from bench.server.names import DEFAULT_GGUF, KnownModel, ResolvedModel, models, repositories
+from scenarios import list_scenarios
+
+Row = dict[str, Any]
+
+
+def backend_rows() -> list[Row]:
+    """One row for each server dialect."""
+    return [
+        {"name": name, "launches": backend.serve is not None, "description": backend.description}
+        for name, backend in BACKENDS.items()
+    ]
+
+
+def scenario_rows() -> list[Row]:
+    """One row for each workload that comes with the tool."""
+    return [asdict(scenario) for scenario in list_scenarios()]
+
+
+def model_rows() -> list[Row]:
+    """One row for each model, the tiny ones first, all with the same keys; None is unknown.
+
+    `hf` and `gguf` say by quantization what a server of such weights is given to load, `weights_bytes` what it takes.
+    """
+    rows = [_model_row(model) for model in models().values()]
+    return [dict.fromkeys(rows[0]) | tiny for tiny in _tiny_rows()] + rows
+
+
+def _model_row(model: KnownModel) -> Row:
+    hf, gguf = repositories(model, "hf"), repositories(model, "gguf")
+    return {
+        "name": model.alias,
+        **{name: value for name, value in asdict(model).items() if name != "alias" and not name.endswith("_repo")},
+        "hf": hf,
+        "gguf": {kind: ResolvedModel(repository, kind.upper(), model).reference for kind, repository in gguf.items()},
+        "weights_bytes": {name: from_list(model, name).weights.total_bytes for name in (*hf, *gguf)},
+        "kv_bytes_per_token": memory.kv_bytes_per_token(from_list(model).architecture),
+    }
+
+
+def build_model(name: str) -> tuple[Path, Path]:
+    """Build a tiny model, unless it is there; where its GGUF file and its folder of safetensors lie."""
+    return tinymodel.model_path(name, "gguf"), tinymodel.model_path(name, "hf")
+
+
+def _tiny_rows() -> list[Row]:
+    return [
+        {
+            "name": name,
+            "layers": layers,
+            "parameters": tinymodel.parameters(layers),
+            "context_tokens": tinymodel.CONTEXT_TOKENS,
+            "license": "MIT (made by this tool)",
+            "hf": {},
+            "gguf": {},
+            "weights_bytes": {"fp32": 4 * tinymodel.parameters(layers)},
+        }
+        for name, layers in tinymodel.SIZES.items()
+    ]
+
+
+def model_cells(row: Row) -> dict[str, str]:
+    """A row for a terminal of 110 columns, by heading; the smaller memory is that of awq, else q4_k_m."""
+    parameters, needs = row["parameters"], row["weights_bytes"]
+    return {
+        "name": row["name"],
+        "params": (f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M").rjust(6),
+        "context": f"{row['context_tokens']:>7}",
+        "quantizations": " ".join((*row["hf"], "gguf") if row["gguf"] else row["hf"] or needs),
+        "4-bit GB": _gb(needs.get("awq", needs.get(DEFAULT_GGUF))).rjust(8),
+        "16-bit GB": _gb(needs.get("bf16")).rjust(9),
+        "licence": textwrap.shorten(row["license"], 32, placeholder=" …"),
+    }
+
+
+def _gb(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e9:.1f}"

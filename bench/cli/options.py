@@ -1,0 +1,74 @@
+"""The options of every command that makes runs, each under the name it has in bench.app.options."""
+
+from pathlib import Path
+
+import click
+
+from bench.cli.base import OneOf
+from bench.cli.numeric import USD, Within
+
+ON_OFF = ("on", "off")
+WINDOWS = ("planned", "steady")
+
+ASKED = (
+    click.option("--backend", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
+    click.option("--model", default="tiny", help="A name of `models`, a path, or what the server calls it.  [tiny]"),
+    click.option("--scenario", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
+    click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
+    click.option("--seed", type=int, default=0, help="Of prompts, lengths and arrivals.  [0]"),
+    click.option("--prompt-tokens", type=int, help="Every prompt this long instead of the scenario's lengths."),
+    click.option("--output-tokens", type=int, help="Every answer this long instead of the scenario's lengths."),
+    click.option(
+        "--cache", type=OneOf(["cold", "warm"]), default="cold", help="New prompts, or warm runs' own.  [cold]"
+    ),
+    click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder or tokenizer.json.  [the server counts]"),
+    click.option("--workers", type=int, default=1, help="Load processes.  [1]"),
+    click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
+    click.option("--timeout", default="120s", help="Ends one request.  [120s]"),
+    click.option("--stall-timeout", default="30s", help="Ends one request when no byte comes for this long.  [30s]"),
+    click.option("--max-body", default="64MiB", help="Ends one request whose answer is larger.  [64MiB]"),
+    click.option("--ready-timeout", help="For a server to get ready.  [launched: 120s; with --url: at once]"),
+    click.option("--server", help="llamacpp: xllamacpp, llama-cpp-python, or a llama-server binary.  [xllamacpp]"),
+    click.option("--server-python", help="Python in which the server to launch is installed.  [see docs/backends.md]"),
+    click.option("--server-cmd", help="Words to launch it by instead; its flags are added."),
+    click.option("--server-arg", multiple=True, help="Passed to the launched server; repeatable."),
+    click.option("--port", type=int, help="Of the launched server.  [a free one]"),
+    click.option("--dialect", help="tgi: native or chat.  [native]"),
+    click.option("--adapter", help="vllm, tgi: the LoRA adapter to ask for."),
+    click.option("--thinking", help="claude, vllm: on, off; claude: so many tokens.  [the scenario's]"),
+    click.option("--cache-ttl", help="claude: 5m, 1h or off, for a prefix that the scenario shares.  [5m]"),
+    click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),
+    click.option("--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"),
+    click.option(
+        "--backoff", type=OneOf(ON_OFF), default="on", help="A closed loop's slot waits when it was refused.  [on]"
+    ),
+    click.option(
+        "--quick-ack", type=OneOf(ON_OFF), default="off", help="Acknowledge at once, as users' clients do not.  [off]"
+    ),
+    click.option("--header", multiple=True, help="'NAME: VALUE' of every request; $VAR is a secret; repeatable."),
+    click.option("--ca-file", help="PEM file to verify the server's certificate with.  [the system's]"),
+    click.option("--client-cert", help="PEM file with the certificate that this client shows."),
+    click.option("--client-key", help="PEM file with its key.  [in --client-cert]"),
+)
+"""What is asked of whom: all options of a run but how much load there is."""
+
+COSTS = (
+    click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
+    click.option("--gpus", type=Within(1, 4096, whole=True), help="How many of them.  [1]"),
+    click.option("--usd-per-hour", type=USD, help="What an hour of it costs, instead."),
+    click.option("--owned", help="Hardware of your own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
+    click.option("--prices", type=click.Path(path_type=Path, exists=True), help="A file with GPU prices of your own."),
+)
+"""What servers of one's own cost."""
+
+OFFERED = (
+    click.option("--concurrency", type=int, help="Closed loop: this many requests in flight."),
+    click.option("--rate", type=float, help="Open loop: this many requests per second, come what may."),
+    click.option("--arrivals", type=OneOf(["poisson", "constant"]), help="Of the open loop.  [poisson]"),
+    click.option("--max-in-flight", type=int, help="Limit of the open loop.  [1024]"),
+    click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]"),
+    click.option("--requests", type=int, help="Measure this many requests …"),
+    click.option("--duration", help="… or for this long: 60s, 2m."),
+    click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration."),
+)
+"""How much load there is."""

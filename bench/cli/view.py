@@ -1,0 +1,36 @@
+"""What a terminal shows of a run: lines and progress while it is made, its results afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.app.request import RunRequest
+from bench.app.view import LiveFigures, OnProgress
+from bench.cli.base import shown
+from bench.cli.output import Screen, show_fact
+from bench.cli.screen import ProgressView, print_summary
+from bench.runs import folder as files
+
+
+class TerminalView:
+    """Shows a run on a screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+
+    def say(self, line: str) -> None:
+        """Print a line as it is."""
+        self.screen.print(shown(line), highlight=False, soft_wrap=not self.screen.is_terminal, markup=False)
+
+    @contextmanager
+    def load(self, request: RunRequest, figures: LiveFigures) -> Iterator[OnProgress]:
+        """Show where the load stands."""
+        with ProgressView(self.screen, request.workload.load, figures) as view:
+            yield view.update
+
+
+def show_results(screen: Screen, folder: Path, summary: dict[str, Any]) -> None:
+    """Print what was made of a run's folder."""
+    print_summary(screen, summary)
+    show_fact(screen, "report", str(folder / files.REPORT))
