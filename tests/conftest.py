@@ -274,6 +274,7 @@ def _warm_processes() -> Iterator[None]:
             patch.setattr(controller, "subprocess", warm)
             patch.setattr(sampler, "subprocess", warm)
         yield
+    warm.end()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ in earnest.
 """
 
 import ctypes
-import functools
 import importlib
 import inspect
 import os
@@ -76,23 +75,37 @@ def _finds_the_same_libraries(env: Mapping[str, str] | None) -> bool:
 
 def is_parent(pid: int) -> bool:
     """Whether the process is one that others are forked off, which has no load of its own."""
-    return pid in _parents.values()
+    return any(parent.pid == pid for parent in _parents.values())
 
 
-_parents: dict[str, int] = {}
+def end() -> None:
+    """Let the processes end that others are forked off."""
+    while _parents:
+        _parents.popitem()[1].control.close()
 
 
-@functools.cache
+class Parent(NamedTuple):
+    """A process that others are forked off, and the other end of its standard input, as long as which it lives."""
+
+    pid: int
+    control: socket.socket
+
+
+_parents: dict[str, Parent] = {}
+
+
 def _parent_of(module: str) -> socket.socket:
-    """Start the process that imports the module once; it lives as long as the other end of its standard input."""
+    """Give the control of the process that has imported the module; it is started when it is first needed."""
+    if module in _parents:
+        return _parents[module].control
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         command = [sys.executable, "-m", __name__, module]
         parent: subprocess.Popen[bytes] = subprocess.Popen(
             command, stdin=its.fileno(), cwd=Path(__file__).parents[1], env=_ENV
         )
-    _parents[module] = parent.pid
-    parent.returncode = 0  # nobody waits for it: it ends after us
+    _parents[module] = Parent(parent.pid, ours)
+    parent.returncode = 0  # nobody waits for it: it may end after us
     return ours
 
 

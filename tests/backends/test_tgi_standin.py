@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from bench.telemetry.prometheus import read_metrics
 from bench.types import Body, Call, Message, Reply, Target, Usage, UserError
 from tests.backends import tgi_standin
 from tests.backends.tgi_standin import Failure, Standin
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[2]
 USER = (Message("user", "take the sun and write a long story with them"),)
@@ -303,9 +303,8 @@ def test_the_official_client_sees_the_same_errors(standin: Standin) -> None:
 
 
 def bench_run(standin: Standin, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "bench.py", "run", "--backend", "tgi", "--url", standin.url, "--model", tgi_standin.MODEL]
-    argv += ["--requests", "8", "--concurrency", "4", "--out", str(out), *arguments]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    asked = ["--backend", "tgi", "--url", standin.url, "--model", tgi_standin.MODEL, "--requests", "8"]
+    return bench("run", *asked, "--concurrency", "4", "--out", out, *arguments)
 
 
 @pytest.mark.parametrize("dialect", ["native", "chat"])

@@ -1,16 +1,15 @@
 """What goes wrong with an API is one line that says what happened and what to do, and a complete folder."""
 
 import json
-import os
 import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import bench
+
 FILES = {"run.json", "plan.parquet", "capture", "requests.parquet", "telemetry.parquet", "summary.json", "report.html"}
 KEY = "sk-ant-hunter2-hunter2"
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
@@ -86,10 +85,7 @@ def run(url: str, out: Path) -> "subprocess.CompletedProcess[str]":
         "--out",
         str(out),
     ]
-    return subprocess.run(
-        [sys.executable, "bench.py", "run", *asked],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, "ANTHROPIC_API_KEY": KEY},
-    )  # fmt: skip
+    return bench("run", *asked, env={"ANTHROPIC_API_KEY": KEY})
 
 
 def serve(web_server: Any, **answers: Any) -> str:

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from itertools import count
@@ -11,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[2]
 SOUND_FIRST = 12
@@ -84,9 +84,7 @@ def test_a_run_against_odd_answers_ends_and_every_call_has_its_row(
     load = ["--requests", str(SOUND_FIRST + 2 * len(ANSWERS)), "--concurrency", "1", "--warmup", "0"]
     folder = tmp_path / "run"
     for arguments in ("run", *asking, *load, "--out", str(folder)), ("decode", str(folder)):
-        done = subprocess.run(
-            [sys.executable, "bench.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
+        done = bench(*arguments)
         assert "Traceback" not in done.stderr
         assert done.returncode == 3, done.stderr  # half of the calls failed
         assert "\x1b]0;x" not in done.stdout + done.stderr

@@ -1,7 +1,6 @@
 import json
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,9 +21,9 @@ from bench.plan.calls import make_plan
 from bench.plan.prompts import Vocabulary
 from bench.server.tinytokenizer import WORDS
 from bench.types import Lengths, Load, Scenario, Usage, UserError
+from tests.commands import bench
 from tests.fixtures.pinned_prices import pinned
 
-ROOT = Path(__file__).parents[3]
 MODEL = "claude-haiku-4-5"
 PUBLIC, PRIVATE = "https://llm.example.com", "http://10.0.0.7:8000"
 SCENARIO = Scenario("w", "", Lengths("fixed", 500, 500), Lengths("fixed", 200, 200), 0, 1, 100, 0)
@@ -181,10 +180,7 @@ def biller(web_server: Any) -> Iterator[tuple[str, type[Biller]]]:
 
 def run(url: str, out: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     asked = ["--backend", "claude", "--url", url, "--model", MODEL, "--prompt-tokens", "150", "--output-tokens", "60"]
-    return subprocess.run(
-        [sys.executable, "bench.py", "run", *asked, *flags, "--out", str(out)],
-        cwd=ROOT, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+    return bench("run", *asked, *flags, "--out", out)
 
 
 @pytest.mark.parametrize(

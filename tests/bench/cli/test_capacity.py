@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from bench.load.controller import Progress
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.types import ServeOptions, UserError
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[3]
 QUICK = ["--scenario", "smoke", "--requests", "30", "--precision", "90%", "--repeats", "1", "--concurrency", "8"]
@@ -29,8 +29,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def search(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "bench.py", "capacity", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return bench("capacity", *arguments)
 
 
 def found(folder: Path) -> dict[str, Any]:

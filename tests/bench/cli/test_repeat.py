@@ -30,6 +30,7 @@ from bench.cli.run import run as run_command
 from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[3]
 
@@ -256,12 +257,6 @@ def start(*arguments: str | Path) -> "subprocess.Popen[str]":
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=env)
-
-
-def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    process = start(*arguments)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def asked_of(url: str, out: Path) -> tuple[str | Path, ...]:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,12 +14,12 @@ from bench.preflight.nagle import AckEffect, AnswerTiming, probe
 from bench.truth.server import TruthOptions, launch
 from bench.types import HttpRequest
 from bench.wire.http1 import encode_request
+from tests.commands import bench
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="the ground-truth server is compiled, and for Linux"
 )
 
-ROOT = Path(__file__).parents[3]
 ASK = encode_request(
     HttpRequest(
         "POST",
@@ -57,11 +56,11 @@ def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
 @pytest.mark.parametrize(("nodelay", "quick_ack"), [(False, False), (False, True), (True, False)])
 def test_a_run_says_of_its_server_that_it_waits(tmp_path: Path, nodelay: bool, quick_ack: bool) -> None:
     run = tmp_path / "run"
-    argv = [sys.executable, str(ROOT / "bench.py"), "run", "--backend", "openai", "--model", "truth", "--out", str(run)]
+    argv = ["run", "--backend", "openai", "--model", "truth", "--out", str(run)]
     argv += ["--requests", "20", "--warmup", "0", "--prompt-tokens", "40", "--output-tokens", "8"]
     argv += ["--quick-ack", "on" if quick_ack else "off"]
     with launch(TruthOptions(ttft_ms=4, gap_ms=1, nodelay=nodelay)) as server:
-        done = subprocess.run([*argv, "--url", server.url], capture_output=True, text=True, timeout=60)
+        done = bench(*argv, "--url", server.url)
     assert done.returncode in (0, 3), done.stderr
     manifest, summary = (json.loads((run / name).read_text()) for name in ("run.json", "summary.json"))
     assert (manifest["nagle"]["message"] is None) is nodelay
