@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Comparison
 from analysis.present import series
-from analysis.present.charts import escape, layout, light, x_axis
+from analysis.present.charts import escape, layout, light, mark, x_axis
 from analysis.present.palette import CLEAR
 from analysis.stats.distributions import Floats
 
@@ -59,15 +59,25 @@ def line(
     )  # fmt: skip
 
 
+def ground(x: Floats, y: Floats, color: str, name: str) -> go.Scatter:
+    """The inside of a polygon, or of several with a gap between them, in the tint of a colour."""
+    return go.Scatter(
+        x=x, y=y, fill="toself", fillcolor=light(f"{color}-tint"), mode="lines", line={"width": 0},
+        hoverinfo="skip", showlegend=False, name=name,
+    )  # fmt: skip
+
+
+def band(x: Floats, low: Floats, high: Floats, color: str, name: str) -> go.Scatter:
+    """What lies between two curves."""
+    return ground(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]), color, name)
+
+
 def mark_volume(figure: go.Figure, comparison: Comparison) -> None:
     """A vertical line at the user's volume, on a logarithmic axis of volumes."""
     volume = comparison.requests_per_month
     if volume is None:
         return
-    figure.add_shape(
-        type="line", x0=volume, x1=volume, yref="paper", y0=0, y1=1,
-        line={"color": light("ink"), "width": 1.5, "dash": "dot"},
-    )  # fmt: skip
+    mark(figure, volume)
     figure.add_annotation(
         text=f"your {volume:,}", showarrow=False, x=math.log10(volume), yref="paper", y=1, yanchor="bottom",
     )  # fmt: skip

@@ -8,7 +8,18 @@ import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Comparison, Rival
 from analysis.breakeven.curves import Curve, curves_of, volumes_of
-from analysis.present.breakeven_look import DASHES, OURS, framed, line, log_range, mark_volume, style, volume_axis
+from analysis.present.breakeven_look import (
+    DASHES,
+    OURS,
+    band,
+    framed,
+    ground,
+    line,
+    log_range,
+    mark_volume,
+    style,
+    volume_axis,
+)
 from analysis.present.charts import axis, escape, light
 from analysis.stats.distributions import CONFIDENCE, Floats
 
@@ -54,14 +65,7 @@ def _own_band(curve: Curve, volumes: Floats) -> list[go.Scatter]:
     known = np.isfinite(curve.high_usd)
     if not np.any(known) or np.array_equal(curve.low_usd[known], curve.high_usd[known]):
         return []
-    x = np.concatenate([volumes[known], volumes[known][::-1]])
-    y = np.concatenate([curve.high_usd[known], curve.low_usd[known][::-1]])
-    return [
-        go.Scatter(
-            x=x, y=y, fill="toself", fillcolor=light(f"{OURS}-tint"), mode="lines", line={"width": 0},
-            hoverinfo="skip", showlegend=False, name="eight of ten states",
-        )
-    ]  # fmt: skip
+    return [band(volumes[known], curve.low_usd[known], curve.high_usd[known], OURS, "eight of ten states")]
 
 
 def _api_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatter:
@@ -82,14 +86,8 @@ def _winners(volumes: Floats, own: Sequence[Curve], apis: Sequence[Curve], floor
         x = np.concatenate([volumes[span], volumes[span][[-1, 0]], [np.nan]])
         y = np.concatenate([np.maximum(lowest_usd[span], floor_usd), [floor_usd] * 2, [np.nan]])
         grounds.setdefault(str(names[start]), []).append(np.stack([x, y]))
-    return [
-        go.Scatter(
-            x=polygons[0], y=polygons[1], fill="toself", fillcolor=light(f"{color}-tint"), mode="lines",
-            line={"width": 0}, hoverinfo="skip", showlegend=False, name=f"cheapest: {color}",
-        )
-        for color, parts in grounds.items()
-        for polygons in [np.concatenate(parts, axis=1)]
-    ]  # fmt: skip
+    joined = {color: np.concatenate(parts, axis=1) for color, parts in grounds.items()}
+    return [ground(x, y, color, f"cheapest: {color}") for color, (x, y) in joined.items()]
 
 
 def _price_band(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
@@ -99,14 +97,8 @@ def _price_band(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]
         return []
     assert curve.rival is not None
     usd = float(rival.case.usd_per_request)
-    x = np.concatenate([volumes, volumes[::-1]])
-    y = np.concatenate([curve.usd * (high / usd), curve.usd[::-1] * (low / usd)])
-    return [
-        go.Scatter(
-            x=x, y=y, fill="toself", fillcolor=light(f"{style(curve.rival)[0]}-tint"), mode="lines",
-            line={"width": 0}, hoverinfo="skip", showlegend=False, name=f"price of {escape(rival.name)}",
-        )
-    ]  # fmt: skip
+    color, _ = style(curve.rival)
+    return [band(volumes, curve.usd * (low / usd), curve.usd * (high / usd), color, f"price of {escape(rival.name)}")]
 
 
 def _where_it_may_lie(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from analysis.capacity.search import Capacity, Outcome
 from analysis.money.numbers import SECONDS_PER_HOUR
-from analysis.present.charts import Panel, Plot, axis, layout, light, scale, stacked, x_axis
+from analysis.present.charts import Panel, Plot, axis, layout, light, mark, scale, shade, stacked, x_axis
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
 from analysis.present.of_capacity import Found, LoadPoint, usd_per_request
@@ -98,14 +98,8 @@ def _mark_capacity(figure: go.Figure, capacity: Capacity, last: float, above_px:
     if not capacity.rate_per_s:
         return
     high = last if capacity.high_per_s is None else capacity.high_per_s
-    figure.add_shape(
-        type="rect", x0=capacity.low_per_s, x1=high, yref="paper", y0=0, y1=1, layer="below", line={"width": 0},
-        fillcolor=light("shade"),
-    )  # fmt: skip
-    figure.add_shape(
-        type="line", x0=capacity.rate_per_s, x1=capacity.rate_per_s, yref="paper", y0=0, y1=1,
-        line={"color": light("ink"), "width": 1.5, "dash": "dot"},
-    )  # fmt: skip
+    shade(figure, capacity.low_per_s, high)
+    mark(figure, capacity.rate_per_s)
     figure.add_annotation(
         text=f"capacity {number(capacity.rate_per_s)}/s", showarrow=False, x=capacity.rate_per_s, yref="paper", y=1,
         yanchor="bottom", yshift=above_px,

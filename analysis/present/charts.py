@@ -156,15 +156,27 @@ def _keys(traces: Sequence[go.Scatter]) -> list[str]:
 
 def _add_phase(figure: go.Figure, phase: Phase, with_name: bool) -> None:
     if phase.name != "measured":
-        figure.add_shape(
-            type="rect", x0=phase.start_s, x1=phase.end_s, y0=0, y1=1, yref="paper", layer="below",
-            line={"width": 0}, fillcolor=light("shade"),
-        )  # fmt: skip
+        shade(figure, phase.start_s, phase.end_s)
     if with_name:
         figure.add_annotation(
             text=phase.name.replace("warmup", "warm-up"), showarrow=False, font={"color": light("muted")}, yref="paper",
             x=(phase.start_s + phase.end_s) / 2, y=1, yanchor="bottom", yshift=24,
         )  # fmt: skip
+
+
+def shade(figure: go.Figure, start: float, end: float) -> None:
+    """Set a stretch of the x axis apart, through all panels."""
+    figure.add_shape(
+        type="rect", x0=start, x1=end, y0=0, y1=1, yref="paper", layer="below",
+        line={"width": 0}, fillcolor=light("shade"),
+    )  # fmt: skip
+
+
+def mark(figure: go.Figure, x: float) -> None:
+    """A dotted line at one x, through all panels."""
+    figure.add_shape(
+        type="line", x0=x, x1=x, yref="paper", y0=0, y1=1, line={"color": light("ink"), "width": 1.5, "dash": "dot"}
+    )
 
 
 def steps(edges: Floats, values: Floats, color: str, name: str = "") -> go.Scatter:

@@ -23,6 +23,7 @@ from analysis.present.charts import (
     escape,
     level,
     light,
+    mark,
     over_time,
     scale,
     steps,
@@ -266,10 +267,7 @@ def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120)
         caption += f" Dotted: from there on ({number(proposed['start_s'])} s) the run is steady."
     figure = over_time(panels, _phases(data), _end_s(data), f"{caption}{_shaded(data)}", row_px)
     if proposed:
-        figure.add_shape(
-            type="line", x0=proposed["start_s"], x1=proposed["start_s"], yref="paper", y0=0, y1=1,
-            line={"color": light("ink"), "width": 1.5, "dash": "dot"},
-        )  # fmt: skip
+        mark(figure, proposed["start_s"])
     return figure
 
 
