@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-import plotly.graph_objects as go
-
 from analysis.breakeven.comparison import Comparison, First, Rival
-from analysis.present import pages
+from analysis.present import pages, to_html
 from analysis.present.breakeven_figures import FIGURES
+from analysis.present.document import Document, Drawn, Figures
+from analysis.present.figures import drawn
 from analysis.wording import DASH, dollars
 
 KINDS: Final = {
@@ -42,10 +42,9 @@ METHOD: Final = (
 
 def render(comparison: Comparison) -> str:
     """The comparison as one self-contained HTML page."""
-    names = [rival.name for rival in comparison.rivals]
     return pages.render(
         "breakeven.html",
-        title=f"Self-hosting or {_listed(names)}" if names else "Self-hosting",
+        title=_title(comparison),
         host=comparison.host,
         volume=comparison.requests_per_month,
         warnings=comparison.warnings,
@@ -58,9 +57,19 @@ def render(comparison: Comparison) -> str:
     )
 
 
-def figures(comparison: Comparison) -> dict[str, go.Figure]:
-    """The page's figures by name, those that there is something to draw in."""
-    return pages.figures_of(FIGURES, comparison)
+def figure_pages(comparison: Comparison) -> dict[str, str]:
+    """Each figure that there is something to draw in as an HTML page of its own, by name."""
+    title = _title(comparison)
+    alone = {
+        name: Figures((Drawn(name, FIGURES[name].title, figure),))
+        for name, figure in drawn(FIGURES, comparison).items()
+    }
+    return {name: to_html.render(Document(title=title, blocks=(figures,))) for name, figures in alone.items()}
+
+
+def _title(comparison: Comparison) -> str:
+    names = [rival.name for rival in comparison.rivals]
+    return f"Self-hosting or {_listed(names)}" if names else "Self-hosting"
 
 
 def _answer(rival: Rival) -> dict[str, Any]:

@@ -63,6 +63,11 @@ def break_even() -> str:
     return breakeven_page.render(build_comparison())
 
 
+def one_figure() -> str:
+    """The staircase of one replica and the lines of three APIs."""
+    return breakeven_page.figure_pages(build_comparison())["cost"]
+
+
 def capacity() -> str:
     """Five runs at four rates."""
     runs = (
@@ -100,6 +105,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "report": usual_report,
     "largest report": large_report,
     "break-even": break_even,
+    "one figure": one_figure,
     "capacity": capacity,
     "comparison": comparison,
     "repeats": repeats,

@@ -135,7 +135,7 @@ def write(folder: Path, comparison: "Comparison", content: dict[str, Any]) -> Pa
     except OSError as problem:
         raise UserError(f"--out {folder}: {problem.strerror}; choose a folder that can be written") from None
     files.write_json(folder / f"{BREAKEVEN}.json", content)
-    for name, figure in page.figures(comparison).items():
-        files.write_text(figures / f"{name}.html", figure.to_html())
+    for name, figure_page in page.figure_pages(comparison).items():
+        files.write_text(figures / f"{name}.html", figure_page)
     files.write_text(folder / f"{BREAKEVEN}.html", page.render(comparison))
     return folder / f"{BREAKEVEN}.html"

@@ -67,9 +67,12 @@ def test_a_comparison_with_nobody_has_a_page(comparison: Build) -> None:
     assert "<h1>Self-hosting</h1>" in html
 
 
-def test_the_figures_are_those_of_the_page_by_name(comparison: Build) -> None:
+def test_each_figure_of_the_page_has_a_page_of_its_own(comparison: Build) -> None:
     given = comparison(points=())
-    assert list(pages.figures(given)) == [name for name in FIGURES if name != "pareto"]
+    alone = pages.figure_pages(given)
+    assert list(alone) == [name for name in FIGURES if name != "pareto"]
+    assert all(html.count('class="chart"') == 1 and f'id="{name}"' in html for name, html in alone.items())
+    assert not any("No data for" in html for html in alone.values())
 
 
 def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> None:
