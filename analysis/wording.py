@@ -53,6 +53,11 @@ WHAT_TO_DO: Final = {
 }
 
 
+def short(name: str) -> str:
+    """A metric's name where there is little room: `ttft_ms` is ttft."""
+    return {"service_ms": "service (e2e)"}.get(name, name.removesuffix("_ms").removesuffix("_tokens"))
+
+
 def what_to_do(code: str) -> str:
     """Advice for an error code, as a clause."""
     return WHAT_TO_DO.get(code, "the server's log may say why")

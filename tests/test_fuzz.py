@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from analysis.present import report
-from analysis.present.markdown import markdown
+from analysis.present import report, to_markdown
+from analysis.present.of_run import document
 from analysis.summary import summarize
 from bench.runs.records import Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
@@ -107,7 +107,7 @@ def summaries_hold(backend: str, times: int = 1) -> None:
     @given(tables(backend), st.sampled_from(PRICES), SLO)
     def check(table: pa.Table, pricing: dict[str, Any] | None, slo: list[str]) -> None:
         run = run_of(table.num_rows, backend, pricing, slo)
-        assert markdown(run, summarized(table, run))
+        assert to_markdown.render(document(run, summarized(table, run)))
 
     check()
 

@@ -1,4 +1,4 @@
-"""The rows of the report's tables, as text; the template escapes them."""
+"""The rows of a run's tables, as text."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,78 +7,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.counting import READINGS
-from analysis.wording import DASH, count, dollars, interval, lengths, load, number, percent
+from analysis.wording import DASH, count, lengths, load, number, percent
 
-SERVED: Final = {
-    "ttft_ms_mean": "The server's own mean to the first token",
-    "itl_ms_mean": "The server's own mean token gap",
-    "e2e_ms_mean": "The server's own mean of whole requests",
-    "queue_ms_mean": "The server's own mean in its queue",
-}
-COSTS: Final = {
-    "api_usd": "Paid to the API",
-    "usd_per_request": "Per request",
-    "usd_per_good_request": "Per request that met the objectives",
-    "usd_per_million_output_tokens": "Per million output tokens",
-    "usd_per_million_total_tokens": "Per million tokens, prompts included",
-}
 MESSAGE_LENGTH: Final = 400
 SETTING_LENGTH: Final = 120
 Rows = list[tuple[str, str]]
-
-
-def throughput(summary: Mapping[str, Any]) -> Rows:
-    """What was served per second, and what that cost the client."""
-    served, client = summary["throughput"], summary["client"]
-    rows = [
-        ("Requests completed", "requests_per_s", "requests/s"),
-        ("Output tokens", "output_tokens_per_s", "tokens/s"),
-        ("Prompt and output tokens", "total_tokens_per_s", "tokens/s"),
-        ("Goodput", "goodput_rps", "requests/s"),
-    ]
-    shown = [
-        (label, f"{number(served[name])} {unit}{_sure(interval(served['ci95'].get(name)))}")
-        for label, name, unit in rows
-        if served[name] is not None
-    ]
-    if client["token_events_per_s"] is not None:
-        shown.append(("Token arrivals at the client", f"{number(client['token_events_per_s'])} per second"))
-    if served.get("rates_unknown"):
-        shown.insert(0, ("Requests and tokens per second", f"not known: {served['rates_unknown']}"))
-    if served.get("tokens_unknown"):
-        shown.append(("Tokens per second", f"not known: {served['tokens_unknown']}"))
-    shown += [
-        ("How the server's counts were read", f"of {count(calls, 'request')} {READINGS[code]}")
-        for code, calls in summary["counts"]["readings"].items()
-    ]
-    if served["slo_attainment"] is not None:
-        share = percent(served["slo_attainment"]) + _sure(interval(served["ci95"].get("slo_attainment"), percent))
-        shown.append(("Requests that met all objectives", share))
-    shown.append(("The client's own CPU use", f"{percent(client['cpu_fraction'])} of a core"))
-    selftest = client.get("selftest")
-    if selftest is not None and selftest["error_ms"] is not None:
-        shown.append(("The client's error at this load, p99, by its selftest", f"{number(selftest['error_ms'])} ms"))
-    return [*shown, *_served(summary)]
-
-
-def _sure(bounds: str | None) -> str:
-    return f" (95% CI {bounds})" if bounds else ""
-
-
-def _served(summary: Mapping[str, Any]) -> Rows:
-    """What the server's own books say."""
-    rows = [(label, f"{number(summary['server'][name])} ms") for name, label in SERVED.items()
-            if summary["server"][name] is not None]  # fmt: skip
-    if summary["cache"]["hit_rate"] is not None:
-        rows.append(("Prompt tokens out of the server's cache", percent(summary["cache"]["hit_rate"])))
-    return rows + [
-        (
-            f"Least left of the rate limit {limit['name']}",
-            f"{number(limit['remaining_min'])} of {number(limit['limit'])}",
-        )
-        for limit in summary["rate_limits"]
-    ]
 
 
 def objective(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -97,31 +30,6 @@ def bound(result: Mapping[str, Any], name: str) -> str:
     if result.get("unit") == "share":
         return percent(result[name])
     return _with_unit(result[name], "ms")
-
-
-def cost(cost: Mapping[str, Any] | None) -> Rows:
-    """What the run cost, nothing when that is not known."""
-    if cost is None:
-        return []
-    rows = [
-        (label, f"{dollars(cost[name])}{_between(cost['ci95'].get(name))}")
-        for name, label in COSTS.items()
-        if cost.get(name) is not None
-    ]
-    if cost["usd_per_hour"]:
-        low, high = cost["usd_per_hour"]
-        rows.append(("An hour of it", dollars(low) + (f" to {dollars(high)}" if high != low else "")))
-    if cost["batch"]:
-        rows.append(("In batches it would have been", dollars(cost["batch"]["api_usd"])))
-    if cost["priced_as"]:
-        rows.append(("Priced as", cost["priced_as"]))
-    prices = ", ".join(str(value) for value in (cost["prices"] or {}).values() if value is not None)
-    return [*rows, ("Prices", prices), *(("Note", note) for note in cost["notes"])]
-
-
-def _between(bounds: Any) -> str:
-    low, high = bounds or (None, None)
-    return "" if low is None or high is None else f" ({dollars(low)} to {dollars(high)})"
 
 
 def gpu(card: Mapping[str, Any]) -> tuple[str, ...]:

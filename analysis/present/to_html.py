@@ -23,7 +23,7 @@ def _identities() -> Callable[[str], str]:
     given: set[str] = set()
 
     def identity(title: str) -> str:
-        base = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split()) or "section"
+        base = "-".join("".join(letter if letter.isalnum() else " " for letter in title.lower()).split())
         number = 1
         while (name := base if number == 1 else f"{base}-{number}") in given:
             number += 1

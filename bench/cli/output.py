@@ -35,7 +35,6 @@ from bench.process import streams as terminal
 from bench.process.printable import printable
 
 _LABEL_COLUMNS = 12
-_LONGEST_LABEL = 32
 _GAP = "  "
 _LEAST_WRAPPED = 20
 _STYLES: dict[Tone, str] = {
@@ -88,7 +87,9 @@ def show(screen: Console, document: Document) -> None:
     if document.headline is not None:
         show_headline(screen, document.headline)
     _show_notes(screen, document.warnings, "note", "warn")
-    _show_blocks(screen, document.blocks)
+    _show_blocks(screen, document.blocks, apart=True)
+    if document.blocks:
+        screen.print()
 
 
 def show_headline(screen: Console, headline: Headline) -> None:
@@ -99,13 +100,12 @@ def show_headline(screen: Console, headline: Headline) -> None:
 
 def show_fact(screen: Console, label: str, text: str, tone: Tone = "", indent: int = _LABEL_COLUMNS) -> None:
     """Print a labelled line, which on a terminal is wrapped under itself; elsewhere it stays one line."""
-    before = " " * indent
+    before = f"{label}{_GAP}" if label and len(label) >= indent else label.ljust(indent)
     wrapped = textwrap.fill(
-        text, _columns(screen), initial_indent=before, subsequent_indent=before,
+        text, _columns(screen), initial_indent=" " * len(before), subsequent_indent=" " * indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
-    line = Text.assemble(label.ljust(indent), (wrapped.removeprefix(before), _STYLES[tone]))
-    screen.print(line, soft_wrap=True)
+    screen.print(Text.assemble(before, (wrapped[len(before) :], _STYLES[tone])), soft_wrap=True)
 
 
 def _columns(screen: Console) -> int:
@@ -113,33 +113,40 @@ def _columns(screen: Console) -> int:
     return screen.width if screen.is_terminal else sys.maxsize
 
 
-def _show_blocks(screen: Console, blocks: Sequence[Block]) -> None:
+def _show_blocks(screen: Console, blocks: Sequence[Block], *, apart: bool) -> None:
+    """Print blocks with a line between those that are no plain lines; `apart`: before the first as well."""
+    above: Block | None = None
     for block in visible(blocks, "terminal"):
-        match block:
-            case Section(title=title, blocks=inner, tone=tone):
-                if title:
-                    screen.print()
-                    screen.print(Text(title, _STYLES[tone or "strong"]), soft_wrap=True)
-                _show_blocks(screen, inner)
-            case Facts(facts=facts):
-                _show_facts(screen, facts)
-            case Notes(notes=notes, label=label):
-                _show_notes(screen, notes, label)
-            case Prose(paragraphs=paragraphs, style=style):
-                for paragraph in paragraphs:
-                    show_fact(screen, "", paragraph, "quiet" if style == "quiet" else "", indent=0)
-            case Table():
-                screen.print()
-                for line in table_lines(block, _columns(screen)):
-                    screen.print(line, soft_wrap=True)
-                screen.print()
-            case Figures():
-                pass
+        stands_alone = isinstance(block, Table | Section) or isinstance(above, Table | Section)
+        if stands_alone and (above or apart):
+            screen.print()
+        _show_block(screen, block)
+        above = block
+
+
+def _show_block(screen: Console, block: Block) -> None:
+    match block:
+        case Section(title=title, blocks=inner, tone=tone):
+            if title:
+                screen.print(Text(title, _STYLES[tone or "strong"]), soft_wrap=True)
+            _show_blocks(screen, inner, apart=False)
+        case Facts(facts=facts):
+            _show_facts(screen, facts)
+        case Notes(notes=notes, label=label):
+            _show_notes(screen, notes, label)
+        case Prose(paragraphs=paragraphs, style=style):
+            for paragraph in paragraphs:
+                show_fact(screen, "", paragraph, "quiet" if style == "quiet" else "", indent=0)
+        case Table():
+            for line in table_lines(block, _columns(screen)):
+                screen.print(line, soft_wrap=True)
+        case Figures():
+            pass
 
 
 def _show_facts(screen: Console, facts: Sequence[Fact]) -> None:
-    longest = max(cell_len(fact.label) for fact in facts) + 1
-    indent = max(_LABEL_COLUMNS, min(longest, _LONGEST_LABEL))
+    longest = max(len(fact.label) for fact in facts) + len(_GAP)
+    indent = max(_LABEL_COLUMNS, min(longest, _columns(screen) // 3))
     for fact in facts:
         note = f" ({fact.note})" if fact.note else ""
         show_fact(screen, fact.label, f"{fact.text}{fact.unit and f' {fact.unit}'}{note}", fact.tone, indent)

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import orjson
 
-from analysis.present.markdown import markdown
+from analysis.present.of_run import document
 from bench.app.results import exit_code, recorded_stop, summarise, write_report
 from bench.cli import repeat
 from bench.cli.base import OneOf, echo
 from bench.cli.options import WINDOWS
-from bench.cli.output import Screen
+from bench.cli.output import Screen, deliver
 from bench.cli.view import show_results
 from bench.runs import folder as files
 
@@ -53,7 +52,4 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
         echo(str(write_report(folder)))
         return
     run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
-    if form == "markdown":
-        echo(markdown(run, summary))
-    else:
-        echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
+    deliver(document(run, summary), "markdown", as_json=form == "json")

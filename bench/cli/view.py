@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from analysis.present.of_run import document
 from bench.app.request import RunRequest
 from bench.app.view import LiveFigures, OnProgress
 from bench.cli.base import shown
-from bench.cli.output import Screen, show_fact
-from bench.cli.screen import ProgressView, print_summary
+from bench.cli.output import Screen, show, show_fact
+from bench.cli.progress import ProgressView
 from bench.runs import folder as files
 
 
@@ -32,5 +33,6 @@ class TerminalView:
 
 def show_results(screen: Screen, folder: Path, summary: dict[str, Any]) -> None:
     """Print what was made of a run's folder."""
-    print_summary(screen, summary)
+    screen.print()
+    show(screen, document(files.read_json(folder, files.RUN), summary))
     show_fact(screen, "report", str(folder / files.REPORT))

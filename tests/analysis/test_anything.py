@@ -1,6 +1,5 @@
 """However a run ends and whatever was counted: there is a summary and a screen, and no sentence denies a number."""
 
-import io
 import json
 import re
 from typing import Any
@@ -9,12 +8,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from analysis import wording
-from analysis.present import markdown
+from analysis.present import to_markdown
+from analysis.present.of_run import document
 from analysis.summary import summarize
-from bench.cli.output import Screen
-from bench.cli.screen import print_summary
 from bench.runs.records import to_table
 from bench.types import Record
+from tests.golden import on_terminal
 
 MS = 1_000_000
 COUNT = st.one_of(st.none(), st.integers(0, 60), st.integers(0, 10**9))
@@ -91,10 +90,8 @@ def tables(draw: st.DrawFn) -> Any:
 
 def shown(run: Any, summary: Any) -> str:
     """What the screen and the comment of a CI job say."""
-    screen = Screen(file=io.StringIO(), width=100)
-    print_summary(screen, summary)
-    assert isinstance(screen.file, io.StringIO)
-    return screen.file.getvalue() + markdown.markdown(run, summary)
+    found = document(run, summary)
+    return on_terminal(found, 100) + to_markdown.render(found)
 
 
 NOT_NUMBERS = re.compile(r"\b(?:None(?! of)|nan|inf)\b")

@@ -69,13 +69,12 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
         answers.print_json(content)
         return code
     from bench.cli.breakeven.screen import print_comparison
-    from bench.cli.output import Screen
-    from bench.cli.screen import print_fact
+    from bench.cli.output import Screen, show_fact
 
     screen = Screen()
     print_comparison(screen, content)
     if page is not None:
-        print_fact(screen, "page", str(page))
+        show_fact(screen, "page", str(page))
     return code
 
 

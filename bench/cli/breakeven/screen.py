@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli.screen import number, print_fact
+from analysis.wording import number
+from bench.cli.output import show_fact
 
 _GAP = "  "
 _LONGEST_NAME = 34
@@ -20,15 +21,15 @@ def print_comparison(console: Console, shown: Mapping[str, Any]) -> None:
     """Print what is compared, the answer against each API, what it costs at the user's volume, and what to do."""
     servers = shown["servers"]
     volume = shown["requests_per_month"]
-    print_fact(console, "servers", servers["description"], "bold")
-    print_fact(console, "capacity", _capacity(servers))
+    show_fact(console, "servers", servers["description"], "strong")
+    show_fact(console, "capacity", _capacity(servers))
     if volume is not None:
-        print_fact(console, "volume", f"{volume:,} requests/month")
+        show_fact(console, "volume", f"{volume:,} requests/month")
     snapshot = shown["prices"]
     day = snapshot["as_of"] or "an unknown day"
-    print_fact(console, "API prices", f"{snapshot['source']} {snapshot['version']}, prices of {day}")
+    show_fact(console, "API prices", f"{snapshot['source']} {snapshot['version']}, prices of {day}")
     for warning in shown["warnings"]:
-        print_fact(console, "note", warning)
+        show_fact(console, "note", warning)
     console.print()
     console.print(_answers(shown["rivals"]), soft_wrap=True)
     if volume is not None and any(rival["month"] for rival in shown["rivals"]):
@@ -38,18 +39,18 @@ def print_comparison(console: Console, shown: Mapping[str, Any]) -> None:
         console.print()
         console.print(Text(rival["name"], "bold"), soft_wrap=True)
         for label, text in _facts(rival):
-            print_fact(console, label, text)
+            show_fact(console, label, text)
 
 
 def print_choice(console: Console, what: str, shown: Mapping[str, Any]) -> None:
     """Print the answer of a small calculator: from which volume on `what` costs no more."""
     answer, volume = shown["answer"], shown["requests_per_month"]
-    print_fact(console, "answer", answer["kind"], "bold")
-    print_fact(console, "", f"{what} {_where(answer)}")
+    show_fact(console, "answer", answer["kind"], "strong")
+    show_fact(console, "", f"{what} {_where(answer)}")
     for reason in answer["reasons"]:
-        print_fact(console, "because", reason)
+        show_fact(console, "because", reason)
     if volume is not None:
-        print_fact(console, "volume", f"at {volume:,} requests/month it {'pays' if shown['pays'] else 'does not pay'}")
+        show_fact(console, "volume", f"at {volume:,} requests/month it {'pays' if shown['pays'] else 'does not pay'}")
 
 
 def _where(answer: Mapping[str, Any]) -> str:

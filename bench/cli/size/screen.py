@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli.screen import number, print_fact
+from analysis.wording import number
+from bench.cli.output import show_fact
 
 _GIB = 2**30
 _GAP = "  "
@@ -27,7 +28,7 @@ def print_size(console: Console, shown: Mapping[str, Any]) -> None:
     console.print()
     console.print(_fits(shown["gpus"], shown["memory"]["context_tokens"]), soft_wrap=True)
     for line in _shortages(shown["gpus"]):
-        print_fact(console, "", line, "dim")
+        show_fact(console, "", line, "quiet")
     console.print()
     plans = _best_of_each_gpu(shown["plans"])
     if plans:
@@ -35,7 +36,7 @@ def print_size(console: Console, shown: Mapping[str, Any]) -> None:
         console.print(_loaded(plans, load) if load else _unloaded(plans, shown), soft_wrap=True)
         console.print()
     for label, text in _facts(shown, plans):
-        print_fact(console, label, text)
+        show_fact(console, label, text)
 
 
 def _print_model(console: Console, shown: Mapping[str, Any]) -> None:
@@ -45,15 +46,15 @@ def _print_model(console: Console, shown: Mapping[str, Any]) -> None:
         taken = f"{model['active_experts']} of {model['experts']} experts"
         counted += f", {_count(model['active_parameters'])} for a token ({taken})"
     longest = "" if model["context_tokens"] is None else f", context up to {model['context_tokens']:,} tokens"
-    print_fact(console, "model", f"{model['name']} in {model['quantization']}: {counted}{longest}", "bold")
+    show_fact(console, "model", f"{model['name']} in {model['quantization']}: {counted}{longest}", "strong")
     held = f"{memory['concurrency']:,} x {memory['context_tokens']:,} tokens"
     if memory["prefix_tokens"]:
         held += f", {memory['prefix_tokens']:,} of them shared,"
-    print_fact(console, "weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica")
-    print_fact(
+    show_fact(console, "weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica")
+    show_fact(
         console, "KV cache", f"{_gib(memory['kv_bytes'])} for {held} of {memory['kv_bytes_per_token']:,} bytes each"
     )
-    print_fact(console, "overhead", f"{_gib(memory['overhead_bytes_per_gpu'])} on each GPU")
+    show_fact(console, "overhead", f"{_gib(memory['overhead_bytes_per_gpu'])} on each GPU")
 
 
 # --- where it fits ----------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def _fits(gpus: Sequence[Mapping[str, Any]], context_tokens: int) -> Text:
         memory = number(round(next(iter(of_gpu.values()))["memory_bytes"] / _GIB, 1))
         held = ("-" if of_gpu[n]["shortage"] else f"{of_gpu[n]['sequences']:,}" for n in sizes)
         rows.append((name, memory, *held))
-    title = Text(f"how many sequences of {context_tokens:,} tokens fit on 1, 2, … GPUs\n", "dim")
+    title = Text(f"how many sequences of {context_tokens:,} tokens fit on 1, 2, … GPUs\n", "quiet")
     return Text.assemble(title, _table(("GPU", "GiB", *(f"x {n}" for n in sizes)), rows))
 
 

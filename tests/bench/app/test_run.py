@@ -169,7 +169,7 @@ def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path:
         *("--rate", "20", "--duration", "2s", "--warmup", "500ms", "--slo", "ttft_ms:p50<0.001"),
     )
     assert (done.returncode, done.stderr) == (1, "")
-    assert "objective   ttft_ms:p50<0.001 MISSED" in done.stdout
+    assert re.search(r"ttft_ms:p50<0.001 +missed ", done.stdout)
     summary = assert_sound(run)
     requests = pq.read_table(run / "requests.parquet")
     assert summary["offered"]["wanted_rps"] == 20
@@ -246,7 +246,7 @@ def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke:
         folder.write_json(run / "run.json", read(smoke, "run.json") | {"interrupted": True, "clients": []})
     done = bench("decode", run)
     assert (done.returncode, done.stderr) == (130, "")
-    assert "requests    0 of 16 succeeded; 16 unfinished" in done.stdout
+    assert re.search(r"\nrequests +0 of 16 succeeded; 16 unfinished\n", done.stdout)
     assert "none of 16 calls succeeded" in done.stdout
 
 

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from analysis.present.junit import as_xml
-from analysis.present.markdown import plain
 from analysis.present.pages import shown
-from bench.cli.output import Screen
-from bench.cli.screen import print_fact
+from analysis.present.to_junit import as_xml
+from analysis.present.to_markdown import plain
+from bench.cli.output import Screen, show_fact
 from bench.process.printable import ENCODING_ERRORS, printable
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +67,7 @@ def test_nothing_that_is_drawn_on_a_screen_acts_on_the_terminal(text: str) -> No
     table.add_row(text)
     screen.print(text, markup=False)
     screen.print(Text(text), table)
-    print_fact(screen, "server", text)
+    show_fact(screen, "server", text)
     assert not ACTS.search(screen.file.getvalue())  # type: ignore[attr-defined]
 
 
