@@ -119,7 +119,7 @@ def test_each_run_has_its_folder_and_the_screen_the_verdict_first_and_then_the_m
     ("outcomes", "code", "left_out"),
     [
         ([None, f"{INTERRUPTED}", None], 130, ["02"]),
-        ([None, None, OUT_OF_BUDGET], 0, ["03"]),
+        ([None, None, OUT_OF_BUDGET], 4, ["03"]),
         ([None, "the server ended (exit code 1)", None], 3, ["02"]),
     ],
 )
