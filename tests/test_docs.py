@@ -1,6 +1,7 @@
 """The documents say what the program does: their commands and examples run, and they leave nothing out."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -13,10 +14,12 @@ from typing import Any
 import click
 import orjson
 import pytest
+import yaml
 
 from analysis.checks.identities import IDENTITIES
 from analysis.run.metrics import METRICS
 from backends import BACKENDS
+from bench.app.options import RunOptions
 from bench.cli import root
 from bench.runs.records import NEVER_SENT
 from bench.server import tinymodel
@@ -123,6 +126,22 @@ def test_an_example_that_reads_files_runs(code: str, run_folder: Path, capsys: p
     if "exchanges" in names:
         assert len(names["exchanges"]) == 9
         assert all(response.startswith(b"HTTP/1.1 200") for _, _, response in names["exchanges"])
+
+
+def test_a_run_from_python_prints_what_its_example_says_and_nothing_else(tmp_path: Path) -> None:
+    (code,) = blocks(DOCS["python.md"], "python", tested=True)
+    (tmp_path / "example.py").write_text(code.replace("results/", f"{tmp_path}/"))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    stopped, status, ttft_ms = done.stdout.split()
+    assert (stopped, status in ("valid", "suspect", "invalid")) == ("None", True) and float(ttft_ms) > 0
+    assert (tmp_path / "from-python" / "report.html").exists()
+
+
+def test_the_options_in_a_file_are_options() -> None:
+    (example,) = blocks(DOCS["python.md"], "yaml", tested=True)
+    assert RunOptions.of(yaml.safe_load(example)).slo == ("ttft_ms:p99<500", "tpot_ms:p90<50")
 
 
 def test_the_example_of_a_scenario_is_one(tmp_path: Path) -> None:
