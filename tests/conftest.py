@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import settings
 
 from bench.load import controller
 from bench.runs.records import SCHEMA
@@ -32,6 +33,25 @@ MS = 1_000_000
 SECOND = 1_000_000_000
 
 LISTS = {field.name for field in SCHEMA if pa.types.is_list(field.type)}
+
+
+FEWEST_EXAMPLES = 10
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--deep", action="store_true", help="try properties on all their examples, not on a quarter")
+
+
+@pytest.hookimpl(trylast=True)  # hypothesis marks its tests in the same hook
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Try each property on a quarter of its examples where nobody asked for all of them."""
+    if config.getoption("deep"):
+        return
+    for test in {item.obj for item in items if isinstance(item, pytest.Function) if "hypothesis" in item.keywords}:
+        # Hypothesis has profiles for what a test leaves open; what it sets itself is only to be had here.
+        own: settings = test._hypothesis_internal_use_settings
+        examples = min(own.max_examples, max(FEWEST_EXAMPLES, own.max_examples // 4))
+        test._hypothesis_internal_use_settings = settings(own, max_examples=examples)
 
 
 @pytest.fixture(autouse=True)

