@@ -1,14 +1,11 @@
 """summary.json from the files of a run folder: pure, so that old runs can be summarised again."""
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,135 +15,151 @@ from analysis.money.cost import FIGURES, run_cost, without
 from analysis.run import counting, intervals, selftest, served, slo, transient
 from analysis.run.gpu import gpus
 from analysis.run.hosts import host
-from analysis.run.metrics import NS_PER_MS, NS_PER_S, column, flat, keep, measured, output_tokens, successful
+from analysis.run.metrics import NS_PER_S, column, flat, keep, measured, output_tokens, successful
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
-from analysis.run.sending import sending
+from analysis.run.sending import sending, tail_ms
 from analysis.run.shape import shape
 from analysis.run.stalls import stalls
 from analysis.run.steady import steadiness
+from analysis.run.summary import (
+    BackoffWaits,
+    CallFailures,
+    ClientHealth,
+    CountChecks,
+    GpuUse,
+    MeasuredWindow,
+    RequestCounts,
+    RunSummary,
+    RunVerdict,
+    Throughput,
+)
 from analysis.run.throttling import throttling
 from analysis.run.window import Window, phases, window
+from bench.runs.manifest import LoadClient, RunManifest
 
 NEVER_FINISHED = {"dropped", "budget", "not_sent", "unfinished"}
 
 
-def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
-    """summary.json of one run; unknown values are None, none is NaN.
+def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) -> RunSummary:
+    """Summarise one run; unknown values are None, none is NaN.
 
-    `run` is run.json, `requests` has the columns of `bench.types.Record`, `telemetry` t_ns, source, name, value.
+    `requests` has the columns of `bench.types.Record`, `telemetry` t_ns, source, name, value.
     """
     span = window(run, requests)
     planned = measured(requests.select(["phase", "end_ns", "error", "error_message"]))
-    outcomes = _outcomes(planned)
+    outcomes = _outcomes(planned, requests)
     succeeded = successful(requests)
     calls = measured(succeeded)
-    objectives = [slo.parse(text) for text in run["slo"]]
+    objectives = [slo.parse(text) for text in run.slo]
     cards = gpus(run, telemetry, span)
-    which_run = {
-        "schema": 1,
-        **{name: run[name] for name in ("run_id", "backend", "model")},
-        "scenario": run["scenario"]["name"],
-        **{name: run[name] for name in ("plan_hash", "seed")},
-    }
     metrics = intervals.of_metrics(calls)
-    judged = [slo.judge(objective, calls, planned.num_rows) for objective in objectives]
+    judged = tuple(slo.judge(objective, calls, planned.num_rows) for objective in objectives)
     counts = counting.counts(run, calls)
     unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
-    throughput = _throughput(rates, succeeded, planned.num_rows, span, objectives) | dict(unknown.rates)
-    throughput |= intervals.of_throughput(throughput, rates, requests, span, objectives)
+    throughput = _without(_throughput(rates, succeeded, planned.num_rows, span, objectives), unknown)
+    throughput = intervals.of_throughput(throughput, rates, requests, span, objectives)
     cost = run_cost(run, requests, span, gpu_power_w=_power_w(cards))
-    summary: dict[str, Any] = {
-        "window": {
-            "start_s": span.start_ns / NS_PER_S,
-            "seconds": span.seconds,
-        },
-        "phases": phases(run, requests, span),
-        "requests": outcomes | intervals.of_errors(requests),
-        "failures": _failures(planned),
-        "metrics": metrics,
-        "throughput": throughput,
-        "slo": judged,
-        "offered": offered(run, requests),
-        "sending": sending(run, requests),
-        "steadiness": steadiness(run, requests) | transient.chosen(run, requests),
-        "stalls": stalls(requests, metrics["chunk_gap_ms"]["p50"]),
-        "tokens": counting.tokens(calls),
-        "counts": counts,
-        "shape": shape(calls),
-        "client": _client(run, requests, span, throughput["requests_per_s"]),
-        "backoff": _backoff(run),
-        "cache": served.cache(run, calls, telemetry),
-        "server": served.server(telemetry),
-        "rate_limits": served.rate_limits(requests),
-        "oddities": served.oddities(measured(requests)),
-        "gpu": cards,
-        "cost": without(cost, unknown.figures, unknown.why),
-    }
-    indices = [gpu["index"] for gpu in summary["gpu"]]
-    summary |= {"host": host(run, telemetry, span), "throttling": throttling(indices, telemetry, span)}
-    summary["identities"] = identities.check(identities.Evidence(run, requests, telemetry, span, summary))
-    return which_run | {"verdict": verdict(run, summary)} | summary
+    summary = RunSummary(
+        run_id=run.run_id,
+        backend=run.backend,
+        model=run.model,
+        scenario=run.scenario.name,
+        plan_hash=run.plan_hash,
+        seed=run.seed,
+        verdict=RunVerdict("valid"),
+        window=MeasuredWindow(span.start_ns / NS_PER_S, span.seconds),
+        phases=phases(run, requests, span),
+        requests=outcomes,
+        failures=_failures(planned),
+        metrics=metrics,
+        throughput=throughput,
+        slo=judged,
+        offered=offered(run, requests),
+        sending=sending(run, requests),
+        steadiness=transient.with_window(steadiness(run, requests), run, requests),
+        stalls=stalls(requests, metrics["chunk_gap_ms"].p50),
+        tokens=counting.tokens(calls),
+        counts=counts,
+        shape=shape(calls),
+        client=_client(run, requests, span, throughput.requests_per_s),
+        backoff=_backoff(run),
+        cache=served.cache(run, calls, telemetry),
+        server=served.server(telemetry),
+        rate_limits=served.rate_limits(requests),
+        oddities=served.oddities(measured(requests)),
+        gpu=cards,
+        cost=without(cost, unknown.figures, unknown.why),
+        host=host(run, telemetry, span),
+        throttling=throttling([gpu.index for gpu in cards], telemetry, span),
+    )
+    # The identities are of the numbers above, the verdict of both.
+    evidence = identities.Evidence(run, requests, telemetry, span, summary)
+    summary = replace(summary, identities=identities.check(evidence))
+    return replace(summary, verdict=verdict(run, summary))
 
 
 class _Unknown(NamedTuple):
-    """The rates and figures of cost that are not known although they could be computed, and why."""
+    """What is not known although it could be computed: rates, or those of tokens, and figures of cost; and why."""
 
-    rates: Mapping[str, str | None] = MappingProxyType({})
+    rates: Literal["none", "tokens", "all"] = "none"
     figures: Sequence[str] = ()
     why: str = ""
 
 
-def _unknown(mostly_failed: bool, counts: Mapping[str, Any]) -> _Unknown:
-    rates = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps")
+def _unknown(mostly_failed: bool, counts: CountChecks) -> _Unknown:
     if mostly_failed:
         why = "most calls failed, and what was served beside them is not what the server can do"
-        return _Unknown({**dict.fromkeys(rates), "rates_unknown": why}, FIGURES, why)
-    if counts["unknown_share"] > counting.MOST_UNKNOWN:
+        return _Unknown("all", FIGURES, why)
+    if (counts.unknown_share or 0) > counting.MOST_UNKNOWN:
         why = "the server's token counts contradict themselves or what arrived: nothing per token is known"
-        return _Unknown({**dict.fromkeys(rates[1:3]), "tokens_unknown": why}, FIGURES[2:], why)
+        return _Unknown("tokens", FIGURES[2:], why)
     return _Unknown()
 
 
-def _power_w(cards: Sequence[Mapping[str, Any]]) -> float | None:
+def _without(throughput: Throughput, unknown: _Unknown) -> Throughput:
+    if unknown.rates == "none":
+        return throughput
+    throughput = replace(throughput, output_tokens_per_s=None, total_tokens_per_s=None)
+    if unknown.rates == "tokens":
+        return replace(throughput, tokens_unknown=unknown.why)
+    return replace(throughput, requests_per_s=None, goodput_rps=None, rates_unknown=unknown.why)
+
+
+def _power_w(cards: Sequence[GpuUse]) -> float | None:
     """What all GPUs drew on average; one that does not tell makes the sum unknown."""
-    watts = [card["power_w_mean"] for card in cards]
-    return None if not watts or None in watts else sum(watts)
+    watts = [card.power_w_mean for card in cards if card.power_w_mean is not None]
+    return sum(watts) if watts and len(watts) == len(cards) else None
 
 
-def write(summary: Mapping[str, Any], path: Path) -> None:
-    """Write summary.json; ValueError where a NaN or an infinity slipped in, which JSON does not know."""
-    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-
-
-def _outcomes(planned: pa.Table) -> dict[str, Any]:
+def _outcomes(planned: pa.Table, requests: pa.Table) -> RequestCounts:
     """What became of the measured calls; a call without an end and without an error is unfinished."""
     left_open = pc.and_(pc.is_null(planned["error"]), pc.is_null(planned["end_ns"]))
     by_error = Counter(pc.if_else(left_open, "unfinished", planned["error"]).drop_null().to_pylist())
-    return {
-        "planned": planned.num_rows,
-        "succeeded": planned.num_rows - by_error.total(),
-        "failed": sum(count for error, count in by_error.items() if error not in NEVER_FINISHED),
-        "dropped": by_error["dropped"] + by_error["budget"],
-        "unfinished": by_error["unfinished"] + by_error["not_sent"],
-        "by_error": dict(by_error.most_common()),
-    }
+    counts = RequestCounts(
+        planned=planned.num_rows,
+        succeeded=planned.num_rows - by_error.total(),
+        failed=sum(count for error, count in by_error.items() if error not in NEVER_FINISHED),
+        dropped=by_error["dropped"] + by_error["budget"],
+        unfinished=by_error["unfinished"] + by_error["not_sent"],
+        by_error=dict(by_error.most_common()),
+    )
+    return intervals.of_errors(counts, requests)
 
 
-def _failures(planned: pa.Table) -> list[dict[str, Any]]:
-    """What failed, as {code, count, message} by falling count; the message is the first that was given."""
+def _failures(planned: pa.Table) -> tuple[CallFailures, ...]:
+    """What failed, by falling count; the message is the first that was given."""
     rows = zip(planned["error"].to_pylist(), planned["error_message"].to_pylist(), strict=True)
-    found: dict[str, dict[str, Any]] = {}
-    for code, message in rows:
-        if code is not None and code not in NEVER_FINISHED:
-            found.setdefault(code, {"code": code, "count": 0, "message": message})["count"] += 1
-    return sorted(found.values(), key=lambda failure: -failure["count"])
+    failed = [(code, message) for code, message in rows if code is not None and code not in NEVER_FINISHED]
+    first = dict(reversed(failed))
+    counts = Counter(code for code, _ in failed)
+    return tuple(CallFailures(code, count, first[code]) for code, count in counts.most_common())
 
 
 def _throughput(
     served: Flow, calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]
-) -> dict[str, Any]:
+) -> Throughput:
     """What successful calls of any phase brought per second of the window, and how much of it was good.
 
     Goodput is null without an objective; `rates_unknown` says why there are no rates, null where there are.
@@ -154,18 +167,17 @@ def _throughput(
     output = output_tokens(calls)
     good = slo.keeps_all(objectives, calls)
     good_measured = good & np.asarray(pc.fill_null(pc.equal(calls["phase"], "measured"), False))
-    return {
-        "requests_per_s": served.per_s(span, np.ones(calls.num_rows)),
-        "output_tokens_per_s": served.per_s(span, output),
-        "total_tokens_per_s": served.per_s(span, output + column(calls, "prompt_tokens")),
-        "goodput_rps": served.per_s(span, good.astype(np.float64)) if objectives else None,
-        "slo_attainment": float(good_measured.sum() / planned) if objectives and planned else None,
-        "rates_unknown": served.why,
-        "tokens_unknown": None,
-    }
+    return Throughput(
+        requests_per_s=served.per_s(span, np.ones(calls.num_rows)),
+        output_tokens_per_s=served.per_s(span, output),
+        total_tokens_per_s=served.per_s(span, output + column(calls, "prompt_tokens")),
+        goodput_rps=served.per_s(span, good.astype(np.float64)) if objectives else None,
+        slo_attainment=float(good_measured.sum() / planned) if objectives and planned else None,
+        rates_unknown=served.why,
+    )
 
 
-def _client(run: Mapping[str, Any], requests: pa.Table, span: Window, requests_per_s: float | None) -> dict[str, Any]:
+def _client(run: RunManifest, requests: pa.Table, span: Window, requests_per_s: float | None) -> ClientHealth:
     """How this client fared in the window: lags and coalesced reads are of the calls that were under way in it."""
     under_way = keep(
         requests,
@@ -176,42 +188,36 @@ def _client(run: Mapping[str, Any], requests: pa.Table, span: Window, requests_p
     )
     lags_ns, _ = flat(under_way, "lags_ns")
     t_ns, _ = flat(under_way, "arrivals_ns")
-    clients = run["clients"]
+    clients = run.clients or ()
     # A worker that was killed has left no account of its time.
-    shares = [client["cpu_s"] / client["wall_s"] for client in clients if client.get("wall_s")]
+    shares = [client.cpu_s / client.wall_s for client in clients if client.wall_s and client.cpu_s is not None]
     events_per_s = float(span.holds(t_ns).sum() / span.seconds) if span.seconds else None
-    return {
-        "cpu_fraction": max(shares, default=None),
-        "lag_ms": _lag_ms(lags_ns),
-        "stamps": _stamps(clients) if pc.sum(requests["reads"]).as_py() else None,
-        "reads": pc.sum(under_way["reads"]).as_py() or 0,
-        "coalesced_reads": pc.sum(under_way["coalesced_reads"]).as_py() or 0,
-        "token_events_per_s": events_per_s,
-        "selftest": selftest.at_load(run.get("selftest"), events_per_s, requests_per_s),
-    }
+    return ClientHealth(
+        cpu_fraction=max(shares, default=None),
+        lag_ms=tail_ms(lags_ns),
+        stamps=_stamps(clients) if pc.sum(requests["reads"]).as_py() else None,
+        reads=pc.sum(under_way["reads"]).as_py() or 0,
+        coalesced_reads=pc.sum(under_way["coalesced_reads"]).as_py() or 0,
+        token_events_per_s=events_per_s,
+        selftest=selftest.at_load(run.selftest, events_per_s, requests_per_s),
+    )
 
 
-def _backoff(run: Mapping[str, Any]) -> dict[str, Any]:
-    """How often and how long seats waited after a refusal, and what share of all seats' time that was.
+def _backoff(run: RunManifest) -> BackoffWaits:
+    """How often and how long slots waited after a refusal, and what share of all slots' time that was.
 
-    All are None where a load process has left no account, the share also in an open loop, whose seats do not wait.
+    All are None where a load process has left no account, the share also in an open loop, whose slots do not wait.
     """
-    told = [client.get("backoff") for client in run["clients"]]
-    if not told or None in told:
-        return {"waits": None, "seat_s": None, "share": None}
-    seat_s = sum(one["seat_s"] for one in told)
-    seats, wall_s = run["load"]["concurrency"], max(client["wall_s"] for client in run["clients"])
-    share = seat_s / (seats * wall_s) if seats and wall_s else None
-    return {"waits": sum(one["waits"] for one in told), "seat_s": seat_s, "share": share}
+    clients = run.clients or ()
+    accounts = [client.backoff for client in clients if client.backoff is not None]
+    if not accounts or len(accounts) < len(clients):
+        return BackoffWaits()
+    seat_s = sum(account.seat_s for account in accounts)
+    slots, wall_s = run.load.concurrency, max(client.wall_s or 0.0 for client in clients)
+    share = seat_s / (slots * wall_s) if slots and wall_s else None
+    return BackoffWaits(sum(account.waits for account in accounts), seat_s, share)
 
 
-def _stamps(clients: Sequence[Mapping[str, Any]]) -> str:
+def _stamps(clients: Sequence[LoadClient]) -> str:
     """Whose stamps arrivals have: the kernel's, unless some load process had only its own."""
-    return "kernel" if clients and all(client["stamps"] == "kernel" for client in clients) else "user"
-
-
-def _lag_ms(lags_ns: npt.NDArray[np.integer]) -> dict[str, float | None]:
-    if not len(lags_ns):
-        return {"p50": None, "p99": None, "max": None}
-    p50, p99, most = np.quantile(lags_ns, [0.50, 0.99, 1.0]) / NS_PER_MS
-    return {"p50": float(p50), "p99": float(p99), "max": float(most)}
+    return "kernel" if clients and all(client.stamps == "kernel" for client in clients) else "user"

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from analysis.present import report, to_markdown
 from analysis.present.of_run import document
-from analysis.summary import summarize
 from bench.runs.records import Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
 from tests import wires
 from tests.conftest import build_run
+from tests.summaries import summarize
 
 WATCH = stopwatch(0, [])
 PRICES: tuple[dict[str, Any] | None, ...] = (

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from analysis.checks.reason import Check, Json, Reason
+from analysis.checks.reason import Check, Reason
 from analysis.run.counting import CONTRADICTIONS, RESOLVED
+from analysis.run.summary import RunSummary
+from bench.runs.manifest import RunManifest
 
 MOST_OFF: Final = 0.01
 # Half of a prompt's tokens is no prompt of that length; what a tokenizer of another version leaves out is.
@@ -34,10 +36,10 @@ MOST_FIRST_GAP, LEAST_OF_FIRST_GAP = 10.0, 0.25
 MOST_BLANK, MOST_BLANK_GAPS = 0.05, 5.0
 
 
-def counts_contradict(run: Json, summary: Json) -> Iterator[Reason]:
+def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """What the server counts is not what it counts elsewhere, what was planned, or what arrived."""
-    succeeded = summary["requests"]["succeeded"]
-    for code, calls in summary["counts"]["contradictions"].items():
+    succeeded = summary.requests.succeeded
+    for code, calls in summary.counts.contradictions.items():
         if succeeded and calls / succeeded > MOST_OFF:
             rest = (
                 "the answers are counted right, and what the server bills by its usage is not known"
@@ -48,10 +50,12 @@ def counts_contradict(run: Json, summary: Json) -> Iterator[Reason]:
             yield Reason("suspect", "counts_contradict", message, calls / succeeded, MOST_OFF)
 
 
-def prompts_not_as_planned(run: Json, summary: Json) -> Iterator[Reason]:
+def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Prompts have fewer tokens than were sent, or many more."""
-    prompts = summary["counts"]["prompts"]
-    cut, longer, of_planned = prompts["cut_share"], prompts["longer_share"], prompts["of_planned"]
+    prompts = summary.counts.prompts
+    cut, longer, of_planned = prompts.cut_share, prompts.longer_share, prompts.of_planned
+    if of_planned is None:
+        return
     if cut is not None and cut > MOST_OFF:
         message = (
             f"of {cut:.0%} of calls the server counts fewer prompt tokens than were sent (median: {of_planned:.3g} of "
@@ -68,9 +72,9 @@ def prompts_not_as_planned(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "prompts_longer", message, longer, MOST_OFF)
 
 
-def tokens_unknown(run: Json, summary: Json) -> Iterator[Reason]:
+def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Tokens are counted by chunks, or spread evenly over chunks that bring several: what depends on it is a guess."""
-    sources, per_arrival = summary["tokens"]["token_sources"], summary["tokens"]["tokens_per_arrival"]
+    sources, per_arrival = summary.tokens.token_sources, summary.tokens.tokens_per_arrival
     calls = sum(sources.values())
     guessed = sources.get("chunk count", 0) / calls if calls else 0
     if guessed > MOST_GUESSED:
@@ -83,7 +87,7 @@ def tokens_unknown(run: Json, summary: Json) -> Iterator[Reason]:
         sources.get("server usage", 0)
         and per_arrival is not None
         and per_arrival > TOKENS_PER_ARRIVAL
-        and run["backend"] not in SEVERAL_TOKENS_AN_EVENT
+        and run.backend not in SEVERAL_TOKENS_AN_EVENT
     ):
         message = (
             f"{per_arrival:.3g} tokens an arrival by the server's sum, and which brought how many is not known: itl_ms "
@@ -93,9 +97,9 @@ def tokens_unknown(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "tokens_not_chunks", message, per_arrival, TOKENS_PER_ARRIVAL)
 
 
-def output_lengths(run: Json, summary: Json) -> Iterator[Reason]:
+def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Answers are longer than allowed, or shorter where the backend promises the planned length."""
-    ratio = summary["tokens"]["output_of_max"]
+    ratio = summary.tokens.output_of_max
     if ratio is None:
         return
     if ratio > 1 + LENGTH_MARGIN:
@@ -104,7 +108,7 @@ def output_lengths(run: Json, summary: Json) -> Iterator[Reason]:
             "check --backend against it"
         )
         yield Reason("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
-    if run["backend"] in FIXED_LENGTHS and ratio < 1 - LENGTH_MARGIN:
+    if run.backend in FIXED_LENGTHS and ratio < 1 - LENGTH_MARGIN:
         message = (
             f"answers have {ratio:.1%} of the planned tokens: less work than planned, and not to be compared; the "
             "server ignores ignore_eos or cuts answers: a newer server, or smaller --prompt-tokens and --output-tokens"
@@ -112,23 +116,23 @@ def output_lengths(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
 
 
-def answers_ended_early(run: Json, summary: Json) -> Iterator[Reason]:
+def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Less than half of what answers may have, where the backend can only cap them."""
-    ratio = summary["tokens"]["output_of_max"]
-    if run["backend"] in FIXED_LENGTHS or ratio is None or ratio >= LEAST_OF_CAP:
+    ratio = summary.tokens.output_of_max
+    if run.backend in FIXED_LENGTHS or ratio is None or ratio >= LEAST_OF_CAP:
         return
-    finish = next(iter(summary["counts"]["finish"]), "no reason given")
+    finish = next(iter(summary.counts.finish), "no reason given")
     message = (
-        f"answers have {ratio:.0%} of the tokens they may have (mostly: {finish}): --backend {run['backend']} can only "
+        f"answers have {ratio:.0%} of the tokens they may have (mostly: {finish}): --backend {run.backend} can only "
         "cap a length, and the model or the server ended them: less work than planned, so compare only runs with the "
         "same lengths; give --output-tokens, or a backend that fixes them"
     )
     yield Reason("suspect", "answers_ended_early", message, ratio, LEAST_OF_CAP)
 
 
-def same_answers(run: Json, summary: Json) -> Iterator[Reason]:
+def same_answers(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Different prompts got the same text: nobody read them."""
-    share, succeeded = summary["counts"]["repeated_share"], summary["requests"]["succeeded"]
+    share, succeeded = summary.counts.repeated_share, summary.requests.succeeded
     if share is not None and share > MOST_REPEATED and succeeded >= LEAST_REPEATED_ANSWERS:
         message = (
             f"{share:.0%} of answers have the very text of another, and every prompt is different: a cache of answers, "
@@ -137,27 +141,27 @@ def same_answers(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "same_answers", message, share, MOST_REPEATED)
 
 
-def tokens_in_bursts(run: Json, summary: Json) -> Iterator[Reason]:
+def tokens_in_bursts(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Tokens come many at once, or always the same number: something collects them."""
-    shape, several = summary["shape"], run["backend"] in SEVERAL_TOKENS_AN_EVENT
-    arrivals, tokens, spread = shape["arrivals_per_burst"], shape["tokens_per_burst"], shape["burst_spread"]
-    if arrivals is None or shape["bursts"] is None:
+    shape, several = summary.shape, run.backend in SEVERAL_TOKENS_AN_EVENT
+    arrivals, tokens, spread = shape.arrivals_per_burst, shape.tokens_per_burst, shape.burst_spread
+    if arrivals is None or tokens is None or shape.bursts is None:
         return
     many = arrivals > MOST_TOGETHER or (tokens > MOST_TOKENS_TOGETHER and not several)
     regular = arrivals >= REGULAR_FROM and spread is not None and spread < REGULAR_SPREAD
-    pieces = shape["bursts"] <= FEWEST_BURSTS and tokens > 2 * MOST_TOKENS_TOGETHER
+    pieces = shape.bursts <= FEWEST_BURSTS and tokens > 2 * MOST_TOKENS_TOGETHER
     if many or regular or pieces:
         message = (
-            f"half of the answers came in {shape['bursts']:.3g} pieces or fewer, {tokens:.3g} tokens at once, as no "
+            f"half of the answers came in {shape.bursts:.3g} pieces or fewer, {tokens:.3g} tokens at once, as no "
             "model makes them: they were collected on the way (--url past the proxy, or turn off its buffering), or "
             "this client was too busy to read them as they came; itl_ms and chunk_gap_ms are not the server's"
         )
         yield Reason("suspect", "tokens_in_bursts", message, tokens, MOST_TOKENS_TOGETHER)
 
 
-def answers_at_once(run: Json, summary: Json) -> Iterator[Reason]:
+def answers_at_once(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Answers arrived faster than any hardware decodes, so they waited somewhere: their token times are not its own."""
-    tpot_ms = summary["metrics"]["tpot_ms"]["p50"]
+    tpot_ms = summary.metric("tpot_ms").p50
     if tpot_ms is not None and tpot_ms < LEAST_TPOT_MS:
         message = (
             f"half of the answers took {tpot_ms:.3g} ms a token or less after the first, as no service can: they "
@@ -167,10 +171,10 @@ def answers_at_once(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
 
 
-def answers_held_back(run: Json, summary: Json) -> Iterator[Reason]:
+def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The first token waits for the last: longer for longer answers, or so long that the rest is no decoding."""
-    metrics, shape = summary["metrics"], summary["shape"]
-    by_length, share = shape["ttft_by_length"], shape["decode_share"]
+    shape = summary.shape
+    by_length, share = shape.ttft_by_length, shape.decode_share
     what = "they were held back on the way and let out afterwards: --url past the proxy, or turn off its buffering"
     if by_length is not None and by_length > LENGTH_CORRELATION:
         message = (
@@ -179,8 +183,10 @@ def answers_held_back(run: Json, summary: Json) -> Iterator[Reason]:
         )
         yield Reason("suspect", "answers_held_back", message, by_length, LENGTH_CORRELATION)
         return
-    tpot_ms, ttft_ms, prompt = (metrics[name]["p50"] for name in ("tpot_ms", "ttft_ms", "prompt_tokens"))
-    if None in (share, tpot_ms, ttft_ms) or not LEAST_TPOT_MS <= tpot_ms <= FAST_TPOT_MS or share > 1 - MOST_WAITING:
+    tpot_ms, ttft_ms, prompt = (summary.metric(name).p50 for name in ("tpot_ms", "ttft_ms", "prompt_tokens"))
+    if share is None or tpot_ms is None or ttft_ms is None or share > 1 - MOST_WAITING:
+        return
+    if not LEAST_TPOT_MS <= tpot_ms <= FAST_TPOT_MS:
         return
     # A token of a prompt costs no more time than one of an answer.
     if ttft_ms > MOST_PREFILLS * (prompt or 0) * tpot_ms:
@@ -191,19 +197,19 @@ def answers_held_back(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "answers_held_back", message, 1 - share, MOST_WAITING)
 
 
-def first_token_alone(run: Json, summary: Json) -> Iterator[Reason]:
+def first_token_alone(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A first token at once, and then a pause many times longer than any gap after it: the model was not yet asked."""
-    shape = summary["shape"]
-    ratio, of_gap = shape["first_gap_of_gaps"], shape["ttft_of_first_gap"]
-    if ratio is not None and ratio > MOST_FIRST_GAP and of_gap < LEAST_OF_FIRST_GAP:
+    shape = summary.shape
+    ratio, of_gap = shape.first_gap_of_gaps, shape.ttft_of_first_gap
+    if ratio is not None and of_gap is not None and ratio > MOST_FIRST_GAP and of_gap < LEAST_OF_FIRST_GAP:
         message = (
             f"after the first token most answers paused for {ratio:,.3g} times their usual gap, and "
             f"{1 / max(of_gap, 1e-9):,.3g} times as long as that token took: it is not the model's, or the rest was "
             "held back; ttft_ms is not what it seems"
         )
         yield Reason("suspect", "first_token_alone", message, ratio, MOST_FIRST_GAP)
-    share, pause_ms, gap_ms = shape["blank_share"], shape["blank_pause_ms"], summary["metrics"]["chunk_gap_ms"]["p50"]
-    if share is not None and share > MOST_BLANK and pause_ms > MOST_BLANK_GAPS * (gap_ms or 0):
+    share, pause_ms, gap_ms = shape.blank_share, shape.blank_pause_ms, summary.metric("chunk_gap_ms").p50 or 0
+    if share is not None and pause_ms is not None and share > MOST_BLANK and pause_ms > MOST_BLANK_GAPS * gap_ms:
         message = (
             f"{share:.0%} of answers began with white space and then paused for {pause_ms:.3g} ms: it is no first "
             "token, and ttft_ms counts to the text after it; what sent it may be a proxy that keeps the line open"

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
-from analysis.checks.reason import Check, Json, Reason
+from analysis.checks.reason import Check, Reason
 from analysis.run.accounts import lost
+from analysis.run.summary import RunSummary
+from bench.runs.manifest import RunManifest
 
 # Of a healthy client that shares two cores with the engine: p99 of lateness 3 to 5 ms, in a closed loop up to 9.
 LATE_OPEN_MS, LATE_CLOSED_MS = 10.0, 20.0
@@ -19,13 +21,13 @@ CLIENTS_OWN_LIMITS = ("error", "client")
 MOST_WAITED = 0.01
 
 
-def late_sends(run: Json, summary: Json) -> Iterator[Reason]:
+def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The slowest 1% of calls left later than the plan wants, though a seat was free: not quite the load asked for."""
-    late_ms = summary["sending"]["late_ms"]["p99"]
-    planned_rps, service_ms = summary["offered"]["planned_rps"], summary["metrics"]["service_ms"]["p50"]
+    late_ms = summary.sending.late_ms.p99
+    planned_rps, service_ms = summary.offered.planned_rps, summary.metric("service_ms").p50
     if late_ms is None:
         return
-    if run["load"]["rate_per_s"] is None:
+    if run.load.rate_per_s is None:
         limit_ms = max(LATE_CLOSED_MS, LATE_SHARE * (service_ms or 0))
     else:
         limit_ms = max(LATE_OPEN_MS, LATE_SHARE * 1000 / planned_rps if planned_rps else 0)
@@ -37,26 +39,26 @@ def late_sends(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "late_sends", message, late_ms, limit_ms)
 
 
-def client_lag(run: Json, summary: Json) -> Iterator[Reason]:
+def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """This client was slow to look: arrivals have the kernel's stamps all the same, its next sends were late."""
-    lag_ms = summary["client"]["lag_ms"]
-    for statistic, limit_ms in ("p99", LAG_P99_MS), ("max", LAG_MAX_MS):
-        if lag_ms[statistic] is not None and lag_ms[statistic] > limit_ms:
+    lag_ms = summary.client.lag_ms
+    for statistic, late_ms, limit_ms in ("p99", lag_ms.p99, LAG_P99_MS), ("max", lag_ms.max, LAG_MAX_MS):
+        if late_ms is not None and late_ms > limit_ms:
             message = (
-                f"this client looked up to {lag_ms[statistic]:.3g} ms late ({statistic}; limit {limit_ms:g} ms): "
+                f"this client looked up to {late_ms:.3g} ms late ({statistic}; limit {limit_ms:g} ms): "
                 "give it a core of its own, raise --workers, or lower --rate or --concurrency"
             )
-            yield Reason("suspect", "client_lag", message, lag_ms[statistic], limit_ms)
+            yield Reason("suspect", "client_lag", message, late_ms, limit_ms)
             return
 
 
-def coalesced_reads(run: Json, summary: Json) -> Iterator[Reason]:
+def coalesced_reads(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Many reads took in several arrivals, which then share the later stamp, and this client's lag explains it."""
-    client, gap_ms = summary["client"], summary["metrics"]["chunk_gap_ms"]["mean"]
-    lag_ms = client["lag_ms"]["p99"]
-    if not client["reads"] or lag_ms is None or gap_ms is None:
+    client, gap_ms = summary.client, summary.metric("chunk_gap_ms").mean
+    lag_ms = client.lag_ms.p99
+    if not client.reads or lag_ms is None or gap_ms is None:
         return
-    share = client["coalesced_reads"] / client["reads"]
+    share = (client.coalesced_reads or 0) / client.reads
     # A server that sends two events at once is not this client's fault, nor are their stamps wrong.
     if share > MOST_COALESCED and lag_ms > gap_ms / 2:
         message = (
@@ -66,40 +68,39 @@ def coalesced_reads(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "coalesced_reads", message, share, MOST_COALESCED)
 
 
-def client_cpu(run: Json, summary: Json) -> Iterator[Reason]:
+def client_cpu(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A load process had its core for itself and wanted more: the pace may be the client's and not the server's."""
-    in_window = (summary["host"]["client_busy_cores"] or 0) / run["workers"]
-    share = max(summary["client"]["cpu_fraction"] or 0, in_window)
+    in_window = (summary.host.client_busy_cores or 0) / run.workers
+    share = max(summary.client.cpu_fraction or 0, in_window)
     if share > CPU_LIMIT:
-        closed = run["load"]["rate_per_s"] is None
+        closed = run.load.rate_per_s is None
         what = "set the pace of this closed loop" if closed else "kept the load from being sent in time"
         message = f"a load process used {share:.0%} of a core: the client, not the server, may have {what}; "
         yield Reason("suspect", "client_cpu", message + "raise --workers", share, CPU_LIMIT)
 
 
-def beyond_selftest(run: Json, summary: Json) -> Iterator[Reason]:
+def beyond_selftest(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """More load than this machine's selftest found the client to be exact at, where that limit was the client's own."""
-    kept = run.get("selftest")
+    kept = run.selftest
     if kept is None:
         return
-    client, requests_per_s = summary["client"], summary["throughput"]["requests_per_s"]
-    for name, unit, per_s in (
-        ("events", "token events/s", client["token_events_per_s"]),
-        ("requests", "requests/s", requests_per_s),
+    client, requests_per_s = summary.client, summary.throughput.requests_per_s
+    for limit, unit, per_s in (
+        (kept.events, "token events/s", client.token_events_per_s),
+        (kept.requests, "requests/s", requests_per_s),
     ):
-        limit_per_s = kept[name]["limit_per_s"]
-        if per_s is not None and per_s > limit_per_s and kept[name]["bounded_by"] in CLIENTS_OWN_LIMITS:
+        if per_s is not None and per_s > limit.limit_per_s and limit.bounded_by in CLIENTS_OWN_LIMITS:
             message = (
-                f"{per_s:,.0f} {unit} are more than the {limit_per_s:,.0f} up to which the selftest of "
-                f"{kept['measured_at'][:10]} found this machine's client to be exact: raise --workers, take a larger "
+                f"{per_s:,.0f} {unit} are more than the {limit.limit_per_s:,.0f} up to which the selftest of "
+                f"{kept.measured_at[:10]} found this machine's client to be exact: raise --workers, take a larger "
                 "machine, or measure again with bench.py selftest if this one was busy then"
             )
-            yield Reason("suspect", "beyond_selftest", message, per_s, limit_per_s)
+            yield Reason("suspect", "beyond_selftest", message, per_s, limit.limit_per_s)
 
 
-def waited_for_seats(run: Json, summary: Json) -> Iterator[Reason]:
+def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Open loop: calls waited here because as many as may be were in flight; the server never saw the whole load."""
-    share, most = summary["sending"]["waited_share"], run["load"]["max_in_flight"]
+    share, most = summary.sending.waited_share, run.load.max_in_flight
     if share is not None and share > MOST_WAITED:
         message = (
             f"{share:.0%} of calls waited in this client, because {most} were in flight: response_ms has that wait, "
@@ -108,27 +109,27 @@ def waited_for_seats(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "waited_for_seats", message, share, MOST_WAITED)
 
 
-def user_stamps(run: Json, summary: Json) -> Iterator[Reason]:
+def user_stamps(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The kernel stamped no arrivals, so the client's own lag is in every latency and unknown."""
-    if summary["client"]["stamps"] == "user":
+    if summary.client.stamps == "user":
         message = "arrivals were stamped by this process, not by the kernel: its own lag is in every latency"
         yield Reason("suspect", "user_stamps", message, None, None)
 
 
-def lost_workers(run: Json, summary: Json) -> Iterator[Reason]:
+def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A load process left no account of itself: it was killed, and what it had in flight is missing."""
     gone = lost(run)
     if gone:
         message = (
-            f"{gone} of {run['workers']} load processes ended without closing their capture: "
+            f"{gone} of {run.workers} load processes ended without closing their capture: "
             "what they had in flight is missing, long calls above all; see what killed them (memory?), run again"
         )
-        yield Reason("suspect", "lost_workers", message, run["workers"] - gone, run["workers"])
+        yield Reason("suspect", "lost_workers", message, run.workers - gone, run.workers)
 
 
-def torn_capture(run: Json, summary: Json) -> Iterator[Reason]:
+def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A capture ends in the middle of a call."""
-    torn_bytes = run.get("capture_torn_bytes") or 0
+    torn_bytes = run.capture_torn_bytes or 0
     if torn_bytes:
         message = (
             f"{torn_bytes} bytes at the end of a capture are part of a call that was never written whole: a load "

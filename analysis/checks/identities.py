@@ -1,11 +1,11 @@
 """Equations that hold in every sound run, whatever was measured: each is checked and shown beside the numbers.
 
-To add one, write a function from `Evidence` to a dict {name, holds, seen, expected, tolerance} and list it in
+To add one, write a function from `Evidence` to an `Identity` and list it in
 IDENTITIES. `holds` is None where this run lacks what the check needs; EXACT names those with no tolerance at all.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,9 @@ from analysis.run.gpu import series
 from analysis.run.metrics import NS_PER_MS, column, flat, successful
 from analysis.run.rates import growth_of, in_flight
 from analysis.run.served import histogram_mean_ms
+from analysis.run.summary import Identity, RunSummary
 from analysis.run.window import Window
+from bench.runs.manifest import RunManifest
 
 # The clocks of two processes on one machine agree; the way is parsing, queues of the server's front end, the network.
 CLOCK_MS, WAY_MS = 1.0, 50.0
@@ -28,35 +30,35 @@ EXACT = {"conservation", "no_negative_interval", "token_order"}
 class Evidence(NamedTuple):
     """What the identities are checked on; `summary` has the sections of summary.json that are done before."""
 
-    run: Mapping[str, Any]
+    run: RunManifest
     requests: pa.Table
     telemetry: pa.Table | None
     span: Window
-    summary: Mapping[str, Any]
+    summary: RunSummary
 
 
-def check(evidence: Evidence) -> list[dict[str, Any]]:
+def check(evidence: Evidence) -> tuple[Identity, ...]:
     """Every identity, held or not. What a lost load process had in hand is missing on our side of most of them."""
     if lost(evidence.run):
-        return [
+        return tuple(
             identity(evidence) if identity.__name__ in EXACT else _result(identity.__name__, None, None, None)
             for identity in IDENTITIES
-        ]
-    return [identity(evidence) for identity in IDENTITIES]
+        )
+    return tuple(identity(evidence) for identity in IDENTITIES)
 
 
-def conservation(evidence: Evidence) -> dict[str, Any]:
+def conservation(evidence: Evidence) -> Identity:
     """Planned and not cut = succeeded + failed + dropped + unfinished, no call missing and none twice."""
-    counts = evidence.summary["requests"]
-    outcomes = sum(counts[outcome] for outcome in ("succeeded", "failed", "dropped", "unfinished"))
+    counts = evidence.summary.requests
+    outcomes = counts.succeeded + counts.missed
     twice = evidence.requests.num_rows - len(pc.unique(evidence.requests["seq"]))
     # An interrupted run has planned no more than it tells of, nor has one that lasts for a time.
-    in_full = None if evidence.run["interrupted"] else evidence.run["load"]["requests"]
-    cut = (evidence.run.get("cut") or {"calls": 0})["calls"]
-    return _result("conservation", outcomes - twice, counts["planned"] if in_full is None else in_full - cut, 0)
+    in_full = None if evidence.run.interrupted else evidence.run.load.requests
+    cut = evidence.run.cut.calls if evidence.run.cut else 0
+    return _result("conservation", outcomes - twice, counts.planned if in_full is None else in_full - cut, 0)
 
 
-def no_negative_interval(evidence: Evidence) -> dict[str, Any]:
+def no_negative_interval(evidence: Evidence) -> Identity:
     """No call is sent before it is due, answered before it is sent, or has tokens that arrive before earlier ones."""
     calls = evidence.requests
     due, sent, first_byte, first_token, end = (
@@ -71,21 +73,21 @@ def no_negative_interval(evidence: Evidence) -> dict[str, Any]:
     return _result("no_negative_interval", int(wrong.sum()), 0, 0)
 
 
-def token_order(evidence: Evidence) -> dict[str, Any]:
+def token_order(evidence: Evidence) -> Identity:
     """First token <= last token <= end, in every call."""
     first, last, end = (column(evidence.requests, f"{name}_ns") for name in ("first_token", "last_token", "end"))
     return _result("token_order", int(((last < first) | (end < last)).sum()), 0, 0)
 
 
-def littles_law(evidence: Evidence) -> dict[str, Any]:
+def littles_law(evidence: Evidence) -> Identity:
     """Mean in flight = requests/s x mean service, as reported, to 5% and three standard errors of what edges do.
 
     Of an open loop in flight are those from when the load had been on for a service that few exceed. The calls that
     only one side of the equation has in full are as good as random. Not asked where they leave more than half open,
     nor of a server that falls behind, which is in no steady state.
     """
-    rate = evidence.summary["throughput"]["requests_per_s"]
-    service_ms = evidence.summary["metrics"]["service_ms"]["mean"]
+    rate = evidence.summary.throughput.requests_per_s
+    service_ms = evidence.summary.metric("service_ms").mean
     calls = successful(evidence.requests.select(["sent_ns", "end_ns", "error"]))
     span = _with_full_load(evidence, calls)
     if not rate or service_ms is None or span is None:
@@ -102,7 +104,7 @@ def littles_law(evidence: Evidence) -> dict[str, Any]:
 def _with_full_load(evidence: Evidence, calls: pa.Table) -> Window | None:
     """The part of the window in which as many calls can be in flight as ever will; None without one."""
     span = evidence.span
-    if evidence.run["load"]["rate_per_s"] is None or not calls.num_rows:
+    if evidence.run.load.rate_per_s is None or not calls.num_rows:
         return span if calls.num_rows else None
     found = growth_of(evidence.requests)
     service_ns = column(calls, "end_ns") - column(calls, "sent_ns")
@@ -112,7 +114,7 @@ def _with_full_load(evidence: Evidence, calls: pa.Table) -> Window | None:
     return Window(start_ns, span.end_ns)
 
 
-def server_in_flight(evidence: Evidence) -> dict[str, Any]:
+def server_in_flight(evidence: Evidence) -> Identity:
     """Our mean in flight = the server's own, running and queued: more there is someone else's load."""
     span = evidence.span
     t_ns, running = series(evidence.telemetry, "engine", "running")
@@ -126,7 +128,7 @@ def server_in_flight(evidence: Evidence) -> dict[str, Any]:
     return _result("server_in_flight", ours, there.mean(), 0.1 * ours + 0.5 + sampling)
 
 
-def server_tokens(evidence: Evidence) -> dict[str, Any]:
+def server_tokens(evidence: Evidence) -> Identity:
     """Output tokens of our calls = what the server's own counter rose by.
 
     Calls whose tokens are not known (they failed) or that the counter saw only in part widen the tolerance by
@@ -145,7 +147,7 @@ def server_tokens(evidence: Evidence) -> dict[str, Any]:
     return _result("server_tokens", tokens[certain].sum(), expected, uncertain + 0.01 * expected)
 
 
-def server_first_token(evidence: Evidence) -> dict[str, Any]:
+def server_first_token(evidence: Evidence) -> Identity:
     """Our mean ttft = the server's own, and what the way there and back takes: a client cannot see a token earlier.
 
     Checked where the server's histogram took in as many calls as we sent.
@@ -160,23 +162,23 @@ def server_first_token(evidence: Evidence) -> dict[str, Any]:
     return _result("server_first_token", ours_ms, server_ms, tolerance_ms)
 
 
-def delivered_rate(evidence: Evidence) -> dict[str, Any]:
+def delivered_rate(evidence: Evidence) -> Identity:
     """Open loop: the rate sent = the rate planned, to 2% or one call."""
-    offered, planned = evidence.summary["offered"], evidence.summary["requests"]["planned"]
-    wanted = offered["planned_rps"]
+    offered, planned = evidence.summary.offered, evidence.summary.requests.planned
+    wanted = offered.planned_rps
     tolerance = None if wanted is None else wanted * max(0.02, 1 / planned)
-    return _result("delivered_rate", offered["achieved_rps"], wanted, tolerance)
+    return _result("delivered_rate", offered.achieved_rps, wanted, tolerance)
 
 
-def delivered_dispersion(evidence: Evidence) -> dict[str, Any]:
+def delivered_dispersion(evidence: Evidence) -> Identity:
     """Open loop: the calls sent are as bursty as those planned (index of dispersion)."""
-    offered = evidence.summary["offered"]
-    wanted = offered["planned_index_of_dispersion"]
+    offered = evidence.summary.offered
+    wanted = offered.planned_index_of_dispersion
     tolerance = None if wanted is None else 0.1 + 0.1 * wanted
-    return _result("delivered_dispersion", offered["index_of_dispersion"], wanted, tolerance)
+    return _result("delivered_dispersion", offered.index_of_dispersion, wanted, tolerance)
 
 
-IDENTITIES: tuple[Callable[[Evidence], dict[str, Any]], ...] = (
+IDENTITIES: tuple[Callable[[Evidence], Identity], ...] = (
     conservation,
     no_negative_interval,
     token_order,
@@ -189,12 +191,12 @@ IDENTITIES: tuple[Callable[[Evidence], dict[str, Any]], ...] = (
 )
 
 
-def _result(name: str, seen: float | None, expected: float | None, tolerance: float | None) -> dict[str, Any]:
+def _result(name: str, seen: float | None, expected: float | None, tolerance: float | None) -> Identity:
     known = seen is not None and expected is not None and tolerance is not None
-    return {
-        "name": name,
-        "holds": bool(abs(seen - expected) <= tolerance) if known else None,  # type: ignore[operator]
-        "seen": None if seen is None else float(seen),
-        "expected": None if expected is None else float(expected),
-        "tolerance": None if tolerance is None else float(tolerance),
-    }
+    return Identity(
+        name=name,
+        holds=bool(abs(seen - expected) <= tolerance) if known else None,  # type: ignore[operator]
+        seen=None if seen is None else float(seen),
+        expected=None if expected is None else float(expected),
+        tolerance=None if tolerance is None else float(tolerance),
+    )

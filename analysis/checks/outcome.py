@@ -1,13 +1,14 @@
 """Doubts about what became of the calls: failures, limits that held the load back, samples too small."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 from analysis.checks.identities import EXACT
-from analysis.checks.reason import Check, Json, Reason
+from analysis.checks.reason import Check, Reason
 from analysis.run import slo
+from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, values_needed
 from analysis.wording import count, dollars, what_to_do
+from bench.runs.manifest import RunManifest
 
 MOST_FAILURES = 0.01
 MOST_BACKOFF = 0.05
@@ -26,130 +27,127 @@ REMEDIES = {
 }
 
 
-def nothing_succeeded(run: Json, summary: Json) -> Iterator[Reason]:
+def nothing_succeeded(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """No measured call succeeded, so there is nothing to measure."""
-    requests = summary["requests"]
-    if not requests["succeeded"]:
-        codes = ", ".join(f"{calls:,} {code}" for code, calls in requests["by_error"].items())
-        message = f"none of {count(requests['planned'], 'call')} succeeded ({codes})"
-        if not requests["planned"]:
+    requests = summary.requests
+    if not requests.succeeded:
+        codes = ", ".join(f"{calls:,} {code}" for code, calls in requests.by_error.items())
+        message = f"none of {count(requests.planned, 'call')} succeeded ({codes})"
+        if not requests.planned:
             message = "no call was measured: the run ended before its first, or had none to send after its warm-up"
         yield Reason("invalid", "nothing_succeeded", message, 0, 1)
 
 
-def mostly_failed(run: Json, summary: Json) -> Iterator[Reason]:
+def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """More calls failed than succeeded, and no objective on errors allows that: the rest is no measurement."""
-    requests = summary["requests"]
-    ended = requests["failed"] + requests["succeeded"]
-    if slo.mostly_failed(requests, summary["slo"]):
+    requests = summary.requests
+    ended = requests.failed + requests.succeeded
+    if slo.mostly_failed(requests, summary.slo):
         message = (
-            f"{requests['failed']:,} of {ended:,} calls failed: what the others saw is not how this load is served, so "
+            f"{requests.failed:,} of {ended:,} calls failed: what the others saw is not how this load is served, so "
             "no rates are given; lower the load, or allow failures by --slo 'error_share<NN%'"
         )
-        yield Reason("invalid", "mostly_failed", message, requests["failed"] / ended, 0.5)
+        yield Reason("invalid", "mostly_failed", message, requests.failed / ended, 0.5)
 
 
-def failed_calls(run: Json, summary: Json) -> Iterator[Reason]:
+def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """More than a few calls failed: what happened, in the server's words, and what to do."""
-    planned = summary["requests"]["planned"]
-    for failure in summary["failures"]:
-        share = failure["count"] / planned
+    planned = summary.requests.planned
+    for failure in summary.failures:
+        share = failure.count / planned
         if share > MOST_FAILURES:
-            said = f" ({failure['message']})" if failure["message"] else ""
-            message = f"{failure['count']} of {planned} calls failed with {failure['code']}{said}"
-            yield Reason("suspect", "failed_calls", f"{message}: {what_to_do(failure['code'])}", share, MOST_FAILURES)
+            said = f" ({failure.message})" if failure.message else ""
+            message = f"{failure.count} of {planned} calls failed with {failure.code}{said}"
+            yield Reason("suspect", "failed_calls", f"{message}: {what_to_do(failure.code)}", share, MOST_FAILURES)
 
 
-def rate_limited(run: Json, summary: Json) -> Iterator[Reason]:
+def rate_limited(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The API held the load back, so what was measured is its limit and not its speed."""
-    refused = sum(failure["count"] for failure in summary["failures"] if failure["code"] in RATE_LIMITED)
+    refused = sum(failure.count for failure in summary.failures if failure.code in RATE_LIMITED)
     if refused:
-        tightest = next(iter(summary["rate_limits"]), None)
+        tightest = next(iter(summary.rate_limits), None)
         named = "which one it does not say"
         if tightest is not None:
-            named = f"{tightest['name']}: {tightest['remaining_min']:g} of {tightest['limit']:g} were left"
+            named = f"{tightest.name}: {tightest.remaining_min:g} of {tightest.limit:g} were left"
         message = f"the API's rate limit refused {count(refused, 'call')} ({named}): lower --rate or --concurrency"
         yield Reason("suspect", "rate_limited", message, refused, 0)
 
 
-def backed_off(run: Json, summary: Json) -> Iterator[Reason]:
+def backed_off(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Slots of a closed loop waited after refusals, so that the load was not the one that was asked for."""
-    backoff, slots = summary.get("backoff") or {}, run["load"]["concurrency"]
-    if backoff.get("share") is not None and backoff["share"] > MOST_BACKOFF:
+    backoff, slots = summary.backoff, run.load.concurrency
+    if backoff.share is not None and backoff.share > MOST_BACKOFF:
         message = (
-            f"slots waited {backoff['share']:.0%} of their time after {backoff['waits']} refusals, so fewer than "
+            f"slots waited {backoff.share:.0%} of their time after {backoff.waits} refusals, so fewer than "
             f"{slots} requests were in flight: lower --concurrency to what the server takes, or raise its limit"
         )
-        yield Reason("suspect", "backed_off", message, backoff["share"], MOST_BACKOFF)
+        yield Reason("suspect", "backed_off", message, backoff.share, MOST_BACKOFF)
 
 
-def out_of_budget(run: Json, summary: Json) -> Iterator[Reason]:
+def out_of_budget(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Calls were not sent because they did not fit under the limit."""
-    unsent = summary["requests"]["by_error"].get("budget", 0)
+    unsent = summary.requests.by_error.get("budget", 0)
     if unsent:
         message = f"{unsent} calls were not sent, as they did not fit under --max-usd{_account(run)}"
         yield Reason("suspect", "out_of_budget", f"{message}: raise it, or ask for less", unsent, 0)
 
 
-def dearer_than_worst(run: Json, summary: Json) -> Iterator[Reason]:
+def dearer_than_worst(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Answers cost more than the worst that was reckoned with, so the limit could not be promised."""
-    dearer_usd = float((run.get("spending") or {"dearer_usd": 0})["dearer_usd"])
-    if dearer_usd > 0:
+    dearer_usd = run.spending.dearer_usd if run.spending else None
+    if dearer_usd:
         message = (
             f"answers cost {dollars(dearer_usd)} more than their worst case, by the server's own count{_account(run)}: "
             "the load was stopped; it counts prompts or bills otherwise than the price list says, so check --model and "
             "--url against it"
         )
-        yield Reason("suspect", "dearer_than_worst", message, dearer_usd, 0)
+        yield Reason("suspect", "dearer_than_worst", message, float(dearer_usd), 0)
 
 
-def _account(run: Json) -> str:
-    spending = run.get("spending")
+def _account(run: RunManifest) -> str:
+    spending = run.spending
     if not spending:
         return ""
-    spent, cap = (dollars(Decimal(spending[name])) for name in ("spent_usd", "cap_usd"))
-    return f" ({spent} of {cap} spent)"
+    return f" ({dollars(spending.spent_usd)} of {dollars(spending.cap_usd)} spent)"
 
 
-def broken_identities(run: Json, summary: Json) -> Iterator[Reason]:
+def broken_identities(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """An equation that every sound run fulfils does not hold."""
-    for identity in summary["identities"]:
-        if identity["holds"] is False:
-            name = identity["name"]
+    for identity in summary.identities:
+        if identity.holds is False:
+            name = identity.name
             yield Reason(
                 "invalid" if name in EXACT else "suspect",
                 name,
-                f"{name.replace('_', ' ')} does not hold: {identity['seen']:g} seen, "
-                f"{identity['expected']:g} expected, tolerance {identity['tolerance']:g}; {REMEDIES[name]}",
-                identity["seen"],
-                identity["expected"],
+                f"{name.replace('_', ' ')} does not hold: {identity.seen:g} seen, "
+                f"{identity.expected:g} expected, tolerance {identity.tolerance:g}; {REMEDIES[name]}",
+                identity.seen,
+                identity.expected,
             )
 
 
-def few_samples(run: Json, summary: Json) -> Iterator[Reason]:
+def few_samples(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Too few successes for the highest percentile reported."""
-    succeeded, needed = summary["requests"]["succeeded"], values_needed(LEVELS["p99"])
+    succeeded, needed = summary.requests.succeeded, values_needed(LEVELS["p99"])
     if 0 < succeeded < needed:
         message = f"{count(succeeded, 'call')} succeeded and a p99 needs {needed}: raise --requests or --duration"
         yield Reason("suspect", "few_samples", message, succeeded, needed)
 
 
-def undecided_objectives(run: Json, summary: Json) -> Iterator[Reason]:
+def undecided_objectives(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """An objective names a percentile that the sample cannot carry."""
-    for result in summary["slo"]:
-        if result["met"] is None and summary["requests"]["planned"]:
-            needed = values_needed(result["percentile"] / 100)
-            message = f"{result['objective']} cannot be decided with fewer than {needed} calls: raise --requests"
-            yield Reason("suspect", "undecided_objective", message, summary["requests"]["planned"], needed)
+    for result in summary.slo:
+        if result.met is None and result.percentile is not None and summary.requests.planned:
+            needed = values_needed(result.percentile / 100)
+            message = f"{result.objective} cannot be decided with fewer than {needed} calls: raise --requests"
+            yield Reason("suspect", "undecided_objective", message, summary.requests.planned, needed)
 
 
-def interrupted(run: Json, summary: Json) -> Iterator[Reason]:
+def interrupted(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The run ended before its plan did."""
-    if run["interrupted"]:
+    if run.interrupted:
         message = "the run was interrupted: what is here is of the time up to then"
-        yield Reason(
-            "suspect", "interrupted", message, summary["requests"]["succeeded"], summary["requests"]["planned"]
-        )
+        yield Reason("suspect", "interrupted", message, summary.requests.succeeded, summary.requests.planned)
 
 
 CHECKS: tuple[Check, ...] = (

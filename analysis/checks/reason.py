@@ -1,9 +1,10 @@
-"""What a check takes and gives: (run.json, the summary so far) -> the reasons to doubt the run."""
+"""What a check takes and gives: (run.json, summary.json as far as it is known) -> the reasons to doubt the run."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
-Json = Mapping[str, Any]
+from analysis.run.summary import RunSummary, WrittenFinding
+from bench.runs.manifest import RunManifest
 
 
 class Reason(NamedTuple):
@@ -15,5 +16,10 @@ class Reason(NamedTuple):
     value: float | None
     limit: float | None
 
+    @property
+    def written(self) -> WrittenFinding:
+        """The reason as summary.json has it; its status is the verdict's."""
+        return WrittenFinding(self.code, self.message, self.value, self.limit)
 
-Check = Callable[[Json, Json], Iterator[Reason]]
+
+Check = Callable[[RunManifest, RunSummary], Iterator[Reason]]

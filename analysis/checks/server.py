@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from analysis.checks.reason import Check, Json, Reason
+from analysis.checks.reason import Check, Reason
+from analysis.run.summary import RunSummary, Steadiness
+from bench.runs.manifest import RunManifest
 
 # What blocks of a cache and the words around a prompt can add to what prompts share.
 CACHE_MARGIN = 0.02
@@ -16,10 +18,10 @@ MOST_TTFT_CHANGE = 0.25
 MOST_BACKLOG, LEAST_BACKLOG_CALLS = 0.1, 5.0
 
 
-def cache_not_as_meant(run: Json, summary: Json) -> Iterator[Reason]:
+def cache_not_as_meant(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A run that was to be cold found prompts in the server's cache, or one that was to be warm did not."""
-    cache = summary["cache"]
-    hit_rate, meant, most = cache["hit_rate"], cache["meant"], cache["cold_at_most"]
+    cache = summary.cache
+    hit_rate, meant, most = cache.hit_rate, cache.meant, cache.cold_at_most
     if hit_rate is None:
         return
     if meant == "cold" and most is not None and hit_rate > most + CACHE_MARGIN:
@@ -36,63 +38,63 @@ def cache_not_as_meant(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "cache_not_warm", message, hit_rate, WARM_AT_LEAST)
 
 
-def impossible_values(run: Json, summary: Json) -> Iterator[Reason]:
+def impossible_values(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A value that no server can produce, so the server, a proxy or a clock is not what it seems."""
-    ttft_ms = summary["metrics"]["ttft_ms"]["min"]
+    ttft_ms = summary.metric("ttft_ms").min
     if ttft_ms is not None and ttft_ms < LEAST_TTFT_MS:
         message = (
             f"a first token after {ttft_ms:.3g} ms, sooner than a round trip takes: the clock was set during the run, "
             "or what answers at --url does not run a model"
         )
         yield Reason("invalid", "impossible_ttft", message, ttft_ms, LEAST_TTFT_MS)
-    hit_rate = summary["cache"]["hit_rate"]
-    if hit_rate is not None and summary["cache"]["source"] == "usage" and hit_rate > 1:
+    hit_rate = summary.cache.hit_rate
+    if hit_rate is not None and summary.cache.source == "usage" and hit_rate > 1:
         message = f"usage has {hit_rate:.3g} times as many cached prompt tokens as prompt tokens: costs are wrong; "
         yield Reason("invalid", "impossible_usage", message + "check --backend against the server", hit_rate, 1)
 
 
-def stalled_streams(run: Json, summary: Json) -> Iterator[Reason]:
+def stalled_streams(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """An answer stood still in its middle: percentiles hide it, whoever read it did not miss it."""
-    stalls = summary["stalls"]
-    if stalls["answers"]:
+    stalls = summary.stalls
+    if stalls.answers and stalls.longest_ms is not None and stalls.limit_ms is not None:
         message = (
-            f"{stalls['answers']} of {summary['requests']['planned']} answers stood still after their first token "
-            f"(longest: request {stalls['seq']}, {stalls['longest_ms'] / 1000:.3g} s without output; limit "
-            f"{stalls['limit_ms'] / 1000:.3g} s): see what its log says of that time (preemption, a full cache), "
+            f"{stalls.answers} of {summary.requests.planned} answers stood still after their first token "
+            f"(longest: request {stalls.seq}, {stalls.longest_ms / 1000:.3g} s without output; limit "
+            f"{stalls.limit_ms / 1000:.3g} s): see what its log says of that time (preemption, a full cache), "
             "or what a proxy at --url does"
         )
-        yield Reason("suspect", "stalled_stream", message, stalls["longest_ms"], stalls["limit_ms"])
+        yield Reason("suspect", "stalled_stream", message, stalls.longest_ms, stalls.limit_ms)
 
 
-def waits_for_acknowledgement(run: Json, summary: Json) -> Iterator[Reason]:
+def waits_for_acknowledgement(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The server holds its first token back until this client acknowledges (Nagle's algorithm), and it does so late."""
-    found = run.get("nagle")
-    if found and found["message"] and not run.get("quick_ack"):
+    found = run.nagle
+    if found and found.message and not run.quick_ack:
         yield Reason(
             "suspect",
             "nagle",
-            found["message"],
-            found["delayed"]["first_token_ms"],
-            found["quick"]["first_token_ms"],
+            found.message,
+            found.delayed.first_token_ms,
+            found.quick.first_token_ms,
         )
 
 
-def events_unread(run: Json, summary: Json) -> Iterator[Reason]:
+def events_unread(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Parts of answers could not be read and were passed over; there may have been output in them."""
-    unread, planned = summary["oddities"]["unread"], summary["requests"]["planned"]
-    share = unread["calls"] / planned if planned else 0.0
+    unread, planned = summary.oddities.unread, summary.requests.planned
+    share = unread.calls / planned if planned else 0.0
     if share > MOST_UNREAD:
         message = (
-            f"{unread['events']:,} events in {unread['calls']:,} of {planned:,} calls could not be read and were "
-            f"passed over (such as {unread['example']}): tokens may be missing; check --backend, and what stands "
+            f"{unread.events:,} events in {unread.calls:,} of {planned:,} calls could not be read and were "
+            f"passed over (such as {unread.example}): tokens may be missing; check --backend, and what stands "
             "before the server"
         )
         yield Reason("suspect", "events_unread", message, share, MOST_UNREAD)
 
 
-def compressed_stream(run: Json, summary: Json) -> Iterator[Reason]:
+def compressed_stream(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Answers came compressed, though that was not asked for: a compressor lets tokens out when it sees fit."""
-    codings, planned = summary["oddities"]["compressed"], summary["requests"]["planned"]
+    codings, planned = summary.oddities.compressed, summary.requests.planned
     share = sum(codings.values()) / planned if planned else 0.0
     if share > MOST_UNREAD:
         message = (
@@ -103,12 +105,12 @@ def compressed_stream(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "compressed_stream", message, share, MOST_UNREAD)
 
 
-def not_steady(run: Json, summary: Json) -> Iterator[Reason]:
+def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """What was measured changed while it was measured, so it depends on how long that was."""
-    steady = summary["steadiness"]
-    growth, change = steady["backlog_growth"], steady["ttft_change"]
-    if growth is not None and steady["backlog_trend_p"] < TREND_P:
-        limit = max(LEAST_BACKLOG_CALLS, MOST_BACKLOG * summary["requests"]["planned"])
+    steady = summary.steadiness
+    growth, growth_p = steady.backlog_growth, steady.backlog_trend_p
+    if growth is not None and growth_p is not None and growth_p < TREND_P:
+        limit = max(LEAST_BACKLOG_CALLS, MOST_BACKLOG * summary.requests.planned)
         if growth > limit:
             message = (
                 f"calls under way or waiting grew by {growth:.3g} from the first call to the last: the server cannot "
@@ -116,7 +118,8 @@ def not_steady(run: Json, summary: Json) -> Iterator[Reason]:
             )
             yield Reason("suspect", "backlog_grows", message, growth, limit)
             return
-    if change is not None and steady["ttft_trend_p"] < TREND_P and abs(change) > MOST_TTFT_CHANGE:
+    change, change_p = steady.ttft_change, steady.ttft_trend_p
+    if change is not None and change_p is not None and change_p < TREND_P and abs(change) > MOST_TTFT_CHANGE:
         way = "rose" if change > 0 else "fell"
         message = (
             f"ttft_ms {way} by {abs(change):.0%} of its median over the run: not a steady state; {_if_cut(steady)}"
@@ -125,9 +128,9 @@ def not_steady(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "ttft_drifts", message, change, MOST_TTFT_CHANGE)
 
 
-def _if_cut(steady: Json) -> str:
-    found = steady["proposed"]
-    return f"--window steady cuts the first {found['cut_calls']:,} calls, " if found else ""
+def _if_cut(steady: Steadiness) -> str:
+    found = steady.proposed
+    return f"--window steady cuts the first {found.cut_calls:,} calls, " if found else ""
 
 
 CHECKS: tuple[Check, ...] = (

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from analysis.checks.reason import Check, Json, Reason
+from analysis.checks.reason import Check, Reason
+from analysis.run.summary import RunSummary
+from bench.runs.manifest import RunManifest
 
 MOST_STOLEN = 0.05
 # Chat on two cores lost 4% of its throughput with a third of the window contended, 10 to 40% with all of it.
@@ -15,9 +17,9 @@ MOST_POWER_CAPPED = 0.5
 CLOCK_STEP_MS, SLEW = 1.0, 500e-6
 
 
-def stolen_cores(run: Json, summary: Json) -> Iterator[Reason]:
+def stolen_cores(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The hypervisor gave this machine's cores to others while something here wanted to run."""
-    stolen, cores = summary["host"]["stolen_cores"], run["hardware"]["cores"]
+    stolen, cores = summary.host.stolen_cores, run.hardware.cores
     if stolen is not None and cores and stolen / cores > MOST_STOLEN:
         message = (
             f"the hypervisor took {stolen / cores:.0%} of this machine's cores for other guests: whatever ran here, "
@@ -26,11 +28,11 @@ def stolen_cores(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "stolen_cores", message, stolen / cores, MOST_STOLEN)
 
 
-def other_load(run: Json, summary: Json) -> Iterator[Reason]:
+def other_load(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """Other processes took part of a machine that had no core to spare."""
-    share = summary["host"]["contended_share"]
+    share = summary.host.contended_share
     if share is not None and share > MOST_CONTENDED:
-        others = summary["host"]["other_busy_cores"]
+        others = summary.host.other_busy_cores
         whose = (
             "with the server at --url or other programs, which cannot be told apart here"
             if others is None
@@ -43,9 +45,9 @@ def other_load(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "other_load", message, share, MOST_CONTENDED)
 
 
-def wire_full(run: Json, summary: Json) -> Iterator[Reason]:
+def wire_full(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The network interface towards the server carried about all it can, so answers waited for the wire."""
-    share = summary["host"]["link_share"]
+    share = summary.host.link_share
     if share is not None and share > MOST_LINK_SHARE:
         message = (
             f"the network towards the server carried {share:.0%} of what its link can (limit {MOST_LINK_SHARE:.0%}): "
@@ -54,29 +56,29 @@ def wire_full(run: Json, summary: Json) -> Iterator[Reason]:
         yield Reason("suspect", "wire_full", message, share, MOST_LINK_SHARE)
 
 
-def gpu_throttled(run: Json, summary: Json) -> Iterator[Reason]:
+def gpu_throttled(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """A GPU's clocks were held down by heat or by its power supply, or for most of the time by its power limit."""
-    for gpu in summary["throttling"]:
-        if gpu["slowed_share"] > MOST_SLOWED:
+    for gpu in summary.throttling:
+        if gpu.slowed_share > MOST_SLOWED:
             message = (
-                f"GPU {gpu['index']} was slowed down by heat or its power supply for {gpu['slowed_share']:.0%} of the "
+                f"GPU {gpu.index} was slowed down by heat or its power supply for {gpu.slowed_share:.0%} of the "
                 "window: see to its cooling, or run again when it is cool; raise --warmup to find its lasting speed"
             )
-            yield Reason("suspect", "gpu_slowed", message, gpu["slowed_share"], MOST_SLOWED)
-        if gpu["power_capped_share"] > MOST_POWER_CAPPED:
+            yield Reason("suspect", "gpu_slowed", message, gpu.slowed_share, MOST_SLOWED)
+        if gpu.power_capped_share > MOST_POWER_CAPPED:
             message = (
-                f"GPU {gpu['index']} was at its power limit for {gpu['power_capped_share']:.0%} of the window: the "
+                f"GPU {gpu.index} was at its power limit for {gpu.power_capped_share:.0%} of the window: the "
                 "numbers are those of that limit; name it beside them, or raise it (nvidia-smi -pl)"
             )
-            yield Reason("suspect", "gpu_power_capped", message, gpu["power_capped_share"], MOST_POWER_CAPPED)
+            yield Reason("suspect", "gpu_power_capped", message, gpu.power_capped_share, MOST_POWER_CAPPED)
 
 
-def clock_step(run: Json, summary: Json) -> Iterator[Reason]:
+def clock_step(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
     """The wall clock was set during the load, and with it the kernel's stamps of the next tenth of a second."""
-    step_ns = run.get("clock_step_ns")
-    if step_ns is None or summary["client"]["stamps"] != "kernel":
+    step_ns = run.clock_step_ns
+    if step_ns is None or summary.client.stamps != "kernel":
         return
-    seconds = max((phase["end_s"] for phase in summary["phases"]), default=0.0)
+    seconds = max((phase.end_s for phase in summary.phases), default=0.0)
     step_ms, limit_ms = step_ns / 1e6, CLOCK_STEP_MS + SLEW * 1000 * seconds
     if step_ms > limit_ms:
         message = (

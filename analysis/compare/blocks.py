@@ -9,7 +9,7 @@ What differs from one run to the next (a restart, a neighbour, a temperature) ca
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from analysis.run.metrics import METRICS, measured, output_tokens, successful
 from analysis.run.rates import flow
 from analysis.run.window import window
 from analysis.stats.distributions import LEVELS, Floats
+from bench.runs.manifest import RunManifest
 from bench.types import UserError
 
 CELLS: Final = 200
@@ -50,7 +51,7 @@ def calls_of(requests: pa.Table) -> pa.Table:
     return calls.take(pc.sort_indices(calls["seq"]))
 
 
-def cells_of(run: Mapping[str, Any], requests: pa.Table, cells: int) -> dict[str, Cells]:
+def cells_of(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Cells]:
     """Every measure that calls tell of, by name, in so many cells. Costs are not among them."""
     calls = calls_of(requests)
     failed = ~_is_successful(calls)
@@ -80,11 +81,11 @@ def _values(measure: Measure, calls: pa.Table, cell: Any, cells: int) -> Cells:
     return Cells(counts.astype(np.float64), bins, LEVELS[measure.statistic or "p50"])
 
 
-def _served(run: Mapping[str, Any], requests: pa.Table, cells: int) -> dict[str, Floats]:
+def _served(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Floats]:
     """Calls, tokens and good calls that were served in each of so many equal parts of the window."""
     done, span = successful(requests), window(run, requests)
     edges, served = np.linspace(span.start_ns, span.end_ns, cells + 1), flow(run, requests, span)
-    good = slo.keeps_all([slo.parse(text) for text in run["slo"]], done)
+    good = slo.keeps_all([slo.parse(text) for text in run.slo], done)
 
     def counts(of_call: Floats) -> Floats:
         t_ns, units = served.units(span, of_call)
@@ -104,7 +105,7 @@ class Errors(NamedTuple):
     degrees: int
 
 
-def errors(sides: Sequence[tuple[Mapping[str, Any], pa.Table]], *, same_plan: bool, seed: int = 0) -> Errors:
+def errors(sides: Sequence[tuple[RunManifest, pa.Table]], *, same_plan: bool, seed: int = 0) -> Errors:
     """The errors of the changes from the first to the second (run.json, requests).
 
     Raises UserError where one of them has too few calls to cut into blocks.

@@ -15,6 +15,8 @@ from analysis.compare.measures import MEASURES, Measure, value
 from analysis.stats.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
 from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile
 from analysis.stats.shares import Counts
+from bench.runs.manifest import RunManifest
+from bench.runs.sections import load
 from bench.types import UserError
 
 NO_RATIO: Final = "a change from or to zero has no ratio"
@@ -194,7 +196,10 @@ def compare(
     """Compare runs that `check` let pass; `requests` are the tables of the two, where there is one run on each side."""
     if requests is None:
         return judge(base, candidate, thresholds, partial(_of_runs, base, candidate), "run", warnings)
-    sides = [(base[0].run, requests[0]), (candidate[0].run, requests[1])]
+    sides = [
+        (load(RunManifest, run.run, run.name), table)
+        for run, table in zip((base[0], candidate[0]), requests, strict=True)
+    ]
     errors = blocks.errors(sides, same_plan=has_same_plans(base, candidate))
     return judge(base, candidate, thresholds, partial(_of_blocks, base[0], candidate[0], errors), "block", warnings)
 

@@ -17,9 +17,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from analysis.run.summary import RunSummary
 from analysis.stats.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
 from analysis.stats.distributions import Floats
-from analysis.wording import metric
 
 Judgement = Verdict | Literal["different", "not judged"]
 FAILING: Final = ("different", "worse")
@@ -118,17 +118,17 @@ class Finding:
 
 
 def engine_figures(
-    summary: Mapping[str, Any], server_cpu_s: float, output_tokens: int, pass_cpu_s: float
+    summary: RunSummary, server_cpu_s: float, output_tokens: int, pass_cpu_s: float
 ) -> dict[str, float | None]:
     """An engine's figures of one run, in passes; of an invalid run all are unknown, of a disturbed one the times."""
-    found = summary["verdict"]
-    trusted = found["status"] != "invalid" and min(server_cpu_s, output_tokens) > 0
-    known = summary["host"]["contended_share"] is not None  # too few samples say nothing of other load
-    undisturbed = trusted and known and DISTURBED.isdisjoint(reason["code"] for reason in found["reasons"])
+    found = summary.verdict
+    trusted = found.status != "invalid" and min(server_cpu_s, output_tokens) > 0
+    known = summary.host.contended_share is not None  # too few samples say nothing of other load
+    undisturbed = trusted and known and DISTURBED.isdisjoint(found.codes)
     return {
         "cpu": server_cpu_s / output_tokens / pass_cpu_s if trusted else None,
         **{
-            name: _passes(metric(summary, f"{name}_ms", "p50"), pass_cpu_s) if undisturbed else None
+            name: _passes(summary.metric(f"{name}_ms").p50, pass_cpu_s) if undisturbed else None
             for name in ("tpot", "ttft")
         },
     }

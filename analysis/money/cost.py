@@ -5,10 +5,10 @@ Every figure is dollars over what they bought: requests, requests that kept the 
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,14 @@ from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd
 from analysis.run import slo
 from analysis.run.metrics import column, keep, output_tokens, successful
 from analysis.run.rates import Flow, flow
+from analysis.run.summary import BatchCost, PriceSource, RunCost
 from analysis.run.window import Window
 from analysis.stats.describe import rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval
 from analysis.stats.uncertainty import interval, mean_of
 from analysis.wording import dollars
+from bench.runs.manifest import RunManifest
+from bench.runs.sections import load
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000
@@ -60,23 +63,23 @@ FIGURES = Figures._fields
 
 
 def run_cost(
-    run: Mapping[str, Any],
+    run: RunManifest,
     requests: pa.Table,
     span: Window,
     hourly: Hourly | None = None,
     gpu_power_w: float | None = None,
-) -> dict[str, Any] | None:
-    """summary.json's `cost`; None where nobody bills and no price of an hour is known.
+) -> RunCost | None:
+    """What a run cost; None where nobody bills and no price of an hour is known.
 
-    `run` is run.json with its section `pricing`, `requests` has the columns of `bench.types.Record`. `hourly`, or the
-    one in `pricing`, prices a deployment of one's own, with the electricity of `gpu_power_w` where that was to be
-    measured; without it an API is priced, at the date of the run.
+    `requests` has the columns of `bench.types.Record`. `hourly`, or the one in the manifest's `pricing`, prices a
+    deployment of one's own, with the electricity of `gpu_power_w` where that was to be measured; without it an API is
+    priced, at the date of the run.
     """
-    pricing = run.get("pricing") or {}
+    pricing = run.pricing or {}
     hourly = hourly or hourly_of(pricing)
     if hourly is not None and pricing.get("usd_per_kwh"):
         hourly = with_power(hourly, Decimal(pricing["usd_per_kwh"]), gpu_power_w)
-    objectives = [slo.parse(text) for text in run["slo"]]
+    objectives = [slo.parse(text) for text in run.slo]
     if hourly is not None:
         return _self_hosted(hourly, flow(run, requests, span), successful(requests), span, objectives)
     if pricing.get("provider") or pricing.get("model"):
@@ -84,27 +87,30 @@ def run_cost(
     return None
 
 
-def _cost(basis: str, figures: Figures, notes: Sequence[str], **other: Any) -> dict[str, Any]:
-    return {
-        "basis": basis,
-        "priced_as": None,
-        "api_usd": None,
-        **{name: figure.usd for name, figure in figures._asdict().items()},
-        "ci95": {name: list(figure.ci95) for name, figure in figures._asdict().items()},
-        "usd_per_hour": None,
-        "batch": None,
-        "prices": None,
+def _snapshot() -> PriceSource:
+    return load(PriceSource, snapshot(), "the price list")
+
+
+def _cost(basis: Literal["api", "self-hosted"], figures: Figures, notes: Sequence[str], **other: Any) -> RunCost:
+    return RunCost(
+        basis=basis,
+        usd_per_request=figures.usd_per_request.usd,
+        usd_per_good_request=figures.usd_per_good_request.usd,
+        usd_per_million_output_tokens=figures.usd_per_million_output_tokens.usd,
+        usd_per_million_total_tokens=figures.usd_per_million_total_tokens.usd,
+        ci95={name: figure.ci95 for name, figure in figures._asdict().items()},
+        notes=tuple(notes),
         **other,
-        "notes": list(notes),
-    }
+    )
 
 
-def without(cost: dict[str, Any] | None, names: Sequence[str], why: str) -> dict[str, Any] | None:
+def without(cost: RunCost | None, names: Sequence[str], why: str) -> RunCost | None:
     """A deployment's cost without some of its figures, because what they are built on is not known."""
-    if cost is None or cost["basis"] != "self-hosted":
+    if cost is None or cost.basis != "self-hosted":
         return cost
-    no_interval = {name: list(UNKNOWN) for name in names}
-    return {**cost, **dict.fromkeys(names), "ci95": {**cost["ci95"], **no_interval}, "notes": [*cost["notes"], why]}
+    no_interval = dict.fromkeys(names, UNKNOWN)
+    unknown: dict[str, Any] = dict.fromkeys(names)
+    return replace(cost, **unknown, ci95={**cost.ci95, **no_interval}, notes=(*cost.notes, why))
 
 
 # --- an API -----------------------------------------------------------------------------------------------------
@@ -132,14 +138,14 @@ Charge = Decimal | str
 
 
 def _api(
-    run: Mapping[str, Any], pricing: Mapping[str, Any], requests: pa.Table, objectives: Sequence[slo.Objective]
-) -> dict[str, Any]:
-    price_of = partial(find, pricing.get("model") or run["model"], pricing.get("provider"))
-    at = datetime.fromisoformat(run["created_at"])
+    run: RunManifest, pricing: Mapping[str, Any], requests: pa.Table, objectives: Sequence[slo.Objective]
+) -> RunCost:
+    price_of = partial(find, pricing.get("model") or run.model, pricing.get("provider"))
+    at = run.created
     try:
         price = price_of(at)
     except UserError as problem:
-        return _cost("api", Figures(), [str(problem)], prices=snapshot())
+        return _cost("api", Figures(), [str(problem)], prices=_snapshot())
     sent = keep(requests, pc.is_valid(requests["sent_ns"]))
     charges = _charges(sent, lambda tier: price_of(at, tier=tier))
     paid = _total(charges)
@@ -155,8 +161,8 @@ def _api(
         _api_figures(sent, charges, objectives),
         notes,
         api_usd=_number(paid),
-        batch={"api_usd": _number(batch)} if pricing.get("batch") else None,
-        prices=snapshot(),
+        batch=BatchCost(_number(batch)) if pricing.get("batch") else None,
+        prices=_snapshot(),
         priced_as=str(price),
     )
 
@@ -236,7 +242,7 @@ def _cache_notes(model: str, sent: pa.Table) -> list[str]:
 
 def _self_hosted(
     hourly: Hourly, served: Flow, calls: pa.Table, span: Window, objectives: Sequence[slo.Objective]
-) -> dict[str, Any]:
+) -> RunCost:
     """An hour's price over what was served in an hour like the measured window; the counts are those of throughput."""
     output = output_tokens(calls)
     rate = served.per_s(span, np.ones(calls.num_rows))
@@ -259,12 +265,8 @@ def _self_hosted(
         "self-hosted",
         figures,
         notes,
-        usd_per_hour=[float(hourly.usd_low), float(hourly.usd_high)],
-        prices={
-            "source": hourly.source,
-            "version": None,
-            "as_of": hourly.as_of.isoformat() if hourly.as_of else None,
-        },
+        usd_per_hour=(float(hourly.usd_low), float(hourly.usd_high)),
+        prices=PriceSource(hourly.source, as_of=hourly.as_of.isoformat() if hourly.as_of else None),
     )
 
 

@@ -23,6 +23,7 @@ from analysis.present.document import (
 )
 from analysis.repeats import COST, STATISTICS, THROUGHPUT
 from analysis.run.metrics import METRICS
+from analysis.run.summary import RunSummary
 from analysis.wording import interval, number, percent, plus_minus
 
 # What a narrow terminal can do without, in this order.
@@ -133,12 +134,12 @@ def how_many(found: Mapping[str, Any]) -> str:
     return f"{text}; {counts['succeeded']:,} of {counts['planned']:,} requests succeeded"
 
 
-def in_short(summary: Mapping[str, Any]) -> str:
+def in_short(summary: RunSummary) -> str:
     """One of the runs in a line."""
-    verdict = summary["verdict"]
-    codes = ", ".join(reason["code"] for reason in verdict["reasons"])
+    verdict = summary.verdict
+    codes = ", ".join(reason.code for reason in verdict.reasons)
     return (
-        f"ttft p50 {number(wording.metric(summary, 'ttft_ms', 'p50'))} ms, "
-        f"{number(summary['throughput']['output_tokens_per_s'])} output tok/s, "
-        f"{verdict['status']}{codes and f': {codes}'}"
+        f"ttft p50 {number(summary.metric('ttft_ms').p50)} ms, "
+        f"{number(summary.throughput.output_tokens_per_s)} output tok/s, "
+        f"{verdict.status}{codes and f': {codes}'}"
     )

@@ -1,14 +1,16 @@
 """Who counted the tokens of a run, whether the counts agree, and whether prompts and answers are the planned ones."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import column, flat, keep
+from analysis.run.summary import CountChecks, PromptLengths, TokenSources
+from bench.runs.manifest import RunManifest
 
 READINGS: Final = {
     "reasoning_apart": "the answer's count leaves reasoning out: both together were taken",
@@ -53,35 +55,32 @@ _LEAST_ALIKE_TOKENS = 8
 _NOT_OF_OUTPUT = RESOLVED | {"length_not_reached", "prompt_zero", "cached_over_prompt"}
 
 
-def tokens(calls: pa.Table) -> dict[str, Any]:
+def tokens(calls: pa.Table) -> TokenSources:
     """Whether each arrival brought one token, where the output token counts come from, and whether all were made."""
     per_arrival, _ = flat(calls, "arrival_tokens")
     sources = Counter(calls["token_source"].drop_null().to_pylist())
     counted = keep(calls.select(["output_tokens", "max_tokens"]), pc.is_valid(calls["output_tokens"]))
     allowed = pc.sum(counted["max_tokens"]).as_py()
-    return {
-        "tokens_equal_chunks": bool((per_arrival == 1).all()) if len(per_arrival) else None,
-        "tokens_per_arrival": float(per_arrival.mean()) if len(per_arrival) else None,
-        "token_sources": dict(sources.most_common()),
-        "output_of_max": pc.sum(counted["output_tokens"]).as_py() / allowed if allowed else None,
-    }
+    return TokenSources(
+        tokens_equal_chunks=bool((per_arrival == 1).all()) if len(per_arrival) else None,
+        tokens_per_arrival=float(per_arrival.mean()) if len(per_arrival) else None,
+        token_sources=dict(sources.most_common()),
+        output_of_max=pc.sum(counted["output_tokens"]).as_py() / allowed if allowed else None,
+    )
 
 
-def counts(run: Mapping[str, Any], calls: pa.Table) -> dict[str, Any]:
-    """summary.json's `counts`: whether the server's counts agree with each other, the plan and what arrived.
-
-    Of the successful `calls`. `unknown_share` is of those whose output nobody knows.
-    """
+def counts(run: RunManifest, calls: pa.Table) -> CountChecks:
+    """Whether the server's counts of the successful `calls` agree with each other, the plan and what arrived."""
     contradictions = calls["count_contradictions"].drop_null().to_pylist()
     unknown = sum(not _NOT_OF_OUTPUT.issuperset(codes.split()) for codes in contradictions)
-    return {
-        "readings": _codes(calls["count_readings"].drop_null().to_pylist()),
-        "contradictions": _codes(contradictions),
-        "unknown_share": unknown / calls.num_rows if calls.num_rows else 0.0,
-        "prompts": _prompts(run, calls),
-        "finish": dict(Counter(calls["finish"].drop_null().to_pylist()).most_common()),
-        "repeated_share": _repeated_share(calls),
-    }
+    return CountChecks(
+        readings=_codes(calls["count_readings"].drop_null().to_pylist()),
+        contradictions=_codes(contradictions),
+        unknown_share=unknown / calls.num_rows if calls.num_rows else 0.0,
+        prompts=_prompts(run, calls),
+        finish=dict(Counter(calls["finish"].drop_null().to_pylist()).most_common()),
+        repeated_share=_repeated_share(calls),
+    )
 
 
 def _codes(found: Iterable[str]) -> dict[str, int]:
@@ -89,20 +88,20 @@ def _codes(found: Iterable[str]) -> dict[str, int]:
     return dict(Counter(code for codes in found for code in codes.split()).most_common())
 
 
-def _prompts(run: Mapping[str, Any], calls: pa.Table) -> dict[str, float | None]:
+def _prompts(run: RunManifest, calls: pa.Table) -> PromptLengths:
     """What share of prompts is shorter or longer than planned, and the median of prompt over plan; None: not known."""
     said, planned = column(calls, "prompt_tokens"), column(calls, "prompt_tokens_wanted")
     known = ~np.isnan(said) & (planned > 0)
     if not known.any():
-        return {"cut_share": None, "longer_share": None, "of_planned": None}
-    exact = run["tokenizer"]["exact"]
+        return PromptLengths()
+    exact = run.tokenizer.exact
     least = planned * (_CUT if exact else _CUT_GUESS)
     most = planned * (_ADDED if exact else _ADDED_GUESS) + (_ADDED_TOKENS if exact else _ADDED_GUESS_TOKENS)
-    return {
-        "cut_share": float((said < np.minimum(least, planned - 2))[known].mean()),
-        "longer_share": float((said > most)[known].mean()),
-        "of_planned": float(np.median(said[known] / planned[known])),
-    }
+    return PromptLengths(
+        cut_share=float((said < np.minimum(least, planned - 2))[known].mean()),
+        longer_share=float((said > most)[known].mean()),
+        of_planned=float(np.median(said[known] / planned[known])),
+    )
 
 
 def _repeated_share(calls: pa.Table) -> float | None:

@@ -1,15 +1,14 @@
 """Series out of a run's telemetry, and what its GPUs did in the measured window."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_S
+from analysis.run.summary import GpuUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
+from bench.runs.manifest import RunManifest
 
 Series = tuple[Floats, Floats]
 
@@ -23,29 +22,29 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
     return rows["t_ns"].to_numpy().astype(np.float64), rows["value"].to_numpy()
 
 
-def gpus(run: Mapping[str, Any], telemetry: pa.Table | None, span: Window) -> list[dict[str, Any]]:
-    """One row for each GPU that was sampled; `energy_source` says where its energy comes from."""
+def gpus(run: RunManifest, telemetry: pa.Table | None, span: Window) -> tuple[GpuUse, ...]:
+    """What each GPU that was sampled did in the window."""
     if telemetry is None:
-        return []
+        return ()
     sources = [source for source in pc.unique(telemetry["source"]).to_pylist() if source.startswith("gpu")]
-    return [_gpu(run, telemetry, span, index) for index in sorted(int(source[3:]) for source in sources)]
+    return tuple(_gpu(run, telemetry, span, index) for index in sorted(int(source[3:]) for source in sources))
 
 
-def _gpu(run: Mapping[str, Any], telemetry: pa.Table, span: Window, index: int) -> dict[str, Any]:
-    names = [gpu["name"] for gpu in run["hardware"]["gpus"]]
+def _gpu(run: RunManifest, telemetry: pa.Table, span: Window, index: int) -> GpuUse:
+    names = [gpu.name for gpu in run.hardware.gpus]
     quantities = ("util_pct", "memory_used_bytes", "power_w", "energy_j")
     util, memory, power, energy = (series(telemetry, f"gpu{index}", name) for name in quantities)
     counted_j, integrated_j = _increase(energy, span), _integral(power, span)
     util_in, memory_in, power_in = (_inside(each, span) for each in (util, memory, power))
-    return {
-        "index": index,
-        "name": names[index] if index < len(names) else None,
-        "util_pct_mean": float(util_in.mean()) if len(util_in) else None,
-        "memory_used_bytes_max": int(memory_in.max()) if len(memory_in) else None,
-        "power_w_mean": float(power_in.mean()) if len(power_in) else None,
-        "energy_j": integrated_j if counted_j is None else counted_j,
-        "energy_source": "counter" if counted_j is not None else "power" if integrated_j is not None else None,
-    }
+    return GpuUse(
+        index=index,
+        name=names[index] if index < len(names) else None,
+        util_pct_mean=float(util_in.mean()) if len(util_in) else None,
+        memory_used_bytes_max=int(memory_in.max()) if len(memory_in) else None,
+        power_w_mean=float(power_in.mean()) if len(power_in) else None,
+        energy_j=integrated_j if counted_j is None else counted_j,
+        energy_source="counter" if counted_j is not None else "power" if integrated_j is not None else None,
+    )
 
 
 def _inside(sampled: Series, span: Window) -> Floats:

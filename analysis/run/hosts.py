@@ -1,15 +1,16 @@
 """Who had the cores of the client's machine during the window, and how full its wire was, from its telemetry."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
 from analysis.run.gpu import series
+from analysis.run.summary import HostUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
+from bench.runs.manifest import RunManifest
 
 FULL, OTHERS = 0.9, 0.1
 # A sample is of the time since the one before: those count whose time lies in the window, and it has to be so
@@ -31,7 +32,7 @@ class Weighed(NamedTuple):
         return float(np.average(values, weights=self.inside_s)) if values is not None and self.is_enough else None
 
 
-def host(run: Mapping[str, Any], telemetry: pa.Table | None, span: Window) -> dict[str, float | None]:
+def host(run: RunManifest, telemetry: pa.Table | None, span: Window) -> HostUse:
     """Mean busy cores in the window, in all and by whom, and the use of the network; None where samples lack.
 
     `other_busy_cores` are neither the client's nor the server's; None where a server here was not launched by us and
@@ -44,20 +45,20 @@ def host(run: Mapping[str, Any], telemetry: pa.Table | None, span: Window) -> di
     client, server = (_at(telemetry, source, weighed.t_ns) for source in ("client", "server"))
     stolen = _at(telemetry, "host", weighed.t_ns, "stolen_cores")
     others = _others(run, busy, client, server)
-    cores = run["hardware"]["cores"]
+    cores = run.hardware.cores
     contended = None
     unknown = others if others is not None or client is None else busy - client
     if unknown is not None and cores:
         contended = ((busy >= FULL * cores) & (unknown >= OTHERS * cores)).astype(np.float64)
-    return {
-        "busy_cores": weighed.mean(busy),
-        "client_busy_cores": weighed.mean(client),
-        "server_busy_cores": weighed.mean(server),
-        "other_busy_cores": weighed.mean(others),
-        "stolen_cores": weighed.mean(stolen),
-        "contended_share": weighed.mean(contended),
-        "link_share": _link_share(telemetry, span),
-    }
+    return HostUse(
+        busy_cores=weighed.mean(busy),
+        client_busy_cores=weighed.mean(client),
+        server_busy_cores=weighed.mean(server),
+        other_busy_cores=weighed.mean(others),
+        stolen_cores=weighed.mean(stolen),
+        contended_share=weighed.mean(contended),
+        link_share=_link_share(telemetry, span),
+    )
 
 
 def _window(telemetry: pa.Table | None, span: Window, name: str) -> tuple[Weighed, Floats]:
@@ -78,8 +79,8 @@ def _link_share(telemetry: pa.Table | None, span: Window) -> float | None:
     return max((share for share in shares if share is not None), default=None)
 
 
-def _others(run: Mapping[str, Any], busy: Floats, client: Floats | None, server: Floats | None) -> Floats | None:
-    is_here = run["launched"] or urlsplit(run["url"]).hostname in HERE
+def _others(run: RunManifest, busy: Floats, client: Floats | None, server: Floats | None) -> Floats | None:
+    is_here = run.launched or urlsplit(run.url).hostname in HERE
     if client is None or (is_here and server is None):
         return None
     return np.maximum(busy - client - (0.0 if server is None else server), 0.0)

@@ -1,7 +1,8 @@
 """The 95% intervals of a run's metrics, rates and shares, from its requests in the order in which they came."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,12 @@ import pyarrow.compute as pc
 from analysis.run import slo
 from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
 from analysis.run.rates import Flow
+from analysis.run.summary import MetricSummary, RequestCounts, Throughput
 from analysis.run.window import Window
 from analysis.stats.correlation import Beside, Dependence
 from analysis.stats.describe import dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval
+from bench.runs.sections import load
 
 Known = tuple[Interval, str | None]
 """An interval, and why there is none, or a wide one."""
@@ -24,8 +27,8 @@ _AS_SENT: Final = [("sent_ns", "ascending"), ("seq", "ascending")]
 _WITH_WAIT: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "response_ms")
 
 
-def of_metrics(calls: pa.Table) -> dict[str, Any]:
-    """Every metric by name, as summary.json holds it, of successful measured calls.
+def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
+    """Every metric by name, of successful measured calls.
 
     What has something in common with the wait for a first token is as correlated as that wait: of `service_ms`, in
     which most is the work of one request, a short run would not show it.
@@ -38,15 +41,15 @@ def of_metrics(calls: pa.Table) -> dict[str, Any]:
     each[np.diff(waits.offsets) > 0] = waits.values
     beside = Beside(each, of_waits)
     return {
-        name: describe(sample, of_waits if sample is waits else dependence(sample, beside))
+        name: load(MetricSummary, describe(sample, of_waits if sample is waits else dependence(sample, beside)), name)
         for name, sample in samples.items()
     }
 
 
 def of_throughput(
-    rates: Mapping[str, Any], served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
-) -> dict[str, Any]:
-    """`ci95` of the rates and shares that are known, by name, and `why` one of them is missing or wide."""
+    rates: Throughput, served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
+) -> Throughput:
+    """Add the intervals of the rates and shares that are known, and why one of them is missing or wide."""
     calls = successful(requests)
     good = slo.keeps_all(objectives, calls)
     output = output_tokens(calls)
@@ -60,19 +63,20 @@ def of_throughput(
     found = {
         name: rate_interval(*served.units(span, units), (span.start_ns, span.end_ns), ended)
         for name, units in of_call.items()
-        if rates[name] is not None
+        if getattr(rates, name) is not None
     }
-    if rates["slo_attainment"] is not None:
+    if rates.slo_attainment is not None:
         waits = _of_waits(calls) if any(objective.metric in _WITH_WAIT for objective in objectives) else None
         found["slo_attainment"] = share_interval(_of_planned(requests, calls["seq"].filter(pa.array(good))), waits)
-    return _written(found)
+    return replace(rates, ci95=_intervals(found), why=_why(found))
 
 
-def of_errors(requests: pa.Table) -> dict[str, Any]:
-    """The share of the measured calls that did not succeed, with its interval."""
+def of_errors(counts: RequestCounts, requests: pa.Table) -> RequestCounts:
+    """Add the share of the measured calls that did not succeed, with its interval."""
     succeeded = _of_planned(requests, successful(requests)["seq"])
     share = 1 - float(succeeded.mean()) if len(succeeded) else None
-    return {"error_share": share, **_written({"error_share": share_interval(~succeeded)})}
+    found = {"error_share": share_interval(~succeeded)}
+    return replace(counts, error_share=share, ci95=_intervals(found), why=_why(found))
 
 
 def _of_waits(calls: pa.Table) -> Dependence:
@@ -80,11 +84,12 @@ def _of_waits(calls: pa.Table) -> Dependence:
     return dependence(METRICS["ttft_ms"].values(calls.take(pc.sort_indices(calls, _AS_SENT))))
 
 
-def _written(found: Mapping[str, Known]) -> dict[str, Any]:
-    return {
-        "ci95": {name: list(interval) for name, (interval, _) in found.items()},
-        "why": {name: why for name, (_, why) in found.items() if why},
-    }
+def _intervals(found: Mapping[str, Known]) -> dict[str, Interval]:
+    return {name: interval for name, (interval, _) in found.items()}
+
+
+def _why(found: Mapping[str, Known]) -> dict[str, str]:
+    return {name: why for name, (_, why) in found.items() if why}
 
 
 def _of_planned(requests: pa.Table, seqs: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -14,8 +14,7 @@ their call, so that every figure (goodput, cost of a request, of a token) follow
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ import pyarrow as pa
 from analysis.run.metrics import NS_PER_S, column, measured, output_times_ns, successful
 from analysis.run.window import LONGER, Window
 from analysis.stats.distributions import Floats, Ints, t_quantile
+from bench.runs.manifest import RunManifest
 
 BLOCKS: Final = 12
 LEAST_CALLS: Final = 8
@@ -80,10 +80,10 @@ class Flow(NamedTuple):
         return None if math.isnan(total) else total / span.seconds
 
 
-def flow(run: Mapping[str, Any], requests: pa.Table, span: Window) -> Flow:
+def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
     """The flow of a run's successful calls, of any phase, in the order of `successful(requests)`."""
     calls = successful(requests)
-    if run["load"]["rate_per_s"] is not None:
+    if run.load.rate_per_s is not None:
         return _of_open_loop(requests, calls, span)
     return _of_closed_loop(requests, calls, span)
 

@@ -1,12 +1,12 @@
 """What this machine's selftest says of a run: run.json has it as `selftest`, null where there was none."""
 
-from collections.abc import Mapping
-from typing import Any
-
-Json = Mapping[str, Any]
+from analysis.run.summary import SelftestAtLoad
+from bench.runs.manifest import MachineSelftest, SelftestLimit
 
 
-def at_load(selftest: Json | None, events_per_s: float | None, requests_per_s: float | None) -> dict[str, Any] | None:
+def at_load(
+    selftest: MachineSelftest | None, events_per_s: float | None, requests_per_s: float | None
+) -> SelftestAtLoad | None:
     """When the selftest was made, and the client's error at p99 that it saw under this load, in ms.
 
     That is the larger of two: at the next higher rate of token events, and of requests. `error_ms` is None where the
@@ -14,11 +14,11 @@ def at_load(selftest: Json | None, events_per_s: float | None, requests_per_s: f
     """
     if selftest is None:
         return None
-    errors_ms = (_error_ms(selftest["events"], events_per_s), _error_ms(selftest["requests"], requests_per_s))
+    errors_ms = (_error_ms(selftest.events, events_per_s), _error_ms(selftest.requests, requests_per_s))
     known = [error for error in errors_ms if error is not None]
-    return {"measured_at": selftest["measured_at"], "error_ms": max(known) if len(known) == len(errors_ms) else None}
+    return SelftestAtLoad(selftest.measured_at, max(known) if len(known) == len(errors_ms) else None)
 
 
-def _error_ms(ladder: Json, per_s: float | None) -> float | None:
-    above = [step for step in ladder["steps"] if per_s is not None and step["per_s"] >= per_s]
-    return min(above, key=lambda step: step["per_s"])["error_ms"] if above else None
+def _error_ms(limit: SelftestLimit, per_s: float | None) -> float | None:
+    above = [step for step in limit.steps if per_s is not None and step.per_s >= per_s]
+    return min(above, key=lambda step: step.per_s).error_ms if above else None

@@ -1,20 +1,22 @@
 """When calls were sent against when they were due, apart from the waits that are not the client's fault."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.run.accounts import told_of
 from analysis.run.metrics import NS_PER_MS, column
+from analysis.run.summary import Sending, Tail
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
+from bench.runs.manifest import RunManifest
 
 NOT_FOR_A_SEAT = ("dropped", "budget")
 
 
-def sending(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any]:
+def sending(run: RunManifest, requests: pa.Table) -> Sending:
     """How late this client sent its measured calls, and what share of them first had to wait for a seat.
 
     `late_ms` (p50, p99, max) is sent − due, without the time to open a connection, over the calls that found a seat
@@ -27,19 +29,19 @@ def sending(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any]:
     reached = due_ns <= last_ns(requests)
     own = np.array([phase == "measured" for phase in calls["phase"].to_pylist()], np.bool_) & reached
     waited = np.zeros(calls.num_rows, np.bool_)
-    if run["load"]["rate_per_s"] is not None:
-        waited = _waited(calls, due_ns, reached, max(1, run["load"]["max_in_flight"] // run["workers"]))
+    if run.load.rate_per_s is not None:
+        waited = _waited(calls, due_ns, reached, max(1, run.load.max_in_flight // run.workers))
     late_ns = sent_ns - due_ns - np.nan_to_num(column(calls, "connect_ns"))
     late_ns = late_ns[own & ~waited & ~np.isnan(late_ns)]
-    levels = np.quantile(late_ns, [0.5, 0.99, 1.0]) / NS_PER_MS if len(late_ns) else [None] * 3
-    open_loop = run["load"]["rate_per_s"] is not None and own.any()
-    return {
-        "late_ms": {
-            name: None if level is None else float(level)
-            for name, level in zip(("p50", "p99", "max"), levels, strict=True)
-        },
-        "waited_share": float(waited[own].mean()) if open_loop else None,
-    }
+    open_loop = run.load.rate_per_s is not None and own.any()
+    return Sending(tail_ms(late_ns), float(waited[own].mean()) if open_loop else None)
+
+
+def tail_ms(values_ns: npt.NDArray[Any]) -> Tail:
+    """Median, tail and maximum of some nanoseconds."""
+    if not len(values_ns):
+        return Tail()
+    return Tail(*map(float, np.quantile(values_ns, [0.5, 0.99, 1.0]) / NS_PER_MS))
 
 
 def _waited(calls: pa.Table, due_ns: Floats, reached: Any, seats: int) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 
 from analysis.run.gpu import series
 from analysis.run.metrics import column
+from analysis.run.summary import Oddities, PromptCache, RateLimit, ServerMetrics, UnreadEvents
+from bench.runs.manifest import RunManifest
 
 MS_PER_S = 1000.0
 
 
-def cache(run: Mapping[str, Any], calls: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
+def cache(run: RunManifest, calls: pa.Table, telemetry: pa.Table | None) -> PromptCache:
     """How much of the prompts came out of the server's prefix cache, beside what the run meant.
 
     `hit_rate` is the share of prompt tokens, by the usage of the measured calls or else by the server's counters over
@@ -26,14 +28,14 @@ def cache(run: Mapping[str, Any], calls: pa.Table, telemetry: pa.Table | None) -
     hit_rate, source = _by_usage(prompt_tokens, column(calls, "cached_tokens")), "usage"
     if hit_rate is None:
         hit_rate, source = _by_counters(telemetry), "server counters"
-    common_tokens = run["scenario"]["shared_prefix_tokens"] + run["tokenizer"].get("overhead_tokens", 0)
+    common_tokens = run.scenario.shared_prefix_tokens + (run.tokenizer.overhead_tokens or 0)
     mean_tokens = float(np.nanmean(prompt_tokens)) if np.isfinite(prompt_tokens).any() else 0.0
-    return {
-        "meant": run.get("cache"),
-        "hit_rate": hit_rate,
-        "source": None if hit_rate is None else source,
-        "cold_at_most": min(1.0, common_tokens / mean_tokens) if mean_tokens > 0 else None,
-    }
+    return PromptCache(
+        meant=run.cache,
+        hit_rate=hit_rate,
+        source=None if hit_rate is None else source,
+        cold_at_most=min(1.0, common_tokens / mean_tokens) if mean_tokens > 0 else None,
+    )
 
 
 def _by_usage(prompt_tokens: Any, cached_tokens: Any) -> float | None:
@@ -62,14 +64,18 @@ def histogram_mean_ms(telemetry: pa.Table | None, name: str) -> tuple[float | No
     return MS_PER_S * seconds / count, count
 
 
-def server(telemetry: pa.Table | None) -> dict[str, float | None]:
+def server(telemetry: pa.Table | None) -> ServerMetrics:
     """The server's own latencies and pressure over the whole run, warm-up included; None where it does not say."""
-    means = {f"{name}_ms_mean": histogram_mean_ms(telemetry, f"server_{name}_s")[0] for name in _HISTOGRAMS}
-    peaks = {f"{name}_max": _peak(telemetry, name) for name in ("queue", "running", "kv_use_fraction")}
-    return {**means, **peaks, "preemptions": rise(telemetry, "preemptions_total")}
-
-
-_HISTOGRAMS = ("ttft", "itl", "e2e", "queue")
+    return ServerMetrics(
+        ttft_ms_mean=histogram_mean_ms(telemetry, "server_ttft_s")[0],
+        itl_ms_mean=histogram_mean_ms(telemetry, "server_itl_s")[0],
+        e2e_ms_mean=histogram_mean_ms(telemetry, "server_e2e_s")[0],
+        queue_ms_mean=histogram_mean_ms(telemetry, "server_queue_s")[0],
+        queue_max=_peak(telemetry, "queue"),
+        running_max=_peak(telemetry, "running"),
+        kv_use_fraction_max=_peak(telemetry, "kv_use_fraction"),
+        preemptions=rise(telemetry, "preemptions_total"),
+    )
 
 
 def _peak(telemetry: pa.Table | None, name: str) -> float | None:
@@ -77,9 +83,9 @@ def _peak(telemetry: pa.Table | None, name: str) -> float | None:
     return float(values.max()) if len(values) else None
 
 
-def rate_limits(requests: pa.Table) -> list[dict[str, Any]]:
-    """Each limit that responses told of as {name, limit, remaining_min}, the tightest first."""
-    least: dict[str, dict[str, Any]] = {}
+def rate_limits(requests: pa.Table) -> tuple[RateLimit, ...]:
+    """Each limit that responses told of, the tightest first."""
+    least: dict[str, RateLimit] = {}
     for text in requests["rate_limits"].drop_null().to_pylist():
         told = json.loads(text)
         for header, value in told.items():
@@ -87,26 +93,23 @@ def rate_limits(requests: pa.Table) -> list[dict[str, Any]]:
             if kind != "remaining" or not _is_number(value) or not _is_number(told.get(f"{name}-limit")):
                 continue
             limit, remaining = float(told[f"{name}-limit"]), float(value)
-            known = least.setdefault(name, {"name": name, "limit": limit, "remaining_min": remaining})
-            known["remaining_min"] = min(known["remaining_min"], remaining)
-    return sorted(least.values(), key=lambda row: row["remaining_min"] / max(row["limit"], 1.0))
+            known = least.setdefault(name, RateLimit(name, limit, remaining))
+            least[name] = replace(known, remaining_min=min(known.remaining_min, remaining))
+    return tuple(sorted(least.values(), key=lambda row: row.remaining_min / max(row.limit, 1.0)))
 
 
-def oddities(calls: pa.Table) -> dict[str, Any]:
-    """What responses had in them that was not asked for: events that could not be read, and a content coding.
-
-    `unread` counts calls and events and shows the first; `compressed` counts calls by their coding.
-    """
+def oddities(calls: pa.Table) -> Oddities:
+    """What responses had in them that was not asked for: events that could not be read, and a content coding."""
     unread = pc.fill_null(calls["unread"], 0)
     examples = calls["unread_example"].drop_null()
-    return {
-        "unread": {
-            "calls": pc.sum(pc.greater(unread, 0)).as_py() or 0,
-            "events": pc.sum(unread).as_py() or 0,
-            "example": examples[0].as_py() if len(examples) else None,
-        },
-        "compressed": dict(Counter(calls["encoding"].drop_null().to_pylist()).most_common()),
-    }
+    return Oddities(
+        UnreadEvents(
+            calls=pc.sum(pc.greater(unread, 0)).as_py() or 0,
+            events=pc.sum(unread).as_py() or 0,
+            example=examples[0].as_py() if len(examples) else None,
+        ),
+        compressed=dict(Counter(calls["encoding"].drop_null().to_pylist()).most_common()),
+    )
 
 
 def _is_number(text: Any) -> bool:

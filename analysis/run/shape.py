@@ -3,6 +3,7 @@
 What is looked at is the median over answers, so that one stall or one late read of this client says nothing.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep
+from analysis.run.summary import StreamShape
 from analysis.stats.distributions import Floats, Ints, ranks
 
 LEAST_TOKENS: Final = 8
@@ -23,8 +25,8 @@ _ENOUGH_ANSWERS = 1000
 _LEAST_ANSWERS, _LEAST_LENGTHS = 30, 5
 
 
-def shape(calls: pa.Table) -> dict[str, Any]:
-    """summary.json's `shape`, of the measured calls that succeeded; None where too little came to say.
+def shape(calls: pa.Table) -> StreamShape:
+    """How tokens came in the measured calls that succeeded; None where too little came to say.
 
     `tokens_per_burst` and `arrivals_per_burst` are what came together (within 0.2 ms and a tenth of the answer's mean
     gap), `burst_spread` the relative deviation of such bursts inside an answer, `bursts` how many an answer has.
@@ -36,14 +38,13 @@ def shape(calls: pa.Table) -> dict[str, Any]:
     long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
     answers = _sample(keep(long, pc.greater(pc.list_value_length(long["arrivals_ns"]), 1)))
     blank_share, blank_pause_ms = _blank(calls)
-    return {
-        "answers": answers.num_rows,
-        **_bursts(answers),
-        **_pace(answers),
-        "ttft_by_length": _ttft_by_length(calls),
-        "blank_share": blank_share,
-        "blank_pause_ms": blank_pause_ms,
-    }
+    found = StreamShape(
+        answers=answers.num_rows,
+        ttft_by_length=_ttft_by_length(calls),
+        blank_share=blank_share,
+        blank_pause_ms=blank_pause_ms,
+    )
+    return _with_pace(_with_bursts(found, answers), answers) if answers.num_rows else found
 
 
 def _sample(answers: pa.Table) -> pa.Table:
@@ -56,10 +57,7 @@ def _arrived(calls: pa.Table) -> pa.ChunkedArray:
     return pc.subtract(calls["output_tokens"], pc.coalesce(calls["early_tokens"], 0))
 
 
-def _bursts(answers: pa.Table) -> dict[str, float | None]:
-    names = ("bursts", "arrivals_per_burst", "tokens_per_burst", "burst_spread")
-    if not answers.num_rows:
-        return dict.fromkeys(names)
+def _with_bursts(found: StreamShape, answers: pa.Table) -> StreamShape:
     t_ns, offsets = flat(answers, "arrivals_ns")
     gaps = gaps_ms(t_ns, offsets)
     arrivals = np.diff(offsets)
@@ -68,12 +66,13 @@ def _bursts(answers: pa.Table) -> dict[str, float | None]:
     bursts = 1 + _per_call(np.add, apart, gaps.offsets)
     tokens = np.asarray(_arrived(answers).to_numpy(), np.float64)
     sizes = _inner_sizes(apart, gaps.offsets)
-    return {
-        "bursts": float(np.median(bursts)),
-        "arrivals_per_burst": float(np.median(arrivals / bursts)),
-        "tokens_per_burst": float(np.median(tokens / bursts)),
-        "burst_spread": float(sizes.std() / sizes.mean()) if len(sizes) else None,
-    }
+    return replace(
+        found,
+        bursts=float(np.median(bursts)),
+        arrivals_per_burst=float(np.median(arrivals / bursts)),
+        tokens_per_burst=float(np.median(tokens / bursts)),
+        burst_spread=float(sizes.std() / sizes.mean()) if len(sizes) else None,
+    )
 
 
 def _inner_sizes(apart: npt.NDArray[np.bool_], offsets: Ints) -> Floats:
@@ -84,10 +83,7 @@ def _inner_sizes(apart: npt.NDArray[np.bool_], offsets: Ints) -> Floats:
     return sizes
 
 
-def _pace(answers: pa.Table) -> dict[str, float | None]:
-    names = ("decode_share", "first_gap_of_gaps", "ttft_of_first_gap")
-    if not answers.num_rows:
-        return dict.fromkeys(names)
+def _with_pace(found: StreamShape, answers: pa.Table) -> StreamShape:
     first_ns, sent_ns = column(answers, "first_token_ns"), column(answers, "sent_ns")
     last_ns = column(answers, "last_token_ns")
     gaps = gaps_ms(*flat(answers, "arrivals_ns"))
@@ -95,11 +91,12 @@ def _pace(answers: pa.Table) -> dict[str, float | None]:
     first_gap = np.maximum(gaps.values[starts], 1e-6)
     others = np.array([np.median(gaps.values[a:b]) for a, b in zip(starts, gaps.offsets[1:], strict=True)])
     waited_ms = (first_ns - sent_ns) / NS_PER_MS
-    return {
-        "decode_share": _median((last_ns - first_ns) / np.maximum(last_ns - sent_ns, 1.0)),
-        "first_gap_of_gaps": _median(first_gap / np.maximum(others, 1e-3)),
-        "ttft_of_first_gap": _median(waited_ms / first_gap),
-    }
+    return replace(
+        found,
+        decode_share=_median((last_ns - first_ns) / np.maximum(last_ns - sent_ns, 1.0)),
+        first_gap_of_gaps=_median(first_gap / np.maximum(others, 1e-3)),
+        ttft_of_first_gap=_median(waited_ms / first_gap),
+    )
 
 
 def _ttft_by_length(calls: pa.Table) -> float | None:

@@ -13,15 +13,16 @@ the server alone took are both told.
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.run.metrics import METRICS, NS_PER_MS, column
+from analysis.run.summary import RequestCounts, SloResult
 from analysis.stats.distributions import Sample, quantile_with_failures
 from bench.types import UserError
 
@@ -108,7 +109,7 @@ def keeps_all(objectives: Sequence[Objective], calls: pa.Table) -> npt.NDArray[n
     return good
 
 
-def judge(objective: Objective, calls: pa.Table, planned: int) -> dict[str, Any]:
+def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
     """Whether a run met the objective: of the calls planned, those not among the successful `calls` do not keep it.
 
     `value` is the percentile (the maximum, without one) with every failure counted as infinite; None where it is
@@ -127,7 +128,8 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> dict[str, Any]
         met = kept == planned if planned else None
     found = _result(objective, _finite(value), met, kept / planned if planned else None)
     if objective.metric in _WAITED:
-        found["service_value"] = _finite(_percentile(replace(objective, from_sending=True), calls, planned))
+        from_sending = _percentile(replace(objective, from_sending=True), calls, planned)
+        return replace(found, service_value=_finite(from_sending))
     return found
 
 
@@ -146,22 +148,21 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def mostly_failed(outcomes: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> bool:
+def mostly_failed(outcomes: RequestCounts, judged: Sequence[SloResult]) -> bool:
     """Whether more calls failed than succeeded, though some did, and no objective on errors allows it."""
-    allowed = any(result["metric"] == ERROR_SHARE and result["met"] for result in judged)
-    return bool(outcomes["failed"] > outcomes["succeeded"] > 0) and not allowed
+    allowed = any(result.metric == ERROR_SHARE and result.met for result in judged)
+    return outcomes.failed > outcomes.succeeded > 0 and not allowed
 
 
-def _result(objective: Objective, value: float | None, met: bool | None, attainment: float | None) -> dict[str, Any]:
-    return {
-        "objective": objective.text,
-        "metric": objective.metric,
-        "percentile": objective.percentile,
-        "unit": "share" if objective.metric == ERROR_SHARE else "ms",
-        "limit": objective.limit,
-        "from_sending": objective.from_sending,
-        "value": value,
-        "service_value": None,
-        "met": met,
-        "attainment": attainment,
-    }
+def _result(objective: Objective, value: float | None, met: bool | None, attainment: float | None) -> SloResult:
+    return SloResult(
+        objective=objective.text,
+        metric=objective.metric,
+        percentile=objective.percentile,
+        unit="share" if objective.metric == ERROR_SHARE else "ms",
+        limit=objective.limit,
+        from_sending=objective.from_sending,
+        value=value,
+        met=met,
+        attainment=attainment,
+    )

@@ -1,12 +1,11 @@
 """Answers that stood still in their middle."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep, measured
+from analysis.run.summary import Stalls
 
 # An engine's longest step, with a whole chunk of somebody's prompt in it, takes some ten times as long as its usual
 # one. What takes a hundred times as long is no step.
@@ -15,7 +14,7 @@ LEAST_STALL_MS, USUAL_GAPS = 1000.0, 100.0
 _NEEDED = ["seq", "phase", "first_token_ns", "last_token_ns", "end_ns", "error", "arrivals_ns"]
 
 
-def stalls(requests: pa.Table, usual_gap_ms: float | None) -> dict[str, Any]:
+def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
     """How many measured answers stood still for more than `limit_ms` after their first token, and for how long.
 
     `usual_gap_ms` is the run's median gap between arrivals. A call that was given up for its silence (`stall`) counts
@@ -32,9 +31,9 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> dict[str, Any]:
     np.maximum.at(longest_ms, np.repeat(np.arange(begun.num_rows), np.diff(gaps.offsets)), gaps.values)
     limit_ms = max(LEAST_STALL_MS, USUAL_GAPS * (usual_gap_ms or 0))
     most = int(longest_ms.argmax()) if longest_ms.any() else None
-    return {
-        "limit_ms": limit_ms,
-        "answers": int((given_up | (longest_ms > limit_ms)).sum()),
-        "longest_ms": None if most is None else float(longest_ms[most]),
-        "seq": None if most is None else begun["seq"][most].as_py(),
-    }
+    return Stalls(
+        limit_ms=limit_ms,
+        answers=int((given_up | (longest_ms > limit_ms)).sum()),
+        longest_ms=None if most is None else float(longest_ms[most]),
+        seq=None if most is None else begun["seq"][most].as_py(),
+    )

@@ -6,24 +6,24 @@ Theil and Sen for how large (Sen, JASA 63 (1968)).
 """
 
 import math
-from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from analysis.run.accounts import told_of
 from analysis.run.metrics import NS_PER_MS, column, measured, successful
+from analysis.run.summary import Steadiness
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
+from bench.runs.manifest import RunManifest
 
 BLOCKS = 12
 LEAST_PER_BLOCK = 5
 FIRST_CALLS = 20
 
 
-def steadiness(run: Mapping[str, Any], requests: pa.Table) -> dict[str, float | None]:
+def steadiness(run: RunManifest, requests: pa.Table) -> Steadiness:
     """How much the time to first token and the backlog changed from the first measured call to the last.
 
     `ttft_change` is relative to the median, `backlog_growth` in calls due and not ended (open loop only);
@@ -32,16 +32,16 @@ def steadiness(run: Mapping[str, Any], requests: pa.Table) -> dict[str, float | 
     requests = told_of(run, requests)
     calls = measured(requests.select(["phase", "due_ns", "sent_ns", "first_token_ns", "end_ns", "error"]))
     ttft = _ttft_blocks_ms(successful(calls))
-    is_open = run["load"]["rate_per_s"] is not None
+    is_open = run.load.rate_per_s is not None
     backlog = _backlog_blocks(requests, column(calls, "due_ns")) if is_open else None
     growth = None if backlog is None else change(backlog)
     median = None if ttft is None else float(np.median(ttft))
-    return {
-        "ttft_change": change(ttft) / median if ttft is not None and median else None,
-        "ttft_trend_p": None if ttft is None else trend_p(ttft),
-        "backlog_growth": growth,
-        "backlog_trend_p": None if backlog is None else trend_p(backlog),
-    }
+    return Steadiness(
+        ttft_change=change(ttft) / median if ttft is not None and median else None,
+        ttft_trend_p=None if ttft is None else trend_p(ttft),
+        backlog_growth=growth,
+        backlog_trend_p=None if backlog is None else trend_p(backlog),
+    )
 
 
 def trend_p(values: Floats) -> float:

@@ -8,9 +8,9 @@ proposed only where it matters; its limits were chosen by simulation (docs/valid
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import replace
 from statistics import NormalDist
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 
 from analysis.run.metrics import METRICS, NS_PER_S, column, measured, successful
 from analysis.run.steady import BLOCKS, trend_p
+from analysis.run.summary import ProposedWindow, Steadiness
 from analysis.run.window import planned, window
 from analysis.stats.changes import two_sided_p
 from analysis.stats.distributions import Floats, ranks
+from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowCut
 
 PLANNED: Final = "planned"
-NOTHING: Final = {"calls": 0, "s": 0.0, "why": None}
 SERIES: Final = ("ttft_ms", "tpot_ms")
 LEAST_CALLS: Final = 100
 BATCH: Final = 5
@@ -46,8 +47,8 @@ class Transient(NamedTuple):
     ratio: float
 
 
-def proposed(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any] | None:
-    """The window without the initial transient: {start_s, seconds, cut_calls, cut_s, why}.
+def proposed(run: RunManifest, requests: pa.Table) -> ProposedWindow | None:
+    """The window without the initial transient.
 
     `requests` has the phases as planned. None where nothing is to be cut, or fewer than 100 calls succeeded.
     """
@@ -59,33 +60,34 @@ def proposed(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any] | Non
     rest = without(requests, longest.end_ns)
     cut_s = (longest.end_ns - planned(run, requests).start_ns) / NS_PER_S
     cut_calls = measured(requests.select(["phase"])).num_rows - measured(rest.select(["phase"])).num_rows
-    span = window({**run, "cut": {"s": cut_s}}, rest)
-    return {
-        "start_s": span.start_ns / NS_PER_S,
-        "seconds": span.seconds,
-        "cut_calls": cut_calls,
-        "cut_s": cut_s,
-        "why": f"{longest.metric} of the first {cut_calls:,} calls is {longest.ratio:.3g} times that of the rest",
-    }
+    span = window(replace(run, cut=WindowCut(cut_calls, cut_s)), rest)
+    return ProposedWindow(
+        start_s=span.start_ns / NS_PER_S,
+        seconds=span.seconds,
+        cut_calls=cut_calls,
+        cut_s=cut_s,
+        why=f"{longest.metric} of the first {cut_calls:,} calls is {longest.ratio:.3g} times that of the rest",
+    )
 
 
-def chosen(run: Mapping[str, Any], requests: pa.Table) -> dict[str, Any]:
-    """Which `window` a run was given, what of its start was `cut` for it, and what is `proposed` where nothing was."""
-    which = run.get("window", PLANNED)
-    return {
-        "window": which,
-        "proposed": proposed(run, requests) if which == PLANNED else None,
-        "cut": run.get("cut") or NOTHING,
-    }
+def with_window(found: Steadiness, run: RunManifest, requests: pa.Table) -> Steadiness:
+    """Add which window a run was given, what of its start was cut for it, and what is proposed where nothing was."""
+    which = run.window or PLANNED
+    return replace(
+        found,
+        window=which,
+        proposed=proposed(run, requests) if which == PLANNED else None,
+        cut=run.cut or NOTHING_CUT,
+    )
 
 
-def steady(run: Mapping[str, Any], requests: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    """Take the proposal: the table with what it cuts made warm-up, and {calls, s, why} of what was cut."""
+def steady(run: RunManifest, requests: pa.Table) -> tuple[pa.Table, WindowCut]:
+    """Take the proposal: the table with what it cuts made warm-up, and what was cut."""
     found = proposed(run, requests)
     if found is None:
-        return requests, NOTHING
-    cut = {"calls": found["cut_calls"], "s": found["cut_s"], "why": found["why"]}
-    return without(requests, round(found["start_s"] * NS_PER_S)), cut
+        return requests, NOTHING_CUT
+    cut = WindowCut(found.cut_calls, found.cut_s, found.why)
+    return without(requests, round(found.start_s * NS_PER_S)), cut
 
 
 def without(requests: pa.Table, start_ns: int) -> pa.Table:

@@ -1,7 +1,6 @@
 """The measured window: the stretch of a run in which the load was whole, so that what was served in it is a rate."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_S, column, keep, measured
+from analysis.run.summary import PhaseSpan
+from bench.runs.manifest import RunManifest
 
 _INSTANTS = ["phase", "sent_ns", "last_token_ns", "end_ns"]
 # A closed loop is full once so many of its first answers have ended: by then its slots are no longer in step with the
@@ -41,7 +42,7 @@ class Window:
         return (t_ns >= self.start_ns) & (t_ns <= self.end_ns)
 
 
-def window(run: Mapping[str, Any], requests: pa.Table) -> Window:
+def window(run: RunManifest, requests: pa.Table) -> Window:
     """A run's measured window: of what was planned, the part with the whole load.
 
     A closed loop's begins when nine tenths of the calls that came first have ended (all, with fewer than ten slots).
@@ -51,10 +52,10 @@ def window(run: Mapping[str, Any], requests: pa.Table) -> Window:
     start_ns, end_ns = span.start_ns, span.end_ns
     sent_ns, ended_ns = _in_order_of_sending(requests)
     open_ns = sent_ns[np.isinf(ended_ns)]
-    if run["interrupted"] and len(open_ns):
+    if run.interrupted and len(open_ns):
         end_ns = min(end_ns, int(open_ns[0]))
-    slots = run["load"]["concurrency"]
-    full_ns = _full_ns(ended_ns[:slots]) if run["load"]["rate_per_s"] is None and slots else None
+    slots = run.load.concurrency
+    full_ns = _full_ns(ended_ns[:slots]) if run.load.rate_per_s is None and slots else None
     if full_ns is not None:
         start_ns = int(max(start_ns, min(full_ns, end_ns)))
     if not span.seconds or start_ns < end_ns:
@@ -80,21 +81,21 @@ def _full_ns(first_ended_ns: npt.NDArray[np.float64]) -> float | None:
     return float(np.sort(first_ended_ns)[count - 1 if count < FEW_SLOTS else math.ceil(FIRST_ENDED * count) - 1])
 
 
-def planned(run: Mapping[str, Any], requests: pa.Table) -> Window:
+def planned(run: RunManifest, requests: pa.Table) -> Window:
     """The window that was planned, whether or not the load was whole in it.
 
     With a duration it is that time, cut short where an interrupted run has nothing more. With a number of requests it
     lasts from the first measured call sent to the last. With no call sent it is empty. What was cut at the start
-    (`run["cut"]`) is none of it, and the calls of that time are warm-up in `requests`.
+    (`run.cut`) is none of it, and the calls of that time are warm-up in `requests`.
     """
-    load, calls = run["load"], measured(requests.select(_INSTANTS))
+    load, calls = run.load, measured(requests.select(_INSTANTS))
     first_sent_ns = pc.min(calls["sent_ns"]).as_py()
-    if load["duration_s"] is not None:
-        follows_requests = load["warmup_requests"] and first_sent_ns is not None
+    if load.duration_s is not None:
+        follows_requests = load.warmup_requests and first_sent_ns is not None
         cut_s = _cut_s(run)
-        start_ns = first_sent_ns if follows_requests else round(((load["warmup_s"] or 0) + cut_s) * NS_PER_S)
-        end_ns = start_ns + round((load["duration_s"] - cut_s) * NS_PER_S)
-        if run["interrupted"]:
+        start_ns = first_sent_ns if follows_requests else round(((load.warmup_s or 0) + cut_s) * NS_PER_S)
+        end_ns = start_ns + round((load.duration_s - cut_s) * NS_PER_S)
+        if run.interrupted:
             end_ns = max(start_ns, min(end_ns, last_ns(requests)))
         return Window(start_ns, end_ns)
     if first_sent_ns is None:
@@ -102,9 +103,8 @@ def planned(run: Mapping[str, Any], requests: pa.Table) -> Window:
     return Window(first_sent_ns, pc.max(calls["sent_ns"]).as_py())
 
 
-def _cut_s(run: Mapping[str, Any]) -> float:
-    seconds: float = (run.get("cut") or {"s": 0.0})["s"]
-    return seconds
+def _cut_s(run: RunManifest) -> float:
+    return run.cut.s if run.cut else 0.0
 
 
 def last_ns(calls: pa.Table) -> int:
@@ -112,16 +112,14 @@ def last_ns(calls: pa.Table) -> int:
     return max(pc.max(calls[name]).as_py() or 0 for name in ("sent_ns", "last_token_ns", "end_ns"))
 
 
-def phases(run: Mapping[str, Any], requests: pa.Table, span: Window) -> list[dict[str, Any]]:
-    """Warm-up, measured and drain as {name, start_s, end_s}, those that there were."""
-    warms_up = run["load"]["warmup_s"] or run["load"]["warmup_requests"] or _cut_s(run)
+def phases(run: RunManifest, requests: pa.Table, span: Window) -> tuple[PhaseSpan, ...]:
+    """Warm-up, measured and drain, those that there were."""
+    warms_up = run.load.warmup_s or run.load.warmup_requests or _cut_s(run)
     spans = [
         ("warmup", 0 if warms_up else span.start_ns, span.start_ns),
         ("measured", span.start_ns, span.end_ns),
         ("drain", span.end_ns, last_ns(requests)),
     ]
-    return [
-        {"name": name, "start_s": start_ns / NS_PER_S, "end_s": end_ns / NS_PER_S}
-        for name, start_ns, end_ns in spans
-        if end_ns > start_ns
-    ]
+    return tuple(
+        PhaseSpan(name, start_ns / NS_PER_S, end_ns / NS_PER_S) for name, start_ns, end_ns in spans if end_ns > start_ns
+    )

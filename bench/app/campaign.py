@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+from analysis.run import summary as summaries
+from analysis.run.summary import RunSummary
 from bench.app.request import RunRequest
 from bench.app.results import code_of_stop, code_of_summary
 from bench.app.run import Stop, never
@@ -25,14 +27,13 @@ from bench.exit_codes import (
 from bench.load.controller import INTERRUPTED
 from bench.load.spend import Ledger
 from bench.runs import folder as files
+from bench.runs import manifest
 from bench.server.launch import Server
 from bench.types import UserError
 
 FILE: Final = "campaign.json"
 ASIDE: Final = "unfinished"
 """Where in the folder lies what is of no use any more: kept to be looked at, never read again."""
-
-Summary = dict[str, Any]
 
 
 class Maker(Protocol):
@@ -42,7 +43,7 @@ class Maker(Protocol):
         """Offer the load and leave the captures in the run's folder; returns why it stopped early, if it did."""
         ...
 
-    def conclude(self, folder: Path) -> Summary:
+    def conclude(self, folder: Path) -> RunSummary:
         """Make the results of what was captured; returns the summary."""
         ...
 
@@ -57,7 +58,7 @@ class Campaign:
 
     folder: Path
     full_stops: frozenset[str] = frozenset()
-    is_usable: Callable[[Summary], bool] = lambda _: True
+    is_usable: Callable[[RunSummary], bool] = lambda _: True
 
 
 class Outcome(NamedTuple):
@@ -148,15 +149,17 @@ def _has_spent(folder: Path) -> bool:
 def is_done(campaign: Campaign, name: str) -> bool:
     """Whether the run of this name has come to its end and left results that can be used."""
     folder = campaign.folder / name
-    return has_ended(campaign, name) and (folder / files.SUMMARY).exists() and campaign.is_usable(_summary(folder))
+    return (
+        has_ended(campaign, name) and (folder / files.SUMMARY).exists() and campaign.is_usable(summaries.read(folder))
+    )
 
 
 def has_ended(campaign: Campaign, name: str) -> bool:
     """Whether the load of the run came to its end: its captures then are all there is, results or none."""
     if not (campaign.folder / name / files.RUN).exists():
         return False
-    run = files.read_json(campaign.folder / name, files.RUN)
-    return not run["interrupted"] or run.get("stopped") in campaign.full_stops
+    run = manifest.read(campaign.folder / name)
+    return not run.interrupted or run.stopped in campaign.full_stops
 
 
 def make_run(
@@ -168,7 +171,7 @@ def make_run(
     """
     folder = campaign.folder / name
     if is_done(campaign, name):
-        return Outcome(name, code_of_summary(_summary(folder)))
+        return Outcome(name, code_of_summary(summaries.read(folder)))
     stopped = None
     try:
         if not has_ended(campaign, name) or (folder / files.SUMMARY).exists():
@@ -194,7 +197,7 @@ def _concluded(campaign: Campaign, name: str, maker: Maker, stopped: str | None)
     if stopped is not None:
         return Outcome(name, worst_of((code_of_stop(stopped), code_of_summary(summary))), stopped)
     if not campaign.is_usable(summary):
-        reasons = "; ".join(reason["message"] for reason in summary["verdict"]["reasons"])
+        reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
         return Outcome(
             name, worst_of((code_of_summary(summary), EXIT_NOT_TO_BE_TRUSTED)), f"not to be trusted: {reasons}"
         )
@@ -210,7 +213,3 @@ def put_aside(campaign: Campaign, name: str) -> None:
     while (aside := place / f"{name.replace('/', '-')}-{number}").exists():
         number += 1
     folder.rename(aside)
-
-
-def _summary(folder: Path) -> Summary:
-    return files.read_json(folder, files.SUMMARY)

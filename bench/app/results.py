@@ -1,16 +1,18 @@
 """What is made of a run folder: tables, summary, report, and the exit code that it deserves."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import summary as summaries
 from analysis.present import report
+from analysis.run import summary as summaries
 from analysis.run import transient
+from analysis.run.summary import RunSummary
+from analysis.summary import summarize
 from bench.app.request import backend_named
 from bench.exit_codes import (
     EXIT_INTERRUPTED,
@@ -23,11 +25,11 @@ from bench.load.controller import BY_BUDGET, INTERRUPTED, code_of_unsent
 from bench.plan.calls import Plan, make_plan, total, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.runs import folder as files
-from bench.runs import records
+from bench.runs import manifest, records
+from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
+from bench.runs.sections import dump
 from bench.telemetry import sampler
-from bench.types import Lengths, Load, Scenario, UserError
-
-Summary = dict[str, Any]
+from bench.types import UserError
 
 
 def code_of_stop(stopped: str | None) -> int:
@@ -39,13 +41,13 @@ def code_of_stop(stopped: str | None) -> int:
     return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
 
 
-def code_of_summary(summary: Summary) -> int:
+def code_of_summary(summary: RunSummary) -> int:
     """Give the exit code that a run's summary deserves."""
-    if summary["verdict"]["status"] == "invalid":
+    if summary.verdict.status == "invalid":
         return EXIT_NOT_TO_BE_TRUSTED
-    if "budget" in summary["requests"]["by_error"]:
+    if "budget" in summary.requests.by_error:
         return EXIT_OUT_OF_BUDGET
-    return EXIT_OBJECTIVE_MISSED if any(objective["met"] is False for objective in summary["slo"]) else 0
+    return EXIT_OBJECTIVE_MISSED if any(objective.met is False for objective in summary.slo) else 0
 
 
 def recorded_stop(folder: Path) -> str | None:
@@ -53,11 +55,11 @@ def recorded_stop(folder: Path) -> str | None:
 
     One that says of itself neither how it stopped nor that it came to its end was killed.
     """
-    run = files.read_json(folder, files.RUN)
-    return run.get("stopped") or (INTERRUPTED if run["interrupted"] else None)
+    run = manifest.read(folder)
+    return run.stopped or (INTERRUPTED if run.interrupted else None)
 
 
-def exit_code(stopped: str | None, summary: Summary) -> int:
+def exit_code(stopped: str | None, summary: RunSummary) -> int:
     """Give the exit code of a run, when it is made and whenever it is read again."""
     return worst_of((code_of_stop(stopped), code_of_summary(summary)))
 
@@ -73,15 +75,14 @@ def captured_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def summarise(folder: Path, window: str | None = None, *, with_report: bool = True) -> Summary:
+def summarise(folder: Path, window: WindowChoice | None = None, *, with_report: bool = True) -> RunSummary:
     """Decode, summarise and report a run folder; returns its summary. `window` changes the choice that the run has.
 
     Raises UserError for a folder that is none of a run, and where there is no room.
     """
-    run = files.read_json(folder, files.RUN)
-    run["window"] = window or run.get("window", "planned")
+    run = manifest.read(folder)
     try:
-        summary, *tables = _decode(folder, run)
+        run, summary, *tables = _decode(folder, replace(run, window=window or run.window or "planned"))
         if with_report:
             _write_report(folder, run, summary, *tables)
     except OSError as problem:
@@ -89,10 +90,11 @@ def summarise(folder: Path, window: str | None = None, *, with_report: bool = Tr
     return summary
 
 
-def _decode(folder: Path, run: dict[str, Any]) -> tuple[Summary, pa.Table, pa.Table | None]:
+def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa.Table, pa.Table | None]:
     """From what was captured to plan.parquet, requests.parquet, telemetry.parquet and summary.json.
 
-    Returns the summary and the tables of requests and telemetry. `run` gains what the captures say of the observation.
+    Returns the manifest with what the captures say of the observation, the summary, and the tables of requests and
+    telemetry.
     """
     captured = records.scan_captures(folder)
     if not (folder / files.PLAN).exists():
@@ -101,27 +103,28 @@ def _decode(folder: Path, run: dict[str, Any]) -> tuple[Summary, pa.Table, pa.Ta
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
             write_plan(plan, partial, captured.seqs() if count is None else range(count))
-    decode = backend_named(run["backend"]).decode
-    records.decode_run(folder, captured, run["load"]["warmup_s"] or 0.0, decode, code_of_unsent(run.get("stopped")))
+    decode = backend_named(run.backend).decode
+    records.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, code_of_unsent(run.stopped))
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(sampler.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)
     requests, samples = _tables(folder)
-    run |= {**captured.facts(), "cut": transient.NOTHING}
-    if run["window"] == "steady":
-        requests, run["cut"] = transient.steady(run, requests)
+    run = replace(captured.described_in(run), cut=NOTHING_CUT)
+    if run.window == "steady":
+        requests, cut = transient.steady(run, requests)
+        run = replace(run, cut=cut)
         with files.whole(folder / files.REQUESTS) as partial:
             pq.write_table(requests, partial, compression="zstd")
-    files.write_json(folder / files.RUN, run)
-    summary = summaries.summarize(run, requests, samples)
-    files.write_json(folder / files.SUMMARY, summary)
-    return summary, requests, samples
+    manifest.write(folder, run)
+    summary = summarize(run, requests, samples)
+    summaries.write(folder, summary)
+    return run, summary, requests, samples
 
 
 def _write_report(
-    folder: Path, run: dict[str, Any], summary: Summary, requests: pa.Table, telemetry: pa.Table | None
+    folder: Path, run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None
 ) -> None:
-    files.write_text(folder / files.REPORT, report.render(run, summary, requests, telemetry))
+    files.write_text(folder / files.REPORT, report.render(dump(run), dump(summary), requests, telemetry))
 
 
 def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
@@ -131,8 +134,7 @@ def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
 
 def write_report(folder: Path) -> Path:
     """Write a run's report again from its tables and summary; returns where it lies."""
-    run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
-    _write_report(folder, run, summary, *_tables(folder))
+    _write_report(folder, manifest.read(folder), summaries.read(folder), *_tables(folder))
     return folder / files.REPORT
 
 
@@ -144,9 +146,11 @@ def requests_of(folder: Path) -> pa.Table:
         raise UserError(f"{folder} has no requests.parquet; make it with: bench.py decode {folder}") from None
 
 
-def _planned(run: Mapping[str, Any]) -> Plan:
-    """Make a run's plan again from its run.json."""
-    scenario, tokenizer = run["scenario"], run["tokenizer"]
-    lengths = {name: Lengths(**scenario[name]) for name in ("prompt_tokens", "output_tokens")}
-    vocabulary = Vocabulary(**{**tokenizer, "words": tuple(tokenizer["words"].split())})
-    return make_plan(Scenario(**{**scenario, **lengths}), Load(**run["load"]), run["seed"], run["salt"], vocabulary)
+def _planned(run: RunManifest) -> Plan:
+    """Make a run's plan again. Raises UserError where its manifest does not say of what its prompts were made."""
+    tokenizer = run.tokenizer
+    words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
+    if words is None or per_word is None or overhead is None or run.salt is None:
+        raise UserError(f"{files.RUN} of {run.run_id} does not say of what words its prompts were made")
+    vocabulary = Vocabulary(tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source)
+    return make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)

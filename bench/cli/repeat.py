@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analysis.present.document import Document
     from bench.app.request import RunRequest
     from bench.cli.output import Screen
+    from bench.runs.manifest import WindowChoice
     from bench.server.launch import Server
 
 
@@ -77,7 +78,7 @@ def _one(request: "RunRequest", screen: "Screen", server: "Server | None") -> tu
 # --- what is made of them ---------------------------------------------------------------------------------------
 
 
-def decode_all(folder: Path, screen: "Screen", window: str | None) -> int:
+def decode_all(folder: Path, screen: "Screen", window: "WindowChoice | None") -> int:
     """Read the captures of each of the repeats again and conclude from all; returns the worst exit code."""
     from bench.runs import folder as files
 

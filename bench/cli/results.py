@@ -13,12 +13,13 @@ from bench.cli.options import WINDOWS
 from bench.cli.output import Screen, deliver
 from bench.cli.view import show_results
 from bench.runs import folder as files
+from bench.runs.manifest import WindowChoice
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
-def decode(folder: Path, window: str | None) -> int:
+def decode(folder: Path, window: WindowChoice | None) -> int:
     """Read a run's captures again, also after a crash.
 
     Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.

@@ -14,6 +14,9 @@ from bench.runs import folder as files
 from bench.runs.sections import Section, dump, load
 from bench.types import Load, Scenario, ServerInfo
 
+WindowChoice = Literal["planned", "steady"]
+"""All that was measured, or only from where the initial transient ends."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer(Section):
@@ -84,7 +87,7 @@ class Spending(Section):
     spent_usd: Decimal
     assumed_usd: Decimal
     left_usd: Decimal
-    dearer_usd: Decimal
+    dearer_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,10 @@ class SelftestStep(Section):
 
 @dataclass(frozen=True, slots=True)
 class SelftestLimit(Section):
-    """Up to which rate the client was exact, what ended it there, and the rates that were tried."""
+    """Up to which rate the client was exact, what ended it there (None: nothing did), and the rates tried."""
 
     limit_per_s: float
-    bounded_by: str
+    bounded_by: str | None
     steps: tuple[SelftestStep, ...] = ()
 
 
@@ -168,7 +171,7 @@ class RunManifest(Section):
     adapted: tuple[str, ...] | None = None
     rehearsal: FirstRequest | None = None
     cache: Literal["cold", "warm"] | None = None
-    window: Literal["planned", "steady"] | None = None
+    window: WindowChoice | None = None
     pricing: Mapping[str, Any] | None = None
     spending: Spending | None = None
     scenario: Scenario

@@ -24,6 +24,8 @@ from bench.process import lifeline
 from bench.process.cores import available_cores
 from bench.runs.counts import Asked, Counts, reconcile
 from bench.runs.folder import CAPTURE, PLAN, REQUESTS, whole
+from bench.runs.manifest import LoadClient, RunManifest
+from bench.runs.sections import load
 from bench.types import Body, Exchange, Phase, Record, Reply, Usage
 from bench.wire import http1
 from bench.wire.capture import Capture, exchanges, scan
@@ -332,14 +334,19 @@ class Captured:
         unsent = (seq for file in self.files.values() for seq, _ in (*file.drops, *file.refusals))
         return sorted((*unsent, *(seq for file in self.files.values() for seq in file.seqs)))
 
-    def facts(self) -> dict[str, Any]:
-        """Give what the captures say of the observation itself, for run.json."""
+    def clients(self) -> tuple[LoadClient, ...]:
+        """Give the load processes as they accounted for themselves."""
+        return tuple(load(LoadClient, {**file.meta, **(file.end or {})}, path) for path, file in self.files.items())
+
+    def described_in(self, run: RunManifest) -> RunManifest:
+        """Add to a manifest what the captures say of the observation itself."""
         offsets_ns = [[sample.offset_ns for sample in file.clock] for file in self.files.values() if file.clock]
-        return {
-            "clients": [{**file.meta, **(file.end or {})} for file in self.files.values()],
-            "capture_torn_bytes": sum(file.torn_bytes for file in self.files.values()),
-            "clock_step_ns": max((max(each) - min(each) for each in offsets_ns), default=None),
-        }
+        return replace(
+            run,
+            clients=self.clients(),
+            capture_torn_bytes=sum(file.torn_bytes for file in self.files.values()),
+            clock_step_ns=max((max(each) - min(each) for each in offsets_ns), default=None),
+        )
 
 
 def scan_captures(folder: Path) -> Captured:

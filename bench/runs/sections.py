@@ -132,7 +132,7 @@ def _tuple(kinds: tuple[Any, ...]) -> Read:
     length = None if Ellipsis in kinds else len(readers)
 
     def read(value: Any, place: str) -> Any:
-        if not isinstance(value, list) or len(value) != (len(value) if length is None else length):
+        if not isinstance(value, (list, tuple)) or len(value) != (len(value) if length is None else length):
             raise _unfit(place, "a list" if length is None else f"a list of {length}", value)
         own = readers * len(value) if length is None else readers
         return tuple(reader(each, f"{place}[{i}]") for i, (reader, each) in enumerate(zip(own, value, strict=True)))

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from analysis.summary import summarize
 from backends import BACKENDS
 from backends.dialect import claude, openai, tgi
 from bench.runs.records import Decode, Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
+from tests.summaries import summarize
 
 TOKENS, PROMPT_TOKENS, TTFT_MS, GAP_MS = 40, 64, 20.0, 5.0
 SLOTS = 8

@@ -23,10 +23,10 @@ from analysis.present import (
 )
 from analysis.present.of_capacity import Found, LoadPoint
 from analysis.repeats import summarize as over_runs
-from analysis.summary import summarize
 from tests.analysis.comparisons import build_comparison
 from tests.analysis.sides import build_one
 from tests.conftest import build_run
+from tests.summaries import summarize
 
 SAMPLES_PER_S: Final = 20
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.summary import summarize
+from tests.summaries import summarize
 
 Doubts = Callable[..., dict[str, dict[str, Any]]]
 Filled = Callable[..., pa.Table]

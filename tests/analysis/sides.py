@@ -12,6 +12,7 @@ from analysis.present.comparison_figures import OVERLAID
 from analysis.run.metrics import METRICS
 from analysis.stats.distributions import Floats
 from bench.runs.records import SCHEMA
+from tests.summaries import MANIFEST, filled
 
 Runs = Callable[..., tuple[Run, ...]]
 
@@ -103,11 +104,7 @@ def summary(
 
 def manifest(**changes: Any) -> dict[str, Any]:
     """run.json, as far as a comparison reads it."""
-    return {
-        "run_id": "id", "backend": "llamacpp", "model": "tiny", "load": LOAD, "slo": [], "plan_hash": "0" * 64,
-        "seed": 1, "interrupted": False, "cache": "cold", "server": {"name": "llama.cpp", "version": "b1"},
-        "hardware": {"cpu": "a CPU", "cores": 2, "os": "Linux", "gpus": []}, **changes,
-    }  # fmt: skip
+    return filled(MANIFEST, {"load": LOAD, "cache": "cold", **changes})
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from analysis import wording
 from analysis.present import to_markdown
 from analysis.present.of_run import document
-from analysis.summary import summarize
 from bench.runs.records import to_table
 from bench.types import Record
 from tests.golden import on_terminal
+from tests.summaries import summarize
 
 MS = 1_000_000
 COUNT = st.one_of(st.none(), st.integers(0, 60), st.integers(0, 10**9))

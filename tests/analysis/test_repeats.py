@@ -8,7 +8,7 @@ from analysis.compare.measures import thresholds
 from analysis.present import to_markdown
 from analysis.present.of_repeats import Line, document, how_many, lines, table_row
 from analysis.repeats import STATISTICS, over_runs, summarize
-from analysis.summary import summarize as summarize_run
+from tests.summaries import summarize as summarize_run
 
 FIVE = (10.0, 11.0, 9.0, 10.5, 9.5)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from analysis import wording
-from analysis.summary import summarize
+from tests.summaries import summarize
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from analysis.run.gpu import Series, gpus, series
 from analysis.run.metrics import NS_PER_S
+from analysis.run.summary import GpuUse
 from analysis.run.window import Window
 from bench.telemetry.sampler import throttle_names
 from tests.gpu.smi import COLUMNS, EVERY_S, SmiAnswer, SmiDialect
+from tests.summaries import manifest_of
 
 HZ = 10
 NEAR_NS = 100_000_000
@@ -166,7 +167,8 @@ def _beside_smi(seen: GpuObservation, card: int, stretch: str, span: Window) -> 
         mine = None if mine is None else mine * allowance.scale
         yield Difference(name, stretch, column, mine, f"nvidia-smi {field}", other, allowance)
     drawn_j = integral(said(seen.dialect.instant_power), span)
-    energy_j = _gpu(seen.telemetry, card, span).get("energy_j")
+    card_use = _gpu(seen.telemetry, card, span)
+    energy_j = None if card_use is None else card_use.energy_j
     beside = f"integral of {seen.dialect.instant_power}"
     yield Difference(name, stretch, "energy_j", energy_j, beside, drawn_j, ALLOWED["energy_j"])
     t_ns, masks = series(seen.telemetry, name, "throttle_reasons")
@@ -186,15 +188,14 @@ def _beside_itself(seen: GpuObservation, card: int, stretch: str, span: Window) 
     rate = min(counts) / span.seconds if counts else None
     yield Difference(name, stretch, "samples", rate, "ten a second", HZ, ALLOWED["samples"])
     told = _gpu(seen.telemetry, card, span)
-    if told.get("energy_source") == "counter" and told["power_w_mean"] is not None:
-        beside, drawn_j = "mean of power_w x time", told["power_w_mean"] * span.seconds
-        yield Difference(name, stretch, "energy_j", told["energy_j"], beside, drawn_j, ALLOWED["energy_j"])
+    if told is not None and told.energy_source == "counter" and told.power_w_mean is not None:
+        beside, drawn_j = "mean of power_w x time", told.power_w_mean * span.seconds
+        yield Difference(name, stretch, "energy_j", told.energy_j, beside, drawn_j, ALLOWED["energy_j"])
 
 
-def _gpu(telemetry: pa.Table, card: int, span: Window) -> dict[str, Any]:
+def _gpu(telemetry: pa.Table, card: int, span: Window) -> GpuUse | None:
     """What a run's summary would say of the card."""
-    rows = gpus({"hardware": {"gpus": []}}, telemetry, span)
-    return next((row for row in rows if row["index"] == card), {})
+    return next((row for row in gpus(manifest_of({}), telemetry, span) if row.index == card), None)
 
 
 def _beside_the_load(seen: GpuObservation) -> Iterator[Difference]:

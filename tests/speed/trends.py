@@ -8,15 +8,15 @@ Of RUNS simulated runs of each load and length (500) it prints the share that is
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from bench.runs.manifest import RunManifest
 from tests.analysis.run.test_steady import CLOSED, OPEN, autocorrelated, doubted, in_one_queue
 
 LENGTHS = (100, 200, 1000)
-LOADS: Mapping[str, tuple[dict[str, Any], Callable[[np.random.Generator, int], pa.Table]]] = {
+LOADS: Mapping[str, tuple[RunManifest, Callable[[np.random.Generator, int], pa.Table]]] = {
     "closed loop, first tokens lognormal (σ 0.6), independent": (CLOSED, partial(autocorrelated, correlation=0.0)),
     "the same, each like the one before (correlation 0.8)": (CLOSED, partial(autocorrelated, correlation=0.8)),
     **{

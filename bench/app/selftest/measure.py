@@ -8,11 +8,11 @@ import resource
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -25,6 +25,7 @@ from bench.load.controller import INTERRUPTED, LoadFailed, LoadSpec, NeverBegun,
 from bench.plan.calls import Plan, make_plan, write_plan
 from bench.plan.prompts import calibrate
 from bench.runs.folder import CAPTURE, PLAN
+from bench.runs.manifest import LoadClient
 from bench.runs.records import decode_run, read_requests, scan_captures
 from bench.server.launch import free_port
 from bench.truth import server as truth
@@ -123,7 +124,7 @@ def measure(case: SelftestLoad, cores: Cores, workers: int = 1, limit_s: float =
         captured = scan_captures(folder)
         decode_run(folder, captured, 0, BACKENDS["openai"].decode)
         decode_cpu_s = _cpu_s() - before_s
-        clients, start_ns = captured.facts()["clients"], captured.start_ns or 0
+        clients, start_ns = captured.clients(), captured.start_ns or 0
         return _result(case, clients, start_ns, read_requests(folder), truth.read_log(log), watch, decode_cpu_s)
 
 
@@ -233,7 +234,7 @@ def _stamps(table: pa.Table, start_ns: int) -> _Stamps:
 
 def _result(
     case: SelftestLoad,
-    clients: list[dict[str, Any]],
+    clients: Sequence[LoadClient],
     start_ns: int,
     table: pa.Table,
     log: TruthLog,
@@ -254,7 +255,6 @@ def _result(
     lags_ms = table["lags_ns"].combine_chunks().values.to_numpy() / _NS_PER_MS
     lag_p99_ms, lag_max_ms = np.quantile(lags_ms, (0.99, 1.0)).tolist() if len(lags_ms) else (None, None)
     cpu_fraction, core_fraction, other_fraction = watch.shares(first_ns / _NS_PER_S, last_ns / _NS_PER_S)
-    closed = [client for client in clients if "cpu_s" in client]  # the others were killed
     return LoadResult(
         case=case,
         events_per_s=_count(stamps.t_ns, first_ns, last_ns) / seconds,
@@ -269,9 +269,9 @@ def _result(
         lag_p99_ms=lag_p99_ms,
         lag_max_ms=lag_max_ms,
         server_late_p99_ms=truth.lateness(log).p99_ms or 0.0,
-        cpu_s=sum(client["cpu_s"] for client in closed),
+        cpu_s=sum(client.cpu_s or 0.0 for client in clients),
         decode_cpu_s=decode_cpu_s,
-        peak_rss_mb=max((client["peak_rss_bytes"] for client in closed), default=0) / 1e6,
+        peak_rss_mb=max((client.peak_rss_bytes or 0 for client in clients), default=0) / 1e6,
     )
 
 

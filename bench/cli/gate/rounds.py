@@ -16,6 +16,7 @@ from bench.cli.gate.alone import alone
 from bench.cli.gate.reference import ROOT, Reference, between, reference
 
 if TYPE_CHECKING:
+    from analysis.run.summary import RunSummary
     from bench.server.launch import Server
 
 CLIENT: Final = "client"
@@ -98,7 +99,7 @@ def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Re
     """A run on the engine; returns what makes a round of it, once the reference is known, and the server's name."""
     from bench.app import run as running
     from bench.load.controller import INTERRUPTED
-    from bench.runs import folder as files
+    from bench.runs import manifest
 
     request = _request(part, out)
     with ExitStack() as stack:
@@ -111,23 +112,23 @@ def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Re
         raise KeyboardInterrupt
     summary = summarise(out, with_report=False)
     counts = _counts(part, out, summary)
-    about = files.read_json(out, files.RUN)["server"]
+    about = manifest.read(out).server
 
     def finish(work: Reference) -> Round:
         return Round(counts, engine_figures(summary, server_cpu_s, counts["output_tokens"], work.pass_cpu_s))
 
-    return finish, f"{about['name']} {about['version'] or '(unknown version)'}"
+    return finish, f"{about.name} {about.version or '(unknown version)'}"
 
 
-def _counts(part: str, out: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _counts(part: str, out: Path, summary: "RunSummary") -> dict[str, Any]:
     import pyarrow.compute as pc
 
     from bench.runs.records import read_requests
 
     calls = read_requests(out).filter(pc.field("phase") == "measured")
     counts = {
-        "plan_hash": summary["plan_hash"],
-        "failures": summary["requests"]["planned"] - summary["requests"]["succeeded"],
+        "plan_hash": summary.plan_hash,
+        "failures": summary.requests.planned - summary.requests.succeeded,
         "prompt_tokens": pc.sum(calls["prompt_tokens"]).as_py() or 0,
         "output_tokens": pc.sum(calls["output_tokens"]).as_py() or 0,
     }

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from analysis.summary import summarize
+from tests.summaries import summarize
 
 
 @pytest.mark.parametrize(

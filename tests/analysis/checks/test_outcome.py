@@ -53,7 +53,13 @@ def test_calls_kept_back_by_the_budget_are_a_doubt_that_names_the_limit(
     synthetic_run: Any, doubts: Any, filled: Any
 ) -> None:
     run, table, telemetry = synthetic_run(requests=200, dropped=range(150, 200))
-    run["spending"] = {"cap_usd": "0.25", "spent_usd": "0.24", "dearer_usd": "0"}
+    run["spending"] = {
+        "cap_usd": "0.25",
+        "spent_usd": "0.24",
+        "assumed_usd": "0",
+        "left_usd": "0.01",
+        "dearer_usd": "0",
+    }
     found = doubts(run, filled(table, "error", "budget", range(150, 200)), telemetry)
     assert list(found) == ["out_of_budget"]
     assert found["out_of_budget"]["value"] == 50
@@ -62,7 +68,13 @@ def test_calls_kept_back_by_the_budget_are_a_doubt_that_names_the_limit(
 
 def test_answers_dearer_than_their_worst_case_are_a_doubt_with_both_sums(synthetic_run: Any, doubts: Any) -> None:
     run, table, telemetry = synthetic_run(requests=200)
-    run["spending"] = {"cap_usd": "0.02", "spent_usd": "0.05", "dearer_usd": "0.03"}
+    run["spending"] = {
+        "cap_usd": "0.02",
+        "spent_usd": "0.05",
+        "assumed_usd": "0",
+        "left_usd": "-0.03",
+        "dearer_usd": "0.03",
+    }
     found = doubts(run, table, telemetry)
     assert list(found) == ["dearer_than_worst"]
     assert "cost $0.0300 more than their worst case" in found["dearer_than_worst"]["message"]

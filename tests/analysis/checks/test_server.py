@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from analysis.checks.server import not_steady
+from tests.summaries import manifest_of, summary_of
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,8 @@ STEADY = {"ttft_change": 0.1, "ttft_trend_p": 0.5, "backlog_growth": 1.0, "backl
     ],
 )
 def test_a_trend_is_a_doubt_when_it_is_both_clear_and_large(seen: dict[str, Any], codes: list[str]) -> None:
-    summary = {"steadiness": STEADY | seen, "requests": {"planned": 200}}
-    assert [reason.code for reason in not_steady({}, summary)] == codes
+    summary = summary_of({"steadiness": STEADY | seen, "requests": {"planned": 200}})
+    assert [reason.code for reason in not_steady(manifest_of({}), summary)] == codes
 
 
 @pytest.mark.parametrize(("calls", "codes"), [(2, []), (3, ["events_unread"])])

@@ -2,7 +2,7 @@ from typing import Any
 
 from analysis.checks import answers, client, outcome, server, surroundings
 from analysis.checks.verdict import CHECKS
-from analysis.summary import summarize
+from tests.summaries import summarize
 
 
 def verdict(run: Any, table: Any, telemetry: Any) -> Any:

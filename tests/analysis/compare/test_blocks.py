@@ -12,6 +12,7 @@ from analysis.compare import blocks
 from analysis.compare.comparison import Comparison, Run, compare
 from analysis.compare.measures import thresholds
 from bench.types import UserError
+from tests.summaries import manifest_of
 
 One = Callable[..., tuple[Run, pa.Table]]
 DEFAULTS = thresholds([])
@@ -45,7 +46,7 @@ def test_swapped_sides_have_the_opposite_verdicts(one: One) -> None:
 
 def test_the_percentile_of_the_cells_is_that_of_the_values(one: One) -> None:
     run, table = one("a", np.random.default_rng(3))
-    cells = blocks.cells_of(run.run, table, 200)
+    cells = blocks.cells_of(manifest_of(run.run), table, 200)
     everything = np.ones((1, 200))
     for name in ("ttft_ms:p50", "service_ms:p99", "itl_ms:p50", "itl_ms:p99"):
         metric, _, statistic = name.partition(":")

@@ -17,6 +17,8 @@ from analysis.compare.gate import (
     judge,
     undecided,
 )
+from analysis.run.summary import RunSummary
+from tests.summaries import summary_of
 
 ENGINE = {"cpu": 2.0, "tpot": 2.4, "ttft": 17.0}
 CLIENT = {"request_cpu": 40.0, "read_cpu": 2.8, "decode_cpu": 1.8}
@@ -61,12 +63,14 @@ def gate(base: Mapping[str, float], now: Mapping[str, float], *, seed: int = 0) 
 
 def summary(
     status: str = "valid", *codes: str, tpot_ms: float = 0.6, contended_share: float | None = 0.0
-) -> dict[str, Any]:
-    return {
-        "verdict": {"status": status, "reasons": [{"code": code} for code in codes]},
-        "host": {"contended_share": contended_share},
-        "metrics": {"tpot_ms": {"p50": tpot_ms}, "ttft_ms": {"p50": 4.5}},
-    }
+) -> RunSummary:
+    return summary_of(
+        {
+            "verdict": {"status": status, "reasons": [{"code": code, "message": code} for code in codes]},
+            "host": {"contended_share": contended_share},
+            "metrics": {"tpot_ms": {"p50": tpot_ms}, "ttft_ms": {"p50": 4.5}},
+        }
+    )
 
 
 def test_an_engines_figures_are_in_passes_of_the_reference() -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis import summary
 from analysis.money.cost import Charge, _per, run_cost
 from analysis.money.gpu_prices import Hourly, section_of, stated
 from analysis.run.window import Window, window
+from bench.runs.sections import dump
 from tests.fixtures.pinned_prices import DAY, pinned
+from tests.summaries import manifest_of, summarize
 
 SECOND = 1_000_000_000
 HAIKU = {"provider": "anthropic", "model": "claude-haiku-4-5"}
@@ -46,8 +47,8 @@ def cost_of(synthetic_run: SyntheticRun) -> Callable[..., dict[str, Any]]:
         for name, values in (columns or {}).items():
             at = table.schema.get_field_index(name)
             table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
-        found = run_cost(run, table, window(run, table), hourly)
-        assert found is not None
+        priced = manifest_of(run)
+        found: dict[str, Any] = dump(run_cost(priced, table, window(priced, table), hourly))
         json.dumps(found, allow_nan=False)
         assert set(found) >= CONTRACT | FIGURES and set(found["ci95"]) == FIGURES
         return found
@@ -61,8 +62,9 @@ def cost_of(synthetic_run: SyntheticRun) -> Callable[..., dict[str, Any]]:
 @pytest.mark.parametrize("pricing", [None, {}, {"provider": None, "model": None, "usd_per_hour": None, "gpu": None}])
 def test_a_run_that_nobody_bills_has_no_cost(pricing: dict[str, Any] | None, synthetic_run: SyntheticRun) -> None:
     run, table, _ = synthetic_run(requests=3)
-    assert run_cost(run | {"pricing": pricing}, table, window(run, table)) is None
-    assert run_cost(run, table, window(run, table)) is None
+    span = window(manifest_of(run), table)
+    assert run_cost(manifest_of(run | {"pricing": pricing}), table, span) is None
+    assert run_cost(manifest_of(run), table, span) is None
 
 
 # --- an API -------------------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ def test_a_request_costs_an_hour_over_what_is_served_in_one(
 ) -> None:
     options = {"requests": 400, "rate_per_s": 20, "duration_s": 20.0, "slo": ["ttft_ms<80"], "seed": 4}
     cost = cost_of(None, hourly=stated(Decimal("0.36")), **options)
-    served = summary.summarize(*synthetic_run(**options))["throughput"]
+    served = summarize(*synthetic_run(**options))["throughput"]
     assert cost["usd_per_request"] == pytest.approx(0.0001 / served["requests_per_s"])
     assert cost["usd_per_good_request"] == pytest.approx(0.0001 / served["goodput_rps"])
     assert cost["usd_per_million_output_tokens"] == pytest.approx(100 / served["output_tokens_per_s"])
@@ -291,8 +293,8 @@ def test_a_run_that_served_nothing_has_no_price_and_no_division_by_zero(
         cost = cost_of(None, hourly=stated(Decimal("1")), **options)
         assert {cost[name] for name in FIGURES} == {None}
     run, table, _ = synthetic_run(requests=50)
-    empty = run_cost(run, table, Window(5 * SECOND, 5 * SECOND), stated(Decimal("1")))
-    assert empty is not None and empty["usd_per_request"] is None
+    empty = run_cost(manifest_of(run), table, Window(5 * SECOND, 5 * SECOND), stated(Decimal("1")))
+    assert empty is not None and empty.usd_per_request is None
 
 
 def test_prompts_of_unknown_length_make_only_the_total_unknown(cost_of: Callable[..., Any]) -> None:

@@ -8,8 +8,8 @@ from analysis.present import to_html
 from analysis.present.of_repeats import document
 from analysis.present.repeats_figures import FIGURES, Repeated, sections
 from analysis.repeats import summarize
-from analysis.summary import summarize as summarize_run
 from tests.golden import same_as_before
+from tests.summaries import summarize as summarize_run
 
 EVIL = "<script>alert('x')</script>"
 

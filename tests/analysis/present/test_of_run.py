@@ -5,8 +5,8 @@ from typing import Any
 
 from analysis.present import to_markdown
 from analysis.present.of_run import document
-from analysis.summary import summarize
 from tests.golden import on_terminal, same_as_before
+from tests.summaries import summarize
 
 
 def markdown(run: Any, summary: Any) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from analysis.present.palette import PALETTE, SERIES, Color
 from analysis.present.plots import FIGURES, POINTS, POINTS_PER_GAUGE, Data
-from analysis.summary import summarize
 from tests.analysis.sample_pages import sampled
+from tests.summaries import summarize
 
 
 @pytest.fixture

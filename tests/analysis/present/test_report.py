@@ -11,7 +11,7 @@ import pytest
 
 from analysis.present.plots import FIGURES
 from analysis.present.report import render
-from analysis.summary import summarize
+from tests.summaries import summarize
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from analysis.present import run_facts
-from analysis.summary import summarize
+from tests.summaries import summarize
 
 
 def summary(synthetic_run: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from analysis.run.metrics import NS_PER_S
 from analysis.run.rates import Flow, flow, growth, mean_service_s
 from analysis.run.window import LONGER, Window, window
 from bench.runs.records import SCHEMA
+from tests.summaries import manifest_of
 from tests.virtual import closed_loop, due_s, open_loop, services_s
 
 TOKENS = 16
@@ -38,10 +39,11 @@ def records(sent_s: Any, begin_s: Any, end_s: Any, warmup: int, prefill: float =
 
 def load(**given: Any) -> dict[str, Any]:
     nothing = dict.fromkeys(("concurrency", "rate_per_s", "duration_s", "warmup_s", "warmup_requests"))
-    return {"load": nothing | given, "interrupted": False}
+    return {"load": nothing | given}
 
 
-def rate(run: dict[str, Any], table: pa.Table) -> tuple[float | None, str | None]:
+def rate(given: dict[str, Any], table: pa.Table) -> tuple[float | None, str | None]:
+    run = manifest_of(given)
     span = window(run, table)
     found = flow(run, table, span)
     return found.per_s(span, np.ones(table.num_rows)), found.why
@@ -146,14 +148,14 @@ def test_an_interrupted_load_counts_up_to_the_first_call_that_never_ended() -> N
     unfinished = pa.array(["unfinished" if end > 18 else None for end in end_s], pa.string())
     table = table.set_column(table.schema.get_field_index("error"), "error", unfinished)
     run = load(rate_per_s=10) | {"interrupted": True}
-    assert window(run, table).seconds == pytest.approx(16 - due[0], abs=0.11)
+    assert window(manifest_of(run), table).seconds == pytest.approx(16 - due[0], abs=0.11)
     assert rate(run, table)[0] == pytest.approx(10, rel=0.01)
 
 
 def test_a_call_counts_by_the_share_of_its_output_that_came_in_the_window() -> None:
     table = records(np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([3.0, 4.0]), 0, prefill=1 / 16)
     span = Window(0, 2 * 10**9)
-    found = flow(load(concurrency=2), table, span)._replace(why=None)
+    found = flow(manifest_of(load(concurrency=2)), table, span)._replace(why=None)
     # The k-th of 16 tokens comes after k sixteenths of 3 s.
     assert found.per_s(span, np.ones(2)) == pytest.approx((10 + 5) / 16 / 2)
     assert found.per_s(span, np.array([100.0, np.nan])) is None

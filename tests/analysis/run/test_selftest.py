@@ -3,6 +3,10 @@ from typing import Any
 import pytest
 
 from analysis.run.selftest import at_load
+from analysis.run.summary import SelftestAtLoad
+from bench.runs.manifest import MachineSelftest
+from bench.runs.sections import load
+from tests.summaries import summarize
 
 
 def kept() -> dict[str, Any]:
@@ -34,8 +38,8 @@ def kept() -> dict[str, Any]:
 def test_the_error_is_that_of_the_next_higher_load_of_either_kind(
     events_per_s: float | None, requests_per_s: float, error_ms: float | None
 ) -> None:
-    found = at_load(kept(), events_per_s, requests_per_s)
-    assert found == {"measured_at": "2026-11-21T10:00:00+00:00", "error_ms": error_ms}
+    found = at_load(load(MachineSelftest, kept(), "run.json"), events_per_s, requests_per_s)
+    assert found == SelftestAtLoad("2026-11-21T10:00:00+00:00", error_ms)
 
 
 def test_without_a_selftest_nothing_is_known() -> None:
@@ -43,8 +47,6 @@ def test_without_a_selftest_nothing_is_known() -> None:
 
 
 def test_a_run_of_a_version_without_selftests_is_summarised_all_the_same(synthetic_run: Any) -> None:
-    from analysis.summary import summarize
-
     run, *tables = synthetic_run(requests=50)
     assert "selftest" not in run
     assert summarize(run, *tables)["client"]["selftest"] is None

@@ -64,16 +64,16 @@ def test_a_user_waits_from_when_the_request_was_due_and_both_are_told(requests_t
     late = {"due_ns": 0, "sent_ns": 2000 * MS, "first_token_ns": 2092 * MS, "end_ns": 2100 * MS}
     calls = requests_table([call(92), *[call(92, **late)] * 99])
     waited, served = (judge(parse(f"{name}:p99<500"), calls, 100) for name in ("ttft_ms", "service_ttft_ms"))
-    assert (waited["met"], waited["value"], waited["service_value"]) == (False, 2092.0, 92.0)
-    assert (served["met"], served["value"], served["service_value"]) == (True, 92.0, 92.0)
-    assert (waited["attainment"], served["attainment"]) == (0.01, 1.0)
+    assert (waited.met, waited.value, waited.service_value) == (False, 2092.0, 92.0)
+    assert (served.met, served.value, served.service_value) == (True, 92.0, 92.0)
+    assert (waited.attainment, served.attainment) == (0.01, 1.0)
     assert keeps_all([parse("ttft_ms<500")], calls).sum() == 1
-    assert judge(parse("service_ms:p99<500"), calls, 100)["met"] is True
-    assert judge(parse("response_ms:p99<500"), calls, 100)["met"] is False
+    assert judge(parse("service_ms:p99<500"), calls, 100).met is True
+    assert judge(parse("response_ms:p99<500"), calls, 100).met is False
 
 
 def test_a_call_of_which_nobody_knows_when_it_was_due_is_judged_from_sending(requests_table: Any) -> None:
-    assert judge(parse("ttft_ms<500"), requests_table([call(92, due_ns=None)] * 2), 2)["value"] == 92.0
+    assert judge(parse("ttft_ms<500"), requests_table([call(92, due_ns=None)] * 2), 2).value == 92.0
 
 
 def test_the_bound_judges_each_request_and_is_itself_too_slow(requests_table: Any) -> None:
@@ -105,38 +105,38 @@ def test_a_good_request_keeps_every_objective(requests_table: Any) -> None:
 def test_a_percentile_is_met_when_it_lies_below_the_limit(requests_table: Any) -> None:
     calls = requests_table([call(10)] * 99 + [call(900)])
     result = judge(parse("ttft_ms:p90<50"), calls, planned=100)
-    assert (result["value"], result["met"], result["attainment"]) == (10.0, True, 0.99)
-    assert judge(parse("ttft_ms:p99<10"), calls, planned=100)["met"] is False
+    assert (result.value, result.met, result.attainment) == (10.0, True, 0.99)
+    assert judge(parse("ttft_ms:p99<10"), calls, planned=100).met is False
 
 
 def test_failures_count_as_infinitely_slow(requests_table: Any) -> None:
     calls = requests_table([call(10)] * 95)
-    assert judge(parse("ttft_ms:p90<50"), calls, planned=100)["met"] is True
+    assert judge(parse("ttft_ms:p90<50"), calls, planned=100).met is True
     result = judge(parse("ttft_ms:p99<50"), calls, planned=100)
-    assert (result["value"], result["met"], result["attainment"]) == (None, False, 0.95)
+    assert (result.value, result.met, result.attainment) == (None, False, 0.95)
 
 
 def test_a_success_without_a_first_token_is_infinitely_slow_to_bring_one(requests_table: Any) -> None:
     calls = requests_table([call(10)] * 90 + [call(10, first_token_ns=None)] * 10)
-    assert judge(parse("ttft_ms:p95<50"), calls, planned=100)["met"] is False
-    assert judge(parse("ttft_ms:p80<50"), calls, planned=100)["met"] is True
+    assert judge(parse("ttft_ms:p95<50"), calls, planned=100).met is False
+    assert judge(parse("ttft_ms:p80<50"), calls, planned=100).met is True
 
 
 def test_a_failed_request_weighs_as_much_in_a_pooled_percentile_as_an_average_one(requests_table: Any) -> None:
     calls = requests_table([call(10, [10] * 20)] * 8)
-    assert judge(parse("itl_ms:p90<50"), calls, planned=10)["met"] is False
-    assert judge(parse("itl_ms:p50<50"), calls, planned=10)["met"] is True
+    assert judge(parse("itl_ms:p90<50"), calls, planned=10).met is False
+    assert judge(parse("itl_ms:p50<50"), calls, planned=10).met is True
 
 
 def test_every_request_means_every_request_planned(requests_table: Any) -> None:
     calls = requests_table([call(10), call(40)])
-    assert judge(parse("ttft_ms<50"), calls, planned=2)["value"] == 40.0
-    assert judge(parse("ttft_ms<50"), calls, planned=2)["met"] is True
-    assert judge(parse("ttft_ms<50"), calls, planned=3)["met"] is False
+    assert judge(parse("ttft_ms<50"), calls, planned=2).value == 40.0
+    assert judge(parse("ttft_ms<50"), calls, planned=2).met is True
+    assert judge(parse("ttft_ms<50"), calls, planned=3).met is False
 
 
 def test_a_percentile_that_the_sample_cannot_carry_is_undecided(requests_table: Any) -> None:
     result = judge(parse("ttft_ms:p99<50"), requests_table([call(10)] * 99), planned=99)
-    assert (result["value"], result["met"], result["attainment"]) == (None, None, 1.0)
+    assert (result.value, result.met, result.attainment) == (None, None, 1.0)
     nothing = judge(parse("ttft_ms<50"), requests_table([]), planned=0)
-    assert (nothing["value"], nothing["met"], nothing["attainment"]) == (None, None, None)
+    assert (nothing.value, nothing.met, nothing.attainment) == (None, None, None)

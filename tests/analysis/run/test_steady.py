@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,9 +7,11 @@ import pytest
 
 from analysis.checks.server import not_steady
 from analysis.run.steady import BLOCKS, change, steadiness, trend_p
+from analysis.run.summary import Steadiness
+from tests.summaries import manifest_of, summary_of
 
 S = 1e9
-CLOSED, OPEN = {"load": {"rate_per_s": None}}, {"load": {"rate_per_s": 1.0}}
+CLOSED, OPEN = manifest_of({}), manifest_of({"load": {"rate_per_s": 1.0}})
 
 
 def calls(due_s: Any, ttft_s: Any, service_s: Any, warmup: int = 0) -> pa.Table:
@@ -28,8 +31,7 @@ def calls(due_s: Any, ttft_s: Any, service_s: Any, warmup: int = 0) -> pa.Table:
 
 
 def doubted(run: Any, table: pa.Table) -> list[str]:
-    steady = steadiness(run, table) | {"proposed": None}
-    summary = {"steadiness": steady, "requests": {"planned": table.num_rows}}
+    summary = replace(summary_of({"requests": {"planned": table.num_rows}}), steadiness=steadiness(run, table))
     return [reason.code for reason in not_steady(run, summary)]
 
 
@@ -71,12 +73,12 @@ def test_the_change_is_that_of_the_line_and_one_outlier_does_not_move_it() -> No
 
 def test_fewer_calls_than_five_a_block_say_nothing() -> None:
     few = calls(np.arange(59) * 0.1, np.linspace(0.1, 1, 59), np.ones(59))
-    assert set(steadiness(OPEN, few).values()) == {None}
+    assert steadiness(OPEN, few) == Steadiness()
 
 
 def test_a_closed_loop_has_no_backlog() -> None:
     found = steadiness(CLOSED, calls(np.arange(100) * 0.1, np.full(100, 0.1), np.ones(100)))
-    assert (found["ttft_change"], found["backlog_growth"], found["backlog_trend_p"]) == (0.0, None, None)
+    assert (found.ttft_change, found.backlog_growth, found.backlog_trend_p) == (0.0, None, None)
 
 
 def test_a_first_token_that_comes_later_and_later_drifts_and_one_slow_burst_does_not() -> None:
@@ -120,5 +122,5 @@ def test_calls_that_an_interrupted_run_never_came_to_are_no_backlog() -> None:
 def test_calls_that_come_while_the_first_answers_are_on_their_way_are_no_backlog_that_grows() -> None:
     """Ten requests a second of 5 s each: fifty are under way from then on, and the server keeps up."""
     table = calls(np.arange(300) * 0.1, np.full(300, 0.1), np.full(300, 5.0))
-    assert steadiness(OPEN, table)["backlog_growth"] == pytest.approx(0, abs=1)
-    assert steadiness(OPEN, table.slice(0, 100))["backlog_growth"] is None
+    assert steadiness(OPEN, table).backlog_growth == pytest.approx(0, abs=1)
+    assert steadiness(OPEN, table.slice(0, 100)).backlog_growth is None

@@ -1,5 +1,6 @@
 import pyarrow as pa
 
+from analysis.run.summary import GpuThrottling
 from analysis.run.throttling import POWER_CAPPED, SLOWED, throttling
 from analysis.run.window import Window
 from bench.telemetry.sampler import throttle_names
@@ -18,5 +19,5 @@ def test_shares_are_of_the_samples_in_the_window_card_by_card() -> None:
         {"t_ns": [0, 1, 2, 3, 4], "source": ["gpu1"] * 5, "name": ["throttle_reasons"] * 5,
          "value": [float(mask) for mask in masks]}
     )  # fmt: skip
-    assert throttling([0, 1], telemetry, Window(0, 3)) == [{"index": 1, "slowed_share": 0.5, "power_capped_share": 0.5}]
-    assert throttling([], None, Window(0, 3)) == []
+    assert throttling([0, 1], telemetry, Window(0, 3)) == (GpuThrottling(1, 0.5, 0.5),)
+    assert throttling([], None, Window(0, 3)) == ()

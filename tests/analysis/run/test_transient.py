@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 from analysis.checks.identities import IDENTITIES
 from analysis.checks.server import not_steady
 from analysis.present.plots import FIGURES, Data
-from analysis.run.transient import LEAST_CALLS, NOTHING, onset, proposed, steady, without
+from analysis.run.summary import ProposedWindow, Steadiness
+from analysis.run.transient import LEAST_CALLS, onset, proposed, steady, without
 from analysis.run.window import planned
-from analysis.summary import summarize
 from analysis.wording import steady_window
+from bench.runs.manifest import NOTHING_CUT
+from bench.runs.sections import dump
+from tests.summaries import manifest_of, summarize, summary_of
 
 S = 1_000_000_000
 RUNS = 150
@@ -144,23 +148,24 @@ def slowed(requests: pa.Table, calls: int, by_ms: float = 400.0) -> pa.Table:
 def test_the_proposal_is_the_window_that_its_cut_would_leave(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=400, warmup=16, rate_per_s=20, slo=["ttft_ms:p50<500"])
     requests = slowed(requests, 80)
-    found = proposed(run, requests)
+    found = proposed(manifest_of(run), requests)
     assert found is not None
-    assert found["cut_calls"] == pytest.approx(80, abs=10)
-    assert found["why"].startswith("ttft_ms of the first")
-    rest, cut = steady(run, requests)
-    assert (cut["calls"], cut["s"], cut["why"]) == (found["cut_calls"], found["cut_s"], found["why"])
-    assert rest["phase"].to_pylist() == ["warmup"] * (16 + cut["calls"]) + ["measured"] * (400 - cut["calls"])
+    assert found.cut_calls == pytest.approx(80, abs=10)
+    assert found.why.startswith("ttft_ms of the first")
+    rest, cut = steady(manifest_of(run), requests)
+    assert (cut.calls, cut.s, cut.why) == (found.cut_calls, found.cut_s, found.why)
+    assert rest["phase"].to_pylist() == ["warmup"] * (16 + cut.calls) + ["measured"] * (400 - cut.calls)
 
-    before, after = summarize(run, requests, telemetry), summarize({**run, "cut": cut, "window": "steady"}, rest, None)
-    assert before["steadiness"]["proposed"] == found
+    before = summarize(run, requests, telemetry)
+    after = summarize({**run, "cut": dump(cut), "window": "steady"}, rest, None)
+    assert before["steadiness"]["proposed"] == dump(found)
     assert before["steadiness"]["cut"] == {"calls": 0, "s": 0.0, "why": None}
-    assert after["steadiness"]["proposed"] is None and after["steadiness"]["cut"] == cut
-    assert after["window"]["start_s"] == pytest.approx(found["start_s"])
-    assert after["window"]["seconds"] == pytest.approx(found["seconds"])
-    assert before["window"]["start_s"] + cut["s"] == pytest.approx(after["window"]["start_s"])
-    assert before["window"]["seconds"] == pytest.approx(cut["s"] + after["window"]["seconds"])
-    assert after["requests"]["planned"] == after["metrics"]["ttft_ms"]["count"] == 400 - cut["calls"]
+    assert after["steadiness"]["proposed"] is None and after["steadiness"]["cut"] == dump(cut)
+    assert after["window"]["start_s"] == pytest.approx(found.start_s)
+    assert after["window"]["seconds"] == pytest.approx(found.seconds)
+    assert before["window"]["start_s"] + cut.s == pytest.approx(after["window"]["start_s"])
+    assert before["window"]["seconds"] == pytest.approx(cut.s + after["window"]["seconds"])
+    assert after["requests"]["planned"] == after["metrics"]["ttft_ms"]["count"] == 400 - cut.calls
     assert after["metrics"]["ttft_ms"]["max"] < 300 < before["metrics"]["ttft_ms"]["max"]
     assert after["slo"][0]["attainment"] == 1.0
     assert [phase["name"] for phase in after["phases"]] == ["warmup", "measured", "drain"]
@@ -183,7 +188,7 @@ def test_every_identity_that_held_holds_of_what_is_left(synthetic_run: Any, load
     rest = without(requests, requests["sent_ns"][120].as_py())
     calls = rest["phase"].to_pylist().count("warmup") - requests["phase"].to_pylist().count("warmup")
     whole = summarize(run, requests, None)
-    cut_s = (requests["sent_ns"][120].as_py() - planned(run, requests).start_ns) / S
+    cut_s = (requests["sent_ns"][120].as_py() - planned(manifest_of(run), requests).start_ns) / S
     cut = {"calls": calls, "s": cut_s, "why": "x"}
     left = summarize({**run, "cut": cut, "window": "steady"}, rest, None)
     held = {identity["name"]: identity["holds"] for identity in left["identities"]}
@@ -217,9 +222,9 @@ def test_calls_that_were_never_sent_are_cut_by_when_they_were_due(requests_table
 
 def test_a_steady_run_says_nothing_and_where_it_was_asked_for_that_nothing_was_cut(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=300)
-    assert steady(run, requests) == (requests, NOTHING)
+    assert steady(manifest_of(run), requests) == (requests, NOTHING_CUT)
     assert steady_window(summarize(run, requests, telemetry)) is None
-    asked = summarize({**run, "window": "steady", "cut": NOTHING}, requests, telemetry)
+    asked = summarize({**run, "window": "steady", "cut": dump(NOTHING_CUT)}, requests, telemetry)
     assert steady_window(asked) == "Of the steady window that was asked for nothing had to be cut."
 
 
@@ -235,15 +240,16 @@ def test_a_proposal_is_said_with_its_flag_and_drawn(synthetic_run: Any) -> None:
     assert figure is not None
     assert figure.layout.shapes[-1].x0 == found["start_s"]
     assert "Dotted: from there on" in figure.layout.meta
-    rest, cut = steady(run, requests)
-    said = steady_window(summarize({**run, "window": "steady", "cut": cut}, rest, telemetry))
+    rest, cut = steady(manifest_of(run), requests)
+    said = steady_window(summarize({**run, "window": "steady", "cut": dump(cut)}, rest, telemetry))
     assert said is not None
-    assert said.startswith(f"The first {cut['calls']} requests (") and "were cut and count as warm-up" in said
+    assert said.startswith(f"The first {cut.calls} requests (") and "were cut and count as warm-up" in said
 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_the_doubt_about_a_drift_names_the_flag_where_it_would_help(named: bool) -> None:
-    steadiness = {"ttft_change": -0.6, "ttft_trend_p": 1e-5, "backlog_growth": None, "backlog_trend_p": None}
-    summary = {"steadiness": steadiness | {"proposed": {"cut_calls": 1040} if named else None}}
-    (reason,) = not_steady({}, summary)
+    steadiness = Steadiness(ttft_change=-0.6, ttft_trend_p=1e-5)
+    if named:
+        steadiness = replace(steadiness, proposed=ProposedWindow(0.0, 1.0, 1040, 1.0, "x"))
+    (reason,) = not_steady(manifest_of({}), replace(summary_of({}), steadiness=steadiness))
     assert ("--window steady cuts the first 1,040 calls, raise" in reason.message) is named

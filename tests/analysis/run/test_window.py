@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from analysis.run.window import Window, phases, window
+from tests.summaries import manifest_of
 
 SECOND = 1_000_000_000
 
@@ -29,7 +30,7 @@ def run(
         "warmup_s": warmup_s,
         "warmup_requests": warmup_requests,
     }
-    return {"load": load, "interrupted": interrupted}
+    return manifest_of({"load": load, "interrupted": interrupted})
 
 
 def test_a_duration_is_counted_from_the_end_of_the_warmup(requests_table: Any) -> None:
@@ -57,7 +58,7 @@ def test_a_count_lasts_from_the_first_measured_call_sent_to_the_last(requests_ta
 @pytest.mark.parametrize("concurrency", [4, 20])
 def test_a_closed_loop_counts_from_when_it_is_full_to_its_last_call_sent(synthetic_run: Any, concurrency: int) -> None:
     manifest, table, _ = synthetic_run(requests=8 * concurrency, concurrency=concurrency)
-    span = window(manifest, table)
+    span = window(manifest_of(manifest), table)
     first_ended = sorted(
         end for _, end in sorted(zip(*(table[n].to_pylist() for n in ("sent_ns", "end_ns")), strict=True))[:concurrency]
     )
@@ -66,7 +67,7 @@ def test_a_closed_loop_counts_from_when_it_is_full_to_its_last_call_sent(synthet
 
 def test_a_closed_loop_that_ends_before_it_is_full_has_its_plan_and_why(synthetic_run: Any) -> None:
     manifest, table, _ = synthetic_run(requests=8, concurrency=8, jitter=0)
-    span = window(manifest, table)
+    span = window(manifest_of(manifest), table)
     assert span.why == "the load ended before its first 8 answers had: raise --requests or --duration"
     assert (span.start_ns, span.end_ns) == (min(table["sent_ns"].to_pylist()), max(table["sent_ns"].to_pylist()))
 
@@ -89,10 +90,10 @@ def test_without_a_measured_call_sent_the_window_is_empty(requests_table: Any) -
 def test_phases_follow_each_other_and_leave_out_what_there_was_not(requests_table: Any) -> None:
     calls = requests_table(sent(1, phase="warmup") + sent(2, 3, 4, 5))
     warmed = phases(run(warmup_requests=1), calls, Window(2 * SECOND, 5 * SECOND))
-    assert [(phase["name"], phase["start_s"], phase["end_s"]) for phase in warmed] == [
+    assert [(phase.name, phase.start_s, phase.end_s) for phase in warmed] == [
         ("warmup", 0.0, 2.0),
         ("measured", 2.0, 5.0),
         ("drain", 5.0, 5.5),
     ]
     cold = phases(run(), calls, Window(2 * SECOND, int(5.5 * SECOND)))
-    assert [phase["name"] for phase in cold] == ["measured"]
+    assert [phase.name for phase in cold] == ["measured"]

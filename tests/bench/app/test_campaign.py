@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.run import summary
+from analysis.run.summary import RunSummary
 from bench.app.campaign import ASIDE, FILE, Campaign, Outcome, begun, is_done, make_run
 from bench.app.results import code_of_stop
 from bench.app.run import never
@@ -22,6 +24,7 @@ from bench.load.spend import Admission, Budget, Ledger
 from bench.runs import folder as files
 from bench.types import UserError
 from tests.bench.app.asked import AT, request
+from tests.summaries import MANIFEST, slo_result, summary_of
 
 NAMES = ("01", "b/02", "03")
 FULL_STOP = "it has said what it was to say"
@@ -58,8 +61,8 @@ class World:
     fate: str = "ends"
 
     def campaign(self) -> Campaign:
-        def is_usable(summary: dict[str, Any]) -> bool:
-            return not self.needs_trust or summary["verdict"]["status"] != "invalid"
+        def is_usable(summary: RunSummary) -> bool:
+            return not self.needs_trust or summary.verdict.status != "invalid"
 
         return Campaign(self.folder, frozenset({FULL_STOP}), is_usable)
 
@@ -95,7 +98,7 @@ class World:
         self._kill_if("killed after load")
         return stopped
 
-    def conclude(self, folder: Path) -> dict[str, Any]:
+    def conclude(self, folder: Path) -> RunSummary:
         if self.fate == "disk full in results":
             self.fate = "ends"
             raise UserError("no space left")
@@ -104,14 +107,15 @@ class World:
             raise KeyboardInterrupt
         self._kill_if("killed in results")
         fate = self.fate_of.get(str(folder.relative_to(self.folder)), "ends")
-        summary = {
-            "schema": 1,
-            "verdict": {"status": "invalid" if fate == "invalid" else "valid", "reasons": [{"message": "lost"}]},
-            "requests": {"by_error": {}},
-            "slo": [{"met": fate != "misses"}],
-        }
-        files.write_json(folder / files.SUMMARY, summary)
-        return summary
+        reason = {"code": "nothing_succeeded", "message": "lost"}
+        found = summary_of(
+            {
+                "verdict": {"status": "invalid" if fate == "invalid" else "valid", "reasons": [reason]},
+                "slo": [slo_result(fate != "misses")],
+            }
+        )
+        summary.write(folder, found)
+        return found
 
     def _pay(self, ledger: Ledger, amount: int) -> bool:
         if ledger.reserve(amount) is not Admission.NOW:
@@ -121,7 +125,7 @@ class World:
         return True
 
     def _write(self, out: Path, name: str, *, interrupted: bool, stopped: str | None) -> None:
-        content = {"schema": 1, "number": self.made, "interrupted": interrupted, "stopped": stopped}
+        content = MANIFEST | {"schema": 1, "number": self.made, "interrupted": interrupted, "stopped": stopped}
         files.write_json(out / files.RUN, content)
 
     def _kill_if(self, fate: str) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from bench.app.results import captured_is_kept, exit_code, recorded_stop
 from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
+from tests.summaries import MANIFEST, slo_result, summary_of
 
 SUMMARIES: dict[int, dict[str, Any]] = {
-    0: {"verdict": {"status": "valid"}, "requests": {"by_error": {}}, "slo": [{"met": True}, {"met": None}]},
-    1: {"verdict": {"status": "suspect"}, "requests": {"by_error": {}}, "slo": [{"met": True}, {"met": False}]},
-    3: {"verdict": {"status": "invalid"}, "requests": {"by_error": {}}, "slo": [{"met": False}]},
+    0: {"verdict": {"status": "valid"}, "requests": {"by_error": {}}, "slo": [slo_result(True), slo_result(None)]},
+    1: {"verdict": {"status": "suspect"}, "requests": {"by_error": {}}, "slo": [slo_result(True), slo_result(False)]},
+    3: {"verdict": {"status": "invalid"}, "requests": {"by_error": {}}, "slo": [slo_result(False)]},
     4: {"verdict": {"status": "suspect"}, "requests": {"by_error": {"budget": 1}}, "slo": []},
 }
 
@@ -37,8 +38,9 @@ SUMMARIES: dict[int, dict[str, Any]] = {
 def test_a_run_that_is_read_again_has_the_exit_code_it_had(
     tmp_path: Path, stopped: str | None, interrupted: bool, of_summary: int, code: int
 ) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"schema": 1, "stopped": stopped, "interrupted": interrupted}))
-    assert exit_code(recorded_stop(tmp_path), SUMMARIES[of_summary]) == code
+    content = MANIFEST | {"schema": 1, "stopped": stopped, "interrupted": interrupted}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert exit_code(recorded_stop(tmp_path), summary_of(SUMMARIES[of_summary])) == code
 
 
 def test_what_fails_says_where_the_captures_are_if_there_are_any(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from genai_prices.data_snapshot import set_custom_snapshot
 
 from analysis.money.api_rules import cache_minimum
 from analysis.money.prices import find
-from analysis.summary import summarize
 from bench.cli.breakeven import calculators, command
 from bench.cli.breakeven.measured import Run
 from bench.cli.capacity import CAPACITY
@@ -24,6 +23,7 @@ from bench.cli.root import cli
 from bench.runs import folder
 from bench.types import UserError
 from tests.fixtures.pinned_prices import DAY, pinned
+from tests.summaries import summarize
 from tests.test_docs import DOCS, PYTHON, shell_commands
 
 Ask = Callable[..., str]

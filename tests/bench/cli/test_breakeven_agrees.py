@@ -122,7 +122,7 @@ def test_so_they_do_for_measured_runs(
         path.mkdir()
         folder.write_json(path / folder.RUN, run | {"pricing": None})
         pq.write_table(requests, path / folder.REQUESTS)
-        from analysis.summary import summarize
+        from tests.summaries import summarize
 
         folder.write_json(path / folder.SUMMARY, summarize(run | {"pricing": None}, requests, telemetry))
         folders += ["--self", str(path)]

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.summary import summarize
 from bench.cli import compare as command
 from bench.runs import folder
 from bench.types import UserError
+from tests.summaries import summarize
 
 Write = Callable[..., Path]
 Call = Callable[..., tuple[int, str]]

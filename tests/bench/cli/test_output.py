@@ -12,10 +12,10 @@ from rich.console import Console
 
 from analysis.present.document import Column, Document, Headline, Note, Row, Table, row
 from analysis.present.of_run import document
-from analysis.summary import summarize
 from bench.cli.output import Screen, show, show_fact, table_lines
 from bench.process import streams as outputs
 from tests.golden import on_terminal
+from tests.summaries import summarize
 
 TABLE = Table(
     (

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import pytest
 from rich.console import Console
 
-from analysis.summary import summarize
+from analysis.run.summary import RunSummary
 from bench.app.options import RunOptions
 from bench.app.request import RunRequest, run_request
 from bench.cli import repeat as repeats
@@ -31,6 +31,7 @@ from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
 from tests.commands import bench
+from tests.summaries import summarize, summary_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,11 +60,11 @@ class Runs:
         files.write_json(settings.out / files.RUN, run)
         return outcome
 
-    def results(self, folder: Path, window: str | None = None) -> dict[str, Any]:
+    def results(self, folder: Path, window: str | None = None) -> RunSummary:
         run = files.read_json(folder, files.RUN)
         summary = summarize(*self.made(folder, interrupted=run["interrupted"]))
         files.write_json(folder / files.SUMMARY, summary)
-        return summary
+        return summary_of(summary)
 
     def made(self, folder: Path, interrupted: bool) -> Any:
         ttft_ms = 80.0 + int(folder.name)

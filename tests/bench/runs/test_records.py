@@ -21,6 +21,7 @@ from bench.plan.calls import Plan, calls, make_plan, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
 from bench.runs import records
+from bench.runs.manifest import LoadClient
 from bench.runs.records import (
     SCHEMA,
     Planned,
@@ -39,6 +40,7 @@ from bench.wire import http1
 from bench.wire.capture import CaptureWriter, Received
 from bench.wire.clock import ClockSample, now_ns, sample
 from bench.wire.connection import Wire, WireError, endpoint
+from tests.summaries import manifest_of
 
 pytestmark = pytest.mark.usefixtures("kernel_stamps")
 
@@ -256,11 +258,11 @@ def test_what_a_killed_worker_left_is_decoded_beside_what_others_finished(folder
     torn = folder / "capture" / "worker-1.cap"
     torn.write_bytes(torn.read_bytes()[:-5])
     captured = scan_captures(folder)
-    assert captured.facts()["clients"] == [
-        {"worker": 0, "stamps": "kernel", "cpu_s": 1.0},
-        {"worker": 1, "stamps": "kernel"},
-    ]
-    assert captured.facts()["capture_torn_bytes"] > 0
+    assert captured.clients() == (
+        LoadClient(worker=0, stamps="kernel", cpu_s=1.0),
+        LoadClient(worker=1, stamps="kernel"),
+    )
+    assert (captured.described_in(manifest_of({})).capture_torn_bytes or 0) > 0
     assert captured.seqs() == [0, 1, 2]
     rows = rows_of(folder, plan, 6)
     assert {seq: (row["worker"], row["error"]) for seq, row in rows.items()} == {
@@ -274,7 +276,7 @@ def test_each_capture_is_decoded_by_the_clock_of_its_own_process(folder: Path) -
     apart_ns = 40 * MS
     for worker in (0, 1):
         wall_ns = WALL + worker * apart_ns
-        writer = CaptureWriter(folder / "capture" / f"worker-{worker}.cap", {"worker": worker})
+        writer = CaptureWriter(folder / "capture" / f"worker-{worker}.cap", {"worker": worker, "stamps": "kernel"})
         writer.start(0)
         writer.clock(ClockSample(worker * MS, wall_ns))
         given = answer(0, [2 * SECOND, 3 * SECOND], [wall_ns + 2 * SECOND - 5, wall_ns + 3 * SECOND - 5])
@@ -286,7 +288,7 @@ def test_each_capture_is_decoded_by_the_clock_of_its_own_process(folder: Path) -
     captured = scan_captures(folder)
     rows = rows_of(folder, plan_of(2), 2)
     assert [rows[seq]["arrivals_ns"] for seq in (0, 1)] == [[2 * SECOND - 5, 3 * SECOND - 5]] * 2
-    assert captured.facts()["clock_step_ns"] == 0
+    assert captured.described_in(manifest_of({})).clock_step_ns == 0
 
 
 def test_a_damaged_capture_is_an_error_and_writes_no_rows(folder: Path) -> None:

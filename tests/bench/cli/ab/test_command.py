@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.summary import summarize
 from bench.cli.ab import command, runs
 from bench.cli.compare import compare
 from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
+from tests.summaries import summarize
 
 Call = Callable[..., tuple[int, str]]
 SERVER_DIED = "the server ended (exit code 1); server.log may say why"
