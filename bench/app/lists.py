@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.sizing import memory
+from analysis.wording import DASH
 from backends import BACKENDS
 from bench.cli.size.model import from_list
 from bench.server import tinymodel
@@ -75,14 +76,14 @@ def model_cells(row: Row) -> dict[str, str]:
     parameters, needs = row["parameters"], row["weights_bytes"]
     return {
         "name": row["name"],
-        "params": (f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M").rjust(6),
-        "context": f"{row['context_tokens']:>7}",
+        "params": (f"{parameters / 1e9:.3g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M"),
+        "context": str(row["context_tokens"]),
         "quantizations": " ".join((*row["hf"], "gguf") if row["gguf"] else row["hf"] or needs),
-        "4-bit GB": _gb(needs.get("awq", needs.get(DEFAULT_GGUF))).rjust(8),
-        "16-bit GB": _gb(needs.get("bf16")).rjust(9),
+        "4-bit GB": _gb(needs.get("awq", needs.get(DEFAULT_GGUF))),
+        "16-bit GB": _gb(needs.get("bf16")),
         "licence": textwrap.shorten(row["license"], 32, placeholder=" …"),
     }
 
 
 def _gb(count: int | None) -> str:
-    return "-" if count is None else f"{count / 1e9:.1f}"
+    return DASH if count is None else f"{count / 1e9:.1f}"

@@ -1,12 +1,13 @@
 """`bench.py backends`, `scenarios` and `models`: what is known, a line for each."""
 
-from typing import Any
-
 import click
-import orjson
 
+from analysis.present.of_list import document
 from bench.app.lists import backend_rows, build_model, model_cells, model_rows, scenario_rows
 from bench.cli.base import Group, echo
+from bench.cli.output import deliver
+
+NUMBERS = ("params", "context", "4-bit GB", "16-bit GB")
 
 
 @click.command()
@@ -17,7 +18,8 @@ def backends(as_json: bool) -> None:
     \b
     bench.py backends
     """
-    _print(backend_rows(), as_json)
+    rows = backend_rows()
+    deliver(document(rows, rows), "text", as_json=as_json)
 
 
 @click.command()
@@ -29,7 +31,8 @@ def scenarios(as_json: bool) -> None:
     bench.py scenarios
     """
     rows = scenario_rows()
-    _print(rows if as_json else [{key: row[key] for key in ("name", "description")} for row in rows], as_json)
+    shown = [{key: row[key] for key in ("name", "description")} for row in rows]
+    deliver(document(shown, rows), "text", as_json=as_json)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -48,8 +51,8 @@ def models(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is None:
         rows = model_rows()
-        table = [model_cells(row) for row in rows]
-        _print(rows if as_json else [{heading: heading for heading in table[0]}, *table], as_json)
+        shown = document([model_cells(row) for row in rows], rows, numbers=NUMBERS)
+        deliver(shown, "text", as_json=as_json)
 
 
 @models.command()
@@ -62,12 +65,3 @@ def build(name: str) -> None:
     """
     for path in build_model(name):
         echo(str(path))
-
-
-def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-        return
-    widths = {key: max(len(str(row[key])) for row in rows) for key in rows[0]}
-    for row in rows:
-        echo("  ".join(str(value).ljust(widths[key]) for key, value in row.items()).rstrip())

@@ -87,8 +87,9 @@ def show(screen: Console, document: Document) -> None:
     if document.headline is not None:
         show_headline(screen, document.headline)
     _show_notes(screen, document.warnings, "note", "warn")
-    _show_blocks(screen, document.blocks, apart=True)
-    if document.blocks:
+    headed = bool(document.title or document.headline or document.warnings)
+    _show_blocks(screen, document.blocks, apart=headed)
+    if headed and document.blocks:
         screen.print()
 
 
@@ -133,7 +134,7 @@ def _show_block(screen: Console, block: Block) -> None:
         case Facts(facts=facts):
             _show_facts(screen, facts)
         case Notes(notes=notes, label=label):
-            _show_notes(screen, notes, label)
+            _show_notes(screen, notes, label, indent=_LABEL_COLUMNS if label else 0)
         case Prose(paragraphs=paragraphs, style=style):
             for paragraph in paragraphs:
                 show_fact(screen, "", paragraph, "quiet" if style == "quiet" else "", indent=0)
@@ -152,9 +153,12 @@ def _show_facts(screen: Console, facts: Sequence[Fact]) -> None:
         show_fact(screen, fact.label, f"{fact.text}{fact.unit and f' {fact.unit}'}{note}", fact.tone, indent)
 
 
-def _show_notes(screen: Console, notes: Sequence[Note], label: str = "", tone: Tone = "") -> None:
+def _show_notes(
+    screen: Console, notes: Sequence[Note], label: str = "", tone: Tone = "", indent: int = _LABEL_COLUMNS
+) -> None:
     for note in notes:
-        show_fact(screen, label, f"{note.about}: {note.text}" if note.about else note.text, note.tone or tone)
+        text = f"{note.about}: {note.text}" if note.about else note.text
+        show_fact(screen, label, text, note.tone or tone, indent)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.base import OneOf, echo
+from bench.cli.base import OneOf
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -70,15 +70,10 @@ def size(**options: Any) -> None:
         claimed=_claimed(options),
         prices=options["prices"],
     )
-    if options["as_json"]:
-        import orjson
+    from analysis.present import of_size
+    from bench.cli.output import deliver
 
-        echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
-        return
-    from bench.cli.output import Screen
-    from bench.cli.size.screen import print_size
-
-    print_size(Screen(), shown)
+    deliver(of_size.document(shown), "text", as_json=options["as_json"])
 
 
 def _check_lengths(options: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ def test_the_list_fits_a_terminal_and_has_a_line_for_each_model_below_its_headin
     assert max(map(len, (headings, *lines))) <= 110
     words = [" ".join(line.split()) for line in lines]
     assert "mistral-7b 7.24B 32768 awq fp8 bf16 fp16 gguf 4.2 14.5 Apache-2.0" in words
-    assert "pixtral-12b 12.2B 131072 fp8 bf16 fp16 - 24.5 Apache-2.0" in words
+    assert "pixtral-12b 12.2B 131072 fp8 bf16 fp16 – 24.5 Apache-2.0" in words
 
 
 def test_json_gives_what_each_kind_of_server_loads_and_what_that_takes(listed: Listed) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from analysis.present.of_size import document
 from bench.cli.size import command
 from bench.runs import folder
 from bench.server import tinymodel
 from bench.types import UserError
+from tests.golden import same_as_before
 
 Size = Callable[..., str]
 
@@ -56,32 +58,8 @@ def write_run(path: Path, *, tokens_per_s: float | None = 900.0, concurrency: in
 
 
 def test_a_model_that_does_not_fit_is_shown_with_what_is_short_and_one_that_does_with_its_price(size: Size) -> None:
-    out = size("mixtral-8x7b-awq", "--gpu", "rtx-4090@mine", "--gpu", "l40s@mine", "--prices", "mine.yaml")
-    assert [line.rstrip() for line in out.splitlines()] == [
-        "model       mixtral-8x7b in awq: 46.70 billion weights, 12.88 billion for a token (2 of 8 experts), "
-        "context up to 32,768 tokens",
-        "weights     22.96 GiB, divided over the GPUs of a replica",
-        "KV cache    0.50 GiB for 1 x 4,096 tokens of 131,072 bytes each",
-        "overhead    1.50 GiB on each GPU",
-        "",
-        "how many sequences of 4,096 tokens fit on 1, 2, … GPUs",
-        "GPU       GiB  x 1  x 2  x 4  x 8",
-        "rtx-4090   24    -   36  118  283",
-        "l40s       45   33  113  273  592",
-        "            not on 1 x rtx-4090: 22.96 GiB of weights, 22.07 GiB usable",
-        "",
-        "one replica, decoding 1 at once",
-        "a replica      holds      tok/s  limit        $/month  price",
-        "2 x rtx-4090~     36    159-225  bandwidth        365  mine+",
-        "1 x l40s          33  68.0-96.4  bandwidth  730-1,095  mine",
-        "",
-        "efficiency  decoding at 60-85% of the roofline and prompts at 40-60%, assumed; "
-        "waiting and links between GPUs are left out",
-        "note        a batch is taken to need experts evenly, each token for itself: the larger, the more are read",
-        "note        ~ marks GPUs whose operations per second nobody published: estimates",
-        "note        + marks a price of the GPU alone: the host it needs comes on top",
-        "note        prices older than 90 days: rtx-4090@mine",
-    ]
+    shown = size("mixtral-8x7b-awq", "--gpu", "rtx-4090@mine", "--gpu", "l40s@mine", "--prices", "mine.yaml", "--json")
+    same_as_before("size", document(json.loads(shown)))
 
 
 def test_a_load_is_planned_with_replicas_and_says_what_limits_the_cheapest(size: Size) -> None:

@@ -1,16 +1,24 @@
-"""What `bench.py size` shows on the terminal, from the document that `--json` prints."""
+"""What it takes to serve a model as a Document: its memory, where it fits, and the plans, cheapest first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
-from analysis.wording import number
-from bench.cli.output import show_fact
+from analysis.present.document import (
+    Block,
+    Column,
+    Document,
+    Fact,
+    Facts,
+    Note,
+    Notes,
+    Section,
+    Table,
+    facts,
+)
+from analysis.present.document import row as table_row
+from analysis.wording import DASH, number
 
 _GIB = 2**30
-_GAP = "  "
 _LIMITS = {
     "memory": "memory: {at} requests at once are what the KV space holds, and more at once would serve more",
     "engine": "the engine: it takes {at} sequences at once unless told otherwise, and more at once would serve more",
@@ -19,58 +27,75 @@ _LIMITS = {
     "compute": "compute: {prefill:.0%} of the time goes to the prompts, {decode:.0%} to the answers",
 }
 _FEW_GPUS = 3
-_WORDS = {"GPU", "a replica", "limit", "price"}
+_PLAN = Column("a replica", "left")
+_MONEY = (Column("$/month"), Column("price", "left", drop=3))
+_LOADED = (
+    _PLAN,
+    Column("replicas"),
+    Column("at once", drop=2),
+    Column("req/s each"),
+    Column("ttft ms", drop=1),
+    Column("tpot ms", drop=1),
+    Column("limit", "left", drop=4),
+    *_MONEY,
+)
+_UNLOADED = (_PLAN, Column("holds"), Column("tok/s"), Column("limit", "left", drop=4), *_MONEY)
 
 
-def print_size(console: Console, shown: Mapping[str, Any]) -> None:
-    """Print the memory, where the model fits, and the plans, cheapest first, with what limits the first."""
-    _print_model(console, shown)
-    console.print()
-    console.print(_fits(shown["gpus"], shown["memory"]["context_tokens"]), soft_wrap=True)
-    for line in _shortages(shown["gpus"]):
-        show_fact(console, "", line, "quiet")
-    console.print()
+def document(shown: Mapping[str, Any]) -> Document:
+    """The whole of it, from what `--json` prints."""
     plans = _best_of_each_gpu(shown["plans"])
+    model = shown["model"]
+    blocks: list[Block] = [
+        _model(shown),
+        _fits(shown["gpus"], shown["memory"]["context_tokens"]),
+        Notes(tuple(Note(line, tone="quiet") for line in _shortages(shown["gpus"]))),
+    ]
     if plans:
-        load = shown["load"]
-        console.print(_loaded(plans, load) if load else _unloaded(plans, shown), soft_wrap=True)
-        console.print()
-    for label, text in _facts(shown, plans):
-        show_fact(console, label, text)
+        blocks.append(_loaded(plans, shown["load"]) if shown["load"] else _unloaded(plans, shown))
+    return Document(
+        title=f"{model['name']} in {model['quantization']}",
+        kind="What it takes to serve a model",
+        blocks=(*blocks, Section("", (facts(_facts(shown, plans)),))),
+        data=shown,
+    )
 
 
-def _print_model(console: Console, shown: Mapping[str, Any]) -> None:
+def _model(shown: Mapping[str, Any]) -> Facts:
     model, memory = shown["model"], shown["memory"]
     counted = f"{_count(model['parameters'])} weights"
     if model["experts"]:
         taken = f"{model['active_experts']} of {model['experts']} experts"
         counted += f", {_count(model['active_parameters'])} for a token ({taken})"
     longest = "" if model["context_tokens"] is None else f", context up to {model['context_tokens']:,} tokens"
-    show_fact(console, "model", f"{model['name']} in {model['quantization']}: {counted}{longest}", "strong")
     held = f"{memory['concurrency']:,} x {memory['context_tokens']:,} tokens"
     if memory["prefix_tokens"]:
         held += f", {memory['prefix_tokens']:,} of them shared,"
-    show_fact(console, "weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica")
-    show_fact(
-        console, "KV cache", f"{_gib(memory['kv_bytes'])} for {held} of {memory['kv_bytes_per_token']:,} bytes each"
+    cache = f"{_gib(memory['kv_bytes'])} for {held} of {memory['kv_bytes_per_token']:,} bytes each"
+    return Facts(
+        (
+            Fact("model", counted + longest),
+            Fact("weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica"),
+            Fact("KV cache", cache),
+            Fact("overhead", f"{_gib(memory['overhead_bytes_per_gpu'])} on each GPU"),
+        )
     )
-    show_fact(console, "overhead", f"{_gib(memory['overhead_bytes_per_gpu'])} on each GPU")
 
 
 # --- where it fits ----------------------------------------------------------------------------------------------
 
 
-def _fits(gpus: Sequence[Mapping[str, Any]], context_tokens: int) -> Text:
+def _fits(gpus: Sequence[Mapping[str, Any]], context_tokens: int) -> Table:
     """How many sequences each GPU holds, a column for each number of GPUs."""
     sizes = sorted({row["tensor_parallel"] for row in gpus})
     rows = []
     for name in dict.fromkeys(row["gpu"] for row in gpus):
         of_gpu = {row["tensor_parallel"]: row for row in gpus if row["gpu"] == name}
         memory = number(round(next(iter(of_gpu.values()))["memory_bytes"] / _GIB, 1))
-        held = ("-" if of_gpu[n]["shortage"] else f"{of_gpu[n]['sequences']:,}" for n in sizes)
-        rows.append((name, memory, *held))
-    title = Text(f"how many sequences of {context_tokens:,} tokens fit on 1, 2, … GPUs\n", "quiet")
-    return Text.assemble(title, _table(("GPU", "GiB", *(f"x {n}" for n in sizes)), rows))
+        held = (DASH if of_gpu[n]["shortage"] else f"{of_gpu[n]['sequences']:,}" for n in sizes)
+        rows.append(table_row(name, memory, *held))
+    columns = (Column("GPU", "left"), Column("GiB"), *(Column(f"x {n}") for n in sizes))
+    return Table(columns, tuple(rows), f"how many sequences of {context_tokens:,} tokens fit on 1, 2, … GPUs")
 
 
 def _shortages(gpus: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -95,12 +120,12 @@ def _best_of_each_gpu(plans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
     return list(best.values())
 
 
-def _loaded(plans: Sequence[Mapping[str, Any]], load: Mapping[str, Any]) -> Text:
+def _loaded(plans: Sequence[Mapping[str, Any]], load: Mapping[str, Any]) -> Table:
     rows = []
     for plan in plans:
         cautious, hopeful = plan["cautious"] or {}, plan["hopeful"]
         rows.append(
-            (
+            table_row(
                 _gpus(plan),
                 _range(*plan["replicas"]),
                 *(
@@ -113,20 +138,18 @@ def _loaded(plans: Sequence[Mapping[str, Any]], load: Mapping[str, Any]) -> Text
         )
     lengths = f"{load['prompt_tokens']:,} + {load['output_tokens']:,} tokens"
     title = f"for {number(load['rate_per_s'])} requests/s of {lengths}: replicas at their limit"
-    title += f", of which the load uses {load['utilization']:.0%} at most\n"
-    headers = ("a replica", "replicas", "at once", "req/s each", "ttft ms", "tpot ms", "limit", "$/month", "price")
-    return Text.assemble((title, "dim"), _table(headers, rows))
+    title += f", of which the load uses {load['utilization']:.0%} at most"
+    return Table(_LOADED, tuple(rows), title)
 
 
-def _unloaded(plans: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> Text:
+def _unloaded(plans: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> Table:
     fits = {(row["gpu"], row["tensor_parallel"]): row for row in shown["gpus"]}
     rows = []
     for plan in plans:
         fit = fits[plan["gpu"], plan["tensor_parallel"]]
         speeds = _range(*fit["decode_tokens_per_s"])
-        rows.append((_gpus(plan), f"{plan['sequences']:,}", speeds, fit["decode_limit"], *_money(plan)))
-    title = f"one replica, decoding {shown['memory']['concurrency']:,} at once\n"
-    return Text.assemble((title, "dim"), _table(("a replica", "holds", "tok/s", "limit", "$/month", "price"), rows))
+        rows.append(table_row(_gpus(plan), f"{plan['sequences']:,}", speeds, fit["decode_limit"], *_money(plan)))
+    return Table(_UNLOADED, tuple(rows), f"one replica, decoding {shown['memory']['concurrency']:,} at once")
 
 
 def _gpus(plan: Mapping[str, Any]) -> str:
@@ -135,28 +158,28 @@ def _gpus(plan: Mapping[str, Any]) -> str:
 
 def _money(plan: Mapping[str, Any]) -> tuple[str, str]:
     if plan["price"] is None:
-        return "-", "-"
+        return DASH, DASH
     low, high = plan["usd_per_month"]
     usd = f"{low:,.0f}" if high == low else f"{low:,.0f}+" if high is None else f"{low:,.0f}-{high:,.0f}"
     return usd, plan["price"]["name"].partition("@")[2] + "+" * (not plan["price"]["includes_host"])
 
 
 def _facts(shown: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    facts = []
+    found = []
     load, efficiency = shown["load"], shown["efficiency"]
     if not plans:
         nowhere = "no GPU keeps the objectives" if shown["refused"] else "it fits on no GPU here"
-        facts.append(("result", nowhere))
+        found.append(("result", nowhere))
     elif load:
-        facts.append(("limit", f"{_gpus(plans[0])}: {_limit(plans[0])}"))
+        found.append(("limit", f"{_gpus(plans[0])}: {_limit(plans[0])}"))
     for row in shown["refused"][:_FEW_GPUS]:
-        facts.append(("too slow", f"{row['tensor_parallel']} x {row['gpu']}: {row['reason']}"))
+        found.append(("too slow", f"{row['tensor_parallel']} x {row['gpu']}: {row['reason']}"))
     if left := shown["refused"][_FEW_GPUS:]:
-        facts.append(("", f"and {len(left)} more that do not keep the objectives (--json)"))
+        found.append(("", f"and {len(left)} more that do not keep the objectives (--json)"))
     decode, prefill = (_shares(efficiency[name]) for name in ("decode", "prefill"))
     reached = f"decoding at {decode} of the roofline and prompts at {prefill}, {efficiency['source']}"
-    facts.append(("efficiency", f"{reached}; waiting and links between GPUs are left out"))
-    return facts + [("note", note) for note in shown["notes"]]
+    found.append(("efficiency", f"{reached}; waiting and links between GPUs are left out"))
+    return found + [("note", note) for note in shown["notes"]]
 
 
 def _limit(plan: Mapping[str, Any]) -> str:
@@ -190,13 +213,3 @@ def _count(n: int) -> str:
 
 def _gib(size: float) -> str:
     return f"{size / _GIB:,.2f} GiB" if size >= _GIB / 100 else f"{size / 2**20:,.2f} MiB"
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Text:
-    """Columns under their headers, words to the left and numbers to the right."""
-    columns = []
-    for header, *cells in zip(headers, *rows, strict=True):
-        width = max(map(len, (header, *cells)))
-        columns.append([cell.ljust(width) if header in _WORDS else cell.rjust(width) for cell in (header, *cells)])
-    first, *lines = (_GAP.join(cells).rstrip() for cells in zip(*columns, strict=True))
-    return Text("\n").join([Text(first, "bold"), *map(Text, lines)])
