@@ -7,11 +7,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from analysis.breakeven.comparison import Found
+from analysis.breakeven.bills import own_usd
+from analysis.breakeven.comparison import Judgement
 from analysis.breakeven.decision import Decision, decide
-from analysis.breakeven.routing import Case, own_exact_usd
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States
-from analysis.breakeven.volumes import ALWAYS, BOTH_FREE, Answer, Span
+from analysis.breakeven.sweep import BOTH_FREE
+from analysis.breakeven.volumes import ALWAYS, BreakEven, Span
 from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, exact
 from analysis.stats.distributions import CONFIDENCE
 from analysis.wording import dollars
@@ -20,7 +22,7 @@ SPANS_TOLD: Final = 3
 SURE: Final = f"with {CONFIDENCE:.0%} certainty"
 
 
-def advice(case: Case, states: States, found: Found) -> list[str]:
+def advice(pairing: Pairing, states: States, found: Judgement) -> list[str]:
     """Sentences: what to do at the volume asked about, where the answer changes, and what else would change it.
 
     Without a volume only where self-hosting pays.
@@ -28,23 +30,23 @@ def advice(case: Case, states: States, found: Found) -> list[str]:
     at, answer = found.decision, found.answer
     if at is None:
         return [where(answer, measured=states.measured)]
-    if not case.host.capacity_rps and not states.measured:
+    if not pairing.host.capacity_rps and not states.measured:
         return [f"Pay the API: {'; '.join(answer.reasons)}."]
     sentences = [
-        _costs(case, at, measured=states.measured),
+        _costs(pairing, at, measured=states.measured),
         *_choice(answer, at, states),
         where(answer, measured=states.measured),
     ]
     sentences += _changes_of_volume(answer, at)
-    if case.overflow or at.choice == "same" or not at.saving_usd.is_finite():
+    if pairing.overflow or at.choice == "same" or not at.saving_usd.is_finite():
         return sentences
     if states.curve is None or not at.api_share:
-        sentences += _change_of_price(case, at)
-    sentences += _change_of_capacity(case, at)
-    return [*sentences, *_change_of_routing(case, states, at)]
+        sentences += _change_of_price(pairing, at)
+    sentences += _change_of_capacity(pairing, at)
+    return [*sentences, *_change_of_routing(pairing, states, at)]
 
 
-def where(answer: Answer, *, measured: bool = False) -> str:
+def where(answer: BreakEven, *, measured: bool = False) -> str:
     """The answer's spans as a sentence or two, the first few of many."""
     if BOTH_FREE in answer.reasons:
         return f"{BOTH_FREE.capitalize()} at any volume."
@@ -57,7 +59,7 @@ def where(answer: Answer, *, measured: bool = False) -> str:
     return told
 
 
-def _nowhere(answer: Answer, sure: str) -> str:
+def _nowhere(answer: BreakEven, sure: str) -> str:
     if answer.known_to is not None:
         return f"Up to {answer.known_to:,} {answer.unit} self-hosting pays nowhere{sure}."
     if answer.open_spans:
@@ -78,8 +80,8 @@ def _told(spans: tuple[Span, ...], unit: str) -> str:
     return f"{', '.join(told)} ({unit})"
 
 
-def _costs(case: Case, at: Decision, *, measured: bool) -> str:
-    as_good = "" if case.worth == 1 else " for as many good requests"
+def _costs(pairing: Pairing, at: Decision, *, measured: bool) -> str:
+    as_good = "" if pairing.worth == 1 else " for as many good requests"
     bill = f"At {at.requests:,} requests/month the API costs {dollars(at.api_usd)}{as_good}"
     if not at.self_usd.is_finite():
         return f"{bill}; servers that may serve nothing cost any amount."
@@ -92,7 +94,7 @@ def _ways(at: Decision) -> str:
     return f"{count} and {float(at.api_share):.1%} of the requests at the API" if at.api_share else count
 
 
-def _choice(answer: Answer, at: Decision, states: States) -> list[str]:
+def _choice(answer: BreakEven, at: Decision, states: States) -> list[str]:
     if at.choice == "same":
         return ["Both ways cost the same here."]
     if at.choice == "undecided":
@@ -122,7 +124,7 @@ def _either_way(at: Decision) -> str:
     return f"where it is the cheaper it saves {dollars(won)} a month, where it is not it {loss}"
 
 
-def _changes_of_volume(answer: Answer, at: Decision) -> Iterator[str]:
+def _changes_of_volume(answer: BreakEven, at: Decision) -> Iterator[str]:
     volume = at.requests
     for first, last in answer.spans:
         if last is not None and first <= volume <= last:
@@ -135,19 +137,19 @@ def _changes_of_volume(answer: Answer, at: Decision) -> Iterator[str]:
         yield f"Self-hosting would pay at {above[0]:,} requests/month, {above[0] / volume:.2g} times this volume."
 
 
-def _change_of_price(case: Case, at: Decision) -> Iterator[str]:
+def _change_of_price(pairing: Pairing, at: Decision) -> Iterator[str]:
     """At which price of either side, all else unchanged, both ways cost the same at this volume (on average)."""
-    offered = at.requests * exact(case.offered_share)
-    own = _own_usd(case, at)
-    if case.kept and case.worth:
-        tie_usd = own / (offered * case.kept * case.worth)
-        now = dollars(case.usd_per_request)
+    offered = at.requests * exact(pairing.offered_share)
+    own = _own_usd(pairing, at)
+    if pairing.kept and pairing.worth:
+        tie_usd = own / (offered * pairing.kept * pairing.worth)
+        now = dollars(pairing.usd_per_request)
         yield f"Both ways cost the same here at an API price of {dollars(decimal(tie_usd))} per request (now {now})."
-    free = replace(case, host=replace(case.host, usd_per_replica_month=Decimal(0)))
-    fixed, saved = own_exact_usd(free, at.requests), offered * case.usd_saved_per_offered
+    free = replace(pairing, host=replace(pairing.host, usd_per_replica_month=Decimal(0)))
+    fixed, saved = own_usd(free, at.requests), offered * pairing.usd_saved_per_offered
     if own == fixed:
         return
-    replica = exact(case.host.usd_per_replica_month)
+    replica = exact(pairing.host.usd_per_replica_month)
     tie, now = (dollars(decimal(usd / HOURS_PER_MONTH)) for usd in (replica * (saved - fixed) / (own - fixed), replica))
     if saved > fixed:
         yield f"They also do at {tie} per replica-hour (now {now})."
@@ -155,19 +157,19 @@ def _change_of_price(case: Case, at: Decision) -> Iterator[str]:
         yield f"No replica is cheap enough here: all but the replicas costs {dollars(decimal(fixed))} already."
 
 
-def _own_usd(case: Case, at: Decision) -> Fraction:
+def _own_usd(pairing: Pairing, at: Decision) -> Fraction:
     """What of the month's bill is for our replicas."""
-    return exact(at.self_usd) - exact(at.api_share) * at.requests * exact(case.usd_per_request)
+    return exact(at.self_usd) - exact(at.api_share) * at.requests * exact(pairing.usd_per_request)
 
 
-def _change_of_capacity(case: Case, at: Decision) -> Iterator[str]:
+def _change_of_capacity(pairing: Pairing, at: Decision) -> Iterator[str]:
     """Said where all hours have the same replicas at the same price."""
-    host = case.host
+    host = pairing.host
     replica = exact(host.usd_per_replica_month)
     if host.autoscale or host.commitment or not replica:
         return
-    offered = at.requests * exact(case.offered_share)
-    afford = math.floor((offered * case.usd_saved_per_offered - exact(host.ops_usd_per_month)) / replica)
+    offered = at.requests * exact(pairing.offered_share)
+    afford = math.floor((offered * pairing.usd_saved_per_offered - exact(host.ops_usd_per_month)) / replica)
     most, least = afford - host.spare_replicas, max(1, host.min_replicas)
     if most < least:
         yield "No capacity would make it pay: the fewest replicas cost more than the API."
@@ -183,8 +185,8 @@ def _rounded_up(value: float) -> str:
     return f"{math.ceil(value / step * (1 - 1e-12)) * step:.3g}"
 
 
-def _change_of_routing(case: Case, states: States, at: Decision) -> Iterator[str]:
-    filled = decide(replace(case, overflow=True, offered_share=1), states, at.requests)
+def _change_of_routing(pairing: Pairing, states: States, at: Decision) -> Iterator[str]:
+    filled = decide(replace(pairing, overflow=True, offered_share=1), states, at.requests)
     if filled.self_usd < min(at.api_usd, at.self_usd):
         usd = dollars(filled.self_usd)
         yield f"Filling the replicas first would be cheaper still, {usd}: {_ways(filled)} (--overflow)."

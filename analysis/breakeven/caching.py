@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.breakeven.selfhost import STEADY, Level, Traffic
+from analysis.breakeven.traffic import STEADY, Level, Traffic
 from analysis.money.numbers import SECONDS_PER_MONTH, Number, at_least_zero, decimal, exact, share
 from analysis.stats.distributions import Floats
 from bench.types import UserError

@@ -7,11 +7,11 @@ import math
 from decimal import Decimal
 
 from analysis.breakeven.caching import CachePrices, PrefixCache, Tokens, uncacheable
-from analysis.breakeven.volumes import ALWAYS, Answer, Span, answer_of
+from analysis.breakeven.volumes import ALWAYS, BreakEven, Span, from_spans
 from analysis.money.numbers import at_least_zero, exact
 
 
-def fine_tune(train_usd: Decimal, prompted_usd_per_request: Decimal, tuned_usd_per_request: Decimal) -> Answer:
+def fine_tune(train_usd: Decimal, prompted_usd_per_request: Decimal, tuned_usd_per_request: Decimal) -> BreakEven:
     """After how many requests in all a fine-tuned model has repaid its training, in place of a long prompt.
 
     On replicas of our own that cache prefixes, give measured $/request for both: a shared prompt costs almost only
@@ -24,25 +24,25 @@ def fine_tune(train_usd: Decimal, prompted_usd_per_request: Decimal, tuned_usd_p
     if saving <= 0:
         tuned, prompted = f"${tuned_usd_per_request:f}", f"${prompted_usd_per_request:f}"
         reason = f"a request costs {tuned} on the tuned model and {prompted} with the long prompt: nothing is saved"
-        return answer_of((), (reason,), "requests")
+        return from_spans((), (reason,), "requests")
     first = max(1, math.ceil(exact(train_usd) / saving))
-    return answer_of((Span(first, None),), unit="requests")
+    return from_spans((Span(first, None),), unit="requests")
 
 
-def prompt_caching(tokens: Tokens, prices: CachePrices, cache: PrefixCache) -> Answer:
+def prompt_caching(tokens: Tokens, prices: CachePrices, cache: PrefixCache) -> BreakEven:
     """From which volume on caching the prefix costs no more than sending it in full each time."""
     reasons = uncacheable(tokens, prices)
     needed = prices.paying_hit_rate
     if needed is None:
         reasons += ("reading the cache costs more than input that is not cached",)
     if reasons or needed is None:
-        return answer_of((), reasons)
+        return from_spans((), reasons)
     why = (f"it pays from a hit rate of {100 * float(needed):.2f}% on, with a TTL of {cache.ttl_s:g} s",)
     low, high = 1, cache.settled_at
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if cache.hit_rate(middle) >= float(needed) else (middle + 1, high)
-    return answer_of((Span(low, None),), why)
+    return from_spans((Span(low, None),), why)
 
 
 def batch(
@@ -50,14 +50,14 @@ def batch(
     batch_usd_per_request: Decimal,
     deadline_h: float,
     window_h: float,
-) -> Answer:
+) -> BreakEven:
     """Whether requests that may wait `deadline_h` for their answer cost no more in a batch, which takes `window_h`."""
     at_least_zero("--live-usd", live_usd_per_request)
     at_least_zero("--batch-usd", batch_usd_per_request)
     at_least_zero("--deadline-h", deadline_h)
     if deadline_h < window_h:
         reason = f"an answer is wanted within {deadline_h:g} h, and a batch may take {window_h:g} h"
-        return answer_of((), (reason,))
+        return from_spans((), (reason,))
     cheaper = batch_usd_per_request <= live_usd_per_request
     reason = f"a request costs ${batch_usd_per_request:f} in a batch and ${live_usd_per_request:f} live"
-    return answer_of(ALWAYS if cheaper else (), (reason,))
+    return from_spans(ALWAYS if cheaper else (), (reason,))

@@ -8,15 +8,15 @@ import numpy as np
 
 from analysis.breakeven.deciding import proposal
 from analysis.breakeven.decision import Decision, decide
-from analysis.breakeven.routing import Case
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.scenarios import Bar
 from analysis.breakeven.states import States
 from analysis.breakeven.sweep import answer
-from analysis.breakeven.volumes import Answer, Span
+from analysis.breakeven.volumes import BreakEven, Span
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, Interval
 
 
-class First(NamedTuple):
+class FirstBreakEven(NamedTuple):
     """The first break-even over the states: its median and 95% interval in requests/month.
 
     None where they lie among the states without a break-even, of which `never_share` is the share.
@@ -29,26 +29,26 @@ class First(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Judgement:
     """What the states of a comparison say: of all volumes, and of the one asked about, if one was."""
 
-    answer: Answer
-    first: First
+    answer: BreakEven
+    first: FirstBreakEven
     decision: Decision | None
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
-    """One API: its `case` against the servers, the states that the measurements leave possible, and what these say.
+class Alternative:
+    """One API: its `pairing` against the servers, the states that the measurements leave possible, and what these say.
 
     `p_cheaper` is P(self-hosting is no dearer) at each of the comparison's volumes, `usd_ci95` the interval of the
     price, None where it was not measured.
     """
 
     name: str
-    case: Case
+    pairing: Pairing
     states: States
-    found: Found
+    found: Judgement
     p_cheaper: Floats
     tornado: tuple[Bar, ...]
     advice: tuple[str, ...]
@@ -72,52 +72,52 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CostComparison:
     """All of it: `host` says in words what the servers are and cost, `volumes` are requests a month, ascending.
 
-    `warnings` are about the servers and the requests; those about an API are its rival's. `capacity_ci95` is the
+    `warnings` are about the servers and the requests; those about an API are its alternative's. `capacity_ci95` is the
     interval of what one replica serves, in requests/s; None where it was not measured.
     """
 
     host: str
     requests_per_month: int | None
     volumes: Floats
-    rivals: tuple[Rival, ...]
+    alternatives: tuple[Alternative, ...]
     points: tuple[Point, ...]
     warnings: tuple[str, ...] = ()
     capacity_ci95: Interval = UNKNOWN
 
 
-def judge(case: Case, states: States, requests_per_month: int | None) -> Found:
+def judge(pairing: Pairing, states: States, requests_per_month: int | None) -> Judgement:
     """What the states say; where they leave the volume asked about open, with the measurement that would decide it."""
-    found, firsts = answer(case, states)
+    found, firsts = answer(pairing, states)
     if requests_per_month is None:
-        return Found(found, _first(firsts), None)
-    decision = decide(case, states, requests_per_month)
+        return Judgement(found, _first(firsts), None)
+    decision = decide(pairing, states, requests_per_month)
     if decision.choice == "undecided":
         reasons = (
             f"at {requests_per_month:,} requests/month self-hosting is no dearer with a probability of "
             f"{decision.p_cheaper:.1%}, short of {CONFIDENCE:.0%} either way",
-            proposal(case, states, requests_per_month),
+            proposal(pairing, states, requests_per_month),
         )
         found = replace(found, kind="undecided", reasons=(*reasons, *found.reasons))
     elif decision.choice == "self-host" and not found.spans:  # beyond all that is known of other volumes
         found = replace(found, kind="intervals")
     elif found.kind == "undecided":
         found = replace(found, kind="never")
-    return Found(found, _first(firsts), decision)
+    return Judgement(found, _first(firsts), decision)
 
 
-def _first(firsts: Floats) -> First:
+def _first(firsts: Floats) -> FirstBreakEven:
     ordered, tail = np.sort(firsts), (1 - CONFIDENCE) / 2
     low, median, high = (_volume(ordered[math.ceil(level * len(ordered)) - 1]) for level in (tail, 0.5, 1 - tail))
-    return First(median, low, high, float(np.mean(np.isinf(firsts))))
+    return FirstBreakEven(median, low, high, float(np.mean(firsts == np.inf)))
 
 
 def _volume(requests_per_month: float) -> int | None:
     return int(requests_per_month) if math.isfinite(requests_per_month) else None
 
 
-def spans_of(rival: Rival) -> tuple[Span, ...]:
+def spans_of(alternative: Alternative) -> tuple[Span, ...]:
     """Where self-hosting surely pays, and where that is open."""
-    return (*rival.found.answer.spans, *rival.found.answer.open_spans)
+    return (*alternative.found.answer.spans, *alternative.found.answer.open_spans)

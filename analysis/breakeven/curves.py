@@ -6,11 +6,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.breakeven.comparison import Comparison, spans_of
-from analysis.breakeven.decision import WORST, bills
-from analysis.breakeven.routing import Case
-from analysis.breakeven.selfhost import last_at_same_cost
-from analysis.breakeven.states import States
+from analysis.breakeven.bills import bills
+from analysis.breakeven.comparison import CostComparison, spans_of
+from analysis.breakeven.decision import WORST
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.states import States, at_level, stated
+from analysis.breakeven.sweep import Climb
 from analysis.money.numbers import exact
 from analysis.stats.distributions import Floats
 
@@ -30,59 +31,59 @@ class Lines(NamedTuple):
     high_usd: Floats
 
 
-class Curve(NamedTuple):
-    """$/month of one way at the volumes; `rival` is its place among the rivals, None for self-hosting alone."""
+class CostCurve(NamedTuple):
+    """$/month of one way at the volumes; `alternative` is its place, None for self-hosting alone."""
 
-    rival: int | None
+    alternative: int | None
     usd: Floats
     low_usd: Floats
     high_usd: Floats
 
 
-def volumes_of(comparison: Comparison) -> Floats:
+def volumes_of(comparison: CostComparison) -> Floats:
     """The comparison's volumes, both sides of every step of the replicas, and where an answer changes, ascending."""
     low, high = float(comparison.volumes[0]), float(comparison.volumes[-1])
     found = [*comparison.volumes.tolist(), float(comparison.requests_per_month or low)]
-    for rival in comparison.rivals:
-        found += steps_of(rival.case, low, high)
-        edges = [edge for span in spans_of(rival) for edge in (span.first - 1, span.first, span.last) if edge]
+    for alternative in comparison.alternatives:
+        found += steps_of(alternative.pairing, low, high)
+        edges = [edge for span in spans_of(alternative) for edge in (span.first - 1, span.first, span.last) if edge]
         found += map(float, edges[:MOST_STEPS])
     volumes = np.unique(np.array(found))
     return volumes[(volumes >= low) & (volumes <= high)]
 
 
-def steps_of(case: Case, low: float, high: float) -> list[float]:
+def steps_of(pairing: Pairing, low: float, high: float) -> list[float]:
     """The last volume before each further replica and the first after it; none where filling chooses their number."""
-    if not case.host.capacity_rps or not case.offered_share or case.overflow:
+    if not pairing.host.capacity_rps or not pairing.offered_share or pairing.overflow:
         return []
-    found: list[float] = []
-    share, volume = exact(case.offered_share), max(1, math.ceil(low))
+    climb, found, only = Climb(pairing, stated(pairing)), list[float](), np.array([0])
+    volume = np.array([max(1, math.ceil(low))], np.object_)
     while len(found) < 2 * MOST_STEPS:
-        edge = math.floor(last_at_same_cost(case.host, volume * share) / share)
-        if edge >= high:
+        volume = climb.next_step(volume, only)
+        if volume[0] > high:
             break
-        found += [float(edge), float(edge + 1)]
-        volume = edge + 1
+        found += [float(volume[0] - 1), float(volume[0])]
     return found
 
 
-def lines(case: Case, states: States, volumes: Floats) -> Lines:
+def lines(pairing: Pairing, states: States, volumes: Floats) -> Lines:
     """Both ways over volumes, the API's for as many good requests as self-hosting gives."""
-    middle = bills(case, replace(states, price_factor=np.ones(len(states))), volumes)
-    shape = (len(states), len(volumes))
-    api, own = (np.broadcast_to(usd, shape).mean(axis=0) for usd in (middle.alone_usd, middle.mixed_usd))
-    mixed = np.broadcast_to(bills(case, states, volumes).mixed_usd, shape)
-    low, high = np.quantile(mixed, (WORST, 1 - WORST), axis=0, method="inverted_cdf")
-    return Lines(api, own, low, high)
+    states = states.rounded()
+    middle = bills(pairing, replace(states, price_factor=np.ones(len(states))), volumes)
+    mixed = bills(pairing, states, volumes).mixed_usd
+    low, high = at_level(mixed, WORST), at_level(mixed, 1 - WORST)
+    return Lines(middle.alone_usd.mean(axis=0), middle.mixed_usd.mean(axis=0), low, high)
 
 
-def curves_of(comparison: Comparison, volumes: Floats) -> tuple[list[Curve], list[Curve]]:
+def curves_of(comparison: CostComparison, volumes: Floats) -> tuple[list[CostCurve], list[CostCurve]]:
     """What self-hosting costs, one curve where we serve all, else one for each API that serves the rest; each API."""
-    rivals = comparison.rivals
-    each = [lines(rival.case, rival.states, volumes) for rival in rivals]
-    own = [Curve(i, *found[1:]) for i, found in enumerate(each)]
-    apis = [Curve(i, found.api_usd, found.api_usd, found.api_usd) for i, found in enumerate(each)]
-    leaves_nothing = all(rival.case.kept * exact(rival.case.offered_share) == 1 for rival in rivals)
-    if own and leaves_nothing and not any(rival.case.overflow for rival in rivals):
-        return [own[0]._replace(rival=None)], apis
+    alternatives = comparison.alternatives
+    each = [lines(alternative.pairing, alternative.states, volumes) for alternative in alternatives]
+    own = [CostCurve(i, *found[1:]) for i, found in enumerate(each)]
+    apis = [CostCurve(i, found.api_usd, found.api_usd, found.api_usd) for i, found in enumerate(each)]
+    leaves_nothing = all(
+        alternative.pairing.kept * exact(alternative.pairing.offered_share) == 1 for alternative in alternatives
+    )
+    if own and leaves_nothing and not any(alternative.pairing.overflow for alternative in alternatives):
+        return [own[0]._replace(alternative=None)], apis
     return own, apis

@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from analysis.breakeven.routing import Case, wins_curve
-from analysis.breakeven.states import States, needed, prices
+from analysis.breakeven.bills import wins
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.states import States, needed
 from analysis.stats.distributions import Floats, Ints
 
 EFFORTS: Final = (2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 1_000)
@@ -24,13 +25,13 @@ DECIDED: Final = 0.8
 """Of the simulated outcomes, how many are to decide it before a measurement is proposed."""
 
 
-def proposal(case: Case, states: States, requests_per_month: int) -> str:
+def proposal(pairing: Pairing, states: States, requests_per_month: int) -> str:
     """The measurement that would decide between the two at this volume, or that none of them would."""
-    by_price = _effort(case, states, requests_per_month, price=True, capacity=False)
-    by_capacity = _effort(case, states, requests_per_month, price=False, capacity=True)
+    by_price = _effort(pairing, states, requests_per_month, price=True, capacity=False)
+    by_capacity = _effort(pairing, states, requests_per_month, price=False, capacity=True)
     both = None
     if by_price is None and by_capacity is None and states.price_measured and states.capacity_measured:
-        both = _effort(case, states, requests_per_month, price=True, capacity=True)
+        both = _effort(pairing, states, requests_per_month, price=True, capacity=True)
     wanted = [_of_price(states, by_price)] if by_price and (not by_capacity or by_price <= by_capacity) else []
     if by_capacity and not wanted:
         wanted = [_of_capacity(states, by_capacity)]
@@ -54,7 +55,7 @@ def _of_capacity(states: States, effort: int) -> str:
     return f"find the capacity in about {states.capacity_runs * effort:,} runs (now {states.capacity_runs})"
 
 
-def _effort(case: Case, states: States, requests_per_month: int, *, price: bool, capacity: bool) -> int | None:
+def _effort(pairing: Pairing, states: States, requests_per_month: int, *, price: bool, capacity: bool) -> int | None:
     """How many times the measurements are to be made; None where none of these, or no number of them, decides."""
     if (price and not states.price_measured) or (capacity and not states.capacity_measured):
         return None
@@ -62,7 +63,7 @@ def _effort(case: Case, states: States, requests_per_month: int, *, price: bool,
         (
             effort
             for effort in EFFORTS
-            if decided_share(case, states, requests_per_month, effort if price else 1, effort if capacity else 1)
+            if decided_share(pairing, states, requests_per_month, effort if price else 1, effort if capacity else 1)
             >= DECIDED
         ),
         None,
@@ -70,7 +71,7 @@ def _effort(case: Case, states: States, requests_per_month: int, *, price: bool,
 
 
 def decided_share(
-    case: Case, states: States, requests_per_month: int, price_effort: int = 1, capacity_effort: int = 1
+    pairing: Pairing, states: States, requests_per_month: int, price_effort: int = 1, capacity_effort: int = 1
 ) -> float:
     """In which share of the outcomes, of measuring so many times as often, the rule decides at this volume."""
     rng = np.random.default_rng(0)
@@ -81,9 +82,8 @@ def decided_share(
         price_factor=of(states.price_factor, price_effort),
         capacity_rps=of(states.capacity_rps, capacity_effort),
     )
-    volume = np.array([[float(requests_per_month)]])
-    wins = wins_curve(case, volume, prices(case, then), then.capacity_rps[:, np.newaxis])
-    counts = np.broadcast_to(wins, (len(then), 1)).reshape(OUTCOMES, STATES_OF_OUTCOME).sum(axis=1)
+    won = wins(pairing, then, np.array([requests_per_month]))
+    counts = won.reshape(OUTCOMES, STATES_OF_OUTCOME).sum(axis=1)
     enough = needed(replace(states, price_factor=np.ones(STATES_OF_OUTCOME)))
     return float(np.mean((counts >= enough) | (counts <= STATES_OF_OUTCOME - enough)))
 

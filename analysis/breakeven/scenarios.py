@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from analysis.breakeven.decision import decide
-from analysis.breakeven.routing import Case
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States
-from analysis.breakeven.volumes import break_even
+from analysis.breakeven.sweep import break_even
 
-Scenario = tuple[Case, States]
+Scenario = tuple[Pairing, States]
 
 
 class Bar(NamedTuple):
@@ -35,7 +35,7 @@ def tornado(inputs: Mapping[str, tuple[Scenario, Scenario]], requests_per_month:
     """
     bars = []
     for name, ends in inputs.items():
-        first_low, first_high = (break_even(case).first for case, _ in ends)
+        first_low, first_high = (break_even(pairing).first for pairing, _ in ends)
         saving_low, saving_high = (decide(*end, requests_per_month).saving_usd for end in ends)
         bars.append(Bar(name, first_low, first_high, saving_low, saving_high))
     return sorted(bars, key=lambda bar: -bar.swing_usd)

@@ -1,86 +1,81 @@
-"""Recorded traffic: when requests came, and which prompt prefix each used, from the text of a file."""
+"""How requests spread over the hours: from a peak, from a profile of the week, or from recorded arrivals."""
 
-import csv
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.money.numbers import Number, at_least_zero, exact
-from analysis.stats.distributions import Floats
+from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_HOUR, Number, at_least_zero, exact
 from bench.types import UserError
 
-PREFIX: Final = "prefix"
-_TIMES: Final = ("timestamp", "time")
-
-# The year 5138 in seconds: a larger number counts something shorter.
-_LARGEST_S: Final = 1e11
+HOURS_PER_WEEK: Final = 168
 
 
-class Trace(NamedTuple):
-    """Arrival times in Unix seconds, in the file's order, and the name of each request's prefix where it tells."""
+class Level(NamedTuple):
+    """A share of the month's hours in which traffic is `load` times its mean."""
 
-    arrivals_s: Floats
-    prefixes: npt.NDArray[np.str_] | None
+    load: Fraction
+    hours_share: Fraction
 
 
-def trace(text: str, flag: str = "--traffic") -> Trace:
-    """Times, one a line or as a column of CSV: Unix seconds or ISO 8601 (UTC where it names no zone).
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How requests spread over the hours, as levels from the lowest load to the highest; their mean load is 1.
 
-    The column is the one named `timestamp` or `time`, else the first that holds times; one named `prefix` says which
-    requests share a prefix. UserError names the line that is malformed.
+    `by_hour` is False where only the peak is known: everything then comes at the peak or not at all, which is the
+    shape that one number describes, but not one to scale replicas by.
     """
-    lines = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), 1) if any(map(str.strip, row))]
-    header: list[str] = []
-    if lines and not any(_is_time(cell) for cell in lines[0][1]):
-        header = [cell.strip().lower() for cell in lines.pop(0)[1]]
-    if not lines:
-        raise UserError(f"{flag} has no arrival times: expected one a line, in Unix seconds or ISO 8601")
-    named = [i for i, name in enumerate(header) if name in _TIMES]
-    holding = [i for i, cell in enumerate(lines[0][1]) if _is_time(cell)]
-    at = (named or holding or [0])[0]
-    arrivals_s = np.array([_time_s(row, at, f"{flag}: line {number}") for number, row in lines])
-    if PREFIX not in header:
-        return Trace(arrivals_s, None)
-    prefix = header.index(PREFIX)
-    return Trace(arrivals_s, np.array([row[prefix].strip() if prefix < len(row) else "" for _, row in lines]))
+
+    levels: tuple[Level, ...]
+    by_hour: bool
+
+    @property
+    def peak(self) -> Fraction:
+        """Peak over mean."""
+        return self.levels[-1].load
 
 
-def weights(text: str, flag: str = "--profile") -> list[Number]:
-    """Numbers separated by blanks, commas or lines. UserError for what is none, and for negative ones."""
-    found: list[Number] = []
-    for word in text.replace(",", " ").split():
-        try:
-            found.append(exact(float(word)))
-        except (ValueError, OverflowError):
-            raise UserError(f"{flag}: expected numbers such as 3 or 0.5, got {word!r}") from None
-        at_least_zero(f"{flag}: weight", found[-1])
-    return found
+def steady(peak_to_mean: Number = 1) -> Traffic:
+    """Traffic of which only the ratio of its busiest hour to its mean is known."""
+    if not math.isfinite(peak_to_mean) or peak_to_mean < 1:
+        raise UserError(f"--peak-to-mean {peak_to_mean}: expected 1 or more, the busiest hour over the mean hour")
+    peak = exact(peak_to_mean)
+    quiet = (Level(Fraction(0), 1 - 1 / peak),) if peak > 1 else ()
+    return Traffic((*quiet, Level(peak, 1 / peak)), by_hour=False)
 
 
-def _time_s(row: Sequence[str], at: int, place: str) -> float:
-    cell = row[at].strip() if at < len(row) else ""
-    seconds = _seconds(cell)
-    if seconds is None:
-        raise UserError(f"{place}: expected a time in Unix seconds or ISO 8601, got {cell!r}")
-    if not 0 <= seconds < _LARGEST_S:
-        raise UserError(f"{place}: expected Unix seconds, got {cell}: is it in milliseconds?")
-    return seconds
+STEADY: Final = steady()
 
 
-def _is_time(cell: str) -> bool:
-    return _seconds(cell.strip()) is not None
+def weekly(weights: Sequence[Number]) -> Traffic:
+    """Traffic that repeats every week: 168 weights, one for each hour, in any unit."""
+    if len(weights) != HOURS_PER_WEEK:
+        raise UserError(f"--profile has {len(weights)} weights: expected {HOURS_PER_WEEK}, one for each hour of a week")
+    for weight in weights:
+        at_least_zero("--profile: weight", weight)
+    if not any(weights):
+        raise UserError("--profile has no traffic: expected at least one weight above 0")
+    return Traffic(_levels([exact(weight) for weight in weights]), by_hour=True)
 
 
-def _seconds(cell: str) -> float | None:
-    with suppress(ValueError):
-        seconds = float(cell)
-        return seconds if math.isfinite(seconds) else None
-    with suppress(ValueError):
-        at = datetime.fromisoformat(cell)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    return None
+def observed(arrivals_s: npt.ArrayLike) -> tuple[int, Traffic]:
+    """Requests per month and their hours, from recorded arrival times in seconds; an unfinished last hour is left out.
+
+    The trace stands for the month: one that holds less than a week knows nothing of the days it lacks.
+    """
+    t_s = np.asarray(arrivals_s, np.float64)
+    hours = int(np.ptp(t_s) // SECONDS_PER_HOUR) if len(t_s) else 0
+    if hours < 1:
+        raise UserError("--traffic holds less than an hour: expected arrival times in seconds over an hour or more")
+    hour = ((t_s - t_s.min()) // SECONDS_PER_HOUR).astype(np.int64)
+    counts = np.bincount(hour[hour < hours], minlength=hours).tolist()
+    return round(Fraction(sum(counts) * HOURS_PER_MONTH, hours)), Traffic(_levels(counts), by_hour=True)
+
+
+def _levels(weights: Sequence[Fraction | int]) -> tuple[Level, ...]:
+    mean, hours = Fraction(sum(weights), len(weights)), len(weights)
+    return tuple(Level(weight / mean, Fraction(weights.count(weight), hours)) for weight in sorted(set(weights)))

@@ -19,7 +19,7 @@ Number = Decimal | Fraction | float | int
 
 def exact(value: Number) -> Fraction:
     """The number as it is written: 0.7 is seven tenths, not the float next to it."""
-    return value if isinstance(value, Fraction) else Fraction(str(value))
+    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
 
 
 def decimal(value: Fraction) -> Decimal:

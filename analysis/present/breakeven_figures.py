@@ -1,4 +1,4 @@
-"""The break-even page's plots: one function from `Comparison` to a plotly Figure each, and one line in FIGURES.
+"""The break-even page's plots: one function from `CostComparison` to a plotly Figure each, and one line in FIGURES.
 
 A function returns None when there is nothing to draw. `layout.meta` is the caption: what the figure shows, in words.
 Text that comes from outside is escaped, because plotly reads labels as HTML.
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.breakeven.comparison import Comparison, Point, Rival
+from analysis.breakeven.comparison import Alternative, CostComparison, Point
 from analysis.breakeven.curves import lines
 from analysis.breakeven.scenarios import Bar
 from analysis.present.breakeven_look import (
@@ -42,21 +42,21 @@ PAGE_PX: Final = 900
 # --- probability ------------------------------------------------------------------------------------------------
 
 
-def chance(comparison: Comparison) -> go.Figure | None:
+def chance(comparison: CostComparison) -> go.Figure | None:
     """How likely self-hosting is the cheaper way, by volume, and where that is sure enough to decide."""
-    known = [(i, rival) for i, rival in enumerate(comparison.rivals) if rival.states.measured]
+    known = [(i, alternative) for i, alternative in enumerate(comparison.alternatives) if alternative.states.measured]
     if not known:
         return None
     figure = framed(330, _chance_caption(comparison))
-    for i, rival in known:
-        volumes, chances = comparison.volumes, rival.p_cheaper
+    for i, alternative in known:
+        volumes, chances = comparison.volumes, alternative.p_cheaper
         # Lines lie on one another at 0 and at 1: each is narrower than the one below it.
-        width = 2 + 1.5 * (len(comparison.rivals) - 1 - i)
-        figure.add_trace(line(volumes, chances, rival.name, *style(i), "%{y:.1%}", width))
-        if (at := rival.found.decision) is not None:
+        width = 2 + 1.5 * (len(comparison.alternatives) - 1 - i)
+        figure.add_trace(line(volumes, chances, alternative.name, *style(i), "%{y:.1%}", width))
+        if (at := alternative.found.decision) is not None:
             figure.add_scatter(
                 x=[at.requests], y=[at.p_cheaper], mode="markers", showlegend=False,
-                hoverinfo="skip", cliponaxis=False, name=escape(rival.name),
+                hoverinfo="skip", cliponaxis=False, name=escape(alternative.name),
                 marker={"color": light(style(i)[0]), "size": 9, "line": {"color": light("page"), "width": 1.5}},
             )  # fmt: skip
     for level, words in ((CONFIDENCE, "above: self-host"), (1 - CONFIDENCE, "below: pay the API")):
@@ -75,16 +75,16 @@ def chance(comparison: Comparison) -> go.Figure | None:
     )
 
 
-def _chance_caption(comparison: Comparison) -> str:
+def _chance_caption(comparison: CostComparison) -> str:
     caption = (
         "The share of the states that measured prices and capacity leave possible in which self-hosting costs no more "
         "than the API. "
         f"Between {1 - CONFIDENCE:.0%} and {CONFIDENCE:.0%} the measurements do not decide."
     )
     at = [
-        f"{rival.found.decision.p_cheaper:.1%} against {rival.name}"
-        for rival in comparison.rivals
-        if rival.states.measured and rival.found.decision is not None
+        f"{alternative.found.decision.p_cheaper:.1%} against {alternative.name}"
+        for alternative in comparison.alternatives
+        if alternative.states.measured and alternative.found.decision is not None
     ]
     if at and comparison.requests_per_month is not None:
         caption += f" At {comparison.requests_per_month:,} requests/month it is {', '.join(at)}."
@@ -94,9 +94,9 @@ def _chance_caption(comparison: Comparison) -> str:
 # --- tornado ----------------------------------------------------------------------------------------------------
 
 
-def tornado(comparison: Comparison) -> go.Figure | None:
+def tornado(comparison: CostComparison) -> go.Figure | None:
     """What each input, moved alone from its low to its high value, does to the month against the first API."""
-    main = comparison.rivals[0] if comparison.rivals else None
+    main = comparison.alternatives[0] if comparison.alternatives else None
     bars = main.tornado if main else ()
     ends = [float(end) for bar in bars for end in (bar.saving_usd_at_low, bar.saving_usd_at_high) if end.is_finite()]
     if not main or not ends:
@@ -145,7 +145,7 @@ def _add_bar(figure: go.Figure, bar: Bar, row: int, least_usd: float) -> None:
     )  # fmt: skip
 
 
-def _tornado_caption(main: Rival, bars: Sequence[Bar]) -> str:
+def _tornado_caption(main: Alternative, bars: Sequence[Bar]) -> str:
     caption = (
         f"What self-hosting saves a month against {main.name} when one input alone goes from its low to its high "
         "value; what moves the month most comes first."
@@ -159,23 +159,27 @@ def _tornado_caption(main: Rival, bars: Sequence[Bar]) -> str:
 # --- hybrid -----------------------------------------------------------------------------------------------------
 
 
-def hybrid(comparison: Comparison) -> go.Figure | None:
+def hybrid(comparison: CostComparison) -> go.Figure | None:
     """What the month at the user's volume costs when a share of the requests goes to our replicas."""
     volume = comparison.requests_per_month
-    served = [(i, rival) for i, rival in enumerate(comparison.rivals) if rival.case.host.capacity_rps]
+    served = [
+        (i, alternative)
+        for i, alternative in enumerate(comparison.alternatives)
+        if alternative.pairing.host.capacity_rps
+    ]
     if volume is None or not served:
         return None
     figure = framed(350, "")
     best = []
-    for i, rival in served:
-        shares, usd = _by_share(rival, volume)
-        figure.add_trace(line(shares, usd, rival.name, *style(i)))
+    for i, alternative in served:
+        shares, usd = _by_share(alternative, volume)
+        figure.add_trace(line(shares, usd, alternative.name, *style(i)))
         least = int(np.argmin(usd))
         figure.add_scatter(
             x=[shares[least]], y=[usd[least]], mode="markers", showlegend=False, hoverinfo="skip", cliponaxis=False,
-            name=escape(rival.name), marker={"color": light(style(i)[0]), "size": 10},
+            name=escape(alternative.name), marker={"color": light(style(i)[0]), "size": 10},
         )  # fmt: skip
-        best.append(f"{shares[least]:.0%} with {rival.name} ({dollars(float(usd[least]), 2)})")
+        best.append(f"{shares[least]:.0%} with {alternative.name} ({dollars(float(usd[least]), 2)})")
     caption = (
         f"What {count(volume, 'request')} a month cost when a share of them goes to our replicas and the rest to the "
         f"API: the first request to them costs a whole replica. The cheapest share is marked: {', '.join(best)}."
@@ -187,19 +191,19 @@ def hybrid(comparison: Comparison) -> go.Figure | None:
     )
 
 
-def _by_share(rival: Rival, volume: int) -> tuple[Floats, Floats]:
+def _by_share(alternative: Alternative, volume: int) -> tuple[Floats, Floats]:
     """(shares from 0 to 1, $/month to be expected): 0, a single request, and even steps up to all."""
     shares = sorted({Fraction(0), Fraction(1, volume), *(Fraction(i, SHARES) for i in range(1, SHARES + 1))})
     at = np.array([float(volume)])
-    cases = (replace(rival.case, offered_share=share, overflow=False) for share in shares)
-    usd = [float(lines(case, rival.states, at).self_usd[0]) for case in cases]
+    cases = (replace(alternative.pairing, offered_share=share, overflow=False) for share in shares)
+    usd = [float(lines(pairing, alternative.states, at).self_usd[0]) for pairing in cases]
     return np.array([float(share) for share in shares]), np.array(usd)
 
 
 # --- what was measured ------------------------------------------------------------------------------------------
 
 
-def pareto(comparison: Comparison) -> go.Figure | None:
+def pareto(comparison: CostComparison) -> go.Figure | None:
     """What a request cost and how long it took in each measured run, and which runs no other beats in both."""
     first_token = [point.ttft_ms_p50 for point in comparison.points]
     whole = [point.response_ms_p99 for point in comparison.points]
@@ -269,7 +273,7 @@ def _pareto_caption(points: Sequence[Point], given: int) -> str:
     )
 
 
-FIGURES: Final[Mapping[str, Plot[Comparison]]] = {
+FIGURES: Final[Mapping[str, Plot[CostComparison]]] = {
     "cost": Plot("Cost", "Cost against volume", cost),
     "hybrid": Plot("Cost", "Cost by the share that we serve", hybrid),
     "chance": Plot("How sure it is", "Probability that self-hosting is cheaper", chance),

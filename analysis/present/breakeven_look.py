@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.breakeven.comparison import Comparison
+from analysis.breakeven.comparison import CostComparison
 from analysis.present import series
 from analysis.present.charts import escape, layout, light, mark, x_axis
 from analysis.present.palette import CLEAR
@@ -31,7 +31,7 @@ DOT_PX: Final = 10.0
 
 
 def style(i: int) -> tuple[str, str]:
-    """(colour, dash) of the i-th rival."""
+    """(colour, dash) of the i-th alternative."""
     return RIVALS[i % len(RIVALS)], DASHES[i // len(RIVALS) % len(DASHES)]
 
 
@@ -72,7 +72,7 @@ def band(x: Floats, low: Floats, high: Floats, color: str, name: str) -> go.Scat
     return ground(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]), color, name)
 
 
-def mark_volume(figure: go.Figure, comparison: Comparison) -> None:
+def mark_volume(figure: go.Figure, comparison: CostComparison) -> None:
     """A vertical line at the user's volume, on a logarithmic axis of volumes."""
     volume = comparison.requests_per_month
     if volume is None:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from analysis.breakeven.comparison import Comparison, First, Rival
+from analysis.breakeven.comparison import Alternative, CostComparison, FirstBreakEven
 from analysis.present import pages, to_html
 from analysis.present.breakeven_figures import FIGURES
 from analysis.present.document import Document, Drawn, Figures
@@ -40,7 +40,7 @@ METHOD: Final = (
 )
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: CostComparison) -> str:
     """The comparison as one self-contained HTML page."""
     return pages.render(
         "breakeven.html",
@@ -48,16 +48,16 @@ def render(comparison: Comparison) -> str:
         host=comparison.host,
         volume=comparison.requests_per_month,
         warnings=comparison.warnings,
-        rivals=[_answer(rival) for rival in comparison.rivals],
+        alternatives=[_answer(alternative) for alternative in comparison.alternatives],
         head=HEAD,
         about=TABLE,
-        rows=[_row(rival) for rival in comparison.rivals],
+        rows=[_row(alternative) for alternative in comparison.alternatives],
         sections=pages.sections(FIGURES, comparison),
         method=METHOD,
     )
 
 
-def figure_pages(comparison: Comparison) -> dict[str, str]:
+def figure_pages(comparison: CostComparison) -> dict[str, str]:
     """Each figure that there is something to draw in as an HTML page of its own, by name."""
     title = _title(comparison)
     alone = {
@@ -67,47 +67,47 @@ def figure_pages(comparison: Comparison) -> dict[str, str]:
     return {name: to_html.render(Document(title=title, blocks=(figures,))) for name, figures in alone.items()}
 
 
-def _title(comparison: Comparison) -> str:
-    names = [rival.name for rival in comparison.rivals]
+def _title(comparison: CostComparison) -> str:
+    names = [alternative.name for alternative in comparison.alternatives]
     return f"Self-hosting or {_listed(names)}" if names else "Self-hosting"
 
 
-def _answer(rival: Rival) -> dict[str, Any]:
-    kind, decision = rival.found.answer.kind, rival.found.decision
+def _answer(alternative: Alternative) -> dict[str, Any]:
+    kind, decision = alternative.found.answer.kind, alternative.found.decision
     return {
-        "name": rival.name,
+        "name": alternative.name,
         "open": kind == "undecided" if decision is None else decision.choice == "undecided",
         "verdict": KINDS[kind] if decision is None else CHOICES[decision.choice],
-        "advice": rival.advice,
-        "warnings": rival.warnings,
+        "advice": alternative.advice,
+        "warnings": alternative.warnings,
     }
 
 
-def _row(rival: Rival) -> tuple[str, ...]:
-    decision, measured = rival.found.decision, rival.states.measured
+def _row(alternative: Alternative) -> tuple[str, ...]:
+    decision, measured = alternative.found.decision, alternative.states.measured
     return (
-        rival.name,
-        dollars(rival.case.usd_per_request),
-        *_month(rival),
-        _whole(rival.found.answer.first),
-        _whole(rival.found.answer.permanent),
-        _interval(rival.found.first) if measured else DASH,
+        alternative.name,
+        dollars(alternative.pairing.usd_per_request),
+        *_month(alternative),
+        _whole(alternative.found.answer.first),
+        _whole(alternative.found.answer.permanent),
+        _interval(alternative.found.first) if measured else DASH,
         f"{decision.p_cheaper:.1%}" if decision and measured else DASH,
     )
 
 
-def _month(rival: Rival) -> tuple[str, str, str, str]:
+def _month(alternative: Alternative) -> tuple[str, str, str, str]:
     """(the API's bill, ours, the difference, that of nine in ten) at the volume asked about."""
-    at = rival.found.decision
+    at = alternative.found.decision
     if at is None:
         return (DASH,) * 4
     amounts = (at.api_usd, at.self_usd, at.saving_usd)
-    least = dollars(at.low_usd, 2) if rival.states.measured and at.low_usd.is_finite() else DASH
+    least = dollars(at.low_usd, 2) if alternative.states.measured and at.low_usd.is_finite() else DASH
     api, ours, saved = (dollars(usd, 2) if usd.is_finite() else DASH for usd in amounts)
     return api, ours, saved, least
 
 
-def _interval(first: First) -> str:
+def _interval(first: FirstBreakEven) -> str:
     """The interval of the first break-even; its upper end may lie among the states without one."""
     if first.low is None:
         return DASH

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.breakeven.comparison import Comparison, Rival
-from analysis.breakeven.curves import Curve, curves_of, volumes_of
+from analysis.breakeven.comparison import Alternative, CostComparison
+from analysis.breakeven.curves import CostCurve, curves_of, volumes_of
 from analysis.present.breakeven_look import (
     DASHES,
     OURS,
@@ -26,9 +26,9 @@ from analysis.stats.distributions import CONFIDENCE, Floats
 SELF_HOSTING: Final = "self-hosting"
 
 
-def cost(comparison: Comparison) -> go.Figure | None:
+def cost(comparison: CostComparison) -> go.Figure | None:
     """What a month costs by volume: the staircase of our replicas, a line for each API, and who is cheapest."""
-    if len(comparison.volumes) < 2 or not comparison.rivals:
+    if len(comparison.volumes) < 2 or not comparison.alternatives:
         return None
     volumes = volumes_of(comparison)
     own, apis = curves_of(comparison, volumes)
@@ -40,12 +40,12 @@ def cost(comparison: Comparison) -> go.Figure | None:
     figure = framed(470, _caption(comparison))
     figure.add_traces(_winners(volumes, own, apis, low_usd))
     figure.add_traces([band for each in own for band in _own_band(each, volumes)])
-    for rival, api in zip(comparison.rivals, apis, strict=True):
-        figure.add_traces([*_price_band(rival, api, volumes), *_where_it_may_lie(rival, api, volumes)])
+    for alternative, api in zip(comparison.alternatives, apis, strict=True):
+        figure.add_traces([*_price_band(alternative, api, volumes), *_where_it_may_lie(alternative, api, volumes)])
     figure.add_traces([_api_line(comparison, api, volumes) for api in apis])
     figure.add_traces([_own_line(comparison, each, volumes) for each in own])
-    for rival, api in zip(comparison.rivals, apis, strict=True):
-        figure.add_traces(_break_evens(rival, api, volumes))
+    for alternative, api in zip(comparison.alternatives, apis, strict=True):
+        figure.add_traces(_break_evens(alternative, api, volumes))
     mark_volume(figure, comparison)
     return figure.update_layout(
         xaxis=volume_axis(volumes),
@@ -53,14 +53,17 @@ def cost(comparison: Comparison) -> go.Figure | None:
     )
 
 
-def _own_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatter:
+def _own_line(comparison: CostComparison, curve: CostCurve, volumes: Floats) -> go.Scatter:
     name, dash = SELF_HOSTING, "solid"
-    if curve.rival is not None:
-        name, dash = f"{SELF_HOSTING}, the rest at {comparison.rivals[curve.rival].name}", DASHES[curve.rival % 3]
+    if curve.alternative is not None:
+        name, dash = (
+            f"{SELF_HOSTING}, the rest at {comparison.alternatives[curve.alternative].name}",
+            DASHES[curve.alternative % 3],
+        )
     return line(volumes, curve.usd, name, OURS, dash)
 
 
-def _own_band(curve: Curve, volumes: Floats) -> list[go.Scatter]:
+def _own_band(curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
     """What eight of ten states of self-hosting cost, where they differ."""
     known = np.isfinite(curve.high_usd)
     if not np.any(known) or np.array_equal(curve.low_usd[known], curve.high_usd[known]):
@@ -68,12 +71,14 @@ def _own_band(curve: Curve, volumes: Floats) -> list[go.Scatter]:
     return [band(volumes[known], curve.low_usd[known], curve.high_usd[known], OURS, "eight of ten states")]
 
 
-def _api_line(comparison: Comparison, curve: Curve, volumes: Floats) -> go.Scatter:
-    assert curve.rival is not None
-    return line(volumes, curve.usd, comparison.rivals[curve.rival].name, *style(curve.rival))
+def _api_line(comparison: CostComparison, curve: CostCurve, volumes: Floats) -> go.Scatter:
+    assert curve.alternative is not None
+    return line(volumes, curve.usd, comparison.alternatives[curve.alternative].name, *style(curve.alternative))
 
 
-def _winners(volumes: Floats, own: Sequence[Curve], apis: Sequence[Curve], floor_usd: float) -> list[go.Scatter]:
+def _winners(
+    volumes: Floats, own: Sequence[CostCurve], apis: Sequence[CostCurve], floor_usd: float
+) -> list[go.Scatter]:
     """The ground below the cheapest line, in its colour."""
     colors = [OURS] * len(own) + [style(i)[0] for i in range(len(apis))]
     usd = np.stack([curve.usd for curve in (*own, *apis)])
@@ -90,21 +95,23 @@ def _winners(volumes: Floats, own: Sequence[Curve], apis: Sequence[Curve], floor
     return [ground(x, y, color, f"cheapest: {color}") for color, (x, y) in joined.items()]
 
 
-def _price_band(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
+def _price_band(alternative: Alternative, curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
     """The 95% interval of a measured price, all along its line."""
-    low, high = rival.usd_ci95
-    if low is None or high is None or not rival.case.usd_per_request:
+    low, high = alternative.usd_ci95
+    if low is None or high is None or not alternative.pairing.usd_per_request:
         return []
-    assert curve.rival is not None
-    usd = float(rival.case.usd_per_request)
-    color, _ = style(curve.rival)
-    return [band(volumes, curve.usd * (low / usd), curve.usd * (high / usd), color, f"price of {escape(rival.name)}")]
+    assert curve.alternative is not None
+    usd = float(alternative.pairing.usd_per_request)
+    color, _ = style(curve.alternative)
+    return [
+        band(volumes, curve.usd * (low / usd), curve.usd * (high / usd), color, f"price of {escape(alternative.name)}")
+    ]
 
 
-def _where_it_may_lie(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
+def _where_it_may_lie(alternative: Alternative, curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
     """The stretch of an API's line that holds the first break-even in 95 of 100 draws."""
-    assert curve.rival is not None
-    low, high = rival.found.first.low, rival.found.first.high
+    assert curve.alternative is not None
+    low, high = alternative.found.first.low, alternative.found.first.high
     if low is None or low == high or low > volumes[-1]:
         return []
     ends = np.clip([low, volumes[-1] if high is None else high], volumes[0], volumes[-1])
@@ -112,25 +119,25 @@ def _where_it_may_lie(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Sc
     return [
         go.Scatter(
             x=x, y=np.interp(x, volumes, curve.usd), mode="lines", hoverinfo="skip", showlegend=False,
-            line={"color": light(f"{style(curve.rival)[0]}-tint"), "width": 12},
-            name=f"break-even with {escape(rival.name)}",
+            line={"color": light(f"{style(curve.alternative)[0]}-tint"), "width": 12},
+            name=f"break-even with {escape(alternative.name)}",
         )
     ]  # fmt: skip
 
 
-def _break_evens(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter]:
+def _break_evens(alternative: Alternative, curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
     """A dot at the first volume at which self-hosting pays, a diamond at the one from which it does for good."""
-    first, permanent = rival.found.answer.first, rival.found.answer.permanent
+    first, permanent = alternative.found.answer.first, alternative.found.answer.permanent
     marks = [(first, "circle", "top left", "from")]
     if permanent != first:
         marks.append((permanent, "diamond", "bottom right", "for good from"))
-    assert curve.rival is not None
+    assert curve.alternative is not None
     return [
         go.Scatter(
             x=[volume], y=np.interp([volume], volumes, curve.usd), text=[f"{volume:,}"],
             mode="markers+text", textposition=place, showlegend=False, name=f"{words} {volume:,}", hoverinfo="skip",
-            textfont={"color": light(style(curve.rival)[0])}, cliponaxis=False,
-            marker={"color": light(style(curve.rival)[0]), "size": 10, "symbol": symbol,
+            textfont={"color": light(style(curve.alternative)[0])}, cliponaxis=False,
+            marker={"color": light(style(curve.alternative)[0]), "size": 10, "symbol": symbol,
                     "line": {"color": light("page"), "width": 1.5}},
         )
         for volume, symbol, place, words in marks
@@ -138,7 +145,7 @@ def _break_evens(rival: Rival, curve: Curve, volumes: Floats) -> list[go.Scatter
     ]  # fmt: skip
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(comparison: CostComparison) -> str:
     caption = (
         "What a month costs by its number of requests; both axes are logarithmic. Self-hosting is a staircase with a "
         "step for each further replica. Below the lines the ground has the colour of whoever is cheapest on average. A "
@@ -146,15 +153,15 @@ def _caption(comparison: Comparison) -> str:
         "never costs more again where that is another. The broad stretch of a line holds the first break-even in 95 of "
         "100 states that the measurements leave possible."
     )
-    if any(None not in rival.usd_ci95 for rival in comparison.rivals):
+    if any(None not in alternative.usd_ci95 for alternative in comparison.alternatives):
         caption += " The band along a line is the 95% interval of the measured price."
-    if any(rival.case.worth != 1 for rival in comparison.rivals):
+    if any(alternative.pairing.worth != 1 for alternative in comparison.alternatives):
         caption += " An API's line is for as many good requests as self-hosting gives."
-    if any(rival.states.capacity_measured for rival in comparison.rivals):
+    if any(alternative.states.capacity_measured for alternative in comparison.alternatives):
         caption += (
             " Self-hosting is drawn as it is to be expected, within the band of eight of ten states of its capacity; "
             f"a dot wants {CONFIDENCE:.0%} of the states."
         )
-    if never := [rival.name for rival in comparison.rivals if not rival.found.answer.spans]:
+    if never := [alternative.name for alternative in comparison.alternatives if not alternative.found.answer.spans]:
         caption += f" Without a dot: {', '.join(never)}, against which self-hosting surely pays nowhere."
     return caption

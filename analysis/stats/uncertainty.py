@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.money.numbers import at_least_zero
 from analysis.stats.distributions import CONFIDENCE, Floats, Ints, t_quantile
 from bench.types import UserError
 
@@ -93,7 +92,6 @@ def _sums(member: Ints, values: Floats) -> Floats:
 
 def interval_draws(low: float, high: float, rng: np.random.Generator, draws: int = DRAWS) -> Floats:
     """Draws of a quantity of which only a 95% interval is known: normal about its middle, reflected at 0."""
-    at_least_zero("--capacity-rps: lower end", low)
-    if not low <= high < math.inf:
-        raise UserError(f"--capacity-rps {low}..{high}: expected an interval, its lower end first")
+    if not 0 <= low <= high < math.inf:
+        raise UserError(f"--capacity-rps {low}..{high}: expected an interval, its lower end first, 0 or more")
     return np.abs(rng.normal((low + high) / 2, (high - low) / (2 * Z95), draws))

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Comparison, Point, Rival, judge
+from analysis.breakeven.comparison import Alternative, CostComparison, Point, judge
 from analysis.breakeven.decision import p_cheaper
-from analysis.breakeven.routing import Case
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.scenarios import tornado
-from analysis.breakeven.selfhost import SelfHost, steady
+from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import stated, states_of
+from analysis.breakeven.traffic import steady
 from analysis.money.numbers import monthly_usd
 from analysis.stats.distributions import UNKNOWN
 from analysis.stats.uncertainty import interval_draws
@@ -30,27 +31,27 @@ POINTS = (
 )
 
 
-def rival(
+def alternative(
     name: str, usd_per_request: str, host: SelfHost, volume: int | None, volumes: Any, measured: bool, **options: Any
-) -> Rival:
+) -> Alternative:
     """An API, judged as the command judges it; `measured` has the price uncertain by 4% and the capacity by 10%."""
-    case = Case(host, Decimal(usd_per_request), **options)
+    pairing = Pairing(host, Decimal(usd_per_request), **options)
     rng, usd, capacity = np.random.default_rng(1), float(usd_per_request), float(host.capacity_rps)
-    states = stated(case)
+    states = stated(pairing)
     if measured:
         drawn = interval_draws(0.9 * capacity, 1.1 * capacity, rng, 500) if capacity else None
-        states = states_of(case, rng.normal(usd, 0.04 * usd, 500), drawn, rng, None, 300, 5)
-    found = judge(case, states, volume)
-    free, dear = (replace(case, host=replace(host, ops_usd_per_month=Decimal(usd))) for usd in (0, 500))
-    bars = {"operation": ((free, states), (dear, states)), "nothing": ((case, states), (case, states))}
-    return Rival(
+        states = states_of(pairing, rng.normal(usd, 0.04 * usd, 500), drawn, rng, None, 300, 5)
+    found = judge(pairing, states, volume)
+    free, dear = (replace(pairing, host=replace(host, ops_usd_per_month=Decimal(usd))) for usd in (0, 500))
+    bars = {"operation": ((free, states), (dear, states)), "nothing": ((pairing, states), (pairing, states))}
+    return Alternative(
         name=name,
-        case=case,
+        pairing=pairing,
         states=states,
         found=found,
-        p_cheaper=p_cheaper(case, states, volumes),
+        p_cheaper=p_cheaper(pairing, states, volumes),
         tornado=tuple(tornado(bars, VOLUME)),
-        advice=tuple(advice(case, states, found)),
+        advice=tuple(advice(pairing, states, found)),
         warnings=(),
         usd_ci95=(0.92 * usd, 1.08 * usd) if measured else UNKNOWN,
     )
@@ -59,19 +60,19 @@ def rival(
 def build_comparison(
     *apis: tuple[str, str],
     host: SelfHost = HOST,
-    case: dict[str, Any] | None = None,
+    pairing: dict[str, Any] | None = None,
     measured: bool = True,
     **options: Any,
-) -> Comparison:
-    """A comparison from (name, $/request) pairs, and from options of the case and of the comparison."""
+) -> CostComparison:
+    """A comparison from (name, $/request) pairs, and from options of the pairing and of the comparison."""
     given = apis or (("dear", "0.0045"), ("middle", "0.00021"), ("cheap", "0.000108"))
     asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
     at = asked["requests_per_month"], asked["volumes"], measured
-    rivals = tuple(rival(name, usd, host, *at, **(case or {})) for name, usd in given)
-    return Comparison(host="one replica", rivals=rivals, **asked)
+    alternatives = tuple(alternative(name, usd, host, *at, **(pairing or {})) for name, usd in given)
+    return CostComparison(host="one replica", alternatives=alternatives, **asked)
 
 
 @pytest.fixture
-def comparison() -> Callable[..., Comparison]:
+def comparison() -> Callable[..., CostComparison]:
     """See `build_comparison` for what it takes."""
     return build_comparison

@@ -9,11 +9,10 @@ import numpy as np
 
 from analysis.breakeven.deciding import proposal
 from analysis.breakeven.decision import p_cheaper
-from analysis.breakeven.routing import Case
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import states_of
-from analysis.breakeven.sweep import answer
-from analysis.breakeven.volumes import break_even
+from analysis.breakeven.sweep import answer, break_even
 from analysis.money.prices import find, usd_of
 from analysis.stats.uncertainty import interval_draws, mean_draws
 from bench.types import Usage
@@ -37,18 +36,18 @@ def main() -> None:
     rng = np.random.default_rng(0)
     usd = rng.lognormal(-5.4, 0.5, REQUESTS)
     host = SelfHost(Decimal("248.20"), 2.0, ops_usd_per_month=Decimal(50))
-    case = Case(host, Decimal("0.0045"))
-    states = states_of(case, mean_draws(usd, rng), interval_draws(1.8, 2.2, rng), rng, None, REQUESTS)
+    pairing = Pairing(host, Decimal("0.0045"))
+    states = states_of(pairing, mean_draws(usd, rng), interval_draws(1.8, 2.2, rng), rng, None, REQUESTS)
     volumes = np.geomspace(1e3, 1e8, 121)
     price = find("claude-haiku-4-5", "anthropic", datetime.now(UTC))
     usages = [Usage(int(prompt), 0, 0, 200) for prompt in rng.integers(100, 4000, REQUESTS)]
     rows = {
         f"10,000 draws of the mean of {REQUESTS:,} requests": lambda: mean_draws(usd, rng),
         f"{REQUESTS:,} requests priced, each by its own usage": lambda: [usd_of(price, usage) for usage in usages],
-        "an exact break-even set": lambda: break_even(case),
-        "the volumes at which 1,000 states are sure": lambda: answer(case, states),
-        "P(cheaper) over 121 volumes": lambda: p_cheaper(case, states, volumes),
-        "what would decide it, by simulation": lambda: proposal(case, states, 66_000),
+        "an exact break-even set": lambda: break_even(pairing),
+        "the volumes at which 1,000 states are sure": lambda: answer(pairing, states),
+        "P(cheaper) over 121 volumes": lambda: p_cheaper(pairing, states, volumes),
+        "what would decide it, by simulation": lambda: proposal(pairing, states, 66_000),
     }
     print("| | seconds |\n|---|---|")
     for name, work in rows.items():

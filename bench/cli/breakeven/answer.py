@@ -9,20 +9,20 @@ from bench.cli.base import echo
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.breakeven.comparison import Comparison, Rival
+    from analysis.breakeven.comparison import Alternative, CostComparison
     from analysis.breakeven.decision import Decision
     from analysis.breakeven.scenarios import Bar
-    from analysis.breakeven.volumes import Answer
+    from analysis.breakeven.volumes import BreakEven
     from analysis.stats.distributions import Floats
 
 BREAKEVEN = "breakeven"
 
 
-def document(comparison: "Comparison") -> dict[str, Any]:
+def document(comparison: "CostComparison") -> dict[str, Any]:
     """All of a comparison as JSON holds it: exact amounts as text, curves and chances as numbers, unknowns null."""
     from analysis.money import prices
 
-    host = comparison.rivals[0].case.host
+    host = comparison.alternatives[0].pairing.host
     return {
         "schema": 1,
         "servers": {
@@ -39,13 +39,13 @@ def document(comparison: "Comparison") -> dict[str, Any]:
         "requests_per_month": comparison.requests_per_month,
         "prices": prices.snapshot(),
         "volumes": comparison.volumes.tolist(),
-        "rivals": [_rival(rival, comparison) for rival in comparison.rivals],
+        "rivals": [_rival(alternative, comparison) for alternative in comparison.alternatives],
         "points": [{name: getattr(point, name) for name in point.__dataclass_fields__} for point in comparison.points],
         "warnings": list(comparison.warnings),
     }
 
 
-def answer(found: "Answer") -> dict[str, Any]:
+def answer(found: "BreakEven") -> dict[str, Any]:
     """An answer as JSON holds it; `last` null means without end."""
     return {
         "kind": found.kind,
@@ -59,26 +59,26 @@ def answer(found: "Answer") -> dict[str, Any]:
     }
 
 
-def _rival(rival: "Rival", comparison: "Comparison") -> dict[str, Any]:
+def _rival(alternative: "Alternative", comparison: "CostComparison") -> dict[str, Any]:
     from analysis.breakeven.curves import lines
 
-    found = rival.found
-    curves, first = lines(rival.case, rival.states, comparison.volumes), found.first
+    found = alternative.found
+    curves, first = lines(alternative.pairing, alternative.states, comparison.volumes), found.first
     return {
-        "name": rival.name,
-        "usd_per_request": _amount(rival.case.usd_per_request),
-        "usd_per_request_ci95": list(rival.usd_ci95),
-        "measured": rival.states.measured,
+        "name": alternative.name,
+        "usd_per_request": _amount(alternative.pairing.usd_per_request),
+        "usd_per_request_ci95": list(alternative.usd_ci95),
+        "measured": alternative.states.measured,
         "answer": answer(found.answer),
         "first_break_even": {"median": first.median, "ci95": [first.low, first.high], "never_share": first.never_share},
         "choice": None if found.decision is None else found.decision.choice,
         "p_cheaper": None if found.decision is None else found.decision.p_cheaper,
         "month": None if found.decision is None else _month(found.decision),
         "curves": {name: _finite(usd) for name, usd in curves._asdict().items()}
-        | {"p_cheaper": rival.p_cheaper.tolist()},
-        "tornado": [_bar(bar) for bar in rival.tornado],
-        "advice": list(rival.advice),
-        "warnings": list(rival.warnings),
+        | {"p_cheaper": alternative.p_cheaper.tolist()},
+        "tornado": [_bar(bar) for bar in alternative.tornado],
+        "advice": list(alternative.advice),
+        "warnings": list(alternative.warnings),
     }
 
 
@@ -121,7 +121,7 @@ def print_json(content: dict[str, Any]) -> None:
     echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
 
 
-def write(folder: Path, comparison: "Comparison", content: dict[str, Any]) -> Path:
+def write(folder: Path, comparison: "CostComparison", content: dict[str, Any]) -> Path:
     """Write the document, the page, and each of its figures as a page of its own; returns the page's path.
 
     Raises UserError where the folder cannot be written.

@@ -12,7 +12,7 @@ from bench.cli.numeric import HOURS, MONTHLY_USD, USD
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.breakeven.volumes import Answer
+    from analysis.breakeven.volumes import BreakEven
     from analysis.money.prices import ApiPrice
     from bench.cli.breakeven.measured import Requests
 
@@ -133,7 +133,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _show(what: str, found: "Answer", as_json: bool, volume: int | None = None) -> None:
+def _show(what: str, found: "BreakEven", as_json: bool, volume: int | None = None) -> None:
     from bench.cli.breakeven import answer as answers
 
     pays = None if volume is None else found.holds(volume)

@@ -14,8 +14,8 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from analysis.breakeven.comparison import Comparison, Found, Rival
-    from analysis.breakeven.routing import Case
+    from analysis.breakeven.comparison import Alternative, CostComparison, Judgement
+    from analysis.breakeven.pairing import Pairing
     from analysis.breakeven.scenarios import Bar, Scenario
     from analysis.breakeven.states import States
     from analysis.stats.distributions import Floats
@@ -27,11 +27,11 @@ MARGIN = 30
 SWING = Decimal("0.2")
 
 
-def compare(options: dict[str, Any], now: datetime) -> "Comparison":
+def compare(options: dict[str, Any], now: datetime) -> "CostComparison":
     """Compare the servers with each API that the options name. Raises UserError for whatever is wrong with them."""
     import numpy as np
 
-    from analysis.breakeven.comparison import Comparison
+    from analysis.breakeven.comparison import CostComparison
 
     rng = np.random.default_rng(options["seed"])
     load = load_of(options)
@@ -43,11 +43,11 @@ def compare(options: dict[str, Any], now: datetime) -> "Comparison":
     volumes = _volumes(servers, [*anchors, *([float(asked)] if asked else [])])
     points = [point(run, servers.hourly) for run in servers.capacity.probes]
     points += [point(run, None) for run in rivals_runs]
-    return Comparison(
+    return CostComparison(
         host=_host(servers),
         requests_per_month=asked,
         volumes=volumes,
-        rivals=tuple(_rival(side, servers, volumes) for side in sides),
+        alternatives=tuple(_rival(side, servers, volumes) for side in sides),
         points=tuple(found for found in points if found is not None),
         warnings=(*servers.hourly.notes, *servers.capacity.warnings, *warnings),
         capacity_ci95=servers.capacity.ci95,
@@ -85,10 +85,10 @@ def _offers(options: dict[str, Any], servers: Servers, load: Load, now: datetime
     return offers, list(runs.values()), warnings
 
 
-def _case(offer: Offer, servers: Servers, options: dict[str, Any], volume: int | None) -> "Case":
-    from analysis.breakeven.routing import Case
+def _case(offer: Offer, servers: Servers, options: dict[str, Any], volume: int | None) -> "Pairing":
+    from analysis.breakeven.pairing import Pairing
 
-    return Case(
+    return Pairing(
         host=servers.host,
         usd_per_request=offer.usd(volume),
         offered_share=options["hybrid_share"],
@@ -108,12 +108,12 @@ def _volumes(servers: Servers, anchors: "Sequence[float]") -> "Floats":
 
 
 class _Side(NamedTuple):
-    """One API against the servers: the case at the price of the volume that matters, the states, what they say."""
+    """One API against the servers: the pairing at the price of the volume that matters, the states, what they say."""
 
     offer: Offer
-    case: "Case"
+    pairing: "Pairing"
     states: "States"
-    found: "Found"
+    found: "Judgement"
     volume: int | None
     usd_ci95: tuple[float | None, float | None]
 
@@ -126,31 +126,31 @@ def _side(offer: Offer, servers: Servers, options: dict[str, Any], asked: int | 
     from analysis.breakeven.states import states_of
 
     volume = asked
-    case = _case(offer, servers, options, volume)
+    pairing = _case(offer, servers, options, volume)
     if volume is None and offer.curve is not None:
-        volume = judge(case, states_of(case, None, None, rng, offer.curve), None).answer.first
-        case = _case(offer, servers, options, volume)
+        volume = judge(pairing, states_of(pairing, None, None, rng, offer.curve), None).answer.first
+        pairing = _case(offer, servers, options, volume)
     usd, capacity = offer.draws(volume, rng), servers.capacity
-    states = states_of(case, usd, capacity.draws, rng, offer.curve, offer.requests, capacity.measurements)
-    found = judge(case, states, asked)
+    states = states_of(pairing, usd, capacity.draws, rng, offer.curve, offer.requests, capacity.measurements)
+    found = judge(pairing, states, asked)
     low, high = (None, None) if usd is None else (float(end) for end in np.quantile(usd, (0.025, 0.975)))
-    return _Side(offer, case, states, found, volume or found.answer.first, (low, high))
+    return _Side(offer, pairing, states, found, volume or found.answer.first, (low, high))
 
 
-def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Rival":
+def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Alternative":
     from analysis.breakeven.advice import advice
-    from analysis.breakeven.comparison import Rival
+    from analysis.breakeven.comparison import Alternative
     from analysis.breakeven.decision import p_cheaper
 
-    offer, case, states, found, volume, usd_ci95 = side
-    return Rival(
+    offer, pairing, states, found, volume, usd_ci95 = side
+    return Alternative(
         name=offer.name,
-        case=case,
+        pairing=pairing,
         states=states,
         found=found,
-        p_cheaper=p_cheaper(case, states, volumes),
+        p_cheaper=p_cheaper(pairing, states, volumes),
         tornado=_tornado(side, servers, volume),
-        advice=tuple(advice(case, states, found)),
+        advice=tuple(advice(pairing, states, found)),
         warnings=offer.warnings,
         usd_ci95=usd_ci95,
     )
@@ -163,22 +163,22 @@ def _tornado(side: _Side, servers: Servers, volume: int | None) -> "tuple[Bar, .
     """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
     from analysis.breakeven.scenarios import tornado
 
-    if volume is None or not side.case.host.capacity_rps:
+    if volume is None or not side.pairing.host.capacity_rps:
         return ()
     return tuple(tornado(_scenarios(side, servers), volume))
 
 
 def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scenario]]":
     """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
-    from analysis.breakeven.selfhost import steady
+    from analysis.breakeven.traffic import steady
     from analysis.money.numbers import exact, monthly_usd
     from analysis.wording import dollars
 
-    case, states, hourly, capacity = side.case, side.states, servers.hourly, servers.capacity
-    host = case.host
+    pairing, states, hourly, capacity = side.pairing, side.states, servers.hourly, servers.capacity
+    host = pairing.host
 
     def hosts(name: str, low: Any, high: Any) -> "tuple[Scenario, Scenario]":
-        first, second = (replace(case, host=replace(host, **{name: value})) for value in (low, high))
+        first, second = (replace(pairing, host=replace(host, **{name: value})) for value in (low, high))
         return (first, states), (second, states)
 
     def around(value: Any) -> tuple[Decimal, Decimal]:
@@ -188,7 +188,7 @@ def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scen
     hours = (hourly.usd_low, hourly.usd_high) if ranged else around(hourly.usd)
     rates = (capacity.low_rps, capacity.high_rps) if capacity.draws is not None else around(host.capacity_rps)
     usd = (
-        around(case.usd_per_request)
+        around(pairing.usd_per_request)
         if None in side.usd_ci95
         else tuple(Decimal(str(max(0.0, end or 0))) for end in side.usd_ci95)
     )
@@ -216,8 +216,8 @@ def _of_capacity(side: _Side, low_rps: Any, high_rps: Any) -> "tuple[Scenario, S
     import numpy as np
 
     def at(rps: Any) -> "Scenario":
-        case = replace(side.case, host=replace(side.case.host, capacity_rps=rps))
-        return case, replace(side.states, capacity_rps=np.full(len(side.states), float(rps)))
+        pairing = replace(side.pairing, host=replace(side.pairing.host, capacity_rps=rps))
+        return pairing, replace(side.states, capacity_rps=np.full(len(side.states), float(rps)))
 
     return at(low_rps), at(high_rps)
 
@@ -226,10 +226,10 @@ def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenar
     """The API's price at either end, by the same factor at every volume."""
 
     def at(usd: Decimal) -> "Scenario":
-        curve, middle = side.states.curve, side.case.usd_per_request
+        curve, middle = side.states.curve, side.pairing.usd_per_request
         if curve is not None and middle:
             curve = curve.times(usd / middle)
-        return replace(side.case, usd_per_request=usd), replace(side.states, curve=curve)
+        return replace(side.pairing, usd_per_request=usd), replace(side.states, curve=curve)
 
     return at(low_usd), at(high_usd)
 

@@ -15,8 +15,9 @@ from bench.types import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from analysis.breakeven.selfhost import SelfHost, Traffic
-    from analysis.breakeven.traffic import Trace
+    from analysis.breakeven.recorded import Trace
+    from analysis.breakeven.selfhost import SelfHost
+    from analysis.breakeven.traffic import Traffic
     from analysis.money.gpu_prices import Hourly
     from analysis.stats.distributions import Floats
 
@@ -96,8 +97,8 @@ class Servers(NamedTuple):
 
 def load_of(options: dict[str, Any]) -> Load:
     """Read the traffic. Raises UserError for none, and for more than one description of it."""
-    from analysis.breakeven import selfhost
-    from analysis.breakeven import traffic as recorded
+    from analysis.breakeven import recorded
+    from analysis.breakeven import traffic as hours
 
     volume = options["requests_per_month"]
     given = [name for name in ("peak_to_mean", "profile", "traffic") if options.get(name) is not None]
@@ -106,12 +107,12 @@ def load_of(options: dict[str, Any]) -> Load:
         raise UserError(f"{first} and {second} exclude each other; give one of them")
     if options["traffic"] is not None:
         trace = recorded.trace(_text("--traffic", options["traffic"]), f"--traffic {options['traffic']}")
-        observed, traffic = selfhost.observed(trace.arrivals_s)
+        observed, traffic = hours.observed(trace.arrivals_s)
         return Load(traffic, volume or observed, trace)
     if options["profile"] is not None:
-        return Load(selfhost.weekly(recorded.weights(_text("--profile", options["profile"]))), volume, None)
+        return Load(hours.weekly(recorded.weights(_text("--profile", options["profile"]))), volume, None)
     ratio = options.get("peak_to_mean")
-    return Load(selfhost.STEADY if ratio is None else selfhost.steady(ratio), volume, None)
+    return Load(hours.STEADY if ratio is None else hours.steady(ratio), volume, None)
 
 
 def _text(flag: str, path: Path) -> str:

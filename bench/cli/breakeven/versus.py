@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from analysis.breakeven.caching import PrefixCache
-    from analysis.breakeven.selfhost import Traffic
-    from analysis.breakeven.states import Curve
+    from analysis.breakeven.states import PriceCurve
+    from analysis.breakeven.traffic import Traffic
     from analysis.money.prices import ApiPrice, Rates
     from analysis.stats.distributions import Floats
 
@@ -64,11 +64,11 @@ class Offer(NamedTuple):
     draws: "Callable[[int | None, np.random.Generator], Floats | None]"
     requests: int
     warnings: tuple[str, ...]
-    curve: "Curve | None" = None
+    curve: "PriceCurve | None" = None
 
 
 def runs_of(specs: Sequence[str]) -> dict[str, Run]:
-    """Read those of the rivals that are run folders."""
+    """Read those of the alternatives that are run folders."""
     return {spec: read_run(Path(spec), VERSUS) for spec in specs if Path(spec).is_dir()}
 
 
@@ -135,7 +135,7 @@ def of_price(spec: str) -> Offer | None:
 
 def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any], now: datetime) -> Offer:
     """MODEL or PROVIDER/MODEL: each request at its prices of today."""
-    from analysis.breakeven.states import Curve
+    from analysis.breakeven.states import PriceCurve
     from analysis.money.prices import BATCH, STANDARD, find
 
     price = find(spec, None, now, tier=BATCH if options["batch"] else STANDARD)
@@ -169,7 +169,7 @@ def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any],
         return float(miss) + cache.hit_rate(volumes) * float(hit - miss)
 
     draws = _resampled(each_at, requests)
-    return Offer(name, usd, draws, len(each_hit), tuple(warnings), Curve(curve, cache.settled_at, hit))
+    return Offer(name, usd, draws, len(each_hit), tuple(warnings), PriceCurve(curve, cache.settled_at, hit))
 
 
 def _mix(hit: Decimal, miss: Decimal, h: Fraction) -> Decimal:
@@ -222,7 +222,7 @@ def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) ->
 def prefix_cache(options: dict[str, Any], traffic: "Traffic") -> "PrefixCache":
     """The cache that the options describe. Raises UserError for weights that are no numbers."""
     from analysis.breakeven.caching import PrefixCache
-    from analysis.breakeven.traffic import weights
+    from analysis.breakeven.recorded import weights
 
     shares = weights(options["prefix_weights"], "--prefix-weights") if options["prefix_weights"] else [1]
     return PrefixCache(TTLS_S[options["cache_ttl"]], tuple(shares), float(options["cache_delay"]), traffic)

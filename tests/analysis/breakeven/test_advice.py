@@ -7,19 +7,21 @@ import pytest
 
 from analysis.breakeven.advice import advice, where
 from analysis.breakeven.comparison import judge
-from analysis.breakeven.routing import Case
-from analysis.breakeven.selfhost import Commitment, SelfHost, steady
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.selfhost import Commitment, SelfHost
 from analysis.breakeven.states import States, stated
-from analysis.breakeven.volumes import Answer, Span, answer_of, break_even
+from analysis.breakeven.sweep import break_even
+from analysis.breakeven.traffic import steady
+from analysis.breakeven.volumes import BreakEven, Span, from_spans
 from analysis.money.numbers import monthly_usd
 
 RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
 
 
 def said(usd_per_request: str, volume: int, host: SelfHost = RTX_4090, **routing: Any) -> list[str]:
-    case = Case(host, Decimal(usd_per_request), **routing)
-    states = stated(case)
-    return advice(case, states, judge(case, states, volume))
+    pairing = Pairing(host, Decimal(usd_per_request), **routing)
+    states = stated(pairing)
+    return advice(pairing, states, judge(pairing, states, volume))
 
 
 def test_above_the_break_even_it_says_to_self_host_and_what_would_change_that() -> None:
@@ -75,8 +77,8 @@ def test_at_the_prices_it_names_both_ways_cost_the_same(volume: int, share: Deci
 
 
 def test_the_named_capacity_is_where_one_more_replica_would_cost_too_much() -> None:
-    case = Case(RTX_4090, Decimal("0.00021"))
-    below, above = (replace(case, host=replace(RTX_4090, capacity_rps=rps)) for rps in (2.17, 2.18))
+    pairing = Pairing(RTX_4090, Decimal("0.00021"))
+    below, above = (replace(pairing, host=replace(RTX_4090, capacity_rps=rps)) for rps in (2.17, 2.18))
     assert not break_even(below).holds(8_000_000)
     assert break_even(above).holds(8_000_000)
 
@@ -99,9 +101,9 @@ def test_what_does_not_hold_for_a_commitment_or_overflow_is_not_said() -> None:
 
 
 def test_an_undecided_answer_gives_no_advice_but_its_reasons_and_both_outcomes() -> None:
-    case = Case(RTX_4090, Decimal("0.0045"))
+    pairing = Pairing(RTX_4090, Decimal("0.0045"))
     states = States(np.repeat([0.9, 1.1], 10), np.full(20, 2.0), None, 1_000)
-    sentences = advice(case, states, judge(case, states, 66_267))
+    sentences = advice(pairing, states, judge(pairing, states, 66_267))
     assert sentences[1].startswith(
         "Too near to call: at 66,267 requests/month self-hosting is no dearer with a probability of 50.0%, short of "
         "95% either way; "
@@ -114,29 +116,29 @@ def test_an_undecided_answer_gives_no_advice_but_its_reasons_and_both_outcomes()
         "Self-hosting pays with 95% certainty from 73,630 on (requests/month). "
         "The measurements leave it open from 60,243 to 73,629 (requests/month)."
     )
-    assert where(Answer("never", known_to=5)) == "Up to 5 requests/month self-hosting pays nowhere."
-    assert where(Answer("undecided", open_spans=(Span(3, None),)), measured=True).startswith(
+    assert where(BreakEven("never", known_to=5)) == "Up to 5 requests/month self-hosting pays nowhere."
+    assert where(BreakEven("undecided", open_spans=(Span(3, None),)), measured=True).startswith(
         "At no volume does self-hosting pay with 95% certainty. The measurements leave it open from 3 on"
     )
 
 
 def test_a_recommendation_from_measurements_says_how_sure_it_is_and_the_worst_of_ten() -> None:
-    case = Case(RTX_4090, Decimal("0.0045"))
+    pairing = Pairing(RTX_4090, Decimal("0.0045"))
     states = States(np.linspace(0.9, 1.1, 20), np.full(20, 2.0), None, 1_000)
-    assert advice(case, states, judge(case, states, 100_000))[1] == (
+    assert advice(pairing, states, judge(pairing, states, 100_000))[1] == (
         "Self-host: it is the cheaper with a probability of 100.0%; it saves $151.80 on average, and saves $111.54 or "
         "more in nine outcomes of ten."
     )
-    assert advice(case, states, judge(case, states, 30_000))[1] == (
+    assert advice(pairing, states, judge(pairing, states, 30_000))[1] == (
         "Pay the API: it is the cheaper with a probability of 100.0%; it saves $163.20 on average, and saves $152.54 "
         "or more in nine outcomes of ten."
     )
 
 
 def test_where_some_outcomes_serve_nothing_no_amount_is_promised() -> None:
-    case = Case(RTX_4090, Decimal("0.0045"))
+    pairing = Pairing(RTX_4090, Decimal("0.0045"))
     states = States(np.ones(100), np.array([0.0] * 3 + [2.0] * 97), None, 1_000, 5)
-    sentences = advice(case, states, judge(case, states, 100_000))
+    sentences = advice(pairing, states, judge(pairing, states, 100_000))
     assert (
         sentences[0]
         == "At 100,000 requests/month the API costs $450.00; servers that may serve nothing cost any amount."
@@ -154,4 +156,4 @@ def test_costs_per_good_request_are_not_confused_with_the_month_s() -> None:
 
 
 def test_an_answer_for_every_volume_says_so() -> None:
-    assert where(answer_of((Span(1, None),))) == "Self-hosting pays at any volume."
+    assert where(from_spans((Span(1, None),))) == "Self-hosting pays at any volume."

@@ -19,7 +19,7 @@ from analysis.breakeven.caching import (
     usd_per_request,
     usd_per_request_curve,
 )
-from analysis.breakeven.selfhost import weekly
+from analysis.breakeven.traffic import weekly
 from analysis.money.numbers import SECONDS_PER_MONTH
 from bench.types import UserError
 

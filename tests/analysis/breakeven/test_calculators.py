@@ -7,7 +7,7 @@ import pytest
 
 from analysis.breakeven.caching import CachePrices, PrefixCache, Tokens
 from analysis.breakeven.calculators import batch, fine_tune, prompt_caching
-from analysis.breakeven.volumes import Answer, Span
+from analysis.breakeven.volumes import BreakEven, Span
 from analysis.money.numbers import SECONDS_PER_MONTH
 from bench.types import UserError
 
@@ -17,7 +17,7 @@ TOKENS = Tokens(uncached=100, prefix=5_000, output=200)
 
 def test_a_fine_tune_is_repaid_by_what_each_request_saves() -> None:
     answer = fine_tune(Decimal(100), Decimal("0.0045"), Decimal("0.0030"))
-    assert answer == Answer("point", (Span(66_667, None),), unit="requests")
+    assert answer == BreakEven("point", (Span(66_667, None),), unit="requests")
 
 
 def test_a_fine_tune_that_saves_nothing_is_never_repaid() -> None:

@@ -9,14 +9,15 @@ import pytest
 
 from analysis.breakeven.comparison import judge
 from analysis.breakeven.deciding import DECIDED, decided_share, proposal
-from analysis.breakeven.routing import Case
-from analysis.breakeven.selfhost import SelfHost, steady
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States, states_of
+from analysis.breakeven.traffic import steady
 from analysis.money.numbers import monthly_usd
 from analysis.stats.uncertainty import interval_draws
 
 RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
-CASE = Case(RTX_4090, Decimal("0.0045"))
+CASE = Pairing(RTX_4090, Decimal("0.0045"))
 
 
 def rng(seed: int = 3) -> np.random.Generator:
@@ -55,20 +56,22 @@ def test_the_outcomes_that_are_simulated_spread_as_the_states_of_today_do() -> N
 
 def test_at_a_step_of_the_staircase_it_is_the_capacity_that_is_measured_again() -> None:
     # Two million need two replicas for $546.40 from 1.63 requests/s on, below it three for $794.60; the API $650.
-    case = replace(CASE, usd_per_request=Decimal("0.000325"))
-    states = states_of(case, None, interval_draws(1.2, 2.4, rng()), rng(), None, 0, 5)
-    said = proposal(case, states, 2_000_000)
+    pairing = replace(CASE, usd_per_request=Decimal("0.000325"))
+    states = states_of(pairing, None, interval_draws(1.2, 2.4, rng()), rng(), None, 0, 5)
+    said = proposal(pairing, states, 2_000_000)
     assert re.search(r"find the capacity in about [\d,]+ runs \(now 5\)", said)
     interval = replace(states, capacity_runs=None)
-    assert re.search(r"measure the capacity to an interval [\d.]+ times as narrow", proposal(case, interval, 2_000_000))
+    assert re.search(
+        r"measure the capacity to an interval [\d.]+ times as narrow", proposal(pairing, interval, 2_000_000)
+    )
 
 
 def test_where_either_alone_leaves_it_open_both_are_proposed_or_none() -> None:
-    case = replace(CASE, usd_per_request=Decimal("0.000325"))
+    pairing = replace(CASE, usd_per_request=Decimal("0.000325"))
     states = states_of(
-        case, rng().normal(0.000325, 0.00006, 10_000), interval_draws(1.2, 2.4, rng(4)), rng(), None, 100, 5
+        pairing, rng().normal(0.000325, 0.00006, 10_000), interval_draws(1.2, 2.4, rng(4)), rng(), None, 100, 5
     )
-    said = proposal(case, states, 2_000_000)
+    said = proposal(pairing, states, 2_000_000)
     assert "price about" in said and "find the capacity in about" in said
     same = States(np.repeat([0.5, 1.5], 500), np.full(1_000, 2.0), None, 100, 5)
     assert "no measurement would decide it" in proposal(CASE, same, 66_267) or judge(CASE, same, 66_267).decision

@@ -12,28 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Found, judge
+from analysis.breakeven.comparison import Judgement, judge
 from analysis.breakeven.curves import lines
 from analysis.breakeven.decision import decide, p_cheaper
-from analysis.breakeven.routing import Case
-from analysis.breakeven.selfhost import Commitment, SelfHost, steady, weekly
-from analysis.breakeven.states import Curve, States, stated, states_of
-from analysis.breakeven.sweep import LARGEST_VOLUME, answer
-from analysis.breakeven.volumes import BOTH_FREE, Answer
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.selfhost import Commitment, SelfHost
+from analysis.breakeven.states import PriceCurve, States, stated, states_of
+from analysis.breakeven.sweep import BOTH_FREE, LARGEST_VOLUME, answer
+from analysis.breakeven.traffic import steady, weekly
+from analysis.breakeven.volumes import BreakEven
 from analysis.money.numbers import monthly_usd
 from analysis.stats.uncertainty import interval_draws
 from tests.analysis.breakeven import brute_force
 from tests.analysis.breakeven.brute_force import Servers, State
 
 RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
-CASE = Case(RTX_4090, Decimal("0.0045"))
+CASE = Pairing(RTX_4090, Decimal("0.0045"))
 
 
 @dataclass(frozen=True)
 class Asked:
     """The same question for both computations."""
 
-    case: Case
+    pairing: Pairing
     states: States
     servers: Servers
     all_states: tuple[State, ...]
@@ -69,7 +70,7 @@ def questions(draw: st.DrawFn) -> Asked:
         for factor, rps in zip(factors, rates, strict=True)
     ]
     return Asked(
-        Case(host, price, Decimal(share), Decimal(passed)),
+        Pairing(host, price, Decimal(share), Decimal(passed)),
         States(np.array(factors), np.array(rates), None, 100, 5),
         servers,
         tuple(states),
@@ -77,7 +78,7 @@ def questions(draw: st.DrawFn) -> Asked:
     )
 
 
-def volumes_to_try(asked: Asked, found: Answer) -> list[int]:
+def volumes_to_try(asked: Asked, found: BreakEven) -> list[int]:
     """The one asked about, both sides of each end of a span, and some between."""
     spans = [*found.spans[:4], *found.spans[-2:], *found.open_spans[:4], *found.open_spans[-2:]]
     edges = [edge + step for span in spans for edge in span if edge is not None for step in (-1, 0, 1)]
@@ -86,7 +87,7 @@ def volumes_to_try(asked: Asked, found: Answer) -> list[int]:
     return sorted(volume for volume in tried if 1 <= volume <= known)
 
 
-def said_of(found: Answer, volume: int) -> str:
+def said_of(found: BreakEven, volume: int) -> str:
     def within(spans: Any) -> bool:
         return any(first <= volume and (last is None or volume <= last) for first, last in spans)
 
@@ -96,20 +97,20 @@ def said_of(found: Answer, volume: int) -> str:
 @settings(deadline=None, max_examples=60)
 @given(questions())
 def test_probabilities_and_spans_are_those_of_exact_fractions_over_all_states(asked: Asked) -> None:
-    found, _ = answer(asked.case, asked.states)
+    found, _ = answer(asked.pairing, asked.states)
     for volume in volumes_to_try(asked, found):
         count, close = brute_force.wins(asked.servers, asked.all_states, volume)
         if close:
             continue
-        assert p_cheaper(asked.case, asked.states, np.array([float(volume)]))[0] == count / len(asked.states)
+        assert p_cheaper(asked.pairing, asked.states, np.array([float(volume)]))[0] == count / len(asked.states)
         assert said_of(found, volume) == brute_force.choice(count, len(asked.states)), volume
 
 
 @settings(deadline=None, max_examples=60)
 @given(questions())
 def test_the_month_is_that_of_exact_fractions_and_its_curve_goes_through_it(asked: Asked) -> None:
-    at = decide(asked.case, asked.states, asked.volume)
-    middle = [State(Fraction(asked.case.usd_per_request), state.rps) for state in asked.all_states]
+    at = decide(asked.pairing, asked.states, asked.volume)
+    middle = [State(Fraction(asked.pairing.usd_per_request), state.rps) for state in asked.all_states]
     savings = sorted(brute_force.saving_usd(asked.servers, state, asked.volume) for state in asked.all_states)
     n = len(savings)
     mean = sum(brute_force.saving_usd(asked.servers, state, asked.volume) for state in middle) / n
@@ -117,7 +118,7 @@ def test_the_month_is_that_of_exact_fractions_and_its_curve_goes_through_it(aske
     assert float(at.saving_usd) == pytest.approx(float(mean), **near)
     assert float(at.low_usd) == pytest.approx(float(savings[-(-n // 10) - 1]), **near)
     assert float(at.high_usd) == pytest.approx(float(savings[-(-9 * n // 10) - 1]), **near)
-    drawn = lines(asked.case, asked.states, np.array([float(asked.volume)]))
+    drawn = lines(asked.pairing, asked.states, np.array([float(asked.volume)]))
     assert drawn.self_usd[0] == pytest.approx(float(at.self_usd), **near)
     assert drawn.api_usd[0] == pytest.approx(float(at.api_usd), **near)
 
@@ -125,8 +126,8 @@ def test_the_month_is_that_of_exact_fractions_and_its_curve_goes_through_it(aske
 @settings(deadline=None, max_examples=80)
 @given(questions())
 def test_no_sentence_contradicts_a_probability_a_span_or_the_month(asked: Asked) -> None:
-    found = judge(asked.case, asked.states, asked.volume)
-    at, sentences = found.decision, advice(asked.case, asked.states, found)
+    found = judge(asked.pairing, asked.states, asked.volume)
+    at, sentences = found.decision, advice(asked.pairing, asked.states, found)
     assert at is not None
     text = " ".join(sentences)
     chance = at.p_cheaper
@@ -147,7 +148,7 @@ def test_no_sentence_contradicts_a_probability_a_span_or_the_month(asked: Asked)
         assert "would pay at" not in text
 
 
-def _check_where(found: Found, text: str) -> None:
+def _check_where(found: Judgement, text: str) -> None:
     """Every range that is told is one, and never and always are said of nothing else."""
     told = re.search(r"Self-hosting pays(?: with 95% certainty)? (?:for good )?from ([\d,]+) ", text)
     if told:
@@ -164,14 +165,14 @@ def _check_where(found: Found, text: str) -> None:
 
 def test_at_96_percent_self_hosting_is_recommended_with_the_month_to_be_expected() -> None:
     # So many requests need two replicas in the states below 1.63 requests/s.
-    case = Case(replace(RTX_4090, traffic=steady(Decimal("1.5"))), Decimal("0.00015"))
+    pairing = Pairing(replace(RTX_4090, traffic=steady(Decimal("1.5"))), Decimal("0.00015"))
     rng = np.random.default_rng(0)
-    states = states_of(case, None, interval_draws(1.6, 2.4, rng), rng)
-    found = judge(case, states, 2_000_000)
+    states = states_of(pairing, None, interval_draws(1.6, 2.4, rng), rng)
+    found = judge(pairing, states, 2_000_000)
     at = found.decision
     assert at is not None and 0.95 < at.p_cheaper < 0.98 and at.choice == "self-host"
     assert at.low_usd > 0 and at.lost_usd is not None and at.lost_usd < -200
-    said = " ".join(advice(case, states, found))
+    said = " ".join(advice(pairing, states, found))
     assert f"Self-host: it is the cheaper with a probability of {at.p_cheaper:.1%}" in said
 
 
@@ -183,51 +184,51 @@ def test_where_nothing_was_measured_there_is_one_state_and_the_answer_is_exact()
 
 def test_both_free_is_said_so_and_free_servers_always_pay() -> None:
     free = SelfHost(Decimal(0), 2.0)
-    both = Case(free, Decimal(0))
+    both = Pairing(free, Decimal(0))
     found = judge(both, stated(both), 100)
     assert (found.answer.kind, found.decision and found.decision.choice) == ("always", "same")
     assert advice(both, stated(both), found)[1:] == [
         "Both ways cost the same here.",
         "Both are free: neither saves anything at any volume.",
     ]
-    against_free = judge(Case(RTX_4090, Decimal(0)), stated(Case(RTX_4090, Decimal(0))), 100)
+    against_free = judge(Pairing(RTX_4090, Decimal(0)), stated(Pairing(RTX_4090, Decimal(0))), 100)
     assert (against_free.answer.kind, against_free.decision and against_free.decision.p_cheaper) == ("never", 0.0)
 
 
 def test_a_full_replica_that_costs_exactly_what_the_api_does_is_a_tie_where_it_is_full() -> None:
-    case = Case(SelfHost(Decimal("2628"), 1, utilization=1), Decimal("0.001"))
-    found = judge(case, stated(case), 2_628_000)
+    pairing = Pairing(SelfHost(Decimal("2628"), 1, utilization=1), Decimal("0.001"))
+    found = judge(pairing, stated(pairing), 2_628_000)
     assert found.answer.spans[:2] == ((2_628_000, 2_628_000), (5_256_000, 5_256_000))
     assert found.answer.kind == "intervals" and found.answer.known_to is not None
     assert found.decision is not None and (found.decision.choice, found.decision.p_cheaper) == ("same", 1.0)
 
 
-def falling(states: int) -> tuple[Case, States]:
+def falling(states: int) -> tuple[Pairing, States]:
     """A price that falls from $0.00046 to $0.00018 as hits get frequent; servers that hold 1.2 to 2.4 requests/s."""
-    curve = Curve(lambda volume: 0.00018 + 0.00028 * np.exp(-volume / 50_000), 2_000_000, Decimal("0.00018"))
-    case = Case(SelfHost(Decimal(60), 0.05, Decimal(5), 0.7), Decimal("0.00018"))
+    curve = PriceCurve(lambda volume: 0.00018 + 0.00028 * np.exp(-volume / 50_000), 2_000_000, Decimal("0.00018"))
+    pairing = Pairing(SelfHost(Decimal(60), 0.05, Decimal(5), 0.7), Decimal("0.00018"))
     rng = np.random.default_rng(states)
-    return case, States(rng.uniform(0.8, 1.2, states), rng.uniform(0.02, 0.08, states), curve, 100, 5)
+    return pairing, States(rng.uniform(0.8, 1.2, states), rng.uniform(0.02, 0.08, states), curve, 100, 5)
 
 
 @pytest.mark.parametrize("states", [1, 7, 60])
 def test_where_the_price_depends_on_the_volume_spans_and_probabilities_agree_too(states: int) -> None:
-    case, open_ = falling(states)
-    found, _ = answer(case, open_)
+    pairing, open_ = falling(states)
+    found, _ = answer(pairing, open_)
     volumes = np.unique(np.concatenate([np.geomspace(1, 1e8, 200), *[
         [edge - 1, edge, edge + 1] for span in (*found.spans[:20], *found.open_spans[:20]) for edge in span if edge
     ]]).round())  # fmt: skip
     volumes = volumes[(volumes >= 1) & (volumes <= (found.known_to or LARGEST_VOLUME))]
-    for volume, chance in zip(volumes, p_cheaper(case, open_, volumes), strict=True):
+    for volume, chance in zip(volumes, p_cheaper(pairing, open_, volumes), strict=True):
         assert said_of(found, int(volume)) == brute_force.choice(round(chance * states), states), volume
 
 
 @pytest.mark.parametrize("states", [1, 40])
 def test_overflow_pays_from_one_volume_on_in_each_state(states: int) -> None:
-    case = Case(RTX_4090, Decimal("0.00024"), overflow=True)
+    pairing = Pairing(RTX_4090, Decimal("0.00024"), overflow=True)
     rng = np.random.default_rng(1)
-    open_ = States(rng.uniform(0.8, 1.2, states), rng.uniform(1, 3, states)) if states > 1 else stated(case)
-    found, _ = answer(case, open_)
+    open_ = States(rng.uniform(0.8, 1.2, states), rng.uniform(1, 3, states)) if states > 1 else stated(pairing)
+    found, _ = answer(pairing, open_)
     volumes = np.unique(np.geomspace(1e4, 1e9, 60).round())
-    for volume, chance in zip(volumes, p_cheaper(case, open_, volumes), strict=True):
+    for volume, chance in zip(volumes, p_cheaper(pairing, open_, volumes), strict=True):
         assert said_of(found, int(volume)) == brute_force.choice(round(chance * states), states), volume

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.breakeven.overflow import fill, fill_curve, overflow_pays_from
-from analysis.breakeven.selfhost import Commitment, SelfHost, exact_usd, steady, weekly
-from analysis.money.numbers import SECONDS_PER_MONTH
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.selfhost import Commitment, SelfHost
+from analysis.breakeven.staircase import staircase
+from analysis.breakeven.sweep import break_even
+from analysis.breakeven.traffic import steady, weekly
+from analysis.money.numbers import SECONDS_PER_MONTH, decimal
+from tests.analysis.breakeven.months import exact_usd, filled
 
 MOST_VOLUME = 60
 SAVINGS = st.fractions(0, 8, max_denominator=8)
@@ -53,33 +57,36 @@ def gain(host: SelfHost, volume: int, saved: Fraction) -> Fraction:
     return sum(best, Fraction(0)) - Fraction(host.ops_usd_per_month)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(hosts(), st.integers(1, MOST_VOLUME), SAVINGS)
 def test_no_other_number_of_replicas_is_cheaper(host: SelfHost, volume: int, saved: Fraction) -> None:
-    filled = fill(host, volume, saved)
-    assert filled.offered * saved - filled.usd == gain(host, volume, saved)
-    assert filled.offered <= volume
-
-
-@settings(deadline=None)
-@given(hosts(), st.lists(st.integers(1, MOST_VOLUME), min_size=1), SAVINGS)
-def test_the_curve_is_as_cheap_as_the_exact_month(host: SelfHost, volumes: list[int], saved: Fraction) -> None:
-    usd, offered = fill_curve(host, np.array(volumes, np.float64), float(saved), float(host.capacity_rps))
-    exact = [float(gain(host, volume, saved)) for volume in volumes]
-    assert offered * float(saved) - usd == pytest.approx(exact, abs=1e-6)
-
-
-@settings(deadline=None)
-@given(hosts(), st.integers(1, MOST_VOLUME), SAVINGS)
-def test_filling_is_never_dearer_than_serving_everything(host: SelfHost, volume: int, saved: Fraction) -> None:
-    filled = fill(host, volume, saved)
-    assert filled.usd + (volume - filled.offered) * saved <= exact_usd(host, volume)
+    month = filled(host, volume, saved)
+    assert month.offered * saved - month.usd == gain(host, volume, saved)
+    assert month.offered <= volume
 
 
 @settings(deadline=None, max_examples=40)
-@given(hosts(), SAVINGS)
-def test_it_pays_from_the_first_volume_that_pays_and_never_where_none_does(host: SelfHost, saved: Fraction) -> None:
-    first = overflow_pays_from(host, saved)
+@given(hosts(), st.lists(st.integers(1, MOST_VOLUME), min_size=1), SAVINGS)
+def test_the_curve_is_as_cheap_as_the_exact_month(host: SelfHost, volumes: list[int], saved: Fraction) -> None:
+    steps = staircase(host, exactly=False)
+    full = steps.full(np.array([float(host.capacity_rps)]))
+    month = steps.fill(np.array(volumes, np.float64), full, np.array([float(saved)]))
+    exact = [float(gain(host, volume, saved)) for volume in volumes]
+    assert month.offered * float(saved) - month.usd == pytest.approx(exact, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(hosts(), st.integers(1, MOST_VOLUME), SAVINGS)
+def test_filling_is_never_dearer_than_serving_everything(host: SelfHost, volume: int, saved: Fraction) -> None:
+    month = filled(host, volume, saved)
+    assert month.usd + (volume - month.offered) * saved <= exact_usd(host, volume)
+
+
+@settings(deadline=None, max_examples=12)
+@given(hosts(), st.integers(0, 64))
+def test_it_pays_from_the_first_volume_that_pays_and_never_where_none_does(host: SelfHost, eighths: int) -> None:
+    saved = Fraction(eighths, 8)
+    first = break_even(Pairing(host, decimal(saved), overflow=True)).first
     paying = [volume for volume in range(1, MOST_VOLUME) if gain(host, volume, saved) >= 0]
     if paying:
         assert first == paying[0]
@@ -90,13 +97,14 @@ def test_it_pays_from_the_first_volume_that_pays_and_never_where_none_does(host:
 
 def test_with_a_known_peak_one_replica_carries_its_share_of_the_month() -> None:
     host = SelfHost(Decimal("248.20"), 2.0, Decimal(50), 0.7, steady(3))
-    filled = fill(host, 8_000_000, Fraction(21, 100_000))
-    assert filled.replicas == 6
-    assert filled.offered == 6 * 1_226_400
-    assert filled.usd == 50 + 6 * Fraction("248.20")
+    month = filled(host, 8_000_000, Fraction(21, 100_000))
+    assert month.replicas == 6
+    assert month.offered == 6 * 1_226_400
+    assert month.usd == 50 + 6 * Fraction("248.20")
 
 
 def test_a_capacity_of_zero_serves_nothing() -> None:
     host = SelfHost(Decimal(100), 0.0)
-    usd, offered = fill_curve(host, np.array([1000.0]), 0.01, np.array([0.0]))
-    assert (usd.tolist(), offered.tolist()) == ([100.0], [0.0])
+    steps = staircase(host, exactly=False)
+    month = steps.fill(np.array([1000.0]), steps.full(np.array([0.0])), np.array([0.01]))
+    assert (month.usd.tolist(), month.offered.tolist()) == ([100.0], [0.0])

@@ -5,24 +5,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.breakeven.routing import Case
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.scenarios import Scenario, tornado
-from analysis.breakeven.selfhost import SelfHost, steady
+from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States, stated
+from analysis.breakeven.traffic import steady
 from analysis.money.numbers import monthly_usd
 
 RTX_4090 = SelfHost(monthly_usd(Decimal("0.34")), 2.0, Decimal(50), 0.7, steady(3))
-CASE = Case(RTX_4090, Decimal("0.0045"))
+CASE = Pairing(RTX_4090, Decimal("0.0045"))
 
 
 def host(**other: Any) -> Scenario:
-    case = replace(CASE, host=replace(RTX_4090, **other))
-    return case, stated(case)
+    pairing = replace(CASE, host=replace(RTX_4090, **other))
+    return pairing, stated(pairing)
 
 
 def price(usd: str) -> Scenario:
-    case = replace(CASE, usd_per_request=Decimal(usd))
-    return case, stated(case)
+    pairing = replace(CASE, usd_per_request=Decimal(usd))
+    return pairing, stated(pairing)
 
 
 def test_the_tornado_shows_first_what_moves_the_month_most() -> None:

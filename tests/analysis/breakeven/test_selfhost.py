@@ -9,23 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.breakeven.selfhost import (
-    Commitment,
-    SelfHost,
-    Spot,
-    bounds,
-    exact_usd,
-    last_at_same_cost,
-    observed,
-    replicas,
-    replicas_worth_committing,
-    steady,
-    usd_curve,
-    usd_per_month,
-    weekly,
-)
-from analysis.money.numbers import SECONDS_PER_MONTH, monthly_usd
+from analysis.breakeven.selfhost import Commitment, SelfHost, Spot
+from analysis.breakeven.staircase import staircase
+from analysis.breakeven.traffic import observed, steady, weekly
+from analysis.money.numbers import SECONDS_PER_MONTH, exact, monthly_usd
 from bench.types import UserError
+from tests.analysis.breakeven.months import exact_usd, lines, replicas, served
 
 # Worked example G19.
 RTX_4090 = SelfHost(
@@ -41,6 +30,12 @@ def small(requests_per_replica: Fraction | int, **other: Any) -> SelfHost:
     """A host whose replicas are full at a few requests a month, so that volumes can be tried one by one."""
     capacity = Fraction(requests_per_replica) / SECONDS_PER_MONTH
     return SelfHost(capacity_rps=capacity, utilization=1, **other)
+
+
+def curve(host: SelfHost, volumes: list[int]) -> Any:
+    """The bill over volumes, in float64."""
+    steps = staircase(host, exactly=False)
+    return steps.serve(np.array(volumes, np.float64), steps.full(np.array([float(host.capacity_rps)]))).usd
 
 
 @st.composite
@@ -67,38 +62,39 @@ def hosts(draw: st.DrawFn) -> SelfHost:
 def test_the_worked_staircase_is_exact(requests_per_month: int, count: int, usd: str) -> None:
     assert RTX_4090.requests_at_peak_per_replica == 1_226_400
     assert replicas(RTX_4090, requests_per_month) == count
-    assert usd_per_month(RTX_4090, requests_per_month) == Decimal(usd)
+    assert exact_usd(RTX_4090, requests_per_month) == Fraction(usd)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(hosts(), st.integers(1, 500), st.integers(0, 100))
 def test_cost_never_falls_when_volume_grows(host: SelfHost, volume: int, more: int) -> None:
     assert exact_usd(host, volume) <= exact_usd(host, volume + more)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(hosts(), st.lists(st.integers(1, 2_000), min_size=1))
 def test_the_curve_is_the_exact_cost_at_every_whole_volume(host: SelfHost, volumes: list[int]) -> None:
-    curve = usd_curve(host, np.array(volumes, np.float64))
-    assert curve == pytest.approx([float(usd_per_month(host, volume)) for volume in volumes])
+    assert curve(host, volumes) == pytest.approx([float(exact_usd(host, volume)) for volume in volumes])
 
 
 def test_the_curve_keeps_to_the_step_at_its_very_corner() -> None:
-    corners = np.array([k * 1_226_400.0 for k in range(1, 2_000)])
-    assert np.array_equal(usd_curve(RTX_4090, corners), 50 + 248.2 * np.arange(1, 2_000))
+    corners = [k * 1_226_400 for k in range(1, 2_000)]
+    assert np.array_equal(curve(RTX_4090, corners), 50 + 248.2 * np.arange(1, 2_000))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(hosts(), st.integers(1, 500))
 def test_two_lines_enclose_the_staircase(host: SelfHost, volume: int) -> None:
-    slope, low, high = bounds(host)
+    slope, low, high = lines(host)
     assert low + slope * volume <= exact_usd(host, volume) <= high + slope * volume
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(hosts(), st.integers(1, 300))
 def test_cost_rises_first_after_the_last_volume_at_the_same_replicas(host: SelfHost, volume: int) -> None:
-    last = math.floor(last_at_same_cost(host, volume))
+    steps = staircase(host, exactly=True)
+    full = steps.full(np.array([exact(host.capacity_rps)]))
+    last = math.floor(steps.last_at_same_cost(np.array([volume], np.object_), full)[0])
     assert last >= volume
     assert exact_usd(host, last) == exact_usd(host, volume)
 
@@ -118,23 +114,12 @@ def test_replicas_follow_every_hour_of_the_week_or_stay_at_its_peak(autoscale: b
 def test_spare_replicas_are_paid_beside_those_that_serve() -> None:
     host = replace(RTX_4090, spare_replicas=1)
     assert replicas(host, 1_226_400) == 2
-    assert usd_per_month(host, 1_226_400) == Decimal("546.40")
+    assert exact_usd(host, 1_226_400) == Fraction("546.40")
 
 
 def test_committed_replicas_are_paid_used_or_not_and_more_of_them_on_demand() -> None:
     host = replace(RTX_4090, commitment=Commitment(2, Decimal(100)))
-    assert [usd_per_month(host, k * 1_226_400) for k in (1, 2, 3)] == [250, 250, Decimal("498.20")]
-
-
-@settings(deadline=None)
-@given(hosts(), st.integers(1, 400), st.integers(1, 60))
-def test_committing_pays_for_replicas_in_use_above_the_ratio_of_prices(host: SelfHost, volume: int, usd: int) -> None:
-    host = replace(host, commitment=None)
-    by_count = [
-        exact_usd(replace(host, commitment=Commitment(count, Decimal(usd))), volume)
-        for count in range(replicas(host, volume) + 1)
-    ]
-    assert replicas_worth_committing(host, volume, Decimal(usd)) == by_count.index(min(by_count))
+    assert [exact_usd(host, k * 1_226_400) for k in (1, 2, 3)] == [250, 250, Fraction("498.20")]
 
 
 def test_a_spot_replica_serves_when_it_is_not_loading() -> None:
@@ -147,10 +132,10 @@ def test_a_spot_replica_serves_when_it_is_not_loading() -> None:
 
 def test_no_replica_keeps_the_objectives_at_capacity_zero() -> None:
     host = replace(RTX_4090, capacity_rps=0)
-    assert usd_per_month(host, 1) == Decimal("Infinity")
-    assert np.array_equal(usd_curve(RTX_4090, np.array([1.0]), np.array([0.0, 2.0])), [np.inf, 298.2])
-    with pytest.raises(UserError, match="--capacity-rps 0: no number of replicas"):
-        replicas(host, 1)
+    assert served(host, 1).usd[0] == np.inf
+    steps = staircase(RTX_4090, exactly=False)
+    usd = steps.serve(np.array([1.0]), steps.full(np.array([0.0, 2.0]))).usd
+    assert np.array_equal(usd, [np.inf, 298.2])
 
 
 def test_a_trace_tells_the_volume_of_a_month_and_the_load_of_its_hours() -> None:
@@ -164,7 +149,7 @@ def test_a_trace_tells_the_volume_of_a_month_and_the_load_of_its_hours() -> None
     ]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 9), min_size=168, max_size=168).filter(any))
 def test_the_mean_load_of_a_week_is_one(weights: list[int]) -> None:
     traffic = weekly(weights)
@@ -190,7 +175,6 @@ def test_the_mean_load_of_a_week_is_one(weights: list[int]) -> None:
         (lambda: weekly([0] * 168), "--profile has no traffic"),
         (lambda: weekly([-1] * 168), "--profile: weight -1"),
         (lambda: observed([0.0, 3599.0]), "--traffic holds less than an hour"),
-        (lambda: usd_per_month(RTX_4090, -1), "--requests-per-month -1"),
     ],
 )
 def test_wrong_input_is_one_line_that_names_the_flag(make: Any, says: str) -> None:

@@ -9,20 +9,21 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from analysis.breakeven.comparison import Comparison, Point
+from analysis.breakeven.comparison import CostComparison, Point
 from analysis.breakeven.curves import lines
-from analysis.breakeven.routing import month
-from analysis.breakeven.selfhost import SelfHost, steady, usd_per_month
-from analysis.breakeven.states import Curve
+from analysis.breakeven.selfhost import SelfHost
+from analysis.breakeven.states import PriceCurve
+from analysis.breakeven.traffic import steady
 from analysis.present.breakeven_figures import FIGURES, front
 from analysis.present.breakeven_look import label_places
+from tests.analysis.breakeven.months import exact_usd, month
 
 EVIL = "<a href='x'>%{y}"
 N1 = 1_226_400
-Build = Callable[..., Comparison]
+Build = Callable[..., CostComparison]
 
 
-def draw(name: str, comparison: Comparison) -> go.Figure:
+def draw(name: str, comparison: CostComparison) -> go.Figure:
     figure = FIGURES[name].draw(comparison)
     assert figure is not None
     return figure
@@ -42,7 +43,7 @@ def test_every_figure_has_a_caption_and_every_axis_that_has_numbers_a_title(name
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_there_is_no_figure_of_nothing(name: str, comparison: Build) -> None:
-    nothing = replace(comparison(), rivals=(), points=())
+    nothing = replace(comparison(), alternatives=(), points=())
     assert FIGURES[name].draw(nothing) is None
 
 
@@ -67,16 +68,18 @@ def test_the_stairs_rise_exactly_after_each_full_replica(comparison: Build) -> N
 def test_its_lines_are_the_curves_of_the_answers(comparison: Build) -> None:
     given = comparison()
     figure = draw("cost", given)
-    for rival in given.rivals:
-        drawn = named(figure, rival.name)
-        assert drawn.y == pytest.approx(lines(rival.case, rival.states, drawn.x).api_usd)
+    for alternative in given.alternatives:
+        drawn = named(figure, alternative.name)
+        assert drawn.y == pytest.approx(lines(alternative.pairing, alternative.states, drawn.x).api_usd)
     stairs = named(figure, "self-hosting")
-    assert stairs.y == pytest.approx(lines(given.rivals[0].case, given.rivals[0].states, stairs.x).self_usd)
+    assert stairs.y == pytest.approx(
+        lines(given.alternatives[0].pairing, given.alternatives[0].states, stairs.x).self_usd
+    )
 
 
 def test_break_evens_stand_on_the_api_s_line_at_the_answer_s_own_volumes(comparison: Build) -> None:
     given = comparison(volumes=np.geomspace(1_000, 1e8, 80), measured=False)
-    dear, middle, cheap = given.rivals
+    dear, middle, cheap = given.alternatives
     figure = draw("cost", given)
     marks = {trace.x[0]: trace for trace in figure.data if trace.mode == "markers+text"}
     assert set(marks) == {dear.found.answer.first, middle.found.answer.first, middle.found.answer.permanent}
@@ -96,7 +99,7 @@ def test_the_ground_is_the_cheapest_way_s_from_break_even_to_break_even(comparis
 def test_the_broad_stretch_is_the_interval_of_the_first_break_even(comparison: Build) -> None:
     given = comparison(("dear", "0.0045"))
     stretch = named(draw("cost", given), "break-even with dear")
-    first = given.rivals[0].found.first
+    first = given.alternatives[0].found.first
     assert (stretch.x[0], stretch.x[-1]) == (first.low, first.high)
 
 
@@ -106,15 +109,15 @@ def test_a_measured_price_has_its_interval_along_its_line(comparison: Build) -> 
     band, api = named(figure, "price of dear"), named(figure, "dear")
     half = len(band.y) // 2
     assert band.y[:half] == pytest.approx(api.y * 1.08) and band.y[half:] == pytest.approx(api.y[::-1] * 0.92)
-    exact = replace(given, rivals=(replace(given.rivals[0], usd_ci95=(None, None)),))
+    exact = replace(given, alternatives=(replace(given.alternatives[0], usd_ci95=(None, None)),))
     assert "price of dear" not in {trace.name for trace in draw("cost", exact).data}
 
 
 def test_a_price_that_depends_on_the_volume_bends_its_line(comparison: Build) -> None:
     given = comparison(("cached", "0.0045"))
-    falling = Curve(lambda volumes: 0.002 + 0.0025 * np.exp(-volumes / 1e5), 4_000_000, Decimal("0.002"))
-    states = replace(given.rivals[0].states, curve=falling)
-    given = replace(given, rivals=(replace(given.rivals[0], states=states),))
+    falling = PriceCurve(lambda volumes: 0.002 + 0.0025 * np.exp(-volumes / 1e5), 4_000_000, Decimal("0.002"))
+    states = replace(given.alternatives[0].states, curve=falling)
+    given = replace(given, alternatives=(replace(given.alternatives[0], states=states),))
     drawn = named(draw("cost", given), "cached")
     assert drawn.y == pytest.approx(drawn.x * falling.usd_per_request(drawn.x))
 
@@ -129,11 +132,11 @@ def test_what_was_measured_of_the_capacity_has_a_band_around_what_is_to_be_expec
 
 
 def test_where_the_api_serves_the_rest_self_hosting_has_a_line_for_each(comparison: Build) -> None:
-    given = comparison(("one", "0.0045"), ("two", "0.001"), case={"offered_share": Decimal("0.7")})
+    given = comparison(("one", "0.0045"), ("two", "0.001"), pairing={"offered_share": Decimal("0.7")})
     figure = draw("cost", given)
-    for rival in given.rivals:
-        drawn = named(figure, f"self-hosting, the rest at {rival.name}")
-        assert drawn.y == pytest.approx(lines(rival.case, rival.states, drawn.x).self_usd)
+    for alternative in given.alternatives:
+        drawn = named(figure, f"self-hosting, the rest at {alternative.name}")
+        assert drawn.y == pytest.approx(lines(alternative.pairing, alternative.states, drawn.x).self_usd)
     assert 1 + math.floor(N1 / 0.7) in drawn.x
 
 
@@ -142,7 +145,7 @@ def test_good_answers_that_differ_move_the_line_and_not_the_break_even(compariso
     given = comparison(("better", "0.0045"), host=host, measured=False)
     figure = draw("cost", given)
     api, stairs = named(figure, "better"), named(figure, "self-hosting")
-    first = given.rivals[0].found.answer.first
+    first = given.alternatives[0].found.answer.first
     wins = api.y >= stairs.y
     assert api.x[wins][0] == first
     assert "for as many good requests" in figure.layout.meta
@@ -162,10 +165,10 @@ def test_servers_that_keep_the_objectives_at_no_rate_have_no_line(comparison: Bu
 def test_the_chances_are_the_uncertainty_s_and_the_user_s_volume_is_marked(comparison: Build) -> None:
     given = comparison()
     figure = draw("chance", given)
-    for rival in given.rivals:
-        drawn = named(figure, rival.name)
+    for alternative in given.alternatives:
+        drawn = named(figure, alternative.name)
         assert drawn.x.tolist() == given.volumes.tolist()
-        assert drawn.y.tolist() == rival.p_cheaper.tolist()
+        assert drawn.y.tolist() == alternative.p_cheaper.tolist()
     levels = [shape.y0 for shape in figure.layout.shapes if shape.xref == "paper"]
     assert levels == pytest.approx([0.95, 0.05])
     assert [shape.x0 for shape in figure.layout.shapes if shape.yref == "paper"] == [100_000]
@@ -184,9 +187,9 @@ def test_the_tornado_s_bars_span_what_each_input_does_to_the_month(comparison: B
 
 def test_an_end_that_nothing_can_serve_is_said_on_its_bar(comparison: Build) -> None:
     given = comparison()
-    main = given.rivals[0]
+    main = given.alternatives[0]
     bars = (main.tornado[0]._replace(saving_usd_at_low=Decimal("-Infinity")),)
-    figure = draw("tornado", replace(given, rivals=(replace(main, tornado=bars),)))
+    figure = draw("tornado", replace(given, alternatives=(replace(main, tornado=bars),)))
     assert " no capacity <i>(low)</i> " in [note.text for note in figure.layout.annotations]
     assert np.isfinite([figure.data[0].base[0], figure.data[0].x[0]]).all()
 
@@ -194,13 +197,13 @@ def test_an_end_that_nothing_can_serve_is_said_on_its_bar(comparison: Build) -> 
 def test_no_and_all_shares_of_a_hybrid_are_the_pure_cases(comparison: Build) -> None:
     given = comparison()
     figure = draw("hybrid", given)
-    for rival in given.rivals:
-        drawn = named(figure, rival.name)
+    for alternative in given.alternatives:
+        drawn = named(figure, alternative.name)
         assert (drawn.x[0], drawn.x[-1]) == (0, 1)
-        assert drawn.y[0] == pytest.approx(100_000 * float(rival.case.usd_per_request))
-        assert drawn.y[-1] == pytest.approx(float(usd_per_month(rival.case.host, 100_000)))
+        assert drawn.y[0] == pytest.approx(100_000 * float(alternative.pairing.usd_per_request))
+        assert drawn.y[-1] == pytest.approx(float(exact_usd(alternative.pairing.host, 100_000)))
         at = np.searchsorted(drawn.x, 0.7)
-        shared = replace(rival.case, offered_share=Decimal("0.7"))
+        shared = replace(alternative.pairing, offered_share=Decimal("0.7"))
         assert drawn.y[at] == pytest.approx(float(month(shared, 100_000).mixed_usd))
     assert "100% with dear ($298.20), 0% with middle ($21.00)" in figure.layout.meta
 
@@ -242,8 +245,8 @@ def test_labels_of_runs_side_by_side_do_not_cover_one_another() -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_from_outside_are_escaped_in_labels(name: str, comparison: Build) -> None:
     given = comparison((EVIL, "0.0045"), points=(Point(EVIL, 0.001, 50.0, None, None, True),))
-    bars = tuple(bar._replace(name=EVIL) for bar in given.rivals[0].tornado)
-    figure = draw(name, replace(given, rivals=(replace(given.rivals[0], tornado=bars),)))
+    bars = tuple(bar._replace(name=EVIL) for bar in given.alternatives[0].tornado)
+    figure = draw(name, replace(given, alternatives=(replace(given.alternatives[0], tornado=bars),)))
     drawn = figure.update_layout(meta="").to_json()
     assert "<a " not in drawn and "\\u003ca " not in drawn
     assert "&lt;a href=" in drawn

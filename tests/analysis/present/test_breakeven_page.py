@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from analysis.breakeven.comparison import Comparison
+from analysis.breakeven.comparison import CostComparison
 from analysis.present import breakeven_page as pages
 from analysis.present.breakeven_figures import FIGURES
 
 EVIL = "<script>alert('x')</script>"
-Build = Callable[..., Comparison]
+Build = Callable[..., CostComparison]
 
 
 def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Build) -> None:
     given = comparison(warnings=("the price is 120 days old",))
-    warned = replace(given.rivals[0], warnings=("nothing is cached",))
-    html = pages.render(replace(given, rivals=(warned, *given.rivals[1:])))
+    warned = replace(given.alternatives[0], warnings=("nothing is cached",))
+    html = pages.render(replace(given, alternatives=(warned, *given.alternatives[1:])))
     body = html[html.index("<body>") : html.index('class="chart"')]
     for sentence in (*warned.advice, "nothing is cached", "the price is 120 days old", "Against cheap: pay the API"):
         assert sentence in body
@@ -27,7 +27,7 @@ def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Buil
 def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Build) -> None:
     given = comparison(("dear", "0.0045"))
     html = pages.render(given)
-    found = given.rivals[0].found
+    found = given.alternatives[0].found
     assert found.decision is not None
     cells = [
         "$0.00450",
@@ -44,7 +44,7 @@ def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Bui
 
 def test_an_interval_that_reaches_into_never_has_no_upper_end(comparison: Build) -> None:
     given = comparison(("close", "0.00021"))
-    first = given.rivals[0].found.first
+    first = given.alternatives[0].found.first
     assert first.high is None
     assert f"<td>{first.low:,} or more</td>" in pages.render(given)
 
@@ -63,7 +63,7 @@ def test_what_is_not_known_is_a_dash_and_what_cannot_be_drawn_is_said(comparison
 
 
 def test_a_comparison_with_nobody_has_a_page(comparison: Build) -> None:
-    html = pages.render(replace(comparison(), rivals=(), points=()))
+    html = pages.render(replace(comparison(), alternatives=(), points=()))
     assert "<h1>Self-hosting</h1>" in html
 
 
@@ -77,8 +77,8 @@ def test_each_figure_of_the_page_has_a_page_of_its_own(comparison: Build) -> Non
 
 def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> None:
     given = comparison((EVIL, "0.0045"), warnings=(EVIL,))
-    evil = replace(given.rivals[0], advice=(EVIL,), warnings=(EVIL,))
-    html = pages.render(replace(given, host=EVIL, rivals=(evil,)))
+    evil = replace(given.alternatives[0], advice=(EVIL,), warnings=(EVIL,))
+    html = pages.render(replace(given, host=EVIL, alternatives=(evil,)))
     assert EVIL not in html
     assert html.count("&lt;script&gt;alert(") > 6
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.breakeven.routing import Case
+from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States
 from bench.cli.breakeven import comparison
 from bench.cli.root import cli
@@ -44,15 +44,15 @@ def questions(draw: st.DrawFn) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def exactly(question: tuple[str, ...], case: Case, states: States) -> tuple[Servers, list[State], int]:
+def exactly(question: tuple[str, ...], pairing: Pairing, states: States) -> tuple[Servers, list[State], int]:
     """The same question in fractions, with the states that the command drew."""
     given_as = dict(zip(question[::2], question[1::2], strict=True))
     servers = Servers(
         Fraction(given_as["--usd-per-hour"]) * 730, Fraction(given_as["--ops-usd-per-month"]), Fraction(7, 10),
         Fraction(given_as["--peak-to-mean"]), offered=Fraction(given_as["--hybrid-share"]),
     )  # fmt: skip
-    price = Fraction(case.usd_per_request)
-    stated = [Fraction(str(case.host.capacity_rps))] if len(states) == 1 else map(Fraction, states.capacity_rps)
+    price = Fraction(pairing.usd_per_request)
+    stated = [Fraction(str(pairing.host.capacity_rps))] if len(states) == 1 else map(Fraction, states.capacity_rps)
     factors = map(Fraction, states.price_factor)
     all_states = [State(price * factor, rps) for factor, rps in zip(factors, stated, strict=True)]
     return servers, all_states, int(given_as["--requests-per-month"])
@@ -78,33 +78,36 @@ def test_sentence_probability_spans_month_curves_table_page_and_exit_code_agree(
     text = " ".join(capsys.readouterr().out.split())
     document = json.loads((out / "breakeven.json").read_text())
     page = (out / "breakeven.html").read_text()
-    (rival,) = document["rivals"]
-    servers, states, volume = exactly(question, seen[0].rivals[0].case, seen[0].rivals[0].states)
+    (alternative,) = document["rivals"]
+    servers, states, volume = exactly(question, seen[0].alternatives[0].pairing, seen[0].alternatives[0].states)
     count, close = brute_force.wins(servers, states, volume)
     if not close:
-        assert rival["p_cheaper"] == count / len(states)
+        assert alternative["p_cheaper"] == count / len(states)
         rule = brute_force.choice(count, len(states))
-        assert rival["choice"] in (rule, "same")
-    choice, chance = rival["choice"], rival["p_cheaper"]
-    month = rival["month"]
+        assert alternative["choice"] in (rule, "same")
+    choice, chance = alternative["choice"], alternative["p_cheaper"]
+    month = alternative["month"]
     mean = sum((brute_force.saving_usd(servers, state, volume) for state in states), Fraction(0)) / len(states)
     assert float(month["saving_usd"]) == pytest.approx(float(mean), rel=1e-6, abs=1e-6)
     assert float(month["api_usd"]) - float(month["self_usd"]) == pytest.approx(float(mean), rel=1e-6, abs=1e-6)
     # The words.
     assert ("Self-host: " in text) == ("Self-host: " in page) == (choice == "self-host")
     assert ("Pay the API: " in text) == ("Pay the API: " in page) == (choice == "api")
-    assert ("Too near to call" in text) == (choice == "undecided") == (rival["answer"]["kind"] == "undecided")
+    assert ("Too near to call" in text) == (choice == "undecided") == (alternative["answer"]["kind"] == "undecided")
     assert f" {SHOWN[choice]} " in text and code == (1 if choice == "undecided" else 0)
     # The spans, and the curves through the volumes that are drawn.
-    for at, p in zip(document["volumes"], rival["curves"]["p_cheaper"], strict=True):
-        known = rival["answer"]["known_to"]
+    for at, p in zip(document["volumes"], alternative["curves"]["p_cheaper"], strict=True):
+        known = alternative["answer"]["known_to"]
         if known is None or at <= known:
-            assert within(rival["answer"]["spans"], at) == (p >= 0.95), at
-            assert within(rival["answer"]["open_spans"], at) == (0.05 + 1e-9 < p < 0.95), at
-    assert within(rival["answer"]["spans"], volume) == (chance >= 0.95) or rival["answer"]["known_to"] is not None
+            assert within(alternative["answer"]["spans"], at) == (p >= 0.95), at
+            assert within(alternative["answer"]["open_spans"], at) == (0.05 + 1e-9 < p < 0.95), at
+    assert (
+        within(alternative["answer"]["spans"], volume) == (chance >= 0.95)
+        or alternative["answer"]["known_to"] is not None
+    )
     # The probability, where something was measured.
-    assert (f" {chance:.1%} " in text) == rival["measured"] or choice in ("same", "undecided")
-    assert (f"<td>{chance:.1%}</td>" in page) == rival["measured"]
+    assert (f" {chance:.1%} " in text) == alternative["measured"] or choice in ("same", "undecided")
+    assert (f"<td>{chance:.1%}</td>" in page) == alternative["measured"]
 
 
 def within(spans: list[dict[str, int | None]], volume: float) -> bool:
@@ -132,10 +135,10 @@ def test_so_they_do_for_measured_runs(
             ["breakeven", *folders, "--usd-per-hour", "0.34", "--versus", "claude-haiku-5-5", "--requests-per-month",
              str(volume), "--json"], standalone_mode=False,
         )  # fmt: skip
-    (rival,) = json.loads(capsys.readouterr().out)["rivals"]
-    chance, advice = rival["p_cheaper"], " ".join(rival["advice"])
-    assert rival["measured"]
-    assert ("Self-host: " in advice) == (rival["choice"] == "self-host") == (chance >= 0.95)
-    assert ("Pay the API: " in advice) == (rival["choice"] == "api") == (chance <= 0.05 + 1e-9)
+    (alternative,) = json.loads(capsys.readouterr().out)["rivals"]
+    chance, advice = alternative["p_cheaper"], " ".join(alternative["advice"])
+    assert alternative["measured"]
+    assert ("Self-host: " in advice) == (alternative["choice"] == "self-host") == (chance >= 0.95)
+    assert ("Pay the API: " in advice) == (alternative["choice"] == "api") == (chance <= 0.05 + 1e-9)
     for told in re.findall(r"probability of ([\d.]+)%", advice):
-        assert Decimal(told) == round(Decimal(str(100 * (1 - chance if rival["choice"] == "api" else chance))), 1)
+        assert Decimal(told) == round(Decimal(str(100 * (1 - chance if alternative["choice"] == "api" else chance))), 1)

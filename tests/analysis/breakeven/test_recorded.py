@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.breakeven.traffic import trace, weights
+from analysis.breakeven.recorded import trace, weights
 from bench.types import UserError
 
 NOON_S = 1_763_683_200
