@@ -1,0 +1,53 @@
+"""Traffic that people have: traces and datasets as files, each format read by one function into the same rows.
+
+A reader is `path -> Iterator[Row]`, one line in READERS. It streams: no file is held whole. What a row does not tell is
+None; what a file gets wrong is a UserError that names the file, the line and the column.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from bench.types import UserError
+from scenarios.traffic import chats, gateways, logs, traces
+from scenarios.traffic.detect import detect
+from scenarios.traffic.rows import Row
+
+Reader = Callable[[Path], Iterator[Row]]
+
+READERS: Final[Mapping[str, Reader]] = {
+    "azure": traces.azure,
+    "burstgpt": traces.burstgpt,
+    "mooncake": traces.mooncake,
+    "timed_trace": traces.timed_trace,
+    "copilot": traces.copilot,
+    "litellm": gateways.litellm,
+    "langfuse": gateways.langfuse,
+    "log": logs.log,
+    "times": logs.times,
+    "messages": chats.messages,
+    "prompts": chats.prompts,
+    "sharegpt": chats.sharegpt,
+}
+
+
+def read(path: Path, form: str | None = None) -> Iterator[Row]:
+    """Give the rows of a file in its order, in the named format or the one that it looks like.
+
+    Raises UserError for a format that is not known at once, for a file with no request when it is read.
+    """
+    form = detect(path) if form is None else form
+    if form not in READERS:
+        near = get_close_matches(form, READERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"unknown format {form!r}: expected one of {', '.join(READERS)}{hint}")
+    return _not_none(path, form, READERS[form](path))
+
+
+def _not_none(path: Path, form: str, rows: Iterator[Row]) -> Iterator[Row]:
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{path}: no request in it, read as {form}; expected one a line")
+    yield first
+    yield from rows

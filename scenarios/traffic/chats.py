@@ -1,0 +1,93 @@
+"""Text that people have: chats and prompts, with or without the answers that came; of times there is nothing.
+
+OpenAI's chat messages and batch files: https://platform.openai.com/docs/guides/batch. ShareGPT is an array of
+conversations of `human` and `gpt`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from bench.types import Message
+from scenarios.traffic.lines import json_lines, json_objects
+from scenarios.traffic.rows import Row
+
+_ROLES: Final[Mapping[str, Literal["system", "user", "assistant"]]] = {
+    "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
+    "gpt": "assistant", "model": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
+}  # fmt: skip
+
+
+def messages(path: Path) -> Iterator[Row]:
+    """OpenAI's chat messages, one conversation a line, bare or as the body of a batch request."""
+    for place, value in json_lines(path):
+        inner = value.get("body")
+        body: Mapping[str, Any] = inner if isinstance(inner, dict) else value
+        said, answer = conversation(body.get("messages"))
+        if not said:
+            raise place.fault("messages", "a list of messages with a role and text", body.get("messages"))
+        yield Row(place.line, messages=said, answer=answer, session=value.get("custom_id"), model=body.get("model"))
+
+
+def prompts(path: Path) -> Iterator[Row]:
+    """A prompt a line: `{"prompt": …}`, with the answer as `completion`, `response` or `output` where there is one."""
+    for place, value in json_lines(path):
+        prompt = place.text("prompt", value.get("prompt"))
+        answer = next((value[name] for name in ("completion", "response", "output") if value.get(name)), None)
+        yield Row(place.line, messages=(Message("user", prompt),), answer=answer if isinstance(answer, str) else None)
+
+
+def sharegpt(path: Path) -> Iterator[Row]:
+    """ShareGPT: a row for each answer, its prompt all that was said before; what has no answer to a user is left out.
+
+    Conversations that begin with an answer, or have two turns of one side in a row, are common: the first is cut off,
+    the others joined.
+    """
+    for place, value in json_objects(path):
+        turns = value.get("conversations", value.get("messages"))
+        if not isinstance(turns, list):
+            raise place.fault("conversations", "a list of turns", turns)
+        said: list[Message] = []
+        for message in _messages(turns):
+            if message.role == "assistant" and any(one.role == "user" for one in said):
+                yield Row(place.line, session=_name(value), messages=tuple(said), answer=message.text)
+            if message.role != "assistant" or any(one.role == "user" for one in said):
+                said.append(message)
+
+
+def conversation(value: Any) -> tuple[tuple[Message, ...], str | None]:
+    """Give the messages up to the last of the user's, and the answer behind it where there is one."""
+    said = list(_messages(value.get("messages") if isinstance(value, dict) else value))
+    answer = said.pop().text if said and said[-1].role == "assistant" else None
+    return tuple(said), answer
+
+
+def _messages(turns: Any) -> Iterator[Message]:
+    before: Message | None = None
+    for turn in turns if isinstance(turns, list) else ():
+        if not isinstance(turn, dict):
+            continue
+        role = _ROLES.get(str(turn.get("role", turn.get("from"))).lower())
+        text = _text(turn.get("content", turn.get("value")))
+        if role is None or not text:
+            continue
+        if before is not None and before.role == role:
+            before = before._replace(text=f"{before.text}\n\n{text}")
+            continue
+        if before is not None:
+            yield before
+        before = Message(role, text)
+    if before is not None:
+        yield before
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        texts = (part.get("text") for part in value if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return value if isinstance(value, str) else ""
+
+
+def _name(value: Mapping[str, Any]) -> str | None:
+    name = value.get("id")
+    return name if isinstance(name, str) else None

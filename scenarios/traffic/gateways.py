@@ -1,0 +1,71 @@
+"""What gateways and tracers export of production traffic: LiteLLM's log payloads, Langfuse's observations.
+
+LiteLLM: https://docs.litellm.ai/docs/proxy/logging_spec. Langfuse:
+https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from scenarios.traffic.chats import conversation
+from scenarios.traffic.lines import csv_records, json_objects
+from scenarios.traffic.rows import Place, Row, in_order
+
+_GENERATED: Final = ("completion", "acompletion", "text_completion", "atext_completion", "responses", "aresponses",
+                     "anthropic_messages", "")  # fmt: skip
+
+
+def litellm(path: Path) -> Iterator[Row]:
+    """LiteLLM's StandardLoggingPayload, an array or one a line; calls that generate nothing are passed over."""
+
+    def row(place: Place, call: Mapping[str, Any]) -> Row:
+        return Row(
+            place.line,
+            t_ns=place.instant_ns("startTime", call.get("startTime")),
+            prompt_tokens=place.tokens_or_none("prompt_tokens", call.get("prompt_tokens")),
+            output_tokens=place.tokens_or_none("completion_tokens", call.get("completion_tokens")),
+            session=call.get("trace_id") or None,
+            messages=conversation(call.get("messages"))[0],
+            model=call.get("model"),
+            failed=call.get("status") == "failure",
+        )
+
+    calls = ((place, call) for place, call in json_objects(path) if (call.get("call_type") or "") in _GENERATED)
+    return in_order(row(place, call) for place, call in calls)
+
+
+def langfuse(path: Path) -> Iterator[Row]:
+    """Langfuse's observations, JSON or CSV, of the export or of the API: those that are generations."""
+    found = csv_records(path, ("type",)) if path.name.removesuffix(".gz").endswith(".csv") else json_objects(path)
+
+    def row(place: Place, one: Mapping[str, Any]) -> Row:
+        usage = _parsed(one.get("usage_details", one.get("usageDetails"))) or {}
+        if not isinstance(usage, dict):
+            raise place.fault("usage_details", "an object of counts", usage)
+        cached = [count for name, count in usage.items() if name.startswith("input_") and "cache" in name]
+        inputs = [count for name, count in usage.items() if name == "input" or name.startswith("input_")]
+        start = "start_time" if "start_time" in one else "startTime"
+        return Row(
+            place.line,
+            t_ns=place.instant_ns(start, one.get(start)),
+            prompt_tokens=sum(place.tokens("usage_details", count) for count in inputs) if inputs else None,
+            output_tokens=place.tokens_or_none("usage_details.output", usage.get("output")),
+            cached_tokens=sum(place.tokens("usage_details", count) for count in cached) if cached else None,
+            session=one.get("session_id") or one.get("sessionId") or None,
+            messages=conversation(_parsed(one.get("input")))[0],
+            model=one.get("provided_model_name") or one.get("providedModelName") or None,
+        )
+
+    return in_order(row(place, one) for place, one in found if str(one.get("type")).upper() == "GENERATION")
+
+
+def _parsed(value: Any) -> Any:
+    """In CSV what is no text is written as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,151 @@
+"""Files as lines, CSV records and JSON values, one after the other, each with the number of its line."""
+
+import csv
+import gzip
+import re
+import zlib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from json import JSONDecodeError, JSONDecoder
+from pathlib import Path
+from typing import IO, Any, Final
+
+from bench.types import UserError
+from scenarios.traffic.rows import Place
+
+ROW_BYTES_MAX: Final = 8 << 20
+"""No recorded request is longer; a file whose lines never end is no file of requests."""
+
+_READ_BYTES: Final = 1 << 20
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, packed by gzip or not. Raises UserError where it cannot be read, or ends early."""
+    try:
+        with path.open("rb") as file:
+            is_packed = file.peek(2)[:2] == b"\x1f\x8b"
+            yield gzip.GzipFile(fileobj=file) if is_packed else file  # type: ignore[misc]
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+    except (EOFError, zlib.error) as problem:
+        raise UserError(f"{path}: its gzip is cut or damaged ({problem}); fetch it again") from None
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Give (number, line) of a text in UTF-8, without what ends a line."""
+    with opened(path) as file:
+        number = 0
+        while line := file.readline(ROW_BYTES_MAX + 1):
+            number += 1
+            if len(line) > ROW_BYTES_MAX:
+                raise UserError(
+                    f"{path}:{number}: the line is longer than {ROW_BYTES_MAX >> 20} MiB; expected one request a line"
+                )
+            if number == 1:
+                if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+                    raise UserError(f"{path}:1: expected UTF-8, this is UTF-16; save it as UTF-8")
+                line = line.removeprefix(BOM_UTF8)
+            try:
+                yield number, line.decode().rstrip("\r\n")
+            except UnicodeDecodeError as problem:
+                raise UserError(
+                    f"{path}:{number}: not UTF-8 at byte {problem.start + 1} of the line; save it as UTF-8"
+                ) from None
+
+
+def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[Place, Mapping[str, str]]]:
+    """Give the records of a CSV by their columns' names. Raises UserError where one that is needed lacks."""
+    csv.field_size_limit(ROW_BYTES_MAX)
+    reader = csv.reader(line + "\n" for _, line in text_lines(path))
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not any(map(str.strip, cells)):
+                continue
+            if not header:
+                header = [cell.strip() for cell in cells]
+                if missing := [name for name in needed if name not in header]:
+                    raise UserError(f"{path}:{reader.line_num}: no column {missing[0]!r}; it has {', '.join(header)}")
+                continue
+            place = Place(path, reader.line_num)
+            if len(cells) < len(header):
+                raise UserError(
+                    f"{path}:{reader.line_num}: {header[len(cells)]}: the line ends before it; is the file whole?"
+                )
+            yield place, dict(zip(header, cells, strict=False))
+    except csv.Error as problem:
+        raise UserError(f"{path}:{reader.line_num}: not CSV: {problem}") from None
+
+
+def json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Give the object in each line that is not empty."""
+    for number, line in text_lines(path):
+        if line.strip():
+            yield Place(path, number), _object(path, number, line)
+
+
+def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        value = _DECODER.decode(line)
+    except (JSONDecodeError, RecursionError) as problem:
+        where = f" at column {problem.colno}" if isinstance(problem, JSONDecodeError) else ""
+        raise UserError(f"{path}:{number}: not JSON{where}: is the line whole?") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]!r}")
+    return value
+
+
+def json_objects(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Give the objects of a JSON array, read piece by piece, or of JSON lines where there is no array."""
+    if _first_character(path) != "[":
+        yield from json_lines(path)
+        return
+    with opened(path) as file:
+        utf8 = getincrementaldecoder("utf-8-sig")()
+        text, at, line = "", 0, 1
+        begun = False
+        while True:
+            start = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+            line += text.count("\n", at, start)
+            at = start
+            if not begun and text.startswith("[", at):
+                begun, at = True, at + 1
+                continue
+            if text.startswith("]", at):
+                return
+            try:
+                value, end = _DECODER.raw_decode(text, at)
+            except (JSONDecodeError, RecursionError):
+                more = file.read(_READ_BYTES)
+                if not more or len(text) - at > ROW_BYTES_MAX:
+                    raise UserError(f"{path}:{line}: not JSON, or the array has no end: is the file whole?") from None
+                try:
+                    text, at = text[at:] + utf8.decode(more), 0
+                except UnicodeDecodeError:
+                    raise UserError(f"{path}:{line}: not UTF-8 after this line; save it as UTF-8") from None
+                continue
+            if not isinstance(value, dict):
+                raise UserError(f"{path}:{line}: expected a JSON object, got {text[at : at + 40]!r}")
+            yield Place(path, line), value
+            line += text.count("\n", at, end)
+            at = end
+
+
+def _first_character(path: Path) -> str:
+    for _, line in text_head(path):
+        if line.strip():
+            return line.strip()[0]
+    return ""
+
+
+def text_head(path: Path, size: int = 1 << 16) -> Iterator[tuple[int, str]]:
+    """Give the lines of a file's beginning, the last perhaps cut: enough to see what it is."""
+    with opened(path) as file:
+        head = file.read(size).removeprefix(BOM_UTF8)
+    yield from enumerate(head.decode(errors="replace").splitlines(), 1)
+
+
+_DECODER: Final = JSONDecoder()
+_BETWEEN: Final = re.compile(r"[\s,]*")

@@ -1,0 +1,292 @@
+"""Every format into the same rows: slices with figures known from elsewhere, tiny files, and broken ones."""
+
+import gzip
+import json
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.types import Message, UserError
+from scenarios.traffic import READERS, read
+from scenarios.traffic.detect import detect
+from scenarios.traffic.facts import facts
+from scenarios.traffic.lines import ROW_BYTES_MAX, json_objects
+from scenarios.traffic.rows import Place, Row
+
+SLICES = Path(__file__).parents[2] / "fixtures" / "traffic"
+SECOND = 10**9
+COPILOT = {
+    "session_id": "s",
+    "turns": [
+        {
+            "turn_id": 1,
+            "llm_calls": [
+                {
+                    "timestamp": "2026-06-01T10:00:00Z", "duration_ms": 2000, "model": "m",
+                    "tokens": {"total": 110, "prompt": 100, "completion": 10, "cached": 64},
+                },
+                {
+                    "timestamp": "2026-06-01T10:00:05.5Z", "duration_ms": 1000, "model": "m",
+                    "tokens": {"total": 170, "prompt": 150, "completion": 20, "cached": 128},
+                },
+            ],
+            "tool_batches": [{"timestamp": "2026-06-01T10:00:02Z", "duration_ms": 3500, "function_calls": []}],
+        }
+    ],
+}  # fmt: skip
+CHAT = [{"role": "system", "content": "Be short."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+TINY = {
+    "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n"
+    "2023-11-16 18:15:50.9951690,396,109\r\n",
+    "burstgpt": "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    "5,a,1.5,GPT-4,472,18,490,Conversation log\n45.25,a,,ChatGPT,1087,0,1087,API log\n",
+    "mooncake": '{"timestamp": 0, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]}\n'
+    '{"timestamp": 3000, "input_length": 1024, "output_length": 7, "hash_ids": [0, 2]}\n',
+    "timed_trace": '{"timestamp": 0.5, "input_length": 33, "output_length": 5, "hash_ids": [7, 8, 9]}\n',
+    "copilot": json.dumps(COPILOT) + "\n",
+    "litellm": json.dumps(
+        [
+            {
+                "id": "2", "call_type": "acompletion", "status": "failure", "prompt_tokens": 3, "completion_tokens": 0,
+                "startTime": 1732700001.5, "model": "m", "messages": CHAT, "trace_id": "t",
+            },
+            {"id": "3", "call_type": "embedding", "startTime": 1732700002.0, "prompt_tokens": 9},
+            {
+                "id": "1", "call_type": "acompletion", "status": "success", "prompt_tokens": 3, "completion_tokens": 4,
+                "startTime": 1732700000.5, "model": "m", "messages": CHAT, "trace_id": "t",
+            },
+        ]
+    ),
+    "langfuse": json.dumps(
+        {
+            "type": "GENERATION", "start_time": "2026-05-29 13:46:19.963000", "session_id": "s", "input": CHAT,
+            "usage_details": {"input": 10, "input_cached_tokens": 5, "output": 7, "total": 22},
+            "provided_model_name": "m",
+        }
+    )
+    + '\n{"type": "SPAN", "start_time": "2026-05-29 13:46:19.963000"}\n',
+    "log": '{"time": "2026-01-01T00:00:00Z", "messages": [{"role": "user", "content": "Hi"}, '
+    '{"role": "assistant", "content": "Hello"}], "session": 7}\n'
+    '{"time": 1767225600500, "prompt_tokens": 12, "output_tokens": 3}\n',
+    "times": "time,prefix,input_tokens\n1700000000,a,5\n1700000000.25,b,6\n",
+    "messages": json.dumps({"custom_id": "c", "body": {"model": "m", "messages": CHAT}}) + "\n",
+    "prompts": '{"prompt": "Say it", "response": "It"}\n',
+    "sharegpt": json.dumps(
+        [
+            {
+                "id": "x",
+                "conversations": [
+                    {"from": "gpt", "value": "left over"}, {"from": "human", "value": "one"},
+                    {"from": "human", "value": "more"}, {"from": "gpt", "value": "two"}, {"from": "gpt", "value": ""},
+                    {"from": "human", "value": "three"}, {"from": "gpt", "value": "four"},
+                ],
+            },
+            {"id": "y", "conversations": []},
+        ],
+        indent=1,
+    ),
+}  # fmt: skip
+ROWS = {
+    "azure": [(374, 44), (396, 109)],
+    "burstgpt": [(472, 18), (1087, None)],
+    "mooncake": [(700, 5), (1024, 7)],
+    "timed_trace": [(33, 5)],
+    "copilot": [(100, 10), (150, 20)],
+    "litellm": [(3, 4), (3, 0)],
+    "langfuse": [(15, 7)],
+    "log": [(None, None), (12, 3)],
+    "times": [(5, None), (6, None)],
+    "messages": [(None, None)],
+    "prompts": [(None, None)],
+    "sharegpt": [(None, None), (None, None)],
+}
+
+
+def written(folder: Path, content: str | bytes, name: str = "file") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def rows_of(folder: Path, form: str) -> list[Row]:
+    return list(read(written(folder, TINY[form])))
+
+
+def test_the_azure_slice_has_the_figures_that_were_computed_elsewhere() -> None:
+    found = facts(read(SLICES / "azure_conv_2023_first3000.csv.gz"))
+    assert (found.rows, found.span_s, found.busiest_minute) == (3000, pytest.approx(628.703, abs=5e-4), 353)
+    assert found.mean_prompt_tokens == pytest.approx(1150.103, abs=5e-4)
+    assert found.mean_output_tokens == pytest.approx(259.416, abs=5e-4)
+    assert (found.prompt_tokens, found.output_tokens) == ((2, 7930), (10, 1000))
+
+
+def test_the_mooncake_slice_has_the_figures_that_were_computed_elsewhere() -> None:
+    found = facts(read(SLICES / "mooncake_conversation_first2000.jsonl.gz"))
+    assert (found.rows, found.span_s) == (2000, 669.0)
+    assert found.mean_prompt_tokens == pytest.approx(13_720.887, abs=5e-4)
+    assert found.mean_output_tokens == pytest.approx(352.301, abs=5e-4)
+    assert found.cacheable_share == pytest.approx(0.29411, abs=5e-6)
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_format_is_known_by_its_content_and_its_rows_are_read(tmp_path: Path, form: str) -> None:
+    path = written(tmp_path, TINY[form])
+    assert detect(path) == form
+    assert [(row.prompt_tokens, row.output_tokens) for row in read(path)] == ROWS[form]
+    packed = written(tmp_path, gzip.compress(TINY[form].encode()), "file.gz")
+    assert list(read(packed)) == list(read(path)) == list(read(written(tmp_path, "\ufeff" + TINY[form])))
+
+
+def test_times_are_exact_to_what_is_written(tmp_path: Path) -> None:
+    for form, apart_ns in (("azure", 4_314_579_000), ("burstgpt", 40_250_000_000), ("mooncake", 3 * SECOND),
+                           ("times", 250_000_000), ("log", 500_000_000)):  # fmt: skip
+        first, second = (row.t_ns for row in rows_of(tmp_path, form))
+        assert first is not None and second is not None and second - first == apart_ns, form
+
+
+def test_calls_of_a_session_follow_each_other_after_the_tools(tmp_path: Path) -> None:
+    first, second = rows_of(tmp_path, "copilot")
+    assert (first.session, first.pause_ns, second.pause_ns) == ("s", None, 3_500_000_000)
+    assert (first.cached_tokens, second.cached_tokens) == (64, 128)
+
+
+def test_exports_are_put_in_order_and_say_what_failed(tmp_path: Path) -> None:
+    assert [row.failed for row in rows_of(tmp_path, "litellm")] == [False, True]
+    assert [row.failed for row in rows_of(tmp_path, "burstgpt")] == [False, True]
+
+
+def test_text_comes_with_its_roles_and_its_answer(tmp_path: Path) -> None:
+    asked = (Message("system", "Be short."), Message("user", "Hi"))
+    assert rows_of(tmp_path, "messages")[0].messages == rows_of(tmp_path, "langfuse")[0].messages == asked
+    (prompt,) = rows_of(tmp_path, "prompts")
+    assert (prompt.messages, prompt.answer) == ((Message("user", "Say it"),), "It")
+    one, two = rows_of(tmp_path, "sharegpt")
+    assert (one.messages, one.answer) == ((Message("user", "one\n\nmore"),), "two")
+    assert [message.text for message in two.messages] == ["one\n\nmore", "two", "three"] and two.answer == "four"
+
+
+BROKEN = [
+    ("azure", "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,1\n", "file:1: no column 'GeneratedTokens'"),
+    ("azure", TINY["azure"] + "2023-11-16 18:15:51.22", "file:4: ContextTokens: the line ends before it"),
+    ("azure", TINY["azure"] + "2023-11-16 18:15:40,1,1", "file:4: TIMESTAMP: goes 10.9"),
+    ("azure", TINY["azure"] + "2023-11-16 18:16:40,-5,1", "file:4: ContextTokens: expected a whole number of tokens"),
+    ("azure", TINY["azure"] + "yesterday,5,1", "file:4: TIMESTAMP: expected a time in ISO 8601 or Unix seconds"),
+    ("azure", TINY["azure"] + "2023-13-46 18:16:40,5,1", "file:4: TIMESTAMP: expected a time"),
+    ("mooncake", TINY["mooncake"] + '{"timestamp": 4000, "input_', "file:3: not JSON at column"),
+    ("mooncake", TINY["mooncake"] + "[1]", "file:3: expected a JSON object"),
+    ("mooncake", TINY["mooncake"].replace("[0, 2]", "[0]"), "file:2: hash_ids: expected 2 blocks of 512 tokens"),
+    ("mooncake", TINY["mooncake"].replace("[0, 2]", '[0, "x"]'), "file:2: hash_ids: expected a list of whole numbers"),
+    ("mooncake", TINY["mooncake"].replace("1024", "true"), "file:2: input_length: expected a whole number of tokens"),
+    ("mooncake", TINY["mooncake"].replace("1024", "null"), "file:2: input_length: expected a whole number of tokens"),
+    ("litellm", TINY["litellm"][:-9], "file:1: not JSON, or the array has no end"),
+    ("sharegpt", '[{"conversations": 3}]', "file:1: conversations: expected a list of turns"),
+    ("log", '{"messages": []}', "file:1: timestamp: expected a time"),
+    ("times", "1700000000\nnan\n", "file:2: time: expected a time"),
+    ("prompts", '{"prompt": 3}', "file:1: prompt: expected text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "content", "said"), BROKEN)
+def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, form: str, content: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        list(read(written(tmp_path, content), form))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (TINY["azure"].encode("utf-16"), "expected UTF-8, this is UTF-16"),
+        (TINY["prompts"].encode() + b'{"prompt": "\xe4"}', "file:2: not UTF-8 at byte 13"),
+        (b'{"prompt": "' + b"x" * ROW_BYTES_MAX + b'"}', "file:1: the line is longer than 8 MiB"),
+        (b'[{"conversations": [{"value": "' + b"x" * (10 << 20), "file:1: not JSON, or the array has no end"),
+        (gzip.compress(TINY["azure"].encode())[:-12], "gzip is cut or damaged"),
+        (b'{"who": "knows"}', "no known format has these keys: who"),
+        (b"\x00\x01\x02", "no request in it, read as times"),
+    ],
+)
+def test_what_is_no_file_of_requests_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        list(read(written(tmp_path, content)))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_unknown_format_or_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'mooncake'"):
+        read(tmp_path, "moonckae")
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        list(read(tmp_path / "none"))
+
+
+KEYS = st.sampled_from(
+    ["timestamp", "input_length", "output_length", "hash_ids", "messages", "role", "content", "conversations", "from",
+     "value", "session_id", "turns", "llm_calls", "tokens", "type", "start_time", "usage_details", "startTime", "time",
+     "call_type", "prompt", "body", "input", "duration_ms"]
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(values=st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3), form=st.sampled_from(list(READERS)))
+def test_whatever_is_in_a_file_rows_come_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, values: list[object], form: str
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    path = written(folder, "\n".join(map(json.dumps, values)))
+    for asked in (form, None):
+        try:
+            rows = list(read(path, asked))
+        except UserError as problem:
+            assert "\n" not in str(problem)
+        else:
+            assert all(isinstance(row.line, int) for row in rows)
+            facts(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=60), max_size=4), max_size=20),
+    indent=st.sampled_from([None, 0, 2]),
+    size=st.integers(1, 64),
+)
+def test_an_array_is_read_whole_wherever_its_pieces_end(
+    tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, str]], indent: int | None, size: int
+) -> None:
+    text = json.dumps(values, ensure_ascii=False, indent=indent)
+    path = written(tmp_path_factory.mktemp("array"), text.encode("utf-8", "surrogatepass"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scenarios.traffic.lines._READ_BYTES", size)
+        found = list(json_objects(path))
+    assert [value for _, value in found] == values
+    lines = [place.line for place, _ in found]
+    assert all(a <= b for a, b in pairwise(lines)) and all(1 <= line <= text.count("\n") + 1 for line in lines)
+
+
+def test_a_large_file_is_not_held_whole(tmp_path: Path) -> None:
+    path = tmp_path / "large.json"
+    with path.open("w") as file:
+        file.write("[")
+        for i in range(6000):
+            turns = [{"from": "human", "value": "word " * 800}, {"from": "gpt", "value": "yes"}]
+            file.write(("," if i else "") + json.dumps({"id": str(i), "conversations": turns}))
+        file.write("]")
+    assert path.stat().st_size > 20 << 20
+    tracemalloc.start()
+    assert sum(1 for _ in read(path)) == 6000
+    assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    tracemalloc.stop()
+
+
+@given(st.integers(0, 10**11 * SECOND - 1))
+def test_an_instant_keeps_its_nanoseconds(t_ns: int) -> None:
+    place = Place(Path("f"), 1)
+    assert place.instant_ns("t", f"{t_ns // SECOND}.{t_ns % SECOND:09}") == t_ns
