@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-Arrivals = Literal["constant", "poisson"]
+Arrivals = str
+"""How calls of an open loop arrive: `poisson`, `constant`, or `gamma:CV` with CV the gaps' spread over their mean."""
 Phase = Literal["warmup", "measured"]
 DeltaKind = Literal["text", "blank", "reasoning", "tool"]
 Headers = tuple[tuple[str, str], ...]

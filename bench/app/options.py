@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 from bench.app import numeric
 from bench.plan.resolve import within
 from bench.suggest import did_you_mean
-from bench.types import Arrivals, UserError
+from bench.types import UserError
 
 MAX_WORKERS = 64
 MAX_REPEATS = 50
@@ -29,7 +29,7 @@ class LoadOptions:
 
     concurrency: int | None = None
     rate: float | None = None
-    arrivals: Arrivals | None = None
+    arrivals: str | None = None
     requests: int | None = None
     duration: str | None = None
     warmup: str | None = None

@@ -64,7 +64,7 @@ COSTS = (
 OFFERED = (
     click.option("--concurrency", type=int, help="Closed loop: this many requests in flight."),
     click.option("--rate", type=float, help="Open loop: this many requests per second, come what may."),
-    click.option("--arrivals", type=OneOf(["poisson", "constant"]), help="Of the open loop.  [poisson]"),
+    click.option("--arrivals", help="Of the open loop: poisson, constant, or gamma:CV for bursts.  [poisson]"),
     click.option("--max-in-flight", type=int, help="Limit of the open loop.  [1024]"),
     click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]"),
     click.option("--requests", type=int, help="Measure this many requests …"),

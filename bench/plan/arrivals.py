@@ -2,20 +2,23 @@
 
     constant   |    |    |    |    |    |    |    |    |      evenly spaced, the first at 0
     poisson    ||  |      |  |  | ||         |   |  |         independent users: gaps are exponential
+    gamma:3    |||||                |         ||| |||         bursts: the gaps' standard deviation is 3 times their mean
 
 One schedule is computed whole by every worker, which then takes its share of it. Workers that each drew their own
 arrivals would offer the wrong process: N copies of one seed come in bursts of N.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan.rng import stream, uniform
-from bench.types import Arrivals
+from bench.suggest import did_you_mean
+from bench.types import Arrivals, UserError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,6 +27,9 @@ Process = Callable[[int, int], Ints]
 UNIT: Final = 2.0**-32
 """Arrivals are whole numbers of this part of the mean gap, whose sums are exact."""
 _LN2: Final = float.fromhex("0x1.62e42fefa39efp-1")
+# Its two halves have few enough bits that a whole multiple of the first is exact.
+_LN2_HIGH: Final = float.fromhex("0x1.62e42fee00000p-1")
+_LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
 _ROOT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
 
 
@@ -35,6 +41,56 @@ def poisson(seed: int, count: int) -> Ints:
     # 1 - u is exact, as u is a multiple of 2**-53, and never 0.
     gaps = -logarithm(1 - uniform(stream(seed, "arrivals").take(count)))
     return np.cumsum(np.rint(gaps / UNIT).astype(np.int64))
+
+
+def gamma(cv: float, seed: int, count: int) -> Ints:
+    """Gaps of a gamma distribution: bursts and lulls where `cv` is above 1, evener than Poisson's where it is below."""
+    shape = 1 / (cv * cv)
+    gaps = _gamma(shape, seed, count) / shape
+    return np.cumsum(np.rint(gaps / UNIT).astype(np.int64))
+
+
+def _gamma(shape: float, seed: int, count: int) -> Floats:
+    """Draws of the gamma distribution of this shape, each of numbers of its own: the first n are those of n.
+
+    Best's rejection XG (L. Devroye, Non-Uniform Random Variate Generation, 1986, IX.3.7), for a shape above 1; one
+    below is that of shape + 1 times U^(1/shape).
+    """
+    if shape <= 1:
+        u = 1 - uniform(stream(seed, "arrivals", 0).take(count))
+        return _gamma(shape + 1, seed, count) * exponential(logarithm(u) / shape)
+    b, c = shape - 1, 3 * shape - 0.75
+    drawn, left, attempt = np.zeros(count), np.arange(count), 0
+    while len(left):
+        attempt += 1
+        u, v = _pairs(seed, attempt, left, count).T
+        w = u * (1 - u)
+        y = np.sqrt(c / w) * (u - 0.5)
+        x = b + y
+        is_possible = x > 0
+        x = np.where(is_possible, x, b)
+        z = 64 * w * w * w * v * v
+        taken = is_possible & (logarithm(z) <= 2 * (b * logarithm(x / b) - y))
+        drawn[left[taken]] = x[taken]
+        left = left[~taken]
+    return drawn
+
+
+def _pairs(seed: int, attempt: int, places: Ints, count: int) -> Floats:
+    """Two numbers between 0 and 1, neither of which they are, for each of these places of `count`."""
+    bits = stream(seed, "arrivals", attempt).take(2 * count).reshape(count, 2)[places]
+    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+def exponential(x: Floats) -> Floats:
+    """e^x for x of 0 and less to 1e-15, the same bits on every machine, as `logarithm`."""
+    x = np.maximum(x, -700.0)
+    k = np.rint(x / _LN2)
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    series = np.ones_like(r)
+    for power in range(14, 0, -1):
+        series = 1 + series * r / power
+    return np.ldexp(series, k.astype(np.int32))
 
 
 def logarithm(x: Floats) -> Floats:
@@ -56,12 +112,37 @@ def logarithm(x: Floats) -> Floats:
 
 # (seed, count) -> the first `count` arrivals in UNITs at one per second on average; the first n of a longer answer are
 # the answer for n. The rate is applied here below, so that no process can drift from it.
-PROCESSES: Mapping[Arrivals, Process] = {"constant": constant, "poisson": poisson}
+PROCESSES: Final = {"constant": constant, "poisson": poisson}
+GAMMA: Final = "gamma"
+CV_MIN, CV_MAX = 0.05, 20.0
+KNOWN: Final = (*PROCESSES, f"{GAMMA}:CV")
+
+
+def process(arrivals: Arrivals) -> Process:
+    """The process of this name. Raises UserError for one that is not known, or a spread that is no sensible number."""
+    name, _, spread = arrivals.partition(":")
+    if arrivals in PROCESSES:
+        return PROCESSES[arrivals]
+    if name != GAMMA:
+        raise UserError(
+            f"--arrivals {arrivals!r}: expected {', '.join(KNOWN)}{did_you_mean(name, (*PROCESSES, GAMMA))}"
+        )
+    try:
+        cv = float(spread)
+    except ValueError:
+        cv = math.nan
+    if not CV_MIN <= cv <= CV_MAX:
+        raise UserError(
+            f"--arrivals {arrivals!r}: expected gamma:CV with the gaps' spread over their mean from {CV_MIN:g} to "
+            f"{CV_MAX:g}, such as gamma:2"
+        )
+    # Gaps of spread 1 are Poisson's: the same calls by either name.
+    return poisson if cv == 1 else partial(gamma, cv)
 
 
 def due_ns(arrivals: Arrivals, seed: int, rate_per_s: float, count: int) -> Ints:
     """The first `count` due times, ascending, in ns since the start of the load."""
-    due: Ints = np.rint(PROCESSES[arrivals](seed, count) * UNIT * (1e9 / rate_per_s)).astype(np.int64)
+    due: Ints = np.rint(process(arrivals)(seed, count) * UNIT * (1e9 / rate_per_s)).astype(np.int64)
     return due
 
 

@@ -3,6 +3,7 @@
 import re
 from typing import Literal, TypeVar
 
+from bench.plan.arrivals import process
 from bench.types import Arrivals, Load, Scenario, UserError
 
 Number = TypeVar("Number", int, float)
@@ -64,6 +65,7 @@ def resolve_load(
         max_in_flight = within("--concurrency", concurrency, 1, MAX_CONCURRENCY)
     else:
         within("--rate", rate, 0.001, MAX_RATE_PER_S)
+        process(arrivals or "poisson")
         max_in_flight = DEFAULT_MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
         within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
     if duration is None:

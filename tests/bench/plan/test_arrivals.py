@@ -1,29 +1,24 @@
 import hashlib
 from decimal import Decimal
-from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.arrivals import PROCESSES, due_ns, due_ns_before, logarithm
-from bench.types import Arrivals
+from bench.plan.arrivals import PROCESSES, due_ns, due_ns_before, exponential, logarithm, process
+from bench.types import Arrivals, UserError
 
 GOLDEN = [32099993, 60322907, 62880386, 62965426]
 GOLDEN_HASH = "700e6d513ca02760"
 RATES = st.floats(0.01, 1e5)
-PROCESS = st.sampled_from(sorted(PROCESSES))
+PROCESS = st.sampled_from([*sorted(PROCESSES), "gamma:0.3", "gamma:2.5", "gamma:20"])
 
 
 def index_of_dispersion(due: np.ndarray, rate_per_s: float, arrivals_per_bin: float = 5) -> float:
     """Variance over mean of the arrivals in bins of equal time."""
     bins = np.bincount((due * (rate_per_s / arrivals_per_bin / 1e9)).astype(int))[:-1]
     return float(bins.var() / bins.mean())
-
-
-def test_every_arrival_process_of_the_types_is_there() -> None:
-    assert set(PROCESSES) == set(get_args(Arrivals))
 
 
 def test_constant_arrivals_are_evenly_spaced_and_start_at_zero() -> None:
@@ -52,6 +47,49 @@ def test_the_arrivals_of_all_workers_together_are_the_process(
     shares = [due_ns(arrivals, 3, 100.0, 50_000)[worker::workers] for worker in range(workers)]
     merged = np.sort(np.concatenate(shares))
     assert index_of_dispersion(merged, 100.0) == pytest.approx(dispersion, abs=0.05)
+
+
+@pytest.mark.parametrize("cv", [0.05, 0.5, 0.99, 1.01, 2.0, 6.0])
+def test_gamma_gaps_have_the_spread_that_was_asked_for_at_the_rate_that_was(cv: float) -> None:
+    due = due_ns(f"gamma:{cv}", 11, 50.0, 200_000)
+    gaps_s = np.diff(due) / 1e9
+    assert gaps_s.mean() == pytest.approx(1 / 50.0, rel=0.04 * max(cv, 0.5))
+    assert gaps_s.std() / gaps_s.mean() == pytest.approx(cv, rel=0.04)
+
+
+def test_gamma_gaps_are_distributed_as_numpy_s() -> None:
+    for cv in (0.4, 0.8, 1.5, 4.0):
+        ours = np.sort(np.diff(due_ns(f"gamma:{cv}", 5, 1.0, 20_001)) / 1e9)
+        shape = 1 / cv**2
+        theirs = np.sort(np.random.default_rng(1).gamma(shape, 1 / shape, 100_000))
+        distance = np.abs(np.searchsorted(theirs, ours) / len(theirs) - np.arange(1, 20_001) / 20_000).max()
+        assert distance < 2.2 * np.sqrt(1 / 20_000 + 1 / 100_000), cv  # Kolmogorov and Smirnov, one in ten thousand
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("cv", [0.5, 2.0])
+def test_bursts_are_those_of_the_process_for_any_number_of_workers(cv: float, workers: int) -> None:
+    shares = [due_ns(f"gamma:{cv}", 3, 100.0, 400_000)[worker::workers] for worker in range(workers)]
+    merged = np.sort(np.concatenate(shares))
+    assert index_of_dispersion(merged, 100.0, arrivals_per_bin=200) == pytest.approx(cv**2, rel=0.15)
+
+
+def test_gamma_of_spread_one_is_poisson() -> None:
+    assert (due_ns("gamma:1", 9, 3.0, 500) == due_ns("poisson", 9, 3.0, 500)).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["gamma", "gamma:", "gamma:0", "gamma:-1", "gamma:nan", "gamma:1e9", "gama:2", "", "x"]
+)
+def test_a_process_that_is_not_known_is_one_line(name: str) -> None:
+    with pytest.raises(UserError, match="--arrivals") as caught:
+        process(name)
+    assert "gamma:" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@given(st.floats(-690, 0))
+def test_exponentials_are_exact_to_some_units_in_the_last_place(x: float) -> None:
+    assert float(exponential(np.array([x]))[0]) == pytest.approx(float(Decimal(x).exp()), rel=1e-15)
 
 
 @settings(deadline=None, max_examples=50)

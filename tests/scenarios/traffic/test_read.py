@@ -118,7 +118,8 @@ def rows_of(folder: Path, form: str) -> list[Row]:
 
 def test_the_azure_slice_has_the_figures_that_were_computed_elsewhere() -> None:
     found = facts(read(SLICES / "azure_conv_2023_first3000.csv.gz"))
-    assert (found.rows, found.span_s, found.busiest_minute) == (3000, pytest.approx(628.703, abs=5e-4), 353)
+    assert (found.rows, found.busiest_minute) == (3000, 353)
+    assert found.span_s == pytest.approx(628.703, abs=5e-4)
     assert found.mean_prompt_tokens == pytest.approx(1150.103, abs=5e-4)
     assert found.mean_output_tokens == pytest.approx(259.416, abs=5e-4)
     assert (found.prompt_tokens, found.output_tokens) == ((2, 7930), (10, 1000))
@@ -235,7 +236,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3), form=st.sampled_from(list(READERS)))
 def test_whatever_is_in_a_file_rows_come_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, values: list[object], form: str
@@ -252,7 +253,7 @@ def test_whatever_is_in_a_file_rows_come_or_one_line(
             facts(rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     values=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=60), max_size=4), max_size=20),
     indent=st.sampled_from([None, 0, 2]),
