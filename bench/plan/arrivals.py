@@ -16,13 +16,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.plan.resolve import gap_spread
 from bench.plan.rng import stream, uniform
-from bench.suggest import did_you_mean
-from bench.types import Arrivals, UserError
+from bench.types import Arrivals
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Process = Callable[[int, int], Ints]
+"""(seed, count) -> the first `count` arrivals in UNITs at one per second on average; the first n of a longer answer are
+the answer for n. The rate is applied to them afterwards, so that no process can drift from it."""
 
 UNIT: Final = 2.0**-32
 """Arrivals are whole numbers of this part of the mean gap, whose sums are exact."""
@@ -110,34 +112,10 @@ def logarithm(x: Floats) -> Floats:
     return np.asarray(k * _LN2 + 2 * s * series, np.float64)
 
 
-# (seed, count) -> the first `count` arrivals in UNITs at one per second on average; the first n of a longer answer are
-# the answer for n. The rate is applied here below, so that no process can drift from it.
-PROCESSES: Final = {"constant": constant, "poisson": poisson}
-GAMMA: Final = "gamma"
-CV_MIN, CV_MAX = 0.05, 20.0
-KNOWN: Final = (*PROCESSES, f"{GAMMA}:CV")
-
-
 def process(arrivals: Arrivals) -> Process:
-    """The process of this name. Raises UserError for one that is not known, or a spread that is no sensible number."""
-    name, _, spread = arrivals.partition(":")
-    if arrivals in PROCESSES:
-        return PROCESSES[arrivals]
-    if name != GAMMA:
-        raise UserError(
-            f"--arrivals {arrivals!r}: expected {', '.join(KNOWN)}{did_you_mean(name, (*PROCESSES, GAMMA))}"
-        )
-    try:
-        cv = float(spread)
-    except ValueError:
-        cv = math.nan
-    if not CV_MIN <= cv <= CV_MAX:
-        raise UserError(
-            f"--arrivals {arrivals!r}: expected gamma:CV with the gaps' spread over their mean from {CV_MIN:g} to "
-            f"{CV_MAX:g}, such as gamma:2"
-        )
-    # Gaps of spread 1 are Poisson's: the same calls by either name.
-    return poisson if cv == 1 else partial(gamma, cv)
+    """The process of this name. Raises UserError for one that is not known."""
+    cv = gap_spread(arrivals)
+    return constant if cv == 0 else poisson if cv == 1 else partial(gamma, cv)
 
 
 def due_ns(arrivals: Arrivals, seed: int, rate_per_s: float, count: int) -> Ints:

@@ -3,7 +3,7 @@
 import re
 from typing import Literal, TypeVar
 
-from bench.plan.arrivals import process
+from bench.suggest import did_you_mean
 from bench.types import Arrivals, Load, Scenario, UserError
 
 Number = TypeVar("Number", int, float)
@@ -13,6 +13,9 @@ MAX_RATE_PER_S = 1_000_000
 MAX_REQUESTS = 10_000_000
 MAX_DURATION_S = 7 * 24 * 3600
 DEFAULT_MAX_IN_FLIGHT = 1024  # one connection each: within most systems' limit of open files, 1,024 and more
+
+SPREADS = {"constant": 0.0, "poisson": 1.0}
+GAMMA_SPREADS = 0.05, 20.0
 
 _BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
@@ -65,7 +68,7 @@ def resolve_load(
         max_in_flight = within("--concurrency", concurrency, 1, MAX_CONCURRENCY)
     else:
         within("--rate", rate, 0.001, MAX_RATE_PER_S)
-        process(arrivals or "poisson")
+        gap_spread(arrivals or "poisson")
         max_in_flight = DEFAULT_MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
         within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
     if duration is None:
@@ -88,6 +91,23 @@ def resolve_load(
         max_in_flight=max_in_flight,
         overload=overload or "wait",
     )
+
+
+def gap_spread(arrivals: Arrivals) -> float:
+    """The standard deviation of the gaps between arrivals over their mean. Raises UserError for no known process."""
+    name, _, spread = arrivals.partition(":")
+    if arrivals in SPREADS:
+        return SPREADS[arrivals]
+    if name != "gamma":
+        hint = did_you_mean(name, (*SPREADS, "gamma"))
+        raise UserError(f"--arrivals {arrivals!r}: expected {', '.join(SPREADS)} or gamma:CV{hint}")
+    low, high = GAMMA_SPREADS
+    if not re.fullmatch(r"\d+(\.\d+)?", spread) or not low <= float(spread) <= high:
+        raise UserError(
+            f"--arrivals {arrivals!r}: expected gamma:CV with the gaps' spread over their mean from {low:g} to {high:g}, "
+            "such as gamma:2"
+        )
+    return float(spread)
 
 
 def _warmup_requests(warmup: str | None, default: int, requests: int) -> int:

@@ -117,7 +117,7 @@ WRONG = [
     ("run --model .", "--model '.': expected the path of a .gguf file"),
     ("run --scenario caht", "--scenario: unknown scenario 'caht'; did you mean 'chat'?"),
     ("run --scenario no.yaml", "--scenario: no.yaml cannot be read: No such file"),
-    ("run --rate 1 --arrivals poison", "--arrivals 'poison': expected constant, poisson, gamma:CV; did"),
+    ("run --rate 1 --arrivals poison", "--arrivals 'poison': expected constant, poisson or gamma:CV; did"),
     ("run --rate 1 --overload weight", "expected wait or drop, got 'weight'; did you mean 'wait'?"),
     ("run --rate fast", "'--rate': 'fast' is not a valid float"),
     ("run --rate 0", "--rate: must be from 0.001 to 1000000, got 0.0; the nearest is 0.001"),

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.arrivals import PROCESSES, due_ns, due_ns_before, exponential, logarithm, process
+from bench.plan.arrivals import due_ns, due_ns_before, exponential, logarithm, process
 from bench.types import Arrivals, UserError
 
 GOLDEN = [32099993, 60322907, 62880386, 62965426]
 GOLDEN_HASH = "700e6d513ca02760"
 RATES = st.floats(0.01, 1e5)
-PROCESS = st.sampled_from([*sorted(PROCESSES), "gamma:0.3", "gamma:2.5", "gamma:20"])
+PROCESS = st.sampled_from(["constant", "poisson", "gamma:0.3", "gamma:2.5", "gamma:20"])
 
 
 def index_of_dispersion(due: np.ndarray, rate_per_s: float, arrivals_per_bin: float = 5) -> float:
@@ -58,7 +58,7 @@ def test_gamma_gaps_have_the_spread_that_was_asked_for_at_the_rate_that_was(cv: 
 
 
 def test_gamma_gaps_are_distributed_as_numpy_s() -> None:
-    for cv in (0.4, 0.8, 1.5, 4.0):
+    for cv in (0.4, 0.8, 1.5):  # above, many gaps are shorter than a nanosecond
         ours = np.sort(np.diff(due_ns(f"gamma:{cv}", 5, 1.0, 20_001)) / 1e9)
         shape = 1 / cv**2
         theirs = np.sort(np.random.default_rng(1).gamma(shape, 1 / shape, 100_000))
