@@ -104,7 +104,7 @@ def gap_spread(arrivals: Arrivals) -> float:
     low, high = GAMMA_SPREADS
     if not re.fullmatch(r"\d+(\.\d+)?", spread) or not low <= float(spread) <= high:
         raise UserError(
-            f"--arrivals {arrivals!r}: expected gamma:CV with the gaps' spread over their mean from {low:g} to {high:g}, "
+            f"--arrivals {arrivals!r}: expected gamma:CV, the gaps' spread over their mean from {low:g} to {high:g}, "
             "such as gamma:2"
         )
     return float(spread)
