@@ -46,7 +46,7 @@ def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
         asked = ["--backend", "completion", "--url", server.url, "--model", "tiny", "--scenario", "smoke"]
         done = subprocess.run(
             [sys.executable, "bench.py", "run", *asked, "--concurrency", "2", "--out", "run"],
-            cwd=extended, capture_output=True, text=True, timeout=60,
+            cwd=extended, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads((extended / "run/summary.json").read_text())

@@ -42,7 +42,7 @@ def fake_cuda(fake_driver: Callable[..., None]) -> Callable[..., None]:
 
 def check(*, seconds: float = 0.1, settle: float = 0.1) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.gpu", "--seconds", str(seconds), "--settle", str(settle)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def line(done: subprocess.CompletedProcess[str]) -> str:

@@ -46,7 +46,7 @@ def start(out: Path, backend: str, url: str, *load: str) -> "subprocess.Popen[st
 
 def outcome(process: "subprocess.Popen[str]", out: Path) -> tuple[int, Codes]:
     """The run's exit code and the codes of its verdict, which stands first on the screen."""
-    printed, complaint = process.communicate(timeout=60)
+    printed, complaint = process.communicate(timeout=120)
     assert complaint == ""
     verdict = json.loads((out / "summary.json").read_bytes())["verdict"]
     codes = [reason["code"] for reason in verdict["reasons"]]
@@ -215,7 +215,7 @@ def test_faults_of_the_ground_truth_server(
 
 def load_process(bench: "subprocess.Popen[str]", out: Path) -> psutil.Process:
     """The load process of a run, once an answer has come."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not any(path.stat().st_size > 2000 for path in out.glob("capture/*.cap")):
         assert bench.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)

@@ -33,7 +33,7 @@ def test_work_of_a_server_is_not_counted_as_the_clients() -> None:
         second = next(readings)
         server.kill()
     assert first["server"].keys() == {"rss_bytes"}
-    assert second["server"]["busy_cores"] > 0.1
+    assert second["server"]["busy_cores"] > 0.01
     assert second.get("client", {}).get("busy_cores", 0.0) < 0.05
 
 

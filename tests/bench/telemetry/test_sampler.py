@@ -81,6 +81,17 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_rows(raw: Path, name: str, rows: int = 1) -> None:
+    wait_for(lambda: raw.read_text().count(f",{name},") >= rows)
+
+
 def start_plain(raw: Path) -> telemetry.Sampler:
     return telemetry.start(raw, url=HERE, server_pid=None, metrics_url=None, gauges={})
 
@@ -97,7 +108,10 @@ def test_samples_gpus_host_processes_and_engine_together(
     }
     start_ns = time.monotonic_ns()
     with telemetry.start(raw, url=HERE, server_pid=busy_server, metrics_url=engine_url, gauges=gauges) as sampler:
-        time.sleep(1.5)
+        wait_for_rows(raw, "gpu0,power_w", 10)
+        wait_for_rows(raw, "engine,queue", 2)
+        wait_for_rows(raw, "server,busy_cores", 2)
+        ending_ns = time.monotonic_ns() - start_ns
     elapsed_ns = time.monotonic_ns() - start_ns
     series = series_of(raw, start_ns)
 
@@ -110,8 +124,7 @@ def test_samples_gpus_host_processes_and_engine_together(
     common |= {"throttle_reasons"}
     assert {name for source, name in series if source == "gpu0"} == common | {"energy_j"}
     assert {name for source, name in series if source == "gpu1"} == common  # it has no energy counter
-    due = 10 * elapsed_ns / SECOND
-    assert due / 2 < len(series["gpu0", "power_w"]) <= due + 1
+    assert len(series["gpu0", "power_w"]) <= 10 * elapsed_ns / SECOND + 1
     constant = {
         ("gpu0", "util_pct"): 90, ("gpu1", "util_pct"): 40,
         ("gpu0", "memory_used_bytes"): 60 * GIB, ("gpu1", "memory_used_bytes"): 60 * GIB,
@@ -135,13 +148,13 @@ def test_samples_gpus_host_processes_and_engine_together(
 
     server_cores, client_cores = series["server", "busy_cores"][-1][1], series["client", "busy_cores"][-1][1]
     assert client_cores < server_cores / 2  # all the work is done below the server's guard
-    assert 0.1 < server_cores < 1.3
+    assert 0.01 < server_cores < 1.3
     assert min(values(series, "client", "rss_bytes")) >= psutil.Process().memory_info().rss / 2
 
     assert values(series, "engine", "queue") == {7.0}
     hits = series["engine", "prefix_cache_hits"]
     assert [value for _, value in hits] == list(range(1, len(hits) + 1))
-    assert hits[-1][0] - hits[0][0] > 1.3 * SECOND  # the last scrape is at the end, not up to a second before
+    assert hits[-1][0] > ending_ns, "the last scrape is at the end, not up to a second before"
     assert ("engine", "preemptions") not in series
 
 
@@ -149,7 +162,7 @@ def test_an_older_driver_is_read_through_the_calls_it_has(tmp_path: Path, fake_n
     fake_nvml("OLD_DRIVER")
     raw = tmp_path / "telemetry.csv"
     with start_plain(raw):
-        time.sleep(0.2)
+        wait_for_rows(raw, "gpu1,temperature_c")
     series = series_of(raw, 0)
     assert values(series, "gpu1", "temperature_c") == {91.0}
     assert values(series, "gpu1", "throttle_reasons") == {0x60}
@@ -162,7 +175,7 @@ def test_without_a_driver_one_note_says_so_and_the_host_is_sampled_all_the_same(
     fake_nvml("NO_DRIVER")
     raw = tmp_path / "telemetry.csv"
     with start_plain(raw) as sampler:
-        time.sleep(0.2)
+        wait_for_rows(raw, "client,rss_bytes")
     assert sampler.notes == ["no GPU metrics: Driver Not Loaded"]
     assert {source for source, _ in series_of(raw, 0)} == {"host", "client"}
 
@@ -185,7 +198,7 @@ def test_a_card_in_slices_tells_what_it_can_and_the_rest_is_unknown(
     fake_nvml("MIG")
     raw = tmp_path / "telemetry.csv"
     with start_plain(raw):
-        time.sleep(0.2)
+        wait_for_rows(raw, "gpu1,temperature_c")
     series = series_of(raw, 0)
     told = {"power_w", "energy_j", "sm_clock_mhz", "mem_clock_mhz", "temperature_c", "throttle_reasons"}
     assert {name for source, name in series if source == "gpu0"} == told
@@ -201,9 +214,8 @@ def test_an_endpoint_that_never_answers_does_not_delay_the_gpus(tmp_path: Path, 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/metrics"
         with telemetry.start(raw, url=url, server_pid=None, metrics_url=url, gauges={"queue": "queue_size"}):
-            time.sleep(0.6)
+            wait_for_rows(raw, "gpu0,power_w", 5)
     series = series_of(raw, 0)
-    assert len(series["gpu0", "power_w"]) >= 5
     assert ("engine", "queue") not in series
 
 
@@ -233,7 +245,7 @@ def test_metrics_that_lead_elsewhere_are_not_followed_there(
     url, raw = web_server(Server), tmp_path / "telemetry.csv"
     gauges = {"queue": "queue_size"}
     with telemetry.start(raw, url=url, server_pid=None, metrics_url=f"{url}/metrics", gauges=gauges):
-        time.sleep(0.3)
+        wait_for_rows(raw, "host,memory_used_bytes", 2)
     assert asked == [] and ("engine", "queue") not in series_of(raw, 0)
 
 
@@ -243,7 +255,7 @@ def test_what_a_killed_sampler_wrote_is_read_up_to_its_last_second(
     fake_nvml()
     raw = tmp_path / "telemetry.csv"
     sampler = start_plain(raw)
-    time.sleep(1.3)
+    wait_for_rows(raw, "gpu0,power_w", 7)
     sampler.process.kill()
     sampler.stop()
     with raw.open("ab") as file:
@@ -280,12 +292,9 @@ def test_the_sampler_ends_and_keeps_its_rows_when_the_process_that_started_it_is
     with subprocess.Popen([sys.executable, "-c", code, raw], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         sampler = psutil.Process(int(parent.stdout.readline()))
-        time.sleep(0.2)
+        wait_for_rows(raw, "host,memory_used_bytes")
         os.kill(parent.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while not has_ended(sampler) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert has_ended(sampler)
+    wait_for(lambda: has_ended(sampler))
     assert ("host", "memory_used_bytes") in series_of(raw, 0)
 
 
