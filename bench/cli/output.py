@@ -83,7 +83,7 @@ def deliver(
 def show(screen: Console, document: Document) -> None:
     """Print a document but for what only pages show: the verdict with its reasons, the warnings, the blocks."""
     if document.title:
-        screen.print(Text(document.title, "bold"), soft_wrap=True)
+        show_fact(screen, "", document.title, "strong", indent=0)
     if document.headline is not None:
         show_headline(screen, document.headline)
     _show_notes(screen, document.warnings, "note", "warn")
@@ -129,7 +129,7 @@ def _show_block(screen: Console, block: Block) -> None:
     match block:
         case Section(title=title, blocks=inner, tone=tone):
             if title:
-                screen.print(Text(title, _STYLES[tone or "strong"]), soft_wrap=True)
+                show_fact(screen, "", title, tone or "strong", indent=0)
             _show_blocks(screen, inner, apart=False)
         case Facts(facts=facts):
             _show_facts(screen, facts)
