@@ -36,9 +36,8 @@ from analysis.run.summary import (
 )
 from analysis.run.throttling import throttling
 from analysis.run.window import Window, phases, window
+from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest
-
-NEVER_FINISHED = {"dropped", "budget", "not_sent", "unfinished"}
 
 
 def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) -> RunSummary:
@@ -137,12 +136,15 @@ def _outcomes(planned: pa.Table, requests: pa.Table) -> RequestCounts:
     """What became of the measured calls; a call without an end and without an error is unfinished."""
     left_open = pc.and_(pc.is_null(planned["error"]), pc.is_null(planned["end_ns"]))
     by_error = Counter(pc.if_else(left_open, "unfinished", planned["error"]).drop_null().to_pylist())
+    counted = Counter[str]()
+    for code, calls in by_error.items():
+        counted[error_code(code).counts_as] += calls
     counts = RequestCounts(
         planned=planned.num_rows,
         succeeded=planned.num_rows - by_error.total(),
-        failed=sum(count for error, count in by_error.items() if error not in NEVER_FINISHED),
-        dropped=by_error["dropped"] + by_error["budget"],
-        unfinished=by_error["unfinished"] + by_error["not_sent"],
+        failed=counted["failed"],
+        dropped=counted["dropped"],
+        unfinished=counted["unfinished"],
         by_error=dict(by_error.most_common()),
     )
     return intervals.of_errors(counts, requests)
@@ -151,7 +153,7 @@ def _outcomes(planned: pa.Table, requests: pa.Table) -> RequestCounts:
 def _failures(planned: pa.Table) -> tuple[CallFailures, ...]:
     """What failed, by falling count; the message is the first that was given."""
     rows = zip(planned["error"].to_pylist(), planned["error_message"].to_pylist(), strict=True)
-    failed = [(code, message) for code, message in rows if code is not None and code not in NEVER_FINISHED]
+    failed = [(code, message) for code, message in rows if code is not None and error_code(code).counts_as == "failed"]
     first = dict(reversed(failed))
     counts = Counter(code for code, _ in failed)
     return tuple(CallFailures(code, count, first[code]) for code, count in counts.most_common())

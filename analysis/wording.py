@@ -30,37 +30,9 @@ VERDICTS: Final = {
 }
 
 
-WHAT_TO_DO: Final = {
-    "http_400": "the server does not take such a request; a prompt or answer may be too long: --prompt-tokens",
-    "http_401": "the key is wrong: set the backend's key variable again",
-    "http_402": "the account has no credit: add some, or use another key",
-    "http_403": "the key may not do this: use another one",
-    "http_404": "the server knows no such model or path: check --model and --url",
-    "http_413": "the request is too large: give --prompt-tokens",
-    "http_422": "the server does not take such a request; a prompt or answer may be too long: --prompt-tokens",
-    "http_424": "the engine behind the router failed: see its log",
-    "http_429": "the server takes no more: lower --rate or --concurrency",
-    "http_529": "the API was overloaded: run again later",
-    "rate_limited": "the server takes no more: lower --rate or --concurrency",
-    "overloaded": "the server was overloaded: run again later, or with less load",
-    "timeout": "offer less, or raise --timeout",
-    "stall": "offer less, or raise --stall-timeout",
-    "connect_refused": "is the server running, did it end in mid-run?",
-    "reset": "did the server end in mid-run, or has a proxy a limit?",
-    "cut_stream": "did the server end in mid-run, or has a proxy a limit?",
-    "malformed": "check --backend and --url",
-    "ended_early": "`finish` in requests.parquet has the server's reason: a filter, a refusal, too few resources",
-}
-
-
 def short(name: str) -> str:
     """A metric's name where there is little room: `ttft_ms` is ttft."""
     return {"service_ms": "service (e2e)"}.get(name, name.removesuffix("_ms").removesuffix("_tokens"))
-
-
-def what_to_do(code: str) -> str:
-    """Advice for an error code, as a clause."""
-    return WHAT_TO_DO.get(code, "the server's log may say why")
 
 
 def number(value: float | None, digits: int = 3) -> str:

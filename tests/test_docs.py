@@ -21,6 +21,7 @@ from analysis.run.metrics import METRICS
 from backends import BACKENDS
 from bench.app.options import RunOptions
 from bench.cli import root
+from bench.errors import ERRORS, STOP_REASONS, error_code, stop_reason
 from bench.runs.records import NEVER_SENT
 from bench.server import tinymodel
 from bench.types import Record, UserError
@@ -211,8 +212,31 @@ def test_every_metric_identity_and_doubt_is_defined() -> None:
 
 def test_the_taxonomy_has_the_error_codes_that_the_code_uses() -> None:
     modules = [ROOT / f"bench/{name}.py" for name in ("wire/connection", "wire/http1", "load/worker", "runs/records")]
-    used = {code for path in (*modules, *(ROOT / "backends").glob("*.py")) for code in _error_codes(path)}
-    assert codes(DOCS["metrics.md"], "Error taxonomy") == used | NEVER_SENT.keys()
+    used = {code for path in (*modules, *(ROOT / "backends").rglob("*.py")) for code in _error_codes(path)}
+    assert used | NEVER_SENT.keys() == ERRORS.keys() | {"http_<status>"}
+
+
+def test_the_taxonomy_of_the_documents_is_that_of_the_code() -> None:
+    rows = {row[0].strip("`"): row for row in _rows("Error taxonomy", columns=7)}
+    assert rows.keys() == ERRORS.keys() | {"http_<status>"}
+    sent, billed = {True: "yes", False: "no", None: "perhaps"}, {"usage": "by usage"}
+    for code, (_, _, _, *said, advice) in rows.items():
+        known = error_code("http_500") if code == "http_<status>" else ERRORS[code]
+        assert said == [sent[known.sent], billed.get(known.billed, known.billed), known.counts_as], code
+        assert code == "http_<status>" or advice.replace("`", "").startswith(known.remedy.replace("`", "")), code
+
+
+def test_the_reasons_to_stop_of_the_documents_are_those_of_the_code() -> None:
+    rows = [[cell.strip("`") for cell in row] for row in _rows("Error taxonomy", columns=3)]
+    known = [*STOP_REASONS, stop_reason("a load process died")]
+    assert rows == [[each.begins or "anything else", str(each.exit_code), each.unsent] for each in known]
+
+
+def _rows(section: str, columns: int) -> list[list[str]]:
+    """The rows of a section's tables that have so many columns, without their heads."""
+    text = DOCS["metrics.md"].partition(f"## {section}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [row for row in rows if len(row) == columns and row[0] not in ("code", "begins with")]
 
 
 def _error_codes(path: Path) -> Iterator[str]:

@@ -18,6 +18,8 @@ LOAD_PROCESS = ("bench/load/*", "bench/wire/connection.py", "bench/app/load_proc
 OURS = {
     "bench/types.py": (),
     "bench/suggest.py": (),
+    "bench/errors.py": ("bench.exit_codes",),
+    "bench/exit_codes.py": (),
     "bench/process/*": ("bench.types",),
     "bench/wire/*": ("bench.types", "bench.process"),
     "bench/server/*": ("bench.types", "bench.process", "bench.wire"),
@@ -40,7 +42,7 @@ OURS = {
         "bench.runs.folder", "bench.process.printable", "bench.process.places",
     ),
 }  # fmt: skip
-FOR_ALL = ("bench.suggest",)
+FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest")
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,

@@ -7,12 +7,12 @@ from analysis.checks.reason import Check, Reason
 from analysis.run import slo
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, values_needed
-from analysis.wording import count, dollars, what_to_do
+from analysis.wording import count, dollars
+from bench.errors import RATE_LIMITED, what_to_do
 from bench.runs.manifest import RunManifest
 
 MOST_FAILURES = 0.01
 MOST_BACKOFF = 0.05
-RATE_LIMITED = {"http_429", "rate_limited"}
 _OUR_FAULT = "a fault of this tool, keep the folder and report it"
 _SOMEBODY_ELSE = "give the run a server that nobody else uses (without --url it launches one)"
 _HELD_BACK = "lower --rate, raise --max-in-flight where calls waited for it, else raise --workers"

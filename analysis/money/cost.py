@@ -28,15 +28,12 @@ from analysis.stats.describe import rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval
 from analysis.stats.uncertainty import interval, mean_of
 from analysis.wording import dollars
+from bench.errors import error_code
 from bench.runs.manifest import RunManifest
 from bench.runs.sections import load
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000
-# An error inside a 200 is one of the API's own, which it does not bill, like a 5xx.
-UNBILLED_ERRORS = ("overloaded", "rate_limited", "error_event", "connect_refused", "connect_timeout", "connect_failed")
-# What ended for a reason of the server's own has its usage all the same.
-WITH_USAGE = (None, "ended_early")
 # An answer that ended before its length contradicts its finish reason, not its usage.
 NOT_OF_USAGE = {"length_not_reached"}
 SERVER_COUNTS = ("server usage", "per-chunk usage")
@@ -177,9 +174,10 @@ def _charges(sent: pa.Table, price_of: Callable[[str], ApiPrice]) -> list[Charge
 
 
 def _charge(row: _Outcome, price_of: Callable[[str], ApiPrice]) -> Charge:
-    if row.status not in (None, 200) or row.error in UNBILLED_ERRORS:
+    billed = "usage" if row.error is None else error_code(row.error).billed
+    if row.status not in (None, 200) or billed == "no":
         return Decimal(0)
-    if row.error not in WITH_USAGE or not row.ended:
+    if billed == "unknown" or not row.ended:
         return f"{row.error or 'unfinished'} requests may have been billed, and gave no usage"
     if contradicted := set((row.count_contradictions or "").split()) - NOT_OF_USAGE:
         return f"usage contradicts itself, the plan or what arrived ({', '.join(sorted(contradicted))})"

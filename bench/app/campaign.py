@@ -18,13 +18,13 @@ from analysis.run.summary import RunSummary
 from bench.app.request import RunRequest
 from bench.app.results import code_of_stop, code_of_summary
 from bench.app.run import Stop, never
+from bench.errors import INTERRUPTED
 from bench.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_NOT_TO_BE_TRUSTED,
     EXIT_USER_ERROR,
     worst_of,
 )
-from bench.load.controller import INTERRUPTED
 from bench.load.spend import Ledger
 from bench.runs import folder as files
 from bench.runs import manifest

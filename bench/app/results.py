@@ -14,14 +14,13 @@ from analysis.run import transient
 from analysis.run.summary import RunSummary
 from analysis.summary import summarize
 from bench.app.request import backend_named
+from bench.errors import INTERRUPTED, stop_reason
 from bench.exit_codes import (
-    EXIT_INTERRUPTED,
     EXIT_NOT_TO_BE_TRUSTED,
     EXIT_OBJECTIVE_MISSED,
     EXIT_OUT_OF_BUDGET,
     worst_of,
 )
-from bench.load.controller import BY_BUDGET, INTERRUPTED, code_of_unsent
 from bench.plan.calls import Plan, make_plan, total, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.runs import folder as files
@@ -34,11 +33,7 @@ from bench.types import UserError
 
 def code_of_stop(stopped: str | None) -> int:
     """Give the exit code of a run that stopped early, 0 for one that did not."""
-    if stopped is None:
-        return 0
-    if stopped in BY_BUDGET:
-        return EXIT_OUT_OF_BUDGET
-    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+    return 0 if stopped is None else stop_reason(stopped).exit_code
 
 
 def code_of_summary(summary: RunSummary) -> int:
@@ -104,7 +99,8 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
             # A closed loop by time has no end in its plan: what was offered is its plan.
             write_plan(plan, partial, captured.seqs() if count is None else range(count))
     decode = backend_named(run.backend).decode
-    records.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, code_of_unsent(run.stopped))
+    unsent = stop_reason(run.stopped or "").unsent
+    records.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent)
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(sampler.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)

@@ -16,8 +16,8 @@ from bench.app.prepare import Found, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
 from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
+from bench.errors import SERVER_GONE
 from bench.load.controller import (
-    SERVER_GONE,
     LoadFailed,
     LoadProcesses,
     LoadSpec,

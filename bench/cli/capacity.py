@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.app.results import summarise
+from bench.app.results import code_of_stop, summarise
 from bench.app.run import observe
 from bench.cli.base import shown, with_options
 from bench.cli.options import ASKED, COSTS
 from bench.cli.run import request_of
 from bench.cli.view import TerminalView
-from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED, EXIT_OUT_OF_BUDGET
+from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 from bench.types import Load, UserError
 
 if TYPE_CHECKING:
@@ -227,7 +227,6 @@ def _run(
 
     With the time that answers take it comes to its end as soon as it is sure that the server falls behind.
     """
-    from bench.load.controller import BY_BUDGET, INTERRUPTED
     from bench.runs import folder as files
 
     out = search.folder / name
@@ -240,9 +239,7 @@ def _run(
     if stopped in (None, FALLS_BEHIND):
         summarise(out)
         return _doubted(search, screen)
-    if stopped in BY_BUDGET:
-        return EXIT_OUT_OF_BUDGET
-    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+    return code_of_stop(stopped)
 
 
 def _stop(service_s: float | None) -> "Callable[[Progress], str | None]":

@@ -17,25 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.errors import INTERRUPTED
 from bench.load.spend import Budget
 from bench.plan.calls import Plan
 from bench.runs.folder import LOAD_LOG
 from bench.types import Target
 from bench.wire.redact import environment
-
-INTERRUPTED = "interrupted"
-"""Why a load stopped early when the user wanted it to."""
-
-OUT_OF_BUDGET = "the budget is spent"
-"""Why it did when no further request fitted under the cap."""
-
-SERVER_GONE = "the server is gone"
-"""How it begins when nobody was there any more."""
-
-DEARER = "an answer cost more than its worst case"
-"""Why it did when the server bills otherwise than the price list and its own count of a prompt let expect."""
-
-BY_BUDGET = frozenset({OUT_OF_BUDGET, DEARER})
 
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0
@@ -98,13 +85,6 @@ class Progress:
     in_flight: int
     waiting: int
     backing_off: int = 0
-
-
-def code_of_unsent(stopped: str | None) -> str:
-    """Give the error code of the calls that a load never came to, from why it stopped early."""
-    if stopped == OUT_OF_BUDGET:
-        return "budget"
-    return "not_sent" if stopped is not None and stopped.startswith(SERVER_GONE) else "unfinished"
 
 
 class LoadFailed(Exception):

@@ -8,8 +8,9 @@ from typing import Any
 import gevent
 import orjson
 
+from bench.errors import INTERRUPTED, SERVER_GONE
 from bench.load.backoff import GONE_AFTER_S
-from bench.load.controller import INTERRUPTED, SERVER_GONE, SILENT_S, LoadSpec
+from bench.load.controller import SILENT_S, LoadSpec
 from bench.load.fatal import fatal
 from bench.wire.clock import now_ns
 

@@ -21,9 +21,10 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
+from bench.errors import DEARER, OUT_OF_BUDGET
 from bench.load.answer_cost import Billing, Decode
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
-from bench.load.controller import DEARER, OUT_OF_BUDGET, LoadSpec
+from bench.load.controller import LoadSpec
 from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
 from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
 from bench.load.fatal import fatal, watch_greenlets

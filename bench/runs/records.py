@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench.errors import error_code
 from bench.process import lifeline
 from bench.process.cores import available_cores
 from bench.runs.counts import Asked, Counts, reconcile
@@ -61,8 +62,6 @@ NEVER_SENT = {
 }
 """Why a call was never sent, by its error code."""
 
-# Answers that came to their end, if not to a good one: what they say that they took is said of all of them.
-_WHOLE = {"empty", "ended_early"}
 # Servers have been seen to repeat a key in their refusal.
 _SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
 _CALLS_PER_TASK = 500
@@ -216,7 +215,7 @@ def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None
         reply.deltas,
         reply.finish,
         len(reply.text.encode()),
-        complete=error is None or error[0] in _WHOLE,
+        complete=error is None or error_code(error[0]).whole,
     )
 
 

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backends import BACKENDS
-from bench.load.controller import INTERRUPTED, LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
+from bench.errors import INTERRUPTED
+from bench.load.controller import LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan.calls import Plan, make_plan, write_plan
 from bench.plan.prompts import calibrate
 from bench.runs.folder import CAPTURE, PLAN

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.app.compare import read
-from bench.app.results import summarise
+from bench.app.results import code_of_stop, summarise
 from bench.app.run import observe
 from bench.cli.ab.sides import SIDES, Side
 from bench.cli.view import TerminalView
-from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OUT_OF_BUDGET
+from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ def _put_aside(task: Task, folders: Iterable[Path]) -> None:
 def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
     """Make one run; returns the exit code where it did not come to its end or is not to be trusted."""
     from bench.cli.output import Screen
-    from bench.load.controller import BY_BUDGET, INTERRUPTED
 
     name = str(folder.relative_to(task.folder))
     # A line for each pair is enough; nothing is drawn over it.
@@ -123,6 +122,4 @@ def _make(task: Task, side: Side, folder: Path, screen: "Screen") -> int:
             return EXIT_NOT_TO_BE_TRUSTED
         return 0
     screen.print(f"{name} stopped early: {stopped}", markup=False, soft_wrap=True)
-    if stopped in BY_BUDGET:
-        return EXIT_OUT_OF_BUDGET
-    return EXIT_INTERRUPTED if stopped.startswith(INTERRUPTED) else EXIT_NOT_TO_BE_TRUSTED
+    return code_of_stop(stopped)

@@ -98,7 +98,7 @@ def _request(part: str, out: Path) -> RunRequest:
 def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Reference], Round], str]:
     """A run on the engine; returns what makes a round of it, once the reference is known, and the server's name."""
     from bench.app import run as running
-    from bench.load.controller import INTERRUPTED
+    from bench.errors import INTERRUPTED
     from bench.runs import manifest
 
     request = _request(part, out)

@@ -18,8 +18,8 @@ from analysis.run.summary import RunSummary
 from bench.app.campaign import ASIDE, FILE, Campaign, Outcome, begun, is_done, make_run
 from bench.app.results import code_of_stop
 from bench.app.run import never
+from bench.errors import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
 from bench.exit_codes import EXIT_INTERRUPTED, worst_of
-from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
 from bench.load.spend import Admission, Budget, Ledger
 from bench.runs import folder as files
 from bench.types import UserError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.app.results import captured_is_kept, exit_code, recorded_stop
-from bench.load.controller import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
+from bench.errors import DEARER, INTERRUPTED, OUT_OF_BUDGET, SERVER_GONE
 from tests.summaries import MANIFEST, slo_result, summary_of
 
 SUMMARIES: dict[int, dict[str, Any]] = {

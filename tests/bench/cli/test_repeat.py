@@ -27,7 +27,7 @@ from bench.app.request import RunRequest, run_request
 from bench.cli import repeat as repeats
 from bench.cli.results import decode as decode_command
 from bench.cli.run import run as run_command
-from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
+from bench.errors import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
 from tests.commands import bench

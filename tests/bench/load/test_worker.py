@@ -26,7 +26,8 @@ import psutil
 import pytest
 import zmq
 
-from bench.load.controller import LoadFailed, LoadProcesses, LoadSpec, Progress, code_of_unsent, load_processes, offer
+from bench.errors import stop_reason
+from bench.load.controller import LoadFailed, LoadProcesses, LoadSpec, Progress, load_processes, offer
 from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
@@ -404,7 +405,7 @@ def test_a_server_that_stays_away_ends_the_load(folder: Path, workers: int, load
         done = offer_load(folder, server.url, workers=workers, on_progress=kill, **({"warmup": "0"} | load))
     assert done.stopped is not None
     assert done.stopped.startswith("the server is gone: nothing but refused connections for 5 s (127.0.0.1:")
-    assert code_of_unsent(done.stopped) == "not_sent"
+    assert stop_reason(done.stopped or "").unsent == "not_sent"
     counts = done.counts()
     assert set(counts) <= {"ok", "reset", "cut_stream", "connect_refused", "unfinished"}
     assert counts["connect_refused"] < 400

@@ -13,7 +13,7 @@ import pytest
 
 from bench.cli.ab import command, runs
 from bench.cli.compare import compare
-from bench.load.controller import INTERRUPTED, OUT_OF_BUDGET
+from bench.errors import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
 from tests.summaries import summarize
