@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
 from bench.app.request import RunRequest
-from bench.app.results import code_of_stop, code_of_summary
-from bench.app.run import Stop, never
+from bench.app.results import code_of_stop, code_of_summary, exit_code, summarise
+from bench.app.run import Stop, never, observe
+from bench.app.view import SILENT, RunView
 from bench.errors import INTERRUPTED
 from bench.exit_codes import (
     EXIT_INTERRUPTED,
@@ -37,7 +38,7 @@ ASIDE: Final = "unfinished"
 
 
 class Maker(Protocol):
-    """What makes the runs of a campaign; in a test, what makes them up."""
+    """What makes the runs of a campaign: `Runs`; in a test, what makes them up."""
 
     def observe(self, request: RunRequest, server: Server | None = None, stop: Stop = never) -> str | None:
         """Offer the load and leave the captures in the run's folder; returns why it stopped early, if it did."""
@@ -46,6 +47,22 @@ class Maker(Protocol):
     def conclude(self, folder: Path) -> RunSummary:
         """Make the results of what was captured; returns the summary."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Makes runs as `bench.py run` does; without a report only `bench.py report` writes it."""
+
+    view: RunView = SILENT
+    with_report: bool = True
+
+    def observe(self, request: RunRequest, server: Server | None = None, stop: Stop = never) -> str | None:
+        """Offer the load."""
+        return observe(request, self.view, server, stop)
+
+    def conclude(self, folder: Path) -> RunSummary:
+        """Make the results."""
+        return summarise(folder, with_report=self.with_report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +79,23 @@ class Campaign:
 
 
 class Outcome(NamedTuple):
-    """What became of a run: its own exit code, and why the campaign cannot go on from it; None where it is done."""
+    """What became of a run: its own exit code, and why the campaign cannot go on from it; None where it is done.
+
+    The name and the problem make a sentence.
+    """
 
     name: str
     code: int
     problem: str | None = None
 
-    def raise_if_wrong_use(self) -> None:
-        """Raise UserError where the run could not even begin."""
-        if self.code == EXIT_USER_ERROR:
+    @property
+    def never_began(self) -> bool:
+        """Whether the user has to mend something before there can be a run."""
+        return self.code == EXIT_USER_ERROR
+
+    def raise_if_it_never_began(self) -> None:
+        """Raise UserError with what is to be mended."""
+        if self.never_began:
             raise UserError(f"{self.name}: {self.problem}")
 
 
@@ -84,7 +109,7 @@ def begun(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None
     Raises UserError where the folder has other files, another question, or another command at work in it. Where
     nothing was measured and nothing spent, nothing is left but what an error's message names.
     """
-    with _held(folder, command, asked):
+    with held(folder, command, asked):
         try:
             yield
         except BaseException as problem:
@@ -94,7 +119,8 @@ def begun(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None
 
 
 @contextmanager
-def _held(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]:
+def held(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]:
+    """As `begun`, but whatever is in the folder at the end stays."""
     if not (folder / FILE).exists():
         with suppress(OSError):
             (folder / f"{FILE}.partial").unlink()  # of a command that was killed as it began
@@ -124,10 +150,10 @@ def _ask(folder: Path, command: str, asked: Mapping[str, Any]) -> None:
         return
     content = files.read_json(folder, FILE)
     if content["command"] != command:
-        raise UserError(f"--out {folder}: expected a folder of {command}, this is one of {content['command']}")
+        raise UserError(f"--out {folder}: holds runs of {content['command']}, not of {command}; choose another")
     before = content["asked"]
     if differing := sorted(name for name in {*before, *asked} if before.get(name) != asked.get(name)):
-        raise UserError(f"--out {folder}: holds a {command} with other {', '.join(differing)}; choose another")
+        raise UserError(f"--out {folder}: holds runs of {command} with other {', '.join(differing)}; choose another")
 
 
 def _leave(folder: Path, problem: str = "") -> None:
@@ -148,18 +174,18 @@ def _has_spent(folder: Path) -> bool:
 
 def is_done(campaign: Campaign, name: str) -> bool:
     """Whether the run of this name has come to its end and left results that can be used."""
+    return not is_missing(campaign, name) and (campaign.folder / name / files.SUMMARY).exists()
+
+
+def is_missing(campaign: Campaign, name: str) -> bool:
+    """Whether the load of this run is still to be offered; results that are all that lacks can be made without it."""
     folder = campaign.folder / name
-    return (
-        has_ended(campaign, name) and (folder / files.SUMMARY).exists() and campaign.is_usable(summaries.read(folder))
-    )
-
-
-def has_ended(campaign: Campaign, name: str) -> bool:
-    """Whether the load of the run came to its end: its captures then are all there is, results or none."""
-    if not (campaign.folder / name / files.RUN).exists():
-        return False
-    run = manifest.read(campaign.folder / name)
-    return not run.interrupted or run.stopped in campaign.full_stops
+    if not (folder / files.RUN).exists():
+        return True
+    run = manifest.read(folder)
+    if run.interrupted and run.stopped not in campaign.full_stops:
+        return True
+    return (folder / files.SUMMARY).exists() and not campaign.is_usable(summaries.read(folder))
 
 
 def make_run(
@@ -174,14 +200,14 @@ def make_run(
         return Outcome(name, code_of_summary(summaries.read(folder)))
     stopped = None
     try:
-        if not has_ended(campaign, name) or (folder / files.SUMMARY).exists():
+        if is_missing(campaign, name):
             put_aside(campaign, name)
             folder.parent.mkdir(exist_ok=True)
             stopped = maker.observe(request.one_of(campaign.folder, name), server, stop)
     except UserError as problem:
         return Outcome(name, EXIT_USER_ERROR, str(problem))
     except KeyboardInterrupt:
-        return Outcome(name, EXIT_INTERRUPTED, INTERRUPTED)
+        return Outcome(name, EXIT_INTERRUPTED, _early(INTERRUPTED))
     return _concluded(campaign, name, maker, None if stopped in campaign.full_stops else stopped)
 
 
@@ -190,18 +216,23 @@ def _concluded(campaign: Campaign, name: str, maker: Maker, stopped: str | None)
     try:
         summary = maker.conclude(campaign.folder / name)
     except KeyboardInterrupt:
-        return Outcome(name, EXIT_INTERRUPTED, stopped or INTERRUPTED)
-    except UserError as problem:
+        return Outcome(name, EXIT_INTERRUPTED, _early(stopped or INTERRUPTED))
+    except (UserError, MemoryError) as problem:
         # Something was measured, which the exit code of wrong use would deny.
-        return Outcome(name, worst_of((code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED)), stopped or str(problem))
+        code = worst_of((code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED))
+        why = str(problem) or "the system gives too little memory; raise its limit (ulimit -v) and go on"
+        return Outcome(name, code, _early(stopped) if stopped else f"has no results: {why}")
     if stopped is not None:
-        return Outcome(name, worst_of((code_of_stop(stopped), code_of_summary(summary))), stopped)
+        return Outcome(name, exit_code(stopped, summary), _early(stopped))
     if not campaign.is_usable(summary):
         reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
-        return Outcome(
-            name, worst_of((code_of_summary(summary), EXIT_NOT_TO_BE_TRUSTED)), f"not to be trusted: {reasons}"
-        )
+        code = worst_of((code_of_summary(summary), EXIT_NOT_TO_BE_TRUSTED))
+        return Outcome(name, code, f"is not to be trusted: {reasons}")
     return Outcome(name, code_of_summary(summary))
+
+
+def _early(stopped: str) -> str:
+    return f"stopped early: {stopped}"
 
 
 def put_aside(campaign: Campaign, name: str) -> None:

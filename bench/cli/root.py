@@ -19,7 +19,7 @@ class Place(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Place]] = {
-    "ab": Place("ab.command", "Say whether B is slower or dearer than A."),
+    "ab": Place("ab", "Say whether B is slower or dearer than A."),
     "backends": Place("lists", "List the server dialects."),
     "breakeven": Place("breakeven.command", "Find the volumes at which your own servers cost no more."),
     "capacity": Place("capacity", "Find the highest rate that meets the objectives."),

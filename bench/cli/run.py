@@ -53,7 +53,7 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: A
 
     screen = Screen()
     if runs > 1:
-        return repeats.repeat(request, runs, screen, keep_server=keep_server)
+        return repeats.repeat(request, runs, screen, options, keep_server=keep_server)
     stopped = app.observe(request, TerminalView(screen))
     try:
         with app.captured_is_kept(request.out):

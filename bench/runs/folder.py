@@ -28,6 +28,11 @@ LOAD_LOG = "load.log"
 LEDGER = "ledger.bin"
 REPEATS = "repeats.json"
 REPEATS_PAGE = "repeats.html"
+CAPACITY = "capacity.json"
+CAPACITY_PAGE = "capacity.html"
+AB = "ab.json"
+AB_PAGE = "ab.html"
+GATE = "gate.json"
 
 SCHEMA = 1
 """The version of run.json and summary.json."""

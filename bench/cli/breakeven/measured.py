@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.cli.capacity import CAPACITY
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def read_search(folder: Path, flag: str) -> Searched:
     """Read a capacity folder. Raises UserError for a search that has not come to its end."""
     from bench.runs import folder as files
 
-    content = files.read_json(folder, CAPACITY)
+    content = files.read_json(folder, files.CAPACITY)
     found = content.get("capacity")
     if found is None:
         raise UserError(f"{flag} {folder}: the search is unfinished; go on with bench.py capacity --out {folder}")

@@ -191,9 +191,9 @@ def _capacity(given: tuple[str, ...], rng: "np.random.Generator") -> Capacity:
             f"{SELF} {missing[0]}: expected a run, a capacity folder, or requests/s such as 2 or 1.8..2.2; "
             "with several, folders that repeat each other"
         )
-    from bench.cli.capacity import CAPACITY
+    from bench.runs import folder as files
 
-    searched = [(path / CAPACITY).exists() for path in folders]
+    searched = [(path / files.CAPACITY).exists() for path in folders]
     if any(searched) and not all(searched):
         raise UserError(f"{SELF}: give runs or capacity folders, not both")
     if all(searched):

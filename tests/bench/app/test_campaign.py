@@ -87,8 +87,8 @@ class World:
             self._write(request.out, name, interrupted=True, stopped=OUT_OF_BUDGET)
             return OUT_OF_BUDGET
         if fate == "killed in load":
-            ledger.reserve(DOLLAR // 2)
-            self.billed += DOLLAR // 2  # who knows: it was in flight
+            if ledger.reserve(DOLLAR // 2) is Admission.NOW:
+                self.billed += DOLLAR // 2  # who knows: it was in flight
             self._kill_if("killed in load")
         stopped = FULL_STOP if fate == "full stop" else STOPS.get(fate)
         self._write(request.out, name, interrupted=stopped is not None, stopped=stopped)
@@ -194,13 +194,13 @@ def spent(folder: Path) -> int:
 @pytest.mark.parametrize(
     ("fate", "code", "problem"),
     [
-        ("ctrl-c", 130, INTERRUPTED),
-        ("ctrl-c before", 130, INTERRUPTED),
-        ("ctrl-c in results", 130, INTERRUPTED),
-        ("server dies", 3, f"{SERVER_GONE}: it ended"),
-        ("dearer", 4, DEARER),
-        ("invalid", 3, "not to be trusted: lost"),
-        ("disk full in results", 3, "no space left"),
+        ("ctrl-c", 130, f"stopped early: {INTERRUPTED}"),
+        ("ctrl-c before", 130, f"stopped early: {INTERRUPTED}"),
+        ("ctrl-c in results", 130, f"stopped early: {INTERRUPTED}"),
+        ("server dies", 3, f"stopped early: {SERVER_GONE}: it ended"),
+        ("dearer", 4, f"stopped early: {DEARER}"),
+        ("invalid", 3, "is not to be trusted: lost"),
+        ("disk full in results", 3, "has no results: no space left"),
         ("refused", 2, "no server there"),
         ("misses", 1, None),
         ("full stop", 0, None),
@@ -217,7 +217,7 @@ def test_each_end_of_a_run_has_its_code_and_says_why_it_cannot_be_gone_on_from(
 def test_the_cap_is_one_for_all_runs_of_all_commands_and_may_be_raised(tmp_path: Path) -> None:
     world = World(tmp_path / "out", ["ends", "ctrl-c"], needs_trust=False)
     assert [made.code for made in world.command(3)] == [0, 130]
-    assert world.command(3)[-1] == Outcome("b/02", 4, OUT_OF_BUDGET)
+    assert world.command(3)[-1] == Outcome("b/02", 4, f"stopped early: {OUT_OF_BUDGET}")
     assert [made.code for made in world.command(9)] == [0, 0, 0]
 
 
@@ -254,11 +254,13 @@ def test_another_question_is_refused_in_one_line_that_names_what_differs(tmp_pat
         (out / "01").mkdir()
         (out / "01" / files.RUN).touch()
     with (
-        pytest.raises(UserError, match=rf"^--out {out}: holds a study with other model, new, old; choose another$"),
+        pytest.raises(
+            UserError, match=rf"^--out {out}: holds runs of study with other model, new, old; choose another$"
+        ),
         begun(out, "study", {"model": "n", "seed": 1, "new": 2}),
     ):
         pass
-    with pytest.raises(UserError, match="expected a folder of ab, this is one of study"), begun(out, "ab", {}):
+    with pytest.raises(UserError, match="holds runs of study, not of ab"), begun(out, "ab", {}):
         pass
 
 

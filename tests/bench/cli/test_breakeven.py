@@ -18,9 +18,9 @@ from analysis.money.api_rules import cache_minimum
 from analysis.money.prices import find
 from bench.cli.breakeven import calculators, command
 from bench.cli.breakeven.measured import Run
-from bench.cli.capacity import CAPACITY
 from bench.cli.root import cli
 from bench.runs import folder
+from bench.runs.folder import CAPACITY
 from bench.types import UserError
 from tests.fixtures.pinned_prices import DAY, pinned
 from tests.summaries import summarize

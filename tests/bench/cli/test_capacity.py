@@ -1,20 +1,33 @@
-"""The search for capacity, as a user starts it, on a real llama.cpp server."""
+"""The search for capacity: with runs that are there at once, and on a real llama.cpp server."""
 
+import copy
 import json
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import bench.cli.capacity as command
+from analysis.run.summary import RunSummary
 from backends.launch import llamacpp as llamacpp_launch
+from bench.app.campaign import held
+from bench.app.capacity import FALLS_BEHIND, stop_behind
+from bench.app.request import RunRequest
+from bench.errors import INTERRUPTED, OUT_OF_BUDGET
 from bench.load.controller import Progress
+from bench.runs import folder as files
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.types import ServeOptions, UserError
 from tests.commands import bench
+from tests.conftest import build_run
+from tests.summaries import summarize, summary_of
 
 ROOT = Path(__file__).parents[3]
 QUICK = ["--scenario", "smoke", "--requests", "30", "--precision", "90%", "--repeats", "1", "--concurrency", "8"]
@@ -63,7 +76,7 @@ def test_a_server_that_keeps_the_objective_has_no_ceiling_as_far_as_was_looked(u
     other = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<100", *quick, "--out", folder)
     assert (other.returncode, other.stderr.splitlines()[-1]) == (
         2,
-        f"error: --out {folder}: holds a search with other slo; choose another",
+        f"error: --out {folder}: holds runs of capacity with other slo; choose another",
     )
 
 
@@ -76,28 +89,15 @@ def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_pat
     assert found(folder)["capacity"]["rate_per_s"] == 0
     assert "capacity    none: no rate down to" in done.stdout
 
-    # A run that is wrong ends the search; what was left of one that was interrupted is kept beside the new one.
-    by_rate = sorted(folder.glob("rate-*/summary.json"), key=lambda path: float(path.parent.name.split("-")[1]))
-    cut_short, *_, wrong = by_rate
-    content = json.loads(wrong.read_text())
-    wrong.write_text(json.dumps(content | {"verdict": {"status": "invalid", "reasons": []}}))
-    cut_short.unlink()
-    again = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<0.01", *quick, "--out", folder)
-    assert (again.returncode, again.stderr) == (3, "")
-    assert f"{wrong.parent.name} is not to be trusted; remove its folder to run it again" in again.stdout
-    wrong.write_text(json.dumps(content))
-    again = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<0.01", *quick, "--out", folder)
-    assert again.returncode == 1
-    assert cut_short.exists()
-    assert (folder / f"interrupted-1-{cut_short.parent.name}" / "run.json").exists()
-
 
 ASKED = ["--url", "http://127.0.0.1:9", "--slo", "ttft_ms:p90<200"]
 
 
 def begun(folder: Path, *arguments: str) -> None:
     context = command.capacity.make_context("capacity", [*ASKED, *arguments, "--out", str(folder)])
-    command._begin(command._search(context.params))
+    search = command._search(context.params)
+    with held(search.folder, "capacity", search.asked):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def begun(folder: Path, *arguments: str) -> None:
 def test_a_search_that_differs_in_anything_asked_is_not_mixed_with_another(other: str, tmp_path: Path) -> None:
     begun(tmp_path)
     begun(tmp_path)
-    with pytest.raises(UserError, match=f"--out {tmp_path}: holds a search with other .*; choose another"):
+    with pytest.raises(UserError, match=f"--out {tmp_path}: holds runs of capacity with other .*; choose another"):
         begun(tmp_path, *other.split())
 
 
@@ -139,29 +139,27 @@ def test_server_flags_are_asked_too_and_no_key_is_kept(tmp_path: Path, monkeypat
     launched = ["--backend", "vllm", "--slo", "ttft_ms<500", "--server-arg", "--api-key=sk-secret-0123456789"]
 
     def start(*more: str) -> None:
-        command._begin(
-            command._search(
-                command.capacity.make_context("capacity", [*launched, *more, "--out", str(tmp_path)]).params
-            )
-        )
+        context = command.capacity.make_context("capacity", [*launched, *more, "--out", str(tmp_path)])
+        search = command._search(context.params)
+        with held(search.folder, "capacity", search.asked):
+            pass
 
     start()
-    assert "sk-secret" not in (tmp_path / "capacity.json").read_text()
+    assert "sk-secret" not in (tmp_path / "campaign.json").read_text()
     for other in (["--server-arg=--enforce-eager"], ["--server-python", "/opt/python"], ["--server-cmd", "vllm"]):
-        with pytest.raises(UserError, match="holds a search with other server"):
+        with pytest.raises(UserError, match="holds runs of capacity with other server"):
             start(*other)
 
 
 def test_a_load_ends_once_the_server_surely_falls_behind() -> None:
-    stop = command._stop(0.1)
+    stop = stop_behind(0.1)
 
     def progress(at_s: float, sent: int, done: int) -> Progress:
         return Progress(at_s, sent, done, 0, 0, sent - done, 0)
 
     assert {stop(progress(t / 2, 50 * t, 50 * t - 5)) for t in range(40)} == {None}
-    behind = command._stop(0.1)
-    assert [behind(progress(t / 2, 50 * t, 25 * t)) for t in range(40)][-1] == command.FALLS_BEHIND
-    assert command._stop(None)(progress(200, 20_000, 1_000)) is None
+    behind = stop_behind(0.1)
+    assert [behind(progress(t / 2, 50 * t, 25 * t)) for t in range(40)][-1] == FALLS_BEHIND
 
 
 @pytest.mark.parametrize(
@@ -179,8 +177,138 @@ def test_a_load_ends_once_the_server_surely_falls_behind() -> None:
         (["--slo", "ttft_ms<5", "--repeats", "0"], "--repeats: must be from 1 to 20, got 0"),
     ],
 )
-def test_a_wrong_search_is_one_line(arguments: list[str], said: str) -> None:
-    done = search(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {said}")
-    assert len(done.stderr.splitlines()) == 1
+def test_a_wrong_search_is_refused_before_anything_runs(arguments: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(said)}"):
+        command.capacity.main(arguments, standalone_mode=False)
+
+
+# --- with runs that are there at once -----------------------------------------------------------------------------
+
+
+class Runs:
+    """Makes up the runs of a server that keeps up with `keeps_per_s`, each as `ends` says of its number, from 1.
+
+    An end is why it stopped early, an exception, or `invalid`.
+    """
+
+    def __init__(self) -> None:
+        self.summary = _summary()
+        self.keeps_per_s = 4.0
+        self.ends: dict[int, Any] = {}
+        self.made: list[str] = []
+
+    def observe(self, request: RunRequest, server: Any = None, stop: Any = None) -> str | None:
+        self.made.append(request.out.name)
+        end = self.ends.get(len(self.made))
+        if isinstance(end, BaseException):
+            raise end
+        load = request.workload.load
+        ttft_ms = 80.0 if (load.rate_per_s or 0.0) <= self.keeps_per_s else 900.0
+        run, requests, _ = build_run(
+            load.requests or 0, 8, rate_per_s=load.rate_per_s, ttft_ms=ttft_ms, slo=request.slo, seed=len(self.made)
+        )
+        stopped = None if end == "invalid" else end
+        with files.new(request.out):
+            ended = {"load": asdict(load), "interrupted": stopped is not None, "stopped": stopped}
+            files.write_json(request.out / files.RUN, run | ended)
+            pq.write_table(requests, request.out / files.REQUESTS)
+        return stopped
+
+    def conclude(self, folder: Path) -> RunSummary:
+        summary = copy.deepcopy(self.summary)
+        if self.ends.get(len(self.made)) == "invalid":
+            reason = {"code": "conservation", "message": "they do not add up", "value": None, "limit": None}
+            summary["verdict"] = {"status": "invalid", "reasons": [reason]}
+        files.write_json(folder / files.SUMMARY, summary)
+        return summary_of(summary)
+
+
+@cache
+def _summary() -> dict[str, Any]:
+    """Of no run in particular: the search reads requests."""
+    return summarize(*build_run(100, 8, rate_per_s=5.0, gpus=0))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    made = Runs()
+    monkeypatch.setattr("bench.app.campaign.Runs", lambda view: made)
+    return made
+
+
+@pytest.fixture
+def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """`call(*arguments) -> (exit code, standard output)` of a search into the folder `out`."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        asked = [*ASKED, "--backend", "openai", *QUICK, "--out", str(tmp_path / "out"), *arguments]
+        code = command.capacity.main(asked, standalone_mode=False)
+        return int(code), capsys.readouterr().out
+
+    return run
+
+
+Call = Callable[..., tuple[int, str]]
+
+
+def test_the_answer_lies_where_the_server_keeps_up_no_more_and_is_found_without_a_run_again(
+    runs: Runs, call: Call, tmp_path: Path
+) -> None:
+    code, said = call()
+    assert code == 0
+    content = found(tmp_path / "out")
+    assert content["capacity"]["rate_per_s"] <= 4 < content["capacity"]["high_per_s"]
+    assert {probe["folder"] for probe in content["probes"]} == {*runs.made} - {"closed-loop"}
+    assert f"capacity    {content['capacity']['rate_per_s']:g} requests/s" in said
+    assert (tmp_path / "out" / "capacity.html").exists()
+    made = list(runs.made)
+    assert call()[0] == 0
+    assert (runs.made, found(tmp_path / "out")) == (made, content)
+
+
+def test_no_rate_that_meets_them_exits_with_one(runs: Runs, call: Call) -> None:
+    runs.keeps_per_s = 0.0
+    code, said = call()
+    assert code == 1
+    assert "capacity    none: no rate down to" in said
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        (INTERRUPTED, 130, "stopped early: interrupted"),
+        (KeyboardInterrupt(), 130, "stopped early: interrupted"),
+        (OUT_OF_BUDGET, 4, "stopped early: the budget is spent"),
+        ("the server is gone", 3, "stopped early: the server is gone"),
+        ("invalid", 3, "is not to be trusted: they do not add up"),
+    ],
+)
+def test_a_run_that_is_of_no_use_ends_it_and_the_same_command_goes_on_with_that_run(
+    runs: Runs, call: Call, tmp_path: Path, end: Any, code: int, said: str
+) -> None:
+    runs.ends = {3: end}
+    ended, out = call()
+    assert ended == code
+    assert f"{runs.made[2]} {said}\nit can go on: the same command with --out {tmp_path / 'out'}\n" in out
+    assert "capacity" not in found(tmp_path / "out")
+    runs.ends = {}
+    assert call()[0] == 0
+    assert runs.made[3] == runs.made[2]
+    assert len({*runs.made}) == len(runs.made) - 1
+
+
+def test_a_server_that_does_not_start_leaves_no_folder(runs: Runs, call: Call, tmp_path: Path) -> None:
+    runs.ends = {1: UserError("no server there")}
+    with pytest.raises(UserError, match=r"^closed-loop: no server there$"):
+        call()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_falls_behind_is_an_answer_and_not_made_again(runs: Runs, call: Call, tmp_path: Path) -> None:
+    runs.ends = {4: FALLS_BEHIND}
+    assert call()[0] == 0
+    (stopped,) = [probe for probe in found(tmp_path / "out")["probes"] if probe["stopped"]]
+    assert (stopped["folder"], stopped["outcome"]) == (runs.made[3], "saturated")
+    made = list(runs.made)
+    call()
+    assert runs.made == made

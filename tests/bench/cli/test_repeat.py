@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -49,18 +49,18 @@ class Runs:
         self.asked: list[Any] = []
         self.servers: list[Any] = []
 
-    def observe(self, settings: Any, screen: Console, server: Any = None) -> str | None:
+    def observe(self, request: RunRequest, server: Any = None, stop: Any = None) -> str | None:
         outcome = self.outcomes[len(self.asked)]
-        self.asked.append(settings)
+        self.asked.append(request)
         self.servers.append(server)
         if isinstance(outcome, BaseException):
             raise outcome
-        settings.out.mkdir()
-        run, *_ = self.made(settings.out, interrupted=outcome is not None)
-        files.write_json(settings.out / files.RUN, run)
+        request.out.mkdir()
+        run, *_ = self.made(request.out, interrupted=outcome is not None)
+        files.write_json(request.out / files.RUN, run | {"stopped": outcome})
         return outcome
 
-    def results(self, folder: Path, window: str | None = None) -> RunSummary:
+    def conclude(self, folder: Path, window: str | None = None) -> RunSummary:
         run = files.read_json(folder, files.RUN)
         summary = summarize(*self.made(folder, interrupted=run["interrupted"]))
         files.write_json(folder / files.SUMMARY, summary)
@@ -74,8 +74,8 @@ class Runs:
 @pytest.fixture
 def runs(synthetic_run: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs(synthetic_run)
-    monkeypatch.setattr(repeats, "observe", made.observe)
-    monkeypatch.setattr(repeats, "summarise", made.results)
+    monkeypatch.setattr(repeats, "Runs", lambda view: made)
+    monkeypatch.setattr(repeats, "summarise", made.conclude)
     return made
 
 
@@ -87,7 +87,8 @@ def request(out: Path, **options: Any) -> RunRequest:
 def make(out: Path, asked: int, keep_server: bool = False, **options: Any) -> tuple[int, str]:
     """(exit code, screen)."""
     screen = Console(file=io.StringIO(), width=200)
-    code = repeats.repeat(request(out, **options), asked, screen, keep_server=keep_server)  # type: ignore[arg-type]
+    asked_for = {"server_arg": (), **options}
+    code = repeats.repeat(request(out, **options), asked, screen, asked_for, keep_server=keep_server)  # type: ignore[arg-type]
     return code, screen.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -142,21 +143,51 @@ def test_a_missed_objective_in_any_run_is_the_exit_code(runs: Runs, tmp_path: Pa
     assert make(tmp_path / "out", 3)[0] == 1
 
 
-@pytest.mark.parametrize("problem", [KeyboardInterrupt(), UserError("the server ended while starting")])
-def test_what_ends_the_repeats_between_two_runs_keeps_and_concludes_those_before(
-    runs: Runs, tmp_path: Path, problem: BaseException
-) -> None:
-    runs.outcomes = [None, None, problem]
-    with pytest.raises(type(problem)):
-        make(tmp_path / "out", 3)
+def test_ctrl_c_between_two_runs_keeps_and_concludes_those_before(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = [None, None, KeyboardInterrupt()]
+    code, said = make(tmp_path / "out", 3)
+    assert code == 130
+    assert said.endswith(
+        f"03 stopped early: interrupted\nit can go on: the same command with --out {tmp_path / 'out'}\n"
+    )
     assert read(tmp_path / "out")["runs"] == ["01", "02"]
     assert (tmp_path / "out" / "repeats.html").exists()
 
 
+def test_a_server_that_does_not_start_again_keeps_and_concludes_the_runs_before(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = [None, None, UserError("the server ended while starting")]
+    with pytest.raises(UserError, match=r"^03: the server ended while starting$"):
+        make(tmp_path / "out", 3)
+    assert read(tmp_path / "out")["runs"] == ["01", "02"]
+
+
+@pytest.mark.parametrize("end", [None, INTERRUPTED, KeyboardInterrupt(), UserError("no server"), "the server is gone"])
+def test_the_same_command_goes_on_where_it_was(runs: Runs, tmp_path: Path, end: Any) -> None:
+    runs.outcomes = [None, end, None, None]
+    with suppress(UserError):
+        make(tmp_path / "out", 2 if end is None else 3)
+    code, said = make(tmp_path / "out", 3)
+    assert code == 0
+    assert [asked.out.name for asked in runs.asked] == ["01", "02", "03"] if end is None else ["01", "02", "02", "03"]
+    content = read(tmp_path / "out")
+    assert (content["runs"], content["left_out"]) == (["01", "02", "03"], [])
+    assert "can go on" not in said
+
+
+def test_runs_of_another_question_are_not_mixed_and_no_fewer_can_be_asked_for(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = [None] * 2
+    make(tmp_path / "out", 2)
+    with pytest.raises(UserError, match="holds runs of repeat with other seed; choose another"):
+        make(tmp_path / "out", 2, seed=5)
+    with pytest.raises(UserError, match="holds runs of repeat with other keep_server; choose another"):
+        make(tmp_path / "out", 2, keep_server=True)
+    with pytest.raises(UserError, match=r"^--repeat 1: .* was begun for 2; give 2 or more, or another --out$"):
+        make(tmp_path / "out", 1)
+
+
 def test_without_any_run_nothing_stays(runs: Runs, tmp_path: Path) -> None:
     runs.outcomes = [KeyboardInterrupt()]
-    with pytest.raises(KeyboardInterrupt):
-        make(tmp_path / "out", 3)
+    assert make(tmp_path / "out", 3)[0] == 130
     assert not (tmp_path / "out").exists()
 
 
@@ -178,7 +209,7 @@ def test_a_server_to_keep_is_launched_once_and_ended_before_the_conclusion(
         yield SimpleNamespace(pid=1)
         happened.append(f"ended, concluded: {'runs' in read(tmp_path / 'out')}")
 
-    monkeypatch.setattr("bench.app.run.launched", launched)
+    monkeypatch.setattr("bench.app.repeat.launched", launched)
     runs.outcomes = [None] * 2
     make(tmp_path / "out", 2, keep_server=True)
     assert happened == ["launched, log in out/server.log", "ended, concluded: False"]

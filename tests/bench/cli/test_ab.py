@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.cli.ab import command, runs
+from analysis.run.summary import RunSummary
+from bench.cli import ab as command
 from bench.cli.compare import compare
 from bench.errors import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
-from tests.summaries import summarize
+from tests.summaries import summarize, summary_of
 
 Call = Callable[..., tuple[int, str]]
 SERVER_DIED = "the server ended (exit code 1); server.log may say why"
@@ -38,7 +39,7 @@ class Fake:
         self.made: list[str] = []
         self.accounts: list[Path] = []
 
-    def observe(self, request: Any, screen: Any) -> str | None:
+    def observe(self, request: Any, server: Any = None, stop: Any = None) -> str | None:
         folder = request.out
         side = folder.parent.name
         self.made.append(f"{side}/{folder.name}")
@@ -46,20 +47,21 @@ class Fake:
         if isinstance(outcome, BaseException):
             raise outcome
         with files.new(folder):
-            files.write_json(folder / files.RUN, self.run | self.of_run.get(side, {}))
+            ended = {"interrupted": outcome is not None, "stopped": outcome}
+            files.write_json(folder / files.RUN, self.run | ended | self.of_run.get(side, {}))
             pq.write_table(self.requests, folder / files.REQUESTS)
             if request.costs.budget is not None:
                 self.accounts.append(request.costs.budget.account)
         return outcome
 
-    def results(self, folder: Path, *, with_report: bool) -> None:
-        assert not with_report
+    def conclude(self, folder: Path) -> RunSummary:
         found, number = copy.deepcopy(self.summary), len(self.made)
         found["metrics"]["ttft_ms"]["p50"] = self.ttft_ms[folder.parent.name] * (1 + 0.001 * (7 * number % 5))
         if number in self.invalid:
             reason = {"code": "none", "message": "none succeeded", "value": None, "limit": None}
             found["verdict"] = {"status": "invalid", "reasons": [reason]}
         files.write_json(folder / files.SUMMARY, found)
+        return summary_of(found)
 
 
 @pytest.fixture
@@ -71,8 +73,7 @@ def fake(synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # So many that no failure is known to be none that matters after four pairs.
     summary["requests"] |= {"planned": 1000, "succeeded": 1000}
     made = Fake(run, requests, summary)
-    monkeypatch.setattr(runs, "observe", made.observe)
-    monkeypatch.setattr(runs, "summarise", made.results)
+    monkeypatch.setattr("bench.app.campaign.Runs", lambda with_report: made)
     return made
 
 
@@ -143,7 +144,7 @@ def test_the_same_command_goes_on_and_makes_a_pair_anew_that_was_cut_in_two(fake
     fake.outcomes.clear()
     code, out = call("--max-pairs", "8")
     assert (code, fake.made) == (0, ["a/03", "b/03", "b/04", "a/04"])
-    assert sorted(path.name for path in Path("out/unfinished").iterdir()) == ["a-03-0", "b-03-1"]
+    assert sorted(path.name for path in Path("out/unfinished").iterdir()) == ["a-03-1", "b-03-1"]
 
 
 def test_ctrl_c_after_a_look_tells_the_verdict_so_far(fake: Fake, call: Call) -> None:
@@ -242,8 +243,8 @@ def test_failures_decide_whatever_else_does(fake: Fake, call: Call) -> None:
 
 def test_a_folder_of_another_ab_is_refused(fake: Fake, call: Call) -> None:
     call()
-    with pytest.raises(UserError, match="holds an ab with other b; choose another"):
+    with pytest.raises(UserError, match="holds runs of ab with other b; choose another"):
         call("--b", "--seed 1")
-    Path("out/ab.json").unlink()
+    Path("out/campaign.json").unlink()
     with pytest.raises(UserError, match="expected a new or empty folder"):
         call()

@@ -6,8 +6,9 @@ from typing import Any
 import click
 import pytest
 
+from bench.app.ab import Side
 from bench.app.request import ServerToLaunch
-from bench.cli.ab.sides import OPTIONS, Side, sides_of
+from bench.cli.ab import OPTIONS, sides_of
 from bench.cli.base import with_options
 from bench.types import UserError
 

@@ -1,0 +1,185 @@
+"""Two configurations in turns, A B B A, until it is decided which is slower or dearer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from analysis.compare import comparison
+from analysis.compare.comparison import Comparison, Run
+from analysis.compare.measures import MEASURES, value
+from analysis.compare.sequential import Look, is_decided, look_at, looks
+from analysis.present import to_html
+from analysis.present.comparison_figures import sections
+from analysis.present.of_comparison import document
+from analysis.run.summary import RunSummary
+from bench.app.campaign import Campaign, Maker, Outcome, begun, is_missing, make_run, put_aside
+from bench.app.compare import read
+from bench.app.request import RunRequest
+from bench.app.results import requests_of
+from bench.runs import folder as files
+from bench.types import UserError
+
+SIDES: Final = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The runs of one side; `asked` are all its options, as ab.json holds them."""
+
+    name: str
+    request: RunRequest
+    asked: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AbTask:
+    """Two sides, the folder of their runs, and how it is decided between them.
+
+    `explicit` are the measures that the user has named to decide, all of which the runs must know.
+    """
+
+    sides: tuple[Side, Side]
+    folder: Path
+    thresholds: dict[str, float]
+    deciding: tuple[str, ...]
+    max_pairs: int
+    different_plans: bool = False
+    untrusted: bool = False
+    explicit: tuple[str, ...] = ()
+
+    @property
+    def campaign(self) -> Campaign:
+        """Its runs; with `untrusted` those count as well."""
+        return Campaign(self.folder, is_usable=_any_run if self.untrusted else _is_trusted)
+
+    def asked(self) -> dict[str, Any]:
+        """What ab.json says was asked for; a command that goes on must ask for the same."""
+        return {
+            **{side.name: side.asked for side in self.sides},
+            "thresholds": self.thresholds,
+            "deciding": list(self.deciding),
+            "max_pairs": self.max_pairs,
+        }
+
+
+class AbView(Protocol):
+    """Whoever follows an ab."""
+
+    def begins(self, looks: tuple[Look, ...]) -> None:
+        """Pairs are made, at most as many as the last look has."""
+
+    def paired(self, number: int, base: Run, candidate: Run) -> None:
+        """The pair of this number is there."""
+
+    def looked(self, found: Comparison) -> None:
+        """What the pairs say so far."""
+
+
+class Decided(NamedTuple):
+    """What the last look found, None where there was none; and the run that ended it all before it was decided."""
+
+    found: Comparison | None
+    ended: Outcome | None = None
+
+
+def decide(task: AbTask, maker: Maker, view: AbView) -> Decided:
+    """Make pairs until a look decides, or go on with those that are there.
+
+    Raises UserError where the first run cannot begin, and where the first pair cannot be compared.
+    """
+    with begun(task.folder, "ab", task.asked()):
+        if not (task.folder / files.AB).exists():
+            files.write_json(task.folder / files.AB, {"schema": files.SCHEMA, "asked": task.asked()})
+        decided = _decide(task, maker, view)
+        if decided.ended is not None and not any(task.folder.glob(f"*/*/{files.RUN}")):
+            decided.ended.raise_if_it_never_began()
+        return decided
+
+
+def _decide(task: AbTask, maker: Maker, view: AbView) -> Decided:
+    plan, found, made = looks(task.max_pairs), None, 0
+    view.begins(plan)
+    for look in plan:
+        while made < look.pairs:
+            ended = _make_pair(task, made + 1, maker)
+            if ended is not None:
+                return Decided(found, ended)
+            made += 1
+            if made == 1:
+                _check_first(task)
+            base, candidate = (side[-1] for side in runs_of(task, made))
+            view.paired(made, base, candidate)
+        found = _look_at(task, look)
+        _keep(task, found)
+        view.looked(found)
+        if is_decided(found):
+            break
+    return Decided(found)
+
+
+def _make_pair(task: AbTask, number: int, maker: Maker) -> Outcome | None:
+    """Make the two runs of a pair, unless they are there; returns what became of the one that ended it all.
+
+    Of runs that are not both there, both are made: one of before an interruption and one of after it are no neighbours.
+    """
+    # A B, then B A: what drifts steadily cancels over two pairs.
+    order = task.sides if number % 2 else task.sides[::-1]
+    names = [_name(side.name, number) for side in order]
+    if any(is_missing(task.campaign, name) for name in names):
+        for name in names:
+            put_aside(task.campaign, name)
+    for side, name in zip(order, names, strict=True):
+        made = make_run(task.campaign, name, side.request, maker)
+        if made.problem is not None:
+            return made
+    return None
+
+
+def _name(side: str, number: int) -> str:
+    return f"{side}/{number:02}"
+
+
+def _any_run(_: RunSummary) -> bool:
+    return True
+
+
+def _is_trusted(summary: RunSummary) -> bool:
+    return summary.verdict.status != "invalid"
+
+
+# --- what the runs say --------------------------------------------------------------------------------------------
+
+
+def runs_of(task: AbTask, pairs: int) -> tuple[list[Run], list[Run]]:
+    """The runs of the first pairs, by side; their names are those of their folders within the task's."""
+    base, candidate = ([_read(task, _name(side, n)) for n in range(1, pairs + 1)] for side in SIDES)
+    return base, candidate
+
+
+def _read(task: AbTask, name: str) -> Run:
+    return read(task.folder / name)._replace(name=name)
+
+
+def _check_first(task: AbTask) -> None:
+    """Refuse after the first pair what would be refused after the last."""
+    first = runs_of(task, 1)
+    comparison.check(*first, different_plans=task.different_plans, untrusted=task.untrusted)
+    for name in task.explicit:
+        for (run,) in first:
+            if value(MEASURES[name], run.summary) is None:
+                raise UserError(f"--decide {name}: {run.name} does not know it; more --requests may, or leave it out")
+
+
+def _look_at(task: AbTask, look: Look) -> Comparison:
+    sides = runs_of(task, look.pairs)
+    warnings = comparison.check(*sides, different_plans=task.different_plans, untrusted=task.untrusted)
+    return look_at(look, *sides, task.thresholds, warnings, task.deciding)
+
+
+def _keep(task: AbTask, found: Comparison) -> None:
+    """Write ab.json and ab.html: what the runs say so far."""
+    tables = ([requests_of(task.folder / run.name) for run in side] for side in (found.base, found.candidate))
+    shown = document(found, sections(found, *tables))
+    content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": shown.data}
+    files.write_json(task.folder / files.AB, content)
+    files.write_text(task.folder / files.AB_PAGE, to_html.render(shown))

@@ -1,0 +1,225 @@
+"""The highest rate at which objectives are met, found by running at one rate after another."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from analysis.capacity.probing import Watch, of_closed_loop, probe, read
+from analysis.capacity.search import Capacity, Limits, Probe, next_probe, requests_for, service_seen_s
+from analysis.capacity.search import capacity as judge
+from analysis.present import to_html
+from analysis.present.capacity_figures import sections
+from analysis.present.document import Document
+from analysis.present.of_capacity import Found, LoadPoint, document
+from analysis.run import slo
+from analysis.run.summary import RunSummary
+from analysis.wording import metric
+from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
+from bench.app.request import RunRequest
+from bench.app.run import Stop, launched, never
+from bench.load.controller import Progress
+from bench.plan.resolve import resolve_load
+from bench.runs import folder as files
+from bench.runs.records import read_requests
+from bench.server.launch import Server
+from bench.types import Load, UserError
+
+CLOSED_LOOP: Final = "closed-loop"
+FALLS_BEHIND: Final = "the server falls behind"
+"""Why a run of a search ends early, which is what it was to find out."""
+
+# A run most of whose calls failed is no measurement of their times, and says all the same that its rate is too high.
+_MISSES: Final = {"nothing_succeeded", "mostly_failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class CapacitySearch:
+    """What is looked for, and the folder of its runs, in which everything that was found is kept.
+
+    `asked` is what the folder says was asked, by names that its user knows; how far a search goes is not in it.
+    """
+
+    request: RunRequest
+    folder: Path
+    attainment: float | None
+    precision: float
+    repeats: int
+    requests: int | None
+    least_requests: int
+    concurrency: int
+    max_in_flight: int
+    up_to: float | None
+    asked: Mapping[str, Any]
+
+    @property
+    def campaign(self) -> Campaign:
+        """Its runs: what was stopped because it fell behind has said what it was to say, and so have failures."""
+        return Campaign(self.folder, frozenset({FALLS_BEHIND}), _is_usable)
+
+
+class CapacityFound(NamedTuple):
+    """The answer and how it is told; or the run that ended the search before."""
+
+    capacity: Capacity | None = None
+    document: Document | None = None
+    ended: Outcome | None = None
+
+
+def find(
+    search: CapacitySearch, maker: Maker, say: Callable[[str], None], on_probe: Callable[[Probe], None]
+) -> CapacityFound:
+    """Look for the answer, or go on looking; with all runs there it only reads them.
+
+    Raises UserError where the first run cannot begin, and where nobody is served at all.
+    """
+    with begun(search.folder, "capacity", search.asked):
+        if not (search.folder / files.CAPACITY).exists():
+            files.write_json(search.folder / files.CAPACITY, {"schema": files.SCHEMA, "asked": search.asked})
+        with ExitStack() as stack:
+            server = stack.enter_context(_server(search, say)) if search.request.url is None else None
+            ended = _look(search, maker, server, on_probe)
+        if ended is not None:
+            if not any(search.folder.glob(f"*/{files.RUN}")):
+                ended.raise_if_it_never_began()
+            return CapacityFound(ended=ended)
+        found = _write(search)
+        return CapacityFound(found, _write_page(search, found))
+
+
+def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
+    """Launch the server for all runs, with as many slots as its closed loop has requests in flight."""
+    workload = replace(search.request.workload, load=_closed_loop(search))
+    return launched(replace(search.request, workload=workload), say, search.folder / files.SERVER_LOG)
+
+
+def _look(
+    search: CapacitySearch, maker: Maker, server: Server | None, on_probe: Callable[[Probe], None]
+) -> Outcome | None:
+    """Run until the answer is found; returns what became of the run that ended it before."""
+
+    def run(campaign: Campaign, name: str, load: Load, repeat: int, stop: Stop) -> Outcome:
+        request = search.request.one_of(search.folder, name, load, search.request.workload.seed + repeat)
+        return make_run(campaign, name, request, maker, server, stop)
+
+    scenario, campaign = search.request.workload.scenario, search.campaign
+    ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, _closed_loop(search), 0, never)
+    if ended.problem is not None:
+        return ended
+    limits, probes = _limits(search), _probes(search)
+    while wanted := next_probe(probes, limits):
+        rate, repeat = wanted
+        service_s = service_seen_s(probes, limits.service_s)
+        requests = search.requests or requests_for(rate, search.least_requests, service_s)
+        load = resolve_load(scenario, rate=rate, requests=requests, max_in_flight=search.max_in_flight)
+        name = f"rate-{rate:g}-{repeat}"
+        ended = run(campaign, name, load, repeat, stop_behind(service_s))
+        if ended.problem is not None:
+            return ended
+        probes = _probes(search)
+        on_probe(next(probe for probe in probes if probe.folder == name))
+    return None
+
+
+def _closed_loop(search: CapacitySearch) -> Load:
+    requests = max(64, 4 * search.concurrency)
+    return resolve_load(search.request.workload.scenario, concurrency=search.concurrency, requests=requests)
+
+
+def stop_behind(service_s: float) -> Stop:
+    """Give what ends a load once the server surely falls behind, by the time that answers take."""
+    watch = Watch(service_s)
+
+    def stop(progress: Progress) -> str | None:
+        due = progress.sent + progress.waiting + progress.dropped
+        behind = watch.falls_behind(progress.elapsed_s or 0.0, due, progress.done + progress.dropped)
+        return FALLS_BEHIND if behind else None
+
+    return stop
+
+
+def _is_usable(summary: RunSummary) -> bool:
+    return summary.verdict.status != "invalid" or bool(summary.verdict.codes & _MISSES)
+
+
+def _has_served(summary: RunSummary) -> bool:
+    return _is_usable(summary) and summary.requests.succeeded > 0
+
+
+# --- what the runs say --------------------------------------------------------------------------------------------
+
+
+def _limits(search: CapacitySearch) -> Limits:
+    """How far the search goes, and from where. Raises UserError where nobody was served in the closed loop."""
+    found = of_closed_loop(read_requests(search.folder / CLOSED_LOOP))
+    if found is None:
+        raise UserError(f"no request succeeded in {search.folder / CLOSED_LOOP}; its report says why")
+    return Limits(search.precision, search.repeats, *found, search.up_to, search.max_in_flight)
+
+
+def _probes(search: CapacitySearch) -> list[Probe]:
+    """Read the runs of a search, by rate and repeat."""
+    names = [path.parent.name for path in search.folder.glob(f"rate-*/{files.SUMMARY}")]
+    done = [search.folder / name for name in names if is_done(search.campaign, name)]
+    found = [_probe(folder, search.request.slo, search.attainment) for folder in done]
+    return sorted(found, key=lambda probe: (probe.rate_per_s, probe.repeat))
+
+
+@cache
+def _probe(folder: Path, slos: tuple[str, ...], attainment: float | None) -> Probe:
+    """Read one run, which stays as it is."""
+    run, objectives = files.read_json(folder, files.RUN), [slo.parse(text) for text in slos]
+    wanted = [objective.share for objective in objectives] if attainment is None else [attainment]
+    return probe(
+        read(read_requests(folder), objectives, all_at_once=attainment is not None),
+        wanted,
+        rate_per_s=run["load"]["rate_per_s"],
+        repeat=int(folder.name.rpartition("-")[2]),
+        folder=folder.name,
+        stopped=run["stopped"] == FALLS_BEHIND,
+    )
+
+
+def _write(search: CapacitySearch) -> Capacity:
+    """Write what was found into capacity.json."""
+    runs, limits = _probes(search), _limits(search)
+    found = judge(runs, limits)
+    content = {
+        "schema": files.SCHEMA,
+        "asked": search.asked,
+        "capacity": found._asdict(),
+        "closed_loop_rps": limits.closed_loop_rps,
+        "probes": [{**run._asdict(), "outcome": run.outcome, "is_sure": run.is_sure} for run in runs],
+    }
+    files.write_json(search.folder / files.CAPACITY, content)
+    return found
+
+
+def _write_page(search: CapacitySearch, found: Capacity) -> Document:
+    """Write capacity.html: what was found, with its figures; gives what it shows."""
+    request = search.request
+    usd_per_hour = (request.costs.section or {}).get("usd_per_hour")
+    shown = Found(
+        runs=[_load_point(search, run) for run in _probes(search)],
+        capacity=found,
+        usd_per_hour=None if usd_per_hour is None else Decimal(usd_per_hour),
+    )
+    of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
+    page = document(shown, of=of, objectives=request.slo, figures=sections(shown))
+    files.write_text(search.folder / files.CAPACITY_PAGE, to_html.render(page))
+    return page
+
+
+def _load_point(search: CapacitySearch, run: Probe) -> LoadPoint:
+    summary = files.read_json(search.folder / run.folder, files.SUMMARY)
+    return LoadPoint(
+        rate_per_s=run.rate_per_s,
+        outcome=run.outcome,
+        completed_per_s=run.completed_per_s,
+        goodput_rps=summary["throughput"]["goodput_rps"],
+        ttft_ms_p50=metric(summary, "ttft_ms", "p50"),
+        ttft_ms_p99=metric(summary, "ttft_ms", "p99"),
+    )

@@ -1,0 +1,105 @@
+"""The same load again and again, so that the spread between runs is in the intervals."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from analysis.compare.comparison import Run
+from analysis.present import to_html
+from analysis.present.document import Document
+from analysis.present.of_repeats import document
+from analysis.present.repeats_figures import sections
+from analysis.repeats import summarize
+from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
+from bench.app.compare import read
+from bench.app.request import RunRequest
+from bench.app.run import launched
+from bench.exit_codes import worst_of
+from bench.runs import folder as files
+from bench.server.launch import Server
+from bench.types import UserError
+
+Say = Callable[[str], None]
+
+
+class Repeated(NamedTuple):
+    """What the runs say together, None where none has results; and what became of each, the last maybe to no good."""
+
+    document: Document | None
+    outcomes: list[Outcome]
+
+    @property
+    def code(self) -> int:
+        """The exit code: the worst of the runs'."""
+        return worst_of(outcome.code for outcome in self.outcomes)
+
+
+def repeat(
+    request: RunRequest,
+    times: int,
+    maker: Maker,
+    asked: Mapping[str, Any],
+    say: Say,
+    on_run: Callable[[Outcome], None],
+    *,
+    keep_server: bool,
+) -> Repeated:
+    """Make the run so many times, each in its own folder, or go on with that; and conclude from all.
+
+    What ends it early (Ctrl-C, a limit on spending, a server that is gone) keeps the runs that are there, and concludes
+    from them. Raises UserError where a run cannot begin.
+    """
+    folder, campaign, outcomes = request.out, Campaign(request.out), list[Outcome]()
+    names = [f"{number:02}" for number in range(1, times + 1)]
+    with begun(folder, "repeat", {**asked, "keep_server": keep_server}):
+        _check(folder, times)
+        files.write_json(folder / files.REPEATS, {"schema": files.SCHEMA, "asked": times, "keep_server": keep_server})
+        try:
+            is_whole = all(is_done(campaign, name) for name in names)
+            with _server(request, say, is_kept=keep_server and not is_whole) as server:
+                for name in names:
+                    say(f"run {int(name)} of {times}")
+                    outcomes.append(make_run(campaign, name, request, maker, server))
+                    on_run(outcomes[-1])
+                    if outcomes[-1].problem is not None:
+                        break
+        finally:
+            together = conclude(folder) if any(folder.glob(f"*/{files.SUMMARY}")) else None
+        if together is None:
+            outcomes[-1].raise_if_it_never_began()
+    return Repeated(together, outcomes)
+
+
+def _check(folder: Path, times: int) -> None:
+    """Refuse to ask for fewer runs than were asked for: those that are there would not be of the question."""
+    if (folder / files.REPEATS).exists() and (before := files.read_json(folder, files.REPEATS)["asked"]) > times:
+        raise UserError(f"--repeat {times}: {folder} was begun for {before}; give {before} or more, or another --out")
+
+
+@contextmanager
+def _server(request: RunRequest, say: Say, *, is_kept: bool) -> Iterator[Server | None]:
+    with ExitStack() as stack:
+        yield stack.enter_context(launched(request, say, request.out / files.SERVER_LOG)) if is_kept else None
+
+
+def conclude(folder: Path) -> Document:
+    """Write repeats.json and repeats.html from the runs that are there; gives what they say together."""
+    asked = files.read_json(folder, files.REPEATS)
+    found = summarize(runs_of(folder), asked["asked"], keep_server=asked["keep_server"])
+    files.write_json(folder / files.REPEATS, found)
+    return write_page(folder, found)
+
+
+def write_page(folder: Path, found: dict[str, Any]) -> Document:
+    """Write repeats.html, which has figures; gives what it shows."""
+    runs = runs_of(folder)
+    page = document(found, runs, sections(found, runs))
+    files.write_text(folder / files.REPEATS_PAGE, to_html.render(page))
+    return page
+
+
+def runs_of(folder: Path) -> list[Run]:
+    """The runs of which there are results, in their order."""
+    paths = sorted(path.parent for path in folder.glob(f"*/{files.SUMMARY}"))
+    return [read(path)._replace(name=path.name) for path in paths]

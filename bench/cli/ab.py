@@ -1,0 +1,209 @@
+"""`bench.py ab`: two configurations interleaved, until it is decided which is slower or dearer."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from bench.cli.base import shown, with_options
+from bench.cli.campaign import say_ended
+from bench.cli.compare import JUDGED
+from bench.cli.options import ASKED, COSTS, OFFERED
+from bench.cli.run import request_of
+from bench.exit_codes import EXIT_OBJECTIVE_MISSED
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from analysis.compare.comparison import Comparison, Run
+    from analysis.compare.sequential import Look
+    from bench.app.ab import AbTask, Side
+    from bench.cli.output import Screen
+
+OPTIONS = (*ASKED, *COSTS, *OFFERED)
+# The names that options have in ab.json, where those are others.
+_RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
+FEWEST_PAIRS = 4
+MOST_PAIRS = 96
+
+
+@click.command()
+@click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'.")
+@click.option("--b", metavar="OPTIONS", help="What only the candidate has.")
+@with_options(OPTIONS)
+@click.option("--max-pairs", type=int, default=48, help="Stop after so many runs of each, decided or not.  [48]")
+@click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable.  [see docs]")
+@with_options(JUDGED)
+@click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it.")
+def ab(**options: Any) -> int:
+    """Say whether B is slower or dearer than A.
+
+    It makes runs in the order A B B A until that is decided. Each launches its own server, unless --url names one.
+    Options of a run are common to both sides; --a and --b hold those in which they differ.
+
+    \b
+    bench.py ab --a '--model tiny' --b '--model tiny-3l' --requests 100
+    bench.py ab --a '--server ./old/llama-server' --b '--server ./new/llama-server' --model model.gguf
+    bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
+    Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
+    """
+    from analysis.present import to_junit
+    from analysis.present.of_comparison import document
+    from bench.app.ab import decide
+    from bench.app.campaign import Runs
+    from bench.app.compare import check_folder_of, write
+    from bench.cli.output import Screen, deliver
+    from bench.runs import folder as files
+
+    task = _task(options)
+    if options["junit"]:
+        check_folder_of("--junit", options["junit"])
+    plain = options["form"] == "text" and not options["as_json"]
+    screen = Screen(stderr=not plain, highlight=False)
+    # A line for each pair is enough; nothing is drawn over it.
+    found, ended = decide(task, Runs(with_report=False), _Lines(screen, task.deciding))
+    if found is not None:
+        if plain:
+            screen.print()
+        shown = document(found, inconclusive=options["inconclusive"])
+        deliver(shown, options["form"], as_json=options["as_json"])
+        if options["junit"]:
+            write("--junit", options["junit"], to_junit.render(shown))
+        _say(screen, f"page        {task.folder / files.AB_PAGE}")
+    if ended is not None:
+        far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
+        say_ended(screen, ended, task.folder, far)
+        return ended.code
+    assert found is not None, "the last look is at the bound"
+    return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
+
+
+def _task(options: dict[str, Any]) -> "AbTask":
+    from analysis.compare.measures import thresholds
+    from bench.app.ab import AbTask
+    from bench.plan.resolve import within
+
+    max_pairs = within("--max-pairs", options["max_pairs"], FEWEST_PAIRS, MOST_PAIRS)
+    if max_pairs % 2:
+        raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
+    sides = sides_of(options)
+    out = options["out"] or Path("results") / f"ab-{sides[0].request.out.name}"
+    return AbTask(
+        sides=sides,
+        folder=out.absolute(),
+        thresholds=thresholds(options["threshold"]),
+        deciding=_deciding(options["decide"]),
+        max_pairs=max_pairs,
+        different_plans=options["different_plans"],
+        untrusted=options["untrusted"],
+        explicit=options["decide"],
+    )
+
+
+def _deciding(named: tuple[str, ...]) -> tuple[str, ...]:
+    """Measures that decide; a server that fails faster is not better, so failures always do."""
+    from analysis.compare.measures import MEASURES
+    from analysis.compare.sequential import ALWAYS_DECIDES, DECIDING
+    from bench.suggest import did_you_mean
+
+    for name in named:
+        if name not in MEASURES:
+            raise UserError(f"--decide {name!r}: is not compared{did_you_mean(name, MEASURES)}")
+    return tuple(dict.fromkeys((*named, ALWAYS_DECIDES))) if named else DECIDING
+
+
+class _Lines:
+    """Prints a line for each pair and each look."""
+
+    def __init__(self, screen: "Screen", deciding: tuple[str, ...]) -> None:
+        self.screen, self.deciding = screen, deciding
+
+    def begins(self, looks: "tuple[Look, ...]") -> None:
+        pairs = ", ".join(str(look.pairs) for look in looks)
+        _say(self.screen, f"A B B A …: at most {looks[-1].pairs} pairs, a look after {pairs}")
+
+    def paired(self, number: int, base: "Run", candidate: "Run") -> None:
+        from analysis.present.of_comparison import pair_line
+
+        _say(self.screen, pair_line(number, base, candidate, self.deciding))
+
+    def looked(self, found: "Comparison") -> None:
+        from analysis.present.of_comparison import look_line
+
+        _say(self.screen, look_line(found))
+
+
+def _say(screen: "Screen", line: str) -> None:
+    screen.print(line, markup=False, soft_wrap=True)
+
+
+# --- the options of the two sides ---------------------------------------------------------------------------------
+
+
+def sides_of(options: dict[str, Any]) -> "tuple[Side, Side]":
+    """Give both sides from the options of the command; raises UserError that names the side."""
+    from bench.app.ab import SIDES
+
+    common = {name: options[name] for name in _own_options("--a", "")[0]}
+    first, second = (_side(name, options[name] or "", common) for name in SIDES)
+    return first, second
+
+
+def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
+    from bench.app.ab import Side
+
+    flag = f"--{name}"
+    own, given = _own_options(flag, text)
+    if "max_usd" in given:
+        raise UserError(f"{flag}: --max-usd is one limit for all runs of both sides; give it outside of {flag}")
+    options = common | {name: (*common[name], *own[name]) if name in _repeatable() else own[name] for name in given}
+    try:
+        request = request_of(options)
+    except UserError as problem:
+        if str(problem) == _problem_of(common):
+            raise
+        raise UserError(f"{flag}: {problem}") from None
+    return Side(name, request, _told(options))
+
+
+@click.command(add_help_option=False)
+@with_options(OPTIONS)
+def _of_a_side() -> None:
+    pass
+
+
+def _own_options(flag: str, text: str) -> tuple[dict[str, Any], set[str]]:
+    """All options of a run as the text sets them, and the names of those that it gives."""
+    try:
+        context = _of_a_side.make_context(flag, shlex.split(text))
+    except ValueError as problem:
+        raise UserError(f"{flag} {text!r}: {problem}; expected options as on a command line") from None
+    except click.ClickException as problem:
+        raise UserError(f"{flag}: {problem.format_message()}") from None
+    explicit = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return dict(context.params), explicit
+
+
+def _repeatable() -> set[str | None]:
+    return {option.name for option in _of_a_side.params if isinstance(option, click.Option) and option.multiple}
+
+
+def _problem_of(common: dict[str, Any]) -> str | None:
+    """What is wrong with the common options, which is then neither side's fault."""
+    try:
+        request_of(common)
+    except UserError as problem:
+        return str(problem)
+    return None
+
+
+def _told(options: dict[str, Any]) -> dict[str, Any]:
+    """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [told(each) for each in value]
+        return shown(str(value)) if isinstance(value, str | Path) else value
+
+    return {_RECORDED_AS.get(name, name): told(value) for name, value in options.items() if name != "max_usd"}

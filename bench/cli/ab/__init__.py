@@ -1,1 +1,0 @@
-"""`bench.py ab`: two configurations interleaved, until it is decided which is slower or dearer."""

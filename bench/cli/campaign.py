@@ -1,0 +1,53 @@
+"""What the commands that make several runs share: what was asked, and what is said where a run ends them early."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.base import shown
+
+if TYPE_CHECKING:
+    from bench.app.campaign import Outcome
+    from bench.app.request import RunRequest
+    from bench.cli.output import Screen
+
+
+MAY_DIFFER = ("max_usd", "out", "port", "ready_timeout", "locust_web")
+"""What a command may ask otherwise when it goes on: none of it changes what is measured."""
+
+
+def say_ended(screen: "Screen", outcome: "Outcome", folder: Path, so_far: str = "") -> None:
+    """Say which run ended the command and why, and how to go on; raises UserError where the user has something to mend.
+
+    `so_far` is what is known by then.
+    """
+    lines = [] if outcome.never_began else [f"{outcome.name} {outcome.problem}"]
+    if folder.exists():
+        lines.append(f"{so_far and f'{so_far}; '}it can go on: the same command with --out {folder}")
+    for line in lines:
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    outcome.raise_if_it_never_began()
+
+
+def asked_of(request: "RunRequest", options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
+    """Give all that was asked, by the names of the flags: whoever goes on must ask the same, `but` for these."""
+    pricing = {name: value for name, value in (request.costs.section or {}).items() if name != "max_usd"}
+    asked = {name: value for name, value in options.items() if name not in (*MAY_DIFFER, *but)}
+    asked |= {
+        "server_args": asked.pop("server_arg"),
+        "url": request.url and shown(request.url),
+        "lengths": asdict(request.workload.scenario),
+        "options": dict(request.wording),
+        "pricing": pricing,
+    }
+    return {name: _plain(value) for name, value in asked.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON holds of a value and gives back the same, without secrets."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(_plain, value))
+    return value if value is None or isinstance(value, bool | int | float) else shown(str(value))
