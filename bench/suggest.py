@@ -5,17 +5,19 @@ from difflib import get_close_matches
 
 _NEAR = 0.6
 """How alike two names must be, from 0 to 1: about two letters of five may be others."""
+_SHORTEST_PART = 3
 
 
 def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
     """The known names near to this one, whatever its case, the nearest first; none where nothing is near.
 
-    A name that is near is spelled alike, or begins with what was written.
+    Those that begin with what was written, else those spelled alike, else those that contain it, if it is no shred.
     """
     by_plain, plain = {each.casefold(): each for each in known}, name.casefold()
+    begun = [each for each in by_plain if plain and each.startswith(plain)]
     alike = get_close_matches(plain, by_plain, most, _NEAR)
-    begun = [each for each in by_plain if plain and each.startswith(plain) and each not in alike]
-    return [by_plain[each] for each in (*alike, *begun)[:most]]
+    within = [each for each in by_plain if len(plain) >= _SHORTEST_PART and plain in each]
+    return [by_plain[each] for each in begun or alike or within][:most]
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:

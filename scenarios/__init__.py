@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from bench.suggest import did_you_mean
 from bench.types import Lengths, Scenario, UserError
 
 MAX_TOKENS = 2_000_000
@@ -104,10 +104,9 @@ def load_scenario(name_or_path: str) -> Scenario:
     path = Path(name_or_path)
     if path.exists() or path.suffix in (".yaml", ".yml"):
         return _read(path)
-    near = get_close_matches(name_or_path, bundled, n=1)
-    hint = f"did you mean {near[0]!r}? It is" if near else "it is"
     raise UserError(
-        f"--scenario: unknown scenario {name_or_path!r}; {hint} one of {', '.join(bundled)}, or a path to a YAML file"
+        f"--scenario: unknown scenario {name_or_path!r}{did_you_mean(name_or_path, bundled)}; "
+        f"expected one of {', '.join(bundled)}, or a path to a YAML file"
     )
 
 
@@ -212,8 +211,8 @@ def _complaint(fault: Any) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         known = _LEVELS[len(fault["loc"]) - 1].model_fields.keys() - {"fixed"}
-        near = get_close_matches(str(fault["loc"][-1]), known, n=1)
-        return f"unknown key, did you mean {near[0]}?" if near else f"unknown key, known are {', '.join(sorted(known))}"
+        near = did_you_mean(str(fault["loc"][-1]), known) or f"; known are {', '.join(sorted(known))}"
+        return f"unknown key{near}"
     if kind == "value_error":
         return str(context["error"])
     wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]

@@ -1,6 +1,5 @@
 """What is compared between two runs: one number of summary.json each, which way is better, and what change matters."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Final, Literal
 from analysis import wording
 from analysis.run.metrics import METRICS
 from analysis.stats.changes import Direction
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 TYPICAL, TAIL, POINTS = 0.05, 0.10, 0.01
@@ -88,8 +88,8 @@ def _threshold(text: str) -> tuple[str, float]:
     if not found:
         raise UserError(f"--threshold {text!r}: expected MEASURE=PERCENT, as in ttft_ms:p99=5%")
     if found["name"] not in MEASURES:
-        near = difflib.get_close_matches(found["name"], MEASURES, n=1, cutoff=0.0)[0]
-        raise UserError(f"--threshold {text!r}: {found['name']} is not compared; did you mean {near!r}?")
+        near = did_you_mean(found["name"], MEASURES) or f"; known are {', '.join(MEASURES)}"
+        raise UserError(f"--threshold {text!r}: {found['name']} is not compared{near}")
     share = float(found["value"]) / (100 if found["percent"] else 1)
     if share >= 1:
         raise UserError(f"--threshold {text!r}: expected less than 100%, such as 5% or 0.05")

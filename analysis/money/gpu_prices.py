@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import yaml
 
 from analysis.money.numbers import HOURS_PER_MONTH
 from bench.process import places
+from bench.suggest import did_you_mean, nearest
 from bench.types import UserError
 
 OLD_AFTER_DAYS: Final = 90
@@ -260,10 +260,14 @@ def find(spec: str, prices: Sequence[GpuPrice], gpus: int = 1) -> GpuPrice:
         raise UserError(f"GPU {spec!r}: kind {kind!r} is not known; expected {' or '.join(KINDS)}")
     of_gpu = [price for price in prices if price.gpu == gpu]
     if not of_gpu:
-        raise UserError(f"GPU {spec!r}: no price is known; did you mean {_near(gpu, {price.gpu for price in prices})}?")
+        priced = sorted({price.gpu for price in prices})
+        raise UserError(
+            f"GPU {spec!r}: no price is known{did_you_mean(gpu, priced, 12) or '; see: bench.py prices --gpu'}"
+        )
     there = [price for price in of_gpu if provider in ("", price.provider)]
     if not there:
-        near = _near(provider, {price.provider for price in of_gpu})
+        providers = sorted({price.provider for price in of_gpu})
+        near = " or ".join(nearest(provider, providers, 3) or providers)
         raise UserError(f"GPU {spec!r}: no price at {provider} is known; {gpu} is priced at {near}")
     if matching := [price for price in there if price.kind == kind]:
         return cheapest(matching, gpus)
@@ -293,13 +297,6 @@ def amount(text: str, name: str) -> Decimal:
     return usd
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    """The names that begin like this one, or those most like it."""
-    ordered = sorted(known)
-    alike = [other for other in ordered if name and other.startswith(name)]
-    return " or ".join(alike or get_close_matches(name, ordered, n=3, cutoff=0.0))
-
-
 def _read(path: Path) -> dict[_Key, list[GpuPrice]]:
     try:
         # The base loader leaves every scalar as it is written: an amount must not become a float on its way.
@@ -323,8 +320,9 @@ def _price(row: Any, place: str) -> GpuPrice:
     if not isinstance(row, Mapping) or not all(isinstance(value, str) for key, value in row.items() if key in _KEYS):
         raise UserError(f"{place}: expected keys and values: {', '.join(_KEYS)}")
     for key in row:
-        if key not in (*_KEYS, *_MAY_HAVE):
-            raise UserError(f"{place}: unknown key {key!r}; did you mean {_near(key, _KEYS)}?")
+        if key not in (allowed := (*_KEYS, *_MAY_HAVE)):
+            near = did_you_mean(key, allowed) or f"; known are {', '.join(allowed)}"
+            raise UserError(f"{place}: unknown key {key!r}{near}")
     if missing := [key for key in _KEYS if not row.get(key)]:
         raise UserError(f"{place}: {missing[0]} is missing")
     if row["kind"] not in KINDS:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
@@ -18,6 +17,7 @@ from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 from analysis.money.api_rules import released
+from bench.suggest import did_you_mean, nearest
 from bench.types import Usage, UserError
 
 CacheTtl = Literal["5m", "1h"]
@@ -238,8 +238,8 @@ def _unknown(model: str, provider: str | None, at: datetime) -> str:
         try:
             provider = listed.find_provider(None, provider, None).id
         except LookupError:
-            near = get_close_matches(provider, [known.id for known in listed.providers], n=3, cutoff=0.0)
-            return f"provider {provider!r}: not in the price list; did you mean {' or '.join(near)}?"
+            known = [each.id for each in listed.providers]
+            return f"provider {provider!r}: not in the price list{did_you_mean(provider, known, 3)}"
     near = _nearest(model.lower(), provider, at)
     hint = f"did you mean {' or '.join(near)}?" if near else "see: bench.py prices TEXT"
     return f"model {model!r}: no price is known{f' at {provider}' if provider else ''}; {hint}"
@@ -249,8 +249,7 @@ def _nearest(model: str, provider: str | None, at: datetime) -> list[str]:
     """Up to three names as a user would give them: what contains the name asked for first, then what resembles it."""
     names = {f"{price.provider}/{price.model}": price.model.lower() for price in _all(at, provider)}
     containing = sorted((name for name, own in names.items() if model in own), key=len)
-    alike = get_close_matches(model, set(names.values()), n=3)
-    similar = [name for own in alike for name in names if names[name] == own]
+    similar = [name for own in nearest(model, names.values(), 3) for name in names if names[name] == own]
     near = list(dict.fromkeys(containing + similar))[:3]
     return [name.partition("/")[2] for name in near] if provider else near
 

@@ -10,7 +10,6 @@ included, as response_ms does; service_ttft_ms counts from sending, as the metri
 the server alone took are both told.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import pyarrow as pa
 from analysis.run.metrics import METRICS, NS_PER_MS, column
 from analysis.run.summary import RequestCounts, SloResult
 from analysis.stats.distributions import Sample, quantile_with_failures
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 ERROR_SHARE: Final = "error_share"
@@ -71,8 +71,8 @@ def parse(text: str) -> Objective:
     latencies += [SERVICE + metric for metric in _WAITED]
     name = found["metric"]
     if name not in latencies:
-        nearest = difflib.get_close_matches(name, latencies, n=1, cutoff=0.0)[0]
-        raise UserError(f"--slo {text!r}: {name} is no latency metric; the nearest is {nearest}")
+        near = did_you_mean(name, latencies) or f"; known are {', '.join(latencies)}"
+        raise UserError(f"--slo {text!r}: {name} is no latency metric{near}")
     percentile = float(found["percentile"]) if found["percentile"] else None
     if percentile is not None and not 0 < percentile < 100:
         raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")

@@ -3,12 +3,12 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from analysis.sizing.memory import GIB
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 _FILE: Final = Path(__file__).parent / "gpus.csv"
@@ -49,8 +49,7 @@ def find(name: str) -> Gpu:
     """Look a GPU up, in any case, with spaces or dashes. Raises UserError with the nearest names."""
     known, plain = gpus(), name.lower().replace(" ", "-")
     if plain not in known:
-        near = [each for each in known if plain in each] or get_close_matches(plain, known, n=1, cutoff=0.0)
-        raise UserError(f"--gpu {name!r}: known are {', '.join(known)}; did you mean {' or '.join(near)}?")
+        raise UserError(f"--gpu {name!r}: known are {', '.join(known)}{did_you_mean(plain, known, 3)}")
     return known[plain]
 
 

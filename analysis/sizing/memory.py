@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from typing import Final, NamedTuple
 
 from analysis.sizing.architecture import Architecture, Parameters, active
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 GIB: Final = 2**30
@@ -100,9 +100,8 @@ def weights(parameters: Parameters, quantization: str, group_size: int = GROUP_S
     if quantization in _GROUPED:
         return stored(parameters, Storage.alike(quantization, 4 + Fraction(20, group_size)))
     if quantization not in _LINEAR_BITS:
-        near = get_close_matches(quantization.lower(), QUANTIZATIONS, n=1, cutoff=0.0)[0]
-        known = ", ".join(QUANTIZATIONS)
-        raise UserError(f"--quantization {quantization!r}: known are {known}; did you mean {near!r}?")
+        near = did_you_mean(quantization, QUANTIZATIONS)
+        raise UserError(f"--quantization {quantization!r}: known are {', '.join(QUANTIZATIONS)}{near}")
     return stored(parameters, Storage.alike(quantization, Fraction(_LINEAR_BITS[quantization])))
 
 

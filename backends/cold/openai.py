@@ -1,7 +1,6 @@
 """What a server of OpenAI's API says of itself before the load: its list of models, and how it counts prompts."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from backends.cold import http
@@ -9,6 +8,7 @@ from backends.dialect import outgoing
 from backends.dialect.lenient_json import lenient
 from backends.dialect.openai import COMPLETIONS, chat_messages
 from backends.dialect.outside import known_count, known_id, known_word
+from bench.suggest import did_you_mean
 from bench.types import (
     Message,
     NotReady,
@@ -136,7 +136,6 @@ def probe_json(target: Target, path: str, payload: object = None) -> Any:
 
 
 def _no_such_model(target: Target, served: Sequence[str]) -> str:
-    nearest = get_close_matches(target.model, served, n=1, cutoff=0.0)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     shown = ", ".join(served[:8]) + (f" and {len(served) - 8} more" if len(served) > 8 else "")
-    return f"{target.url} does not serve the model {target.model!r}; it serves {shown or 'none'}{hint}"
+    near = did_you_mean(target.model, served)
+    return f"{target.url} does not serve the model {target.model!r}; it serves {shown or 'none'}{near}"

@@ -3,9 +3,9 @@
 import re
 import shutil
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
+from bench.suggest import did_you_mean
 from bench.types import Launch, ServeOptions, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,10 +73,9 @@ def _llama_server(command: tuple[str, ...], model: str, options: ServeOptions) -
 def _binary(name: str) -> str:
     binary = shutil.which(name)
     if binary is None:
-        near = get_close_matches(name, SERVERS, n=1, cutoff=0.0)[0]
         raise UserError(
-            f"--server {name!r}: no such program; expected {', '.join(SERVERS)} or the path of a llama-server binary; "
-            f"did you mean {near!r}?"
+            f"--server {name!r}: no such program; expected {', '.join(SERVERS)} or the path of a llama-server binary"
+            f"{did_you_mean(name, SERVERS)}"
         )
     return binary
 

@@ -77,8 +77,9 @@ def apply(params: Any, setting: str) -> None:
     name, _, value = setting.partition("=")
     names = [known for known in dir(params) if not known.startswith("_")]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise ValueError(f"xllamacpp has no setting {name!r}; did you mean {near!r}?")
+        # This file runs as a script of its own, for which there is no bench.suggest.
+        near = "".join(f"; did you mean {each!r}?" for each in difflib.get_close_matches(name, names, n=1))
+        raise ValueError(f"xllamacpp has no setting {name!r}{near}")
     kind = type(getattr(params, name))
     try:
         setattr(params, name, _value(kind, value))

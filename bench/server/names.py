@@ -6,11 +6,11 @@ The facts are in models.csv: shapes from the config.json of each official reposi
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 Weights = Literal["gguf", "hf"]
@@ -150,10 +150,9 @@ def _check_passes(name: str) -> None:
     for alias, model in models().items():
         if name.lower().startswith(f"{alias}-"):
             raise UserError(f"--model {name!r}: no such model; {_offer(model)}")
-    near = get_close_matches(name.lower(), known, n=3, cutoff=0.5) or get_close_matches(name.lower(), known, 1, 0.0)
     raise UserError(
-        f"--model {name!r}: expected a path, a repository (OWNER/NAME) or a name that `bench.py models` lists; "
-        f"the nearest: {', '.join(near)}"
+        f"--model {name!r}: expected a path, a repository (OWNER/NAME) or a name that `bench.py models` lists"
+        f"{did_you_mean(name, known, 3)}"
     )
 
 

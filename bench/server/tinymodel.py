@@ -5,7 +5,6 @@ by the embedding and no layer writes to it, so it still holds `CONSTANT` when it
 `FORBID` for every token that is not a word: answers are words until `max_tokens`, whatever the prompt and the sampling.
 """
 
-import difflib
 import hashlib
 import json
 import struct
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from bench.process import places
 from bench.server import tinytokenizer
 from bench.server.tinytokenizer import CHAT_TEMPLATE, END, TinyVocabulary, tokenizer_json, vocabulary
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 Kind = Literal["gguf", "hf"]
@@ -86,8 +86,7 @@ def build(name: str, folder: Path) -> TinyModel:
     enough that it is up to date, and of two builders at once either may win. Raises `UserError` for an unknown name.
     """
     if name not in SIZES:
-        near = difflib.get_close_matches(name, SIZES, n=1, cutoff=0.0)[0]
-        raise UserError(f"no tiny model is called {name!r}; known are {', '.join(SIZES)}; did you mean {near!r}?")
+        raise UserError(f"no tiny model is called {name!r}; known are {', '.join(SIZES)}{did_you_mean(name, SIZES)}")
     target = folder / f"{name}-{_version()}"
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)

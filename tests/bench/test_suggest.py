@@ -10,7 +10,7 @@ def test_what_is_near_is_offered_and_nothing_where_nothing_is() -> None:
     assert did_you_mean("lamacpp", NAMES) == "; did you mean 'llamacpp'?"
     assert did_you_mean("VLLM", NAMES) == "; did you mean 'vLLM'?"
     assert did_you_mean("zzz", NAMES) == did_you_mean("x", []) == ""
-    assert did_you_mean("ab", ["abc", "abd", "q"], most=3) == "; did you mean 'abd' or 'abc'?"
+    assert did_you_mean("ab", ["abc", "abd", "q"], most=3) == "; did you mean 'abc' or 'abd'?"
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=12), max_size=8))

@@ -66,10 +66,10 @@ def test_every_key_of_a_file_arrives(tmp_path: Path) -> None:
             "prompt_tokens:\n  lognormal:\n    {median: 9, sigma: 1,\n    low: -3, high: 20}\noutput_tokens: 1\n",
             "my.yaml:4: prompt_tokens.lognormal.low: must be at least 1, got -3",
         ),
-        (VALID + "prompt_token: 3\n", "my.yaml:3: prompt_token: unknown key, did you mean prompt_tokens?"),
+        (VALID + "prompt_token: 3\n", "my.yaml:3: prompt_token: unknown key; did you mean 'prompt_tokens'?"),
         (
             "prompt_tokens: {normal: 3}\noutput_tokens: 1\n",
-            "my.yaml:1: prompt_tokens.normal: unknown key, did you mean",
+            "my.yaml:1: prompt_tokens.normal: unknown key; did you mean",
         ),
         ("prompt_tokens: 5\n", "my.yaml:1: output_tokens: is missing"),
         (
@@ -116,7 +116,7 @@ def test_a_fault_is_one_line_with_its_place_and_key(tmp_path: Path, content: str
 
 
 def test_an_unknown_scenario_gets_the_nearest_name_and_the_choices() -> None:
-    with pytest.raises(UserError, match=r"'chta'; did you mean 'chat'\? .* or a path to a YAML file"):
+    with pytest.raises(UserError, match=r"'chta'; did you mean 'chat'\?; .* or a path to a YAML file"):
         load_scenario("chta")
 
 

@@ -168,8 +168,8 @@ def test_without_a_provider_it_is_the_cheapest_on_demand_with_its_host(spec: str
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("rtx-4900", "GPU 'rtx-4900': no price is known; did you mean rtx-4090 or "),
-        ("h100", "GPU 'h100': no price is known; did you mean h100-nvl or h100-pcie or h100-sxm?"),
+        ("rtx-4900", "GPU 'rtx-4900': no price is known; did you mean 'rtx-4090' or "),
+        ("h100", "GPU 'h100': no price is known; did you mean 'h100-nvl' or 'h100-pcie' or 'h100-sxm'?"),
         ("rtx-4090@runpod", "no price at runpod is known; rtx-4090 is priced at runpod-community or runpod-secure"),
         ("t4@azure", "no price at azure is known; t4 is priced at aws or gcp"),
         ("rtx-3090", "GPU 'rtx-3090': no on_demand price is known; there is rtx-3090@vast:spot"),
@@ -226,7 +226,11 @@ def test_the_user_s_file_lies_in_the_config_folder(monkeypatch: pytest.MonkeyPat
         ("low: 0.10", "low: ten", "row 1: usd_per_gpu_hour_low: expected US dollars such as 0.34, got 'ten'"),
         ("usd_per_gpu_hour_low: 0.10, ", "", "row 1: usd_per_gpu_hour_low is missing"),
         ("source: mine", "source: ''", "row 1: source is missing"),
-        ("usd_per_gpu_hour_low", "usd_per_month", "row 1: unknown key 'usd_per_month'; did you mean usd_per_gpu_hour_"),
+        (
+            "usd_per_gpu_hour_low",
+            "usd_per_month",
+            "row 1: unknown key 'usd_per_month'; known are provider",
+        ),
         ("on_demand", "ondemand", "row 1: kind: expected on_demand or spot or cud_1y or cud_3y, got 'ondemand'"),
         ("host: no", "host: maybe", "row 1: includes_host: expected yes or no, got 'maybe'"),
         ("2026-11-20", "yesterday", "row 1: read_on: expected a day such as 2026-09-25, got 'yesterday'"),

@@ -262,7 +262,7 @@ def test_a_model_is_found_with_and_without_its_provider(name: str, provider: str
         ("claude-hauku-4-5", "anthropic", "no price is known at anthropic; did you mean claude-haiku-4-5 or "),
         ("qwen3-14b", None, "model 'qwen3-14b': no price is known; did you mean openrouter/qwen/qwen3-14b?"),
         ("tiny", None, "model 'tiny': no price is known; see: bench.py prices TEXT"),
-        ("claude-haiku-4-5", "antropic", "provider 'antropic': not in the price list; did you mean anthropic or "),
+        ("claude-haiku-4-5", "antropic", "provider 'antropic': not in the price list; did you mean 'anthropic'?"),
         ("text-embedding", "openai", "openai/text-embedding: the price list has no price for its prompt and output"),
         ("gpt-9-text", "openai", "openai/gpt-9-text: is billed by output_text_mtok, which this version cannot"),
     ],

@@ -187,7 +187,7 @@ def test_json_has_exact_amounts_as_text(prices: Prices) -> None:
     [
         ("claude-hauku-4-5", "model 'claude-hauku-4-5': no price is known; did you mean anthropic/claude-haiku-4-5"),
         ("qwen3 claude-hauku-4-5", "model 'claude-hauku-4-5': no price is known; did you mean"),
-        ("--gpu rtx-4900", "GPU 'rtx-4900': no price is known; did you mean rtx-4090 or"),
+        ("--gpu rtx-4900", "GPU 'rtx-4900': no price is known; did you mean 'rtx-4090' or"),
         ("--gpu --api", "--api and --gpu exclude each other: leave out both to see both"),
         ("--prices none.yaml", "none.yaml: cannot be read as a price file: [Errno 2] No such file"),
     ],

@@ -135,7 +135,7 @@ WRONG = [
     ("run --output-tokens -3", "--output-tokens: must be from 1 to 2000000, got -3"),
     ("run --workers 0", "--workers: must be from 1 to 64, got 0; the nearest is 1"),
     ("run --workers 9", "--workers: 9 processes cannot share 8 requests in flight; give --workers 8 or"),
-    ("run --slo ttft<5", "--slo 'ttft<5': ttft is no latency metric; the nearest is ttft_ms"),
+    ("run --slo ttft<5", "--slo 'ttft<5': ttft is no latency metric; did you mean 'ttft_ms'?"),
     ("run --slo fast", "--slo 'fast' is no objective: write METRIC:pNN<LIMIT or METRIC<LIMIT"),
     ("run --timeout 1", "--timeout: expected a time with its unit (ms, s, m or h), such as 1s, got '1'"),
     ("run --timeout 0s", "--timeout: must be from 0.2 to 86400 s, got 0.0 s; the nearest is 0.2 s"),

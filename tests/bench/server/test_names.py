@@ -65,9 +65,9 @@ REFUSED = [
     ("pixtral-12b", "gguf", "not for llamacpp; pixtral-12b comes for vllm and tgi as fp8 bf16 fp16"),
     ("pixtral-12b-q8_0", "gguf", "not for llamacpp; pixtral-12b comes for vllm and tgi as fp8 bf16 fp16"),
     ("llama-3.2-3b-awq", "hf", "not for vllm and tgi; llama-3.2-3b comes for vllm and tgi as fp8 bf16 fp16, for llama"),
-    ("mistral-8b", "hf", "a name that `bench.py models` lists; the nearest: mistral-7b"),
-    ("mistral-7bawq", "hf", "the nearest: mistral-7b"),
-    ("tinny", "gguf", "the nearest: tiny, "),
+    ("mistral-8b", "hf", "a name that `bench.py models` lists; did you mean 'mistral-7b"),
+    ("mistral-7bawq", "hf", "did you mean 'mistral-7b"),
+    ("tinny", "gguf", "did you mean 'tiny' or "),
     ("gpt-4o", "hf", "--model 'gpt-4o': expected a path, a repository (OWNER/NAME) or a name"),
     ("model.gguf", "gguf", "--model 'model.gguf': expected a path, a repository"),
 ]
