@@ -26,6 +26,7 @@ from bench.runs.records import NEVER_SENT
 from bench.server import tinymodel
 from bench.types import Record, UserError
 from scenarios import list_scenarios
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[1]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
@@ -99,7 +100,9 @@ def test_the_other_commands_of_the_readme_run_on_that_run(run_folder: Path) -> N
     for python, *arguments in shell_commands(PAGES["README.md"], tested=True)[1:]:
         assert python == PYTHON
         arguments = [str(run_folder) if word == "results/<run-id>" else word for word in arguments]
-        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+        program, *asked = arguments
+        assert program == "bench.py"
+        done = bench(*asked)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     assert [text.splitlines()[0][:8] for text in said] == ["### tiny", "", "chat    "]

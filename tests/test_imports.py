@@ -1,6 +1,7 @@
 """Who may import whom: the flow goes one way, and each heavy library stays in its corner."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,7 +63,12 @@ NOT_FOR_HELP = (
 )  # fmt: skip
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> tuple[str, ...]:
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     """Every module an import statement names, in functions too; `from a import b` names a.b."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -99,7 +105,7 @@ def test_the_types_need_nothing_but_the_standard_library() -> None:
 def test_the_rules_see_every_way_to_import(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text("import a.b\nfrom c import d\ndef f():\n    from e.f import g as h\n")
-    assert list(imported(module)) == ["a.b", "c.d", "e.f.g"]
+    assert list(_imported(module)) == ["a.b", "c.d", "e.f.g"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])

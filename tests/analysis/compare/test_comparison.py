@@ -111,7 +111,7 @@ def test_a_dearer_candidate_is_worse(runs: Runs, summary: Tool) -> None:
 # --- how often it is wrong --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("count", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_where_nothing_changed_at_most_one_comparison_in_twenty_says_so(
     simulated: Tool, runs: Runs, count: int
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,10 +28,16 @@ from bench.runs import folder
 from bench.runs.records import SCHEMA
 from bench.server import tinymodel
 from bench.server.launch import launch
+from bench.truth import server as truth
+from bench.truth.server import TruthOptions
 from bench.types import ServeOptions
 from bench.wire import http1
 from bench.wire.capture import exchanges, scan
 from tests.commands import bench
+
+needs_truth = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None, reason="the ground-truth server is compiled, and for Linux"
+)
 
 ROOT = Path(__file__).parents[3]
 SMOKE = ("run", "--scenario", "smoke", "--seed", "7")
@@ -182,12 +189,15 @@ def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path:
 # --- a run that is cut short --------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_the_load_and_reports_what_there_is(url: str, tmp_path: Path) -> None:
+@needs_truth
+def test_ctrl_c_ends_the_load_and_reports_what_there_is(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = start("run", "--url", url, "--duration", "60s", "--warmup", "0", "--output-tokens", "256", "--out", run)
-    wait_for(loading(run))
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    with truth.launch(TruthOptions(ttft_ms=20, gap_ms=50)) as server:
+        asked = ("--backend", "openai", "--model", "truth", "--url", server.url, "--output-tokens", "8")
+        process = start("run", *asked, "--duration", "60s", "--warmup", "0", "--out", run)
+        wait_for(loading(run))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "")
     assert "stopped early: interrupted\n" in out
     assert {path.name for path in run.iterdir()} >= FILES

@@ -104,7 +104,9 @@ def test_a_deeper_model_begins_with_the_layers_of_a_shallower_one() -> None:
     assert {name.split(".")[2] for name in deep.keys() - shallow.keys()} == {"2"}
 
 
-@pytest.mark.parametrize("layers", SIZES.values())
+@pytest.mark.parametrize(
+    "layers", [pytest.param(layers, marks=[pytest.mark.slow] if layers > 8 else []) for layers in SIZES.values()]
+)
 def test_no_prompt_can_make_anything_but_a_word_likely(layers: int) -> None:
     w = {name: tensor.astype(np.float64) for name, tensor in weights(layers).items()}
     words = list(VOCAB.word_ids)
@@ -245,7 +247,7 @@ def next_token(w: dict[str, NDArray[np.float64]], ids: list[int]) -> int:
 
 def test_llama_cpp_computes_the_function_the_hugging_face_weights_define(llamacpp: str) -> None:
     w = {name: tensor.astype(np.float64) for name, tensor in weights(SIZES["tiny"]).items()}
-    for seed in range(8):
+    for seed in (0, 7):
         prompt = words(20 + 5 * seed, seed)
         ids = [IDS["<|user|>"], *(IDS[f"Ġ{word}"] for word in prompt.split()), IDS["<|end|>"], IDS["<|assistant|>"]]
         answer = ""
