@@ -3,7 +3,6 @@
 Everything that comes from outside (model names, error messages, settings) goes through the templates' escaping.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,6 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from analysis.present import chart_library
-from analysis.present.charts import Plot, T
 from analysis.present.palette import FONT, PALETTE
 from bench.process.printable import printable
 
@@ -45,30 +43,6 @@ def render(template: str, *, library: str | None = None, **values: Any) -> str:
 def shown(value: Any) -> Any:
     """What a template writes of a value: text without anything that acts; markup is ours and stays as it is."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def figures_of(plots: Mapping[str, Plot[T]], data: T) -> dict[str, go.Figure]:
-    """The figures that there is something to draw in, by name."""
-    drawn = {name: plot.draw(data) for name, plot in plots.items()}
-    return {name: figure for name, figure in drawn.items() if figure is not None}
-
-
-def sections(plots: Mapping[str, Plot[T]], data: T) -> list[dict[str, Any]]:
-    """The figures by section, as the templates take them, and which of them have nothing to draw."""
-    figures = figures_of(plots, data)
-    found: dict[str, dict[str, Any]] = {}
-    missing: dict[str, list[str]] = {}
-    for name, plot in plots.items():
-        identity = plot.section.lower().replace(" ", "-").replace("'", "")
-        section = found.setdefault(plot.section, {"id": identity, "title": plot.section, "figures": []})
-        lacking = missing.setdefault(plot.section, [])
-        if name in figures:
-            section["figures"].append(chart(name, plot.title, plot.wide, figures[name]))
-        else:
-            lacking.append(plot.title)
-    for title, section in found.items():
-        section["missing"] = f"No data for: {', '.join(missing[title])}." if missing[title] else None
-    return list(found.values())
 
 
 def chart(name: str, title: str, wide: bool, figure: go.Figure) -> dict[str, Any]:

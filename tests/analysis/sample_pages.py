@@ -23,6 +23,7 @@ from analysis.present import (
 )
 from analysis.present.of_capacity import Found, LoadPoint
 from analysis.repeats import summarize as over_runs
+from bench.cli.breakeven.answer import document as breakeven_data
 from tests.analysis.comparisons import build_comparison
 from tests.analysis.sides import build_one
 from tests.conftest import build_run
@@ -60,7 +61,8 @@ def sampled(gpus: int, seconds: int) -> pa.Table:
 
 def break_even() -> str:
     """One replica against three APIs."""
-    return breakeven_page.render(build_comparison())
+    found = build_comparison()
+    return breakeven_page.render(found, breakeven_data(found))
 
 
 def one_figure() -> str:

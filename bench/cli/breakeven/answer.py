@@ -5,7 +5,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.base import echo
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -114,13 +113,6 @@ def _finite(usd: "Floats") -> list[float | None]:
 # --- where it goes ----------------------------------------------------------------------------------------------
 
 
-def print_json(content: dict[str, Any]) -> None:
-    """Print a document for programs."""
-    import orjson
-
-    echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
-
-
 def write(folder: Path, comparison: "CostComparison", content: dict[str, Any]) -> Path:
     """Write the document, the page, and each of its figures as a page of its own; returns the page's path.
 
@@ -137,5 +129,5 @@ def write(folder: Path, comparison: "CostComparison", content: dict[str, Any]) -
     files.write_json(folder / f"{BREAKEVEN}.json", content)
     for name, figure_page in page.figure_pages(comparison).items():
         files.write_text(figures / f"{name}.html", figure_page)
-    files.write_text(folder / f"{BREAKEVEN}.html", page.render(comparison))
+    files.write_text(folder / f"{BREAKEVEN}.html", page.render(comparison, content))
     return folder / f"{BREAKEVEN}.html"

@@ -134,14 +134,10 @@ def _now() -> datetime:
 
 
 def _show(what: str, found: "BreakEven", as_json: bool, volume: int | None = None) -> None:
+    from analysis.present.of_breakeven import of_choice
     from bench.cli.breakeven import answer as answers
+    from bench.cli.output import deliver
 
     pays = None if volume is None else found.holds(volume)
     content = {"schema": 1, "answer": answers.answer(found), "requests_per_month": volume, "pays": pays}
-    if as_json:
-        answers.print_json(content)
-        return
-    from bench.cli.breakeven.screen import print_choice
-    from bench.cli.output import Screen
-
-    print_choice(Screen(), what, content)
+    deliver(of_choice(what, content), "text", as_json=as_json)

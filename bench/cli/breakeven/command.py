@@ -57,23 +57,19 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
+    from analysis.present.of_breakeven import document
     from bench.cli.breakeven import answer as answers
     from bench.cli.breakeven.comparison import compare
+    from bench.cli.output import Screen, deliver, show_fact
 
     comparison = compare(options, _now())
     content = answers.document(comparison)
     page = None if options["out"] is None else answers.write(options["out"], comparison, content)
     undecided = any(rival["answer"]["kind"] == "undecided" for rival in content["rivals"])
     code = EXIT_OBJECTIVE_MISSED if undecided and options["inconclusive"] == "fail" else 0
-    if options["as_json"]:
-        answers.print_json(content)
-        return code
-    from bench.cli.breakeven.screen import print_comparison
-    from bench.cli.output import Screen, show_fact
-
     screen = Screen()
-    print_comparison(screen, content)
-    if page is not None:
+    deliver(document(content), "text", as_json=options["as_json"], screen=screen)
+    if page is not None and not options["as_json"]:
         show_fact(screen, "page", str(page))
     return code
 
