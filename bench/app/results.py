@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.present import report
+from analysis.present.document import Document
+from analysis.present.of_run import document
 from analysis.run import summary as summaries
 from analysis.run import transient
 from analysis.run.summary import RunSummary
@@ -120,7 +122,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
 def _write_report(
     folder: Path, run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None
 ) -> None:
-    files.write_text(folder / files.REPORT, report.render(dump(run), dump(summary), requests, telemetry))
+    files.write_text(report_of(folder), report.render(dump(run), dump(summary), requests, telemetry))
 
 
 def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
@@ -128,10 +130,25 @@ def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
     return records.read_requests(folder), pq.read_table(telemetry) if telemetry.exists() else None
 
 
+def report_of(folder: Path) -> Path:
+    """Where a run's report lies."""
+    return folder / files.REPORT
+
+
 def write_report(folder: Path) -> Path:
     """Write a run's report again from its tables and summary; returns where it lies."""
     _write_report(folder, manifest.read(folder), summaries.read(folder), *_tables(folder))
-    return folder / files.REPORT
+    return report_of(folder)
+
+
+def describe(folder: Path) -> Document:
+    """What a run's folder says, from its run.json and summary.json."""
+    return document(files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
+
+
+def has_repeats(folder: Path) -> bool:
+    """Whether a folder is of several runs of one load."""
+    return (folder / files.REPEATS).exists()
 
 
 def requests_of(folder: Path) -> pa.Table:

@@ -1,7 +1,6 @@
 """What a run says on the terminal while load runs: a live block, plain lines elsewhere."""
 
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,11 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.wording import number
+from bench.app.view import LiveFigures, Progress
 from bench.types import Load
-
-if TYPE_CHECKING:
-    from bench.load.controller import Progress
-    from bench.runs.live import LiveFigures
 
 _PLAIN_LINE_EVERY_S = 5.0
 _BAR_COLUMNS = 20
@@ -23,7 +19,7 @@ _BAR_COLUMNS = 20
 class ProgressView:
     """Shows where the load stands; use as a context around `offer` and give it every Progress."""
 
-    def __init__(self, console: Console, load: Load, figures: "LiveFigures") -> None:
+    def __init__(self, console: Console, load: Load, figures: LiveFigures) -> None:
         self._console = console
         self._load = load
         self._figures = figures
@@ -40,7 +36,7 @@ class ProgressView:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, progress: "Progress") -> None:
+    def update(self, progress: Progress) -> None:
         """Draw this state of the load."""
         now_s = time.monotonic()
         if self._live is None and now_s < self._next_line_s:
@@ -54,7 +50,7 @@ class ProgressView:
             self._console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
 
-def block(progress: "Progress", load: Load, figures: "LiveFigures") -> Group:
+def block(progress: Progress, load: Load, figures: LiveFigures) -> Group:
     """Three lines: how far the load is, how it goes, how the server answers."""
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(1.0, _fraction(progress, load), _BAR_COLUMNS), _position(progress, load))
@@ -62,14 +58,14 @@ def block(progress: "Progress", load: Load, figures: "LiveFigures") -> Group:
     return Group(bar, flow, Text(", ".join(_latency(figures)), "bold"))
 
 
-def _position(progress: "Progress", load: Load) -> str:
+def _position(progress: Progress, load: Load) -> str:
     elapsed_s, total = _elapsed_s(progress), _total(load)
     left_s = _left_s(progress, load)
     left = "" if left_s is None else f", {_time(left_s)} left" if left_s >= 1 else ", finishing"
     return f"{progress.done:,}{f' of {total:,}' if total else ''} requests in {_time(elapsed_s)}{left}"
 
 
-def _flow(progress: "Progress", load: Load) -> list[str]:
+def _flow(progress: Progress, load: Load) -> list[str]:
     elapsed_s = _elapsed_s(progress)
     parts = [f"{progress.in_flight:,} in flight"]
     if elapsed_s >= 0.5:
@@ -87,7 +83,7 @@ def _flow(progress: "Progress", load: Load) -> list[str]:
     return [*parts, f"{progress.failed:,} error{'' if progress.failed == 1 else 's'}"]
 
 
-def _latency(figures: "LiveFigures") -> list[str]:
+def _latency(figures: LiveFigures) -> list[str]:
     parts = []
     if (ttft_ms := figures.ttft_ms_p50) is not None:
         parts.append(f"ttft p50 {number(ttft_ms)} ms")
@@ -96,13 +92,13 @@ def _latency(figures: "LiveFigures") -> list[str]:
     return parts
 
 
-def _fraction(progress: "Progress", load: Load) -> float:
+def _fraction(progress: Progress, load: Load) -> float:
     if (total := _total(load)) is not None:
         return progress.done / total
     return min(1.0, _elapsed_s(progress) / _length_s(load))
 
 
-def _left_s(progress: "Progress", load: Load) -> float | None:
+def _left_s(progress: Progress, load: Load) -> float | None:
     elapsed_s, total = _elapsed_s(progress), _total(load)
     if total is None:
         return _length_s(load) - elapsed_s
@@ -111,7 +107,7 @@ def _left_s(progress: "Progress", load: Load) -> float | None:
     return elapsed_s * (total - progress.done) / progress.done if progress.done else None
 
 
-def _elapsed_s(progress: "Progress") -> float:
+def _elapsed_s(progress: Progress) -> float:
     return max(progress.elapsed_s or 0.0, 0.0)
 
 

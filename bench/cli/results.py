@@ -5,21 +5,19 @@ from typing import Literal
 
 import click
 
-from analysis.present.of_run import document
-from bench.app.results import exit_code, recorded_stop, summarise, write_report
+from bench.app.options import Window
+from bench.app.results import describe, exit_code, has_repeats, recorded_stop, summarise, write_report
 from bench.cli import repeat
 from bench.cli.base import OneOf, echo
 from bench.cli.options import WINDOWS
 from bench.cli.output import Screen, deliver
 from bench.cli.view import show_results
-from bench.runs import folder as files
-from bench.runs.manifest import WindowChoice
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
-def decode(folder: Path, window: WindowChoice | None) -> int:
+def decode(folder: Path, window: Window | None) -> int:
     """Read a run's captures again, also after a crash.
 
     Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.
@@ -28,10 +26,10 @@ def decode(folder: Path, window: WindowChoice | None) -> int:
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
     folder = folder.absolute()
-    if (folder / files.REPEATS).exists():
+    if has_repeats(folder):
         return repeat.decode_all(folder, Screen(), window)
     summary = summarise(folder, window)
-    show_results(Screen(), folder, summary)
+    show_results(Screen(), folder)
     return exit_code(recorded_stop(folder), summary)
 
 
@@ -46,11 +44,10 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     \b
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
     """
-    if (folder / files.REPEATS).exists():
+    if has_repeats(folder):
         repeat.report_all(folder, form)
         return
     if form == "html":
         echo(str(write_report(folder)))
-        return
-    run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
-    deliver(document(run, summary), "markdown", as_json=form == "json")
+    else:
+        deliver(describe(folder), "markdown", as_json=form == "json")

@@ -58,7 +58,7 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: A
     try:
         with app.captured_is_kept(request.out):
             summary = app.summarise(request.out)
-            show_results(screen, request.out, summary)
+            show_results(screen, request.out)
     except (UserError, MemoryError) as problem:
         # Something was measured, which an exit code of wrong use would deny.
         tell(problem)

@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from analysis.present.of_run import document
-from analysis.run.summary import RunSummary
 from bench.app.request import RunRequest
+from bench.app.results import describe, report_of
 from bench.app.view import LiveFigures, OnProgress
 from bench.cli.base import shown
 from bench.cli.output import Screen, show, show_fact
 from bench.cli.progress import ProgressView
-from bench.runs import folder as files
-from bench.runs.sections import dump
 
 
 class TerminalView:
@@ -32,8 +29,8 @@ class TerminalView:
             yield view.update
 
 
-def show_results(screen: Screen, folder: Path, summary: RunSummary) -> None:
+def show_results(screen: Screen, folder: Path) -> None:
     """Print what was made of a run's folder."""
     screen.print()
-    show(screen, document(files.read_json(folder, files.RUN), dump(summary)))
-    show_fact(screen, "report", str(folder / files.REPORT))
+    show(screen, describe(folder))
+    show_fact(screen, "report", str(report_of(folder)))
