@@ -23,7 +23,7 @@ OF_THE_APP = (
 )  # fmt: skip
 # Where more than that is still joined, or lies on the other side. These may only become fewer.
 STILL_JOIN = (
-    "bench/cli/ab.py", "bench/cli/capacity.py", "bench/cli/repeat.py", "bench/cli/gate/*", "bench/cli/selftest.py",
+    "bench/cli/ab.py", "bench/cli/capacity.py", "bench/cli/repeat.py",
     "bench/cli/breakeven/*", "bench/cli/size/*", "bench/cli/prices.py", "bench/app/lists.py",
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest")
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,
-    "gevent": (*LOAD_PROCESS, "bench/cli/gate/alone.py"),
+    "gevent": (*LOAD_PROCESS, "bench/app/gate/token_cost.py"),
     "greenlet": LOAD_PROCESS,
     "genai_prices": ("analysis/money/prices.py",),
     "plotly": ("analysis/present/*",),

@@ -25,7 +25,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "capacity": Place("capacity", "Find the highest rate that meets the objectives."),
     "compare": Place("compare", "Say whether CANDIDATE is slower or dearer than BASE."),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
-    "gate": Place("gate.command", "Say whether an engine or our own client got slower."),
+    "gate": Place("gate", "Say whether an engine or our own client got slower."),
     "models": Place("lists", "List the models that have a short name."),
     "prices": Place("prices", "List what APIs and rented GPUs cost."),
     "report": Place("results", "Write a run's report again, or print it (markdown, JSON)."),

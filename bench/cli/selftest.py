@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.app.options import MAX_WORKERS
 from bench.cli.base import echo
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
@@ -40,9 +39,7 @@ def selftest(workers: int, quick: bool, as_json: bool) -> int:
     bench.py selftest --workers 2 --quick
     """
     from bench.app.selftest import climb
-    from bench.plan.resolve import within
 
-    within("--workers", workers, 1, MAX_WORKERS)
     view = _Table(is_silent=as_json)
     found = climb.selftest(workers, view, quick=quick)
     if found.not_kept:

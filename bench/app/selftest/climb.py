@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from bench.app.options import MAX_WORKERS
 from bench.app.selftest import ladder as ladders
 from bench.app.selftest import measure as measuring
 from bench.app.selftest.ladder import LIMIT_MS, Ladder, Limit, bound, error_ms, limit, next_streams, streams_at
 from bench.app.selftest.measure import Cores, LoadResult
+from bench.plan.resolve import within
 from bench.process.limits import SPARE_FILES
 from bench.runs import selftests
 from bench.telemetry.machine import hardware, versions
@@ -47,6 +49,7 @@ class Selftest(NamedTuple):
 
 def selftest(workers: int, view: SelftestView, *, quick: bool) -> Selftest:
     """Measure one load after another. Raises UserError where there can be no ground-truth server."""
+    within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
     cores = measuring.choose_cores(workers)
     document = _facts(workers, cores, quick=quick)

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.cli.gate.reference import PIECES, READS, ROOT, TIMEOUT_S, reads, unit_s
+from bench.app.gate.reference import PIECES, READS, ROOT, TIMEOUT_S, reads, unit_s
 
 if TYPE_CHECKING:
     from bench.wire.connection import Connection, Outcome
@@ -27,7 +27,7 @@ EVENT = b'data: {"id":"1","model":"gate","choices":[{"index":0,"delta":{"content
 LAST = b"data: [DONE]\n\n"
 
 
-class Alone(NamedTuple):
+class TokenCost(NamedTuple):
     """CPU time of a read by the wire (its feeding included) and of decoding a token, over that of a reference read.
 
     `reads` and `tokens` say how many there were.
@@ -39,11 +39,11 @@ class Alone(NamedTuple):
     tokens: int
 
 
-def alone() -> Alone:
+def token_cost() -> TokenCost:
     """Measure our code once, in a process of its own."""
-    command = [sys.executable, "-m", "bench.cli.gate.alone"]
+    command = [sys.executable, "-m", "bench.app.gate.token_cost"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=TIMEOUT_S)
-    return Alone(**json.loads(done.stdout))
+    return TokenCost(**json.loads(done.stdout))
 
 
 def _main() -> None:
@@ -57,10 +57,10 @@ def _main() -> None:
     found = [_piece(pairs) for _ in range(1 + PIECES)][1:]  # the first one warms up
     read_ratios, decode_ratios, read, decoded = zip(*found, strict=True)
     medians = statistics.median(read_ratios), statistics.median(decode_ratios)
-    print(json.dumps(Alone(*medians, sum(read), sum(decoded))._asdict()))
+    print(json.dumps(TokenCost(*medians, sum(read), sum(decoded))._asdict()))
 
 
-def _piece(pairs: "Sequence[tuple[Connection, socket.socket]]") -> Alone:
+def _piece(pairs: "Sequence[tuple[Connection, socket.socket]]") -> TokenCost:
     """An answer on each connection, received and decoded."""
     from bench.wire.clock import cpu_s
 
@@ -76,7 +76,7 @@ def _piece(pairs: "Sequence[tuple[Connection, socket.socket]]") -> Alone:
     units_s.append(unit_s(plain, READS // 3))
     read = sum(len(outcome.received.user_ns) for outcome in outcomes)
     unit = statistics.fmean(units_s)
-    return Alone(read_s / read / unit, decode_s / tokens / unit, read, tokens)
+    return TokenCost(read_s / read / unit, decode_s / tokens / unit, read, tokens)
 
 
 def _receive(pairs: "Sequence[tuple[Connection, socket.socket]]") -> "list[Outcome]":

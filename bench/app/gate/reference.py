@@ -41,7 +41,7 @@ class Reference(NamedTuple):
 def reference() -> Reference:
     """Do the work once, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli.gate.reference"],
+        [sys.executable, "-m", "bench.app.gate.reference"],
         cwd=ROOT,
         env={**os.environ, **ONE_THREAD},
         stdout=subprocess.PIPE,

@@ -6,18 +6,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import psutil
+import pyarrow.compute as pc
 
 from analysis.compare.gate import Round, engine_figures
+from analysis.run.summary import RunSummary
+from bench.app.campaign import Campaign, Outcome, put_aside
+from bench.app.gate.reference import ROOT, Reference, between, reference
+from bench.app.gate.token_cost import token_cost
 from bench.app.options import RunOptions
 from bench.app.request import RunRequest, run_request
-from bench.app.results import summarise
-from bench.cli.gate.alone import alone
-from bench.cli.gate.reference import ROOT, Reference, between, reference
-
-if TYPE_CHECKING:
-    from analysis.run.summary import RunSummary
-    from bench.server.launch import Server
+from bench.app.results import code_of_stop, summarise
+from bench.app.run import launched, observe
+from bench.app.selftest.measure import SelftestLoad, choose_cores, measure
+from bench.runs import manifest
+from bench.runs.records import read_requests
+from bench.server.launch import Server
+from bench.truth import server as truth
 
 CLIENT: Final = "client"
 
@@ -44,6 +51,14 @@ MODERATE = ("gate-streams", 100, 200, 50, 10.0, 10.0)
 MOST_OTHER_FRACTION: Final = 0.1
 
 
+class RoundEnded(Exception):
+    """A run of a round did not come to its end, so that nothing can be compared."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.problem)
+        self.outcome = outcome
+
+
 class Observed(NamedTuple):
     """What the rounds found of each part, and which server an engine was, with its version."""
 
@@ -59,9 +74,6 @@ def is_installed(part: str) -> bool:
 @contextmanager
 def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], Observed]]:
     """Start what is started once; the context gives what measures a round of some parts, and ends the servers."""
-    from bench.app.run import launched
-    from bench.truth import server as truth
-
     if CLIENT in parts:
         truth.compile_server()
     with ExitStack() as stack:
@@ -73,7 +85,7 @@ def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequenc
         yield lambda number, wanted: _round(number, wanted, servers, folder)
 
 
-def _round(number: int, parts: Sequence[str], servers: Mapping[str, "Server"], folder: Path) -> Observed:
+def _round(number: int, parts: Sequence[str], servers: Mapping[str, Server], folder: Path) -> Observed:
     """Every part once, in turns in this order and in the reverse."""
     found = Observed({}, {})
     before = reference()
@@ -95,21 +107,18 @@ def _request(part: str, out: Path) -> RunRequest:
     return run_request(replace(ALL, backend=part, out=out, **ENGINES[part]))
 
 
-def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Reference], Round], str]:
+def _engine(part: str, out: Path, server: Server | None) -> tuple[Callable[[Reference], Round], str]:
     """A run on the engine; returns what makes a round of it, once the reference is known, and the server's name."""
-    from bench.app import run as running
-    from bench.errors import INTERRUPTED
-    from bench.runs import manifest
-
+    put_aside(Campaign(out.parent), out.name)  # of an earlier gate: its rounds are not of one session with these
     request = _request(part, out)
     with ExitStack() as stack:
         if server is None:
-            server = stack.enter_context(running.launched(request, _silent, out.with_suffix(".log")))
+            server = stack.enter_context(launched(request, _silent, out.with_suffix(".log")))
         before_s = _cpu_s(server.pid)
-        stopped = running.observe(request, server=server)
+        stopped = observe(request, server=server)
         server_cpu_s = _cpu_s(server.pid) - before_s
-    if stopped is not None and stopped.startswith(INTERRUPTED):
-        raise KeyboardInterrupt
+    if stopped is not None:
+        raise RoundEnded(Outcome(out.name, code_of_stop(stopped), f"stopped early: {stopped}"))
     summary = summarise(out, with_report=False)
     counts = _counts(part, out, summary)
     about = manifest.read(out).server
@@ -120,11 +129,7 @@ def _engine(part: str, out: Path, server: "Server | None") -> tuple[Callable[[Re
     return finish, f"{about.name} {about.version or '(unknown version)'}"
 
 
-def _counts(part: str, out: Path, summary: "RunSummary") -> dict[str, Any]:
-    import pyarrow.compute as pc
-
-    from bench.runs.records import read_requests
-
+def _counts(part: str, out: Path, summary: RunSummary) -> dict[str, Any]:
     calls = read_requests(out).filter(pc.field("phase") == "measured")
     counts = {
         "plan_hash": summary.plan_hash,
@@ -139,8 +144,6 @@ def _counts(part: str, out: Path, summary: "RunSummary") -> dict[str, Any]:
 
 def _cpu_s(pid: int) -> float:
     """CPU time that a server has used with all that it started; 0 when it is gone."""
-    import psutil
-
     used_s = 0.0
     try:
         root = psutil.Process(pid)
@@ -176,9 +179,7 @@ def _silent(_: str) -> None:
 
 def _client() -> Callable[[Reference], Round]:
     """The client under two loads of the ground-truth server, and its code alone."""
-    from bench.app.selftest.measure import SelftestLoad, choose_cores, measure
-
-    cores, ours = choose_cores(1), alone()
+    cores, ours = choose_cores(1), token_cost()
     busy, moderate = measure(SelftestLoad(*BUSY), cores), measure(SelftestLoad(*MODERATE), cores)
     exact = {
         "failures": busy.lost + moderate.lost,

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from analysis.compare.gate import Round
-from bench.cli.gate import command, rounds
-from bench.cli.gate.rounds import Observed
+from bench.app.campaign import Outcome
+from bench.app.gate import rounds
+from bench.app.gate.rounds import Observed, RoundEnded
+from bench.cli import gate as command
 from bench.types import UserError
 
 Call = Callable[..., tuple[int, str]]
@@ -271,3 +273,46 @@ def test_a_part_that_is_not_installed_is_refused_when_it_is_all_that_was_asked_f
 def test_an_unknown_part_names_the_nearest(call: Call) -> None:
     with pytest.raises(click.BadParameter, match="did you mean 'llamacpp'"):
         call("--part", "llama")
+
+
+# --- what ends it early -----------------------------------------------------------------------------------------
+
+
+def test_a_run_that_stops_early_is_named_and_kept_and_is_no_verdict(
+    call: Call, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(number: int, parts: Sequence[str]) -> Observed:
+        raise RoundEnded(Outcome("llamacpp-1", 3, "stopped early: the server is gone"))
+
+    monkeypatch.setattr(machine, "round", ended)
+    code, out = call()
+    assert code == 3
+    assert "llamacpp-1 stopped early: the server is gone\n" in out
+    (kept,) = Path("results").iterdir()
+    assert f"folder      {kept.absolute()}" in out
+
+
+def test_ctrl_c_leaves_nothing_but_the_folder_that_was_asked_for(
+    call: Call, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(number: int, parts: Sequence[str]) -> Observed:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine, "round", interrupted)
+    for arguments in ((), ("--out", "kept")):
+        with pytest.raises(click.Abort):
+            call(*arguments)
+    assert list(Path("results").iterdir()) == []
+    assert Path("kept").exists()
+
+
+def test_the_same_folder_again_is_measured_anew_and_another_commands_is_refused(call: Call, machine: Machine) -> None:
+    assert call("--out", "kept")[0] == 0
+    shutil.rmtree("kept/llamacpp-1")  # which a real round puts aside
+    machine.measured.clear()
+    assert call("--out", "kept")[0] == 0
+    assert len(machine.measured) == 5
+    Path("mine").mkdir()
+    Path("mine/file").touch()
+    with pytest.raises(UserError, match="expected a new or empty folder"):
+        call("--out", "mine")

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import orjson
+
+from analysis.compare.gate import Base, Round, doubtful_baseline, listed
+from bench.app.run import git_commit
+from bench.runs import folder as files
+from bench.telemetry.machine import boot_id, hardware, versions
 from bench.types import UserError
-
-if TYPE_CHECKING:
-    from analysis.compare.gate import Base, Round
 
 FILE: Final = "baseline.json"
 SCHEMA: Final = 2
@@ -23,7 +26,7 @@ class Session:
     that the file has of it.
     """
 
-    rounds: "Mapping[str, list[Round]]"
+    rounds: Mapping[str, list[Round]]
     hardware: Mapping[str, Any]
     servers: Mapping[str, str]
     packages: Mapping[str, str]
@@ -33,8 +36,6 @@ class Session:
     @property
     def is_now(self) -> bool:
         """Whether it was measured on this machine within the hour."""
-        from bench.telemetry.machine import boot_id
-
         boot = self.content.get("boot_id")
         age = datetime.now(UTC) - datetime.fromisoformat(self.content["made_at"])
         return self.measured_now or (boot is not None and boot == boot_id() and age < TOGETHER)
@@ -42,8 +43,6 @@ class Session:
 
 def read(folder: Path) -> list[Session]:
     """Read a folder's sessions, at least one. Raises UserError where there is none, or a file of another version."""
-    import orjson
-
     try:
         content = orjson.loads((folder / FILE).read_bytes())
         if content["schema"] not in (1, SCHEMA):
@@ -62,8 +61,6 @@ def read(folder: Path) -> list[Session]:
 
 
 def _session(content: Mapping[str, Any]) -> Session:
-    from analysis.compare.gate import Round
-
     rounds = {part: [Round(**each) for each in found] for part, found in content["rounds"].items()}
     datetime.fromisoformat(content["made_at"])
     return Session(rounds, content["hardware"], content["servers"], content["packages"], content)
@@ -74,17 +71,12 @@ def _remedy(folder: Path) -> str:
 
 
 def write(
-    folder: Path, rounds: "Mapping[str, list[Round]]", servers: Mapping[str, str], before: Sequence[Session] = ()
+    folder: Path, rounds: Mapping[str, list[Round]], servers: Mapping[str, str], before: Sequence[Session] = ()
 ) -> None:
     """Write the rounds as a session of the folder's baseline, after those before it.
 
     Raises UserError where they cannot be one, or where their counts are not those of the others.
     """
-    from analysis.compare.gate import doubtful_baseline, listed
-    from bench.app.run import git_commit
-    from bench.runs import folder as files
-    from bench.telemetry.machine import boot_id, hardware, versions
-
     if problem := doubtful_baseline(rounds):
         raise UserError(f"--update: {problem}, so this is no baseline; run it again on a quiet machine")
     for part, found in rounds.items():
@@ -104,10 +96,8 @@ def write(
     files.write_json(folder / FILE, {"schema": SCHEMA, "sessions": [*(each.content for each in before), content]})
 
 
-def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> "Base":
+def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> Base:
     """What now is compared with: the sessions of this CPU, or of the one that is now where there is one."""
-    from analysis.compare.gate import Base
-
     here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     now = [session for session in here if session.is_now]
     counts = {part: rounds for session in sessions for part, rounds in session.rounds.items()}
@@ -116,8 +106,6 @@ def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> "Base":
 
 def differences(sessions: Sequence[Session], hardware: Mapping[str, Any], servers: Mapping[str, str]) -> list[str]:
     """Where this machine and what is installed on it are others than the baseline's, a line for each."""
-    from bench.telemetry.machine import versions
-
     here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     found = []
     if not here:

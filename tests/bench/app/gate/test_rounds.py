@@ -3,9 +3,9 @@ import os
 import pytest
 
 from analysis.compare.gate import Round
-from bench.cli.gate import rounds
-from bench.cli.gate.command import PARTS
-from bench.cli.gate.reference import ROOT, Reference, between
+from bench.app.gate import rounds
+from bench.app.gate.reference import ROOT, Reference, between
+from bench.cli.gate import PARTS
 from bench.truth import server as truth
 
 

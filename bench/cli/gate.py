@@ -1,0 +1,96 @@
+"""`bench.py gate`: did an engine or our own client get slower?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.base import OneOf
+
+if TYPE_CHECKING:
+    from bench.app.gate.judging import GateTask
+    from bench.cli.output import Screen
+
+PARTS = ("llamacpp", "vllm", "client")
+
+
+@click.command()
+@click.option("--baseline", "folder", type=click.Path(path_type=Path), help="A folder.")
+@click.option("--against", type=click.Path(path_type=Path), help="Measure this checkout now, and compare with it.")
+@click.option("--update", is_flag=True, help="Measure, and write it as the baseline.")
+@click.option("--add", is_flag=True, help="Measure, and add it to the baseline as one more session.")
+@click.option("--part", "parts", type=OneOf(PARTS), multiple=True, help="Only this; repeatable.  [all]")
+@click.option("--rounds", type=int, default=5, help="How often each part is measured.  [5]")
+@click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Keep the runs here.  [kept in results if it fails]")
+def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
+    """Say whether an engine or our own client got slower.
+
+    Runs a tiny model on the embedded llama.cpp, and on vLLM where it is installed, and our own client against the
+    ground-truth server. Compares CPU time and latencies in units of reference work, counts exactly.
+
+    \b
+    bench.py gate --baseline results/baselines/tiny
+    bench.py gate --baseline results/baselines/tiny --add
+    bench.py gate --against ../base
+    Exit codes: 0 passed, 1 worse or different, 2 wrong use, 3 too much other load to tell, or a run stopped early,
+    130 interrupted.
+    """
+    from bench.app.compare import check_folder_of
+    from bench.app.gate.judging import leave, task_of
+    from bench.app.gate.rounds import RoundEnded
+    from bench.cli.output import Screen
+
+    task = task_of(
+        options["out"],
+        options["rounds"],
+        parts,
+        folder,
+        options["against"],
+        update=options["update"],
+        add=options["add"],
+    )
+    if options["junit"]:
+        check_folder_of("--junit", options["junit"])
+    screen = Screen(stderr=options["as_json"] or options["form"] != "text", highlight=False)
+    try:
+        code = _made(task, screen, options)
+    except RoundEnded as ended:
+        screen.print(f"{ended.outcome.name} {ended.outcome.problem}", markup=False, soft_wrap=True)
+        code = ended.outcome.code
+    except BaseException as problem:
+        if not options["out"]:
+            leave(task, str(problem))
+        raise
+    if code or options["out"]:
+        screen.print(f"folder      {task.out}", soft_wrap=True)
+    else:
+        leave(task)
+    return code
+
+
+def _made(task: "GateTask", screen: "Screen", options: dict[str, Any]) -> int:
+    """Measure and write a session, or compare and show what was found; the exit code."""
+    from analysis.present import to_junit
+    from analysis.present.of_gate import document
+    from bench.app.compare import write
+    from bench.app.gate.judging import CODES, compare, update
+    from bench.cli.output import deliver
+
+    def say(line: str) -> None:
+        screen.print(line, soft_wrap=True)
+
+    if options["update"] or options["add"]:
+        path = update(task, say)
+        for note in task.notes:
+            say(f"note        {note}")
+        say(f"baseline    {path}")
+        return 0
+    found = compare(task, say)
+    shown = document(found)
+    if options["junit"]:
+        write("--junit", options["junit"], to_junit.render(shown))
+    deliver(shown, options["form"], as_json=options["as_json"], screen=screen)
+    return CODES[found.verdict]
