@@ -22,7 +22,10 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.run.summary import RunSummary
 from backends import BACKENDS
+from bench.app import RunOptions, observe, run_request, summarise
+from bench.cli.root import command
 from bench.preflight import rehearsal
 from bench.runs import folder
 from bench.runs.records import SCHEMA
@@ -59,6 +62,12 @@ def apart(*arguments: str | Path, **how: Any) -> "subprocess.CompletedProcess[st
     process = start(*arguments, **how)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def made(out: Path, **options: Any) -> RunSummary:
+    """A run in this process, that came to its end, and what was made of it."""
+    assert observe(run_request(RunOptions(scenario="smoke", seed=7, out=out, **options))) is None
+    return summarise(out)
 
 
 def read(run: Path, name: str) -> dict[str, Any]:
@@ -150,15 +159,21 @@ def test_a_run_offers_exactly_what_its_scenario_says(smoke: Path) -> None:
     assert summary["client"]["stamps"] == ("kernel" if sys.platform == "linux" else "user")
 
 
-def test_a_summary_comes_as_markdown_and_json_too(smoke: Path) -> None:
-    assert bench("report", smoke, "--format", "markdown").stdout.startswith("### tiny on llamacpp, scenario smoke")
-    assert json.loads(bench("report", smoke, "--format", "json").stdout) == read(smoke, "summary.json")
+def test_a_summary_comes_as_markdown_and_json_too(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for form in ("markdown", "json"):
+        command("report").main([str(smoke), "--format", form], standalone_mode=False)
+        said.append(capsys.readouterr().out)
+    assert said[0].startswith("### tiny on llamacpp, scenario smoke")
+    assert json.loads(said[1]) == read(smoke, "summary.json")
 
 
-def test_two_workers_offer_the_same_plan_and_share_it(smoke: Path, url: str, tmp_path: Path) -> None:
+def test_two_workers_offer_the_same_plan_and_share_it(
+    smoke: Path, url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
-    done = bench(*SMOKE, "--url", f"{url}/v1/", "--workers", "2", "--out", run)
-    assert (done.returncode, done.stderr) == (0, "")
+    made(run, url=f"{url}/v1/", workers=2)
+    assert capfd.readouterr() == ("", "")  # a run from Python prints nothing
     assert_sound(run, calls=16)
     ours, theirs = (pq.read_table(path / "plan.parquet").drop("prompt_hash") for path in (run, smoke))
     assert ours.equals(theirs)
@@ -395,12 +410,9 @@ def test_warm_runs_send_the_same_prompts_and_say_when_they_were_not_warm_and_col
     seen = []
     with launch(how, tmp_path / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
         for number, cache in enumerate(["warm", "warm", "cold"]):
-            run = tmp_path / str(number)
-            done = bench(*SMOKE, "--url", server.url, "--model", "tiny", "--cache", cache, "--out", run)
-            assert (done.returncode, done.stderr) == (0, "")
-            summary = read(run, "summary.json")
-            codes = {reason["code"] for reason in summary["verdict"]["reasons"]}
-            seen.append((summary["cache"]["meant"], summary["cache"]["hit_rate"] > 0.9, "cache_not_warm" in codes))
+            summary = made(tmp_path / str(number), url=server.url, cache=cache)
+            codes = {reason.code for reason in summary.verdict.reasons}
+            seen.append((summary.cache.meant, (summary.cache.hit_rate or 0) > 0.9, "cache_not_warm" in codes))
     assert seen == [("warm", False, True), ("warm", True, False), ("cold", False, False)]
     prompts = [pq.read_table(tmp_path / str(number) / "plan.parquet")["prompt_hash"].to_pylist() for number in range(3)]
     assert prompts[0] == prompts[1]
