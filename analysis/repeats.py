@@ -6,7 +6,8 @@ of runs are (analysis/compare): the ratio of two of them is the change that `com
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,8 +16,10 @@ from analysis.checks import repeats as doubts
 from analysis.checks.reason import Reason
 from analysis.compare.comparison import Run
 from analysis.run.metrics import METRICS
+from analysis.run.summary import MetricSummary, RunCost, RunSummary, Throughput, WrittenFinding
 from analysis.stats.changes import LEAST_RUNS
 from analysis.stats.distributions import LEVELS, Interval, Sample, mean_interval
+from bench.runs.sections import dump
 
 STATISTICS: Final = ("mean", *LEVELS)
 THROUGHPUT: Final = (
@@ -76,46 +79,46 @@ def summarize(runs: Sequence[Run], asked: int, *, keep_server: bool) -> dict[str
 
     A run that was cut short is no repeat of the others: it is named in `left_out` and counts only for the verdict.
     """
-    whole = [run for run in runs if not run.run["interrupted"]]
+    whole = [run for run in runs if not run.run.interrupted]
     summaries = [run.summary for run in whole]
     return {
         "schema": 1,
         "asked": asked,
         "keep_server": keep_server,
         "runs": [run.name for run in whole],
-        "left_out": [run.name for run in runs if run.run["interrupted"]],
+        "left_out": [run.name for run in runs if run.run.interrupted],
         **(_same(runs[0].summary) if runs else {}),
         "verdict": verdict(runs, [reason for check in doubts.CHECKS for reason in check(whole, asked)]),
         "requests": _requests(summaries),
-        "metrics": {name: _metric([summary["metrics"][name] for summary in summaries]) for name in METRICS},
-        "throughput": _statistics(THROUGHPUT, [summary["throughput"] for summary in summaries]),
-        "cost": _cost([summary["cost"] for summary in summaries]),
+        "metrics": {name: _metric([summary.metric(name) for summary in summaries]) for name in METRICS},
+        "throughput": _statistics(THROUGHPUT, [summary.throughput for summary in summaries]),
+        "cost": _cost([summary.cost for summary in summaries]),
     }
 
 
-def _same(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: summary[name] for name in ("backend", "model", "scenario", "plan_hash", "seed")}
+def _same(summary: RunSummary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in ("backend", "model", "scenario", "plan_hash", "seed")}
 
 
-def _requests(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _requests(summaries: Sequence[RunSummary]) -> dict[str, Any]:
     """What became of the measured calls of all runs together."""
-    outcomes = [summary["requests"] for summary in summaries]
-    by_error = sum((Counter(outcome["by_error"]) for outcome in outcomes), Counter())
-    return {name: sum(outcome[name] for outcome in outcomes) for name in COUNTS} | {"by_error": dict(by_error)}
+    outcomes = [summary.requests for summary in summaries]
+    by_error = sum((Counter(outcome.by_error) for outcome in outcomes), Counter())
+    return {name: sum(getattr(outcome, name) for outcome in outcomes) for name in COUNTS} | {"by_error": dict(by_error)}
 
 
-def _metric(described: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"count": sum(one["count"] for one in described)} | _statistics(STATISTICS, described)
+def _metric(described: Sequence[MetricSummary]) -> dict[str, Any]:
+    return {"count": sum(one.count for one in described)} | _statistics(STATISTICS, described)
 
 
-def _cost(costs: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+def _cost(costs: Sequence[RunCost | None]) -> dict[str, Any] | None:
     known = [cost for cost in costs if cost is not None]
     return _statistics(COST, known) if known and len(known) == len(costs) else None
 
 
-def _statistics(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _statistics(names: Sequence[str], found: Sequence[MetricSummary | Throughput | RunCost]) -> dict[str, Any]:
     """Each statistic's mean over the runs by its name, with `ci95` and `cv` of all."""
-    over = {name: over_runs([one[name] for one in found]) for name in names}
+    over = {name: over_runs([getattr(one, name) for one in found]) for name in names}
     return {
         **{name: statistic.mean for name, statistic in over.items()},
         "ci95": {name: list(statistic.ci95) for name, statistic in over.items()},
@@ -125,27 +128,24 @@ def _statistics(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> dic
 
 def verdict(runs: Sequence[Run], own: Sequence[Reason]) -> dict[str, Any]:
     """The worst verdict of the runs and of our own reasons; those of runs are said once, with the runs they are of."""
-    statuses = [*(run.summary["verdict"]["status"] for run in runs), *(reason.status for reason in own)]
+    statuses = [*(run.summary.verdict.status for run in runs), *(reason.status for reason in own)]
     return {
         "status": max(statuses, key=_SEVERITY.index, default="suspect"),
-        "reasons": [*map(_written, own), *_of_runs(runs)],
+        "reasons": [dump(finding) for finding in (*(reason.written for reason in own), *_of_runs(runs))],
     }
 
 
-def _written(reason: Reason) -> dict[str, Any]:
-    return {"code": reason.code, "message": reason.message, "value": reason.value, "limit": reason.limit}
-
-
-def _of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _of_runs(runs: Sequence[Run]) -> list[WrittenFinding]:
     """The reasons of the runs by code, those of invalid runs first, in the words of the first run that has them."""
-    ordered = sorted(runs, key=lambda run: run.summary["verdict"]["status"] != "invalid")
-    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    ordered = sorted(runs, key=lambda run: run.summary.verdict.status != "invalid")
+    found: dict[str, list[tuple[str, WrittenFinding]]] = {}
     for run in ordered:
-        for reason in run.summary["verdict"]["reasons"]:
-            found.setdefault(reason["code"], []).append((run.name, reason))
+        for reason in run.summary.verdict.reasons:
+            found.setdefault(reason.code, []).append((run.name, reason))
     reasons = []
     for of_code in found.values():
         names = sorted({name for name, _ in of_code})
         where = f"all {len(runs)} runs" if 1 < len(names) == len(runs) else ", ".join(names)
-        reasons.append({**of_code[0][1], "message": f"{where}: {of_code[0][1]['message']}"})
+        _, first = of_code[0]
+        reasons.append(replace(first, message=f"{where}: {first.message}"))
     return reasons

@@ -4,19 +4,18 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from analysis import wording
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
+from analysis.run.summary import RunSummary
 from analysis.stats.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
-from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile
+from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
 from analysis.stats.shares import Counts
 from bench.runs.manifest import RunManifest
-from bench.runs.sections import load
 from bench.types import UserError
 
 NO_RATIO: Final = "a change from or to zero has no ratio"
@@ -37,8 +36,8 @@ class Run(NamedTuple):
     """A run by its folder, as it was named: its run.json and summary.json."""
 
     name: str
-    run: Mapping[str, Any]
-    summary: Mapping[str, Any]
+    run: RunManifest
+    summary: RunSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def check(base: Sequence[Run], candidate: Sequence[Run], *, different_plans: boo
         )
     for side, name in ((base, "BASE"), (candidate, "CANDIDATE")):
         for run in side[1:]:
-            if differing := [key for key in REPEATED if run.run[key] != side[0].run[key]]:
+            if differing := [key for key in REPEATED if getattr(run.run, key) != getattr(side[0].run, key)]:
                 raise UserError(f"{name} {run.name}: has another {differing[0]} than {side[0].name}: expected repeats")
     if len(runs) > 2 and (both := {run.name for run in base} & {run.name for run in candidate}):
         raise UserError(f"{min(both)} is on both sides: expected other runs on each")
@@ -124,30 +123,30 @@ def check(base: Sequence[Run], candidate: Sequence[Run], *, different_plans: boo
 
 def has_same_plans(base: Sequence[Run], candidate: Sequence[Run]) -> bool:
     """Whether both sides offered the same loads: the same plan, or repeats with the same set of seeds."""
-    return {run.run["plan_hash"] for run in base} == {run.run["plan_hash"] for run in candidate}
+    return {run.run.plan_hash for run in base} == {run.run.plan_hash for run in candidate}
 
 
 def _asked_otherwise(base: Sequence[Run], candidate: Sequence[Run]) -> str | None:
     """How this client asked in some of the runs only: it changes what is seen of the same server and the same plan."""
-    return "--quick-ack" if len({bool(run.run.get("quick_ack")) for run in (*base, *candidate)}) > 1 else None
+    return "--quick-ack" if len({bool(run.run.quick_ack) for run in (*base, *candidate)}) > 1 else None
 
 
 def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:
     """What the verdicts of runs say against them; what they say of several is said once."""
     found: dict[str, list[tuple[Run, str]]] = {}
     for run in runs:
-        if run.summary["verdict"]["status"] == "invalid" and not untrusted:
+        if run.summary.verdict.status == "invalid" and not untrusted:
             raise UserError(f"{run.name}: not to be trusted: {reasons(run)}; repeat it, or give --untrusted")
-        for reason in run.summary["verdict"]["reasons"]:
-            found.setdefault(reason["code"], []).append((run, reason["message"]))
+        for reason in run.summary.verdict.reasons:
+            found.setdefault(reason.code, []).append((run, reason.message))
     for (first, message), *others in found.values():
         who = f"{first.name} and {len(others)} more of {len(runs)} runs are" if others else f"{first.name} is"
-        yield f"{who} {first.summary['verdict']['status']}: {message}"
+        yield f"{who} {first.summary.verdict.status}: {message}"
 
 
 def reasons(run: Run) -> str:
     """Why a run is suspect or invalid."""
-    return "; ".join(reason["message"] for reason in run.summary["verdict"]["reasons"])
+    return "; ".join(reason.message for reason in run.summary.verdict.reasons)
 
 
 def _differences(base: Sequence[Run], candidate: Sequence[Run]) -> list[str]:
@@ -161,20 +160,20 @@ def _differences(base: Sequence[Run], candidate: Sequence[Run]) -> list[str]:
     return found
 
 
-def _facts(run: Mapping[str, Any]) -> dict[str, str]:
-    server, hardware = run["server"], run["hardware"]
-    gpus = [f"{gpu['name']} (driver {gpu['driver'] or 'unknown'})" for gpu in hardware["gpus"]]
+def _facts(run: RunManifest) -> dict[str, str]:
+    server, hardware = run.server, run.hardware
+    gpus = [f"{gpu.name} (driver {gpu.driver or 'unknown'})" for gpu in hardware.gpus]
     return {
-        "backend": str(run["backend"]),
-        "model": str(run["model"]),
-        "server version": f"{server['name']} {server['version'] or '(unknown)'}",
-        "objectives": ", ".join(run["slo"]) or "none",
-        "window": str(run.get("window") or "planned"),
-        "cache": str(run.get("cache") or "unknown"),
-        "adaptation to the server": ", ".join(run.get("adapted") or ()) or "none",
-        "backoff": "off" if run.get("backoff") is False else "on",
-        "CPU": f"{hardware['cpu']} with {hardware['cores']} cores",
-        "operating system": str(hardware["os"]),
+        "backend": run.backend,
+        "model": run.model,
+        "server version": f"{server.name} {server.version or '(unknown)'}",
+        "objectives": ", ".join(run.slo) or "none",
+        "window": run.window or "planned",
+        "cache": run.cache or "unknown",
+        "adaptation to the server": ", ".join(run.adapted or ()) or "none",
+        "backoff": "off" if run.backoff is False else "on",
+        "CPU": f"{hardware.cpu} with {hardware.cores} cores",
+        "operating system": hardware.os,
         "GPUs": ", ".join(gpus) or "none",
     }
 
@@ -196,10 +195,7 @@ def compare(
     """Compare runs that `check` let pass; `requests` are the tables of the two, where there is one run on each side."""
     if requests is None:
         return judge(base, candidate, thresholds, partial(_of_runs, base, candidate), "run", warnings)
-    sides = [
-        (load(RunManifest, run.run, run.name), table)
-        for run, table in zip((base[0], candidate[0]), requests, strict=True)
-    ]
+    sides = [(base[0].run, requests[0]), (candidate[0].run, requests[1])]
     errors = blocks.errors(sides, same_plan=has_same_plans(base, candidate))
     return judge(base, candidate, thresholds, partial(_of_blocks, base[0], candidate[0], errors), "block", warnings)
 
@@ -278,21 +274,23 @@ def _of_blocks(
 
 def counts(base: Sequence[Run], candidate: Sequence[Run]) -> Counts:
     """What failed on each side, of all its runs together."""
-    failed, planned = (
-        [sum(of(run.summary) for run in side) for side in (base, candidate)]
-        for of in (wording.failures, lambda summary: int(summary["requests"]["planned"]))
+    first, second = ([run.summary.requests for run in side] for side in (base, candidate))
+    return Counts(
+        sum(requests.missed for requests in first),
+        sum(requests.planned for requests in first),
+        sum(requests.missed for requests in second),
+        sum(requests.planned for requests in second),
     )
-    return Counts(failed[0], planned[0], failed[1], planned[1])
 
 
 def _of_cost(base: Run, candidate: Run) -> float | None:
     """From the intervals that the two summaries give; equal costs have come of equal usage."""
-    costs = [run.summary["cost"] for run in (base, candidate)]
-    if costs[0]["usd_per_request"] == costs[1]["usd_per_request"]:
+    costs = [run.summary.cost for run in (base, candidate) if run.summary.cost is not None]
+    if len({cost.usd_per_request for cost in costs}) == 1:
         return 0.0
     widths = []
     for cost in costs:
-        low, high = cost["ci95"].get("usd_per_request") or (None, None)
+        low, high = cost.ci95.get("usd_per_request", UNKNOWN)
         if low is None or high is None or low <= 0:
             return None
         widths.append(math.log(high / low) / (2 * _Z))

@@ -1,12 +1,12 @@
 """What is compared between two runs: one number of summary.json each, which way is better, and what change matters."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from analysis import wording
 from analysis.run.metrics import METRICS
+from analysis.run.summary import RunSummary, Throughput
 from analysis.stats.changes import Direction
 from bench.suggest import did_you_mean
 from bench.types import UserError
@@ -39,6 +39,13 @@ class Measure:
         return self.unit == "share"
 
 
+OF_THROUGHPUT: Final[Mapping[str, Callable[[Throughput], float | None]]] = {
+    "requests_per_s": lambda served: served.requests_per_s,
+    "output_tokens_per_s": lambda served: served.output_tokens_per_s,
+    "goodput_rps": lambda served: served.goodput_rps,
+}
+
+
 def _latency(metric: str, statistic: Literal["p50", "p99"]) -> Measure:
     threshold = TAIL if statistic == "p99" else TYPICAL
     return Measure(metric, statistic, METRICS[metric].unit, METRICS[metric].better, threshold)
@@ -64,17 +71,18 @@ MEASURES: Final = {
 }
 
 
-def value(measure: Measure, summary: Mapping[str, Any]) -> float | None:
-    """The measure in one run's summary.json, None where unknown."""
-    if measure.statistic is not None:
-        return wording.metric(summary, measure.metric, measure.statistic)
+def value(measure: Measure, summary: RunSummary) -> float | None:
+    """The measure in one run's summary, None where unknown."""
+    if measure.statistic == "p50":
+        return summary.metric(measure.metric).p50
+    if measure.statistic == "p99":
+        return summary.metric(measure.metric).p99
     if measure.metric == "error_share":
-        planned = summary["requests"]["planned"]
-        return wording.failures(summary) / planned if planned else None
+        requests = summary.requests
+        return requests.missed / requests.planned if requests.planned else None
     if measure.metric == "usd_per_request":
-        return (summary["cost"] or {}).get("usd_per_request")
-    found: float | None = summary["throughput"][measure.metric]
-    return found
+        return summary.cost.usd_per_request if summary.cost else None
+    return OF_THROUGHPUT[measure.metric](summary.throughput)
 
 
 def thresholds(texts: Iterable[str]) -> dict[str, float]:

@@ -64,7 +64,7 @@ FAMILY: Final = (
 
 def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusive: Inconclusive = "pass") -> Document:
     """The comparison with the figures given; `inconclusive` says what such a measure is to a gate."""
-    names = (f"{side[0].run['model']} on {side[0].run['backend']}" for side in (comparison.base, comparison.candidate))
+    names = (f"{side[0].run.model} on {side[0].run.backend}" for side in (comparison.base, comparison.candidate))
     doubts = about_same((change.measure.name, change.why) for change in comparison.changes if change.decides)
     changes: tuple[Block, ...] = (
         Table(COLUMNS, tuple(map(_row, comparison.changes)), "From base to candidate; medians over the runs of a side"),
@@ -128,8 +128,8 @@ def sides(comparison: Comparison) -> Facts:
 
 
 def _side(runs: Sequence[Run]) -> str:
-    run, server = runs[0].run, runs[0].run["server"]
-    what = f"{run['model']} on {run['backend']} ({server['name']} {server['version'] or 'of unknown version'})"
+    run, server = runs[0].run, runs[0].run.server
+    what = f"{run.model} on {run.backend} ({server.name} {server.version or 'of unknown version'})"
     names = [each.name for each in runs]
     named = ", ".join(names) if len(names) <= NAMED_RUNS else f"{names[0]} to {names[-1]}"
     return f"{what}: {count(len(runs), 'run')}, {named}"
@@ -185,7 +185,10 @@ def _data(comparison: Comparison) -> dict[str, Any]:
 
 
 def _named(run: Run) -> dict[str, Any]:
-    return {"name": run.name, **{key: run.run[key] for key in ("run_id", "backend", "model", "plan_hash", "seed")}}
+    return {
+        "name": run.name,
+        **{key: getattr(run.run, key) for key in ("run_id", "backend", "model", "plan_hash", "seed")},
+    }
 
 
 def _case(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:

@@ -25,6 +25,7 @@ from analysis.repeats import COST, STATISTICS, THROUGHPUT
 from analysis.run.metrics import METRICS
 from analysis.run.summary import RunSummary
 from analysis.wording import interval, number, percent, plus_minus
+from bench.runs.sections import dump
 
 # What a narrow terminal can do without, in this order.
 MINOR: Final = {"p95": 1, "p90": 2}
@@ -67,7 +68,7 @@ def document(found: Mapping[str, Any], runs: Sequence[Run] = (), figures: Sequen
     caption = "With their 95% intervals; cv is the spread between runs"
     means = Table(COLUMNS, tuple(map(table_row, lines(found))), caption)
     head = (Column("run", "left"), *(Column(name) for name in IN_EACH_RUN), Column("verdict", "left"))
-    asked = (wording.asked(runs[0].run),) if runs else ()
+    asked = (wording.asked(dump(runs[0].run)),) if runs else ()
     return Document(
         title=f"{found['model']} on {found['backend']}, scenario {found['scenario']}, {len(found['runs'])} runs",
         kind="Repeats of one run",
@@ -115,8 +116,8 @@ def _mean(line: Line, statistic: str) -> Cell:
 
 def _run(run: Run) -> Row:
     """A run with the way to its report."""
-    verdict = run.summary["verdict"]
-    status, codes = verdict["status"], ", ".join(reason["code"] for reason in verdict["reasons"])
+    verdict = run.summary.verdict
+    status, codes = verdict.status, ", ".join(reason.code for reason in verdict.reasons)
     return row(
         Cell(run.name, link=f"{run.name}/report.html"),
         *(number(value(MEASURES[name], run.summary)) for name in IN_EACH_RUN),

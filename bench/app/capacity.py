@@ -16,14 +16,15 @@ from analysis.present.capacity_figures import sections
 from analysis.present.document import Document
 from analysis.present.of_capacity import Found, LoadPoint, document
 from analysis.run import slo
+from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
-from analysis.wording import metric
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.request import RunRequest
 from bench.app.run import Stop, launched, never
 from bench.load.controller import Progress
 from bench.plan.resolve import resolve_load
 from bench.runs import folder as files
+from bench.runs import manifest
 from bench.runs.records import read_requests
 from bench.server.launch import Server
 from bench.types import Load, UserError
@@ -171,15 +172,15 @@ def _probes(search: CapacitySearch) -> list[Probe]:
 @cache
 def _probe(folder: Path, slos: tuple[str, ...], attainment: float | None) -> Probe:
     """Read one run, which stays as it is."""
-    run, objectives = files.read_json(folder, files.RUN), [slo.parse(text) for text in slos]
+    run, objectives = manifest.read(folder), [slo.parse(text) for text in slos]
     wanted = [objective.share for objective in objectives] if attainment is None else [attainment]
     return probe(
         read(read_requests(folder), objectives, all_at_once=attainment is not None),
         wanted,
-        rate_per_s=run["load"]["rate_per_s"],
+        rate_per_s=run.load.rate_per_s or 0.0,  # its runs are open loops
         repeat=int(folder.name.rpartition("-")[2]),
         folder=folder.name,
-        stopped=run["stopped"] == FALLS_BEHIND,
+        stopped=run.stopped == FALLS_BEHIND,
     )
 
 
@@ -214,12 +215,12 @@ def _write_page(search: CapacitySearch, found: Capacity) -> Document:
 
 
 def _load_point(search: CapacitySearch, run: Probe) -> LoadPoint:
-    summary = files.read_json(search.folder / run.folder, files.SUMMARY)
+    summary = summaries.read(search.folder / run.folder)
     return LoadPoint(
         rate_per_s=run.rate_per_s,
         outcome=run.outcome,
         completed_per_s=run.completed_per_s,
-        goodput_rps=summary["throughput"]["goodput_rps"],
-        ttft_ms_p50=metric(summary, "ttft_ms", "p50"),
-        ttft_ms_p99=metric(summary, "ttft_ms", "p99"),
+        goodput_rps=summary.throughput.goodput_rps,
+        ttft_ms_p50=summary.metric("ttft_ms").p50,
+        ttft_ms_p99=summary.metric("ttft_ms").p99,
     )

@@ -6,8 +6,10 @@ from pathlib import Path
 from analysis.compare import comparison
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import thresholds
+from analysis.run import summary as summaries
 from bench.app.results import requests_of
 from bench.runs import folder as files
+from bench.runs import manifest
 from bench.types import UserError
 
 
@@ -47,7 +49,7 @@ def compare_runs(
 
 def read(folder: Path) -> Run:
     """Read a run's folder, as far as a comparison needs it."""
-    return Run(str(folder), files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
+    return Run(str(folder), manifest.read(folder), summaries.read(folder))
 
 
 def write(flag: str, path: Path, content: bytes) -> None:

@@ -27,7 +27,7 @@ from bench.cli.breakeven.answer import document as breakeven_data
 from tests.analysis.comparisons import build_comparison
 from tests.analysis.sides import build_one
 from tests.conftest import build_run
-from tests.summaries import summarize
+from tests.summaries import manifest_of, summarize, summary_of
 
 SAMPLES_PER_S: Final = 20
 
@@ -98,7 +98,7 @@ def repeats() -> str:
     runs = []
     for number, ttft_ms in enumerate((80.0, 90.0, 85.0, 100.0, 95.0), 1):
         run, requests, _ = build_run(requests=120, ttft_ms=ttft_ms)
-        runs.append(Run(f"{number:02}", run, summarize(run, requests, None)))
+        runs.append(Run(f"{number:02}", manifest_of(run), summary_of(summarize(run, requests, None))))
     found = over_runs(runs, 5, keep_server=False)
     return to_html.render(of_repeats.document(found, runs, repeats_figures.sections(found, runs)))
 

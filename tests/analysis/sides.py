@@ -11,8 +11,9 @@ from analysis.compare.comparison import Run
 from analysis.present.comparison_figures import OVERLAID
 from analysis.run.metrics import METRICS
 from analysis.stats.distributions import Floats
+from bench.runs.manifest import RunManifest
 from bench.runs.records import SCHEMA
-from tests.summaries import MANIFEST, filled
+from tests.summaries import manifest_of, summary_of
 
 Runs = Callable[..., tuple[Run, ...]]
 
@@ -102,9 +103,9 @@ def summary(
     }  # fmt: skip
 
 
-def manifest(**changes: Any) -> dict[str, Any]:
+def manifest(**changes: Any) -> RunManifest:
     """run.json, as far as a comparison reads it."""
-    return filled(MANIFEST, {"load": LOAD, "cache": "cold", **changes})
+    return manifest_of({"load": LOAD, "cache": "cold", **changes})
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def runs() -> Runs:
     """`runs(name, summaries, **changes of run.json) -> runs of one side`."""
 
     def build(name: str, found: list[dict[str, Any]], **changes: Any) -> tuple[Run, ...]:
-        return tuple(Run(f"{name}{i}", manifest(**changes), each) for i, each in enumerate(found))
+        return tuple(Run(f"{name}{i}", manifest(**changes), summary_of(each)) for i, each in enumerate(found))
 
     return build
 
@@ -177,7 +178,7 @@ def simulated() -> Callable[..., list[dict[str, Any]]]:
 def build_one(name: str, rng: np.random.Generator, slower: float = 1.0, requests: int = 1000) -> tuple[Run, pa.Table]:
     """A run and its requests, from a server that is always as fast."""
     (table,) = tables(simulate(rng, 1, requests, slower, between=0.0))
-    return Run(name, manifest(), told(table)), table
+    return Run(name, manifest(), summary_of(told(table))), table
 
 
 @pytest.fixture

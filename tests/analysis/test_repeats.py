@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,17 @@ from analysis.compare.measures import thresholds
 from analysis.present import to_markdown
 from analysis.present.of_repeats import Line, document, how_many, lines, table_row
 from analysis.repeats import STATISTICS, over_runs, summarize
-from tests.summaries import summarize as summarize_run
+from analysis.run.summary import RunCost, RunVerdict, Status, WrittenFinding
+from analysis.summary import summarize as summarize_run
+from bench.runs.sections import dump
+from tests.summaries import manifest_of
 
 FIVE = (10.0, 11.0, 9.0, 10.5, 9.5)
+
+
+def with_(run: Run, **changes: Any) -> Run:
+    """The run with another section of its summary."""
+    return run._replace(summary=replace(run.summary, **changes))
 
 
 @pytest.fixture
@@ -23,7 +32,7 @@ def repeats(synthetic_run: Any) -> Any:
             name = f"{number:02}"
             given = {"requests": 120, "jitter": 0, **options}
             run, requests, _ = synthetic_run(ttft_ms=value, interrupted=name == cut_short, **given)
-            runs.append(Run(name, run, summarize_run(run, requests, None)))
+            runs.append(Run(name, manifest_of(run), summarize_run(manifest_of(run), requests, None)))
         return runs
 
     return build
@@ -71,17 +80,17 @@ def test_the_document_has_the_shape_of_a_summary(repeats: Any) -> None:
     found, one = summarize(runs, 5, keep_server=True), runs[0].summary
     assert (found["asked"], found["keep_server"], found["left_out"]) == (5, True, [])
     assert found["runs"] == ["01", "02", "03", "04", "05"]
-    assert [found[name] for name in ("model", "scenario", "plan_hash")] == ["tiny", "chat", one["plan_hash"]]
-    assert found["metrics"].keys() == one["metrics"].keys()
+    assert [found[name] for name in ("model", "scenario", "plan_hash")] == ["tiny", "chat", one.plan_hash]
+    assert found["metrics"].keys() == one.metrics.keys()
     ttft = found["metrics"]["ttft_ms"]
     assert ttft["count"] == 600
     assert ttft["p50"] == pytest.approx(np.exp(np.mean(np.log(FIVE))))
     assert ttft["ci95"]["p99"][0] < ttft["p99"] < ttft["ci95"]["p99"][1]
     assert ttft["cv"]["p50"] == pytest.approx(np.std(FIVE, ddof=1) / 10)
-    assert found["throughput"]["requests_per_s"] == pytest.approx(one["throughput"]["requests_per_s"], rel=0.02)
+    assert found["throughput"]["requests_per_s"] == pytest.approx(one.throughput.requests_per_s, rel=0.02)
     assert found["throughput"]["goodput_rps"] is None
     assert found["cost"] is None
-    assert found["requests"].items() <= (one["requests"] | {"planned": 600, "succeeded": 600}).items()
+    assert found["requests"].items() <= (dump(one.requests) | {"planned": 600, "succeeded": 600}).items()
     assert found["verdict"] == {"status": "valid", "reasons": []}
 
 
@@ -94,13 +103,12 @@ def test_the_ratio_of_two_means_is_the_change_that_compare_reports(repeats: Any)
 
 def test_a_cost_that_every_run_knows_has_an_interval_too(repeats: Any) -> None:
     runs = repeats()
-    for run, usd in zip(runs, (0.010, 0.012, 0.011, 0.010, 0.012), strict=True):
-        figures = ("usd_per_good_request", "usd_per_million_output_tokens", "usd_per_million_total_tokens")
-        run.summary["cost"] = {"usd_per_request": usd, **dict.fromkeys(figures)}
+    for i, usd in enumerate((0.010, 0.012, 0.011, 0.010, 0.012)):
+        runs[i] = with_(runs[i], cost=RunCost("api", usd_per_request=usd))
     cost = summarize(runs, 5, keep_server=False)["cost"]
     assert cost["ci95"]["usd_per_request"][0] < cost["usd_per_request"] < cost["ci95"]["usd_per_request"][1]
     assert cost["usd_per_good_request"] is None
-    runs[2].summary["cost"] = None
+    runs[2] = with_(runs[2], cost=None)
     assert summarize(runs, 5, keep_server=False)["cost"] is None
 
 
@@ -129,9 +137,9 @@ def test_when_no_run_came_to_its_end_nothing_is_known(repeats: Any) -> None:
 def test_the_verdict_is_the_worst_of_the_runs_with_each_reason_said_once(repeats: Any) -> None:
     runs = repeats()
 
-    def judged(number: int, status: str, *codes: str) -> None:
-        reasons = [{"code": code, "message": f"{code} in {number}", "value": number, "limit": 0} for code in codes]
-        runs[number - 1].summary["verdict"] = {"status": status, "reasons": reasons}
+    def judged(number: int, status: Status, *codes: str) -> None:
+        reasons = tuple(WrittenFinding(code, f"{code} in {number}", number, 0) for code in codes)
+        runs[number - 1] = with_(runs[number - 1], verdict=RunVerdict(status, reasons))
 
     for number in range(1, 6):
         judged(number, "suspect", "few_samples")

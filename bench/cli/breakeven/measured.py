@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from analysis.breakeven.comparison import Point
     from analysis.money.gpu_prices import Hourly
+    from analysis.run.summary import RunSummary
     from analysis.stats.distributions import Ints
+    from bench.runs.manifest import RunManifest
 
 
 # Requests whose mean tokens differ by so much are still alike: the same load seen by two tokenizers differs by more.
@@ -22,17 +24,16 @@ class Run(NamedTuple):
     """A run folder that is to be trusted: its run.json and summary.json."""
 
     folder: Path
-    run: dict[str, Any]
-    summary: dict[str, Any]
+    run: "RunManifest"
+    summary: "RunSummary"
 
     @property
     def requests_per_s(self) -> float:
         """What was completed and, where there are objectives, met them. Raises UserError where that is not known."""
-        throughput = self.summary["throughput"]
-        good: float | None = throughput["goodput_rps"]
-        found: float | None = throughput["requests_per_s"] if good is None else good
+        throughput = self.summary.throughput
+        found = throughput.requests_per_s if throughput.goodput_rps is None else throughput.goodput_rps
         if found is None:
-            why = throughput.get("rates_unknown") or "nothing was sent in its window"
+            why = throughput.rates_unknown or "nothing was sent in its window"
             raise UserError(f"--self {self.folder}: what it served per second is not known: {why}")
         return found
 
@@ -63,36 +64,37 @@ class Requests(NamedTuple):
 
 def read_run(folder: Path, flag: str) -> Run:
     """Read a run folder. Raises UserError for one that is not to be trusted."""
-    from bench.runs import folder as files
+    from analysis.run import summary as summaries
+    from bench.runs import manifest
 
-    found = Run(folder, files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
-    if found.summary["verdict"]["status"] == "invalid":
+    found = Run(folder, manifest.read(folder), summaries.read(folder))
+    if found.summary.verdict.status == "invalid":
         raise UserError(f"{flag} {folder}: the run is not to be trusted: {_reasons(found)}")
     return found
 
 
 def doubts(run: Run) -> list[str]:
     """What there is to say against relying on a run."""
-    suspect = run.summary["verdict"]["status"] == "suspect"
+    suspect = run.summary.verdict.status == "suspect"
     return [f"{run.folder.name} is suspect: {_reasons(run)}"] if suspect else []
 
 
 def _reasons(run: Run) -> str:
-    return "; ".join(reason["message"] for reason in run.summary["verdict"]["reasons"])
+    return "; ".join(reason.message for reason in run.summary.verdict.reasons)
 
 
 def read_search(folder: Path, flag: str) -> Searched:
     """Read a capacity folder. Raises UserError for a search that has not come to its end."""
+    from analysis.run import summary as summaries
     from bench.runs import folder as files
+    from bench.runs import manifest
 
     content = files.read_json(folder, files.CAPACITY)
     found = content.get("capacity")
     if found is None:
         raise UserError(f"{flag} {folder}: the search is unfinished; go on with bench.py capacity --out {folder}")
     probes = [(probe["rate_per_s"], folder / probe["folder"]) for probe in content["probes"]]
-    runs = {
-        path: Run(path, files.read_json(path, files.RUN), files.read_json(path, files.SUMMARY)) for _, path in probes
-    }
+    runs = {path: Run(path, manifest.read(path), summaries.read(path)) for _, path in probes}
     at_rate = tuple(runs[path] for rate, path in probes if rate == found["rate_per_s"])
     return Searched(found["rate_per_s"], found["low_per_s"], found["high_per_s"], at_rate, tuple(runs.values()))
 
@@ -100,9 +102,9 @@ def read_search(folder: Path, flag: str) -> Searched:
 def check_same_load(own: Sequence[Run], rivals: Sequence[Run]) -> None:
     """Raise UserError where the runs did not offer the same load, so that they measure different things."""
     runs = [*own, *rivals]
-    hashes = {run.run["plan_hash"] for run in own or rivals[:1]}
+    hashes = {run.run.plan_hash for run in own or rivals[:1]}
     for run in rivals:
-        if run.run["plan_hash"] not in hashes:
+        if run.run.plan_hash not in hashes:
             raise UserError(
                 f"--versus {run.folder}: its plan is another than that of {runs[0].folder}, so other requests were "
                 "measured; make both runs alike, or give --different-plans"
@@ -140,7 +142,9 @@ def check_same_requests(runs: Sequence[Run], stated: Requests | None, prefix_tok
 def check_repeats(own: Sequence[Run]) -> None:
     """Raise UserError where runs that are taken together are not repeats of one load."""
     for run in own[1:]:
-        if differing := [name for name in ("model", "scenario", "load") if run.run[name] != own[0].run[name]]:
+        if differing := [
+            name for name in ("model", "scenario", "load") if getattr(run.run, name) != getattr(own[0].run, name)
+        ]:
             raise UserError(
                 f"--self {run.folder}: has another {differing[0]} than {own[0].folder}: expected repeats of one run"
             )
@@ -160,15 +164,15 @@ def requests_of(runs: Sequence[Run]) -> Requests | None:
         known = ~(np.isnan(prompt) | np.isnan(output))
         prompts.append(prompt[known])
         outputs.append(output[known])
-        clusters.append(np.char.add(f"{run.run['seed']}-", calls["seq"].to_numpy()[known].astype(str)))
+        clusters.append(np.char.add(f"{run.run.seed}-", calls["seq"].to_numpy()[known].astype(str)))
     if not sum(map(len, prompts)):
         return None
     return Requests(
         np.concatenate(prompts).astype(np.int64),
         np.concatenate(outputs).astype(np.int64),
-        runs[0].run["scenario"]["shared_prefix_tokens"],
+        runs[0].run.scenario.shared_prefix_tokens,
         np.concatenate(clusters) if len(runs) > 1 else None,
-        runs[0].run["model"],
+        runs[0].run.model,
     )
 
 
@@ -177,19 +181,18 @@ def point(run: Run, hourly: "Hourly | None") -> "Point | None":
     from analysis.breakeven.comparison import Point
     from analysis.money.numbers import SECONDS_PER_HOUR
 
-    rate = run.summary["throughput"]["requests_per_s"]
-    usd = (run.summary["cost"] or {}).get("usd_per_request")
+    rate = run.summary.throughput.requests_per_s
+    usd = run.summary.cost.usd_per_request if run.summary.cost else None
     if hourly is not None and rate:
         usd = float(hourly.usd) / (rate * SECONDS_PER_HOUR)
     if usd is None:
         return None
-    judged = [objective["met"] for objective in run.summary["slo"]]
-    metrics = run.summary["metrics"]
+    judged = [objective.met for objective in run.summary.slo]
     return Point(
-        name=f"{run.run['backend']} {run.run['model']}",
+        name=f"{run.run.backend} {run.run.model}",
         usd_per_request=usd,
-        ttft_ms_p50=metrics["ttft_ms"]["p50"],
-        response_ms_p99=metrics["response_ms"]["p99"],
+        ttft_ms_p50=run.summary.metric("ttft_ms").p50,
+        response_ms_p99=run.summary.metric("response_ms").p99,
         requests_per_s=rate,
-        meets_objectives=None if not judged or None in judged else all(judged),
+        meets_objectives=None if not judged or None in judged else all(met is True for met in judged),
     )

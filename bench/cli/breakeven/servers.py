@@ -1,5 +1,6 @@
 """From options to servers of one's own: what one can do, what it costs, and the traffic it is to carry."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -134,7 +135,7 @@ def servers_of(options: dict[str, Any], traffic: "Traffic", rng: "np.random.Gene
     capacity = _capacity(options["servers"], rng)
     hourly = hourly_of(HourOptions(**{name: options[name] for name in names(HourOptions)}))
     if hourly is None:
-        sections = (run.run.get("pricing") or {} for run in capacity.runs)
+        sections = (run.run.pricing or {} for run in capacity.runs)
         hourly = next((found for found in map(gpu_prices.hourly_of, sections) if found), None)
     if hourly is None:
         raise UserError("what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned")
@@ -227,7 +228,9 @@ def _of_searches(folders: list[Path], rng: "np.random.Generator") -> Capacity:
     runs = tuple(run for search in searches for run in search.runs or search.probes[:1])
     probes = tuple(run for search in searches for run in search.probes)
     if len(searches) > 1:
-        check_repeats([search.probes[0]._replace(run=search.probes[0].run | {"load": None}) for search in searches])
+        # The loads are what the searches differ in; all else has to be alike.
+        first = [search.probes[0] for search in searches]
+        check_repeats([run._replace(run=replace(run.run, load=first[0].run.load)) for run in first])
         return _of_repeats([search.rate_per_s for search in searches], runs, probes, (), rng)
     rate, low, high = searches[0][:3]
     if not rate:

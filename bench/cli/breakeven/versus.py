@@ -101,24 +101,23 @@ def requests_measured(runs: Sequence[Run], options: dict[str, Any]) -> Requests:
 
 def of_run(run: Run) -> Offer:
     """What a measured run of an API cost, each request by its own usage. Raises UserError where that is not known."""
+    from analysis.run.summary import PriceSource
     from analysis.stats.uncertainty import interval_draws
 
-    cost = run.summary["cost"] or {}
-    usd = cost.get("usd_per_request")
-    if cost.get("basis") != "api" or usd is None:
-        reason = "; ".join(cost.get("notes", ())) or "it was made on a server that nobody bills for"
+    cost = run.summary.cost
+    usd = cost.usd_per_request if cost else None
+    if cost is None or cost.basis != "api" or usd is None:
+        reason = "; ".join(cost.notes if cost else ()) or "it was made on a server that nobody bills for"
         raise UserError(f"{VERSUS} {run.folder}: what a request cost is not known: {reason}")
-    low, high = cost["ci95"]["usd_per_request"]
-    name = f"{run.run['model']} (measured)"
-    prices = cost["prices"] or {}
-    dated = (
-        f"priced at the day of the run, {run.run['created_at'][:10]} ({prices.get('source')} {prices.get('version')})"
-    )
+    low, high = cost.ci95["usd_per_request"]
+    name = f"{run.run.model} (measured)"
+    prices = cost.prices or PriceSource()
+    dated = f"priced at the day of the run, {run.run.created_at[:10]} ({prices.source} {prices.version})"
 
     def draws(_: int | None, rng: "np.random.Generator") -> "Floats | None":
         return None if low is None or high is None else interval_draws(low, high, rng)
 
-    count = run.summary["metrics"]["prompt_tokens"]["count"]
+    count = run.summary.metric("prompt_tokens").count
     return Offer(name, lambda _: Decimal(str(usd)), draws, count, (dated, *doubts(run)))
 
 

@@ -172,23 +172,24 @@ def _claimed(options: dict[str, Any]) -> "Claimed | None":
 
 def _measured(options: dict[str, Any]) -> "tuple[Measured, tuple[str, ...]]":
     """What a run has measured, and the doubts about it. Raises UserError for one that is invalid or lacks figures."""
+    from analysis.run import summary as summaries
     from analysis.sizing.plans import Measured
-    from bench.runs import folder as files
+    from bench.runs import manifest
 
     if not options["gpu_specs"]:
         raise UserError("--measured: give --gpu too, the hardware it ran on first")
     folder: Path = options["measured"]
-    run, summary = files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY)
-    reasons = "; ".join(reason["message"] for reason in summary["verdict"]["reasons"])
-    if summary["verdict"]["status"] == "invalid":
+    run, summary = manifest.read(folder), summaries.read(folder)
+    reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
+    if summary.verdict.status == "invalid":
         raise UserError(f"--measured {folder}: the run is not to be trusted: {reasons}")
-    throughput, metrics = summary["throughput"], summary["metrics"]
-    prompt, output = (metrics[name]["mean"] for name in ("prompt_tokens", "output_tokens"))
-    tokens_per_s, requests_per_s = throughput["output_tokens_per_s"], throughput["requests_per_s"]
-    service_ms = metrics["service_ms"]["mean"]
+    prompt, output, service_ms = (
+        summary.metric(name).mean for name in ("prompt_tokens", "output_tokens", "service_ms")
+    )
+    tokens_per_s, requests_per_s = summary.throughput.output_tokens_per_s, summary.throughput.requests_per_s
     if not (prompt and output and tokens_per_s and requests_per_s and service_ms):
         raise UserError(f"--measured {folder}: no request's tokens and times are known; give a run that has them")
     # An open loop has as many under way as Little's law says.
-    batch = run["load"]["concurrency"] or requests_per_s * service_ms / 1000
-    doubts = (f"the measured run is suspect: {reasons}",) if summary["verdict"]["status"] == "suspect" else ()
+    batch = run.load.concurrency or requests_per_s * service_ms / 1000
+    doubts = (f"the measured run is suspect: {reasons}",) if summary.verdict.status == "suspect" else ()
     return Measured(tokens_per_s, max(1.0, batch), prompt, output), doubts

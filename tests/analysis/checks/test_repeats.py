@@ -5,6 +5,7 @@ import pytest
 
 from analysis.checks.repeats import CHECKS
 from analysis.compare.comparison import Run
+from tests.summaries import manifest_of, summary_of
 
 
 def runs(ttft_ms: Any, tpot_ms: Any = None, tokens_per_s: Any = None) -> list[Run]:
@@ -14,11 +15,13 @@ def runs(ttft_ms: Any, tpot_ms: Any = None, tokens_per_s: Any = None) -> list[Ru
     return [
         Run(
             f"{number + 1:02}",
-            {},
-            {
-                "metrics": {"ttft_ms": {"p50": value}, "tpot_ms": {"p50": statistic(tpot_ms, number)}},
-                "throughput": {"output_tokens_per_s": statistic(tokens_per_s, number)},
-            },
+            manifest_of({}),
+            summary_of(
+                {
+                    "metrics": {"ttft_ms": {"p50": value}, "tpot_ms": {"p50": statistic(tpot_ms, number)}},
+                    "throughput": {"output_tokens_per_s": statistic(tokens_per_s, number)},
+                }
+            ),
         )
         for number, value in enumerate(ttft_ms)
     ]

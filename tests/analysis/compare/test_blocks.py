@@ -12,7 +12,6 @@ from analysis.compare import blocks
 from analysis.compare.comparison import Comparison, Run, compare
 from analysis.compare.measures import thresholds
 from bench.types import UserError
-from tests.summaries import manifest_of
 
 One = Callable[..., tuple[Run, pa.Table]]
 DEFAULTS = thresholds([])
@@ -46,11 +45,11 @@ def test_swapped_sides_have_the_opposite_verdicts(one: One) -> None:
 
 def test_the_percentile_of_the_cells_is_that_of_the_values(one: One) -> None:
     run, table = one("a", np.random.default_rng(3))
-    cells = blocks.cells_of(manifest_of(run.run), table, 200)
+    cells = blocks.cells_of(run.run, table, 200)
     everything = np.ones((1, 200))
     for name in ("ttft_ms:p50", "service_ms:p99", "itl_ms:p50", "itl_ms:p99"):
         metric, _, statistic = name.partition(":")
-        expected = run.summary["metrics"][metric][statistic]
+        expected = getattr(run.summary.metric(metric), statistic)
         assert blocks._statistic(cells[name], everything)[0] == pytest.approx(expected, rel=0.01), name
     # The window ends when the last request is sent.
     assert 950 < cells["requests_per_s"].counts.sum() < 1000

@@ -2,6 +2,7 @@ import pytest
 
 from analysis.compare.measures import MEASURES, thresholds, value
 from bench.types import UserError
+from tests.summaries import summary_of
 
 
 def test_a_threshold_replaces_the_one_it_names_and_no_other() -> None:
@@ -25,6 +26,9 @@ def test_a_wrong_threshold_is_refused_in_a_line_that_helps(text: str, says: str)
     assert "\n" not in str(refused.value)
 
 
+PAID = {"basis": "api", "usd_per_request": 0.01}
+
+
 def test_every_measure_is_read_from_a_runs_summary_and_unknown_stays_unknown() -> None:
     summary = {
         "metrics": {name: {"p50": 1.0, "p99": None} for name in ("ttft_ms", "itl_ms", "tpot_ms", "service_ms")},
@@ -32,12 +36,12 @@ def test_every_measure_is_read_from_a_runs_summary_and_unknown_stays_unknown() -
         "requests": {"planned": 200, "failed": 1, "dropped": 2, "unfinished": 1},
         "cost": None,
     }
-    found = {name: value(measure, summary) for name, measure in MEASURES.items()}
+    found = {name: value(measure, summary_of(summary)) for name, measure in MEASURES.items()}
     assert {name: number for name, number in found.items() if number is not None} == {
         "ttft_ms:p50": 1.0, "itl_ms:p50": 1.0, "tpot_ms:p50": 1.0, "service_ms:p50": 1.0,
         "requests_per_s": 4.0, "output_tokens_per_s": 90.0, "error_share": 0.02,
     }  # fmt: skip
-    assert value(MEASURES["usd_per_request"], summary | {"cost": {"usd_per_request": 0.01}}) == 0.01
+    assert value(MEASURES["usd_per_request"], summary_of(summary | {"cost": PAID})) == 0.01
 
 
 def test_only_what_is_served_per_second_is_better_when_higher() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from analysis.present import to_html
 from analysis.present.of_repeats import document
 from analysis.present.repeats_figures import FIGURES, Repeated, sections
 from analysis.repeats import summarize
+from analysis.summary import summarize as summarize_run
 from tests.golden import same_as_before
-from tests.summaries import summarize as summarize_run
+from tests.summaries import manifest_of
 
 EVIL = "<script>alert('x')</script>"
 
@@ -20,7 +22,7 @@ def runs(synthetic_run: Any) -> list[Run]:
     found = []
     for number, ttft_ms in enumerate((80.0, 90.0, 85.0, 900.0, 95.0), 1):
         run, requests, _ = synthetic_run(requests=120, ttft_ms=ttft_ms, jitter=0, interrupted=number == 4, model=EVIL)
-        found.append(Run(f"{number:02}", run, summarize_run(run, requests, None)))
+        found.append(Run(f"{number:02}", manifest_of(run), summarize_run(manifest_of(run), requests, None)))
     return found
 
 
@@ -65,7 +67,9 @@ def test_a_figure_has_the_whole_runs_in_their_order_with_mean_and_interval(runs:
 
 
 def test_a_measure_that_a_run_does_not_know_is_not_drawn(runs: list[Run]) -> None:
-    runs[1].summary["metrics"]["tpot_ms"]["p50"] = None
+    summary = runs[1].summary
+    metrics = summary.metrics | {"tpot_ms": replace(summary.metric("tpot_ms"), p50=None)}  # type: ignore[operator]
+    runs[1] = runs[1]._replace(summary=replace(summary, metrics=metrics))
     assert "No data for: tpot_ms:p50." in page_of(runs)
 
 

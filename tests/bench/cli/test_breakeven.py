@@ -25,7 +25,7 @@ from bench.runs.folder import CAPACITY
 from bench.types import UserError
 from tests.fixtures.pinned_prices import DAY, pinned
 from tests.golden import on_terminal
-from tests.summaries import summarize
+from tests.summaries import manifest_of, summarize, summary_of
 from tests.test_docs import DOCS, PYTHON, shell_commands
 
 Ask = Callable[..., str]
@@ -605,7 +605,12 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: str, reason: str, ask:
 
 def test_a_run_too_short_for_a_rate_is_no_capacity_of_zero() -> None:
     throughput = {"requests_per_s": None, "goodput_rps": None, "rates_unknown": "too short: raise --requests"}
-    run = Run(Path("short"), {}, {"throughput": throughput})
+    run = Run(Path("short"), manifest_of({}), summary_of({"throughput": throughput}))
     with pytest.raises(UserError, match="--self short: what it served per second is not known: too short: raise"):
         _ = run.requests_per_s
-    assert Run(Path("none"), {}, {"throughput": throughput | {"requests_per_s": 0.0}}).requests_per_s == 0.0
+    assert (
+        Run(
+            Path("none"), manifest_of({}), summary_of({"throughput": throughput | {"requests_per_s": 0.0}})
+        ).requests_per_s
+        == 0.0
+    )

@@ -13,6 +13,7 @@ from bench.runs import folder
 from bench.server import tinymodel
 from bench.types import UserError
 from tests.golden import same_as_before
+from tests.summaries import MANIFEST, SUMMARY, filled
 
 Size = Callable[..., str]
 
@@ -43,14 +44,14 @@ def size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 def write_run(path: Path, *, tokens_per_s: float | None = 900.0, concurrency: int | None = 16, **verdict: Any) -> Path:
     """A run folder as far as `--measured` reads it: 500 + 200 tokens, 4.5 requests/s of 3 s."""
     path.mkdir()
-    folder.write_json(path / folder.RUN, {"schema": 1, "load": {"concurrency": concurrency}})
+    folder.write_json(path / folder.RUN, filled(MANIFEST, {"schema": 1, "load": {"concurrency": concurrency}}))
     summary = {
         "schema": 1,
         "verdict": {"status": "valid", "reasons": []} | verdict,
         "throughput": {"requests_per_s": 4.5, "output_tokens_per_s": tokens_per_s},
         "metrics": {"prompt_tokens": {"mean": 500.0}, "output_tokens": {"mean": 200.0}, "service_ms": {"mean": 3000.0}},
     }
-    folder.write_json(path / folder.SUMMARY, summary)
+    folder.write_json(path / folder.SUMMARY, filled(SUMMARY, summary))
     return path
 
 
@@ -222,7 +223,7 @@ def test_an_open_loop_has_as_many_under_way_as_littles_law_says(size: Size, tmp_
 
 
 def test_the_doubts_about_a_measured_run_are_passed_on(size: Size, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", status="suspect", reasons=[{"message": "too few requests"}])
+    run = write_run(tmp_path / "run", status="suspect", reasons=[{"code": "x", "message": "too few requests"}])
     out = size("llama-3.1-8b", "--gpu", "h100-sxm", "--measured", str(run))
     assert "note        the measured run is suspect: too few requests\n" in out
 
@@ -314,7 +315,7 @@ def test_a_quantization_that_is_not_known_asks_for_the_nearest(size: Size, tmp_p
         ({"tokens_per_s": 90_000.0}, "--measured: 90,000 output tokens/s are above the roofline of "),
         ({"tokens_per_s": None}, "no request's tokens and times are known; give a run that has them"),
         (
-            {"status": "invalid", "reasons": [{"message": "half of it failed"}]},
+            {"status": "invalid", "reasons": [{"code": "x", "message": "half of it failed"}]},
             "the run is not to be trusted: half of it failed",
         ),
     ],
