@@ -105,7 +105,7 @@ def test_the_other_commands_of_the_readme_run_on_that_run(run_folder: Path) -> N
         done = bench(*asked)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
-    assert [text.splitlines()[0][:8] for text in said] == ["### tiny", "", "chat    "]
+    assert [text.splitlines()[0][:8] for text in said] == ["### tiny", "", "name    "]
 
 
 SHOWN = [words for page in PAGES.values() for words in shell_commands(page, tested=False)]

@@ -19,7 +19,6 @@ CaseOutcome = Literal["passed", "failed", "skipped"]
 
 EVERYWHERE: Final[frozenset[Place]] = frozenset({"terminal", "markdown", "page"})
 PAGE: Final[frozenset[Place]] = frozenset({"page"})
-TERMINAL: Final[frozenset[Place]] = frozenset({"terminal"})
 WRITTEN: Final[frozenset[Place]] = frozenset({"markdown", "page"})
 TONES: Final[Mapping[str, Tone]] = {
     **dict.fromkeys(("valid", "better", "passed", "met"), "good"),
