@@ -6,10 +6,9 @@ Nothing is decoded here. What a run cannot be believed or repeated without goes 
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench.app.dry import load_line
 from bench.app.prepare import Found, log_kept, prepare
@@ -32,8 +31,9 @@ from bench.preflight import rehearsal
 from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
-from bench.runs import selftests
-from bench.runs.folder import write_json
+from bench.runs import manifest, selftests
+from bench.runs.manifest import FirstRequest, Machine, MachineSelftest, NagleProbe, RunManifest, Spending, Tokenizer
+from bench.runs.sections import load
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
 from bench.telemetry.machine import hardware, versions
@@ -86,8 +86,8 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
             with log_kept(server):
                 found = prepare(request, server, say)
             plan, target = found.plan, found.target
-            manifest = _manifest(request, found, launched=server is not None)
-            write_json(request.out / files.RUN, manifest, secrets)
+            run = _manifest(request, found, launched=server is not None)
+            manifest.write(request.out, run, secrets)
             sampling = stack.enter_context(_sampler(request, server, target, found.info))
             for note in sampling.notes:
                 say(note)
@@ -100,15 +100,13 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
         stopped = _offer(request, processes, plan, target, on_progress, server, stop)
     if found.account is not None:
         statement = Ledger.statement(found.account)
-        manifest["spending"] = {f"{name}_usd": f"{usd:f}" for name, usd in statement._asdict().items()}
+        run = replace(run, spending=Spending(*statement))
         say(str(statement))
-    manifest["interrupted"] = stopped is not None
-    manifest["stopped"] = stopped
-    manifest["notes"] += sampling.notes
-    if stopped is not None:
-        manifest["notes"].append(f"stopped early: {stopped}")
+    early = () if stopped is None else (f"stopped early: {stopped}",)
+    notes = (*run.notes, *sampling.notes, *early)
+    run = replace(run, interrupted=stopped is not None, stopped=stopped, notes=notes)
     try:
-        write_json(request.out / files.RUN, manifest, secrets)
+        manifest.write(request.out, run, secrets)
     except UserError as problem:
         # What was measured is there, and the folder says of itself that its run did not come to its end.
         return stopped or str(problem)
@@ -224,50 +222,48 @@ class _Once:
         self.reason = self.reason or self._stop(progress)
 
 
-def _manifest(request: RunRequest, found: Found, *, launched: bool) -> dict[str, Any]:
+def _manifest(request: RunRequest, found: Found, *, launched: bool) -> RunManifest:
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client
-    return {
-        "schema": 1,
-        "run_id": request.out.name,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "argv": list(request.argv),
-        "backend": request.backend.name,
-        "model": request.model,
-        "url": target.url,
-        "launched": launched,
-        "server": asdict(info),
-        "options": dict(target.options),
-        "adapted": list(found.rehearsed.adapted),
-        "rehearsal": rehearsal.facts(found.rehearsed),
-        "cache": request.workload.cache,
-        "window": request.window,
-        "pricing": request.costs.section,
-        "spending": None,
-        "scenario": asdict(request.workload.scenario),
-        "load": asdict(request.workload.load),
-        "seed": plan.seed,
-        "salt": plan.salt,
-        "plan_hash": plan_hash(plan),
-        "tokenizer": {**asdict(vocabulary), "words": " ".join(vocabulary.words)},
-        "slo": list(request.slo),
-        "timeout_s": client.timeout_s,
-        "stall_timeout_s": client.stall_timeout_s,
-        "body_bytes_max": client.body_bytes_max,
-        "workers": client.workers,
-        "backoff": client.backoff,
-        "quick_ack": client.quick_ack,
-        "nagle": found.held.facts(quick_ack=client.quick_ack) if found.held else None,
-        "hardware": machine,
-        "selftest": selftests.for_run(machine, client.workers),
-        "packages": versions(),
-        "git_commit": git_commit(),
+    kept = selftests.for_run(machine, client.workers)
+    return RunManifest(
+        run_id=request.out.name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        argv=request.argv,
+        backend=request.backend.name,
+        model=request.model,
+        url=target.url,
+        launched=launched,
+        server=info,
+        options=target.options,
+        adapted=tuple(found.rehearsed.adapted),
+        rehearsal=load(FirstRequest, rehearsal.facts(found.rehearsed), files.RUN),
+        cache=request.workload.cache,
+        window=request.window,
+        pricing=request.costs.section,
+        scenario=request.workload.scenario,
+        load=request.workload.load,
+        seed=plan.seed,
+        salt=plan.salt,
+        plan_hash=plan_hash(plan),
+        tokenizer=load(Tokenizer, {**asdict(vocabulary), "words": " ".join(vocabulary.words)}, files.RUN),
+        slo=request.slo,
+        timeout_s=client.timeout_s,
+        stall_timeout_s=client.stall_timeout_s,
+        body_bytes_max=client.body_bytes_max,
+        workers=client.workers,
+        backoff=client.backoff,
+        quick_ack=client.quick_ack,
+        nagle=load(NagleProbe, found.held.facts(quick_ack=client.quick_ack), files.RUN) if found.held else None,
+        hardware=load(Machine, machine, files.RUN),
+        selftest=None if kept is None else load(MachineSelftest, kept, files.RUN),
+        packages=versions(),
+        git_commit=git_commit(),
         # True until the run has come to its end: a run that was killed says so by itself.
-        "interrupted": True,
-        "stopped": None,
-        "notes": list(info.notes),
-        "clients": [],
-    }
+        interrupted=True,
+        notes=tuple(info.notes),
+        clients=(),
+    )
 
 
 def git_commit() -> str | None:
