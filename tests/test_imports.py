@@ -23,7 +23,7 @@ OF_THE_APP = (
 )  # fmt: skip
 # Where more than that is still joined, or lies on the other side. These may only become fewer.
 STILL_JOIN = (
-    "bench/cli/ab.py", "bench/cli/capacity.py", "bench/cli/repeat.py",
+    "bench/cli/capacity.py", "bench/cli/repeat.py",
     "bench/cli/breakeven/*", "bench/cli/size/*", "bench/cli/prices.py", "bench/app/lists.py",
 )  # fmt: skip
 

@@ -1,25 +1,30 @@
 """Two configurations in turns, A B B A, until it is decided which is slower or dearer."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from analysis.compare import comparison
 from analysis.compare.comparison import Comparison, Run
-from analysis.compare.measures import MEASURES, value
-from analysis.compare.sequential import Look, is_decided, look_at, looks
+from analysis.compare.measures import MEASURES, thresholds, value
+from analysis.compare.sequential import ALWAYS_DECIDES, DECIDING, Look, is_decided, look_at, looks
 from analysis.present import to_html
 from analysis.present.comparison_figures import sections
-from analysis.present.of_comparison import document
+from analysis.present.of_comparison import document, look_line, pair_line
 from analysis.run.summary import RunSummary
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_missing, make_run, put_aside
 from bench.app.compare import read
 from bench.app.request import RunRequest
 from bench.app.results import requests_of
+from bench.plan.resolve import within
 from bench.runs import folder as files
+from bench.suggest import did_you_mean
 from bench.types import UserError
 
 SIDES: Final = ("a", "b")
+FEWEST_PAIRS: Final = 4
+MOST_PAIRS: Final = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class AbTask:
         """Its runs; with `untrusted` those count as well."""
         return Campaign(self.folder, is_usable=_any_run if self.untrusted else _is_trusted)
 
+    @property
+    def page(self) -> Path:
+        """What the last look found, as a page."""
+        return self.folder / files.AB_PAGE
+
     def asked(self) -> dict[str, Any]:
         """What ab.json says was asked for; a command that goes on must ask for the same."""
         return {
@@ -62,17 +72,31 @@ class AbTask:
         }
 
 
-class AbView(Protocol):
-    """Whoever follows an ab."""
+def task_of(
+    sides: tuple[Side, Side],
+    out: Path | None = None,
+    threshold: Sequence[str] = (),
+    decide: Sequence[str] = (),
+    max_pairs: int = 48,
+    *,
+    different_plans: bool = False,
+    untrusted: bool = False,
+) -> AbTask:
+    """Make the task; `threshold` and `decide` as their flags have them. Raises UserError for what cannot be."""
+    within("--max-pairs", max_pairs, FEWEST_PAIRS, MOST_PAIRS)
+    if max_pairs % 2:
+        raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
+    folder = (out or Path("results") / f"ab-{sides[0].request.out.name}").absolute()
+    limits, deciding = thresholds(threshold), _deciding(decide)
+    return AbTask(sides, folder, limits, deciding, max_pairs, different_plans, untrusted, tuple(decide))
 
-    def begins(self, looks: tuple[Look, ...]) -> None:
-        """Pairs are made, at most as many as the last look has."""
 
-    def paired(self, number: int, base: Run, candidate: Run) -> None:
-        """The pair of this number is there."""
-
-    def looked(self, found: Comparison) -> None:
-        """What the pairs say so far."""
+def _deciding(named: Sequence[str]) -> tuple[str, ...]:
+    """Measures that decide; a server that fails faster is not better, so failures always do."""
+    for name in named:
+        if name not in MEASURES:
+            raise UserError(f"--decide {name!r}: is not compared{did_you_mean(name, MEASURES)}")
+    return tuple(dict.fromkeys((*named, ALWAYS_DECIDES))) if named else DECIDING
 
 
 class Decided(NamedTuple):
@@ -82,7 +106,7 @@ class Decided(NamedTuple):
     ended: Outcome | None = None
 
 
-def decide(task: AbTask, maker: Maker, view: AbView) -> Decided:
+def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
     """Make pairs until a look decides, or go on with those that are there.
 
     Raises UserError where the first run cannot begin, and where the first pair cannot be compared.
@@ -90,15 +114,15 @@ def decide(task: AbTask, maker: Maker, view: AbView) -> Decided:
     with begun(task.folder, "ab", task.asked()):
         if not (task.folder / files.AB).exists():
             files.write_json(task.folder / files.AB, {"schema": files.SCHEMA, "asked": task.asked()})
-        decided = _decide(task, maker, view)
+        decided = _decide(task, maker, say)
         if decided.ended is not None and not any(task.folder.glob(f"*/*/{files.RUN}")):
             decided.ended.raise_if_it_never_began()
         return decided
 
 
-def _decide(task: AbTask, maker: Maker, view: AbView) -> Decided:
+def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
     plan, found, made = looks(task.max_pairs), None, 0
-    view.begins(plan)
+    say(f"A B B A …: at most {task.max_pairs} pairs, a look after {', '.join(str(look.pairs) for look in plan)}")
     for look in plan:
         while made < look.pairs:
             ended = _make_pair(task, made + 1, maker)
@@ -108,10 +132,10 @@ def _decide(task: AbTask, maker: Maker, view: AbView) -> Decided:
             if made == 1:
                 _check_first(task)
             base, candidate = (side[-1] for side in runs_of(task, made))
-            view.paired(made, base, candidate)
+            say(pair_line(made, base, candidate, task.deciding))
         found = _look_at(task, look)
         _keep(task, found)
-        view.looked(found)
+        say(look_line(found))
         if is_decided(found):
             break
     return Decided(found)
@@ -182,4 +206,4 @@ def _keep(task: AbTask, found: Comparison) -> None:
     shown = document(found, sections(found, *tables))
     content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": shown.data}
     files.write_json(task.folder / files.AB, content)
-    files.write_text(task.folder / files.AB_PAGE, to_html.render(shown))
+    files.write_text(task.page, to_html.render(shown))

@@ -1,6 +1,7 @@
 """`bench.py ab`: two configurations interleaved, until it is decided which is slower or dearer."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,12 @@ from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
 if TYPE_CHECKING:
-    from analysis.compare.comparison import Comparison, Run
-    from analysis.compare.sequential import Look
-    from bench.app.ab import AbTask, Side
+    from bench.app.ab import Side
     from bench.cli.output import Screen
 
 OPTIONS = (*ASKED, *COSTS, *OFFERED)
 # The names that options have in ab.json, where those are others.
 _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
-FEWEST_PAIRS = 4
-MOST_PAIRS = 96
 
 
 @click.command()
@@ -50,19 +47,19 @@ def ab(**options: Any) -> int:
     """
     from analysis.present import to_junit
     from analysis.present.of_comparison import document
-    from bench.app.ab import decide
+    from bench.app.ab import decide, task_of
     from bench.app.campaign import Runs
     from bench.app.compare import check_folder_of, write
     from bench.cli.output import Screen, deliver
-    from bench.runs import folder as files
 
-    task = _task(options)
+    judged = {name: options[name] for name in ("threshold", "decide", "max_pairs", "different_plans", "untrusted")}
+    task = task_of(sides_of(options), options["out"], **judged)
     if options["junit"]:
         check_folder_of("--junit", options["junit"])
     plain = options["form"] == "text" and not options["as_json"]
     screen = Screen(stderr=not plain, highlight=False)
     # A line for each pair is enough; nothing is drawn over it.
-    found, ended = decide(task, Runs(with_report=False), _Lines(screen, task.deciding))
+    found, ended = decide(task, Runs(with_report=False), partial(_say, screen))
     if found is not None:
         if plain:
             screen.print()
@@ -70,68 +67,13 @@ def ab(**options: Any) -> int:
         deliver(shown, options["form"], as_json=options["as_json"])
         if options["junit"]:
             write("--junit", options["junit"], to_junit.render(shown))
-        _say(screen, f"page        {task.folder / files.AB_PAGE}")
+        _say(screen, f"page        {task.page}")
     if ended is not None:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
         say_ended(screen, ended, task.folder, far)
         return ended.code
     assert found is not None, "the last look is at the bound"
     return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
-
-
-def _task(options: dict[str, Any]) -> "AbTask":
-    from analysis.compare.measures import thresholds
-    from bench.app.ab import AbTask
-    from bench.plan.resolve import within
-
-    max_pairs = within("--max-pairs", options["max_pairs"], FEWEST_PAIRS, MOST_PAIRS)
-    if max_pairs % 2:
-        raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
-    sides = sides_of(options)
-    out = options["out"] or Path("results") / f"ab-{sides[0].request.out.name}"
-    return AbTask(
-        sides=sides,
-        folder=out.absolute(),
-        thresholds=thresholds(options["threshold"]),
-        deciding=_deciding(options["decide"]),
-        max_pairs=max_pairs,
-        different_plans=options["different_plans"],
-        untrusted=options["untrusted"],
-        explicit=options["decide"],
-    )
-
-
-def _deciding(named: tuple[str, ...]) -> tuple[str, ...]:
-    """Measures that decide; a server that fails faster is not better, so failures always do."""
-    from analysis.compare.measures import MEASURES
-    from analysis.compare.sequential import ALWAYS_DECIDES, DECIDING
-    from bench.suggest import did_you_mean
-
-    for name in named:
-        if name not in MEASURES:
-            raise UserError(f"--decide {name!r}: is not compared{did_you_mean(name, MEASURES)}")
-    return tuple(dict.fromkeys((*named, ALWAYS_DECIDES))) if named else DECIDING
-
-
-class _Lines:
-    """Prints a line for each pair and each look."""
-
-    def __init__(self, screen: "Screen", deciding: tuple[str, ...]) -> None:
-        self.screen, self.deciding = screen, deciding
-
-    def begins(self, looks: "tuple[Look, ...]") -> None:
-        pairs = ", ".join(str(look.pairs) for look in looks)
-        _say(self.screen, f"A B B A …: at most {looks[-1].pairs} pairs, a look after {pairs}")
-
-    def paired(self, number: int, base: "Run", candidate: "Run") -> None:
-        from analysis.present.of_comparison import pair_line
-
-        _say(self.screen, pair_line(number, base, candidate, self.deciding))
-
-    def looked(self, found: "Comparison") -> None:
-        from analysis.present.of_comparison import look_line
-
-        _say(self.screen, look_line(found))
 
 
 def _say(screen: "Screen", line: str) -> None:
