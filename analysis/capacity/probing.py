@@ -26,7 +26,7 @@ _LEAST_SHORTFALL: Final = 0.2
 _SURE: Final = 0.999
 
 
-class Run(NamedTuple):
+class ProbedRun(NamedTuple):
     """The measured calls of a run by when they were due; `end_s` is NaN for those that failed or never ended.
 
     `keeps` has for each bound which calls kept it.
@@ -38,7 +38,9 @@ class Run(NamedTuple):
     keeps: tuple[Mask, ...]
 
 
-def probe(run: Run, wanted: Sequence[float], rate_per_s: float, repeat: int, folder: str, *, stopped: bool) -> Probe:
+def probe(
+    run: ProbedRun, wanted: Sequence[float], rate_per_s: float, repeat: int, folder: str, *, stopped: bool
+) -> Probe:
     """What a run says of its rate."""
     ended = ~np.isnan(run.end_s)
     found = growth(run.due_s[ended], (run.end_s - run.due_s)[ended])
@@ -66,7 +68,7 @@ def probe(run: Run, wanted: Sequence[float], rate_per_s: float, repeat: int, fol
     )
 
 
-def read(requests: pa.Table, objectives: Sequence[slo.Objective], *, all_at_once: bool) -> Run:
+def read(requests: pa.Table, objectives: Sequence[slo.Objective], *, all_at_once: bool) -> ProbedRun:
     """A run from its requests; with `all_at_once` a call is to keep every bound, and there is one."""
     calls = keep(measured(requests), pc.is_valid(measured(requests)["due_ns"]))
     order = np.argsort(column(calls, "due_ns"), kind="stable")
@@ -81,7 +83,7 @@ def read(requests: pa.Table, objectives: Sequence[slo.Objective], *, all_at_once
     kept = [slo.keeps_all(objectives, done)] if all_at_once else [slo.keeps(each, done) for each in objectives]
     due_s, sent_s, end_s = (column(calls, name)[order] / NS_PER_S for name in ("due_ns", "sent_ns", "end_ns"))
     end_s = np.where(good[order], end_s, np.nan)
-    return Run(due_s, end_s, end_s - sent_s, tuple(map(mask, kept)))
+    return ProbedRun(due_s, end_s, end_s - sent_s, tuple(map(mask, kept)))
 
 
 def of_closed_loop(requests: pa.Table) -> tuple[float, float] | None:

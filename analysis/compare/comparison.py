@@ -12,9 +12,9 @@ import pyarrow as pa
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, doubt, holm, verdict
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
-from analysis.stats.shares import Counts
+from analysis.stats.shares import FailureCounts
 from bench.runs.manifest import RunManifest
 from bench.types import UserError
 
@@ -28,7 +28,7 @@ Inconclusive = Literal["fail", "pass"]
 Unit = Literal["run", "block", "pair"]
 """What is taken as independent."""
 
-Estimator = Callable[[Measure, Floats, Floats], Estimate | str]
+Estimator = Callable[[Measure, Floats, Floats], ChangeEstimate | str]
 """From a measure and its value in each run of the two sides to its change, or why that is unknown."""
 
 
@@ -221,7 +221,7 @@ def judge(
         else "unknown in some of the runs"
         for name, (first, second) in shown.items()
     }
-    ps = {name: found.p for name, found in estimates.items() if isinstance(found, Estimate)}
+    ps = {name: found.p for name, found in estimates.items() if isinstance(found, ChangeEstimate)}
     adjusted = _holm(ps) | _holm({name: p for name, p in ps.items() if name in deciding})
     changes = (
         _change(name, found, estimates[name], adjusted.get(name), thresholds[name], decides=name in deciding)
@@ -242,11 +242,11 @@ def _values(measure: Measure, runs: Sequence[Run]) -> Floats:
 
 def _of_runs(
     base: Sequence[Run], candidate: Sequence[Run], measure: Measure, first: Floats, second: Floats
-) -> Estimate | str:
+) -> ChangeEstimate | str:
     if measure.is_share:
         return between_runs(first, second)._replace(counts=counts(base, candidate))
     if not (first.any() or second.any()):
-        return Estimate(0.0, 0.0, len(first) + len(second) - 2)
+        return ChangeEstimate(0.0, 0.0, len(first) + len(second) - 2)
     if min(first.min(), second.min()) <= 0:
         return NO_RATIO
     return between_runs(np.log(first), np.log(second))
@@ -254,28 +254,28 @@ def _of_runs(
 
 def _of_blocks(
     base: Run, candidate: Run, errors: blocks.Errors, measure: Measure, firsts: Floats, seconds: Floats
-) -> Estimate | str:
+) -> ChangeEstimate | str:
     first, second = float(firsts[0]), float(seconds[0])
     if measure.is_share:
         error = 0.0 if first == second else errors.of[measure.name]
         # A run compared with itself is the same, however few requests it has.
         seen = None if base.name == candidate.name else counts([base], [candidate])
-        return Estimate(second - first, error, errors.degrees, counts=seen)
+        return ChangeEstimate(second - first, error, errors.degrees, counts=seen)
     if first == second == 0:
-        return Estimate(0.0, 0.0, errors.degrees)
+        return ChangeEstimate(0.0, 0.0, errors.degrees)
     if min(first, second) <= 0:
         return NO_RATIO
     found = errors.of.get(measure.name) if measure.metric != "usd_per_request" else _of_cost(base, candidate)
     if found is None:
         wanted = f"{blocks.BEYOND} values beyond the percentile" if measure.statistic else "its interval"
         return f"its spread within a run is unknown without {wanted}: longer runs, or {LEAST_RUNS} on each side"
-    return Estimate(math.log(second / first), found, errors.degrees)
+    return ChangeEstimate(math.log(second / first), found, errors.degrees)
 
 
-def counts(base: Sequence[Run], candidate: Sequence[Run]) -> Counts:
+def counts(base: Sequence[Run], candidate: Sequence[Run]) -> FailureCounts:
     """What failed on each side, of all its runs together."""
     first, second = ([run.summary.requests for run in side] for side in (base, candidate))
-    return Counts(
+    return FailureCounts(
         sum(requests.missed for requests in first),
         sum(requests.planned for requests in first),
         sum(requests.missed for requests in second),
@@ -298,7 +298,13 @@ def _of_cost(base: Run, candidate: Run) -> float | None:
 
 
 def _change(
-    name: str, values: Sequence[Floats], found: Estimate | str, p: float | None, threshold: float, *, decides: bool
+    name: str,
+    values: Sequence[Floats],
+    found: ChangeEstimate | str,
+    p: float | None,
+    threshold: float,
+    *,
+    decides: bool,
 ) -> Change:
     measure = MEASURES[name]
     base, candidate = (float(np.median(side)) if len(side) else None for side in values)

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, Estimate, Verdict, between_runs, doubt, holm, verdict
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, doubt, holm, verdict
 from analysis.stats.distributions import Floats
 
 Judgement = Verdict | Literal["different", "not judged"]
@@ -29,7 +29,7 @@ DISTURBED: Final = frozenset({"other_load", "stolen_cores"})
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class GateFigure:
     """What is compared in units of the reference work. `threshold` is the least change that matters, relative.
 
     On another CPU the ratio to the reference is another, so a figure is compared with those of the same CPU only.
@@ -48,14 +48,14 @@ class Figure:
 FIGURES: Final = {
     figure.name: figure
     for figure in (
-        Figure("llamacpp:cpu", "passes per output token", 0.30),
-        Figure("llamacpp:tpot", "passes", 0.35),
-        Figure("llamacpp:ttft", "passes", 0.40),
-        Figure("vllm:cpu", "passes per output token", 0.60),
-        Figure("vllm:tpot", "passes", 0.60),
-        Figure("client:request_cpu", "reads per request", 0.30),
-        Figure("client:read_cpu", "reads per read", 0.25),
-        Figure("client:decode_cpu", "reads per token", 0.25),
+        GateFigure("llamacpp:cpu", "passes per output token", 0.30),
+        GateFigure("llamacpp:tpot", "passes", 0.35),
+        GateFigure("llamacpp:ttft", "passes", 0.40),
+        GateFigure("vllm:cpu", "passes per output token", 0.60),
+        GateFigure("vllm:tpot", "passes", 0.60),
+        GateFigure("client:request_cpu", "reads per request", 0.30),
+        GateFigure("client:read_cpu", "reads per read", 0.25),
+        GateFigure("client:decode_cpu", "reads per token", 0.25),
     )
 }
 """By part and name. vLLM's speed differs by a third from one quarter of an hour to the next where nothing changed."""
@@ -152,7 +152,7 @@ def judge(base: Base, now: Rounds) -> list[Finding]:
         if f"{part}:{name}" in FIGURES
     }
     found = {name: _estimate(FIGURES[name], *side, together=base.together) for name, side in sides.items()}
-    estimates = {name: estimate for name, estimate in found.items() if isinstance(estimate, Estimate)}
+    estimates = {name: estimate for name, estimate in found.items() if isinstance(estimate, ChangeEstimate)}
     ps = dict(zip(estimates, holm([estimate.p for estimate in estimates.values()]), strict=True))
     findings: list[Finding] = []
     for part in parts:
@@ -176,8 +176,8 @@ NO_SESSION: Final = (
 
 
 def _estimate(
-    figure: Figure, sessions: Sequence[Sequence[float]], now: Sequence[float], *, together: bool
-) -> Estimate | str:
+    figure: GateFigure, sessions: Sequence[Sequence[float]], now: Sequence[float], *, together: bool
+) -> ChangeEstimate | str:
     """How far now is from the sessions, on the scale of logarithms, or why that is not known."""
     if not sessions:
         return NO_SESSION
@@ -193,7 +193,7 @@ def _estimate(
     return between_sessions(known, np.log(now), figure.spread)
 
 
-def between_sessions(sessions: Sequence[Floats], now: Floats, spread: float) -> Estimate:
+def between_sessions(sessions: Sequence[Floats], now: Floats, spread: float) -> ChangeEstimate:
     """How far a session is from others: Student's prediction of one more, with a spread that is known beforehand.
 
     What a few sessions show of their spread is raised to `spread`, in proportion to how few they are (after Smyth,
@@ -206,10 +206,12 @@ def between_sessions(sessions: Sequence[Floats], now: Floats, spread: float) -> 
         variance = max(variance, float(means.var(ddof=1)))
     variance = max(variance, float(now.var(ddof=1)) / len(now))
     error = math.sqrt(variance * (1 + 1 / len(means)))
-    return Estimate(float(now.mean() - means.mean()), error, degrees)
+    return ChangeEstimate(float(now.mean() - means.mean()), error, degrees)
 
 
-def _figure(name: str, sides: tuple[list[list[float]], list[float]], found: Estimate | str, p: float | None) -> Finding:
+def _figure(
+    name: str, sides: tuple[list[list[float]], list[float]], found: ChangeEstimate | str, p: float | None
+) -> Finding:
     figure = FIGURES[name]
     sessions, values = sides
     base = statistics.median([statistics.median(session) for session in sessions if session] or [math.nan])

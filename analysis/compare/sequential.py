@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.compare.comparison import NO_RATIO, Comparison, Run, counts, judge
 from analysis.compare.measures import Measure
-from analysis.stats.changes import Estimate, between_pairs
+from analysis.stats.changes import ChangeEstimate, between_pairs
 from analysis.stats.distributions import Floats
 from analysis.wording import moved
 
@@ -69,11 +69,11 @@ def is_decided(found: Comparison) -> bool:
 
 def _of_pairs(
     base: Sequence[Run], candidate: Sequence[Run], share: float, measure: Measure, first: Floats, second: Floats
-) -> Estimate | str:
+) -> ChangeEstimate | str:
     if measure.is_share:
         return between_pairs(second - first, share)._replace(counts=counts(base, candidate))
     if not (first.any() or second.any()):
-        return Estimate(0.0, 0.0, len(first) - 1, share)
+        return ChangeEstimate(0.0, 0.0, len(first) - 1, share)
     if min(first.min(), second.min()) <= 0:
         return NO_RATIO
     return between_pairs(np.log(second / first), share)

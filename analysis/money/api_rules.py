@@ -75,16 +75,6 @@ def cache_minimum(model: str, provider: str | None = None) -> CacheMinimum | Non
     return None
 
 
-def cacheable(model: str, prompt_tokens: int, provider: str | None = None) -> bool | None:
-    """Whether a prompt is long enough for a model to cache; None where that is unknown or sources disagree."""
-    minimum = cache_minimum(model, provider)
-    if minimum is None:
-        return None
-    if prompt_tokens >= minimum.high_tokens:
-        return True
-    return False if prompt_tokens < minimum.low_tokens else None
-
-
 def cache_warning(model: str, prompt_tokens: int, provider: str | None = None) -> str | None:
     """What to tell a user who asked for caching of a prompt that may be too short for it; None when it is not."""
     minimum = cache_minimum(model, provider)

@@ -77,11 +77,6 @@ class ApiPrice:
 # --- of one request ---------------------------------------------------------------------------------------------
 
 
-def request_usd(usage: Usage, model: str, provider: str | None, at: datetime, *, batch: bool = False) -> Decimal:
-    """The price of one request by its own usage; see `find` and `usd_of`."""
-    return usd_of(find(model, provider, at, tier=BATCH if batch else STANDARD), usage)
-
-
 def usd_of(price: ApiPrice, usage: Usage) -> Decimal:
     """What a usage costs at a price.
 
@@ -104,21 +99,6 @@ def usd_of(price: ApiPrice, usage: Usage) -> Decimal:
         + (written_1h * _write_1h(price, rates) if written_1h else 0)
         + _output(rates, output, usage.reasoning_tokens)
     )
-
-
-def worst_usd(
-    prompt_tokens: int,
-    max_output_tokens: int,
-    model: str,
-    provider: str | None,
-    at: datetime,
-    cache_ttl: CacheTtl | None = None,
-    *,
-    batch: bool = False,
-) -> Decimal:
-    """The most that a request can cost whose prompt and output are no longer than this; see `find` and `worst_of`."""
-    price = find(model, provider, at, tier=BATCH if batch else STANDARD)
-    return worst_of(price, prompt_tokens, max_output_tokens, cache_ttl)
 
 
 def worst_of(price: ApiPrice, prompt_tokens: int, max_output_tokens: int, cache_ttl: CacheTtl | None = None) -> Decimal:

@@ -7,12 +7,12 @@ has nothing known in it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from analysis.stats.distributions import Interval
 from bench.runs import folder as files
 from bench.runs.manifest import WindowCut
-from bench.runs.sections import Section, dump, load
+from bench.runs.sections import JsonSection, dump, load
 
 Intervals = Mapping[str, Interval]
 """95% intervals by the name of what they are of."""
@@ -21,7 +21,7 @@ Status = Literal["valid", "suspect", "invalid"]
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenFinding(Section):
+class WrittenFinding(JsonSection):
     """Why a run is not valid: what was seen, against which limit, and what helps, in a sentence."""
 
     code: str
@@ -31,7 +31,7 @@ class WrittenFinding(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class RunVerdict(Section):
+class RunVerdict(JsonSection):
     """Whether to believe a run: the worst of its reasons, the worst first."""
 
     status: Status
@@ -44,7 +44,7 @@ class RunVerdict(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredWindow(Section):
+class MeasuredWindow(JsonSection):
     """The stretch that results are of, since the run's start."""
 
     start_s: float | None = None
@@ -52,7 +52,7 @@ class MeasuredWindow(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseSpan(Section):
+class PhaseSpan(JsonSection):
     """Warm-up, what was measured, or the drain after it."""
 
     name: str
@@ -61,7 +61,7 @@ class PhaseSpan(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestCounts(Section):
+class RequestCounts(JsonSection):
     """What became of the measured calls; `error_share` is of those that did not succeed, whatever became of them."""
 
     planned: int
@@ -81,7 +81,7 @@ class RequestCounts(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class CallFailures(Section):
+class CallFailures(JsonSection):
     """Calls that failed alike, with the first message that was given."""
 
     code: str
@@ -90,7 +90,7 @@ class CallFailures(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class MetricSummary(Section):
+class MetricSummary(JsonSection):
     """A metric's distribution over the measured calls that succeeded.
 
     `worth` is as how many independent requests these count, `why` says why there is no interval.
@@ -111,7 +111,7 @@ class MetricSummary(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Throughput(Section):
+class Throughput(JsonSection):
     """What successful calls brought per second of the window, and how much of it was good.
 
     Goodput is None without an objective. `rates_unknown` and `tokens_unknown` say why there are no rates, or none of
@@ -130,7 +130,7 @@ class Throughput(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class SloResult(Section):
+class SloResult(JsonSection):
     """Whether a run met an objective; `met` is None where the sample cannot carry its percentile.
 
     `value` is None also where it is infinite, by failures; `service_value` is the same from sending, where an
@@ -150,7 +150,7 @@ class SloResult(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class OfferedLoad(Section):
+class OfferedLoad(JsonSection):
     """An open loop's rates and burstiness as wanted, planned and achieved; all None for a closed loop."""
 
     wanted_rps: float | None = None
@@ -161,7 +161,7 @@ class OfferedLoad(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Tail(Section):
+class Tail(JsonSection):
     """Median, tail and maximum, in milliseconds."""
 
     p50: float | None = None
@@ -170,7 +170,7 @@ class Tail(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Sending(Section):
+class Sending(JsonSection):
     """How late this client sent calls that found a slot free, and the share that had to wait for one."""
 
     late_ms: Tail = Tail()
@@ -178,7 +178,7 @@ class Sending(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class ProposedWindow(Section):
+class ProposedWindow(JsonSection):
     """The window without the initial transient, what it leaves out, and why."""
 
     start_s: float
@@ -189,7 +189,7 @@ class ProposedWindow(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness(Section):
+class Steadiness(JsonSection):
     """How the first token's time and the backlog changed over the run, and which window was chosen for that."""
 
     ttft_change: float | None = None
@@ -202,7 +202,7 @@ class Steadiness(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Stalls(Section):
+class Stalls(JsonSection):
     """How many answers stood still after their first token for more than a limit; the longest gap, and whose."""
 
     limit_ms: float | None = None
@@ -212,7 +212,7 @@ class Stalls(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenSources(Section):
+class TokenSources(JsonSection):
     """Who counted output tokens, how many came at once, and what part of the longest answers they are."""
 
     tokens_equal_chunks: bool | None = None
@@ -222,7 +222,7 @@ class TokenSources(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class PromptLengths(Section):
+class PromptLengths(JsonSection):
     """The share of prompts shorter or longer than planned by the server's count, and the median of count over plan."""
 
     cut_share: float | None = None
@@ -231,7 +231,7 @@ class PromptLengths(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class CountChecks(Section):
+class CountChecks(JsonSection):
     """Whether the server's counts agree with each other, the plan and what arrived: calls by `bench.runs.counts` code.
 
     `unknown_share` is of the calls whose output nobody knows, `repeated_share` of the answers that another had before.
@@ -246,7 +246,7 @@ class CountChecks(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamShape(Section):
+class StreamShape(JsonSection):
     """How tokens came, by the median over answers; see analysis/run/shape.py."""
 
     answers: int = 0
@@ -263,7 +263,7 @@ class StreamShape(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class SelftestAtLoad(Section):
+class SelftestAtLoad(JsonSection):
     """When this machine's selftest was made, and the client's error at p99 that it saw under this load."""
 
     measured_at: str
@@ -271,7 +271,7 @@ class SelftestAtLoad(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class ClientHealth(Section):
+class ClientHealth(JsonSection):
     """How this client fared in the window: its CPU, its lag behind the kernel, reads that brought several arrivals."""
 
     cpu_fraction: float | None = None
@@ -284,7 +284,7 @@ class ClientHealth(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class BackoffWaits(Section):
+class BackoffWaits(JsonSection):
     """How often and how long slots waited after a refusal, and what share of all slots' time that was."""
 
     waits: int | None = None
@@ -293,7 +293,7 @@ class BackoffWaits(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class PromptCache(Section):
+class PromptCache(JsonSection):
     """How much of the prompts came out of the server's prefix cache, beside what the run meant."""
 
     meant: Literal["cold", "warm"] | None = None
@@ -303,7 +303,7 @@ class PromptCache(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerMetrics(Section):
+class ServerMetrics(JsonSection):
     """The server's own latencies and pressure over the whole run; None where it does not say."""
 
     ttft_ms_mean: float | None = None
@@ -317,7 +317,7 @@ class ServerMetrics(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit(Section):
+class RateLimit(JsonSection):
     """A limit that responses told of, and the least that was left of it."""
 
     name: str
@@ -326,7 +326,7 @@ class RateLimit(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadEvents(Section):
+class UnreadEvents(JsonSection):
     """Events of answers that could not be read and were passed over, with the first of them."""
 
     calls: int = 0
@@ -335,7 +335,7 @@ class UnreadEvents(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Oddities(Section):
+class Oddities(JsonSection):
     """What answers had in them that was not asked for; `compressed` counts calls by their content coding."""
 
     unread: UnreadEvents = UnreadEvents()
@@ -343,7 +343,7 @@ class Oddities(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class GpuUse(Section):
+class GpuUse(JsonSection):
     """What one GPU did in the window; `energy_source` says whether its energy was counted or made of its power."""
 
     index: int
@@ -356,7 +356,7 @@ class GpuUse(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class PriceSource(Section):
+class PriceSource(JsonSection):
     """Where prices are from, in which version, and of which day."""
 
     source: str | None = None
@@ -365,14 +365,14 @@ class PriceSource(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchCost(Section):
+class BatchCost(JsonSection):
     """What the same requests would have cost in batches."""
 
     api_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RunCost(Section):
+class RunCost(JsonSection):
     """What a run cost in dollars: an API's requests by their usage, a deployment of one's own by the hour.
 
     `ci95` has the intervals of the four figures by their names; `usd_per_hour` is the lowest and the highest.
@@ -393,7 +393,7 @@ class RunCost(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class HostUse(Section):
+class HostUse(JsonSection):
     """Who had the cores of the client's machine, and how full its wire was; see analysis/run/hosts.py."""
 
     busy_cores: float | None = None
@@ -406,7 +406,7 @@ class HostUse(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class GpuThrottling(Section):
+class GpuThrottling(JsonSection):
     """The shares of the window in which a GPU's clocks were held down by heat or supply, and by its power limit."""
 
     index: int
@@ -415,7 +415,7 @@ class GpuThrottling(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity(Section):
+class Identity(JsonSection):
     """An equation of sound runs; `holds` is None where this run lacks what it needs."""
 
     name: str
@@ -430,7 +430,7 @@ UNMEASURED: Final = MetricSummary()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary(Section):
+class RunSummary(JsonSection):
     """summary.json."""
 
     schema: int = files.SCHEMA
@@ -486,9 +486,3 @@ def read(folder: Path) -> RunSummary:
 def write(folder: Path, summary: RunSummary) -> None:
     """Write a run's summary. Raises UserError when the disk does not take it."""
     files.write_json(folder / files.SUMMARY, dump(summary))
-
-
-def as_json(summary: RunSummary) -> dict[str, Any]:
-    """A summary as its file has it."""
-    found: dict[str, Any] = dump(summary)
-    return found

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile
-from analysis.stats.shares import Counts
+from analysis.stats.shares import FailureCounts
 
 Verdict = Literal["better", "worse", "same", "inconclusive"]
 
@@ -26,7 +26,7 @@ _STEPS: Final = 4000
 Direction = Literal["lower", "higher"]
 
 
-class Estimate(NamedTuple):
+class ChangeEstimate(NamedTuple):
     """A change on the scale of judgement, its standard error, and the degrees of freedom that the error has.
 
     `share` is the part of the permitted error that it may use up: less than 1 where it is one look of several.
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
     error: float
     degrees: int
     share: float = 1.0
-    counts: Counts | None = None
+    counts: FailureCounts | None = None
 
     @property
     def ci95(self) -> tuple[float, float]:
@@ -60,7 +60,7 @@ class Estimate(NamedTuple):
         return min(1.0, p / self.share)
 
 
-def between_runs(base: Floats, candidate: Floats) -> Estimate:
+def between_runs(base: Floats, candidate: Floats) -> ChangeEstimate:
     """Welch's estimate of the difference of two means, a value for each run; at least two values on each side.
 
     Welch, The generalization of Student's problem when several different population variances are involved,
@@ -71,17 +71,17 @@ def between_runs(base: Floats, candidate: Floats) -> Estimate:
     change = float(candidate.mean() - base.mean())
     # What is left of equal values after rounding is no spread.
     if parts.sum() <= (1e-12 * max(abs(base).max(), abs(candidate).max(), 1e-300)) ** 2:
-        return Estimate(change, 0.0, int(sizes.sum()) - 2)
+        return ChangeEstimate(change, 0.0, int(sizes.sum()) - 2)
     degrees = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum()
-    return Estimate(change, math.sqrt(parts.sum()), max(1, math.floor(degrees + 1e-9)))
+    return ChangeEstimate(change, math.sqrt(parts.sum()), max(1, math.floor(degrees + 1e-9)))
 
 
-def between_pairs(differences: Floats, share: float) -> Estimate:
+def between_pairs(differences: Floats, share: float) -> ChangeEstimate:
     """Student's estimate of the mean of the differences of pairs, of which there are at least two."""
     change, n = float(differences.mean()), len(differences)
     error = float(differences.std(ddof=1)) / math.sqrt(n)
     # What is left of equal values after rounding is no spread.
-    return Estimate(change, error if error > 1e-12 * abs(differences).max() else 0.0, n - 1, share)
+    return ChangeEstimate(change, error if error > 1e-12 * abs(differences).max() else 0.0, n - 1, share)
 
 
 def two_sided_p(t: float, degrees: int) -> float:
@@ -107,7 +107,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdict(found: Estimate, p: float, limit: float, better: Direction) -> Verdict:
+def verdict(found: ChangeEstimate, p: float, limit: float, better: Direction) -> Verdict:
     """What to call a change whose p, adjusted for its family, is given, when changes below `limit` do not matter."""
     if p < FAMILY_ERROR and abs(found.change) >= limit:
         return "worse" if (found.change > 0) == (better == "lower") else "better"
@@ -115,7 +115,7 @@ def verdict(found: Estimate, p: float, limit: float, better: Direction) -> Verdi
     return "same" if -limit <= low and high <= limit else "inconclusive"
 
 
-def doubt(found: Estimate, limit: float) -> str:
+def doubt(found: ChangeEstimate, limit: float) -> str:
     """Why a change that is called inconclusive is not decided."""
     low, high = found.ci95
     if low <= 0 <= high:

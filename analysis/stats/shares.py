@@ -13,7 +13,7 @@ import numpy as np
 from analysis.stats.distributions import clopper_pearson
 
 
-class Counts(NamedTuple):
+class FailureCounts(NamedTuple):
     """How many of so many requests failed on each side, of all its runs together."""
 
     base: int

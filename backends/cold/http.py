@@ -27,7 +27,7 @@ LOADING = frozenset({502, 503, 504})
 """What a server, or a proxy before it, answers while the model loads."""
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer without secrets; names of headers in lower case."""
 
     status: int
@@ -55,7 +55,7 @@ def post_json(
 
 def fetch(
     target: Target, path: str, payload: object = None, *, headers: Headers | None = None, timeout_s: float = 10
-) -> Answer:
+) -> HttpAnswer:
     """Whatever answers, errors included; a UserError when nothing does.
 
     `headers` carry the key where the dialect has its own way; by default it goes as a bearer token.
@@ -67,7 +67,9 @@ def fetch(
     return exchange(target, "GET" if body is None else "POST", path, ours, body, timeout_s)
 
 
-def exchange(target: Target, method: str, path: str, headers: Headers, body: bytes | None, timeout_s: float) -> Answer:
+def exchange(
+    target: Target, method: str, path: str, headers: Headers, body: bytes | None, timeout_s: float
+) -> HttpAnswer:
     """One request and its answer, which must be whole within `timeout_s`. Raises UserError, NotReady among them."""
     base = target.url.rstrip("/")
     url = urlsplit(base)
@@ -95,9 +97,9 @@ def _within(
     path: str,
     body: bytes | None,
     headers: Headers,
-) -> Answer:
+) -> HttpAnswer:
     """The exchange in a thread of its own: name look-up, handshake and every single byte count towards its time."""
-    outcome: list[Answer | Exception] = []
+    outcome: list[HttpAnswer | Exception] = []
     opened: list[socket.socket] = []  # of its own accord the client forgets it when the server says it will close
 
     given_up = threading.Event()
@@ -113,7 +115,7 @@ def _within(
             response = connection.getresponse()
             said = {name.lower(): value for name, value in response.getheaders()}
             data = response.read(MAX_BYTES + 1)
-            outcome.append(Answer(response.status, said, _decoded(data, said.get("content-encoding", ""))))
+            outcome.append(HttpAnswer(response.status, said, _decoded(data, said.get("content-encoding", ""))))
         except Exception as error:  # whatever it is, it is the caller's to name
             outcome.append(error)
         finally:
@@ -123,7 +125,7 @@ def _within(
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    result: Answer | Exception = TimeoutError()
+    result: HttpAnswer | Exception = TimeoutError()
     try:
         thread.join(timeout_s)
         if outcome:
@@ -148,16 +150,16 @@ def _decoded(data: bytes, coding: str) -> bytes:
     return data
 
 
-def _without_secrets(target: Target, answer: Answer) -> Answer:
+def _without_secrets(target: Target, answer: HttpAnswer) -> HttpAnswer:
     pattern = secret_pattern(target.all_secrets)
     if pattern is None:
         return answer
     headers = {name: blank(value, target.all_secrets) for name, value in answer.headers.items()}
     data = re.sub(pattern, "(key)", answer.data.decode("latin-1")).encode("latin-1")
-    return Answer(answer.status, headers, data)
+    return HttpAnswer(answer.status, headers, data)
 
 
-def parse(target: Target, path: str, answer: Answer) -> Any:
+def parse(target: Target, path: str, answer: HttpAnswer) -> Any:
     """The JSON in an answer; a UserError that says what is wrong when it is not a 200 with JSON."""
     value = lenient(answer.data)
     if answer.status == 200 and not isinstance(value, bytes):
@@ -165,7 +167,7 @@ def parse(target: Target, path: str, answer: Answer) -> Any:
     raise refusal(target, path, answer)
 
 
-def refusal(target: Target, path: str, answer: Answer) -> UserError:
+def refusal(target: Target, path: str, answer: HttpAnswer) -> UserError:
     """What an answer that is of no use says, in one line with what to do."""
     base, said, value = target.url.rstrip("/"), body_message(answer.data), lenient(answer.data)
     if answer.status in (401, 403):

@@ -71,7 +71,7 @@ def served_models(target: Target) -> list[dict[str, Any]]:
     return _entries(target, http.fetch(target, outgoing.api(target, MODELS)))
 
 
-def _entries(target: Target, answer: http.Answer) -> list[dict[str, Any]]:
+def _entries(target: Target, answer: http.HttpAnswer) -> list[dict[str, Any]]:
     """What a list of models holds, be it bare or under a name."""
     path = outgoing.api(target, MODELS)
     listing = http.parse(target, path, answer)

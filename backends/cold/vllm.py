@@ -78,7 +78,7 @@ def _gives_running_usage(target: Target) -> bool:
     return all(chunk.get("usage") for chunk in chunks if isinstance(chunk, dict) and chunk.get("choices"))
 
 
-def _ask(target: Target) -> http.Answer:
+def _ask(target: Target) -> http.HttpAnswer:
     path = outgoing.api(target, openai_dialect.COMPLETIONS)
     return http.fetch(target, path, json.loads(request(PROBE, target).body), timeout_s=60)
 

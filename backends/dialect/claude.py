@@ -121,7 +121,7 @@ def identity(target: Target) -> Headers:
 
 
 @dataclass(slots=True)
-class _Answer(Answer):
+class _ClaudeAnswer(Answer):
     prompt_counts: dict[str, int] = field(default_factory=dict)
     output_counts: dict[str, int] = field(default_factory=dict)
     usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
@@ -140,7 +140,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     if status != 200:
         error = f"http_{status}", named_message(body.data)
         return Reply("", [], None, None, error, rate_limits=limits, encoding=encoding)
-    answer = read(_Answer(), body, _take)
+    answer = read(_ClaudeAnswer(), body, _take)
     return Reply(
         text=answer.text(),
         deltas=[(t_ns, None, kind) for t_ns, kind in answer.arrivals],
@@ -156,7 +156,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     )
 
 
-def _take(answer: _Answer, event: Any, t_ns: int) -> None:
+def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
     """Take in one event. Runs for every token of a run: the event that most are is asked for first."""
     match event.get("type"):
         case "content_block_delta":
@@ -185,20 +185,20 @@ def _take(answer: _Answer, event: Any, t_ns: int) -> None:
             answer.error = event_error(event)
 
 
-def _take_output(answer: _Answer, part: Mapping[str, Any], t_ns: int) -> None:
+def _take_output(answer: _ClaudeAnswer, part: Mapping[str, Any], t_ns: int) -> None:
     name, kind = OUTPUT.get(part["type"], ("", None))
     if kind and (said := part.get(name)):
         answer.arrive(t_ns, kind, said)
 
 
-def _take_message(answer: _Answer, message: Mapping[str, Any], t_ns: int) -> None:
+def _take_message(answer: _ClaudeAnswer, message: Mapping[str, Any], t_ns: int) -> None:
     for block in message.get("content") or ():
         _take_output(answer, block, t_ns)
     answer.end(message.get("stop_reason"))
     _take_usage(answer, message.get("usage"))
 
 
-def _take_usage(answer: _Answer, usage: Any) -> None:
+def _take_usage(answer: _ClaudeAnswer, usage: Any) -> None:
     """Take in counts so far; one that is left out or null says nothing.
 
     Output is counted as it comes, so a smaller count than before is not believed. The prompt's counts are taken

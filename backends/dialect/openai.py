@@ -62,7 +62,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 
 @dataclass(slots=True)
-class _Answer(Answer):
+class _OpenAIAnswer(Answer):
     running_counts: list[int | None] = field(default_factory=list)
     usages: list[tuple[int, Any]] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     encoding = content_coding(headers)
     if status != 200:
         return Reply("", [], None, None, (f"http_{status}", body_message(body.data)), encoding=encoding)
-    answer = read(_Answer(), body, _take)
+    answer = read(_OpenAIAnswer(), body, _take)
     if is_document(body):
         answer.done = True  # no stream: a completion in one piece, or an error
     usage, arrivals_at_usage = None, 0
@@ -100,7 +100,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     )
 
 
-def _take(answer: _Answer, chunk: Any, t_ns: int) -> None:
+def _take(answer: _OpenAIAnswer, chunk: Any, t_ns: int) -> None:
     """Take in one chunk. Runs for every token of a run: what most chunks lack is asked for once."""
     if chunk == DONE:
         answer.done = True

@@ -40,17 +40,13 @@ class Event(NamedTuple):
     standard: bool
 
 
-def events(body: Body) -> list[tuple[int, bytes]]:
-    """Every event of the standard as (t_ns, data); t_ns is the stamp of the read that completed its last data line.
-
-    One liberty: an event that the end of the stream cuts off before its blank line is kept, since some servers leave
-    that line out, and of a broken stream the last event is evidence.
-    """
-    return [(event.t_ns, event.data) for event in every_event(body) if event.standard]
-
-
 def every_event(body: Body) -> Iterator[Event]:
-    """The same, and as events of their own `error:` lines and runs of lines without a field."""
+    """Every event of the standard, and as events of their own `error:` lines and runs of lines without a field.
+
+    An event's stamp is that of the read that completed its last data line. One liberty: an event that the end of the
+    stream cuts off before its blank line is kept, since some servers leave that line out, and of a broken stream the
+    last event is evidence.
+    """
     data: list[bytes] = []
     bare: list[bytes] = []
     name = b""

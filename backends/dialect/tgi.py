@@ -76,7 +76,7 @@ def framed(messages: Sequence[Message], frame: Frame) -> str:
 
 
 @dataclass(slots=True)
-class _Answer(Answer):
+class _TgiAnswer(Answer):
     tokens: list[int] = field(default_factory=list)
     unseen_tokens: int = 0
     whole_text: str | None = None
@@ -92,7 +92,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """
     if status != 200 or not NATIVE.search(body.data):
         return openai.decode(status, headers, body)
-    answer = read(_Answer(), body, _take)
+    answer = read(_TgiAnswer(), body, _take)
     return Reply(
         text=answer.text() if answer.whole_text is None else encodable(answer.whole_text),
         deltas=[(t_ns, tokens, kind) for (t_ns, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
@@ -106,7 +106,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     )
 
 
-def _take(answer: _Answer, event: Any, t_ns: int) -> None:
+def _take(answer: _TgiAnswer, event: Any, t_ns: int) -> None:
     """Take in one event: a token, and with the last one the whole text and its details; or an error."""
     if "error" in event:
         answer.error = event_error(event)

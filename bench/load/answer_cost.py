@@ -12,7 +12,7 @@ from bench.types import Body, Reply
 from bench.wire import http1
 
 if TYPE_CHECKING:
-    from bench.wire.connection import Outcome
+    from bench.wire.connection import RequestOutcome
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
@@ -24,11 +24,11 @@ class Billing:
         self.limiter = limiter
         self._decode = decode
 
-    def settle(self, seq: int, outcome: "Outcome") -> None:
+    def settle(self, seq: int, outcome: "RequestOutcome") -> None:
         """Charge a call by what its answer says, as far as the limiter believes it."""
         self.limiter.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=self._reply(outcome))
 
-    def _reply(self, outcome: "Outcome") -> Reply | None:
+    def _reply(self, outcome: "RequestOutcome") -> Reply | None:
         if outcome.status != 200:
             return None
         parts = outcome.received.parts

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bench.wire.http1 import MalformedResponse, parse_head
 
 if TYPE_CHECKING:
-    from bench.wire.connection import Outcome
+    from bench.wire.connection import RequestOutcome
 
 FIRST_S, LONGEST_S = 0.5, 8.0
 """The wait after a first refusal, doubling up to the second: those of the vendors' own clients."""
@@ -35,12 +35,12 @@ _OVERLOADED = re.compile(rb'"(?:error_)?type"\s*:\s*"overloaded(?:_error)?"')
 _SHORT_READS = 4
 
 
-def is_unreached(outcome: "Outcome") -> bool:
+def is_unreached(outcome: "RequestOutcome") -> bool:
     """Say whether nobody was there: no connection, or one that was closed without a byte."""
     return outcome.error is not None and outcome.error[0] in UNREACHED and not outcome.received.parts
 
 
-def is_refused(outcome: "Outcome") -> bool:
+def is_refused(outcome: "RequestOutcome") -> bool:
     """Say whether the server would not take the request now: by its status, by an error event, or not at all."""
     if outcome.status in REFUSING or is_unreached(outcome):
         return True
@@ -48,7 +48,7 @@ def is_refused(outcome: "Outcome") -> bool:
     return outcome.status == 200 and len(parts) <= _SHORT_READS and bool(_OVERLOADED.search(b"".join(parts)))
 
 
-def asked_wait_s(outcome: "Outcome") -> float | None:
+def asked_wait_s(outcome: "RequestOutcome") -> float | None:
     """Give the wait that an answer asks for by `retry-after` or `retry-after-ms`, None or 0 where it asks for none."""
     if outcome.status is None:
         return None

@@ -37,7 +37,7 @@ from bench.types import Call, HttpRequest, Target
 from bench.wire import http1
 from bench.wire.capture import CaptureWriter, Received
 from bench.wire.clock import cpu_s, now_ns, sample
-from bench.wire.connection import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, Outcome, Wire, WireError
+from bench.wire.connection import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, RequestOutcome, Wire, WireError
 from bench.wire.endpoint import endpoint
 
 Encode = Callable[[Call, Target], HttpRequest]
@@ -171,7 +171,7 @@ class LoadWorker:
         self._say_if_ready()
         self._started.wait()
         dispatcher = self._dispatcher
-        rest: Callable[[Outcome], None] = _pause
+        rest: Callable[[RequestOutcome], None] = _pause
         if isinstance(dispatcher, ClosedLoopDispatcher):
             self._wait_for_turn(slot)
             if self._spec.backoff:
@@ -213,7 +213,7 @@ class LoadWorker:
             # Said again, and recorded, by the first request.
             return None
 
-    def _back_off(self, dispatcher: ClosedLoopDispatcher, backoff: SlotBackoff, outcome: Outcome) -> None:
+    def _back_off(self, dispatcher: ClosedLoopDispatcher, backoff: SlotBackoff, outcome: RequestOutcome) -> None:
         """After a refusal let the slot wait, before its next call is due: it waits by our choice, not the server's."""
         refused = is_refused(outcome)
         wait_s = backoff.wait_s(refused=refused, asked_s=asked_wait_s(outcome) if refused else None)
@@ -226,7 +226,7 @@ class LoadWorker:
         self.backing_off -= 1
         self._waited_ns += now_ns() - before_ns
 
-    def _send(self, ready: Ready, connection: Connection | None) -> tuple[Connection | None, Outcome]:
+    def _send(self, ready: Ready, connection: Connection | None) -> tuple[Connection | None, RequestOutcome]:
         connect_ns = None
         while True:
             reused = connection is not None and connection.is_open()
@@ -254,13 +254,13 @@ class LoadWorker:
         self._watch_over(outcome)
         return connection, outcome
 
-    def _watch_over(self, outcome: Outcome) -> None:
+    def _watch_over(self, outcome: RequestOutcome) -> None:
         self._outage.note(now_ns(), outcome.error[1] if outcome.error and is_unreached(outcome) else None)
 
     def _may_resend(self, seq: int) -> bool:
         return self._billing is None or self._billing.limiter.reserve_again(seq)
 
-    def _keep(self, ready: Ready, outcome: Outcome, connect_ns: int | None) -> None:
+    def _keep(self, ready: Ready, outcome: RequestOutcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, status, error = outcome
         self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
         if self._billing is not None:
@@ -380,17 +380,17 @@ class LoadWorker:
         self._environment.runner.send_message("load_done", {"worker": self._spec.worker, "error": self._error})
 
 
-def _pause(outcome: Outcome) -> None:
+def _pause(outcome: RequestOutcome) -> None:
     """Wait a moment where there was no connection: a dead server refuses in microseconds."""
     if outcome.sent_ns is None:
         gevent.sleep(_REFUSED_PAUSE_S)
 
 
-def _not_sent(code: str, message: str) -> Outcome:
-    return Outcome(None, now_ns(), Received(), None, (code, message))
+def _not_sent(code: str, message: str) -> RequestOutcome:
+    return RequestOutcome(None, now_ns(), Received(), None, (code, message))
 
 
-def _unseen(outcome: Outcome) -> bool:
+def _unseen(outcome: RequestOutcome) -> bool:
     return (
         outcome.error is not None
         and outcome.error[0] in CLOSED_BY_SERVER

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench.runs import folder as files
-from bench.runs.sections import Section, dump, load
+from bench.runs.sections import JsonSection, dump, load
 from bench.types import Load, Scenario, ServerInfo
 
 WindowChoice = Literal["planned", "steady"]
@@ -19,7 +19,7 @@ WindowChoice = Literal["planned", "steady"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokenizer(Section):
+class Tokenizer(JsonSection):
     """Who counted the prompts' tokens, and whether to the token; of which words, by spaces, prompts are made."""
 
     words: str | None = None
@@ -30,7 +30,7 @@ class Tokenizer(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class InstalledGpu(Section):
+class InstalledGpu(JsonSection):
     """A GPU of the client's machine, by NVML's index."""
 
     name: str
@@ -39,7 +39,7 @@ class InstalledGpu(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine(Section):
+class Machine(JsonSection):
     """The client's machine; `cpu_id` has the processor's own numbers, by which two of one name are told apart."""
 
     cpu: str
@@ -51,7 +51,7 @@ class Machine(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstRequest(Section):
+class FirstRequest(JsonSection):
     """The request that was sent before the load, in `tries`, and what came back."""
 
     tries: int
@@ -62,7 +62,7 @@ class FirstRequest(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class ArrivedAnswer(Section):
+class ArrivedAnswer(JsonSection):
     """One answer as it arrived; `pieces` is how many arrivals brought model output."""
 
     first_byte_ms: float
@@ -71,7 +71,7 @@ class ArrivedAnswer(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class NagleProbe(Section):
+class NagleProbe(JsonSection):
     """One request acknowledged as clients do by themselves, and at once; `message` where the server waits for it."""
 
     delayed: ArrivedAnswer
@@ -80,7 +80,7 @@ class NagleProbe(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Spending(Section):
+class Spending(JsonSection):
     """The account of a run that is billed; `left_usd` is below 0 where the cap was passed."""
 
     cap_usd: Decimal
@@ -91,7 +91,7 @@ class Spending(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class SelftestStep(Section):
+class SelftestStep(JsonSection):
     """The client's error at p99 at one rate."""
 
     per_s: float
@@ -99,7 +99,7 @@ class SelftestStep(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class SelftestLimit(Section):
+class SelftestLimit(JsonSection):
     """Up to which rate the client was exact, what ended it there (None: nothing did), and the rates tried."""
 
     limit_per_s: float
@@ -108,7 +108,7 @@ class SelftestLimit(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachineSelftest(Section):
+class MachineSelftest(JsonSection):
     """What `bench.py selftest` found on this machine with as many workers: token events and requests per second."""
 
     measured_at: str
@@ -118,7 +118,7 @@ class MachineSelftest(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class BackoffAccount(Section):
+class BackoffAccount(JsonSection):
     """How often slots waited after a refusal, and for how long together."""
 
     waits: int
@@ -126,7 +126,7 @@ class BackoffAccount(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadClient(Section):
+class LoadClient(JsonSection):
     """A load process and whose stamps its arrivals have; the rest is None of one that was killed."""
 
     worker: int | None = None
@@ -139,7 +139,7 @@ class LoadClient(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class WindowCut(Section):
+class WindowCut(JsonSection):
     """What of a run's start counts as warm-up although it was planned as measured, and why."""
 
     calls: int
@@ -151,7 +151,7 @@ NOTHING_CUT: Final = WindowCut(0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunManifest(Section):
+class RunManifest(JsonSection):
     """run.json. `model` is the user's name for it, `server.model` the server's; `pricing` is read by analysis/money.
 
     `interrupted` is True until the run has come to its end, so that one that was killed says so by itself; `stopped`

@@ -1,7 +1,7 @@
 """JSON files as frozen types: one converter, so that a wrong file is found where it is read and nowhere else.
 
-A file's type is a `Section` of sections, plain dataclasses, tuples, mappings and scalars. What an older version did not
-write yet has the field's default; what this version does not know stays in `other` and is written again.
+A file's type is a `JsonSection` of sections, plain dataclasses, tuples, mappings and scalars. What an older version
+did not write yet has the field's default; what this version does not know stays in `other` and is written again.
 """
 
 import types
@@ -20,7 +20,7 @@ Read = Callable[[Any, str], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class JsonSection:
     """An object of a JSON file. `other` has the keys that this version does not know."""
 
     other: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -44,7 +44,7 @@ def dump(value: Any) -> Any:
     """Turn a value of a file's type into what JSON can hold, keys in the order of the type's fields."""
     if is_dataclass(value):
         own = {each.name: dump(getattr(value, each.name)) for each in fields(value) if each.name != "other"}
-        return _merged(own, value.other) if isinstance(value, Section) else own
+        return _merged(own, value.other) if isinstance(value, JsonSection) else own
     if isinstance(value, Mapping):
         return {name: dump(each) for name, each in value.items()}
     if isinstance(value, (tuple, list)):
@@ -157,8 +157,8 @@ def _dataclass(kind: type[Any]) -> Read:
     readers = {each.name: _reader(hints[each.name]) for each in own}
     required = [each.name for each in own if each.default is MISSING and each.default_factory is MISSING]
     # Types that are no sections have no place for what they do not know: the section around them keeps it.
-    foreign = [name for name, hint in hints.items() if is_dataclass(hint) and not issubclass(hint, Section)]  # type: ignore[arg-type]
-    keeps_other = issubclass(kind, Section)
+    foreign = [name for name, hint in hints.items() if is_dataclass(hint) and not issubclass(hint, JsonSection)]  # type: ignore[arg-type]
+    keeps_other = issubclass(kind, JsonSection)
 
     def read(value: Any, place: str) -> Any:
         if not isinstance(value, dict):

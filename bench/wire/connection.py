@@ -56,7 +56,7 @@ class WireError(Exception):
         self.ours = ours
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """What became of one request: stamps of our clock, what came, and (code, message) if it failed.
 
     `sent_ns` is None when it never had a connection, `status` when no whole head came.
@@ -235,7 +235,7 @@ class Connection:
         """When the last byte came, or when the request was sent."""
         return self._received.user_ns[-1] if self._received.user_ns else self.sent_ns
 
-    def exchange(self, request: bytes) -> Outcome:
+    def exchange(self, request: bytes) -> RequestOutcome:
         """Send a request and wait for the whole response or a failure; other greenlets run meanwhile."""
         self._framing = Framing()
         self._received = received = Received()
@@ -255,7 +255,7 @@ class Connection:
             if self._error:
                 self._error = ("reset", f"while sending: {problem.strerror or problem}")
         end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
-        return Outcome(sent_ns, end_ns, received, self._framing.status, self._error)
+        return RequestOutcome(sent_ns, end_ns, received, self._framing.status, self._error)
 
     def is_open(self) -> bool:
         """Whether the server has kept the connection; some announce keep-alive and close all the same."""

@@ -1,7 +1,7 @@
 """Traffic that people have: traces and datasets as files, each format read by one function into the same rows.
 
-A reader is `path -> Iterator[Row]`, one line in READERS. It streams: no file is held whole. What a row does not tell is
-None; what a file gets wrong is a UserError that names the file, the line and the column.
+A reader is `path -> Iterator[TrafficRow]`, one line in READERS. It streams: no file is held whole. What a row does not
+tell is None; what a file gets wrong is a UserError that names the file, the line and the column.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +12,9 @@ from typing import Final
 from bench.types import UserError
 from scenarios.traffic import chats, gateways, logs, traces
 from scenarios.traffic.detect import detect
-from scenarios.traffic.rows import Row
+from scenarios.traffic.rows import TrafficRow
 
-Reader = Callable[[Path], Iterator[Row]]
+Reader = Callable[[Path], Iterator[TrafficRow]]
 
 READERS: Final[Mapping[str, Reader]] = {
     "azure": traces.azure,
@@ -32,7 +32,7 @@ READERS: Final[Mapping[str, Reader]] = {
 }
 
 
-def read(path: Path, form: str | None = None) -> Iterator[Row]:
+def read(path: Path, form: str | None = None) -> Iterator[TrafficRow]:
     """Give the rows of a file in its order, in the named format or the one that it looks like.
 
     Raises UserError for a format that is not known at once, for a file with no request when it is read.
@@ -45,7 +45,7 @@ def read(path: Path, form: str | None = None) -> Iterator[Row]:
     return _not_none(path, form, READERS[form](path))
 
 
-def _not_none(path: Path, form: str, rows: Iterator[Row]) -> Iterator[Row]:
+def _not_none(path: Path, form: str, rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:
     first = next(rows, None)
     if first is None:
         raise UserError(f"{path}: no request in it, read as {form}; expected one a line")

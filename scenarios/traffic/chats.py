@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from bench.types import Message
 from scenarios.traffic.lines import json_lines, json_objects
-from scenarios.traffic.rows import Row
+from scenarios.traffic.rows import TrafficRow
 
 _ROLES: Final[Mapping[str, Literal["system", "user", "assistant"]]] = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
@@ -18,7 +18,7 @@ _ROLES: Final[Mapping[str, Literal["system", "user", "assistant"]]] = {
 }  # fmt: skip
 
 
-def messages(path: Path) -> Iterator[Row]:
+def messages(path: Path) -> Iterator[TrafficRow]:
     """OpenAI's chat messages, one conversation a line, bare or as the body of a batch request."""
     for place, value in json_lines(path):
         inner = value.get("body")
@@ -26,18 +26,22 @@ def messages(path: Path) -> Iterator[Row]:
         said, answer = conversation(body.get("messages"))
         if not said:
             raise place.fault("messages", "a list of messages with a role and text", body.get("messages"))
-        yield Row(place.line, messages=said, answer=answer, session=value.get("custom_id"), model=body.get("model"))
+        yield TrafficRow(
+            place.line, messages=said, answer=answer, session=value.get("custom_id"), model=body.get("model")
+        )
 
 
-def prompts(path: Path) -> Iterator[Row]:
+def prompts(path: Path) -> Iterator[TrafficRow]:
     """A prompt a line: `{"prompt": …}`, with the answer as `completion`, `response` or `output` where there is one."""
     for place, value in json_lines(path):
         prompt = place.text("prompt", value.get("prompt"))
         answer = next((value[name] for name in ("completion", "response", "output") if value.get(name)), None)
-        yield Row(place.line, messages=(Message("user", prompt),), answer=answer if isinstance(answer, str) else None)
+        yield TrafficRow(
+            place.line, messages=(Message("user", prompt),), answer=answer if isinstance(answer, str) else None
+        )
 
 
-def sharegpt(path: Path) -> Iterator[Row]:
+def sharegpt(path: Path) -> Iterator[TrafficRow]:
     """ShareGPT: a row for each answer, its prompt all that was said before; what has no answer to a user is left out.
 
     Conversations that begin with an answer, or have two turns of one side in a row, are common: the first is cut off,
@@ -50,7 +54,7 @@ def sharegpt(path: Path) -> Iterator[Row]:
         said: list[Message] = []
         for message in _messages(turns):
             if message.role == "assistant" and any(one.role == "user" for one in said):
-                yield Row(place.line, session=_name(value), messages=tuple(said), answer=message.text)
+                yield TrafficRow(place.line, session=_name(value), messages=tuple(said), answer=message.text)
             if message.role != "assistant" or any(one.role == "user" for one in said):
                 said.append(message)
 

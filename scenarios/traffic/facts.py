@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from scenarios.traffic.rows import SECOND_NS, Row
+from scenarios.traffic.rows import SECOND_NS, TrafficRow
 
 _MINUTE_NS: Final = 60 * SECOND_NS
 
@@ -30,7 +30,7 @@ class TrafficFacts(NamedTuple):
     cacheable_share: float | None
 
 
-def facts(rows: Iterable[Row]) -> TrafficFacts:
+def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
     """Go through the rows once."""
     count = failed = cacheable = of_blocks = 0
     sessions: set[str] = set()

@@ -11,17 +11,17 @@ from typing import Any, Final
 
 from scenarios.traffic.chats import conversation
 from scenarios.traffic.lines import csv_records, json_objects
-from scenarios.traffic.rows import Place, Row, in_order
+from scenarios.traffic.rows import FilePosition, TrafficRow, in_order
 
 _GENERATED: Final = ("completion", "acompletion", "text_completion", "atext_completion", "responses", "aresponses",
                      "anthropic_messages", "")  # fmt: skip
 
 
-def litellm(path: Path) -> Iterator[Row]:
+def litellm(path: Path) -> Iterator[TrafficRow]:
     """LiteLLM's StandardLoggingPayload, an array or one a line; calls that generate nothing are passed over."""
 
-    def row(place: Place, call: Mapping[str, Any]) -> Row:
-        return Row(
+    def row(place: FilePosition, call: Mapping[str, Any]) -> TrafficRow:
+        return TrafficRow(
             place.line,
             t_ns=place.instant_ns("startTime", call.get("startTime")),
             prompt_tokens=place.tokens_or_none("prompt_tokens", call.get("prompt_tokens")),
@@ -36,18 +36,18 @@ def litellm(path: Path) -> Iterator[Row]:
     return in_order(row(place, call) for place, call in calls)
 
 
-def langfuse(path: Path) -> Iterator[Row]:
+def langfuse(path: Path) -> Iterator[TrafficRow]:
     """Langfuse's observations, JSON or CSV, of the export or of the API: those that are generations."""
     found = csv_records(path, ("type",)) if path.name.removesuffix(".gz").endswith(".csv") else json_objects(path)
 
-    def row(place: Place, one: Mapping[str, Any]) -> Row:
+    def row(place: FilePosition, one: Mapping[str, Any]) -> TrafficRow:
         usage = _parsed(one.get("usage_details", one.get("usageDetails"))) or {}
         if not isinstance(usage, dict):
             raise place.fault("usage_details", "an object of counts", usage)
         cached = [count for name, count in usage.items() if name.startswith("input_") and "cache" in name]
         inputs = [count for name, count in usage.items() if name == "input" or name.startswith("input_")]
         start = "start_time" if "start_time" in one else "startTime"
-        return Row(
+        return TrafficRow(
             place.line,
             t_ns=place.instant_ns(start, one.get(start)),
             prompt_tokens=sum(place.tokens("usage_details", count) for count in inputs) if inputs else None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from bench.types import UserError
-from scenarios.traffic.rows import Place
+from scenarios.traffic.rows import FilePosition
 
 ROW_BYTES_MAX: Final = 8 << 20
 """No recorded request is longer; a file whose lines never end is no file of requests."""
@@ -55,7 +55,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 ) from None
 
 
-def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[Place, Mapping[str, str]]]:
+def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[FilePosition, Mapping[str, str]]]:
     """Give the records of a CSV by their columns' names. Raises UserError where one that is needed lacks."""
     csv.field_size_limit(ROW_BYTES_MAX)
     reader = csv.reader(line + "\n" for _, line in text_lines(path))
@@ -69,7 +69,7 @@ def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[Place, Ma
                 if missing := [name for name in needed if name not in header]:
                     raise UserError(f"{path}:{reader.line_num}: no column {missing[0]!r}; it has {', '.join(header)}")
                 continue
-            place = Place(path, reader.line_num)
+            place = FilePosition(path, reader.line_num)
             if len(cells) < len(header):
                 raise UserError(
                     f"{path}:{reader.line_num}: {header[len(cells)]}: the line ends before it; is the file whole?"
@@ -79,11 +79,11 @@ def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[Place, Ma
         raise UserError(f"{path}:{reader.line_num}: not CSV: {problem}") from None
 
 
-def json_lines(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def json_lines(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
     """Give the object in each line that is not empty."""
     for number, line in text_lines(path):
         if line.strip():
-            yield Place(path, number), _object(path, number, line)
+            yield FilePosition(path, number), _object(path, number, line)
 
 
 def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
@@ -97,7 +97,7 @@ def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
     return value
 
 
-def json_objects(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def json_objects(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
     """Give the objects of a JSON array, read piece by piece, or of JSON lines where there is no array."""
     if _first_character(path) != "[":
         yield from json_lines(path)
@@ -128,7 +128,7 @@ def json_objects(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
                 continue
             if not isinstance(value, dict):
                 raise UserError(f"{path}:{line}: expected a JSON object, got {text[at : at + 40]!r}")
-            yield Place(path, line), value
+            yield FilePosition(path, line), value
             line += text.count("\n", at, end)
             at = end
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from bench.types import UserError
 from scenarios.traffic.chats import conversation
 from scenarios.traffic.lines import json_objects, text_lines
-from scenarios.traffic.rows import Place, Row, ascending
+from scenarios.traffic.rows import FilePosition, TrafficRow, ascending
 
 TIMES: Final = ("timestamp", "time", "ts", "start_time", "created_at")
 _PROMPT: Final = ("prompt_tokens", "input_tokens", "input_length")
@@ -16,17 +16,17 @@ _OUTPUT: Final = ("output_tokens", "completion_tokens", "output_length")
 _SESSION: Final = ("session_id", "session", "conversation_id")
 
 
-def log(path: Path) -> Iterator[Row]:
+def log(path: Path) -> Iterator[TrafficRow]:
     """One call a line: a time (ISO 8601 or Unix seconds), messages or a prompt or lengths, perhaps a session."""
 
-    def row(place: Place, value: Mapping[str, Any]) -> Row:
+    def row(place: FilePosition, value: Mapping[str, Any]) -> TrafficRow:
         time = _first(value, TIMES)
         if time is None:
             raise place.fault(TIMES[0], "a time", "nothing")
         prompt, output, session = (_first(value, names) for names in (_PROMPT, _OUTPUT, _SESSION))
         asked = value.get("messages", [{"role": "user", "content": value.get("prompt")}])
         messages, answer = conversation(asked)
-        return Row(
+        return TrafficRow(
             place.line,
             t_ns=place.instant_ns(time, value[time]),
             prompt_tokens=place.tokens(prompt, value[prompt]) if prompt else None,
@@ -41,7 +41,7 @@ def log(path: Path) -> Iterator[Row]:
     return ascending(path, TIMES[0], (row(place, value) for place, value in json_objects(path)))
 
 
-def times(path: Path) -> Iterator[Row]:
+def times(path: Path) -> Iterator[TrafficRow]:
     """Times alone, one a line or as a column of CSV, the one that is named so, else the first that holds times.
 
     Other columns are read where they are named as in a log. A column `prefix` says which requests share a prefix.
@@ -53,7 +53,7 @@ def times(path: Path) -> Iterator[Row]:
     for cells in reader:
         if not any(map(str.strip, cells)):
             continue
-        place = Place(path, reader.line_num)
+        place = FilePosition(path, reader.line_num)
         if at is None and not header and not any(_is_time(place, cell) for cell in cells):
             header = {cell.strip().lower(): i for i, cell in enumerate(cells)}
             continue
@@ -63,7 +63,7 @@ def times(path: Path) -> Iterator[Row]:
         cell = {name: cells[i].strip() for name, i in header.items() if i < len(cells)}
         prompt, output, session = (_first(cell, names) for names in (_PROMPT, _OUTPUT, _SESSION))
         prefix = cell.get("prefix")
-        yield Row(
+        yield TrafficRow(
             place.line,
             t_ns=place.instant_ns("time", cells[at].strip() if at < len(cells) else ""),
             prompt_tokens=place.tokens(prompt, cell[prompt]) if prompt else None,
@@ -73,7 +73,7 @@ def times(path: Path) -> Iterator[Row]:
         )
 
 
-def _is_time(place: Place, cell: str) -> bool:
+def _is_time(place: FilePosition, cell: str) -> bool:
     try:
         place.instant_ns("time", cell.strip())
     except UserError:

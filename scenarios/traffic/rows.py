@@ -19,7 +19,7 @@ _SHOWN: Final = 40
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?\s*(Z|[+-]\d\d:?\d\d)?")
 
 
-class Row(NamedTuple):
+class TrafficRow(NamedTuple):
     """One request as it was recorded, None where the file does not say.
 
     `t_ns` is when it came, on a clock that starts anywhere. Calls of one `session` follow each other: `pause_ns` lies
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     failed: bool = False
 
 
-class Place(NamedTuple):
+class FilePosition(NamedTuple):
     """Where in a file a value stands."""
 
     path: Path
@@ -105,9 +105,9 @@ class Place(NamedTuple):
         return value
 
 
-def ascending(path: Path, column: str, rows: Iterator[Row]) -> Iterator[Row]:
+def ascending(path: Path, column: str, rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:
     """Give the rows of a trace. Raises UserError where time goes backwards: nobody knows what that means."""
-    before: Row | None = None
+    before: TrafficRow | None = None
     for row in rows:
         if before is not None and row.t_ns is not None and before.t_ns is not None and row.t_ns < before.t_ns:
             back_s = (before.t_ns - row.t_ns) / SECOND_NS
@@ -119,6 +119,6 @@ def ascending(path: Path, column: str, rows: Iterator[Row]) -> Iterator[Row]:
         yield row
 
 
-def in_order(rows: Iterator[Row]) -> Iterator[Row]:
+def in_order(rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:
     """Give the rows of a log by when they came: exports are written as calls end."""
     return iter(sorted(rows, key=lambda row: (row.t_ns or 0, row.line)))

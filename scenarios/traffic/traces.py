@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scenarios.traffic.lines import csv_records, json_lines
-from scenarios.traffic.rows import SECOND_NS, Place, Row, ascending
+from scenarios.traffic.rows import SECOND_NS, FilePosition, TrafficRow, ascending
 
 AZURE: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 BURSTGPT: Final = ("Timestamp", "Request tokens", "Response tokens")
@@ -21,10 +21,10 @@ TIMED_TRACE_BLOCK_TOKENS: Final = 16
 _MS: Final = 10**6
 
 
-def azure(path: Path) -> Iterator[Row]:
+def azure(path: Path) -> Iterator[TrafficRow]:
     """Azure's LLM inference traces: local times, of which only the differences mean anything."""
     rows = (
-        Row(
+        TrafficRow(
             place.line,
             t_ns=place.instant_ns("TIMESTAMP", cells["TIMESTAMP"]),
             prompt_tokens=place.tokens("ContextTokens", cells["ContextTokens"]),
@@ -35,12 +35,12 @@ def azure(path: Path) -> Iterator[Row]:
     return ascending(path, "TIMESTAMP", rows)
 
 
-def burstgpt(path: Path) -> Iterator[Row]:
+def burstgpt(path: Path) -> Iterator[TrafficRow]:
     """BurstGPT, with or without its sessions: seconds since a midnight; a call without response tokens has failed."""
 
-    def row(place: Place, cells: Mapping[str, str]) -> Row:
+    def row(place: FilePosition, cells: Mapping[str, str]) -> TrafficRow:
         output_tokens = place.tokens("Response tokens", cells["Response tokens"])
-        return Row(
+        return TrafficRow(
             place.line,
             t_ns=place.units_ns("Timestamp", cells["Timestamp"], SECOND_NS),
             prompt_tokens=place.tokens("Request tokens", cells["Request tokens"]),
@@ -53,24 +53,24 @@ def burstgpt(path: Path) -> Iterator[Row]:
     return ascending(path, "Timestamp", (row(place, cells) for place, cells in csv_records(path, BURSTGPT)))
 
 
-def mooncake(path: Path) -> Iterator[Row]:
+def mooncake(path: Path) -> Iterator[TrafficRow]:
     """Mooncake: milliseconds, and one id for each block of 512 tokens of the prompt."""
     return _of_blocks(path, MOONCAKE_BLOCK_TOKENS, _MS)
 
 
-def timed_trace(path: Path) -> Iterator[Row]:
+def timed_trace(path: Path) -> Iterator[TrafficRow]:
     """VLLM's timed trace, by its defaults: seconds, and one id for each block of 16 tokens of the prompt."""
     return _of_blocks(path, TIMED_TRACE_BLOCK_TOKENS, SECOND_NS)
 
 
-def _of_blocks(path: Path, block_tokens: int, unit_ns: int) -> Iterator[Row]:
-    def row(place: Place, value: Mapping[str, Any]) -> Row:
+def _of_blocks(path: Path, block_tokens: int, unit_ns: int) -> Iterator[TrafficRow]:
+    def row(place: FilePosition, value: Mapping[str, Any]) -> TrafficRow:
         prompt_tokens = place.tokens("input_length", value.get("input_length"))
         blocks = _ids(place, value.get("hash_ids", []))
         wanted = -(-prompt_tokens // block_tokens)
         if blocks and len(blocks) != wanted:
             raise place.fault("hash_ids", f"{wanted} blocks of {block_tokens} tokens", f"{len(blocks)} blocks")
-        return Row(
+        return TrafficRow(
             place.line,
             t_ns=place.units_ns("timestamp", value.get("timestamp"), unit_ns),
             prompt_tokens=prompt_tokens,
@@ -82,13 +82,13 @@ def _of_blocks(path: Path, block_tokens: int, unit_ns: int) -> Iterator[Row]:
     return ascending(path, "timestamp", (row(place, value) for place, value in json_lines(path)))
 
 
-def _ids(place: Place, value: Any) -> tuple[int, ...]:
+def _ids(place: FilePosition, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(one) is int for one in value):
         raise place.fault("hash_ids", "a list of whole numbers", value)
     return tuple(value)
 
 
-def copilot(path: Path) -> Iterator[Row]:
+def copilot(path: Path) -> Iterator[TrafficRow]:
     """GitHub Copilot's coding agent, one session a line: its model calls, with the tools' time between them.
 
     Sessions are in the file's order, not in time's: each begins when it begins.
@@ -103,7 +103,7 @@ def copilot(path: Path) -> Iterator[Row]:
         for t_ns, call in timed:
             tokens = call.get("tokens") or {}
             duration_ns = place.units_ns("duration_ms", call.get("duration_ms") or 0, _MS)
-            yield Row(
+            yield TrafficRow(
                 place.line,
                 t_ns=t_ns,
                 prompt_tokens=place.tokens_or_none("tokens.prompt", tokens.get("prompt")),
@@ -116,7 +116,7 @@ def copilot(path: Path) -> Iterator[Row]:
             ended_ns = t_ns + duration_ns
 
 
-def _list(place: Place, value: Any, name: str) -> list[Any]:
+def _list(place: FilePosition, value: Any, name: str) -> list[Any]:
     found = value.get(name, []) if isinstance(value, dict) else None
     if not isinstance(found, list):
         raise place.fault(name, "a list", found)

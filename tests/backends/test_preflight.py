@@ -276,10 +276,10 @@ def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, monkeypa
     backend = BACKENDS[name]
     said: dict[str, Any] = {}
 
-    def exchange(target: Target, method: str, path: str, *_: Any) -> cold_http.Answer:
+    def exchange(target: Target, method: str, path: str, *_: Any) -> cold_http.HttpAnswer:
         value = said.get(path.partition("?")[0])
         status = 404 if value is None else 200
-        return cold_http.Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+        return cold_http.HttpAnswer(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
     monkeypatch.setattr(cold_http, "exchange", exchange)
 

@@ -18,7 +18,7 @@ from bench.load.answer_cost import Billing
 from bench.load.spend import Admission, Ledger, Prices, SpendLimiter
 from bench.types import Call, Lengths, Message, Scenario, Usage
 from bench.wire.capture import Received
-from bench.wire.connection import Outcome
+from bench.wire.connection import RequestOutcome
 
 TRIALS = 1000
 WORDS, MAX_TOKENS = 40, 12
@@ -103,11 +103,11 @@ def _response(events: list[Any]) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-def _outcome(answer: Answer) -> Outcome:
+def _outcome(answer: Answer) -> RequestOutcome:
     received = Received()
     if answer.data:
         received.parts.append(answer.data)
-    return Outcome(1, 2, received, answer.status, answer.error)
+    return RequestOutcome(1, 2, received, answer.status, answer.error)
 
 
 def _limiter(ledger: Ledger, *, counted: bool) -> SpendLimiter:

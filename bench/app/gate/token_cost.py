@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.app.gate.reference import PIECES, READS, ROOT, TIMEOUT_S, reads, unit_s
 
 if TYPE_CHECKING:
-    from bench.wire.connection import Connection, Outcome
+    from bench.wire.connection import Connection, RequestOutcome
 
 STREAMS = 50
 TOKENS = 150
@@ -79,7 +79,7 @@ def _piece(pairs: "Sequence[tuple[Connection, socket.socket]]") -> TokenCost:
     return TokenCost(read_s / read / unit, decode_s / tokens / unit, read, tokens)
 
 
-def _receive(pairs: "Sequence[tuple[Connection, socket.socket]]") -> "list[Outcome]":
+def _receive(pairs: "Sequence[tuple[Connection, socket.socket]]") -> "list[RequestOutcome]":
     import gevent
 
     asking = [gevent.spawn(connection.exchange, REQUEST) for connection, _ in pairs]
@@ -97,7 +97,7 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _decode(outcomes: "Sequence[Outcome]") -> int:
+def _decode(outcomes: "Sequence[RequestOutcome]") -> int:
     """Decode as a run's captures are; returns how many tokens came."""
     from backends import BACKENDS
     from bench.runs.records import Planned, record, stopwatch

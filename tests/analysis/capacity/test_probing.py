@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.capacity.probing import Run, Watch, of_closed_loop, probe, read
+from analysis.capacity.probing import ProbedRun, Watch, of_closed_loop, probe, read
 from analysis.run import slo
 
 
-def run(due_s: Any, lasts_s: Any, keeps: Any = None) -> Run:
+def run(due_s: Any, lasts_s: Any, keeps: Any = None) -> ProbedRun:
     due_s, lasts_s = np.asarray(due_s, float), np.asarray(lasts_s, float)
     keeps = np.ones(len(due_s), bool) if keeps is None else keeps
-    return Run(due_s, due_s + lasts_s, lasts_s, (keeps,))
+    return ProbedRun(due_s, due_s + lasts_s, lasts_s, (keeps,))
 
 
 def test_waits_that_grow_are_growth_and_what_is_completed_is_the_less() -> None:

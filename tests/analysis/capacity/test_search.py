@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.capacity.probing import Run, Watch, probe
+from analysis.capacity.probing import ProbedRun, Watch, probe
 from analysis.capacity.search import (
     Capacity,
     Limits,
@@ -197,7 +197,7 @@ def find(server: Machine, seed: int, concurrency: int = 32, share: float = 0.9) 
         end_s = np.where(end_s <= stopped_s, end_s, np.nan)
         sent = due <= stopped_s
         keeps = ~np.isnan(end_s) & (begin_s - due < 200 * server.service_s)
-        seen = Run(due[sent], end_s[sent], (end_s - due)[sent], (keeps[sent],))
+        seen = ProbedRun(due[sent], end_s[sent], (end_s - due)[sent], (keeps[sent],))
         return probe(seen, (share,), rate, repeat, "", stopped=bool(stopped_s < math.inf))
 
     probes = search(limits, observe)

@@ -5,29 +5,29 @@ import pytest
 import yaml
 
 from analysis.money import api_rules
-from analysis.money.api_rules import Retirement, cache_warning, cacheable, provider_rules, released, retirement
+from analysis.money.api_rules import Retirement, cache_minimum, cache_warning, provider_rules, released, retirement
 
 RULES = yaml.safe_load(api_rules._FILE.read_text())
 
 
 @pytest.mark.parametrize(
-    ("model", "tokens", "expected"),
+    ("model", "low", "high"),
     [
-        ("claude-haiku-5-5", 511, False),
-        ("claude-haiku-5-5", 512, True),
-        ("claude-sonnet-4-5", 1023, False),
-        ("claude-sonnet-4-5-20250929", 1024, True),
-        ("anthropic/claude-haiku-4-5", 4095, False),
-        ("claude-sonnet-4-6", 1023, False),
-        ("claude-sonnet-4-6", 1024, None),
-        ("claude-sonnet-4-6", 2048, True),
-        ("gpt-9", 100_000, None),
+        ("claude-haiku-5-5", 512, 512),
+        ("claude-sonnet-4-5", 1024, 1024),
+        ("claude-sonnet-4-5-20250929", 1024, 1024),
+        ("anthropic/claude-haiku-4-5", 4096, 4096),
+        ("claude-sonnet-4-6", 1024, 2048),
     ],
 )
-def test_a_prompt_is_cacheable_from_the_minimum_on_and_unknown_where_sources_disagree(
-    model: str, tokens: int, expected: bool | None
-) -> None:
-    assert cacheable(model, tokens) is expected
+def test_a_model_caches_from_its_minimum_on_and_unknown_where_sources_disagree(model: str, low: int, high: int) -> None:
+    minimum = cache_minimum(model)
+    assert minimum is not None and (minimum.low_tokens, minimum.high_tokens) == (low, high)
+    assert cache_warning(model, high) is None and cache_warning(model, low - 1) is not None
+
+
+def test_of_other_models_no_minimum_is_known() -> None:
+    assert cache_minimum("gpt-9") is None
 
 
 def test_a_warning_names_the_minimum_its_source_and_its_date() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.money import api_rules, prices
-from analysis.money.prices import ApiPrice, Rates, find, request_usd, usd_of, worst_of, worst_usd
+from analysis.money.prices import ApiPrice, Rates, find, usd_of, worst_of
 from bench.types import Usage, UserError
 from tests.fixtures.pinned_prices import CLAUDE, DAY, pinned
 
@@ -26,6 +26,16 @@ def pinned_prices() -> Iterator[None]:
 
 
 # --- worked examples: exact --------------------------------------------------------------------------------------
+
+
+def request_usd(usage: Usage, model: str, provider: str | None, at: datetime, *, batch: bool = False) -> Decimal:
+    return usd_of(find(model, provider, at, tier=prices.BATCH if batch else prices.STANDARD), usage)
+
+
+def worst_usd(
+    prompt_tokens: int, output_tokens: int, model: str, provider: str | None, ttl: prices.CacheTtl | None = None
+) -> Decimal:
+    return worst_of(find(model, provider, DAY), prompt_tokens, output_tokens, ttl)
 
 
 def test_thirty_thousand_requests_on_sonnet_4_5_cost_135_dollars() -> None:
@@ -120,7 +130,7 @@ def test_writes_for_an_hour_without_a_price_are_an_error_where_writes_have_one()
     with pytest.raises(UserError, match="openai/gpt-9: the price list has no price for cache writes that last 1 hour"):
         request_usd(usage, "gpt-9", None, DAY)
     with pytest.raises(UserError, match="last 1 hour"):
-        worst_usd(500, 1, "gpt-9", None, DAY, "1h")
+        worst_usd(500, 1, "gpt-9", None, "1h")
 
 
 def test_a_price_by_the_request_is_added_and_reasoning_has_its_own_where_it_is_told() -> None:
@@ -216,12 +226,12 @@ def test_the_worst_case_never_falls_when_either_bound_grows(
 def test_the_worst_case_is_the_dearest_way_to_bill_the_prompt(
     prompt_tokens: int, ttl: prices.CacheTtl | None, usd: str
 ) -> None:
-    assert worst_usd(prompt_tokens, 100, "claude-haiku-5-5", "anthropic", DAY, ttl) == Decimal(usd)
+    assert worst_usd(prompt_tokens, 100, "claude-haiku-5-5", "anthropic", ttl) == Decimal(usd)
 
 
 def test_where_caching_is_not_asked_for_a_cache_write_may_still_be_billed() -> None:
-    assert worst_usd(1_000_000, 0, "gpt-9", "openai", DAY) == Decimal("2.5")
-    assert worst_usd(1_000_000, 0, "claude-opus-5", "anthropic", DAY) == Decimal("5")
+    assert worst_usd(1_000_000, 0, "gpt-9", "openai") == Decimal("2.5")
+    assert worst_usd(1_000_000, 0, "claude-opus-5", "anthropic") == Decimal("5")
 
 
 # --- what the list knows ------------------------------------------------------------------------------------------

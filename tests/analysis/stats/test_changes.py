@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.stats.changes import Estimate, between_pairs, between_runs, doubt, holm, two_sided_p, verdict
+from analysis.stats.changes import ChangeEstimate, between_pairs, between_runs, doubt, holm, two_sided_p, verdict
 from analysis.stats.distributions import t_quantile
 
 FIVE_PERCENT = math.log1p(0.05)
@@ -48,10 +48,10 @@ def test_the_estimate_of_pairs_is_that_of_the_textbook() -> None:
 
 
 def test_an_estimate_that_may_use_up_half_of_the_error_has_twice_the_p() -> None:
-    whole, half = Estimate(1.0, 0.4, 5), Estimate(1.0, 0.4, 5, share=0.5)
+    whole, half = ChangeEstimate(1.0, 0.4, 5), ChangeEstimate(1.0, 0.4, 5, share=0.5)
     assert half.p == pytest.approx(2 * whole.p)
     assert half.ci95[1] == pytest.approx(1.0 + t_quantile(1 - 0.0125, 5) * 0.4)
-    assert Estimate(0.1, 0.4, 5, share=0.01).p == 1.0
+    assert ChangeEstimate(0.1, 0.4, 5, share=0.01).p == 1.0
 
 
 def test_exact_numbers_that_differ_surely_differ() -> None:
@@ -88,7 +88,7 @@ def test_holm_keeps_the_order_and_is_never_below_the_plain_p(ps: list[float]) ->
     ],
 )
 def test_the_verdict_needs_both_surety_and_size(change: float, error: float, p: float, expected: str) -> None:
-    found = Estimate(change, error, 100)
+    found = ChangeEstimate(change, error, 100)
     assert verdict(found, p, FIVE_PERCENT, "lower") == expected
     flipped = {"worse": "better", "better": "worse"}
     assert verdict(found, p, FIVE_PERCENT, "higher") == flipped.get(expected, expected)
@@ -100,4 +100,4 @@ def test_the_verdict_needs_both_surety_and_size(change: float, error: float, p: 
      (0.1, 0.04, "by chance in one of so many")],
 )  # fmt: skip
 def test_what_is_inconclusive_says_why(change: float, error: float, says: str) -> None:
-    assert says in doubt(Estimate(change, error, 100), FIVE_PERCENT)
+    assert says in doubt(ChangeEstimate(change, error, 100), FIVE_PERCENT)

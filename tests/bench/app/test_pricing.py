@@ -139,7 +139,7 @@ class Biller(BaseHTTPRequestHandler):
     def bill(self, usage: Usage) -> None:
         """Note what the API would charge."""
         with self.lock:
-            self.billed.append(prices.request_usd(usage, MODEL, "anthropic", datetime.now(UTC)))
+            self.billed.append(prices.usd_of(prices.find(MODEL, "anthropic", datetime.now(UTC)), usage))
 
     def stream(self, fate: str, words: int, written: int, output: int) -> None:
         """Send the events; some answers break off, in silence or with an error."""

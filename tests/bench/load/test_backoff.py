@@ -22,17 +22,17 @@ from bench.load.backoff import (
     retry_after_s,
 )
 from bench.wire.capture import Received
-from bench.wire.connection import Outcome
+from bench.wire.connection import RequestOutcome
 
 NOW = datetime(2026, 11, 27, 12, 0, 0, tzinfo=UTC)
 S = 1_000_000_000
 
 
-def outcome(status: int | None, body: bytes = b"", head: bytes = b"", error: str | None = None) -> Outcome:
+def outcome(status: int | None, body: bytes = b"", head: bytes = b"", error: str | None = None) -> RequestOutcome:
     received = Received()
     if status is not None:
         received.parts.append(b"HTTP/1.1 %d x\r\n%b\r\n%b" % (status, head, body))
-    return Outcome(0, 1, received, status, None if error is None else (error, "said"))
+    return RequestOutcome(0, 1, received, status, None if error is None else (error, "said"))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def outcome(status: int | None, body: bytes = b"", head: bytes = b"", error: str
         (outcome(200, b'data: {"text":"say \\"type\\":\\"overloaded\\""}\n\n'), False, False),
     ],
 )
-def test_what_is_a_refusal_and_what_is_nobody_there(one: Outcome, refused: bool, unreached: bool) -> None:
+def test_what_is_a_refusal_and_what_is_nobody_there(one: RequestOutcome, refused: bool, unreached: bool) -> None:
     assert (is_refused(one), is_unreached(one)) == (refused, unreached)
 
 

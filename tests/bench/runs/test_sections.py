@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analysis.run.summary import RunSummary
 from bench.runs import manifest
 from bench.runs.manifest import RunManifest
-from bench.runs.sections import Section, dump, load
+from bench.runs.sections import JsonSection, dump, load
 from bench.types import UserError
 from tests.files import ANYTHING, documents, keeps
 
@@ -26,7 +26,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @each_kind
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_any_file_keeps_its_keys_and_values(kind: type[Section], data: st.DataObject) -> None:
+def test_any_file_keeps_its_keys_and_values(kind: type[JsonSection], data: st.DataObject) -> None:
     content = data.draw(documents(kind))
     loaded = load(kind, content, "file")
     assert keeps(content, dump(loaded))
@@ -42,20 +42,20 @@ def test_a_real_file_is_written_again_byte_for_byte(path: Path) -> None:
 @each_kind
 @given(content=ANYTHING)
 @settings(max_examples=25, deadline=None)
-def test_what_is_no_such_file_is_one_line_that_names_it(kind: type[Section], content: Any) -> None:
+def test_what_is_no_such_file_is_one_line_that_names_it(kind: type[JsonSection], content: Any) -> None:
     with pytest.raises(UserError, match=r"^results/a\.json: .*expected") as raised:
         load(kind, content, "results/a.json")
     assert "\n" not in str(raised.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel(Section):
+class Wheel(JsonSection):
     spokes: int
     size: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Cart(Section):
+class Cart(JsonSection):
     wheels: tuple[Wheel, ...]
     pair: tuple[float | None, float | None] = (None, None)
 

@@ -19,12 +19,12 @@ import pytest
 from gevent import ssl as cooperative_ssl
 from gevent.server import StreamServer
 
-from backends.dialect.sse import events
+from backends.dialect.sse import every_event
 from bench.truth.server import TruthOptions, compare, launch, read_log
 from bench.types import HttpRequest, UserError
 from bench.wire import connection as wires
 from bench.wire.clock import now_ns, sample
-from bench.wire.connection import CLOSED_BY_SERVER, Connection, Outcome, Wire, WireError, endpoint
+from bench.wire.connection import CLOSED_BY_SERVER, Connection, RequestOutcome, Wire, WireError, endpoint
 from bench.wire.http1 import encode_request, parse
 
 pytestmark = pytest.mark.usefixtures("kernel_stamps")
@@ -80,13 +80,13 @@ def connected(to: Wire) -> Iterator[Connection]:
         connection.close()
 
 
-def ask_once(to: Wire, request: bytes = ASK) -> Outcome:
+def ask_once(to: Wire, request: bytes = ASK) -> RequestOutcome:
     """One exchange on a connection of its own."""
     with connected(to) as connection:
         return connection.exchange(request)
 
 
-def ask_scripted(script: Script, request: bytes = ASK, stall_timeout_s: float = 10) -> Outcome:
+def ask_scripted(script: Script, request: bytes = ASK, stall_timeout_s: float = 10) -> RequestOutcome:
     with serving(script) as url, wire(url, stall_timeout_s=stall_timeout_s) as one:
         return ask_once(one, request)
 
@@ -122,13 +122,13 @@ def reset(sock: Any) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def kernel_ns(outcome: Outcome) -> list[int]:
+def kernel_ns(outcome: RequestOutcome) -> list[int]:
     """The kernel's stamps on the monotonic clock."""
     pairs = np.frombuffer(outcome.received.kernel, np.int64)
     return list((pairs[::2] * 1_000_000_000 + pairs[1::2] - sample().offset_ns).tolist())
 
 
-def lags_ms(outcome: Outcome) -> list[float]:
+def lags_ms(outcome: RequestOutcome) -> list[float]:
     return [(ours - kernels) / MS for ours, kernels in zip(outcome.received.user_ns, kernel_ns(outcome), strict=True)]
 
 
@@ -146,11 +146,11 @@ def truth_request(seq: int, tokens: int) -> bytes:
     return encode_request(HttpRequest("POST", "/v1/chat/completions", (("X-Request-Id", str(seq)),), body), "truth")
 
 
-def token_stamps(outcome: Outcome) -> list[int]:
+def token_stamps(outcome: RequestOutcome) -> list[int]:
     """When each token arrived, by the kernel's stamps."""
     parts = outcome.received.parts
     body = parse(b"".join(parts), list(accumulate(map(len, parts))), kernel_ns(outcome)).body
-    return [t_ns for t_ns, data in events(body) if b" t0" in data]
+    return [event.t_ns for event in every_event(body) if b" t0" in event.data]
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close", "length"])
@@ -231,7 +231,7 @@ def test_a_connection_carries_one_request_after_another_and_each_in_flight_has_i
         accepted.append(sock)
         answering(HEAD, EVENT, LAST, pause_s=0.005)(sock)
 
-    def user(one: Wire) -> list[Outcome]:
+    def user(one: Wire) -> list[RequestOutcome]:
         with connected(one) as connection:
             outcomes = []
             for _ in range(4):

@@ -15,7 +15,7 @@ from scenarios.traffic import READERS, read
 from scenarios.traffic.detect import detect
 from scenarios.traffic.facts import facts
 from scenarios.traffic.lines import ROW_BYTES_MAX, json_objects
-from scenarios.traffic.rows import Place, Row
+from scenarios.traffic.rows import FilePosition, TrafficRow
 
 SLICES = Path(__file__).parents[2] / "fixtures" / "traffic"
 SECOND = 10**9
@@ -112,7 +112,7 @@ def written(folder: Path, content: str | bytes, name: str = "file") -> Path:
     return path
 
 
-def rows_of(folder: Path, form: str) -> list[Row]:
+def rows_of(folder: Path, form: str) -> list[TrafficRow]:
     return list(read(written(folder, TINY[form])))
 
 
@@ -289,5 +289,5 @@ def test_a_large_file_is_not_held_whole(tmp_path: Path) -> None:
 
 @given(st.integers(0, 10**11 * SECOND - 1))
 def test_an_instant_keeps_its_nanoseconds(t_ns: int) -> None:
-    place = Place(Path("f"), 1)
+    place = FilePosition(Path("f"), 1)
     assert place.instant_ns("t", f"{t_ns // SECOND}.{t_ns % SECOND:09}") == t_ns
