@@ -6,7 +6,6 @@ ones that did came within the delay d: P(miss) = e^(−λT)·(1 + λd). Several 
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -167,12 +166,6 @@ def usd_per_request(tokens: Tokens, prices: CachePrices, hit_rate: Number | None
         + exact(tokens.output) * exact(prices.usd_per_m_output)
     )
     return RequestCost(decimal(usd / TOKENS_PER_PRICE), () if hit_rate is None else warnings)
-
-
-def usd_per_request_curve(tokens: Tokens, prices: CachePrices, cache: PrefixCache) -> Callable[[Floats], Floats]:
-    """$/request over the requests a month that the API serves: more of them keep the cache warmer."""
-    always, never = (float(usd_per_request(tokens, prices, h).usd) for h in (1, 0))
-    return lambda requests_per_month: never + cache.hit_rate(requests_per_month) * (always - never)
 
 
 def uncacheable(tokens: Tokens, prices: CachePrices) -> tuple[str, ...]:
