@@ -77,7 +77,7 @@ def test_a_mapping_says_values_as_yaml_reads_them(option: str, value: Any, read:
         ({"rate": [1]}, "--rate: expected a number, got [1]"),
         ({"model": {"a": 1}}, "--model: expected text, got {'a': 1}"),
         ({"cache": "wram"}, "--cache: expected cold or warm, got 'wram'; did you mean 'warm'?"),
-        ({"arrivals": 3}, "--arrivals: expected constant or poisson, got 3"),
+        ({"overload": 3}, "--overload: expected wait or drop, got 3"),
     ],
 )
 def test_a_mapping_that_is_wrong_is_one_line(given: dict[str, Any], said: str) -> None:
