@@ -24,7 +24,6 @@ OF_THE_APP = (
 # Where more than that is still joined, or lies on the other side. These may only become fewer.
 STILL_JOIN = (
     "bench/cli/capacity.py", "bench/cli/repeat.py",
-    "bench/cli/breakeven/*", "bench/cli/size/*", "bench/cli/prices.py", "bench/app/lists.py",
 )  # fmt: skip
 
 # Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.sizing import memory
 from analysis.wording import DASH
 from backends import BACKENDS
-from bench.cli.size.model import from_list
+from bench.app.size.model import from_list
 from bench.server import tinymodel
 from bench.server.names import DEFAULT_GGUF, KnownModel, ResolvedModel, models, repositories
 from scenarios import list_scenarios

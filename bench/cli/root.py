@@ -21,7 +21,7 @@ class Place(NamedTuple):
 COMMANDS: Final[Mapping[str, Place]] = {
     "ab": Place("ab", "Say whether B is slower or dearer than A."),
     "backends": Place("lists", "List the server dialects."),
-    "breakeven": Place("breakeven.command", "Find the volumes at which your own servers cost no more."),
+    "breakeven": Place("breakeven", "Find the volumes at which your own servers cost no more."),
     "capacity": Place("capacity", "Find the highest rate that meets the objectives."),
     "compare": Place("compare", "Say whether CANDIDATE is slower or dearer than BASE."),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "run": Place("run", "Offer one load to one backend, observe it, judge it and report."),
     "scenarios": Place("lists", "List the workloads."),
     "selftest": Place("selftest", "Measure how exact this machine's client is, at which load."),
-    "size": Place("size.command", "Show which GPUs can serve a model, and what that costs."),
+    "size": Place("size", "Show which GPUs can serve a model, and what that costs."),
 }
 
 

@@ -23,7 +23,7 @@ from analysis.present import (
 )
 from analysis.present.of_capacity import Found, LoadPoint
 from analysis.repeats import summarize as over_runs
-from bench.cli.breakeven.answer import document as breakeven_data
+from bench.app.breakeven.document import plain as breakeven_data
 from tests.analysis.comparisons import build_comparison
 from tests.analysis.sides import build_one
 from tests.conftest import build_run

@@ -12,7 +12,7 @@ from analysis.breakeven.comparison import CostComparison
 from analysis.present import breakeven_page as pages
 from analysis.present.breakeven_figures import FIGURES
 from analysis.present.of_breakeven import document
-from bench.cli.breakeven import answer
+from bench.app.breakeven import document as answer
 from tests.golden import same_as_before
 
 EVIL = "<script>alert('x')</script>"
@@ -20,7 +20,7 @@ Build = Callable[..., CostComparison]
 
 
 def page_of(comparison: CostComparison) -> str:
-    return pages.render(comparison, answer.document(comparison))
+    return pages.render(comparison, answer.plain(comparison))
 
 
 def has_cells(html: str, *cells: str) -> bool:
@@ -32,7 +32,7 @@ def has_cells(html: str, *cells: str) -> bool:
 def test_it_reads_as_before(comparison: Build, volume: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.money.prices.version", lambda _: "0.2.3")
     given = comparison(requests_per_month=volume, warnings=("the price is 120 days old",))
-    same_as_before(f"breakeven-{'at-a-volume' if volume else 'without-one'}", document(answer.document(given)))
+    same_as_before(f"breakeven-{'at-a-volume' if volume else 'without-one'}", document(answer.plain(given)))
 
 
 def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Build) -> None:
@@ -75,7 +75,7 @@ def test_what_is_not_known_is_a_dash_and_what_cannot_be_drawn_is_said(comparison
 
 
 def test_a_comparison_with_nobody_has_a_page(comparison: Build) -> None:
-    nobody = answer.document(comparison()) | {"rivals": []}
+    nobody = answer.plain(comparison()) | {"rivals": []}
     html = pages.render(replace(comparison(), alternatives=(), points=()), nobody)
     assert "<h1>Self-hosting</h1>" in html
 

@@ -17,8 +17,8 @@ from genai_prices.data_snapshot import set_custom_snapshot
 from analysis.money.api_rules import cache_minimum
 from analysis.money.prices import find
 from analysis.present.of_breakeven import document
-from bench.cli.breakeven import calculators, command
-from bench.cli.breakeven.measured import Run
+from bench.app.breakeven.measured import MeasuredRun
+from bench.cli import breakeven
 from bench.cli.root import cli
 from bench.runs import folder
 from bench.runs.folder import CAPACITY
@@ -43,8 +43,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """`ask(*arguments) -> standard output` of `breakeven`, in an empty folder, with the pinned prices of their day."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for module in (command, calculators):
-        monkeypatch.setattr(module, "_now", lambda: DAY)
+    monkeypatch.setattr(breakeven, "_now", lambda: DAY)
 
     def call(*arguments: str) -> str:
         cli.main(["breakeven", *arguments], standalone_mode=False)
@@ -605,12 +604,8 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: str, reason: str, ask:
 
 def test_a_run_too_short_for_a_rate_is_no_capacity_of_zero() -> None:
     throughput = {"requests_per_s": None, "goodput_rps": None, "rates_unknown": "too short: raise --requests"}
-    run = Run(Path("short"), manifest_of({}), summary_of({"throughput": throughput}))
+    run = MeasuredRun(Path("short"), manifest_of({}), summary_of({"throughput": throughput}))
     with pytest.raises(UserError, match="--self short: what it served per second is not known: too short: raise"):
         _ = run.requests_per_s
-    assert (
-        Run(
-            Path("none"), manifest_of({}), summary_of({"throughput": throughput | {"requests_per_s": 0.0}})
-        ).requests_per_s
-        == 0.0
-    )
+    none = summary_of({"throughput": throughput | {"requests_per_s": 0.0}})
+    assert MeasuredRun(Path("none"), manifest_of({}), none).requests_per_s == 0.0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States
-from bench.cli.breakeven import comparison
+from bench.app.breakeven import comparison
 from bench.cli.root import cli
 from bench.runs import folder
 from tests.analysis.breakeven import brute_force

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.app.numeric import read
-from bench.cli.breakeven.command import breakeven
+from bench.cli.breakeven import breakeven
 from bench.cli.numeric import USD, Within
 from bench.types import UserError
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from analysis.present.of_size import document
-from bench.cli.size import command
+from bench.cli.size import size as command
 from bench.runs import folder
 from bench.server import tinymodel
 from bench.types import UserError
@@ -35,7 +35,7 @@ def size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     Path("mine.yaml").write_text(PRICES)
 
     def call(*arguments: str) -> str:
-        command.size.main(list(arguments), standalone_mode=False)
+        command.main(list(arguments), standalone_mode=False)
         return capsys.readouterr().out
 
     return call

@@ -7,48 +7,33 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import click
+import numpy as np
 
+from analysis.breakeven.caching import PrefixCache, replay
+from analysis.breakeven.recorded import weights
+from analysis.breakeven.states import PriceCurve
+from analysis.breakeven.traffic import Traffic
+from analysis.money.api_rules import cache_minimum, cache_warning, retirement
+from analysis.money.gpu_prices import OLD_AFTER_DAYS
+from analysis.money.numbers import decimal, exact
+from analysis.money.prices import BATCH, STANDARD, ApiPrice, Rates, find, snapshot, usd_of
+from analysis.run.summary import PriceSource
+from analysis.stats.distributions import Floats
+from analysis.stats.uncertainty import interval_draws, mean_draws
+from bench.app.breakeven.measured import MeasuredRun, Requests, doubts, read_run, requests_of
+from bench.app.breakeven.options import OFF, BreakEvenOptions, CachingOptions, RequestOptions
+from bench.app.breakeven.servers import MonthlyTraffic
 from bench.app.numeric import read
-from bench.cli.base import OneOf
-from bench.cli.breakeven.measured import Requests, Run, doubts, read_run, requests_of
-from bench.cli.breakeven.servers import Load
-from bench.cli.numeric import PROMPT_TOKENS, SECONDS, TOKENS, USD
+from bench.app.numeric import within as within_range
+from bench.plan.resolve import within
 from bench.types import Usage, UserError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from analysis.breakeven.caching import PrefixCache
-    from analysis.breakeven.states import PriceCurve
-    from analysis.breakeven.traffic import Traffic
-    from analysis.money.prices import ApiPrice, Rates
-    from analysis.stats.distributions import Floats
-
 VERSUS = "--versus"
+# Dollars, where they are not nothing.
+USD_PER_REQUEST = (Decimal("1e-12"), Decimal(10**6))
 TTLS_S = {"5m": 300.0, "1h": 3600.0}
-OFF = "off"
-
-REQUESTS = (
-    click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Of a request, its prefix included.  [as measured]"),
-    click.option("--output-tokens", type=TOKENS, help="Of its answer.  [as measured]"),
-    click.option("--prefix-tokens", type=TOKENS, help="Of the prompt, what requests share.  [as measured]"),
-)
-"""What a request is."""
-
-CACHING = (
-    click.option("--cache-ttl", type=OneOf([*TTLS_S, OFF]), default="5m", help="How long the API keeps it.  [5m]"),
-    click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
-    click.option(
-        "--cache-delay",
-        type=SECONDS,
-        default="0",
-        help="Seconds until a prefix can be read.  [0]",
-    ),
-)
-"""How an API is to cache the prefix."""
 
 
 class Offer(NamedTuple):
@@ -64,46 +49,39 @@ class Offer(NamedTuple):
     draws: "Callable[[int | None, np.random.Generator], Floats | None]"
     requests: int
     warnings: tuple[str, ...]
-    curve: "PriceCurve | None" = None
+    curve: PriceCurve | None = None
 
 
-def runs_of(specs: Sequence[str]) -> dict[str, Run]:
+def runs_of(specs: Sequence[str]) -> dict[str, MeasuredRun]:
     """Read those of the alternatives that are run folders."""
     return {spec: read_run(Path(spec), VERSUS) for spec in specs if Path(spec).is_dir()}
 
 
-def requests_stated(options: dict[str, Any]) -> Requests | None:
+def requests_stated(options: RequestOptions) -> Requests | None:
     """The requests that the options describe; None where they do not."""
-    import numpy as np
-
-    from bench.plan.resolve import within
-
-    prompt, output = options["prompt_tokens"], options["output_tokens"]
+    prompt, output = options.prompt_tokens, options.output_tokens
     if prompt is None and output is None:
         return None
     if prompt is None or output is None:
         raise UserError("--prompt-tokens and --output-tokens: a request has both; give the other one too")
-    prefix = within("--prefix-tokens", options["prefix_tokens"] or 0, 0, prompt)
+    prefix = within("--prefix-tokens", options.prefix_tokens or 0, 0, prompt)
     return Requests(np.array([prompt]), np.array([output]), prefix)
 
 
-def requests_measured(runs: Sequence[Run], options: dict[str, Any]) -> Requests:
+def requests_measured(runs: Sequence[MeasuredRun], options: RequestOptions) -> Requests:
     """The requests of these runs, with the prefix that the options may say. Raises UserError where there are none."""
     found = requests_of(runs) if runs else None
     if found is None:
         raise UserError("what a request is is not known: give --prompt-tokens and --output-tokens")
-    stated = options["prefix_tokens"]
+    stated = options.prefix_tokens
     return found if stated is None else found._replace(prefix_tokens=stated)
 
 
 # --- a run ------------------------------------------------------------------------------------------------------
 
 
-def of_run(run: Run) -> Offer:
+def of_run(run: MeasuredRun) -> Offer:
     """What a measured run of an API cost, each request by its own usage. Raises UserError where that is not known."""
-    from analysis.run.summary import PriceSource
-    from analysis.stats.uncertainty import interval_draws
-
     cost = run.summary.cost
     usd = cost.usd_per_request if cost else None
     if cost is None or cost.basis != "api" or usd is None:
@@ -114,7 +92,7 @@ def of_run(run: Run) -> Offer:
     prices = cost.prices or PriceSource()
     dated = f"priced at the day of the run, {run.run.created_at[:10]} ({prices.source} {prices.version})"
 
-    def draws(_: int | None, rng: "np.random.Generator") -> "Floats | None":
+    def draws(_: int | None, rng: np.random.Generator) -> Floats | None:
         return None if low is None or high is None else interval_draws(low, high, rng)
 
     count = run.summary.metric("prompt_tokens").count
@@ -128,27 +106,22 @@ def of_price(spec: str) -> Offer | None:
     """A price per request that the user states; None for what is no number."""
     if read(spec) is None and spec.strip().lower() != "nan":
         return None
-    usd = USD.of("--versus: price per request", spec)
+    usd = within_range("--versus: price per request", spec, *USD_PER_REQUEST, or_zero=True)
     return Offer(f"${usd:f} a request", lambda _: usd, lambda *_: None, 0, ())
 
 
-def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any], now: datetime) -> Offer:
+def of_model(spec: str, requests: Requests, load: MonthlyTraffic, options: BreakEvenOptions, now: datetime) -> Offer:
     """MODEL or PROVIDER/MODEL: each request at its prices of today."""
-    from analysis.breakeven.states import PriceCurve
-    from analysis.money.prices import BATCH, STANDARD, find
-
-    price = find(spec, None, now, tier=BATCH if options["batch"] else STANDARD)
+    price = find(spec, None, now, tier=BATCH if options.batch else STANDARD)
     cache, notes = _cache_of(price, requests, load.traffic, options)
-    name = f"{price.provider}/{price.model}{', batch' if options['batch'] else ''}"
+    name = f"{price.provider}/{price.model}{', batch' if options.batch else ''}"
     warnings = [*_about_prices(price, now.date()), *_about_tokens(requests, price), *notes]
-    values = partial(_values, price, requests, options["cache_ttl"])
+    values = partial(_values, price, requests, options.cache_ttl)
     if cache is None:
         plain, each = values(None)
         return Offer(name, lambda _: plain, _resampled(lambda _: each, requests), len(each), tuple(warnings))
     (hit, each_hit), (miss, each_miss) = values(hit=True), values(hit=False)
     if load.trace is not None:
-        from analysis.breakeven.caching import replay
-
         prefixes = load.trace.prefixes if load.trace.prefixes is not None else [0] * len(load.trace.arrivals_s)
         hits = replay(load.trace.arrivals_s, prefixes, cache.ttl_s, cache.readable_after_s)
         h = Fraction(int(hits.sum()), len(hits))
@@ -160,11 +133,11 @@ def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any],
     def usd(volume: int | None) -> Decimal:
         return hit if volume is None else _mix(hit, miss, Fraction(float(cache.hit_rate(volume))))
 
-    def each_at(volume: int | None) -> "Floats":
+    def each_at(volume: int | None) -> Floats:
         rate = 1.0 if volume is None else float(cache.hit_rate(volume))
         return each_miss + rate * (each_hit - each_miss)
 
-    def curve(volumes: "Floats") -> "Floats":
+    def curve(volumes: Floats) -> Floats:
         return float(miss) + cache.hit_rate(volumes) * float(hit - miss)
 
     draws = _resampled(each_at, requests)
@@ -172,22 +145,14 @@ def of_model(spec: str, requests: Requests, load: Load, options: dict[str, Any],
 
 
 def _mix(hit: Decimal, miss: Decimal, h: Fraction) -> Decimal:
-    from analysis.money.numbers import decimal, exact
-
     return decimal(h * exact(hit) + (1 - h) * exact(miss))
 
 
-def _values(price: "ApiPrice", requests: Requests, ttl: str, hit: bool | None) -> "tuple[Decimal, Floats]":
+def _values(price: ApiPrice, requests: Requests, ttl: str, hit: bool | None) -> "tuple[Decimal, Floats]":
     """The mean price of the requests, exactly, and that of each, where the prefix is hit, written, or (None) neither.
 
     Many requests are alike: each kind is priced once, in the tier of its own length.
     """
-    import numpy as np
-
-    from analysis.money.api_rules import cache_minimum
-    from analysis.money.numbers import decimal, exact
-    from analysis.money.prices import usd_of
-
     minimum = cache_minimum(price.model, price.provider)
     pairs = list(zip(requests.prompt_tokens.tolist(), requests.output_tokens.tolist(), strict=True))
     kinds = Counter(pairs)
@@ -205,8 +170,7 @@ def _values(price: "ApiPrice", requests: Requests, ttl: str, hit: bool | None) -
 def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) -> Any:
     """Draws of the mean of measured requests; of a single one that was stated there are none."""
 
-    def draws(volume: int | None, rng: "np.random.Generator") -> "Floats | None":
-        from analysis.stats.uncertainty import mean_draws
+    def draws(volume: int | None, rng: np.random.Generator) -> Floats | None:
 
         if requests.counted_for is None or len(requests.prompt_tokens) < 2:
             return None
@@ -218,28 +182,23 @@ def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) ->
 # --- caching ----------------------------------------------------------------------------------------------------
 
 
-def prefix_cache(options: dict[str, Any], traffic: "Traffic") -> "PrefixCache":
+def prefix_cache(options: CachingOptions, traffic: Traffic) -> PrefixCache:
     """The cache that the options describe. Raises UserError for weights that are no numbers."""
-    from analysis.breakeven.caching import PrefixCache
-    from analysis.breakeven.recorded import weights
-
-    shares = weights(options["prefix_weights"], "--prefix-weights") if options["prefix_weights"] else [1]
-    return PrefixCache(TTLS_S[options["cache_ttl"]], tuple(shares), float(options["cache_delay"]), traffic)
+    shares = weights(options.prefix_weights, "--prefix-weights") if options.prefix_weights else [1]
+    return PrefixCache(TTLS_S[options.cache_ttl], tuple(shares), float(options.cache_delay), traffic)
 
 
-def rates_at(price: "ApiPrice", prompt_tokens: int) -> "Rates":
+def rates_at(price: ApiPrice, prompt_tokens: int) -> Rates:
     """The rates of a prompt of that length."""
     return [rates for rates in price.rates if prompt_tokens > rates.above_tokens or not rates.above_tokens][-1]
 
 
 def _cache_of(
-    price: "ApiPrice", requests: Requests, traffic: "Traffic", options: dict[str, Any]
+    price: ApiPrice, requests: Requests, traffic: Traffic, options: CachingOptions
 ) -> "tuple[PrefixCache | None, list[str]]":
     """The cache, None where none is asked for or nothing is cached, and what there is to say of it."""
-    from analysis.money.api_rules import cache_minimum, cache_warning
-
-    if options["cache_ttl"] == OFF or not requests.prefix_tokens:
-        asked = options["cache_delay"] or options["prefix_weights"]
+    if options.cache_ttl == OFF or not requests.prefix_tokens:
+        asked = options.cache_delay or options.prefix_weights
         return None, ["nothing is cached: the requests share no prefix (--prefix-tokens)"] if asked else []
     if price.rates[0].cache_read is None:
         return None, [f"nothing is cached: {price.model} has no price for cached input"]
@@ -256,11 +215,7 @@ def _cache_of(
 # --- what there is to say -----------------------------------------------------------------------------------------
 
 
-def _about_prices(price: "ApiPrice", today: date) -> list[str]:
-    from analysis.money.api_rules import retirement
-    from analysis.money.gpu_prices import OLD_AFTER_DAYS
-    from analysis.money.prices import snapshot
-
+def _about_prices(price: ApiPrice, today: date) -> list[str]:
     notes = []
     as_of = snapshot()["as_of"]
     if as_of and (age := (today - date.fromisoformat(as_of)).days) > OLD_AFTER_DAYS:
@@ -271,7 +226,7 @@ def _about_prices(price: "ApiPrice", today: date) -> list[str]:
     return notes
 
 
-def _about_tokens(requests: Requests, price: "ApiPrice") -> list[str]:
+def _about_tokens(requests: Requests, price: ApiPrice) -> list[str]:
     notes = []
     if requests.counted_for is not None and requests.counted_for != price.model:
         notes.append(

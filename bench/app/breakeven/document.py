@@ -3,24 +3,24 @@
 import math
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from analysis.breakeven.comparison import Alternative, CostComparison
+from analysis.breakeven.curves import lines
+from analysis.breakeven.decision import Decision
+from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.volumes import BreakEven
+from analysis.money import prices
+from analysis.stats.distributions import Floats
+from bench.runs import folder as files
 from bench.types import UserError
 
-if TYPE_CHECKING:
-    from analysis.breakeven.comparison import Alternative, CostComparison
-    from analysis.breakeven.decision import Decision
-    from analysis.breakeven.scenarios import Bar
-    from analysis.breakeven.volumes import BreakEven
-    from analysis.stats.distributions import Floats
-
+Json = dict[str, Any]
 BREAKEVEN = "breakeven"
 
 
-def document(comparison: "CostComparison") -> dict[str, Any]:
+def plain(comparison: CostComparison) -> Json:
     """All of a comparison as JSON holds it: exact amounts as text, curves and chances as numbers, unknowns null."""
-    from analysis.money import prices
-
     host = comparison.alternatives[0].pairing.host
     return {
         "schema": 1,
@@ -44,7 +44,7 @@ def document(comparison: "CostComparison") -> dict[str, Any]:
     }
 
 
-def answer(found: "BreakEven") -> dict[str, Any]:
+def break_even(found: BreakEven) -> Json:
     """An answer as JSON holds it; `last` null means without end."""
     return {
         "kind": found.kind,
@@ -58,9 +58,13 @@ def answer(found: "BreakEven") -> dict[str, Any]:
     }
 
 
-def _rival(alternative: "Alternative", comparison: "CostComparison") -> dict[str, Any]:
-    from analysis.breakeven.curves import lines
+def choice(found: BreakEven, requests_per_month: int | None = None) -> Json:
+    """A small choice beside self-hosting as JSON holds it, and whether it pays at the volume asked about."""
+    pays = None if requests_per_month is None else found.holds(requests_per_month)
+    return {"schema": 1, "answer": break_even(found), "requests_per_month": requests_per_month, "pays": pays}
 
+
+def _rival(alternative: Alternative, comparison: CostComparison) -> Json:
     found = alternative.found
     curves, first = lines(alternative.pairing, alternative.states, comparison.volumes), found.first
     return {
@@ -68,7 +72,7 @@ def _rival(alternative: "Alternative", comparison: "CostComparison") -> dict[str
         "usd_per_request": _amount(alternative.pairing.usd_per_request),
         "usd_per_request_ci95": list(alternative.usd_ci95),
         "measured": alternative.states.measured,
-        "answer": answer(found.answer),
+        "answer": break_even(found.answer),
         "first_break_even": {"median": first.median, "ci95": [first.low, first.high], "never_share": first.never_share},
         "choice": None if found.decision is None else found.decision.choice,
         "p_cheaper": None if found.decision is None else found.decision.p_cheaper,
@@ -81,7 +85,7 @@ def _rival(alternative: "Alternative", comparison: "CostComparison") -> dict[str
     }
 
 
-def _month(at: "Decision") -> dict[str, Any]:
+def _month(at: Decision) -> Json:
     """The month to be expected; `saving_usd_80` has what one state in ten stays below, and one exceeds."""
     return {
         "api_usd": _amount(at.api_usd),
@@ -94,7 +98,7 @@ def _month(at: "Decision") -> dict[str, Any]:
     }
 
 
-def _bar(bar: "Bar") -> dict[str, Any]:
+def _bar(bar: Bar) -> Json:
     return {
         "input": bar.name,
         "first_break_even": [bar.first_at_low, bar.first_at_high],
@@ -106,20 +110,20 @@ def _amount(usd: Decimal) -> str | None:
     return f"{usd:f}" if usd.is_finite() else None
 
 
-def _finite(usd: "Floats") -> list[float | None]:
+def _finite(usd: Floats) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in usd.tolist()]
 
 
 # --- where it goes ----------------------------------------------------------------------------------------------
 
 
-def write(folder: Path, comparison: "CostComparison", content: dict[str, Any]) -> Path:
+def write(folder: Path, comparison: CostComparison, content: Json) -> Path:
     """Write the document, the page, and each of its figures as a page of its own; returns the page's path.
 
     Raises UserError where the folder cannot be written.
     """
+    # Only here, because the charts take a while to import.
     from analysis.present import breakeven_page as page
-    from bench.runs import folder as files
 
     figures = folder / "figures"
     try:

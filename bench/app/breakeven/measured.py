@@ -2,30 +2,34 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.breakeven.comparison import Point
+from analysis.money.gpu_prices import Hourly
+from analysis.money.numbers import SECONDS_PER_HOUR
+from analysis.run import summary as summaries
+from analysis.run.metrics import column, measured, successful
+from analysis.run.summary import RunSummary
+from analysis.stats.distributions import Ints
+from bench.runs import folder as files
+from bench.runs import manifest
+from bench.runs.manifest import RunManifest
+from bench.runs.records import read_requests
 from bench.types import UserError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from analysis.breakeven.comparison import Point
-    from analysis.money.gpu_prices import Hourly
-    from analysis.run.summary import RunSummary
-    from analysis.stats.distributions import Ints
-    from bench.runs.manifest import RunManifest
-
 
 # Requests whose mean tokens differ by so much are still alike: the same load seen by two tokenizers differs by more.
 SAME_TOKENS = 0.1
 
 
-class Run(NamedTuple):
+class MeasuredRun(NamedTuple):
     """A run folder that is to be trusted: its run.json and summary.json."""
 
     folder: Path
-    run: "RunManifest"
-    summary: "RunSummary"
+    run: RunManifest
+    summary: RunSummary
 
     @property
     def requests_per_s(self) -> float:
@@ -38,14 +42,14 @@ class Run(NamedTuple):
         return found
 
 
-class Searched(NamedTuple):
+class SearchedCapacity(NamedTuple):
     """A folder of `bench.py capacity`: what it found, its runs at that rate, and all of its runs."""
 
     rate_per_s: float
     low_per_s: float
     high_per_s: float | None
-    runs: tuple[Run, ...]
-    probes: tuple[Run, ...]
+    runs: tuple[MeasuredRun, ...]
+    probes: tuple[MeasuredRun, ...]
 
 
 class Requests(NamedTuple):
@@ -55,55 +59,48 @@ class Requests(NamedTuple):
     where the user says what any model would count.
     """
 
-    prompt_tokens: "Ints"
-    output_tokens: "Ints"
+    prompt_tokens: Ints
+    output_tokens: Ints
     prefix_tokens: int
-    clusters: "NDArray[Any] | None" = None
+    clusters: NDArray[Any] | None = None
     counted_for: str | None = None
 
 
-def read_run(folder: Path, flag: str) -> Run:
+def read_run(folder: Path, flag: str) -> MeasuredRun:
     """Read a run folder. Raises UserError for one that is not to be trusted."""
-    from analysis.run import summary as summaries
-    from bench.runs import manifest
-
-    found = Run(folder, manifest.read(folder), summaries.read(folder))
+    found = MeasuredRun(folder, manifest.read(folder), summaries.read(folder))
     if found.summary.verdict.status == "invalid":
         raise UserError(f"{flag} {folder}: the run is not to be trusted: {_reasons(found)}")
     return found
 
 
-def doubts(run: Run) -> list[str]:
+def doubts(run: MeasuredRun) -> list[str]:
     """What there is to say against relying on a run."""
     suspect = run.summary.verdict.status == "suspect"
     return [f"{run.folder.name} is suspect: {_reasons(run)}"] if suspect else []
 
 
-def _reasons(run: Run) -> str:
+def _reasons(run: MeasuredRun) -> str:
     return "; ".join(reason.message for reason in run.summary.verdict.reasons)
 
 
-def read_search(folder: Path, flag: str) -> Searched:
+def read_search(folder: Path, flag: str) -> SearchedCapacity:
     """Read a capacity folder. Raises UserError for a search that has not come to its end."""
-    from analysis.run import summary as summaries
-    from bench.runs import folder as files
-    from bench.runs import manifest
-
     content = files.read_json(folder, files.CAPACITY)
     found = content.get("capacity")
     if found is None:
         raise UserError(f"{flag} {folder}: the search is unfinished; go on with bench.py capacity --out {folder}")
     probes = [(probe["rate_per_s"], folder / probe["folder"]) for probe in content["probes"]]
-    runs = {path: Run(path, manifest.read(path), summaries.read(path)) for _, path in probes}
+    runs = {path: MeasuredRun(path, manifest.read(path), summaries.read(path)) for _, path in probes}
     at_rate = tuple(runs[path] for rate, path in probes if rate == found["rate_per_s"])
-    return Searched(found["rate_per_s"], found["low_per_s"], found["high_per_s"], at_rate, tuple(runs.values()))
+    return SearchedCapacity(found["rate_per_s"], found["low_per_s"], found["high_per_s"], at_rate, tuple(runs.values()))
 
 
-def check_same_load(own: Sequence[Run], rivals: Sequence[Run]) -> None:
+def check_same_load(own: Sequence[MeasuredRun], apis: Sequence[MeasuredRun]) -> None:
     """Raise UserError where the runs did not offer the same load, so that they measure different things."""
-    runs = [*own, *rivals]
-    hashes = {run.run.plan_hash for run in own or rivals[:1]}
-    for run in rivals:
+    runs = [*own, *apis]
+    hashes = {run.run.plan_hash for run in own or apis[:1]}
+    for run in apis:
         if run.run.plan_hash not in hashes:
             raise UserError(
                 f"--versus {run.folder}: its plan is another than that of {runs[0].folder}, so other requests were "
@@ -111,7 +108,7 @@ def check_same_load(own: Sequence[Run], rivals: Sequence[Run]) -> None:
             )
 
 
-def check_same_requests(runs: Sequence[Run], stated: Requests | None, prefix_tokens: int | None) -> list[str]:
+def check_same_requests(runs: Sequence[MeasuredRun], stated: Requests | None, prefix_tokens: int | None) -> list[str]:
     """Raise UserError where the requests that are priced are not those that the runs measured, within a tenth.
 
     What the capacity was measured with and what an API is asked to price must be one workload. Says which runs tell no
@@ -139,7 +136,7 @@ def check_same_requests(runs: Sequence[Run], stated: Requests | None, prefix_tok
     return unknown
 
 
-def check_repeats(own: Sequence[Run]) -> None:
+def check_repeats(own: Sequence[MeasuredRun]) -> None:
     """Raise UserError where runs that are taken together are not repeats of one load."""
     for run in own[1:]:
         if differing := [
@@ -150,13 +147,8 @@ def check_repeats(own: Sequence[Run]) -> None:
             )
 
 
-def requests_of(runs: Sequence[Run]) -> Requests | None:
+def requests_of(runs: Sequence[MeasuredRun]) -> Requests | None:
     """The measured requests that succeeded and told their tokens; None where there are none."""
-    import numpy as np
-
-    from analysis.run.metrics import column, measured, successful
-    from bench.runs.records import read_requests
-
     prompts, outputs, clusters = [], [], []
     for run in runs:
         calls = measured(successful(read_requests(run.folder)))
@@ -176,11 +168,8 @@ def requests_of(runs: Sequence[Run]) -> Requests | None:
     )
 
 
-def point(run: Run, hourly: "Hourly | None") -> "Point | None":
+def point(run: MeasuredRun, hourly: Hourly | None) -> Point | None:
     """What a request of a run cost, by an hour's price or by its own usage, and how long it took."""
-    from analysis.breakeven.comparison import Point
-    from analysis.money.numbers import SECONDS_PER_HOUR
-
     rate = run.summary.throughput.requests_per_s
     usd = run.summary.cost.usd_per_request if run.summary.cost else None
     if hourly is not None and rate:

@@ -1,23 +1,21 @@
 """Whether a capacity can be: the model must fit the GPUs, and no replica serves more than they can read and compute."""
 
-from typing import Any
-
-from bench.cli.breakeven.measured import Requests
+from analysis.sizing import gpus, plans
+from bench.app.breakeven.measured import Requests
+from bench.app.options import HourOptions
+from bench.app.size.model import load
 from bench.types import UserError
 
 
-def check_capacity(requests_per_s: float, requests: Requests, options: dict[str, Any]) -> list[str]:
+def check_capacity(model_name: str, requests_per_s: float, requests: Requests, options: HourOptions) -> list[str]:
     """Say that --model fits --gpu and that the capacity is below their roofline, as `size` has both.
 
     Raises UserError where the one or the other is not so.
     """
-    from analysis.sizing import gpus, plans
-    from bench.cli.size.model import load
-
-    if options["gpu"] is None:
+    if options.gpu is None:
         raise UserError("--model: give --gpu too, the hardware whose limit counts")
-    model, notes = load(options["model"], None)
-    gpu, count = gpus.find(options["gpu"].partition(":")[0].partition("@")[0]), options["gpus"] or 1
+    model, notes = load(model_name, None)
+    gpu, count = gpus.find(options.gpu.partition(":")[0].partition("@")[0]), options.gpus or 1
     prompt, output = round(float(requests.prompt_tokens.mean())), max(1, round(float(requests.output_tokens.mean())))
     prefix = min(requests.prefix_tokens, prompt)
     where = f"{model.name} in {model.weights.quantization} on {count} x {gpu.name}"

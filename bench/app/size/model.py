@@ -2,15 +2,15 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from analysis.sizing import architecture, config, gguf, memory, quantization
 from analysis.sizing.memory import Model
+from bench.server.modelfile import file_type, read_config, read_gguf
+from bench.server.names import KnownModel, known_names, models
+from bench.server.tinymodel import SIZES, model_path
 from bench.suggest import did_you_mean
 from bench.types import UserError
-
-if TYPE_CHECKING:
-    from bench.server.names import KnownModel
 
 DEFAULT_QUANTIZATION: Final = "bf16"
 
@@ -20,8 +20,6 @@ def load(name: str, asked: str | None) -> tuple[Model, tuple[str, ...]]:
 
     Without a quantization it is the one that the file names, else bf16.
     """
-    from bench.server.tinymodel import SIZES, model_path
-
     path = Path(name)
     if path.suffix == ".gguf":
         return _from_gguf(path, asked)
@@ -48,7 +46,6 @@ def from_list(listed: "KnownModel", storage: str = DEFAULT_QUANTIZATION) -> Mode
 
 
 def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-    from bench.server.modelfile import file_type, read_gguf
 
     if asked is not None:
         raise UserError(f"--quantization: {path.name} is quantized as it is; leave it out")
@@ -60,7 +57,6 @@ def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
 
 
 def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-    from bench.server.modelfile import read_config
 
     values = read_config(path)
     shape = config.from_config(values)
@@ -76,7 +72,6 @@ def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple
 
 
 def _from_name(name: str, asked: str | None) -> Model:
-    from bench.server.names import known_names, models
 
     alias, in_name = _split(name.lower())
     if alias not in models():

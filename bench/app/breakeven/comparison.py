@@ -4,21 +4,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from bench.cli.breakeven.measured import check_same_load, check_same_requests, point
-from bench.cli.breakeven.servers import Load, Servers, load_of, servers_of
-from bench.cli.breakeven.versus import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
+import numpy as np
+from numpy.random import Generator
+
+from analysis.breakeven.advice import advice
+from analysis.breakeven.comparison import Alternative, CostComparison, Judgement, judge
+from analysis.breakeven.decision import p_cheaper
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.scenarios import Bar, Scenario, tornado
+from analysis.breakeven.states import States, states_of
+from analysis.breakeven.traffic import steady
+from analysis.money.numbers import exact, monthly_usd
+from analysis.stats.distributions import Floats
+from analysis.wording import dollars
+from bench.app.breakeven.measured import MeasuredRun, check_same_load, check_same_requests, point
+from bench.app.breakeven.offers import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
+from bench.app.breakeven.options import BreakEvenOptions
+from bench.app.breakeven.roofline import check_capacity
+from bench.app.breakeven.servers import MonthlyTraffic, PricedServers, servers_of, traffic_of
 from bench.types import UserError
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
-
-    from analysis.breakeven.comparison import Alternative, CostComparison, Judgement
-    from analysis.breakeven.pairing import Pairing
-    from analysis.breakeven.scenarios import Bar, Scenario
-    from analysis.breakeven.states import States
-    from analysis.stats.distributions import Floats
 
 VOLUMES = 200
 # How far beyond the volumes that matter the pictures reach.
@@ -27,22 +33,18 @@ MARGIN = 30
 SWING = Decimal("0.2")
 
 
-def compare(options: dict[str, Any], now: datetime) -> "CostComparison":
+def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     """Compare the servers with each API that the options name. Raises UserError for whatever is wrong with them."""
-    import numpy as np
-
-    from analysis.breakeven.comparison import CostComparison
-
-    rng = np.random.default_rng(options["seed"])
-    load = load_of(options)
+    rng = np.random.default_rng(options.seed)
+    load = traffic_of(options)
     servers = servers_of(options, load.traffic, rng)
-    offers, rivals_runs, warnings = _offers(options, servers, load, now)
+    offers, api_runs, warnings = _offers(options, servers, load, now)
     asked = load.requests_per_month
     sides = [_side(offer, servers, options, asked, rng) for offer in offers]
     anchors = [float(edge) for side in sides for edge in (side.found.answer.first, side.found.answer.permanent) if edge]
     volumes = _volumes(servers, [*anchors, *([float(asked)] if asked else [])])
     points = [point(run, servers.hourly) for run in servers.capacity.probes]
-    points += [point(run, None) for run in rivals_runs]
+    points += [point(run, None) for run in api_runs]
     return CostComparison(
         host=_host(servers),
         requests_per_month=asked,
@@ -54,27 +56,27 @@ def compare(options: dict[str, Any], now: datetime) -> "CostComparison":
     )
 
 
-def _offers(options: dict[str, Any], servers: Servers, load: Load, now: datetime) -> tuple[list[Offer], Any, list[str]]:
+def _offers(
+    options: BreakEvenOptions, servers: PricedServers, load: MonthlyTraffic, now: datetime
+) -> tuple[list[Offer], list[MeasuredRun], list[str]]:
     """(the APIs, the runs among them, what there is to say of the requests)."""
-    if not options["versus"]:
+    if not options.versus:
         raise UserError("--versus: give an API to compare with, such as claude-haiku-5-5, PROVIDER/MODEL or a run")
-    runs, own = runs_of(options["versus"]), servers.capacity.runs
-    if runs and options["batch"]:
+    runs, own = runs_of(options.versus), servers.capacity.runs
+    if runs and options.batch:
         raise UserError("--batch: a measured run is priced as it was made; give PROVIDER/MODEL instead of it")
     warnings = []
     requests, offers = requests_stated(options), []
-    if options["different_plans"]:
+    if options.different_plans:
         warnings = ["what was measured and what is priced may differ (--different-plans)"] if runs or own else []
     else:
         check_same_load(own, list(runs.values()))
-        if requests is not None or options["prefix_tokens"] is not None:
-            warnings += check_same_requests([*own, *runs.values()], requests, options["prefix_tokens"])
-    if options["model"] is not None:
-        from bench.cli.breakeven.roofline import check_capacity
-
+        if requests is not None or options.prefix_tokens is not None:
+            warnings += check_same_requests([*own, *runs.values()], requests, options.prefix_tokens)
+    if options.model is not None:
         requests = requests or requests_measured([*own] or [*runs.values()], options)
-        warnings += check_capacity(servers.capacity.high_rps, requests, options)
-    for spec in options["versus"]:
+        warnings += check_capacity(options.model, servers.capacity.high_rps, requests, options)
+    for spec in options.versus:
         if spec in runs:
             offers.append(of_run(runs[spec]))
         elif stated := of_price(spec):
@@ -85,23 +87,19 @@ def _offers(options: dict[str, Any], servers: Servers, load: Load, now: datetime
     return offers, list(runs.values()), warnings
 
 
-def _case(offer: Offer, servers: Servers, options: dict[str, Any], volume: int | None) -> "Pairing":
-    from analysis.breakeven.pairing import Pairing
-
+def _case(offer: Offer, servers: PricedServers, options: BreakEvenOptions, volume: int | None) -> Pairing:
     return Pairing(
         host=servers.host,
         usd_per_request=offer.usd(volume),
-        offered_share=options["hybrid_share"],
-        pass_rate=options["pass_rate"],
-        overflow=options["overflow"],
-        api_good_share=options["api_good_share"],
+        offered_share=options.hybrid_share,
+        pass_rate=options.pass_rate,
+        overflow=options.overflow,
+        api_good_share=options.api_good_share,
     )
 
 
-def _volumes(servers: Servers, anchors: "Sequence[float]") -> "Floats":
+def _volumes(servers: PricedServers, anchors: "Sequence[float]") -> Floats:
     """Volumes for pictures: those that matter are well inside."""
-    import numpy as np
-
     anchors = [*anchors, *([float(servers.host.requests_at_peak_per_replica)] if servers.host.capacity_rps else [])]
     low, high = min(anchors, default=1e4) / MARGIN, max(anchors, default=1e6) * MARGIN
     return np.unique(np.geomspace(max(1.0, low), max(high, 100.0), VOLUMES).round())
@@ -111,20 +109,15 @@ class _Side(NamedTuple):
     """One API against the servers: the pairing at the price of the volume that matters, the states, what they say."""
 
     offer: Offer
-    pairing: "Pairing"
-    states: "States"
-    found: "Judgement"
+    pairing: Pairing
+    states: States
+    found: Judgement
     volume: int | None
     usd_ci95: tuple[float | None, float | None]
 
 
-def _side(offer: Offer, servers: Servers, options: dict[str, Any], asked: int | None, rng: "Generator") -> _Side:
+def _side(offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked: int | None, rng: Generator) -> _Side:
     """Judge one API. Where no volume is asked about, prices are taken at the first break-even."""
-    import numpy as np
-
-    from analysis.breakeven.comparison import judge
-    from analysis.breakeven.states import states_of
-
     volume = asked
     pairing = _case(offer, servers, options, volume)
     if volume is None and offer.curve is not None:
@@ -137,11 +130,7 @@ def _side(offer: Offer, servers: Servers, options: dict[str, Any], asked: int | 
     return _Side(offer, pairing, states, found, volume or found.answer.first, (low, high))
 
 
-def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Alternative":
-    from analysis.breakeven.advice import advice
-    from analysis.breakeven.comparison import Alternative
-    from analysis.breakeven.decision import p_cheaper
-
+def _rival(side: _Side, servers: PricedServers, volumes: Floats) -> Alternative:
     offer, pairing, states, found, volume, usd_ci95 = side
     return Alternative(
         name=offer.name,
@@ -159,21 +148,15 @@ def _rival(side: _Side, servers: Servers, volumes: "Floats") -> "Alternative":
 # --- scenarios --------------------------------------------------------------------------------------------------
 
 
-def _tornado(side: _Side, servers: Servers, volume: int | None) -> "tuple[Bar, ...]":
+def _tornado(side: _Side, servers: PricedServers, volume: int | None) -> "tuple[Bar, ...]":
     """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
-    from analysis.breakeven.scenarios import tornado
-
     if volume is None or not side.pairing.host.capacity_rps:
         return ()
     return tuple(tornado(_scenarios(side, servers), volume))
 
 
-def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scenario]]":
+def _scenarios(side: _Side, servers: PricedServers) -> "dict[str, tuple[Scenario, Scenario]]":
     """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
-    from analysis.breakeven.traffic import steady
-    from analysis.money.numbers import exact, monthly_usd
-    from analysis.wording import dollars
-
     pairing, states, hourly, capacity = side.pairing, side.states, servers.hourly, servers.capacity
     host = pairing.host
 
@@ -213,9 +196,8 @@ def _scenarios(side: _Side, servers: Servers) -> "dict[str, tuple[Scenario, Scen
 
 def _of_capacity(side: _Side, low_rps: Any, high_rps: Any) -> "tuple[Scenario, Scenario]":
     """The capacity at either end, and nothing else open than the price."""
-    import numpy as np
 
-    def at(rps: Any) -> "Scenario":
+    def at(rps: Any) -> Scenario:
         pairing = replace(side.pairing, host=replace(side.pairing.host, capacity_rps=rps))
         return pairing, replace(side.states, capacity_rps=np.full(len(side.states), float(rps)))
 
@@ -225,7 +207,7 @@ def _of_capacity(side: _Side, low_rps: Any, high_rps: Any) -> "tuple[Scenario, S
 def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenario, Scenario]":
     """The API's price at either end, by the same factor at every volume."""
 
-    def at(usd: Decimal) -> "Scenario":
+    def at(usd: Decimal) -> Scenario:
         curve, middle = side.states.curve, side.pairing.usd_per_request
         if curve is not None and middle:
             curve = curve.times(usd / middle)
@@ -234,10 +216,7 @@ def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenar
     return at(low_usd), at(high_usd)
 
 
-def _host(servers: Servers) -> str:
-    from analysis.money.numbers import monthly_usd
-    from analysis.wording import dollars
-
+def _host(servers: PricedServers) -> str:
     host, hourly = servers.host, servers.hourly
     each = f"{dollars(hourly.usd)} an hour, {dollars(monthly_usd(hourly.usd))} a month"
     ops = f", and {dollars(host.ops_usd_per_month)} a month besides" if host.ops_usd_per_month else ""

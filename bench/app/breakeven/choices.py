@@ -1,0 +1,74 @@
+"""Small choices beside self-hosting, each as JSON holds it: fine-tune or long prompt, cache or not, batch or live."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from analysis.breakeven import calculators
+from analysis.breakeven.caching import CachePrices, Tokens
+from analysis.money.api_rules import cache_minimum, provider_rules
+from analysis.money.prices import BATCH, find, usd_of
+from bench.app.breakeven.document import Json, choice
+from bench.app.breakeven.measured import Requests
+from bench.app.breakeven.offers import VERSUS, prefix_cache, rates_at, requests_stated
+from bench.app.breakeven.options import OFF, BatchChoice, CachingChoice, RequestOptions
+from bench.app.breakeven.servers import traffic_of
+from bench.types import Usage, UserError
+
+BATCH_HOURS = 24
+"""Within so many hours a batch is answered where the API does not say."""
+
+
+def fine_tune(train_usd: Decimal, prompted_usd: Decimal, tuned_usd: Decimal) -> Json:
+    """After how many requests a fine-tuned model is repaid. Raises UserError."""
+    return choice(calculators.fine_tune(train_usd, prompted_usd, tuned_usd))
+
+
+def caching(options: CachingChoice, now: datetime) -> Json:
+    """From which volume on an API's prompt cache pays. Raises UserError."""
+    if options.cache_ttl == OFF:
+        raise UserError("--cache-ttl off: there is nothing to compare; expected 5m or 1h")
+    price, requests, load = find(options.versus, None, now), _requests(options), traffic_of(options)
+    prompt, output = int(requests.prompt_tokens[0]), int(requests.output_tokens[0])
+    rates = rates_at(price, prompt)
+    written = rates.cache_write_1h if options.cache_ttl == "1h" else rates.cache_write_5m
+    if rates.cache_read is None:
+        raise UserError(f"{VERSUS} {price.provider}/{price.model}: has no price for cached input")
+    least = cache_minimum(price.model, price.provider)
+    if least is None:
+        raise UserError(
+            f"{VERSUS} {price.provider}/{price.model}: how it caches is not known here, so nothing can be said"
+        )
+    # What is too short to be cached is left as it is, for the reason that is given.
+    cached = least.cached_tokens(requests.prefix_tokens) or requests.prefix_tokens
+    prices = CachePrices(
+        rates.input, rates.input if written is None else written, rates.cache_read, rates.output, least.low_tokens
+    )
+    tokens = Tokens(prompt - cached, cached, output)
+    found = calculators.prompt_caching(tokens, prices, prefix_cache(options, load.traffic))
+    return choice(found, load.requests_per_month)
+
+
+def batch(options: BatchChoice, now: datetime) -> Json:
+    """Whether requests that can wait cost no more in a batch. Raises UserError."""
+    live, batched, window_h = options.live_usd, options.batch_usd, options.window_h
+    if options.versus is not None:
+        if live is not None or batched is not None:
+            raise UserError("--versus has its own prices: leave out --live-usd and --batch-usd")
+        requests = _requests(options)
+        usage = Usage(int(requests.prompt_tokens[0]), 0, 0, int(requests.output_tokens[0]), 0)
+        price = find(options.versus, None, now)
+        live, batched = usd_of(price, usage), usd_of(find(options.versus, None, now, tier=BATCH), usage)
+        rules = provider_rules(price.provider)
+        window_h = window_h or (Decimal(rules.batch_hours) if rules else None)
+    if live is None or batched is None:
+        missing = "--live-usd" if live is None else "--batch-usd"
+        raise UserError(f"{missing} is missing: expected a number, 0 or more; or give --versus")
+    within_h = float(BATCH_HOURS if window_h is None else window_h)
+    return choice(calculators.batch(live, batched, float(options.deadline_h), within_h))
+
+
+def _requests(options: RequestOptions) -> Requests:
+    found = requests_stated(options)
+    if found is None:
+        raise UserError("what a request is is not known: give --prompt-tokens and --output-tokens")
+    return found

@@ -1,0 +1,216 @@
+"""From options to servers of one's own: what one can do, what it costs, and the traffic it is to carry."""
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.breakeven import recorded, selfhost
+from analysis.breakeven import traffic as hours
+from analysis.breakeven.recorded import Trace
+from analysis.breakeven.selfhost import Commitment, SelfHost, Spot
+from analysis.breakeven.traffic import Traffic
+from analysis.money import gpu_prices
+from analysis.money.gpu_prices import Hourly
+from analysis.money.numbers import monthly_usd
+from analysis.stats.distributions import Floats
+from analysis.stats.uncertainty import interval_draws, mean_draws
+from bench.app import numeric
+from bench.app.breakeven.measured import MeasuredRun, check_repeats, doubts, read_run, read_search
+from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
+from bench.app.pricing import hourly_of
+from bench.runs.folder import CAPACITY
+from bench.types import UserError
+
+SELF = "--self"
+FEWEST_RUNS = 5
+CAPACITIES = (Decimal("1e-6"), Decimal(10**9))
+
+
+class MonthlyTraffic(NamedTuple):
+    """Traffic, the volume asked about, and the trace that both come from, if they do."""
+
+    traffic: Traffic
+    requests_per_month: int | None
+    trace: Trace | None
+
+
+class ReplicaCapacity(NamedTuple):
+    """Requests/s of one replica: the ends of its interval, and draws, or None where it was not measured.
+
+    `runs` are those that measured it, `probes` these and those at other rates.
+    """
+
+    low_rps: float
+    high_rps: float
+    draws: Floats | None = None
+    measurements: int | None = None
+    runs: tuple[MeasuredRun, ...] = ()
+    probes: tuple[MeasuredRun, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ci95(self) -> tuple[float | None, float | None]:
+        """The interval, unknown where the capacity was stated."""
+        return (None, None) if self.draws is None else (self.low_rps, self.high_rps)
+
+    @property
+    def middle_rps(self) -> float:
+        """The middle of the interval; the one number where it was stated."""
+        return self.low_rps if self.draws is None else (self.low_rps + self.high_rps) / 2
+
+
+class PricedServers(NamedTuple):
+    """PricedServers of one's own, and what was said and measured of them."""
+
+    host: SelfHost
+    hourly: Hourly
+    capacity: ReplicaCapacity
+
+
+def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
+    """Read the traffic. Raises UserError for none, and for more than one description of it."""
+    volume = options.requests_per_month
+    given = [name for name in ("peak_to_mean", "profile", "traffic") if getattr(options, name) is not None]
+    if len(given) > 1:
+        first, second = ("--" + name.replace("_", "-") for name in given[:2])
+        raise UserError(f"{first} and {second} exclude each other; give one of them")
+    if options.traffic is not None:
+        trace = recorded.trace(_text("--traffic", options.traffic), f"--traffic {options.traffic}")
+        observed, traffic = hours.observed(trace.arrivals_s)
+        return MonthlyTraffic(traffic, volume or observed, trace)
+    if options.profile is not None:
+        return MonthlyTraffic(hours.weekly(recorded.weights(_text("--profile", options.profile))), volume, None)
+    ratio = options.peak_to_mean
+    return MonthlyTraffic(hours.STEADY if ratio is None else hours.steady(ratio), volume, None)
+
+
+def _text(flag: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"{flag} {path}: cannot be read: {getattr(problem, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> PricedServers:
+    """Give the servers that the options describe. Raises UserError for what is missing or cannot be."""
+    if not options.servers:
+        raise UserError("--self: give a run, a capacity folder, or the requests/s that one replica serves")
+    capacity = _capacity(options.servers, rng)
+    hourly = hourly_of(options)
+    if hourly is None:
+        sections = (run.run.pricing or {} for run in capacity.runs)
+        hourly = next((found for found in map(gpu_prices.hourly_of, sections) if found), None)
+    if hourly is None:
+        raise UserError("what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned")
+    host = selfhost.SelfHost(
+        usd_per_replica_month=monthly_usd(hourly.usd),
+        capacity_rps=capacity.middle_rps,
+        ops_usd_per_month=options.ops_usd_per_month,
+        utilization=options.utilization,
+        traffic=traffic,
+        autoscale=options.autoscale,
+        min_replicas=options.min_replicas,
+        spare_replicas=options.spare_replicas,
+        commitment=_commitment(options),
+        spot=_spot(options),
+        good_share=options.self_good_share,
+    )
+    return PricedServers(host, hourly, capacity)
+
+
+def _commitment(options: HostingOptions) -> Commitment | None:
+    count, usd = options.commit_replicas, options.commit_usd_per_hour
+    _check_pair("--commit-replicas", count, "--commit-usd-per-hour", usd)
+    return None if count is None or usd is None else Commitment(count, monthly_usd(usd))
+
+
+def _spot(options: HostingOptions) -> Spot | None:
+    rate, reload_s = options.spot_interruptions_per_hour, options.spot_reload_s
+    _check_pair("--spot-interruptions-per-hour", rate, "--spot-reload-s", reload_s)
+    return None if rate is None or reload_s is None else Spot(rate, reload_s)
+
+
+def _check_pair(first: str, one: object, second: str, other: object) -> None:
+    """Raise UserError where one of two options is given that make sense together only."""
+    if (one is None) != (other is None):
+        there, missing = (second, first) if one is None else (first, second)
+        raise UserError(f"{there}: give {missing} too")
+
+
+# --- capacity ---------------------------------------------------------------------------------------------------
+
+
+def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapacity:
+    """From a number, an interval, a search, or from runs or searches that repeat each other."""
+    if len(given) == 1 and (stated := _stated(given[0], rng)):
+        return stated
+    folders = [Path(text) for text in given]
+    if missing := [path for path in folders if not path.is_dir()]:
+        raise UserError(
+            f"{SELF} {missing[0]}: expected a run, a capacity folder, or requests/s such as 2 or 1.8..2.2; "
+            "with several, folders that repeat each other"
+        )
+
+    searched = [(path / CAPACITY).exists() for path in folders]
+    if any(searched) and not all(searched):
+        raise UserError(f"{SELF}: give runs or capacity folders, not both")
+    if all(searched):
+        return _of_searches(folders, rng)
+    runs = tuple(read_run(path, SELF) for path in folders)
+    check_repeats(runs)
+    warnings = tuple(doubt for run in runs for doubt in doubts(run))
+    rates = [run.requests_per_s for run in runs]
+    if len(runs) == 1:
+        offered = f"{SELF} is one run: its {rates[0]:.3g} requests/s are what it served at its load, not the capacity"
+        return ReplicaCapacity(
+            rates[0], rates[0], None, None, runs, runs, (*warnings, f"{offered} (bench.py capacity)")
+        )
+    return _of_repeats(rates, runs, runs, warnings, rng)
+
+
+def _stated(text: str, rng: np.random.Generator) -> ReplicaCapacity | None:
+    """A capacity such as 2 or 1.8..2.2; None for what is no number."""
+    low_text, dots, high_text = text.partition("..")
+    ends = (low_text, high_text) if dots else (low_text,)
+    if any(numeric.read(end) is None and end.strip().lower() != "nan" for end in ends):
+        return None
+    low, high = (float(numeric.within("--capacity-rps", end, *CAPACITIES, or_zero=True)) for end in (ends[0], ends[-1]))
+    return ReplicaCapacity(low, high, interval_draws(low, high, rng) if dots else None)
+
+
+def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapacity:
+    searches = [read_search(path, SELF) for path in folders]
+    runs = tuple(run for search in searches for run in search.runs or search.probes[:1])
+    probes = tuple(run for search in searches for run in search.probes)
+    if len(searches) > 1:
+        # The loads are what the searches differ in; all else has to be alike.
+        first = [search.probes[0] for search in searches]
+        check_repeats([run._replace(run=replace(run.run, load=first[0].run.load)) for run in first])
+        return _of_repeats([search.rate_per_s for search in searches], runs, probes, (), rng)
+    rate, low, high = searches[0][:3]
+    if not rate:
+        return ReplicaCapacity(0.0, 0.0, None, None, runs, probes)
+    if not low:
+        warning = f"no rate surely meets the objectives: {rate:g} requests/s did, in too few requests to be sure"
+        return ReplicaCapacity(rate, rate, None, None, runs, probes, (warning,))
+    if high is None:
+        warning = f"no rate was surely missed: the capacity may be more than {rate:g} requests/s"
+        return ReplicaCapacity(low, rate, interval_draws(low, rate, rng), None, runs, probes, (warning,))
+    return ReplicaCapacity(low, high, interval_draws(low, high, rng), None, runs, probes)
+
+
+def _of_repeats(
+    rates: list[float],
+    runs: tuple[MeasuredRun, ...],
+    probes: tuple[MeasuredRun, ...],
+    warnings: tuple[str, ...],
+    rng: np.random.Generator,
+) -> ReplicaCapacity:
+    draws = mean_draws(rates, rng)
+    low, high = (float(end) for end in np.quantile(draws, (0.025, 0.975)))
+    if len(rates) < FEWEST_RUNS:
+        warnings += (f"{SELF}: {len(rates)} measurements say little of how they spread; give {FEWEST_RUNS} or more",)
+    return ReplicaCapacity(low, high, draws, len(rates), runs, probes, warnings)

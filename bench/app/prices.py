@@ -1,0 +1,60 @@
+"""What APIs and GPUs cost, by the names that a user gives them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.money import gpu_prices
+from analysis.money import prices as api
+from analysis.money.api_rules import retirement
+from analysis.money.gpu_prices import GpuPrice
+from analysis.money.prices import ApiPrice
+from bench.types import UserError
+
+_CLAUDE = "anthropic"
+
+
+class ListedPrices(NamedTuple):
+    """Prices of APIs, and of GPUs."""
+
+    apis: list[ApiPrice]
+    gpus: list[GpuPrice]
+
+
+def _gpus(price_file: Path | None) -> list[GpuPrice]:
+    own = gpu_prices.user_file()
+    files = [*([own] if own.exists() else []), *([price_file] if price_file else [])]
+    return sorted(gpu_prices.load(files), key=lambda price: (price.gpu, price.usd_per_gpu_hour))
+
+
+def select(names: Sequence[str], price_file: Path | None, now: datetime, *, apis: bool, gpus: bool) -> ListedPrices:
+    """What the names stand for, each once; UserError with near names for one that stands for nothing."""
+    known = _gpus(price_file)
+    if not names:
+        return ListedPrices(_still_served(now) if apis else [], known if gpus else [])
+    shown = ListedPrices([], [])
+    for name in names:
+        found = _apis(name, now) if apis else []
+        rented = [price for price in known if name.lower() in str(price)] if gpus else []
+        if not found and not rented:
+            # Neither list knows it: the error that offers near names is raised by the one that was asked for.
+            _ = api.find(name, None, now) if apis else gpu_prices.find(name, known)
+        shown.apis.extend(price for price in found if price not in shown.apis)
+        shown.gpus.extend(price for price in rented if price not in shown.gpus)
+    return shown
+
+
+def _still_served(now: datetime) -> list[ApiPrice]:
+    def served(model: str) -> bool:
+        known = retirement(model)
+        return known is None or not known.fixed or now.date() < known.day
+
+    return [price for price in api.of_provider(_CLAUDE, now) if served(price.model)]
+
+
+def _apis(name: str, now: datetime) -> list[ApiPrice]:
+    try:
+        return [api.find(name, None, now)]
+    except UserError:
+        return api.search(name, now)

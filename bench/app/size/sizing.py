@@ -1,0 +1,163 @@
+"""From what the user asks of a model's size to what is known of it: the memory, the load, what was measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from analysis.run import slo
+from analysis.run import summary as summaries
+from analysis.sizing import memory, plans
+from analysis.sizing.memory import TENSOR_PARALLEL, Model
+from analysis.sizing.plans import Claimed, Demand, Measured, Need
+from bench.app.size.document import document
+from bench.app.size.model import load
+from bench.plan.resolve import MAX_CONCURRENCY, MAX_RATE_PER_S, within
+from bench.runs import manifest
+from bench.types import UserError
+
+DEFAULT_CONTEXT_TOKENS = 4096
+MAX_LENGTH_TOKENS = 2_000_000
+MAX_TENSOR_PARALLEL = 64
+MAX_TOKENS_PER_S = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeOptions:
+    """All that can be asked of a size, in the names of its flags; None is what the model or the load say."""
+
+    model: str
+    quantization: str | None = None
+    context: int | None = None
+    concurrency: int | None = None
+    rate: float | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    prefix_tokens: int | None = None
+    slo: tuple[str, ...] = ()
+    utilization: float = 0.7
+    gpu_specs: tuple[str, ...] = ()
+    tensor_parallel: tuple[int, ...] = ()
+    kv_cache: Literal["fp16", "fp8"] = "fp16"
+    gpu_memory_utilization: float = 0.92
+    overhead_gib: float = 1.5
+    measured: Path | None = None
+    claimed: float | None = None
+    prices: Path | None = None
+
+
+def size_of(options: SizeOptions) -> dict[str, Any]:
+    """All that is known of serving a model, as JSON holds it; see `document`. Raises UserError."""
+    model, notes = load(options.model, options.quantization)
+    _check_lengths(options)
+    need, demand = _need(options, model), _demand(options)
+    measured, warnings = (None, ()) if options.measured is None else _measured(options.measured, options)
+    return document(
+        model,
+        (*notes, *warnings),
+        need,
+        demand,
+        gpu_specs=options.gpu_specs,
+        tensor_parallel=_tensor_parallel(options.tensor_parallel),
+        measured=measured,
+        claimed=_claimed(options),
+        prices=options.prices,
+    )
+
+
+def _check_lengths(options: SizeOptions) -> None:
+    for name in ("prompt_tokens", "output_tokens"):
+        flag = f"--{name.replace('_', '-')}"
+        if getattr(options, name) is not None:
+            within(flag, getattr(options, name), 1, MAX_LENGTH_TOKENS)
+        elif options.rate is not None:
+            raise UserError(f"--rate: a load has lengths too; give {flag}")
+    prefix, prompt = options.prefix_tokens, options.prompt_tokens
+    if prefix is not None:
+        if prompt is None:
+            raise UserError("--prefix-tokens: a prefix is of prompts; give --prompt-tokens")
+        within("--prefix-tokens", prefix, 0, prompt)
+
+
+def _or(given: int | None, otherwise: int) -> int:
+    return otherwise if given is None else given
+
+
+def _need(options: SizeOptions, model: Model) -> Need:
+    longest = model.architecture.context_tokens or 2**31
+    prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
+    if prompt + output > longest:
+        raise UserError(f"--prompt-tokens and --output-tokens: {prompt + output} tokens, {model.name} takes {longest}")
+    usual = prompt + output or min(DEFAULT_CONTEXT_TOKENS, longest)
+    context = within("--context", _or(options.context, usual), 1, longest)
+    if context < prompt + output:
+        raise UserError(f"--context {context}: prompts and answers of the load take {prompt + output} tokens")
+    return Need(
+        context_tokens=context,
+        concurrency=within("--concurrency", _or(options.concurrency, 1), 1, MAX_CONCURRENCY),
+        prefix_tokens=options.prefix_tokens or 0,
+        kv_value_bytes=memory.KV_BYTES[options.kv_cache],
+        gpu_memory_utilization=within("--gpu-memory-utilization", options.gpu_memory_utilization, 0.1, 1.0),
+        overhead_bytes=round(within("--overhead-gib", options.overhead_gib, 0.0, 64.0) * memory.GIB),
+    )
+
+
+def _demand(options: SizeOptions) -> Demand | None:
+    """The load, when there is a rate; lengths alone only say what a sequence holds."""
+    prompt, output = options.prompt_tokens, options.output_tokens
+    if options.rate is None or prompt is None or output is None:
+        if options.slo:
+            raise UserError("--slo: objectives are of a load; give --rate, --prompt-tokens and --output-tokens")
+        return None
+
+    objectives = [slo.parse(text) for text in options.slo]
+    limits_ms: dict[str, float] = {}
+    for objective in objectives:
+        if objective.metric == slo.ERROR_SHARE:
+            raise UserError(f"--slo {objective.text!r}: sizing foresees no failures; give an objective on a latency")
+        limits_ms[objective.metric] = min(objective.limit, limits_ms.get(objective.metric, objective.limit))
+    return plans.Demand(
+        rate_per_s=within("--rate", options.rate, 0.001, MAX_RATE_PER_S),
+        prompt_tokens=prompt,
+        output_tokens=output,
+        bounds_s=plans.bounds_s(limits_ms),
+        utilization=within("--utilization", options.utilization, 0.01, 1.0),
+        prefix_tokens=options.prefix_tokens or 0,
+    )
+
+
+def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(within("--tensor-parallel", n, 1, MAX_TENSOR_PARALLEL) for n in sizes) or TENSOR_PARALLEL
+
+
+def _claimed(options: SizeOptions) -> Claimed | None:
+    """A number that somebody quotes; what nobody says of its requests is taken to be as light as can be."""
+    if options.claimed is None:
+        return None
+    if not options.gpu_specs:
+        raise UserError("--claimed: give --gpu too, the hardware it is said of first")
+    prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
+    return Claimed(
+        output_tokens_per_s=within("--claimed", options.claimed, 0.001, MAX_TOKENS_PER_S),
+        batch=options.concurrency,
+        tokens=prompt + output // 2,
+    )
+
+
+def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, ...]]:
+    """What a run has measured, and the warnings about it. Raises UserError for one that is invalid or lacks figures."""
+    if not options.gpu_specs:
+        raise UserError("--measured: give --gpu too, the hardware it ran on first")
+    run, summary = manifest.read(folder), summaries.read(folder)
+    reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
+    if summary.verdict.status == "invalid":
+        raise UserError(f"--measured {folder}: the run is not to be trusted: {reasons}")
+    prompt, output, service_ms = (
+        summary.metric(name).mean for name in ("prompt_tokens", "output_tokens", "service_ms")
+    )
+    tokens_per_s, requests_per_s = summary.throughput.output_tokens_per_s, summary.throughput.requests_per_s
+    if not (prompt and output and tokens_per_s and requests_per_s and service_ms):
+        raise UserError(f"--measured {folder}: no request's tokens and times are known; give a run that has them")
+    # An open loop has as many under way as Little's law says.
+    batch = run.load.concurrency or requests_per_s * service_ms / 1000
+    warnings = (f"the measured run is suspect: {reasons}",) if summary.verdict.status == "suspect" else ()
+    return Measured(tokens_per_s, max(1.0, batch), prompt, output), warnings

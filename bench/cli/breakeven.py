@@ -1,0 +1,208 @@
+"""`bench.py breakeven`: at which volumes servers of one's own cost no more than an API, and small choices beside it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli.base import Group, OneOf, with_options
+from bench.cli.numeric import (
+    HOURS,
+    MONTHLY_USD,
+    PART,
+    PER_HOUR,
+    PROMPT_TOKENS,
+    RATIO,
+    REPLICAS,
+    REQUESTS_PER_MONTH,
+    SECONDS,
+    SEED,
+    SHARE,
+    TOKENS,
+    USD,
+)  # fmt: skip
+from bench.cli.options import COSTS
+from bench.exit_codes import EXIT_OBJECTIVE_MISSED
+
+HOSTING = (
+    click.option("--ops-usd-per-month", type=MONTHLY_USD, default="0", help="Work, storage and all else.  [0]"),
+    click.option("--utilization", type=PART, default="0.7", help="Highest share of the capacity to use.  [0.7]"),
+    click.option("--min-replicas", type=REPLICAS, default=1, help="Servers that always run.  [1]"),
+    click.option("--spare-replicas", type=REPLICAS, default=0, help="Servers beyond those that serve.  [0]"),
+    click.option("--autoscale", is_flag=True, help="Pay for servers by the hour of the traffic, not for its peak."),
+    click.option("--commit-replicas", type=REPLICAS, help="So many are paid all month, used or not …"),
+    click.option("--commit-usd-per-hour", type=USD, help="… at this price."),
+    click.option("--spot-interruptions-per-hour", type=PER_HOUR, help="How often one is taken away …"),
+    click.option(
+        "--spot-reload-s",
+        type=SECONDS,
+        help="… and how long the next loads; the API serves.",
+    ),
+    click.option("--self-good-share", type=PART, default="1", help="Share of their answers that count.  [1]"),
+)
+"""How servers of one's own are run."""
+
+PEAK = (click.option("--peak-to-mean", type=RATIO, help="The busiest hour over the mean one.  [1]"),)
+
+TRAFFIC = (
+    click.option("--requests-per-month", type=REQUESTS_PER_MONTH, help="Your volume.  [that of --traffic]"),
+    click.option("--profile", type=click.Path(path_type=Path), help="File of 168 weights, one an hour of a week."),
+    click.option("--traffic", type=click.Path(path_type=Path), help="File of arrival times, one a line or in CSV."),
+)
+"""How much traffic, and when."""
+
+REQUESTS = (
+    click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Of a request, its prefix included.  [as measured]"),
+    click.option("--output-tokens", type=TOKENS, help="Of its answer.  [as measured]"),
+    click.option("--prefix-tokens", type=TOKENS, help="Of the prompt, what requests share.  [as measured]"),
+)
+"""What a request is."""
+
+CACHING = (
+    click.option("--cache-ttl", type=OneOf(["5m", "1h", "off"]), default="5m", help="How long the API keeps it.  [5m]"),
+    click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
+    click.option(
+        "--cache-delay",
+        type=SECONDS,
+        default="0",
+        help="Seconds until a prefix can be read.  [0]",
+    ),
+)
+"""How an API is to cache the prefix."""
+
+ROUTING = (
+    click.option("--hybrid-share", type=PART, default="1", help="Share of the requests offered to yours.  [1]"),
+    click.option("--pass-rate", type=SHARE, default="1", help="Share of their answers that need no API.  [1]"),
+    click.option("--overflow", is_flag=True, help="Fill your servers first, and send the rest to the API."),
+    click.option("--api-good-share", type=PART, default="1", help="Share of the API's answers that count.  [1]"),
+)
+"""Who serves what."""
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@click.option(
+    "--self", "--capacity-rps", "servers", multiple=True, metavar="RUN|CAPACITY|RATE",
+    help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2; repeatable.",
+)  # fmt: skip
+@with_options(COSTS)
+@click.option(
+    "--versus", multiple=True, metavar="MODEL|RUN|USD",
+    help="An API: MODEL, PROVIDER/MODEL, a run of it, or dollars a request; repeatable.",
+)  # fmt: skip
+@with_options((*REQUESTS, *CACHING))
+@click.option("--batch", is_flag=True, help="At the API's prices for batches.")
+@with_options((*TRAFFIC, *PEAK, *HOSTING, *ROUTING))
+@click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu.")
+@click.option("--different-plans", is_flag=True, help="Compare what was measured with different loads.")
+@click.option(
+    "--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="Whether undecided is exit 1.  [pass]"
+)
+@click.option("--seed", type=SEED, default=0, help="Of the resampling.  [0]")
+@click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures.")
+@JSON
+@click.pass_context
+def breakeven(ctx: click.Context, /, **options: Any) -> int:
+    """Find the volumes at which your own servers cost no more.
+
+    The answer is a set of volumes: a point, intervals, never, always, or undecided where measurements do not tell.
+
+    \b
+    bench.py breakeven --self 2 --gpu rtx-4090 --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200
+    bench.py breakeven --self results/capacity-… --gpu l4 --versus claude-haiku-5-5 --versus openrouter/qwen/qwen3-14b
+    bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
+    """
+    if ctx.invoked_subcommand is not None:
+        return 0
+    from analysis.present.of_breakeven import document
+    from bench.app.breakeven.comparison import compare
+    from bench.app.breakeven.document import plain, write
+    from bench.app.breakeven.options import BreakEvenOptions
+    from bench.cli.output import Screen, deliver, show_fact
+
+    out, as_json, inconclusive = (options.pop(name) for name in ("out", "as_json", "inconclusive"))
+    comparison = compare(BreakEvenOptions(**options), _now())
+    content = plain(comparison)
+    page = None if out is None else write(out, comparison, content)
+    undecided = any(rival["answer"]["kind"] == "undecided" for rival in content["rivals"])
+    screen = Screen()
+    deliver(document(content), "text", as_json=as_json, screen=screen)
+    if page is not None and not as_json:
+        show_fact(screen, "page", str(page))
+    return EXIT_OBJECTIVE_MISSED if undecided and inconclusive == "fail" else 0
+
+
+# --- small choices beside it ------------------------------------------------------------------------------------------
+
+
+@click.command("fine-tune")
+@click.option("--train-usd", type=MONTHLY_USD, required=True, help="What training costs, once.")
+@click.option("--prompted-usd", type=USD, required=True, help="A request with the long prompt.")
+@click.option("--tuned-usd", type=USD, required=True, help="A request to the tuned model.")
+@JSON
+def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any, as_json: bool) -> None:
+    """After how many requests a fine-tuned model is repaid.
+
+    On servers of your own that cache prefixes a long prompt costs little: give measured amounts.
+
+    \b
+    bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
+    """
+    from bench.app.breakeven import choices
+
+    _show("the fine-tuned model", choices.fine_tune(train_usd, prompted_usd, tuned_usd), as_json)
+
+
+@click.command()
+@click.option("--versus", required=True, help="MODEL or PROVIDER/MODEL.")
+@with_options((*REQUESTS, *CACHING, *TRAFFIC))
+@JSON
+def caching(**options: Any) -> None:
+    """From which volume on an API's prompt cache pays.
+
+    \b
+    bench.py breakeven caching --versus claude-haiku-5-5 --prompt-tokens 3000 --prefix-tokens 2500 --output-tokens 200
+    """
+    from bench.app.breakeven import choices
+    from bench.app.breakeven.options import CachingChoice
+
+    as_json = options.pop("as_json")
+    _show("the cache", choices.caching(CachingChoice(**options), _now()), as_json)
+
+
+@click.command()
+@click.option("--versus", help="MODEL or PROVIDER/MODEL; or give both amounts.")
+@with_options(REQUESTS)
+@click.option("--live-usd", type=USD, help="A request, answered at once.")
+@click.option("--batch-usd", type=USD, help="A request in a batch.")
+@click.option("--deadline-h", type=HOURS, required=True, help="Hours in which an answer is wanted.")
+@click.option("--window-h", type=HOURS, help="Hours that a batch may take.  [the API's, else 24]")
+@JSON
+def batch(**options: Any) -> None:
+    """Whether requests that can wait belong into a batch.
+
+    \b
+    bench.py breakeven batch --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200 --deadline-h 48
+    """
+    from bench.app.breakeven import choices
+    from bench.app.breakeven.options import BatchChoice
+
+    as_json = options.pop("as_json")
+    _show("a batch", choices.batch(BatchChoice(**options), _now()), as_json)
+
+
+def _show(what: str, content: dict[str, Any], as_json: bool) -> None:
+    from analysis.present.of_breakeven import of_choice
+    from bench.cli.output import deliver
+
+    deliver(of_choice(what, content), "text", as_json=as_json)
+
+
+for command in (fine_tune, caching, batch):
+    breakeven.add_command(command)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,1 +1,0 @@
-"""`bench.py breakeven`: servers of one's own or an API, and from which volume on."""

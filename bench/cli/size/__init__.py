@@ -1,1 +1,0 @@
-"""`bench.py size`: which GPUs can serve a model, and what that costs."""
