@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from analysis.capacity.probing import Watch, of_closed_loop, probe, read
-from analysis.capacity.search import Capacity, Limits, Probe, next_probe, requests_for, service_seen_s
+from analysis.capacity.search import Capacity, Limits, Probe, calls_needed, next_probe, requests_for, service_seen_s
 from analysis.capacity.search import capacity as judge
 from analysis.present import to_html
 from analysis.present.capacity_figures import sections
 from analysis.present.document import Document
-from analysis.present.of_capacity import Found, LoadPoint, document
+from analysis.present.of_capacity import Found, LoadPoint, document, line
 from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
@@ -22,7 +22,14 @@ from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_ru
 from bench.app.request import RunRequest
 from bench.app.run import Stop, launched, never
 from bench.load.controller import Progress
-from bench.plan.resolve import resolve_load
+from bench.plan.resolve import (
+    DEFAULT_MAX_IN_FLIGHT,
+    MAX_CONCURRENCY,
+    MAX_RATE_PER_S,
+    MAX_REQUESTS,
+    resolve_load,
+    within,
+)
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.records import read_requests
@@ -30,6 +37,9 @@ from bench.server.launch import Server
 from bench.types import Load, UserError
 
 CLOSED_LOOP: Final = "closed-loop"
+MAX_REPEATS: Final = 20
+_LEAST_REQUESTS: Final = 100
+_FINEST_PRECISION: Final = 0.005  # rates have four digits
 FALLS_BEHIND: Final = "the server falls behind"
 """Why a run of a search ends early, which is what it was to find out."""
 
@@ -57,9 +67,62 @@ class CapacitySearch:
     asked: Mapping[str, Any]
 
     @property
+    def page(self) -> Path:
+        """What was found, as a page."""
+        return self.folder / files.CAPACITY_PAGE
+
+    @property
     def campaign(self) -> Campaign:
         """Its runs: what was stopped because it fell behind has said what it was to say, and so have failures."""
         return Campaign(self.folder, frozenset({FALLS_BEHIND}), _is_usable)
+
+
+def search_of(
+    request: RunRequest,
+    asked: Mapping[str, Any],
+    out: Path | None = None,
+    *,
+    attainment: str | None = None,
+    precision: str = "5%",
+    repeats: int = 3,
+    requests: int | None = None,
+    concurrency: int | None = None,
+    max_in_flight: int | None = None,
+    up_to: float | None = None,
+) -> CapacitySearch:
+    """Make the search, each as its flag has it; `asked` must be the same of whoever goes on. Raises UserError."""
+    if not request.slo:
+        raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
+    share = None if attainment is None else _share("--attainment", attainment)
+    wanted = [share] if share is not None else [slo.parse(text).share for text in request.slo]
+
+    def given(flag: str, value: Any, low: float, high: float, default: Any) -> Any:
+        return default if value is None else within(flag, value, low, high)
+
+    return CapacitySearch(
+        request=request,
+        folder=(out or Path("results") / f"capacity-{request.out.name}").absolute(),
+        attainment=share,
+        precision=within("--precision", _share("--precision", precision), _FINEST_PRECISION, 1.0),
+        repeats=within("--repeats", repeats, 1, MAX_REPEATS),
+        requests=given("--requests", requests, 1, MAX_REQUESTS, None),
+        least_requests=max(_LEAST_REQUESTS, calls_needed(wanted)),
+        concurrency=given("--concurrency", concurrency, 1, MAX_CONCURRENCY, 4 * request.workload.scenario.concurrency),
+        max_in_flight=given("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
+        up_to=given("--up-to", up_to, 0.001, MAX_RATE_PER_S, None),
+        asked=asked,
+    )
+
+
+def _share(flag: str, text: str) -> float:
+    """A share from `95%` or `0.95`."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise UserError(f"{flag}: expected a share between 0 and 1, such as 5% or 0.05, got {text!r}")
+    return value
 
 
 class CapacityFound(NamedTuple):
@@ -70,9 +133,7 @@ class CapacityFound(NamedTuple):
     ended: Outcome | None = None
 
 
-def find(
-    search: CapacitySearch, maker: Maker, say: Callable[[str], None], on_probe: Callable[[Probe], None]
-) -> CapacityFound:
+def find(search: CapacitySearch, maker: Maker, say: Callable[[str], None]) -> CapacityFound:
     """Look for the answer, or go on looking; with all runs there it only reads them.
 
     Raises UserError where the first run cannot begin, and where nobody is served at all.
@@ -82,7 +143,7 @@ def find(
             files.write_json(search.folder / files.CAPACITY, {"schema": files.SCHEMA, "asked": search.asked})
         with ExitStack() as stack:
             server = stack.enter_context(_server(search, say)) if search.request.url is None else None
-            ended = _look(search, maker, server, on_probe)
+            ended = _look(search, maker, server, say)
         if ended is not None:
             if not any(search.folder.glob(f"*/{files.RUN}")):
                 ended.raise_if_it_never_began()
@@ -97,9 +158,7 @@ def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
     return launched(replace(search.request, workload=workload), say, search.folder / files.SERVER_LOG)
 
 
-def _look(
-    search: CapacitySearch, maker: Maker, server: Server | None, on_probe: Callable[[Probe], None]
-) -> Outcome | None:
+def _look(search: CapacitySearch, maker: Maker, server: Server | None, say: Callable[[str], None]) -> Outcome | None:
     """Run until the answer is found; returns what became of the run that ended it before."""
 
     def run(campaign: Campaign, name: str, load: Load, repeat: int, stop: Stop) -> Outcome:
@@ -121,7 +180,7 @@ def _look(
         if ended.problem is not None:
             return ended
         probes = _probes(search)
-        on_probe(next(probe for probe in probes if probe.folder == name))
+        say(line(next(probe for probe in probes if probe.folder == name)))
     return None
 
 
@@ -210,7 +269,7 @@ def _write_page(search: CapacitySearch, found: Capacity) -> Document:
     )
     of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
     page = document(shown, of=of, objectives=request.slo, figures=sections(shown))
-    files.write_text(search.folder / files.CAPACITY_PAGE, to_html.render(page))
+    files.write_text(search.page, to_html.render(page))
     return page
 
 
