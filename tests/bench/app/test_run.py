@@ -183,7 +183,8 @@ def test_two_workers_offer_the_same_plan_and_share_it(
     assert workers.count(0) == workers.count(1) == 9
 
 
-@pytest.mark.slow  # it has two cores for itself there, without which nobody sends on time
+@pytest.mark.slow
+@pytest.mark.alone  # nobody sends on time otherwise
 def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = bench(

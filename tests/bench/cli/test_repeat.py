@@ -301,7 +301,8 @@ def asked_of(url: str, out: Path) -> tuple[str | Path, ...]:
     return ("run", "--backend", "openai", "--url", url, "--model", "m", "--scenario", "smoke", "--out", out)
 
 
-@pytest.mark.slow  # beside other tests the server is not steady afterwards either
+@pytest.mark.slow
+@pytest.mark.alone  # the server is not steady afterwards otherwise
 def test_a_cold_start_is_proposed_to_be_cut_and_cut_when_asked_and_comes_back(
     cold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from bench.types import ServeOptions
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="the ground-truth server and pinning to a core need Linux"),
 ]
 
