@@ -16,7 +16,8 @@ from analysis.checks import repeats as doubts
 from analysis.checks.reason import Reason
 from analysis.compare.comparison import Run
 from analysis.run.metrics import METRICS
-from analysis.run.summary import MetricSummary, RunCost, RunSummary, Throughput, WrittenFinding
+from analysis.run.sections import MetricSummary, RunCost, Throughput
+from analysis.run.summary import RunSummary, WrittenFinding
 from analysis.stats.changes import LEAST_RUNS
 from analysis.stats.distributions import LEVELS, Interval, Sample, mean_interval
 from bench.runs.sections import dump

@@ -18,11 +18,7 @@ from analysis.run.hosts import host
 from analysis.run.metrics import NS_PER_S, column, flat, keep, measured, output_tokens, successful
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
-from analysis.run.sending import sending, tail_ms
-from analysis.run.shape import shape
-from analysis.run.stalls import stalls
-from analysis.run.steady import steadiness
-from analysis.run.summary import (
+from analysis.run.sections import (
     BackoffWaits,
     CallFailures,
     ClientHealth,
@@ -30,10 +26,13 @@ from analysis.run.summary import (
     GpuUse,
     MeasuredWindow,
     RequestCounts,
-    RunSummary,
-    RunVerdict,
     Throughput,
 )
+from analysis.run.sending import sending, tail_ms
+from analysis.run.shape import shape
+from analysis.run.stalls import stalls
+from analysis.run.steady import steadiness
+from analysis.run.summary import RunSummary, RunVerdict
 from analysis.run.throttling import throttling
 from analysis.run.window import Window, phases, window
 from bench.errors import error_code

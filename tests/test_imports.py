@@ -44,7 +44,7 @@ OURS = {
     "bench/cli/*": OF_THE_CLI,
     "bench/*": ("bench",),
     "backends/dialect/*": ("bench.types",),
-    "backends/cold/*": ("backends.dialect", "bench.types", "bench.process.certificates"),
+    "backends/cold/*": ("backends.dialect", "bench.types", "bench.process.certificates", "bench.process.secrets"),
     "backends/launch/*": ("bench.types",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),

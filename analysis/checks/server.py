@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from analysis.checks.reason import Check, Reason
-from analysis.run.summary import RunSummary, Steadiness
+from analysis.run.sections import Steadiness
+from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 
 # What blocks of a cache and the words around a prompt can add to what prompts share.

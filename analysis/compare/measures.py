@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from analysis.run.metrics import METRICS
-from analysis.run.summary import RunSummary, Throughput
+from analysis.run.sections import Throughput
+from analysis.run.summary import RunSummary
 from analysis.stats.changes import Direction
 from bench.suggest import did_you_mean
 from bench.types import UserError

@@ -22,7 +22,7 @@ from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd
 from analysis.run import slo
 from analysis.run.metrics import column, keep, output_tokens, successful
 from analysis.run.rates import Flow, flow
-from analysis.run.summary import BatchCost, PriceSource, RunCost
+from analysis.run.sections import BatchCost, PriceSource, RunCost
 from analysis.run.window import Window
 from analysis.stats.describe import rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval

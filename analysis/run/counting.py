@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import column, flat, keep
-from analysis.run.summary import CountChecks, PromptLengths, TokenSources
+from analysis.run.sections import CountChecks, PromptLengths, TokenSources
 from bench.runs.manifest import RunManifest
 
 READINGS: Final = {

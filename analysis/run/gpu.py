@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_S
-from analysis.run.summary import GpuUse
+from analysis.run.sections import GpuUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest

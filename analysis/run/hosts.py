@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.run.gpu import series
-from analysis.run.summary import HostUse
+from analysis.run.sections import HostUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from analysis.run import slo
 from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
 from analysis.run.rates import Flow
-from analysis.run.summary import MetricSummary, RequestCounts, Throughput
+from analysis.run.sections import MetricSummary, RequestCounts, Throughput
 from analysis.run.window import Window
 from analysis.stats.correlation import Beside, Dependence
 from analysis.stats.describe import dependence, describe, rate_interval, share_interval

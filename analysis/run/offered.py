@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.run.metrics import NS_PER_S, column, measured
-from analysis.run.summary import OfferedLoad
+from analysis.run.sections import OfferedLoad
 from analysis.stats.distributions import Floats, index_of_dispersion
 from bench.runs.manifest import RunManifest
 

@@ -1,6 +1,6 @@
 """What this machine's selftest says of a run: run.json has it as `selftest`, null where there was none."""
 
-from analysis.run.summary import SelftestAtLoad
+from analysis.run.sections import SelftestAtLoad
 from bench.runs.manifest import MachineSelftest, SelftestLimit
 
 

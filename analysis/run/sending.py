@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from analysis.run.accounts import told_of
 from analysis.run.metrics import NS_PER_MS, column
-from analysis.run.summary import Sending, Tail
+from analysis.run.sections import Sending, Tail
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest

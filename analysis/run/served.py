@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.run.gpu import series
 from analysis.run.metrics import column
-from analysis.run.summary import Oddities, PromptCache, RateLimit, ServerMetrics, UnreadEvents
+from analysis.run.sections import Oddities, PromptCache, RateLimit, ServerMetrics, UnreadEvents
 from bench.runs.manifest import RunManifest
 
 MS_PER_S = 1000.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep
-from analysis.run.summary import StreamShape
+from analysis.run.sections import StreamShape
 from analysis.stats.distributions import Floats, Ints, ranks
 
 LEAST_TOKENS: Final = 8

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.run.metrics import METRICS, NS_PER_MS, column
-from analysis.run.summary import RequestCounts, SloResult
+from analysis.run.sections import RequestCounts, SloResult
 from analysis.stats.distributions import Sample, quantile_with_failures
 from bench.suggest import did_you_mean
 from bench.types import UserError

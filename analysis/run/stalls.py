@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep, measured
-from analysis.run.summary import Stalls
+from analysis.run.sections import Stalls
 
 # An engine's longest step, with a whole chunk of somebody's prompt in it, takes some ten times as long as its usual
 # one. What takes a hundred times as long is no step.

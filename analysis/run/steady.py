@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from analysis.run.accounts import told_of
 from analysis.run.metrics import NS_PER_MS, column, measured, successful
-from analysis.run.summary import Steadiness
+from analysis.run.sections import Steadiness
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.run.gpu import series
-from analysis.run.summary import GpuThrottling
+from analysis.run.sections import GpuThrottling
 from analysis.run.window import Window
 
 # Bits of NVML's nvmlClocksEventReasons: slowdown of the hardware, heat (software, hardware), the power brake.

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import METRICS, NS_PER_S, column, measured, successful
+from analysis.run.sections import ProposedWindow, Steadiness
 from analysis.run.steady import BLOCKS, trend_p
-from analysis.run.summary import ProposedWindow, Steadiness
 from analysis.run.window import planned, window
 from analysis.stats.changes import two_sided_p
 from analysis.stats.distributions import Floats, ranks

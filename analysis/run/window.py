@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_S, column, keep, measured
-from analysis.run.summary import PhaseSpan
+from analysis.run.sections import PhaseSpan
 from bench.runs.manifest import RunManifest
 
 _INSTANTS = ["phase", "sent_ns", "last_token_ns", "end_ns"]

@@ -20,7 +20,8 @@ from backends.dialect.errors import body_message, one_line
 from backends.dialect.lenient_json import lenient
 from backends.dialect.outgoing import bearer, with_own, with_query
 from bench.process.certificates import tls_context
-from bench.types import Headers, NotReady, ServerFault, Target, UserError, blank, secret_pattern
+from bench.process.secrets import blank, secret_pattern
+from bench.types import Headers, NotReady, ServerFault, Target, UserError
 
 MAX_BYTES = 8 * 2**20
 LOADING = frozenset({502, 503, 504})

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from bench.app.options import ServerOptions, flag_of
-from bench.types import LEAST_SECRET_LENGTH, Backend, Headers, UserError
+from bench.process.secrets import LEAST_SECRET_LENGTH
+from bench.types import Backend, Headers, UserError
 
 # What stands where /v1 does elsewhere: /v4, /v1beta/openai, /api/v3, /v1/projects/P/…/openapi, /openai/deployments/NAME
 OWN_ROOT = re.compile(r"(?:^|/)v\d+(?:(?:alpha|beta|preview)\d*)?(?:/|$)|/deployments/[^/]+$", re.IGNORECASE)

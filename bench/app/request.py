@@ -17,12 +17,13 @@ from bench.app.pricing import RunCosts, costs_of
 from bench.plan import tokenizer as tokenizers
 from bench.plan.prompts import Count
 from bench.plan.resolve import parse_duration, parse_size, resolve_load, within
+from bench.process.secrets import blank
 from bench.runs import folder as files
 from bench.server import tinymodel
 from bench.server.launch import free_port
 from bench.server.names import aliases_of, resolve
 from bench.suggest import did_you_mean
-from bench.types import Backend, Headers, Load, Scenario, UserError, blank
+from bench.types import Backend, Headers, Load, Scenario, UserError
 from scenarios import load_scenario, with_lengths
 
 CHOICES = ("dialect", "adapter", "thinking", "cache_ttl", "service_tier")

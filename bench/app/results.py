@@ -25,8 +25,8 @@ from bench.exit_codes import (
 )
 from bench.plan.calls import Plan, make_plan, total, write_plan
 from bench.plan.prompts import Vocabulary
+from bench.runs import decoding, manifest, records
 from bench.runs import folder as files
-from bench.runs import manifest, records
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
 from bench.runs.sections import dump
 from bench.telemetry import sampler
@@ -93,7 +93,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     Returns the manifest with what the captures say of the observation, the summary, and the tables of requests and
     telemetry.
     """
-    captured = records.scan_captures(folder)
+    captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
         plan = _planned(run)
         count = total(plan)
@@ -102,7 +102,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
             write_plan(plan, partial, captured.seqs() if count is None else range(count))
     decode = backend_named(run.backend).decode
     unsent = stop_reason(run.stopped or "").unsent
-    records.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent)
+    decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent)
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(sampler.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)

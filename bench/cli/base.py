@@ -13,8 +13,9 @@ from bench.exit_codes import EXIT_BUG, EXIT_INTERRUPTED, EXIT_NOBODY_READS, EXIT
 from bench.process import streams as terminal
 from bench.process.printable import is_text, printable
 from bench.process.private import be_private
+from bench.process.secrets import blank
 from bench.suggest import did_you_mean
-from bench.types import UserError, blank
+from bench.types import UserError
 
 OUT_OF_MEMORY = "the system gives too little memory; raise its limit (ulimit -v), or ask for less load"
 

@@ -19,19 +19,8 @@ from bench.load.backoff import retry_after_s
 from bench.load.spend import Admission, SpendLimiter
 from bench.preflight import nagle
 from bench.preflight.refusal import HINTS, PASSING, Kind, kind
-from bench.types import (
-    Backend,
-    Body,
-    Call,
-    HttpRequest,
-    NotReady,
-    Refusal,
-    Reply,
-    ServerFault,
-    Target,
-    UserError,
-    blank,
-)
+from bench.process.secrets import blank
+from bench.types import Backend, Body, Call, HttpRequest, NotReady, Refusal, Reply, ServerFault, Target, UserError
 from bench.wire import http1
 from bench.wire.clock import now_ns
 from bench.wire.endpoint import Endpoint, endpoint

@@ -13,7 +13,8 @@ import orjson
 
 from bench.process import private
 from bench.process.printable import is_text
-from bench.types import UserError, blank
+from bench.process.secrets import blank
+from bench.types import UserError
 
 RUN = "run.json"
 PLAN = "plan.parquet"

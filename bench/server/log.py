@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench.types import blank
+from bench.process.secrets import blank
 
 _READ_BYTES = 65536
 # Of a line without end so much is held back, in which a secret may be about to end.

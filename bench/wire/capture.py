@@ -17,7 +17,8 @@ from typing import NamedTuple
 import orjson
 import zstandard
 
-from bench.types import Exchange, UserError, blank
+from bench.process.secrets import blank
+from bench.types import Exchange, UserError
 from bench.wire.clock import ClockSample
 from bench.wire.redact import blanker
 

@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-from bench.types import LEAST_SECRET_LENGTH, encoded_forms, secret_pattern
+from bench.process.secrets import LEAST_SECRET_LENGTH, encoded_forms, secret_pattern
 from bench.wire.http1 import HEAD_BYTES_MAX, parse
 
 # The end of one chunk and the size of the next.

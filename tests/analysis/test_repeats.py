@@ -9,7 +9,8 @@ from analysis.compare.measures import thresholds
 from analysis.present import to_markdown
 from analysis.present.of_repeats import Line, document, how_many, lines, table_row
 from analysis.repeats import STATISTICS, over_runs, summarize
-from analysis.run.summary import RunCost, RunVerdict, Status, WrittenFinding
+from analysis.run.sections import RunCost
+from analysis.run.summary import RunVerdict, Status, WrittenFinding
 from analysis.summary import summarize as summarize_run
 from bench.runs.sections import dump
 from tests.summaries import manifest_of

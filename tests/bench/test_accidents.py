@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.runs.records import scan_captures
+from bench.runs.decoding import scan_captures
 from bench.truth.server import TruthOptions, TruthServer, launch
 
 pytestmark = pytest.mark.skipif(

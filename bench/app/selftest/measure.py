@@ -25,9 +25,10 @@ from bench.errors import INTERRUPTED
 from bench.load.controller import LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan.calls import Plan, make_plan, write_plan
 from bench.plan.prompts import calibrate
+from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN
 from bench.runs.manifest import LoadClient
-from bench.runs.records import decode_run, read_requests, scan_captures
+from bench.runs.records import read_requests
 from bench.server.launch import free_port
 from bench.truth import server as truth
 from bench.truth.server import Int64s, StampErrors, TruthLog

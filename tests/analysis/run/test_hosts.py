@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.run.hosts import host
-from analysis.run.summary import HostUse
+from analysis.run.sections import HostUse
 from analysis.run.window import Window
 from tests.summaries import manifest_of
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from analysis.run.sections import SelftestAtLoad
 from analysis.run.selftest import at_load
-from analysis.run.summary import SelftestAtLoad
 from bench.runs.manifest import MachineSelftest
 from bench.runs.sections import load
 from tests.summaries import summarize

@@ -3,8 +3,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from analysis.run.sections import Sending
 from analysis.run.sending import sending
-from analysis.run.summary import Sending
 from bench.runs.manifest import RunManifest
 from tests.summaries import manifest_of
 

@@ -4,7 +4,7 @@ from typing import Any
 import pyarrow as pa
 
 from analysis.run import served
-from analysis.run.summary import RateLimit, ServerMetrics
+from analysis.run.sections import RateLimit, ServerMetrics
 from tests.summaries import manifest_of
 
 

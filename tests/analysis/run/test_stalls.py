@@ -4,8 +4,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from analysis.run.sections import Stalls
 from analysis.run.stalls import stalls
-from analysis.run.summary import Stalls
 
 MS = 1_000_000
 

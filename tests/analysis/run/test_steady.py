@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from analysis.checks.server import not_steady
+from analysis.run.sections import Steadiness
 from analysis.run.steady import BLOCKS, change, steadiness, trend_p
-from analysis.run.summary import Steadiness
 from tests.summaries import manifest_of, summary_of
 
 S = 1e9

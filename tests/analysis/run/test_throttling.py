@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from analysis.run.summary import GpuThrottling
+from analysis.run.sections import GpuThrottling
 from analysis.run.throttling import POWER_CAPPED, SLOWED, throttling
 from analysis.run.window import Window
 from bench.telemetry.sampler import throttle_names

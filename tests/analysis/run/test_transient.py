@@ -9,7 +9,7 @@ import pytest
 from analysis.checks.identities import IDENTITIES
 from analysis.checks.server import not_steady
 from analysis.present.plots import FIGURES, Data
-from analysis.run.summary import ProposedWindow, Steadiness
+from analysis.run.sections import ProposedWindow, Steadiness
 from analysis.run.transient import LEAST_CALLS, onset, proposed, steady, without
 from analysis.run.window import planned
 from analysis.wording import steady_window

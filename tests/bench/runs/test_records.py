@@ -21,18 +21,9 @@ from bench.plan.calls import Plan, calls, make_plan, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
 from bench.runs import records
+from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.manifest import LoadClient
-from bench.runs.records import (
-    SCHEMA,
-    Planned,
-    Stopwatch,
-    decode_run,
-    read_requests,
-    record,
-    scan_captures,
-    stopwatch,
-    to_table,
-)
+from bench.runs.records import SCHEMA, Planned, Stopwatch, read_requests, record, stopwatch, to_table
 from bench.server.launch import free_port
 from bench.truth.server import TruthOptions, TruthServer, compare, launch, read_log
 from bench.types import Exchange, Lengths, Record, Reply, Scenario, Target, Usage, UserError
@@ -550,7 +541,7 @@ def test_an_answer_that_a_backend_fails_on_costs_one_call_and_not_the_run(name: 
         return UNFIT[name](*asked) if asked[2].data == b"odd" else _reply()
 
     rows = [record(given(seq, b"odd" if seq == 1 else b"ok"), plan[seq], watch_of(0), 0, decode) for seq in range(3)]
-    table = records._sound_table(rows, plan).to_pylist()
+    table = records.sound_table(rows, plan).to_pylist()
     assert [row["error"] for row in table] == [None, "malformed", None]
     odd = table[1]
     assert odd["error_message"].startswith("the answer could not be decoded (")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.types import blank
+from bench.process.secrets import blank
 from bench.wire.http1 import parse
 from bench.wire.redact import blanker, environment
 

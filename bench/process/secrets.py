@@ -1,0 +1,49 @@
+"""Keys and passwords kept out of whatever is shown or written: found in every form a server may give back."""
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from functools import lru_cache
+
+LEAST_SECRET_LENGTH = 8
+"""A shorter key is a placeholder for servers that want any ("EMPTY", "x"), and may be part of any word or answer."""
+
+
+def blank(text: str, secrets: Sequence[str]) -> str:
+    """`text` with "(key)" in place of every secret, in whatever form a server or a shell may have given it back."""
+    pattern = secret_pattern(tuple(secrets))
+    return text if pattern is None else re.sub(pattern, "(key)", text)
+
+
+@lru_cache(maxsize=64)
+def secret_pattern(secrets: tuple[str, ...]) -> str | None:
+    r"""A regular expression for the secrets as they are, and in JSON, a URL, HTML and base64; None for none.
+
+    Every character may be escaped or not: `\/`, `\u002f`, `%2F`, `&#47;`.
+    """
+    forms: list[str] = []
+    for secret in sorted({one for one in secrets if len(one) >= LEAST_SECRET_LENGTH}, key=len, reverse=True):
+        forms += ["".join(map(_any_form, secret)), *map(re.escape, encoded_forms(secret))]
+    return "|".join(forms) or None
+
+
+@lru_cache(maxsize=64)
+def encoded_forms(secret: str) -> tuple[str, ...]:
+    """The secret in base64, from each place in a longer text, without what its neighbours there decide."""
+    data, forms = secret.encode("utf-8", "replace"), set()
+    for shift in range(3):
+        # Six bits a character: what holds bits of the bytes before, or of those after, may be any.
+        whole = b64encode(bytes(shift) + data).decode().rstrip("=")
+        inner = whole[-(-8 * shift // 6) : 8 * (shift + len(data)) // 6]
+        forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return tuple(sorted(forms))
+
+
+def _any_form(character: str) -> str:
+    code = ord(character)
+    hexadecimal = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:02x}")
+    slashes = r"\\*" if character in "/\\\"'" else ""
+    named = {"&": "|&amp;", "<": "|&lt;", ">": "|&gt;", '"': "|&quot;"}.get(character, "")
+    escaped = rf"\\+u00{hexadecimal}|%(?:25)*{hexadecimal}|&#(?:[xX]0*{hexadecimal}|0*{code});{named}"
+    # A character that begins one of its own escapes ends that escape only where the longer form is tried first.
+    return f"(?:{escaped}|{slashes}{re.escape(character)})"

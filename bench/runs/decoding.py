@@ -1,0 +1,155 @@
+"""A run's captures decoded into `requests.parquet`, on every core: a pure reading of the folder."""
+
+import signal
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.process import lifeline
+from bench.process.cores import available_cores
+from bench.runs.folder import CAPTURE, PLAN, REQUESTS, whole
+from bench.runs.manifest import LoadClient, RunManifest
+from bench.runs.records import SCHEMA, Decode, Planned, Stopwatch, never_sent, record, sound_table, stopwatch, to_table
+from bench.runs.sections import load
+from bench.wire.capture import Capture, exchanges, scan
+
+_CALLS_PER_TASK = 500
+# About a million token events: below that, starting processes takes longer than decoding.
+_POOL_FROM_BYTES = 16 << 20
+
+
+class _Task(NamedTuple):
+    path: Path
+    worker: int
+    offsets: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A run's capture files, scanned; `start_ns` is None when the load never started."""
+
+    files: dict[Path, Capture]
+    start_ns: int | None
+
+    def seqs(self) -> list[int]:
+        """Give the numbers of the calls that were sent or dropped, ascending."""
+        unsent = (seq for file in self.files.values() for seq, _ in (*file.drops, *file.refusals))
+        return sorted((*unsent, *(seq for file in self.files.values() for seq in file.seqs)))
+
+    def clients(self) -> tuple[LoadClient, ...]:
+        """Give the load processes as they accounted for themselves."""
+        return tuple(load(LoadClient, {**file.meta, **(file.end or {})}, path) for path, file in self.files.items())
+
+    def described_in(self, run: RunManifest) -> RunManifest:
+        """Add to a manifest what the captures say of the observation itself."""
+        offsets_ns = [[sample.offset_ns for sample in file.clock] for file in self.files.values() if file.clock]
+        return replace(
+            run,
+            clients=self.clients(),
+            capture_torn_bytes=sum(file.torn_bytes for file in self.files.values()),
+            clock_step_ns=max((max(each) - min(each) for each in offsets_ns), default=None),
+        )
+
+
+def scan_captures(folder: Path) -> Captured:
+    """Look through a run's captures; one that a killed run left without a head is passed over."""
+    files = {}
+    for path in sorted((folder / CAPTURE).glob("*.cap")):
+        with suppress(ValueError):
+            files[path] = scan(path)
+    return Captured(files, next((file.start_ns for file in files.values() if file.start_ns is not None), None))
+
+
+def decode_run(
+    folder: Path, captured: Captured, warmup_s: float, decode: Decode, never_begun: str = "unfinished"
+) -> None:
+    """Write `requests.parquet` from the captures and `plan.parquet`, on every core.
+
+    `decode` must be a module's function. Calls without an exchange become records too, with a code of `NEVER_SENT`:
+    `never_begun` where the captures say nothing of them.
+    """
+    files = captured.files
+    start_ns = captured.start_ns or 0
+    # Each by the clock of its own process: another's is read at other moments, and on another machine runs differently.
+    watches = {path: stopwatch(start_ns, file.clock) for path, file in files.items()}
+    tasks = [
+        _Task(path, int(str(file.meta["worker"])), file.offsets[at : at + _CALLS_PER_TASK])
+        for path, file in files.items()
+        for at in range(0, len(file.offsets), _CALLS_PER_TASK)
+    ]
+    unsent = {seq: "dropped" for file in files.values() for seq, _ in file.drops}
+    unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
+    seen = {seq for file in files.values() for seq in file.seqs}
+    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+        for table in _decode_tasks(tasks, folder, watches, int(warmup_s * 1e9), decode):
+            writer.write_table(table)
+        missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
+        writer.write_table(to_table(never_sent(planned, unsent.get(planned.seq, never_begun)) for planned in missing))
+
+
+def _decode_tasks(
+    tasks: list[_Task], folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode
+) -> Iterator[pa.Table]:
+    large = sum({task.path: task.path.stat().st_size for task in tasks}.values()) >= _POOL_FROM_BYTES
+    pool = _pool(len(tasks), folder, watches, warmup_ns, decode) if large else None
+    if pool is None:
+        _begin(folder, watches, warmup_ns, decode)
+        yield from map(_decode_task, tasks)
+        return
+    with pool:
+        # Ctrl-C is for this process to hear, and they inherit what is blocked. They are all started by the first task.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            decoded = pool.map(_decode_task, tasks)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield from decoded
+
+
+def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
+    """Processes that decode; None where the system has no semaphores for them (/dev/shm cannot be written)."""
+    try:
+        # Spawned, not forked: the parent may be drawing a screen in a thread.
+        return ProcessPoolExecutor(min(tasks, available_cores()), get_context("spawn"), _begin_apart, job)
+    except (OSError, ImportError):
+        return None
+
+
+class _Job(NamedTuple):
+    plan: dict[int, Planned]
+    watches: Mapping[Path, Stopwatch]
+    warmup_ns: int
+    decode: Decode
+
+
+_job: _Job
+
+
+def _begin_apart(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+    # A pool's process waits for tasks for ever when the one that gives them was killed.
+    lifeline.hold(None)
+    _begin(folder, watches, warmup_ns, decode)
+
+
+def _begin(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+    global _job
+    _job = _Job(_plan(folder), watches, warmup_ns, decode)
+
+
+def _decode_task(task: _Task) -> pa.Table:
+    plan, watches, warmup_ns, decode = _job
+    found, watch = exchanges(task.path, task.offsets, task.worker), watches[task.path]
+    return sound_table((record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found), plan)
+
+
+def _plan(folder: Path) -> dict[int, Planned]:
+    columns = pq.read_table(folder / PLAN, columns=list(Planned._fields)).select(list(Planned._fields))
+    rows = zip(*(column.to_pylist() for column in columns.columns), strict=True)
+    return {planned.seq: planned for planned in (Planned(*row) for row in rows)}
