@@ -19,7 +19,7 @@ from analysis.money.api_rules import cache_minimum, cache_warning, retirement
 from analysis.money.gpu_prices import OLD_AFTER_DAYS
 from analysis.money.numbers import decimal, exact
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, Rates, find, snapshot, usd_of
-from analysis.run.summary import PriceSource
+from analysis.run.sections import PriceSource
 from analysis.stats.distributions import Floats
 from analysis.stats.uncertainty import interval_draws, mean_draws
 from bench.app.breakeven.measured import MeasuredRun, Requests, doubts, read_run, requests_of

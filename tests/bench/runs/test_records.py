@@ -20,7 +20,7 @@ from backends.dialect import openai
 from bench.plan.calls import Plan, calls, make_plan, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
-from bench.runs import records
+from bench.runs import decoding, records
 from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.manifest import LoadClient
 from bench.runs.records import SCHEMA, Planned, Stopwatch, read_requests, record, stopwatch, to_table
@@ -310,14 +310,14 @@ def test_a_large_run_decoded_on_every_core_gives_the_same_rows(folder: Path, mon
         writer.exchange(*answered(seq, start_ns))
     writer.close({})
     alone = rows_of(folder, plan, 7)
-    monkeypatch.setattr(records, "_CALLS_PER_TASK", 2)
-    monkeypatch.setattr(records, "_POOL_FROM_BYTES", 0)
+    monkeypatch.setattr(decoding, "_CALLS_PER_TASK", 2)
+    monkeypatch.setattr(decoding, "_POOL_FROM_BYTES", 0)
     assert rows_of(folder, plan, 7) == alone
 
     def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(records, "ProcessPoolExecutor", read_only)  # /dev/shm cannot be written
+    monkeypatch.setattr(decoding, "ProcessPoolExecutor", read_only)  # /dev/shm cannot be written
     assert rows_of(folder, plan, 7) == alone
 
 
