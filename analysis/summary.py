@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.checks import identities
 from analysis.checks.verdict import verdict
-from analysis.money.cost import FIGURES, run_cost, without
+from analysis.money.cost import UNIT_COSTS, run_cost, without
 from analysis.run import counting, intervals, selftest, served, slo, transient
 from analysis.run.gpu import gpus
 from analysis.run.hosts import host
@@ -109,10 +109,10 @@ class _Unknown(NamedTuple):
 def _unknown(mostly_failed: bool, counts: CountChecks) -> _Unknown:
     if mostly_failed:
         why = "most calls failed, and what was served beside them is not what the server can do"
-        return _Unknown("all", FIGURES, why)
+        return _Unknown("all", UNIT_COSTS, why)
     if (counts.unknown_share or 0) > counting.MOST_UNKNOWN:
         why = "the server's token counts contradict themselves or what arrived: nothing per token is known"
-        return _Unknown("tokens", FIGURES[2:], why)
+        return _Unknown("tokens", UNIT_COSTS[2:], why)
     return _Unknown()
 
 

@@ -9,35 +9,18 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.breakeven.traffic import STEADY, Level, Traffic
-from analysis.money.numbers import SECONDS_PER_MONTH, Number, at_least_zero, decimal, exact, share
+from analysis.money.numbers import SECONDS_PER_MONTH, Number, at_least_zero, exact
 from analysis.stats.distributions import Floats
 from bench.types import UserError
 
-TOKENS_PER_PRICE: Final = 1_000_000
-
 # Beyond so many requests per TTL a miss is rarer than float64 can tell from none.
 SURE_HITS_PER_TTL: Final = 40.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A mean request: input that no other request shares, the prefix that may be cached, output."""
-
-    uncached: Number
-    prefix: Number
-    output: Number
-
-    def __post_init__(self) -> None:
-        for flag, value in (
-            ("--prompt-tokens", self.uncached), ("--prefix-tokens", self.prefix), ("--output-tokens", self.output)
-        ):  # fmt: skip
-            at_least_zero(flag, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +30,12 @@ class CachePrices:
     usd_per_m_input: Decimal
     usd_per_m_write: Decimal
     usd_per_m_read: Decimal
-    usd_per_m_output: Decimal
     min_cacheable_tokens: int = 0
 
     def __post_init__(self) -> None:
         at_least_zero("--versus: input price", self.usd_per_m_input)
         at_least_zero("--versus: cache write price", self.usd_per_m_write)
         at_least_zero("--versus: cache read price", self.usd_per_m_read)
-        at_least_zero("--versus: output price", self.usd_per_m_output)
 
     @property
     def paying_hit_rate(self) -> Fraction | None:
@@ -108,13 +89,6 @@ class PrefixCache:
         ]
 
 
-class RequestCost(NamedTuple):
-    """$ per request; `warnings` say what of the caching that was asked for does not happen."""
-
-    usd: Decimal
-    warnings: tuple[str, ...] = ()
-
-
 def _check_times(ttl_s: float, readable_after_s: float) -> None:
     if not (math.isfinite(ttl_s) and ttl_s > 0):
         raise UserError(f"--cache-ttl {ttl_s}: expected seconds above 0, as in 300")
@@ -152,27 +126,11 @@ def replay(
     return hits
 
 
-def usd_per_request(tokens: Tokens, prices: CachePrices, hit_rate: Number | None) -> RequestCost:
-    """u·p_in + S·p_in·[h·r + (1−h)·w] + o·p_out, exactly; `hit_rate` None means that no caching is asked for."""
-    prefix_price, warnings = exact(prices.usd_per_m_input), uncacheable(tokens, prices)
-    if hit_rate is not None:
-        share("hit rate", hit_rate, least=0)
-    if hit_rate is not None and not warnings:
-        h = exact(hit_rate)
-        prefix_price = h * exact(prices.usd_per_m_read) + (1 - h) * exact(prices.usd_per_m_write)
-    usd = (
-        exact(tokens.uncached) * exact(prices.usd_per_m_input)
-        + exact(tokens.prefix) * prefix_price
-        + exact(tokens.output) * exact(prices.usd_per_m_output)
-    )
-    return RequestCost(decimal(usd / TOKENS_PER_PRICE), () if hit_rate is None else warnings)
-
-
-def uncacheable(tokens: Tokens, prices: CachePrices) -> tuple[str, ...]:
-    """Why nothing of such a request is cached; empty where its prefix is."""
-    if not tokens.prefix:
+def uncacheable(prefix_tokens: int, prices: CachePrices) -> tuple[str, ...]:
+    """Why nothing of a request with such a prefix is cached; empty where it is."""
+    if not prefix_tokens:
         return ("nothing is cached: the requests share no prefix",)
-    if tokens.prefix < prices.min_cacheable_tokens:
+    if prefix_tokens < prices.min_cacheable_tokens:
         least = prices.min_cacheable_tokens
-        return (f"nothing is cached: the prefix has {tokens.prefix} tokens, below the model's minimum of {least}",)
+        return (f"nothing is cached: the prefix has {prefix_tokens} tokens, below the model's minimum of {least}",)
     return ()

@@ -6,7 +6,7 @@ Fine-tune or long prompt · prompt cached or not · batch or live.
 import math
 from decimal import Decimal
 
-from analysis.breakeven.caching import CachePrices, PrefixCache, Tokens, uncacheable
+from analysis.breakeven.caching import CachePrices, PrefixCache, uncacheable
 from analysis.breakeven.volumes import ALWAYS, BreakEven, Span, from_spans
 from analysis.money.numbers import at_least_zero, exact
 
@@ -29,9 +29,9 @@ def fine_tune(train_usd: Decimal, prompted_usd_per_request: Decimal, tuned_usd_p
     return from_spans((Span(first, None),), unit="requests")
 
 
-def prompt_caching(tokens: Tokens, prices: CachePrices, cache: PrefixCache) -> BreakEven:
+def prompt_caching(prefix_tokens: int, prices: CachePrices, cache: PrefixCache) -> BreakEven:
     """From which volume on caching the prefix costs no more than sending it in full each time."""
-    reasons = uncacheable(tokens, prices)
+    reasons = uncacheable(prefix_tokens, prices)
     needed = prices.paying_hit_rate
     if needed is None:
         reasons += ("reading the cache costs more than input that is not cached",)

@@ -37,15 +37,26 @@ class Judgement:
     decision: Decision | None
 
 
+class SelfHosted(NamedTuple):
+    """Servers of one's own in words, and the interval of what one replica serves in requests/s.
+
+    None where that was not measured.
+    """
+
+    description: str
+    capacity_ci95: Interval = UNKNOWN
+
+
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One API: its `pairing` against the servers, the states that the measurements leave possible, and what these say.
+    """One API against servers of one's own: the pairing, the states that measurements leave possible, what these say.
 
     `p_cheaper` is P(self-hosting is no dearer) at each of the comparison's volumes, `usd_ci95` the interval of the
     price, None where it was not measured.
     """
 
     name: str
+    servers: SelfHosted
     pairing: Pairing
     states: States
     found: Judgement
@@ -73,19 +84,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class CostComparison:
-    """All of it: `host` says in words what the servers are and cost, `volumes` are requests a month, ascending.
+    """All of it; `volumes` are requests a month, ascending.
 
-    `warnings` are about the servers and the requests; those about an API are its alternative's. `capacity_ci95` is the
-    interval of what one replica serves, in requests/s; None where it was not measured.
+    `warnings` are about the servers and the requests; those about an API are its alternative's.
     """
 
-    host: str
     requests_per_month: int | None
     volumes: Floats
     alternatives: tuple[Alternative, ...]
     points: tuple[Point, ...]
     warnings: tuple[str, ...] = ()
-    capacity_ci95: Interval = UNKNOWN
 
 
 def judge(pairing: Pairing, states: States, requests_per_month: int | None) -> Judgement:

@@ -40,23 +40,23 @@ SERVER_COUNTS = ("server usage", "per-chunk usage")
 STANDARD_TIERS = (None, "standard", "default", "auto")
 
 
-class Figure(NamedTuple):
+class UnitCost(NamedTuple):
     """Dollars for one unit of something, with the 95% interval; None where unknown."""
 
     usd: float | None
     ci95: Interval = UNKNOWN
 
 
-class Figures(NamedTuple):
+class UnitCosts(NamedTuple):
     """What a unit cost; by the names of summary.json."""
 
-    usd_per_request: Figure = Figure(None)
-    usd_per_good_request: Figure = Figure(None)
-    usd_per_million_output_tokens: Figure = Figure(None)
-    usd_per_million_total_tokens: Figure = Figure(None)
+    usd_per_request: UnitCost = UnitCost(None)
+    usd_per_good_request: UnitCost = UnitCost(None)
+    usd_per_million_output_tokens: UnitCost = UnitCost(None)
+    usd_per_million_total_tokens: UnitCost = UnitCost(None)
 
 
-FIGURES = Figures._fields
+UNIT_COSTS = UnitCosts._fields
 
 
 def run_cost(
@@ -88,7 +88,7 @@ def _snapshot() -> PriceSource:
     return load(PriceSource, snapshot(), "the price list")
 
 
-def _cost(basis: Literal["api", "self-hosted"], figures: Figures, notes: Sequence[str], **other: Any) -> RunCost:
+def _cost(basis: Literal["api", "self-hosted"], figures: UnitCosts, notes: Sequence[str], **other: Any) -> RunCost:
     return RunCost(
         basis=basis,
         usd_per_request=figures.usd_per_request.usd,
@@ -142,7 +142,7 @@ def _api(
     try:
         price = price_of(at)
     except UserError as problem:
-        return _cost("api", Figures(), [str(problem)], prices=_snapshot())
+        return _cost("api", UnitCosts(), [str(problem)], prices=_snapshot())
     sent = keep(requests, pc.is_valid(requests["sent_ns"]))
     charges = _charges(sent, lambda tier: price_of(at, tier=tier))
     paid = _total(charges)
@@ -198,7 +198,7 @@ def _total(charges: Sequence[Charge]) -> Charge:
     return sum((charge for charge in charges if isinstance(charge, Decimal)), Decimal(0))
 
 
-def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence[slo.Objective]) -> Figures:
+def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence[slo.Objective]) -> UnitCosts:
     """Of the measured requests. Those that were good carry what was paid for the others as well."""
     measured = _mask(pc.equal(sent["phase"], "measured"))
     served = measured & _mask(pc.and_(pc.is_null(sent["error"]), pc.is_valid(sent["end_ns"])))
@@ -208,23 +208,23 @@ def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence
     good[served] = slo.keeps_all(objectives, calls)
     of_served = [charge for charge, counts in zip(charges, served, strict=True) if counts]
     of_measured = [charge for charge, counts in zip(charges, measured, strict=True) if counts]
-    return Figures(
+    return UnitCosts(
         _per(of_served, np.ones(len(of_served))),
-        _per(of_measured, good[measured]) if objectives else Figure(None),
+        _per(of_measured, good[measured]) if objectives else UnitCost(None),
         _per(of_served, output, MILLION),
         _per(of_served, output + column(calls, "prompt_tokens"), MILLION),
     )
 
 
-def _per(charges: Sequence[Charge], units: Floats, scale: int = 1) -> Figure:
+def _per(charges: Sequence[Charge], units: Floats, scale: int = 1) -> UnitCost:
     """What `scale` units cost, from what each request cost and how many it brought; see `uncertainty.interval`."""
     total, whole, n = _total(charges), float(units.sum()), len(charges)
     if isinstance(total, str) or not whole > 0:
-        return Figure(None)
+        return UnitCost(None)
     usd = float(total * scale / int(whole))
     if n < 2:
-        return Figure(usd)
-    return Figure(usd, interval(mean_of(np.array([float(charge) for charge in charges]) * scale, units)))
+        return UnitCost(usd)
+    return UnitCost(usd, interval(mean_of(np.array([float(charge) for charge in charges]) * scale, units)))
 
 
 def _cache_notes(model: str, sent: pa.Table) -> list[str]:
@@ -245,9 +245,9 @@ def _self_hosted(
     output = output_tokens(calls)
     rate = served.per_s(span, np.ones(calls.num_rows))
     per = partial(_per_hour, hourly.usd, served, span, int((rate or 0) * span.seconds))
-    figures = Figures(
+    figures = UnitCosts(
         per(np.ones(calls.num_rows)),
-        per(slo.keeps_all(objectives, calls).astype(np.float64)) if objectives else Figure(None),
+        per(slo.keeps_all(objectives, calls).astype(np.float64)) if objectives else UnitCost(None),
         per(output, MILLION),
         per(output + column(calls, "prompt_tokens"), MILLION),
     )
@@ -270,16 +270,16 @@ def _self_hosted(
 
 def _per_hour(
     usd_per_hour: Decimal, served: Flow, span: Window, requests: int, of_call: Floats, scale: int = 1
-) -> Figure:
+) -> UnitCost:
     """What `scale` units cost, of which each call brings some; its interval is that of the rate, turned over."""
     if not served.per_s(span, of_call):
-        return Figure(None)
+        return UnitCost(None)
     t_ns, units = served.units(span, of_call)
     usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
     usd = float(usd_of_window / Decimal(float(units.sum())))
     (low, high), _ = rate_interval(t_ns, units, (span.start_ns, span.end_ns), requests)
     usd_per_s = float(usd_of_window) / span.seconds
-    return Figure(usd, (usd_per_s / high if high else None, usd_per_s / low if low else None))
+    return UnitCost(usd, (usd_per_s / high if high else None, usd_per_s / low if low else None))
 
 
 def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -236,7 +236,7 @@ def most(model: Model, gpu: Gpu, gpu_count: int, demand: Demand, need: Need | No
 # --- money ------------------------------------------------------------------------------------------------------
 
 
-class Plan(NamedTuple):
+class ReplicaPlan(NamedTuple):
     """A way to serve the load: (low, high) are by the hopeful and by the cautious efficiency and price.
 
     `cautious` is None, and with it the high end, where the objectives are kept only at the hopeful efficiency. Without
@@ -263,22 +263,22 @@ def plan(
     demand: Demand | None,
     efficiencies: tuple[Efficiency, Efficiency],
     price: GpuPrice | None,
-) -> Plan | None:
+) -> ReplicaPlan | None:
     """Serve the load on replicas of this kind; None where they cannot keep its objectives. `efficiencies` ascend."""
     if demand is None:
-        return Plan(fit, None, None, (1, 1), price, _usd_per_month(fit, (1, 1), price))
+        return ReplicaPlan(fit, None, None, (1, 1), price, _usd_per_month(fit, (1, 1), price))
     cautious, hopeful = (estimate(model, fit, need, demand, efficiency) for efficiency in efficiencies)
     if hopeful is None:
         return None
     fewest = replicas(demand, hopeful.pace.requests_per_s)
     most = None if cautious is None else replicas(demand, cautious.pace.requests_per_s)
-    return Plan(fit, cautious, hopeful, (fewest, most), price, _usd_per_month(fit, (fewest, most), price))
+    return ReplicaPlan(fit, cautious, hopeful, (fewest, most), price, _usd_per_month(fit, (fewest, most), price))
 
 
-def ranked(plans: Iterable[Plan]) -> list[Plan]:
+def ranked(plans: Iterable[ReplicaPlan]) -> list[ReplicaPlan]:
     """The cheapest first by what they cost at most; then those that may fail, and those that nobody has a price for."""
 
-    def key(each: Plan) -> tuple[bool, Decimal, Decimal, int]:
+    def key(each: ReplicaPlan) -> tuple[bool, Decimal, Decimal, int]:
         low, high = each.usd_per_month or (None, None)
         most_gpus = (each.replicas[1] or each.replicas[0]) * each.fit.tensor_parallel
         return low is None, high or _NEVER, low or _NEVER, most_gpus

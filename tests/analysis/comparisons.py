@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Alternative, CostComparison, Point, judge
+from analysis.breakeven.comparison import Alternative, CostComparison, Point, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.scenarios import tornado
@@ -46,6 +46,7 @@ def alternative(
     bars = {"operation": ((free, states), (dear, states)), "nothing": ((pairing, states), (pairing, states))}
     return Alternative(
         name=name,
+        servers=SelfHosted("one replica"),
         pairing=pairing,
         states=states,
         found=found,
@@ -69,7 +70,7 @@ def build_comparison(
     asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
     at = asked["requests_per_month"], asked["volumes"], measured
     alternatives = tuple(alternative(name, usd, host, *at, **(pairing or {})) for name, usd in given)
-    return CostComparison(host="one replica", alternatives=alternatives, **asked)
+    return CostComparison(alternatives=alternatives, **asked)
 
 
 @pytest.fixture

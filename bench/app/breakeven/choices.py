@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from analysis.breakeven import calculators
-from analysis.breakeven.caching import CachePrices, Tokens
+from analysis.breakeven.caching import CachePrices
 from analysis.money.api_rules import cache_minimum, provider_rules
 from analysis.money.prices import BATCH, find, usd_of
 from bench.app.breakeven.document import Json, choice
@@ -28,8 +28,7 @@ def caching(options: CachingChoice, now: datetime) -> Json:
     if options.cache_ttl == OFF:
         raise UserError("--cache-ttl off: there is nothing to compare; expected 5m or 1h")
     price, requests, load = find(options.versus, None, now), _requests(options), traffic_of(options)
-    prompt, output = int(requests.prompt_tokens[0]), int(requests.output_tokens[0])
-    rates = rates_at(price, prompt)
+    rates = rates_at(price, int(requests.prompt_tokens[0]))
     written = rates.cache_write_1h if options.cache_ttl == "1h" else rates.cache_write_5m
     if rates.cache_read is None:
         raise UserError(f"{VERSUS} {price.provider}/{price.model}: has no price for cached input")
@@ -40,11 +39,8 @@ def caching(options: CachingChoice, now: datetime) -> Json:
         )
     # What is too short to be cached is left as it is, for the reason that is given.
     cached = least.cached_tokens(requests.prefix_tokens) or requests.prefix_tokens
-    prices = CachePrices(
-        rates.input, rates.input if written is None else written, rates.cache_read, rates.output, least.low_tokens
-    )
-    tokens = Tokens(prompt - cached, cached, output)
-    found = calculators.prompt_caching(tokens, prices, prefix_cache(options, load.traffic))
+    prices = CachePrices(rates.input, rates.input if written is None else written, rates.cache_read, least.low_tokens)
+    found = calculators.prompt_caching(cached, prices, prefix_cache(options, load.traffic))
     return choice(found, load.requests_per_month)
 
 

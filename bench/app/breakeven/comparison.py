@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Alternative, CostComparison, Judgement, judge
+from analysis.breakeven.comparison import Alternative, CostComparison, Judgement, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.scenarios import Bar, Scenario, tornado
@@ -46,13 +46,11 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     points = [point(run, servers.hourly) for run in servers.capacity.probes]
     points += [point(run, None) for run in api_runs]
     return CostComparison(
-        host=_host(servers),
         requests_per_month=asked,
         volumes=volumes,
-        alternatives=tuple(_rival(side, servers, volumes) for side in sides),
+        alternatives=tuple(_alternative(side, servers, volumes) for side in sides),
         points=tuple(found for found in points if found is not None),
         warnings=(*servers.hourly.notes, *servers.capacity.warnings, *warnings),
-        capacity_ci95=servers.capacity.ci95,
     )
 
 
@@ -87,7 +85,7 @@ def _offers(
     return offers, list(runs.values()), warnings
 
 
-def _case(offer: Offer, servers: PricedServers, options: BreakEvenOptions, volume: int | None) -> Pairing:
+def _pairing(offer: Offer, servers: PricedServers, options: BreakEvenOptions, volume: int | None) -> Pairing:
     return Pairing(
         host=servers.host,
         usd_per_request=offer.usd(volume),
@@ -119,10 +117,10 @@ class _Side(NamedTuple):
 def _side(offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked: int | None, rng: Generator) -> _Side:
     """Judge one API. Where no volume is asked about, prices are taken at the first break-even."""
     volume = asked
-    pairing = _case(offer, servers, options, volume)
+    pairing = _pairing(offer, servers, options, volume)
     if volume is None and offer.curve is not None:
         volume = judge(pairing, states_of(pairing, None, None, rng, offer.curve), None).answer.first
-        pairing = _case(offer, servers, options, volume)
+        pairing = _pairing(offer, servers, options, volume)
     usd, capacity = offer.draws(volume, rng), servers.capacity
     states = states_of(pairing, usd, capacity.draws, rng, offer.curve, offer.requests, capacity.measurements)
     found = judge(pairing, states, asked)
@@ -130,10 +128,11 @@ def _side(offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked
     return _Side(offer, pairing, states, found, volume or found.answer.first, (low, high))
 
 
-def _rival(side: _Side, servers: PricedServers, volumes: Floats) -> Alternative:
+def _alternative(side: _Side, servers: PricedServers, volumes: Floats) -> Alternative:
     offer, pairing, states, found, volume, usd_ci95 = side
     return Alternative(
         name=offer.name,
+        servers=SelfHosted(_description(servers), servers.capacity.ci95),
         pairing=pairing,
         states=states,
         found=found,
@@ -216,7 +215,7 @@ def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenar
     return at(low_usd), at(high_usd)
 
 
-def _host(servers: PricedServers) -> str:
+def _description(servers: PricedServers) -> str:
     host, hourly = servers.host, servers.hourly
     each = f"{dollars(hourly.usd)} an hour, {dollars(monthly_usd(hourly.usd))} a month"
     ops = f", and {dollars(host.ops_usd_per_month)} a month besides" if host.ops_usd_per_month else ""

@@ -21,15 +21,16 @@ BREAKEVEN = "breakeven"
 
 def plain(comparison: CostComparison) -> Json:
     """All of a comparison as JSON holds it: exact amounts as text, curves and chances as numbers, unknowns null."""
-    host = comparison.alternatives[0].pairing.host
+    first = comparison.alternatives[0]
+    host = first.pairing.host
     return {
         "schema": 1,
         "servers": {
-            "description": comparison.host,
+            "description": first.servers.description,
             "usd_per_replica_month": _amount(host.usd_per_replica_month),
             "ops_usd_per_month": _amount(host.ops_usd_per_month),
             "capacity_rps": float(host.capacity_rps),
-            "capacity_rps_ci95": list(comparison.capacity_ci95),
+            "capacity_rps_ci95": list(first.servers.capacity_ci95),
             "utilization": float(host.utilization),
             "peak_to_mean": float(host.traffic.peak),
             "autoscale": host.autoscale,
@@ -38,7 +39,7 @@ def plain(comparison: CostComparison) -> Json:
         "requests_per_month": comparison.requests_per_month,
         "prices": prices.snapshot(),
         "volumes": comparison.volumes.tolist(),
-        "rivals": [_rival(alternative, comparison) for alternative in comparison.alternatives],
+        "rivals": [_alternative(alternative, comparison) for alternative in comparison.alternatives],
         "points": [{name: getattr(point, name) for name in point.__dataclass_fields__} for point in comparison.points],
         "warnings": list(comparison.warnings),
     }
@@ -64,7 +65,7 @@ def choice(found: BreakEven, requests_per_month: int | None = None) -> Json:
     return {"schema": 1, "answer": break_even(found), "requests_per_month": requests_per_month, "pays": pays}
 
 
-def _rival(alternative: Alternative, comparison: CostComparison) -> Json:
+def _alternative(alternative: Alternative, comparison: CostComparison) -> Json:
     found = alternative.found
     curves, first = lines(alternative.pairing, alternative.states, comparison.volumes), found.first
     return {

@@ -11,7 +11,7 @@ from analysis.money.gpu_prices import GpuPrice
 from analysis.sizing import gpus, memory, plans, roofline
 from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import Model
-from analysis.sizing.plans import Claimed, Demand, Estimate, Fit, Measured, Need, Plan
+from analysis.sizing.plans import Claimed, Demand, Estimate, Fit, Measured, Need, ReplicaPlan
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL, Efficiency
 from bench.types import UserError
 
@@ -167,7 +167,7 @@ def _fit(model: Model, fit: Fit, need: Need, efficiencies: tuple[Efficiency, Eff
     }
 
 
-def _plan(plan: Plan, demand: Demand | None) -> dict[str, Any]:
+def _plan(plan: ReplicaPlan, demand: Demand | None) -> dict[str, Any]:
     price = plan.price
     usd = plan.usd_per_month or (None, None)
     return {
@@ -208,7 +208,7 @@ def _estimate(estimate: Estimate | None, demand: Demand | None) -> dict[str, Any
     }
 
 
-def _notes(model: Model, demand: Demand | None, claimed: Claimed | None, ranked: Sequence[Plan]) -> list[str]:
+def _notes(model: Model, demand: Demand | None, claimed: Claimed | None, ranked: Sequence[ReplicaPlan]) -> list[str]:
     notes = []
     if claimed is not None:
         notes.append(f"the claimed {claimed.output_tokens_per_s:,.4g} output tokens/s are not above the roofline")

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from analysis.breakeven.caching import (
     CachePrices,
     PrefixCache,
-    Tokens,
     hit_rate,
     replay,
-    usd_per_request,
 )
 from analysis.breakeven.traffic import weekly
 from analysis.money.numbers import SECONDS_PER_MONTH
@@ -25,24 +23,7 @@ from bench.types import UserError
 FIVE_MINUTES, ONE_HOUR = 300.0, 3600.0
 
 # Claude Sonnet 4.5 in November 2026, with five-minute cache writes.
-SONNET = CachePrices(Decimal(3), Decimal("3.75"), Decimal("0.30"), Decimal(15), min_cacheable_tokens=1024)
-W = Tokens(uncached=0, prefix=500, output=200)
-
-
-def test_a_prompt_below_the_minimum_costs_what_it_does_uncached_and_says_so() -> None:
-    plain, asked = usd_per_request(W, SONNET, None), usd_per_request(W, SONNET, 0.9)
-    assert (plain.usd, plain.warnings) == (Decimal("0.0045"), ())  # G1
-    assert 30_000 * asked.usd == Decimal("135.00")  # G7
-    assert asked.warnings == (
-        "nothing is cached: the prefix has 500 tokens, below the model's minimum of 1024",
-    )  # fmt: skip
-
-
-def test_a_cached_prefix_is_paid_as_read_or_as_written() -> None:
-    tokens = Tokens(uncached=100, prefix=10_000, output=200)
-    costs = [usd_per_request(tokens, SONNET, h).usd for h in (None, 0, 1, Decimal("0.25"))]
-    rest = Decimal("0.0033")
-    assert costs == [rest + Decimal(usd) for usd in ("0.030", "0.0375", "0.003", "0.028875")]
+SONNET = CachePrices(Decimal(3), Decimal("3.75"), Decimal("0.30"), min_cacheable_tokens=1024)
 
 
 @pytest.mark.parametrize(("write", "percent"), [("3.75", "21.74"), ("6", "52.63")])
@@ -51,10 +32,8 @@ def test_caching_pays_from_the_hit_rate_at_which_both_cost_the_same(write: str, 
     paying = prices.paying_hit_rate
     assert paying is not None
     assert f"{float(100 * paying):.2f}" == percent
-    tokens = Tokens(0, 10_000, 0)
     prefix_price = paying * Fraction(3, 10) + (1 - paying) * Fraction(write)
     assert prefix_price == 3
-    assert usd_per_request(tokens, prices, paying).usd == usd_per_request(tokens, prices, None).usd
 
 
 def test_writes_that_cost_nothing_extra_always_pay_and_dear_reads_never_do() -> None:
@@ -141,8 +120,7 @@ def test_beyond_the_settled_volume_every_request_hits() -> None:
 
 
 def test_more_traffic_keeps_the_cache_warm_and_may_lower_the_whole_bill() -> None:
-    tokens = Tokens(uncached=10, prefix=50_000, output=1)
-    always, never = (float(usd_per_request(tokens, SONNET, h).usd) for h in (1, 0))
+    always, never = (50_000 * float(usd) for usd in (SONNET.usd_per_m_read, SONNET.usd_per_m_write))
     volumes = np.array([10_000.0, 30_000.0])
     bills = volumes * (never + PrefixCache(FIVE_MINUTES).hit_rate(volumes) * (always - never))
     assert bills[1] < bills[0]
@@ -151,13 +129,11 @@ def test_more_traffic_keeps_the_cache_warm_and_may_lower_the_whole_bill() -> Non
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Tokens(-1, 0, 0), "--prompt-tokens -1"),
         (lambda: replace(SONNET, usd_per_m_read=Decimal(-1)), "--versus: cache read price -1"),
         (lambda: replace(SONNET, usd_per_m_write=None), "--versus: cache write price is missing"),  # type: ignore[arg-type]
         (lambda: PrefixCache(0), "--cache-ttl 0: expected seconds above 0"),
         (lambda: PrefixCache(300, readable_after_s=301), "--cache-delay 301: expected seconds from 0 up to the TTL"),
         (lambda: PrefixCache(300, prefix_weights=()), "--prefix-weights: expected at least one weight above 0"),
-        (lambda: usd_per_request(W, SONNET, 1.5), "hit rate 1.5: expected a share"),
         (lambda: replay([0.0, 1.0], ["a"], 300), "--traffic has 2 times and 1 prefixes"),
     ],
 )

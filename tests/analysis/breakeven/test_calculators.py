@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from analysis.breakeven.caching import CachePrices, PrefixCache, Tokens
+from analysis.breakeven.caching import CachePrices, PrefixCache
 from analysis.breakeven.calculators import batch, fine_tune, prompt_caching
 from analysis.breakeven.volumes import BreakEven, Span
 from analysis.money.numbers import SECONDS_PER_MONTH
 from bench.types import UserError
 
-SONNET = CachePrices(Decimal(3), Decimal("3.75"), Decimal("0.30"), Decimal(15), min_cacheable_tokens=1024)
-TOKENS = Tokens(uncached=100, prefix=5_000, output=200)
+SONNET = CachePrices(Decimal(3), Decimal("3.75"), Decimal("0.30"), min_cacheable_tokens=1024)
+PREFIX_TOKENS = 5_000
 
 
 def test_a_fine_tune_is_repaid_by_what_each_request_saves() -> None:
@@ -37,33 +37,37 @@ def test_caching_pays_from_the_traffic_that_hits_often_enough(ttl_s: float, writ
     prices = replace(SONNET, usd_per_m_write=Decimal(write))
     paying = float(prices.paying_hit_rate or 0)
     per_month = -math.log(1 - paying) / ttl_s * SECONDS_PER_MONTH
-    answer = prompt_caching(TOKENS, prices, PrefixCache(ttl_s))
+    answer = prompt_caching(PREFIX_TOKENS, prices, PrefixCache(ttl_s))
     assert (answer.kind, answer.first) == ("point", math.ceil(per_month))
     assert answer.reasons == (f"it pays from a hit rate of {100 * paying:.2f}% on, with a TTL of {ttl_s:g} s",)
 
 
 def test_caching_pays_later_where_many_prefixes_share_the_traffic() -> None:
-    one, four = (prompt_caching(TOKENS, SONNET, PrefixCache(300.0, (1,) * count)).first for count in (1, 4))
+    one, four = (prompt_caching(PREFIX_TOKENS, SONNET, PrefixCache(300.0, (1,) * count)).first for count in (1, 4))
     assert one is not None and four is not None
     assert four == pytest.approx(4 * one, abs=4)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "prices", "says"),
+    ("prefix_tokens", "prices", "says"),
     [
-        (replace(TOKENS, prefix=1_000), SONNET, "nothing is cached: the prefix has 1000 tokens"),
-        (replace(TOKENS, prefix=0), SONNET, "nothing is cached: the requests share no prefix"),
-        (TOKENS, replace(SONNET, usd_per_m_read=Decimal(4)), "reading the cache costs more"),
+        (1_000, SONNET, "nothing is cached: the prefix has 1000 tokens"),
+        (0, SONNET, "nothing is cached: the requests share no prefix"),
+        (PREFIX_TOKENS, replace(SONNET, usd_per_m_read=Decimal(4)), "reading the cache costs more"),
     ],
 )
-def test_caching_never_pays_where_nothing_is_cached_or_saved(tokens: Tokens, prices: CachePrices, says: str) -> None:
-    answer = prompt_caching(tokens, prices, PrefixCache(300.0))
+def test_caching_never_pays_where_nothing_is_cached_or_saved(
+    prefix_tokens: int, prices: CachePrices, says: str
+) -> None:
+    answer = prompt_caching(prefix_tokens, prices, PrefixCache(300.0))
     assert answer.kind == "never"
     assert answer.reasons[0].startswith(says)
 
 
 def test_free_writes_always_pay() -> None:
-    assert prompt_caching(TOKENS, replace(SONNET, usd_per_m_write=Decimal(3)), PrefixCache(300.0)).kind == "always"
+    assert (
+        prompt_caching(PREFIX_TOKENS, replace(SONNET, usd_per_m_write=Decimal(3)), PrefixCache(300.0)).kind == "always"
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.summaries import manifest_of, summarize
 SECOND = 1_000_000_000
 HAIKU = {"provider": "anthropic", "model": "claude-haiku-4-5"}
 CONTRACT = {"api_usd", "usd_per_request", "usd_per_million_output_tokens", "prices"}
-FIGURES = {
+UNIT_COSTS = {
     "usd_per_request", "usd_per_good_request", "usd_per_million_output_tokens", "usd_per_million_total_tokens",
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def cost_of(synthetic_run: SyntheticRun) -> Callable[..., dict[str, Any]]:
         priced = manifest_of(run)
         found: dict[str, Any] = dump(run_cost(priced, table, window(priced, table), hourly))
         json.dumps(found, allow_nan=False)
-        assert set(found) >= CONTRACT | FIGURES and set(found["ci95"]) == FIGURES
+        assert set(found) >= CONTRACT | UNIT_COSTS and set(found["ci95"]) == UNIT_COSTS
         return found
 
     return cost
@@ -149,7 +149,7 @@ def test_a_success_without_a_price_makes_every_figure_unknown(
     columns: dict[str, Any], reason: str, cost_of: Callable[..., Any]
 ) -> None:
     cost = cost_of(HAIKU, columns, requests=2)
-    assert {name: cost[name] for name in (*FIGURES, "api_usd")} == dict.fromkeys((*FIGURES, "api_usd"))
+    assert {name: cost[name] for name in (*UNIT_COSTS, "api_usd")} == dict.fromkeys((*UNIT_COSTS, "api_usd"))
     assert reason in cost["notes"][0]
 
 
@@ -291,7 +291,7 @@ def test_a_run_that_served_nothing_has_no_price_and_no_division_by_zero(
 ) -> None:
     for options in ({"requests": 0}, {"requests": 20, "failed": range(20)}):
         cost = cost_of(None, hourly=stated(Decimal("1")), **options)
-        assert {cost[name] for name in FIGURES} == {None}
+        assert {cost[name] for name in UNIT_COSTS} == {None}
     run, table, _ = synthetic_run(requests=50)
     empty = run_cost(manifest_of(run), table, Window(5 * SECOND, 5 * SECOND), stated(Decimal("1")))
     assert empty is not None and empty.usd_per_request is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.breakeven.comparison import CostComparison
+from analysis.breakeven.comparison import CostComparison, SelfHosted
 from analysis.present import breakeven_page as pages
 from analysis.present.breakeven_figures import FIGURES
 from analysis.present.of_breakeven import document
@@ -90,8 +90,8 @@ def test_each_figure_of_the_page_has_a_page_of_its_own(comparison: Build) -> Non
 
 def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> None:
     given = comparison((EVIL, "0.0045"), warnings=(EVIL,))
-    evil = replace(given.alternatives[0], advice=(EVIL,), warnings=(EVIL,))
-    html = page_of(replace(given, host=EVIL, alternatives=(evil,)))
+    evil = replace(given.alternatives[0], advice=(EVIL,), warnings=(EVIL,), servers=SelfHosted(EVIL))
+    html = page_of(replace(given, alternatives=(evil,)))
     assert EVIL not in html
     assert html.count("&lt;script&gt;alert(") > 6
 

@@ -149,7 +149,7 @@ def test_without_a_load_one_replica_is_priced() -> None:
 
 
 def test_plans_are_ranked_by_what_they_cost_at_most_and_those_without_a_price_come_last() -> None:
-    def made(gpu: str, tensor_parallel: int, *amounts: str) -> plans.Plan:
+    def made(gpu: str, tensor_parallel: int, *amounts: str) -> plans.ReplicaPlan:
         row = price(gpu, *amounts) if amounts else None
         found = plans.plan(model(), fit(gpu, tensor_parallel), Need(700), None, ASSUMED, row)
         assert found is not None
