@@ -21,8 +21,6 @@ OF_THE_APP = (
     "bench.types", "bench.process", "bench.wire", "bench.server", "bench.telemetry", "bench.truth", "bench.plan",
     "bench.runs", "bench.load", "bench.preflight", "backends", "scenarios", "analysis",
 )  # fmt: skip
-# Where more than that is still joined, or lies on the other side. These may only become fewer.
-STILL_JOIN = ("bench/cli/repeat.py",)
 
 # Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.
 OURS = {
@@ -39,7 +37,6 @@ OURS = {
     "bench/runs/*": ("bench.types", "bench.process", "bench.wire", "bench.plan"),
     "bench/load/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.runs"),
     "bench/preflight/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.load"),
-    **dict.fromkeys(STILL_JOIN, PACKAGES),
     "bench/app/*": OF_THE_APP,
     "bench/cli/*": OF_THE_CLI,
     "bench/*": ("bench",),

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 from analysis.compare.comparison import Run
 from analysis.present import to_html
 from analysis.present.document import Document
-from analysis.present.of_repeats import document
+from analysis.present.of_repeats import document, in_short
 from analysis.present.repeats_figures import sections
 from analysis.repeats import summarize
+from analysis.run import summary as summaries
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.compare import read
 from bench.app.request import RunRequest
+from bench.app.results import exit_code, recorded_stop, summarise
 from bench.app.run import launched
 from bench.exit_codes import worst_of
 from bench.runs import folder as files
+from bench.runs.manifest import WindowChoice
 from bench.server.launch import Server
 from bench.types import UserError
 
@@ -41,7 +44,7 @@ def repeat(
     maker: Maker,
     asked: Mapping[str, Any],
     say: Say,
-    on_run: Callable[[Outcome], None],
+    on_run: Callable[[str, str], None],
     *,
     keep_server: bool,
 ) -> Repeated:
@@ -61,7 +64,8 @@ def repeat(
                 for name in names:
                     say(f"run {int(name)} of {times}")
                     outcomes.append(make_run(campaign, name, request, maker, server))
-                    on_run(outcomes[-1])
+                    if (folder / name / files.SUMMARY).exists():
+                        on_run(name, in_short(summaries.read(folder / name)))
                     if outcomes[-1].problem is not None:
                         break
         finally:
@@ -83,19 +87,44 @@ def _server(request: RunRequest, say: Say, *, is_kept: bool) -> Iterator[Server 
         yield stack.enter_context(launched(request, say, request.out / files.SERVER_LOG)) if is_kept else None
 
 
+def decode(folder: Path, window: WindowChoice | None = None) -> tuple[Document, int]:
+    """Read the captures of each of the repeats again and conclude from all; gives the worst exit code with it."""
+    folders = [path.parent for path in sorted(folder.glob(f"*/{files.RUN}"))]
+    codes = [exit_code(recorded_stop(one), summarise(one, window)) for one in folders]
+    if not codes:
+        raise UserError(f"{folder}: there is no run in it to conclude from")
+    return conclude(folder), worst_of(codes)
+
+
+def report(folder: Path, *, with_page: bool) -> Document:
+    """What the runs of a folder say together, as it was concluded; `with_page` writes that again, with its figures.
+
+    Raises UserError where nothing was concluded yet.
+    """
+    found = files.read_json(folder, files.REPEATS)
+    if "runs" not in found:
+        raise UserError(f"{folder}: nothing was concluded from its runs yet; do so with: bench.py decode {folder}")
+    return _write_page(folder, found) if with_page else document(found, runs_of(folder))
+
+
+def page_of(folder: Path) -> Path:
+    """Where the page of repeats lies."""
+    return folder / files.REPEATS_PAGE
+
+
 def conclude(folder: Path) -> Document:
     """Write repeats.json and repeats.html from the runs that are there; gives what they say together."""
     asked = files.read_json(folder, files.REPEATS)
     found = summarize(runs_of(folder), asked["asked"], keep_server=asked["keep_server"])
     files.write_json(folder / files.REPEATS, found)
-    return write_page(folder, found)
+    return _write_page(folder, found)
 
 
-def write_page(folder: Path, found: dict[str, Any]) -> Document:
+def _write_page(folder: Path, found: dict[str, Any]) -> Document:
     """Write repeats.html, which has figures; gives what it shows."""
     runs = runs_of(folder)
     page = document(found, runs, sections(found, runs))
-    files.write_text(folder / files.REPEATS_PAGE, to_html.render(page))
+    files.write_text(page_of(folder), to_html.render(page))
     return page
 
 

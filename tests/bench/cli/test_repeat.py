@@ -81,7 +81,7 @@ class Runs:
 def runs(synthetic_run: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs(synthetic_run)
     monkeypatch.setattr(repeats, "Runs", lambda view: made)
-    monkeypatch.setattr(repeats, "summarise", made.conclude)
+    monkeypatch.setattr("bench.app.repeat.summarise", made.conclude)
     return made
 
 
