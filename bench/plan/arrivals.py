@@ -9,7 +9,7 @@ arrivals would offer the wrong process: N copies of one seed come in bursts of N
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -112,10 +112,17 @@ def logarithm(x: Floats) -> Floats:
     return np.asarray(k * _LN2 + 2 * s * series, np.float64)
 
 
+PROCESSES: Final[Mapping[str, Process]] = {
+    "constant": constant,
+    "poisson": poisson,
+}
+"""The processes without a parameter; their names are read in `bench.plan.resolve`, which needs no numpy."""
+
+
 def process(arrivals: Arrivals) -> Process:
     """The process of this name. Raises UserError for one that is not known."""
     cv = gap_spread(arrivals)
-    return constant if cv == 0 else poisson if cv == 1 else partial(gamma, cv)
+    return PROCESSES[arrivals] if arrivals in PROCESSES else poisson if cv == 1 else partial(gamma, cv)
 
 
 def due_ns(arrivals: Arrivals, seed: int, rate_per_s: float, count: int) -> Ints:

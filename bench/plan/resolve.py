@@ -14,7 +14,11 @@ MAX_REQUESTS = 10_000_000
 MAX_DURATION_S = 7 * 24 * 3600
 DEFAULT_MAX_IN_FLIGHT = 1024  # one connection each: within most systems' limit of open files, 1,024 and more
 
-SPREADS = {"constant": 0.0, "poisson": 1.0}
+SPREADS = {
+    "constant": 0.0,
+    "poisson": 1.0,
+}
+"""By the name of an arrival process: the standard deviation of its gaps over their mean."""
 GAMMA_SPREADS = 0.05, 20.0
 
 _BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
