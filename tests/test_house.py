@@ -46,8 +46,6 @@ OFFERED: Mapping[str, str] = {
     "backends.cold.http.post_json": "for whoever adds a backend (docs/backends.md)",
     "bench.app.dry.dry_run": "called as bench.app.dry_run (docs/python.md)",
     "bench.telemetry.sampler.throttle_names": "for whoever reads telemetry.parquet: its samples are bits",
-    "scenarios.traffic.facts.facts": "for what will replay traffic",
-    "scenarios.traffic.read": "for what will replay traffic",
 }
 
 

@@ -26,7 +26,7 @@ class TrafficFacts(NamedTuple):
     mean_output_tokens: float | None
     prompt_tokens: tuple[int, int] | None
     output_tokens: tuple[int, int] | None
-    busiest_minute: int | None
+    busiest_minute: int
     cacheable_share: float | None
 
 
@@ -64,7 +64,7 @@ def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
         mean_output_tokens=float(np.mean(outputs)) if outputs else None,
         prompt_tokens=(min(prompts), max(prompts)) if prompts else None,
         output_tokens=(min(outputs), max(outputs)) if outputs else None,
-        busiest_minute=max(minutes.values(), default=None),
+        busiest_minute=max(minutes.values(), default=0),
         cacheable_share=cacheable / of_blocks if of_blocks else None,
     )
 

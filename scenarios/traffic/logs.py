@@ -62,7 +62,7 @@ def times(path: Path) -> Iterator[TrafficRow]:
             at = (named or [i for i, cell in enumerate(cells) if _is_time(place, cell)] or [0])[0]
         cell = {name: cells[i].strip() for name, i in header.items() if i < len(cells)}
         prompt, output, session = (_first(cell, names) for names in (_PROMPT, _OUTPUT, _SESSION))
-        prefix = cell.get("prefix")
+        prefix = cell.get("prefix", "") if "prefix" in header else None
         yield TrafficRow(
             place.line,
             t_ns=place.instant_ns("time", cells[at].strip() if at < len(cells) else ""),

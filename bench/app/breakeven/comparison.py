@@ -50,7 +50,7 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
         volumes=volumes,
         alternatives=tuple(_alternative(side, servers, volumes) for side in sides),
         points=tuple(found for found in points if found is not None),
-        warnings=(*servers.hourly.notes, *servers.capacity.warnings, *warnings),
+        warnings=(*servers.hourly.notes, *servers.capacity.warnings, *filter(None, [load.described]), *warnings),
     )
 
 

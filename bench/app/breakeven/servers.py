@@ -1,5 +1,6 @@
 """From options to servers of one's own: what one can do, what it costs, and the traffic it is to carry."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,12 +18,16 @@ from analysis.money.gpu_prices import Hourly
 from analysis.money.numbers import monthly_usd
 from analysis.stats.distributions import Floats
 from analysis.stats.uncertainty import interval_draws, mean_draws
+from analysis.wording import count, number, percent
 from bench.app import numeric
 from bench.app.breakeven.measured import MeasuredRun, check_repeats, doubts, read_run, read_search
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
 from bench.app.pricing import hourly_of
 from bench.runs.folder import CAPACITY
 from bench.types import UserError
+from scenarios.traffic import read
+from scenarios.traffic.facts import TrafficFacts, facts
+from scenarios.traffic.rows import TrafficRow
 
 SELF = "--self"
 FEWEST_RUNS = 5
@@ -30,11 +35,12 @@ CAPACITIES = (Decimal("1e-6"), Decimal(10**9))
 
 
 class MonthlyTraffic(NamedTuple):
-    """Traffic, the volume asked about, and the trace that both come from, if they do."""
+    """Traffic, the volume asked about, the trace that both come from, if they do, and what that file is like."""
 
     traffic: Traffic
     requests_per_month: int | None
     trace: Trace | None
+    described: str | None = None
 
 
 class ReplicaCapacity(NamedTuple):
@@ -78,13 +84,36 @@ def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
         first, second = ("--" + name.replace("_", "-") for name in given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
     if options.traffic is not None:
-        trace = recorded.trace(_text("--traffic", options.traffic), f"--traffic {options.traffic}")
+        rows = list(read(options.traffic))
+        trace = _recorded(options.traffic, rows)
         observed, traffic = hours.observed(trace.arrivals_s)
-        return MonthlyTraffic(traffic, volume or observed, trace)
+        return MonthlyTraffic(traffic, volume or observed, trace, _described(options.traffic, facts(rows)))
     if options.profile is not None:
         return MonthlyTraffic(hours.weekly(recorded.weights(_text("--profile", options.profile))), volume, None)
     ratio = options.peak_to_mean
     return MonthlyTraffic(hours.STEADY if ratio is None else hours.steady(ratio), volume, None)
+
+
+def _recorded(path: Path, rows: Sequence[TrafficRow]) -> Trace:
+    """The rows' times and prefixes: prompts that begin with the same block share one."""
+    arrivals_ns = []
+    for row in rows:
+        if row.t_ns is None:
+            raise UserError(f"--traffic {path}: line {row.line} has no time: expected when each request came")
+        arrivals_ns.append(row.t_ns)
+    return recorded.trace(arrivals_ns, [row.blocks[0] if row.blocks else None for row in rows])
+
+
+def _described(path: Path, found: TrafficFacts) -> str:
+    """What decides both bills, as the file has it: to be held against the lengths and the caching that are assumed."""
+    said = [f"{path.name} has {count(found.rows, 'request')}, {found.busiest_minute:,} in its busiest minute"]
+    if found.mean_prompt_tokens is not None:
+        said.append(f"{number(found.mean_prompt_tokens)} prompt tokens on average")
+    if found.mean_output_tokens is not None:
+        said.append(f"{number(found.mean_output_tokens)} output tokens")
+    if found.cacheable_share is not None:
+        said.append(f"{percent(found.cacheable_share)} of prompt tokens seen before")
+    return ", ".join(said)
 
 
 def _text(flag: str, path: Path) -> str:

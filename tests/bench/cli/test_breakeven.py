@@ -268,6 +268,17 @@ def test_recorded_traffic_gives_the_volume_the_hours_and_the_hit_rate(shown: Sho
     assert "89.6%" in " ".join(only(found)["warnings"])
 
 
+def test_a_published_trace_is_traffic_and_says_what_it_is_like(shown: Shown) -> None:
+    rows = [
+        {"timestamp": 60_000 * i, "input_length": 1000, "output_length": 20, "hash_ids": [0, i + 1]} for i in range(121)
+    ]
+    Path("mooncake.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = shown("--self", "2", *RTX_4090, *LONG, "--traffic", "mooncake.jsonl", "--versus", "claude-haiku-5-5")
+    assert found["requests_per_month"] == 60 * 730
+    said = "mooncake.jsonl has 121 requests, 1 in its busiest minute, 1,000 prompt tokens on average, 20 output tokens"
+    assert f"{said}, {100 * 120 * 512 / 121_000:.1f}% of prompt tokens seen before" in found["warnings"]
+
+
 def test_a_profile_of_the_week_is_scaled_with_by_the_hour(shown: Shown) -> None:
     Path("week.txt").write_text(" ".join(["1"] * 84 + ["3"] * 84))
     fixed, scaled = (
@@ -557,10 +568,10 @@ WRONG = [
     (f"{SERVERS} {HAIKU} --profile none.txt", "--profile none.txt: cannot be read: No such file or directory"),
     (f"{SERVERS} {HAIKU} --profile week.txt", "--profile has 2 weights: expected 168"),
     (f"{SERVERS} {HAIKU} --profile words.txt", "--profile: expected numbers such as 3 or 0.5, got 'busy'"),
-    (f"{SERVERS} {HAIKU} --traffic empty.csv", "has no arrival times: expected one a line"),
+    (f"{SERVERS} {HAIKU} --traffic empty.csv", "no request in it, read as times; expected one a line"),
     (f"{SERVERS} {HAIKU} --traffic week.txt --peak-to-mean 2", "--peak-to-mean and --traffic exclude each other"),
-    (f"{SERVERS} {HAIKU} --traffic ms.csv", "line 1: expected Unix seconds, got 1763683200000: is it in milliseconds?"),
-    (f"{SERVERS} {HAIKU} --traffic torn.csv", "line 3: expected a time in Unix seconds or ISO 8601, got 'soon'"),
+    (f"{SERVERS} {HAIKU} --traffic ms.csv", "--traffic holds less than an hour"),
+    (f"{SERVERS} {HAIKU} --traffic torn.csv", "torn.csv:3: time: expected a time in ISO 8601 or Unix"),
     (
         f"{SERVERS} --versus claude-haiku-5-5 {' '.join(LONG)} --prefix-weights 1,x",
         "--prefix-weights: expected numbers such as 3 or 0.5, got 'x'",
