@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from analysis.checks import repeats as doubts
-from analysis.checks.reason import Reason
+from analysis.checks.finding import Finding
 from analysis.compare.comparison import Run
 from analysis.run.metrics import METRICS
 from analysis.run.sections import MetricSummary, RunCost, Throughput
@@ -127,7 +127,7 @@ def _statistics(names: Sequence[str], found: Sequence[MetricSummary | Throughput
     }
 
 
-def verdict(runs: Sequence[Run], own: Sequence[Reason]) -> dict[str, Any]:
+def verdict(runs: Sequence[Run], own: Sequence[Finding]) -> dict[str, Any]:
     """The worst verdict of the runs and of our own reasons; those of runs are said once, with the runs they are of."""
     statuses = [*(run.summary.verdict.status for run in runs), *(reason.status for reason in own)]
     return {

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from analysis.checks import identities
 from analysis.checks.verdict import verdict
 from analysis.money.cost import UNIT_COSTS, run_cost, without
-from analysis.run import counting, intervals, selftest, served, slo, transient
+from analysis.run import counting, intervals, selftest, server_metrics, slo, transient
 from analysis.run.gpu import gpus
-from analysis.run.hosts import host
+from analysis.run.host_contention import host
 from analysis.run.metrics import NS_PER_S, column, flat, keep, measured, output_tokens, successful
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
@@ -83,10 +83,10 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         shape=shape(calls),
         client=_client(run, requests, span, throughput.requests_per_s),
         backoff=_backoff(run),
-        cache=served.cache(run, calls, telemetry),
-        server=served.server(telemetry),
-        rate_limits=served.rate_limits(requests),
-        oddities=served.oddities(measured(requests)),
+        cache=server_metrics.cache(run, calls, telemetry),
+        server=server_metrics.server(telemetry),
+        rate_limits=server_metrics.rate_limits(requests),
+        oddities=server_metrics.oddities(measured(requests)),
         gpu=cards,
         cost=without(cost, unknown.figures, unknown.why),
         host=host(run, telemetry, span),
@@ -158,9 +158,7 @@ def _failures(planned: pa.Table) -> tuple[CallFailures, ...]:
     return tuple(CallFailures(code, count, first[code]) for code, count in counts.most_common())
 
 
-def _throughput(
-    served: Flow, calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]
-) -> Throughput:
+def _throughput(flow: Flow, calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]) -> Throughput:
     """What successful calls of any phase brought per second of the window, and how much of it was good.
 
     Goodput is null without an objective; `rates_unknown` says why there are no rates, null where there are.
@@ -169,12 +167,12 @@ def _throughput(
     good = slo.keeps_all(objectives, calls)
     good_measured = good & np.asarray(pc.fill_null(pc.equal(calls["phase"], "measured"), False))
     return Throughput(
-        requests_per_s=served.per_s(span, np.ones(calls.num_rows)),
-        output_tokens_per_s=served.per_s(span, output),
-        total_tokens_per_s=served.per_s(span, output + column(calls, "prompt_tokens")),
-        goodput_rps=served.per_s(span, good.astype(np.float64)) if objectives else None,
+        requests_per_s=flow.per_s(span, np.ones(calls.num_rows)),
+        output_tokens_per_s=flow.per_s(span, output),
+        total_tokens_per_s=flow.per_s(span, output + column(calls, "prompt_tokens")),
+        goodput_rps=flow.per_s(span, good.astype(np.float64)) if objectives else None,
         slo_attainment=float(good_measured.sum() / planned) if objectives and planned else None,
-        rates_unknown=served.why,
+        rates_unknown=flow.why,
     )
 
 

@@ -209,7 +209,7 @@ def test_every_metric_identity_and_doubt_is_defined() -> None:
     assert codes(DOCS["metrics.md"], "Metrics") == METRICS.keys()
     assert codes(DOCS["metrics.md"], "Identities") == {identity.__name__ for identity in IDENTITIES}
     checks = "".join(path.read_text() for path in (ROOT / "analysis/checks").glob("*.py"))
-    doubts = re.findall(r'Reason\(\s*"\w+",\s*"(\w+)"', checks)
+    doubts = re.findall(r'Finding\(\s*"\w+",\s*"(\w+)"', checks)
     assert codes(DOCS["validity.md"], "The checks") == set(doubts)
 
 

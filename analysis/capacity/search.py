@@ -111,8 +111,8 @@ class Limits(NamedTuple):
     def top_rps(self, probes: Sequence[Probe]) -> tuple[float, str]:
         """(the highest rate to try, what to do to look further)."""
         asked = self.up_to_rps or UP_TO_SHARE * self.closed_loop_rps
-        seats = _IN_FLIGHT_SHARE * self.max_in_flight / service_seen_s(probes, self.service_s)
-        return (seats, "raise --max-in-flight") if seats < asked else (asked, "--up-to looks further")
+        slots = _IN_FLIGHT_SHARE * self.max_in_flight / service_seen_s(probes, self.service_s)
+        return (slots, "raise --max-in-flight") if slots < asked else (asked, "--up-to looks further")
 
 
 def service_seen_s(probes: Sequence[Probe], of_closed_loop_s: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from analysis.checks.reason import Check, Reason
+from analysis.checks.finding import Check, Finding
 from analysis.run.counting import CONTRADICTIONS, RESOLVED
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
@@ -36,7 +36,7 @@ MOST_FIRST_GAP, LEAST_OF_FIRST_GAP = 10.0, 0.25
 MOST_BLANK, MOST_BLANK_GAPS = 0.05, 5.0
 
 
-def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """What the server counts is not what it counts elsewhere, what was planned, or what arrived."""
     succeeded = summary.requests.succeeded
     for code, calls in summary.counts.contradictions.items():
@@ -47,10 +47,10 @@ def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
                 else "what is built on that count is not known; check --backend against the server, and its version"
             )
             message = f"of {calls:,} of {succeeded:,} calls {CONTRADICTIONS[code]}: {rest}"
-            yield Reason("suspect", "counts_contradict", message, calls / succeeded, MOST_OFF)
+            yield Finding("suspect", "counts_contradict", message, calls / succeeded, MOST_OFF)
 
 
-def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Prompts have fewer tokens than were sent, or many more."""
     prompts = summary.counts.prompts
     cut, longer, of_planned = prompts.cut_share, prompts.longer_share, prompts.of_planned
@@ -62,17 +62,17 @@ def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Re
             "the plan): it cut the prompts, or miscounts them, and latencies and costs are not those of this load; "
             "give the server a longer context (Ollama: num_ctx), or give --prompt-tokens"
         )
-        found = Reason("suspect", "prompts_cut", message, cut, MOST_OFF)
+        found = Finding("suspect", "prompts_cut", message, cut, MOST_OFF)
         yield found._replace(status="invalid") if of_planned < MOST_CUT else found
     if longer is not None and longer > MOST_OFF:
         message = (
             f"of {longer:.0%} of calls the server counts more prompt tokens than were sent (median: {of_planned:.3g} "
             "of the plan): it adds text of its own, or miscounts; costs are by its count, ttft_ms is not of this plan"
         )
-        yield Reason("suspect", "prompts_longer", message, longer, MOST_OFF)
+        yield Finding("suspect", "prompts_longer", message, longer, MOST_OFF)
 
 
-def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Tokens are counted by chunks, or spread evenly over chunks that bring several: what depends on it is a guess."""
     sources, per_arrival = summary.tokens.token_sources, summary.tokens.tokens_per_arrival
     calls = sum(sources.values())
@@ -82,7 +82,7 @@ def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"the server gave no token count for {guessed:.0%} of calls: output tokens are chunks there, and rates and "
             "costs a guess; use a server that sends usage (stream_options.include_usage)"
         )
-        yield Reason("suspect", "tokens_guessed", message, guessed, MOST_GUESSED)
+        yield Finding("suspect", "tokens_guessed", message, guessed, MOST_GUESSED)
     elif (
         sources.get("server usage", 0)
         and per_arrival is not None
@@ -94,10 +94,10 @@ def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             "is a guess, chunk_gap_ms is not, tpot_ms only where no reasoning is hidden in that sum; look for what "
             "holds tokens back at --url, or use a --backend that counts"
         )
-        yield Reason("suspect", "tokens_not_chunks", message, per_arrival, TOKENS_PER_ARRIVAL)
+        yield Finding("suspect", "tokens_not_chunks", message, per_arrival, TOKENS_PER_ARRIVAL)
 
 
-def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Answers are longer than allowed, or shorter where the backend promises the planned length."""
     ratio = summary.tokens.output_of_max
     if ratio is None:
@@ -107,16 +107,16 @@ def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"answers have {ratio:.4g} times the tokens allowed: the server counts otherwise, or ignores the limit; "
             "check --backend against it"
         )
-        yield Reason("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
+        yield Finding("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
     if run.backend in FIXED_LENGTHS and ratio < 1 - LENGTH_MARGIN:
         message = (
             f"answers have {ratio:.1%} of the planned tokens: less work than planned, and not to be compared; the "
             "server ignores ignore_eos or cuts answers: a newer server, or smaller --prompt-tokens and --output-tokens"
         )
-        yield Reason("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
+        yield Finding("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
 
 
-def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Less than half of what answers may have, where the backend can only cap them."""
     ratio = summary.tokens.output_of_max
     if run.backend in FIXED_LENGTHS or ratio is None or ratio >= LEAST_OF_CAP:
@@ -127,10 +127,10 @@ def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Reaso
         "cap a length, and the model or the server ended them: less work than planned, so compare only runs with the "
         "same lengths; give --output-tokens, or a backend that fixes them"
     )
-    yield Reason("suspect", "answers_ended_early", message, ratio, LEAST_OF_CAP)
+    yield Finding("suspect", "answers_ended_early", message, ratio, LEAST_OF_CAP)
 
 
-def same_answers(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def same_answers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Different prompts got the same text: nobody read them."""
     share, succeeded = summary.counts.repeated_share, summary.requests.succeeded
     if share is not None and share > MOST_REPEATED and succeeded >= LEAST_REPEATED_ANSWERS:
@@ -138,10 +138,10 @@ def same_answers(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{share:.0%} of answers have the very text of another, and every prompt is different: a cache of answers, "
             "a stand-in or a filter answered and not the model; --url past it"
         )
-        yield Reason("suspect", "same_answers", message, share, MOST_REPEATED)
+        yield Finding("suspect", "same_answers", message, share, MOST_REPEATED)
 
 
-def tokens_in_bursts(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def tokens_in_bursts(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Tokens come many at once, or always the same number: something collects them."""
     shape, several = summary.shape, run.backend in SEVERAL_TOKENS_AN_EVENT
     arrivals, tokens, spread = shape.arrivals_per_burst, shape.tokens_per_burst, shape.burst_spread
@@ -156,10 +156,10 @@ def tokens_in_bursts(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             "model makes them: they were collected on the way (--url past the proxy, or turn off its buffering), or "
             "this client was too busy to read them as they came; itl_ms and chunk_gap_ms are not the server's"
         )
-        yield Reason("suspect", "tokens_in_bursts", message, tokens, MOST_TOKENS_TOGETHER)
+        yield Finding("suspect", "tokens_in_bursts", message, tokens, MOST_TOKENS_TOGETHER)
 
 
-def answers_at_once(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def answers_at_once(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Answers arrived faster than any hardware decodes, so they waited somewhere: their token times are not its own."""
     tpot_ms = summary.metric("tpot_ms").p50
     if tpot_ms is not None and tpot_ms < LEAST_TPOT_MS:
@@ -168,10 +168,10 @@ def answers_at_once(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             "were held back on the way (--url past the proxy, or turn off its buffering), or this client was too busy "
             "to read them as they came (give it a core of its own)"
         )
-        yield Reason("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
+        yield Finding("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
 
 
-def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The first token waits for the last: longer for longer answers, or so long that the rest is no decoding."""
     shape = summary.shape
     by_length, share = shape.ttft_by_length, shape.decode_share
@@ -181,7 +181,7 @@ def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             f"the longer an answer, the later its first token (rank correlation {by_length:.2f}), and no server knows "
             f"the length before it has made the answer: {what}"
         )
-        yield Reason("suspect", "answers_held_back", message, by_length, LENGTH_CORRELATION)
+        yield Finding("suspect", "answers_held_back", message, by_length, LENGTH_CORRELATION)
         return
     tpot_ms, ttft_ms, prompt = (summary.metric(name).p50 for name in ("tpot_ms", "ttft_ms", "prompt_tokens"))
     if share is None or tpot_ms is None or ttft_ms is None or share > 1 - MOST_WAITING:
@@ -194,10 +194,10 @@ def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             f"half of the answers took {1 - share:.0%} of their time before the first token, and then came at "
             f"{1000 / tpot_ms:,.0f} tokens/s, faster than any service decodes: {what}"
         )
-        yield Reason("suspect", "answers_held_back", message, 1 - share, MOST_WAITING)
+        yield Finding("suspect", "answers_held_back", message, 1 - share, MOST_WAITING)
 
 
-def first_token_alone(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def first_token_alone(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A first token at once, and then a pause many times longer than any gap after it: the model was not yet asked."""
     shape = summary.shape
     ratio, of_gap = shape.first_gap_of_gaps, shape.ttft_of_first_gap
@@ -207,14 +207,14 @@ def first_token_alone(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             f"{1 / max(of_gap, 1e-9):,.3g} times as long as that token took: it is not the model's, or the rest was "
             "held back; ttft_ms is not what it seems"
         )
-        yield Reason("suspect", "first_token_alone", message, ratio, MOST_FIRST_GAP)
+        yield Finding("suspect", "first_token_alone", message, ratio, MOST_FIRST_GAP)
     share, pause_ms, gap_ms = shape.blank_share, shape.blank_pause_ms, summary.metric("chunk_gap_ms").p50 or 0
     if share is not None and pause_ms is not None and share > MOST_BLANK and pause_ms > MOST_BLANK_GAPS * gap_ms:
         message = (
             f"{share:.0%} of answers began with white space and then paused for {pause_ms:.3g} ms: it is no first "
             "token, and ttft_ms counts to the text after it; what sent it may be a proxy that keeps the line open"
         )
-        yield Reason("suspect", "blank_at_first", message, share, MOST_BLANK)
+        yield Finding("suspect", "blank_at_first", message, share, MOST_BLANK)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from analysis.checks.reason import Check, Reason
+from analysis.checks.finding import Check, Finding
 from analysis.run.accounts import lost
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
@@ -21,8 +21,8 @@ CLIENTS_OWN_LIMITS = ("error", "client")
 MOST_WAITED = 0.01
 
 
-def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
-    """The slowest 1% of calls left later than the plan wants, though a seat was free: not quite the load asked for."""
+def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
+    """The slowest 1% of calls left later than the plan wants, though a slot was free: not quite the load asked for."""
     late_ms = summary.sending.late_ms.p99
     planned_rps, service_ms = summary.offered.planned_rps, summary.metric("service_ms").p50
     if late_ms is None:
@@ -33,13 +33,13 @@ def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
         limit_ms = max(LATE_OPEN_MS, LATE_SHARE * 1000 / planned_rps if planned_rps else 0)
     if late_ms > limit_ms:
         message = (
-            f"calls were sent up to {late_ms:.3g} ms after they were due (p99), with a seat free (limit "
+            f"calls were sent up to {late_ms:.3g} ms after they were due (p99), with a slot free (limit "
             f"{limit_ms:.3g} ms): this client was busy; give it a core of its own, raise --workers, or lower the load"
         )
-        yield Reason("suspect", "late_sends", message, late_ms, limit_ms)
+        yield Finding("suspect", "late_sends", message, late_ms, limit_ms)
 
 
-def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """This client was slow to look: arrivals have the kernel's stamps all the same, its next sends were late."""
     lag_ms = summary.client.lag_ms
     for statistic, late_ms, limit_ms in ("p99", lag_ms.p99, LAG_P99_MS), ("max", lag_ms.max, LAG_MAX_MS):
@@ -48,11 +48,11 @@ def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
                 f"this client looked up to {late_ms:.3g} ms late ({statistic}; limit {limit_ms:g} ms): "
                 "give it a core of its own, raise --workers, or lower --rate or --concurrency"
             )
-            yield Reason("suspect", "client_lag", message, late_ms, limit_ms)
+            yield Finding("suspect", "client_lag", message, late_ms, limit_ms)
             return
 
 
-def coalesced_reads(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def coalesced_reads(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Many reads took in several arrivals, which then share the later stamp, and this client's lag explains it."""
     client, gap_ms = summary.client, summary.metric("chunk_gap_ms").mean
     lag_ms = client.lag_ms.p99
@@ -65,10 +65,10 @@ def coalesced_reads(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{share:.0%} of reads brought several arrivals, which share one stamp: token gaps are blurred; give the "
             "client a core of its own, raise --workers, or lower the load"
         )
-        yield Reason("suspect", "coalesced_reads", message, share, MOST_COALESCED)
+        yield Finding("suspect", "coalesced_reads", message, share, MOST_COALESCED)
 
 
-def client_cpu(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def client_cpu(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A load process had its core for itself and wanted more: the pace may be the client's and not the server's."""
     in_window = (summary.host.client_busy_cores or 0) / run.workers
     share = max(summary.client.cpu_fraction or 0, in_window)
@@ -76,10 +76,10 @@ def client_cpu(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
         closed = run.load.rate_per_s is None
         what = "set the pace of this closed loop" if closed else "kept the load from being sent in time"
         message = f"a load process used {share:.0%} of a core: the client, not the server, may have {what}; "
-        yield Reason("suspect", "client_cpu", message + "raise --workers", share, CPU_LIMIT)
+        yield Finding("suspect", "client_cpu", message + "raise --workers", share, CPU_LIMIT)
 
 
-def beyond_selftest(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def beyond_selftest(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """More load than this machine's selftest found the client to be exact at, where that limit was the client's own."""
     kept = run.selftest
     if kept is None:
@@ -95,10 +95,10 @@ def beyond_selftest(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
                 f"{kept.measured_at[:10]} found this machine's client to be exact: raise --workers, take a larger "
                 "machine, or measure again with bench.py selftest if this one was busy then"
             )
-            yield Reason("suspect", "beyond_selftest", message, per_s, limit.limit_per_s)
+            yield Finding("suspect", "beyond_selftest", message, per_s, limit.limit_per_s)
 
 
-def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Open loop: calls waited here because as many as may be were in flight; the server never saw the whole load."""
     share, most = summary.sending.waited_share, run.load.max_in_flight
     if share is not None and share > MOST_WAITED:
@@ -106,17 +106,17 @@ def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{share:.0%} of calls waited in this client, because {most} were in flight: response_ms has that wait, "
             "ttft_ms has not; raise --max-in-flight, or lower --rate to what the server can take"
         )
-        yield Reason("suspect", "waited_for_seats", message, share, MOST_WAITED)
+        yield Finding("suspect", "waited_for_seats", message, share, MOST_WAITED)
 
 
-def user_stamps(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def user_stamps(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The kernel stamped no arrivals, so the client's own lag is in every latency and unknown."""
     if summary.client.stamps == "user":
         message = "arrivals were stamped by this process, not by the kernel: its own lag is in every latency"
-        yield Reason("suspect", "user_stamps", message, None, None)
+        yield Finding("suspect", "user_stamps", message, None, None)
 
 
-def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A load process left no account of itself: it was killed, and what it had in flight is missing."""
     gone = lost(run)
     if gone:
@@ -124,10 +124,10 @@ def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{gone} of {run.workers} load processes ended without closing their capture: "
             "what they had in flight is missing, long calls above all; see what killed them (memory?), run again"
         )
-        yield Reason("suspect", "lost_workers", message, run.workers - gone, run.workers)
+        yield Finding("suspect", "lost_workers", message, run.workers - gone, run.workers)
 
 
-def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A capture ends in the middle of a call."""
     torn_bytes = run.capture_torn_bytes or 0
     if torn_bytes:
@@ -135,7 +135,7 @@ def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{torn_bytes} bytes at the end of a capture are part of a call that was never written whole: a load "
             "process was killed or the disk was full; see that --out has room, run again"
         )
-        yield Reason("suspect", "torn_capture", message, torn_bytes, 0)
+        yield Finding("suspect", "torn_capture", message, torn_bytes, 0)
 
 
 CHECKS: tuple[Check, ...] = (

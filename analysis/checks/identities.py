@@ -15,7 +15,7 @@ from analysis.run.accounts import lost
 from analysis.run.gpu import series
 from analysis.run.metrics import NS_PER_MS, column, flat, successful
 from analysis.run.rates import growth_of, in_flight
-from analysis.run.served import histogram_mean_ms
+from analysis.run.server_metrics import histogram_mean_ms
 from analysis.run.summary import Identity, RunSummary
 from analysis.run.window import Window
 from bench.runs.manifest import RunManifest

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from analysis.checks.finding import Check, Finding
 from analysis.checks.identities import EXACT
-from analysis.checks.reason import Check, Reason
 from analysis.run import slo
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, values_needed
@@ -27,7 +27,7 @@ REMEDIES = {
 }
 
 
-def nothing_succeeded(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def nothing_succeeded(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """No measured call succeeded, so there is nothing to measure."""
     requests = summary.requests
     if not requests.succeeded:
@@ -35,10 +35,10 @@ def nothing_succeeded(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
         message = f"none of {count(requests.planned, 'call')} succeeded ({codes})"
         if not requests.planned:
             message = "no call was measured: the run ended before its first, or had none to send after its warm-up"
-        yield Reason("invalid", "nothing_succeeded", message, 0, 1)
+        yield Finding("invalid", "nothing_succeeded", message, 0, 1)
 
 
-def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """More calls failed than succeeded, and no objective on errors allows that: the rest is no measurement."""
     requests = summary.requests
     ended = requests.failed + requests.succeeded
@@ -47,10 +47,10 @@ def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{requests.failed:,} of {ended:,} calls failed: what the others saw is not how this load is served, so "
             "no rates are given; lower the load, or allow failures by --slo 'error_share<NN%'"
         )
-        yield Reason("invalid", "mostly_failed", message, requests.failed / ended, 0.5)
+        yield Finding("invalid", "mostly_failed", message, requests.failed / ended, 0.5)
 
 
-def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """More than a few calls failed: what happened, in the server's words, and what to do."""
     planned = summary.requests.planned
     for failure in summary.failures:
@@ -58,10 +58,10 @@ def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
         if share > MOST_FAILURES:
             said = f" ({failure.message})" if failure.message else ""
             message = f"{failure.count} of {planned} calls failed with {failure.code}{said}"
-            yield Reason("suspect", "failed_calls", f"{message}: {what_to_do(failure.code)}", share, MOST_FAILURES)
+            yield Finding("suspect", "failed_calls", f"{message}: {what_to_do(failure.code)}", share, MOST_FAILURES)
 
 
-def rate_limited(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def rate_limited(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The API held the load back, so what was measured is its limit and not its speed."""
     refused = sum(failure.count for failure in summary.failures if failure.code in RATE_LIMITED)
     if refused:
@@ -70,10 +70,10 @@ def rate_limited(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
         if tightest is not None:
             named = f"{tightest.name}: {tightest.remaining_min:g} of {tightest.limit:g} were left"
         message = f"the API's rate limit refused {count(refused, 'call')} ({named}): lower --rate or --concurrency"
-        yield Reason("suspect", "rate_limited", message, refused, 0)
+        yield Finding("suspect", "rate_limited", message, refused, 0)
 
 
-def backed_off(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def backed_off(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Slots of a closed loop waited after refusals, so that the load was not the one that was asked for."""
     backoff, slots = summary.backoff, run.load.concurrency
     if backoff.share is not None and backoff.share > MOST_BACKOFF:
@@ -81,18 +81,18 @@ def backed_off(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"slots waited {backoff.share:.0%} of their time after {backoff.waits} refusals, so fewer than "
             f"{slots} requests were in flight: lower --concurrency to what the server takes, or raise its limit"
         )
-        yield Reason("suspect", "backed_off", message, backoff.share, MOST_BACKOFF)
+        yield Finding("suspect", "backed_off", message, backoff.share, MOST_BACKOFF)
 
 
-def out_of_budget(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def out_of_budget(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Calls were not sent because they did not fit under the limit."""
     unsent = summary.requests.by_error.get("budget", 0)
     if unsent:
         message = f"{unsent} calls were not sent, as they did not fit under --max-usd{_account(run)}"
-        yield Reason("suspect", "out_of_budget", f"{message}: raise it, or ask for less", unsent, 0)
+        yield Finding("suspect", "out_of_budget", f"{message}: raise it, or ask for less", unsent, 0)
 
 
-def dearer_than_worst(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def dearer_than_worst(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Answers cost more than the worst that was reckoned with, so the limit could not be promised."""
     dearer_usd = run.spending.dearer_usd if run.spending else None
     if dearer_usd:
@@ -101,7 +101,7 @@ def dearer_than_worst(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             "the load was stopped; it counts prompts or bills otherwise than the price list says, so check --model and "
             "--url against it"
         )
-        yield Reason("suspect", "dearer_than_worst", message, float(dearer_usd), 0)
+        yield Finding("suspect", "dearer_than_worst", message, float(dearer_usd), 0)
 
 
 def _account(run: RunManifest) -> str:
@@ -111,12 +111,12 @@ def _account(run: RunManifest) -> str:
     return f" ({dollars(spending.spent_usd)} of {dollars(spending.cap_usd)} spent)"
 
 
-def broken_identities(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def broken_identities(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """An equation that every sound run fulfils does not hold."""
     for identity in summary.identities:
         if identity.holds is False:
             name = identity.name
-            yield Reason(
+            yield Finding(
                 "invalid" if name in EXACT else "suspect",
                 name,
                 f"{name.replace('_', ' ')} does not hold: {identity.seen:g} seen, "
@@ -126,28 +126,28 @@ def broken_identities(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             )
 
 
-def few_samples(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def few_samples(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Too few successes for the highest percentile reported."""
     succeeded, needed = summary.requests.succeeded, values_needed(LEVELS["p99"])
     if 0 < succeeded < needed:
         message = f"{count(succeeded, 'call')} succeeded and a p99 needs {needed}: raise --requests or --duration"
-        yield Reason("suspect", "few_samples", message, succeeded, needed)
+        yield Finding("suspect", "few_samples", message, succeeded, needed)
 
 
-def undecided_objectives(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def undecided_objectives(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """An objective names a percentile that the sample cannot carry."""
     for result in summary.slo:
         if result.met is None and result.percentile is not None and summary.requests.planned:
             needed = values_needed(result.percentile / 100)
             message = f"{result.objective} cannot be decided with fewer than {needed} calls: raise --requests"
-            yield Reason("suspect", "undecided_objective", message, summary.requests.planned, needed)
+            yield Finding("suspect", "undecided_objective", message, summary.requests.planned, needed)
 
 
-def interrupted(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def interrupted(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The run ended before its plan did."""
     if run.interrupted:
         message = "the run was interrupted: what is here is of the time up to then"
-        yield Reason("suspect", "interrupted", message, summary.requests.succeeded, summary.requests.planned)
+        yield Finding("suspect", "interrupted", message, summary.requests.succeeded, summary.requests.planned)
 
 
 CHECKS: tuple[Check, ...] = (

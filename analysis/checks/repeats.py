@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from analysis.checks.reason import Reason
+from analysis.checks.finding import Finding
 from analysis.compare.comparison import Run
 from analysis.compare.measures import MEASURES, TYPICAL, value
 from analysis.run.steady import change, trend_p
@@ -22,14 +22,14 @@ MOST_P: Final = 0.03
 MOST_APART: Final = 0.2
 
 
-def cut_short(runs: Sequence[Run], asked: int) -> Iterator[Reason]:
+def cut_short(runs: Sequence[Run], asked: int) -> Iterator[Finding]:
     """Fewer runs came to their end than were asked for."""
     if len(runs) < asked:
         message = f"{len(runs)} of {asked} runs came to their end: means and intervals are of these; run again"
-        yield Reason("suspect", "repeats_cut_short", message, len(runs), asked)
+        yield Finding("suspect", "repeats_cut_short", message, len(runs), asked)
 
 
-def drift(runs: Sequence[Run], asked: int) -> Iterator[Reason]:
+def drift(runs: Sequence[Run], asked: int) -> Iterator[Finding]:
     """A measure rose or fell from each run to the next, so what comes out depends on how many there are."""
     for name, values in _watched(runs):
         if len(values) < LEAST_DRIFTING:
@@ -41,10 +41,10 @@ def drift(runs: Sequence[Run], asked: int) -> Iterator[Reason]:
                 f"{name} {way} by {abs(moved):.0%} from the first run to the last: the machine or the server changed "
                 "meanwhile (heat, a cache that fills, others); run again when it is settled"
             )
-            yield Reason("suspect", "repeats_drift", message, moved, TYPICAL)
+            yield Finding("suspect", "repeats_drift", message, moved, TYPICAL)
 
 
-def one_unlike(runs: Sequence[Run], asked: int) -> Iterator[Reason]:
+def one_unlike(runs: Sequence[Run], asked: int) -> Iterator[Finding]:
     """One run is far from the others, and farther than they are from each other."""
     for name, values in _watched(runs):
         if len(values) < LEAST_UNLIKE:
@@ -58,7 +58,7 @@ def one_unlike(runs: Sequence[Run], asked: int) -> Iterator[Reason]:
                 f"{name} of {runs[most].name} is {ratio:.3g} times that of the other runs: see what else its report "
                 "says; means and intervals have it in them; run again"
             )
-            yield Reason("suspect", "repeats_differ", message, ratio - 1, MOST_APART)
+            yield Finding("suspect", "repeats_differ", message, ratio - 1, MOST_APART)
 
 
 def _outlier_p(one: float, others: Floats) -> float:
@@ -75,5 +75,5 @@ def _watched(runs: Sequence[Run]) -> Iterator[tuple[str, Floats]]:
             yield name, np.array(values, np.float64)
 
 
-CHECKS: tuple[Callable[[Sequence[Run], int], Iterator[Reason]], ...] = (cut_short, drift, one_unlike)
+CHECKS: tuple[Callable[[Sequence[Run], int], Iterator[Finding]], ...] = (cut_short, drift, one_unlike)
 """Functions of the runs that came to their end, in order, and of how many were asked for."""

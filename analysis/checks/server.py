@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from analysis.checks.reason import Check, Reason
+from analysis.checks.finding import Check, Finding
 from analysis.run.sections import Steadiness
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
@@ -19,7 +19,7 @@ MOST_TTFT_CHANGE = 0.25
 MOST_BACKLOG, LEAST_BACKLOG_CALLS = 0.1, 5.0
 
 
-def cache_not_as_meant(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def cache_not_as_meant(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A run that was to be cold found prompts in the server's cache, or one that was to be warm did not."""
     cache = summary.cache
     hit_rate, meant, most = cache.hit_rate, cache.meant, cache.cold_at_most
@@ -30,16 +30,16 @@ def cache_not_as_meant(run: RunManifest, summary: RunSummary) -> Iterator[Reason
             f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache, and prompts have {most:.0%} in "
             "common: the run was not cold; restart the server, or say --cache warm"
         )
-        yield Reason("suspect", "cache_not_cold", message, hit_rate, most + CACHE_MARGIN)
+        yield Finding("suspect", "cache_not_cold", message, hit_rate, most + CACHE_MARGIN)
     if meant == "warm" and hit_rate < WARM_AT_LEAST:
         message = (
             f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache: the run was not warm; run it "
             "again, the first with a seed fills the cache, or give the server a larger one"
         )
-        yield Reason("suspect", "cache_not_warm", message, hit_rate, WARM_AT_LEAST)
+        yield Finding("suspect", "cache_not_warm", message, hit_rate, WARM_AT_LEAST)
 
 
-def impossible_values(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def impossible_values(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A value that no server can produce, so the server, a proxy or a clock is not what it seems."""
     ttft_ms = summary.metric("ttft_ms").min
     if ttft_ms is not None and ttft_ms < LEAST_TTFT_MS:
@@ -47,14 +47,14 @@ def impossible_values(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             f"a first token after {ttft_ms:.3g} ms, sooner than a round trip takes: the clock was set during the run, "
             "or what answers at --url does not run a model"
         )
-        yield Reason("invalid", "impossible_ttft", message, ttft_ms, LEAST_TTFT_MS)
+        yield Finding("invalid", "impossible_ttft", message, ttft_ms, LEAST_TTFT_MS)
     hit_rate = summary.cache.hit_rate
     if hit_rate is not None and summary.cache.source == "usage" and hit_rate > 1:
         message = f"usage has {hit_rate:.3g} times as many cached prompt tokens as prompt tokens: costs are wrong; "
-        yield Reason("invalid", "impossible_usage", message + "check --backend against the server", hit_rate, 1)
+        yield Finding("invalid", "impossible_usage", message + "check --backend against the server", hit_rate, 1)
 
 
-def stalled_streams(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def stalled_streams(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """An answer stood still in its middle: percentiles hide it, whoever read it did not miss it."""
     stalls = summary.stalls
     if stalls.answers and stalls.longest_ms is not None and stalls.limit_ms is not None:
@@ -64,14 +64,14 @@ def stalled_streams(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"{stalls.limit_ms / 1000:.3g} s): see what its log says of that time (preemption, a full cache), "
             "or what a proxy at --url does"
         )
-        yield Reason("suspect", "stalled_stream", message, stalls.longest_ms, stalls.limit_ms)
+        yield Finding("suspect", "stalled_stream", message, stalls.longest_ms, stalls.limit_ms)
 
 
-def waits_for_acknowledgement(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def waits_for_acknowledgement(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The server holds its first token back until this client acknowledges (Nagle's algorithm), and it does so late."""
     found = run.nagle
     if found and found.message and not run.quick_ack:
-        yield Reason(
+        yield Finding(
             "suspect",
             "nagle",
             found.message,
@@ -80,7 +80,7 @@ def waits_for_acknowledgement(run: RunManifest, summary: RunSummary) -> Iterator
         )
 
 
-def events_unread(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def events_unread(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Parts of answers could not be read and were passed over; there may have been output in them."""
     unread, planned = summary.oddities.unread, summary.requests.planned
     share = unread.calls / planned if planned else 0.0
@@ -90,10 +90,10 @@ def events_unread(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"passed over (such as {unread.example}): tokens may be missing; check --backend, and what stands "
             "before the server"
         )
-        yield Reason("suspect", "events_unread", message, share, MOST_UNREAD)
+        yield Finding("suspect", "events_unread", message, share, MOST_UNREAD)
 
 
-def compressed_stream(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def compressed_stream(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Answers came compressed, though that was not asked for: a compressor lets tokens out when it sees fit."""
     codings, planned = summary.oddities.compressed, summary.requests.planned
     share = sum(codings.values()) / planned if planned else 0.0
@@ -103,10 +103,10 @@ def compressed_stream(run: RunManifest, summary: RunSummary) -> Iterator[Reason]
             "not asked for: tokens wait in the compressor, so gaps are its own; turn it off for text/event-stream in "
             "the server or the proxy before it"
         )
-        yield Reason("suspect", "compressed_stream", message, share, MOST_UNREAD)
+        yield Finding("suspect", "compressed_stream", message, share, MOST_UNREAD)
 
 
-def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """What was measured changed while it was measured, so it depends on how long that was."""
     steady = summary.steadiness
     growth, growth_p = steady.backlog_growth, steady.backlog_trend_p
@@ -117,7 +117,7 @@ def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
                 f"calls under way or waiting grew by {growth:.3g} from the first call to the last: the server cannot "
                 "take this load, and latencies are as long as the run; lower --rate (`capacity` finds it)"
             )
-            yield Reason("suspect", "backlog_grows", message, growth, limit)
+            yield Finding("suspect", "backlog_grows", message, growth, limit)
             return
     change, change_p = steady.ttft_change, steady.ttft_trend_p
     if change is not None and change_p is not None and change_p < TREND_P and abs(change) > MOST_TTFT_CHANGE:
@@ -126,7 +126,7 @@ def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"ttft_ms {way} by {abs(change):.0%} of its median over the run: not a steady state; {_if_cut(steady)}"
             "raise --warmup and --duration, or lower the load"
         )
-        yield Reason("suspect", "ttft_drifts", message, change, MOST_TTFT_CHANGE)
+        yield Finding("suspect", "ttft_drifts", message, change, MOST_TTFT_CHANGE)
 
 
 def _if_cut(steady: Steadiness) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from analysis.checks.reason import Check, Reason
+from analysis.checks.finding import Check, Finding
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 
@@ -17,7 +17,7 @@ MOST_POWER_CAPPED = 0.5
 CLOCK_STEP_MS, SLEW = 1.0, 500e-6
 
 
-def stolen_cores(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def stolen_cores(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The hypervisor gave this machine's cores to others while something here wanted to run."""
     stolen, cores = summary.host.stolen_cores, run.hardware.cores
     if stolen is not None and cores and stolen / cores > MOST_STOLEN:
@@ -25,10 +25,10 @@ def stolen_cores(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"the hypervisor took {stolen / cores:.0%} of this machine's cores for other guests: whatever ran here, "
             "client or server, stood still in that time; run again, or on a machine of its own"
         )
-        yield Reason("suspect", "stolen_cores", message, stolen / cores, MOST_STOLEN)
+        yield Finding("suspect", "stolen_cores", message, stolen / cores, MOST_STOLEN)
 
 
-def other_load(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def other_load(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Other processes took part of a machine that had no core to spare."""
     share = summary.host.contended_share
     if share is not None and share > MOST_CONTENDED:
@@ -42,10 +42,10 @@ def other_load(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"for {share:.0%} of the window all cores were busy {whose}: stop what else runs, or run on a machine of "
             "its own"
         )
-        yield Reason("suspect", "other_load", message, share, MOST_CONTENDED)
+        yield Finding("suspect", "other_load", message, share, MOST_CONTENDED)
 
 
-def wire_full(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def wire_full(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The network interface towards the server carried about all it can, so answers waited for the wire."""
     share = summary.host.link_share
     if share is not None and share > MOST_LINK_SHARE:
@@ -53,10 +53,10 @@ def wire_full(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"the network towards the server carried {share:.0%} of what its link can (limit {MOST_LINK_SHARE:.0%}): "
             "what waited for the wire is in every latency; a faster link, a client nearer to the server, or less load"
         )
-        yield Reason("suspect", "wire_full", message, share, MOST_LINK_SHARE)
+        yield Finding("suspect", "wire_full", message, share, MOST_LINK_SHARE)
 
 
-def gpu_throttled(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def gpu_throttled(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A GPU's clocks were held down by heat or by its power supply, or for most of the time by its power limit."""
     for gpu in summary.throttling:
         if gpu.slowed_share > MOST_SLOWED:
@@ -64,16 +64,16 @@ def gpu_throttled(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
                 f"GPU {gpu.index} was slowed down by heat or its power supply for {gpu.slowed_share:.0%} of the "
                 "window: see to its cooling, or run again when it is cool; raise --warmup to find its lasting speed"
             )
-            yield Reason("suspect", "gpu_slowed", message, gpu.slowed_share, MOST_SLOWED)
+            yield Finding("suspect", "gpu_slowed", message, gpu.slowed_share, MOST_SLOWED)
         if gpu.power_capped_share > MOST_POWER_CAPPED:
             message = (
                 f"GPU {gpu.index} was at its power limit for {gpu.power_capped_share:.0%} of the window: the "
                 "numbers are those of that limit; name it beside them, or raise it (nvidia-smi -pl)"
             )
-            yield Reason("suspect", "gpu_power_capped", message, gpu.power_capped_share, MOST_POWER_CAPPED)
+            yield Finding("suspect", "gpu_power_capped", message, gpu.power_capped_share, MOST_POWER_CAPPED)
 
 
-def clock_step(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
+def clock_step(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The wall clock was set during the load, and with it the kernel's stamps of the next tenth of a second."""
     step_ns = run.clock_step_ns
     if step_ns is None or summary.client.stamps != "kernel":
@@ -85,7 +85,7 @@ def clock_step(run: RunManifest, summary: RunSummary) -> Iterator[Reason]:
             f"the wall clock moved by {step_ms:.3g} ms against the monotonic one: arrivals within a tenth of a second "
             "of that may be wrong by as much; let the clock settle (NTP, a resumed guest), run again"
         )
-        yield Reason("suspect", "clock_step", message, step_ms, limit_ms)
+        yield Finding("suspect", "clock_step", message, step_ms, limit_ms)
 
 
 CHECKS: tuple[Check, ...] = (stolen_cores, other_load, wire_full, gpu_throttled, clock_step)

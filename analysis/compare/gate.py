@@ -90,7 +90,7 @@ class Base(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GateResult:
     """What became of one figure or count. `base` and `now` are medians over the rounds, or the count.
 
     `change` and `ci95` are relative; `limit` is the least change that matters, in ms for what has a limit, None for
@@ -142,7 +142,7 @@ def _passes(ms: float | None, pass_cpu_s: float) -> float | None:
 # --- judging -------------------------------------------------------------------------------------------------------
 
 
-def judge(base: Base, now: Rounds) -> list[Finding]:
+def judge(base: Base, now: Rounds) -> list[GateResult]:
     """What became of everything that both sides have, part by part; p is adjusted for the number of figures."""
     parts = [part for part in now if part in base.counts]
     sides = {
@@ -154,7 +154,7 @@ def judge(base: Base, now: Rounds) -> list[Finding]:
     found = {name: _estimate(FIGURES[name], *side, together=base.together) for name, side in sides.items()}
     estimates = {name: estimate for name, estimate in found.items() if isinstance(estimate, ChangeEstimate)}
     ps = dict(zip(estimates, holm([estimate.p for estimate in estimates.values()]), strict=True))
-    findings: list[Finding] = []
+    findings: list[GateResult] = []
     for part in parts:
         findings += _counts(part, base.counts[part], now[part])
         findings += [
@@ -211,11 +211,11 @@ def between_sessions(sessions: Sequence[Floats], now: Floats, spread: float) -> 
 
 def _figure(
     name: str, sides: tuple[list[list[float]], list[float]], found: ChangeEstimate | str, p: float | None
-) -> Finding:
+) -> GateResult:
     figure = FIGURES[name]
     sessions, values = sides
     base = statistics.median([statistics.median(session) for session in sessions if session] or [math.nan])
-    finding = Finding(
+    finding = GateResult(
         name,
         figure.unit,
         None if math.isnan(base) else base,
@@ -237,13 +237,13 @@ def _figure(
     )
 
 
-def _counts(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[Finding]:
+def _counts(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[GateResult]:
     for name, expected in base[0].exact.items():
         seen = next((each.exact.get(name) for each in now if each.exact.get(name) != expected), expected)
-        yield Finding(f"{part}:{name}", "", expected, seen, "same" if seen == expected else "different")
+        yield GateResult(f"{part}:{name}", "", expected, seen, "same" if seen == expected else "different")
 
 
-def _limits(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[Finding]:
+def _limits(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[GateResult]:
     for name, limit_ms in LIMITS_MS.items():
         if name not in now[0].figures:
             continue
@@ -253,15 +253,15 @@ def _limits(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[
         why = f"too few rounds that other load did not disturb: {len(values)}, {LEAST_RUNS} are needed"
         if len(values) >= LEAST_RUNS and error_ms is not None:
             judged, why = "worse" if error_ms > limit_ms else "same", ""
-        yield Finding(f"{part}:{name}", "ms", was, error_ms, judged, limit=limit_ms, why=why or None)
+        yield GateResult(f"{part}:{name}", "ms", was, error_ms, judged, limit=limit_ms, why=why or None)
 
 
-def failing(findings: Iterable[Finding]) -> list[Finding]:
+def failing(findings: Iterable[GateResult]) -> list[GateResult]:
     """Those that close the gate."""
     return [finding for finding in findings if finding.verdict in FAILING]
 
 
-def undecided(findings: Sequence[Finding]) -> list[str]:
+def undecided(findings: Sequence[GateResult]) -> list[str]:
     """The parts of which no figure could be compared for other load: of them the gate says nothing."""
     parts = dict.fromkeys(finding.part for finding in findings)
     compared = {finding.part for finding in findings if finding.change is not None or finding.verdict == "not judged"}
@@ -287,7 +287,7 @@ class Gate:
     """All that the gate has to say; `confirmed` are the parts that were measured again before anything failed."""
 
     baseline: str
-    findings: tuple[Finding, ...]
+    findings: tuple[GateResult, ...]
     notes: tuple[str, ...]
     confirmed: tuple[str, ...]
     rounds: Rounds

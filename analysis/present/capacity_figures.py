@@ -12,7 +12,7 @@ from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.present.charts import Panel, Plot, axis, layout, light, mark, scale, shade, stacked, x_axis
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
-from analysis.present.of_capacity import Found, LoadPoint, usd_per_request
+from analysis.present.of_capacity import CapacityResult, LoadPoint, usd_per_request
 from analysis.stats.distributions import Floats
 from analysis.wording import dollars, number
 
@@ -21,12 +21,12 @@ SYMBOLS: Final[Mapping[Outcome, str]] = {"met": "circle", "missed": "circle-open
 ROW_PX: Final = 190
 
 
-def sections(found: Found) -> tuple[Section, ...]:
+def sections(found: CapacityResult) -> tuple[Section, ...]:
     """The figures of a search."""
     return figure_sections(FIGURES, found)
 
 
-def load(found: Found) -> go.Figure | None:
+def load(found: CapacityResult) -> go.Figure | None:
     """Latency above, what was served below, both by the rate that was offered."""
     if not found.runs:
         return None
@@ -56,7 +56,9 @@ def _drawn(traces: Sequence[go.Scatter]) -> list[go.Scatter]:
     return [trace for trace in traces if len(trace.x)]
 
 
-def _series(found: Found, name: str, color: str, value: Callable[[LoadPoint], float | None], unit: str) -> go.Scatter:
+def _series(
+    found: CapacityResult, name: str, color: str, value: Callable[[LoadPoint], float | None], unit: str
+) -> go.Scatter:
     """A mark for each run that has the value, its symbol by its outcome, joined in the order of the rates."""
     runs = [run for run in sorted(found.runs, key=_by_rate) if value(run) is not None]
     return go.Scatter(
@@ -73,7 +75,7 @@ def _by_rate(run: LoadPoint) -> float:
     return run.rate_per_s
 
 
-def _load_caption(found: Found) -> str:
+def _load_caption(found: CapacityResult) -> str:
     return (
         f"Each mark is a run at that rate: {_marks()}. Repeated runs stand above one another. {_knee(found.capacity)}"
     )
@@ -106,7 +108,7 @@ def _mark_capacity(figure: go.Figure, capacity: Capacity, last: float, above_px:
     )  # fmt: skip
 
 
-def cost(found: Found) -> go.Figure | None:
+def cost(found: CapacityResult) -> go.Figure | None:
     """What a request costs by load: the more of them share an hour the less, up to where the objectives end."""
     if not found.usd_per_hour or not found.runs:
         return None
@@ -145,7 +147,7 @@ def _priced(usd_per_hour: Decimal, runs: Sequence[LoadPoint]) -> tuple[list[Load
     return [run for run, _ in priced], np.array([usd for _, usd in priced])
 
 
-def _cost_caption(found: Found, usd_per_hour: Decimal) -> str:
+def _cost_caption(found: CapacityResult, usd_per_hour: Decimal) -> str:
     caption = (
         f"What a request costs when an hour costs {dollars(usd_per_hour)} and is full of requests at that rate. Right "
         "of the line the objectives are missed: what is cheaper there is not to be had."
@@ -156,7 +158,7 @@ def _cost_caption(found: Found, usd_per_hour: Decimal) -> str:
     return f"{caption} {_knee(found.capacity)} Marks: {_marks()}."
 
 
-FIGURES: Final[Mapping[str, Plot[Found]]] = {
+FIGURES: Final[Mapping[str, Plot[CapacityResult]]] = {
     "load": Plot("By load", "Latency and goodput", load),
     "cost-by-load": Plot("By load", "Cost of a request", cost),
 }

@@ -38,7 +38,7 @@ class LoadPoint(NamedTuple):
     ttft_ms_p99: float | None
 
 
-class Found(NamedTuple):
+class CapacityResult(NamedTuple):
     """What a search found: its runs, their capacity, and what an hour of the server costs, None where unknown."""
 
     runs: Sequence[LoadPoint]
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     usd_per_hour: Decimal | None
 
 
-def document(found: Found, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
+def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
     """The search, `of` what and for which objectives."""
     runs = sorted(found.runs, key=lambda run: run.rate_per_s)
     caption = "Each run of the search, by the rate that was offered"
@@ -62,7 +62,7 @@ def document(found: Found, *, of: str, objectives: Sequence[str], figures: Seque
     )
 
 
-def _row(found: Found, run: LoadPoint) -> Row:
+def _row(found: CapacityResult, run: LoadPoint) -> Row:
     usd = None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run)
     values = (run.completed_per_s, run.goodput_rps, run.ttft_ms_p50, run.ttft_ms_p99)
     outcome = Cell(run.outcome, tone=TONES[run.outcome])

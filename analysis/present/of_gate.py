@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any, Final
 
-from analysis.compare.gate import Finding, Gate, failing, listed, undecided
+from analysis.compare.gate import Gate, GateResult, failing, listed, undecided
 from analysis.present.document import (
     TONES,
     Column,
@@ -60,16 +60,16 @@ def headline(gate: Gate) -> str:
     return "Passed: nothing got worse than the baseline, and all counts are equal."
 
 
-def _short(finding: Finding) -> str:
+def _short(finding: GateResult) -> str:
     return f"{finding.name} {finding.verdict if finding.change is None else moved(finding.change)}"
 
 
-def shown(gate: Gate) -> list[Finding]:
+def shown(gate: Gate) -> list[GateResult]:
     """The findings that a table has: all but the counts that are equal, as nearly all always are."""
     return [finding for finding in gate.findings if finding.limit is not None or finding.verdict != "same"]
 
 
-def texts(finding: Finding) -> tuple[str, ...]:
+def texts(finding: GateResult) -> tuple[str, ...]:
     """A finding under COLUMNS."""
     return (
         finding.name,
@@ -86,7 +86,7 @@ def _value(value: float | int | str | None) -> str:
     return value[:HASH_DIGITS] if isinstance(value, str) else number(value)
 
 
-def _limit(finding: Finding) -> str:
+def _limit(finding: GateResult) -> str:
     if finding.limit is None:
         return "any"
     return f"{number(finding.limit)} ms" if finding.unit == "ms" else percent(finding.limit)
@@ -104,7 +104,7 @@ def _data(gate: Gate) -> dict[str, Any]:
     }
 
 
-def _case(finding: Finding, gate: Gate) -> JUnitCase:
+def _case(finding: GateResult, gate: Gate) -> JUnitCase:
     """Worse and different fail, inconclusive is skipped."""
     name, base, now, by, interval, limit, verdict = texts(finding)
     said = f"{name} is {verdict}: {base} to {now} {finding.unit}, {by} ({interval}; what matters is {limit})"

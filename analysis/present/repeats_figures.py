@@ -18,7 +18,7 @@ from analysis.repeats import over_runs
 MOST_TICKS: Final = 10
 
 
-class Repeated(NamedTuple):
+class DrawnRepeats(NamedTuple):
     """repeats.json and the runs that came to their end, in their order."""
 
     found: Mapping[str, Any]
@@ -28,10 +28,10 @@ class Repeated(NamedTuple):
 def sections(found: Mapping[str, Any], runs: Sequence[Run]) -> tuple[Section, ...]:
     """The figures of repeats, from repeats.json and all runs; those that were cut short are not drawn."""
     whole = [run for run in runs if run.name in found["runs"]]
-    return figure_sections(FIGURES, Repeated(found, whole))
+    return figure_sections(FIGURES, DrawnRepeats(found, whole))
 
 
-def _in_order(name: str, data: Repeated) -> go.Figure | None:
+def _in_order(name: str, data: DrawnRepeats) -> go.Figure | None:
     """A measure in each run, in their order, with the mean over them and its interval."""
     values = [value(MEASURES[name], run.summary) for run in data.runs]
     if not values or None in values:
@@ -59,6 +59,6 @@ def _caption(bounds: Sequence[float | None], runs: int) -> str:
     return f"Each mark is a run, in the order in which they were made. The line is the mean of the {runs}.{shaded}"
 
 
-FIGURES: Final[Mapping[str, Plot[Repeated]]] = {
+FIGURES: Final[Mapping[str, Plot[DrawnRepeats]]] = {
     name.replace(":", "-"): Plot("Run by run", name, partial(_in_order, name), wide=False) for name in IN_EACH_RUN
 }

@@ -363,7 +363,7 @@ class RunCost(JsonSection):
 
 @dataclass(frozen=True, slots=True)
 class HostUse(JsonSection):
-    """Who had the cores of the client's machine, and how full its wire was; see analysis/run/hosts.py."""
+    """Who had the cores of the client's machine, and how full its wire was; see analysis/run/host_contention.py."""
 
     busy_cores: float | None = None
     client_busy_cores: float | None = None

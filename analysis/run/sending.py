@@ -17,10 +17,10 @@ NOT_FOR_A_SEAT = ("dropped", "budget")
 
 
 def sending(run: RunManifest, requests: pa.Table) -> Sending:
-    """How late this client sent its measured calls, and what share of them first had to wait for a seat.
+    """How late this client sent its measured calls, and what share of them first had to wait for a slot.
 
-    `late_ms` (p50, p99, max) is sent − due, without the time to open a connection, over the calls that found a seat
-    free. `waited_share` is of the calls due in an open loop; None in a closed loop, where a free seat makes a call due.
+    `late_ms` (p50, p99, max) is sent − due, without the time to open a connection, over the calls that found a slot
+    free. `waited_share` is of the calls due in an open loop; None in a closed loop, where a free slot makes a call due.
     """
     requests = told_of(run, requests)
     calls = requests.select(["worker", "phase", "due_ns", "sent_ns", "end_ns", "connect_ns", "error"])
@@ -44,8 +44,8 @@ def tail_ms(values_ns: npt.NDArray[Any]) -> Tail:
     return Tail(*map(float, np.quantile(values_ns, [0.5, 0.99, 1.0]) / NS_PER_MS))
 
 
-def _waited(calls: pa.Table, due_ns: Floats, reached: Any, seats: int) -> Any:
-    """Which calls fell due while their worker had as many in flight or waiting as it has seats."""
+def _waited(calls: pa.Table, due_ns: Floats, reached: Any, slots: int) -> Any:
+    """Which calls fell due while their worker had as many in flight or waiting as it has slots."""
     unsent = np.isin(np.array(calls["error"].to_pylist(), object), NOT_FOR_A_SEAT)
     end_ns = np.nan_to_num(column(calls, "end_ns"), nan=np.inf)
     worker = np.nan_to_num(column(calls, "worker"))
@@ -54,5 +54,5 @@ def _waited(calls: pa.Table, due_ns: Floats, reached: Any, seats: int) -> Any:
         rows = np.flatnonzero((worker == number) & ~unsent & reached)
         began, ended = np.sort(due_ns[rows]), np.sort(end_ns[rows])
         under_way = np.searchsorted(began, due_ns[rows]) - np.searchsorted(ended, due_ns[rows], side="right")
-        waited[rows] = under_way >= seats
+        waited[rows] = under_way >= slots
     return waited

@@ -15,7 +15,7 @@ from analysis.sizing.memory import Memory, Model
 from analysis.sizing.roofline import Efficiency, Hardware, Pace, Work
 from bench.types import UserError
 
-Reason = Literal["memory", "bandwidth", "compute", "objective", "engine"]
+Bottleneck = Literal["memory", "bandwidth", "compute", "objective", "engine"]
 Bound = Literal["ttft", "tpot", "service"]
 
 UTILIZATION: Final = 0.7
@@ -82,7 +82,7 @@ class Estimate(NamedTuple):
     """What one replica serves at best at one efficiency, and what keeps it from more."""
 
     pace: Pace
-    limit: Reason
+    limit: Bottleneck
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def estimate(model: Model, fit: Fit, need: Need, demand: Demand, efficiency: Eff
     return Estimate(best, _limit(best, low < most, held, at(2 * low), most))
 
 
-def _limit(best: Pace, stopped_by_objective: bool, held: int, doubled: Pace, most: int) -> Reason:
+def _limit(best: Pace, stopped_by_objective: bool, held: int, doubled: Pace, most: int) -> Bottleneck:
     if stopped_by_objective:
         return "objective"
     if doubled.requests_per_s > (1 + _WORTH_MORE_MEMORY) * best.requests_per_s:

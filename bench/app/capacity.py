@@ -14,7 +14,7 @@ from analysis.capacity.search import capacity as judge
 from analysis.present import to_html
 from analysis.present.capacity_figures import sections
 from analysis.present.document import Document
-from analysis.present.of_capacity import Found, LoadPoint, document, line
+from analysis.present.of_capacity import CapacityResult, LoadPoint, document, line
 from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
@@ -262,7 +262,7 @@ def _write_page(search: CapacitySearch, found: Capacity) -> Document:
     """Write capacity.html: what was found, with its figures; gives what it shows."""
     request = search.request
     usd_per_hour = (request.costs.section or {}).get("usd_per_hour")
-    shown = Found(
+    shown = CapacityResult(
         runs=[_load_point(search, run) for run in _probes(search)],
         capacity=found,
         usd_per_hour=None if usd_per_hour is None else Decimal(usd_per_hour),

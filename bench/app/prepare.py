@@ -31,7 +31,7 @@ _READY_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Prepared:
     """What is known before the load: the server, the plan, and how the server wants to be asked."""
 
     info: ServerInfo
@@ -42,7 +42,7 @@ class Found:
     held: AckEffect | None
 
 
-def prepare(request: RunRequest, server: Server | None, say: Say) -> Found:
+def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     """Ask the server all there is to ask. Raises UserError for what cannot work."""
     target, info, unlisted = _when_ready(request, server, say)
     scenario, client = request.workload.scenario, request.client
@@ -72,7 +72,7 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Found:
     learned = (*answered, *check_answer(rehearsed, plan), *late)
     for note in learned:
         say(note)
-    return Found(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
+    return Prepared(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
 
 
 def _counts_otherwise(plan: Plan, adapted: Target) -> bool:

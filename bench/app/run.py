@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.app.dry import load_line
-from bench.app.prepare import Found, log_kept, prepare
+from bench.app.prepare import Prepared, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
 from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
@@ -222,7 +222,7 @@ class _Once:
         self.reason = self.reason or self._stop(progress)
 
 
-def _manifest(request: RunRequest, found: Found, *, launched: bool) -> RunManifest:
+def _manifest(request: RunRequest, found: Prepared, *, launched: bool) -> RunManifest:
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client
     kept = selftests.for_run(machine, client.workers)

@@ -14,11 +14,11 @@ def main() -> None:
     from bench.process.streams import prepare
 
     prepare()
-    from bench.cli.base import conduct
+    from bench.cli.base import run_and_exit
     from bench.cli.root import cli
 
     try:
-        conduct(cli)
+        run_and_exit(cli)
     finally:
         # All is said; what is left is the interpreter's own end, which Ctrl-C would only garble.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -78,7 +78,7 @@ def echo(text: str, *, err: bool = False) -> None:
         terminal.silence(sys.stderr)
 
 
-def conduct(command: click.Command) -> NoReturn:
+def run_and_exit(command: click.Command) -> NoReturn:
     """Run the command line and exit with its code; what the user can mend is said in one line.
 
     An exception that nobody expected is a bug of ours: it has a code of its own, as 1 would say that an objective was

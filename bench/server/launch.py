@@ -67,7 +67,7 @@ def launch(
     port: int | None,
     hidden: Sequence[str] = (),
 ) -> Server:
-    """Start the server and return once it answers 200 at its ready path, telling `on_progress` each second till then.
+    """Start the server and return once it answers 200 at its ready path; `on_progress` is called each second before.
 
     Neither its environment nor its log has the `hidden` secrets. Raises UserError when the port is taken, the server
     ends before it is ready (with the end of its log), or it is not ready in time.

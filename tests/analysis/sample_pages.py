@@ -21,7 +21,7 @@ from analysis.present import (
     report,
     to_html,
 )
-from analysis.present.of_capacity import Found, LoadPoint
+from analysis.present.of_capacity import CapacityResult, LoadPoint
 from analysis.repeats import summarize as over_runs
 from bench.app.breakeven.document import plain as breakeven_data
 from tests.analysis.comparisons import build_comparison
@@ -79,7 +79,7 @@ def capacity() -> str:
         LoadPoint(2.5, "missed", 2.4, 1.85, 190.0, 700.0),
         LoadPoint(4.0, "saturated", 2.6, 0.9, 2400.0, 9000.0),
     )
-    found = Found(runs, Capacity(2.0, 1.0, 2.5, "saturated above it"), Decimal("0.36"))
+    found = CapacityResult(runs, Capacity(2.0, 1.0, 2.5, "saturated above it"), Decimal("0.36"))
     figures = capacity_figures.sections(found)
     objectives = ["ttft_ms:p99<500"]
     return to_html.render(of_capacity.document(found, of="tiny on llamacpp", objectives=objectives, figures=figures))

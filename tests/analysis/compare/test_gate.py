@@ -8,7 +8,7 @@ import pytest
 
 from analysis.compare.gate import (
     Base,
-    Finding,
+    GateResult,
     Round,
     Rounds,
     doubtful_baseline,
@@ -52,7 +52,7 @@ def together(base: Rounds) -> Base:
     return Base(base, [base], together=True)
 
 
-def gate(base: Mapping[str, float], now: Mapping[str, float], *, seed: int = 0) -> dict[str, Finding]:
+def gate(base: Mapping[str, float], now: Mapping[str, float], *, seed: int = 0) -> dict[str, GateResult]:
     rng = np.random.default_rng(seed)
     first, second = ({"llamacpp": rounds(figures, rng, spread=0.02)} for figures in (base, now))
     return {finding.name.partition(":")[2]: finding for finding in judge(together(first), second)}

@@ -11,7 +11,7 @@ from analysis.capacity.search import Capacity
 from analysis.present import to_html
 from analysis.present.capacity_figures import FIGURES, sections
 from analysis.present.figures import drawn
-from analysis.present.of_capacity import Found, LoadPoint, document, usd_per_request
+from analysis.present.of_capacity import CapacityResult, LoadPoint, document, usd_per_request
 from tests.golden import same_as_before
 
 EVIL = "<script>alert('x')</script>"
@@ -22,10 +22,10 @@ RUNS = (
     LoadPoint(2.5, "missed", 2.4, 1.85, 190.0, 700.0),
     LoadPoint(4.0, "saturated", 2.6, 0.9, 2400.0, 9000.0),
 )
-FOUND = Found(RUNS, Capacity(2.0, 1.0, 2.5, "saturated above it"), Decimal("0.36"))
+FOUND = CapacityResult(RUNS, Capacity(2.0, 1.0, 2.5, "saturated above it"), Decimal("0.36"))
 
 
-def draw(name: str, found: Found = FOUND) -> go.Figure:
+def draw(name: str, found: CapacityResult = FOUND) -> go.Figure:
     figure = FIGURES[name].draw(found)
     assert figure is not None
     return figure
@@ -35,7 +35,7 @@ def named(figure: go.Figure, name: str) -> go.Scatter:
     return next(trace for trace in figure.data if trace.name == name)
 
 
-def page_of(found: Found, text: str = "words") -> str:
+def page_of(found: CapacityResult, text: str = "words") -> str:
     return to_html.render(document(found, of=text, objectives=[text], figures=sections(found)))
 
 

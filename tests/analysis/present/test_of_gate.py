@@ -3,20 +3,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis.compare.gate import Finding, Gate
+from analysis.compare.gate import Gate, GateResult
 from analysis.present import to_junit, to_markdown
 from analysis.present.document import Notes
 from analysis.present.of_gate import document, headline, shown, texts
 from analysis.wording import DASH
 from tests.golden import same_as_before
 
-WORSE = Finding("llamacpp:cpu", "passes per output token", 2.0, 3.0, "worse", 0.5, (0.4, 0.61), 0.3, 0.0001)
+WORSE = GateResult("llamacpp:cpu", "passes per output token", 2.0, 3.0, "worse", 0.5, (0.4, 0.61), 0.3, 0.0001)
 SAME = replace(WORSE, name="client:read_cpu", now=2.02, change=0.01, ci95=(-0.05, 0.07), p=0.8, verdict="same")
-UNKNOWN = Finding("llamacpp:tpot", "passes", 2.4, None, "inconclusive", limit=0.35, why="other load")
-HASH = Finding("llamacpp:plan_hash", "", "a" * 64, "b" * 64, "different")
+UNKNOWN = GateResult("llamacpp:tpot", "passes", 2.4, None, "inconclusive", limit=0.35, why="other load")
+HASH = GateResult("llamacpp:plan_hash", "", "a" * 64, "b" * 64, "different")
 UNJUDGED = replace(UNKNOWN, name="client:read_cpu", verdict="not judged", why="another CPU")
-EXACT = Finding("client:gap_error_ms", "ms", 0.013, 0.014, "same", limit=2.0)
-ERROR = Finding("client:gap_error_ms", "ms", 0.013, 3.5, "worse", limit=2.0)
+EXACT = GateResult("client:gap_error_ms", "ms", 0.013, 0.014, "same", limit=2.0)
+ERROR = GateResult("client:gap_error_ms", "ms", 0.013, 3.5, "worse", limit=2.0)
 
 
 def test_it_reads_as_before() -> None:
@@ -24,7 +24,7 @@ def test_it_reads_as_before() -> None:
     same_as_before("gate", document(found))
 
 
-def gate(*findings: Finding, notes: tuple[str, ...] = ()) -> Gate:
+def gate(*findings: GateResult, notes: tuple[str, ...] = ()) -> Gate:
     return Gate("results/baselines/tiny", findings, notes, (), {})
 
 
@@ -46,7 +46,7 @@ def test_a_row_says_what_was_what_is_and_what_matters() -> None:
         ((UNJUDGED, HASH), "failed", "Failed: llamacpp:plan_hash different."),
     ],
 )
-def test_the_headline_names_what_fails(findings: tuple[Finding, ...], verdict: str, says: str) -> None:
+def test_the_headline_names_what_fails(findings: tuple[GateResult, ...], verdict: str, says: str) -> None:
     assert gate(*findings).verdict == verdict
     assert headline(gate(*findings)).startswith(says)
 

@@ -7,7 +7,7 @@ import pytest
 from analysis.compare.comparison import Run
 from analysis.present import to_html
 from analysis.present.of_repeats import document
-from analysis.present.repeats_figures import FIGURES, Repeated, sections
+from analysis.present.repeats_figures import FIGURES, DrawnRepeats, sections
 from analysis.repeats import summarize
 from analysis.summary import summarize as summarize_run
 from tests.golden import same_as_before
@@ -52,7 +52,7 @@ def test_text_from_outside_is_escaped(runs: list[Run]) -> None:
 
 def test_a_figure_has_the_whole_runs_in_their_order_with_mean_and_interval(runs: list[Run]) -> None:
     whole = [run for run in runs if run.name != "04"]
-    data = Repeated(summarize(runs, 5, keep_server=False), whole)
+    data = DrawnRepeats(summarize(runs, 5, keep_server=False), whole)
     figure = FIGURES["ttft_ms-p50"].draw(data)
     assert figure is not None
     assert list(figure.data[0].y) == pytest.approx([80, 90, 85, 95])

@@ -102,7 +102,7 @@ def ends(
         raise problem
 
     with pytest.raises(SystemExit) as ended:
-        base.conduct(command)
+        base.run_and_exit(command)
     return int(ended.value.code or 0), capsys.readouterr().err
 
 

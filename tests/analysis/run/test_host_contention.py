@@ -3,7 +3,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from analysis.run.hosts import host
+from analysis.run.host_contention import host
 from analysis.run.sections import HostUse
 from analysis.run.window import Window
 from tests.summaries import manifest_of

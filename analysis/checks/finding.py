@@ -7,7 +7,7 @@ from analysis.run.summary import RunSummary, WrittenFinding
 from bench.runs.manifest import RunManifest
 
 
-class Reason(NamedTuple):
+class Finding(NamedTuple):
     """Why a run is `suspect` or `invalid`: what was seen, against which limit, and what helps."""
 
     status: Literal["suspect", "invalid"]
@@ -22,4 +22,4 @@ class Reason(NamedTuple):
         return WrittenFinding(self.code, self.message, self.value, self.limit)
 
 
-Check = Callable[[RunManifest, RunSummary], Iterator[Reason]]
+Check = Callable[[RunManifest, RunSummary], Iterator[Finding]]
