@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from analysis.checks import repeats as doubts
+from analysis.checks import repeats as repeat_checks
 from analysis.checks.finding import Finding
 from analysis.compare.comparison import Run
 from analysis.run.metrics import METRICS
@@ -89,7 +89,7 @@ def summarize(runs: Sequence[Run], asked: int, *, keep_server: bool) -> dict[str
         "runs": [run.name for run in whole],
         "left_out": [run.name for run in runs if run.run.interrupted],
         **(_same(runs[0].summary) if runs else {}),
-        "verdict": verdict(runs, [reason for check in doubts.CHECKS for reason in check(whole, asked)]),
+        "verdict": verdict(runs, [reason for check in repeat_checks.CHECKS for reason in check(whole, asked)]),
         "requests": _requests(summaries),
         "metrics": {name: _metric([summary.metric(name) for summary in summaries]) for name in METRICS},
         "throughput": _statistics(THROUGHPUT, [summary.throughput for summary in summaries]),

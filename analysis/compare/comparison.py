@@ -12,7 +12,7 @@ import pyarrow as pa
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, doubt, holm, verdict
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, verdict, why_undecided
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
 from analysis.stats.shares import FailureCounts
 from bench.runs.manifest import RunManifest
@@ -322,7 +322,7 @@ def _change(
         p=p,
         threshold=threshold,
         verdict=judged,
-        why=doubt(found, limit) if judged == "inconclusive" else None,
+        why=why_undecided(found, limit) if judged == "inconclusive" else None,
         decides=decides,
     )
 

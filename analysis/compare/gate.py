@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, doubt, holm, verdict
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, verdict, why_undecided
 from analysis.stats.distributions import Floats
 
 Judgement = Verdict | Literal["different", "not judged"]
@@ -233,7 +233,7 @@ def _figure(
         change=math.expm1(found.change),
         ci95=(math.expm1(found.ci95[0]), math.expm1(found.ci95[1])),
         p=p,
-        why=doubt(found, limit) if judged == "inconclusive" else None,
+        why=why_undecided(found, limit) if judged == "inconclusive" else None,
     )
 
 

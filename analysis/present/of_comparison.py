@@ -148,11 +148,11 @@ def pair_line(number: int, base: Run, candidate: Run, measures: Sequence[str]) -
     return f"pair {number:2}   {'  '.join(parts)}"
 
 
-def look_line(comparison: Comparison) -> str:
+def interim_line(comparison: Comparison) -> str:
     """What is still open after so many pairs."""
     open_ = [f"{cells[0]} ({cells[4]})" for cells in map(texts, comparison.of("inconclusive"))]
     found = "decided" if is_decided(comparison) else f"open: {', '.join(open_)}"
-    return f"look at {len(comparison.base)} pairs   {found}"
+    return f"after {len(comparison.base)} pairs   {found}"
 
 
 def _data(comparison: Comparison) -> dict[str, Any]:

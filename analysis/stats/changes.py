@@ -29,7 +29,7 @@ Direction = Literal["lower", "higher"]
 class ChangeEstimate(NamedTuple):
     """A change on the scale of judgement, its standard error, and the degrees of freedom that the error has.
 
-    `share` is the part of the permitted error that it may use up: less than 1 where it is one look of several.
+    `share` is the part of the permitted error that it may use up: less than 1 in one interim analysis of several.
     `counts` are those behind the change of a share: it is never surer than they are.
     """
 
@@ -41,7 +41,7 @@ class ChangeEstimate(NamedTuple):
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """Student's interval of this one change; of all its looks together the intervals hold with 95%."""
+        """Student's interval of this one change; of all analyses together the intervals hold with 95%."""
         margin = t_quantile(1 - self.share * FAMILY_ERROR / 2, self.degrees) * self.error
         low, high = self.change - margin, self.change + margin
         if self.counts is None:
@@ -51,7 +51,7 @@ class ChangeEstimate(NamedTuple):
 
     @property
     def p(self) -> float:
-        """How probable a change at least as large is where there is none, adjusted for the looks (Bonferroni)."""
+        """How probable a change at least as large is where there is none, adjusted for all analyses (Bonferroni)."""
         p = 1.0 if self.change == 0 else 0.0
         if self.error > 0:
             p = two_sided_p(self.change / self.error, self.degrees)
@@ -115,7 +115,7 @@ def verdict(found: ChangeEstimate, p: float, limit: float, better: Direction) ->
     return "same" if -limit <= low and high <= limit else "inconclusive"
 
 
-def doubt(found: ChangeEstimate, limit: float) -> str:
+def why_undecided(found: ChangeEstimate, limit: float) -> str:
     """Why a change that is called inconclusive is not decided."""
     low, high = found.ci95
     if low <= 0 <= high:

@@ -8,10 +8,17 @@ from typing import Any, Final, NamedTuple
 from analysis.compare import comparison
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import MEASURES, thresholds, value
-from analysis.compare.sequential import ALWAYS_DECIDES, DECIDING, Look, is_decided, look_at, looks
+from analysis.compare.sequential import (
+    ALWAYS_DECIDES,
+    DECIDING,
+    InterimAnalysis,
+    analyse_interim,
+    interim_analyses,
+    is_decided,
+)
 from analysis.present import to_html
 from analysis.present.comparison_figures import sections
-from analysis.present.of_comparison import document, look_line, pair_line
+from analysis.present.of_comparison import document, interim_line, pair_line
 from analysis.run.summary import RunSummary
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_missing, make_run, put_aside
 from bench.app.compare import read
@@ -59,7 +66,7 @@ class AbTask:
 
     @property
     def page(self) -> Path:
-        """What the last look found, as a page."""
+        """What the last analysis found, as a page."""
         return self.folder / files.AB_PAGE
 
     def asked(self) -> dict[str, Any]:
@@ -100,14 +107,14 @@ def _deciding(named: Sequence[str]) -> tuple[str, ...]:
 
 
 class Decided(NamedTuple):
-    """What the last look found, None where there was none; and the run that ended it all before it was decided."""
+    """What the last analysis found, None where there was none; and the run that ended it all before it was decided."""
 
     found: Comparison | None
     ended: Outcome | None = None
 
 
 def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    """Make pairs until a look decides, or go on with those that are there.
+    """Make pairs until an interim analysis decides, or go on with those that are there.
 
     Raises UserError where the first run cannot begin, and where the first pair cannot be compared.
     """
@@ -121,10 +128,11 @@ def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
 
 
 def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    plan, found, made = looks(task.max_pairs), None, 0
-    say(f"A B B A …: at most {task.max_pairs} pairs, a look after {', '.join(str(look.pairs) for look in plan)}")
-    for look in plan:
-        while made < look.pairs:
+    plan, found, made = interim_analyses(task.max_pairs), None, 0
+    after = ", ".join(str(interim.pairs) for interim in plan)
+    say(f"A B B A …: at most {task.max_pairs} pairs, an interim analysis after {after}")
+    for interim in plan:
+        while made < interim.pairs:
             ended = _make_pair(task, made + 1, maker)
             if ended is not None:
                 return Decided(found, ended)
@@ -133,9 +141,9 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
                 _check_first(task)
             base, candidate = (side[-1] for side in runs_of(task, made))
             say(pair_line(made, base, candidate, task.deciding))
-        found = _look_at(task, look)
+        found = _analyse(task, interim)
         _keep(task, found)
-        say(look_line(found))
+        say(interim_line(found))
         if is_decided(found):
             break
     return Decided(found)
@@ -194,10 +202,10 @@ def _check_first(task: AbTask) -> None:
                 raise UserError(f"--decide {name}: {run.name} does not know it; more --requests may, or leave it out")
 
 
-def _look_at(task: AbTask, look: Look) -> Comparison:
-    sides = runs_of(task, look.pairs)
+def _analyse(task: AbTask, interim: InterimAnalysis) -> Comparison:
+    sides = runs_of(task, interim.pairs)
     warnings = comparison.check(*sides, different_plans=task.different_plans, untrusted=task.untrusted)
-    return look_at(look, *sides, task.thresholds, warnings, task.deciding)
+    return analyse_interim(interim, *sides, task.thresholds, warnings, task.deciding)
 
 
 def _keep(task: AbTask, found: Comparison) -> None:

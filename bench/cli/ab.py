@@ -72,7 +72,7 @@ def ab(**options: Any) -> int:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
         say_ended(screen, ended, task.folder, far)
         return ended.code
-    assert found is not None, "the last look is at the bound"
+    assert found is not None, "the last analysis is at the bound"
     return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
 
 

@@ -74,7 +74,7 @@ def read_run(folder: Path, flag: str) -> MeasuredRun:
     return found
 
 
-def doubts(run: MeasuredRun) -> list[str]:
+def warnings_of(run: MeasuredRun) -> list[str]:
     """What there is to say against relying on a run."""
     suspect = run.summary.verdict.status == "suspect"
     return [f"{run.folder.name} is suspect: {_reasons(run)}"] if suspect else []

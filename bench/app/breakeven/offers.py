@@ -22,7 +22,7 @@ from analysis.money.prices import BATCH, STANDARD, ApiPrice, Rates, find, snapsh
 from analysis.run.sections import PriceSource
 from analysis.stats.distributions import Floats
 from analysis.stats.uncertainty import interval_draws, mean_draws
-from bench.app.breakeven.measured import MeasuredRun, Requests, doubts, read_run, requests_of
+from bench.app.breakeven.measured import MeasuredRun, Requests, read_run, requests_of, warnings_of
 from bench.app.breakeven.options import OFF, BreakEvenOptions, CachingOptions, RequestOptions
 from bench.app.breakeven.servers import MonthlyTraffic
 from bench.app.numeric import read
@@ -96,7 +96,7 @@ def of_run(run: MeasuredRun) -> Offer:
         return None if low is None or high is None else interval_draws(low, high, rng)
 
     count = run.summary.metric("prompt_tokens").count
-    return Offer(name, lambda _: Decimal(str(usd)), draws, count, (dated, *doubts(run)))
+    return Offer(name, lambda _: Decimal(str(usd)), draws, count, (dated, *warnings_of(run)))
 
 
 # --- a price ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from analysis.stats.distributions import Floats
 from analysis.stats.uncertainty import interval_draws, mean_draws
 from analysis.wording import count, number, percent
 from bench.app import numeric
-from bench.app.breakeven.measured import MeasuredRun, check_repeats, doubts, read_run, read_search
+from bench.app.breakeven.measured import MeasuredRun, check_repeats, read_run, read_search, warnings_of
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
 from bench.app.pricing import hourly_of
 from bench.runs.folder import CAPACITY
@@ -190,7 +190,7 @@ def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapaci
         return _of_searches(folders, rng)
     runs = tuple(read_run(path, SELF) for path in folders)
     check_repeats(runs)
-    warnings = tuple(doubt for run in runs for doubt in doubts(run))
+    warnings = tuple(warning for run in runs for warning in warnings_of(run))
     rates = [run.requests_per_s for run in runs]
     if len(runs) == 1:
         offered = f"{SELF} is one run: its {rates[0]:.3g} requests/s are what it served at its load, not the capacity"

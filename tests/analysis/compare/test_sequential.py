@@ -1,4 +1,4 @@
-"""Pairs of runs that are looked at again and again: what a look says, when it ends, and how often it is wrong."""
+"""Pairs of runs that are looked at again and again: what an analysis says, when it ends, and how often it is wrong."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ import pytest
 
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import thresholds
-from analysis.compare.sequential import DECIDING, PAIRS, Look, is_decided, look_at, looks
+from analysis.compare.sequential import DECIDING, PAIRS, InterimAnalysis, analyse_interim, interim_analyses, is_decided
 from analysis.present.of_comparison import document, headline, texts
 from analysis.stats.distributions import Floats
 
@@ -20,7 +20,7 @@ Simulated = Callable[..., tuple[str, int]]
 DEFAULTS = thresholds([])
 ANY_CHANGE = dict.fromkeys(DEFAULTS, 0.0)
 MAX_PAIRS = 48
-FOUR = Look(4, 1.0)
+FOUR = InterimAnalysis(4, 1.0)
 NOISES = ["normal", "heavy tails", "drift", "depend"]
 
 
@@ -28,23 +28,23 @@ def verdicts(found: Comparison) -> dict[str, str]:
     return {change.measure.name: change.verdict for change in found.changes}
 
 
-# --- when to look -----------------------------------------------------------------------------------------------
+# --- when to analyse -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("max_pairs", range(4, 97, 2))
 def test_all_looks_together_spend_the_whole_error_and_no_more(max_pairs: int) -> None:
-    plan = looks(max_pairs)
-    assert sum(look.share for look in plan) == pytest.approx(1)
-    assert min(look.share for look in plan) > 0
+    plan = interim_analyses(max_pairs)
+    assert sum(interim.share for interim in plan) == pytest.approx(1)
+    assert min(interim.share for interim in plan) > 0
     assert plan[-1].pairs == max_pairs
 
 
 def test_every_look_has_whole_blocks_a_b_b_a() -> None:
-    assert [look.pairs for look in looks(MAX_PAIRS)] == [4, 6, 8, 12, 16, 24, 32, 48]
+    assert [interim.pairs for interim in interim_analyses(MAX_PAIRS)] == [4, 6, 8, 12, 16, 24, 32, 48]
     assert all(n % 2 == 0 for n in PAIRS)
 
 
-# --- what a look says -------------------------------------------------------------------------------------------
+# --- what an analysis says -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_steady_drift_cancels(pairs: Pairs) -> None:
     """Eight runs A B B A A B B A, each 3% slower than the one before."""
     drift = [100 * 1.03**i for i in range(8)]
     base, candidate = [drift[i] for i in (0, 3, 4, 7)], [drift[i] for i in (1, 2, 5, 6)]
-    change = look_at(FOUR, *pairs(base, candidate), DEFAULTS).changes[0]
+    change = analyse_interim(FOUR, *pairs(base, candidate), DEFAULTS).changes[0]
     assert change.change == pytest.approx(0)
     assert change.ci95 is not None
     assert change.ci95[0] < 0 < change.ci95[1]
@@ -70,14 +70,14 @@ def test_a_steady_drift_cancels(pairs: Pairs) -> None:
 
 def test_what_both_runs_of_a_pair_share_is_no_noise(pairs: Pairs) -> None:
     base = [100.0, 150.0, 80.0, 120.0]
-    found = look_at(FOUR, *pairs(base, [1.1 * x for x in base]), DEFAULTS)
+    found = analyse_interim(FOUR, *pairs(base, [1.1 * x for x in base]), DEFAULTS)
     assert (found.verdict, found.unit) == ("worse", "pair")
     assert found.changes[0].change == pytest.approx(0.1)
 
 
 def test_a_look_with_a_smaller_share_of_the_error_has_a_wider_interval_and_a_larger_p(pairs: Pairs) -> None:
     sides = pairs([100, 100, 100, 100], [109, 110, 111, 110])
-    whole, tenth = (look_at(Look(4, share), *sides, DEFAULTS).changes[0] for share in (1.0, 0.1))
+    whole, tenth = (analyse_interim(InterimAnalysis(4, share), *sides, DEFAULTS).changes[0] for share in (1.0, 0.1))
     # Means of logarithms 0.0953, error 0.0037; t of 3 degrees at 97.5% is 3.182, at 99.75% 7.453.
     assert whole.ci95 == pytest.approx((math.expm1(0.0953 - 3.182 * 0.00371), math.expm1(0.0953 + 3.182 * 0.00371)),
                                        abs=2e-4)  # fmt: skip
@@ -88,21 +88,21 @@ def test_a_look_with_a_smaller_share_of_the_error_has_a_wider_interval_and_a_lar
 
 
 def test_runs_beyond_the_look_are_left_out(pairs: Pairs) -> None:
-    found = look_at(FOUR, *pairs([100.0] * 6, [100.0] * 4 + [900.0] * 2), DEFAULTS)
+    found = analyse_interim(FOUR, *pairs([100.0] * 6, [100.0] * 4 + [900.0] * 2), DEFAULTS)
     assert (found.verdict, len(found.base), len(found.candidate)) == ("same", 4, 4)
 
 
 def test_zeros_are_the_same_and_a_change_from_zero_has_no_ratio(pairs: Pairs) -> None:
     nothing, something = [0.0] * 4, [1.0] * 4
-    assert look_at(FOUR, *pairs(nothing, nothing), DEFAULTS).changes[0].verdict == "same"
-    changed = look_at(FOUR, *pairs(nothing, something), DEFAULTS).changes[0]
+    assert analyse_interim(FOUR, *pairs(nothing, nothing), DEFAULTS).changes[0].verdict == "same"
+    changed = analyse_interim(FOUR, *pairs(nothing, something), DEFAULTS).changes[0]
     assert (changed.verdict, changed.why) == ("inconclusive", "a change from or to zero has no ratio")
 
 
 def test_many_failures_are_worse_and_few_are_not_the_same(runs: Runs, summary: Tool) -> None:
     clean, one, many = ([summary(planned=100, failed=n)] * 4 for n in (0, 1, 20))
-    assert verdicts(look_at(FOUR, runs("a", clean), runs("b", one), DEFAULTS))["error_share"] == "inconclusive"
-    assert verdicts(look_at(FOUR, runs("a", clean), runs("b", many), DEFAULTS))["error_share"] == "worse"
+    assert verdicts(analyse_interim(FOUR, runs("a", clean), runs("b", one), DEFAULTS))["error_share"] == "inconclusive"
+    assert verdicts(analyse_interim(FOUR, runs("a", clean), runs("b", many), DEFAULTS))["error_share"] == "worse"
 
 
 # --- when it ends -----------------------------------------------------------------------------------------------
@@ -111,20 +111,20 @@ def test_many_failures_are_worse_and_few_are_not_the_same(runs: Runs, summary: T
 def test_it_ends_when_all_is_decided_or_anything_is_worse(pairs: Pairs) -> None:
     same, worse = [100.0] * 4, [120.0] * 4
     wide = [60.0, 160.0, 100.0, 100.0]
-    assert is_decided(look_at(FOUR, *pairs(same, same), DEFAULTS))
-    assert is_decided(look_at(FOUR, *pairs(same, worse), DEFAULTS))
-    assert not is_decided(look_at(FOUR, *pairs(same, wide), DEFAULTS))
+    assert is_decided(analyse_interim(FOUR, *pairs(same, same), DEFAULTS))
+    assert is_decided(analyse_interim(FOUR, *pairs(same, worse), DEFAULTS))
+    assert not is_decided(analyse_interim(FOUR, *pairs(same, wide), DEFAULTS))
 
 
 def test_it_does_not_wait_for_what_more_pairs_cannot_decide(pairs: Pairs) -> None:
-    found = look_at(FOUR, *pairs([100.0] * 4, [100.0, 100.0, None, 100.0]), DEFAULTS)
+    found = analyse_interim(FOUR, *pairs([100.0] * 4, [100.0, 100.0, None, 100.0]), DEFAULTS)
     assert found.verdict == "inconclusive"
     assert is_decided(found)
 
 
 def test_what_does_not_decide_is_told_and_neither_fails_nor_keeps_it_going(pairs: Pairs) -> None:
     sides = pairs([100.0] * 4, [120.0] * 4)
-    found = look_at(FOUR, *sides, DEFAULTS, ("a note",), deciding=("requests_per_s",))
+    found = analyse_interim(FOUR, *sides, DEFAULTS, ("a note",), deciding=("requests_per_s",))
     assert (found.verdict, is_decided(found), bool(found.failing("fail"))) == ("same", True, False)
     assert found.warnings == ("a note", "worse, though it does not decide: ttft_ms:p50 (+20.0%)")
     assert texts(found.changes[0])[-1] == "(worse)"
@@ -135,7 +135,9 @@ def test_what_does_not_decide_is_told_and_neither_fails_nor_keeps_it_going(pairs
 
 def test_measures_that_do_not_decide_cost_those_that_do_nothing(pairs: Pairs) -> None:
     sides = pairs([100, 100, 100, 100], [109, 110, 111, 110])
-    alone, among = (look_at(FOUR, *sides, DEFAULTS, deciding=names).changes[0].p for names in (["ttft_ms:p50"], []))
+    alone, among = (
+        analyse_interim(FOUR, *sides, DEFAULTS, deciding=names).changes[0].p for names in (["ttft_ms:p50"], [])
+    )
     assert alone is not None
     assert among == pytest.approx(4 * alone)
 
@@ -162,11 +164,11 @@ def simulated(runs: Runs, summary: Tool) -> Simulated:
             for i, j, k in x
         ]
         sides = [runs("x", [told[i] for i in np.flatnonzero(which)]) for which in (~is_candidate, is_candidate)]
-        for look in looks(MAX_PAIRS):
-            found = look_at(look, sides[0], sides[1], limits)
+        for interim in interim_analyses(MAX_PAIRS):
+            found = analyse_interim(interim, sides[0], sides[1], limits)
             if is_decided(found):
                 break
-        return found.verdict, look.pairs
+        return found.verdict, interim.pairs
 
     return run
 

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.stats.changes import ChangeEstimate, between_pairs, between_runs, doubt, holm, two_sided_p, verdict
+from analysis.stats.changes import (
+    ChangeEstimate,
+    between_pairs,
+    between_runs,
+    holm,
+    two_sided_p,
+    verdict,
+    why_undecided,
+)
 from analysis.stats.distributions import t_quantile
 
 FIVE_PERCENT = math.log1p(0.05)
@@ -100,4 +108,4 @@ def test_the_verdict_needs_both_surety_and_size(change: float, error: float, p: 
      (0.1, 0.04, "by chance in one of so many")],
 )  # fmt: skip
 def test_what_is_inconclusive_says_why(change: float, error: float, says: str) -> None:
-    assert says in doubt(ChangeEstimate(change, error, 100), FIVE_PERCENT)
+    assert says in why_undecided(ChangeEstimate(change, error, 100), FIVE_PERCENT)

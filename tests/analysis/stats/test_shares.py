@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.compare.measures import POINTS
-from analysis.compare.sequential import looks
+from analysis.compare.sequential import interim_analyses
 from analysis.stats.shares import FailureCounts
 
 
@@ -44,8 +44,8 @@ def test_a_server_that_fails_two_in_a_hundred_is_not_called_the_same_after_any_l
     rng, called, requests = np.random.default_rng(1), 0, 20
     for _ in range(300):
         failed = rng.binomial(requests, 0.02, 48).cumsum()
-        for look in looks(48):
-            n = requests * look.pairs
-            low, high = FailureCounts(0, n, int(failed[look.pairs - 1]), n).interval(look.share * 0.05)
+        for interim in interim_analyses(48):
+            n = requests * interim.pairs
+            low, high = FailureCounts(0, n, int(failed[interim.pairs - 1]), n).interval(interim.share * 0.05)
             called += low >= -POINTS and high <= POINTS
     assert called / 300 <= 0.025

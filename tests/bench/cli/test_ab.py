@@ -93,7 +93,7 @@ def test_identical_sides_are_the_same_after_one_look_in_the_order_a_b_b_a(fake: 
     assert code == 0
     assert fake.made == ["a/01", "b/01", "b/02", "a/02", "a/03", "b/03", "b/04", "a/04"]
     assert "verdict     Same" in out
-    assert "look at 4 pairs   decided" in out
+    assert "after 4 pairs   decided" in out
     assert [line[:7] for line in out.splitlines() if line.startswith("pair")] == [f"pair {n:2}" for n in (1, 2, 3, 4)]
     found = json.loads(Path("out/ab.json").read_text())
     assert (found["comparison"]["verdict"], found["comparison"]["unit"]) == ("same", "pair")
