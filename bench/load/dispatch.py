@@ -15,6 +15,7 @@ from bench.load.timer import Timer
 from bench.types import Call
 from bench.wire.clock import now_ns
 
+# What is encoded before the load starts, at the most: a long plan is not to keep the start waiting.
 _PREFETCH_BYTES = 16 << 20
 _PREFETCH_NS = 500_000_000
 _REFILL_STEP = 8
@@ -62,6 +63,7 @@ class Prefetcher:
 
     def _refill(self) -> None:
         while not self._exhausted:
+            # In small steps: whoever is to send now waits for each call that is encoded here.
             for _ in range(_REFILL_STEP):
                 if self._bytes >= _PREFETCH_BYTES or not self._prepare():
                     break
@@ -125,6 +127,7 @@ class OpenLoopDispatcher:
             return None
         # The user that was idle for the shortest time goes first: its connection is the warmest.
         self._idle.append(gevent.getcurrent())
+        # Comes back when `_dispatch` has a call for it, or `_end` has none for anybody.
         ready: Ready | None = get_hub().switch()
         return ready
 
@@ -145,6 +148,7 @@ class OpenLoopDispatcher:
                 if self._ended:
                     break
                 if self._idle:
+                    # By the loop: a user that is switched to from here returns to the hub, and nobody to this greenlet.
                     wake(self._idle.pop().switch, ready)
                 elif self._drop is None:
                     self._backlog.append(ready)

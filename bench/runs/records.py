@@ -121,6 +121,7 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
     except Exception as problem:
         due_ns = exchange.due_ns - watch.start_ns
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
+        # What this client knows without the answer is kept: the call was sent, and is billed and counted.
         known = replace(
             _blank(planned),
             worker=exchange.worker,

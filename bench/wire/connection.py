@@ -246,6 +246,7 @@ class Connection:
         self._wire.active.add(self)
         self.sent_ns = sent_ns = now_ns()
         problem = self._send(request)
+        # A server may answer before it has read the whole request: then there is nothing left to wait for.
         if not self._finished:
             self._parked = True
             get_hub().switch()
@@ -254,6 +255,7 @@ class Connection:
             self.close()
             if self._error:
                 self._error = ("reset", f"while sending: {problem.strerror or problem}")
+        # The end is when the last bytes came, not when this greenlet had its turn again.
         end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
         return RequestOutcome(sent_ns, end_ns, received, self._framing.status, self._error)
 
@@ -276,6 +278,7 @@ class Connection:
             self.usable = False
             self._watcher.stop()
             self._watcher.close()
+            # `_send` may be waiting on the descriptor, whose number another connection could get; it closes it itself.
             if not self._sending:
                 self._sock.close()
 
@@ -334,6 +337,7 @@ class Connection:
             received.user_ns.append(t_ns)
             received.kernel += stamp
             received.parts.append(data)
+            # What is kept costs memory by its bytes and by its reads: a byte a read is bounded too.
             self._room = room = self._room - count - _READ_COSTS_BYTES
             try:
                 complete = self._framing.feed(data)  # type: ignore[union-attr]
