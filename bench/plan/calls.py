@@ -76,6 +76,7 @@ def call(plan: Plan, seq: int) -> Call:
     draws = bits.take(3)
     least = _least_prompt_tokens(plan.scenario, vocabulary)
     prompt_tokens, max_tokens = _lengths(plan, draws)
+    # From a stream of their own: the salt changes these words, which no cache has seen then, and no length.
     fresh = prompts.text(vocabulary, stream(plan.seed, "fresh words", seq, plan.salt), FRESH_TOKENS)
     rest = prompts.text(vocabulary, bits, prompt_tokens - least)
     due = None if plan.due_ns is None else int(plan.due_ns[seq])
