@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from analysis.breakeven.bills import own_usd
+from analysis.breakeven.bills import self_hosted_usd
 from analysis.breakeven.comparison import Judgement
 from analysis.breakeven.decision import Decision, decide
 from analysis.breakeven.pairing import Pairing
@@ -140,13 +140,13 @@ def _changes_of_volume(answer: BreakEven, at: Decision) -> Iterator[str]:
 def _change_of_price(pairing: Pairing, at: Decision) -> Iterator[str]:
     """At which price of either side, all else unchanged, both ways cost the same at this volume (on average)."""
     offered = at.requests * exact(pairing.offered_share)
-    own = _own_usd(pairing, at)
+    own = _self_hosted_usd(pairing, at)
     if pairing.kept and pairing.worth:
         tie_usd = own / (offered * pairing.kept * pairing.worth)
         now = dollars(pairing.usd_per_request)
         yield f"Both ways cost the same here at an API price of {dollars(decimal(tie_usd))} per request (now {now})."
     free = replace(pairing, host=replace(pairing.host, usd_per_replica_month=Decimal(0)))
-    fixed, saved = own_usd(free, at.requests), offered * pairing.usd_saved_per_offered
+    fixed, saved = self_hosted_usd(free, at.requests), offered * pairing.usd_saved_per_offered
     if own == fixed:
         return
     replica = exact(pairing.host.usd_per_replica_month)
@@ -157,7 +157,7 @@ def _change_of_price(pairing: Pairing, at: Decision) -> Iterator[str]:
         yield f"No replica is cheap enough here: all but the replicas costs {dollars(decimal(fixed))} already."
 
 
-def _own_usd(pairing: Pairing, at: Decision) -> Fraction:
+def _self_hosted_usd(pairing: Pairing, at: Decision) -> Fraction:
     """What of the month's bill is for our replicas."""
     return exact(at.self_usd) - exact(at.api_share) * at.requests * exact(pairing.usd_per_request)
 

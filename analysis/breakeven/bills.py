@@ -21,7 +21,7 @@ class Bills(NamedTuple):
     """
 
     mixed_usd: Amounts
-    own_usd: Amounts
+    self_hosted_usd: Amounts
     alone_usd: Amounts
     left: Amounts
     replicas: Amounts
@@ -55,9 +55,9 @@ def wins(pairing: Pairing, states: States, requests_per_month: Amounts) -> Wins:
     return np.asarray(month.mixed_usd <= month.alone_usd + hair)
 
 
-def own_usd(pairing: Pairing, requests_per_month: int) -> Fraction:
+def self_hosted_usd(pairing: Pairing, requests_per_month: int) -> Fraction:
     """Exactly what our replicas cost at a volume, for a capacity above 0."""
-    return Fraction(bills(pairing, stated(pairing), np.array([requests_per_month])).own_usd[0, 0])
+    return Fraction(bills(pairing, stated(pairing), np.array([requests_per_month])).self_hosted_usd[0, 0])
 
 
 def _own(pairing: Pairing, states: States, volumes: Amounts) -> OwnMonth:
