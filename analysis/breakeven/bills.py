@@ -51,8 +51,7 @@ def bills(pairing: Pairing, states: States, requests_per_month: Amounts) -> Bill
 def wins(pairing: Pairing, states: States, requests_per_month: Amounts) -> Wins:
     """Whether the pairing is no dearer than the API alone, of each state; a tie but for floating point is one."""
     month = bills(pairing, states, requests_per_month)
-    hair = states.staircase(pairing).rounding * np.abs(month.alone_usd)
-    return np.asarray(month.mixed_usd <= month.alone_usd + hair)
+    return np.asarray(month.mixed_usd <= month.alone_usd * (1 + states.staircase(pairing).rounding))
 
 
 def self_hosted_usd(pairing: Pairing, requests_per_month: int) -> Fraction:
