@@ -34,7 +34,7 @@ PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RE
 PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
-    "--ctx-size", "--distributed-executor-backend", "--dtype", "--enable-prompt-tokens-details",
+    "--ctx-size", "--deep", "--distributed-executor-backend", "--dtype", "--enable-prompt-tokens-details",
     "--interrupt_requests", "--max-model-len", "--metrics",
     "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--served-model-name", "--tensor-parallel-size",
 }  # fmt: skip
