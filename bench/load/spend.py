@@ -104,20 +104,26 @@ class Ledger:
 
     @staticmethod
     def open_account(path: Path, cap_usd: Decimal) -> None:
-        """Make the file, or go on with one whose processes are gone: what they had set aside counts as spent."""
-        cap, old = int(cap_usd * _PICO), Ledger.sums(path) if path.exists() else Sums(0)
-        kept = old._replace(cap=cap, spent=old.spent + old.reserved, reserved=0, assumed=old.assumed + old.reserved)
-        partial = path.with_name(path.name + ".partial")  # a kill in between must not forget what was spent
-        partial.write_bytes(_SUMS.pack(*kept))
-        partial.replace(path)
+        """Make the file, or go on with one whose processes are gone: what they had set aside counts as spent.
+
+        It is written in its place, by one write under the lock: who still holds it open goes on with the same account,
+        and a kill leaves the old sums or the new. In an empty file the first write never came.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX)
+            data = os.pread(fd, 2 * _SUMS.size, 0)
+            old = _sums_of(data, path) if data else Sums(0)
+            spent, assumed = old.spent + old.reserved, old.assumed + old.reserved
+            kept = old._replace(cap=int(cap_usd * _PICO), spent=spent, reserved=0, assumed=assumed)
+            os.pwrite(fd, _SUMS.pack(*kept), 0)
+        finally:
+            os.close(fd)
 
     @staticmethod
     def sums(path: Path) -> Sums:
         """Give the account as it stands; a UserError where the file is none."""
-        data = path.read_bytes()
-        if len(data) != _SUMS.size:
-            raise UserError(f"{path}: expected {_SUMS.size} bytes, the account of a run's spending; give another --out")
-        return Sums._make(_SUMS.unpack(data))
+        return _sums_of(path.read_bytes(), path)
 
     @staticmethod
     def statement(path: Path) -> "Statement":
@@ -162,6 +168,12 @@ class Ledger:
 
     def _write(self, sums: Sums) -> None:
         os.pwrite(self._fd, _SUMS.pack(*sums), 0)
+
+
+def _sums_of(data: bytes, path: Path) -> Sums:
+    if len(data) != _SUMS.size:
+        raise UserError(f"{path}: expected {_SUMS.size} bytes, the account of a run's spending; give another --out")
+    return Sums._make(_SUMS.unpack(data))
 
 
 class _Allowance(NamedTuple):

@@ -89,7 +89,7 @@ def summary(
     message: str = "",
 ) -> dict[str, Any]:
     """summary.json, as far as a comparison reads it."""
-    cost = None if usd_per_request is None else {"usd_per_request": usd_per_request, "ci95": {}}
+    cost = None if usd_per_request is None else {"basis": "api", "usd_per_request": usd_per_request, "ci95": {}}
     reasons = [{"code": "x", "message": message, "value": None, "limit": None}] if message else []
     per_token = None if requests_per_s is None else 100 * requests_per_s
     return {

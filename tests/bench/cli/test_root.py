@@ -99,7 +99,7 @@ def test_lists_come_as_text_and_as_json(command: str, bench: Bench) -> None:
     _, text, _ = bench(command)
     code, out, _ = bench(command, "--json")
     assert code == 0
-    assert [line.split()[0] for line in text.splitlines()] == [row["name"] for row in json.loads(out)]
+    assert [line.split()[0] for line in text.splitlines()] == ["name", *(row["name"] for row in json.loads(out))]
 
 
 # --- errors: one line on standard error, exit code 2, nothing left behind ----------------------------------------
