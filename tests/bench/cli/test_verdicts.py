@@ -51,7 +51,9 @@ def outcome(process: "subprocess.Popen[str]", out: Path) -> tuple[int, Codes]:
     assert complaint == ""
     verdict = json.loads((out / "summary.json").read_bytes())["verdict"]
     codes = [reason["code"] for reason in verdict["reasons"]]
-    shown = printed[printed.index(f"\nverdict     {verdict['status'].capitalize()}: ") :].split("\n\n")[0]
+    said = re.search(rf"^verdict     .*\b{verdict['status'].capitalize()}: ", printed, re.MULTILINE)
+    assert said is not None
+    shown = printed[said.start() :].split("\n\n")[0]
     assert re.findall(r"^ {12}(\w+): ", shown, re.MULTILINE) == codes
     return process.returncode, set(codes)
 
