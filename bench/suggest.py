@@ -14,7 +14,7 @@ def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
     Those that begin with what was written, else those spelled alike, else those that contain it, if it is no shred.
     """
     by_plain, plain = {each.casefold(): each for each in known}, name.casefold()
-    begun = [each for each in by_plain if plain and each.startswith(plain)]
+    begun = sorted((each for each in by_plain if plain and each.startswith(plain)), key=len)
     alike = get_close_matches(plain, by_plain, most, _NEAR)
     within = [each for each in by_plain if len(plain) >= _SHORTEST_PART and plain in each]
     return [by_plain[each] for each in begun or alike or within][:most]

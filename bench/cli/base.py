@@ -135,8 +135,9 @@ def tell(problem: BaseException) -> int:
             return _fail(str(problem))
         case MemoryError():
             return _fail(OUT_OF_MEMORY)
-    # Of a library the system then cannot map a part.
-    return _fail(OUT_OF_MEMORY) if "failed to map segment" in str(problem) else _bug(problem)
+    # Where memory runs out while modules are imported: of a library no part can be mapped, or the interpreter fails.
+    signs = ("failed to map segment", "NULL without setting an exception", "return without exception set")
+    return _fail(OUT_OF_MEMORY) if any(sign in str(problem) for sign in signs) else _bug(problem)
 
 
 def _fail(message: str) -> int:
