@@ -5,10 +5,10 @@ tell is None; what a file gets wrong is a UserError that names the file, the lin
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
+from bench.suggest import did_you_mean
 from bench.types import UserError
 from scenarios.traffic import chats, gateways, logs, traces
 from scenarios.traffic.detect import detect
@@ -39,9 +39,8 @@ def read(path: Path, form: str | None = None) -> Iterator[TrafficRow]:
     """
     form = detect(path) if form is None else form
     if form not in READERS:
-        near = get_close_matches(form, READERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"unknown format {form!r}: expected one of {', '.join(READERS)}{hint}")
+        near = did_you_mean(form, READERS)
+        raise UserError(f"unknown format {form!r}: expected one of {', '.join(READERS)}{near}")
     return _not_none(path, form, READERS[form](path))
 
 
