@@ -169,8 +169,8 @@ def test_without_a_provider_it_is_the_cheapest_on_demand_with_its_host(spec: str
     ("spec", "message"),
     [
         ("rtx-4900", "GPU 'rtx-4900': no price is known; did you mean 'rtx-4090' or "),
-        ("h100", "GPU 'h100': no price is known; did you mean 'h100-nvl' or 'h100-pcie' or 'h100-sxm'?"),
-        ("rtx-4090@runpod", "no price at runpod is known; rtx-4090 is priced at runpod-community or runpod-secure"),
+        ("h100", "GPU 'h100': no price is known; did you mean 'h100-nvl' or 'h100-sxm' or 'h100-pcie'?"),
+        ("rtx-4090@runpod", "no price at runpod is known; rtx-4090 is priced at runpod-secure or runpod-community"),
         ("t4@azure", "no price at azure is known; t4 is priced at aws or gcp"),
         ("rtx-3090", "GPU 'rtx-3090': no on_demand price is known; there is rtx-3090@vast:spot"),
         ("t4:spott", "kind 'spott' is not known; expected on_demand or spot or cud_1y or cud_3y"),

@@ -28,7 +28,7 @@ def test_speeds_that_nobody_published_are_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("h100", "'h100-pcie' or 'h100-sxm'"), ("4090", "'rtx-4090'"), ("RTX 6000", "'rtx-pro-6000'")]
+    ("name", "near"), [("h100", "'h100-sxm' or 'h100-pcie'"), ("4090", "'rtx-4090'"), ("RTX 6000", "'rtx-pro-6000'")]
 )
 def test_an_unknown_gpu_offers_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"--gpu '{name}': known are t4, l4, .*; did you mean {near}"):
