@@ -21,7 +21,6 @@ LAZY_IN_CLI = 6
 # Elsewhere a function imports only for one of these reasons.
 LAZY: Mapping[str, str] = {
     "backends/cold/anthropic.py": "the vendor's client takes half a second to import, and one backend asks it",
-    "bench/app/breakeven/document.py": "plotly takes a second to import, and only --report draws",
     "bench/app/gate/reference.py": "of two kinds of reference work only one needs numpy",
     "bench/app/gate/token_cost.py": "it runs in a process of its own, where gevent must patch the interpreter first",
     "bench/app/load_process.py": "gevent must patch the interpreter before anything else is imported",

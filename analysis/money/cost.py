@@ -30,7 +30,6 @@ from analysis.stats.uncertainty import interval, mean_of
 from analysis.wording import dollars
 from bench.errors import error_code
 from bench.runs.manifest import RunManifest
-from bench.runs.sections import load
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000
@@ -85,7 +84,7 @@ def run_cost(
 
 
 def _snapshot() -> PriceSource:
-    return load(PriceSource, snapshot(), "the price list")
+    return PriceSource(*snapshot())
 
 
 def _cost(basis: Literal["api", "self-hosted"], figures: UnitCosts, notes: Sequence[str], **other: Any) -> RunCost:

@@ -37,6 +37,14 @@ _OTHER_MEDIA = re.compile("audio|image|video|document|searches|citation")
 _CACHES_WHEN_ASKED = ("anthropic",)
 
 
+class PriceList(NamedTuple):
+    """Where prices are from, in which version, and of which day (ISO 8601), None where that is not known."""
+
+    source: str
+    version: str
+    as_of: str | None
+
+
 class Rates(NamedTuple):
     """USD per million tokens of a request whose prompt is longer than `above_tokens`.
 
@@ -184,11 +192,11 @@ def provider_of_url(url: str) -> str | None:
         return None
 
 
-def snapshot() -> dict[str, str | None]:
-    """Source, version and `as_of` of the prices; the list carries no date, so it is that of the version's release."""
+def snapshot() -> PriceList:
+    """Whose prices are used; the list carries no date, so it is that of the version's release."""
     number = version(_PACKAGE)
     day = released(number)
-    return {"source": _PACKAGE, "version": number, "as_of": day.isoformat() if day else None}
+    return PriceList(_PACKAGE, number, day.isoformat() if day else None)
 
 
 def exact_text(amount: Decimal) -> str:

@@ -1,8 +1,5 @@
 """The break-even page, and each of its figures as a page of its own."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from analysis.breakeven.comparison import CostComparison
 from analysis.present import to_html
 from analysis.present.breakeven_figures import FIGURES
@@ -11,9 +8,9 @@ from analysis.present.figures import drawn, figure_sections
 from analysis.present.of_breakeven import document, title
 
 
-def render(comparison: CostComparison, shown: Mapping[str, Any]) -> str:
-    """The comparison as one self-contained HTML page; `shown` is its breakeven.json."""
-    return to_html.render(document(shown, figure_sections(FIGURES, comparison)))
+def render(comparison: CostComparison) -> str:
+    """The comparison as one self-contained HTML page."""
+    return to_html.render(document(comparison, figure_sections(FIGURES, comparison)))
 
 
 def figure_pages(comparison: CostComparison) -> dict[str, str]:

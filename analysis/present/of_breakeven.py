@@ -1,12 +1,16 @@
-"""A break-even as a Document: what to do against each API, the volumes, the month, and what moves the answer.
+"""A break-even as a Document: what to do against each API, the volumes, the month, and what moves the answer."""
 
-It is made of what `--json` prints (breakeven.json), in which exact amounts are text.
-"""
-
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
+from analysis.breakeven import written
+from analysis.breakeven.comparison import Alternative, CostComparison, FirstBreakEven
+from analysis.breakeven.decision import Decision
+from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.volumes import BreakEven
+from analysis.money import prices
 from analysis.present.document import (
     PAGE,
     Block,
@@ -57,7 +61,7 @@ MONTH: Final = (
     Column("replicas", drop=3),
     Column("left to the API", drop=2),
 )
-BARS_TOLD: Final = 3
+BARS_SHOWN: Final = 3
 METHOD: Final = (
     "Self-hosting is paid for what is reserved, not for what is used: enough replicas for the busiest hour, each at "
     "its measured capacity times the highest use allowed. An API is paid by the request. A month has 730 hours. Both "
@@ -71,161 +75,155 @@ METHOD: Final = (
     "operation are no noise but choices: each is moved alone to see what it does.",
 )
 
-Shown = Mapping[str, Any]
 
-
-def document(shown: Shown, figures: Sequence[Section] = ()) -> Document:
+def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Document:
     """The comparison of self-hosting with each API."""
-    apis, volume = shown["rivals"], shown["requests_per_month"]
-    months = tuple(_month_row(api) for api in apis if api["month"])
+    apis, volume = comparison.alternatives, comparison.requests_per_month
+    months = tuple(_month_row(api, api.found.decision) for api in apis if api.found.decision is not None)
     month: tuple[Block, ...] = (Table(MONTH, months, f"A month of {volume:,} requests"),) if volume is not None else ()
     caption = "Self-hosting is no dearer from so many requests/month on"
     return Document(
-        title=title([api["name"] for api in apis]),
+        title=title([api.name for api in apis]),
         kind="Break-even of self-hosting" + ("" if volume is None else f" at {volume:,} requests a month"),
-        warnings=tuple(map(Note, shown["warnings"])),
+        warnings=tuple(map(Note, comparison.warnings)),
         blocks=(
-            facts(_compared(shown)),
+            facts(_compared(comparison)),
             Section("What to do", tuple(map(_advice, apis))),
             Section("Break-even", (Table(ANSWERS, tuple(map(_answer_row, apis)), caption), *month)),
             *figures,
             Section("How it was found", (Prose(METHOD),), PAGE),
         ),
-        data=shown,
+        data=written.plain(comparison),
     )
 
 
 def title(apis: Sequence[str]) -> str:
     """What is compared, in a line."""
-    *others, last = apis or ("",)
-    return f"Self-hosting or {', '.join(others) + ' or ' if others else ''}{last}" if last else "Self-hosting"
+    *others, last = apis
+    return f"Self-hosting or {', '.join(others) + ' or ' if others else ''}{last}"
 
 
-def of_choice(what: str, shown: Shown) -> Document:
-    """The answer of a small calculator: from which volume on `what` costs no more."""
-    answer, volume = shown["answer"], shown["requests_per_month"]
-    rows = [Fact("answer", answer["kind"], tone="strong"), Fact("", f"{what} {_where(answer)}")]
-    rows += [Fact("because", reason) for reason in answer["reasons"]]
-    if volume is not None:
-        pays = "pays" if shown["pays"] else "does not pay"
-        rows.append(Fact("volume", f"at {volume:,} requests/month it {pays}"))
-    return Document(title="", kind="Break-even", blocks=(Facts(tuple(rows)),), data=shown)
+def of_choice(what: str, answer: BreakEven, requests_per_month: int | None = None) -> Document:
+    """The answer of a small calculator: from which volume on `what` costs no more, and whether it does at one."""
+    rows = [Fact("answer", answer.kind, tone="strong"), Fact("", f"{what} {_where(answer)}")]
+    rows += [Fact("because", reason) for reason in answer.reasons]
+    if requests_per_month is not None:
+        pays = "pays" if answer.holds(requests_per_month) else "does not pay"
+        rows.append(Fact("volume", f"at {requests_per_month:,} requests/month it {pays}"))
+    data = written.choice(answer, requests_per_month)
+    return Document(title="", kind="Break-even", blocks=(Facts(tuple(rows)),), data=data)
 
 
-def _where(answer: Shown) -> str:
-    if answer["kind"] == "always":
+def _where(answer: BreakEven) -> str:
+    if answer.kind == "always":
         return "costs no more at any volume"
-    if answer["first"] is None:
-        return "never pays"
-    return f"pays from {answer['first']:,} {answer['unit']} on"
+    return "never pays" if answer.first is None else f"pays from {answer.first:,} {answer.unit} on"
 
 
-def _compared(shown: Shown) -> list[tuple[str, str]]:
+def _compared(comparison: CostComparison) -> list[tuple[str, str]]:
     """What stands against the APIs, and whose prices theirs are."""
-    servers, volume, snapshot = shown["servers"], shown["requests_per_month"], shown["prices"]
-    day = snapshot["as_of"] or "an unknown day"
-    rows = [("servers", servers["description"]), ("capacity", _capacity(servers))]
+    first, volume, snapshot = comparison.alternatives[0], comparison.requests_per_month, prices.snapshot()
+    rows = [("servers", first.servers.description), ("capacity", _capacity(first))]
     if volume is not None:
         rows.append(("volume", f"{volume:,} requests/month"))
-    return [*rows, ("API prices", f"{snapshot['source']} {snapshot['version']}, prices of {day}")]
+    day = snapshot.as_of or "an unknown day"
+    return [*rows, ("API prices", f"{snapshot.source} {snapshot.version}, prices of {day}")]
 
 
-def _capacity(servers: Shown) -> str:
-    low, high = servers["capacity_rps_ci95"]
-    rate = number(servers["capacity_rps"])
-    if low is not None:
-        rate += f" ({number(low)} to {number(high)})"
-    if not servers["capacity_rps"]:
+def _capacity(alternative: Alternative) -> str:
+    host, (low, high) = alternative.pairing.host, alternative.servers.capacity_ci95
+    if not host.capacity_rps:
         return "none: no rate meets the objectives"
-    used = (
-        f"{percent(servers['utilization'])} of it used at most, peak {number(servers['peak_to_mean'])} times the mean"
-    )
-    return f"{rate} requests/s a replica, {used}: {servers['requests_per_replica']:,} requests/month for each"
+    rate = number(float(host.capacity_rps)) + ("" if low is None else f" ({number(low)} to {number(high)})")
+    peak = number(float(host.traffic.peak))
+    used = f"{percent(float(host.utilization))} of it used at most, peak {peak} times the mean"
+    each = math.floor(host.requests_at_peak_per_replica)
+    return f"{rate} requests/s a replica, {used}: {each:,} requests/month for each"
 
 
 # --- against one API --------------------------------------------------------------------------------------------
 
 
-def _advice(api: Shown) -> Section:
+def _advice(api: Alternative) -> Section:
     """What to do, what the price of a request is, and what moves the answer most."""
-    low, high = api["usd_per_request_ci95"]
+    low, high = api.usd_ci95
     rows = []
     if low is not None:
-        price = f"{_usd(api['usd_per_request'])} a request, 95% interval {_usd(low)} to {_usd(high)}"
-        rows.append(("price", price))
-    bars = [_bar(bar, of_month=api["month"] is not None) for bar in api["tornado"][:BARS_TOLD]]
+        usd = _usd(api.pairing.usd_per_request)
+        rows.append(("price", f"{usd} a request, 95% interval {_usd(low)} to {_usd(high)}"))
+    bars = [_bar(bar, of_month=api.found.decision is not None) for bar in api.tornado[:BARS_SHOWN]]
     rows += [("" if i else "sensitive", bar) for i, bar in enumerate(bars)]
     return Section(
-        f"Against {api['name']}: {_verdict(api)}",
+        f"Against {api.name}: {_verdict(api)}",
         (
-            Notes(tuple(map(Note, api["advice"]))),
+            Notes(tuple(map(Note, api.advice))),
             facts(rows),
-            Notes(tuple(Note(warning, tone="warn") for warning in api["warnings"]), "note"),
+            Notes(tuple(Note(warning, tone="warn") for warning in api.warnings), "note"),
         ),
         boxed=True,
         tone="warn" if _is_open(api) else "",
     )
 
 
-def _verdict(api: Shown) -> str:
-    return KINDS[api["answer"]["kind"]] if api["choice"] is None else CHOICES[api["choice"]]
+def _verdict(api: Alternative) -> str:
+    decision = api.found.decision
+    return KINDS[api.found.answer.kind] if decision is None else CHOICES[decision.choice]
 
 
-def _is_open(api: Shown) -> bool:
+def _is_open(api: Alternative) -> bool:
     return _verdict(api) == KINDS["undecided"]
 
 
-def _bar(bar: Shown, *, of_month: bool) -> str:
+def _bar(bar: Bar, *, of_month: bool) -> str:
     """What an input does to the user's month or, where no volume is named, to the first break-even."""
     if of_month:
-        low, high = ("nothing, or any loss" if usd is None else _usd(usd, 2) for usd in bar["saving_usd"])
-        return f"{bar['input']}: saves {low} to {high} a month"
-    low, high = ("never" if volume is None else f"{volume:,}" for volume in bar["first_break_even"])
-    return f"{bar['input']}: first break-even {low} to {high}"
+        savings = (bar.saving_usd_at_low, bar.saving_usd_at_high)
+        low, high = (_usd(usd, 2) if usd.is_finite() else "nothing, or any loss" for usd in savings)
+        return f"{bar.name}: saves {low} to {high} a month"
+    low, high = ("never" if volume is None else f"{volume:,}" for volume in (bar.first_at_low, bar.first_at_high))
+    return f"{bar.name}: first break-even {low} to {high}"
 
 
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _answer_row(api: Shown) -> Row:
-    answer, measured = api["answer"], api["measured"]
-    chance = api["p_cheaper"] if measured else None
+def _answer_row(api: Alternative) -> Row:
+    answer, decision, measured = api.found.answer, api.found.decision, api.states.measured
     return row(
-        api["name"],
-        _usd(api["usd_per_request"]),
+        api.name,
+        _usd(api.pairing.usd_per_request),
         Cell(_verdict(api), tone="warn" if _is_open(api) else ""),
-        _whole(answer["first"]),
-        _whole(answer["permanent"]),
-        _interval(api["first_break_even"]) if measured else DASH,
-        DASH if chance is None else f"{chance:.1%}",
+        _whole(answer.first),
+        _whole(answer.permanent),
+        _interval(api.found.first) if measured else DASH,
+        f"{decision.p_cheaper:.1%}" if measured and decision is not None else DASH,
     )
 
 
-def _month_row(api: Shown) -> Row:
-    month = api["month"]
-    least = month["saving_usd_80"][0] if api["measured"] else None
-    amounts = (month["api_usd"], month["self_usd"], month["saving_usd"], least)
-    share = f"{month['api_share']:.0%}" if month["api_share"] else "none"
-    return row(api["name"], *(_usd(usd, 2) for usd in amounts), _replicas(month["replicas_ci95"]), share)
+def _month_row(api: Alternative, month: Decision) -> Row:
+    amounts = (month.api_usd, month.self_usd, month.saving_usd, month.low_usd if api.states.measured else None)
+    share = f"{month.api_share:.0%}" if month.api_share else "none"
+    return row(api.name, *(_usd(usd, 2) for usd in amounts), _replicas(month.replicas), share)
 
 
-def _replicas(ends: Sequence[int | None]) -> str:
-    fewest, most = ends
-    if fewest is None or most is None:
+def _replicas(ends: tuple[int, int] | None) -> str:
+    if ends is None:
         return DASH
+    fewest, most = ends
     return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
-def _interval(first: Shown) -> str:
+def _interval(first: FirstBreakEven) -> str:
     """The interval of the first break-even; an end may lie among the states without one."""
-    low, high = first["ci95"]
-    never = "" if low is not None and high is not None else f" ({first['never_share']:.0%} never)"
-    return f"{'never' if low is None else f'{low:,}'} to {'never' if high is None else f'{high:,}'}{never}"
+    low, high = ("never" if end is None else f"{end:,}" for end in (first.low, first.high))
+    never = f" ({first.never_share:.0%} never)" if None in (first.low, first.high) else ""
+    return f"{low} to {high}{never}"
 
 
 def _whole(requests_per_month: int | None) -> str:
     return DASH if requests_per_month is None else f"{requests_per_month:,}"
 
 
-def _usd(amount: str | float | None, places: int | None = None) -> str:
-    return dollars(None if amount is None else Decimal(str(amount)), places)
+def _usd(usd: Decimal | float | None, places: int | None = None) -> str:
+    """An amount, a dash also for one without end."""
+    return dollars(usd if usd is not None and math.isfinite(usd) else None, places)

@@ -43,7 +43,7 @@ def document(apis: Sequence[ApiPrice], gpus: Sequence[GpuPrice], today: date) ->
 
 def _apis(apis: Sequence[ApiPrice], today: date) -> Section:
     snapshot = api.snapshot()
-    as_of = snapshot["as_of"]
+    as_of = snapshot.as_of
     dated = f"prices of {_dated(date.fromisoformat(as_of), today)}" if as_of else "prices of an unknown date"
     rows = [each for price in apis for each in _api_rows(price)]
     ruled = any(cell.text for each in rows for cell in each.cells[len(API_COLUMNS) :])
@@ -52,7 +52,7 @@ def _apis(apis: Sequence[ApiPrice], today: date) -> Section:
     meaning = "cached from: the shortest prompt, in tokens, that is cached; a range where sources disagree"
     notes = [Note(meaning)] if ruled else []
     notes += [_rules(name, today) for name in dict.fromkeys(price.provider for price in apis) if provider_rules(name)]
-    title = f"APIs, US dollars per million tokens: {snapshot['source']} {snapshot['version']}, {dated}"
+    title = f"APIs, US dollars per million tokens: {snapshot.source} {snapshot.version}, {dated}"
     return Section(title, (Table(columns, shown), Notes(tuple(notes))))
 
 
@@ -125,7 +125,7 @@ def _dated(day: date, today: date) -> str:
 def _data(apis: Sequence[ApiPrice], gpus: Sequence[GpuPrice]) -> dict[str, Any]:
     """Amounts as exact numbers, which are written as text."""
     return {
-        "snapshot": api.snapshot(),
+        "snapshot": api.snapshot()._asdict(),
         "rules": {name: provider_rules(name) for name in dict.fromkeys(price.provider for price in apis)},
         "api": [
             {

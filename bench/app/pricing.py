@@ -174,7 +174,7 @@ def estimate(plan: Plan, budget: Budget, *, batch: bool = False) -> str:
 
     price, snapshot = _price(budget, batch=batch), prices.snapshot()
     limit = f"--max-usd {budget.cap_usd}"
-    source = f"{price} ({snapshot['source']} {snapshot['version']}, prices of {snapshot['as_of']})"
+    source = f"{price} ({snapshot.source} {snapshot.version}, prices of {snapshot.as_of})"
     count = total(plan)
     if count is None:
         return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"

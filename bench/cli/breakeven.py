@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from bench.cli.numeric import (
 )  # fmt: skip
 from bench.cli.options import COSTS
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
+
+if TYPE_CHECKING:
+    from analysis.present.document import Document
 
 HOSTING = (
     click.option("--ops-usd-per-month", type=MONTHLY_USD, default="0", help="Work, storage and all else.  [0]"),
@@ -118,19 +121,22 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
         return 0
     from analysis.present.of_breakeven import document
     from bench.app.breakeven.comparison import compare
-    from bench.app.breakeven.document import plain, write
     from bench.app.breakeven.options import BreakEvenOptions
     from bench.cli.output import Screen, deliver, show_fact
 
     out, as_json, inconclusive = (options.pop(name) for name in ("out", "as_json", "inconclusive"))
     comparison = compare(BreakEvenOptions(**options), _now())
-    content = plain(comparison)
-    page = None if out is None else write(out, comparison, content)
-    undecided = any(rival["answer"]["kind"] == "undecided" for rival in content["rivals"])
+    page = None
+    if out is not None:
+        # Only here, because the charts take a while to import.
+        from bench.app.breakeven.folder import write
+
+        page = write(out, comparison)
     screen = Screen()
-    deliver(document(content), "text", as_json=as_json, screen=screen)
+    deliver(document(comparison), "text", as_json=as_json, screen=screen)
     if page is not None and not as_json:
         show_fact(screen, "page", str(page))
+    undecided = any(alternative.found.answer.kind == "undecided" for alternative in comparison.alternatives)
     return EXIT_OBJECTIVE_MISSED if undecided and inconclusive == "fail" else 0
 
 
@@ -152,7 +158,7 @@ def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any, as_json: bool) 
     """
     from bench.app.breakeven import choices
 
-    _show("the fine-tuned model", choices.fine_tune(train_usd, prompted_usd, tuned_usd), as_json)
+    _show(choices.fine_tune(train_usd, prompted_usd, tuned_usd), as_json=as_json)
 
 
 @click.command()
@@ -169,7 +175,7 @@ def caching(**options: Any) -> None:
     from bench.app.breakeven.options import CachingChoice
 
     as_json = options.pop("as_json")
-    _show("the cache", choices.caching(CachingChoice(**options), _now()), as_json)
+    _show(choices.caching(CachingChoice(**options), _now()), as_json=as_json)
 
 
 @click.command()
@@ -190,14 +196,13 @@ def batch(**options: Any) -> None:
     from bench.app.breakeven.options import BatchChoice
 
     as_json = options.pop("as_json")
-    _show("a batch", choices.batch(BatchChoice(**options), _now()), as_json)
+    _show(choices.batch(BatchChoice(**options), _now()), as_json=as_json)
 
 
-def _show(what: str, content: dict[str, Any], as_json: bool) -> None:
-    from analysis.present.of_breakeven import of_choice
+def _show(document: "Document", *, as_json: bool) -> None:
     from bench.cli.output import deliver
 
-    deliver(of_choice(what, content), "text", as_json=as_json)
+    deliver(document, "text", as_json=as_json)
 
 
 for command in (fine_tune, caching, batch):

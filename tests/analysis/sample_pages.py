@@ -23,7 +23,6 @@ from analysis.present import (
 )
 from analysis.present.of_capacity import CapacityResult, LoadPoint
 from analysis.repeats import summarize as over_runs
-from bench.app.breakeven.document import plain as breakeven_data
 from tests.analysis.comparisons import build_comparison
 from tests.analysis.sides import build_one
 from tests.conftest import build_run
@@ -61,8 +60,7 @@ def sampled(gpus: int, seconds: int) -> pa.Table:
 
 def break_even() -> str:
     """One replica against three APIs."""
-    found = build_comparison()
-    return breakeven_page.render(found, breakeven_data(found))
+    return breakeven_page.render(build_comparison())
 
 
 def one_figure() -> str:

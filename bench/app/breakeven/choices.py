@@ -1,4 +1,4 @@
-"""Small choices beside self-hosting, each as JSON holds it: fine-tune or long prompt, cache or not, batch or live."""
+"""Small choices beside self-hosting, fine-tune or long prompt, cache or not, batch or live."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -7,7 +7,8 @@ from analysis.breakeven import calculators
 from analysis.breakeven.caching import CachePrices
 from analysis.money.api_rules import cache_minimum, provider_rules
 from analysis.money.prices import BATCH, find, usd_of
-from bench.app.breakeven.document import Json, choice
+from analysis.present.document import Document
+from analysis.present.of_breakeven import of_choice
 from bench.app.breakeven.measured import Requests
 from bench.app.breakeven.offers import VERSUS, prefix_cache, rates_at, requests_stated
 from bench.app.breakeven.options import OFF, BatchChoice, CachingChoice, RequestOptions
@@ -18,12 +19,12 @@ BATCH_HOURS = 24
 """Within so many hours a batch is answered where the API does not say."""
 
 
-def fine_tune(train_usd: Decimal, prompted_usd: Decimal, tuned_usd: Decimal) -> Json:
+def fine_tune(train_usd: Decimal, prompted_usd: Decimal, tuned_usd: Decimal) -> Document:
     """After how many requests a fine-tuned model is repaid. Raises UserError."""
-    return choice(calculators.fine_tune(train_usd, prompted_usd, tuned_usd))
+    return of_choice("the fine-tuned model", calculators.fine_tune(train_usd, prompted_usd, tuned_usd))
 
 
-def caching(options: CachingChoice, now: datetime) -> Json:
+def caching(options: CachingChoice, now: datetime) -> Document:
     """From which volume on an API's prompt cache pays. Raises UserError."""
     if options.cache_ttl == OFF:
         raise UserError("--cache-ttl off: there is nothing to compare; expected 5m or 1h")
@@ -41,10 +42,10 @@ def caching(options: CachingChoice, now: datetime) -> Json:
     cached = least.cached_tokens(requests.prefix_tokens) or requests.prefix_tokens
     prices = CachePrices(rates.input, rates.input if written is None else written, rates.cache_read, least.low_tokens)
     found = calculators.prompt_caching(cached, prices, prefix_cache(options, load.traffic))
-    return choice(found, load.requests_per_month)
+    return of_choice("the cache", found, load.requests_per_month)
 
 
-def batch(options: BatchChoice, now: datetime) -> Json:
+def batch(options: BatchChoice, now: datetime) -> Document:
     """Whether requests that can wait cost no more in a batch. Raises UserError."""
     live, batched, window_h = options.live_usd, options.batch_usd, options.window_h
     if options.versus is not None:
@@ -60,7 +61,7 @@ def batch(options: BatchChoice, now: datetime) -> Json:
         missing = "--live-usd" if live is None else "--batch-usd"
         raise UserError(f"{missing} is missing: expected a number, 0 or more; or give --versus")
     within_h = float(BATCH_HOURS if window_h is None else window_h)
-    return choice(calculators.batch(live, batched, float(options.deadline_h), within_h))
+    return of_choice("a batch", calculators.batch(live, batched, float(options.deadline_h), within_h))
 
 
 def _requests(options: RequestOptions) -> Requests:

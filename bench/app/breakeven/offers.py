@@ -217,7 +217,7 @@ def _cache_of(
 
 def _about_prices(price: ApiPrice, today: date) -> list[str]:
     notes = []
-    as_of = snapshot()["as_of"]
+    as_of = snapshot().as_of
     if as_of and (age := (today - date.fromisoformat(as_of)).days) > OLD_AFTER_DAYS:
         notes.append(f"the API prices are {age} days old ({as_of})")
     end = retirement(price.model)

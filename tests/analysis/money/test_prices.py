@@ -324,8 +324,8 @@ def test_a_price_says_in_words_what_it_is() -> None:
 def test_the_snapshot_is_of_the_version_installed_and_has_a_date_only_where_it_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert prices.snapshot()["version"] == version("genai-prices")
+    assert prices.snapshot().version == version("genai-prices")
     monkeypatch.setattr(prices, "version", lambda _: "0.2.3")
-    assert prices.snapshot() == {"source": "genai-prices", "version": "0.2.3", "as_of": "2026-11-10"}
+    assert prices.snapshot() == ("genai-prices", "0.2.3", "2026-11-10")
     monkeypatch.setattr(prices, "version", lambda _: "99.0")
-    assert prices.snapshot()["as_of"] is None
+    assert prices.snapshot().as_of is None

@@ -12,15 +12,10 @@ from analysis.breakeven.comparison import CostComparison, SelfHosted
 from analysis.present import breakeven_page as pages
 from analysis.present.breakeven_figures import FIGURES
 from analysis.present.of_breakeven import document
-from bench.app.breakeven import document as answer
 from tests.golden import same_as_before
 
 EVIL = "<script>alert('x')</script>"
 Build = Callable[..., CostComparison]
-
-
-def page_of(comparison: CostComparison) -> str:
-    return pages.render(comparison, answer.plain(comparison))
 
 
 def has_cells(html: str, *cells: str) -> bool:
@@ -32,13 +27,13 @@ def has_cells(html: str, *cells: str) -> bool:
 def test_it_reads_as_before(comparison: Build, volume: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.money.prices.version", lambda _: "0.2.3")
     given = comparison(requests_per_month=volume, warnings=("the price is 120 days old",))
-    same_as_before(f"breakeven-{'at-a-volume' if volume else 'without-one'}", document(answer.plain(given)))
+    same_as_before(f"breakeven-{'at-a-volume' if volume else 'without-one'}", document(given))
 
 
 def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Build) -> None:
     given = comparison(warnings=("the price is 120 days old",))
     warned = replace(given.alternatives[0], warnings=("nothing is cached",))
-    html = page_of(replace(given, alternatives=(warned, *given.alternatives[1:])))
+    html = pages.render(replace(given, alternatives=(warned, *given.alternatives[1:])))
     body = html[html.index("<body>") : html.index('class="chart"')]
     for sentence in (*warned.advice, "Nothing is cached", "The price is 120 days old", "Against cheap: pay the API"):
         assert sentence in body
@@ -46,7 +41,7 @@ def test_each_api_s_advice_and_warnings_come_before_the_figures(comparison: Buil
 
 def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Build) -> None:
     given = comparison(("dear", "0.0045"))
-    html = page_of(given)
+    html = pages.render(given)
     found = given.alternatives[0].found
     assert found.decision is not None
     first, interval = f"{found.answer.first:,}", f"{found.first.low:,} to {found.first.high:,}"
@@ -58,26 +53,20 @@ def test_an_interval_that_reaches_into_never_says_so_and_how_often(comparison: B
     given = comparison(("close", "0.00021"))
     first = given.alternatives[0].found.first
     assert first.high is None
-    assert f">{first.low:,} to never ({first.never_share:.0%} never)</td>" in page_of(given)
+    assert f">{first.low:,} to never ({first.never_share:.0%} never)</td>" in pages.render(given)
 
 
 def test_where_nothing_was_measured_no_probability_and_no_interval_are_shown(comparison: Build) -> None:
-    html = page_of(comparison(("dear", "0.0045"), measured=False))
+    html = pages.render(comparison(("dear", "0.0045"), measured=False))
     assert has_cells(html, "66,267", "66,267", "–", "–")
     assert "No data for: Probability that self-hosting is cheaper." in html
 
 
 def test_what_is_not_known_is_a_dash_and_what_cannot_be_drawn_is_said(comparison: Build) -> None:
-    html = page_of(comparison(requests_per_month=None, points=()))
+    html = pages.render(comparison(requests_per_month=None, points=()))
     assert "A month of" not in html
     assert "No data for: Cost by the share that we serve." in html
     assert "No data for: Cost against latency." in html
-
-
-def test_a_comparison_with_nobody_has_a_page(comparison: Build) -> None:
-    nobody = answer.plain(comparison()) | {"rivals": []}
-    html = pages.render(replace(comparison(), alternatives=(), points=()), nobody)
-    assert "<h1>Self-hosting</h1>" in html
 
 
 def test_each_figure_of_the_page_has_a_page_of_its_own(comparison: Build) -> None:
@@ -91,7 +80,7 @@ def test_each_figure_of_the_page_has_a_page_of_its_own(comparison: Build) -> Non
 def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> None:
     given = comparison((EVIL, "0.0045"), warnings=(EVIL,))
     evil = replace(given.alternatives[0], advice=(EVIL,), warnings=(EVIL,), servers=SelfHosted(EVIL))
-    html = page_of(replace(given, alternatives=(evil,)))
+    html = pages.render(replace(given, alternatives=(evil,)))
     assert EVIL not in html
     assert html.count("&lt;script&gt;alert(") > 6
 
@@ -102,7 +91,7 @@ def test_a_browser_draws_every_figure_alone(
     page: Any, comparison: Build, tmp_path: Path, width: int, dark: bool
 ) -> None:
     file = tmp_path / "breakeven.html"
-    file.write_text(page_of(comparison()), encoding="utf-8")
+    file.write_text(pages.render(comparison()), encoding="utf-8")
     page.open(file, width, dark)
     assert page.drawn() == list(FIGURES)
     assert page.evaluate("document.documentElement.scrollWidth") == width

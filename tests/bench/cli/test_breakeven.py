@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,9 @@ from genai_prices.data_snapshot import set_custom_snapshot
 from analysis.money.api_rules import cache_minimum
 from analysis.money.prices import find
 from analysis.present.of_breakeven import document
+from bench.app.breakeven.comparison import compare
 from bench.app.breakeven.measured import MeasuredRun
+from bench.app.breakeven.options import BreakEvenOptions
 from bench.cli import breakeven
 from bench.cli.root import cli
 from bench.runs import folder
@@ -180,9 +183,12 @@ def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) 
 
 
 @pytest.mark.parametrize("width", [60, 80])
-def test_nothing_is_wider_than_the_terminal(shown: Shown, width: int) -> None:
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     arguments = shell_commands(DOCS["break-even.md"], tested=True)[0][3:]
-    lines = on_terminal(document(shown(*arguments)), width).splitlines()
+    options = breakeven.breakeven.make_context("breakeven", list(arguments)).params
+    given = BreakEvenOptions(**{each.name: options[each.name] for each in fields(BreakEvenOptions)})
+    with pinned():
+        lines = on_terminal(document(compare(given, DAY)), width).splitlines()
     assert max(map(len, lines)) <= width
 
 

@@ -1,8 +1,7 @@
-"""What `breakeven` prints and writes: a comparison as a document, JSON, and files."""
+"""breakeven.json: exact amounts as text, curves and chances as numbers, unknowns and what is without end null."""
 
 import math
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from analysis.breakeven.comparison import Alternative, CostComparison
@@ -12,15 +11,12 @@ from analysis.breakeven.scenarios import Bar
 from analysis.breakeven.volumes import BreakEven
 from analysis.money import prices
 from analysis.stats.distributions import Floats
-from bench.runs import folder as files
-from bench.types import UserError
 
 Json = dict[str, Any]
-BREAKEVEN = "breakeven"
 
 
 def plain(comparison: CostComparison) -> Json:
-    """All of a comparison as JSON holds it: exact amounts as text, curves and chances as numbers, unknowns null."""
+    """All of a comparison."""
     first = comparison.alternatives[0]
     host = first.pairing.host
     return {
@@ -37,7 +33,7 @@ def plain(comparison: CostComparison) -> Json:
             "requests_per_replica": math.floor(host.requests_at_peak_per_replica),
         },
         "requests_per_month": comparison.requests_per_month,
-        "prices": prices.snapshot(),
+        "prices": prices.snapshot()._asdict(),
         "volumes": comparison.volumes.tolist(),
         "rivals": [_alternative(alternative, comparison) for alternative in comparison.alternatives],
         "points": [{name: getattr(point, name) for name in point.__dataclass_fields__} for point in comparison.points],
@@ -45,8 +41,7 @@ def plain(comparison: CostComparison) -> Json:
     }
 
 
-def break_even(found: BreakEven) -> Json:
-    """An answer as JSON holds it; `last` null means without end."""
+def _break_even(found: BreakEven) -> Json:
     return {
         "kind": found.kind,
         "unit": found.unit,
@@ -60,9 +55,9 @@ def break_even(found: BreakEven) -> Json:
 
 
 def choice(found: BreakEven, requests_per_month: int | None = None) -> Json:
-    """A small choice beside self-hosting as JSON holds it, and whether it pays at the volume asked about."""
+    """A small choice beside self-hosting, and whether it pays at the volume asked about."""
     pays = None if requests_per_month is None else found.holds(requests_per_month)
-    return {"schema": 1, "answer": break_even(found), "requests_per_month": requests_per_month, "pays": pays}
+    return {"schema": 1, "answer": _break_even(found), "requests_per_month": requests_per_month, "pays": pays}
 
 
 def _alternative(alternative: Alternative, comparison: CostComparison) -> Json:
@@ -73,7 +68,7 @@ def _alternative(alternative: Alternative, comparison: CostComparison) -> Json:
         "usd_per_request": _amount(alternative.pairing.usd_per_request),
         "usd_per_request_ci95": list(alternative.usd_ci95),
         "measured": alternative.states.measured,
-        "answer": break_even(found.answer),
+        "answer": _break_even(found.answer),
         "first_break_even": {"median": first.median, "ci95": [first.low, first.high], "never_share": first.never_share},
         "choice": None if found.decision is None else found.decision.choice,
         "p_cheaper": None if found.decision is None else found.decision.p_cheaper,
@@ -113,26 +108,3 @@ def _amount(usd: Decimal) -> str | None:
 
 def _finite(usd: Floats) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in usd.tolist()]
-
-
-# --- where it goes ----------------------------------------------------------------------------------------------
-
-
-def write(folder: Path, comparison: CostComparison, content: Json) -> Path:
-    """Write the document, the page, and each of its figures as a page of its own; returns the page's path.
-
-    Raises UserError where the folder cannot be written.
-    """
-    # Only here, because the charts take a while to import.
-    from analysis.present import breakeven_page as page
-
-    figures = folder / "figures"
-    try:
-        figures.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f"--out {folder}: {problem.strerror}; choose a folder that can be written") from None
-    files.write_json(folder / f"{BREAKEVEN}.json", content)
-    for name, figure_page in page.figure_pages(comparison).items():
-        files.write_text(figures / f"{name}.html", figure_page)
-    files.write_text(folder / f"{BREAKEVEN}.html", page.render(comparison, content))
-    return folder / f"{BREAKEVEN}.html"
