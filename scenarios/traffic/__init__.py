@@ -12,6 +12,7 @@ from bench.suggest import did_you_mean
 from bench.types import UserError
 from scenarios.traffic import chats, gateways, logs, traces
 from scenarios.traffic.detect import detect
+from scenarios.traffic.files import files_of
 from scenarios.traffic.rows import TrafficRow
 
 Reader = Callable[[Path], Iterator[TrafficRow]]
@@ -27,7 +28,10 @@ READERS: Final[Mapping[str, Reader]] = {
     "log": logs.log,
     "times": logs.times,
     "messages": chats.messages,
-    "prompts": chats.prompts,
+    "prompts": logs.prompts,
+    "table": logs.table,
+    "parquet": logs.parquet,
+    "text": chats.text,
     "sharegpt": chats.sharegpt,
 }
 
@@ -42,6 +46,14 @@ def read(path: Path, form: str | None = None) -> Iterator[TrafficRow]:
         near = did_you_mean(form, READERS)
         raise UserError(f"unknown format {form!r}: expected one of {', '.join(READERS)}{near}")
     return _not_none(path, form, READERS[form](path))
+
+
+def read_all(name: str, flag: str) -> Iterator[tuple[Path, TrafficRow]]:
+    """Give the rows of a file, of all files of a folder, or of those that a pattern names, each in its own format.
+
+    Raises UserError, also where there is no file.
+    """
+    return ((path, row) for path in files_of(name, flag) for row in read(path))
 
 
 def _not_none(path: Path, form: str, rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:

@@ -4,12 +4,13 @@ OpenAI's chat messages and batch files: https://platform.openai.com/docs/guides/
 conversations of `human` and `gpt`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from bench.types import Message
-from scenarios.traffic.lines import json_lines, json_objects
+from scenarios.traffic.lines import json_lines, json_objects, text_lines
 from scenarios.traffic.rows import TrafficRow
 
 _ROLES: Final[Mapping[str, Literal["system", "user", "assistant"]]] = {
@@ -23,26 +24,22 @@ def messages(path: Path) -> Iterator[TrafficRow]:
     for place, value in json_lines(path):
         inner = value.get("body")
         body: Mapping[str, Any] = inner if isinstance(inner, dict) else value
-        said, answer = conversation(body.get("messages"))
-        if not said:
+        if not isinstance(body.get("messages"), list):
             raise place.fault("messages", "a list of messages with a role and text", body.get("messages"))
+        said, answer = conversation(body["messages"])
         yield TrafficRow(
             place.line, messages=said, answer=answer, session=value.get("custom_id"), model=body.get("model")
         )
 
 
-def prompts(path: Path) -> Iterator[TrafficRow]:
-    """A prompt a line: `{"prompt": …}`, with the answer as `completion`, `response` or `output` where there is one."""
-    for place, value in json_lines(path):
-        prompt = place.text("prompt", value.get("prompt"))
-        answer = next((value[name] for name in ("completion", "response", "output") if value.get(name)), None)
-        yield TrafficRow(
-            place.line, messages=(Message("user", prompt),), answer=answer if isinstance(answer, str) else None
-        )
+def text(path: Path) -> Iterator[TrafficRow]:
+    """Plain text: a prompt a line; an empty line is a row without one."""
+    for number, line in text_lines(path):
+        yield TrafficRow(number, messages=(Message("user", line.strip()),) if line.strip() else ())
 
 
 def sharegpt(path: Path) -> Iterator[TrafficRow]:
-    """ShareGPT: a row for each answer, its prompt all that was said before; what has no answer to a user is left out.
+    """ShareGPT: a row for each answer, its prompt all that was said before; an empty one where there is no answer.
 
     Conversations that begin with an answer, or have two turns of one side in a row, are common: the first is cut off,
     the others joined.
@@ -52,18 +49,43 @@ def sharegpt(path: Path) -> Iterator[TrafficRow]:
         if not isinstance(turns, list):
             raise place.fault("conversations", "a list of turns", turns)
         said: list[Message] = []
+        answered = False
         for message in _messages(turns):
             if message.role == "assistant" and any(one.role == "user" for one in said):
+                answered = True
                 yield TrafficRow(place.line, session=_name(value), messages=tuple(said), answer=message.text)
             if message.role != "assistant" or any(one.role == "user" for one in said):
                 said.append(message)
+        if not answered:
+            yield TrafficRow(place.line, session=_name(value))
 
 
 def conversation(value: Any) -> tuple[tuple[Message, ...], str | None]:
     """Give the messages up to the last of the user's, and the answer behind it where there is one."""
+    if isinstance(value, str):
+        return ((Message("user", value),) if value.strip() else ()), None
     said = list(_messages(value.get("messages") if isinstance(value, dict) else value))
     answer = said.pop().text if said and said[-1].role == "assistant" else None
     return tuple(said), answer
+
+
+def answer(value: Any) -> str | None:
+    """Give the text of an answer as gateways keep it: bare, as a message, or as the whole of OpenAI's response."""
+    if isinstance(value, dict):
+        choices = value.get("choices")
+        inner = choices[0] if isinstance(choices, list) and choices else value
+        message = inner.get("message", inner) if isinstance(inner, dict) else {}
+        value = message.get("content", message.get("text")) if isinstance(message, dict) else None
+    return _text(value) or None
+
+
+def parsed(value: Any) -> Any:
+    """Give what a cell holds: in CSV what is no text is written as JSON."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+    return found if isinstance(found, list | dict) else value
 
 
 def _messages(turns: Any) -> Iterator[Message]:

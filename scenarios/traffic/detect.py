@@ -1,13 +1,13 @@
 """Which format a file is in, by what its beginning has and no other format has."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from bench.types import UserError
-from scenarios.traffic.chats import conversation
-from scenarios.traffic.lines import json_objects, text_head
-from scenarios.traffic.logs import TIMES
+from scenarios.traffic.lines import json_objects, opened, text_head
+from scenarios.traffic.logs import CHATS, PROMPTS, TIMES, holds_times
 from scenarios.traffic.traces import AZURE, BLOCKS, BURSTGPT, MOONCAKE_BLOCK_TOKENS
 
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -16,19 +16,29 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "sharegpt": ("conversations",),
 }
 
+_PARQUET: Final = b"PAR1"
+_LINES_LOOKED_AT: Final = 20
+
 
 def detect(path: Path) -> str:
     """Name the format. Raises UserError for a file that is of none."""
-    first = next((line for _, line in text_head(path) if line.strip()), "").strip()
-    if not first:
+    with opened(path) as file:
+        if file.read(len(_PARQUET)) == _PARQUET:
+            return "parquet"
+    lines = [line for _, line in text_head(path) if line.strip()][:_LINES_LOOKED_AT]
+    if not lines:
         raise UserError(f"{path}: is empty: expected requests, one a line")
-    if first[0] in "[{":
+    if lines[0].strip()[0] in "[{":
         return _of_json(path)
-    columns = {cell.strip().strip('"') for cell in first.split(",")}
+    header, *rest = csv.reader(lines)
+    columns = {cell.strip() for cell in header}
     for form, needed in (("azure", AZURE), ("burstgpt", BURSTGPT), ("langfuse", ("type", "start_time"))):
         if columns.issuperset(needed):
             return form
-    return "times"
+    lower = {column.lower() for column in columns}
+    if lower & {*CHATS, *PROMPTS} and (len(columns) > 1 or path.name.removesuffix(".gz").endswith(".csv")):
+        return "table"
+    return "times" if lower & {*TIMES} or holds_times(path, header, rest) else "text"
 
 
 def _of_json(path: Path) -> str:
@@ -43,9 +53,9 @@ def _of_json(path: Path) -> str:
     if any(name in value for name in TIMES):
         return "log"
     body = value.get("body", value)
-    if isinstance(body, dict) and conversation(body.get("messages"))[0]:
+    if isinstance(body, dict) and isinstance(body.get("messages"), list):
         return "messages"
-    if "prompt" in value:
+    if any(name in value for name in PROMPTS):
         return "prompts"
     raise UserError(
         f"{path}:1: no known format has these keys: {', '.join(sorted(map(str, value))) or 'none'}; see docs/traffic.md"

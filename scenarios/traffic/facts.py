@@ -39,6 +39,8 @@ def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
     prompts: list[int] = []
     outputs: list[int] = []
     for row in rows:
+        if row.is_empty:
+            continue
         count += 1
         failed += row.failed
         if row.session is not None:

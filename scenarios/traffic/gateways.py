@@ -4,13 +4,12 @@ LiteLLM: https://docs.litellm.ai/docs/proxy/logging_spec. Langfuse:
 https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from scenarios.traffic.chats import conversation
-from scenarios.traffic.lines import csv_records, json_objects
+from scenarios.traffic.chats import answer, conversation, parsed
+from scenarios.traffic.lines import csv_records, first_character, json_objects
 from scenarios.traffic.rows import FilePosition, TrafficRow, in_order
 
 _GENERATED: Final = ("completion", "acompletion", "text_completion", "atext_completion", "responses", "aresponses",
@@ -28,6 +27,7 @@ def litellm(path: Path) -> Iterator[TrafficRow]:
             output_tokens=place.tokens_or_none("completion_tokens", call.get("completion_tokens")),
             session=call.get("trace_id") or None,
             messages=conversation(call.get("messages"))[0],
+            answer=answer(call.get("response")),
             model=call.get("model"),
             failed=call.get("status") == "failure",
         )
@@ -38,10 +38,10 @@ def litellm(path: Path) -> Iterator[TrafficRow]:
 
 def langfuse(path: Path) -> Iterator[TrafficRow]:
     """Langfuse's observations, JSON or CSV, of the export or of the API: those that are generations."""
-    found = csv_records(path, ("type",)) if path.name.removesuffix(".gz").endswith(".csv") else json_objects(path)
+    found = json_objects(path) if first_character(path) in "[{" else csv_records(path, ("type",))
 
     def row(place: FilePosition, one: Mapping[str, Any]) -> TrafficRow:
-        usage = _parsed(one.get("usage_details", one.get("usageDetails"))) or {}
+        usage = parsed(one.get("usage_details", one.get("usageDetails"))) or {}
         if not isinstance(usage, dict):
             raise place.fault("usage_details", "an object of counts", usage)
         cached = [count for name, count in usage.items() if name.startswith("input_") and "cache" in name]
@@ -54,18 +54,9 @@ def langfuse(path: Path) -> Iterator[TrafficRow]:
             output_tokens=place.tokens_or_none("usage_details.output", usage.get("output")),
             cached_tokens=sum(place.tokens("usage_details", count) for count in cached) if cached else None,
             session=one.get("session_id") or one.get("sessionId") or None,
-            messages=conversation(_parsed(one.get("input")))[0],
+            messages=conversation(parsed(one.get("input")))[0],
+            answer=answer(parsed(one.get("output"))),
             model=one.get("provided_model_name") or one.get("providedModelName") or None,
         )
 
     return in_order(row(place, one) for place, one in found if str(one.get("type")).upper() == "GENERATION")
-
-
-def _parsed(value: Any) -> Any:
-    """In CSV what is no text is written as JSON."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value

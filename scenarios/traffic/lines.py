@@ -41,12 +41,15 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             number += 1
             if len(line) > ROW_BYTES_MAX:
                 raise UserError(
-                    f"{path}:{number}: the line is longer than {ROW_BYTES_MAX >> 20} MiB; expected one request a line"
+                    f"{path}:{number}: column {ROW_BYTES_MAX}: the line is longer than {ROW_BYTES_MAX >> 20} MiB; "
+                    "expected one request a line"
                 )
             if number == 1:
                 if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
                     raise UserError(f"{path}:1: expected UTF-8, this is UTF-16; save it as UTF-8")
                 line = line.removeprefix(BOM_UTF8)
+            if (zero := line.find(0)) >= 0:
+                raise UserError(f"{path}:{number}: not text: byte {zero + 1} of the line is zero; save it as UTF-8")
             try:
                 yield number, line.decode().rstrip("\r\n")
             except UnicodeDecodeError as problem:
@@ -99,7 +102,7 @@ def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
 
 def json_objects(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
     """Give the objects of a JSON array, read piece by piece, or of JSON lines where there is no array."""
-    if _first_character(path) != "[":
+    if first_character(path) != "[":
         yield from json_lines(path)
         return
     with opened(path) as file:
@@ -133,7 +136,8 @@ def json_objects(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]
             at = end
 
 
-def _first_character(path: Path) -> str:
+def first_character(path: Path) -> str:
+    """Give the first that is no white space: of JSON a bracket or a brace."""
     for _, line in text_head(path):
         if line.strip():
             return line.strip()[0]

@@ -41,6 +41,11 @@ class TrafficRow(NamedTuple):
     model: str | None = None
     failed: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no request in it: a blank line, a conversation that nobody answered."""
+        return self.t_ns is None and self.prompt_tokens is None and not self.messages
+
 
 class FilePosition(NamedTuple):
     """Where in a file a value stands."""

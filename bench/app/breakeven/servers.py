@@ -25,7 +25,7 @@ from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, Traffi
 from bench.app.pricing import hourly_of
 from bench.runs.folder import CAPACITY
 from bench.types import UserError
-from scenarios.traffic import read
+from scenarios.traffic import read_all
 from scenarios.traffic.facts import TrafficFacts, facts
 from scenarios.traffic.rows import TrafficRow
 
@@ -84,8 +84,8 @@ def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
         first, second = ("--" + name.replace("_", "-") for name in given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
     if options.traffic is not None:
-        rows = list(read(options.traffic))
-        trace = _recorded(options.traffic, rows)
+        found = list(read_all(str(options.traffic), "--traffic"))
+        trace, rows = _recorded(found), [row for _, row in found]
         observed, traffic = hours.observed(trace.arrivals_s)
         return MonthlyTraffic(traffic, volume or observed, trace, _described(options.traffic, facts(rows)))
     if options.profile is not None:
@@ -94,14 +94,14 @@ def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
     return MonthlyTraffic(hours.STEADY if ratio is None else hours.steady(ratio), volume, None)
 
 
-def _recorded(path: Path, rows: Sequence[TrafficRow]) -> Trace:
+def _recorded(rows: Sequence[tuple[Path, TrafficRow]]) -> Trace:
     """The rows' times and prefixes: prompts that begin with the same block share one."""
     arrivals_ns = []
-    for row in rows:
+    for path, row in rows:
         if row.t_ns is None:
             raise UserError(f"--traffic {path}: line {row.line} has no time: expected when each request came")
         arrivals_ns.append(row.t_ns)
-    return recorded.trace(arrivals_ns, [row.blocks[0] if row.blocks else None for row in rows])
+    return recorded.trace(arrivals_ns, [row.blocks[0] if row.blocks else None for _, row in rows])
 
 
 def _described(path: Path, found: TrafficFacts) -> str:

@@ -1,11 +1,17 @@
 """Every format into the same rows: slices with figures known from elsewhere, tiny files, and broken ones."""
 
+import csv
 import gzip
+import io
 import json
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +20,7 @@ from bench.types import Message, UserError
 from scenarios.traffic import READERS, read
 from scenarios.traffic.detect import detect
 from scenarios.traffic.facts import facts
+from scenarios.traffic.files import files_of
 from scenarios.traffic.lines import ROW_BYTES_MAX, json_objects
 from scenarios.traffic.rows import FilePosition, TrafficRow
 
@@ -38,8 +45,17 @@ COPILOT = {
         }
     ],
 }  # fmt: skip
+
+
+def parquet(columns: dict[str, Any]) -> bytes:
+    """A file of these columns."""
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
 CHAT = [{"role": "system", "content": "Be short."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
-TINY = {
+TINY: dict[str, str | bytes] = {
     "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n"
     "2023-11-16 18:15:50.9951690,396,109\r\n",
     "burstgpt": "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
@@ -89,6 +105,16 @@ TINY = {
         ],
         indent=1,
     ),
+    "table": 'Question,answer,output_tokens,user\n"Why, ""then""?\nSay.",So.,2,ann\n,,,bob\n',
+    "parquet": parquet(
+        {
+            "Messages": [[{"role": "user", "content": "Hi"}], []],
+            "timestamp": pa.array([1_767_225_600_000_000_123, 1_767_225_600_500_000_000], pa.timestamp("ns", "UTC")),
+            "prompt_tokens": [3, None],
+            "unread": [b"\xff", None],
+        }
+    ),
+    "text": "How are you? I am 3, 4\n\n  1, 2, 3 and what comes then\r\n",
 }  # fmt: skip
 ROWS = {
     "azure": [(374, 44), (396, 109)],
@@ -102,7 +128,10 @@ ROWS = {
     "times": [(5, None), (6, None)],
     "messages": [(None, None)],
     "prompts": [(None, None)],
-    "sharegpt": [(None, None), (None, None)],
+    "sharegpt": [(None, None), (None, None), (None, None)],
+    "table": [(None, 2), (None, None)],
+    "parquet": [(3, None), (None, None)],
+    "text": [(None, None), (None, None), (None, None)],
 }
 
 
@@ -138,8 +167,9 @@ def test_a_format_is_known_by_its_content_and_its_rows_are_read(tmp_path: Path, 
     path = written(tmp_path, TINY[form])
     assert detect(path) == form
     assert [(row.prompt_tokens, row.output_tokens) for row in read(path)] == ROWS[form]
-    packed = written(tmp_path, gzip.compress(TINY[form].encode()), "file.gz")
-    assert list(read(packed)) == list(read(path)) == list(read(written(tmp_path, "\ufeff" + TINY[form])))
+    if isinstance(content := TINY[form], str):
+        packed = written(tmp_path, gzip.compress(content.encode()), "file.gz")
+        assert list(read(packed)) == list(read(path)) == list(read(written(tmp_path, "\ufeff" + content)))
 
 
 def test_times_are_exact_to_what_is_written(tmp_path: Path) -> None:
@@ -165,7 +195,8 @@ def test_text_comes_with_its_roles_and_its_answer(tmp_path: Path) -> None:
     assert rows_of(tmp_path, "messages")[0].messages == rows_of(tmp_path, "langfuse")[0].messages == asked
     (prompt,) = rows_of(tmp_path, "prompts")
     assert (prompt.messages, prompt.answer) == ((Message("user", "Say it"),), "It")
-    one, two = rows_of(tmp_path, "sharegpt")
+    one, two, none = rows_of(tmp_path, "sharegpt")
+    assert none.is_empty
     assert (one.messages, one.answer) == ((Message("user", "one\n\nmore"),), "two")
     assert [message.text for message in two.messages] == ["one\n\nmore", "two", "three"] and two.answer == "four"
 
@@ -188,6 +219,16 @@ BROKEN = [
     ("log", '{"messages": []}', "file:1: timestamp: expected a time"),
     ("times", "1700000000\nnan\n", "file:2: time: expected a time"),
     ("prompts", '{"prompt": 3}', "file:1: prompt: expected text"),
+    ("prompts", TINY["prompts"] + '{"promt": "Say"}', "file:2: prompt: expected text, got 'nothing'"),
+    ("messages", TINY["messages"] + '{"messages": "Say"}', "file:2: messages: expected a list of messages"),
+    ("table", "user,said\nann,it\n", "file:1: no column of prompts: it has user, said; expected one of messages"),
+    ("table", "prompt,time\na,2026-01-01T00:00:02\nb,2026-01-01T00:00:01", "file:3: timestamp: goes 1 s backwards"),
+    ("table", "prompt,output_tokens\na,-2", "file:2: output_tokens: expected a whole number of tokens"),
+    ("parquet", parquet({"said": ["it"]}), "file:1: no column of prompts: it has said; expected"),
+    ("parquet", parquet({"prompt": [3]}), "file:1: prompt: expected text"),
+    ("parquet", parquet({"prompt": ["a", "x" * (10 << 20)]}), "file:2: prompt: longer than 8 MiB"),
+    ("parquet", parquet({"prompt": ["a"]})[:-5], "file:1: not Parquet that can be read"),
+    ("parquet", parquet({"prompt": ["a"], "output_tokens": [-1]}), "file:1: output_tokens: expected a whole number"),
 ]  # fmt: skip
 
 
@@ -204,17 +245,117 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, form: str, con
         (b"", "is empty"),
         (TINY["azure"].encode("utf-16"), "expected UTF-8, this is UTF-16"),
         (TINY["prompts"].encode() + b'{"prompt": "\xe4"}', "file:2: not UTF-8 at byte 13"),
-        (b'{"prompt": "' + b"x" * ROW_BYTES_MAX + b'"}', "file:1: the line is longer than 8 MiB"),
+        (b'{"prompt": "' + b"x" * ROW_BYTES_MAX + b'"}', "file:1: column 8388608: the line is longer than 8 MiB"),
         (b'[{"conversations": [{"value": "' + b"x" * (10 << 20), "file:1: not JSON, or the array has no end"),
         (gzip.compress(TINY["azure"].encode())[:-12], "gzip is cut or damaged"),
         (b'{"who": "knows"}', "no known format has these keys: who"),
-        (b"\x00\x01\x02", "no request in it, read as times"),
+        (b"\x00\x01\x02", "file:1: not text: byte 1 of the line is zero"),
     ],
 )
 def test_what_is_no_file_of_requests_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(UserError) as caught:
         list(read(written(tmp_path, content)))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=20)
+# Of a time and a length only what each format can hold; a text in lines holds no line's end.
+RECORDS = st.lists(st.tuples(WORDS, WORDS, st.integers(0, 10**6), st.integers(1, 10**6)), min_size=1, max_size=20)
+Record = tuple[str, str, int, int]
+
+
+def _csv(rows: list[tuple[object, ...]]) -> str:
+    file = io.StringIO()
+    csv.writer(file).writerows(rows)
+    return file.getvalue()
+
+
+def _jsonl(rows: list[dict[str, Any]]) -> str:
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def _chat(prompt: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+WRITE: dict[str, Callable[[list[Record]], str | bytes]] = {
+    "azure": lambda rows: _csv(
+        [("TIMESTAMP", "ContextTokens", "GeneratedTokens")]
+        + [(f"2024-05-10 00:{i // 60:02}:{i % 60:02}.0099300+00:00", n, m) for i, (_, _, n, m) in enumerate(rows)]
+    ),
+    "burstgpt": lambda rows: _csv(
+        [("Timestamp", "Model", "Request tokens", "Response tokens", "Total tokens", "Log Type")]
+        + [(i, "GPT-4", n, m, n + m, "API log") for i, (_, _, n, m) in enumerate(rows)]
+    ),
+    "mooncake": lambda rows: _jsonl(
+        [{"timestamp": i, "input_length": n, "output_length": m, "hash_ids": list(range(-(-n // 512)))}
+         for i, (_, _, n, m) in enumerate(rows)]
+    ),
+    "times": lambda rows: _csv(
+        [("time", "input_tokens", "output_tokens")] + [(1.7e9 + i, n, m) for i, (_, _, n, m) in enumerate(rows)]
+    ),
+    "litellm": lambda rows: json.dumps(
+        [{"call_type": "", "startTime": 1.7e9 + i, "prompt_tokens": n, "completion_tokens": m,
+          "messages": _chat(prompt, answer)[:1],
+          "response": {"choices": [{"message": _chat(prompt, answer)[1]}]}}
+         for i, (prompt, answer, n, m) in enumerate(rows)]
+    ),
+    "langfuse": lambda rows: _csv(
+        [("type", "start_time", "input", "output", "usage_details")]
+        + [("GENERATION", f"2026-01-01 00:00:{i:02}", json.dumps(_chat(prompt, answer)[:1]), answer,
+            json.dumps({"input": n, "output": m})) for i, (prompt, answer, n, m) in enumerate(rows)]
+    ),
+    "log": lambda rows: _jsonl(
+        [{"timestamp": 1.7e9 + i, "prompt": prompt, "response": answer, "prompt_tokens": n, "output_tokens": m}
+         for i, (prompt, answer, n, m) in enumerate(rows)]
+    ),
+    "messages": lambda rows: _jsonl([{"messages": _chat(prompt, answer)} for prompt, answer, _, _ in rows]),
+    "prompts": lambda rows: _jsonl([{"prompt": prompt, "completion": answer} for prompt, answer, _, _ in rows]),
+    "sharegpt": lambda rows: json.dumps(
+        [{"conversations": [{"from": "human", "value": prompt}, {"from": "gpt", "value": answer}]}
+         for prompt, answer, _, _ in rows]
+    ),
+    "table": lambda rows: _csv([("prompt", "answer", "prompt_tokens", "output_tokens"), *rows]),
+    "parquet": lambda rows: parquet(
+        {"messages": [_chat(prompt, answer) for prompt, answer, _, _ in rows],
+         "prompt_tokens": [n for _, _, n, _ in rows], "output_tokens": [m for _, _, _, m in rows]}
+    ),
+    "text": lambda rows: "\n".join(prompt for prompt, _, _, _ in rows),
+}  # fmt: skip
+HAS_TEXT = {"litellm", "langfuse", "log", "messages", "prompts", "sharegpt", "table", "parquet", "text"}
+HAS_ANSWERS = HAS_TEXT - {"text"}
+HAS_LENGTHS = WRITE.keys() - {"messages", "prompts", "sharegpt", "text"}
+
+
+@pytest.mark.parametrize("form", WRITE)
+@settings(max_examples=15, deadline=None)
+@given(records=RECORDS)
+def test_what_was_written_in_a_format_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, records: list[Record], form: str
+) -> None:
+    rows = list(read(written(tmp_path_factory.mktemp("back"), WRITE[form](records)), form))
+    assert len(rows) == len(records)
+    for row, (prompt, answer, n, m) in zip(rows, records, strict=True):
+        assert row.messages == ((Message("user", prompt),) if form in HAS_TEXT else ())
+        assert row.answer == (answer if form in HAS_ANSWERS else None)
+        assert (row.prompt_tokens, row.output_tokens) == ((n, m) if form in HAS_LENGTHS else (None, None))
+    times = [row.t_ns for row in rows if row.t_ns is not None]
+    assert times == sorted(times)
+
+
+def test_a_folder_and_a_pattern_stand_for_their_files(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "deep/a.csv.gz", "README.md", ".git/c.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [tmp_path / "b.jsonl", tmp_path / "deep" / "a.csv.gz"]
+    assert list(files_of(str(tmp_path), "--dataset")) == names
+    assert list(files_of(f"{tmp_path}/**/*[lz]", "--dataset")) == names
+    for name, said in ((f"{tmp_path}/*.txt", "no file has such a name"), (f"{tmp_path}/none", "no such file")):
+        with pytest.raises(UserError, match=said):
+            files_of(name, "--dataset")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no file to read in this folder: expected \.jsonl"):
+        files_of(str(tmp_path / "empty"), "--dataset")
 
 
 def test_an_unknown_format_or_file_is_said(tmp_path: Path) -> None:
