@@ -7,6 +7,7 @@ from backends.cold.llamacpp import count_tokens, preflight
 from backends.dialect import openai
 from backends.dialect.adapting import adapt
 from backends.dialect.llamacpp import request
+from backends.dialect.outgoing import SAMPLING
 from backends.launch.llamacpp import serve
 from bench.types import Backend
 
@@ -19,6 +20,7 @@ BACKEND = Backend(
     count_tokens=count_tokens,
     serve=serve,
     adapt=adapt,
+    options=SAMPLING,
     weights="gguf",
     gauges={
         "queue": "llamacpp:requests_deferred",

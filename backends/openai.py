@@ -3,6 +3,7 @@
 from backends.cold.openai import count_tokens, loaded_context, preflight
 from backends.dialect.adapting import adapt
 from backends.dialect.openai import decode, request
+from backends.dialect.outgoing import SAMPLING
 from bench.types import (
     Backend,
 )
@@ -15,5 +16,6 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     adapt=adapt,
+    options=SAMPLING,
     loaded_context=loaded_context,
 )

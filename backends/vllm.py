@@ -7,6 +7,7 @@ https://docs.vllm.ai/en/latest/usage/metrics.html.
 from backends.cold.vllm import count_tokens, preflight, reset_cache
 from backends.dialect import openai
 from backends.dialect.adapting import adapt
+from backends.dialect.outgoing import SAMPLING
 from backends.dialect.vllm import request
 from backends.launch.vllm import serve
 from bench.types import Backend
@@ -21,7 +22,7 @@ BACKEND = Backend(
     serve=serve,
     adapt=adapt,
     weights="hf",
-    options={"thinking": ("default", "off", "on"), "adapter": ("<name>",)},
+    options={"thinking": ("default", "off", "on"), "adapter": ("<name>",), **SAMPLING},
     reset_cache=reset_cache,
     gauges={
         "queue": "vllm:num_requests_waiting",

@@ -55,7 +55,8 @@ class Scenario:
     """What one request looks like and how much load to offer when the user does not say.
 
     `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included. `thinking` says
-    whether a model that can think before it answers is to do so; None leaves it to the model.
+    whether a model that can think before it answers is to do so; None leaves it to the model. `temperature` is what is
+    asked for where the user does not say; None leaves it to the server.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Scenario:
     requests: int
     warmup_requests: int
     thinking: bool | None = None
+    temperature: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from bench.suggest import did_you_mean
 from bench.types import Lengths, Scenario, UserError
 
 MAX_TOKENS = 2_000_000
+MAX_TEMPERATURE = 100
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Location = tuple[str, ...]
@@ -81,6 +82,14 @@ class _File(_Strict):
     requests: Annotated[int, Field(ge=1)] = 200
     warmup_requests: Annotated[int, Field(ge=0)] = 16
     thinking: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] | None = 0.0
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _or_the_servers(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "server":
+            raise ValueError(f"must be a number or server, got {value!r}")
+        return None if value == "server" else value
 
     @field_validator("shared_prefix_tokens")
     @classmethod
@@ -157,6 +166,7 @@ def _read(path: Path) -> Scenario:
         requests=file.requests,
         warmup_requests=file.warmup_requests,
         thinking=file.thinking,
+        temperature=file.temperature,
     )
 
 

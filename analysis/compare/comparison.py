@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
+from analysis.run.phrasing import differing
 from analysis.run.summary import RunSummary
 from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, verdict, why_undecided
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
@@ -20,6 +21,7 @@ from bench.types import UserError
 
 NO_RATIO: Final = "a change from or to zero has no ratio"
 REPEATED: Final = ("backend", "model", "load", "slo")
+MOST_SHOWN: Final = 60
 _Z: Final = t_quantile(1 - (1 - CONFIDENCE) / 2, 1000)
 
 Inconclusive = Literal["fail", "pass"]
@@ -113,11 +115,8 @@ def check(base: Sequence[Run], candidate: Sequence[Run], *, different_plans: boo
         warnings.append("the two sides have different plans: other requests were measured")
     if asked_otherwise := _asked_otherwise(base, candidate):
         if not different_plans:
-            raise UserError(
-                f"the runs differ in {asked_otherwise}, so a client of another kind was measured: make their "
-                "runs alike, or give --different-plans"
-            )
-        warnings.append(f"the runs differ in {asked_otherwise}: a client of another kind was measured")
+            raise UserError(f"the runs differ in {asked_otherwise}; make their runs alike, or give --different-plans")
+        warnings.append(f"the runs differ in {asked_otherwise}")
     return (*warnings, *_differences(base, candidate))
 
 
@@ -127,8 +126,18 @@ def has_same_plans(base: Sequence[Run], candidate: Sequence[Run]) -> bool:
 
 
 def _asked_otherwise(base: Sequence[Run], candidate: Sequence[Run]) -> str | None:
-    """How this client asked in some of the runs only: it changes what is seen of the same server and the same plan."""
-    return "--quick-ack" if len({bool(run.run.quick_ack) for run in (*base, *candidate)}) > 1 else None
+    """How some of the runs only were asked: it changes what is seen of the same server and the same plan."""
+    runs = [run.run for run in (*base, *candidate)]
+    flags = [f"{flag} ({', '.join(map(_shortened, values))})" for flag, values in differing(runs).items()]
+    meaning = ["requests were not worded alike"] if flags else []
+    if len({bool(run.quick_ack) for run in runs}) > 1:
+        flags.append("--quick-ack")
+        meaning.append("a client of another kind was measured")
+    return f"{' and '.join(flags)}: {' and '.join(meaning)}" if flags else None
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]}…"
 
 
 def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:

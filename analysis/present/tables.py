@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.run.phrasing import UNSAID, phrasing
 from analysis.wording import DASH, count, lengths, load, number, percent
 
 MESSAGE_LENGTH: Final = 400
@@ -83,6 +84,7 @@ def sent(run: Mapping[str, Any]) -> Rows:
         ("Shared prefix", count(scenario["shared_prefix_tokens"], "token")),
         ("Output tokens", lengths(scenario["output_tokens"])),
         ("Prompt lengths are", f"{exact}, counted by {tokenizer['source']}"),
+        *_worded(run),
         ("Adapted to the server", "; ".join(run.get("adapted") or ()) or "nothing"),
         ("Objectives", ", ".join(run["slo"]) or "none"),
         ("Timeouts", f"{number(run['timeout_s'])} s in all, {number(run['stall_timeout_s'])} s without a byte"),
@@ -91,6 +93,17 @@ def sent(run: Mapping[str, Any]) -> Rows:
         ("What comes is acknowledged", "at once (--quick-ack on)" if run.get("quick_ack") else "as clients do"),
         ("Seed", str(run["seed"])),
         ("Plan", run["plan_hash"]),
+    ]
+
+
+def _worded(run: Mapping[str, Any]) -> Rows:
+    """How the requests were worded: the temperature, and what is not as it is unless asked for."""
+    said = phrasing(run["backend"], run.get("options"))
+    heat = said.pop("temperature")
+    unusual = {name.replace("_", " ").capitalize(): said[name] for name in said if said[name] != UNSAID[name]}
+    return [
+        ("Temperature", "the server's own" if heat == "server" else heat),
+        *((label, _cut(value, SETTING_LENGTH)) for label, value in unusual.items()),
     ]
 
 

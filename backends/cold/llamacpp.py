@@ -33,9 +33,8 @@ def preflight(target: Target) -> ServerInfo:
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
     """The prompt's length, template and special tokens included: exactly the usage.prompt_tokens it will have."""
-    templated = openai.probe_json(
-        target, "/apply-template", {"messages": openai_dialect.chat_messages(outgoing.spoken(messages, target))}
-    )
+    told = openai_dialect.chat_messages(outgoing.spoken(messages, target))
+    templated = openai.probe_json(target, "/apply-template", {"messages": told, **outgoing.template_fields(target)})
     if isinstance(templated, dict) and "prompt" in templated:
         # The template leaves out the leading token that the model's own tokenizer adds.
         text = {"content": templated["prompt"], "add_special": True, "parse_special": True}

@@ -115,7 +115,8 @@ def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[s
     `extra` are fields of the request that the chat template sees.
     """
     told = chat_messages(outgoing.spoken(messages, target))
-    conversation = {"model": target.model, "messages": told, **(extra or {})}
+    in_the_template = outgoing.merged(extra or {}, outgoing.template_fields(target))
+    conversation = {"model": target.model, "messages": told, **in_the_template}
     try:
         answer = probe_json(target, "/tokenize", conversation)
     except ServerFault:  # some servers drop what they do not have

@@ -11,7 +11,8 @@ from typing import Any
 from backends.dialect.lenient_json import lenient
 from bench.types import Adaptation, HttpRequest, Refusal, Target
 
-NEEDED = frozenset({"model", "messages", "inputs", "parameters", "stream", "role", "content", "type", "text", "system"})
+NEEDED = frozenset({"model", "messages", "inputs", "prompt", "input", "parameters", "stream", "system"})
+NEEDED |= {"role", "content", "type", "text"}
 ASKED_FOR = frozenset({"chat_template_kwargs", "enable_thinking", "thinking", "adapter_id", "service_tier"})
 LENGTHS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 WHAT_IS_LOST = {
@@ -58,7 +59,8 @@ def adapt(request: HttpRequest, target: Target, refusal: Refusal) -> Adaptation 
         return _adapted(target, {"api_path": ""}, "its API has no /v1 in it: requests go to the base URL's own routes")
     if _has_system(payload) and _refuses_system(said, marked):
         return _adapted(target, {"system": "user"}, "system messages go in front of the user's: it has no such role")
-    for name in _refused(said, marked, sorted({*_names(payload)} - NEEDED - ASKED_FOR)):
+    kept = NEEDED | ASKED_FOR | set(target.options.get("asked_for", "").split())
+    for name in _refused(said, marked, sorted({*_names(payload)} - kept)):
         if name not in LENGTHS:
             without = " ".join(sorted({*target.options.get("without", "").split(), name}))
             lost = f" ({WHAT_IS_LOST[name]})" if name in WHAT_IS_LOST else ""

@@ -34,6 +34,9 @@ OPTIONS = {
     "cache_ttl": ("5m", "1h", "off"),
     "thinking": ("default", "off", "on", "<tokens>"),
     "service_tier": ("default", "auto", "standard_only"),
+    "temperature": (outgoing.SERVERS_OWN, "<temperature>"),
+    "top_p": (outgoing.SERVERS_OWN, "<share>"),
+    "extra_body": ("<json>",),
 }
 THINKING_TYPES = {"off": "disabled", "on": "adaptive", "<tokens>": "enabled"}
 MAX_BREAKPOINTS = 4
@@ -57,12 +60,13 @@ OUTPUT: Mapping[str, tuple[str, DeltaKind]] = {
 def request(call: Call, target: Target) -> HttpRequest:
     """The call as a streamed message; a UserError where the thinking budget leaves nothing of `max_tokens`.
 
-    `max_tokens` stays the planned length: thinking is output. No temperature is sent: the models since Claude 4.7
-    refuse every sampling parameter, and a run on an older one is to be comparable with theirs.
+    `max_tokens` stays the planned length: thinking is output. No temperature is sent unless the target names one: the
+    models since Claude 4.7 refuse every sampling parameter, and a run on an older one is to be comparable with theirs.
     """
     payload: dict[str, Any] = {
         "model": target.model,
         "max_tokens": call.max_tokens,
+        **outgoing.sampling(target, default=outgoing.SERVERS_OWN),
         "stream": True,
         **prompt_fields(target, call.messages),
     }

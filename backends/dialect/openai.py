@@ -35,7 +35,7 @@ ANY_COUNT = (*PROMPT_COUNTS, *OUTPUT_COUNTS, "total_tokens")
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call as a streamed chat completion: greedy, seeded, with usage asked for."""
+    """The call as a streamed chat completion with usage asked for, greedy and seeded unless the target says else."""
     return chat_request(call, target, {})
 
 
@@ -45,8 +45,7 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
         "model": target.model,
         "messages": chat_messages(outgoing.spoken(call.messages, target)),
         "max_tokens": call.max_tokens,
-        "temperature": 0,
-        "seed": call.seed,
+        **outgoing.sampling(target, call.seed),
         "stream": True,
         "stream_options": {"include_usage": True},
         **extra,

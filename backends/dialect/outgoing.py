@@ -1,11 +1,14 @@
 """What the requests of all dialects have in common: where they go, whose headers they carry, what was adapted in them.
 
-Three of `Target.options` are no dialect's own. `api_path` stands between the base URL and an API's routes, /v1 unless
-said otherwise. `without` names fields that the server does not take, `renamed` fields that it knows by another name
-(old=new), both with blanks between; `system` = user folds system messages into the user's.
+These of `Target.options` are no dialect's own. `api_path` stands between the base URL and an API's routes, /v1 unless
+said otherwise. `temperature` and `top_p` are numbers, `temperature` = server sends none; `seed_requests` = off sends no
+seed. `extra_body` is a JSON object of fields that go with every request, `asked_for` the names of those that the user
+has asked for. `without` names fields that the server does not take, `renamed` fields that it knows by another name
+(old=new), all with blanks between; `system` = user folds system messages into the user's.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,15 +23,73 @@ STREAMED: Headers = (
     ("Accept", "text/event-stream"),
     ("Accept-Encoding", "identity"),
 )
+SERVERS_OWN = "server"
+SAMPLING: Mapping[str, tuple[str, ...]] = {
+    "temperature": ("0", "<temperature>", SERVERS_OWN),
+    "top_p": (SERVERS_OWN, "<share>"),
+    "seed_requests": ("on", "off"),
+    "extra_body": ("<json>",),
+}
+"""How answers are drawn, and what else a request may hold: the choices that most dialects leave to the user."""
+# What of a request a chat template sees, so that it counts in the prompt.
+_IN_THE_TEMPLATE = ("chat_template", "chat_template_kwargs", "tools", "documents", "add_generation_prompt")
 _BETWEEN = "\n\n"
 
 
 def post(target: Target, route: str, headers: Headers, payload: Mapping[str, Any]) -> HttpRequest:
     """The request that carries `payload`, as the target's options want it worded."""
     path = urlsplit(target.url).path.rstrip("/") + route
-    return HttpRequest(
-        "POST", with_query(path, target), with_own(headers, target), orjson.dumps(worded(payload, target))
-    )
+    body = orjson.dumps(merged(worded(payload, target), extra_body(target)))
+    return HttpRequest("POST", with_query(path, target), with_own(headers, target), body)
+
+
+def sampling(target: Target, seed: int | None = None, default: str = "0") -> dict[str, Any]:
+    """The fields by which answers are drawn; `default` is the temperature where the target does not say.
+
+    None as seed: the dialect has no field for one.
+    """
+    fields = {
+        "temperature": _number(target.options.get("temperature", default)),
+        "top_p": _number(target.options.get("top_p", SERVERS_OWN)),
+        "seed": None if target.options.get("seed_requests") == "off" else seed,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _number(text: str) -> float | None:
+    """None leaves it to the server."""
+    if text == SERVERS_OWN:
+        return None
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def extra_body(target: Target) -> Mapping[str, Any]:
+    """The fields of the user's own."""
+    text = target.options.get("extra_body")
+    return _parsed(text) if text else {}
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = orjson.loads(text)
+    return fields
+
+
+def template_fields(target: Target) -> dict[str, Any]:
+    """What of the user's own fields the chat template sees."""
+    return {name: value for name, value in extra_body(target).items() if name in _IN_THE_TEMPLATE}
+
+
+def merged(payload: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The payload with the user's own fields in it, object into object; where both say something the user's stands."""
+    if not own:
+        return payload
+    both = dict(payload)
+    for name, value in own.items():
+        ours = both.get(name)
+        both[name] = merged(ours, value) if isinstance(ours, dict) and isinstance(value, dict) else value
+    return both
 
 
 def api(target: Target, route: str) -> str:

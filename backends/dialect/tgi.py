@@ -39,21 +39,26 @@ _BETWEEN = "\n\n"
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call as a greedy stream in the dialect that `target.options` names, under the adapter that they name."""
+    """The call as a stream in the dialect that `target.options` names, under the adapter that they name."""
     adapter = target.options.get("adapter")
     if is_chat(target):
         # lib.rs takes the model for an adapter's name, and any that TGI does not know stands for the base model.
         return openai.chat_request(call, target, {"model": adapter} if adapter else {})
-    parameters: dict[str, Any] = {
-        "max_new_tokens": call.max_tokens,
-        "details": True,
-        "do_sample": False,
-        "seed": call.seed,
-    }
+    parameters: dict[str, Any] = {"max_new_tokens": call.max_tokens, "details": True, **_sampling(target, call.seed)}
     if adapter:
         parameters["adapter_id"] = adapter
     payload = {"inputs": framed(call.messages, frame_of(target)), "parameters": parameters}
     return outgoing.post(target, GENERATE, (*outgoing.STREAMED, *outgoing.bearer(target)), payload)
+
+
+def _sampling(target: Target, seed: int) -> dict[str, Any]:
+    """What TGI draws by: it takes no temperature of 0 and no top_p of 1, and each of them alone turns drawing on."""
+    fields = outgoing.sampling(target, seed)
+    heat, share = fields.pop("temperature", None), fields.pop("top_p", 1)
+    if heat == 0:
+        return {"do_sample": False, **fields}
+    asked = {"temperature": heat, "top_p": share if share < 1 else None}
+    return ({} if heat is None else {"do_sample": True}) | {k: v for k, v in asked.items() if v is not None} | fields
 
 
 def is_chat(target: Target) -> bool:

@@ -73,18 +73,18 @@ def headers(given: Sequence[str]) -> tuple[Headers, tuple[str, ...]]:
             raise UserError(f"{which}: expected 'NAME: VALUE', such as 'api-key: $AZURE_API_KEY'")
         if name.lower() in OURS:
             raise UserError(f"{which}: this header frames the request and is set by the tool; leave it out")
-        whole, variables = _expanded(which, value)
+        whole, variables = expanded(which, value)
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", whole) or not _is_latin(whole):
             raise UserError(f"{which}: expected a value of one line in Latin-1; set it again without other characters")
         made.append((name, whole))
         hidden += variables
         if NAMES_A_SECRET.search(name):
             hidden += [word for word in whole.split() if word.lower() not in SCHEMES]
-        hidden += _like_keys(whole)
-    return tuple(made), _long_enough(hidden)
+        hidden += like_keys(whole)
+    return tuple(made), long_enough(hidden)
 
 
-def _expanded(which: str, value: str) -> tuple[str, list[str]]:
+def expanded(which: str, value: str) -> tuple[str, list[str]]:
     """The value with its variables filled in, and what they held; $$ is a dollar sign."""
     held: list[str] = []
 
@@ -131,7 +131,7 @@ def api_key(variable: str) -> str | None:
 
 def secrets_typed(url: str | None, server_args: Iterable[str]) -> tuple[str, ...]:
     """What in a URL, right or mistyped, and in the flags of a launched server looks like a secret."""
-    return _long_enough((*_of_url(url or ""), *_of_flags(server_args)))
+    return long_enough((*_of_url(url or ""), *_of_flags(server_args)))
 
 
 def _of_url(url: str) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _of_url(url: str) -> Iterator[str]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if NAMES_A_SECRET.search(name) or LOOKS_LIKE_A_KEY.fullmatch(value):
             yield value
-    yield from _like_keys(url)
+    yield from like_keys(url)
     yield from (unquote(one) for one in before_query.split("/")[1:] if LOOKS_LIKE_A_KEY.fullmatch(unquote(one)))
 
 
@@ -156,12 +156,12 @@ def _of_flags(arguments: Iterable[str]) -> Iterator[str]:
         elif equals and NAMES_A_SECRET.search(name):
             yield value
         names_one = argument.startswith("-") and not equals and bool(NAMES_A_SECRET.search(name))
-        yield from _like_keys(argument)
+        yield from like_keys(argument)
 
 
-def _like_keys(text: str) -> list[str]:
+def like_keys(text: str) -> list[str]:
     return PREFIXED_KEY.findall(text)
 
 
-def _long_enough(texts: Iterable[str]) -> tuple[str, ...]:
+def long_enough(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if len(text) >= LEAST_SECRET_LENGTH))

@@ -3,13 +3,14 @@
 Nothing is looked up or opened here; `bench.app.request` makes a request of it and says what is wrong with it.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, Self, get_args, get_origin, get_type_hints
 
 from bench.app import numeric
 from bench.plan.resolve import within
@@ -20,6 +21,8 @@ MAX_WORKERS = 64
 MAX_REPEATS = 50
 
 OnOff = Literal["on", "off"]
+JsonText = NewType("JsonText", str)
+"""JSON, or the name of a file with it; from YAML and Python also the value itself."""
 Window = Literal["planned", "steady"]
 
 
@@ -70,6 +73,10 @@ class ServerOptions:
     thinking: str | None = None
     cache_ttl: str | None = None
     service_tier: str | None = None
+    temperature: str | None = None
+    top_p: str | None = None
+    seed_requests: OnOff | None = None
+    extra_body: JsonText | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +177,10 @@ def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float | Decimal | Path) else None
 
 
+def _json(value: Any) -> str | None:
+    return json.dumps(value) if isinstance(value, dict | list) else _text(value)
+
+
 def _whole(value: Any) -> int | None:
     return int(value) if int(value) == float(value) else None
 
@@ -184,4 +195,5 @@ _READERS: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
     float: ("a number", float),
     Decimal: ("a number", _exact),
     Path: ("a path", Path),
+    JsonText: ("JSON, or a file with it", _json),
 }

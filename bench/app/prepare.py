@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.app.pricing import estimate, prices_of
 from bench.app.request import RunningServer, RunRequest
+from bench.app.wording import replaced
 from bench.load.spend import Ledger, SpendLimiter
 from bench.plan.calls import Plan, call, make_plan
 from bench.plan.prompts import Count, calibrate
@@ -51,6 +52,9 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
         say(note)
     plan = _plan(request, target, info, say)
     _check_wording(request, plan, target)
+    own = tuple(replaced(request.backend, call(plan, 0), target))
+    for note in own:
+        say(note)
     account = _open_account(request)
     if request.costs.budget is not None:
         say(estimate(plan, request.costs.budget))
@@ -69,8 +73,8 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     # Where requests are billed, no more are sent than are needed.
     held = None if request.costs.budget else acknowledged_late(rehearsed, request.backend, client.timeout_s)
     late = (held.message(quick_ack=client.quick_ack),) if held is not None and held.waits else ()
-    learned = (*answered, *check_answer(rehearsed, plan), *late)
-    for note in learned:
+    learned = (*own, *answered, *check_answer(rehearsed, plan), *late)
+    for note in learned[len(own) :]:
         say(note)
     return Prepared(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
 

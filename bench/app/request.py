@@ -1,7 +1,6 @@
 """What a run is to do: made from the words of its user; what is wrong with them is said before anything starts."""
 
 import os
-import re
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Literal
 
 from analysis.run import slo
 from backends import BACKENDS
-from bench.app import address
+from bench.app import address, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
 from bench.plan import tokenizer as tokenizers
@@ -26,14 +25,9 @@ from bench.suggest import did_you_mean
 from bench.types import Backend, Headers, Load, Scenario, UserError
 from scenarios import load_scenario, with_lengths
 
-CHOICES = ("dialect", "adapter", "thinking", "cache_ttl", "service_tier")
-"""The options that say how requests are worded, where a backend leaves a choice."""
-
 MAX_TIMEOUT_S = 24 * 3600
 BODY_BYTES = (1 << 10, 4 << 30)
 """The least and the most that an answer may be allowed."""
-
-_FREE = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +150,21 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     secrets = Access(api_key, (), typed)
     try:
         headers, hidden = address.headers(options.header)
-        secrets = access = Access(api_key, headers, (*typed, *hidden))
-        return _request(options, backend, access, given_url, argv)
+        own_fields, hidden_fields = wording.own_fields(backend, options)
+        secrets = access = Access(api_key, headers, (*typed, *hidden, *hidden_fields))
+        return _request(options, backend, access, given_url, own_fields, argv)
     except UserError as problem:
         problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
         raise
 
 
 def _request(
-    options: RunOptions, backend: Backend, access: Access, given_url: str | None, argv: Sequence[str]
+    options: RunOptions,
+    backend: Backend,
+    access: Access,
+    given_url: str | None,
+    own_fields: Mapping[str, str],
+    argv: Sequence[str],
 ) -> RunRequest:
     workload = _workload(options)
     objectives = tuple(options.slo)
@@ -190,8 +190,9 @@ def _request(
         client=client,
         costs=costs,
         wording={
-            **_choices(backend, workload.scenario, options),
-            **_frame(backend, options.tokenizer),
+            **wording.choices(backend, workload.scenario, options),
+            **own_fields,
+            **wording.frame(backend, options.tokenizer),
             **({"api_path": place.api_path} if place and place.api_path is not None else {}),
         },
         slo=objectives,
@@ -244,34 +245,6 @@ def _quick_ack(choice: str) -> bool:
     if choice == "on" and not hasattr(socket, "TCP_QUICKACK"):
         raise UserError("--quick-ack on: expected on Linux only, other systems have no such option; leave it out")
     return choice == "on"
-
-
-def _choices(backend: Backend, scenario: Scenario, options: ServerOptions) -> dict[str, str]:
-    """Give what was chosen of the choices that the backend leaves; the scenario may say whether a model thinks."""
-    chosen = {}
-    if scenario.thinking is not None and "thinking" in backend.options:
-        chosen["thinking"] = "on" if scenario.thinking else "off"
-    for name in CHOICES:
-        if (value := getattr(options, name)) is None:
-            continue
-        flag, known = flag_of(name), backend.options.get(name)
-        if known is None:
-            raise UserError(f"{flag}: the backend {backend.name} leaves no such choice; leave it out")
-        words = [word for word in known if not word.startswith("<")]
-        fits = value in words or any(re.fullmatch(_FREE[word], value) for word in known if word in _FREE)
-        if not fits:
-            raise UserError(f"{flag}: expected {' or '.join(known)}, got {value!r}{did_you_mean(value, words)}")
-        chosen[name] = value
-    return chosen
-
-
-def _frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
-    """Give what a backend that puts the chat template around prompts itself needs of the tokenizer's folder."""
-    if tokenizer is None or backend.frame is None:
-        return {}
-    render = tokenizers.template(tokenizer)
-    frame = backend.frame(render) if render else None
-    return {"frame": frame} if frame else {}
 
 
 def _default_url(backend: Backend) -> str | None:

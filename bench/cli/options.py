@@ -38,6 +38,10 @@ ASKED = (
     click.option("--thinking", help="claude, vllm: on, off; claude: so many tokens.  [the scenario's]"),
     click.option("--cache-ttl", help="claude: 5m, 1h or off, for a prefix that the scenario shares.  [5m]"),
     click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),
+    click.option("--temperature", help="A number, or server for its own default.  [the scenario's, 0; claude: server]"),
+    click.option("--top-p", help="Draw from the likeliest tokens of this share.  [the server's]"),
+    click.option("--seed-requests", type=OneOf(ON_OFF), help="Send a seed with each request.  [on, where it is taken]"),
+    click.option("--extra-body", metavar="JSON|FILE", help="Fields for every request; '$VAR' as a value is a secret."),
     click.option("--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"),
     click.option(
         "--backoff", type=OneOf(ON_OFF), default="on", help="A closed loop's slot waits when it was refused.  [on]"

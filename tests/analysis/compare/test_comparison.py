@@ -222,3 +222,16 @@ def test_runs_of_a_side_that_are_no_repeats_are_refused(runs: Runs, around: Tool
 def test_a_run_on_both_sides_of_many_is_refused(runs: Runs, around: Tool) -> None:
     with pytest.raises(UserError, match="a0 is on both sides"):
         checked(runs("a", around(100, 3)), runs("a", around(100, 3)))
+
+
+def test_other_words_of_the_requests_are_refused_unless_asked_for(runs: Runs, around: Tool) -> None:
+    said = {"temperature": "0.7", "extra_body": '{"top_k": 40}'}
+    sides = runs("a", around(100)), runs("b", around(100), options=said)
+    with pytest.raises(UserError, match=r"differ in --temperature \(0, 0.7\) and --extra-body .*--different-plans"):
+        checked(*sides)
+    assert "not worded alike" in checked(*sides, different_plans=True)[0]
+    # What the server did not take was not asked of it; what older runs do not say was 0.
+    left_out = {"temperature": "0", "without": "temperature seed"}
+    as_left = {"temperature": "server", "seed_requests": "off"}
+    assert checked(runs("a", around(100), options=left_out), runs("b", around(100), options=as_left)) == ()
+    assert checked(runs("a", around(100)), runs("b", around(100), options={"temperature": "0"})) == ()

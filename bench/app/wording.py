@@ -1,0 +1,209 @@
+"""How requests are worded, as the user says it: checked here, and put into the words of `Target.options`."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from backends.dialect.adapting import WHAT_IS_LOST
+from backends.dialect.outgoing import SERVERS_OWN
+from bench.app import address
+from bench.app.numeric import read
+from bench.app.options import RunOptions, flag_of
+from bench.plan import tokenizer as tokenizers
+from bench.suggest import did_you_mean
+from bench.types import Backend, Call, Scenario, Target, UserError
+from scenarios import MAX_TEMPERATURE
+
+CHOICES: Final = (
+    *("dialect", "adapter", "thinking", "cache_ttl", "service_tier"),
+    *("temperature", "top_p", "seed_requests"),
+)
+"""The options that say how requests are worded, where a backend leaves a choice."""
+
+MOST_BODY_BYTES: Final = 1 << 20
+
+_FREE: Final = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
+_RANGES: Final = {"<temperature>": (0.0, MAX_TEMPERATURE), "<share>": (0.001, 1.0)}
+# What the load is made of has a flag or a place of its own, under whatever name a dialect gives it.
+_DECIDED_BY: Final = {
+    "model": "--model",
+    **dict.fromkeys(("messages", "prompt", "input", "inputs", "system"), "--scenario"),
+    **dict.fromkeys(
+        ("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "n_predict"), "--output-tokens"
+    ),
+    **dict.fromkeys(("temperature", "do_sample"), "--temperature"),
+    "top_p": "--top-p",
+    "seed": "--seed-requests",
+    "thinking": "--thinking",
+    "adapter_id": "--adapter",
+    "service_tier": "--service-tier",
+}
+_FIXED: Final = {"stream": "answers are streamed", "n": "one answer a request is measured", "best_of": "as with n"}
+_EXPECTED: Final = "a JSON object such as '{\"top_k\": 40}', or a file with one"
+_SECRET_FIELD: Final = re.compile(
+    r"key|secret|passw|auth|credential|cookie|signature|(?:^|access|api|id|refresh|session)_?token$", re.IGNORECASE
+)
+
+
+def choices(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[str, str]:
+    """What was chosen of the choices that the backend leaves; where nothing was, the scenario may say."""
+    chosen = _of_scenario(backend, scenario)
+    for name in CHOICES:
+        if (value := getattr(options, name)) is not None:
+            chosen[name] = _choice(backend, name, str(value))
+    return chosen
+
+
+def _of_scenario(backend: Backend, scenario: Scenario) -> dict[str, str]:
+    """Whether a model thinks, and the temperature: to be there in run.json whoever decided it."""
+    said = {}
+    if scenario.thinking is not None and "thinking" in backend.options:
+        said["thinking"] = "on" if scenario.thinking else "off"
+    if known := backend.options.get("temperature"):
+        of_server = scenario.temperature is None or known[0] == SERVERS_OWN
+        said["temperature"] = SERVERS_OWN if of_server else f"{scenario.temperature:.12g}"
+    return said
+
+
+def _choice(backend: Backend, name: str, value: str) -> str:
+    flag, known = flag_of(name), backend.options.get(name)
+    if known is None:
+        raise UserError(f"{flag}: the backend {backend.name} leaves no such choice; leave it out")
+    words = [word for word in known if not word.startswith("<")]
+    if value in words or any(re.fullmatch(_FREE[word], value) for word in known if word in _FREE):
+        return value
+    number, expected = read(value), [word for word in known if word != "0"]
+    for place, word in enumerate(expected):
+        if word in _RANGES:
+            low, high = _RANGES[word]
+            if number is not None and low <= number <= high:
+                return f"{float(number):.12g}"
+            expected[place] = f"a number from {low:g} to {high:g}"
+    raise UserError(f"{flag}: expected {' or '.join(expected)}, got {value!r}{did_you_mean(value, words)}")
+
+
+def frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
+    """What a backend that puts the chat template around prompts itself needs of the tokenizer's folder."""
+    if tokenizer is None or backend.frame is None:
+        return {}
+    render = tokenizers.template(tokenizer)
+    found = backend.frame(render) if render else None
+    return {"frame": found} if found else {}
+
+
+# --- fields of the user's own -----------------------------------------------------------------------------------
+
+
+def own_fields(backend: Backend, options: RunOptions) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The fields that go with every request besides ours, as options of the target; and what of them is secret.
+
+    Raises UserError, which shows no value. Variables ($NAME) are filled in and secret, as in a header.
+    """
+    fields: dict[str, Any] = {}
+    hidden: list[str] = []
+    if options.extra_body is not None:
+        if "extra_body" not in backend.options:
+            raise UserError(f"--extra-body: the backend {backend.name} leaves no such choice; leave it out")
+        fields = _filled(_object("--extra-body", options.extra_body), hidden)
+        _check_own(fields)
+    asked = {name for name in ("temperature", "top_p") if getattr(options, name) is not None}
+    asked |= {"seed"} if options.seed_requests == "on" else set()
+    said = {"asked_for": " ".join(sorted(asked | set(fields)))} if asked or fields else {}
+    if fields:
+        said["extra_body"] = _encoded(fields)
+    return said, address.long_enough(hidden)
+
+
+def _encoded(fields: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(fields).decode()
+    except TypeError:
+        raise UserError("--extra-body: holds a number or text that JSON cannot carry; leave it out") from None
+
+
+def _object(flag: str, given: str) -> dict[str, Any]:
+    """A JSON object, given as it is or by the name of its file."""
+    inline = given.lstrip().startswith("{")
+    where = flag if inline else f"{flag} {given}"
+    text = given if inline else _file(flag, given)
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise UserError(f"{where}: is nested too deep") from None
+    except ValueError as problem:
+        at = f" (line {problem.lineno}, column {problem.colno})" if isinstance(problem, json.JSONDecodeError) else ""
+        raise UserError(f"{where}: expected {_EXPECTED}{at}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected {_EXPECTED}, got a {type(value).__name__}")
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
+
+
+def _file(flag: str, given: str) -> str:
+    path = Path(given)
+    try:
+        size = path.stat().st_size
+        if size > MOST_BODY_BYTES:
+            raise UserError(f"{flag} {given}: has {size:,} bytes, expected at most {MOST_BODY_BYTES:,}")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "not UTF-8 text"
+        raise UserError(f"{flag} {given[:80]}: expected {_EXPECTED}; no such file can be read ({reason})") from None
+
+
+def _filled(value: Any, hidden: list[str], name: str = "") -> Any:
+    """The value with its variables filled in; what is secret of it is added to `hidden`."""
+    if isinstance(value, dict):
+        return {key: _filled(one, hidden, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, hidden, name) for one in value]
+    if not isinstance(value, str):
+        return value
+    whole = value
+    # A dollar sign within a text is one: regular expressions and JSON schemas have them.
+    if address.VARIABLE.fullmatch(value):
+        whole, variables = address.expanded(f"--extra-body {name!r}", value)
+        hidden += variables
+    if _SECRET_FIELD.search(name):
+        hidden.append(whole)
+    hidden += address.like_keys(whole)
+    return whole
+
+
+def _check_own(fields: Mapping[str, Any]) -> None:
+    """Raise UserError for what would undo the load, or is said by a flag of its own."""
+    nested = fields.get("parameters")
+    for name in (*fields, *(nested if isinstance(nested, dict) else ())):
+        if name in _FIXED:
+            raise UserError(f"--extra-body {name!r}: {_FIXED[name]}; leave it out")
+        if name in _DECIDED_BY:
+            raise UserError(f"--extra-body {name!r}: is decided by {_DECIDED_BY[name]}; leave it out here")
+
+
+def replaced(backend: Backend, call: Call, target: Target) -> Iterator[str]:
+    """Say which fields of ours the user's own take the place of, and what is lost with them."""
+    if "extra_body" not in target.options:
+        return
+    without = {name: value for name, value in target.options.items() if name != "extra_body"}
+    targets = replace(target, options=without), target
+    for name in _different(*(json.loads(backend.request(call, each).body) for each in targets)):
+        lost = f" ({WHAT_IS_LOST[name]})" if name in WHAT_IS_LOST else ""
+        yield f"--extra-body takes the place of this tool's own {name}{lost}"
+
+
+def _different(ours: Any, sent: Any) -> Iterator[str]:
+    for name, value in ours.items():
+        if value == sent[name]:
+            continue
+        if isinstance(value, dict) and isinstance(sent[name], dict):
+            yield from _different(value, sent[name])
+        else:
+            yield name
