@@ -74,6 +74,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         metrics=metrics,
         throughput=throughput,
         slo=judged,
+        inconclusive=run.inconclusive,
         offered=offered(run, requests),
         sending=sending(run, requests),
         steadiness=transient.with_window(steadiness(run, requests), run, requests),

@@ -135,11 +135,15 @@ def few_samples(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 
 
 def undecided_objectives(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
-    """An objective names a percentile that the sample cannot carry."""
+    """An objective names a percentile that the sample cannot carry, and is not certain all the same."""
     for result in summary.slo:
         if result.met is None and result.percentile is not None and summary.requests.planned:
-            needed = values_needed(result.percentile / 100)
-            message = f"{result.objective} cannot be decided with fewer than {needed} calls: raise --requests"
+            more = result.more_requests
+            needed = None if more is None else summary.requests.planned + more
+            remedy = "ask for a lower percentile"
+            if more is not None:
+                remedy = f"{count(more, 'more request')} would decide it: --requests {needed}"
+            message = f"{result.objective} cannot be decided by {count(summary.requests.planned, 'request')}; {remedy}"
             yield Finding("suspect", "undecided_objective", message, summary.requests.planned, needed)
 
 

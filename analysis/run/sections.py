@@ -100,7 +100,9 @@ class Throughput(JsonSection):
 
 @dataclass(frozen=True, slots=True)
 class SloResult(JsonSection):
-    """Whether a run met an objective; `met` is None where the sample cannot carry its percentile.
+    """Whether a run met an objective; `met` is None where it is too short to say.
+
+    Not `certain` is what another such run may contradict; `more_requests` would settle it, None where none in reason.
 
     `value` is None also where it is infinite, by failures; `service_value` is the same from sending, where an
     objective tells the two apart.
@@ -116,6 +118,8 @@ class SloResult(JsonSection):
     service_value: float | None = None
     met: bool | None = None
     attainment: float | None = None
+    certain: bool = True
+    more_requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from analysis.run.metrics import METRICS, NS_PER_MS, column
 from analysis.run.sections import RequestCounts, SloResult
-from analysis.stats.distributions import Sample, quantile_with_failures
+from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
@@ -30,6 +30,8 @@ ERROR_SHARE: Final = "error_share"
 
 SERVICE: Final = "service_"
 """Before the name of a metric that an objective counts from when it was due: count it from sending."""
+_POOLED: Final = ("itl_ms", "chunk_gap_ms")
+_MANY: Final = 1_000_000
 _WAITED: Final = ("ttft_ms", "ttft_text_ms")
 
 _SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)\s*")
@@ -113,24 +115,69 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
     """Whether a run met the objective: of the calls planned, those not among the successful `calls` do not keep it.
 
     `value` is the percentile (the maximum, without one) with every failure counted as infinite; None where it is
-    infinite or the sample cannot carry it. `met` is None when the sample cannot carry the percentile. `service_value`
-    is the same from sending, None where the objective does not tell the two apart.
+    infinite or the sample cannot carry it. `met` is what was seen; where the sample cannot carry the percentile, what
+    the binomial of the requests that kept the bound makes certain, else None. `service_value` is the same from sending,
+    None where the objective does not tell the two apart.
     """
+    if not planned:
+        return _result(objective, None, None, None)
     if objective.metric == ERROR_SHARE:
-        if not planned:
-            return _result(objective, None, None, None)
         failed = 1 - calls.num_rows / planned
-        return _result(objective, failed, failed < objective.limit, 1 - failed)
+        return _settled(_result(objective, failed, failed < objective.limit, 1 - failed), calls.num_rows, planned)
     kept = int(keeps(objective, calls).sum())
     value = _percentile(objective, calls, planned)
-    met = None if value is None else value < objective.limit
+    found = _result(objective, _finite(value), None if value is None else value < objective.limit, kept / planned)
     if objective.percentile is None:
-        met = kept == planned if planned else None
-    found = _result(objective, _finite(value), met, kept / planned if planned else None)
+        # It speaks of the requests that were made, all of which were seen.
+        found = replace(found, met=kept == planned)
+    elif found.met is None or objective.metric not in _POOLED:
+        found = _settled(found, kept, planned)
     if objective.metric in _WAITED:
         from_sending = _percentile(replace(objective, from_sending=True), calls, planned)
         return replace(found, service_value=_finite(from_sending))
     return found
+
+
+def is_failed(result: SloResult, inconclusive: Literal["pass", "fail"] | None) -> bool:
+    """Whether an objective is to fail a run: `inconclusive` says what becomes of one that is not certain either way.
+
+    Without it what was seen decides, and what cannot be seen passes.
+    """
+    if inconclusive is None or result.certain:
+        return result.met is False
+    return inconclusive == "fail"
+
+
+def _settled(found: SloResult, kept: int, planned: int) -> SloResult:
+    """With whether another such run would, at 95%, end the same way, and how many more requests would make it so."""
+    share = (found.percentile or 0.0) / 100
+    certain = _certain(kept, planned, share)
+    met = certain if found.met is None else found.met
+    if certain is not None and certain == met:
+        return replace(found, met=met)
+    return replace(found, met=met, certain=False, more_requests=_more(kept / planned, planned, share))
+
+
+def _certain(kept: float, planned: int, share: float) -> bool | None:
+    """Whether at least this share keeps a bound that `kept` of `planned` kept, None where it may be either at 95%.
+
+    One-sided, by the exact binomial, of requests that are taken as independent.
+    """
+    low, high = clopper_pearson(kept, planned, 2 * (1 - CONFIDENCE))
+    return True if low >= share else False if high < share else None
+
+
+def _more(seen: float, planned: int, share: float) -> int | None:
+    """How many requests more would make it certain if they kept the bound as often; None for more than a million."""
+    low, high = planned, 2 * planned
+    while _certain(seen * high, high, share) is None:
+        low, high = high, 2 * high
+        if low > _MANY:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _certain(seen * middle, middle, share) is None else (low, middle)
+    return high - planned
 
 
 def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | None:

@@ -98,6 +98,7 @@ class RunSummary(JsonSection):
     metrics: Mapping[str, MetricSummary]
     throughput: Throughput
     slo: tuple[SloResult, ...] = ()
+    inconclusive: Literal["pass", "fail"] | None = None
     offered: OfferedLoad = field(default_factory=OfferedLoad)
     sending: Sending = field(default_factory=Sending)
     steadiness: Steadiness = field(default_factory=Steadiness)

@@ -103,6 +103,7 @@ class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
     cache: Literal["cold", "warm"] = "cold"
     tokenizer: Path | None = None
     slo: tuple[str, ...] = ()
+    inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
     max_usd: str | None = None
     out: Path | None = None

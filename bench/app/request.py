@@ -115,6 +115,7 @@ class RunRequest:
     costs: RunCosts
     wording: Mapping[str, str] = field(default_factory=dict)
     slo: tuple[str, ...] = ()
+    inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
     argv: tuple[str, ...] = ()
 
@@ -196,6 +197,7 @@ def _request(
             **({"api_path": place.api_path} if place and place.api_path is not None else {}),
         },
         slo=objectives,
+        inconclusive=options.inconclusive,
         window=options.window,
         argv=tuple(blank(word, access.secrets) for word in argv),
     )

@@ -13,6 +13,7 @@ from analysis.present.document import Document
 from analysis.present.of_run import document
 from analysis.run import summary as summaries
 from analysis.run import transient
+from analysis.run.slo import is_failed
 from analysis.run.summary import RunSummary
 from analysis.summary import summarize
 from bench.app.request import backend_named
@@ -44,7 +45,8 @@ def code_of_summary(summary: RunSummary) -> int:
         return EXIT_NOT_TO_BE_TRUSTED
     if "budget" in summary.requests.by_error:
         return EXIT_OUT_OF_BUDGET
-    return EXIT_OBJECTIVE_MISSED if any(objective.met is False for objective in summary.slo) else 0
+    missed = any(is_failed(result, summary.inconclusive) for result in summary.slo)
+    return EXIT_OBJECTIVE_MISSED if missed else 0
 
 
 def recorded_stop(folder: Path) -> str | None:

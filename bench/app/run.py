@@ -248,6 +248,7 @@ def _manifest(request: RunRequest, found: Prepared, *, launched: bool) -> RunMan
         plan_hash=plan_hash(plan),
         tokenizer=load(Tokenizer, {**asdict(vocabulary), "words": " ".join(vocabulary.words)}, files.RUN),
         slo=request.slo,
+        inconclusive=request.inconclusive,
         timeout_s=client.timeout_s,
         stall_timeout_s=client.stall_timeout_s,
         body_bytes_max=client.body_bytes_max,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @with_options((*ASKED, *COSTS, *OFFERED))
 @click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]")
+@click.option("--inconclusive", type=OneOf(["pass", "fail"]), help="Objectives that are not certain.  [as seen]")
 @click.option("--repeat", type=int, default=1, help="Make this many runs of it, 50 at most.  [1]")
 @click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")

@@ -181,6 +181,7 @@ class RunManifest(JsonSection):
     plan_hash: str
     tokenizer: Tokenizer
     slo: tuple[str, ...]
+    inconclusive: Literal["pass", "fail"] | None = None
     timeout_s: float
     stall_timeout_s: float
     body_bytes_max: int | None = None

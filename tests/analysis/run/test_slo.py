@@ -1,9 +1,14 @@
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from analysis.run.slo import Objective, judge, keeps, keeps_all, parse
+from analysis.run.slo import Objective, is_failed, judge, keeps, keeps_all, parse
+from analysis.stats.distributions import clopper_pearson
 from bench.types import UserError
+from tests.conftest import records_table
 
 MS = 1_000_000
 
@@ -140,3 +145,65 @@ def test_a_percentile_that_the_sample_cannot_carry_is_undecided(requests_table: 
     assert (result.value, result.met, result.attainment) == (None, None, 1.0)
     nothing = judge(parse("ttft_ms<50"), requests_table([]), planned=0)
     assert (nothing.value, nothing.met, nothing.attainment) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kept", "planned", "met", "certain"),
+    [
+        (0, 16, False, True),  # too few for a p99, and yet nobody keeps it
+        (14, 16, False, True),  # 1% and more by chance: 1.1 in 100
+        (15, 16, None, False),
+        (99, 99, None, False),
+        (100, 100, True, False),  # seen, and 37 in 100 by chance where one of a hundred breaks it
+        (298, 298, True, False),
+        (299, 299, True, True),
+        (985, 1000, False, False),
+        (980, 1000, False, True),
+    ],
+)
+def test_the_binomial_says_what_is_certain_of_a_p99(
+    requests_table: Any, kept: int, planned: int, met: bool | None, certain: bool
+) -> None:
+    result = judge(parse("ttft_ms:p99<50"), requests_table([call(10)] * kept + [call(90)] * (planned - kept)), planned)
+    assert (result.met, result.certain) == (met, certain)
+    assert [is_failed(result, choice) for choice in (None, "pass", "fail")] == [
+        met is False,
+        met is False and certain,
+        met is False or not certain,
+    ]
+
+
+@given(planned=st.integers(1, 60), kept=st.floats(0, 1), percentile=st.sampled_from([50, 80, 90, 95, 99, 99.9]))
+def test_so_many_more_requests_that_keep_it_as_often_settle_it_and_one_fewer_do_not(
+    planned: int, kept: float, percentile: float
+) -> None:
+    good = round(kept * planned)
+    calls = records_table([call(10)] * good + [call(90)] * (planned - good))
+    result = judge(parse(f"ttft_ms:p{percentile}<50"), calls, planned)
+    if result.more_requests is None:
+        assert result.certain or good / planned == percentile / 100
+        return
+
+    def settled(n: int) -> bool:
+        low, high = clopper_pearson(good / planned * n, n, 0.1)
+        return low >= percentile / 100 or high < percentile / 100
+
+    assert settled(planned + result.more_requests) and not settled(planned + result.more_requests - 1)
+
+
+def test_a_certain_outcome_is_wrong_in_at_most_one_of_twenty(requests_table: Any) -> None:
+    rng = np.random.default_rng(1)
+    for share in (0.9, 0.95, 0.99):
+        kept = rng.binomial(200, share, 2000)  # exactly at the objective: neither answer may be given often
+        outcomes = {
+            k: judge(parse(f"ttft_ms:p{share * 100:g}<50"), requests_table([call(10)] * k), 200) for k in {*kept}
+        }
+        assert np.mean([outcomes[k].certain and outcomes[k].met is False for k in kept]) <= 0.06
+
+
+@pytest.mark.parametrize(("failed", "met", "certain"), [(0, True, True), (3, True, False), (8, False, False)])
+def test_a_share_of_errors_is_as_certain_as_its_binomial(
+    requests_table: Any, failed: int, met: bool, certain: bool
+) -> None:
+    result = judge(parse("error_share<5%"), requests_table([call(10)] * (100 - failed)), planned=100)
+    assert (result.met, result.certain) == (met, certain)

@@ -107,7 +107,7 @@ def test_lists_come_as_text_and_as_json(command: str, bench: Bench) -> None:
 WRONG = [
     ("rum", "no command 'rum'; did you mean 'run'?; see bench.py --help"),
     ("models bild", "no command 'bild'; did you mean 'build'?; see bench.py models --help"),
-    ("run --concurency 3", "No such option '--concurency'. Did you mean '--concurrency'?"),
+    ("run --concurency 3", "No such option '--concurency'. (Did you mean one of: '--concurrency', "),
     ("report", "Missing argument 'FOLDER'"),
     ("run chat", "unexpected extra argument (chat)"),
     ("report . --format htm", "'--format': expected html or markdown or json, got 'htm'; did you mean"),
