@@ -42,6 +42,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="try properties on all their examples, not on a quarter")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Judge no example by its time, and let what is started hear Ctrl-C, which a shell's background job ignores."""
+    settings.register_profile("ours", deadline=None)
+    settings.load_profile("ours")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(trylast=True)  # hypothesis marks its tests in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Try each property on a quarter of its examples where nobody asked for all of them."""
