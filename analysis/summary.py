@@ -15,7 +15,7 @@ from analysis.money.cost import UNIT_COSTS, run_cost, without
 from analysis.run import counting, intervals, selftest, server_metrics, slo, transient
 from analysis.run.gpu import gpus
 from analysis.run.host_contention import host
-from analysis.run.metrics import NS_PER_S, column, flat, keep, measured, output_tokens, successful
+from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, measured, output_tokens, successful
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
 from analysis.run.sections import (
@@ -166,7 +166,7 @@ def _throughput(flow: Flow, calls: pa.Table, planned: int, span: Window, objecti
     """
     output = output_tokens(calls)
     good = slo.keeps_all(objectives, calls)
-    good_measured = good & np.asarray(pc.fill_null(pc.equal(calls["phase"], "measured"), False))
+    good_measured = good & np.asarray(pc.fill_null(is_text(calls["phase"], "measured"), False))
     return Throughput(
         requests_per_s=flow.per_s(span, np.ones(calls.num_rows)),
         output_tokens_per_s=flow.per_s(span, output),

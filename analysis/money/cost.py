@@ -20,7 +20,7 @@ from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.run import slo
-from analysis.run.metrics import column, keep, output_tokens, successful
+from analysis.run.metrics import column, is_text, keep, output_tokens, successful
 from analysis.run.rates import Flow, flow
 from analysis.run.sections import BatchCost, PriceSource, RunCost
 from analysis.run.window import Window
@@ -199,7 +199,7 @@ def _total(charges: Sequence[Charge]) -> Charge:
 
 def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence[slo.Objective]) -> UnitCosts:
     """Of the measured requests. Those that were good carry what was paid for the others as well."""
-    measured = _mask(pc.equal(sent["phase"], "measured"))
+    measured = _mask(is_text(sent["phase"], "measured"))
     served = measured & _mask(pc.and_(pc.is_null(sent["error"]), pc.is_valid(sent["end_ns"])))
     calls = sent.filter(pa.array(served))
     output = column(calls, "output_tokens")

@@ -3,6 +3,7 @@
 Everything that comes from outside (model names, error messages, settings) goes through the templates' escaping.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,21 +23,30 @@ def render(template: str, *, library: str | None = None, **values: Any) -> str:
 
     The page carries the charts' library, or takes it from the address `library`, relative to the page's own.
     """
-    environment = jinja2.Environment(
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            values,
+            palette=PALETTE,
+            font=Markup(FONT),
+            css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+            library=chart_library.script(library),
+            linked=library is not None,
+            twins={color.light: color.dark for color in PALETTE.values()},
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """One for all pages: to compile a template takes as long as to draw three figures."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         finalize=shown,
-    )
-    return environment.get_template(template).render(
-        values,
-        palette=PALETTE,
-        font=Markup(FONT),
-        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        library=chart_library.script(library),
-        linked=library is not None,
-        twins={color.light: color.dark for color in PALETTE.values()},
     )
 
 

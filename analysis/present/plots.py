@@ -29,7 +29,17 @@ from analysis.present.charts import (
     steps,
 )
 from analysis.present.palette import SERIES
-from analysis.run.metrics import METRICS, NS_PER_MS, NS_PER_S, column, flat, measured, output_times_ns, successful
+from analysis.run.metrics import (
+    METRICS,
+    NS_PER_MS,
+    NS_PER_S,
+    column,
+    flat,
+    is_text,
+    measured,
+    output_times_ns,
+    successful,
+)
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
 from analysis.wording import count, metric, number, percent
@@ -143,7 +153,7 @@ def ttft_over_time(data: Data) -> go.Figure | None:
     sent_s, end_s = _seconds(data.requests, "sent_ns"), _seconds(data.requests, "end_ns")
     wait_ms, until_end_ms = (_seconds(data.requests, "first_token_ns") - sent_s) * 1e3, (end_s - sent_s) * 1e3
     failed = _failed(data.requests)
-    warmup = np.asarray(pc.fill_null(pc.equal(data.requests["phase"], "warmup"), False))
+    warmup = np.asarray(pc.fill_null(is_text(data.requests["phase"], "warmup"), False))
     groups = [
         ("warm-up", warmup & ~failed, wait_ms, {"color": light("muted"), "size": 5, "opacity": 0.6}),
         ("first token", ~warmup & ~failed, wait_ms, {"color": light("blue"), "size": 5, "opacity": 0.6}),
@@ -240,7 +250,7 @@ def _sampled(telemetry: pa.Table, gauge: Gauge) -> dict[tuple[str, str], pa.Tabl
     keys = [(key["name"], key["source"]) for key in rows.group_by(["source", "name"]).aggregate([]).to_pylist()]
     keys.sort(key=lambda key: (gauge.names.index(key[0]), len(key[1]), key[1]))
     return {
-        (name, source): rows.filter(pc.and_(pc.equal(rows["source"], source), pc.equal(rows["name"], name)))
+        (name, source): rows.filter(pc.and_(is_text(rows["source"], source), is_text(rows["name"], name)))
         for name, source in keys
     }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_S
+from analysis.run.metrics import NS_PER_S, is_text
 from analysis.run.sections import GpuUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
@@ -17,8 +17,8 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
     """(t_ns, values) of one series by time; both empty when it was not sampled."""
     if telemetry is None:
         return np.empty(0), np.empty(0)
-    wanted = pc.and_(pc.equal(telemetry["source"], source), pc.equal(telemetry["name"], name))
-    rows = telemetry.filter(wanted).sort_by("t_ns")
+    of_source, of_name = (is_text(telemetry[key], value) for key, value in (("source", source), ("name", name)))
+    rows = telemetry.filter(pc.and_(of_source, of_name)).sort_by("t_ns")
     return rows["t_ns"].to_numpy().astype(np.float64), rows["value"].to_numpy()
 
 

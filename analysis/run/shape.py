@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep
 from analysis.run.sections import StreamShape
-from analysis.stats.distributions import Floats, Ints, ranks
+from analysis.stats.distributions import Floats, Ints, Sample, ranks
 
 LEAST_TOKENS: Final = 8
 """Shorter answers have no shape."""
@@ -89,7 +89,7 @@ def _with_pace(found: StreamShape, answers: pa.Table) -> StreamShape:
     gaps = gaps_ms(*flat(answers, "arrivals_ns"))
     starts = gaps.offsets[:-1]
     first_gap = np.maximum(gaps.values[starts], 1e-6)
-    others = np.array([np.median(gaps.values[a:b]) for a, b in zip(starts, gaps.offsets[1:], strict=True)])
+    others = _medians(gaps)
     waited_ms = (first_ns - sent_ns) / NS_PER_MS
     return replace(
         found,
@@ -130,6 +130,15 @@ def _blank(calls: pa.Table) -> tuple[float | None, float | None]:
 def _per_call(function: np.ufunc, values: npt.NDArray[Any], offsets: Ints) -> Floats:
     """Reduce each call's values, of which there is one at least."""
     return np.asarray(function.reduceat(values, offsets[:-1], dtype=np.float64))
+
+
+def _medians(sample: Sample) -> Floats:
+    """The median of each call's values, of which there is one at least."""
+    calls = np.repeat(np.arange(len(sample.offsets) - 1), np.diff(sample.offsets))
+    ordered = sample.values[np.lexsort((sample.values, calls))]
+    starts, ends = sample.offsets[:-1], sample.offsets[1:]
+    found: Floats = (ordered[(starts + ends - 1) // 2] + ordered[(starts + ends) // 2]) / 2
+    return found
 
 
 def _median(values: Floats) -> float | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep, measured
+from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, is_text, keep, measured
 from analysis.run.sections import Stalls
 
 # An engine's longest step, with a whole chunk of somebody's prompt in it, takes some ten times as long as its usual
@@ -23,7 +23,7 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
     """
     calls = measured(requests.select(_NEEDED))
     begun = keep(calls, pc.is_valid(calls["first_token_ns"]))
-    given_up = np.asarray(pc.fill_null(pc.equal(begun["error"], "stall"), False))
+    given_up = np.asarray(pc.fill_null(is_text(begun["error"], "stall"), False))
     silence_ms = (column(begun, "end_ns") - column(begun, "last_token_ns")) / NS_PER_MS
     given_up &= ~np.isnan(silence_ms)
     longest_ms = np.where(given_up, silence_ms, 0.0)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_S, column, keep, measured
+from analysis.run.metrics import NS_PER_S, column, is_text, keep, measured
 from analysis.run.sections import PhaseSpan
 from bench.runs.manifest import RunManifest
 
@@ -68,7 +68,7 @@ def window(run: RunManifest, requests: pa.Table) -> Window:
 def _in_order_of_sending(requests: pa.Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """When each call was sent and when it ended, infinity for one that never did."""
     sent = keep(requests.select(["sent_ns", "end_ns", "error"]), pc.is_valid(requests["sent_ns"]))
-    never = np.asarray(pc.fill_null(pc.equal(sent["error"], "unfinished"), False))
+    never = np.asarray(pc.fill_null(is_text(sent["error"], "unfinished"), False))
     sent_ns, ended_ns = column(sent, "sent_ns"), column(sent, "end_ns")
     order = np.argsort(sent_ns, kind="stable")
     return sent_ns[order], np.where(never | np.isnan(ended_ns), np.inf, ended_ns)[order]
