@@ -17,6 +17,7 @@ TIME_TITLE: Final = "time since the run's start, s"
 ROW_GAP_PX: Final = 44
 TOP_PX: Final = 50
 BOTTOM_PX: Final = 48
+DASHES: Final = ("solid", "dash", "dot", "dashdot")
 
 
 T = TypeVar("T")
@@ -62,11 +63,11 @@ def distribution(
     if not all(len(values) for values in curves.values()):
         return None
     figure = go.Figure(layout=layout(300, caption))
-    for color, (name, values) in zip(SERIES, curves.items(), strict=False):
+    for i, (name, values) in enumerate(curves.items()):
         x, share = series.ecdf(values, never)
         figure.add_scatter(
             x=compact(x), y=compact(share), name=name, showlegend=len(curves) > 1,
-            mode="lines", line={"shape": "hv", "color": light(color)},
+            mode="lines", line={"shape": "hv", **line_of(i)},
             hovertemplate="%{y:.1%} within %{x:,.3~r} ms<extra></extra>",
         )  # fmt: skip
     n = len(next(iter(curves.values())))
@@ -85,6 +86,11 @@ def distribution(
         yaxis=axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
         legend={"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
     )
+
+
+def line_of(place: int) -> dict[str, str]:
+    """The colour and the dashes of so manieth of several lines, of which 16 are told apart."""
+    return {"color": light(SERIES[place % len(SERIES)]), "dash": DASHES[place // len(SERIES) % len(DASHES)]}
 
 
 def scale(values: Floats) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The figures of a comparison: both sides' distributions one over the other."""
+"""The figures of a comparison: all sides' distributions one over the other."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 
-from analysis.compare.comparison import Comparison
 from analysis.present.charts import Plot, distribution
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
@@ -20,10 +19,9 @@ OVERLAID: Final = ("ttft_ms", "itl_ms", "tpot_ms", "service_ms", "response_ms")
 
 
 class Compared(NamedTuple):
-    """The values of each metric that is drawn, by name, of all runs of a side together, and of how many runs."""
+    """The values of each metric that is drawn by side, of all runs of a side together, and of how many runs."""
 
-    base: Mapping[str, Floats]
-    candidate: Mapping[str, Floats]
+    sides: Mapping[str, Mapping[str, Floats]]
     runs: int
 
 
@@ -33,18 +31,24 @@ def values_of(requests: Sequence[pa.Table]) -> dict[str, Floats]:
     return {name: np.concatenate([METRICS[name].values(table).values for table in calls]) for name in OVERLAID}
 
 
-def sections(comparison: Comparison, base: Sequence[pa.Table], candidate: Sequence[pa.Table]) -> tuple[Section, ...]:
-    """The figures of a comparison, from the tables of requests of its runs."""
-    runs = len(comparison.base) + len(comparison.candidate)
-    return figure_sections(FIGURES, Compared(values_of(base), values_of(candidate), runs))
+def sections(sides: Mapping[str, Sequence[pa.Table]]) -> tuple[Section, ...]:
+    """The figures of a comparison, from the tables of requests of the runs of each side; the first is the base."""
+    values = {name: values_of(requests) for name, requests in sides.items()}
+    return figure_sections(FIGURES, Compared(values, sum(map(len, sides.values()))))
 
 
 def _overlaid(name: str, compared: Compared) -> go.Figure | None:
-    curves = {"base": compared.base[name], "candidate": compared.candidate[name]}
-    base = np.sort(curves["base"])
-    marked = {mark: quantile(base, LEVELS[mark]) for mark in ("p50", "p99")}
-    together = "" if compared.runs == 2 else f" All {compared.runs} runs, those of a side taken together."
-    caption = f"The share of values at or below each, of requests that succeeded; marked is the base.{together}"
+    curves = {side: values[name] for side, values in compared.sides.items() if len(values[name])}
+    if len(curves) < 2:
+        return None
+    first = np.sort(next(iter(curves.values())))
+    marked = {mark: quantile(first, LEVELS[mark]) for mark in ("p50", "p99")}
+    together = (
+        "" if compared.runs == len(compared.sides) else (f" All {compared.runs} runs, those of a side taken together.")
+    )
+    caption = (
+        f"The share of values at or below each, of requests that succeeded; marked is {next(iter(curves))}.{together}"
+    )
     return distribution(curves, f"{LABELS[name]}, ms", "share of values", caption, marked)
 
 

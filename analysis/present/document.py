@@ -187,7 +187,8 @@ class Document:
     """All that a result has to say, in the order in which it is read: title, verdict, warnings, blocks.
 
     `kind` says what sort of result it is, `suite` is its name in JUnit, `data` what programs get of it: plain values
-    with full digits, None for unknown. `footer` names it on a page's last line.
+    with full digits, None for unknown; `records` are those of its main table for CSV, flat and with equal keys.
+    `footer` names it on a page's last line.
     """
 
     title: str
@@ -197,6 +198,7 @@ class Document:
     blocks: tuple[Block, ...] = ()
     footer: str = ""
     data: Any = None
+    records: tuple[Mapping[str, Any], ...] = ()
     suite: str = ""
     cases: tuple[JUnitCase, ...] = field(default=())
 

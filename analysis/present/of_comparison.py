@@ -1,10 +1,10 @@
 """A comparison of two sides as a Document: the changes, how sure they are, and a test case for each measure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from analysis.compare.comparison import Change, Comparison, Inconclusive, Run
-from analysis.compare.measures import MEASURES, value
+from analysis.compare.measures import MEASURES, Measure, value
 from analysis.compare.sequential import is_decided
 from analysis.present.document import (
     TONES,
@@ -41,12 +41,6 @@ COLUMNS: Final = (
     Column("p", drop=1),
     Column("verdict", "left"),
 )
-HEADLINES: Final[Mapping[Verdict, str]] = {
-    "worse": "Worse: the candidate is slower or dearer.",
-    "inconclusive": "Inconclusive: nothing is surely worse, and not everything is surely the same.",
-    "better": "Better: something improved and nothing is worse.",
-    "same": "Same: no measure changed by as much as matters.",
-}
 UNITS: Final = {
     "run": "The run is the unit: requests inside a run share a server, a queue and a cache, so they are no independent "
     "observations. Intervals are Welch's, from the spread between runs, of logarithms.",
@@ -56,6 +50,7 @@ UNITS: Final = {
     "are Student's, from the spread between pairs, of logarithms; they and p allow for all looks at which it may have "
     "stopped. Verdicts in parentheses do not decide.",
 }
+MEANS: Final = "From base to candidate; geometric means over the runs of a side, of shares arithmetic ones"
 FAMILY: Final = (
     "p is adjusted for the number of measures (Holm): where nothing changed, at most one comparison in twenty calls "
     "any measure better or worse. Each interval is of its own measure alone."
@@ -67,7 +62,7 @@ def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusi
     names = (f"{side[0].run.model} on {side[0].run.backend}" for side in (comparison.base, comparison.candidate))
     doubts = about_same((change.measure.name, change.why) for change in comparison.changes if change.decides)
     changes: tuple[Block, ...] = (
-        Table(COLUMNS, tuple(map(_row, comparison.changes)), "From base to candidate; medians over the runs of a side"),
+        changes_table(comparison),
         Notes(doubts),
     )
     return Document(
@@ -82,16 +77,28 @@ def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusi
             Section("How it was found", (Prose((UNITS[comparison.unit], FAMILY), "quiet"),)),
         ),
         data=_data(comparison),
+        records=tuple(records_of("base", "candidate", comparison)),
         suite="compare",
-        cases=tuple(_case(change, comparison, inconclusive) for change in comparison.changes),
+        cases=tuple(case_of(change, comparison, inconclusive) for change in comparison.changes),
     )
 
 
 def headline(comparison: Comparison) -> str:
-    """The verdict in a sentence."""
+    """What was found, and of what where not all measures decide."""
     deciding = [change.measure.name for change in comparison.changes if change.decides]
     alone = "" if len(deciding) == len(comparison.changes) else f" Decided on: {', '.join(deciding)}."
-    return HEADLINES[comparison.verdict] + alone
+    return f"{comparison.verdict.capitalize()}: {tally(comparison)}.{alone}"
+
+
+def tally(comparison: Comparison) -> str:
+    """How many measures that decide have each verdict: `4 better, 0 worse, 1 same, 7 open`."""
+    called: dict[str, Verdict] = {"better": "better", "worse": "worse", "same": "same", "open": "inconclusive"}
+    return ", ".join(f"{len(comparison.of(verdict))} {name}" for name, verdict in called.items())
+
+
+def changes_table(comparison: Comparison) -> Table:
+    """Every change, with how sure it is."""
+    return Table(COLUMNS, tuple(map(_row, comparison.changes)), MEANS)
 
 
 def _row(change: Change) -> Row:
@@ -104,8 +111,8 @@ def texts(change: Change) -> tuple[str, ...]:
     """A change under COLUMNS."""
     return (
         change.measure.name,
-        _value(change, change.base),
-        _value(change, change.candidate),
+        shown_value(change.measure, change.base),
+        shown_value(change.measure, change.candidate),
         _moved(change, change.change),
         DASH if change.ci95 is None else f"{_moved(change, change.ci95[0])} to {_moved(change, change.ci95[1])}",
         f"{percent(change.threshold).removesuffix('%')} pt" if change.measure.is_share else percent(change.threshold),
@@ -114,8 +121,9 @@ def texts(change: Change) -> tuple[str, ...]:
     )
 
 
-def _value(change: Change, value: float | None) -> str:
-    return percent(value) if change.measure.is_share else number(value)
+def shown_value(measure: Measure, value: float | None) -> str:
+    """A value of a measure, without its unit."""
+    return percent(value) if measure.is_share else number(value)
 
 
 def _moved(change: Change, by: float | None) -> str:
@@ -124,10 +132,11 @@ def _moved(change: Change, by: float | None) -> str:
 
 def sides(comparison: Comparison) -> Facts:
     """What the two sides are."""
-    return facts([("Base", _side(comparison.base)), ("Candidate", _side(comparison.candidate))])
+    return facts([("Base", side(comparison.base)), ("Candidate", side(comparison.candidate))])
 
 
-def _side(runs: Sequence[Run]) -> str:
+def side(runs: Sequence[Run]) -> str:
+    """What one side is, and its runs."""
     run, server = runs[0].run, runs[0].run.server
     what = f"{run.model} on {run.backend} ({server.name} {server.version or 'of unknown version'})"
     names = [each.name for each in runs]
@@ -161,38 +170,51 @@ def _data(comparison: Comparison) -> dict[str, Any]:
         "verdict": comparison.verdict,
         "unit": comparison.unit,
         "family_error": round(FAMILY_ERROR, 6),
-        "base": [_named(run) for run in comparison.base],
-        "candidate": [_named(run) for run in comparison.candidate],
+        "base": [named(run) for run in comparison.base],
+        "candidate": [named(run) for run in comparison.candidate],
         "warnings": list(comparison.warnings),
-        "changes": [
-            {
-                "measure": change.measure.name,
-                "unit": change.measure.unit,
-                "better": change.measure.better,
-                "base": change.base,
-                "candidate": change.candidate,
-                "change": change.change,
-                "ci95": None if change.ci95 is None else list(change.ci95),
-                "p": change.p,
-                "threshold": change.threshold,
-                "verdict": change.verdict,
-                "decides": change.decides,
-                "why": change.why,
-            }
-            for change in comparison.changes
-        ],
+        "changes": changes_of(comparison),
     }
 
 
-def _named(run: Run) -> dict[str, Any]:
+def changes_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """Every change with full digits."""
+    return [
+        {
+            "measure": change.measure.name,
+            "unit": change.measure.unit,
+            "better": change.measure.better,
+            "base": change.base,
+            "candidate": change.candidate,
+            "change": change.change,
+            "ci95": None if change.ci95 is None else list(change.ci95),
+            "p": change.p,
+            "threshold": change.threshold,
+            "verdict": change.verdict,
+            "decides": change.decides,
+            "why": change.why,
+        }
+        for change in comparison.changes
+    ]
+
+
+def records_of(base: str, candidate: str, comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """A flat record of each change, between sides of these names."""
+    for change in changes_of(comparison):
+        low, high = change.pop("ci95") or (None, None)
+        yield {"from": base, "to": candidate, **change, "ci95_low": low, "ci95_high": high}
+
+
+def named(run: Run) -> dict[str, Any]:
+    """A run by its name and what it was of."""
     return {
         "name": run.name,
         **{key: getattr(run.run, key) for key in ("run_id", "backend", "model", "plan_hash", "seed")},
     }
 
 
-def _case(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:
-    """Worse fails, inconclusive is skipped unless it is to fail; what does not decide never fails: it is skipped."""
+def case_of(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:
+    """A case for CI: worse fails, inconclusive unless it is to is skipped; what does not decide never fails."""
     name, base, candidate, by, interval, least, _, verdict = texts(change)
     said = f"{name} is {verdict}: {base} to {candidate}, {by} ({interval}; what matters is {least} and more)"
     if change in comparison.failing(inconclusive):

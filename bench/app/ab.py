@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from analysis.compare import comparison
+from analysis.compare import comparable
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import MEASURES, thresholds, value
 from analysis.compare.sequential import (
@@ -195,7 +195,7 @@ def _read(task: AbTask, name: str) -> Run:
 def _check_first(task: AbTask) -> None:
     """Refuse after the first pair what would be refused after the last."""
     first = runs_of(task, 1)
-    comparison.check(*first, different_plans=task.different_plans, untrusted=task.untrusted)
+    comparable.check(*first, different_plans=task.different_plans, untrusted=task.untrusted)
     for name in task.explicit:
         for (run,) in first:
             if value(MEASURES[name], run.summary) is None:
@@ -204,14 +204,15 @@ def _check_first(task: AbTask) -> None:
 
 def _analyse(task: AbTask, interim: InterimAnalysis) -> Comparison:
     sides = runs_of(task, interim.pairs)
-    warnings = comparison.check(*sides, different_plans=task.different_plans, untrusted=task.untrusted)
+    warnings = comparable.check(*sides, different_plans=task.different_plans, untrusted=task.untrusted)
     return analyse_interim(interim, *sides, task.thresholds, warnings, task.deciding)
 
 
 def _keep(task: AbTask, found: Comparison) -> None:
     """Write ab.json and ab.html: what the runs say so far."""
-    tables = ([requests_of(task.folder / run.name) for run in side] for side in (found.base, found.candidate))
-    shown = document(found, sections(found, *tables))
+    sides = {"base": found.base, "candidate": found.candidate}
+    tables = {side: [requests_of(task.folder / run.name) for run in runs] for side, runs in sides.items()}
+    shown = document(found, sections(tables))
     content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": shown.data}
     files.write_json(task.folder / files.AB, content)
     files.write_text(task.page, to_html.render(shown))

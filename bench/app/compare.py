@@ -1,16 +1,25 @@
-"""Two sides of runs that are there already: found, read and compared."""
+"""Sides of runs that are there already: found, read and compared."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from analysis.compare import comparison
-from analysis.compare.comparison import Comparison, Run
+from analysis.compare import comparable
+from analysis.compare.comparison import Comparison, Run, compare
+from analysis.compare.field import FieldComparison, compare_all
 from analysis.compare.measures import thresholds
 from analysis.run import summary as summaries
 from bench.app.results import requests_of
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.types import UserError
+
+MOST_SIDES: Final = 16
+
+
+def runs_of_sides(given: Sequence[str]) -> list[list[Path]]:
+    """The run folders of each side, the base first."""
+    return [runs_in(side, text) for side, text in zip(comparable.side_names(len(given)), given, strict=True)]
 
 
 def runs_in(side: str, given: str) -> list[Path]:
@@ -29,22 +38,25 @@ def runs_in(side: str, given: str) -> list[Path]:
 
 
 def compare_runs(
-    base: Sequence[Path],
-    candidate: Sequence[Path],
+    sides: Sequence[Sequence[Path]],
     threshold: Sequence[str] = (),
     *,
     different_plans: bool = False,
     untrusted: bool = False,
-) -> Comparison:
-    """Compare the runs of two sides; one on each side by its requests, more by their runs.
+) -> Comparison | FieldComparison:
+    """Compare the runs of two sides, or each two of more; one on each side by its requests, more by their runs.
 
     Raises UserError for runs that cannot be compared, unless that is asked for.
     """
-    limits = thresholds(threshold)
-    first, second = ([read(folder) for folder in side] for side in (base, candidate))
-    warnings = comparison.check(first, second, different_plans=different_plans, untrusted=untrusted)
-    tables = (requests_of(base[0]), requests_of(candidate[0])) if len(base) == 1 else None
-    return comparison.compare(first, second, limits, tables, warnings)
+    if len(sides) > MOST_SIDES:
+        raise UserError(f"{len(sides)} sides: expected {MOST_SIDES} at most")
+    limits, read_sides = thresholds(threshold), [[read(folder) for folder in side] for side in sides]
+    warnings = comparable.check(*read_sides, different_plans=different_plans, untrusted=untrusted)
+    tables = [requests_of(side[0]) for side in sides] if len(sides[0]) == 1 else None
+    if len(sides) > 2:
+        return compare_all(read_sides, limits, tables, warnings)
+    (base, candidate), pair = read_sides, None if tables is None else (tables[0], tables[1])
+    return compare(base, candidate, limits, pair, warnings)
 
 
 def read(folder: Path) -> Run:

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from analysis.present import to_json, to_markdown
+from analysis.present import to_csv, to_json, to_markdown
 from analysis.present.document import (
     Block,
     Cell,
@@ -69,13 +69,19 @@ class Screen(Console):
 
 
 def deliver(
-    document: Document, form: Literal["text", "markdown"], *, as_json: bool = False, screen: Console | None = None
+    document: Document,
+    form: Literal["text", "markdown", "csv"],
+    *,
+    as_json: bool = False,
+    screen: Console | None = None,
 ) -> None:
     """Print a document in the form that was asked for, as text on the screen given."""
     if as_json:
         echo(to_json.render(document))
     elif form == "markdown":
         echo(to_markdown.render(document))
+    elif form == "csv":
+        echo(to_csv.render(document).rstrip("\n"))
     else:
         show(screen or Screen(), document)
 

@@ -88,7 +88,9 @@ def comparison() -> str:
     rng = np.random.default_rng(4)
     (base, before), (candidate, after) = build_one("before", rng), build_one("after", rng, slower=1.5)
     found = compare([base], [candidate], thresholds([]), (before, after))
-    return to_html.render(of_comparison.document(found, comparison_figures.sections(found, [before], [after])))
+    return to_html.render(
+        of_comparison.document(found, comparison_figures.sections({"base": [before], "candidate": [after]}))
+    )
 
 
 def repeats() -> str:

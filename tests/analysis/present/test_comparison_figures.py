@@ -23,11 +23,11 @@ def written_page(one: One) -> str:
     rng = np.random.default_rng(4)
     (base, before), (candidate, after) = one("before", rng), one("after", rng, slower=1.5)
     found = compare([base], [candidate], thresholds([]), (before, after), warnings=[EVIL])
-    return to_html.render(document(found, sections(found, [before], [after])))
+    return to_html.render(document(found, sections({"base": [before], "candidate": [after]})))
 
 
 def test_the_page_says_the_verdict_and_escapes_what_comes_from_outside(written_page: str) -> None:
-    assert "Worse: the candidate is slower or dearer." in written_page
+    assert "Worse: 0 better," in written_page
     assert EVIL not in written_page
     assert "&lt;img src=x" in written_page
 
@@ -35,7 +35,7 @@ def test_the_page_says_the_verdict_and_escapes_what_comes_from_outside(written_p
 def test_each_distribution_has_both_sides_and_marks_those_of_the_base(one: One) -> None:
     rng = np.random.default_rng(5)
     (_, before), (_, after) = one("before", rng), one("after", rng)
-    figure = FIGURES["ttft_ms"].draw(Compared(values_of([before]), values_of([after]), 2))
+    figure = FIGURES["ttft_ms"].draw(Compared({"base": values_of([before]), "candidate": values_of([after])}, 2))
     assert figure is not None
     assert [trace.name for trace in figure.data[:2]] == ["base", "candidate"]
     assert list(figure.data[2].text) == ["p50", "p99"]
@@ -43,7 +43,7 @@ def test_each_distribution_has_both_sides_and_marks_those_of_the_base(one: One) 
 
 def test_a_metric_that_no_request_has_is_not_drawn() -> None:
     nothing = dict.fromkeys(FIGURES, np.zeros(0))
-    assert FIGURES["itl_ms"].draw(Compared(nothing, nothing, 2)) is None
+    assert FIGURES["itl_ms"].draw(Compared({"base": nothing, "candidate": nothing}, 2)) is None
 
 
 def test_a_browser_draws_it_without_an_error_or_a_request(written_page: str, page: Any, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`bench.py compare` as its user meets it: what it reads, prints, writes and exits with."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_folders_of_runs_are_compared_run_by_run_and_a_slower_candidate_exits_wi
     lines = out.splitlines()
     assert next(line for line in lines if line.startswith("ttft_ms:p50")).split()[-1] == "worse"
     assert next(line for line in lines if line.startswith("itl_ms:p50")).split()[-1] == "same"
-    assert any(line.startswith("verdict     Worse: the candidate is slower or dearer.") for line in lines)
+    assert any(line.startswith("verdict     Worse: 0 better, ") for line in lines)
     assert "The run is the unit" in out
 
 
@@ -111,17 +112,50 @@ def test_several_runs_with_commas_between_are_one_side(write: Write, call: Call)
     assert [run["name"] for run in found["candidate"]] == ["d", "e", "f"]
 
 
+def test_three_sides_are_compared_pair_by_pair_as_text_a_page_markdown_csv_and_json(write: Write, call: Call) -> None:
+    repeats(write, "a")
+    repeats(write, "b", ttft_ms=160.0)
+    repeats(write, "c")
+    code, out = call("a", "b", "c", "--html", "page.html", "--junit", "junit.xml")
+    assert code == 1
+    assert "between 3 sides (3 pairs): " in out
+    best = next(line for line in out.splitlines() if line.startswith("ttft_ms:p50")).split()
+    assert best[-2:] == ["A", "C"]
+    assert "B ttft_ms:p50" in {case.get("name") for case in ElementTree.parse("junit.xml").iter("testcase")}
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert page.count("A to B: ") == page.count("B to C: ") == 1
+    found = json.loads(call("a", "b", "c", "--json")[1])
+    assert [(pair["base"], pair["candidate"]) for pair in found["pairs"]] == [("A", "B"), ("A", "C"), ("B", "C")]
+    rows = list(csv.DictReader(call("a", "b", "c", "--format", "csv")[1].splitlines()))
+    assert len(rows) == sum(len(pair["changes"]) for pair in found["pairs"]) == sum(found["found"].values())
+    assert float(rows[0]["change"]) == found["pairs"][0]["changes"][0]["change"]
+    assert "| ttft\\_ms:p50 |" in call("a", "b", "c", "--format", "markdown")[1]
+
+
+def test_a_candidate_with_another_plan_is_named(write: Write, call: Call) -> None:
+    write("a", seed=1)
+    write("b", seed=2)
+    path = write("c", seed=3)
+    run = folder.read_json(path, folder.RUN)
+    folder.write_json(path / folder.RUN, {**run, "plan_hash": "f" * 64})
+    with pytest.raises(UserError, match="BASE and CANDIDATE 2 have different plans"):
+        call("a", "b", "c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("nowhere", "run"), "BASE nowhere: expected a run folder"),
         (("run", "empty"), "CANDIDATE empty: there is no run in it"),
+        (("run", "run", "empty"), "CANDIDATE 2 empty: there is no run in it"),
+        (("run", "other", "run"), "run is on more than one side"),
         (("run", "run", "--threshold", "ttft=5%"), "--threshold 'ttft=5%'"),
         (("run", "run", "--html", "nowhere/x.html"), "--html nowhere/x.html: there is no folder nowhere"),
     ],
 )
 def test_wrong_use_is_one_line_that_names_it(write: Write, call: Call, arguments: tuple[str, ...], says: str) -> None:
     write("run")
+    write("other")
     Path("empty").mkdir()
     with pytest.raises(UserError) as refused:
         call(*arguments)

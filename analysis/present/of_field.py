@@ -1,0 +1,185 @@
+"""A comparison of more than two sides as a Document: which may be best, what changed from the base, every pair."""
+
+from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
+from typing import Any, Final
+
+from analysis.compare.comparison import Change, Comparison, Inconclusive
+from analysis.compare.field import FieldComparison
+from analysis.compare.measures import MEASURES
+from analysis.present import of_comparison
+from analysis.present.document import (
+    PAGE,
+    TONES,
+    Cell,
+    Column,
+    Document,
+    Headline,
+    JUnitCase,
+    Note,
+    Prose,
+    Row,
+    Section,
+    Table,
+    facts,
+    row,
+)
+from analysis.present.of_comparison import (
+    COLUMNS,
+    UNITS,
+    case_of,
+    changes_of,
+    changes_table,
+    headline,
+    named,
+    records_of,
+    shown_value,
+    side,
+    tally,
+    texts,
+)
+from analysis.stats.changes import FAMILY_ERROR
+from analysis.wording import count
+
+SCHEMA: Final = 1
+FAMILY: Final = (
+    "p is adjusted for all measures of all pairs together (Holm): where all sides are equal, at most one study in "
+    "twenty says that anything differs. Each interval is of its own pair and measure alone."
+)
+BEST: Final = "may be best: no other side is surely better, by as much as matters."
+
+
+def labels(found: Comparison | FieldComparison) -> tuple[str, ...]:
+    """What the sides are called in tables and figures: the base first."""
+    return ("base", "candidate") if isinstance(found, Comparison) else tuple(ascii_uppercase[: len(found.sides)])
+
+
+def document_of(
+    found: Comparison | FieldComparison, figures: Sequence[Section] = (), inconclusive: Inconclusive = "pass"
+) -> Document:
+    """A comparison of two sides, or of more."""
+    if isinstance(found, Comparison):
+        return of_comparison.document(found, figures, inconclusive)
+    return document(found, figures, inconclusive)
+
+
+def document(found: FieldComparison, figures: Sequence[Section] = (), inconclusive: Inconclusive = "pass") -> Document:
+    """The comparison with the figures given; `inconclusive` says what such a measure is to a gate."""
+    letters = labels(found)
+    named_pairs = [(letters[i], letters[j], comparison) for (i, j), comparison in found.pairs.items()]
+    return Document(
+        title=f"{count(len(letters), 'side')} compared",
+        kind="Comparison of runs",
+        headline=Headline(found.verdict, _headline(found)),
+        warnings=tuple(map(Note, found.warnings)),
+        blocks=(
+            facts([(letter, side(runs)) for letter, runs in zip(letters, found.sides, strict=True)]),
+            Section("Side by side", (_side_by_side(found, letters),)),
+            Section("Against A", (_against_base(found, letters),)),
+            Section("What differs", (_differing(found, letters) or Prose(("Nothing surely does.",), "quiet"),)),
+            *figures,
+            *(
+                Section(f"{first} to {second}: {tally(comparison)}", (changes_table(comparison),), PAGE, folded=True)
+                for first, second, comparison in named_pairs
+            ),
+            Section("How it was found", (Prose((UNITS[found.unit], FAMILY), "quiet"),)),
+        ),
+        data=_data(found, letters),
+        records=tuple(record for pair in named_pairs for record in records_of(*pair)),
+        suite="compare",
+        cases=tuple(_cases(found, letters, inconclusive)),
+    )
+
+
+def _headline(found: FieldComparison) -> str:
+    counts, pairs = found.found, len(found.pairs)
+    measures = count(len(found.measures()), "measure")
+    return (
+        f"Of {measures} between {count(len(found.sides), 'side')} ({count(pairs, 'pair')}): "
+        f"{counts['differs']} differ, {counts['same']} same, {counts['inconclusive']} open."
+    )
+
+
+def _side_by_side(found: FieldComparison, letters: Sequence[str]) -> Table:
+    columns = (Column("measure", "left"), *(Column(letter) for letter in letters), Column("may be best", "left"))
+    rows = []
+    for name in found.measures():
+        best = found.may_be_best(name)
+        # Where all may be best nothing is marked: that says nothing of any.
+        tones = {place: "good" for place in best if len(best) < len(letters)}
+        values = [
+            Cell(shown_value(MEASURES[name], found.value(place, name)), tone="good" if place in tones else "")
+            for place in range(len(letters))
+        ]
+        told = "any" if len(best) == len(letters) else " ".join(letters[place] for place in best)
+        rows.append(row(name, *values, told))
+    return Table(columns, tuple(rows), f"Geometric means over the runs of a side, of shares arithmetic ones; {BEST}")
+
+
+def _against_base(found: FieldComparison, letters: Sequence[str]) -> Table:
+    columns = (Column("side", "left"), Column("verdict", "left"), Column("found", "left", wraps=True))
+    rows = [
+        row(letter, Cell(comparison.verdict, tone=TONES[comparison.verdict]), headline(comparison).partition(": ")[2])
+        for letter, comparison in zip(letters[1:], found.against_base, strict=True)
+    ]
+    return Table(columns, tuple(rows))
+
+
+def _differing(found: FieldComparison, letters: Sequence[str]) -> Table | None:
+    """The changes that are sure, from whichever side is named first to the other."""
+    columns = (
+        Column("from", "left"), Column("to", "left"), COLUMNS[0], Column("from", "decimal", drop=4),
+        Column("to", "decimal", drop=4), *COLUMNS[3:],
+    )  # fmt: skip
+    rows = tuple(
+        _row(letters[i], letters[j], change)
+        for (i, j), comparison in found.pairs.items()
+        for change in comparison.changes
+        if change.verdict in ("better", "worse")
+    )
+    return Table(columns, rows) if rows else None
+
+
+def _row(first: str, second: str, change: Change) -> Row:
+    *cells, verdict = texts(change)
+    return row(first, second, *cells, Cell(verdict, tone=TONES[verdict]))
+
+
+def _data(found: FieldComparison, letters: Sequence[str]) -> dict[str, Any]:
+    counts = found.found
+    return {
+        "schema": SCHEMA,
+        "verdict": found.verdict,
+        "unit": found.unit,
+        "family_error": round(FAMILY_ERROR, 6),
+        "found": {"differs": counts["differs"], "same": counts["same"], "inconclusive": counts["inconclusive"]},
+        "sides": [
+            {"name": letter, "runs": [named(run) for run in runs]}
+            for letter, runs in zip(letters, found.sides, strict=True)
+        ],
+        "warnings": list(found.warnings),
+        "measures": [
+            {
+                "measure": name,
+                "values": {letter: found.value(place, name) for place, letter in enumerate(letters)},
+                "may_be_best": [letters[place] for place in found.may_be_best(name)],
+            }
+            for name in found.measures()
+        ],
+        "pairs": [
+            {
+                "base": letters[i],
+                "candidate": letters[j],
+                "verdict": comparison.verdict,
+                "changes": changes_of(comparison),
+            }
+            for (i, j), comparison in found.pairs.items()
+        ],
+    }
+
+
+def _cases(found: FieldComparison, letters: Sequence[str], inconclusive: Inconclusive) -> Iterator[JUnitCase]:
+    for letter, comparison in zip(letters[1:], found.against_base, strict=True):
+        for change in comparison.changes:
+            case = case_of(change, comparison, inconclusive)
+            yield JUnitCase(f"{letter} {case.name}", case.outcome, case.message, case.kind, case.detail)
