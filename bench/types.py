@@ -51,12 +51,44 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """How long it takes after an answer until the next turn: always `s`, exponential with mean `s`, or lognormal with
+    median `s`; longer ones are cut to `high_s`.
+    """
+
+    kind: Literal["fixed", "exponential", "lognormal"]
+    s: float
+    sigma: float = 0.0
+    high_s: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What makes a session of a scenario: how many turns, and how each goes on from the one before.
+
+    `added_tokens` is what a later turn adds to the prompt besides the answer before it. `history` is the answer that
+    came back, or a planned one of that length. Where prompt and answer would be more than `window_tokens` the oldest
+    turns are dropped, or the session ends. `sessions` and `warmup_sessions` are for when the user does not say.
+    """
+
+    count: Lengths
+    added_tokens: Lengths
+    pause: Pause
+    history: Literal["actual", "planned"] = "actual"
+    window_tokens: int | None = None
+    when_full: Literal["drop", "stop"] = "drop"
+    sessions: int = 16
+    warmup_sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """What one request looks like and how much load to offer when the user does not say.
 
-    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included. `thinking` says
-    whether a model that can think before it answers is to do so; None leaves it to the model. `temperature` is what is
-    asked for where the user does not say; None leaves it to the server.
+    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included; of a session that
+    of its first turn. `thinking` says whether a model that can think before it answers is to do so; None leaves it to
+    the model. `temperature` is what is asked for where the user does not say; None leaves it to the server. Without
+    `turns` every request is by itself.
     """
 
     name: str
@@ -69,11 +101,16 @@ class Scenario:
     warmup_requests: int
     thinking: bool | None = None
     temperature: float | None = 0.0
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much load, and for how long: exactly one of concurrency/rate_per_s, and of requests/duration_s, is set."""
+    """How much load, and for how long: exactly one of concurrency/rate_per_s, and of requests/sessions/duration_s.
+
+    A session of one turn is a request: `concurrency` is how many sessions there are at once, `rate_per_s` how many
+    begin in a second.
+    """
 
     concurrency: int | None
     rate_per_s: float | None
@@ -84,6 +121,8 @@ class Load:
     warmup_s: float | None
     max_in_flight: int
     overload: Literal["wait", "drop"]
+    sessions: int | None = None
+    warmup_sessions: int | None = None
 
 
 class Message(NamedTuple):
@@ -94,7 +133,10 @@ class Message(NamedTuple):
 class Call(NamedTuple):
     """One planned request, a pure function of (scenario, seed): the same for every backend and number of workers.
 
-    `due_ns` counts from the start of the load; None in a closed loop, where a call is due when a slot is free.
+    `due_ns` counts from the start of the load; None in a closed loop, where a call is due when a slot is free. A turn
+    after the first follows the call `seq - 1`: it is due `pause_ns` after the end of that, and its messages are what it
+    adds; the prompt is made by `bench.plan.source.Conversation`, of the turns from `since` on. `last` says that none
+    follows. Of the prompt's first tokens a prefix cache without bounds has seen `cacheable_tokens` in earlier calls.
     """
 
     seq: int
@@ -106,6 +148,12 @@ class Call(NamedTuple):
     max_tokens: int
     seed: int
     prompt_tokens: int | None
+    last: bool = True
+    pause_ns: int = 0
+    since: int = 0
+    cacheable_tokens: int | None = None
+    klass: str | None = None
+    adapter: str | None = None
 
 
 Render = Callable[[tuple[Message, ...]], str | None]
@@ -228,7 +276,8 @@ class Record:
     `first_blank_ns`. How the server's counts were read, and what in them cannot be, are codes of `bench.runs.counts`;
     `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
-    `unread_example` and `encoding` are those of `Reply`.
+    `unread_example` and `encoding` are those of `Reply`; `pause_ns`, `cacheable_tokens`, `klass` and `adapter` are the
+    plan's (`Call`).
     """
 
     seq: int
@@ -274,6 +323,10 @@ class Record:
     early_tokens: int | None
     count_readings: str | None
     count_contradictions: str | None
+    pause_ns: int | None = None
+    cacheable_tokens: int | None = None
+    klass: str | None = None
+    adapter: str | None = None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from backends import BACKENDS
 from bench.app.options import RunOptions
 from bench.cli import root
 from bench.errors import ERRORS, STOP_REASONS, error_code, stop_reason
-from bench.runs.records import NEVER_SENT
+from bench.runs.records import NEVER_SENT, column_of
 from bench.server import tinymodel
 from bench.types import Record, UserError
 from scenarios import list_scenarios
@@ -182,7 +182,7 @@ def test_a_page_names_no_flag_that_does_not_exist(name: str) -> None:
 
 
 def test_the_columns_of_requests_are_explained() -> None:
-    assert codes(DOCS["files.md"], "requests.parquet") == {field.name for field in fields(Record)}
+    assert codes(DOCS["files.md"], "requests.parquet") == {column_of(field.name) for field in fields(Record)}
 
 
 @pytest.mark.parametrize("file", ["run.json", "summary.json"])

@@ -34,7 +34,12 @@ def dry_plan(request: RunRequest) -> Plan:
     """Make the plan of a run without asking any server."""
     work = request.workload
     source, count = work.tokenizer or ("nobody", lambda _: None)
-    vocabulary = calibrate(count, source, shared_prefix=work.scenario.shared_prefix_tokens > 0)
+    vocabulary = calibrate(
+        count,
+        source,
+        shared_prefix=work.scenario.shared_prefix_tokens > 0,
+        sessions=work.scenario.turns is not None,
+    )
     return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
 
 

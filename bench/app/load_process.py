@@ -44,7 +44,7 @@ def _limiter(spec: LoadSpec, backend: Backend) -> SpendLimiter | None:
     return SpendLimiter(
         Ledger(spec.budget.account or spec.folder / LEDGER),
         prices_of(spec.budget),
-        spec.plan.scenario,
+        spec.plan.source.least,
         counted=spec.plan.vocabulary.exact,
         # Of its own API a backend knows; what stands between us and another may have passed a request on.
         bills_errors=backend.bills_errors or spec.target.url != backend.default_url,

@@ -15,7 +15,7 @@ from bench.app.pricing import estimate, prices_of
 from bench.app.request import RunningServer, RunRequest
 from bench.app.wording import replaced
 from bench.load.spend import Ledger, SpendLimiter
-from bench.plan.calls import Plan, call, make_plan
+from bench.plan.calls import Plan, call, make_plan, with_salt
 from bench.plan.prompts import Count, calibrate
 from bench.preflight.nagle import AckEffect
 from bench.preflight.published import check_answer, check_lengths, check_load
@@ -112,13 +112,13 @@ def _rehearse(
     request: RunRequest, plan: Plan, target: Target, unlisted: str | None, account: Path | None, say: Say
 ) -> RehearsalResult:
     """Send the plan's first request, but with a prompt that the load does not have."""
-    other = make_plan(plan.scenario, plan.load, plan.seed, secrets.randbits(63), plan.vocabulary)
+    other = with_salt(plan, secrets.randbits(63))
     limiter = None
     if request.costs.budget is not None and account is not None:
         counted = plan.vocabulary.exact
         bills_errors = request.backend.bills_errors or target.url != request.backend.default_url
         prices = prices_of(request.costs.budget)
-        limiter = SpendLimiter(Ledger(account), prices, plan.scenario, counted=counted, bills_errors=bills_errors)
+        limiter = SpendLimiter(Ledger(account), prices, plan.source.least, counted=counted, bills_errors=bills_errors)
     one = Rehearsal(
         request.backend,
         request.client.timeout_s,
@@ -169,8 +169,13 @@ def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> Pl
         _forgiving(partial(request.backend.count_tokens, target), say),
     )
     context_tokens = None if work.tokenizer else info.context_tokens
-    shared_prefix = work.scenario.shared_prefix_tokens > 0
-    vocabulary = calibrate(count, source, shared_prefix=shared_prefix, context_tokens=context_tokens)
+    vocabulary = calibrate(
+        count,
+        source,
+        shared_prefix=work.scenario.shared_prefix_tokens > 0,
+        sessions=work.scenario.turns is not None,
+        context_tokens=context_tokens,
+    )
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")
     if work.cache == "warm":

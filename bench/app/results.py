@@ -167,5 +167,7 @@ def _planned(run: RunManifest) -> Plan:
     words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
     if words is None or per_word is None or overhead is None or run.salt is None:
         raise UserError(f"{files.RUN} of {run.run_id} does not say of what words its prompts were made")
-    vocabulary = Vocabulary(tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source)
+    vocabulary = Vocabulary(
+        tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens
+    )
     return make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.types import Call, Message, Reply, Scenario, Usage, UserError
+from bench.types import Call, Message, Reply, Usage, UserError
 
 _PICO = 10**12  # the finest price of today, $0.01 for a million tokens, is 10,000 of these a token
 # A server's count of a prompt is an estimate where it is asked beforehand; nobody's is off by more.
@@ -191,19 +191,20 @@ class _Allowance(NamedTuple):
 class SpendLimiter:
     """Lets this process's calls through while they fit into the budget.
 
-    `counted` says that the plan's prompts were counted by the API's own tokenizer, `bills_errors` that it may bill what
-    it answers by a status of 5xx.
+    No call has less than the `least` tokens of prompt and answer. `counted` says that the plan's prompts were counted
+    by the API's own tokenizer, `bills_errors` that it may bill what it answers by a status of 5xx.
     """
 
     def __init__(
-        self, ledger: Ledger, prices: Prices, scenario: Scenario, *, counted: bool, bills_errors: bool = True
+        self, ledger: Ledger, prices: Prices, least: tuple[int, int], *, counted: bool, bills_errors: bool = True
     ) -> None:
         self._ledger = ledger
         self._prices = prices
         self._counted = counted
         self._bills_errors = bills_errors
-        least_tokens = _with_margin(scenario.prompt_tokens.low) if counted else scenario.prompt_tokens.low
-        self._least = _pico(prices.worst_usd(least_tokens, scenario.output_tokens.low))
+        prompt_tokens, output_tokens = least
+        least_tokens = _with_margin(prompt_tokens) if counted else prompt_tokens
+        self._least = _pico(prices.worst_usd(least_tokens, output_tokens))
         self._allowed: dict[int, _Allowance] = {}
         self.was_dearer = False
 

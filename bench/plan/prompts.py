@@ -33,6 +33,7 @@ FRESH_TOKENS = 8
 _PREFIX_OPENING = "remember"
 _OPENING = "take"
 _REQUEST = " and write a long story with them"
+_ANSWER_OPENING = "sure"
 
 _ENOUGH_WORDS = 256
 _FEWEST_WORDS = 96
@@ -44,13 +45,16 @@ _SAMPLE_TOKENS = (FRESH_TOKENS, 61, 256)
 # With nobody to count: in the tokenizers of GPT-4, GPT-4o and Llama 3 every word of `WORDS` is one token, in Llama 2's
 # 98% are; the fixed parts are 8 words, and a chat template adds about 10 tokens.
 _UNCOUNTED_OVERHEAD_TOKENS = 18
+_UNCOUNTED_TURN_TOKENS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """Words to make prompts of, and their price: `overhead_tokens` for everything else in a prompt.
 
-    With `exact`, `tokens_per_word` is 1 and prompts were verified to have the wanted count; `source` says who counted.
+    A further turn of a session costs `turn_tokens` besides its words and the answer before it; 0 where no session was
+    asked for. With `exact`, `tokens_per_word` is 1 and prompts were verified to have the wanted count; `source` who
+    counted.
     """
 
     words: tuple[str, ...]
@@ -58,12 +62,18 @@ class Vocabulary:
     overhead_tokens: int
     exact: bool
     source: str
+    turn_tokens: int = 0
 
 
 def messages(words: str, prefix: str | None = None) -> tuple[Message, ...]:
     """A prompt of words as `text` gives them; a prefix goes into a system message, where servers cache it."""
     user = Message("user", f"{_OPENING}{words}{_REQUEST}")
     return (user,) if prefix is None else (Message("system", f"{_PREFIX_OPENING}{prefix}"), user)
+
+
+def answer(words: str) -> Message:
+    """An answer of words as `text` gives them and one word before them, to be remembered as if it had been given."""
+    return Message("assistant", f"{_ANSWER_OPENING}{words}")
 
 
 def text(vocabulary: Vocabulary, bits: Stream, tokens: int) -> str:
@@ -75,14 +85,21 @@ def text(vocabulary: Vocabulary, bits: Stream, tokens: int) -> str:
 
 def fingerprint(vocabulary: Vocabulary) -> str:
     """Hash of what decides the text of a prompt: equal for two servers of one model, whoever counted."""
-    facts = [vocabulary.words, vocabulary.tokens_per_word, vocabulary.overhead_tokens]
+    facts: list[object] = [vocabulary.words, vocabulary.tokens_per_word, vocabulary.overhead_tokens]
+    if vocabulary.turn_tokens:
+        facts.append(vocabulary.turn_tokens)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def calibrate(
-    count: Count, source: str, *, shared_prefix: bool = False, context_tokens: int | None = None
+    count: Count,
+    source: str,
+    *,
+    shared_prefix: bool = False,
+    sessions: bool = False,
+    context_tokens: int | None = None,
 ) -> Vocabulary:
-    """Ask a tokenizer for the vocabulary of prompts with or without a shared prefix.
+    """Ask a tokenizer for the vocabulary of prompts with or without a shared prefix, and for that of sessions.
 
     `count` is the server's own count of a whole prompt, template included, or None where it offers none. It is asked
     8 times where every word is one token, about 35 times where 2% are not, 136 times at most, for prompts that a
@@ -95,14 +112,21 @@ def calibrate(
 
     overhead = count(prompt(""))
     if overhead is None:
-        return Vocabulary(WORDS, 1.0, _UNCOUNTED_OVERHEAD_TOKENS, False, "not counted: one token a word assumed")
+        turn_tokens = _UNCOUNTED_TURN_TOKENS if sessions else 0
+        said = "not counted: one token a word assumed"
+        return Vocabulary(WORDS, 1.0, _UNCOUNTED_OVERHEAD_TOKENS, False, said, turn_tokens)
 
-    def cost(group: Sequence[str]) -> int:
-        tokens = count(prompt(_spaced(group)))
+    def tokens_of(messages: tuple[Message, ...]) -> int:
+        tokens = count(messages)
         if tokens is None:
             raise UserError(f"{source} counted the tokens of one prompt but not of the next; run again")
-        return tokens - overhead
+        return tokens
 
+    def cost(group: Sequence[str]) -> int:
+        return tokens_of(prompt(_spaced(group))) - overhead
+
+    # The answer's own word is one of its tokens.
+    turn_tokens = tokens_of((*prompt(""), answer(""), *messages(""))) - overhead - 1 if sessions else 0
     # Half of the context, as a word may take two tokens.
     most = _WORDS_A_COUNT if context_tokens is None else min(_WORDS_A_COUNT, (context_tokens - overhead) // 2)
     size = max(_FEWEST_A_COUNT, most)
@@ -110,13 +134,13 @@ def calibrate(
     total = sum(tokens for _, tokens in groups)
     single = _one_token_words(groups, cost)
     if len(single) >= _FEWEST_WORDS:
-        vocabulary = Vocabulary(single, 1.0, overhead, True, source)
+        vocabulary = Vocabulary(single, 1.0, overhead, True, source, turn_tokens)
         samples = _samples(vocabulary, shared_prefix)
         if all(
             count(sample) == tokens for sample, tokens in samples if context_tokens is None or tokens < context_tokens
         ):
             return vocabulary
-    return Vocabulary(WORDS, max(1.0, total / len(WORDS)), overhead, False, source)
+    return Vocabulary(WORDS, max(1.0, total / len(WORDS)), overhead, False, source, turn_tokens)
 
 
 def _one_token_words(
@@ -148,7 +172,11 @@ def _samples(vocabulary: Vocabulary, shared_prefix: bool) -> list[tuple[tuple[Me
         bits = stream(tokens, "call")
         prefix = text(vocabulary, bits, tokens) if shared_prefix else None
         prompt = messages(text(vocabulary, bits, tokens), prefix)
-        samples.append((prompt, vocabulary.overhead_tokens + tokens * (1 + shared_prefix)))
+        whole = vocabulary.overhead_tokens + tokens * (1 + shared_prefix)
+        if vocabulary.turn_tokens:
+            prompt = (*prompt, answer(text(vocabulary, bits, tokens - 1)), *messages(text(vocabulary, bits, tokens)))
+            whole += vocabulary.turn_tokens + 2 * tokens
+        samples.append((prompt, whole))
     return samples
 
 

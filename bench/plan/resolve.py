@@ -4,7 +4,7 @@ import re
 from typing import Literal, TypeVar
 
 from bench.suggest import did_you_mean
-from bench.types import Arrivals, Load, Scenario, UserError
+from bench.types import Arrivals, Load, Scenario, Turns, UserError
 
 Number = TypeVar("Number", int, float)
 
@@ -51,19 +51,23 @@ def resolve_load(
     rate: float | None = None,
     arrivals: Arrivals | None = None,
     requests: int | None = None,
+    sessions: int | None = None,
     duration: str | None = None,
     warmup: str | None = None,
     max_in_flight: int | None = None,
     overload: Literal["wait", "drop"] | None = None,
 ) -> Load:
-    """The load as the flags say, and where they do not, as the scenario does.
+    """The load as the flags say, and where they do not, as the scenario does: requests, or sessions where it has turns.
 
     Warm-up, when not given: with a number of requests the scenario's, and in a closed loop at least one request for
     every slot, so that the ramp is not measured, but never more than are measured; with a duration a tenth of it, 10 s
-    at most. An open loop takes at most 1,024 requests in flight and then waits, unless told otherwise.
+    at most. Of sessions the scenario's. An open loop takes at most 1,024 requests in flight and then waits, unless told
+    otherwise.
     """
     _exclude("--concurrency", concurrency, "--rate", rate)
     _exclude("--requests", requests, "--duration", duration)
+    _exclude("--sessions", sessions, "--duration", duration)
+    _exclude("--sessions", sessions, "--requests", requests)
     if rate is None:
         for flag, value in (("--arrivals", arrivals), ("--max-in-flight", max_in_flight), ("--overload", overload)):
             if value is not None:
@@ -75,13 +79,20 @@ def resolve_load(
         gap_spread(arrivals or "poisson")
         max_in_flight = DEFAULT_MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
         within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
-    if duration is None:
+    duration_s = warmup_s = warmup_requests = warmup_sessions = None
+    turns = scenario.turns
+    if turns is None and sessions is not None:
+        requests, sessions = within("--sessions", sessions, 1, MAX_REQUESTS), None  # each is a request
+    if duration is None and requests is None and turns is not None:
+        sessions, warmup_sessions = _sessions(turns, sessions, warmup)
+    elif duration is None:
         requests = within("--requests", scenario.requests if requests is None else requests, 1, MAX_REQUESTS)
-        duration_s, warmup_s = None, None
-        warmup_requests = _warmup_requests(warmup, max(scenario.warmup_requests, concurrency or 0), requests)
+        warmup_requests = _warmup_count(
+            warmup, max(scenario.warmup_requests, concurrency or 0) if turns is None else 0, requests, "requests"
+        )
     else:
         duration_s = within("--duration", parse_duration(duration), 0.1, MAX_DURATION_S, " s")
-        warmup_s, warmup_requests = _warmup_s(warmup, duration_s), None
+        warmup_s = _warmup_s(warmup, duration_s)
         if rate is not None and rate * (warmup_s + duration_s) > MAX_REQUESTS:
             raise UserError(f"--rate: {rate:g}/s for {duration} are more than {MAX_REQUESTS} requests; shorten either")
     return Load(
@@ -94,6 +105,8 @@ def resolve_load(
         warmup_s=warmup_s,
         max_in_flight=max_in_flight,
         overload=overload or "wait",
+        sessions=sessions,
+        warmup_sessions=warmup_sessions,
     )
 
 
@@ -114,11 +127,20 @@ def gap_spread(arrivals: Arrivals) -> float:
     return float(spread)
 
 
-def _warmup_requests(warmup: str | None, default: int, requests: int) -> int:
+def _sessions(turns: Turns, asked: int | None, warmup: str | None) -> tuple[int, int]:
+    """How many sessions are measured, and how many come before them."""
+    sessions = within("--sessions", turns.sessions if asked is None else asked, 1, MAX_REQUESTS)
+    before = _warmup_count(warmup, turns.warmup_sessions, sessions, "sessions")
+    if (calls := (sessions + before) * turns.count.high) > MAX_REQUESTS:
+        raise UserError(f"--sessions: {sessions} may have {calls:,} turns, and a run {MAX_REQUESTS:,}; give fewer")
+    return sessions, before
+
+
+def _warmup_count(warmup: str | None, default: int, measured: int, what: str) -> int:
     if warmup is None:
-        return min(default, requests)
+        return min(default, measured)
     if not warmup.strip().isdecimal():
-        raise UserError(f"--warmup: expected a number of requests, such as 16, since the load is one, got {warmup!r}")
+        raise UserError(f"--warmup: expected a number of {what}, such as 16, since the load is one, got {warmup!r}")
     return within("--warmup", int(warmup), 0, MAX_REQUESTS)
 
 

@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["arrivals", "call", "fresh words", "prefix", "fresh prefix words"]
+Purpose = Literal[
+    "arrivals", "call", "fresh words", "prefix", "fresh prefix words", "session", "turn words", "answer words"
+]
 
 
 class Stream:

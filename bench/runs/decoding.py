@@ -16,7 +16,18 @@ from bench.process import lifeline
 from bench.process.cores import available_cores
 from bench.runs.folder import CAPTURE, PLAN, REQUESTS, whole
 from bench.runs.manifest import LoadClient, RunManifest
-from bench.runs.records import SCHEMA, Decode, Planned, Stopwatch, never_sent, record, sound_table, stopwatch, to_table
+from bench.runs.records import (
+    SCHEMA,
+    Decode,
+    Planned,
+    Stopwatch,
+    column_of,
+    never_sent,
+    record,
+    sound_table,
+    stopwatch,
+    to_table,
+)
 from bench.runs.sections import load
 from bench.wire.capture import Capture, exchanges, scan
 
@@ -150,6 +161,8 @@ def _decode_task(task: _Task) -> pa.Table:
 
 
 def _plan(folder: Path) -> dict[int, Planned]:
-    columns = pq.read_table(folder / PLAN, columns=list(Planned._fields)).select(list(Planned._fields))
-    rows = zip(*(column.to_pylist() for column in columns.columns), strict=True)
-    return {planned.seq: planned for planned in (Planned(*row) for row in rows)}
+    """What was planned, by number; an older plan has fewer columns."""
+    table = pq.read_table(folder / PLAN)
+    columns = [name for name in Planned._fields if column_of(name) in table.column_names]
+    rows = zip(*(table[column_of(name)].to_pylist() for name in columns), strict=True)
+    return {planned.seq: planned for planned in (Planned(**dict(zip(columns, row, strict=True))) for row in rows)}

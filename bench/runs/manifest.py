@@ -27,6 +27,7 @@ class Tokenizer(JsonSection):
     overhead_tokens: int | None = None
     exact: bool
     source: str
+    turn_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,20 @@ Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 _TEXTS = {
     "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
-    "unread_example", "encoding", "count_readings", "count_contradictions",
+    "unread_example", "encoding", "count_readings", "count_contradictions", "klass", "adapter",
 }  # fmt: skip
 _LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
+
+
+def column_of(name: str) -> str:
+    """The column of a field; Python keeps the word for itself."""
+    return "class" if name == "klass" else name
+
+
 SCHEMA = pa.schema(
     [
         (
-            field.name,
+            column_of(field.name),
             pa.string()
             if field.name in _TEXTS
             else pa.list_(_LISTS[field.name])
@@ -44,6 +51,9 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of `requests.parquet`: the fields of `Record`."""
+# What a record calls otherwise than the plan, and what the load may decide.
+_RENAMED, _DECIDED = {"prompt_tokens": "prompt_tokens_wanted"}, {"due_ns", "phase"}
+_NAMES = [field.name for field in fields(Record)]
 
 NEVER_SENT = {
     "dropped": "due while the in-flight limit was reached",
@@ -69,6 +79,10 @@ class Planned(NamedTuple):
     phase: Phase | None
     prompt_tokens: int | None
     max_tokens: int
+    pause_ns: int | None = None
+    cacheable_tokens: int | None = None
+    klass: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +163,8 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
     sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
     arrived = len(arrivals_ns) > 0
     return Record(
-        seq=exchange.seq,
+        **_of_plan(planned),
         worker=exchange.worker,
-        session=planned.session,
-        turn=planned.turn,
         phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
         due_ns=due_ns,
         sent_ns=sent_ns,
@@ -167,8 +179,6 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
         finish=reply.finish if reply else None,
         error=error[0] if error else None,
         error_message=_SECRET.sub("[removed]", error[1]) if error else None,
-        prompt_tokens_wanted=planned.prompt_tokens,
-        max_tokens=planned.max_tokens,
         prompt_tokens=counts.usage.prompt_tokens,
         cached_tokens=counts.usage.cached_tokens,
         cache_write_tokens=counts.usage.cache_write_tokens,
@@ -193,6 +203,11 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
         count_readings=" ".join(counts.readings) or None,
         count_contradictions=" ".join(counts.contradictions) or None,
     )
+
+
+def _of_plan(planned: Planned) -> dict[str, Any]:
+    """What a record has of the plan as it is."""
+    return {_RENAMED.get(name, name): value for name, value in planned._asdict().items() if name not in _DECIDED}
 
 
 def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None) -> Counts:
@@ -243,10 +258,9 @@ def _blank(planned: Planned) -> Record:
     return Record(
         **{
             **nothing,
-            **planned._asdict(),
+            **_of_plan(planned),
+            "due_ns": planned.due_ns,
             "phase": planned.phase or "measured",
-            "prompt_tokens_wanted": planned.prompt_tokens,
-            "prompt_tokens": None,
             "arrivals_ns": [],
             "arrival_tokens": [],
             "lags_ns": [],
@@ -262,7 +276,8 @@ def to_table(records: Iterable[Record]) -> pa.Table:
     """Records as a table of `SCHEMA`."""
     rows = list(records)
     return pa.Table.from_arrays(
-        [_column([getattr(row, field.name) for row in rows], field) for field in SCHEMA], schema=SCHEMA
+        [_column([getattr(row, name) for row in rows], field) for name, field in zip(_NAMES, SCHEMA, strict=True)],
+        schema=SCHEMA,
     )
 
 

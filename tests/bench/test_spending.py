@@ -16,14 +16,14 @@ import pytest
 from backends import BACKENDS
 from bench.load.answer_cost import Billing
 from bench.load.spend import Admission, Ledger, Prices, SpendLimiter
-from bench.types import Call, Lengths, Message, Scenario, Usage
+from bench.types import Call, Message, Usage
 from bench.wire.capture import Received
 from bench.wire.connection import RequestOutcome
 
 TRIALS = 1000
 WORDS, MAX_TOKENS = 40, 12
 IN, OUT = Decimal(3) / 10**6, Decimal(15) / 10**6
-SCENARIO = Scenario("s", "", Lengths("fixed", WORDS, WORDS), Lengths("fixed", MAX_TOKENS, MAX_TOKENS), 0, 1, 1, 0)
+LEAST = WORDS, MAX_TOKENS
 REFUSALS = (400, 429, 503, 529)
 LOST_BEHIND = (408, 500, 502, 504)
 
@@ -111,7 +111,7 @@ def _outcome(answer: Answer) -> RequestOutcome:
 
 
 def _limiter(ledger: Ledger, *, counted: bool) -> SpendLimiter:
-    return SpendLimiter(ledger, PRICES, SCENARIO, counted=counted)
+    return SpendLimiter(ledger, PRICES, LEAST, counted=counted)
 
 
 def spend(folder: Path, seed: int) -> tuple[Decimal, Decimal, Decimal]:

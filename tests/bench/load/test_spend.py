@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.load.spend import Admission, Ledger, Prices, SpendLimiter, Statement, least_prompt_tokens, most_prompt_tokens
-from bench.types import Call, Lengths, Message, Reply, Scenario, Usage, UserError
+from bench.types import Call, Message, Reply, Usage, UserError
 
 PICO = 10**12
 
@@ -25,8 +25,8 @@ PRICES = Prices(
     worst_usd=lambda prompt, output: Decimal(prompt + 5 * output) / 1_000_000,
     charge_usd=lambda usage: _charge(usage),
 )
-SCENARIO = Scenario("s", "", Lengths("fixed", 100, 100), Lengths("fixed", 20, 20), 0, 1, 1, 0)
-WORST = 169 + 5 * 20  # micro-dollars of a call of SCENARIO with its prompt counted: 100 tokens, and the margin
+LEAST = 100, 20
+WORST = 169 + 5 * 20  # micro-dollars of a call of LEAST with its prompt counted: 100 tokens, and the margin
 
 
 def account(path: Path, cap_usd: str) -> Ledger:
@@ -49,7 +49,7 @@ def reply(
 
 
 def limiter(ledger: Ledger, *calls: Call, counted: bool = True) -> SpendLimiter:
-    keeper = SpendLimiter(ledger, PRICES, SCENARIO, counted=counted)
+    keeper = SpendLimiter(ledger, PRICES, LEAST, counted=counted)
     for each in calls:
         keeper.plan(each)
     return keeper
@@ -163,7 +163,7 @@ def test_what_was_refused_is_free_and_what_nobody_can_be_believed_on_costs_the_w
 
 def test_an_api_that_bills_no_errors_is_believed_on_that(tmp_path: Path) -> None:
     ledger = account(tmp_path, "1")
-    keeper = SpendLimiter(ledger, PRICES, SCENARIO, counted=True, bills_errors=False)
+    keeper = SpendLimiter(ledger, PRICES, LEAST, counted=True, bills_errors=False)
     keeper.plan(call(0))
     keeper.reserve(0)
     keeper.settle(0, sent=True, status=500, reply=None)

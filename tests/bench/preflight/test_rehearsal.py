@@ -463,7 +463,9 @@ def test_every_try_is_charged_and_none_is_made_that_does_not_fit(serve: Serve, t
     for cap, spent in ((Decimal(100), cent * 36), (cent, None)):
         account = tmp_path / f"{cap}"
         Ledger.open_account(account, cap)
-        limiter = SpendLimiter(Ledger(account), prices, scenario, counted=True)
+        limiter = SpendLimiter(
+            Ledger(account), prices, (scenario.prompt_tokens.low, scenario.output_tokens.low), counted=True
+        )
         one = Rehearsal(BACKENDS["openai"], 10, limiter, lambda _: None)
         if spent is None:
             with pytest.raises(UserError, match="--max-usd"):

@@ -23,7 +23,7 @@ from bench.plan.resolve import resolve_load
 from bench.runs import decoding, records
 from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.manifest import LoadClient
-from bench.runs.records import SCHEMA, Planned, Stopwatch, read_requests, record, stopwatch, to_table
+from bench.runs.records import SCHEMA, Planned, Stopwatch, column_of, read_requests, record, stopwatch, to_table
 from bench.server.launch import free_port
 from bench.truth.server import TruthOptions, TruthServer, compare, launch, read_log
 from bench.types import Exchange, Lengths, Record, Reply, Scenario, Target, Usage, UserError
@@ -508,8 +508,9 @@ def test_the_servers_sum_does_not_count_for_an_answer_that_failed() -> None:
 def test_rows_survive_the_table() -> None:
     row = record(answer(0, [3000, 5000], [WALL + 2000, WALL + 4000]), PLANNED, watch_of(0, (0, WALL)), 0, openai.decode)
     table = to_table([row, row])
-    assert table.schema.names == [field.name for field in fields(Record)]
-    assert table.to_pylist() == [asdict(row)] * 2
+    names = [column_of(field.name) for field in fields(Record)]
+    assert table.schema.names == names
+    assert table.to_pylist() == [dict(zip(names, asdict(row).values(), strict=True))] * 2
     assert to_table([]).num_rows == 0
 
 

@@ -1,0 +1,274 @@
+"""A scenario's calls: lengths, pauses and words, drawn for each session by itself."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.plan import prompts
+from bench.plan.arrivals import logarithm
+from bench.plan.prompts import FRESH_TOKENS, Vocabulary
+from bench.plan.rng import stream, uniform
+from bench.types import Call, Lengths, Pause, Scenario, Turns, UserError
+
+_NORMAL = NormalDist()
+_DRAWS_A_TURN = 4
+_OUTLINES = 4096  # of sessions under way, and of those that a table is made of one after the other
+_TURN_BITS = 32
+
+
+class Outline(NamedTuple):
+    """A turn without its words: what it adds, and what its prompt comes to.
+
+    `words` are the tokens of its own, `since` is the oldest turn that its prompt has. `cacheable_tokens` of the prompt
+    have been there before.
+    """
+
+    words: int
+    prompt_tokens: int
+    max_tokens: int
+    pause_ns: int
+    since: int
+    cacheable_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Synthetic:
+    """The calls of a scenario; made by `synthetic`. `shared_prefix` is the text that opens every first prompt."""
+
+    scenario: Scenario
+    seed: int
+    salt: int
+    vocabulary: Vocabulary
+    shared_prefix: str | None
+    due_ns: NDArray[np.int64] | None = None
+
+    @property
+    def turns_max(self) -> int:
+        turns = self.scenario.turns
+        return 1 if turns is None else turns.count.high
+
+    @property
+    def least(self) -> tuple[int, int]:
+        return self.scenario.prompt_tokens.low, self.scenario.output_tokens.low
+
+    def salted(self, salt: int) -> "Synthetic":
+        return synthetic(self.scenario, self.seed, salt, self.vocabulary)
+
+    def turns(self, session: int) -> int:
+        turns = self.scenario.turns
+        if turns is None:
+            return 1
+        if turns.count.kind == "fixed" and turns.when_full == "drop":
+            return turns.count.low
+        return len(outlines(self, session))
+
+    def lengths(self, session: int, turn: int) -> tuple[int, int]:
+        if self.scenario.turns is None:
+            return _lengths(self, stream(self.seed, "call", session).take(3))
+        outline = outlines(self, session)[turn]
+        return outline.prompt_tokens, outline.max_tokens
+
+    def call(self, session: int, turn: int) -> Call:
+        if self.scenario.turns is None:
+            return _request(self, session)
+        return _turn(self, self.scenario.turns, session, turn)
+
+    def facts(self) -> Mapping[str, object]:
+        scenario = self.scenario
+        facts: dict[str, object] = {
+            "prompt_tokens": asdict(scenario.prompt_tokens),
+            "output_tokens": asdict(scenario.output_tokens),
+            "shared_prefix_tokens": scenario.shared_prefix_tokens,
+            "seed": self.seed,
+            "vocabulary": prompts.fingerprint(self.vocabulary),
+        }
+        if scenario.thinking is not None:
+            facts["thinking"] = scenario.thinking
+        if scenario.turns is not None:
+            facts["turns"] = asdict(scenario.turns)
+        return facts
+
+
+def synthetic(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) -> Synthetic:
+    """The calls of a scenario. Raises UserError where its longest prompt cannot hold the fixed parts."""
+    least = _least_prompt_tokens(scenario, vocabulary)
+    if scenario.prompt_tokens.high < least:
+        raise UserError(
+            f"prompt_tokens: {scenario.prompt_tokens.high} is too few for scenario {scenario.name!r} and this model, "
+            f"whose chat template, instruction and shared prefix take {least}; give --prompt-tokens {least} or more"
+        )
+    turns = scenario.turns
+    if turns is not None and turns.window_tokens is not None:
+        longest = max(least, scenario.prompt_tokens.high, _longest_alone(scenario, turns, vocabulary))
+        if turns.window_tokens < longest + scenario.output_tokens.high:
+            raise UserError(
+                f"window: {turns.window_tokens} tokens cannot hold a turn of scenario {scenario.name!r} by itself, "
+                f"whose prompt and answer take up to {longest + scenario.output_tokens.high}; give that or more"
+            )
+    return Synthetic(scenario, seed, salt, vocabulary, _shared_prefix(scenario, seed, salt, vocabulary))
+
+
+# --- a request by itself ------------------------------------------------------------------------------------------
+
+
+def _request(source: Synthetic, session: int) -> Call:
+    """About 40 us and 0.04 us for each token of the prompt."""
+    vocabulary, scenario = source.vocabulary, source.scenario
+    bits = stream(source.seed, "call", session)
+    draws = bits.take(3)
+    prompt_tokens, max_tokens = _lengths(source, draws)
+    # From a stream of their own: the salt changes these words, which no cache has seen then, and no length.
+    fresh = prompts.text(vocabulary, stream(source.seed, "fresh words", session, source.salt), FRESH_TOKENS)
+    rest = prompts.text(vocabulary, bits, prompt_tokens - _least_prompt_tokens(scenario, vocabulary))
+    return Call(
+        seq=session,
+        due_ns=None,
+        session=session,
+        turn=0,
+        phase=None,
+        messages=prompts.messages(fresh + rest, source.shared_prefix),
+        max_tokens=max_tokens,
+        seed=int(draws[2]) % 2**31,
+        prompt_tokens=prompt_tokens,
+        cacheable_tokens=_opening_seen(scenario, session),
+    )
+
+
+def _lengths(source: Synthetic, draws: NDArray[np.uint64]) -> tuple[int, int]:
+    prompt_draw, output_draw, _ = uniform(draws).tolist()
+    prompt_tokens = sample(source.scenario.prompt_tokens, prompt_draw)
+    least = _least_prompt_tokens(source.scenario, source.vocabulary)
+    return max(prompt_tokens, least), sample(source.scenario.output_tokens, output_draw)
+
+
+# --- a session ----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(_OUTLINES)
+def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
+    """All turns of a session without their words."""
+    scenario, vocabulary = source.scenario, source.vocabulary
+    turns = scenario.turns
+    assert turns is not None, "a scenario of requests has no turns"
+    bits = stream(source.seed, "session", session)
+    count = sample(turns.count, float(uniform(bits.take(1))[0]))
+    draws = bits.take(_DRAWS_A_TURN * count).reshape(count, _DRAWS_A_TURN)
+    drawn = uniform(draws[:, :2]).tolist()
+    pauses_ns, seeds = _pauses_ns(turns.pause, uniform(draws[:, 2])), (draws[:, 3] % np.uint64(2**31)).tolist()
+    base = vocabulary.overhead_tokens + scenario.shared_prefix_tokens
+    limit = math.inf if turns.window_tokens is None else turns.window_tokens
+    found: list[Outline] = []
+    # `held` is what the window holds of earlier turns with their answers, `since` the oldest of them.
+    held, since, seen = 0, 0, _opening_seen(scenario, session)
+    for turn, (prompt_draw, output_draw) in enumerate(drawn):
+        own = sample(turns.added_tokens, prompt_draw) - vocabulary.turn_tokens
+        if turn == 0:
+            own = sample(scenario.prompt_tokens, prompt_draw) - base
+        own, output = max(own, FRESH_TOKENS), sample(scenario.output_tokens, output_draw)
+        if base + held + own + output > limit:
+            if turns.when_full == "stop":
+                break
+            while since < turn and base + held + own + output > limit:
+                held -= found[since].words + found[since].max_tokens + vocabulary.turn_tokens
+                since += 1
+            seen = scenario.shared_prefix_tokens
+        prompt = base + held + own
+        found.append(Outline(own, prompt, output, pauses_ns[turn] if turn else 0, since, seen, seeds[turn]))
+        held += own + output + vocabulary.turn_tokens
+        seen = prompt + (output if turns.history == "actual" else 0)
+    return tuple(found)
+
+
+def _turn(source: Synthetic, turns: Turns, session: int, turn: int) -> Call:
+    """About 20 us and 0.04 us for each token that the turn adds."""
+    vocabulary, seed = source.vocabulary, source.seed
+    every = outlines(source, session)
+    outline, index = every[turn], session << _TURN_BITS | turn
+    fresh = prompts.text(vocabulary, stream(seed, "fresh words", index, source.salt), FRESH_TOKENS)
+    rest = prompts.text(vocabulary, stream(seed, "turn words", index), outline.words - FRESH_TOKENS)
+    messages = prompts.messages(fresh + rest, source.shared_prefix if turn == 0 else None)
+    if turn and turns.history == "planned":
+        words = prompts.text(vocabulary, stream(seed, "answer words", index), every[turn - 1].max_tokens - 1)
+        messages = (prompts.answer(words), *messages)
+    return Call(
+        seq=session,
+        due_ns=None,
+        session=session,
+        turn=turn,
+        phase=None,
+        messages=messages,
+        max_tokens=outline.max_tokens,
+        seed=outline.seed,
+        prompt_tokens=outline.prompt_tokens,
+        pause_ns=outline.pause_ns,
+        since=outline.since,
+        cacheable_tokens=outline.cacheable_tokens,
+    )
+
+
+def longest_tokens(scenario: Scenario) -> int:
+    """The most tokens of a prompt and its answer together, as far as the scenario alone decides that."""
+    turns, output = scenario.turns, scenario.output_tokens.high
+    if turns is None:
+        return scenario.prompt_tokens.high + output
+    longest = scenario.prompt_tokens.high + output + (turns.count.high - 1) * (turns.added_tokens.high + output)
+    return longest if turns.window_tokens is None else min(longest, turns.window_tokens)
+
+
+def _opening_seen(scenario: Scenario, session: int) -> int:
+    """The shared prefix has been there before, but for the first who brings it."""
+    return scenario.shared_prefix_tokens if session else 0
+
+
+def _longest_alone(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> int:
+    """The longest prompt of a later turn that remembers nothing before it."""
+    own = max(turns.added_tokens.high - vocabulary.turn_tokens, FRESH_TOKENS)
+    return vocabulary.overhead_tokens + scenario.shared_prefix_tokens + own
+
+
+# --- what is drawn ------------------------------------------------------------------------------------------------
+
+
+def sample(lengths: Lengths, draw: float) -> int:
+    """The length at the quantile `draw` in [0, 1).
+
+    A lognormal's tails are moved to its bounds, not drawn again, so that its median is the one that was asked for.
+    """
+    if lengths.median is None or lengths.sigma is None:
+        return lengths.low + int(draw * (lengths.high - lengths.low + 1))
+    if draw == 0:
+        return lengths.low
+    length = lengths.median * math.exp(lengths.sigma * _NORMAL.inv_cdf(draw))
+    return min(max(round(length), lengths.low), lengths.high)
+
+
+def _pauses_ns(pause: Pause, draws: NDArray[np.float64]) -> list[int]:
+    """The pauses at these quantiles, in whole microseconds: a library's last bit is not to be seen in them."""
+    if pause.kind == "fixed":
+        seconds = [pause.s] * len(draws)
+    elif pause.kind == "exponential":
+        seconds = (-pause.s * logarithm(1 - draws)).tolist()
+    else:
+        seconds = [pause.s * math.exp(pause.sigma * _NORMAL.inv_cdf(max(draw, 2.0**-53))) for draw in draws.tolist()]
+    return [round(min(each, pause.high_s) * 1e6) * 1000 for each in seconds]
+
+
+def _least_prompt_tokens(scenario: Scenario, vocabulary: Vocabulary) -> int:
+    return vocabulary.overhead_tokens + scenario.shared_prefix_tokens + FRESH_TOKENS
+
+
+def _shared_prefix(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) -> str | None:
+    """The text that all prompts of one run share, with a head that no other run has."""
+    tokens = scenario.shared_prefix_tokens
+    if tokens == 0:
+        return None
+    fresh_tokens = min(FRESH_TOKENS, tokens)
+    fresh = prompts.text(vocabulary, stream(seed, "fresh prefix words", salt=salt), fresh_tokens)
+    return fresh + prompts.text(vocabulary, stream(seed, "prefix"), tokens - fresh_tokens)
