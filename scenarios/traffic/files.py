@@ -1,6 +1,6 @@
 """Which files a user means: one, all of a folder, or those that a pattern names."""
 
-from glob import has_magic
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,8 @@ def files_of(name: str, flag: str) -> tuple[Path, ...]:
         if not path.exists():
             raise UserError(f"{flag} {name}: no such file")
         return (path,)
-    found = sorted(one for one in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if one.is_file())
+    # As a shell does it, and not as Path does: hidden files are none of them.
+    found = sorted(one for one in map(Path, glob(name, recursive=True)) if one.is_file())  # noqa: PTH207
     if not found:
         raise UserError(f"{flag} {name}: no file has such a name")
     return tuple(found)
