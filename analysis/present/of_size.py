@@ -16,7 +16,7 @@ from analysis.present.document import (
     facts,
 )
 from analysis.present.document import row as table_row
-from analysis.wording import DASH, number
+from analysis.wording import DASH, count, number, percent
 
 _GIB = 2**30
 _LIMITS = {
@@ -172,6 +172,8 @@ def _facts(shown: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list
         found.append(("result", nowhere))
     elif load:
         found.append(("limit", f"{_gpus(plans[0])}: {_limit(plans[0])}"))
+    if "traffic" in shown:
+        found += _traffic(shown["traffic"])
     for row in shown["refused"][:_FEW_GPUS]:
         found.append(("too slow", f"{row['tensor_parallel']} x {row['gpu']}: {row['reason']}"))
     if left := shown["refused"][_FEW_GPUS:]:
@@ -180,6 +182,24 @@ def _facts(shown: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list
     reached = f"decoding at {decode} of the roofline and prompts at {prefill}, {efficiency['source']}"
     found.append(("efficiency", f"{reached}; waiting and links between GPUs are left out"))
     return found + [("note", note) for note in shown["notes"]]
+
+
+def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was recorded: how busy, how long, and what a prefix cache would have served of it."""
+    busiest, mean = recorded["peak_rate_per_s"], recorded["mean_rate_per_s"]
+    rates = f"{number(busiest)}/s in the busiest minute, {number(mean)}/s on average"
+    found = [("traffic", f"{count(recorded['requests'], 'request')} in {number(recorded['span_s'])} s: {rates}")]
+    for name, what in (("prompt_tokens", "prompts"), ("output_tokens", "answers")):
+        lengths = recorded[name]
+        shares = ", ".join(f"{share} {number(lengths[share])}" for share in ("p50", "p90", "p99"))
+        found.append(("", f"{what} of {number(lengths['mean'])} tokens on average, {shares}, at most {lengths['high']:,}"))
+    served = {ttl: share for ttl, share in recorded["cached_share_by_ttl"].items() if share is not None}
+    if served:
+        kept = ", ".join(f"{percent(share)} kept {ttl if 'end' in ttl else f'for {ttl}'}" for ttl, share in served.items())
+        found.append(("", f"of prompt tokens a prefix cache of unbounded size serves {kept}"))
+    if recorded["recorded_cached_share"] is not None:
+        found.append(("", f"{percent(recorded['recorded_cached_share'])} of prompt tokens were cached when recorded"))
+    return found
 
 
 def _limit(plan: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from bench.cli.base import OneOf
 @click.option("--prompt-tokens", type=int, help="… with prompts of this length …")
 @click.option("--output-tokens", type=int, help="… and answers of this one.")
 @click.option("--prefix-tokens", type=int, help="So many at the beginning all prompts share, cached.  [0]")
+@click.option("--traffic", metavar="FILE", help="… or the busiest minute of traffic that was recorded; docs/traffic.md.")
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
 @click.option("--utilization", type=float, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
 @click.option(
@@ -40,6 +41,7 @@ def size(**options: Any) -> None:
     \b
     bench.py size mixtral-8x7b-awq
     bench.py size llama-3.1-8b --rate 4 --prompt-tokens 500 --output-tokens 200 --slo 'tpot_ms<50'
+    bench.py size llama-3.1-8b --traffic requests.jsonl
     bench.py size llama-3.1-8b --gpu l4 --measured results/20261121-031502-vllm-llama-chat-3f2a
     """
     from analysis.present import of_size

@@ -1,7 +1,7 @@
 """What a file's traffic is like: how much, how long, how bursty, and how much of it a prefix cache could serve."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,35 +9,55 @@ import numpy as np
 from scenarios.traffic.rows import SECOND_NS, TrafficRow
 
 _MINUTE_NS: Final = 60 * SECOND_NS
+TTLS_S: Final[Mapping[str, int | None]] = {"1m": 60, "5m": 300, "1h": 3600, "without end": None}
+"""For how long a cache keeps what it was asked for last."""
+
+
+class LengthFacts(NamedTuple):
+    """How long prompts, or answers, are in tokens, over the rows that tell."""
+
+    mean: float
+    low: int
+    p50: float
+    p90: float
+    p99: float
+    high: int
 
 
 class TrafficFacts(NamedTuple):
     """Of all rows; None where no row tells. Means are over the rows that do.
 
-    `busiest_minute` counts the requests of one of the minutes since the first. `cacheable_share` is the share of the
-    prompts' tokens that a prefix cache without end would have seen before, by the blocks that they name.
+    `busiest_minute` counts the requests of one of the minutes since the first. `cached_shares` are the shares of the
+    prompts' tokens that a prefix cache of unbounded size would have seen before, by the blocks that they name and how
+    long it keeps them; None where no row names any, or no times are known. `recorded_cached_share` is what was cached
+    when they were recorded. `longest` is the most tokens of a prompt and its answer.
     """
 
     rows: int
     failed: int
     sessions: int
     span_s: float | None
-    mean_prompt_tokens: float | None
-    mean_output_tokens: float | None
-    prompt_tokens: tuple[int, int] | None
-    output_tokens: tuple[int, int] | None
+    prompt: LengthFacts | None
+    output: LengthFacts | None
     busiest_minute: int
-    cacheable_share: float | None
+    cached_shares: Mapping[str, float | None]
+    recorded_cached_share: float | None
+    longest: int | None
+
+    @property
+    def cacheable_share(self) -> float | None:
+        """What a cache without end and without bounds serves."""
+        return self.cached_shares["without end"]
 
 
 def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
     """Go through the rows once."""
-    count = failed = cacheable = of_blocks = 0
+    count = failed = longest = told = cached = 0
     sessions: set[str] = set()
-    seen: set[int] = set()
     times: list[int] = []
     prompts: list[int] = []
     outputs: list[int] = []
+    caches = _Caches()
     for row in rows:
         if row.is_empty:
             continue
@@ -49,12 +69,12 @@ def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
             times.append(row.t_ns)
         if row.prompt_tokens is not None:
             prompts.append(row.prompt_tokens)
+            longest = max(longest, row.prompt_tokens + (row.output_tokens or 0))
         if row.output_tokens is not None:
             outputs.append(row.output_tokens)
-        if row.blocks and row.block_tokens and row.prompt_tokens:
-            of_blocks += row.prompt_tokens
-            cacheable += min(row.prompt_tokens, row.block_tokens * _known_ahead(row.blocks, seen))
-            seen.update(row.blocks)
+        if row.cached_tokens is not None and row.prompt_tokens:
+            told, cached = told + row.prompt_tokens, cached + row.cached_tokens
+        caches.see(row)
     first = min(times, default=0)
     minutes = Counter((t_ns - first) // _MINUTE_NS for t_ns in times)
     return TrafficFacts(
@@ -62,15 +82,52 @@ def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
         failed=failed,
         sessions=len(sessions),
         span_s=(max(times) - first) / SECOND_NS if times else None,
-        mean_prompt_tokens=float(np.mean(prompts)) if prompts else None,
-        mean_output_tokens=float(np.mean(outputs)) if outputs else None,
-        prompt_tokens=(min(prompts), max(prompts)) if prompts else None,
-        output_tokens=(min(outputs), max(outputs)) if outputs else None,
+        prompt=_lengths(prompts),
+        output=_lengths(outputs),
         busiest_minute=max(minutes.values(), default=0),
-        cacheable_share=cacheable / of_blocks if of_blocks else None,
+        cached_shares=caches.shares(),
+        recorded_cached_share=cached / told if told else None,
+        longest=longest if prompts else None,
     )
 
 
-def _known_ahead(blocks: tuple[int, ...], seen: set[int]) -> int:
-    """How many blocks from the front are known: an id stands for all that comes before it, too."""
-    return next((i for i, block in enumerate(blocks) if block not in seen), len(blocks))
+def _lengths(tokens: Sequence[int]) -> LengthFacts | None:
+    if not tokens:
+        return None
+    p50, p90, p99 = np.percentile(tokens, (50, 90, 99)).tolist()
+    return LengthFacts(float(np.mean(tokens)), min(tokens), p50, p90, p99, max(tokens))
+
+
+class _Caches:
+    """Prefix caches of unbounded size that keep a block for so long after it was last asked for."""
+
+    def __init__(self) -> None:
+        self._last_ns: dict[int, int | None] = {}
+        self._tokens = 0
+        self._known = dict.fromkeys(TTLS_S, 0)
+        self._is_timed = True
+
+    def see(self, row: TrafficRow) -> None:
+        """Count what each knows of a prompt; an id stands for all that comes before it, too."""
+        if not (row.blocks and row.block_tokens and row.prompt_tokens):
+            return
+        self._tokens += row.prompt_tokens
+        self._is_timed = self._is_timed and row.t_ns is not None
+        for name, ttl_s in TTLS_S.items():
+            ahead = next((i for i, block in enumerate(row.blocks) if not self._keeps(block, row.t_ns, ttl_s)), None)
+            blocks = len(row.blocks) if ahead is None else ahead
+            self._known[name] += min(row.prompt_tokens, row.block_tokens * blocks)
+        self._last_ns.update(dict.fromkeys(row.blocks, row.t_ns))
+
+    def shares(self) -> Mapping[str, float | None]:
+        """Of all prompts' tokens, by name."""
+        return {
+            name: self._known[name] / self._tokens if self._tokens and (ttl_s is None or self._is_timed) else None
+            for name, ttl_s in TTLS_S.items()
+        }
+
+    def _keeps(self, block: int, t_ns: int | None, ttl_s: int | None) -> bool:
+        if block not in self._last_ns:
+            return False
+        last_ns = self._last_ns[block]
+        return ttl_s is None or t_ns is None or last_ns is None or t_ns - last_ns <= ttl_s * SECOND_NS

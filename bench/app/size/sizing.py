@@ -1,6 +1,6 @@
 """From what the user asks of a model's size to what is known of it: the memory, the load, what was measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from analysis.sizing.memory import TENSOR_PARALLEL, Model
 from analysis.sizing.plans import Claimed, Demand, Measured, Need
 from bench.app.size.document import document
 from bench.app.size.model import load
+from bench.app.size.traffic import RecordedLoad, recorded_load
 from bench.plan.resolve import MAX_CONCURRENCY, MAX_RATE_PER_S, within
 from bench.runs import manifest
 from bench.types import UserError
@@ -43,15 +44,20 @@ class SizeOptions:
     measured: Path | None = None
     claimed: float | None = None
     prices: Path | None = None
+    traffic: str | None = None
 
 
 def size_of(options: SizeOptions) -> dict[str, Any]:
     """All that is known of serving a model, as JSON holds it; see `document`. Raises UserError."""
     model, notes = load(options.model, options.quantization)
+    recorded = None if options.traffic is None else recorded_load(options.traffic)
+    if recorded is not None:
+        options, cut = _as_recorded(options, recorded, model)
+        notes = (*notes, *cut)
     _check_lengths(options)
     need, demand = _need(options, model), _demand(options)
     measured, warnings = (None, ()) if options.measured is None else _measured(options.measured, options)
-    return document(
+    found = document(
         model,
         (*notes, *warnings),
         need,
@@ -62,6 +68,21 @@ def size_of(options: SizeOptions) -> dict[str, Any]:
         claimed=_claimed(options),
         prices=options.prices,
     )
+    return found if recorded is None else {**found, "traffic": dict(recorded.shown)}
+
+
+def _as_recorded(options: SizeOptions, recorded: RecordedLoad, model: Model) -> tuple[SizeOptions, tuple[str, ...]]:
+    """The recorded load where none is given, and what of it the model cannot take; a sequence holds the longest."""
+    longest, takes = recorded.longest_tokens, model.architecture.context_tokens or recorded.longest_tokens
+    notes = (f"the longest recorded request has {longest:,} tokens, {model.name} takes {takes:,}",)
+    given = replace(
+        options,
+        rate=recorded.rate_per_s if options.rate is None else options.rate,
+        prompt_tokens=_or(options.prompt_tokens, recorded.prompt_tokens),
+        output_tokens=_or(options.output_tokens, recorded.output_tokens),
+        context=_or(options.context, min(longest, takes)),
+    )
+    return given, notes if longest > takes else ()
 
 
 def _check_lengths(options: SizeOptions) -> None:

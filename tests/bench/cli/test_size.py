@@ -326,3 +326,41 @@ def test_a_measured_run_that_cannot_be_is_refused(
     run = write_run(tmp_path / "run", **changes)
     with pytest.raises(UserError, match=message):
         size("llama-3.1-8b", "--gpu", "h100-sxm", "--measured", str(run))
+
+
+# --- recorded traffic -------------------------------------------------------------------------------------------
+
+TRACES = Path(__file__).parents[2] / "fixtures" / "traffic"
+
+
+def test_recorded_traffic_gives_the_load_and_is_shown_with_what_a_cache_would_serve(size: Size) -> None:
+    slice_ = str(TRACES / "mooncake_conversation_first2000.jsonl.gz")
+    shown = json.loads(size("llama-3.1-8b", "--gpu", "h200", "--traffic", slice_, "--json"))
+    traffic, load = shown["traffic"], shown["load"]
+    assert load["rate_per_s"] == traffic["peak_rate_per_s"] == pytest.approx(218 / 60)
+    assert (load["prompt_tokens"], load["output_tokens"]) == (13_721, 352)
+    assert traffic["mean_rate_per_s"] == pytest.approx(2000 / 669)
+    assert traffic["cached_share_by_ttl"]["without end"] == pytest.approx(0.29411, abs=5e-6)
+    assert shown["memory"]["context_tokens"] > traffic["prompt_tokens"]["p99"]
+    text = size("llama-3.1-8b", "--gpu", "h200", "--traffic", slice_)
+    assert "a prefix cache of unbounded size serves" in text and "29.4% kept without end" in text
+
+
+def test_what_is_said_beside_recorded_traffic_goes_before_it(size: Size) -> None:
+    slice_ = str(TRACES / "azure_conv_2023_first3000.csv.gz")
+    shown = json.loads(size("llama-3.1-8b", "--gpu", "l4", "--traffic", slice_, "--rate", "2", "--json"))
+    assert (shown["load"]["rate_per_s"], shown["load"]["prompt_tokens"]) == (2, 1150)
+    assert shown["traffic"]["cached_share_by_ttl"] == dict.fromkeys(("1m", "5m", "1h", "without end"))
+
+
+def test_recorded_traffic_longer_than_the_models_context_is_said(size: Size) -> None:
+    Path("t.csv").write_text("time,input_tokens,output_tokens\n1700000000,9000000,5\n1700000060,100,5\n")
+    shown = size("llama-3.1-8b", "--gpu", "l4", "--traffic", "t.csv", "--prompt-tokens", "100")
+    assert "the longest recorded request has 9,000,005 tokens, llama-3.1-8b takes 131,072" in shown
+
+
+@pytest.mark.parametrize(("content", "lacks"), [("1700000000\n1700000001\n", "lengths"), ("Say it\n", "times")])
+def test_traffic_without_times_or_lengths_is_no_load(size: Size, content: str, lacks: str) -> None:
+    Path("t.txt").write_text(content)
+    with pytest.raises(UserError, match=f"--traffic t.txt: has no {lacks}"):
+        size("llama-3.1-8b", "--traffic", "t.txt")

@@ -149,17 +149,22 @@ def test_the_azure_slice_has_the_figures_that_were_computed_elsewhere() -> None:
     found = facts(read(SLICES / "azure_conv_2023_first3000.csv.gz"))
     assert (found.rows, found.busiest_minute) == (3000, 353)
     assert found.span_s == pytest.approx(628.703, abs=5e-4)
-    assert found.mean_prompt_tokens == pytest.approx(1150.103, abs=5e-4)
-    assert found.mean_output_tokens == pytest.approx(259.416, abs=5e-4)
-    assert (found.prompt_tokens, found.output_tokens) == ((2, 7930), (10, 1000))
+    assert found.prompt is not None and found.output is not None
+    assert found.prompt.mean == pytest.approx(1150.103, abs=5e-4)
+    assert found.output.mean == pytest.approx(259.416, abs=5e-4)
+    assert (found.prompt.low, found.prompt.high, found.output.low, found.output.high) == (2, 7930, 10, 1000)
 
 
 def test_the_mooncake_slice_has_the_figures_that_were_computed_elsewhere() -> None:
     found = facts(read(SLICES / "mooncake_conversation_first2000.jsonl.gz"))
     assert (found.rows, found.span_s) == (2000, 669.0)
-    assert found.mean_prompt_tokens == pytest.approx(13_720.887, abs=5e-4)
-    assert found.mean_output_tokens == pytest.approx(352.301, abs=5e-4)
+    assert found.prompt is not None and found.output is not None
+    assert found.prompt.mean == pytest.approx(13_720.887, abs=5e-4)
+    assert found.output.mean == pytest.approx(352.301, abs=5e-4)
     assert found.cacheable_share == pytest.approx(0.29411, abs=5e-6)
+    minute, five, hour, endless = found.cached_shares.values()
+    assert minute is not None and five is not None and minute < five < 0.29411
+    assert hour == endless  # the slice has 11 minutes
 
 
 @pytest.mark.parametrize("form", READERS)
@@ -199,6 +204,35 @@ def test_text_comes_with_its_roles_and_its_answer(tmp_path: Path) -> None:
     assert none.is_empty
     assert (one.messages, one.answer) == ((Message("user", "one\n\nmore"),), "two")
     assert [message.text for message in two.messages] == ["one\n\nmore", "two", "three"] and two.answer == "four"
+
+
+def brute_force_share(prompts: list[tuple[int, list[int]]], ttl_s: int) -> float:
+    """Each prompt beside all before it: a block is kept that one of them within the TTL asked for."""
+    known = total = 0
+    for at, (t_s, blocks) in enumerate(prompts):
+        kept = {
+            block
+            for block in blocks
+            if any(block in other and t_s - max(t for t, o in prompts[:at] if block in o) <= ttl_s
+                   for _, other in prompts[:at])
+        }  # fmt: skip
+        known += next((i for i, block in enumerate(blocks) if block not in kept), len(blocks))
+        total += len(blocks)
+    return known / total
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 400), st.lists(st.integers(0, 3), min_size=1, max_size=4)), min_size=1))
+def test_a_cache_serves_what_was_asked_for_within_its_ttl(prompts: list[tuple[int, list[int]]]) -> None:
+    in_time = sorted(prompts, key=lambda prompt: prompt[0])
+    rows = [
+        TrafficRow(1, t_ns=t_s * SECOND, prompt_tokens=16 * len(blocks), blocks=tuple(blocks), block_tokens=16)
+        for t_s, blocks in in_time
+    ]
+    found = facts(rows).cached_shares
+    assert found["1m"] == pytest.approx(brute_force_share(in_time, 60))
+    assert found["5m"] == pytest.approx(brute_force_share(in_time, 300))
+    assert found["without end"] == pytest.approx(brute_force_share(in_time, 10**6))
 
 
 BROKEN = [
