@@ -192,10 +192,14 @@ def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, what in (("prompt_tokens", "prompts"), ("output_tokens", "answers")):
         lengths = recorded[name]
         shares = ", ".join(f"{share} {number(lengths[share])}" for share in ("p50", "p90", "p99"))
-        found.append(("", f"{what} of {number(lengths['mean'])} tokens on average, {shares}, at most {lengths['high']:,}"))
+        found.append(
+            ("", f"{what} of {number(lengths['mean'])} tokens on average, {shares}, at most {lengths['high']:,}")
+        )
     served = {ttl: share for ttl, share in recorded["cached_share_by_ttl"].items() if share is not None}
     if served:
-        kept = ", ".join(f"{percent(share)} kept {ttl if 'end' in ttl else f'for {ttl}'}" for ttl, share in served.items())
+        kept = ", ".join(
+            f"{percent(share)} kept {ttl if 'end' in ttl else f'for {ttl}'}" for ttl, share in served.items()
+        )
         found.append(("", f"of prompt tokens a prefix cache of unbounded size serves {kept}"))
     if recorded["recorded_cached_share"] is not None:
         found.append(("", f"{percent(recorded['recorded_cached_share'])} of prompt tokens were cached when recorded"))

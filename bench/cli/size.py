@@ -19,7 +19,7 @@ from bench.cli.base import OneOf
 @click.option("--prompt-tokens", type=int, help="… with prompts of this length …")
 @click.option("--output-tokens", type=int, help="… and answers of this one.")
 @click.option("--prefix-tokens", type=int, help="So many at the beginning all prompts share, cached.  [0]")
-@click.option("--traffic", metavar="FILE", help="… or the busiest minute of traffic that was recorded; docs/traffic.md.")
+@click.option("--traffic", metavar="FILE", help="… or the busiest minute of recorded traffic.")
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
 @click.option("--utilization", type=float, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
 @click.option(

@@ -11,7 +11,7 @@ _MINUTE_S: Final = 60
 
 
 class RecordedLoad(NamedTuple):
-    """The rate of the busiest minute, mean lengths, the most tokens of a prompt and its answer; `shown` is all of it."""
+    """The busiest minute's rate, mean lengths, the most tokens of a prompt and its answer; `shown` is all of it."""
 
     rate_per_s: float
     prompt_tokens: int
