@@ -6,8 +6,8 @@ of runs are (analysis/compare): the ratio of two of them is the change that `com
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,11 +16,12 @@ from analysis.checks import repeats as repeat_checks
 from analysis.checks.finding import Finding
 from analysis.compare.comparison import Run
 from analysis.run.metrics import METRICS
-from analysis.run.sections import MetricSummary, RunCost, Throughput
-from analysis.run.summary import RunSummary, WrittenFinding
+from analysis.run.sections import Intervals, MetricSummary, RequestCounts, RunCost, Throughput
+from analysis.run.summary import RunVerdict, Status, WrittenFinding
 from analysis.stats.changes import LEAST_RUNS
 from analysis.stats.distributions import LEVELS, Interval, Sample, mean_interval
-from bench.runs.sections import dump
+from bench.runs import folder as files
+from bench.runs.sections import JsonSection
 
 STATISTICS: Final = ("mean", *LEVELS)
 THROUGHPUT: Final = (
@@ -38,7 +39,90 @@ COST: Final = (
 )
 COUNTS: Final = ("planned", "succeeded", "failed", "dropped", "unfinished")
 _UNKNOWN: Final[Interval] = (None, None)
-_SEVERITY: Final = ("valid", "suspect", "invalid")
+_SEVERITY: Final[tuple[Status, ...]] = ("valid", "suspect", "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedRequests(JsonSection):
+    """What became of the measured calls of all runs together."""
+
+    planned: int
+    succeeded: int
+    failed: int
+    dropped: int
+    unfinished: int
+    by_error: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeansOverRuns(JsonSection):
+    """The intervals and the spreads between runs (cv) of the statistics that a subclass names."""
+
+    ci95: Intervals
+    cv: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedMetric(MeansOverRuns):
+    """A metric's statistics; `count` is of the values of all runs."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedThroughput(MeansOverRuns):
+    """What was served per second, and how much of it was good."""
+
+    requests_per_s: float | None
+    output_tokens_per_s: float | None
+    total_tokens_per_s: float | None
+    goodput_rps: float | None
+    slo_attainment: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedCost(MeansOverRuns):
+    """What it cost, in dollars."""
+
+    usd_per_request: float | None
+    usd_per_good_request: float | None
+    usd_per_million_output_tokens: float | None
+    usd_per_million_total_tokens: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatsAsked(JsonSection):
+    """repeats.json before anything was concluded: how many runs are wanted, and whether one server serves them all."""
+
+    schema: int = files.SCHEMA
+    asked: int
+    keep_server: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatsSummary(RepeatsAsked):
+    """repeats.json: what the runs say together; their names are those of their folders.
+
+    A run that was cut short is no repeat of the others: it is named in `left_out` and counts only for the verdict.
+    """
+
+    runs: tuple[str, ...]
+    left_out: tuple[str, ...]
+    backend: str
+    model: str
+    scenario: str
+    plan_hash: str
+    seed: int
+    verdict: RunVerdict
+    requests: RepeatedRequests
+    metrics: Mapping[str, RepeatedMetric]
+    throughput: RepeatedThroughput
+    cost: RepeatedCost | None
 
 
 class OverRuns(NamedTuple):
@@ -75,65 +159,58 @@ def over_runs(values: Sequence[float | None]) -> OverRuns:
     )
 
 
-def summarize(runs: Sequence[Run], asked: int, *, keep_server: bool) -> dict[str, Any]:
-    """repeats.json: what the runs say together, of `asked` that were wanted; their names are those of their folders.
-
-    A run that was cut short is no repeat of the others: it is named in `left_out` and counts only for the verdict.
-    """
+def summarize(runs: Sequence[Run], asked: int, *, keep_server: bool) -> RepeatsSummary:
+    """What one run or more say together, of `asked` that were wanted."""
     whole = [run for run in runs if not run.run.interrupted]
-    summaries = [run.summary for run in whole]
-    return {
-        "schema": 1,
-        "asked": asked,
-        "keep_server": keep_server,
-        "runs": [run.name for run in whole],
-        "left_out": [run.name for run in runs if run.run.interrupted],
-        **(_same(runs[0].summary) if runs else {}),
-        "verdict": verdict(runs, [reason for check in repeat_checks.CHECKS for reason in check(whole, asked)]),
-        "requests": _requests(summaries),
-        "metrics": {name: _metric([summary.metric(name) for summary in summaries]) for name in METRICS},
-        "throughput": _statistics(THROUGHPUT, [summary.throughput for summary in summaries]),
-        "cost": _cost([summary.cost for summary in summaries]),
-    }
+    summaries, first = [run.summary for run in whole], runs[0].summary
+    findings = [finding for check in repeat_checks.CHECKS for finding in check(whole, asked)]
+    return RepeatsSummary(
+        asked=asked,
+        keep_server=keep_server,
+        runs=tuple(run.name for run in whole),
+        left_out=tuple(run.name for run in runs if run.run.interrupted),
+        backend=first.backend,
+        model=first.model,
+        scenario=first.scenario,
+        plan_hash=first.plan_hash,
+        seed=first.seed,
+        verdict=verdict(runs, findings),
+        requests=_requests([summary.requests for summary in summaries]),
+        metrics={name: _metric([summary.metric(name) for summary in summaries]) for name in METRICS},
+        throughput=RepeatedThroughput(**_means(THROUGHPUT, [summary.throughput for summary in summaries])),
+        cost=_cost([summary.cost for summary in summaries]),
+    )
 
 
-def _same(summary: RunSummary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in ("backend", "model", "scenario", "plan_hash", "seed")}
+def _requests(outcomes: Sequence[RequestCounts]) -> RepeatedRequests:
+    counts = {name: sum(getattr(outcome, name) for outcome in outcomes) for name in COUNTS}
+    return RepeatedRequests(**counts, by_error=sum((Counter(outcome.by_error) for outcome in outcomes), Counter()))
 
 
-def _requests(summaries: Sequence[RunSummary]) -> dict[str, Any]:
-    """What became of the measured calls of all runs together."""
-    outcomes = [summary.requests for summary in summaries]
-    by_error = sum((Counter(outcome.by_error) for outcome in outcomes), Counter())
-    return {name: sum(getattr(outcome, name) for outcome in outcomes) for name in COUNTS} | {"by_error": dict(by_error)}
+def _metric(described: Sequence[MetricSummary]) -> RepeatedMetric:
+    return RepeatedMetric(count=sum(one.count for one in described), **_means(STATISTICS, described))
 
 
-def _metric(described: Sequence[MetricSummary]) -> dict[str, Any]:
-    return {"count": sum(one.count for one in described)} | _statistics(STATISTICS, described)
-
-
-def _cost(costs: Sequence[RunCost | None]) -> dict[str, Any] | None:
+def _cost(costs: Sequence[RunCost | None]) -> RepeatedCost | None:
     known = [cost for cost in costs if cost is not None]
-    return _statistics(COST, known) if known and len(known) == len(costs) else None
+    return RepeatedCost(**_means(COST, known)) if known and len(known) == len(costs) else None
 
 
-def _statistics(names: Sequence[str], found: Sequence[MetricSummary | Throughput | RunCost]) -> dict[str, Any]:
+def _means(names: Sequence[str], found: Sequence[MetricSummary | Throughput | RunCost]) -> dict[str, Any]:
     """Each statistic's mean over the runs by its name, with `ci95` and `cv` of all."""
     over = {name: over_runs([getattr(one, name) for one in found]) for name in names}
     return {
         **{name: statistic.mean for name, statistic in over.items()},
-        "ci95": {name: list(statistic.ci95) for name, statistic in over.items()},
+        "ci95": {name: statistic.ci95 for name, statistic in over.items()},
         "cv": {name: statistic.cv for name, statistic in over.items()},
     }
 
 
-def verdict(runs: Sequence[Run], own: Sequence[Finding]) -> dict[str, Any]:
-    """The worst verdict of the runs and of our own reasons; those of runs are said once, with the runs they are of."""
-    statuses = [*(run.summary.verdict.status for run in runs), *(reason.status for reason in own)]
-    return {
-        "status": max(statuses, key=_SEVERITY.index, default="suspect"),
-        "reasons": [dump(finding) for finding in (*(reason.written for reason in own), *_of_runs(runs))],
-    }
+def verdict(runs: Sequence[Run], own: Sequence[Finding]) -> RunVerdict:
+    """The worst verdict of the runs and of our own findings; those of runs stand once, with the runs they are of."""
+    statuses: list[Status] = [*(run.summary.verdict.status for run in runs), *(finding.status for finding in own)]
+    worst: Status = max(statuses, key=_SEVERITY.index, default="suspect")
+    return RunVerdict(worst, (*(finding.written for finding in own), *_of_runs(runs)))
 
 
 def _of_runs(runs: Sequence[Run]) -> list[WrittenFinding]:

@@ -1,8 +1,8 @@
-"""Numbers and sentences as people read them, the same in the HTML report and in markdown."""
+"""Numbers and names as people read them, the same wherever they stand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Final
+from typing import Final
 
 DASH: Final = "–"
 # From here on a factor is easier to read than a percentage.
@@ -93,103 +93,6 @@ def percent(share: float | None) -> str:
     return "< 0.1%" if text == "0" and share > 0 else f"{text}%"
 
 
-def count(n: float, noun: str) -> str:
+def count(n: float | None, noun: str) -> str:
     """`1 request`, `2,000 requests`."""
     return f"{number(n)} {noun}{'' if n == 1 else 's'}"
-
-
-def load(planned: Mapping[str, Any]) -> str:
-    """A run's load in words, from run.json's `load`."""
-    if planned["rate_per_s"] is not None:
-        offered = f"{number(planned['rate_per_s'])} requests/s with {planned['arrivals']} arrivals (open loop)"
-    else:
-        offered = f"{count(planned['concurrency'], 'request')} in flight at all times (closed loop)"
-    if planned["requests"] is not None:
-        length = f"for {count(planned['requests'], 'request')}"
-    else:
-        length = f"for {number(planned['duration_s'])} s"
-    warmup = ""
-    if planned["warmup_s"]:
-        warmup = f" after a warm-up of {number(planned['warmup_s'])} s"
-    elif planned["warmup_requests"]:
-        warmup = f" after {count(planned['warmup_requests'], 'warm-up request')}"
-    return f"{offered}, {length}{warmup}"
-
-
-def lengths(tokens: Mapping[str, Any]) -> str:
-    """A distribution of token counts, from run.json's `scenario`."""
-    low, high = number(tokens["low"]), number(tokens["high"])
-    if tokens["kind"] == "fixed":
-        return low
-    if tokens["kind"] == "lognormal":
-        return f"lognormal with median {number(tokens['median'])}, within {low}–{high}"
-    return f"{tokens['kind']} on {low}–{high}"
-
-
-def asked(run: Mapping[str, Any]) -> str:
-    """What was asked of whom, in a sentence."""
-    return f"{run['backend']} served {run['model']} under the scenario {run['scenario']['name']}: {load(run['load'])}."
-
-
-def verdict(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """What the verdict means for whoever wants to use the numbers."""
-    interrupted = "Interrupted: the run was stopped before its end. " if run["interrupted"] else ""
-    return interrupted + VERDICTS[summary["verdict"]["status"]]
-
-
-def metric(summary: Mapping[str, Any], name: str, statistic: str) -> float | None:
-    """One statistic of one metric of summary.json, None when unknown."""
-    value: float | None = summary["metrics"].get(name, {}).get(statistic)
-    return value
-
-
-def tokens_per_s_per_user(summary: Mapping[str, Any]) -> float | None:
-    """The speed the median request was read at: 1000 / tpot."""
-    tpot_ms = metric(summary, "tpot_ms", "p50")
-    return 1000 / tpot_ms if tpot_ms else None
-
-
-def failures(summary: Mapping[str, Any]) -> int:
-    """Measured calls that did not succeed, whatever became of them."""
-    requests = summary["requests"]
-    return int(requests["failed"] + requests["dropped"] + requests["unfinished"])
-
-
-def steady_window(summary: Mapping[str, Any]) -> str | None:
-    """What was cut of the run's start, or is proposed to be, in a sentence; None where there is nothing to say."""
-    steady = summary["steadiness"]
-    proposed, cut = steady.get("proposed"), steady.get("cut")
-    if proposed:
-        return (
-            f"The first {count(proposed['cut_calls'], 'measured request')} ({number(proposed['cut_s'])} s) look like a "
-            f"transient: {proposed['why']}. They are in the numbers; --window steady leaves them out."
-        )
-    if steady.get("window") != "steady":
-        return None
-    if not cut["calls"]:
-        return "Of the steady window that was asked for nothing had to be cut."
-    return (
-        f"The first {count(cut['calls'], 'request')} ({number(cut['s'])} s) were cut and count as warm-up, as "
-        f"--window steady asked: {cut['why']}."
-    )
-
-
-def found(summary: Mapping[str, Any]) -> str:
-    """The outcome in one or two sentences."""
-    requests = summary["requests"]
-    if not requests["planned"]:
-        return "No request was measured."
-    if not requests["succeeded"]:
-        return f"None of the {count(requests['planned'], 'measured request')} succeeded."
-    missed = failures(summary)
-    outcome = f"{number(requests['succeeded'])} of {count(requests['planned'], 'measured request')} succeeded"
-    outcome = f"{outcome}, {number(missed)} did not" if missed else f"All {outcome.partition(' of ')[2]}"
-    if requests["planned"] == 1:
-        outcome = "The one measured request succeeded"
-    p50, p99 = metric(summary, "ttft_ms", "p50"), metric(summary, "ttft_ms", "p99")
-    waited = f"half of them had their first token within {number(p50)} ms" if p50 is not None else ""
-    if waited and p99 is not None:
-        waited += f" and 99% within {number(p99)} ms"
-    speed = tokens_per_s_per_user(summary)
-    read = f"; a typical user then read {number(speed)} tokens/s" if speed else ""
-    return f"{outcome}; {waited}{read}." if waited else f"{outcome}."

@@ -57,6 +57,12 @@ def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | 
     return found
 
 
+def typed(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> tuple[RunManifest, RunSummary]:
+    """run.json and summary.json of a run as their types."""
+    manifest = manifest_of(run)
+    return manifest, summary.summarize(manifest, requests, telemetry)
+
+
 def filled(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What is given, and of a base what is not, at any depth."""
     deeper = {

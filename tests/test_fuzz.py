@@ -20,7 +20,7 @@ from bench.runs.records import Planned, record, stopwatch, to_table
 from bench.types import Exchange, Record
 from tests import wires
 from tests.conftest import build_run
-from tests.summaries import summarize
+from tests.summaries import manifest_of, summarize, summary_of
 
 WATCH = stopwatch(0, [])
 PRICES: tuple[dict[str, Any] | None, ...] = (
@@ -107,7 +107,7 @@ def summaries_hold(backend: str, times: int = 1) -> None:
     @given(tables(backend), st.sampled_from(PRICES), SLO)
     def check(table: pa.Table, pricing: dict[str, Any] | None, slo: list[str]) -> None:
         run = run_of(table.num_rows, backend, pricing, slo)
-        assert to_markdown.render(document(run, summarized(table, run)))
+        assert to_markdown.render(document(manifest_of(run), summary_of(summarized(table, run))))
 
     check()
 
@@ -117,7 +117,7 @@ def reports_hold(backend: str, times: int = 1) -> None:
     @given(tables(backend), st.sampled_from(PRICES), SLO)
     def check(table: pa.Table, pricing: dict[str, Any] | None, slo: list[str]) -> None:
         run = run_of(table.num_rows, backend, pricing, slo)
-        page = report.render(run, summarized(table, run), table, None)
+        page = report.render(manifest_of(run), summary_of(summarized(table, run)), table, None)
         assert page.lower().startswith("<!doctype html>")
 
     check()

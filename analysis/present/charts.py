@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from analysis.present import series
 from analysis.present.palette import CLEAR, FONT, PALETTE, SERIES
+from analysis.run.sections import PhaseSpan
 from analysis.stats.distributions import Floats
 from bench.process.printable import printable
 
@@ -43,12 +44,6 @@ class Panel(NamedTuple):
     title: str
     unit: str
     traces: Sequence[go.Scatter]
-
-
-class Phase(NamedTuple):
-    name: str
-    start_s: float
-    end_s: float
 
 
 def distribution(
@@ -110,7 +105,7 @@ def scale(values: Floats) -> dict[str, Any]:
 
 
 def over_time(
-    panels: Sequence[Panel], phases: Sequence[Phase], end_s: float, caption: str, row_px: int = 120
+    panels: Sequence[Panel], phases: Sequence[PhaseSpan], end_s: float, caption: str, row_px: int = 120
 ) -> go.Figure:
     """Panels one above the other on one time axis from 0 to `end_s`, the phases shaded through all of them."""
     figure = stacked(panels, TIME_TITLE, caption, row_px)
@@ -160,7 +155,7 @@ def _keys(traces: Sequence[go.Scatter]) -> list[str]:
     return keys if all(trace.name for trace in traces) else []
 
 
-def _add_phase(figure: go.Figure, phase: Phase, with_name: bool) -> None:
+def _add_phase(figure: go.Figure, phase: PhaseSpan, with_name: bool) -> None:
     if phase.name != "measured":
         shade(figure, phase.start_s, phase.end_s)
     if with_name:
@@ -193,7 +188,7 @@ def steps(edges: Floats, values: Floats, color: str, name: str = "") -> go.Scatt
     )  # fmt: skip
 
 
-def level(phase: Phase, value: float, name: str) -> go.Scatter:
+def level(phase: PhaseSpan, value: float, name: str) -> go.Scatter:
     """A dashed line at one height through a phase."""
     return go.Scatter(
         x=[phase.start_s, phase.end_s], y=[value, value], name=name,

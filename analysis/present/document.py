@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from analysis.run.summary import RunVerdict
+
 Place = Literal["terminal", "markdown", "page"]
 Tone = Literal["", "good", "warn", "bad", "quiet", "strong"]
 Align = Literal["left", "right", "decimal"]
@@ -213,10 +215,9 @@ def row(*cells: str | Cell, tone: Tone = "") -> Row:
     return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), tone)
 
 
-def judged(verdict: Mapping[str, Any], text: str) -> Headline:
-    """The verdict that a file holds (status, reasons with code and message), in a sentence."""
-    reasons = tuple(Note(reason["message"], reason["code"]) for reason in verdict["reasons"])
-    return Headline(verdict["status"], text, reasons)
+def judged(verdict: "RunVerdict", text: str) -> Headline:
+    """A verdict, in a sentence."""
+    return Headline(verdict.status, text, tuple(Note(reason.message, reason.code) for reason in verdict.reasons))
 
 
 def about_same(reasons: Iterable[tuple[str, str | None]]) -> tuple[Note, ...]:

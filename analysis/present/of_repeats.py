@@ -1,11 +1,12 @@
 """Repeats of one run as a Document: means over the runs with their intervals, and the way to each run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from analysis import wording
 from analysis.compare.comparison import Run
 from analysis.compare.measures import MEASURES, value
+from analysis.present import in_words
 from analysis.present.document import (
     PAGE,
     TONES,
@@ -21,7 +22,7 @@ from analysis.present.document import (
     judged,
     row,
 )
-from analysis.repeats import COST, STATISTICS, THROUGHPUT
+from analysis.repeats import COST, STATISTICS, THROUGHPUT, RepeatsSummary
 from analysis.run.metrics import METRICS
 from analysis.run.summary import RunSummary
 from analysis.wording import interval, number, percent, plus_minus
@@ -63,16 +64,16 @@ class Line(NamedTuple):
     cv: float | None
 
 
-def document(found: Mapping[str, Any], runs: Sequence[Run] = (), figures: Sequence[Section] = ()) -> Document:
-    """Repeats, from repeats.json and all runs, those that were cut short included."""
+def document(found: RepeatsSummary, runs: Sequence[Run] = (), figures: Sequence[Section] = ()) -> Document:
+    """Repeats, from what they say together and all runs, those that were cut short included."""
     caption = "With their 95% intervals; cv is the spread between runs"
     means = Table(COLUMNS, tuple(map(table_row, lines(found))), caption)
     head = (Column("run", "left"), *(Column(name) for name in IN_EACH_RUN), Column("verdict", "left"))
-    asked = (wording.asked(dump(runs[0].run)),) if runs else ()
+    asked = (in_words.asked(runs[0].run),) if runs else ()
     return Document(
-        title=f"{found['model']} on {found['backend']}, scenario {found['scenario']}, {len(found['runs'])} runs",
+        title=f"{found.model} on {found.backend}, scenario {found.scenario}, {len(found.runs)} runs",
         kind="Repeats of one run",
-        headline=judged(found["verdict"], HEADLINES[found["verdict"]["status"]]),
+        headline=judged(found.verdict, HEADLINES[found.verdict.status]),
         blocks=(
             Section("", (Prose(asked, "lead"),), WRITTEN),
             facts([("runs", how_many(found))]),
@@ -81,21 +82,23 @@ def document(found: Mapping[str, Any], runs: Sequence[Run] = (), figures: Sequen
             Section("Runs", (Table(head, tuple(map(_run, runs))),), WRITTEN),
             Section("How it was found", (Prose(METHOD),), PAGE),
         ),
-        data=found,
+        data=dump(found),
     )
 
 
-def lines(found: Mapping[str, Any], metrics: Sequence[str] = tuple(METRICS)) -> list[Line]:
+def lines(found: RepeatsSummary, metrics: Sequence[str] = tuple(METRICS)) -> list[Line]:
     """The rows of these metrics, of the throughput and of the cost, those of which the runs tell something."""
-    latencies = ((name, found["metrics"][name]) for name in metrics)
+    latencies = ((name, found.metrics[name]) for name in metrics)
     rows = [
-        Line(name, {key: (of[key], of["ci95"][key]) for key in STATISTICS}, of["cv"]["p50"] or of["cv"]["mean"])
+        Line(name, {key: (getattr(of, key), of.ci95[key]) for key in STATISTICS}, of.cv["p50"] or of.cv["mean"])
         for name, of in latencies
-        if of["count"]
+        if of.count
     ]
-    for section, names in ((found["throughput"], THROUGHPUT), (found["cost"] or {}, COST)):
-        known = (name for name in names if section.get(name) is not None)
-        rows += [Line(name, {"mean": (section[name], section["ci95"][name])}, section["cv"][name]) for name in known]
+    for section, names in ((found.throughput, THROUGHPUT), (found.cost, COST)):
+        if section is not None:
+            means = {name: (getattr(section, name), section.ci95[name]) for name in names}
+            known = (name for name, (mean, _) in means.items() if mean is not None)
+            rows += [Line(name, {"mean": means[name]}, section.cv[name]) for name in known]
     return rows
 
 
@@ -125,14 +128,12 @@ def _run(run: Run) -> Row:
     )
 
 
-def how_many(found: Mapping[str, Any]) -> str:
+def how_many(found: RepeatsSummary) -> str:
     """What the numbers are of."""
-    runs, left_out = len(found["runs"]), found["left_out"]
-    text = f"{runs} of {found['asked']} runs"
-    if left_out:
-        text += f", without {', '.join(left_out)}, cut short"
-    counts = found["requests"]
-    return f"{text}; {counts['succeeded']:,} of {counts['planned']:,} requests succeeded"
+    text = f"{len(found.runs)} of {found.asked} runs"
+    if found.left_out:
+        text += f", without {', '.join(found.left_out)}, cut short"
+    return f"{text}; {found.requests.succeeded:,} of {found.requests.planned:,} requests succeeded"
 
 
 def in_short(summary: RunSummary) -> str:

@@ -1,12 +1,12 @@
 """A run as a Document: what was asked, what was found, and whether to believe it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import pyarrow as pa
 
 from analysis import wording
-from analysis.present import run_facts, tables
+from analysis.present import in_words, run_facts, tables
 from analysis.present.document import (
     PAGE,
     TONES,
@@ -28,8 +28,12 @@ from analysis.present.document import (
     row,
 )
 from analysis.run.metrics import METRICS
+from analysis.run.sections import MetricSummary
+from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, values_needed
 from analysis.wording import DASH, interval, number, percent
+from bench.runs.manifest import RunManifest
+from bench.runs.sections import dump
 
 STATISTICS: Final = ("mean", *LEVELS, "count")
 # What a narrow terminal can do without, in this order.
@@ -54,22 +58,22 @@ STAMPS: Final = {
 
 
 def document(
-    run: Mapping[str, Any],
-    summary: Mapping[str, Any],
+    run: RunManifest,
+    summary: RunSummary,
     requests: pa.Table | None = None,
     figures: Sequence[Section] = (),
 ) -> Document:
-    """A run from run.json and summary.json; a page has its requests.parquet and figures as well."""
-    said = Prose((wording.asked(run), wording.found(summary)), "lead")
-    plan = Prose((f"Seed {run['seed']}, plan {run['plan_hash'][:12]}.",))
+    """A run; a page has its requests.parquet and figures as well."""
+    lead = Prose((in_words.asked(run), in_words.found(summary)), "lead")
+    plan = Prose((f"Seed {run.seed}, plan {run.plan_hash[:12]}.",))
     return Document(
-        title=f"{run['model']} on {run['backend']}, scenario {run['scenario']['name']}",
-        kind=f"LLM serving benchmark · {run['created_at']}",
-        headline=judged(summary["verdict"], wording.verdict(run, summary)),
+        title=f"{run.model} on {run.backend}, scenario {run.scenario.name}",
+        kind=f"LLM serving benchmark · {run.created_at}",
+        headline=judged(summary.verdict, in_words.verdict(run, summary)),
         blocks=(
-            Section("", (said, Section("", (_tiles(summary),), PAGE)), WRITTEN),
+            Section("", (lead, Section("", (_tiles(summary),), PAGE)), WRITTEN),
             Section("Metrics", _metrics(summary)),
-            Section("Throughput and cost" if summary["cost"] else "Throughput", (run_facts.of_run(summary),)),
+            Section("Throughput and cost" if summary.cost else "Throughput", (run_facts.of_run(summary),)),
             Section("Objectives", (_objectives(summary),)),
             Section("Accelerators", (_gpus(summary),)),
             Section("", (plan,), frozenset({"markdown"})),
@@ -79,49 +83,48 @@ def document(
             Section("Where it ran", _environment(run), PAGE),
             Section("How it was measured", _method(summary), PAGE),
         ),
-        footer=f"Run {run['run_id']}.",
-        data=summary,
+        footer=f"Run {run.run_id}.",
+        data=dump(summary),
     )
 
 
 # --- results ----------------------------------------------------------------------------------------------------
 
 
-def _tiles(summary: Mapping[str, Any]) -> Facts:
-    p50, p99 = (wording.metric(summary, "ttft_ms", name) for name in ("p50", "p99"))
-    throughput, failures, planned = summary["throughput"], wording.failures(summary), summary["requests"]["planned"]
-    unknown = "too short a run" if throughput.get("rates_unknown") else ""
+def _tiles(summary: RunSummary) -> Facts:
+    ttft_ms, throughput = summary.metric("ttft_ms"), summary.throughput
+    missed, planned = summary.requests.missed, summary.requests.planned
+    unknown = "too short a run" if throughput.rates_unknown else ""
     rows = [
-        ("Time to first token, median", number(p50), "ms", _interval_note(summary, "p50")),
-        ("Time to first token, p99", number(p99), "ms", _interval_note(summary, "p99")),
-        ("Speed for one user", number(wording.tokens_per_s_per_user(summary)), "tokens/s", "median"),
-        ("Output, all users", number(throughput["output_tokens_per_s"]), "tokens/s", unknown),
-        ("Requests completed", number(throughput["requests_per_s"]), "per second", unknown),
-        ("Failed", number(failures), f"of {number(planned)}", percent(failures / planned) if planned else ""),
+        ("Time to first token, median", number(ttft_ms.p50), "ms", _interval_note(ttft_ms, "p50")),
+        ("Time to first token, p99", number(ttft_ms.p99), "ms", _interval_note(ttft_ms, "p99")),
+        ("Speed for one user", number(summary.tokens_per_s_per_user), "tokens/s", "median"),
+        ("Output, all users", number(throughput.output_tokens_per_s), "tokens/s", unknown),
+        ("Requests completed", number(throughput.requests_per_s), "per second", unknown),
+        ("Failed", number(missed), f"of {number(planned)}", percent(missed / planned) if planned else ""),
     ]
     return Facts(tuple(Fact(*each) for each in rows), tiles=True)
 
 
-def _interval_note(summary: Mapping[str, Any], name: str) -> str:
-    if wording.metric(summary, "ttft_ms", name) is None:
+def _interval_note(metric: MetricSummary, name: str) -> str:
+    if getattr(metric, name) is None:
         return "too few requests"
-    metric = summary["metrics"]["ttft_ms"]
-    if bounds := interval(metric["ci95"][name]):
-        return f"95% CI {bounds}" + (" (a longer run narrows it)" if metric["why"] else "")
+    if bounds := interval(metric.ci95.get(name)):
+        return f"95% CI {bounds}" + (" (a longer run narrows it)" if metric.why else "")
     return "no interval: too short a run"
 
 
-def _metrics(summary: Mapping[str, Any]) -> tuple[Block, ...]:
-    shown = [name for name in METRICS if summary["metrics"].get(name, {}).get("count")]
+def _metrics(summary: RunSummary) -> tuple[Block, ...]:
+    shown = [name for name in METRICS if summary.metric(name).count]
     if not shown:
         return (Prose(("No measured request succeeded, so there are no latencies.",)),)
-    lacking = [name for name in LEVELS if any(summary["metrics"][metric][name] is None for metric in shown)]
-    rows = tuple(_metric(name, summary["metrics"][name]) for name in shown)
+    lacking = [name for name in LEVELS if any(getattr(summary.metric(metric), name) is None for metric in shown)]
+    rows = tuple(_metric(name, summary.metric(name)) for name in shown)
     caption = "Of the measured requests that succeeded"
     return Table(COLUMNS, rows, caption), Prose(tuple(filter(None, [_too_few(lacking)])), "quiet")
 
 
-def _metric(name: str, values: Mapping[str, Any]) -> Row:
+def _metric(name: str, values: MetricSummary) -> Row:
     metric = METRICS[name]
     label = Cell(
         wording.LABELS.get(name, name), metric.unit, why=metric.definition, link=f"#def-{name}",
@@ -130,9 +133,10 @@ def _metric(name: str, values: Mapping[str, Any]) -> Row:
     return row(label, *(_statistic(values, statistic) for statistic in STATISTICS))
 
 
-def _statistic(values: Mapping[str, Any], name: str) -> Cell:
-    why = _too_few([name]) if values[name] is None and name in LEVELS else values["why"]
-    return Cell(number(values[name]), interval=interval(values["ci95"].get(name)) or "", why=why or "")
+def _statistic(values: MetricSummary, name: str) -> Cell:
+    value: float | None = getattr(values, name)
+    why = _too_few([name]) if value is None and name in LEVELS else values.why
+    return Cell(number(value), interval=interval(values.ci95.get(name)) or "", why=why or "")
 
 
 def _too_few(lacking: Sequence[str]) -> str | None:
@@ -142,7 +146,7 @@ def _too_few(lacking: Sequence[str]) -> str | None:
     return f"{DASH} where a metric has too few values for the percentile: {wants}."
 
 
-def _objectives(summary: Mapping[str, Any]) -> Table:
+def _objectives(summary: RunSummary) -> Table:
     columns = (
         Column("objective", "left"),
         Column("outcome", "left"),
@@ -151,13 +155,13 @@ def _objectives(summary: Mapping[str, Any]) -> Table:
         Column("limit", drop=1),
     )
     rows = []
-    for result in summary["slo"]:
+    for result in summary.slo:
         name, seen, limit, kept, outcome = tables.objective(result)
         rows.append(row(name, Cell(outcome, tone=TONES.get(outcome, "")), seen, kept, limit))
     return Table(columns, tuple(rows), "Over all measured requests; one that failed does not keep an objective")
 
 
-def _gpus(summary: Mapping[str, Any]) -> Table:
+def _gpus(summary: RunSummary) -> Table:
     columns = (
         Column("GPU", "left"),
         Column("name", "left", drop=2),
@@ -166,7 +170,7 @@ def _gpus(summary: Mapping[str, Any]) -> Table:
         Column("power, mean"),
         Column("energy"),
     )
-    rows = tuple(row(*tables.gpu(card)) for card in summary["gpu"])
+    rows = tuple(row(*tables.gpu(card)) for card in summary.gpu)
     return Table(columns, rows, "Over the measured window")
 
 
@@ -186,25 +190,25 @@ def _errors(requests: pa.Table) -> Block:
     return Table(columns, rows, "Requests that did not succeed")
 
 
-def _environment(run: Mapping[str, Any]) -> tuple[Block, ...]:
+def _environment(run: RunManifest) -> tuple[Block, ...]:
     columns = (Column("name", "left"), Column("value", "left", wraps=True))
-    configuration = Table(columns, tuple(row(*pair) for pair in tables.flatten(run)), "run.json")
+    configuration = Table(columns, tuple(row(*pair) for pair in tables.flatten(dump(run))), "run.json")
     return (
         facts(tables.environment(run)),
-        Section("Notes of the run", (Notes(tuple(map(Note, run["notes"]))),)),
+        Section("Notes of the run", (Notes(tuple(map(Note, run.notes))),)),
         Section("The whole configuration", (configuration,), folded=True),
     )
 
 
-def _method(summary: Mapping[str, Any]) -> tuple[Block, ...]:
+def _method(summary: RunSummary) -> tuple[Block, ...]:
     columns = (Column("check", "left"), *map(Column, ("seen", "expected", "tolerance")), Column("outcome", "left"))
-    checks = tuple(row(*tables.identity(identity)) for identity in summary["identities"])
+    checks = tuple(row(*tables.identity(identity)) for identity in summary.identities)
     definitions = tuple(
         Fact(wording.LABELS.get(name, name), metric.definition, code=name, anchor=f"def-{name}")
         for name, metric in METRICS.items()
     )
     return (
-        Prose((*filter(None, [STAMPS.get(summary["client"]["stamps"])]), *METHOD)),
+        Prose((*filter(None, [STAMPS.get(summary.client.stamps or "")]), *METHOD)),
         Section(
             "Checks of the measurement against itself",
             (Table(columns, checks, "Equations that hold in every sound run"),),

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from analysis.present import series
 from analysis.present.charts import (
     Panel,
-    Phase,
     Plot,
     compact,
     distribution,
@@ -40,9 +39,11 @@ from analysis.run.metrics import (
     output_times_ns,
     successful,
 )
+from analysis.run.sections import MetricSummary
+from analysis.run.summary import RunSummary
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
-from analysis.wording import count, metric, number, percent
+from analysis.wording import count, number, percent
 
 POINTS: Final = 4000
 SPANS: Final = 500
@@ -57,7 +58,7 @@ class Data(NamedTuple):
 
     requests: pa.Table
     telemetry: pa.Table | None
-    summary: Mapping[str, Any]
+    summary: RunSummary
 
 
 class Gauge(NamedTuple):
@@ -98,12 +99,12 @@ def _of_requests(data: Data, name: str, x_title: str) -> go.Figure | None:
     planned = measured(data.requests)
     calls = successful(planned)
     values, failed = METRICS[name].values(calls).values, planned.num_rows - calls.num_rows
-    caption = _within(data.summary, name, "of the requests")
+    caption = _within(data.summary.metric(name), "of the requests")
     if failed and len(values):
         end = percent(len(values) / (len(values) + failed))
         caption += f" {count(failed, 'request')} did not succeed and never will: the curve ends at {end}."
     return distribution(
-        {"": values}, x_title, "share of requests", caption, _percentiles(data.summary, name), never=failed
+        {"": values}, x_title, "share of requests", caption, _percentiles(data.summary.metric(name)), never=failed
     )
 
 
@@ -111,38 +112,36 @@ def itl(data: Data) -> go.Figure | None:
     """How evenly tokens arrived."""
     calls = successful(measured(data.requests))
     per_token, per_arrival = (METRICS[name].values(calls).values for name in ("itl_ms", "chunk_gap_ms"))
-    caption = _within(data.summary, "itl_ms", "of the gaps between tokens")
+    caption = _within(data.summary.metric("itl_ms"), "of the gaps between tokens")
     curves = {"per token": per_token}
     if len(per_token) > len(per_arrival):
         curves["per arrival"] = per_arrival
         caption += " Some arrivals bring several tokens: per token, all but the first of them have a gap of zero."
     return distribution(
-        curves, "gap between tokens, ms", "share of gaps", caption, _percentiles(data.summary, "itl_ms")
+        curves, "gap between tokens, ms", "share of gaps", caption, _percentiles(data.summary.metric("itl_ms"))
     )
 
 
 def client_lag(data: Data) -> go.Figure | None:
     """How late this client was to look at what the kernel had already received."""
     lag_ms = flat(measured(data.requests), "lags_ns")[0] / NS_PER_MS
-    lag = data.summary["client"]["lag_ms"] or {}
+    lag = data.summary.client.lag_ms
     caption = (
         "How late the client came to read what the kernel had already received and stamped, read by read. "
-        f"99% of the reads were at most {number(lag.get('p99'))} ms late, the worst {number(lag.get('max'))} ms."
+        f"99% of the reads were at most {number(lag.p99)} ms late, the worst {number(lag.max)} ms."
     )
-    percentiles = {name: lag.get(name) for name in ("p50", "p99")}
-    return distribution({"": lag_ms}, "client lag, ms", "share of reads", caption, percentiles)
+    return distribution({"": lag_ms}, "client lag, ms", "share of reads", caption, {"p50": lag.p50, "p99": lag.p99})
 
 
-def _percentiles(summary: Mapping[str, Any], name: str) -> dict[str, float | None]:
-    return {percentile: metric(summary, name, percentile) for percentile in ("p50", "p90", "p99")}
+def _percentiles(metric: MetricSummary) -> dict[str, float | None]:
+    return {"p50": metric.p50, "p90": metric.p90, "p99": metric.p99}
 
 
-def _within(summary: Mapping[str, Any], name: str, of: str) -> str:
-    p50, p99 = metric(summary, name, "p50"), metric(summary, name, "p99")
-    if p50 is None:
+def _within(metric: MetricSummary, of: str) -> str:
+    if metric.p50 is None:
         return ""
-    tail = f", 99% at most {number(p99)} ms" if p99 is not None else ""
-    return f"Half {of} took at most {number(p50)} ms{tail}."
+    tail = f", 99% at most {number(metric.p99)} ms" if metric.p99 is not None else ""
+    return f"Half {of} took at most {number(metric.p50)} ms{tail}."
 
 
 # --- over time --------------------------------------------------------------------------------------------------
@@ -208,9 +207,10 @@ def throughput(data: Data) -> go.Figure | None:
     failed_per_s = series.rate_per_s(end_s[ended & failed], edges)
     in_flight = series.mean_in_flight(sent_s[was_sent], np.where(ended, end_s, edges[-1])[was_sent], edges)
 
+    rates = data.summary.throughput
     failures = [steps(edges, failed_per_s, "fail", "failed")] if failed_per_s.any() else []
-    tokens = [steps(edges, tokens_per_s, "blue", "arrived"), *_mean(data, "output_tokens_per_s")]
-    completed = [steps(edges, completed_per_s, "blue", "completed"), *failures, *_mean(data, "requests_per_s")]
+    tokens = [steps(edges, tokens_per_s, "blue", "arrived"), *_mean(data, rates.output_tokens_per_s)]
+    completed = [steps(edges, completed_per_s, "blue", "completed"), *failures, *_mean(data, rates.requests_per_s)]
     panels = [
         Panel("Output tokens", "tokens/s", tokens),
         Panel("Requests", "requests/s", completed),
@@ -220,9 +220,8 @@ def throughput(data: Data) -> go.Figure | None:
     return _over_time(data, panels, caption)
 
 
-def _mean(data: Data, name: str) -> list[go.Scatter]:
-    value = data.summary["throughput"][name]
-    measured = [phase for phase in _phases(data) if phase.name == "measured"]
+def _mean(data: Data, value: float | None) -> list[go.Scatter]:
+    measured = [phase for phase in data.summary.phases if phase.name == "measured"]
     return [level(phase, value, "mean") for phase in measured if value is not None]
 
 
@@ -272,23 +271,19 @@ def _lines(gauge: Gauge, sampled: Mapping[tuple[str, str], pa.Table], points: in
 
 
 def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120) -> go.Figure:
-    proposed = data.summary["steadiness"].get("proposed")
-    if proposed:
-        caption += f" Dotted: from there on ({number(proposed['start_s'])} s) the run is steady."
-    figure = over_time(panels, _phases(data), _end_s(data), f"{caption}{_shaded(data)}", row_px)
-    if proposed:
-        mark(figure, proposed["start_s"])
+    proposed = data.summary.steadiness.proposed
+    if proposed is not None:
+        caption += f" Dotted: from there on ({number(proposed.start_s)} s) the run is steady."
+    figure = over_time(panels, data.summary.phases, _end_s(data), f"{caption}{_shaded(data)}", row_px)
+    if proposed is not None:
+        mark(figure, proposed.start_s)
     return figure
 
 
 def _shaded(data: Data) -> str:
     spans = [f"{phase.name.replace('warmup', 'warm-up')} ({phase.start_s:.3g}–{phase.end_s:.3g} s)"
-             for phase in _phases(data) if phase.name != "measured"]  # fmt: skip
+             for phase in data.summary.phases if phase.name != "measured"]  # fmt: skip
     return f" Shaded: {' and '.join(spans)}." if spans else ""
-
-
-def _phases(data: Data) -> list[Phase]:
-    return [Phase(**phase) for phase in data.summary["phases"]]
 
 
 def _end_s(data: Data) -> float:

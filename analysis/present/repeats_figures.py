@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -13,22 +13,21 @@ from analysis.present.charts import Plot, axis, layout, light, x_axis
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
 from analysis.present.of_repeats import IN_EACH_RUN
-from analysis.repeats import over_runs
+from analysis.repeats import RepeatsSummary, over_runs
 
 MOST_TICKS: Final = 10
 
 
 class DrawnRepeats(NamedTuple):
-    """repeats.json and the runs that came to their end, in their order."""
+    """The runs that came to their end, in their order."""
 
-    found: Mapping[str, Any]
     runs: Sequence[Run]
 
 
-def sections(found: Mapping[str, Any], runs: Sequence[Run]) -> tuple[Section, ...]:
+def sections(found: RepeatsSummary, runs: Sequence[Run]) -> tuple[Section, ...]:
     """The figures of repeats, from repeats.json and all runs; those that were cut short are not drawn."""
-    whole = [run for run in runs if run.name in found["runs"]]
-    return figure_sections(FIGURES, DrawnRepeats(found, whole))
+    whole = [run for run in runs if run.name in found.runs]
+    return figure_sections(FIGURES, DrawnRepeats(whole))
 
 
 def _in_order(name: str, data: DrawnRepeats) -> go.Figure | None:

@@ -1,16 +1,15 @@
 """The report of a run: its Document, with its figures, as one page."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 
 from analysis.present import of_run, to_html
 from analysis.present.figures import figure_sections
 from analysis.present.plots import FIGURES, Data
+from analysis.run.summary import RunSummary
+from bench.runs.manifest import RunManifest
 
 
-def render(run: Mapping[str, Any], summary: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> str:
-    """One self-contained HTML page from run.json, summary.json and the two tables."""
+def render(run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None) -> str:
+    """One self-contained HTML page from what was asked, what came out, and the two tables."""
     figures = figure_sections(FIGURES, Data(requests, telemetry, summary))
     return to_html.render(of_run.document(run, summary, requests, figures))

@@ -1,11 +1,14 @@
 """What a run did in numbers that stand alone: what was served, what it cost, what the client and the server say."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from analysis.present.document import Facts, facts
+from analysis.present.in_words import steady_window
 from analysis.run.counting import READINGS
-from analysis.wording import count, dollars, interval, number, percent, steady_window
+from analysis.run.sections import PriceSource, RunCost, SelftestAtLoad
+from analysis.run.summary import RunSummary
+from analysis.stats.distributions import UNKNOWN, Interval
+from analysis.wording import count, dollars, interval, number, percent
 
 RATES: Final = {
     "requests_per_s": ("requests completed", "requests/s"),
@@ -29,35 +32,35 @@ COSTS: Final = {
 Rows = list[tuple[str, str]]
 
 
-def of_run(summary: Mapping[str, Any]) -> Facts:
-    """All of them, those that are known, from summary.json."""
-    return facts([*served(summary), *client(summary), *server(summary), *cost(summary["cost"])])
+def of_run(summary: RunSummary) -> Facts:
+    """All of them, those that are known."""
+    return facts([*served(summary), *client(summary), *server(summary), *cost(summary.cost)])
 
 
-def served(summary: Mapping[str, Any]) -> Rows:
+def served(summary: RunSummary) -> Rows:
     """What was served, per second, and why that is not known."""
-    requests, rates = summary["requests"], summary["throughput"]
-    errors = ", ".join(f"{calls:,} {code}" for code, calls in requests["by_error"].items())
-    rows = [("requests", f"{requests['succeeded']:,} of {requests['planned']:,} succeeded{errors and f'; {errors}'}")]
-    if rates.get("rates_unknown"):
-        rows.append(("rates", f"not known: {rates['rates_unknown']}"))
-    elif rates["requests_per_s"] is None:
+    requests, rates = summary.requests, summary.throughput
+    errors = ", ".join(f"{calls:,} {code}" for code, calls in requests.by_error.items())
+    rows = [("requests", f"{requests.succeeded:,} of {requests.planned:,} succeeded{errors and f'; {errors}'}")]
+    if rates.rates_unknown:
+        rows.append(("rates", f"not known: {rates.rates_unknown}"))
+    elif rates.requests_per_s is None:
         rows.append(("rates", "not known: nothing was measured for any time"))
     else:
-        rows.append(("measured for", f"{number(summary['window']['seconds'])} s"))
+        rows.append(("measured for", f"{number(summary.window.seconds)} s"))
     rows += [
-        (label, f"{number(rates[name])} {unit}{_sure(interval(rates['ci95'].get(name)))}")
+        (label, f"{number(rate)} {unit}{_sure(interval(rates.ci95.get(name)))}")
         for name, (label, unit) in RATES.items()
-        if rates[name] is not None
+        if (rate := getattr(rates, name)) is not None
     ]
-    if rates.get("tokens_unknown"):
-        rows.append(("tokens per second", f"not known: {rates['tokens_unknown']}"))
-    if rates["slo_attainment"] is not None:
-        sure = _sure(interval(rates["ci95"].get("slo_attainment"), percent))
-        rows.append(("met all objectives", f"{percent(rates['slo_attainment'])} of requests{sure}"))
+    if rates.tokens_unknown:
+        rows.append(("tokens per second", f"not known: {rates.tokens_unknown}"))
+    if rates.slo_attainment is not None:
+        sure = _sure(interval(rates.ci95.get("slo_attainment"), percent))
+        rows.append(("met all objectives", f"{percent(rates.slo_attainment)} of requests{sure}"))
     rows += [
         ("the server's counts", f"of {count(calls, 'request')} {READINGS[code]}")
-        for code, calls in summary["counts"]["readings"].items()
+        for code, calls in summary.counts.readings.items()
     ]
     if (window := steady_window(summary)) is not None:
         rows.append(("window", window))
@@ -68,65 +71,65 @@ def _sure(bounds: str | None) -> str:
     return f" (95% CI {bounds})" if bounds else ""
 
 
-def client(summary: Mapping[str, Any]) -> Rows:
+def client(summary: RunSummary) -> Rows:
     """How the client stamped, how busy it was, how long it waited, and what its selftest says of it."""
-    seen, backoff = summary["client"], summary["backoff"]
-    stamps = "nothing arrived" if seen["stamps"] is None else f"{seen['stamps']} stamps"
-    busy = f"{number(seen['token_events_per_s'])} token events/s, {percent(seen['cpu_fraction'])} of a core"
-    lag, error = f"lag p99 {number(seen['lag_ms']['p99'])} ms", _error(seen.get("selftest"))
-    rows = [("client", f"{stamps}, {lag}, {busy}; {error}")]
-    if backoff["waits"]:
-        share = "" if backoff["share"] is None else f", {percent(backoff['share'])} of their time"
-        waited = f"slots waited {number(backoff['seat_s'])} s after {count(backoff['waits'], 'refusal')}{share}"
+    seen, backoff = summary.client, summary.backoff
+    stamps = "nothing arrived" if seen.stamps is None else f"{seen.stamps} stamps"
+    busy = f"{number(seen.token_events_per_s)} token events/s, {percent(seen.cpu_fraction)} of a core"
+    rows = [("client", f"{stamps}, lag p99 {number(seen.lag_ms.p99)} ms, {busy}; {_error(seen.selftest)}")]
+    if backoff.waits:
+        share = "" if backoff.share is None else f", {percent(backoff.share)} of their time"
+        waited = f"slots waited {number(backoff.seat_s)} s after {count(backoff.waits, 'refusal')}{share}"
         rows.append(("backoff", f"{waited}; --backoff off asks again at once"))
     return rows
 
 
-def _error(selftest: Mapping[str, Any] | None) -> str:
+def _error(selftest: SelftestAtLoad | None) -> str:
     """What this machine's selftest says of the client's error under such a load."""
     if selftest is None:
         return "its error here is not known: bench.py selftest"
-    error_ms = selftest["error_ms"]
+    error_ms = selftest.error_ms
     return "beyond what selftest saw" if error_ms is None else f"error p99 {number(error_ms)} ms by selftest"
 
 
-def server(summary: Mapping[str, Any]) -> Rows:
+def server(summary: RunSummary) -> Rows:
     """What the server says of itself."""
     rows = [
-        (label, f"{number(summary['server'][name])} ms")
+        (label, f"{number(mean_ms)} ms")
         for name, label in SERVER_MEANS.items()
-        if summary["server"][name] is not None
+        if (mean_ms := getattr(summary.server, name)) is not None
     ]
-    if summary["cache"]["hit_rate"] is not None:
-        rows.append(("prefix cache", f"{percent(summary['cache']['hit_rate'])} of prompt tokens out of the server's"))
+    if summary.cache.hit_rate is not None:
+        rows.append(("prefix cache", f"{percent(summary.cache.hit_rate)} of prompt tokens out of the server's"))
     return rows + [
-        (f"rate limit {limit['name']}", f"at least {number(limit['remaining_min'])} of {number(limit['limit'])} left")
-        for limit in summary["rate_limits"]
+        (f"rate limit {limit.name}", f"at least {number(limit.remaining_min)} of {number(limit.limit)} left")
+        for limit in summary.rate_limits
     ]
 
 
-def cost(cost: Mapping[str, Any] | None) -> Rows:
+def cost(cost: RunCost | None) -> Rows:
     """What the run cost, nothing when that is not known."""
     if cost is None:
         return []
     rows = [
-        (label, f"{dollars(cost[name])}{_between(cost['ci95'].get(name))}{_thousand(name, cost[name])}")
+        (label, f"{dollars(usd)}{_between(cost.ci95.get(name, UNKNOWN))}{_thousand(name, usd)}")
         for name, label in COSTS.items()
-        if cost.get(name) is not None
+        if (usd := getattr(cost, name)) is not None
     ]
-    if cost["usd_per_hour"]:
-        low, high = cost["usd_per_hour"]
+    if cost.usd_per_hour is not None:
+        low, high = cost.usd_per_hour
         rows.append(("an hour of it", dollars(low) + (f" to {dollars(high)}" if high != low else "")))
-    if cost["batch"]:
-        rows.append(("in batches it would have been", dollars(cost["batch"]["api_usd"])))
-    if cost["priced_as"]:
-        rows.append(("priced as", cost["priced_as"]))
-    prices = ", ".join(str(value) for value in (cost["prices"] or {}).values() if value is not None)
-    return [*rows, ("prices", prices), *(("note", note) for note in cost["notes"] if note)]
+    if cost.batch is not None:
+        rows.append(("in batches it would have been", dollars(cost.batch.api_usd)))
+    if cost.priced_as:
+        rows.append(("priced as", cost.priced_as))
+    of = cost.prices or PriceSource()
+    prices = ", ".join(filter(None, (of.source, of.version, of.as_of)))
+    return [*rows, ("prices", prices), *(("note", note) for note in cost.notes if note)]
 
 
-def _between(bounds: Any) -> str:
-    low, high = bounds or (None, None)
+def _between(bounds: Interval) -> str:
+    low, high = bounds
     return "" if low is None or high is None else f" ({dollars(low)} to {dollars(high)})"
 
 

@@ -7,41 +7,42 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.present.in_words import lengths, load
 from analysis.run.phrasing import UNSAID, phrasing
-from analysis.wording import DASH, count, lengths, load, number, percent
+from analysis.run.sections import GpuUse, SloResult
+from analysis.run.summary import Identity
+from analysis.wording import DASH, count, number, percent
+from bench.runs.manifest import InstalledGpu, RunManifest
 
 MESSAGE_LENGTH: Final = 400
 SETTING_LENGTH: Final = 120
 Rows = list[tuple[str, str]]
 
 
-def objective(result: Mapping[str, Any]) -> tuple[str, ...]:
+def objective(result: SloResult) -> tuple[str, ...]:
     """(objective, seen, limit, requests that kept it, outcome)."""
-    met = {True: "met", False: "missed", None: "cannot be decided"}[result["met"]]
-    failed = result["met"] is False and result["value"] is None
-    seen = "∞ (failures)" if failed else bound(result, "value")
-    if result.get("service_value") is not None and result["value"] is not None:
-        seen += f" from {'sending' if result['from_sending'] else 'when it was due'}"
-        seen += "" if result["from_sending"] else f", {bound(result, 'service_value')} from sending"
-    return result["objective"], seen, bound(result, "limit"), percent(result["attainment"]), met
+
+    def in_its_unit(value: float | None) -> str:
+        return percent(value) if result.unit == "share" else _with_unit(value, "ms")
+
+    met = {True: "met", False: "missed", None: "cannot be decided"}[result.met]
+    failed = result.met is False and result.value is None
+    seen = "∞ (failures)" if failed else in_its_unit(result.value)
+    if result.service_value is not None and result.value is not None:
+        seen += f" from {'sending' if result.from_sending else 'when it was due'}"
+        seen += "" if result.from_sending else f", {in_its_unit(result.service_value)} from sending"
+    return result.objective, seen, in_its_unit(result.limit), percent(result.attainment), met
 
 
-def bound(result: Mapping[str, Any], name: str) -> str:
-    """The limit of an objective, or what was seen of it, in its unit."""
-    if result.get("unit") == "share":
-        return percent(result[name])
-    return _with_unit(result[name], "ms")
-
-
-def gpu(card: Mapping[str, Any]) -> tuple[str, ...]:
+def gpu(card: GpuUse) -> tuple[str, ...]:
     """(index, name, mean utilisation, peak memory, mean power, energy)."""
     return (
-        str(card["index"]),
-        card["name"] or DASH,
-        percent(card["util_pct_mean"] / 100) if card["util_pct_mean"] is not None else DASH,
-        _gib(card["memory_used_bytes_max"]),
-        _with_unit(card["power_w_mean"], "W"),
-        _with_unit(card["energy_j"], "J"),
+        str(card.index),
+        card.name or DASH,
+        percent(card.util_pct_mean / 100) if card.util_pct_mean is not None else DASH,
+        _gib(card.memory_used_bytes_max),
+        _with_unit(card.power_w_mean, "W"),
+        _with_unit(card.energy_j, "J"),
     )
 
 
@@ -62,73 +63,72 @@ def errors(requests: pa.Table) -> list[tuple[str, ...]]:
     ]
 
 
-def identity(check: Mapping[str, Any]) -> tuple[str, ...]:
+def identity(check: Identity) -> tuple[str, ...]:
     """(check, seen, expected, tolerance, outcome)."""
-    holds = {True: "holds", False: "does not hold", None: "not checked"}[check["holds"]]
-    numbers = (number(check[name]) for name in ("seen", "expected", "tolerance"))
-    return check["name"].replace("_", " "), *numbers, holds
+    holds = {True: "holds", False: "does not hold", None: "not checked"}[check.holds]
+    return check.name.replace("_", " "), *map(number, (check.seen, check.expected, check.tolerance)), holds
 
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
 
-def sent(run: Mapping[str, Any]) -> Rows:
+def sent(run: RunManifest) -> Rows:
     """What was asked of the server."""
-    scenario, tokenizer = run["scenario"], run["tokenizer"]
-    exact = "exact" if tokenizer["exact"] else "an estimate"
+    scenario, tokenizer = run.scenario, run.tokenizer
+    exact = "exact" if tokenizer.exact else "an estimate"
     return [
-        ("Scenario", f"{scenario['name']}: {scenario['description']}"),
-        ("Load", load(run["load"])),
-        ("Prompt tokens", lengths(scenario["prompt_tokens"])),
-        ("Shared prefix", count(scenario["shared_prefix_tokens"], "token")),
-        ("Output tokens", lengths(scenario["output_tokens"])),
-        ("Prompt lengths are", f"{exact}, counted by {tokenizer['source']}"),
+        ("Scenario", f"{scenario.name}: {scenario.description}"),
+        ("Load", load(run.load)),
+        ("Prompt tokens", lengths(scenario.prompt_tokens)),
+        ("Shared prefix", count(scenario.shared_prefix_tokens, "token")),
+        ("Output tokens", lengths(scenario.output_tokens)),
+        ("Prompt lengths are", f"{exact}, counted by {tokenizer.source}"),
         *_worded(run),
-        ("Adapted to the server", "; ".join(run.get("adapted") or ()) or "nothing"),
-        ("Objectives", ", ".join(run["slo"]) or "none"),
-        ("Timeouts", f"{number(run['timeout_s'])} s in all, {number(run['stall_timeout_s'])} s without a byte"),
-        ("Client processes", number(run["workers"])),
-        ("A slot that is refused", "asks again at once" if run.get("backoff") is False else "waits (--backoff)"),
-        ("What comes is acknowledged", "at once (--quick-ack on)" if run.get("quick_ack") else "as clients do"),
-        ("Seed", str(run["seed"])),
-        ("Plan", run["plan_hash"]),
+        ("Adapted to the server", "; ".join(run.adapted or ()) or "nothing"),
+        ("Objectives", ", ".join(run.slo) or "none"),
+        ("Timeouts", f"{number(run.timeout_s)} s in all, {number(run.stall_timeout_s)} s without a byte"),
+        ("Client processes", number(run.workers)),
+        ("A slot that is refused", "asks again at once" if run.backoff is False else "waits (--backoff)"),
+        ("What comes is acknowledged", "at once (--quick-ack on)" if run.quick_ack else "as clients do"),
+        ("Seed", str(run.seed)),
+        ("Plan", run.plan_hash),
     ]
 
 
-def _worded(run: Mapping[str, Any]) -> Rows:
+def _worded(run: RunManifest) -> Rows:
     """How the requests were worded: the temperature, and what is not as it is unless asked for."""
-    said = phrasing(run["backend"], run.get("options"))
-    heat = said.pop("temperature")
-    unusual = {name.replace("_", " ").capitalize(): said[name] for name in said if said[name] != UNSAID[name]}
+    phrased = phrasing(run.backend, run.options)
+    heat = phrased.pop("temperature")
+    unusual = {name.replace("_", " ").capitalize(): phrased[name] for name in phrased if phrased[name] != UNSAID[name]}
     return [
         ("Temperature", "the server's own" if heat == "server" else heat),
         *((label, _cut(value, SETTING_LENGTH)) for label, value in unusual.items()),
     ]
 
 
-def environment(run: Mapping[str, Any]) -> Rows:
+def environment(run: RunManifest) -> Rows:
     """Server, hardware and software of the run."""
-    server, hardware = run["server"], run["hardware"]
+    server, hardware = run.server, run.hardware
     rows = [
-        ("Server", f"{server['name']} {server['version'] or '(version unknown)'}"),
-        ("Model it serves", server["model"]),
-        ("Address", f"{run['url']} ({'launched for this run' if run['launched'] else 'already running'})"),
-        ("Context", count(server["context_tokens"], "token") if server["context_tokens"] else "unknown"),
-        *((f"Server: {name}", _cut(_text(value), SETTING_LENGTH)) for name, value in server["settings"].items()),
-        *((f"GPU {i}", _card(gpu)) for i, gpu in enumerate(hardware["gpus"])),
-        ("CPU", f"{hardware['cpu']}, {count(hardware['cores'], 'core')}"),
-        ("Memory", _gib(hardware["memory_bytes"])),
-        ("Operating system", hardware["os"]),
-        ("Packages", ", ".join(f"{name} {version}" for name, version in run["packages"].items()) or "unknown"),
-        ("Commit of this tool", run["git_commit"] or "unknown"),
-        ("Command", " ".join(run["argv"])),
+        ("Server", f"{server.name} {server.version or '(version unknown)'}"),
+        ("Model it serves", server.model),
+        ("Address", f"{run.url} ({'launched for this run' if run.launched else 'already running'})"),
+        ("Context", count(server.context_tokens, "token") if server.context_tokens else "unknown"),
+        *((f"Server: {name}", _cut(_text(value), SETTING_LENGTH)) for name, value in server.settings.items()),
+        *((f"GPU {i}", _card(gpu)) for i, gpu in enumerate(hardware.gpus)),
+        ("CPU", f"{hardware.cpu}, {count(hardware.cores, 'core')}"),
+        ("Memory", _gib(hardware.memory_bytes)),
+        ("Operating system", hardware.os),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in run.packages.items()) or "unknown"),
+        ("Commit of this tool", run.git_commit or "unknown"),
+        ("Command", " ".join(run.argv)),
     ]
-    return rows if hardware["gpus"] else [*rows, ("GPU", "none seen by this client")]
+    return rows if hardware.gpus else [*rows, ("GPU", "none seen by this client")]
 
 
-def _card(gpu: Mapping[str, Any]) -> str:
-    return f"{gpu['name']}, {_gib(gpu['memory_bytes'])}, driver {gpu['driver'] or 'unknown'}"
+def _card(gpu: InstalledGpu) -> str:
+    return f"{gpu.name}, {_gib(gpu.memory_bytes)}, driver {gpu.driver or 'unknown'}"
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -1,8 +1,6 @@
 """What a run would offer and may cost, without asking anybody."""
 
-from dataclasses import asdict
-
-from analysis import wording
+from analysis.present import in_words
 from bench.app.prepare import WARM_SALT
 from bench.app.pricing import estimate
 from bench.app.request import RunRequest
@@ -45,4 +43,4 @@ def dry_plan(request: RunRequest) -> Plan:
 
 def load_line(request: RunRequest) -> str:
     """The scenario and how much load there is, in words."""
-    return f"scenario {request.workload.scenario.name}: {wording.load(asdict(request.workload.load))}"
+    return f"scenario {request.workload.scenario.name}: {in_words.load(request.workload.load)}"

@@ -10,7 +10,7 @@ from analysis.present import to_html
 from analysis.present.document import Document
 from analysis.present.of_repeats import document, in_short
 from analysis.present.repeats_figures import sections
-from analysis.repeats import summarize
+from analysis.repeats import RepeatsAsked, RepeatsSummary, summarize
 from analysis.run import summary as summaries
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.compare import read
@@ -20,6 +20,7 @@ from bench.app.run import launched
 from bench.exit_codes import worst_of
 from bench.runs import folder as files
 from bench.runs.manifest import WindowChoice
+from bench.runs.sections import dump, load
 from bench.server.launch import Server
 from bench.types import UserError
 
@@ -57,7 +58,7 @@ def repeat(
     names = [f"{number:02}" for number in range(1, times + 1)]
     with begun(folder, "repeat", {**asked, "keep_server": keep_server}):
         _check(folder, times)
-        files.write_json(folder / files.REPEATS, {"schema": files.SCHEMA, "asked": times, "keep_server": keep_server})
+        files.write_json(folder / files.REPEATS, dump(RepeatsAsked(asked=times, keep_server=keep_server)))
         try:
             is_whole = all(is_done(campaign, name) for name in names)
             with _server(request, say, is_kept=keep_server and not is_whole) as server:
@@ -77,8 +78,12 @@ def repeat(
 
 def _check(folder: Path, times: int) -> None:
     """Refuse to ask for fewer runs than were asked for: those that are there would not be of the question."""
-    if (folder / files.REPEATS).exists() and (before := files.read_json(folder, files.REPEATS)["asked"]) > times:
+    if (folder / files.REPEATS).exists() and (before := _asked(folder).asked) > times:
         raise UserError(f"--repeat {times}: {folder} was begun for {before}; give {before} or more, or another --out")
+
+
+def _asked(folder: Path) -> RepeatsAsked:
+    return load(RepeatsAsked, files.read_json(folder, files.REPEATS), folder / files.REPEATS)
 
 
 @contextmanager
@@ -101,9 +106,9 @@ def report(folder: Path, *, with_page: bool) -> Document:
 
     Raises UserError where nothing was concluded yet.
     """
-    found = files.read_json(folder, files.REPEATS)
-    if "runs" not in found:
+    if "runs" not in _asked(folder).other:
         raise UserError(f"{folder}: nothing was concluded from its runs yet; do so with: bench.py decode {folder}")
+    found = load(RepeatsSummary, files.read_json(folder, files.REPEATS), folder / files.REPEATS)
     return _write_page(folder, found) if with_page else document(found, runs_of(folder))
 
 
@@ -114,13 +119,13 @@ def page_of(folder: Path) -> Path:
 
 def conclude(folder: Path) -> Document:
     """Write repeats.json and repeats.html from the runs that are there; gives what they say together."""
-    asked = files.read_json(folder, files.REPEATS)
-    found = summarize(runs_of(folder), asked["asked"], keep_server=asked["keep_server"])
-    files.write_json(folder / files.REPEATS, found)
+    task = _asked(folder)
+    found = summarize(runs_of(folder), task.asked, keep_server=task.keep_server)
+    files.write_json(folder / files.REPEATS, dump(found))
     return _write_page(folder, found)
 
 
-def _write_page(folder: Path, found: dict[str, Any]) -> Document:
+def _write_page(folder: Path, found: RepeatsSummary) -> Document:
     """Write repeats.html, which has figures; gives what it shows."""
     runs = runs_of(folder)
     page = document(found, runs, sections(found, runs))

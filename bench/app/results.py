@@ -29,7 +29,6 @@ from bench.plan.prompts import Vocabulary
 from bench.runs import decoding, manifest, records
 from bench.runs import folder as files
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
-from bench.runs.sections import dump
 from bench.telemetry import sampler
 from bench.types import UserError
 
@@ -124,7 +123,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
 def _write_report(
     folder: Path, run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None
 ) -> None:
-    files.write_text(report_of(folder), report.render(dump(run), dump(summary), requests, telemetry))
+    files.write_text(report_of(folder), report.render(run, summary, requests, telemetry))
 
 
 def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
@@ -145,7 +144,7 @@ def write_report(folder: Path) -> Path:
 
 def describe(folder: Path) -> Document:
     """What a run's folder says, from its run.json and summary.json."""
-    return document(files.read_json(folder, files.RUN), files.read_json(folder, files.SUMMARY))
+    return document(manifest.read(folder), summaries.read(folder))
 
 
 def has_repeats(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from analysis.repeats import summarize as over_runs
 from tests.analysis.comparisons import build_comparison
 from tests.analysis.sides import build_one
 from tests.conftest import build_run
-from tests.summaries import manifest_of, summarize, summary_of
+from tests.summaries import typed
 
 SAMPLES_PER_S: Final = 20
 
@@ -34,14 +34,14 @@ SAMPLES_PER_S: Final = 20
 def usual_report() -> str:
     """200 requests on one GPU."""
     run, requests, telemetry = build_run(warmup=8, failed=[20], slo=["ttft_ms:p99<500"])
-    return report.render(run, summarize(run, requests, telemetry), requests, telemetry)
+    return report.render(*typed(run, requests, telemetry), requests, telemetry)
 
 
 def large_report() -> str:
     """20,000 requests, and ten minutes of eight GPUs sampled twenty times a second."""
     run, requests, _ = build_run(requests=20_000, tokens=4, concurrency=256, failed=range(0, 10_000, 2), gpus=8)
     telemetry = sampled(gpus=8, seconds=600)
-    return report.render(run, summarize(run, requests, telemetry), requests, telemetry)
+    return report.render(*typed(run, requests, telemetry), requests, telemetry)
 
 
 def sampled(gpus: int, seconds: int) -> pa.Table:
@@ -98,7 +98,7 @@ def repeats() -> str:
     runs = []
     for number, ttft_ms in enumerate((80.0, 90.0, 85.0, 100.0, 95.0), 1):
         run, requests, _ = build_run(requests=120, ttft_ms=ttft_ms)
-        runs.append(Run(f"{number:02}", manifest_of(run), summary_of(summarize(run, requests, None))))
+        runs.append(Run(f"{number:02}", *typed(run, requests, None)))
     found = over_runs(runs, 5, keep_server=False)
     return to_html.render(of_repeats.document(found, runs, repeats_figures.sections(found, runs)))
 

@@ -7,13 +7,12 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from analysis import wording
-from analysis.present import to_markdown
+from analysis.present import in_words, to_markdown
 from analysis.present.of_run import document
 from bench.runs.records import to_table
 from bench.types import Record
 from tests.golden import on_terminal
-from tests.summaries import summarize
+from tests.summaries import manifest_of, summarize, summary_of
 
 MS = 1_000_000
 COUNT = st.one_of(st.none(), st.integers(0, 60), st.integers(0, 10**9))
@@ -90,7 +89,7 @@ def tables(draw: st.DrawFn) -> Any:
 
 def shown(run: Any, summary: Any) -> str:
     """What the screen and the comment of a CI job say."""
-    found = document(run, summary)
+    found = document(manifest_of(run), summary_of(summary))
     return on_terminal(found, 100) + to_markdown.render(found)
 
 
@@ -103,13 +102,13 @@ def check_sentences(run: Any, table: Any, summary: Any) -> None:
     """What is said is true of the numbers beside it."""
     requests, reasons = summary["requests"], summary["verdict"]["reasons"]
     codes = {reason["code"] for reason in reasons}
-    for text in (*(reason["message"] for reason in reasons), wording.found(summary)):
+    for text in (*(reason["message"] for reason in reasons), in_words.found(summary_of(summary))):
         assert not NOT_NUMBERS.search(text), text
         for some, whole in OF.findall(text):
             assert 0 <= int(some.replace(",", "")) <= int(whole.replace(",", "")), text
     assert ("nothing_succeeded" in codes) == (requests["succeeded"] == 0)
     assert summary["verdict"]["status"] != "valid" or requests["succeeded"]
-    said = wording.found(summary)
+    said = in_words.found(summary_of(summary))
     assert said.startswith("No request") == (requests["planned"] == 0)
     assert said.startswith(("All", "The one")) == (requests["succeeded"] == requests["planned"] > 0)
     arrived = any(table["reads"].to_pylist())

@@ -8,11 +8,11 @@ from analysis.compare.comparison import Run, compare
 from analysis.compare.measures import thresholds
 from analysis.present import to_markdown
 from analysis.present.of_repeats import Line, document, how_many, lines, table_row
-from analysis.repeats import STATISTICS, over_runs, summarize
+from analysis.repeats import STATISTICS, RepeatsSummary, over_runs, summarize
 from analysis.run.sections import RunCost
 from analysis.run.summary import RunVerdict, Status, WrittenFinding
 from analysis.summary import summarize as summarize_run
-from bench.runs.sections import dump
+from bench.runs.sections import dump, load
 from tests.summaries import manifest_of
 
 FIVE = (10.0, 11.0, 9.0, 10.5, 9.5)
@@ -79,54 +79,58 @@ def test_the_interval_holds_the_true_value_in_95_of_100_series_of_repeats() -> N
 def test_the_document_has_the_shape_of_a_summary(repeats: Any) -> None:
     runs = repeats()
     found, one = summarize(runs, 5, keep_server=True), runs[0].summary
-    assert (found["asked"], found["keep_server"], found["left_out"]) == (5, True, [])
-    assert found["runs"] == ["01", "02", "03", "04", "05"]
-    assert [found[name] for name in ("model", "scenario", "plan_hash")] == ["tiny", "chat", one.plan_hash]
-    assert found["metrics"].keys() == one.metrics.keys()
-    ttft = found["metrics"]["ttft_ms"]
-    assert ttft["count"] == 600
-    assert ttft["p50"] == pytest.approx(np.exp(np.mean(np.log(FIVE))))
-    assert ttft["ci95"]["p99"][0] < ttft["p99"] < ttft["ci95"]["p99"][1]
-    assert ttft["cv"]["p50"] == pytest.approx(np.std(FIVE, ddof=1) / 10)
-    assert found["throughput"]["requests_per_s"] == pytest.approx(one.throughput.requests_per_s, rel=0.02)
-    assert found["throughput"]["goodput_rps"] is None
-    assert found["cost"] is None
-    assert found["requests"].items() <= (dump(one.requests) | {"planned": 600, "succeeded": 600}).items()
-    assert found["verdict"] == {"status": "valid", "reasons": []}
+    assert (found.asked, found.keep_server, found.left_out) == (5, True, ())
+    assert found.runs == ("01", "02", "03", "04", "05")
+    assert (found.model, found.scenario, found.plan_hash) == ("tiny", "chat", one.plan_hash)
+    assert found.metrics.keys() == one.metrics.keys()
+    ttft = found.metrics["ttft_ms"]
+    low, high = ttft.ci95["p99"]
+    assert ttft.count == 600
+    assert ttft.p50 == pytest.approx(np.exp(np.mean(np.log(FIVE))))
+    assert low is not None and ttft.p99 is not None and high is not None and low < ttft.p99 < high
+    assert ttft.cv["p50"] == pytest.approx(np.std(FIVE, ddof=1) / 10)
+    assert found.throughput.requests_per_s == pytest.approx(one.throughput.requests_per_s, rel=0.02)
+    assert found.throughput.goodput_rps is None
+    assert found.cost is None
+    assert dump(found.requests).items() <= (dump(one.requests) | {"planned": 600, "succeeded": 600}).items()
+    assert dump(found.verdict) == {"status": "valid", "reasons": []}
+    assert load(RepeatsSummary, dump(found), "repeats.json") == found
 
 
 def test_the_ratio_of_two_means_is_the_change_that_compare_reports(repeats: Any) -> None:
     base, candidate = repeats(), repeats(tuple(1.3 * value**1.1 for value in FIVE))
     changes = {change.measure.name: change for change in compare(base, candidate, thresholds([])).changes}
-    means = [summarize(runs, 5, keep_server=False)["metrics"]["ttft_ms"]["p50"] for runs in (base, candidate)]
-    assert means[1] / means[0] - 1 == pytest.approx(changes["ttft_ms:p50"].change)
+    means = [summarize(runs, 5, keep_server=False).metrics["ttft_ms"].p50 for runs in (base, candidate)]
+    assert (means[1] or 0) / (means[0] or 1) - 1 == pytest.approx(changes["ttft_ms:p50"].change)
 
 
 def test_a_cost_that_every_run_knows_has_an_interval_too(repeats: Any) -> None:
     runs = repeats()
     for i, usd in enumerate((0.010, 0.012, 0.011, 0.010, 0.012)):
         runs[i] = with_(runs[i], cost=RunCost("api", usd_per_request=usd))
-    cost = summarize(runs, 5, keep_server=False)["cost"]
-    assert cost["ci95"]["usd_per_request"][0] < cost["usd_per_request"] < cost["ci95"]["usd_per_request"][1]
-    assert cost["usd_per_good_request"] is None
+    cost = summarize(runs, 5, keep_server=False).cost
+    assert cost is not None and cost.usd_per_request is not None
+    low, high = cost.ci95["usd_per_request"]
+    assert low is not None and high is not None and low < cost.usd_per_request < high
+    assert cost.usd_per_good_request is None
     runs[2] = with_(runs[2], cost=None)
-    assert summarize(runs, 5, keep_server=False)["cost"] is None
+    assert summarize(runs, 5, keep_server=False).cost is None
 
 
 def test_a_run_that_was_cut_short_is_left_out_of_the_means_and_told_of(repeats: Any) -> None:
     runs = repeats((10.0, 10.1, 9.9, 900.0), cut_short="04")
     found = summarize(runs, 5, keep_server=False)
-    assert (found["runs"], found["left_out"]) == (["01", "02", "03"], ["04"])
-    assert found["metrics"]["ttft_ms"]["p50"] == pytest.approx(10.0, rel=0.01)
+    assert (found.runs, found.left_out) == (("01", "02", "03"), ("04",))
+    assert found.metrics["ttft_ms"].p50 == pytest.approx(10.0, rel=0.01)
     assert how_many(found) == "3 of 5 runs, without 04, cut short; 360 of 360 requests succeeded"
-    reasons = {reason["code"]: reason for reason in found["verdict"]["reasons"]}
-    assert (reasons["repeats_cut_short"]["value"], reasons["repeats_cut_short"]["limit"]) == (3, 5)
-    assert reasons["interrupted"]["message"].startswith("04: ")
+    reasons = {reason.code: reason for reason in found.verdict.reasons}
+    assert (reasons["repeats_cut_short"].value, reasons["repeats_cut_short"].limit) == (3, 5)
+    assert reasons["interrupted"].message.startswith("04: ")
 
 
 def test_when_no_run_came_to_its_end_nothing_is_known(repeats: Any) -> None:
     found = summarize(repeats((10.0,), cut_short="01"), 3, keep_server=False)
-    assert found["metrics"]["ttft_ms"] == {
+    assert dump(found.metrics["ttft_ms"]) == {
         "count": 0,
         **dict.fromkeys(("mean", "p50", "p90", "p95", "p99")),
         "ci95": {key: [None, None] for key in ("mean", "p50", "p90", "p95", "p99")},
@@ -146,9 +150,9 @@ def test_the_verdict_is_the_worst_of_the_runs_with_each_reason_said_once(repeats
         judged(number, "suspect", "few_samples")
     judged(2, "suspect", "few_samples", "late_sends")
     judged(4, "invalid", "few_samples", "token_order")
-    found = summarize(runs, 5, keep_server=False)["verdict"]
-    assert found["status"] == "invalid"
-    assert [(reason["code"], reason["message"], reason["value"]) for reason in found["reasons"]] == [
+    found = summarize(runs, 5, keep_server=False).verdict
+    assert found.status == "invalid"
+    assert [(reason.code, reason.message, reason.value) for reason in found.reasons] == [
         ("few_samples", "all 5 runs: few_samples in 4", 4),
         ("token_order", "04: token_order in 4", 4),
         ("late_sends", "02: late_sends in 2", 2),

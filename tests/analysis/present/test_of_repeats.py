@@ -52,7 +52,7 @@ def test_text_from_outside_is_escaped(runs: list[Run]) -> None:
 
 def test_a_figure_has_the_whole_runs_in_their_order_with_mean_and_interval(runs: list[Run]) -> None:
     whole = [run for run in runs if run.name != "04"]
-    data = DrawnRepeats(summarize(runs, 5, keep_server=False), whole)
+    data = DrawnRepeats(whole)
     figure = FIGURES["ttft_ms-p50"].draw(data)
     assert figure is not None
     assert list(figure.data[0].y) == pytest.approx([80, 90, 85, 95])

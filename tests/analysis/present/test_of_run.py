@@ -6,22 +6,22 @@ from typing import Any
 from analysis.present import to_markdown
 from analysis.present.of_run import document
 from tests.golden import on_terminal, same_as_before
-from tests.summaries import summarize
+from tests.summaries import manifest_of, summarize, summary_of, typed
 
 
-def markdown(run: Any, summary: Any) -> str:
-    return to_markdown.render(document(run, summary))
+def markdown(run: Any, *tables: Any) -> str:
+    return to_markdown.render(document(*typed(run, *tables)))
 
 
 def test_it_reads_as_before(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=200, failed=[20], slo=["ttft_ms:p99<500", "tpot_ms<1"])
     run["pricing"] = {"usd_per_hour": "0.66", "source": "vast", "notes": ["old"]}
-    same_as_before("run", document(run, summarize(run, requests, telemetry), requests))
+    same_as_before("run", document(*typed(run, requests, telemetry), requests))
 
 
 def test_a_run_is_a_verdict_and_one_aligned_table(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=200, jitter=0, ttft_ms=80, itl_ms=10)
-    text = markdown(run, summarize(run, requests, telemetry))
+    text = markdown(run, requests, telemetry)
     assert text.startswith("### tiny on llamacpp, scenario chat\n\n**Valid:")
     assert "| Time to first token (ttft), ms | 80 (80–80) |" in text
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
@@ -30,7 +30,7 @@ def test_a_run_is_a_verdict_and_one_aligned_table(synthetic_run: Any) -> None:
 
 def test_reasons_and_unknown_percentiles_show(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=20, interrupted=True)
-    text = markdown(run, summarize(run, requests, telemetry))
+    text = markdown(run, requests, telemetry)
     assert "**Interrupted: " in text
     assert "\n- `few_samples`: 20 calls succeeded" in text
     assert "| – | 20 |" in text
@@ -38,7 +38,7 @@ def test_reasons_and_unknown_percentiles_show(synthetic_run: Any) -> None:
 
 def test_text_from_outside_stays_text(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=5, model="a|b\n# <img src=x> @everyone [x](y)")
-    heading = markdown(run, summarize(run, requests, telemetry)).splitlines()[0]
+    heading = markdown(run, requests, telemetry).splitlines()[0]
     assert heading.startswith(r"### a\|b \# \<img src=x\> \@everyone \[x\](y) on llamacpp")
 
 
@@ -52,7 +52,7 @@ def test_nothing_that_a_server_named_or_said_is_live(synthetic_run: Any) -> None
     summary["rate_limits"] = [{"name": HOSTILE, "limit": 8000.0, "remaining_min": 120.0}]
     summary["verdict"]["reasons"] = [{"code": "few_samples", "message": HOSTILE}]
     summary["throughput"]["rates_unknown"] = HOSTILE
-    text = markdown(run, summary)
+    text = to_markdown.render(document(manifest_of(run), summary_of(summary)))
     assert not re.search(r"(?<!\\)(<img|`x|\[y|@all|\|\\n#)", text)
     assert "\x1b" not in text and "\u202e" not in text and "\x07" not in text
 
@@ -61,7 +61,7 @@ def test_nothing_that_a_server_named_or_said_is_live(synthetic_run: Any) -> None
 
 
 def printed(run: Any, *tables: Any) -> str:
-    return on_terminal(document(run, summarize(run, *tables)), 120)
+    return on_terminal(document(*typed(run, *tables)), 120)
 
 
 def test_a_percentile_that_the_sample_cannot_carry_is_a_dash_with_its_reason(synthetic_run: Any) -> None:

@@ -11,14 +11,14 @@ import pytest
 from analysis.present.palette import PALETTE, SERIES, Color
 from analysis.present.plots import FIGURES, POINTS, POINTS_PER_GAUGE, Data
 from tests.analysis.sample_pages import sampled
-from tests.summaries import summarize
+from tests.summaries import typed
 
 
 @pytest.fixture
 def data(synthetic_run: Any) -> Callable[..., Data]:
     def build(**options: Any) -> Data:
         run, requests, telemetry = synthetic_run(**options)
-        return Data(requests, telemetry, summarize(run, requests, telemetry))
+        return Data(requests, telemetry, typed(run, requests, telemetry)[1])
 
     return build
 
@@ -56,7 +56,7 @@ def test_percentiles_of_the_summary_lie_on_the_curve(data: Callable[..., Data]) 
     run = data(requests=400)
     marks = draw("ttft", run).data[1]
     assert list(marks.text) == ["p50", "p90", "p99"]
-    assert list(marks.x) == [run.summary["metrics"]["ttft_ms"][name] for name in marks.text]
+    assert list(marks.x) == [getattr(run.summary.metric("ttft_ms"), name) for name in marks.text]
     assert list(marks.y) == pytest.approx([0.5, 0.9, 0.99])
 
 
@@ -82,7 +82,7 @@ def test_a_large_scatter_is_thinned_and_says_so(data: Callable[..., Data]) -> No
     drawn = len(figure.data[0].x)
     assert drawn <= POINTS
     assert f"{drawn:,} of 20,000 points are drawn" in figure.layout.meta
-    slowest = run.summary["metrics"]["ttft_ms"]["max"]
+    slowest = run.summary.metric("ttft_ms").max
     assert max(figure.data[0].y) == pytest.approx(slowest, rel=1e-5)
 
 
@@ -95,9 +95,10 @@ def test_the_throughput_curve_holds_every_token(data: Callable[..., Data]) -> No
 def test_phases_are_shaded_where_they_were(data: Callable[..., Data]) -> None:
     run = data(requests=80, warmup=16)
     warmup, drain = draw("throughput", run).layout.shapes
-    window = run.summary["window"]
-    assert (warmup.x0, warmup.x1) == (0, window["start_s"])
-    assert drain.x0 == pytest.approx(window["start_s"] + window["seconds"])
+    start_s, seconds = run.summary.window.start_s, run.summary.window.seconds
+    assert start_s is not None and seconds is not None
+    assert (warmup.x0, warmup.x1) == (0, start_s)
+    assert drain.x0 == pytest.approx(start_s + seconds)
 
 
 def test_telemetry_shows_only_what_exists(data: Callable[..., Data]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.present.plots import FIGURES
 from analysis.present.report import render
-from tests.summaries import summarize
+from tests.summaries import typed
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -22,7 +22,7 @@ def report(synthetic_run: Any) -> Callable[..., str]:
     def build(without_telemetry: bool = False, **options: Any) -> str:
         run, requests, telemetry = synthetic_run(**options)
         given = None if without_telemetry else telemetry
-        return render(run, summarize(run, requests, given), requests, given)
+        return render(*typed(run, requests, given), requests, given)
 
     return build
 
@@ -113,7 +113,7 @@ def test_text_from_outside_is_escaped_wherever_it_shows(synthetic_run: Any) -> N
     run["server"]["settings"] = {EVIL: EVIL}
     column = requests.schema.get_field_index("error_message")
     requests = requests.set_column(column, "error_message", pa.array([EVIL] * 20))
-    page = render(run, summarize(run, requests, telemetry), requests, telemetry)
+    page = render(*typed(run, requests, telemetry), requests, telemetry)
     assert EVIL not in page
     assert "alert(" not in "".join(re.findall(r"<script.*?</script>", page, re.S))
     assert Outline(page).text.count(EVIL) > 8

@@ -8,14 +8,14 @@ import pytest
 
 from analysis.checks.identities import IDENTITIES
 from analysis.checks.server import not_steady
+from analysis.present.in_words import steady_window
 from analysis.present.plots import FIGURES, Data
 from analysis.run.sections import ProposedWindow, Steadiness
 from analysis.run.transient import LEAST_CALLS, onset, proposed, steady, without
 from analysis.run.window import planned
-from analysis.wording import steady_window
 from bench.runs.manifest import NOTHING_CUT
 from bench.runs.sections import dump
-from tests.summaries import manifest_of, summarize, summary_of
+from tests.summaries import manifest_of, summarize, summary_of, typed
 
 S = 1_000_000_000
 RUNS = 150
@@ -223,25 +223,26 @@ def test_calls_that_were_never_sent_are_cut_by_when_they_were_due(requests_table
 def test_a_steady_run_says_nothing_and_where_it_was_asked_for_that_nothing_was_cut(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=300)
     assert steady(manifest_of(run), requests) == (requests, NOTHING_CUT)
-    assert steady_window(summarize(run, requests, telemetry)) is None
-    asked = summarize({**run, "window": "steady", "cut": dump(NOTHING_CUT)}, requests, telemetry)
+    assert steady_window(typed(run, requests, telemetry)[1]) is None
+    _, asked = typed({**run, "window": "steady", "cut": dump(NOTHING_CUT)}, requests, telemetry)
     assert steady_window(asked) == "Of the steady window that was asked for nothing had to be cut."
 
 
 def test_a_proposal_is_said_with_its_flag_and_drawn(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=400)
     requests = slowed(requests, 100)
-    summary = summarize(run, requests, telemetry)
-    found = summary["steadiness"]["proposed"]
+    _, summary = typed(run, requests, telemetry)
+    found = summary.steadiness.proposed
+    assert found is not None
     said = steady_window(summary)
     assert said is not None
-    assert said.startswith(f"The first {found['cut_calls']} measured requests (") and "--window steady" in said
+    assert said.startswith(f"The first {found.cut_calls} measured requests (") and "--window steady" in said
     figure = FIGURES["ttft-over-time"].draw(Data(requests, telemetry, summary))
     assert figure is not None
-    assert figure.layout.shapes[-1].x0 == found["start_s"]
+    assert figure.layout.shapes[-1].x0 == found.start_s
     assert "Dotted: from there on" in figure.layout.meta
     rest, cut = steady(manifest_of(run), requests)
-    said = steady_window(summarize({**run, "window": "steady", "cut": dump(cut)}, rest, telemetry))
+    said = steady_window(typed({**run, "window": "steady", "cut": dump(cut)}, rest, telemetry)[1])
     assert said is not None
     assert said.startswith(f"The first {cut.calls} requests (") and "were cut and count as warm-up" in said
 

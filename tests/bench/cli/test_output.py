@@ -15,7 +15,7 @@ from analysis.present.of_run import document
 from bench.cli.output import Screen, show, show_fact, table_lines
 from bench.process import streams as outputs
 from tests.golden import on_terminal
-from tests.summaries import summarize
+from tests.summaries import typed
 
 TABLE = Table(
     (
@@ -87,7 +87,7 @@ def test_a_table_of_no_rows_has_its_names() -> None:
 
 def of_run(synthetic_run: Callable[..., Any], **how: Any) -> Document:
     run, *rest = synthetic_run(**how)
-    return document(run, summarize(run, *rest))
+    return document(*typed(run, *rest))
 
 
 def printed(shown: Document, columns: int = 80) -> str:

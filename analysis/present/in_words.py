@@ -1,0 +1,85 @@
+"""A run in sentences: what was asked of whom, what came out, and what its verdict means."""
+
+from analysis.run.summary import RunSummary
+from analysis.wording import VERDICTS, count, number
+from bench.runs.manifest import RunManifest
+from bench.types import Lengths, Load
+
+
+def load(planned: Load) -> str:
+    """A run's load."""
+    if planned.rate_per_s is not None:
+        offered = f"{number(planned.rate_per_s)} requests/s with {planned.arrivals} arrivals (open loop)"
+    else:
+        offered = f"{count(planned.concurrency, 'request')} in flight at all times (closed loop)"
+    if planned.requests is not None:
+        length = f"for {count(planned.requests, 'request')}"
+    else:
+        length = f"for {number(planned.duration_s)} s"
+    warmup = ""
+    if planned.warmup_s:
+        warmup = f" after a warm-up of {number(planned.warmup_s)} s"
+    elif planned.warmup_requests:
+        warmup = f" after {count(planned.warmup_requests, 'warm-up request')}"
+    return f"{offered}, {length}{warmup}"
+
+
+def lengths(tokens: Lengths) -> str:
+    """A distribution of token counts."""
+    low, high = number(tokens.low), number(tokens.high)
+    if tokens.kind == "fixed":
+        return low
+    if tokens.kind == "lognormal":
+        return f"lognormal with median {number(tokens.median)}, within {low}–{high}"
+    return f"{tokens.kind} on {low}–{high}"
+
+
+def asked(run: RunManifest) -> str:
+    """What was asked of whom, in a sentence."""
+    return f"{run.backend} served {run.model} under the scenario {run.scenario.name}: {load(run.load)}."
+
+
+def verdict(run: RunManifest, summary: RunSummary) -> str:
+    """What the verdict means for whoever wants to use the numbers."""
+    interrupted = "Interrupted: the run was stopped before its end. " if run.interrupted else ""
+    return interrupted + VERDICTS[summary.verdict.status]
+
+
+def steady_window(summary: RunSummary) -> str | None:
+    """What was cut of the run's start, or is proposed to be, in a sentence; None where there is nothing to say."""
+    proposed, cut = summary.steadiness.proposed, summary.steadiness.cut
+    if proposed is not None:
+        return (
+            f"The first {count(proposed.cut_calls, 'measured request')} ({number(proposed.cut_s)} s) look like a "
+            f"transient: {proposed.why}. They are in the numbers; --window steady leaves them out."
+        )
+    if summary.steadiness.window != "steady" or cut is None:
+        return None
+    if not cut.calls:
+        return "Of the steady window that was asked for nothing had to be cut."
+    return (
+        f"The first {count(cut.calls, 'request')} ({number(cut.s)} s) were cut and count as warm-up, as "
+        f"--window steady asked: {cut.why}."
+    )
+
+
+def found(summary: RunSummary) -> str:
+    """The outcome in one or two sentences."""
+    requests, ttft_ms = summary.requests, summary.metric("ttft_ms")
+    if not requests.planned:
+        return "No request was measured."
+    if not requests.succeeded:
+        return f"None of the {count(requests.planned, 'measured request')} succeeded."
+    outcome = f"{number(requests.succeeded)} of {count(requests.planned, 'measured request')} succeeded"
+    if requests.planned == 1:
+        outcome = "The one measured request succeeded"
+    elif requests.missed:
+        outcome += f", {number(requests.missed)} did not"
+    else:
+        outcome = f"All {count(requests.planned, 'measured request')} succeeded"
+    waited = f"half of them had their first token within {number(ttft_ms.p50)} ms" if ttft_ms.p50 is not None else ""
+    if waited and ttft_ms.p99 is not None:
+        waited += f" and 99% within {number(ttft_ms.p99)} ms"
+    speed = summary.tokens_per_s_per_user
+    read = f"; a typical user then read {number(speed)} tokens/s" if speed else ""
+    return f"{outcome}; {waited}{read}." if waited else f"{outcome}."
