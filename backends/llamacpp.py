@@ -4,10 +4,10 @@ The server is described in https://github.com/ggml-org/llama.cpp/blob/master/too
 """
 
 from backends.cold.llamacpp import count_tokens, preflight
-from backends.dialect import openai
 from backends.dialect.adapting import adapt
 from backends.dialect.llamacpp import request
-from backends.dialect.outgoing import SAMPLING
+from backends.dialect.openai import CHOICES
+from backends.dialect.responses import decode
 from backends.launch.llamacpp import serve
 from bench.types import Backend
 
@@ -15,12 +15,12 @@ BACKEND = Backend(
     name="llamacpp",
     description="llama.cpp: embedded (xllamacpp), llama-cpp-python, a llama-server binary, or one that runs already",
     request=request,
-    decode=openai.decode,
+    decode=decode,
     preflight=preflight,
     count_tokens=count_tokens,
     serve=serve,
     adapt=adapt,
-    options=SAMPLING,
+    options=CHOICES,
     weights="gguf",
     gauges={
         "queue": "llamacpp:requests_deferred",

@@ -2,8 +2,8 @@
 
 from backends.cold.openai import count_tokens, loaded_context, preflight
 from backends.dialect.adapting import adapt
-from backends.dialect.openai import decode, request
-from backends.dialect.outgoing import SAMPLING
+from backends.dialect.openai import CHOICES, request
+from backends.dialect.responses import decode
 from bench.types import (
     Backend,
 )
@@ -16,6 +16,6 @@ BACKEND = Backend(
     preflight=preflight,
     count_tokens=count_tokens,
     adapt=adapt,
-    options=SAMPLING,
+    options=CHOICES,
     loaded_context=loaded_context,
 )

@@ -5,9 +5,9 @@ https://docs.vllm.ai/en/latest/usage/metrics.html.
 """
 
 from backends.cold.vllm import count_tokens, preflight, reset_cache
-from backends.dialect import openai
 from backends.dialect.adapting import adapt
-from backends.dialect.outgoing import SAMPLING
+from backends.dialect.openai import CHOICES
+from backends.dialect.responses import decode
 from backends.dialect.vllm import request
 from backends.launch.vllm import serve
 from bench.types import Backend
@@ -16,13 +16,13 @@ BACKEND = Backend(
     name="vllm",
     description="vLLM: launched by `vllm serve`, or one that runs already",
     request=request,
-    decode=openai.decode,
+    decode=decode,
     preflight=preflight,
     count_tokens=count_tokens,
     serve=serve,
     adapt=adapt,
     weights="hf",
-    options={"thinking": ("default", "off", "on"), "adapter": ("<name>",), **SAMPLING},
+    options={"thinking": ("default", "off", "on"), "adapter": ("<name>",), **CHOICES},
     reset_cache=reset_cache,
     gauges={
         "queue": "vllm:num_requests_waiting",

@@ -252,6 +252,7 @@ class Reply(NamedTuple):
     over, of which `unread_example` shows the first; `encoding` is the content coding the body came in, None for none.
     `usage_settles` is how much of a bill the usage is: `all` where it was said at the answer's end, so that nothing
     came after it; `prompt` where a dialect says the prompt's for good before the answer begins; else `nothing`.
+    Of an answer that was not `streamed` the deltas tell what it holds, and their instant is only that of its end.
     """
 
     text: str
@@ -265,6 +266,7 @@ class Reply(NamedTuple):
     unread_example: str | None = None
     encoding: str | None = None
     usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

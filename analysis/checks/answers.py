@@ -15,6 +15,7 @@ MOST_CUT: Final = 0.9
 LEAST_OF_CAP: Final = 0.5
 # These promise answers of the planned length (docs/backends.md); the others only end them there.
 FIXED_LENGTHS: Final = {"llamacpp", "vllm"}
+_OF_LENGTH: Final = ("ignore_eos", "min_tokens")
 MOST_REPEATED: Final = 0.2
 LEAST_REPEATED_ANSWERS: Final = 5
 # An event of this API brings several tokens as a rule.
@@ -108,7 +109,7 @@ def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
             "check --backend against it"
         )
         yield Finding("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
-    if run.backend in FIXED_LENGTHS and ratio < 1 - LENGTH_MARGIN:
+    if _fixes_lengths(run) and ratio < 1 - LENGTH_MARGIN:
         message = (
             f"answers have {ratio:.1%} of the planned tokens: less work than planned, and not to be compared; the "
             "server ignores ignore_eos or cuts answers: a newer server, or smaller --prompt-tokens and --output-tokens"
@@ -116,10 +117,17 @@ def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         yield Finding("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
 
 
+def _fixes_lengths(run: RunManifest) -> bool:
+    """Whether answers are promised to have the planned length, which fields of the user's own may undo."""
+    own = (run.options or {}).get("extra_body", "")
+    by_responses = (run.options or {}).get("route") == "responses"
+    return run.backend in FIXED_LENGTHS and not by_responses and not any(f'"{name}"' in own for name in _OF_LENGTH)
+
+
 def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Less than half of what answers may have, where the backend can only cap them."""
     ratio = summary.tokens.output_of_max
-    if run.backend in FIXED_LENGTHS or ratio is None or ratio >= LEAST_OF_CAP:
+    if _fixes_lengths(run) or ratio is None or ratio >= LEAST_OF_CAP:
         return
     finish = next(iter(summary.counts.finish), "no reason given")
     message = (
@@ -197,6 +205,17 @@ def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Finding
         yield Finding("suspect", "answers_held_back", message, 1 - share, MOST_WAITING)
 
 
+def not_streamed(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
+    """Answers came in one piece although streams were asked for: nothing is known of when their tokens were made."""
+    share = summary.shape.whole_share
+    if share is not None and share > MOST_OFF and (run.options or {}).get("stream") != "off":
+        message = (
+            f"{share:.0%} of answers came in one piece of JSON though a stream was asked for: ttft_ms, tpot_ms and "
+            "itl_ms are of the others alone; --url past what collects them, or say --no-stream"
+        )
+        yield Finding("suspect", "not_streamed", message, share, MOST_OFF)
+
+
 def first_token_alone(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """A first token at once, and then a pause many times longer than any gap after it: the model was not yet asked."""
     shape = summary.shape
@@ -228,4 +247,5 @@ CHECKS: tuple[Check, ...] = (
     answers_at_once,
     answers_held_back,
     first_token_alone,
+    not_streamed,
 )

@@ -29,7 +29,7 @@ from analysis.present.breakeven_look import (
     volume_axis,
 )
 from analysis.present.breakeven_staircase import cost
-from analysis.present.charts import Plot, axis, escape, lay_out, layout, light, x_axis
+from analysis.present.charts import Plot, axis, escape, layout, light, x_axis
 from analysis.stats.distributions import CONFIDENCE, Floats
 from analysis.wording import count, dollars
 
@@ -69,8 +69,7 @@ def chance(comparison: CostComparison) -> go.Figure | None:
             xref="paper", x=0, xanchor="left", y=level, yanchor="top" if level > 0.5 else "bottom",
         )  # fmt: skip
     mark_volume(figure, comparison)
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=volume_axis(comparison.volumes),
         yaxis=axis("P(self-hosting is cheaper)") | {"tickformat": ".0%", "range": [-0.02, 1.02], "nticks": 6},
     )
@@ -113,8 +112,7 @@ def tornado(comparison: CostComparison) -> go.Figure | None:
             text=text, showarrow=False, font={"color": light("muted")}, x=0, xanchor=anchor, yref="paper", y=1,
             yanchor="bottom", yshift=4,
         )  # fmt: skip
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=x_axis("saved by self-hosting, per month")
         | {"tickformat": "$,.4~r", "range": [low_usd - margin, high_usd + margin], "nticks": 7},
         yaxis=axis("") | {"showticklabels": False, "showgrid": False, "range": [-0.6, len(bars) - 0.4], "title": None},
@@ -186,8 +184,7 @@ def hybrid(comparison: CostComparison) -> go.Figure | None:
         f"What {count(volume, 'request')} a month cost when a share of them goes to our replicas and the rest to the "
         f"API: the first request to them costs a whole replica. The cheapest share is marked: {', '.join(best)}."
     )
-    return lay_out(
-        figure,
+    return figure.update_layout(
         meta=caption,
         xaxis=x_axis("share served by our replicas") | {"tickformat": ".0%", "range": [-0.02, 1.02]},
         yaxis=axis("cost per month") | {"tickprefix": "$", "tickformat": ",.4~r", "rangemode": "tozero", "nticks": 6},
@@ -237,8 +234,7 @@ def pareto(comparison: CostComparison) -> go.Figure | None:
         },
         hovertemplate="%{text}<br>$%{y:,.4~r} for 1,000 requests<br>%{x:,.4~r} ms<extra></extra>",
     )  # fmt: skip
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=x_axis(title) | x_scale,
         yaxis=axis("cost of 1,000 requests") | y_scale,
         margin={"l": LEFT_PX, "t": 24},

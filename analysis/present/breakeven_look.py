@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import CostComparison
 from analysis.present import series
-from analysis.present.charts import escape, lay_out, layout, light, mark, x_axis
+from analysis.present.charts import escape, layout, light, mark, x_axis
 from analysis.present.palette import CLEAR
 from analysis.stats.distributions import Floats
 
@@ -39,8 +39,7 @@ def framed(height_px: int, caption: str) -> go.Figure:
     """An empty figure with its legend above, and room for a mark's name between the two."""
     figure = go.Figure(layout=layout(height_px, caption))
     inside_px = height_px - TOP_PX - BOTTOM_PX
-    return lay_out(
-        figure,
+    return figure.update_layout(
         legend={
             "orientation": "h", "x": 0, "xanchor": "left", "y": 1 + 20 / inside_px, "yanchor": "bottom",
             "bgcolor": CLEAR,

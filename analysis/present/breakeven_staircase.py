@@ -20,7 +20,7 @@ from analysis.present.breakeven_look import (
     style,
     volume_axis,
 )
-from analysis.present.charts import axis, escape, lay_out, light
+from analysis.present.charts import axis, escape, light
 from analysis.stats.distributions import CONFIDENCE, Floats
 
 SELF_HOSTING: Final = "self-hosting"
@@ -47,8 +47,7 @@ def cost(comparison: CostComparison) -> go.Figure | None:
     for alternative, api in zip(comparison.alternatives, apis, strict=True):
         figure.add_traces(_break_evens(alternative, api, volumes))
     mark_volume(figure, comparison)
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=volume_axis(volumes),
         yaxis=axis("cost per month") | {"tickprefix": "$", "tickformat": ",.2~f"} | log_range(low_usd, high_usd),
     )

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from analysis.capacity.search import Capacity, Outcome
 from analysis.money.numbers import SECONDS_PER_HOUR
-from analysis.present.charts import Panel, Plot, axis, lay_out, layout, light, mark, scale, shade, stacked, x_axis
+from analysis.present.charts import Panel, Plot, axis, layout, light, mark, scale, shade, stacked, x_axis
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
 from analysis.present.of_capacity import CapacityResult, LoadPoint, usd_per_request
@@ -47,9 +47,9 @@ def load(found: CapacityResult) -> go.Figure | None:
     panels = [Panel("Time to first token", "ms", _drawn(latency)), Panel("Served", "requests/s", _drawn(served))]
     figure = stacked([panel for panel in panels if panel.traces], RATE, _load_caption(found), ROW_PX)
     if len(waits):
-        lay_out(figure, yaxis=scale(waits))
+        figure.update_layout(yaxis=scale(waits))
     _mark_capacity(figure, found.capacity, last, 22)
-    return lay_out(figure, xaxis={"range": [0, 1.04 * last]}, hovermode="x unified")
+    return figure.update_layout(xaxis={"range": [0, 1.04 * last]}, hovermode="x unified")
 
 
 def _drawn(traces: Sequence[go.Scatter]) -> list[go.Scatter]:
@@ -132,8 +132,7 @@ def cost(found: CapacityResult) -> go.Figure | None:
                 hovertemplate="%{x:,.4~r} requests/s: $%{y:,.3~r} a request",
             )  # fmt: skip
     _mark_capacity(figure, found.capacity, float(rates.max()), 2)
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=x_axis(RATE) | {"range": [0, 1.04 * float(rates.max())]},
         yaxis=axis("cost per request") | {"tickprefix": "$", "tickformat": ",.3~r", "rangemode": "tozero", "nticks": 6},
         legend={"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "bgcolor": light("page")},

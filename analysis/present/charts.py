@@ -76,8 +76,7 @@ def distribution(
         cliponaxis=False, showlegend=False,
         marker={"color": light("ink"), "size": 6}, hovertemplate="%{text}: %{x:,.3~r} ms<extra></extra>",
     )  # fmt: skip
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=x_axis(x_title) | x_scale,
         yaxis=axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
         legend={"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
@@ -110,7 +109,7 @@ def over_time(
 ) -> go.Figure:
     """Panels one above the other on one time axis from 0 to `end_s`, the phases shaded through all of them."""
     figure = stacked(panels, TIME_TITLE, caption, row_px)
-    lay_out(figure, xaxis={"range": [0, end_s], "hoverformat": ",.2f"})
+    figure.update_layout(xaxis={"range": [0, end_s], "hoverformat": ",.2f"})
     for phase in phases:
         _add_phase(figure, phase, with_name=phase.end_s - phase.start_s > 0.18 * end_s)
     return figure
@@ -123,8 +122,7 @@ def stacked(panels: Sequence[Panel], x_title: str, caption: str, row_px: int) ->
     for i, panel in enumerate(panels):
         top = 1 - i * (row_px + ROW_GAP_PX) / inner_px
         _add_panel(figure, panel, str(i + 1) if i else "", max(0.0, top - row_px / inner_px), top)
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=x_axis(x_title) | {"anchor": f"y{len(panels)}" if len(panels) > 1 else "y"},
         hovermode="x unified",
         margin={"t": TOP_PX, "b": BOTTOM_PX},
@@ -135,7 +133,7 @@ def _add_panel(figure: go.Figure, panel: Panel, suffix: str, bottom: float, top:
     """`suffix` is plotly's for an axis: '' for the first, then 2, 3 …"""
     figure.add_traces([trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces])
     y_axis = axis(panel.unit) | {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5}
-    lay_out(figure, **{f"yaxis{suffix}": y_axis})
+    figure.update_layout({f"yaxis{suffix}": y_axis})
     figure.add_annotation(
         text="  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces)), showarrow=False,
         xref="paper", x=0, xanchor="left", yref="paper", y=top, yanchor="bottom", yshift=3,
@@ -206,14 +204,6 @@ def compact(values: Floats) -> npt.NDArray[np.float32]:
 def light(name: str) -> str:
     """A colour of the palette; the report exchanges it for its dark twin when the page is dark."""
     return PALETTE[name].light
-
-
-def lay_out(figure: go.Figure, **parts: Any) -> go.Figure:
-    """Set parts of a figure's layout, beside what they have; plotly's own update takes eight times as long."""
-    for name, part in parts.items():
-        before = figure.layout[name].to_plotly_json() if isinstance(part, dict) and name in figure.layout else {}
-        figure.layout[name] = before | part if isinstance(part, dict) else part
-    return figure
 
 
 def layout(height_px: int, caption: str) -> dict[str, Any]:

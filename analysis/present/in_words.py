@@ -80,6 +80,9 @@ def found(summary: RunSummary) -> str:
     waited = f"half of them had their first token within {number(ttft_ms.p50)} ms" if ttft_ms.p50 is not None else ""
     if waited and ttft_ms.p99 is not None:
         waited += f" and 99% within {number(ttft_ms.p99)} ms"
+    whole_ms = summary.metric("service_ms").p50
+    if not waited and whole_ms is not None:
+        waited = f"half of the answers were there, in one piece, within {number(whole_ms)} ms"
     speed = summary.tokens_per_s_per_user
     read = f"; a typical user then read {number(speed)} tokens/s" if speed else ""
     return f"{outcome}; {waited}{read}." if waited else f"{outcome}."

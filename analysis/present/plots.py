@@ -20,7 +20,6 @@ from analysis.present.charts import (
     compact,
     distribution,
     escape,
-    lay_out,
     level,
     light,
     mark,
@@ -171,7 +170,7 @@ def ttft_over_time(data: Data) -> go.Figure | None:
     caption = "Each point is a request; a failed one stands at the time from its sending to its end."
     caption += _left_out(sum(len(trace.x) for trace in traces), drawable, int((failed & np.isnan(until_end_ms)).sum()))
     figure = _over_time(data, [Panel("", "time since sending, ms", traces)], caption, row_px=280)
-    return lay_out(figure, yaxis=scale(np.concatenate([trace.y for trace in traces])), hovermode="closest")
+    return figure.update_layout(yaxis=scale(np.concatenate([trace.y for trace in traces])), hovermode="closest")
 
 
 def _points(name: str, sent_s: Floats, height_ms: Floats, marker: Mapping[str, Any]) -> go.Scatter:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from analysis.compare.comparison import Run
 from analysis.compare.measures import MEASURES, value
-from analysis.present.charts import Plot, axis, lay_out, layout, light, x_axis
+from analysis.present.charts import Plot, axis, layout, light, x_axis
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
 from analysis.present.of_repeats import IN_EACH_RUN
@@ -46,8 +46,7 @@ def _in_order(name: str, data: DrawnRepeats) -> go.Figure | None:
         line={"color": light("blue"), "width": 1.5}, marker={"color": light("blue"), "size": 8},
         hovertemplate="%{text}: %{y:,.4~r}<extra></extra>", showlegend=False,
     )  # fmt: skip
-    return lay_out(
-        figure,
+    return figure.update_layout(
         xaxis=x_axis("run")
         | {"range": [0.5, len(values) + 0.5], "tick0": 1, "dtick": math.ceil(len(values) / MOST_TICKS)},
         yaxis=axis(MEASURES[name].unit) | {"rangemode": "tozero", "nticks": 5},

@@ -53,6 +53,8 @@ def served(summary: RunSummary) -> Rows:
         for name, (label, unit) in RATES.items()
         if (rate := getattr(rates, name)) is not None
     ]
+    if share := summary.shape.whole_share:
+        rows.append(("times of tokens", f"not known of {percent(share)} of answers, which came in one piece"))
     if rates.tokens_unknown:
         rows.append(("tokens per second", f"not known: {rates.tokens_unknown}"))
     if rates.slo_attainment is not None:

@@ -145,6 +145,9 @@ def _chunk_gap(calls: pa.Table) -> Sample:
     return gaps_ms(*flat(calls, "arrivals_ns"))
 
 
+OF_TOKENS = frozenset({"ttft_ms", "ttft_text_ms", "itl_ms", "chunk_gap_ms", "tpot_ms"})
+"""Metrics of the instants at which tokens came, of which an answer in one piece has none."""
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (

@@ -9,10 +9,13 @@ UNSAID: Final = {
     "temperature": "0",
     "top_p": "server",
     "seed_requests": "on",
+    "route": "chat",
+    "stream": "on",
     "extra_body": "none",
 }
 """What is asked where a run's options do not say."""
 
+_FLAGS: Final = {"stream": "--no-stream"}
 _NOT_TAKEN: Final = {
     "temperature": ("temperature", "server"),
     "top_p": ("top_p", "server"),
@@ -34,5 +37,8 @@ def phrasing(backend: str, options: Mapping[str, str] | None) -> dict[str, str]:
 def differing(runs: Sequence[RunManifest]) -> dict[str, tuple[str, ...]]:
     """The flags by which some of these runs asked otherwise than others, each with what was asked."""
     said = [phrasing(run.backend, run.options) for run in runs]
-    found = {f"--{name.replace('_', '-')}": tuple(dict.fromkeys(each[name] for each in said)) for name in UNSAID}
+    found = {
+        _FLAGS.get(name, f"--{name.replace('_', '-')}"): tuple(dict.fromkeys(each[name] for each in said))
+        for name in UNSAID
+    }
     return {flag: values for flag, values in found.items() if len(values) > 1}

@@ -233,6 +233,7 @@ class StreamShape(JsonSection):
     ttft_by_length: float | None = None
     blank_share: float | None = None
     blank_pause_ms: float | None = None
+    whole_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

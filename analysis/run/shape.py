@@ -33,7 +33,8 @@ def shape(calls: pa.Table) -> StreamShape:
     `decode_share` is the part of the time since sending in which tokens came, `first_gap_of_gaps` the gap after the
     first token over the median of the others, `ttft_of_first_gap` the wait before it over that gap. `ttft_by_length`
     is the rank correlation of the first token's wait with the answer's length, the prompt's held fixed.
-    `blank_share` is of the answers that began with white space and then paused for `blank_pause_ms`, the median.
+    `blank_share` is of the answers that began with white space and then paused for `blank_pause_ms`, the median;
+    `whole_share` of those that came in one piece of JSON and not as a stream.
     """
     long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
     answers = _sample(keep(long, pc.greater(pc.list_value_length(long["arrivals_ns"]), 1)))
@@ -43,6 +44,7 @@ def shape(calls: pa.Table) -> StreamShape:
         ttft_by_length=_ttft_by_length(calls),
         blank_share=blank_share,
         blank_pause_ms=blank_pause_ms,
+        whole_share=_whole(calls),
     )
     return _with_pace(_with_bursts(found, answers), answers) if answers.num_rows else found
 
@@ -125,6 +127,12 @@ def _blank(calls: pa.Table) -> tuple[float | None, float | None]:
     if not calls.num_rows:
         return None, None
     return len(begun) / calls.num_rows, float(np.median(begun)) if len(begun) else None
+
+
+def _whole(calls: pa.Table) -> float | None:
+    """The share of answers of which no token has an instant."""
+    never = pc.and_(pc.is_null(calls["first_token_ns"]), pc.is_null(calls["first_blank_ns"]))
+    return float(pc.mean(never.cast(pa.int8())).as_py()) if calls.num_rows else None
 
 
 def _per_call(function: np.ufunc, values: npt.NDArray[Any], offsets: Ints) -> Floats:

@@ -33,12 +33,20 @@ def preflight(target: Target) -> ServerInfo:
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
     """The prompt's length, template and special tokens included: exactly the usage.prompt_tokens it will have."""
-    told = openai_dialect.chat_messages(outgoing.spoken(messages, target))
-    templated = openai.probe_json(target, "/apply-template", {"messages": told, **outgoing.template_fields(target)})
-    if isinstance(templated, dict) and "prompt" in templated:
+    text = _templated(target, messages)
+    if text is not None:
         # The template leaves out the leading token that the model's own tokenizer adds.
-        text = {"content": templated["prompt"], "add_special": True, "parse_special": True}
-        tokenized = openai.probe_json(target, "/tokenize", text)
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        tokenized = openai.probe_json(target, "/tokenize", asked)
         if isinstance(tokenized, dict) and isinstance(tokens := tokenized.get("tokens"), list):
             return len(tokens)
     return openai.count_tokens(target, messages)
+
+
+def _templated(target: Target, messages: tuple[Message, ...]) -> str | None:
+    """The prompt as one text: to the route of completions none is made of a template."""
+    if target.options.get("route") == "completions":
+        return outgoing.plain_text(messages)
+    told = openai_dialect.chat_messages(outgoing.spoken(messages, target))
+    templated = openai.probe_json(target, "/apply-template", {"messages": told, **outgoing.template_fields(target)})
+    return templated.get("prompt") if isinstance(templated, dict) else None

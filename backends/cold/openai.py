@@ -6,7 +6,7 @@ from typing import Any
 from backends.cold import http
 from backends.dialect import outgoing
 from backends.dialect.lenient_json import lenient
-from backends.dialect.openai import COMPLETIONS, chat_messages
+from backends.dialect.openai import prompt_fields, route
 from backends.dialect.outside import known_count, known_id, known_word
 from bench.suggest import did_you_mean
 from bench.types import (
@@ -20,6 +20,7 @@ from bench.types import (
 )
 
 MODELS = "/models"
+_LEAST_OF_RESPONSES = 16  # output tokens that OpenAI takes there
 
 
 def preflight(target: Target) -> ServerInfo:
@@ -114,20 +115,23 @@ def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[s
     vLLM's /tokenize knows; elsewhere the usage of a one-token completion does, which is not asked of an API that bills.
     `extra` are fields of the request that the chat template sees.
     """
-    told = chat_messages(outgoing.spoken(messages, target))
-    in_the_template = outgoing.merged(extra or {}, outgoing.template_fields(target))
-    conversation = {"model": target.model, "messages": told, **in_the_template}
+    in_the_template = {"model": target.model, **outgoing.merged(extra or {}, outgoing.template_fields(target))}
+    prompt = prompt_fields(target, messages)
+    by_responses = "input" in prompt
     try:
-        answer = probe_json(target, "/tokenize", conversation)
+        text = {"messages": prompt["input"]} if by_responses else prompt
+        answer = probe_json(target, "/tokenize", {**in_the_template, **text})
     except ServerFault:  # some servers drop what they do not have
         answer = None
     if (count := known_count(answer, "count")) is not None:
         return count
     if "billed" in target.options:
         return None
-    shortest = outgoing.worded({**conversation, "max_tokens": 1, "temperature": 0}, target)
-    answer = probe_json(target, outgoing.api(target, COMPLETIONS), shortest)
-    return known_count(answer.get("usage"), "prompt_tokens") if isinstance(answer, dict) else None
+    length = {"max_output_tokens": _LEAST_OF_RESPONSES} if by_responses else {"max_tokens": 1}
+    shortest = outgoing.worded({**in_the_template, **prompt, **length, "temperature": 0}, target)
+    answer = probe_json(target, route(target), shortest)
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    return known_count(usage, "input_tokens" if by_responses else "prompt_tokens")
 
 
 def probe_json(target: Target, path: str, payload: object = None) -> Any:

@@ -5,9 +5,9 @@ import re
 from dataclasses import replace
 
 from backends.cold import http, openai
-from backends.dialect import openai as openai_dialect
-from backends.dialect import outgoing
 from backends.dialect.lenient_json import lenient
+from backends.dialect.openai import route
+from backends.dialect.responses import decode
 from backends.dialect.sse import json_values
 from backends.dialect.vllm import as_asked, request, template_fields
 from bench.types import Body, Call, Message, ServerInfo, Target, UserError
@@ -69,18 +69,17 @@ def _gives_running_usage(target: Target) -> bool:
         # What stands before some servers refuses fields that it does not know.
         final = replace(target, options={**target.options, "usage": "final"})
         if (plain := _ask(final)).status != 200:
-            http.parse(target, outgoing.api(target, openai_dialect.COMPLETIONS), plain)
+            http.parse(target, route(target), plain)
         return False
     body = Body(answer.data, [len(answer.data)], [0])
-    if error := openai_dialect.decode(200, {}, body).error:
+    if error := decode(200, {}, body).error:
         raise UserError(f"{target.url} failed at a first request of two tokens ({error[1]}); its log may say why")
     chunks, _ = json_values(body)
     return all(chunk.get("usage") for chunk in chunks if isinstance(chunk, dict) and chunk.get("choices"))
 
 
 def _ask(target: Target) -> http.HttpAnswer:
-    path = outgoing.api(target, openai_dialect.COMPLETIONS)
-    return http.fetch(target, path, json.loads(request(PROBE, target).body), timeout_s=60)
+    return http.fetch(target, route(target), json.loads(request(PROBE, target).body), timeout_s=60)
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:

@@ -12,7 +12,7 @@ from backends.dialect.lenient_json import lenient
 from bench.types import Adaptation, HttpRequest, Refusal, Target
 
 NEEDED = frozenset({"model", "messages", "inputs", "prompt", "input", "parameters", "stream", "system"})
-NEEDED |= {"role", "content", "type", "text"}
+NEEDED |= {"role", "content", "type", "text", "max_output_tokens"}
 ASKED_FOR = frozenset({"chat_template_kwargs", "enable_thinking", "thinking", "adapter_id", "service_tier"})
 LENGTHS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 WHAT_IS_LOST = {

@@ -13,7 +13,7 @@ from bench.types import Body, DeltaKind
 
 @dataclass(slots=True)
 class Answer:
-    """What has been read so far; `begun` once anything but white space has come."""
+    """What has been read so far; `begun` once anything but white space has come, not `streamed` where it came whole."""
 
     pieces: list[str] = field(default_factory=list)
     arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
@@ -23,6 +23,7 @@ class Answer:
     error: Error | None = None
     unread: int = 0
     unread_example: str | None = None
+    streamed: bool = True
 
     def arrive(self, t_ns: int, kind: DeltaKind, said: str) -> None:
         """Take in model output. Runs for every token of a run."""

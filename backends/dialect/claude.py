@@ -36,6 +36,7 @@ OPTIONS = {
     "service_tier": ("default", "auto", "standard_only"),
     "temperature": (outgoing.SERVERS_OWN, "<temperature>"),
     "top_p": (outgoing.SERVERS_OWN, "<share>"),
+    "stream": ("on", "off"),
     "extra_body": ("<json>",),
 }
 THINKING_TYPES = {"off": "disabled", "on": "adaptive", "<tokens>": "enabled"}
@@ -67,7 +68,7 @@ def request(call: Call, target: Target) -> HttpRequest:
         "model": target.model,
         "max_tokens": call.max_tokens,
         **outgoing.sampling(target, default=outgoing.SERVERS_OWN),
-        "stream": True,
+        "stream": outgoing.is_streamed(target),
         **prompt_fields(target, call.messages),
     }
     budget_tokens = payload.get("thinking", {}).get("budget_tokens", 0)
@@ -78,7 +79,7 @@ def request(call: Call, target: Target) -> HttpRequest:
         )
     if (tier := option(target, "service_tier")) != "default":
         payload["service_tier"] = tier
-    return outgoing.post(target, outgoing.api(target, MESSAGES), (*outgoing.STREAMED, *identity(target)), payload)
+    return outgoing.post(target, outgoing.api(target, MESSAGES), (*outgoing.usual(target), *identity(target)), payload)
 
 
 def prompt_fields(target: Target, messages: Sequence[Message]) -> dict[str, Any]:
@@ -157,6 +158,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         unread_example=answer.unread_example,
         encoding=encoding,
         usage_settles=answer.usage_settles,
+        streamed=answer.streamed,
     )
 
 
@@ -171,7 +173,7 @@ def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
             _take_message(answer, event["message"], t_ns)
             answer.usage_settles = "prompt" if "input_tokens" in answer.prompt_counts else "nothing"
         case "message":
-            answer.done = True
+            answer.done, answer.streamed = True, False
             _take_message(answer, event, t_ns)
             answer.usage_settles = "all"
         case "message_delta":

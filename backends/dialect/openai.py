@@ -1,4 +1,5 @@
-"""The OpenAI chat completions dialect, as OpenAI, vLLM, SGLang, Ollama, llama.cpp and many others speak it.
+"""OpenAI's chat completions and older completions, as OpenAI, vLLM, SGLang, Ollama, llama.cpp and many others speak
+them; requests also of the Responses API, whose answers `responses` reads.
 
 The stream is that of https://platform.openai.com/docs/api-reference/chat-streaming. A delta is model output and
 nothing else: role-only chunks, empty or null content and chunks without choices are none.
@@ -25,7 +26,9 @@ from bench.types import (
     Usage,
 )
 
-COMPLETIONS = "/chat/completions"
+CHAT, RESPONSES = "chat", "responses"
+ROUTES = {CHAT: "/chat/completions", "completions": "/completions", RESPONSES: "/responses"}
+CHOICES = {**outgoing.CHOICES, "route": tuple(ROUTES)}
 THOUGHTS = ("thinking", "reasoning")
 IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
 PROMPT_COUNTS = ("prompt_tokens", "input_tokens")
@@ -35,25 +38,49 @@ ANY_COUNT = (*PROMPT_COUNTS, *OUTPUT_COUNTS, "total_tokens")
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call as a streamed chat completion with usage asked for, greedy and seeded unless the target says else."""
+    """The call by the target's route, streamed, with usage, greedy and seeded unless the target says else."""
     return chat_request(call, target, {})
 
 
 def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRequest:
     """The same for a server of this dialect that understands the `extra` fields."""
+    by_responses = target.options.get("route") == RESPONSES
     payload = {
         "model": target.model,
-        "messages": chat_messages(outgoing.spoken(call.messages, target)),
-        "max_tokens": call.max_tokens,
-        **outgoing.sampling(target, call.seed),
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **prompt_fields(target, call.messages),
+        "max_output_tokens" if by_responses else "max_tokens": call.max_tokens,
+        **outgoing.sampling(target, None if by_responses else call.seed),
+        **streaming(target),
         **extra,
     }
     # Finds the request again in the server's log; some servers refuse any id that is no UUID.
     name = ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}")
-    headers = (*outgoing.STREAMED, name, *outgoing.bearer(target))
-    return outgoing.post(target, outgoing.api(target, COMPLETIONS), headers, payload)
+    headers = (*outgoing.usual(target), name, *outgoing.bearer(target))
+    return outgoing.post(target, route(target), headers, payload)
+
+
+def streaming(target: Target, **options: bool) -> dict[str, Any]:
+    """Whether the answer is to be streamed, with the `stream_options` besides usage at the end."""
+    if target.options.get("route") == RESPONSES:
+        return {"stream": outgoing.is_streamed(target), "store": False}
+    if not outgoing.is_streamed(target):
+        return {"stream": False}
+    return {"stream": True, "stream_options": {"include_usage": True, **options}}
+
+
+def route(target: Target) -> str:
+    """The path of the target's route under the base URL."""
+    return outgoing.api(target, ROUTES[target.options.get("route", CHAT)])
+
+
+def prompt_fields(target: Target, messages: Sequence[Message]) -> dict[str, Any]:
+    """The prompt as the target's route takes it: to completions it is one text, without a chat template."""
+    match target.options.get("route"):
+        case "completions":
+            return {"prompt": outgoing.plain_text(messages)}
+        case "responses":
+            return {"input": chat_messages(outgoing.spoken(messages, target))}
+    return {"messages": chat_messages(outgoing.spoken(messages, target))}
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
@@ -61,7 +88,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 
 @dataclass(slots=True)
-class _OpenAIAnswer(Answer):
+class OpenAIAnswer(Answer):
     running_counts: list[int | None] = field(default_factory=list)
     usages: list[tuple[int, Any]] = field(default_factory=list)
 
@@ -76,12 +103,12 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     encoding = content_coding(headers)
     if status != 200:
         return Reply("", [], None, None, (f"http_{status}", body_message(body.data)), encoding=encoding)
-    answer = read(_OpenAIAnswer(), body, _take)
+    answer = read(OpenAIAnswer(), body, _take)
     if is_document(body):
-        answer.done = True  # no stream: a completion in one piece, or an error
+        answer.done, answer.streamed = True, False  # a completion in one piece, or an error
     usage, arrivals_at_usage = None, 0
     try:
-        usage, arrivals_at_usage = _usage(answer.usages)
+        usage, arrivals_at_usage = usage_of(answer.usages)
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
@@ -96,10 +123,11 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         unread_example=answer.unread_example,
         encoding=encoding,
         usage_settles="all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing",
+        streamed=answer.streamed,
     )
 
 
-def _take(answer: _OpenAIAnswer, chunk: Any, t_ns: int) -> None:
+def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
     """Take in one chunk. Runs for every token of a run: what most chunks lack is asked for once."""
     if chunk == DONE:
         answer.done = True
@@ -173,7 +201,7 @@ def _tokens_per_arrival(running: Sequence[int | None]) -> Sequence[int | None]:
     return [after - before for before, after in pairwise([0, *known])]
 
 
-def _usage(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
+def usage_of(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
     """What the usage objects of an answer say together, and after how many arrivals the deciding one came.
 
     That is the last that says something, which is a count above zero. Some servers send zeros until the end (Ollama's

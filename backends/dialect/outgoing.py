@@ -2,9 +2,10 @@
 
 These of `Target.options` are no dialect's own. `api_path` stands between the base URL and an API's routes, /v1 unless
 said otherwise. `temperature` and `top_p` are numbers, `temperature` = server sends none; `seed_requests` = off sends no
-seed. `extra_body` is a JSON object of fields that go with every request, `asked_for` the names of those that the user
-has asked for. `without` names fields that the server does not take, `renamed` fields that it knows by another name
-(old=new), all with blanks between; `system` = user folds system messages into the user's.
+seed; `stream` = off asks for answers in one piece. `extra_body` is a JSON object of fields that go with every request,
+`asked_for` the names of those that the user has asked for. `without` names fields that the server does not take,
+`renamed` fields that it knows by another name (old=new), all with blanks between; `system` = user folds system messages
+into the user's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,20 +18,15 @@ import orjson
 from bench.types import Headers, HttpRequest, Message, Target
 
 API_PATH = "/v1"
-# A compressor holds tokens back until it has enough of them.
-STREAMED: Headers = (
-    ("Content-Type", "application/json"),
-    ("Accept", "text/event-stream"),
-    ("Accept-Encoding", "identity"),
-)
 SERVERS_OWN = "server"
-SAMPLING: Mapping[str, tuple[str, ...]] = {
+CHOICES: Mapping[str, tuple[str, ...]] = {
     "temperature": ("0", "<temperature>", SERVERS_OWN),
     "top_p": (SERVERS_OWN, "<share>"),
     "seed_requests": ("on", "off"),
+    "stream": ("on", "off"),
     "extra_body": ("<json>",),
 }
-"""How answers are drawn, and what else a request may hold: the choices that most dialects leave to the user."""
+"""How answers are drawn and sent, and what else a request may hold: choices that most dialects leave to the user."""
 # What of a request a chat template sees, so that it counts in the prompt.
 _IN_THE_TEMPLATE = ("chat_template", "chat_template_kwargs", "tools", "documents", "add_generation_prompt")
 _BETWEEN = "\n\n"
@@ -112,6 +108,18 @@ def with_own(headers: Headers, target: Target) -> Headers:
     return (*(header for header in headers if header[0].lower() not in own), *target.headers)
 
 
+def is_streamed(target: Target) -> bool:
+    """Whether answers are asked for as streams."""
+    return target.options.get("stream") != "off"
+
+
+def usual(target: Target) -> Headers:
+    """What every request says of itself, and of the answer that it wants."""
+    # A compressor holds tokens back until it has enough of them.
+    wanted = "text/event-stream" if is_streamed(target) else "application/json"
+    return (("Content-Type", "application/json"), ("Accept", wanted), ("Accept-Encoding", "identity"))
+
+
 def bearer(target: Target) -> Headers:
     """The key as most servers want it."""
     return (("Authorization", f"Bearer {target.api_key}"),) if target.api_key else ()
@@ -128,6 +136,11 @@ def spoken(messages: Sequence[Message], target: Target) -> tuple[Message, ...]:
             turns[number] = message._replace(text=_BETWEEN.join((*told, message.text)))
             return tuple(turns)
     return (Message("user", _BETWEEN.join(told)), *turns)
+
+
+def plain_text(messages: Sequence[Message]) -> str:
+    """The messages as one text, where nothing says who said what."""
+    return _BETWEEN.join(message.text for message in messages)
 
 
 def worded(payload: Mapping[str, Any], target: Target) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import orjson
 from backends.dialect import openai, outgoing
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error
-from backends.dialect.outside import count, encodable
+from backends.dialect.outside import count, encodable, known_count
 from bench.types import (
     Body,
     Call,
@@ -27,15 +27,15 @@ from bench.types import (
 )
 
 GENERATE = "/generate_stream"
+GENERATE_WHOLE = "/generate"
 # No string in JSON holds an unescaped quotation mark: these bytes are TGI's own fields.
-NATIVE = re.compile(rb'"token": ?\{|"error_type":')
+NATIVE = re.compile(rb'"token": ?\{|"error_type":|"generated_text":')
 Frame = Mapping[str, Sequence[str]]
 """The chat template's text around the contents of messages, by their roles ("system user"): n + 1 pieces for n."""
 Roles = tuple[Literal["system", "user"], ...]
 SHAPES: tuple[Roles, ...] = (("user",), ("system", "user"))
 # Each shape is rendered with two unlike contents, so that a template that looks into them is found out.
 SAMPLE_CONTENTS = ("one more tale of the sea", "Seven short words")
-_BETWEEN = "\n\n"
 
 
 def request(call: Call, target: Target) -> HttpRequest:
@@ -48,7 +48,8 @@ def request(call: Call, target: Target) -> HttpRequest:
     if adapter:
         parameters["adapter_id"] = adapter
     payload = {"inputs": framed(call.messages, frame_of(target)), "parameters": parameters}
-    return outgoing.post(target, GENERATE, (*outgoing.STREAMED, *outgoing.bearer(target)), payload)
+    route = GENERATE if outgoing.is_streamed(target) else GENERATE_WHOLE
+    return outgoing.post(target, route, (*outgoing.usual(target), *outgoing.bearer(target)), payload)
 
 
 def _sampling(target: Target, seed: int) -> dict[str, Any]:
@@ -75,14 +76,14 @@ def framed(messages: Sequence[Message], frame: Frame) -> str:
     contents = [message.text for message in messages]
     pieces = frame.get(" ".join(message.role for message in messages))
     if pieces is None:
-        contents = [_BETWEEN.join(contents)]
+        contents = [outgoing.plain_text(messages)]
         pieces = frame.get("user", ("", ""))
     return "".join(text for pair in zip(pieces, (*contents, ""), strict=True) for text in pair)
 
 
 @dataclass(slots=True)
 class _TgiAnswer(Answer):
-    tokens: list[int] = field(default_factory=list)
+    tokens: list[int | None] = field(default_factory=list)
     unseen_tokens: int = 0
     whole_text: str | None = None
     usage: Usage | None = None
@@ -98,6 +99,9 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     if status != 200 or not NATIVE.search(body.data):
         return openai.decode(status, headers, body)
     answer = read(_TgiAnswer(), body, _take)
+    if not answer.streamed and answer.usage:
+        # /generate says how long the prompt was in its headers alone.
+        answer.usage = answer.usage._replace(prompt_tokens=_header_count(headers, "x-prompt-tokens"))
     return Reply(
         text=answer.text() if answer.whole_text is None else encodable(answer.whole_text),
         deltas=[(t_ns, tokens, kind) for (t_ns, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
@@ -108,13 +112,22 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         unread_example=answer.unread_example,
         encoding=openai.content_coding(headers),
         usage_settles="all" if answer.done else "nothing",
+        streamed=answer.streamed,
     )
+
+
+def _header_count(headers: Mapping[str, str], name: str) -> int | None:
+    said = headers.get(name, "")
+    return known_count({name: int(said)}, name) if said.isascii() and said.isdecimal() and len(said) < 16 else None
 
 
 def _take(answer: _TgiAnswer, event: Any, t_ns: int) -> None:
     """Take in one event: a token, and with the last one the whole text and its details; or an error."""
     if "error" in event:
         answer.error = event_error(event)
+        return
+    if "token" not in event and "generated_text" in event:
+        _take_whole(answer, event, t_ns)
         return
     token = event["token"]
     text = "" if token.get("special") else token["text"]
@@ -130,6 +143,19 @@ def _take(answer: _TgiAnswer, event: Any, t_ns: int) -> None:
         if details := event.get("details"):
             answer.end(details.get("finish_reason"))
             answer.usage = Usage(count(details, "input_length"), output_tokens=count(details, "generated_tokens"))
+
+
+def _take_whole(answer: _TgiAnswer, document: Any, t_ns: int) -> None:
+    """Take in the answer of /generate."""
+    answer.whole_text, answer.done, answer.streamed = document["generated_text"], True, False
+    details = document.get("details") or {}
+    answer.end(details.get("finish_reason"))
+    tokens = count(details, "generated_tokens")
+    if details:
+        answer.usage = Usage(output_tokens=tokens)
+    if answer.whole_text:
+        answer.arrive(t_ns, "text", answer.whole_text)
+        answer.tokens.append(tokens)
 
 
 def frame_from(render: Render) -> str | None:

@@ -13,11 +13,10 @@ def request(call: Call, target: Target) -> HttpRequest:
     Of `target.options`: `adapter` names the LoRA adapter to ask in place of the model, `thinking` is told to the chat
     template, and `usage` is "final" where a server gives usage only at the end.
     """
-    usage = {"include_usage": True}
-    if target.options.get("usage") != "final":
-        usage["continuous_usage_stats"] = True
+    running = {} if target.options.get("usage") == "final" else {"continuous_usage_stats": True}
     lengths = {"ignore_eos": True, "min_tokens": call.max_tokens}
-    return openai.chat_request(call, as_asked(target), {**lengths, "stream_options": usage, **template_fields(target)})
+    extra = {**lengths, **openai.streaming(target, **running), **template_fields(target)}
+    return openai.chat_request(call, as_asked(target), extra)
 
 
 def as_asked(target: Target) -> Target:

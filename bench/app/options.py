@@ -77,6 +77,8 @@ class ServerOptions:
     top_p: str | None = None
     seed_requests: OnOff | None = None
     extra_body: JsonText | None = None
+    route: str | None = None
+    no_stream: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +163,8 @@ def _read(name: str, value: Any, kind: Any) -> Any:
             return word
         near = did_you_mean(str(word), choices)
         raise UserError(f"{flag_of(name)}: expected {' or '.join(choices)}, got {value!r}{near}")
+    if kind is bool and isinstance(value, bool):
+        return value
     if get_origin(kind) is tuple:
         each = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
         return tuple(_read(name, one, str) for one in each)
@@ -191,6 +195,7 @@ def _exact(value: Any) -> Decimal | None:
 
 
 _READERS: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
+    bool: ("true or false", lambda _: None),
     str: ("text", _text),
     int: ("a whole number", _whole),
     float: ("a number", float),

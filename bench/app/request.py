@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from analysis.run import slo
+from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
 from bench.app import address, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
@@ -170,7 +171,8 @@ def _request(
     workload = _workload(options)
     objectives = tuple(options.slo)
     for objective in objectives:
-        slo.parse(objective)
+        if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
+            raise UserError(f"--slo {objective!r}: cannot be known with --no-stream; leave out one of the two")
     client = _client(options, workload.load)
     place = address.address(given_url, backend)
     url = place.url if place else None

@@ -21,7 +21,7 @@ from scenarios import MAX_TEMPERATURE
 
 CHOICES: Final = (
     *("dialect", "adapter", "thinking", "cache_ttl", "service_tier"),
-    *("temperature", "top_p", "seed_requests"),
+    *("temperature", "top_p", "seed_requests", "route"),
 )
 """The options that say how requests are worded, where a backend leaves a choice."""
 
@@ -43,7 +43,7 @@ _DECIDED_BY: Final = {
     "adapter_id": "--adapter",
     "service_tier": "--service-tier",
 }
-_FIXED: Final = {"stream": "answers are streamed", "n": "one answer a request is measured", "best_of": "as with n"}
+_FIXED: Final = {"stream": "--no-stream decides it", "n": "one answer a request is measured", "best_of": "as with n"}
 _EXPECTED: Final = "a JSON object such as '{\"top_k\": 40}', or a file with one"
 _SECRET_FIELD: Final = re.compile(
     r"key|secret|passw|auth|credential|cookie|signature|(?:^|access|api|id|refresh|session)_?token$", re.IGNORECASE
@@ -56,6 +56,8 @@ def choices(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[s
     for name in CHOICES:
         if (value := getattr(options, name)) is not None:
             chosen[name] = _choice(backend, name, str(value))
+    if options.no_stream:
+        chosen["stream"] = _choice(backend, "stream", "off")
     return chosen
 
 

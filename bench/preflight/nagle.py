@@ -123,7 +123,7 @@ def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None
     if not framing.keep_alive or response.status != 200 or response.error is not None:
         raise _NothingSaidError
     reply = decode(response.status, response.headers, response.body)
-    if reply.error is not None or not reply.deltas:
+    if reply.error is not None or not reply.streamed or not reply.deltas:
         raise _NothingSaidError
     arrivals = [delta[0] for delta in reply.deltas]
     return AnswerTiming((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))

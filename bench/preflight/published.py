@@ -63,6 +63,13 @@ def check_answer(done: RehearsalResult, plan: Plan) -> Iterator[str]:
     reply, wanted = done.heard.reply, done.call.prompt_tokens
     if done.heard.error is not None:
         yield f"the first answer is a poor one: {done.heard.error[1]}"
+    asked = done.target.options.get("stream") != "off"
+    if reply is not None and reply.deltas and reply.streamed != asked:
+        yield (
+            "the answer came in one piece although a stream was asked for: no time of its tokens is known"
+            if asked
+            else "the answer came as a stream although it was asked for in one piece"
+        )
     counted = reply.usage.prompt_tokens if reply and reply.usage else None
     if counted and wanted and plan.vocabulary.exact and counted < _CUT * wanted:
         yield (

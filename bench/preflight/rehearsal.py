@@ -272,7 +272,7 @@ def _heard(
             with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 reply = decode(response.status, response.headers, response.body)
         failed = failed or response.error or (reply.error if reply else ("malformed", "it cannot be read at all"))
-        if reply is not None and reply.deltas and sent_ns is not None:
+        if reply is not None and reply.streamed and reply.deltas and sent_ns is not None:
             first_ms = (reply.deltas[0][0] - sent_ns) / 1e6
     error = None if failed is None else (failed[0], blank(failed[1], target.all_secrets))
     status = response.status if response else None

@@ -156,7 +156,8 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
     reply = None if response.status is None else decode(response.status, response.headers, response.body)
     error = exchange.error or response.error or (reply.error if reply else None)
     counts = _counts(planned, reply, error)
-    deltas = [(t_ns, kind) for t_ns, _, kind in reply.deltas] if reply else []
+    # Of an answer in one piece nobody knows when its tokens were made.
+    deltas = [(t_ns, kind) for t_ns, _, kind in reply.deltas] if reply and reply.streamed else []
     # White space at the start of an answer is no first token.
     tokens_ns = [t_ns for t_ns, _ in deltas[len(deltas) - len(counts.arrival_tokens) :]]
     due_ns = exchange.due_ns - watch.start_ns
@@ -213,14 +214,16 @@ def _of_plan(planned: Planned) -> dict[str, Any]:
 def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None) -> Counts:
     if reply is None:
         return Counts(Usage(), None, None, [], None)
-    return reconcile(
+    counts = reconcile(
         Asked(planned.prompt_tokens, planned.max_tokens),
         reply.usage,
-        reply.deltas,
+        reply.deltas if reply.streamed else (),
         reply.finish,
         len(reply.text.encode()),
         complete=error is None or error_code(error[0]).whole,
     )
+    # All of it was made before the end, and no arrival tells when: it counts at the end.
+    return counts if reply.streamed else counts._replace(early_tokens=counts.output_tokens)
 
 
 def _repeated(t_ns: list[int]) -> int:

@@ -11,6 +11,7 @@
  * Usage: truth [--port N] [--ttft-ms X] [--gap-ms X] [--tokens N] [--framing chunked|close|length] [--eol lf|crlf]
  *   [--role-chunk yes|no] [--tokens-per-event N] [--split N] [--usage yes|no] [--jitter-pct X] [--nodelay yes|no]
  *   [--lifeline yes|no] [--log FILE] [--faults SPEC[,SPEC...]]
+ * Asked for `"stream":false` it makes the same tokens in the same time and sends them as one document at the end.
  * With `--nodelay no` its connections keep Nagle's algorithm, as TGI's do: what is small waits until the client has
  * acknowledged what went before.
  * SPEC is what happens to every Nth stream:  stall@TOKEN:MS/N  reset@TOKEN/N  cut@TOKEN/N  error@TOKEN/N
@@ -74,6 +75,7 @@ typedef struct {
     int64_t read_ns;  /* when the last bytes of the request came */
 
     bool streaming, close_after;
+    bool whole;       /* the answer is asked for as one document, which goes out when its last token is due */
     uint32_t stream;  /* order of arrival */
     int64_t number;   /* the client's name for it */
     int tokens, prompt_tokens, step, last_step;
@@ -192,6 +194,11 @@ static int last_token(const Connection *c, int token) {
 /* Every token's text has the same width, so that the next event of a stream differs only in these digits. */
 static void put_tokens(Connection *c, int token) {
     int last = last_token(c, token);
+    if (c->whole) {
+        c->out_bytes = 0;
+        for (; token <= last; token++) put(c, " t%06d", token);
+        return;
+    }
     bool whole = last - token + 1 == opt.tokens_per_event;
     if (!c->digits || !whole) {
         char choice[TOKENS_PER_EVENT_MAX * 8 + 128] = "{\"index\":0,\"delta\":{\"content\":\"";
@@ -213,11 +220,15 @@ static void put_body_end(Connection *c) {
 
 static void put_tail(Connection *c) {
     char choice[96], usage[128];
-    snprintf(choice, sizeof choice, "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}",
-             c->fault.kind == EMPTY ? "stop" : "length");
-    put_chunk(c, choice, "");
+    const char *finish = c->fault.kind == EMPTY ? "stop" : "length";
     snprintf(usage, sizeof usage, ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d}",
              c->prompt_tokens, c->tokens, c->prompt_tokens + c->tokens);
+    if (c->whole) {
+        put(c, "\"},\"finish_reason\":\"%s\"}]%s}", finish, opt.usage ? usage : "");
+        return;
+    }
+    snprintf(choice, sizeof choice, "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}", finish);
+    put_chunk(c, choice, "");
     if (opt.usage) put_chunk(c, "", usage);
     put_event(c, "[DONE]");
     put_body_end(c);
@@ -239,7 +250,11 @@ static void put_body(Connection *c, int step) {
     if (carries_tokens(c, step)) {
         put_tokens(c, token);
     } else if (step == 0) {
-        if (opt.role_chunk)
+        if (c->whole)
+            put(c, "{\"id\":\"chatcmpl-truth-%08u\",\"object\":\"chat.completion\",\"created\":1750000000,"
+                   "\"model\":\"truth\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"",
+                c->stream);
+        else if (opt.role_chunk)
             put_chunk(c, "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null},"
                          "\"finish_reason\":null}", "");
     } else if (hits(c, ERROR, token)) {
@@ -272,9 +287,10 @@ static size_t body_bytes(Connection *c) {
 static void put_opening(Connection *c) {
     char framing[64] = "Connection: close";
     if (opt.framing == CHUNKED) strcpy(framing, "Transfer-Encoding: chunked");
-    if (opt.framing == LENGTH) snprintf(framing, sizeof framing, "Content-Length: %zu", body_bytes(c));
+    if (opt.framing == LENGTH || c->whole) snprintf(framing, sizeof framing, "Content-Length: %zu", body_bytes(c));
+    const char *type = c->whole ? "application/json" : "text/event-stream; charset=utf-8";
     c->out_bytes = 0;
-    put(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n%s\r\n\r\n", framing);
+    put(c, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n%s\r\n\r\n", type, framing);
     put_body(c, 0);
 }
 
@@ -314,6 +330,7 @@ static double noise(int64_t number, int token) {
 static int64_t due_ns(const Connection *c) {
     int token = token_of(c->step);
     if (token >= c->tokens) token = c->tokens ? token_of(c->step - 1) : 0;  /* the tail follows the last event */
+    if (c->whole) token = c->tokens ? c->tokens - 1 : 0;
     int64_t due = c->read_ns + opt.ttft_ns + token * opt.gap_ns;
     if (opt.jitter > 0) due += opt.gap_ns * opt.jitter * noise(c->number, token);
     if (c->fault.kind == STALL && last_token(c, token) >= c->fault.token) due += c->fault.value * NS_PER_MS;
@@ -328,7 +345,7 @@ static void advance(Connection *c) {
     if (hits(c, CUT, token)) return hang_up(c);
     if (c->out_sent == 0) opening ? put_opening(c) : format_step(c, c->step);
 
-    int64_t due = opening ? c->read_ns : due_ns(c) + c->piece * PIECE_GAP_NS;
+    int64_t due = opening && !c->whole ? c->read_ns : due_ns(c) + c->piece * PIECE_GAP_NS;
     int pieces = opening ? 1 : opt.split;
     size_t piece_end = c->out_bytes * (c->piece + 1) / pieces;
     int64_t sent_ns = now_ns();
@@ -413,14 +430,16 @@ static int count_prompt_words(const char *json) {
     return words;
 }
 
-static void start_stream(Connection *c, int64_t number, int tokens, int prompt_tokens) {
+static void start_stream(Connection *c, int64_t number, int tokens, int prompt_tokens, bool whole) {
     c->stream = streams++;
+    c->whole = whole;
     c->number = number >= 0 ? number : c->stream;
     c->fault = (Fault){0};
     for (int i = 0; i < opt.faults && !c->fault.kind; i++)
         if ((c->number + 1) % opt.fault[i].every == 0) c->fault = opt.fault[i];
     log_add((Record){c->number, c->read_ns, c->stream, REQUEST});
     if (c->fault.kind == STATUS) return reply_error(c, c->fault.value, "injected");
+    if (whole && (c->fault.kind == ERROR || c->fault.kind == GARBAGE)) c->fault.kind = NONE;  /* those are events */
 
     c->tokens = c->fault.kind == EMPTY ? 0 : tokens;
     c->prompt_tokens = prompt_tokens;
@@ -432,7 +451,8 @@ static void start_stream(Connection *c, int64_t number, int tokens, int prompt_t
     c->digits = NULL;
     c->streaming = true;
     running++;
-    advance(c);
+    if (whole) heap_push(c, due_ns(c));
+    else advance(c);
 }
 
 static const char *header(const char *head, const char *name) {
@@ -461,11 +481,12 @@ static void answer(Connection *c, const char *head, const char *body) {
     requests_total++;
     const char *stream = json_value(body, "\"stream\""), *max = json_value(body, "\"max_tokens\"");
     if (!max) max = json_value(body, "\"max_completion_tokens\"");
-    if (!stream || strncmp(stream, "true", 4)) return reply_whole(c, count_prompt_words(body));
+    bool whole = stream && !strncmp(stream, "false", 5);
+    if (!whole && (!stream || strncmp(stream, "true", 4))) return reply_whole(c, count_prompt_words(body));
     int tokens = max ? atoi(max) : opt.tokens;
     if (tokens < 1 || tokens > 999999) return reply_error(c, 400, "max_tokens must be 1 to 999999");
     const char *id = header(head, "\r\nx-request-id:");
-    start_stream(c, id ? last_number(id) : -1, tokens, count_prompt_words(body));
+    start_stream(c, id ? last_number(id) : -1, tokens, count_prompt_words(body), whole);
 }
 
 static void take_requests(Connection *c) {

@@ -205,7 +205,7 @@ def test_an_answer_in_one_piece_is_understood() -> None:
     }
     whole = json.dumps(message, indent=1).encode()
     deltas: list[tuple[int, int | None, DeltaKind]] = [(20, None, "reasoning"), (20, None, "text")]
-    reply = Reply("ab", deltas, Usage(3, None, None, 2), "end_turn", None, usage_settles="all")
+    reply = Reply("ab", deltas, Usage(3, None, None, 2), "end_turn", None, usage_settles="all", streamed=False)
     assert decode(whole[:9], whole[9:]) == reply
 
 

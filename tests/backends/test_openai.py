@@ -151,7 +151,9 @@ def test_an_answer_in_one_piece_is_one_delta_when_it_is_complete() -> None:
     choice = {"message": {"role": "assistant", "content": "ab"}, "finish_reason": "stop"}
     whole = json.dumps({"choices": [choice], "usage": {"completion_tokens": 2, "prompt_tokens": 3}}, indent=1).encode()
     usage = Usage(3, None, None, 2, None)
-    assert decode(whole[:9], whole[9:]) == Reply("ab", [(20, 2, "text")], usage, "stop", None, usage_settles="all")
+    assert decode(whole[:9], whole[9:]) == Reply(
+        "ab", [(20, 2, "text")], usage, "stop", None, usage_settles="all", streamed=False
+    )
 
 
 # --- errors -----------------------------------------------------------------------------------------------------

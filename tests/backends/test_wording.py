@@ -14,7 +14,12 @@ CALL = Call(0, None, 0, 0, None, (Message("system", "be kind"), Message("user", 
 TEMPERATURES = st.sampled_from(["server", "0", "0.7", "1"])
 SHARES = st.sampled_from(["server", "0.5", "1"])
 OWN = st.dictionaries(st.sampled_from(["top_k", "stop", "logit_bias", "ignore_eos", "x y"]), st.integers() | st.text())
-DIALECTS: list[tuple[str, dict[str, str]]] = [(name, {}) for name in BACKENDS] + [("tgi", {"dialect": "chat"})]
+ROUTES = ("chat", "completions", "responses")
+DIALECTS: list[tuple[str, dict[str, str]]] = [
+    *((name, {"route": route}) for name in ("openai", "vllm", "llamacpp") for route in ROUTES),
+    *(("tgi", {"dialect": dialect}) for dialect in ("native", "chat")),
+    ("claude", {}),
+]
 
 
 def body(name: str, options: dict[str, str]) -> dict[str, Any]:
@@ -22,10 +27,10 @@ def body(name: str, options: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def expected(name: str, chat: bool, temperature: str, share: str, seeds: str) -> dict[str, Any]:
+def sampling(name: str, options: dict[str, str], temperature: str, share: str, seeds: str) -> dict[str, Any]:
     """The sampling fields of a request, by what is known of each dialect."""
     fields: dict[str, Any] = {}
-    if name == "tgi" and not chat:
+    if options.get("dialect") == "native":
         if temperature == "0":
             fields = {"do_sample": False}
         elif temperature != "server":
@@ -35,26 +40,72 @@ def expected(name: str, chat: bool, temperature: str, share: str, seeds: str) ->
     else:
         fields |= {} if temperature == "server" else {"temperature": float(temperature)}
         fields |= {} if share == "server" else {"top_p": float(share)}
-    return fields | ({} if seeds == "off" or name == "claude" else {"seed": 7})
+    unseeded = seeds == "off" or name == "claude" or options.get("route") == "responses"
+    return fields if unseeded else fields | {"seed": 7}
+
+
+def rest(name: str, options: dict[str, str], *, streamed: bool) -> dict[str, Any]:
+    """The other fields of a request."""
+    whole, turns = "be kind\n\ntell me", [
+        {"role": "system", "content": "be kind"}, {"role": "user", "content": "tell me"}
+    ]  # fmt: skip
+    if options.get("dialect") == "native":
+        return {"inputs": whole, "parameters": {"max_new_tokens": 16, "details": True}}
+    fields: dict[str, Any] = {"model": "m", "stream": streamed}
+    if name == "claude":
+        mark = {"cache_control": {"type": "ephemeral", "ttl": "5m"}}
+        system = [{"type": "text", "text": "be kind", **mark}]
+        return fields | {"max_tokens": 16, "system": system, "messages": turns[1:]}
+    match options.get("route"):
+        case "responses":
+            fields |= {"input": turns, "max_output_tokens": 16, "store": False}
+        case "completions":
+            fields |= {"prompt": whole, "max_tokens": 16}
+        case _:
+            fields |= {"messages": turns, "max_tokens": 16}
+    if streamed and "store" not in fields:
+        running = {"continuous_usage_stats": True} if name == "vllm" else {}
+        fields["stream_options"] = {"include_usage": True, **running}
+    fields |= {"ignore_eos": True} if name in ("vllm", "llamacpp") else {}
+    fields |= {"min_tokens": 16} if name == "vllm" else {}
+    return fields | ({"timings_per_token": True} if name == "llamacpp" and streamed else {})
 
 
 @pytest.mark.parametrize(("name", "options"), DIALECTS, ids=str)
 def test_a_request_has_exactly_the_fields_that_were_asked_for(name: str, options: dict[str, str]) -> None:
-    native = name == "tgi" and not options
-    plain = body(name, options | {"temperature": "server", "seed_requests": "off"})
-
     @settings(max_examples=60, deadline=None)
-    @given(TEMPERATURES, SHARES, st.sampled_from(["on", "off"]), OWN)
-    def check(temperature: str, share: str, seeds: str, own: dict[str, Any]) -> None:
-        chosen = {"temperature": temperature, "top_p": share, "seed_requests": seeds}
+    @given(TEMPERATURES, SHARES, st.sampled_from(["on", "off"]), st.sampled_from(["on", "off"]), OWN)
+    def check(temperature: str, share: str, seeds: str, stream: str, own: dict[str, Any]) -> None:
+        chosen = {"temperature": temperature, "top_p": share, "seed_requests": seeds, "stream": stream}
         found = body(name, options | chosen | ({"extra_body": json.dumps(own)} if own else {}))
-        fields = expected(name, not native, temperature, share, seeds)
-        if native:
-            assert found == plain | own | {"parameters": plain["parameters"] | fields}
+        fields = sampling(name, options, temperature, share, seeds)
+        others = rest(name, options, streamed=stream == "on")
+        if "parameters" in others:
+            assert found == others | own | {"parameters": others["parameters"] | fields}
         else:
-            assert found == plain | fields | own
+            assert found == others | fields | own
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "path"),
+    [
+        ("openai", {}, "/v1/chat/completions"),
+        ("vllm", {"route": "completions"}, "/v1/completions"),
+        ("llamacpp", {"route": "responses", "stream": "off"}, "/v1/responses"),
+        ("openai", {"route": "responses", "api_path": ""}, "/responses"),
+        ("tgi", {}, "/generate_stream"),
+        ("tgi", {"stream": "off"}, "/generate"),
+        ("claude", {"stream": "off"}, "/v1/messages"),
+    ],
+)
+def test_a_request_goes_where_its_route_is_and_says_what_answer_it_wants(
+    name: str, options: dict[str, str], path: str
+) -> None:
+    request = BACKENDS[name].request(CALL, Target("http://h", "m", options=options))
+    assert request.path == path
+    assert dict(request.headers)["Accept"] == ("application/json" if "stream" in options else "text/event-stream")
 
 
 def test_own_fields_go_into_objects_and_take_the_place_of_all_else() -> None:

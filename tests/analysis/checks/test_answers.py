@@ -85,3 +85,21 @@ def test_counts_that_contradict_are_told_with_how_many_calls_and_take_what_is_bu
     assert (summary["cost"]["usd_per_million_output_tokens"] is not None) == known
     assert summary["throughput"]["requests_per_s"] is not None
     assert summary["cost"]["usd_per_request"] is not None
+
+
+def test_answers_in_one_piece_are_a_doubt_unless_they_were_asked_for(synthetic_run: Any, filled: Any) -> None:
+    run, table, _ = synthetic_run(requests=200)
+    for name in ("first_token_ns", "first_text_ns", "last_token_ns"):
+        table = filled(table, name, None)
+    tokens = table["output_tokens"]
+    for name in ("arrivals_ns", "arrival_tokens"):
+        table = filled(table, name, [])
+    table = table.set_column(table.column_names.index("early_tokens"), "early_tokens", tokens.cast("int64"))
+    found = summarize(run, table, None)
+    assert [reason["code"] for reason in found["verdict"]["reasons"]] == ["not_streamed"]
+    run["options"] = {"stream": "off"}
+    found = summarize(run, table, None)
+    assert found["verdict"]["reasons"] == []
+    assert found["metrics"].get("ttft_ms", {}).get("p50") is None
+    assert found["throughput"]["output_tokens_per_s"] > 0
+    assert found["metrics"]["service_ms"]["count"] == 200

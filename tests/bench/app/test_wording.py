@@ -80,7 +80,7 @@ def test_secrets_in_own_fields_are_known_as_such(monkeypatch: pytest.MonkeyPatch
         ({"extra_body": "no.json"}, "--extra-body no.json: expected a JSON object .*No such file"),
         ({"extra_body": '{"a": NaN}'}, "--extra-body: expected a JSON object"),
         ({"extra_body": '{"a": "\\ud800"}'}, "--extra-body: holds a number or text that JSON cannot carry"),
-        ({"extra_body": {"stream": False}}, "--extra-body 'stream': answers are streamed; leave it out"),
+        ({"extra_body": {"stream": False}}, "--extra-body 'stream': --no-stream decides it; leave it out"),
         ({"extra_body": {"model": "m"}}, "--extra-body 'model': is decided by --model; leave it out here"),
         ({"extra_body": {"parameters": {"max_new_tokens": 3}}}, "'max_new_tokens': is decided by --output-tokens"),
         ({"extra_body": {"top_p": 1}}, "--extra-body 'top_p': is decided by --top-p"),

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -152,10 +153,29 @@ def test_split_events_arrive_in_pieces_and_say_the_same(tmp_path: Path) -> None:
 
 def test_a_whole_completion_counts_the_words_of_the_prompt() -> None:
     with launch(QUICK) as server:
-        status, answer = ask(server, stream=False)
+        status, answer = ask(server, stream=None)
     assert status == 200
     assert json.loads(answer)["usage"] == {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
     assert json.loads(answer)["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close", "length"])
+def test_asked_for_no_stream_it_sends_the_same_text_as_one_document_when_its_last_token_is_due(
+    framing: Any, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with launch(replace(QUICK, framing=framing, tokens_per_event=3), log=log) as server:
+        _, stream = ask(server, max_tokens=700)
+        status, answer = ask(server, stream=False, max_tokens=700)
+    document = json.loads(answer)
+    said = re.findall(rb'"content":"([^"]+)"', stream)
+    assert status == 200
+    assert document["choices"][0]["message"]["content"] == b"".join(said).decode()
+    assert document["choices"][0]["finish_reason"] == "length"
+    assert document["usage"] == {"prompt_tokens": 5, "completion_tokens": 700, "total_tokens": 705}
+    entry = read_log(log)
+    whole = entry.event_request == 1
+    assert set(entry.event_due_ns[whole] - entry.request_read_ns[1]) == {2 * MS + 699 * MS}
 
 
 def test_it_answers_what_clients_ask_of_a_server() -> None:
