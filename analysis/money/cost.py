@@ -4,7 +4,7 @@ Every figure is dollars over what they bought: requests, requests that kept the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache, partial
@@ -18,18 +18,18 @@ import pyarrow.compute as pc
 from analysis.money.api_rules import cache_warning
 from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR
-from analysis.money.prices import BATCH, STANDARD, ApiPrice, find, snapshot, usd_of
+from analysis.money.prices import STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.run import slo
 from analysis.run.metrics import column, is_text, keep, output_tokens, successful
 from analysis.run.rates import Flow, flow
-from analysis.run.sections import BatchCost, PriceSource, RunCost
+from analysis.run.sections import PriceSource, RunCost
 from analysis.run.window import Window
 from analysis.stats.describe import rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval
 from analysis.stats.uncertainty import interval, mean_of
 from analysis.wording import dollars
 from bench.errors import error_code
-from bench.runs.manifest import RunManifest
+from bench.runs.manifest import ApiPricing, HourPricing, RunManifest
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000
@@ -71,14 +71,14 @@ def run_cost(
     deployment of one's own, with the electricity of `gpu_power_w` where that was to be measured; without it an API is
     priced, at the date of the run.
     """
-    pricing = run.pricing or {}
+    pricing = run.pricing
     hourly = hourly or hourly_of(pricing)
-    if hourly is not None and pricing.get("usd_per_kwh"):
-        hourly = with_power(hourly, Decimal(pricing["usd_per_kwh"]), gpu_power_w)
+    if hourly is not None and isinstance(pricing, HourPricing) and pricing.usd_per_kwh:
+        hourly = with_power(hourly, pricing.usd_per_kwh, gpu_power_w)
     objectives = [slo.parse(text) for text in run.slo]
     if hourly is not None:
         return _self_hosted(hourly, flow(run, requests, span), successful(requests), span, objectives)
-    if pricing.get("provider") or pricing.get("model"):
+    if isinstance(pricing, ApiPricing) and (pricing.provider or pricing.model):
         return _api(run, pricing, requests, objectives)
     return None
 
@@ -133,10 +133,8 @@ Charge = Decimal | str
 """What a request cost, or why that is not known."""
 
 
-def _api(
-    run: RunManifest, pricing: Mapping[str, Any], requests: pa.Table, objectives: Sequence[slo.Objective]
-) -> RunCost:
-    price_of = partial(find, pricing.get("model") or run.model, pricing.get("provider"))
+def _api(run: RunManifest, pricing: ApiPricing, requests: pa.Table, objectives: Sequence[slo.Objective]) -> RunCost:
+    price_of = partial(find, pricing.model or run.model, pricing.provider)
     at = run.created
     try:
         price = price_of(at)
@@ -146,18 +144,13 @@ def _api(
     charges = _charges(sent, lambda tier: price_of(at, tier=tier))
     paid = _total(charges)
     notes = [f"what was paid is not known: {paid}"] if isinstance(paid, str) else []
-    batch = None
-    if pricing.get("batch"):
-        batch = _total(_charges(sent, lambda tier: price_of(at, tier=BATCH if tier == STANDARD else tier)))
-        notes += [f"in batches: {batch}"] if isinstance(batch, str) else []
-    if pricing.get("cache_ttl"):
+    if pricing.cache_ttl:
         notes += _cache_notes(price.model, sent)
     return _cost(
         "api",
         _api_figures(sent, charges, objectives),
         notes,
         api_usd=_number(paid),
-        batch=BatchCost(_number(batch)) if pricing.get("batch") else None,
         prices=_snapshot(),
         priced_as=str(price),
     )

@@ -15,6 +15,7 @@ import yaml
 
 from analysis.money.numbers import HOURS_PER_MONTH
 from bench.process import places
+from bench.runs.manifest import ApiPricing, HourPricing
 from bench.suggest import did_you_mean, nearest
 from bench.types import UserError
 
@@ -191,31 +192,26 @@ def owned_usd_per_month(hardware: Owned) -> Decimal:
     return lost_usd + kwh * hardware.usd_per_kwh + hardware.hosting_usd_per_month
 
 
-def hourly_of(section: Mapping[str, Any]) -> Hourly | None:
-    """The price that a run's manifest holds, None where it holds none; the inverse of `section_of`."""
-    usd = section.get("usd_per_hour")
-    if usd is None:
+def hourly_of(pricing: HourPricing | ApiPricing | None) -> Hourly | None:
+    """The price of an hour that a run's manifest holds, None where it holds none; the inverse of `pricing_of`."""
+    if not isinstance(pricing, HourPricing):
         return None
-    low, high = section.get("usd_per_hour_range") or (usd, usd)
-    day = section.get("as_of")
-    return Hourly(
-        Decimal(low),
-        Decimal(high),
-        section.get("source") or section.get("gpu") or GIVEN,
-        date.fromisoformat(day) if day else None,
-        tuple(section.get("notes") or ()),
+    low, high = pricing.usd_per_hour_range or (pricing.usd_per_hour, pricing.usd_per_hour)
+    as_of = date.fromisoformat(pricing.as_of) if pricing.as_of else None
+    return Hourly(low, high, pricing.source or pricing.gpu or GIVEN, as_of, pricing.notes)
+
+
+def pricing_of(hourly: Hourly, gpu: str | None, usd_per_kwh: Decimal | None) -> HourPricing:
+    """A price of an hour as a run's manifest holds it."""
+    return HourPricing(
+        gpu=gpu,
+        usd_per_hour=hourly.usd,
+        usd_per_hour_range=(hourly.usd_low, hourly.usd_high),
+        source=hourly.source,
+        as_of=hourly.as_of.isoformat() if hourly.as_of else None,
+        notes=hourly.notes,
+        usd_per_kwh=usd_per_kwh,
     )
-
-
-def section_of(hourly: Hourly) -> dict[str, Any]:
-    """A price as a run's manifest holds it: amounts as text, so that none is rounded."""
-    return {
-        "usd_per_hour": str(hourly.usd),
-        "usd_per_hour_range": [str(hourly.usd_low), str(hourly.usd_high)],
-        "source": hourly.source,
-        "as_of": hourly.as_of.isoformat() if hourly.as_of else None,
-        "notes": list(hourly.notes),
-    }
 
 
 def age_days(price: GpuPrice, today: date) -> int:

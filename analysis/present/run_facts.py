@@ -121,8 +121,6 @@ def cost(cost: RunCost | None) -> Rows:
     if cost.usd_per_hour is not None:
         low, high = cost.usd_per_hour
         rows.append(("an hour of it", dollars(low) + (f" to {dollars(high)}" if high != low else "")))
-    if cost.batch is not None:
-        rows.append(("in batches it would have been", dollars(cost.batch.api_usd)))
     if cost.priced_as:
         rows.append(("priced as", cost.priced_as))
     of = cost.prices or PriceSource()

@@ -339,13 +339,6 @@ class PriceSource(JsonSection):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchCost(JsonSection):
-    """What the same requests would have cost in batches."""
-
-    api_usd: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RunCost(JsonSection):
     """What a run cost in dollars: an API's requests by their usage, a deployment of one's own by the hour.
 
@@ -361,7 +354,6 @@ class RunCost(JsonSection):
     usd_per_million_total_tokens: float | None = None
     ci95: Intervals = field(default_factory=dict)
     usd_per_hour: tuple[float, float] | None = None
-    batch: BatchCost | None = None
     prices: PriceSource | None = None
     notes: tuple[str, ...] = ()
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -32,6 +31,7 @@ from bench.plan.resolve import (
 )
 from bench.runs import folder as files
 from bench.runs import manifest
+from bench.runs.manifest import HourPricing
 from bench.runs.records import read_requests
 from bench.server.launch import Server
 from bench.types import Load, UserError
@@ -261,11 +261,11 @@ def _write(search: CapacitySearch) -> Capacity:
 def _write_page(search: CapacitySearch, found: Capacity) -> Document:
     """Write capacity.html: what was found, with its figures; gives what it shows."""
     request = search.request
-    usd_per_hour = (request.costs.section or {}).get("usd_per_hour")
+    pricing = request.costs.pricing
     shown = CapacityResult(
         runs=[_load_point(search, run) for run in _probes(search)],
         capacity=found,
-        usd_per_hour=None if usd_per_hour is None else Decimal(usd_per_hour),
+        usd_per_hour=pricing.usd_per_hour if isinstance(pricing, HourPricing) else None,
     )
     of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
     page = document(shown, of=of, objectives=request.slo, figures=sections(shown))

@@ -15,6 +15,8 @@ from bench.app.options import HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
 from bench.plan import resolve
 from bench.plan.calls import Plan, lengths, total
+from bench.runs.manifest import ApiPricing, HourPricing
+from bench.runs.sections import dump
 from bench.suggest import did_you_mean
 from bench.types import Backend, Scenario, UserError
 
@@ -37,19 +39,23 @@ MEASURED = "measured"
 
 @dataclass(frozen=True, slots=True)
 class RunCosts:
-    """What a run may cost: `section` is that of run.json, None where nobody bills and no hour has a price.
+    """What a run may cost: `pricing` is that of run.json, None where nobody bills and no hour has a price.
 
     `budget` is the limit on spending, None for a server that nobody bills.
     """
 
-    section: dict[str, Any] | None = None
+    pricing: HourPricing | ApiPricing | None = None
     budget: Budget | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """Whose prices were asked for, as JSON holds it; the limit on spending is not among them."""
+        return {name: value for name, value in (dump(self.pricing) or {}).items() if name != "max_usd"}
 
 
 def costs_of(options: RunOptions, backend: Backend, url: str | None, scenario: Scenario, *, has_key: bool) -> RunCosts:
     """Give what the options say of costs. Raises UserError."""
     budget = budget_of(backend, url, options, scenario, has_key=has_key)
-    return RunCosts(_section(options, budget), budget)
+    return RunCosts(_pricing(options, budget), budget)
 
 
 def budget_of(
@@ -81,22 +87,13 @@ def budget_of(
     return Budget(cap_usd, provider, options.model, at, ttl)
 
 
-def _section(options: RunOptions, budget: Budget | None) -> dict[str, Any] | None:
+def _pricing(options: RunOptions, budget: Budget | None) -> HourPricing | ApiPricing | None:
     if (hourly := hourly_of(options, may_measure=True)) is not None:
         drawn = _owned(options.owned or "") if _measures(options) else None
-        return {
-            "gpu": options.gpu,
-            **gpu_prices.section_of(hourly),
-            "usd_per_kwh": None if drawn is None else str(drawn.usd_per_kwh * drawn.pue),
-        }
+        return gpu_prices.pricing_of(hourly, options.gpu, None if drawn is None else drawn.usd_per_kwh * drawn.pue)
     if budget is None:
         return None
-    return {
-        "provider": budget.provider,
-        "model": budget.model,
-        "max_usd": str(budget.cap_usd),
-        "cache_ttl": budget.cache_ttl,
-    }
+    return ApiPricing(provider=budget.provider, model=budget.model, max_usd=budget.cap_usd, cache_ttl=budget.cache_ttl)
 
 
 def _measures(options: HourOptions) -> bool:

@@ -240,7 +240,7 @@ def _manifest(request: RunRequest, found: Prepared, *, launched: bool) -> RunMan
         rehearsal=load(FirstRequest, rehearsal.facts(found.rehearsed), files.RUN),
         cache=request.workload.cache,
         window=request.window,
-        pricing=request.costs.section,
+        pricing=request.costs.pricing,
         scenario=request.workload.scenario,
         load=request.workload.load,
         seed=plan.seed,

@@ -32,14 +32,13 @@ def say_ended(screen: "Screen", outcome: "Outcome", folder: Path, so_far: str = 
 
 def asked_of(request: "RunRequest", options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
     """Give all that was asked, by the names of the flags: whoever goes on must ask the same, `but` for these."""
-    pricing = {name: value for name, value in (request.costs.section or {}).items() if name != "max_usd"}
     asked = {name: value for name, value in options.items() if name not in (*MAY_DIFFER, *but)}
     asked |= {
         "server_args": asked.pop("server_arg"),
         "url": request.url and shown(request.url),
         "lengths": asdict(request.workload.scenario),
         "options": dict(request.wording),
-        "pricing": pricing,
+        "pricing": request.costs.asked(),
     }
     return {name: _plain(value) for name, value in asked.items()}
 

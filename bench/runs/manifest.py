@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection, dump, load
@@ -78,6 +78,29 @@ class NagleProbe(JsonSection):
     delayed: ArrivedAnswer
     quick: ArrivedAnswer
     message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourPricing(JsonSection):
+    """What an hour of the server costs, busy or idle; `usd_per_kwh` where its power is to be measured."""
+
+    gpu: str | None = None
+    usd_per_hour: Decimal
+    usd_per_hour_range: tuple[Decimal, Decimal] | None = None
+    source: str | None = None
+    as_of: str | None = None
+    notes: tuple[str, ...] = ()
+    usd_per_kwh: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiPricing(JsonSection):
+    """Whose prices the requests are charged at, and the most that all of them may cost."""
+
+    provider: str | None = None
+    model: str | None = None
+    max_usd: Decimal | None = None
+    cache_ttl: Literal["5m", "1h"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +176,7 @@ NOTHING_CUT: Final = WindowCut(0, 0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunManifest(JsonSection):
-    """run.json. `model` is the user's name for it, `server.model` the server's; `pricing` is read by analysis/money.
+    """run.json. `model` is the user's name for it, `server.model` the server's.
 
     `interrupted` is True until the run has come to its end, so that one that was killed says so by itself; `stopped`
     is why it ended early. `clients` and what follows is what the captures say, None before they were decoded.
@@ -173,7 +196,7 @@ class RunManifest(JsonSection):
     rehearsal: FirstRequest | None = None
     cache: Literal["cold", "warm"] | None = None
     window: WindowChoice | None = None
-    pricing: Mapping[str, Any] | None = None
+    pricing: HourPricing | ApiPricing | None = None
     spending: Spending | None = None
     scenario: Scenario
     load: Load

@@ -132,8 +132,8 @@ def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Gener
     capacity = _capacity(options.servers, rng)
     hourly = hourly_of(options)
     if hourly is None:
-        sections = (run.run.pricing or {} for run in capacity.runs)
-        hourly = next((found for found in map(gpu_prices.hourly_of, sections) if found), None)
+        priced = (gpu_prices.hourly_of(run.run.pricing) for run in capacity.runs)
+        hourly = next(filter(None, priced), None)
     if hourly is None:
         raise UserError("what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned")
     host = selfhost.SelfHost(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.money.cost import Charge, _per, run_cost
-from analysis.money.gpu_prices import Hourly, section_of, stated
+from analysis.money.gpu_prices import Hourly, pricing_of, stated
 from analysis.run.window import Window, window
 from bench.runs.sections import dump
 from tests.fixtures.pinned_prices import DAY, pinned
@@ -182,16 +182,6 @@ def test_no_good_request_has_no_price(cost_of: Callable[..., Any]) -> None:
     assert cost_of(HAIKU, requests=20, slo=["ttft_ms<1"])["usd_per_good_request"] is None
 
 
-def test_the_price_of_a_batch_stands_beside(cost_of: Callable[..., Any]) -> None:
-    cost = cost_of(HAIKU | {"batch": True}, requests=100, prompt_tokens=500, tokens=200)
-    assert (cost["api_usd"], cost["batch"]) == (0.15, {"api_usd": 0.075})
-    none_known = cost_of({"provider": "openai", "model": "gpt-9", "batch": True}, requests=1)
-    assert none_known["batch"] == {"api_usd": None}
-    assert none_known["notes"][0].startswith(
-        "in batches: openai/gpt-9: no price of tier 'batch' is known on 2026-11-20"
-    )
-
-
 def test_caching_that_was_asked_for_and_did_nothing_is_warned_of(cost_of: Callable[..., Any]) -> None:
     asked = HAIKU | {"cache_ttl": "5m"}
     short = cost_of(asked, requests=10, prompt_tokens=500)
@@ -251,7 +241,7 @@ def test_a_request_costs_an_hour_over_what_is_served_in_one(
 
 def test_the_manifest_s_price_of_an_hour_is_used_and_wins_over_an_api_s(cost_of: Callable[..., Any]) -> None:
     hourly = Hourly(Decimal("0.45"), Decimal("0.875"), "1 x rtx-4090@vast", date(2026, 6, 30), ("old",))
-    cost = cost_of(HAIKU | {"gpu": "rtx-4090@vast"} | section_of(hourly), requests=100)
+    cost = cost_of(HAIKU | dump(pricing_of(hourly, "rtx-4090@vast", None)), requests=100)
     assert (cost["basis"], cost["usd_per_hour"]) == ("self-hosted", [0.45, 0.875])
     assert cost["prices"] == {"source": "1 x rtx-4090@vast", "version": None, "as_of": "2026-06-30"}
     assert cost["notes"][0] == "old"

@@ -15,12 +15,13 @@ from analysis.money.gpu_prices import (
     load,
     owned,
     owned_usd_per_month,
+    pricing_of,
     rented,
-    section_of,
     stated,
     user_file,
 )
 from analysis.money.numbers import HOURS_PER_MONTH
+from bench.runs.manifest import ApiPricing, HourPricing
 from bench.types import UserError
 
 TODAY = date(2026, 11, 21)
@@ -142,9 +143,10 @@ def test_a_price_comes_back_from_a_manifest_as_it_went_in() -> None:
         stated(Decimal("0.10")),
         Hourly(Decimal(1), Decimal(2), "x"),
     ):
-        assert hourly_of(section_of(hourly)) == hourly
-    assert hourly_of({"usd_per_hour": "0.5", "gpu": "l4@gcp"}) == Hourly(Decimal("0.5"), Decimal("0.5"), "l4@gcp")
-    assert hourly_of({"usd_per_hour": None}) is None
+        assert hourly_of(pricing_of(hourly, None, None)) == hourly
+    half = Decimal("0.5")
+    assert hourly_of(HourPricing(usd_per_hour=half, gpu="l4@gcp")) == Hourly(half, half, "l4@gcp")
+    assert hourly_of(ApiPricing()) is hourly_of(None) is None
 
 
 # --- finding a price ----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from bench.app.options import RunOptions
 from bench.app.pricing import budget_of, costs_of, estimate, hourly_of
 from bench.plan.calls import make_plan
 from bench.plan.prompts import Vocabulary
+from bench.runs.manifest import HourPricing
 from bench.server.tinytokenizer import WORDS
 from bench.types import Lengths, Load, Scenario, Usage, UserError
 from tests.commands import bench
@@ -234,16 +235,14 @@ def test_a_dry_run_sends_nothing(biller: tuple[str, type[Biller]], tmp_path: Pat
 OWNED = "price_usd=1460,months=20,usd_per_kwh=0.30,pue=1.5,watts="
 
 
-def section_of(owned: str) -> dict[str, Any] | None:
-    return costs_of(RunOptions(owned=owned), BACKENDS["llamacpp"], None, SCENARIO, has_key=False).section
+def priced(owned: str) -> tuple[Decimal, Decimal | None]:
+    pricing = costs_of(RunOptions(owned=owned), BACKENDS["llamacpp"], None, SCENARIO, has_key=False).pricing
+    assert isinstance(pricing, HourPricing)
+    return pricing.usd_per_hour, pricing.usd_per_kwh
 
 
 def test_power_that_a_run_is_to_measure_is_left_out_of_the_hour_and_its_price_is_kept() -> None:
-    section = section_of(OWNED + "measured")
-    assert section is not None
-    assert [Decimal(section[name]) for name in ("usd_per_hour", "usd_per_kwh")] == [Decimal("0.1"), Decimal("0.45")]
-    given = section_of(OWNED + "1000")
-    assert given is not None
-    assert (Decimal(given["usd_per_hour"]), given["usd_per_kwh"]) == (Decimal("0.55"), None)
+    assert priced(OWNED + "measured") == (Decimal("0.1"), Decimal("0.45"))
+    assert priced(OWNED + "1000") == (Decimal("0.55"), None)
     with pytest.raises(UserError, match="watts=measured is for a run"):
         hourly_of(RunOptions(owned=OWNED + "measured"))
