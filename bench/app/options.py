@@ -187,7 +187,8 @@ def _json(value: Any) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    return int(value) if int(value) == float(value) else None
+    found = numeric.read(str(value))
+    return int(found) if found is not None and found == found.to_integral_value() else None
 
 
 def _exact(value: Any) -> Decimal | None:
@@ -198,7 +199,7 @@ _READERS: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
     bool: ("true or false", lambda _: None),
     str: ("text", _text),
     int: ("a whole number", _whole),
-    float: ("a number", float),
+    float: ("a number", lambda value: None if (found := numeric.read(str(value))) is None else float(found)),
     Decimal: ("a number", _exact),
     Path: ("a path", Path),
     JsonText: ("JSON, or a file with it", _json),

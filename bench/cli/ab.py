@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bench.cli.base import shown, with_options
 from bench.cli.campaign import say_ended
 from bench.cli.compare import JUDGED
+from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED
 from bench.cli.run import request_of
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
@@ -29,7 +30,7 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
 @click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'.")
 @click.option("--b", metavar="OPTIONS", help="What only the candidate has.")
 @with_options(OPTIONS)
-@click.option("--max-pairs", type=int, default=48, help="Stop after so many runs of each, decided or not.  [48]")
+@click.option("--max-pairs", type=WHOLE, default=48, help="Stop after so many runs of each, decided or not.  [48]")
 @click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable.  [see docs]")
 @with_options(JUDGED)
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it.")

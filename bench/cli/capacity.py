@@ -7,6 +7,7 @@ import click
 
 from bench.cli.base import with_options
 from bench.cli.campaign import asked_of, say_ended
+from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import ASKED, COSTS
 from bench.cli.run import request_of
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
@@ -22,11 +23,11 @@ _OF_A_SEARCH = (*_HOW_FAR, "attainment", "requests", "concurrency", "max_in_flig
 @with_options((*ASKED, *COSTS))
 @click.option("--attainment", help="Share of requests that must keep all bounds: 95%.  [each objective's own]")
 @click.option("--precision", default="5%", help="How narrow the answer is to be.  [5%]")
-@click.option("--repeats", type=int, default=3, help="Runs at either end of it, with other seeds.  [3]")
-@click.option("--requests", type=int, help="Of each run.  [what the strictest objective needs, or 10 s worth]")
-@click.option("--concurrency", type=int, help="Of the closed loop that comes first.  [4 times the scenario's]")
-@click.option("--max-in-flight", type=int, help="Limit of each run.  [1024]")
-@click.option("--up-to", type=float, help="Look no higher, in requests/s.  [8 times what the closed loop completes]")
+@click.option("--repeats", type=WHOLE, default=3, help="Runs at either end of it, with other seeds.  [3]")
+@click.option("--requests", type=WHOLE, help="Of each run.  [what the strictest objective needs, or 10 s worth]")
+@click.option("--concurrency", type=WHOLE, help="Of the closed loop that comes first.  [4 times the scenario's]")
+@click.option("--max-in-flight", type=WHOLE, help="Limit of each run.  [1024]")
+@click.option("--up-to", type=NUMBER, help="Look no higher, in requests/s.  [8 times what the closed loop completes]")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it.")
 def capacity(**options: Any) -> int:
     """Find the highest rate that meets the objectives.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import OneOf
+from bench.cli.numeric import WHOLE
 
 if TYPE_CHECKING:
     from bench.app.gate.judging import GateTask
@@ -20,7 +21,7 @@ PARTS = ("llamacpp", "vllm", "client")
 @click.option("--update", is_flag=True, help="Measure, and write it as the baseline.")
 @click.option("--add", is_flag=True, help="Measure, and add it to the baseline as one more session.")
 @click.option("--part", "parts", type=OneOf(PARTS), multiple=True, help="Only this; repeatable.  [all]")
-@click.option("--rounds", type=int, default=5, help="How often each part is measured.  [5]")
+@click.option("--rounds", type=WHOLE, default=5, help="How often each part is measured.  [5]")
 @click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")

@@ -5,7 +5,23 @@ from typing import Any, Final
 
 import click
 
-from bench.app.numeric import within
+from bench.app.numeric import read, within
+from bench.types import UserError
+
+
+class Plain(click.ParamType[Any]):
+    """An option's number, written as any number is read here; its range is for whoever uses it to judge."""
+
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
+        self.name = "integer" if whole else "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = read(str(value))
+        if found is None or (self._whole and (not found.is_finite() or found != found.to_integral_value())):
+            flag = param.opts[0] if param is not None else self.name
+            raise UserError(f"{flag}: expected {'a whole number' if self._whole else 'a number'}, got {value!r}")
+        return int(found) if self._whole else float(found)
 
 
 class Within(click.ParamType[Any]):
@@ -25,6 +41,9 @@ class Within(click.ParamType[Any]):
         """The number that a text is. UserError, naming the flag, for any other."""
         return within(flag, text, self.low, self.high, or_zero=self.or_zero, whole=self.whole)
 
+
+WHOLE: Final = Plain(whole=True)
+NUMBER: Final = Plain(whole=False)
 
 USD: Final = Within("1e-12", 10**6, or_zero=True)
 """Dollars for a request, or for an hour."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bench.cli.base import OneOf
-from bench.cli.numeric import USD, Within
+from bench.cli.numeric import NUMBER, USD, WHOLE, Within
 
 ON_OFF = ("on", "off")
 WINDOWS = ("planned", "steady")
@@ -15,14 +15,14 @@ ASKED = (
     click.option("--model", default="tiny", help="A name of `models`, a path, or what the server calls it.  [tiny]"),
     click.option("--scenario", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
     click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
-    click.option("--seed", type=int, default=0, help="Of prompts, lengths and arrivals.  [0]"),
-    click.option("--prompt-tokens", type=int, help="Every prompt this long instead of the scenario's lengths."),
-    click.option("--output-tokens", type=int, help="Every answer this long instead of the scenario's lengths."),
+    click.option("--seed", type=WHOLE, default=0, help="Of prompts, lengths and arrivals.  [0]"),
+    click.option("--prompt-tokens", type=WHOLE, help="Every prompt this long instead of the scenario's lengths."),
+    click.option("--output-tokens", type=WHOLE, help="Every answer this long instead of the scenario's lengths."),
     click.option(
         "--cache", type=OneOf(["cold", "warm"]), default="cold", help="New prompts, or warm runs' own.  [cold]"
     ),
     click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder or tokenizer.json.  [the server counts]"),
-    click.option("--workers", type=int, default=1, help="Load processes.  [1]"),
+    click.option("--workers", type=WHOLE, default=1, help="Load processes.  [1]"),
     click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
     click.option("--timeout", default="120s", help="Ends one request.  [120s]"),
     click.option("--stall-timeout", default="30s", help="Ends one request when no byte comes for this long.  [30s]"),
@@ -32,7 +32,7 @@ ASKED = (
     click.option("--server-python", help="Python in which the server to launch is installed.  [see docs/backends.md]"),
     click.option("--server-cmd", help="Words to launch it by instead; its flags are added."),
     click.option("--server-arg", multiple=True, help="Passed to the launched server; repeatable."),
-    click.option("--port", type=int, help="Of the launched server.  [a free one]"),
+    click.option("--port", type=WHOLE, help="Of the launched server.  [a free one]"),
     click.option("--dialect", help="tgi: native or chat.  [native]"),
     click.option("--adapter", help="vllm, tgi: the LoRA adapter to ask for."),
     click.option("--thinking", help="claude, vllm: on, off; claude: so many tokens.  [the scenario's]"),
@@ -68,12 +68,12 @@ COSTS = (
 """What servers of one's own cost."""
 
 OFFERED = (
-    click.option("--concurrency", type=int, help="Closed loop: this many requests in flight."),
-    click.option("--rate", type=float, help="Open loop: this many requests per second, come what may."),
+    click.option("--concurrency", type=WHOLE, help="Closed loop: this many requests in flight."),
+    click.option("--rate", type=NUMBER, help="Open loop: this many requests per second, come what may."),
     click.option("--arrivals", help="Of the open loop: poisson, constant, or gamma:CV for bursts.  [poisson]"),
-    click.option("--max-in-flight", type=int, help="Limit of the open loop.  [1024]"),
+    click.option("--max-in-flight", type=WHOLE, help="Limit of the open loop.  [1024]"),
     click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]"),
-    click.option("--requests", type=int, help="Measure this many requests …"),
+    click.option("--requests", type=WHOLE, help="Measure this many requests …"),
     click.option("--duration", help="… or for this long: 60s, 2m."),
     click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration."),
 )

@@ -10,6 +10,7 @@ import click
 from bench import app
 from bench.app.options import check_repeat
 from bench.cli.base import OneOf, echo, keep_secret, tell, with_options
+from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, WINDOWS
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
 from bench.types import UserError
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 @with_options((*ASKED, *COSTS, *OFFERED))
 @click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]")
 @click.option("--inconclusive", type=OneOf(["pass", "fail"]), help="Objectives that are not certain.  [as seen]")
-@click.option("--repeat", type=int, default=1, help="Make this many runs of it, 50 at most.  [1]")
+@click.option("--repeat", type=WHOLE, default=1, help="Make this many runs of it, 50 at most.  [1]")
 @click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
 @click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
-@click.option("--locust-web", type=int, help="Serve Locust's page on this loopback port.")
+@click.option("--locust-web", type=WHOLE, help="Serve Locust's page on this loopback port.")
 def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: Any) -> int:
     """Offer one load to one backend, observe it, judge it and report.
 

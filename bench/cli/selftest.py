@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import echo
+from bench.cli.numeric import WHOLE
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _WHY = {
 
 
 @click.command()
-@click.option("--workers", type=int, default=1, help="Load processes, as of the runs that it is to speak for.  [1]")
+@click.option("--workers", type=WHOLE, default=1, help="Load processes, as of the runs that it is to speak for.  [1]")
 @click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer in half a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything that was measured.")
 def selftest(workers: int, quick: bool, as_json: bool) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from bench.cli.base import OneOf
+from bench.cli.numeric import NUMBER, WHOLE
 
 
 @click.command()
@@ -13,24 +14,24 @@ from bench.cli.base import OneOf
 @click.option(
     "--quantization", metavar="NAME", help="Of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]"
 )
-@click.option("--context", type=int, help="Tokens of prompt and answer together.  [the load's, else 4096]")
-@click.option("--concurrency", type=int, help="Sequences of that length a replica must hold.  [1]")
-@click.option("--rate", type=float, help="The load: this many requests per second …")
-@click.option("--prompt-tokens", type=int, help="… with prompts of this length …")
-@click.option("--output-tokens", type=int, help="… and answers of this one.")
-@click.option("--prefix-tokens", type=int, help="So many at the beginning all prompts share, cached.  [0]")
+@click.option("--context", type=WHOLE, help="Tokens of prompt and answer together.  [the load's, else 4096]")
+@click.option("--concurrency", type=WHOLE, help="Sequences of that length a replica must hold.  [1]")
+@click.option("--rate", type=NUMBER, help="The load: this many requests per second …")
+@click.option("--prompt-tokens", type=WHOLE, help="… with prompts of this length …")
+@click.option("--output-tokens", type=WHOLE, help="… and answers of this one.")
+@click.option("--prefix-tokens", type=WHOLE, help="So many at the beginning all prompts share, cached.  [0]")
 @click.option("--traffic", metavar="FILE", help="… or the busiest minute of recorded traffic.")
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
-@click.option("--utilization", type=float, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
+@click.option("--utilization", type=NUMBER, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
 @click.option(
     "--gpu", "gpu_specs", multiple=True, metavar="NAME[@PROVIDER][:KIND]", help="Only these; repeatable.  [all]"
 )
-@click.option("--tensor-parallel", type=int, multiple=True, help="GPUs to a replica; repeatable.  [1 2 4 8]")
+@click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs to a replica; repeatable.  [1 2 4 8]")
 @click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Numbers in the KV cache.  [fp16]")
-@click.option("--gpu-memory-utilization", type=float, default=0.92, help="Share of the memory to take.  [0.92]")
-@click.option("--overhead-gib", type=float, default=1.5, help="Activations and graphs on each GPU.  [1.5]")
+@click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of the memory to take.  [0.92]")
+@click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs on each GPU.  [1.5]")
 @click.option("--measured", type=click.Path(path_type=Path), help="A run on the first --gpu and --tensor-parallel.")
-@click.option("--claimed", type=float, help="Output tokens/s that are said of those; refused if impossible.")
+@click.option("--claimed", type=NUMBER, help="Output tokens/s that are said of those; refused if impossible.")
 @click.option("--prices", type=click.Path(path_type=Path), help="A file of GPU prices that go before the bundled ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def size(**options: Any) -> None:

@@ -150,11 +150,11 @@ def test_a_run_leaves_what_the_contract_names(smoke: Path) -> None:
 
 
 def test_a_run_offers_exactly_what_its_scenario_says(smoke: Path) -> None:
-    summary = assert_sound(smoke, calls=16)
+    summary = assert_sound(smoke, calls=100)
     requests = pq.read_table(smoke / "requests.parquet")
     assert set(requests["prompt_tokens"].to_pylist()) == {64}
     assert set(requests["output_tokens"].to_pylist()) == {16}
-    assert sorted(requests["seq"].to_pylist()) == list(range(18))
+    assert sorted(requests["seq"].to_pylist()) == list(range(102))
     assert requests["phase"].to_pylist().count("warmup") == 2
     assert summary["client"]["stamps"] == ("kernel" if sys.platform == "linux" else "user")
 
@@ -174,13 +174,13 @@ def test_two_workers_offer_the_same_plan_and_share_it(
     run = tmp_path / "run"
     made(run, url=f"{url}/v1/", workers=2)
     assert capfd.readouterr() == ("", "")  # a run from Python prints nothing
-    assert_sound(run, calls=16)
+    assert_sound(run, calls=100)
     ours, theirs = (pq.read_table(path / "plan.parquet").drop("prompt_hash") for path in (run, smoke))
     assert ours.equals(theirs)
     assert read(run, "run.json")["plan_hash"] == read(smoke, "run.json")["plan_hash"]
     assert [client["worker"] for client in read(run, "run.json")["clients"]] == [0, 1]
     workers = pq.read_table(run / "requests.parquet")["worker"].to_pylist()
-    assert workers.count(0) == workers.count(1) == 9
+    assert workers.count(0) == workers.count(1) == 51
 
 
 @pytest.mark.slow
@@ -272,8 +272,8 @@ def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke:
         folder.write_json(run / "run.json", read(smoke, "run.json") | {"interrupted": True, "clients": []})
     done = bench("decode", run)
     assert (done.returncode, done.stderr) == (130, "")
-    assert re.search(r"\nrequests +0 of 16 succeeded; 16 unfinished\n", done.stdout)
-    assert "none of 16 calls succeeded" in done.stdout
+    assert re.search(r"\nrequests +0 of 100 succeeded; 100 unfinished\n", done.stdout)
+    assert "none of 100 calls succeeded" in done.stdout
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str, tmp_path: Path) -> None:
@@ -385,11 +385,11 @@ def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path)
             env={"OPENAI_API_KEY": KEY, "GATEWAY_KEY": HEADER_KEY},
         )
     assert done.returncode == 3
-    assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 16}
+    assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 100}
     assert {line for line in Telltale.seen_in if "bench.py" not in line} == set()  # what the user typed, anyone sees
     capture = run / "capture" / "worker-0.cap"
     answers = [exchange.data for exchange in exchanges(capture, scan(capture).offsets, 0)]
-    assert len(answers) == 18
+    assert len(answers) == 102
     bodies = [http1.parse(answer, [len(answer)], [0]).body.data for answer in answers]
     assert all(b"that is " + b"*" * len(KEY) in body for body in bodies)
     tables = [pq.read_table(path).to_pylist() for path in run.glob("*.parquet")]
@@ -429,7 +429,7 @@ def test_llama_cpp_python_is_launched_and_measured(tmp_path: Path) -> None:
     done = bench(*SMOKE, "--server", "llama-cpp-python", "--out", run)
     assert (done.returncode, done.stderr) == (0, "")
     assert read(run, "run.json")["server"]["name"] == "llama-cpp-python"
-    assert read(run, "summary.json")["requests"]["succeeded"] == 16
+    assert read(run, "summary.json")["requests"]["succeeded"] == 100
     requests = pq.read_table(run / "requests.parquet")
     assert set(requests["output_tokens"].to_pylist()) == {16}
     assert set(requests["prompt_tokens"].to_pylist()) == {None}  # its streams do not tell
