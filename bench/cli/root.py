@@ -23,7 +23,9 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "backends": Place("lists", "List the server dialects."),
     "breakeven": Place("breakeven", "Find the volumes at which your own servers cost no more."),
     "capacity": Place("capacity", "Find the highest rate that meets the objectives."),
-    "compare": Place("compare", "Say whether CANDIDATE is slower or dearer than BASE."),
+    "compare": Place(
+        "compare", "Say whether CANDIDATE is slower or dearer than BASE; of several candidates also which may be best."
+    ),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
     "gate": Place("gate", "Say whether an engine or our own client got slower."),
     "models": Place("lists", "List the models that have a short name."),

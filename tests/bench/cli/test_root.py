@@ -121,7 +121,7 @@ WRONG = [
     ("run --rate 1 --overload weight", "expected wait or drop, got 'weight'; did you mean 'wait'?"),
     ("run --rate fast", "--rate: expected a number, got 'fast'"),
     ("run --rate 0", "--rate: must be from 0.001 to 1000000, got 0.0; the nearest is 0.001"),
-    ("run --rate nan", "--rate: must be from 0.001 to 1000000, got nan"),
+    ("run --rate nan", "--rate: expected a number, got 'nan'"),
     ("run --concurrency 0", "--concurrency: must be from 1 to 100000, got 0; the nearest is 1"),
     ("run --requests 1.5", "--requests: expected a whole number, got '1.5'"),
     ("run --requests -1", "--requests: must be from 1 to 10000000, got -1; the nearest is 1"),
