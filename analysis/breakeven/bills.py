@@ -17,7 +17,8 @@ Wins = npt.NDArray[np.bool_]
 class Bills(NamedTuple):
     """$/month as the pairing routes it, of which ours alone, and at the API alone for as many good requests.
 
-    `left` requests are left for the API, our busiest hour has `replicas`. Infinite where no number of them serves.
+    `left` requests are left for the API, our busiest hour has `replicas`; `as_good` are as many of the API's as there
+    are good ones. Infinite where no number of them serves.
     """
 
     mixed_usd: Amounts
@@ -25,6 +26,7 @@ class Bills(NamedTuple):
     alone_usd: Amounts
     left: Amounts
     replicas: Amounts
+    as_good: Amounts
 
     @property
     def saving_usd(self) -> Amounts:
@@ -45,7 +47,7 @@ def bills(pairing: Pairing, states: States, requests_per_month: Amounts) -> Bill
     as_good = left + (volumes - left) * states.number(pairing.worth)
     mixed = own.usd + left * _price(pairing, states, left)
     alone = as_good * _price(pairing, states, volumes)
-    return Bills(mixed, own.usd, alone, left, own.replicas)
+    return Bills(mixed, own.usd, alone, left, own.replicas, as_good)
 
 
 def wins(pairing: Pairing, states: States, requests_per_month: Amounts) -> Wins:

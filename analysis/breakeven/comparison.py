@@ -9,6 +9,7 @@ import numpy as np
 from analysis.breakeven.deciding import proposal
 from analysis.breakeven.decision import Decision, decide
 from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.ranking import Ranking
 from analysis.breakeven.scenarios import Bar
 from analysis.breakeven.states import States
 from analysis.breakeven.sweep import answer
@@ -40,11 +41,12 @@ class Judgement:
 class SelfHosted(NamedTuple):
     """Servers of one's own in words, and the interval of what one replica serves in requests/s.
 
-    None where that was not measured.
+    None where that was not measured. `name` tells them from others that are compared; empty where there are none.
     """
 
     description: str
     capacity_ci95: Interval = UNKNOWN
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class Alternative:
     warnings: tuple[str, ...]
     usd_ci95: Interval = UNKNOWN
 
+    @property
+    def label(self) -> str:
+        """What it is called among the others."""
+        return f"{self.servers.name} or {self.name}" if self.servers.name else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -86,7 +93,8 @@ class Point:
 class CostComparison:
     """All of it; `volumes` are requests a month, ascending.
 
-    `warnings` are about the servers and the requests; those about an API are its alternative's.
+    `warnings` are about the servers and the requests; those about an API are its alternative's. `ranking` orders all
+    ways, None where there are none.
     """
 
     requests_per_month: int | None
@@ -94,6 +102,19 @@ class CostComparison:
     alternatives: tuple[Alternative, ...]
     points: tuple[Point, ...]
     warnings: tuple[str, ...] = ()
+    ranking: Ranking | None = None
+
+    @property
+    def has_several_sides(self) -> bool:
+        """Whether several servers of one's own are compared."""
+        return len({alternative.servers for alternative in self.alternatives}) > 1
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the measurements leave the question open: which way is the cheapest, or with one side any API."""
+        if self.has_several_sides and self.ranking is not None and self.ranking.month:
+            return self.ranking.undecided
+        return any(alternative.found.answer.kind == "undecided" for alternative in self.alternatives)
 
 
 def judge(pairing: Pairing, states: States, requests_per_month: int | None) -> Judgement:

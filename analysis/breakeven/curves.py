@@ -1,8 +1,7 @@
 """What a comparison's ways cost over volumes, for its figures: the same numbers as its answers', at every step."""
 
-import math
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,13 +9,10 @@ from analysis.breakeven.bills import bills
 from analysis.breakeven.comparison import CostComparison, spans_of
 from analysis.breakeven.decision import WORST
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.states import States, at_level, stated
-from analysis.breakeven.sweep import Climb
+from analysis.breakeven.states import States, at_level
+from analysis.breakeven.sweep import MOST_EDGES, steps_of
 from analysis.money.numbers import exact
 from analysis.stats.distributions import Floats
-
-# Further up a logarithmic axis the steps are closer together than a screen can show.
-MOST_STEPS: Final = 300
 
 
 class Lines(NamedTuple):
@@ -47,23 +43,9 @@ def volumes_of(comparison: CostComparison) -> Floats:
     for alternative in comparison.alternatives:
         found += steps_of(alternative.pairing, low, high)
         edges = [edge for span in spans_of(alternative) for edge in (span.first - 1, span.first, span.last) if edge]
-        found += map(float, edges[:MOST_STEPS])
+        found += map(float, edges[:MOST_EDGES])
     volumes = np.unique(np.array(found))
     return volumes[(volumes >= low) & (volumes <= high)]
-
-
-def steps_of(pairing: Pairing, low: float, high: float) -> list[float]:
-    """The last volume before each further replica and the first after it; none where filling chooses their number."""
-    if not pairing.host.capacity_rps or not pairing.offered_share or pairing.overflow:
-        return []
-    climb, found, only = Climb(pairing, stated(pairing)), list[float](), np.array([0])
-    volume = np.array([max(1, math.ceil(low))], np.object_)
-    while len(found) < 2 * MOST_STEPS:
-        volume = climb.next_step(volume, only)
-        if volume[0] > high:
-            break
-        found += [float(volume[0] - 1), float(volume[0])]
-    return found
 
 
 def lines(pairing: Pairing, states: States, volumes: Floats) -> Lines:

@@ -27,6 +27,8 @@ MOST_STEPS: Final = 2_000
 # Requests per month beyond any service, up to which float64 counts requests one by one.
 LARGEST_VOLUME: Final = 10**12
 GRID_POINTS: Final = 1_024
+# Further up a logarithmic axis the steps are closer together than a screen can show.
+MOST_EDGES: Final = 300
 STEPS_IN_GRID: Final = 200
 OVERFLOW_GRID_REPLICAS: Final = 100
 
@@ -323,3 +325,17 @@ def _steps(pairing: Pairing, states: States, until: int) -> list[Floats]:
         last = np.minimum(np.where(np.isfinite(volume), volume, until), until - 1.0)
         columns += [last[:, np.newaxis], np.maximum(last - 1, 1.0)[:, np.newaxis]]
     return columns
+
+
+def steps_of(pairing: Pairing, low: float, high: float) -> list[float]:
+    """The last volume before each further replica and the first after it; none where filling chooses their number."""
+    if not pairing.host.capacity_rps or not pairing.offered_share or pairing.overflow:
+        return []
+    climb, found, only = Climb(pairing, stated(pairing)), list[float](), np.array([0])
+    volume = np.array([max(1, math.ceil(low))], np.object_)
+    while len(found) < 2 * MOST_EDGES:
+        volume = climb.next_step(volume, only)
+        if volume[0] > high:
+            break
+        found += [float(volume[0] - 1), float(volume[0])]
+    return found

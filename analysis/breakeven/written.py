@@ -7,6 +7,7 @@ from typing import Any
 from analysis.breakeven.comparison import Alternative, CostComparison
 from analysis.breakeven.curves import lines
 from analysis.breakeven.decision import Decision
+from analysis.breakeven.ranking import Ranking
 from analysis.breakeven.scenarios import Bar
 from analysis.breakeven.volumes import BreakEven
 from analysis.money import prices
@@ -17,28 +18,52 @@ Json = dict[str, Any]
 
 def plain(comparison: CostComparison) -> Json:
     """All of a comparison."""
-    first = comparison.alternatives[0]
-    host = first.pairing.host
+    each = {alternative.servers: _servers(alternative) for alternative in comparison.alternatives}
     return {
         "schema": 1,
-        "servers": {
-            "description": first.servers.description,
-            "usd_per_replica_month": _amount(host.usd_per_replica_month),
-            "ops_usd_per_month": _amount(host.ops_usd_per_month),
-            "capacity_rps": float(host.capacity_rps),
-            "capacity_rps_ci95": list(first.servers.capacity_ci95),
-            "utilization": float(host.utilization),
-            "peak_to_mean": float(host.traffic.peak),
-            "autoscale": host.autoscale,
-            "requests_per_replica": math.floor(host.requests_at_peak_per_replica),
-        },
+        "servers": next(iter(each.values())),
+        "sides": list(each.values()),
         "requests_per_month": comparison.requests_per_month,
         "prices": prices.snapshot()._asdict(),
         "volumes": comparison.volumes.tolist(),
         "rivals": [_alternative(alternative, comparison) for alternative in comparison.alternatives],
+        "ranking": None if comparison.ranking is None else _ranking(comparison.ranking),
         "points": [{name: getattr(point, name) for name in point.__dataclass_fields__} for point in comparison.points],
         "warnings": list(comparison.warnings),
     }
+
+
+def _servers(alternative: Alternative) -> Json:
+    host, servers = alternative.pairing.host, alternative.servers
+    return {
+        "name": servers.name or None,
+        "description": servers.description,
+        "usd_per_replica_month": _amount(host.usd_per_replica_month),
+        "ops_usd_per_month": _amount(host.ops_usd_per_month),
+        "capacity_rps": float(host.capacity_rps),
+        "capacity_rps_ci95": list(servers.capacity_ci95),
+        "utilization": float(host.utilization),
+        "peak_to_mean": float(host.traffic.peak),
+        "autoscale": host.autoscale,
+        "requests_per_replica": math.floor(host.requests_at_peak_per_replica),
+    }
+
+
+def _ranking(ranking: Ranking) -> Json:
+    """Who is the cheapest; `spans` at which volumes, `month` the bills at the one asked about."""
+    bills = ({name: _known(value) for name, value in bill._asdict().items()} for bill in ranking.month)
+    return {
+        "ways": [way.name for way in ranking.ways],
+        "cheapest": ranking.choice,
+        "undecided": ranking.undecided,
+        "month": list(bills),
+        "spans": [span._asdict() for span in ranking.spans],
+        "is_whole": ranking.is_whole,
+    }
+
+
+def _known(value: str | float) -> str | float | None:
+    return value if isinstance(value, str) or math.isfinite(value) else None
 
 
 def _break_even(found: BreakEven) -> Json:
@@ -65,6 +90,7 @@ def _alternative(alternative: Alternative, comparison: CostComparison) -> Json:
     curves, first = lines(alternative.pairing, alternative.states, comparison.volumes), found.first
     return {
         "name": alternative.name,
+        "servers": alternative.servers.name or None,
         "usd_per_request": _amount(alternative.pairing.usd_per_request),
         "usd_per_request_ci95": list(alternative.usd_ci95),
         "measured": alternative.states.measured,

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from analysis.breakeven.comparison import Alternative, CostComparison, Point
 from analysis.breakeven.curves import lines
 from analysis.breakeven.scenarios import Bar
+from analysis.present import ranking_figure
 from analysis.present.breakeven_look import (
     LEFT_PX,
     OURS,
@@ -52,11 +53,11 @@ def chance(comparison: CostComparison) -> go.Figure | None:
         volumes, chances = comparison.volumes, alternative.p_cheaper
         # Lines lie on one another at 0 and at 1: each is narrower than the one below it.
         width = 2 + 1.5 * (len(comparison.alternatives) - 1 - i)
-        figure.add_trace(line(volumes, chances, alternative.name, *style(i), "%{y:.1%}", width))
+        figure.add_trace(line(volumes, chances, alternative.label, *style(i), "%{y:.1%}", width))
         if (at := alternative.found.decision) is not None:
             figure.add_scatter(
                 x=[at.requests], y=[at.p_cheaper], mode="markers", showlegend=False,
-                hoverinfo="skip", cliponaxis=False, name=escape(alternative.name),
+                hoverinfo="skip", cliponaxis=False, name=escape(alternative.label),
                 marker={"color": light(style(i)[0]), "size": 9, "line": {"color": light("page"), "width": 1.5}},
             )  # fmt: skip
     for level, words in ((CONFIDENCE, "above: self-host"), (1 - CONFIDENCE, "below: pay the API")):
@@ -82,7 +83,7 @@ def _chance_caption(comparison: CostComparison) -> str:
         f"Between {1 - CONFIDENCE:.0%} and {CONFIDENCE:.0%} the measurements do not decide."
     )
     at = [
-        f"{alternative.found.decision.p_cheaper:.1%} against {alternative.name}"
+        f"{alternative.found.decision.p_cheaper:.1%} against {alternative.label}"
         for alternative in comparison.alternatives
         if alternative.states.measured and alternative.found.decision is not None
     ]
@@ -173,7 +174,7 @@ def hybrid(comparison: CostComparison) -> go.Figure | None:
     best = []
     for i, alternative in served:
         shares, usd = _by_share(alternative, volume)
-        figure.add_trace(line(shares, usd, alternative.name, *style(i)))
+        figure.add_trace(line(shares, usd, alternative.label, *style(i)))
         least = int(np.argmin(usd))
         figure.add_scatter(
             x=[shares[least]], y=[usd[least]], mode="markers", showlegend=False, hoverinfo="skip", cliponaxis=False,
@@ -274,7 +275,8 @@ def _pareto_caption(points: Sequence[Point], given: int) -> str:
 
 
 FIGURES: Final[Mapping[str, Plot[CostComparison]]] = {
-    "cost": Plot("Cost", "Cost against volume", cost),
+    "cost": Plot("Cost", "Cost against volume", lambda asked: None if asked.has_several_sides else cost(asked)),
+    "ways": Plot("Cost", "Every way around your volume", ranking_figure.cost),
     "hybrid": Plot("Cost", "Cost by the share that we serve", hybrid),
     "chance": Plot("How sure it is", "Probability that self-hosting is cheaper", chance),
     "tornado": Plot("How sure it is", "What moves the month most", tornado),

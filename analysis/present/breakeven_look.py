@@ -83,6 +83,12 @@ def mark_volume(figure: go.Figure, comparison: CostComparison) -> None:
     )  # fmt: skip
 
 
+def mark_linear(figure: go.Figure, volume: int) -> None:
+    """The same on a linear axis."""
+    mark(figure, volume)
+    figure.add_annotation(text=f"your {volume:,}", showarrow=False, x=volume, yref="paper", y=1, yanchor="bottom")
+
+
 def volume_axis(volumes: Floats) -> dict[str, Any]:
     """A logarithmic axis of requests per month."""
     low, high = float(volumes.min()), float(volumes.max())

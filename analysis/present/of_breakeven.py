@@ -11,6 +11,7 @@ from analysis.breakeven.decision import Decision
 from analysis.breakeven.scenarios import Bar
 from analysis.breakeven.volumes import BreakEven
 from analysis.money import prices
+from analysis.present import of_ranking
 from analysis.present.document import (
     PAGE,
     Block,
@@ -79,15 +80,19 @@ METHOD: Final = (
 def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Document:
     """The comparison of self-hosting with each API."""
     apis, volume = comparison.alternatives, comparison.requests_per_month
+    # Of one side and one API all is said below.
+    ranking = comparison.ranking if len(apis) > 1 else None
     months = tuple(_month_row(api, api.found.decision) for api in apis if api.found.decision is not None)
     month: tuple[Block, ...] = (Table(MONTH, months, f"A month of {volume:,} requests"),) if volume is not None else ()
     caption = "Self-hosting is no dearer from so many requests/month on"
     return Document(
-        title=title([api.name for api in apis]),
+        title=title(list(dict.fromkeys(api.name for api in apis))),
         kind="Break-even of self-hosting" + ("" if volume is None else f" at {volume:,} requests a month"),
+        headline=None if ranking is None else of_ranking.headline(ranking, volume),
         warnings=tuple(map(Note, comparison.warnings)),
         blocks=(
             facts(_compared(comparison)),
+            *(() if ranking is None else of_ranking.sections(ranking, volume)),
             Section("What to do", tuple(map(_advice, apis))),
             Section("Break-even", (Table(ANSWERS, tuple(map(_answer_row, apis)), caption), *month)),
             *figures,
@@ -122,8 +127,10 @@ def _where(answer: BreakEven) -> str:
 
 def _compared(comparison: CostComparison) -> list[tuple[str, str]]:
     """What stands against the APIs, and whose prices theirs are."""
-    first, volume, snapshot = comparison.alternatives[0], comparison.requests_per_month, prices.snapshot()
-    rows = [("servers", first.servers.description), ("capacity", _capacity(first))]
+    volume, snapshot, rows = comparison.requests_per_month, prices.snapshot(), list[tuple[str, str]]()
+    for first in {alternative.servers: alternative for alternative in reversed(comparison.alternatives)}.values():
+        name = first.servers.name
+        rows = [(name or "servers", first.servers.description), ("capacity", _capacity(first)), *rows]
     if volume is not None:
         rows.append(("volume", f"{volume:,} requests/month"))
     day = snapshot.as_of or "an unknown day"
@@ -154,7 +161,7 @@ def _advice(api: Alternative) -> Section:
     bars = [_bar(bar, of_month=api.found.decision is not None) for bar in api.tornado[:BARS_SHOWN]]
     rows += [("" if i else "sensitive", bar) for i, bar in enumerate(bars)]
     return Section(
-        f"Against {api.name}: {_verdict(api)}",
+        f"{(api.servers.name and api.servers.name + ' against ') or 'Against '}{api.name}: {_verdict(api)}",
         (
             Notes(tuple(map(Note, api.advice))),
             facts(rows),
@@ -190,7 +197,7 @@ def _bar(bar: Bar, *, of_month: bool) -> str:
 def _answer_row(api: Alternative) -> Row:
     answer, decision, measured = api.found.answer, api.found.decision, api.states.measured
     return row(
-        api.name,
+        api.label,
         _usd(api.pairing.usd_per_request),
         Cell(_verdict(api), tone="warn" if _is_open(api) else ""),
         _whole(answer.first),
@@ -203,7 +210,7 @@ def _answer_row(api: Alternative) -> Row:
 def _month_row(api: Alternative, month: Decision) -> Row:
     amounts = (month.api_usd, month.self_usd, month.saving_usd, month.low_usd if api.states.measured else None)
     share = f"{month.api_share:.0%}" if month.api_share else "none"
-    return row(api.name, *(_usd(usd, 2) for usd in amounts), _replicas(month.replicas), share)
+    return row(api.label, *(_usd(usd, 2) for usd in amounts), _replicas(month.replicas), share)
 
 
 def _replicas(ends: tuple[int, int] | None) -> str:

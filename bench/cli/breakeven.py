@@ -88,7 +88,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.group(cls=Group, invoke_without_command=True)
 @click.option(
     "--self", "--capacity-rps", "servers", multiple=True, metavar="RUN|CAPACITY|RATE",
-    help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2; repeatable.",
+    help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2, @GPU; repeatable.",
 )  # fmt: skip
 @with_options(COSTS)
 @click.option(
@@ -115,6 +115,7 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
     \b
     bench.py breakeven --self 2 --gpu rtx-4090 --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200
     bench.py breakeven --self results/capacity-… --gpu l4 --versus claude-haiku-5-5 --versus openrouter/qwen/qwen3-14b
+    bench.py breakeven --self 2@l4 --self 9@h100-sxm --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200
     bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
     """
     if ctx.invoked_subcommand is not None:
@@ -136,8 +137,7 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
     deliver(document(comparison), "text", as_json=as_json, screen=screen)
     if page is not None and not as_json:
         show_fact(screen, "page", str(page))
-    undecided = any(alternative.found.answer.kind == "undecided" for alternative in comparison.alternatives)
-    return EXIT_OBJECTIVE_MISSED if undecided and inconclusive == "fail" else 0
+    return EXIT_OBJECTIVE_MISSED if comparison.undecided and inconclusive == "fail" else 0
 
 
 # --- small choices beside it ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from analysis.breakeven.advice import advice
 from analysis.breakeven.comparison import Alternative, CostComparison, Point, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.ranking import Rival, rank
 from analysis.breakeven.scenarios import tornado
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import stated, states_of
@@ -70,7 +71,9 @@ def build_comparison(
     asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
     at = asked["requests_per_month"], asked["volumes"], measured
     alternatives = tuple(alternative(name, usd, host, *at, **(pairing or {})) for name, usd in given)
-    return CostComparison(alternatives=alternatives, **asked)
+    rivals = [Rival("self-hosting", each.name, each.pairing, each.states) for each in alternatives]
+    ranking = rank(rivals, int(asked["volumes"][-1]), asked["requests_per_month"]) if rivals else None
+    return CostComparison(alternatives=alternatives, ranking=ranking, **asked)
 
 
 @pytest.fixture

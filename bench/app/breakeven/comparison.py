@@ -13,6 +13,7 @@ from analysis.breakeven.advice import advice
 from analysis.breakeven.comparison import Alternative, CostComparison, Judgement, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.ranking import Rival, rank
 from analysis.breakeven.scenarios import Bar, Scenario, tornado
 from analysis.breakeven.states import States, states_of
 from analysis.breakeven.traffic import steady
@@ -23,10 +24,11 @@ from bench.app.breakeven.measured import MeasuredRun, check_same_load, check_sam
 from bench.app.breakeven.offers import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
 from bench.app.breakeven.options import BreakEvenOptions
 from bench.app.breakeven.roofline import check_capacity
-from bench.app.breakeven.servers import MonthlyTraffic, PricedServers, servers_of, traffic_of
+from bench.app.breakeven.servers import MonthlyTraffic, PricedServers, sides_of, traffic_of
 from bench.types import UserError
 
 VOLUMES = 200
+OURS = "self-hosting"
 # How far beyond the volumes that matter the pictures reach.
 MARGIN = 30
 # An input whose range nobody knows is varied by so much.
@@ -34,24 +36,33 @@ SWING = Decimal("0.2")
 
 
 def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
-    """Compare the servers with each API that the options name. Raises UserError for whatever is wrong with them."""
+    """Compare each servers with each API that the options name. Raises UserError for whatever is wrong with them."""
     rng = np.random.default_rng(options.seed)
     load = traffic_of(options)
-    servers = servers_of(options, load.traffic, rng)
-    offers, api_runs, warnings = _offers(options, servers, load, now)
-    asked = load.requests_per_month
-    sides = [_side(offer, servers, options, asked, rng) for offer in offers]
-    anchors = [float(edge) for side in sides for edge in (side.found.answer.first, side.found.answer.permanent) if edge]
-    volumes = _volumes(servers, [*anchors, *([float(asked)] if asked else [])])
-    points = [point(run, servers.hourly) for run in servers.capacity.probes]
+    each = sides_of(options, load.traffic, rng)
+    asked, found = load.requests_per_month, list[tuple[_Side, PricedServers]]()
+    warnings, api_runs = list[str](), list[MeasuredRun]()
+    for servers in each:
+        offers, api_runs, told = _offers(options, servers, load, now)
+        warnings += [*servers.hourly.notes, *servers.capacity.warnings, *told]
+        found += [(_side(offer, servers, options, asked, rng), servers) for offer in offers]
+    anchors = [float(edge) for side, _ in found for edge in _edges(side) if edge]
+    volumes = _volumes(each, [*anchors, *([float(asked)] if asked else [])])
+    points = [point(run, servers.hourly) for servers in each for run in servers.capacity.probes]
     points += [point(run, None) for run in api_runs]
+    rivals = [Rival(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
     return CostComparison(
         requests_per_month=asked,
         volumes=volumes,
-        alternatives=tuple(_alternative(side, servers, volumes) for side in sides),
-        points=tuple(found for found in points if found is not None),
-        warnings=(*servers.hourly.notes, *servers.capacity.warnings, *filter(None, [load.described]), *warnings),
+        alternatives=tuple(_alternative(side, servers, volumes) for side, servers in found),
+        points=tuple(shown for shown in points if shown is not None),
+        warnings=tuple(dict.fromkeys((*warnings, *filter(None, [load.described])))),
+        ranking=rank(rivals, int(volumes[-1]), asked),
     )
+
+
+def _edges(side: "_Side") -> tuple[int | None, int | None]:
+    return side.found.answer.first, side.found.answer.permanent
 
 
 def _offers(
@@ -96,9 +107,10 @@ def _pairing(offer: Offer, servers: PricedServers, options: BreakEvenOptions, vo
     )
 
 
-def _volumes(servers: PricedServers, anchors: "Sequence[float]") -> Floats:
+def _volumes(each: Sequence[PricedServers], anchors: Sequence[float]) -> Floats:
     """Volumes for pictures: those that matter are well inside."""
-    anchors = [*anchors, *([float(servers.host.requests_at_peak_per_replica)] if servers.host.capacity_rps else [])]
+    full = [float(servers.host.requests_at_peak_per_replica) for servers in each if servers.host.capacity_rps]
+    anchors = [*anchors, *full]
     low, high = min(anchors, default=1e4) / MARGIN, max(anchors, default=1e6) * MARGIN
     return np.unique(np.geomspace(max(1.0, low), max(high, 100.0), VOLUMES).round())
 
@@ -132,7 +144,7 @@ def _alternative(side: _Side, servers: PricedServers, volumes: Floats) -> Altern
     offer, pairing, states, found, volume, usd_ci95 = side
     return Alternative(
         name=offer.name,
-        servers=SelfHosted(_description(servers), servers.capacity.ci95),
+        servers=SelfHosted(_description(servers), servers.capacity.ci95, servers.name),
         pairing=pairing,
         states=states,
         found=found,

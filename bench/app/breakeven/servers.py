@@ -1,10 +1,11 @@
 """From options to servers of one's own: what one can do, what it costs, and the traffic it is to carry."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from bench.app import numeric
 from bench.app.breakeven.measured import MeasuredRun, check_repeats, read_run, read_search, warnings_of
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
 from bench.app.pricing import hourly_of
-from bench.runs.folder import CAPACITY
+from bench.runs import manifest
+from bench.runs.folder import CAPACITY, RUN
 from bench.types import UserError
 from scenarios.traffic import read_all
 from scenarios.traffic.facts import TrafficFacts, facts
@@ -69,11 +71,12 @@ class ReplicaCapacity(NamedTuple):
 
 
 class PricedServers(NamedTuple):
-    """PricedServers of one's own, and what was said and measured of them."""
+    """Servers of one's own, and what was said and measured of them; `name` tells them from others, if there are any."""
 
     host: SelfHost
     hourly: Hourly
     capacity: ReplicaCapacity
+    name: str = ""
 
 
 def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
@@ -123,6 +126,56 @@ def _text(flag: str, path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError(f"{flag} {path}: cannot be read: {getattr(problem, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def sides_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> list[PricedServers]:
+    """Give each servers that the options describe. Raises UserError for what is missing or cannot be."""
+    sides = grouped(options)
+    if len(sides) == 1:
+        return [servers_of(sides[0], traffic, rng)]
+    named = Counter[str]()
+    found = []
+    for side in sides:
+        servers = servers_of(side, traffic, rng)
+        name = _name(side, servers)
+        named[name] += 1
+        found.append(servers._replace(name=name if named[name] == 1 else f"{name} ({named[name]})"))
+    return found
+
+
+def grouped(options: BreakEvenOptions) -> list[BreakEvenOptions]:
+    """The options of each side: what repeats each other is one of them.
+
+    With commas or a GPU behind an @ each --self is a side; else each stated capacity is, and folders of one backend
+    and model together.
+    """
+    explicit = any(not Path(text).exists() and ("," in text or "@" in text) for text in options.servers)
+    sides = dict[Any, BreakEvenOptions]()
+    for place, text in enumerate(options.servers):
+        what, _, gpu = (text, "", "") if Path(text).exists() else text.partition("@")
+        folder = Path(what)
+        repeats = (what,) if folder.exists() else tuple(filter(None, what.split(",")))
+        key = place if explicit or numeric.read(what.partition("..")[0]) is not None else _measured_as(folder)
+        side = sides.get(key, replace(options, servers=()))
+        side = replace(side, servers=(*side.servers, *repeats))
+        sides[key] = replace(side, gpu=gpu, usd_per_hour=None, owned=None) if gpu else side
+    return list(sides.values()) or [options]
+
+
+def _measured_as(folder: Path) -> tuple[str, str] | None:
+    """The backend and the model of a run or a search; None where it has none to be read."""
+    path = folder if (folder / RUN).exists() else next((each.parent for each in folder.glob(f"*/{RUN}")), None)
+    if path is None:
+        return None
+    run = manifest.read(path)
+    return run.backend, run.model
+
+
+def _name(options: BreakEvenOptions, servers: PricedServers) -> str:
+    """What was measured, or what was stated, and on which GPU where that is the side's own."""
+    runs = servers.capacity.probes or servers.capacity.runs
+    what = f"{runs[0].run.model} on {runs[0].run.backend}" if runs else f"{options.servers[0]} requests/s"
+    return f"{what}, {options.gpu}" if options.gpu else what
 
 
 def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> PricedServers:

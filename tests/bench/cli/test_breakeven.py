@@ -502,6 +502,38 @@ def test_out_gets_the_document_a_page_and_its_figures(ask: Ask, tmp_path: Path) 
     assert (out / "figures" / "cost.html").stat().st_size > 1000
 
 
+def test_several_servers_and_several_apis_are_ordered_at_the_users_volume(ask: Ask, shown: Shown) -> None:
+    asked = (
+        *("--self", "2@l4", "--self", "9@h100-sxm", "--versus", "0.0015", "--versus", "0.0005"),
+        *("--requests-per-month", "2m"),
+    )
+    found = shown(*asked)
+    ranking = found["ranking"]
+    assert ranking["cheapest"] == ranking["month"][0]["name"] == "2 requests/s, l4"
+    assert [side["name"] for side in found["sides"]] == ["2 requests/s, l4", "9 requests/s, h100-sxm"]
+    assert len(found["rivals"]) == 4
+    months = {(rival["servers"], rival["name"]): rival["month"] for rival in found["rivals"]}
+    bills = {bill["name"]: bill["usd"] for bill in ranking["month"]}
+    for (servers, api), month in months.items():
+        assert (bills[servers], bills[api]) == pytest.approx((float(month["self_usd"]), float(month["api_usd"])))
+    out = ask(*asked)
+    assert f"verdict     At 2,000,000 requests a month the cheapest is {ranking['cheapest']}" in out
+    first = ranking["spans"][0]
+    assert f"1 to {first['last']:,}" in out
+    rival = next(
+        rival for rival in found["rivals"] if (rival["servers"], rival["name"]) == ("2 requests/s, l4", first["name"])
+    )
+    assert rival["answer"]["first"] == first["last"] + 1
+
+
+def test_runs_of_other_models_are_other_servers_and_repeats_of_one_are_one(shown: Shown, write_run: WriteRun) -> None:
+    models = {"run0": "a", "run1": "a", "run2": "b"}
+    runs = [str(write_run(name, manifest={"model": model})) for name, model in models.items()]
+    servers = [part for run in runs for part in ("--self", run)]
+    found = shown(*servers, "--versus", "0.004", "--usd-per-hour", "0.5")
+    assert [side["name"] for side in found["sides"]] == ["a on llamacpp", "b on llamacpp"]
+
+
 def test_the_same_seed_gives_the_same_answer(shown: Shown) -> None:
     arguments = ("--self", "1.6..2.4", *RTX_4090, *W, "--peak-to-mean", "1.5", "--versus", "claude-haiku-5-5",
                  "--requests-per-month", "2100000")  # fmt: skip

@@ -1,0 +1,187 @@
+"""All ways to be served by what a month of them costs: the cheapest at a volume, and where the order of them changes.
+
+A way is servers of one's own (beside an API where one serves the rest), or an API alone. Their bills are those of
+`decide`: means over the capacities at the price that was measured. How sure the cheapest is, is counted over the
+states that the measurements leave possible, as of a single pairing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from analysis.breakeven.bills import bills
+from analysis.breakeven.decision import WORST
+from analysis.breakeven.pairing import Pairing
+from analysis.breakeven.states import States, at_level
+from analysis.breakeven.sweep import steps_of
+from analysis.money.numbers import exact
+from analysis.stats.distributions import CONFIDENCE, Floats
+
+MOST_CHANGES: Final = 40
+# What is left of equal amounts after rounding is no difference.
+ROUNDING: Final = 1e-12
+
+
+class Rival(NamedTuple):
+    """Servers of one's own and an API, by their names: a pairing and the states that measurements leave possible."""
+
+    servers: str
+    api: str
+    pairing: Pairing
+    states: States
+
+
+class Way(NamedTuple):
+    """A way to be served: our part of a rival, beside its API where that serves the rest, or the API alone."""
+
+    name: str
+    rival: Rival
+    is_own: bool
+
+
+class Bill(NamedTuple):
+    """A month of one way, in $: to be expected, and what one state in ten stays below and one exceeds.
+
+    `p_cheapest` is the share of the states in which no other way is cheaper.
+    """
+
+    name: str
+    usd: float
+    low_usd: float
+    high_usd: float
+    p_cheapest: float
+
+
+class Cheapest(NamedTuple):
+    """Who is the cheapest at all whole volumes from `first` to `last`."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The ways, our own first; who is the cheapest from one request a month up to as many as were looked at.
+
+    `month` has their bills at the volume asked about, the cheapest first; empty where none was. `is_whole`: the order
+    changes no more often than told.
+    """
+
+    ways: tuple[Way, ...]
+    spans: tuple[Cheapest, ...]
+    month: tuple[Bill, ...] = ()
+    is_whole: bool = True
+
+    @property
+    def choice(self) -> str | None:
+        """The way that is surely the cheapest at the volume asked about; None where that is open, or none was asked."""
+        return self.month[0].name if self.month and self.month[0].p_cheapest >= CONFIDENCE else None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a volume was asked about and the measurements do not tell which way is the cheapest there."""
+        return bool(self.month) and self.choice is None
+
+
+def rank(rivals: Sequence[Rival], up_to: int, requests_per_month: int | None) -> Ranking:
+    """Order the ways of these rivals."""
+    ways = ways_of(rivals)
+    spans, is_whole = _spans(ways, up_to)
+    month = () if requests_per_month is None else _month(ways, requests_per_month)
+    return Ranking(ways, spans, month, is_whole)
+
+
+def ways_of(rivals: Sequence[Rival]) -> tuple[Way, ...]:
+    """Each servers of one's own once, or once beside each API that serves the rest; then each API once."""
+    own, apis = dict[str, Way](), dict[str, Way]()
+    for rival in rivals:
+        beside = "" if _leaves_nothing(rival.pairing) else f" and {rival.api}"
+        name = f"{rival.servers}{beside}"
+        own.setdefault(name, Way(name, rival, is_own=True))
+        apis.setdefault(rival.api, Way(rival.api, rival, is_own=False))
+    return (*own.values(), *apis.values())
+
+
+def _leaves_nothing(pairing: Pairing) -> bool:
+    return not pairing.overflow and pairing.kept * exact(pairing.offered_share) == 1
+
+
+def expected_usd(way: Way, volumes: Floats) -> Floats:
+    """$/month to be expected at each volume, for as many good requests as the API gives; infinite: cannot be served."""
+    states = way.rival.states.rounded()
+    usd = _usd(way, replace(states, price_factor=np.ones(len(states))), volumes)
+    return np.asarray(usd.mean(axis=0))
+
+
+def _usd(way: Way, states: States, volumes: Floats) -> Floats:
+    """[state, volume]"""
+    month = bills(way.rival.pairing, states, volumes)
+    usd, as_good = month.mixed_usd if way.is_own else month.alone_usd, np.broadcast_to(month.as_good, month.left.shape)
+    scale = np.divide(volumes, as_good, out=np.full(as_good.shape, np.inf), where=as_good > 0)
+    return np.asarray(np.where(as_good > 0, usd * scale, np.inf), np.float64)
+
+
+def _month(ways: Sequence[Way], requests_per_month: int) -> tuple[Bill, ...]:
+    volume = np.array([float(requests_per_month)])
+    states = [_usd(way, way.rival.states.rounded(), volume)[:, 0] for way in ways]
+    each = np.stack(np.broadcast_arrays(*states))
+    wins = each <= each.min(axis=0) * (1 + ROUNDING)
+    found = [
+        Bill(
+            way.name,
+            float(expected_usd(way, volume)[0]),
+            float(at_level(of_way, WORST)),
+            float(at_level(of_way, 1 - WORST)),
+            float(won.mean()),
+        )
+        for way, of_way, won in zip(ways, states, wins, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda bill: (bill.usd, -bill.p_cheapest)))
+
+
+def _spans(ways: Sequence[Way], up_to: int) -> tuple[tuple[Cheapest, ...], bool]:
+    """Who is the cheapest from 1 to `up_to`. Between two steps our bills are constant and the API's lines: there one
+    that is the cheapest at both ends is so all the way, and another change is found by halving.
+    """
+    volumes = _volumes(ways, up_to)
+    winners = _winners(ways, volumes)
+    starts = [(1, int(winners[0]))]
+    for at in np.flatnonzero(np.diff(winners)):
+        low, last = int(volumes[at]), int(volumes[at + 1])
+        while starts[-1][1] != winners[at + 1] and len(starts) <= MOST_CHANGES:
+            change = _first_other(ways, low, last, starts[-1][1])
+            starts.append((change, int(_winners(ways, np.array([float(change)]))[0])))
+            low = change
+        if len(starts) > MOST_CHANGES:
+            break
+    is_whole = len(starts) <= MOST_CHANGES
+    ends = [first - 1 for first, _ in starts[1:]] + [up_to]
+    found = tuple(Cheapest(ways[way].name, first, last) for (first, way), last in zip(starts, ends, strict=True))
+    return (found, True) if is_whole else (found[:MOST_CHANGES], False)
+
+
+def _volumes(ways: Sequence[Way], up_to: int) -> Floats:
+    """Volumes with both sides of every step of ours, between which no bill jumps where the capacity was stated."""
+    steps = [step for way in ways if way.is_own for step in steps_of(way.rival.pairing, 1.0, float(up_to))]
+    grid = np.unique(np.geomspace(1.0, up_to, 512).round())
+    return np.unique(np.concatenate([grid, np.array(steps)]))
+
+
+def _winners(ways: Sequence[Way], volumes: Floats) -> Floats:
+    """The place of the cheapest at each volume; of equal ones the first, so ours."""
+    each = np.stack([expected_usd(way, volumes) for way in ways])
+    return np.asarray((each <= each.min(axis=0) * (1 + ROUNDING)).argmax(axis=0))
+
+
+def _first_other(ways: Sequence[Way], low: int, high: int, winner: int) -> int:
+    """The first volume above `low` at which another one is the cheapest, as one is at `high`."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        if int(_winners(ways, np.array([float(middle)]))[0]) == winner:
+            low = middle
+        else:
+            high = middle
+    return high

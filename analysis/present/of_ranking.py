@@ -1,0 +1,74 @@
+"""Which way to be served is the cheapest, and where the order changes, as parts of a Document."""
+
+import math
+from typing import Final
+
+from analysis.breakeven.ranking import Bill, Cheapest, Ranking
+from analysis.present.document import Cell, Column, Headline, Row, Section, Table, row
+from analysis.stats.distributions import CONFIDENCE
+from analysis.wording import DASH, dollars
+
+MONTH: Final = (
+    Column("way", "left"),
+    Column("a month"),
+    Column("in 8 of 10", drop=1),
+    Column("P(cheapest)", drop=2),
+)
+SPANS: Final = (Column("requests/month", "left"), Column("cheapest", "left"))
+MOST_SHOWN: Final = 8
+
+
+def headline(ranking: Ranking, requests_per_month: int | None) -> Headline:
+    """Who is the cheapest at the volume asked about, how sure that is, and what comes next."""
+    if requests_per_month is None or not ranking.month:
+        return Headline("cheapest", f"{order(ranking)}.")
+    first, *others = ranking.month
+    rest = f"; {others[0].name} would cost {_usd(others[0].usd)}" if others else ""
+    bill = f"{first.name} at {_usd(first.usd)} a month{rest}"
+    at = f"At {requests_per_month:,} requests a month"
+    if ranking.choice is not None:
+        return Headline("cheapest", f"{at} the cheapest is {bill}.")
+    open_ = " or ".join(bill.name for bill in ranking.month if bill.p_cheapest > 1 - CONFIDENCE)
+    text = f"{at} the measurements do not tell which is the cheapest, {open_}; expected to be is {bill}."
+    return Headline("undecided", text)
+
+
+def order(ranking: Ranking) -> str:
+    """Who is the cheapest at which volumes, in a sentence without its full stop."""
+    first, *others = ranking.spans
+    told = [f"{first.name} is the cheapest up to {first.last:,} requests a month"]
+    told += [f"{span.name} from {span.first:,}" for span in others[:MOST_SHOWN]]
+    more = len(others) - MOST_SHOWN
+    return ", ".join(told) + (f", and it changes {more} times more" if more > 0 else "")
+
+
+def sections(ranking: Ranking, requests_per_month: int | None) -> tuple[Section, ...]:
+    """The bills at the volume asked about, the cheapest first, and where the order changes."""
+    month = Table(MONTH, tuple(map(_bill_row, ranking.month)))
+    title = "" if requests_per_month is None else f"A month of {requests_per_month:,} requests, every way"
+    shown = ranking.spans[:MOST_SHOWN]
+    more = len(ranking.spans) - len(shown)
+    rows = [_span_row(span) for span in shown]
+    rows += [row("…", f"it changes {more}{'' if ranking.is_whole else ' or more'} times more")] if more else []
+    return (
+        *((Section(title, (month,)),) if ranking.month else ()),
+        Section("Where the order changes", (Table(SPANS, tuple(rows), "By the bills that are to be expected"),)),
+    )
+
+
+def _bill_row(bill: Bill) -> Row:
+    sure = bill.p_cheapest in (0.0, 1.0) and bill.low_usd == bill.high_usd
+    return row(
+        bill.name,
+        _usd(bill.usd),
+        DASH if bill.low_usd == bill.high_usd else f"{_usd(bill.low_usd)} to {_usd(bill.high_usd)}",
+        Cell(DASH if sure else f"{bill.p_cheapest:.1%}", tone="good" if bill.p_cheapest >= CONFIDENCE else ""),
+    )
+
+
+def _span_row(span: Cheapest) -> Row:
+    return row(f"{span.first:,} to {span.last:,}", span.name)
+
+
+def _usd(usd: float) -> str:
+    return dollars(usd if math.isfinite(usd) else None, 2)
