@@ -57,7 +57,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
     throughput = _without(_throughput(rates, succeeded, planned.num_rows, span, objectives), unknown)
-    throughput = intervals.of_throughput(throughput, rates, requests, span, objectives)
+    throughput = intervals.of_throughput(throughput, rates, requests, span, objectives, run.load)
     cost = run_cost(run, requests, span, gpu_power_w=_power_w(cards))
     summary = RunSummary(
         run_id=run.run_id,

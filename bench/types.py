@@ -7,10 +7,23 @@ in an `Exchange`, straight off the wire, they are the clock's own values.
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-Arrivals = str
-"""How calls of an open loop arrive: `poisson`, `constant`, or `gamma:CV` with CV the gaps' spread over their mean."""
+from bench.serving import Adaptation as Adaptation
+from bench.serving import Launch as Launch
+from bench.serving import Refusal as Refusal
+from bench.serving import ServeOptions as ServeOptions
+from bench.serving import ServerInfo as ServerInfo
+from bench.workload import AT_ONCE as AT_ONCE
+from bench.workload import Arrivals as Arrivals
+from bench.workload import Course as Course
+from bench.workload import Lengths as Lengths
+from bench.workload import Load as Load
+from bench.workload import Pause as Pause
+from bench.workload import Scenario as Scenario
+from bench.workload import Stretch as Stretch
+from bench.workload import Turns as Turns
+
 Phase = Literal["warmup", "measured"]
 DeltaKind = Literal["text", "blank", "reasoning", "tool"]
 Headers = tuple[tuple[str, str], ...]
@@ -37,92 +50,6 @@ class Unlisted(UserError):
 
 
 # --- what to send -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """A distribution of token counts: `fixed` (low = high), `uniform` on [low, high], or `lognormal` cut to it."""
-
-    kind: Literal["fixed", "uniform", "lognormal"]
-    low: int
-    high: int
-    median: float | None = None
-    sigma: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """How long it takes after an answer until the next turn: always `s`, exponential with mean `s`, or lognormal with
-    median `s`; longer ones are cut to `high_s`.
-    """
-
-    kind: Literal["fixed", "exponential", "lognormal"]
-    s: float
-    sigma: float = 0.0
-    high_s: float = 24 * 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """What makes a session of a scenario: how many turns, and how each goes on from the one before.
-
-    `added_tokens` is what a later turn adds to the prompt besides the answer before it. `history` is the answer that
-    came back, or a planned one of that length. Where prompt and answer would be more than `window_tokens` the oldest
-    turns are dropped, or the session ends. `sessions` and `warmup_sessions` are for when the user does not say.
-    """
-
-    count: Lengths
-    added_tokens: Lengths
-    pause: Pause
-    history: Literal["actual", "planned"] = "actual"
-    window_tokens: int | None = None
-    when_full: Literal["drop", "stop"] = "drop"
-    sessions: int = 16
-    warmup_sessions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What one request looks like and how much load to offer when the user does not say.
-
-    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included; of a session that
-    of its first turn. `thinking` says whether a model that can think before it answers is to do so; None leaves it to
-    the model. `temperature` is what is asked for where the user does not say; None leaves it to the server. Without
-    `turns` every request is by itself.
-    """
-
-    name: str
-    description: str
-    prompt_tokens: Lengths
-    output_tokens: Lengths
-    shared_prefix_tokens: int
-    concurrency: int
-    requests: int
-    warmup_requests: int
-    thinking: bool | None = None
-    temperature: float | None = 0.0
-    turns: Turns | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How much load, and for how long: exactly one of concurrency/rate_per_s, and of requests/sessions/duration_s.
-
-    A session of one turn is a request: `concurrency` is how many sessions there are at once, `rate_per_s` how many
-    begin in a second.
-    """
-
-    concurrency: int | None
-    rate_per_s: float | None
-    arrivals: Arrivals
-    requests: int | None
-    duration_s: float | None
-    warmup_requests: int | None
-    warmup_s: float | None
-    max_in_flight: int
-    overload: Literal["wait", "drop"]
-    sessions: int | None = None
-    warmup_sessions: int | None = None
 
 
 class Message(NamedTuple):
@@ -335,79 +262,6 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """What the user chose about a launched server; `slots` is how many requests it should take at once.
-
-    `server` picks one of a backend's ways to launch, `python` is the interpreter its package is installed in, `command`
-    the words to start it by in place of all that, to which the backend's flags are added. `alias` is the name by which
-    the server is to call its model, `quantization` how it is to load weights that come in another form.
-    """
-
-    server: str | None
-    slots: int
-    context_tokens: int
-    threads: int | None
-    extra_args: tuple[str, ...]
-    python: str | None = None
-    command: tuple[str, ...] = ()
-    alias: str | None = None
-    quantization: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How to start a server: `{port}` in argv stands for the free loopback port chosen at launch.
-
-    `ready_timeout_s` is how long it may take where the user does not say: some download and compile first.
-    """
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    ready_path: str
-    name: str
-    ready_timeout_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """What a server says of itself before the load starts.
-
-    `context_tokens` bounds prompt and output together, `max_prompt_tokens` the prompt alone. `options` go into the
-    target of every request, `notes` to the user and into run.json. More than `max_in_flight` requests at once are
-    refused, more than `slots` wait; `cache_tokens` is what its KV cache holds of all of them together.
-    """
-
-    name: str
-    version: str | None
-    model: str
-    context_tokens: int | None
-    metrics_path: str | None
-    settings: Mapping[str, Any]
-    max_prompt_tokens: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    max_output_tokens: int | None = None
-    max_in_flight: int | None = None
-    slots: int | None = None
-    cache_tokens: int | None = None
-
-
-class Refusal(NamedTuple):
-    """What a server answered to the request that the load is made of: a status, or an error inside a 200."""
-
-    status: int
-    message: str
-    data: bytes
-
-
-class Adaptation(NamedTuple):
-    """What to put into `Target.options` so that the server takes the request, and the line that says so."""
-
-    options: Mapping[str, str]
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
 class Backend:
     """A server dialect as plain functions; `request` and `decode` are pure and do no I/O.
 
@@ -423,18 +277,18 @@ class Backend:
 
     name: str
     description: str
-    request: "Callable[[Call, Target], HttpRequest]"
-    decode: "Callable[[int, Mapping[str, str], Body], Reply]"
-    preflight: "Callable[[Target], ServerInfo]"
-    count_tokens: "Callable[[Target, tuple[Message, ...]], int | None]"
-    serve: "Callable[[str, ServeOptions], Launch] | None" = None
+    request: Callable[[Call, Target], HttpRequest]
+    decode: Callable[[int, Mapping[str, str], Body], Reply]
+    preflight: Callable[[Target], ServerInfo]
+    count_tokens: Callable[[Target, tuple[Message, ...]], int | None]
+    serve: Callable[[str, ServeOptions], Launch] | None = None
     gauges: Mapping[str, str] = field(default_factory=dict)
     weights: Literal["gguf", "hf"] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    frame: "Callable[[Render], str | None] | None" = None
-    reset_cache: "Callable[[Target], bool] | None" = None
-    adapt: "Callable[[HttpRequest, Target, Refusal], Adaptation | None] | None" = None
-    loaded_context: "Callable[[Target], int | None] | None" = None
+    frame: Callable[[Render], str | None] | None = None
+    reset_cache: Callable[[Target], bool] | None = None
+    adapt: Callable[[HttpRequest, Target, Refusal], Adaptation | None] | None = None
+    loaded_context: Callable[[Target], int | None] | None = None
     key_variable: str = "OPENAI_API_KEY"
     provider: str | None = None
     default_url: str | None = None

@@ -9,6 +9,7 @@ from analysis import summary
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 from bench.runs.sections import dump, load
+from bench.types import AT_ONCE
 
 _NO_LOAD: Final = dict.fromkeys(
     ("concurrency", "rate_per_s", "requests", "duration_s", "warmup_requests", "warmup_s")
@@ -42,8 +43,11 @@ def slo_result(met: bool | None) -> dict[str, Any]:
 
 
 def manifest_of(run: Mapping[str, Any]) -> RunManifest:
-    """run.json as its type; what a test does not care for is filled in."""
-    return load(RunManifest, filled(MANIFEST, run), "run.json")
+    """run.json as its type; what a test does not care for is filled in: a load without a rate is a closed loop."""
+    found = filled(MANIFEST, run)
+    if found["load"]["rate_per_s"] is None and found["load"]["arrivals"] != AT_ONCE:
+        found["load"] = {**found["load"], "concurrency": found["load"]["concurrency"] or 1}
+    return load(RunManifest, found, "run.json")
 
 
 def summary_of(found: Mapping[str, Any]) -> RunSummary:

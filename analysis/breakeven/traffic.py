@@ -12,6 +12,7 @@ import numpy.typing as npt
 from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_HOUR, Number, at_least_zero, exact
 from bench.types import UserError
 
+HOURS_PER_DAY: Final = 24
 HOURS_PER_WEEK: Final = 168
 
 
@@ -52,14 +53,22 @@ STEADY: Final = steady()
 
 
 def weekly(weights: Sequence[Number]) -> Traffic:
-    """Traffic that repeats every week: 168 weights, one for each hour, in any unit."""
-    if len(weights) != HOURS_PER_WEEK:
-        raise UserError(f"--profile has {len(weights)} weights: expected {HOURS_PER_WEEK}, one for each hour of a week")
+    """Traffic that repeats every week or day: a weight for each hour, in any unit."""
+    return Traffic(_levels([exact(weight) for weight in checked(weights)]), by_hour=True)
+
+
+def checked(weights: Sequence[Number], flag: str = "--profile") -> Sequence[Number]:
+    """Give the weights of hours back. Raises UserError for those of neither a day nor a week, or without traffic."""
+    if len(weights) not in (HOURS_PER_DAY, HOURS_PER_WEEK):
+        raise UserError(
+            f"{flag} has {len(weights)} weights: expected {HOURS_PER_WEEK}, one for each hour of a week, "
+            f"or {HOURS_PER_DAY} of a day"
+        )
     for weight in weights:
-        at_least_zero("--profile: weight", weight)
+        at_least_zero(f"{flag}: weight", weight)
     if not any(weights):
-        raise UserError("--profile has no traffic: expected at least one weight above 0")
-    return Traffic(_levels([exact(weight) for weight in weights]), by_hour=True)
+        raise UserError(f"{flag} has no traffic: expected at least one weight above 0")
+    return weights
 
 
 def observed(arrivals_s: npt.ArrayLike) -> tuple[int, Traffic]:

@@ -25,9 +25,9 @@ def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The slowest 1% of calls left later than the plan wants, though a slot was free: not quite the load asked for."""
     late_ms = summary.sending.late_ms.p99
     planned_rps, service_ms = summary.offered.planned_rps, summary.metric("service_ms").p50
-    if late_ms is None:
+    if late_ms is None or run.load.is_at_once:  # nobody sends many calls in one instant
         return
-    if run.load.rate_per_s is None:
+    if not run.load.is_open:
         limit_ms = max(LATE_CLOSED_MS, LATE_SHARE * (service_ms or 0))
     else:
         limit_ms = max(LATE_OPEN_MS, LATE_SHARE * 1000 / planned_rps if planned_rps else 0)
@@ -73,7 +73,7 @@ def client_cpu(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     in_window = (summary.host.client_busy_cores or 0) / run.workers
     share = max(summary.client.cpu_fraction or 0, in_window)
     if share > CPU_LIMIT:
-        closed = run.load.rate_per_s is None
+        closed = not run.load.is_open
         what = "set the pace of this closed loop" if closed else "kept the load from being sent in time"
         message = f"a load process used {share:.0%} of a core: the client, not the server, may have {what}; "
         yield Finding("suspect", "client_cpu", message + "raise --workers", share, CPU_LIMIT)
@@ -101,7 +101,7 @@ def beyond_selftest(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Open loop: calls waited here because as many as may be were in flight; the server never saw the whole load."""
     share, most = summary.sending.waited_share, run.load.max_in_flight
-    if share is not None and share > MOST_WAITED:
+    if share is not None and share > MOST_WAITED and not run.load.is_at_once:
         message = (
             f"{share:.0%} of calls waited in this client, because {most} were in flight: response_ms has that wait, "
             "ttft_ms has not; raise --max-in-flight, or lower --rate to what the server can take"

@@ -84,7 +84,7 @@ def littles_law(evidence: Evidence) -> Identity:
 
     Of an open loop in flight are those from when the load had been on for a service that few exceed. The calls that
     only one side of the equation has in full are as good as random. Not asked where they leave more than half open,
-    nor of a server that falls behind, which is in no steady state.
+    nor where there is no steady state: of a server that falls behind, or a rate that changes.
     """
     rate = evidence.summary.throughput.requests_per_s
     service_ms = evidence.summary.metric("service_ms").mean
@@ -104,8 +104,10 @@ def littles_law(evidence: Evidence) -> Identity:
 def _with_full_load(evidence: Evidence, calls: pa.Table) -> Window | None:
     """The part of the window in which as many calls can be in flight as ever will; None without one."""
     span = evidence.span
-    if evidence.run.load.rate_per_s is None or not calls.num_rows:
-        return span if calls.num_rows else None
+    if not calls.num_rows or evidence.run.load.course:
+        return None
+    if not evidence.run.load.is_open or evidence.run.load.is_at_once:
+        return span
     found = growth_of(evidence.requests)
     service_ns = column(calls, "end_ns") - column(calls, "sent_ns")
     start_ns = max(span.start_ns, int(column(calls, "sent_ns").min() + np.quantile(service_ns, LONG_SERVICE)))

@@ -8,8 +8,8 @@ from bench.types import Lengths, Load
 
 def load(planned: Load) -> str:
     """A run's load."""
-    if planned.rate_per_s is not None:
-        offered = f"{number(planned.rate_per_s)} requests/s with {planned.arrivals} arrivals (open loop)"
+    if planned.is_open:
+        offered = f"{_rate(planned)} (open loop)"
     else:
         offered = f"{count(planned.concurrency, 'request')} in flight at all times (closed loop)"
     if planned.requests is not None:
@@ -22,6 +22,21 @@ def load(planned: Load) -> str:
     elif planned.warmup_requests:
         warmup = f" after {count(planned.warmup_requests, 'warm-up request')}"
     return f"{offered}, {length}{warmup}"
+
+
+def _rate(planned: Load) -> str:
+    """How calls of an open loop come."""
+    if planned.is_at_once:
+        return f"all requests due at once, {number(planned.max_in_flight)} in flight at most"
+    course, arrivals = planned.course, f"with {planned.arrivals} arrivals"
+    if not course:
+        return f"{number(planned.rate_per_s)} requests/s {arrivals}"
+    mean = f"{number(planned.rate_per_s)} on average"
+    if len(course) == 1:
+        return f"{number(course[0].from_per_s)} to {number(course[0].to_per_s)} requests/s, {mean}, {arrivals}"
+    rates = [rate for part in course for rate in (part.from_per_s, part.to_per_s)]
+    within = f"{number(min(rates))} to {number(max(rates))} requests/s in {len(course)} stretches"
+    return f"{within}, {mean}, {arrivals}"
 
 
 def lengths(tokens: Lengths) -> str:

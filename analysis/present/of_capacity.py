@@ -19,7 +19,7 @@ COLUMNS: Final = (
     Column("$/request", drop=1),
 )
 METHOD: Final = (
-    "Requests arrive as a Poisson process at each rate, so the number of users does not adapt to the server. A rate "
+    "Requests arrive at each rate whatever the server does: the number of users does not adapt to it. A rate "
     "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
     "of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the objectives. "
     "Its interval reaches from the highest rate that the server surely kept up with, with growth that its runs are "
@@ -44,6 +44,7 @@ class CapacityResult(NamedTuple):
     runs: Sequence[LoadPoint]
     capacity: Capacity
     usd_per_hour: Decimal | None
+    arrivals: str = "poisson"
 
 
 def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
@@ -54,7 +55,13 @@ def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figur
         title=f"Capacity of {of}",
         kind="Capacity within objectives",
         blocks=(
-            facts([("capacity", in_words(found.capacity)), ("objectives", ", ".join(objectives))]),
+            facts(
+                [
+                    ("capacity", in_words(found.capacity)),
+                    ("objectives", ", ".join(objectives)),
+                    ("arrivals", f"{found.arrivals}; traffic that comes in larger bursts has a lower capacity"),
+                ]
+            ),
             *figures,
             Section("Runs", (Table(COLUMNS, tuple(_row(found, run) for run in runs), caption),)),
             Section("How it was found", (Prose(METHOD),), PAGE),

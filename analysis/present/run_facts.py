@@ -30,6 +30,7 @@ COSTS: Final = {
     "usd_per_million_total_tokens": "per million tokens with prompts",
 }
 Rows = list[tuple[str, str]]
+_BURSTS: Final = " (constant 0, independent users 1, bursts more): what is served in time depends on it"
 
 
 def of_run(summary: RunSummary) -> Facts:
@@ -64,6 +65,9 @@ def served(summary: RunSummary) -> Rows:
         ("the server's counts", f"of {count(calls, 'request')} {READINGS[code]}")
         for code, calls in summary.counts.readings.items()
     ]
+    if (planned := summary.offered.planned_index_of_dispersion) is not None:
+        sent = number(summary.offered.index_of_dispersion)
+        rows.append(("burstiness", f"index of dispersion {sent} as sent, {number(planned)} as planned{_BURSTS}"))
     if (window := steady_window(summary)) is not None:
         rows.append(("window", window))
     return rows

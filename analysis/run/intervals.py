@@ -17,7 +17,8 @@ from analysis.run.window import Window
 from analysis.stats.correlation import Beside, Dependence
 from analysis.stats.describe import dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval
-from bench.runs.sections import load
+from bench.runs.sections import load as read
+from bench.types import Load
 
 Known = tuple[Interval, str | None]
 """An interval, and why there is none, or a wide one."""
@@ -41,15 +42,18 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
     each[np.diff(waits.offsets) > 0] = waits.values
     beside = Beside(each, of_waits)
     return {
-        name: load(MetricSummary, describe(sample, of_waits if sample is waits else dependence(sample, beside)), name)
+        name: read(MetricSummary, describe(sample, of_waits if sample is waits else dependence(sample, beside)), name)
         for name, sample in samples.items()
     }
 
 
 def of_throughput(
-    rates: Throughput, served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective]
+    rates: Throughput, served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective], load: Load
 ) -> Throughput:
-    """Add the intervals of the rates and shares that are known, and why one of them is missing or wide."""
+    """Add the intervals of the rates and shares that are known, and why one of them is missing or wide.
+
+    A load that changes on purpose is no sample of its parts, and its rates have no interval.
+    """
     calls = successful(requests)
     good = slo.keeps_all(objectives, calls)
     output = output_tokens(calls)
@@ -63,7 +67,7 @@ def of_throughput(
     found = {
         name: rate_interval(*served.units(span, units), (span.start_ns, span.end_ns), ended)
         for name, units in of_call.items()
-        if getattr(rates, name) is not None
+        if getattr(rates, name) is not None and load.is_stationary
     }
     if rates.slo_attainment is not None:
         waits = _of_waits(calls) if any(objective.metric in _WITH_WAIT for objective in objectives) else None

@@ -6,8 +6,9 @@ them, and the streams of a closed loop end in bursts, one more or less of which 
     open loop     what was sent in the window, whenever it was answered: there is no ramp, and no drain. A server that
                   falls behind answers 1 / (1 + growth) of it, where a service takes `growth` seconds longer for each
                   second of load
-    closed loop   each call by the share of its output that arrived in the window: a stream that crosses an edge counts
-                  in part, so that it does not matter where in its round the edge cuts it
+    closed loop,  each call by the share of its output that arrived in the window: a stream that crosses an edge counts
+    or a load     in part, so that it does not matter where in its round the edge cuts it
+    that changes
 
 Where the run is too short for either to be right there is no rate, and `why` says so. Tokens and prompts count with
 their call, so that every figure (goodput, cost of a request, of a token) follows from the same shares.
@@ -83,9 +84,12 @@ class Flow(NamedTuple):
 def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
     """The flow of a run's successful calls, of any phase, in the order of `successful(requests)`."""
     calls = successful(requests)
-    if run.load.rate_per_s is not None:
+    if run.load.is_open and run.load.is_stationary:
         return _of_open_loop(requests, calls, span)
-    return _of_closed_loop(requests, calls, span)
+    found = _as_it_came(calls, span)
+    if run.load.is_open or span.why or not span.seconds:
+        return found
+    return found._replace(why=_edges_decide(found, measured(requests), calls, span))
 
 
 def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
@@ -101,20 +105,17 @@ def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
     return Flow(sent_ns, np.arange(len(sent_ns)), np.full(len(sent_ns), pace), why)
 
 
-def _of_closed_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
+def _as_it_came(calls: pa.Table, span: Window) -> Flow:
     t_ns, call, tokens = output_times_ns(calls)
     whole = np.bincount(call, tokens, calls.num_rows)
     silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
     counts = tokens > 0
-    found = Flow(
+    return Flow(
         np.concatenate([t_ns[counts], column(calls, "end_ns")[silent]]),
         np.concatenate([call[counts], silent]),
         np.concatenate([tokens[counts] / whole[call[counts]], np.ones(len(silent))]),
         span.why,
     )
-    if span.why or not span.seconds:
-        return found
-    return found._replace(why=_edges_decide(found, measured(requests), calls, span))
 
 
 def _edges_decide(found: Flow, own: pa.Table, calls: pa.Table, span: Window) -> str | None:

@@ -23,17 +23,17 @@ def sending(run: RunManifest, requests: pa.Table) -> Sending:
     free. `waited_share` is of the calls due in an open loop; None in a closed loop, where a free slot makes a call due.
     """
     requests = told_of(run, requests)
-    calls = requests.select(["worker", "phase", "due_ns", "sent_ns", "end_ns", "connect_ns", "error"])
+    calls = requests.select(["seq", "worker", "phase", "due_ns", "sent_ns", "end_ns", "connect_ns", "error"])
     due_ns, sent_ns = column(calls, "due_ns"), column(calls, "sent_ns")
     # What an interrupted run never came to neither waited nor was late.
     reached = due_ns <= last_ns(requests)
     own = np.array([phase == "measured" for phase in calls["phase"].to_pylist()], np.bool_) & reached
     waited = np.zeros(calls.num_rows, np.bool_)
-    if run.load.rate_per_s is not None:
+    if run.load.is_open:
         waited = _waited(calls, due_ns, reached, max(1, run.load.max_in_flight // run.workers))
     late_ns = sent_ns - due_ns - np.nan_to_num(column(calls, "connect_ns"))
     late_ns = late_ns[own & ~waited & ~np.isnan(late_ns)]
-    open_loop = run.load.rate_per_s is not None and own.any()
+    open_loop = run.load.is_open and own.any()
     return Sending(tail_ms(late_ns), float(waited[own].mean()) if open_loop else None)
 
 
@@ -46,13 +46,14 @@ def tail_ms(values_ns: npt.NDArray[Any]) -> Tail:
 
 def _waited(calls: pa.Table, due_ns: Floats, reached: Any, slots: int) -> Any:
     """Which calls fell due while their worker had as many in flight or waiting as it has slots."""
+    # Of calls that fell due at one instant, those before it in the plan are before it in line.
+    order = np.lexsort((column(calls, "seq"), due_ns))
     unsent = np.isin(np.array(calls["error"].to_pylist(), object), NOT_FOR_A_SEAT)
     end_ns = np.nan_to_num(column(calls, "end_ns"), nan=np.inf)
     worker = np.nan_to_num(column(calls, "worker"))
     waited = np.zeros(len(due_ns), np.bool_)
     for number in np.unique(worker):
-        rows = np.flatnonzero((worker == number) & ~unsent & reached)
-        began, ended = np.sort(due_ns[rows]), np.sort(end_ns[rows])
-        under_way = np.searchsorted(began, due_ns[rows]) - np.searchsorted(ended, due_ns[rows], side="right")
+        rows = order[((worker == number) & ~unsent & reached)[order]]
+        under_way = np.arange(len(rows)) - np.searchsorted(np.sort(end_ns[rows]), due_ns[rows], side="right")
         waited[rows] = under_way >= slots
     return waited

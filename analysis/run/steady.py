@@ -27,13 +27,15 @@ def steadiness(run: RunManifest, requests: pa.Table) -> Steadiness:
     """How much the time to first token and the backlog changed from the first measured call to the last.
 
     `ttft_change` is relative to the median, `backlog_growth` in calls due and not ended (open loop only);
-    `*_trend_p` is the probability of such a trend by chance. All None with fewer than five calls a block.
+    `*_trend_p` is the probability of such a trend by chance. All None with fewer than five calls a block, and where the
+    load itself changed on purpose.
     """
+    if not run.load.is_stationary:
+        return Steadiness()
     requests = told_of(run, requests)
     calls = measured(requests.select(["phase", "due_ns", "sent_ns", "first_token_ns", "end_ns", "error"]))
     ttft = _ttft_blocks_ms(successful(calls))
-    is_open = run.load.rate_per_s is not None
-    backlog = _backlog_blocks(requests, column(calls, "due_ns")) if is_open else None
+    backlog = _backlog_blocks(requests, column(calls, "due_ns")) if run.load.is_open else None
     growth = None if backlog is None else change(backlog)
     median = None if ttft is None else float(np.median(ttft))
     return Steadiness(

@@ -50,8 +50,11 @@ class Transient(NamedTuple):
 def proposed(run: RunManifest, requests: pa.Table) -> ProposedWindow | None:
     """The window without the initial transient.
 
-    `requests` has the phases as planned. None where nothing is to be cut, or fewer than 100 calls succeeded.
+    `requests` has the phases as planned. None where nothing is to be cut, fewer than 100 calls succeeded, or the load
+    itself changed on purpose.
     """
+    if not run.load.is_stationary:
+        return None
     calls = successful(measured(requests))
     found = [transient for name in SERIES if (transient := _transient(name, calls)) is not None]
     if not found:

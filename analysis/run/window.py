@@ -55,7 +55,7 @@ def window(run: RunManifest, requests: pa.Table) -> Window:
     if run.interrupted and len(open_ns):
         end_ns = min(end_ns, int(open_ns[0]))
     slots = run.load.concurrency
-    full_ns = _full_ns(ended_ns[:slots]) if run.load.rate_per_s is None and slots else None
+    full_ns = _full_ns(ended_ns[:slots]) if slots else None
     if full_ns is not None:
         start_ns = int(max(start_ns, min(full_ns, end_ns)))
     if not span.seconds or start_ns < end_ns:
@@ -85,7 +85,8 @@ def planned(run: RunManifest, requests: pa.Table) -> Window:
     """The window that was planned, whether or not the load was whole in it.
 
     With a duration it is that time, cut short where an interrupted run has nothing more. With a number of requests it
-    lasts from the first measured call sent to the last. With no call sent it is empty. What was cut at the start
+    lasts from the first measured call sent to the last, or to the end of the last where all were due at once: how long
+    it took is what such a load is for. With no call sent it is empty. What was cut at the start
     (`run.cut`) is none of it, and the calls of that time are warm-up in `requests`.
     """
     load, calls = run.load, measured(requests.select(_INSTANTS))
@@ -100,6 +101,8 @@ def planned(run: RunManifest, requests: pa.Table) -> Window:
         return Window(start_ns, end_ns)
     if first_sent_ns is None:
         return Window(last_ns(requests), last_ns(requests))
+    if load.is_at_once:
+        return Window(first_sent_ns, last_ns(calls))
     return Window(first_sent_ns, pc.max(calls["sent_ns"]).as_py())
 
 

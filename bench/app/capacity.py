@@ -26,6 +26,7 @@ from bench.plan.resolve import (
     MAX_CONCURRENCY,
     MAX_RATE_PER_S,
     MAX_REQUESTS,
+    gap_spread,
     resolve_load,
     within,
 )
@@ -64,6 +65,7 @@ class CapacitySearch:
     concurrency: int
     max_in_flight: int
     up_to: float | None
+    arrivals: str
     asked: Mapping[str, Any]
 
     @property
@@ -89,10 +91,12 @@ def search_of(
     concurrency: int | None = None,
     max_in_flight: int | None = None,
     up_to: float | None = None,
+    arrivals: str | None = None,
 ) -> CapacitySearch:
     """Make the search, each as its flag has it; `asked` must be the same of whoever goes on. Raises UserError."""
     if not request.slo:
         raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
+    gap_spread(arrivals or "poisson")
     share = None if attainment is None else _share("--attainment", attainment)
     wanted = [share] if share is not None else [slo.parse(text).share for text in request.slo]
 
@@ -110,6 +114,7 @@ def search_of(
         concurrency=given("--concurrency", concurrency, 1, MAX_CONCURRENCY, 4 * request.workload.scenario.concurrency),
         max_in_flight=given("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
         up_to=given("--up-to", up_to, 0.001, MAX_RATE_PER_S, None),
+        arrivals=arrivals or "poisson",
         asked=asked,
     )
 
@@ -174,7 +179,9 @@ def _look(search: CapacitySearch, maker: Maker, server: Server | None, say: Call
         rate, repeat = wanted
         service_s = service_seen_s(probes, limits.service_s)
         requests = search.requests or requests_for(rate, search.least_requests, service_s)
-        load = resolve_load(scenario, rate=rate, requests=requests, max_in_flight=search.max_in_flight)
+        load = resolve_load(
+            scenario, rate=rate, arrivals=search.arrivals, requests=requests, max_in_flight=search.max_in_flight
+        )
         name = f"rate-{rate:g}-{repeat}"
         ended = run(campaign, name, load, repeat, stop_behind(service_s))
         if ended.problem is not None:
@@ -266,6 +273,7 @@ def _write_page(search: CapacitySearch, found: Capacity) -> Document:
         runs=[_load_point(search, run) for run in _probes(search)],
         capacity=found,
         usd_per_hour=pricing.usd_per_hour if isinstance(pricing, HourPricing) else None,
+        arrivals=search.arrivals,
     )
     of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
     page = document(shown, of=of, objectives=request.slo, figures=sections(shown))

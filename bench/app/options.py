@@ -31,7 +31,7 @@ class LoadOptions:
     """How much load there is; what is not said here the scenario says."""
 
     concurrency: int | None = None
-    rate: float | None = None
+    rate: str | None = None
     arrivals: str | None = None
     requests: int | None = None
     duration: str | None = None

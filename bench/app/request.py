@@ -11,7 +11,7 @@ from typing import Literal
 from analysis.run import slo
 from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
-from bench.app import address, wording
+from bench.app import address, rates, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
 from bench.plan import tokenizer as tokenizers
@@ -174,6 +174,8 @@ def _request(
         if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
             raise UserError(f"--slo {objective!r}: cannot be known with --no-stream; leave out one of the two")
     client = _client(options, workload.load)
+    if options.window == "steady" and not workload.load.is_stationary:
+        raise UserError("--window steady: this load changes on purpose and has no steady part; leave it out")
     place = address.address(given_url, backend)
     url = place.url if place else None
     _check_server_options(backend, options, url)
@@ -214,7 +216,8 @@ def backend_named(name: str) -> Backend:
 
 def load_of(options: LoadOptions, scenario: Scenario) -> Load:
     """The load that is asked for, where nothing is asked the scenario's. Raises UserError."""
-    return resolve_load(scenario, **{name: getattr(options, name) for name in names(LoadOptions)})
+    asked = {name: getattr(options, name) for name in names(LoadOptions)}
+    return resolve_load(scenario, **{**asked, **rates.of(options.rate, options.arrivals)})
 
 
 def _workload(options: RunOptions) -> Workload:

@@ -50,7 +50,9 @@ PEAK = (click.option("--peak-to-mean", type=RATIO, help="The busiest hour over t
 
 TRAFFIC = (
     click.option("--requests-per-month", type=REQUESTS_PER_MONTH, help="Your volume.  [that of --traffic]"),
-    click.option("--profile", type=click.Path(path_type=Path), help="File of 168 weights, one an hour of a week."),
+    click.option(
+        "--profile", type=click.Path(path_type=Path), help="File of 168 weights, one an hour of a week, or 24 of a day."
+    ),
     click.option("--traffic", type=click.Path(path_type=Path), help="File of arrival times, one a line or in CSV."),
 )
 """How much traffic, and when."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.app.capacity import CapacitySearch
 
 _HOW_FAR = ("precision", "repeats", "up_to")
-_OF_A_SEARCH = (*_HOW_FAR, "attainment", "requests", "concurrency", "max_in_flight")
+_OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", "max_in_flight")
 
 
 @click.command()
@@ -24,6 +24,7 @@ _OF_A_SEARCH = (*_HOW_FAR, "attainment", "requests", "concurrency", "max_in_flig
 @click.option("--attainment", help="Share of requests that must keep all bounds: 95%.  [each objective's own]")
 @click.option("--precision", default="5%", help="How narrow the answer is to be.  [5%]")
 @click.option("--repeats", type=WHOLE, default=3, help="Runs at either end of it, with other seeds.  [3]")
+@click.option("--arrivals", help="Of each run: poisson, constant, or gamma:CV for bursts.  [poisson]")
 @click.option("--requests", type=WHOLE, help="Of each run.  [what the strictest objective needs, or 10 s worth]")
 @click.option("--concurrency", type=WHOLE, help="Of the closed loop that comes first.  [4 times the scenario's]")
 @click.option("--max-in-flight", type=WHOLE, help="Limit of each run.  [1024]")

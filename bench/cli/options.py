@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bench.cli.base import OneOf
-from bench.cli.numeric import NUMBER, USD, WHOLE, Within
+from bench.cli.numeric import USD, WHOLE, Within
 
 ON_OFF = ("on", "off")
 WINDOWS = ("planned", "steady")
@@ -69,8 +69,8 @@ COSTS = (
 
 OFFERED = (
     click.option("--concurrency", type=WHOLE, help="Closed loop: this many requests in flight."),
-    click.option("--rate", type=NUMBER, help="Open loop: this many requests per second, come what may."),
-    click.option("--arrivals", help="Of the open loop: poisson, constant, or gamma:CV for bursts.  [poisson]"),
+    click.option("--rate", help="Open loop: so many requests/s, come what may; 1..10:5m ramps; inf: all at once."),
+    click.option("--arrivals", help="Of it: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]"),
     click.option("--max-in-flight", type=WHOLE, help="Limit of the open loop.  [1024]"),
     click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]"),
     click.option("--requests", type=WHOLE, help="Measure this many requests …"),

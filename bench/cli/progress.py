@@ -69,11 +69,10 @@ def _flow(progress: Progress, load: Load) -> list[str]:
     elapsed_s = _elapsed_s(progress)
     parts = [f"{progress.in_flight:,} in flight"]
     if elapsed_s >= 0.5:
-        achieved = progress.done - progress.failed if load.rate_per_s is None else progress.sent
-        rate = number(achieved / elapsed_s)
-        parts.append(
-            f"{rate} req/s" if load.rate_per_s is None else f"sent {rate} of {load.rate_per_s:,g} req/s wanted"
-        )
+        sends = load.is_open and not load.is_at_once
+        rate = number((progress.sent if sends else progress.done - progress.failed) / elapsed_s)
+        wanted = f" of {load.rate_per_s:,g}" if load.rate_per_s is not None and not load.course else ""
+        parts.append(f"sent {rate}{wanted} req/s{wanted and ' wanted'}" if sends else f"{rate} req/s")
     held_back = {
         "waiting": progress.waiting,
         "backing off": progress.backing_off,

@@ -1,8 +1,11 @@
 """Who sends which call when: a closed loop hands a user its next call at once, an open loop when the call is due.
 
+Where all calls of an open loop are due at once, it is the users who are scarce, as in a closed loop.
+
 Requests are encoded ahead of time, so that in the timed path sending one is one write.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,13 +15,15 @@ from gevent.hub import get_hub
 from greenlet import greenlet
 
 from bench.load.timer import Timer
-from bench.types import Call
+from bench.plan.course import highest
+from bench.types import Call, Load
 from bench.wire.clock import now_ns
 
 # What is encoded before the load starts, at the most: a long plan is not to keep the start waiting.
 _PREFETCH_BYTES = 16 << 20
 _PREFETCH_NS = 500_000_000
 _REFILL_STEP = 8
+_FEWEST_WARM = 8
 
 
 class Ready(NamedTuple):
@@ -100,6 +105,25 @@ class ClosedLoopDispatcher:
         self._end_ns = 0
 
 
+class AtOnceDispatcher(ClosedLoopDispatcher):
+    """All calls are due at the start, and a user takes the next one as soon as it is free."""
+
+    def __init__(self, prefetched: Prefetcher, calls: int) -> None:
+        super().__init__(prefetched, None)
+        self._start_ns = 0
+        self.waiting = calls
+
+    def start(self, start_ns: int) -> None:
+        """Have all calls due."""
+        self._start_ns = start_ns
+
+    def take(self) -> Ready | None:
+        """Give the next call, due since the start."""
+        ready = super().take()
+        self.waiting = 0 if ready is None else self.waiting - 1
+        return ready and ready._replace(due_ns=self._start_ns)
+
+
 class OpenLoopDispatcher:
     """Calls go to idle users at their due time; with no user idle they wait in order, or are dropped and counted."""
 
@@ -163,3 +187,26 @@ class OpenLoopDispatcher:
         for user in self._idle:
             get_hub().loop.run_callback(user.switch, None)
         self._idle.clear()
+
+
+def dispatcher_for(
+    load: Load, prefetched: Prefetcher, calls: int, drop: Callable[[int, int], None]
+) -> ClosedLoopDispatcher | OpenLoopDispatcher:
+    """Make the dispatcher of this worker's `calls`; `drop` is told of a call that is not sent."""
+    if load.is_at_once:
+        return AtOnceDispatcher(prefetched, calls)
+    if load.is_open:
+        return OpenLoopDispatcher(prefetched, drop if load.overload == "drop" else None)
+    return ClosedLoopDispatcher(
+        prefetched, None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
+    )
+
+
+def warm_slots(load: Load, slots: int, workers: int) -> int:
+    """How many of a worker's slots connect before the start: as many as a second may ask for."""
+    if not load.is_open:
+        return slots
+    if load.is_at_once:
+        return min(slots, math.ceil((load.requests or 0) / workers))
+    busiest_per_s = highest(load.course) if load.course else load.rate_per_s or 0.0
+    return max(_FEWEST_WARM, math.ceil(busiest_per_s / workers))

@@ -7,7 +7,6 @@ same plan and takes its share; all users are spawned and connected before the lo
 
 import gc
 import logging
-import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +25,7 @@ from bench.load.answer_cost import Billing, Decode
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import LoadSpec
 from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
-from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
+from bench.load.dispatch import ClosedLoopDispatcher, Prefetcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
 from bench.load.port import secure
@@ -135,15 +134,9 @@ class LoadWorker:
             return http1.encode_request(encode(call, spec.target), target.host_header)
 
         prefetched = Prefetcher(calls(spec.plan, spec.worker, spec.workers), prepare)
-        self._dispatcher: ClosedLoopDispatcher | OpenLoopDispatcher
-        if load.rate_per_s is None:
-            duration_s = None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
-            self._dispatcher = ClosedLoopDispatcher(prefetched, duration_s)
-            self._warm_slots = spec.slots
-        else:
-            self._dispatcher = OpenLoopDispatcher(prefetched, self._drop if load.overload == "drop" else None)
-            # As many as a second may ask for; the others connect when they are first needed.
-            self._warm_slots = max(8, math.ceil(load.rate_per_s / spec.workers))
+        own = range(spec.worker, total(spec.plan) or 0, spec.workers)
+        self._dispatcher = dispatcher_for(load, prefetched, len(own), self._drop)
+        self._warm_slots = warm_slots(load, spec.slots, spec.workers)
         self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
         self._slots: int | None = None
         self._slots_taken = self._connected = self._left = 0
@@ -327,7 +320,8 @@ class LoadWorker:
         gevent.spawn(self._report)
 
     def _wait_for_turn(self, slot: int) -> None:
-        stagger_ns = min(_STAGGER_NS, _STAGGER_MAX_NS // (self._slots or 1))
+        together = self._spec.plan.load.is_at_once
+        stagger_ns = 0 if together else min(_STAGGER_NS, _STAGGER_MAX_NS // (self._slots or 1))
         gevent.sleep(max(0, self._start_ns + slot * stagger_ns - now_ns()) / 1e9)
 
     def _on_stop(self, msg: Any, **_: Any) -> None:

@@ -4,6 +4,9 @@
     poisson    ||  |      |  |  | ||         |   |  |         independent users: gaps are exponential
     gamma:3    |||||                |         ||| |||         bursts: the gaps' standard deviation is 3 times their mean
 
+Where the rate changes (a `Course`), the same process runs on a clock that goes as fast as the rate: a call is due when
+as many were to be expected as the process, at one per second, takes seconds for it. Its bursts stay what they are.
+
 One schedule is computed whole by every worker, which then takes its share of it. Workers that each drew their own
 arrivals would offer the wrong process: N copies of one seed come in bursts of N.
 """
@@ -16,15 +19,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.plan import course as courses
 from bench.plan.resolve import gap_spread
 from bench.plan.rng import stream, uniform
-from bench.types import Arrivals
+from bench.types import AT_ONCE, Arrivals, Course
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Process = Callable[[int, int], Ints]
 """(seed, count) -> the first `count` arrivals in UNITs at one per second on average; the first n of a longer answer are
 the answer for n. The rate is applied to them afterwards, so that no process can drift from it."""
+
+Pace = float | Course
+"""Arrivals per second: one rate, or how it changes."""
 
 UNIT: Final = 2.0**-32
 """Arrivals are whole numbers of this part of the mean gap, whose sums are exact."""
@@ -35,8 +42,15 @@ _LN2_LOW: Final = float.fromhex("0x1.a39ef35793c76p-33")
 _ROOT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
 
 
+_NEVER_S: Final = 9e9  # the last second that 64 bits of nanoseconds hold
+
+
 def constant(seed: int, count: int) -> Ints:
     return np.arange(count, dtype=np.int64) << 32
+
+
+def at_once(seed: int, count: int) -> Ints:
+    return np.zeros(count, np.int64)
 
 
 def poisson(seed: int, count: int) -> Ints:
@@ -115,26 +129,46 @@ def logarithm(x: Floats) -> Floats:
 PROCESSES: Final[Mapping[str, Process]] = {
     "constant": constant,
     "poisson": poisson,
+    AT_ONCE: at_once,
 }
 """The processes without a parameter; their names are read in `bench.plan.resolve`, which needs no numpy."""
 
 
 def process(arrivals: Arrivals) -> Process:
     """The process of this name. Raises UserError for one that is not known."""
+    if arrivals in PROCESSES:
+        return PROCESSES[arrivals]
     cv = gap_spread(arrivals)
-    return PROCESSES[arrivals] if arrivals in PROCESSES else poisson if cv == 1 else partial(gamma, cv)
+    return poisson if cv == 1 else partial(gamma, cv)
 
 
-def due_ns(arrivals: Arrivals, seed: int, rate_per_s: float, count: int) -> Ints:
+def due_ns(arrivals: Arrivals, seed: int, pace: Pace, count: int) -> Ints:
     """The first `count` due times, ascending, in ns since the start of the load."""
-    due: Ints = np.rint(process(arrivals)(seed, count) * UNIT * (1e9 / rate_per_s)).astype(np.int64)
+    expected = np.asarray(process(arrivals)(seed, count) * UNIT, np.float64)
+    due: Ints = np.rint(_along(pace, expected) if isinstance(pace, tuple) else expected * (1e9 / pace)).astype(np.int64)
     return due
 
 
-def due_ns_before(arrivals: Arrivals, seed: int, rate_per_s: float, end_s: float) -> Ints:
-    """Every due time before `end_s`, ascending, in ns since the start of the load."""
-    expected = rate_per_s * end_s
+def due_ns_before(arrivals: Arrivals, seed: int, pace: Pace, end_s: float) -> Ints:
+    """Every due time before `end_s`, ascending, in ns since the start of the load; a course is as long as that."""
+    expected = courses.requests_in(pace) if isinstance(pace, tuple) else pace * end_s
     count = math.ceil(expected + 6 * math.sqrt(expected)) + 1
-    while (due := due_ns(arrivals, seed, rate_per_s, count))[-1] < end_s * 1e9:
+    while (due := due_ns(arrivals, seed, pace, count))[-1] < end_s * 1e9:
         count *= 2
     return due[: np.searchsorted(due, end_s * 1e9)]
+
+
+def _along(course: Course, expected: Floats) -> Floats:
+    """When so many arrivals are to be expected, in ns, ascending; of operations that IEEE 754 rounds in one way."""
+    seconds, low, high = np.array([(part.seconds, part.from_per_s, part.to_per_s) for part in course]).T
+    start_s = np.concatenate([[0.0], np.cumsum(seconds)])
+    before = np.concatenate([[0.0], np.cumsum(seconds * (low + high) / 2)])
+    at = np.clip(np.searchsorted(before, expected, side="right") - 1, 0, len(course) - 1)
+    own, a, b = expected - before[at], low[at], high[at]
+    # a t + (b - a) t^2 / 2T = own, solved for t so that nothing cancels.
+    twice = a + np.sqrt(np.maximum(a * a + 2 * (b - a) / seconds[at] * own, 0.0))
+    t_s = np.minimum(start_s[at] + 2 * own / np.where(twice > 0, twice, 1.0), start_s[at + 1])
+    beyond = expected >= before[-1]
+    rest = (expected[beyond] - before[-1]) / high[-1] if high[-1] else np.full(int(beyond.sum()), _NEVER_S)
+    t_s[beyond] = np.minimum(start_s[-1] + rest, _NEVER_S)
+    return np.asarray(np.maximum.accumulate(t_s) * 1e9, np.float64)

@@ -7,8 +7,9 @@ talk; a session's turns have numbers that follow each other.
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,9 @@ from bench.plan import arrivals as schedule
 from bench.plan.prompts import Vocabulary
 from bench.plan.source import Source
 from bench.plan.synthetic import synthetic
-from bench.types import Call, Load, Message, Phase, Scenario
+from bench.types import Call, Load, Message, Phase, Scenario, Stretch
 
 _ROWS_PER_WRITE = 10_000
-_NEWER = {"sessions", "warmup_sessions"}
-"""Parts of a load that are not in the hash of one without them: it is that of before there were such."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,15 +153,20 @@ def plan_hash(plan: Plan) -> str:
 
     Of an open loop the due times themselves are in it: no machine or version can compute others without being seen.
     """
-    load = asdict(plan.load)
     facts: dict[str, object] = {
         "version": 1,
         **plan.source.facts(),
-        "load": {name: value for name, value in load.items() if value is not None or name not in _NEWER},
+        "load": _hashed(plan.load),
     }
     if plan.due_ns is not None:
         facts["due_ns"] = hashlib.sha256(plan.due_ns.astype("<i8").tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _hashed(load: Load) -> dict[str, object]:
+    """Its fields; what later versions added is among them only where it was asked for."""
+    usual = {field.name: field.default for field in fields(load) if field.default is not MISSING}
+    return {name: value for name, value in asdict(load).items() if name not in usual or value != usual[name]}
 
 
 def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
@@ -205,13 +209,23 @@ def _due_ns(source: Source, load: Load) -> NDArray[np.int64] | None:
     """When sessions are due, at least as many as the load has."""
     if source.due_ns is not None:
         return source.due_ns
-    if load.rate_per_s is None:
+    if not load.is_open:
         return None
+    pace = _pace(load)
     count = _counted_calls(load) if load.requests is not None else load.sessions
     if count is not None:
-        return schedule.due_ns(load.arrivals, source.seed, load.rate_per_s, count + (load.warmup_sessions or 0))
+        return schedule.due_ns(load.arrivals, source.seed, pace, count + (load.warmup_sessions or 0))
     end_s = (load.warmup_s or 0.0) + (load.duration_s or 0.0)
-    return schedule.due_ns_before(load.arrivals, source.seed, load.rate_per_s, end_s)
+    return schedule.due_ns_before(load.arrivals, source.seed, pace, end_s)
+
+
+def _pace(load: Load) -> schedule.Pace:
+    """The rate, or its course with the warm-up before it, at the first rate; what is due at once has none."""
+    if not load.course:
+        return load.rate_per_s or math.inf
+    first_per_s = load.course[0].from_per_s
+    warmup_s = load.warmup_s or (load.warmup_requests or load.warmup_sessions or 0) / (first_per_s or 1.0)
+    return (Stretch(warmup_s, first_per_s, first_per_s), *load.course) if warmup_s else load.course
 
 
 def _counted_calls(load: Load) -> int:

@@ -1,10 +1,13 @@
 """From what the user asked for to the load that is offered; every contradiction is named by its flags."""
 
+import math
 import re
-from typing import Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
+from bench.plan import course as courses
 from bench.suggest import did_you_mean
-from bench.types import Arrivals, Load, Scenario, Turns, UserError
+from bench.types import AT_ONCE, Arrivals, Course, Load, Scenario, Turns, UserError
 
 Number = TypeVar("Number", int, float)
 
@@ -48,8 +51,9 @@ def resolve_load(
     scenario: Scenario,
     *,
     concurrency: int | None = None,
-    rate: float | None = None,
+    rate: float | Course | None = None,
     arrivals: Arrivals | None = None,
+    profile: Sequence[float] | None = None,
     requests: int | None = None,
     sessions: int | None = None,
     duration: str | None = None,
@@ -59,55 +63,151 @@ def resolve_load(
 ) -> Load:
     """The load as the flags say, and where they do not, as the scenario does: requests, or sessions where it has turns.
 
+    An infinite `rate` has everything due at once. A course lasts as long as it is, unless told otherwise; a `profile`
+    has the weights of stretches of equal length, which are spread over `duration`, and `rate` is their mean.
+
     Warm-up, when not given: with a number of requests the scenario's, and in a closed loop at least one request for
     every slot, so that the ramp is not measured, but never more than are measured; with a duration a tenth of it, 10 s
-    at most. Of sessions the scenario's. An open loop takes at most 1,024 requests in flight and then waits, unless told
-    otherwise.
+    at most; none where everything is due at once, or the rate begins at 0. Of sessions the scenario's. An open loop
+    takes at most 1,024 requests in flight and then waits, unless told otherwise.
     """
     _exclude("--concurrency", concurrency, "--rate", rate)
     _exclude("--requests", requests, "--duration", duration)
     _exclude("--sessions", sessions, "--duration", duration)
     _exclude("--sessions", sessions, "--requests", requests)
+    _check_kind(rate, duration, warmup, {"--arrivals": arrivals or profile, "--overload": overload}, max_in_flight)
     if rate is None:
-        for flag, value in (("--arrivals", arrivals), ("--max-in-flight", max_in_flight), ("--overload", overload)):
-            if value is not None:
-                raise UserError(f"{flag}: only an open loop has it; give --rate as well, or leave it out")
-        concurrency = scenario.concurrency if concurrency is None else concurrency
-        max_in_flight = within("--concurrency", concurrency, 1, MAX_CONCURRENCY)
+        concurrency = max_in_flight = _within_if("--concurrency", concurrency, MAX_CONCURRENCY, scenario.concurrency)
+    elif rate == math.inf:
+        arrivals, warmup = AT_ONCE, "0"
     else:
-        within("--rate", rate, 0.001, MAX_RATE_PER_S)
         gap_spread(arrivals or "poisson")
-        max_in_flight = DEFAULT_MAX_IN_FLIGHT if max_in_flight is None else max_in_flight
-        within("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY)
-    duration_s = warmup_s = warmup_requests = warmup_sessions = None
-    turns = scenario.turns
-    if turns is None and sessions is not None:
-        requests, sessions = within("--sessions", sessions, 1, MAX_REQUESTS), None  # each is a request
-    if duration is None and requests is None and turns is not None:
-        sessions, warmup_sessions = _sessions(turns, sessions, warmup)
-    elif duration is None:
-        requests = within("--requests", scenario.requests if requests is None else requests, 1, MAX_REQUESTS)
-        warmup_requests = _warmup_count(
-            warmup, max(scenario.warmup_requests, concurrency or 0) if turns is None else 0, requests, "requests"
-        )
-    else:
-        duration_s = within("--duration", parse_duration(duration), 0.1, MAX_DURATION_S, " s")
-        warmup_s = _warmup_s(warmup, duration_s)
-        if rate is not None and rate * (warmup_s + duration_s) > MAX_REQUESTS:
-            raise UserError(f"--rate: {rate:g}/s for {duration} are more than {MAX_REQUESTS} requests; shorten either")
-    return Load(
+    max_in_flight = _within_if("--max-in-flight", max_in_flight, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT)
+    if warmup is None and _begins_with_nothing(rate, profile):
+        warmup = "0"
+    duration_s = None if duration is None else parse_duration(duration)
+    if isinstance(rate, tuple) and duration is None and requests is None and sessions is None:
+        duration_s = courses.seconds_of(rate)
+    length = _length(scenario, requests, sessions, duration_s, warmup, concurrency)
+    pace = OfferedRate() if rate is None or rate == math.inf else _pace(rate, profile, length)
+    load = Load(
         concurrency=concurrency,
-        rate_per_s=rate,
+        rate_per_s=pace.mean_per_s,
         arrivals=arrivals or "poisson",
-        requests=requests,
-        duration_s=duration_s,
-        warmup_requests=warmup_requests,
-        warmup_s=warmup_s,
+        requests=length.requests,
+        duration_s=length.duration_s,
+        warmup_requests=length.warmup_requests,
+        warmup_s=length.warmup_s,
         max_in_flight=max_in_flight,
         overload=overload or "wait",
-        sessions=sessions,
-        warmup_sessions=warmup_sessions,
+        sessions=length.sessions,
+        warmup_sessions=length.warmup_sessions,
+        course=pace.course,
     )
+    _check_size(load, pace.first_per_s)
+    return load
+
+
+def _check_kind(
+    rate: float | Course | None,
+    duration: str | None,
+    warmup: str | None,
+    only_open: Mapping[str, object],
+    max_in_flight: int | None,
+) -> None:
+    """Raise UserError for what is said of a load that is not of its kind."""
+    if rate is None:
+        every = {**only_open, "--max-in-flight": max_in_flight}
+        _refuse(every, "only an open loop has it; give --rate as well, or leave it out")
+    elif rate == math.inf:
+        timed = {"--duration": duration, "--warmup": None if warmup == "0" else warmup}
+        _refuse({**only_open, **timed}, "with --rate inf all is due at once; leave it out")
+
+
+class Length(NamedTuple):
+    """For how long a load is measured, and what comes before that: by number or by time."""
+
+    requests: int | None = None
+    warmup_requests: int | None = None
+    sessions: int | None = None
+    warmup_sessions: int | None = None
+    duration_s: float | None = None
+    warmup_s: float | None = None
+
+
+def _length(
+    scenario: Scenario,
+    requests: int | None,
+    sessions: int | None,
+    duration_s: float | None,
+    warmup: str | None,
+    concurrency: int | None,
+) -> Length:
+    """What was asked for, and where nothing was as the scenario has it."""
+    if duration_s is not None:
+        within("--duration", duration_s, 0.1, MAX_DURATION_S, " s")
+        return Length(duration_s=duration_s, warmup_s=_warmup_s(warmup, duration_s))
+    turns = scenario.turns
+    if requests is None and turns is not None:
+        count, before = _sessions(turns, sessions, warmup)
+        return Length(sessions=count, warmup_sessions=before)
+    if sessions is not None:
+        requests = within("--sessions", sessions, 1, MAX_REQUESTS)  # each is a request
+    requests = _within_if("--requests", requests, MAX_REQUESTS, scenario.requests)
+    usual = max(scenario.warmup_requests, concurrency or 0) if turns is None else 0
+    return Length(requests=requests, warmup_requests=_warmup_count(warmup, usual, requests, "requests"))
+
+
+def _begins_with_nothing(rate: float | Course | None, profile: Sequence[float] | None) -> bool:
+    return bool(profile and not profile[0]) or (isinstance(rate, tuple) and not rate[0].from_per_s)
+
+
+class OfferedRate(NamedTuple):
+    """How fast calls come: on average, and how that changes; in a closed loop neither."""
+
+    mean_per_s: float | None = None
+    course: Course = ()
+
+    @property
+    def first_per_s(self) -> float | None:
+        """The rate of the warm-up: that of the start."""
+        return self.course[0].from_per_s if self.course else self.mean_per_s
+
+
+def _pace(rate: float | Course, profile: Sequence[float] | None, length: Length) -> OfferedRate:
+    if profile is not None:
+        if length.duration_s is None:
+            raise UserError("--arrivals profile: it is spread over --duration; give one, such as 24h or 10m")
+        if isinstance(rate, tuple):
+            raise UserError("--arrivals profile: it says how the rate changes; give --rate one number, its mean")
+        rate = courses.of_weights(profile, length.duration_s, within("--rate", rate, 0.001, MAX_RATE_PER_S))
+    if not isinstance(rate, tuple):
+        return OfferedRate(within("--rate", rate, 0.001, MAX_RATE_PER_S))
+    within("--rate", courses.highest(rate), 0.001, MAX_RATE_PER_S)
+    if length.duration_s is not None:
+        course = courses.lasting(rate, length.duration_s)
+    else:
+        count = length.requests or length.sessions or 1
+        fitted = courses.until(rate, count)
+        if fitted is None:
+            raise UserError(f"--rate: {count} requests never come at a rate that ends at 0; give --duration instead")
+        course = fitted
+    if courses.is_even(course):
+        return OfferedRate(within("--rate", course[0].from_per_s, 0.001, MAX_RATE_PER_S))
+    return OfferedRate(courses.requests_in(course) / courses.seconds_of(course), course)
+
+
+def _check_size(load: Load, first_per_s: float | None) -> None:
+    """Raise UserError for more requests than a plan may have, and for a warm-up that nothing can be sent in."""
+    if first_per_s == 0 and (load.warmup_s or load.warmup_requests or load.warmup_sessions):
+        raise UserError("--warmup: the rate begins at 0, so that nothing can be sent before it; leave --warmup out")
+    if load.rate_per_s is None or load.duration_s is None or first_per_s is None:
+        return
+    if load.rate_per_s * load.duration_s + first_per_s * (load.warmup_s or 0) > MAX_REQUESTS:
+        raise UserError(
+            f"--rate: {load.rate_per_s:g}/s for {load.duration_s:g} s are more than {MAX_REQUESTS} requests; "
+            "shorten either"
+        )
 
 
 def gap_spread(arrivals: Arrivals) -> float:
@@ -150,6 +250,17 @@ def _warmup_s(warmup: str | None, duration_s: float) -> float:
     if warmup.strip() == "0":
         return 0.0
     return within("--warmup", parse_duration(warmup, "--warmup"), 0, MAX_DURATION_S, " s")
+
+
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    """Raise UserError for the first of these flags that has a value."""
+    for flag, value in given.items():
+        if value is not None:
+            raise UserError(f"{flag}: {why}")
+
+
+def _within_if(flag: str, value: int | None, most: int, default: int) -> int:
+    return within(flag, default if value is None else value, 1, most)
 
 
 def _exclude(flag: str, value: object, other_flag: str, other: object) -> None:

@@ -230,11 +230,6 @@ class RunManifest(JsonSection):
         """When it was begun; `created_at` as an instant."""
         return datetime.fromisoformat(self.created_at)
 
-    @property
-    def is_open_loop(self) -> bool:
-        """Whether calls came at a rate, whatever became of those before them."""
-        return self.load.rate_per_s is not None
-
 
 def read(folder: Path) -> RunManifest:
     """Read a run's manifest. Raises UserError where there is none, or one of another version."""

@@ -24,6 +24,7 @@ from bench.app import numeric
 from bench.app.breakeven.measured import MeasuredRun, check_repeats, read_run, read_search, warnings_of
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
 from bench.app.pricing import hourly_of
+from bench.app.rates import profile
 from bench.runs import manifest
 from bench.runs.folder import CAPACITY, RUN
 from bench.types import UserError
@@ -92,7 +93,7 @@ def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
         observed, traffic = hours.observed(trace.arrivals_s)
         return MonthlyTraffic(traffic, volume or observed, trace, _described(options.traffic, facts(rows)))
     if options.profile is not None:
-        return MonthlyTraffic(hours.weekly(recorded.weights(_text("--profile", options.profile))), volume, None)
+        return MonthlyTraffic(hours.weekly(profile(options.profile)), volume, None)
     ratio = options.peak_to_mean
     return MonthlyTraffic(hours.STEADY if ratio is None else hours.steady(ratio), volume, None)
 
@@ -119,13 +120,6 @@ def _described(path: Path, found: TrafficFacts) -> str:
     if found.recorded_cached_share is not None:
         said.append(f"{percent(found.recorded_cached_share)} of them cached when they were recorded")
     return ", ".join(said)
-
-
-def _text(flag: str, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(f"{flag} {path}: cannot be read: {getattr(problem, 'strerror', None) or 'not UTF-8'}") from None
 
 
 def sides_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> list[PricedServers]:

@@ -49,7 +49,7 @@ def test_flags_a_mapping_and_keywords_ask_for_the_same() -> None:
          "out": "x"}
     )  # fmt: skip
     keywords = RunOptions(
-        rate=2.0, duration="9s", slo=("ttft_ms:p99<500",), gpu="h100", gpus=2, server_arg=("a", "b"), out=Path("x")
+        rate="2", duration="9s", slo=("ttft_ms:p99<500",), gpu="h100", gpus=2, server_arg=("a", "b"), out=Path("x")
     )
     assert flags == mapping == keywords
 
@@ -59,7 +59,7 @@ def test_flags_a_mapping_and_keywords_ask_for_the_same() -> None:
     [
         ("warmup", 16, "16"), ("max_usd", 0.5, "0.5"), ("usd_per_hour", "$0.34", Decimal("0.34")),
         ("backoff", False, "off"),
-        ("concurrency", 8.0, 8), ("rate", "2.5", 2.5), ("tokenizer", "t", Path("t")), ("header", ("a: b",), ("a: b",)),
+        ("concurrency", 8.0, 8), ("rate", 2.5, "2.5"), ("tokenizer", "t", Path("t")), ("header", ("a: b",), ("a: b",)),
     ],
 )  # fmt: skip
 def test_a_mapping_says_values_as_yaml_reads_them(option: str, value: Any, read: Any) -> None:
@@ -74,7 +74,7 @@ def test_a_mapping_says_values_as_yaml_reads_them(option: str, value: Any, read:
         ({"concurrency": "many"}, "--concurrency: expected a whole number, got 'many'"),
         ({"concurrency": 1.5}, "--concurrency: expected a whole number, got 1.5"),
         ({"concurrency": True}, "--concurrency: expected a whole number, got True"),
-        ({"rate": [1]}, "--rate: expected a number, got [1]"),
+        ({"rate": [1]}, "--rate: expected text, got [1]"),
         ({"model": {"a": 1}}, "--model: expected text, got {'a': 1}"),
         ({"cache": "wram"}, "--cache: expected cold or warm, got 'wram'; did you mean 'warm'?"),
         ({"overload": 3}, "--overload: expected wait or drop, got 3"),

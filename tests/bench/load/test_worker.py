@@ -1,6 +1,7 @@
 """Whole load processes against the ground-truth server and scripted ones, read back from their captures."""
 
 import json
+import math
 import re
 import resource
 import shutil
@@ -211,6 +212,20 @@ def test_beyond_the_limit_requests_wait_for_a_seat_and_their_lateness_is_kept(fo
     assert [call.seq for call in sorted(done.calls.values(), key=lambda call: call.sent_ns or 0)] == list(range(30))
     assert done.late_ms()[-1] > 300, "30 requests take 1.5 s of 4 slots and were due within about 0.75 s"
     assert any(progress.waiting > 0 for progress in done.progress)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_all_due_at_once_goes_as_fast_as_slots_are_free(folder: Path, workers: int) -> None:
+    with launch(TruthOptions(ttft_ms=50, gap_ms=1)) as server:
+        done = offer_load(folder, server.url, workers=workers, rate=math.inf, requests=40, max_in_flight=8)
+    assert sorted(done.calls) == list(range(40))
+    assert done.counts() == {"ok": 40}
+    assert done.most_in_flight() == 8
+    starts = {file.start_ns for file in done.captured.files.values()}
+    assert {call.due_ns for call in done.calls.values()} == starts and len(starts) == 1
+    assert done.late_ms()[-1] > 180, "five rounds of eight, of which the last waits for four"
+    assert any(progress.waiting > 0 for progress in done.progress[:-1])
+    assert done.progress[-1].waiting == 0
 
 
 def test_beyond_the_limit_requests_can_be_dropped_and_each_is_counted(folder: Path) -> None:

@@ -1,0 +1,67 @@
+"""How an open loop's calls come, from the words of the user: `--rate`, `--arrivals`, and files of hours."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from analysis.breakeven import recorded
+from analysis.breakeven.traffic import checked
+from analysis.money.numbers import Number
+from bench.app import numeric
+from bench.plan.resolve import parse_duration
+from bench.types import Course, Stretch, UserError
+
+PROFILE: Final = "profile:"
+_EXPECTED: Final = "expected requests/s such as 4, a ramp such as 1..10:5m, steps such as 2:1m,20:10s,2:1m, or inf"
+# A number may have commas of its own, between thousands.
+_PART: Final = re.compile(r"([^:]+):([^:,]+)(?:,|$)")
+_THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?\w?")
+
+
+def of(rate: str | None, arrivals: str | None) -> dict[str, Any]:
+    """What `resolve_load` is to be given for both; reads the profile. Raises UserError."""
+    pace = None if rate is None else _pace(str(rate))
+    if arrivals is None or not arrivals.startswith(PROFILE):
+        return {"rate": pace}
+    weights = profile(Path(arrivals.removeprefix(PROFILE)), "--arrivals profile")
+    return {"rate": pace, "arrivals": None, "profile": tuple(map(float, weights))}
+
+
+def _pace(text: str) -> float | Course:
+    if text.strip().lower() == "inf":
+        return math.inf
+    if ":" not in text and ".." not in text:
+        return _number(text, text)
+    parts = list(_PART.finditer(text))
+    if "".join(part[0] for part in parts) != text or text.endswith(","):
+        raise UserError(f"--rate {text}: {_EXPECTED}")
+    return tuple(_stretch(part[1], part[2], text) for part in parts)
+
+
+def _stretch(rates: str, time: str, whole: str) -> Stretch:
+    first, dots, last = rates.partition("..")
+    seconds = parse_duration(time, "--rate")
+    if not seconds:
+        raise UserError(f"--rate {whole}: expected a time above 0, got {time!r}")
+    low = _number(first, whole)
+    return Stretch(seconds, low, _number(last, whole) if dots else low)
+
+
+def _number(text: str, whole: str) -> float:
+    found = numeric.read(text)
+    grouped = "," not in text or _THOUSANDS.fullmatch(text.strip())
+    if found is None or not found.is_finite() or found < 0 or not grouped:
+        raise UserError(f"--rate {whole}: {_EXPECTED}")
+    return float(found)
+
+
+def profile(path: Path, flag: str = "--profile") -> Sequence[Number]:
+    """The weights of the hours of a day or a week. Raises UserError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "not UTF-8"
+        raise UserError(f"{flag} {path}: cannot be read: {reason}; expected 168 or 24 weights") from None
+    return checked(recorded.weights(text, flag), flag)

@@ -1,0 +1,125 @@
+"""What is asked of a server, and how much of it: a scenario and a load; part of `bench.types`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Arrivals = str
+"""How calls of an open loop arrive: `poisson`, `constant`, `gamma:CV` with CV the gaps' spread over their mean, or
+`at once`."""
+AT_ONCE = "at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """A distribution of token counts: `fixed` (low = high), `uniform` on [low, high], or `lognormal` cut to it."""
+
+    kind: Literal["fixed", "uniform", "lognormal"]
+    low: int
+    high: int
+    median: float | None = None
+    sigma: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """How long it takes after an answer until the next turn: always `s`, exponential with mean `s`, or lognormal with
+    median `s`; longer ones are cut to `high_s`.
+    """
+
+    kind: Literal["fixed", "exponential", "lognormal"]
+    s: float
+    sigma: float = 0.0
+    high_s: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What makes a session of a scenario: how many turns, and how each goes on from the one before.
+
+    `added_tokens` is what a later turn adds to the prompt besides the answer before it. `history` is the answer that
+    came back, or a planned one of that length. Where prompt and answer would be more than `window_tokens` the oldest
+    turns are dropped, or the session ends. `sessions` and `warmup_sessions` are for when the user does not say.
+    """
+
+    count: Lengths
+    added_tokens: Lengths
+    pause: Pause
+    history: Literal["actual", "planned"] = "actual"
+    window_tokens: int | None = None
+    when_full: Literal["drop", "stop"] = "drop"
+    sessions: int = 16
+    warmup_sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one request looks like and how much load to offer when the user does not say.
+
+    `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included; of a session that
+    of its first turn. `thinking` says whether a model that can think before it answers is to do so; None leaves it to
+    the model. `temperature` is what is asked for where the user does not say; None leaves it to the server. Without
+    `turns` every request is by itself.
+    """
+
+    name: str
+    description: str
+    prompt_tokens: Lengths
+    output_tokens: Lengths
+    shared_prefix_tokens: int
+    concurrency: int
+    requests: int
+    warmup_requests: int
+    thinking: bool | None = None
+    temperature: float | None = 0.0
+    turns: Turns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a load's time, in which its rate goes evenly from one value to another; the same two: it stays."""
+
+    seconds: float
+    from_per_s: float
+    to_per_s: float
+
+
+Course = tuple[Stretch, ...]
+"""How a rate changes over the measured time, from its start to its end; beyond, the last rate goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much load, and for how long: exactly one of requests/sessions/duration_s, and concurrency in a closed loop.
+
+    A session of one turn is a request: `concurrency` is how many sessions there are at once, `rate_per_s` how many
+    begin in a second, on average over the measured time where the rate follows a `course`. Where all are due at once
+    (`arrivals`) there is neither, and as many calls as may be are in flight.
+    """
+
+    concurrency: int | None
+    rate_per_s: float | None
+    arrivals: Arrivals
+    requests: int | None
+    duration_s: float | None
+    warmup_requests: int | None
+    warmup_s: float | None
+    max_in_flight: int
+    overload: Literal["wait", "drop"]
+    sessions: int | None = None
+    warmup_sessions: int | None = None
+    course: Course = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls come when they are due, whatever became of those before them."""
+        return self.concurrency is None
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether all calls are due at the start."""
+        return self.arrivals == AT_ONCE
+
+    @property
+    def is_stationary(self) -> bool:
+        """Whether the load is meant to be the same from its start to its end."""
+        return not self.course and not self.is_at_once
