@@ -19,6 +19,7 @@ import yaml
 from analysis.checks.identities import IDENTITIES
 from analysis.run.metrics import METRICS
 from backends import BACKENDS
+from bench.app import familiar
 from bench.app.options import RunOptions
 from bench.cli import root
 from bench.errors import ERRORS, STOP_REASONS, error_code, stop_reason
@@ -53,6 +54,8 @@ COMMANDS = dict(commands(map(root.command, root.COMMANDS)))
 FLAGS = {flag for command in (root.cli, *COMMANDS.values()) for option in command.params for flag in option.opts} | {
     "--help", "--version",
 }  # fmt: skip
+# Of other tools, which we understand or say something of.
+FLAGS |= {f"--{word}" for word in (*familiar.SAME, *familiar.ELSEWHERE, familiar.MOST_AT_ONCE)} | {"--num_prompts"}
 
 
 def blocks(page: str, language: str, *, tested: bool) -> list[str]:

@@ -25,7 +25,8 @@ def objective(result: SloResult) -> tuple[str, ...]:
     def in_its_unit(value: float | None) -> str:
         return percent(value) if result.unit == "share" else _with_unit(value, "ms")
 
-    met = {True: "met", False: "missed", None: "cannot be decided"}[result.met]
+    undecided = "counted" if result.objective.endswith("(goodput)") else "cannot be decided"
+    met = {True: "met", False: "missed", None: undecided}[result.met]
     failed = result.met is False and result.value is None
     seen = "∞ (failures)" if failed else in_its_unit(result.value)
     if result.service_value is not None and result.value is not None:

@@ -35,7 +35,10 @@ _MANY: Final = 1_000_000
 _WAITED: Final = ("ttft_ms", "ttft_text_ms")
 
 _SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)\s*")
-_SYNTAX = re.compile(r"\s*(?P<metric>\w+)\s*(?::\s*p(?P<percentile>\d+(?:\.\d+)?))?\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*")
+_SYNTAX = re.compile(
+    r"\s*(?P<metric>\w+)\s*(?::\s*p(?P<percentile>\d+(?:\.\d+)?))?\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*"
+    r"(?P<counted>\(goodput\))?\s*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Objective:
     """An upper bound in milliseconds on a metric; `percentile` None means that every request must keep it.
 
     With `error_share` for a metric the bound is on the share of the requests that fail, the percentile on the others.
+    One that `only_counts` says which requests are good, and no run fails by it.
     """
 
     text: str
@@ -50,6 +54,7 @@ class Objective:
     percentile: float | None
     limit: float
     from_sending: bool = False
+    only_counts: bool = False
 
     @property
     def share(self) -> float:
@@ -80,7 +85,7 @@ def parse(text: str) -> Objective:
         raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")
     from_sending = name.removeprefix(SERVICE) in _WAITED and name.startswith(SERVICE)
     metric = name.removeprefix(SERVICE) if from_sending else name
-    return Objective(text.strip(), metric, percentile, float(found["limit"]), from_sending)
+    return Objective(text.strip(), metric, percentile, float(found["limit"]), from_sending, bool(found["counted"]))
 
 
 def _values(objective: Objective, calls: pa.Table) -> Sample:
@@ -127,7 +132,9 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
     kept = int(keeps(objective, calls).sum())
     value = _percentile(objective, calls, planned)
     found = _result(objective, _finite(value), None if value is None else value < objective.limit, kept / planned)
-    if objective.percentile is None:
+    if objective.only_counts:
+        found = replace(found, met=None)
+    elif objective.percentile is None:
         # It speaks of the requests that were made, all of which were seen.
         found = replace(found, met=kept == planned)
     elif found.met is None or objective.metric not in _POOLED:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NewType, Self, get_args, get_origin, get_type_hints
 
-from bench.app import numeric
+from bench.app import familiar, numeric
 from bench.plan.resolve import within
 from bench.suggest import did_you_mean
 from bench.types import UserError
@@ -105,6 +105,7 @@ class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
     cache: Literal["cold", "warm"] = "cold"
     tokenizer: Path | None = None
     slo: tuple[str, ...] = ()
+    goodput: str | None = None
     inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
     max_usd: str | None = None
@@ -120,10 +121,23 @@ class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
         for key, value in given.items():
             name = str(key).replace("-", "_")
             if name not in kinds:
-                raise UserError(f"{flag_of(name)}: no such option of a run{did_you_mean(name, kinds)}")
+                name, value = _in_our_words(name, value, given)
             if value is not None:
                 values[name] = _read(name, value, kinds[name])
         return cls(**values)
+
+
+def _in_our_words(name: str, value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:
+    """What an option of another tool is here, and its value; UserError where it is none, or already said."""
+    plain = {str(key).replace("-", "_"): each for key, each in given.items()}
+    rate = plain.get("rate", plain.get("request_rate"))
+    meaning = familiar.meaning_of(name, at_a_rate=rate is not None and str(rate) != "inf")
+    if meaning is None:
+        said = familiar.here(flag_of(name))
+        raise UserError(said or f"{flag_of(name)}: no such option of a run{did_you_mean(name, _kinds())}")
+    if plain.get(meaning.option) is not None:
+        raise UserError(f"{flag_of(name)} and {flag_of(meaning.option)} say the same: give one of them")
+    return meaning.option, value if isinstance(value, bool) or value is None else meaning.value(str(value))
 
 
 def check_repeat(runs: int, url: str | None, *, keep_server: bool) -> int:

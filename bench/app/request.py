@@ -11,7 +11,7 @@ from typing import Literal
 from analysis.run import slo
 from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
-from bench.app import address, rates, wording
+from bench.app import address, familiar, rates, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
 from bench.plan import tokenizer as tokenizers
@@ -169,7 +169,7 @@ def _request(
     argv: Sequence[str],
 ) -> RunRequest:
     workload = _workload(options)
-    objectives = tuple(options.slo)
+    objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
     for objective in objectives:
         if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
             raise UserError(f"--slo {objective!r}: cannot be known with --no-stream; leave out one of the two")

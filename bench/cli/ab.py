@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bench.cli.base import shown, with_options
 from bench.cli.campaign import say_ended
 from bench.cli.compare import JUDGED
+from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED
 from bench.cli.run import request_of
@@ -26,7 +27,7 @@ OPTIONS = (*ASKED, *COSTS, *OFFERED)
 _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
 
 
-@click.command()
+@click.command(cls=Familiar)
 @click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'.")
 @click.option("--b", metavar="OPTIONS", help="What only the candidate has.")
 @with_options(OPTIONS)
@@ -110,7 +111,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
     return Side(name, request, _told(options))
 
 
-@click.command(add_help_option=False)
+@click.command(cls=Familiar, add_help_option=False)
 @with_options(OPTIONS)
 def _of_a_side() -> None:
     pass

@@ -7,6 +7,7 @@ import click
 
 from bench.cli.base import with_options
 from bench.cli.campaign import asked_of, say_ended
+from bench.cli.familiar import Familiar
 from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import ASKED, COSTS
 from bench.cli.run import request_of
@@ -19,7 +20,7 @@ _HOW_FAR = ("precision", "repeats", "up_to")
 _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", "max_in_flight")
 
 
-@click.command()
+@click.command(cls=Familiar)
 @with_options((*ASKED, *COSTS))
 @click.option("--attainment", help="Share of requests that must keep all bounds: 95%.  [each objective's own]")
 @click.option("--precision", default="5%", help="How narrow the answer is to be.  [5%]")

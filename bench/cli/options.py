@@ -24,6 +24,7 @@ ASKED = (
     click.option("--tokenizer", type=click.Path(path_type=Path), help="Folder or tokenizer.json.  [the server counts]"),
     click.option("--workers", type=WHOLE, default=1, help="Load processes.  [1]"),
     click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
+    click.option("--goodput", help="Bounds by which requests are counted as good: 'ttft:200 tpot:50 e2el:5000'."),
     click.option("--timeout", default="120s", help="Ends one request.  [120s]"),
     click.option("--stall-timeout", default="30s", help="Ends one request when no byte comes for this long.  [30s]"),
     click.option("--max-body", default="64MiB", help="Ends one request whose answer is larger.  [64MiB]"),

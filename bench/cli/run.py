@@ -10,6 +10,7 @@ import click
 from bench import app
 from bench.app.options import check_repeat
 from bench.cli.base import OneOf, echo, keep_secret, tell, with_options
+from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, WINDOWS
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from bench.app.request import RunRequest
 
 
-@click.command()
+@click.command(cls=Familiar)
 @with_options((*ASKED, *COSTS, *OFFERED))
 @click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]")
 @click.option("--inconclusive", type=OneOf(["pass", "fail"]), help="Objectives that are not certain.  [as seen]")

@@ -38,6 +38,7 @@ def call(ttft_ms: int, gaps_ms: Any = (), **other: Any) -> Any:
         (" itl_ms : p99.9 < 12.5 ", ("itl_ms", 99.9, 12.5)),
         ("service_ttft_ms:p90<200", ("ttft_ms", 90.0, 200.0, True)),
         ("service_ms<900", ("service_ms", None, 900.0)),
+        ("tpot_ms<50 (goodput)", ("tpot_ms", None, 50.0, False, True)),
     ],
 )
 def test_objectives_are_parsed(text: str, objective: Any) -> None:
@@ -207,3 +208,12 @@ def test_a_share_of_errors_is_as_certain_as_its_binomial(
 ) -> None:
     result = judge(parse("error_share<5%"), requests_table([call(10)] * (100 - failed)), planned=100)
     assert (result.met, result.certain) == (met, certain)
+
+
+def test_what_only_counts_says_which_requests_are_good_and_fails_no_run(requests_table: Any) -> None:
+    calls = requests_table([call(100), call(300)])
+    counted, binding = parse("service_ttft_ms<200 (goodput)"), parse("service_ttft_ms<200")
+    assert keeps_all([counted], calls).tolist() == keeps_all([binding], calls).tolist() == [True, False]
+    found = judge(counted, calls, 2)
+    assert (found.met, found.attainment, judge(binding, calls, 2).met) == (None, 0.5, False)
+    assert not any(is_failed(found, inconclusive) for inconclusive in (None, "pass", "fail"))

@@ -1,0 +1,150 @@
+"""Words of other tools: understood where they mean the same here, and where they do not the word for it is named.
+
+By the options of vLLM's and SGLang's benchmarks, GuideLLM, AIPerf, genai-bench, LLMPerf, k6 and Locust;
+docs/coming-from.md says tool by tool what is the same and what differs.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from bench.types import UserError
+
+
+class Meaning(NamedTuple):
+    """The option that a word stands for, and its value in our words."""
+
+    option: str
+    value: Callable[[str], str] = str
+
+
+def _seconds(value: str) -> str:
+    return f"{value}s" if value.replace(".", "", 1).isdecimal() else value
+
+
+def _minutes(value: str) -> str:
+    return f"{value}m" if value.replace(".", "", 1).isdecimal() else value
+
+
+def _arrivals(burstiness: str) -> str:
+    """The shape of a gamma distribution is 1 / CV²."""
+    try:
+        shape = float(burstiness)
+    except ValueError:
+        shape = math.nan
+    if not 0 < shape < math.inf:
+        raise UserError(f"--burstiness {burstiness}: expected a number above 0, the shape of a gamma distribution")
+    return "poisson" if shape == 1 else f"gamma:{1 / math.sqrt(shape):.6g}"
+
+
+def _all(option: str, *words: str) -> dict[str, Meaning]:
+    return dict.fromkeys(words, Meaning(option))
+
+
+SAME: Final[Mapping[str, Meaning]] = {
+    **_all("requests", "num-prompts", "num-requests", "request-count", "max-requests", "max-requests-per-run"),
+    **_all("requests", "max-num-completed-requests", "iterations"),
+    **_all("concurrency", "num-concurrency", "num-concurrent-requests", "vus", "users"),
+    **_all("rate", "request-rate"),
+    **_all("url", "base-url", "api-base", "target"),
+    **_all("model", "api-model-name", "model-name", "model-names"),
+    **_all("prompt_tokens", "isl", "input-len", "random-input-len", "random-input", "synthetic-input-tokens-mean"),
+    **_all("prompt_tokens", "prompt-input-tokens-mean"),
+    **_all("output_tokens", "osl", "output-len", "random-output-len", "random-output", "output-tokens-mean"),
+    **_all("output_tokens", "sharegpt-output-len"),
+    **_all("warmup", "num-warmups", "warmup-requests", "warmup-request-count"),
+    **_all("seed", "random-seed"),
+    **_all("tokenizer", "model-tokenizer", "processor"),
+    **_all("extra_body", "extra-request-body", "additional-sampling-params"),
+    **_all("workers", "num-workers"),
+    **_all("adapter", "lora-name"),
+    **_all("gpu", "server-gpu-type"),
+    **_all("gpus", "server-gpu-count"),
+    **_all("max_in_flight", "max-outstanding"),
+    **_all("no_stream", "disable-stream"),
+    "run-time": Meaning("duration"),
+    "max-time-per-run": Meaning("duration", _minutes),
+    **dict.fromkeys(("max-seconds", "benchmark-duration"), Meaning("duration", _seconds)),
+    "request-timeout-seconds": Meaning("timeout", _seconds),
+    "ready-check-timeout-sec": Meaning("ready_timeout", _seconds),
+    **dict.fromkeys(("burstiness", "arrival-smoothness"), Meaning("arrivals", _arrivals)),
+}
+"""By the word without its dashes."""
+
+MOST_AT_ONCE: Final = "max-concurrency"
+"""A limit on requests in flight: that of a closed loop, or with a rate that of an open one."""
+
+_LENGTHS: Final = "lengths of a distribution are a scenario's: see docs/scenarios.md; --prompt-tokens N is a fixed one"
+_RESULTS: Final = "here it is --out FOLDER; every run has a folder with all of it"
+_BODY: Final = "here it is --extra-body, such as '{\"top_k\": 40}'"
+_KEY: Final = "a key is never on the command line: set the variable that `bench.py run --help` names, or --header"
+ELSEWHERE: Final[Mapping[str, str]] = {
+    word: said
+    for words, said in {
+        "rate-type profile arrival-pattern": "here it is --arrivals, or --concurrency for a closed loop",
+        "host server-host": "here it is --url http://HOST:PORT",
+        "endpoint endpoint-type request-type request-format": "here it is --route, with --url and --backend",
+        "api-backend llm-api server-engine": "here it is --backend",
+        "dataset-name data task traffic-scenario random-range-ratio": "here it is --scenario",
+        "isl-stddev osl-stddev prompt-input-tokens-stddev output-tokens-stddev": _LENGTHS,
+        "mean-input-tokens stddev-input-tokens mean-output-tokens stddev-output-tokens": _LENGTHS,
+        "random-prefix-len prefix-prompt-length prefix-repetition-prefix-len": "here a scenario's shared_prefix_tokens",
+        "save-result save-detailed result-dir result-filename output-file output-path output-dir": _RESULTS,
+        "results-dir artifact-dir output-artifact-dir experiment-folder-name": _RESULTS,
+        "percentile-metrics metric-percentiles summary-trend-stats": "every report has all of them; leave it out",
+        "top-k min-p frequency-penalty presence-penalty repetition-penalty": _BODY,
+        "chat-template-kwargs extra-inputs": _BODY,
+        "ignore-eos": "llamacpp and vllm are always asked for answers of the planned length; leave it out",
+        "disable-ignore-eos": "here it is --extra-body '{\"ignore_eos\": false}'",
+        "streaming": "answers are streamed unless --no-stream says otherwise; leave it out",
+        "rps": "that is a limit, and --rate a schedule that is kept whatever the server does: give --rate",
+        "spawn-rate": "all slots begin at once; leave it out",
+        "ramp-up-strategy ramp-up-start-rps ramp-up-end-rps stage": "here it is a --rate that changes",
+        "api-key openai-api-key": _KEY,
+        "lora-modules": "here it is --adapter NAME",
+        "flush-cache": "here it is --cache cold, which is the default; leave it out",
+        "max-error-rate": "here it is --slo 'error_share<5%'",
+    }.items()
+    for word in words.split()
+}
+"""What is another thing here, by the word without its dashes."""
+
+GOODPUT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("ttft", "time_to_first_token"), "service_ttft_ms"),
+    **dict.fromkeys(("tpot", "inter_token_latency"), "tpot_ms"),
+    **dict.fromkeys(("e2el", "e2e", "request_latency"), "service_ms"),
+}
+"""Metrics as --goodput names them; theirs count from sending, and AIPerf's inter-token latency is our tpot."""
+
+
+def word_of(name: str) -> str:
+    """A flag or a key as the tables have it."""
+    return name.lstrip("-").replace("_", "-")
+
+
+def meaning_of(name: str, *, at_a_rate: bool) -> Meaning | None:
+    """What a flag or a key of another tool is here; None for what is no word of theirs, or something else here."""
+    word = word_of(name)
+    if word == MOST_AT_ONCE:
+        return Meaning("max_in_flight" if at_a_rate else "concurrency")
+    return SAME.get(word)
+
+
+def here(name: str) -> str | None:
+    """What to say of a word that is something else here; None for one that no tool we know of has."""
+    said = ELSEWHERE.get(word_of(name))
+    return None if said is None else f"{name}: {said}"
+
+
+def goodput(text: str) -> tuple[str, ...]:
+    """The objectives that `ttft:200 tpot:50` stands for: bounds on each request that only count the good ones."""
+    bounds = []
+    for part in text.replace(",", " ").split():
+        name, colon, limit = part.partition(":")
+        if not colon or name not in GOODPUT or not limit.replace(".", "", 1).isdecimal():
+            known = ", ".join(GOODPUT)
+            raise UserError(f"--goodput {part!r}: expected NAME:MILLISECONDS such as ttft:200, with a name of {known}")
+        bounds.append(f"{GOODPUT[name]}<{limit} (goodput)")
+    if not bounds:
+        raise UserError("--goodput: expected bounds such as 'ttft:200 tpot:50'")
+    return tuple(bounds)
