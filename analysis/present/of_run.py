@@ -152,13 +152,17 @@ def _objectives(summary: RunSummary) -> Table:
         Column("outcome", "left"),
         Column("seen", "left", wraps=True),
         Column("kept by"),
+        Column("certain", "left", drop=2),
         Column("limit", drop=1),
     )
     rows = []
     for result in summary.slo:
-        name, seen, limit, kept, outcome = tables.objective(result)
-        rows.append(row(name, Cell(outcome, tone=TONES.get(outcome, "")), seen, kept, limit))
-    return Table(columns, tuple(rows), "Over all measured requests; one that failed does not keep an objective")
+        name, seen, limit, kept, outcome, certain = tables.objective(result, summary.requests.planned)
+        rows.append(row(name, Cell(outcome, tone=TONES.get(outcome, "")), seen, kept, certain, limit))
+    caption = (
+        "Over all measured requests; one that failed does not keep an objective. Certain: another such run ends so too"
+    )
+    return Table(columns, tuple(rows), caption)
 
 
 def _gpus(summary: RunSummary) -> Table:

@@ -11,6 +11,7 @@ from analysis.present.in_words import lengths, load
 from analysis.run.phrasing import UNSAID, phrasing
 from analysis.run.sections import GpuUse, SloResult
 from analysis.run.summary import Identity
+from analysis.stats.distributions import carries
 from analysis.wording import DASH, count, number, percent
 from bench.runs.manifest import InstalledGpu, RunManifest
 
@@ -19,20 +20,22 @@ SETTING_LENGTH: Final = 120
 Rows = list[tuple[str, str]]
 
 
-def objective(result: SloResult) -> tuple[str, ...]:
-    """(objective, seen, limit, requests that kept it, outcome)."""
+def objective(result: SloResult, planned: int) -> tuple[str, ...]:
+    """(objective, seen of so many planned, limit, requests that kept it, outcome, whether that is certain)."""
 
     def in_its_unit(value: float | None) -> str:
         return percent(value) if result.unit == "share" else _with_unit(value, "ms")
 
     undecided = "counted" if result.objective.endswith("(goodput)") else "cannot be decided"
     met = {True: "met", False: "missed", None: undecided}[result.met]
-    failed = result.met is False and result.value is None
+    failed = result.met is False and result.value is None and carries(planned, (result.percentile or 0.0) / 100)
     seen = "∞ (failures)" if failed else in_its_unit(result.value)
     if result.service_value is not None and result.value is not None:
         seen += f" from {'sending' if result.from_sending else 'when it was due'}"
         seen += "" if result.from_sending else f", {in_its_unit(result.service_value)} from sending"
-    return result.objective, seen, in_its_unit(result.limit), percent(result.attainment), met
+    more = DASH if result.more_requests is None else f"with {count(result.more_requests, 'more request')}"
+    certain = "yes" if result.certain and result.met is not None else more
+    return result.objective, seen, in_its_unit(result.limit), percent(result.attainment), met, certain
 
 
 def gpu(card: GpuUse) -> tuple[str, ...]:
