@@ -118,11 +118,13 @@ def test_the_rules_see_every_way_to_import(tmp_path: Path) -> None:
     assert list(_imported(module)) == ["a.b", "c.d", "e.f.g"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_no_help_imports_anything_heavy() -> None:
     code = f"""
 import runpy, sys
-sys.argv = ["bench.py", *{arguments}]
+from bench.cli.root import COMMANDS, command
+for name in COMMANDS:
+    command(name)
+sys.argv = ["bench.py", "--help"]
 try:
     runpy.run_path("bench.py", run_name="__main__")
 finally:

@@ -1,13 +1,22 @@
 """What the commands do, callable from Python: the only room that joins all others.
 
-`from bench.app import RunOptions, run_request, observe, summarise`; nothing here prints. What is named is imported
-when it is first asked for: a command line shows its help, and a load process starts, without the rest.
+`from bench.app import RunOptions, run_request, observe, summarise`; nothing here prints. These names and the modules
+(`app.capacity.find`) are imported when they are first asked for: a command line shows its help, and a load process
+starts, without the rest.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.app import ab as ab
+    from bench.app import campaign as campaign
+    from bench.app import capacity as capacity
+    from bench.app import compare as compare
+    from bench.app import lists as lists
+    from bench.app import options as options
+    from bench.app import prices as prices
+    from bench.app import results as results
     from bench.app.dry import dry_run
     from bench.app.options import RunOptions
     from bench.app.request import RunRequest, run_request
@@ -20,6 +29,7 @@ __all__ = [
     "run_request", "summarise", "write_report",
 ]  # fmt: skip
 
+_MODULES = ("ab", "campaign", "capacity", "compare", "lists", "options", "prices", "results")
 _HOMES = {
     "dry": ("dry_run",),
     "options": ("RunOptions",),
@@ -34,4 +44,6 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"bench.app.{home}"), name)
+    if name in _MODULES:
+        return import_module(f"bench.app.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

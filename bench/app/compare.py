@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Final
 
 from analysis.compare import comparable
-from analysis.compare.comparison import Comparison, Run, compare
+from analysis.compare.comparison import Comparison, Inconclusive, Run, compare
 from analysis.compare.field import FieldComparison, compare_all
 from analysis.compare.measures import thresholds
+from analysis.present import to_html, to_junit
+from analysis.present.comparison_figures import sections
+from analysis.present.document import Document
+from analysis.present.of_field import document_of, labels
 from analysis.run import summary as summaries
 from bench.app.results import requests_of
 from bench.runs import folder as files
@@ -62,6 +66,21 @@ def compare_runs(
 def read(folder: Path) -> Run:
     """Read a run's folder, as far as a comparison needs it."""
     return Run(str(folder), manifest.read(folder), summaries.read(folder))
+
+
+def document(found: Comparison | FieldComparison, inconclusive: Inconclusive, junit: Path | None) -> Document:
+    """What was found, which is written to the file `junit` as well."""
+    shown = document_of(found, inconclusive=inconclusive)
+    if junit is not None:
+        write("--junit", junit, to_junit.render(shown))
+    return shown
+
+
+def write_page(path: Path, found: Comparison | FieldComparison, sides: Sequence[Sequence[Path]]) -> None:
+    """Write what was found with the distributions of all sides."""
+    tables = ([requests_of(folder) for folder in side] for side in sides)
+    figures = sections(dict(zip(labels(found), tables, strict=True)))
+    write("--html", path, to_html.render(document_of(found, figures)).encode())
 
 
 def write(flag: str, path: Path, content: bytes) -> None:

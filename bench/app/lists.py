@@ -1,41 +1,48 @@
-"""What is known by name: backends, scenarios and models, a row for each."""
+"""What is known by name: backends, scenarios and models, each as a list."""
 
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from analysis.present.document import Document
+from analysis.present.of_list import document
 from analysis.sizing import memory
 from analysis.wording import DASH
 from backends import BACKENDS
 from bench.app.size.model import from_list
-from bench.server import tinymodel
-from bench.server.names import DEFAULT_GGUF, KnownModel, ResolvedModel, models, repositories
+from bench.server import names, tinymodel
+from bench.server.names import DEFAULT_GGUF, KnownModel, ResolvedModel, repositories
 from scenarios import list_scenarios
 
 Row = dict[str, Any]
+NUMBERS: Final = ("params", "context", "4-bit GB", "16-bit GB")
 
 
-def backend_rows() -> list[Row]:
-    """One row for each server dialect."""
-    return [
+def backends() -> Document:
+    """The server dialects."""
+    rows = [
         {"name": name, "launches": backend.serve is not None, "description": backend.description}
         for name, backend in BACKENDS.items()
     ]
+    return document(rows, rows)
 
 
-def scenario_rows() -> list[Row]:
-    """One row for each workload that comes with the tool."""
-    return [asdict(scenario) for scenario in list_scenarios()]
+def scenarios() -> Document:
+    """The workloads that come with the tool."""
+    found = list_scenarios()
+    shown = [{"name": scenario.name, "description": scenario.description} for scenario in found]
+    return document(shown, [asdict(scenario) for scenario in found])
 
 
-def model_rows() -> list[Row]:
-    """One row for each model, the tiny ones first, all with the same keys; None is unknown.
+def models() -> Document:
+    """The models that have a short name, the tiny ones first, all with the same keys; None is unknown.
 
     `hf` and `gguf` say by quantization what a server of such weights is given to load, `weights_bytes` what it takes.
     """
-    rows = [_model_row(model) for model in models().values()]
-    return [dict.fromkeys(rows[0]) | tiny for tiny in _tiny_rows()] + rows
+    known = [_model_row(model) for model in names.models().values()]
+    rows = [dict.fromkeys(known[0]) | tiny for tiny in _tiny_rows()] + known
+    return document([_model_cells(row) for row in rows], rows, numbers=NUMBERS)
 
 
 def _model_row(model: KnownModel) -> Row:
@@ -71,7 +78,7 @@ def _tiny_rows() -> list[Row]:
     ]
 
 
-def model_cells(row: Row) -> dict[str, str]:
+def _model_cells(row: Row) -> dict[str, str]:
     """A row for a terminal of 110 columns, by heading; the smaller memory is that of awq, else q4_k_m."""
     parameters, needs = row["parameters"], row["weights_bytes"]
     return {

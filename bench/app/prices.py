@@ -3,23 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from analysis.money import gpu_prices
 from analysis.money import prices as api
 from analysis.money.api_rules import retirement
 from analysis.money.gpu_prices import GpuPrice
 from analysis.money.prices import ApiPrice
+from analysis.present.document import Document
+from analysis.present.of_prices import document
 from bench.types import UserError
 
 _CLAUDE = "anthropic"
-
-
-class ListedPrices(NamedTuple):
-    """Prices of APIs, and of GPUs."""
-
-    apis: list[ApiPrice]
-    gpus: list[GpuPrice]
 
 
 def _gpus(price_file: Path | None) -> list[GpuPrice]:
@@ -28,21 +22,21 @@ def _gpus(price_file: Path | None) -> list[GpuPrice]:
     return sorted(gpu_prices.load(files), key=lambda price: (price.gpu, price.usd_per_gpu_hour))
 
 
-def select(names: Sequence[str], price_file: Path | None, now: datetime, *, apis: bool, gpus: bool) -> ListedPrices:
+def select(names: Sequence[str], price_file: Path | None, now: datetime, *, apis: bool, gpus: bool) -> Document:
     """What the names stand for, each once; UserError with near names for one that stands for nothing."""
     known = _gpus(price_file)
     if not names:
-        return ListedPrices(_still_served(now) if apis else [], known if gpus else [])
-    shown = ListedPrices([], [])
+        return document(_still_served(now) if apis else [], known if gpus else [], now.date())
+    shown_apis, shown_gpus = list[ApiPrice](), list[GpuPrice]()
     for name in names:
         found = _apis(name, now) if apis else []
         rented = [price for price in known if name.lower() in str(price)] if gpus else []
         if not found and not rented:
             # Neither list knows it: the error that offers near names is raised by the one that was asked for.
             _ = api.find(name, None, now) if apis else gpu_prices.find(name, known)
-        shown.apis.extend(price for price in found if price not in shown.apis)
-        shown.gpus.extend(price for price in rented if price not in shown.gpus)
-    return shown
+        shown_apis += [price for price in found if price not in shown_apis]
+        shown_gpus += [price for price in rented if price not in shown_gpus]
+    return document(shown_apis, shown_gpus, now.date())
 
 
 def _still_served(now: datetime) -> list[ApiPrice]:

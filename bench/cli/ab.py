@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from bench import app
 from bench.cli.base import shown, with_options
 from bench.cli.campaign import say_ended
-from bench.cli.compare import JUDGED
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
-from bench.cli.options import ASKED, COSTS, OFFERED
+from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED
 from bench.cli.run import request_of
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
@@ -47,28 +47,21 @@ def ab(**options: Any) -> int:
     bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
     Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
     """
-    from analysis.present import to_junit
-    from analysis.present.of_comparison import document
-    from bench.app.ab import decide, task_of
-    from bench.app.campaign import Runs
-    from bench.app.compare import check_folder_of, write
     from bench.cli.output import Screen, deliver
 
     judged = {name: options[name] for name in ("threshold", "decide", "max_pairs", "different_plans", "untrusted")}
-    task = task_of(sides_of(options), options["out"], **judged)
+    task = app.ab.task_of(sides_of(options), options["out"], **judged)
     if options["junit"]:
-        check_folder_of("--junit", options["junit"])
+        app.compare.check_folder_of("--junit", options["junit"])
     plain = options["form"] == "text" and not options["as_json"]
     screen = Screen(stderr=not plain, highlight=False)
     # A line for each pair is enough; nothing is drawn over it.
-    found, ended = decide(task, Runs(with_report=False), partial(_say, screen))
+    found, ended = app.ab.decide(task, app.campaign.Runs(with_report=False), partial(_say, screen))
     if found is not None:
         if plain:
             screen.print()
-        shown = document(found, inconclusive=options["inconclusive"])
+        shown = app.compare.document(found, options["inconclusive"], options["junit"])
         deliver(shown, options["form"], as_json=options["as_json"])
-        if options["junit"]:
-            write("--junit", options["junit"], to_junit.render(shown))
         _say(screen, f"page        {task.page}")
     if ended is not None:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
@@ -87,16 +80,12 @@ def _say(screen: "Screen", line: str) -> None:
 
 def sides_of(options: dict[str, Any]) -> "tuple[Side, Side]":
     """Give both sides from the options of the command; raises UserError that names the side."""
-    from bench.app.ab import SIDES
-
     common = {name: options[name] for name in _own_options("--a", "")[0]}
-    first, second = (_side(name, options[name] or "", common) for name in SIDES)
+    first, second = (_side(name, options[name] or "", common) for name in app.ab.SIDES)
     return first, second
 
 
 def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
-    from bench.app.ab import Side
-
     flag = f"--{name}"
     own, given = _own_options(flag, text)
     if "max_usd" in given:
@@ -108,7 +97,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
         if str(problem) == _problem_of(common):
             raise
         raise UserError(f"{flag}: {problem}") from None
-    return Side(name, request, _told(options))
+    return app.ab.Side(name, request, _recorded(options))
 
 
 @click.command(cls=Familiar, add_help_option=False)
@@ -125,6 +114,8 @@ def _own_options(flag: str, text: str) -> tuple[dict[str, Any], set[str]]:
         raise UserError(f"{flag} {text!r}: {problem}; expected options as on a command line") from None
     except click.ClickException as problem:
         raise UserError(f"{flag}: {problem.format_message()}") from None
+    except UserError as problem:
+        raise UserError(f"{flag}: {problem}") from None
     explicit = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     return dict(context.params), explicit
 
@@ -142,12 +133,12 @@ def _problem_of(common: dict[str, Any]) -> str | None:
     return None
 
 
-def _told(options: dict[str, Any]) -> dict[str, Any]:
+def _recorded(options: dict[str, Any]) -> dict[str, Any]:
     """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
 
-    def told(value: Any) -> Any:
+    def plain(value: Any) -> Any:
         if isinstance(value, tuple):
-            return [told(each) for each in value]
+            return [plain(each) for each in value]
         return shown(str(value)) if isinstance(value, str | Path) else value
 
-    return {_RECORDED_AS.get(name, name): told(value) for name, value in options.items() if name != "max_usd"}
+    return {_RECORDED_AS.get(name, name): plain(value) for name, value in options.items() if name != "max_usd"}

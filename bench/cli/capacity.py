@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench import app
 from bench.cli.base import with_options
 from bench.cli.campaign import asked_of, say_ended
 from bench.cli.familiar import Familiar
@@ -39,30 +40,24 @@ def capacity(**options: Any) -> int:
     bench.py capacity --backend vllm --model mistral-7b-awq --slo 'ttft_ms:p95<1000' --out results/my-search
     Each run has a folder of its own in --out; with the same --out an interrupted search goes on where it was.
     """
-    from bench.app.campaign import Runs
-    from bench.app.capacity import find
-    from bench.cli.output import Screen, show, show_fact
-    from bench.cli.view import TerminalView
+    from bench.cli import output, view
 
-    search, screen = _search(options), Screen()
-    view = TerminalView(screen)
-    found = find(search, Runs(view), view.say)
+    search, screen = _search(options), output.Screen()
+    shows = view.TerminalView(screen)
+    found = app.capacity.find(search, app.campaign.Runs(shows), shows.say)
     if found.ended is not None:
         say_ended(screen, found.ended, search.folder)
         return found.ended.code
     assert found.capacity is not None and found.document is not None, "nothing ended the search before"
-    show(screen, found.document)
-    show_fact(screen, "folder", str(search.folder))
-    show_fact(screen, "page", str(search.page))
+    output.show(screen, found.document)
+    output.show_fact(screen, "folder", str(search.folder))
+    output.show_fact(screen, "page", str(search.page))
     return 0 if found.capacity.rate_per_s else EXIT_OBJECTIVE_MISSED
 
 
 def _search(options: dict[str, Any]) -> "CapacitySearch":
     """The search that the options ask for; the name of the folder and all but the load are those of a run."""
-    from bench.app.capacity import search_of
-    from bench.app.options import LoadOptions, names
-
-    ours = (*_HOW_FAR, "attainment", *names(LoadOptions))
+    ours = (*_HOW_FAR, "attainment", *app.options.names(app.options.LoadOptions))
     request = request_of({name: value for name, value in options.items() if name not in ours})
     asked = asked_of(request, options, but=_HOW_FAR)
-    return search_of(request, asked, options["out"], **{name: options[name] for name in _OF_A_SEARCH})
+    return app.capacity.search_of(request, asked, options["out"], **{name: options[name] for name in _OF_A_SEARCH})

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench import app
 from bench.cli.base import OneOf
 from bench.cli.numeric import WHOLE
 
@@ -39,12 +40,10 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     Exit codes: 0 passed, 1 worse or different, 2 wrong use, 3 too much other load to tell, or a run stopped early,
     130 interrupted.
     """
-    from bench.app.compare import check_folder_of
-    from bench.app.gate.judging import leave, task_of
-    from bench.app.gate.rounds import RoundEnded
+    from bench.app.gate import judging, rounds
     from bench.cli.output import Screen
 
-    task = task_of(
+    task = judging.task_of(
         options["out"],
         options["rounds"],
         parts,
@@ -54,44 +53,39 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
         add=options["add"],
     )
     if options["junit"]:
-        check_folder_of("--junit", options["junit"])
+        app.compare.check_folder_of("--junit", options["junit"])
     screen = Screen(stderr=options["as_json"] or options["form"] != "text", highlight=False)
     try:
         code = _made(task, screen, options)
-    except RoundEnded as ended:
+    except rounds.RoundEnded as ended:
         screen.print(f"{ended.outcome.name} {ended.outcome.problem}", markup=False, soft_wrap=True)
         code = ended.outcome.code
     except BaseException as problem:
         if not options["out"]:
-            leave(task, str(problem))
+            judging.leave(task, str(problem))
         raise
     if code or options["out"]:
         screen.print(f"folder      {task.out}", soft_wrap=True)
     else:
-        leave(task)
+        judging.leave(task)
     return code
 
 
 def _made(task: "GateTask", screen: "Screen", options: dict[str, Any]) -> int:
     """Measure and write a session, or compare and show what was found; the exit code."""
-    from analysis.present import to_junit
-    from analysis.present.of_gate import document
-    from bench.app.compare import write
-    from bench.app.gate.judging import CODES, compare, update
+    from bench.app.gate import judging
     from bench.cli.output import deliver
 
     def say(line: str) -> None:
         screen.print(line, soft_wrap=True)
 
     if options["update"] or options["add"]:
-        path = update(task, say)
+        path = judging.update(task, say)
         for note in task.notes:
             say(f"note        {note}")
         say(f"baseline    {path}")
         return 0
-    found = compare(task, say)
-    shown = document(found)
-    if options["junit"]:
-        write("--junit", options["junit"], to_junit.render(shown))
+    found = judging.compare(task, say)
+    shown = judging.shown(found, options["junit"])
     deliver(shown, options["form"], as_json=options["as_json"], screen=screen)
-    return CODES[found.verdict]
+    return judging.CODES[found.verdict]

@@ -2,12 +2,8 @@
 
 import click
 
-from analysis.present.of_list import document
-from bench.app.lists import backend_rows, build_model, model_cells, model_rows, scenario_rows
+from bench import app
 from bench.cli.base import Group, echo
-from bench.cli.output import deliver
-
-NUMBERS = ("params", "context", "4-bit GB", "16-bit GB")
 
 
 @click.command()
@@ -18,8 +14,9 @@ def backends(as_json: bool) -> None:
     \b
     bench.py backends
     """
-    rows = backend_rows()
-    deliver(document(rows, rows), "text", as_json=as_json)
+    from bench.cli.output import deliver
+
+    deliver(app.lists.backends(), "text", as_json=as_json)
 
 
 @click.command()
@@ -30,9 +27,9 @@ def scenarios(as_json: bool) -> None:
     \b
     bench.py scenarios
     """
-    rows = scenario_rows()
-    shown = [{key: row[key] for key in ("name", "description")} for row in rows]
-    deliver(document(shown, rows), "text", as_json=as_json)
+    from bench.cli.output import deliver
+
+    deliver(app.lists.scenarios(), "text", as_json=as_json)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -49,10 +46,10 @@ def models(ctx: click.Context, as_json: bool) -> None:
     bench.py models
     bench.py models build tiny
     """
+    from bench.cli.output import deliver
+
     if ctx.invoked_subcommand is None:
-        rows = model_rows()
-        shown = document([model_cells(row) for row in rows], rows, numbers=NUMBERS)
-        deliver(shown, "text", as_json=as_json)
+        deliver(app.lists.models(), "text", as_json=as_json)
 
 
 @models.command()
@@ -63,5 +60,5 @@ def build(name: str) -> None:
     \b
     bench.py models build tiny
     """
-    for path in build_model(name):
+    for path in app.lists.build_model(name):
         echo(str(path))

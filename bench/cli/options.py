@@ -79,3 +79,14 @@ OFFERED = (
     click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration."),
 )
 """How much load there is."""
+
+JUDGED = (
+    click.option("--threshold", multiple=True, help="Least change that matters: ttft_ms:p99=5%. Repeatable."),
+    click.option("--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="What it is to a gate.  [pass]"),
+    click.option("--different-plans", is_flag=True, help="Compare although other requests were measured."),
+    click.option("--untrusted", is_flag=True, help="Compare runs although their verdict is invalid."),
+    click.option("--format", "form", type=OneOf(["text", "markdown", "csv"]), default="text", help="[text]"),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file."),
+)
+"""How two sides are judged and how that is told: options of every command that compares."""

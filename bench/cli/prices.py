@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bench import app
 from bench.types import UserError
 
 
@@ -28,13 +29,10 @@ def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file:
     """
     if only_apis and only_gpus:
         raise UserError("--api and --gpu exclude each other: leave out both to see both")
-    from analysis.present.of_prices import document
-    from bench.app.prices import select
     from bench.cli.output import deliver
 
-    now = _now()
-    shown = select(names, price_file, now, apis=not only_gpus, gpus=not only_apis)
-    deliver(document(shown.apis, shown.gpus, now.date()), "text", as_json=as_json)
+    shown = app.prices.select(names, price_file, _now(), apis=not only_gpus, gpus=not only_apis)
+    deliver(shown, "text", as_json=as_json)
 
 
 def _now() -> datetime:

@@ -5,19 +5,15 @@ from typing import Literal
 
 import click
 
-from bench.app.options import Window
-from bench.app.results import describe, exit_code, has_repeats, recorded_stop, summarise, write_report
-from bench.cli import repeat
+from bench import app
 from bench.cli.base import OneOf, echo
 from bench.cli.options import WINDOWS
-from bench.cli.output import Screen, deliver
-from bench.cli.view import show_results
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
-def decode(folder: Path, window: Window | None) -> int:
+def decode(folder: Path, window: Literal["planned", "steady"] | None) -> int:
     """Read a run's captures again, also after a crash.
 
     Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.
@@ -25,12 +21,14 @@ def decode(folder: Path, window: Window | None) -> int:
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
+    from bench.cli import output, repeat, view
+
     folder = folder.absolute()
-    if has_repeats(folder):
-        return repeat.decode_all(folder, Screen(), window)
-    summary = summarise(folder, window)
-    show_results(Screen(), folder)
-    return exit_code(recorded_stop(folder), summary)
+    if app.results.has_repeats(folder):
+        return repeat.decode_all(folder, output.Screen(), window)
+    summary = app.summarise(folder, window)
+    view.show_results(output.Screen(), folder)
+    return app.exit_code(app.results.recorded_stop(folder), summary)
 
 
 @click.command()
@@ -44,10 +42,12 @@ def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
     \b
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
     """
-    if has_repeats(folder):
+    from bench.cli import output, repeat
+
+    if app.results.has_repeats(folder):
         repeat.report_all(folder, form)
         return
     if form == "html":
-        echo(str(write_report(folder)))
+        echo(str(app.results.write_report(folder)))
     else:
-        deliver(describe(folder), "markdown", as_json=form == "json")
+        output.deliver(app.results.describe(folder), "markdown", as_json=form == "json")

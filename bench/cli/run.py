@@ -50,18 +50,17 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: A
         echo("\n".join(app.dry_run(request, runs=runs, batch=batch)))
         return 0
     # What draws on a terminal is not for --help.
+    from bench.cli import output, view
     from bench.cli import repeat as repeats
-    from bench.cli.output import Screen
-    from bench.cli.view import TerminalView, show_results
 
-    screen = Screen()
+    screen = output.Screen()
     if runs > 1:
         return repeats.repeat(request, runs, screen, options, keep_server=keep_server)
-    stopped = app.observe(request, TerminalView(screen))
+    stopped = app.observe(request, view.TerminalView(screen))
     try:
         with app.captured_is_kept(request.out):
             summary = app.summarise(request.out)
-            show_results(screen, request.out)
+            view.show_results(screen, request.out)
     except (UserError, MemoryError) as problem:
         # Something was measured, which an exit code of wrong use would deny.
         tell(problem)

@@ -45,9 +45,8 @@ def size(**options: Any) -> None:
     bench.py size llama-3.1-8b --traffic requests.jsonl
     bench.py size llama-3.1-8b --gpu l4 --measured results/20261121-031502-vllm-llama-chat-3f2a
     """
-    from analysis.present import of_size
-    from bench.app.size.sizing import SizeOptions, size_of
+    from bench.app.size import sizing
     from bench.cli.output import deliver
 
     as_json = options.pop("as_json")
-    deliver(of_size.document(size_of(SizeOptions(**options))), "text", as_json=as_json)
+    deliver(sizing.shown(sizing.SizeOptions(**options)), "text", as_json=as_json)

@@ -1,10 +1,11 @@
 """A selftest: this machine's client error by load, and what of it is kept for the runs that are made here."""
 
 import resource
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from bench.app.options import MAX_WORKERS
 from bench.app.selftest import ladder as ladders
@@ -18,58 +19,50 @@ from bench.telemetry.machine import hardware, versions
 from bench.truth import server as truth
 
 
-class SelftestView(Protocol):
-    """Whoever follows a selftest."""
+class Climb(NamedTuple):
+    """The loads of a ladder, and what they say together."""
 
-    def begins(self, facts: dict[str, Any], cores: Cores) -> None:
-        """All is ready, on these cores."""
-
-    def climbs(self, ladder: Ladder) -> None:
-        """The loads of a ladder begin."""
-
-    def measured(self, ladder: Ladder, result: LoadResult) -> None:
-        """A load has ended."""
-
-    def found(self, ladder: Ladder, limit: Limit) -> None:
-        """The loads of a ladder have ended."""
+    ladder: Ladder
+    results: list[LoadResult]
+    limit: Limit
 
 
 class Selftest(NamedTuple):
-    """What was measured, as `--json` has it; where it is kept, or why it is not."""
+    """What was measured, on which cores, and the same as `--json` has it; where it is kept, or why it is not."""
 
-    document: dict[str, Any]
-    kept: Path | None
-    not_kept: str | None
+    workers: int
+    cores: Cores
+    cpu: str
+    climbs: tuple[Climb, ...]
+    data: dict[str, Any]
+    kept: Path | None = None
+    not_kept: str | None = None
 
     @property
     def is_exact(self) -> bool:
         """Whether there is a load that the client sees exactly, of each kind."""
-        return all(self.document[name]["limit_per_s"] for name in selftests.LADDERS)
+        return all(each.limit.per_s for each in self.climbs)
 
 
-def selftest(workers: int, view: SelftestView, *, quick: bool) -> Selftest:
-    """Measure one load after another. Raises UserError where there can be no ground-truth server."""
+def selftest(workers: int, say: Callable[[str], None], *, quick: bool) -> Selftest:
+    """Measure one load after another, each announced. Raises UserError where there can be no ground-truth server."""
     within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
-    cores = measuring.choose_cores(workers)
-    document = _facts(workers, cores, quick=quick)
-    view.begins(document, cores)
-    for ladder in (ladders.EVENTS, ladders.REQUESTS):
-        ladder = fitted(ladders.quick(ladder) if quick else ladder, workers)
-        document[ladder.name] = _climb(ladder, cores, workers, view)
-    return _kept(document)
-
-
-def _facts(workers: int, cores: Cores, *, quick: bool) -> dict[str, Any]:
-    return {
+    cores, machine = measuring.choose_cores(workers), hardware()
+    kinds = (ladders.quick(ladder) if quick else ladder for ladder in (ladders.EVENTS, ladders.REQUESTS))
+    climbs = tuple(climb(fitted(ladder, workers), cores, workers, say) for ladder in kinds)
+    data: dict[str, Any] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "workers": workers,
         "quick": quick,
         "limit_ms": LIMIT_MS,
         "cores": asdict(cores),
-        "hardware": hardware(),
+        "hardware": machine,
         "packages": versions(),
+        **{each.ladder.name: _climbed(each) for each in climbs},
     }
+    cpu = f"{machine['cpu']}, {machine['cores']} cores"
+    return _kept(Selftest(workers, cores, cpu, climbs, data), machine)
 
 
 def fitted(ladder: Ladder, workers: int) -> Ladder:
@@ -81,25 +74,24 @@ def fitted(ladder: Ladder, workers: int) -> Ladder:
     return replace(ladder, first_streams=max(ladder.first_streams, workers), least_streams=workers, most_streams=most)
 
 
-def _climb(ladder: Ladder, cores: Cores, workers: int, view: SelftestView) -> dict[str, Any]:
-    view.climbs(ladder)
+def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None]) -> Climb:
+    """Measure loads of one kind, each announced, until the limit is known."""
     results: list[LoadResult] = []
     while streams := next_streams(ladder, results):
+        say(f"{ladder.unit}: {streams:,} streams")
         result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s)
         if bound(ladder, result) == "others":  # who may have gone by now
-            view.measured(ladder, result)
+            say(f"{ladder.unit}: {streams:,} streams once more, as others used the client's cores")
             result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s)
-        view.measured(ladder, result)
         results.append(result)
-    found = limit(ladder, results)
-    view.found(ladder, found)
-    return _document(ladder, results, found)
+    return Climb(ladder, results, limit(ladder, results))
 
 
-def _document(ladder: Ladder, results: list[LoadResult], found: Limit) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "limit_per_s": found.per_s,
-        "bounded_by": found.bounded_by,
+def _climbed(found: Climb) -> dict[str, Any]:
+    ladder, limit = found.ladder, found.limit
+    data: dict[str, Any] = {
+        "limit_per_s": limit.per_s,
+        "bounded_by": limit.bounded_by,
         "steps": [
             {
                 "per_s": ladder.per_s(result),
@@ -107,12 +99,12 @@ def _document(ladder: Ladder, results: list[LoadResult], found: Limit) -> dict[s
                 "bounded_by": bound(ladder, result),
                 **_measured(result),
             }
-            for result in results
+            for result in found.results
         ],
     }
     if ladder.name == "events":
-        document["streams_at_tokens_per_s"] = {str(rate): count for rate, count in streams_at(found.per_s).items()}
-    return document
+        data["streams_at_tokens_per_s"] = {str(rate): count for rate, count in streams_at(limit.per_s).items()}
+    return data
 
 
 def _measured(result: LoadResult) -> dict[str, Any]:
@@ -120,13 +112,11 @@ def _measured(result: LoadResult) -> dict[str, Any]:
     return {**facts.pop("case"), **facts}
 
 
-def _kept(document: dict[str, Any]) -> Selftest:
-    machine = document["hardware"]
-    if any(
-        document[name]["limit_per_s"] == 0 and document[name]["bounded_by"] == "others" for name in selftests.LADDERS
-    ):
-        return Selftest(document, None, "it was too busy for an answer")
+def _kept(found: Selftest, machine: dict[str, Any]) -> Selftest:
+    """Keep it for the runs of this machine, where it is an answer."""
+    if any(not each.limit.per_s and each.limit.bounded_by == "others" for each in found.climbs):
+        return found._replace(not_kept="it was too busy for an answer")
     try:
-        return Selftest(document, selftests.keep(machine, document), None)
+        return found._replace(kept=selftests.keep(machine, found.data))
     except OSError as problem:
-        return Selftest(document, None, f"{selftests.path(machine)} cannot be written: {problem.strerror}")
+        return found._replace(not_kept=f"{selftests.path(machine)} cannot be written: {problem.strerror}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.present import of_size
+from analysis.present.document import Document
 from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.sizing import memory, plans
@@ -45,6 +47,11 @@ class SizeOptions:
     claimed: float | None = None
     prices: Path | None = None
     traffic: str | None = None
+
+
+def shown(options: SizeOptions) -> Document:
+    """All that is known of serving a model. Raises UserError."""
+    return of_size.document(size_of(options))
 
 
 def size_of(options: SizeOptions) -> dict[str, Any]:

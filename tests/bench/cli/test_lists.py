@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.app import lists as known
 from bench.cli import lists
 from bench.server.names import known_names, models
+from tests.golden import same_as_before
 
 Listed = Callable[..., str]
 
@@ -30,6 +32,11 @@ def test_the_list_fits_a_terminal_and_has_a_line_for_each_model_below_its_headin
     words = [" ".join(line.split()) for line in lines]
     assert "mistral-7b 7.24B 32768 awq fp8 bf16 fp16 gguf 4.2 14.5 Apache-2.0" in words
     assert "pixtral-12b 12.2B 131072 fp8 bf16 fp16 – 24.5 Apache-2.0" in words
+
+
+@pytest.mark.parametrize("kind", ["backends", "scenarios", "models"])
+def test_it_reads_as_before(kind: str) -> None:
+    same_as_before(kind, getattr(known, kind)())
 
 
 def test_json_gives_what_each_kind_of_server_loads_and_what_that_takes(listed: Listed) -> None:
