@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.app.breakeven.options import BatchChoice, BreakEvenOptions, CachingChoice
 from bench.cli.base import Group, OneOf, with_options
 from bench.cli.numeric import (
     HOURS,
@@ -124,7 +125,6 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
         return 0
     from analysis.present.of_breakeven import document
     from bench.app.breakeven.comparison import compare
-    from bench.app.breakeven.options import BreakEvenOptions
     from bench.cli.output import Screen, deliver, show_fact
 
     out, as_json, inconclusive = (options.pop(name) for name in ("out", "as_json", "inconclusive"))
@@ -174,7 +174,6 @@ def caching(**options: Any) -> None:
     bench.py breakeven caching --versus claude-haiku-5-5 --prompt-tokens 3000 --prefix-tokens 2500 --output-tokens 200
     """
     from bench.app.breakeven import choices
-    from bench.app.breakeven.options import CachingChoice
 
     as_json = options.pop("as_json")
     _show(choices.caching(CachingChoice(**options), _now()), as_json=as_json)
@@ -195,7 +194,6 @@ def batch(**options: Any) -> None:
     bench.py breakeven batch --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200 --deadline-h 48
     """
     from bench.app.breakeven import choices
-    from bench.app.breakeven.options import BatchChoice
 
     as_json = options.pop("as_json")
     _show(choices.batch(BatchChoice(**options), _now()), as_json=as_json)
