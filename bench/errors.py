@@ -64,6 +64,7 @@ ERRORS: Final = {
         ErrorCode("empty", True, "unknown", "failed", "the model ended at once, or a filter took the text", whole=True),
         ErrorCode("dropped", False, "no", "dropped", "that is the finding: the load is above capacity"),
         ErrorCode("budget", False, "no", "dropped", "raise --max-usd, or ask for less"),
+        ErrorCode("not_reached", False, "no", "unfinished", "see what failed in the turns before"),
         ErrorCode("not_sent", False, "no", "unfinished", _IS_IT_THERE),
         ErrorCode("unfinished", None, "unknown", "unfinished", "run again, to the end"),
     )

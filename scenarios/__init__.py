@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from bench.suggest import did_you_mean
-from bench.types import Lengths, Scenario, UserError
+from bench.types import Lengths, Scenario, Turns, UserError
+from scenarios.sessions import MAX_TURNS, added_tokens, parse_pause, pause_text
 
 MAX_TOKENS = 2_000_000
 MAX_TEMPERATURE = 100
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Location = tuple[str, ...]
+_OF_SESSIONS = {"turn_tokens", "think_time", "history", "window", "when_full", "sessions", "warmup_sessions"}
 
 
 class _Strict(BaseModel):
@@ -83,6 +85,38 @@ class _File(_Strict):
     warmup_requests: Annotated[int, Field(ge=0)] = 16
     thinking: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] | None = 0.0
+    turns: _Lengths | None = None
+    turn_tokens: _Lengths | None = None
+    think_time: str = "0"
+    history: Literal["actual", "planned"] = "actual"
+    window: Tokens | None = None
+    when_full: Literal["drop", "stop"] = "drop"
+    sessions: Annotated[int, Field(ge=1)] = 16
+    warmup_sessions: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("turns")
+    @classmethod
+    def _not_too_many(cls, turns: _Lengths | None) -> _Lengths | None:
+        if turns and turns.lengths().high > MAX_TURNS:
+            raise ValueError(f"must be at most {MAX_TURNS}, got {turns.lengths().high}")
+        return turns
+
+    @field_validator("think_time", mode="before")
+    @classmethod
+    def _is_a_pause(cls, value: Any) -> Any:
+        text = pause_text(value)
+        if isinstance(text, str):
+            try:
+                parse_pause(text, "think_time")
+            except UserError as problem:
+                raise ValueError(str(problem).removeprefix("think_time: ")) from None
+        return text
+
+    @model_validator(mode="after")
+    def _belongs_to_sessions(self) -> Self:
+        if self.turns is None and (of_none := sorted(_OF_SESSIONS & self.model_fields_set)):
+            raise ValueError(f"{of_none[0]} is for sessions, and there are no turns")
+        return self
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -156,7 +190,7 @@ def _read(path: Path) -> Scenario:
         file = _File.model_validate(data)
     except ValidationError as error:
         raise UserError(_explain(error, path, lines)) from error
-    return Scenario(
+    scenario = Scenario(
         name=file.name or path.stem,
         description=file.description,
         prompt_tokens=file.prompt_tokens.lengths(),
@@ -168,6 +202,19 @@ def _read(path: Path) -> Scenario:
         thinking=file.thinking,
         temperature=file.temperature,
     )
+    if file.turns is None:
+        return scenario
+    turns = Turns(
+        count=file.turns.lengths(),
+        added_tokens=file.turn_tokens.lengths() if file.turn_tokens else added_tokens(scenario),
+        pause=parse_pause(file.think_time, "think_time"),
+        history=file.history,
+        window_tokens=file.window,
+        when_full=file.when_full,
+        sessions=file.sessions,
+        warmup_sessions=file.warmup_sessions,
+    )
+    return replace(scenario, turns=turns)
 
 
 def _parse(content: str, path: Path) -> tuple[Any, dict[Location, int]]:

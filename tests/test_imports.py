@@ -28,6 +28,7 @@ OURS = {
     "bench/serving.py": (),
     "bench/workload.py": (),
     "bench/suggest.py": (),
+    "bench/durations.py": ("bench.types",),
     "bench/errors.py": ("bench.exit_codes",),
     "bench/exit_codes.py": (),
     "bench/process/*": ("bench.types",),
@@ -52,7 +53,7 @@ OURS = {
         "bench.runs.folder", "bench.process.printable", "bench.process.places",
     ),
 }  # fmt: skip
-FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest")
+FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations")
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,

@@ -34,6 +34,7 @@ class LoadOptions:
     rate: str | None = None
     arrivals: str | None = None
     requests: int | None = None
+    sessions: int | None = None
     duration: str | None = None
     warmup: str | None = None
     max_in_flight: int | None = None
@@ -102,6 +103,9 @@ class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
     seed: int = 0
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    turns: str | None = None
+    think_time: str | None = None
+    history: Literal["actual", "planned"] | None = None
     cache: Literal["cold", "warm"] = "cold"
     tokenizer: Path | None = None
     slo: tuple[str, ...] = ()

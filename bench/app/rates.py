@@ -10,7 +10,7 @@ from analysis.breakeven import recorded
 from analysis.breakeven.traffic import checked
 from analysis.money.numbers import Number
 from bench.app import numeric
-from bench.plan.resolve import parse_duration
+from bench.durations import parse_duration
 from bench.types import Course, Stretch, UserError
 
 PROFILE: Final = "profile:"

@@ -14,9 +14,10 @@ from backends import BACKENDS
 from bench.app import address, familiar, rates, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
+from bench.durations import parse_duration
 from bench.plan import tokenizer as tokenizers
 from bench.plan.prompts import Count
-from bench.plan.resolve import parse_duration, parse_size, resolve_load, within
+from bench.plan.resolve import parse_size, resolve_load, within
 from bench.process.secrets import blank
 from bench.runs import folder as files
 from bench.server import tinymodel
@@ -25,6 +26,7 @@ from bench.server.names import aliases_of, resolve
 from bench.suggest import did_you_mean
 from bench.types import Backend, Headers, Load, Scenario, UserError
 from scenarios import load_scenario, with_lengths
+from scenarios.sessions import with_turns
 
 MAX_TIMEOUT_S = 24 * 3600
 BODY_BYTES = (1 << 10, 4 << 30)
@@ -222,6 +224,7 @@ def load_of(options: LoadOptions, scenario: Scenario) -> Load:
 
 def _workload(options: RunOptions) -> Workload:
     scenario = with_lengths(load_scenario(options.scenario), options.prompt_tokens, options.output_tokens)
+    scenario = with_turns(scenario, options.turns, options.think_time, options.history)
     load = load_of(options, scenario)
     seed = within("--seed", options.seed, 0, 2**63 - 1)
     return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer))

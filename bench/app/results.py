@@ -24,7 +24,7 @@ from bench.exit_codes import (
     EXIT_OUT_OF_BUDGET,
     worst_of,
 )
-from bench.plan.calls import Plan, make_plan, total, write_plan
+from bench.plan.calls import Plan, make_plan, remaining, total, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.runs import decoding, manifest, records
 from bench.runs import folder as files
@@ -100,7 +100,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
         count = total(plan)
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
-            write_plan(plan, partial, captured.seqs() if count is None else range(count))
+            write_plan(plan, partial, _offered(plan, captured) if count is None else range(count))
     decode = backend_named(run.backend).decode
     unsent = stop_reason(run.stopped or "").unsent
     decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent)
@@ -118,6 +118,12 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     summary = summarize(run, requests, samples)
     summaries.write(folder, summary)
     return run, summary, requests, samples
+
+
+def _offered(plan: Plan, captured: decoding.Captured) -> list[int]:
+    """The calls that were sent or dropped, and those that a session had left when one failed."""
+    rest = (seq for failed in captured.session_ends() for seq in remaining(plan, failed))
+    return sorted({*captured.seqs(), *rest})
 
 
 def _write_report(

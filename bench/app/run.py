@@ -27,6 +27,7 @@ from bench.load.controller import (
 )
 from bench.load.spend import Ledger
 from bench.plan.calls import Plan, plan_hash
+from bench.plan.synthetic import longest_tokens
 from bench.preflight import rehearsal
 from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
@@ -142,7 +143,7 @@ def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) ->
 
 
 def _needed_context_tokens(scenario: Scenario) -> int:
-    longest = scenario.prompt_tokens.high + scenario.output_tokens.high + _CONTEXT_MARGIN_TOKENS
+    longest = longest_tokens(scenario) + _CONTEXT_MARGIN_TOKENS
     return -(-longest // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
 
 

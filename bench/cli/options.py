@@ -18,6 +18,13 @@ ASKED = (
     click.option("--seed", type=WHOLE, default=0, help="Of prompts, lengths and arrivals.  [0]"),
     click.option("--prompt-tokens", type=WHOLE, help="Every prompt this long instead of the scenario's lengths."),
     click.option("--output-tokens", type=WHOLE, help="Every answer this long instead of the scenario's lengths."),
+    click.option("--turns", metavar="N|A..B", help="Sessions of so many turns.  [the scenario's]"),
+    click.option("--think-time", metavar="TIME", help="Before a turn: 5s, exponential:5s, lognormal:5s:1."),
+    click.option(
+        "--history",
+        type=OneOf(["actual", "planned"]),
+        help="Remember the answers that came back, or planned ones.  [actual]",
+    ),
     click.option(
         "--cache", type=OneOf(["cold", "warm"]), default="cold", help="New prompts, or warm runs' own.  [cold]"
     ),
@@ -69,12 +76,13 @@ COSTS = (
 """What servers of one's own cost."""
 
 OFFERED = (
-    click.option("--concurrency", type=WHOLE, help="Closed loop: this many requests in flight."),
-    click.option("--rate", help="Open loop: so many requests/s, come what may; 1..10:5m ramps; inf: all at once."),
+    click.option("--concurrency", type=WHOLE, help="Closed loop: this many requests in flight (or sessions)."),
+    click.option("--rate", help="Open loop: so many requests/s (or sessions/s); 1..10:5m ramps; inf: all at once."),
     click.option("--arrivals", help="Of it: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]"),
     click.option("--max-in-flight", type=WHOLE, help="Limit of the open loop.  [1024]"),
     click.option("--overload", type=OneOf(["wait", "drop"]), help="What happens beyond it.  [wait]"),
     click.option("--requests", type=WHOLE, help="Measure this many requests …"),
+    click.option("--sessions", type=WHOLE, help="… or this many sessions of a scenario with turns …"),
     click.option("--duration", help="… or for this long: 60s, 2m."),
     click.option("--warmup", help="Before it, not measured: a number of requests, or a time with --duration."),
 )

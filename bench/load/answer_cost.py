@@ -26,15 +26,18 @@ class Billing:
 
     def settle(self, seq: int, outcome: "RequestOutcome") -> None:
         """Charge a call by what its answer says, as far as the limiter believes it."""
-        self.limiter.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=self._reply(outcome))
+        reply = reply_of(outcome, self._decode)
+        self.limiter.settle(seq, sent=outcome.sent_ns is not None, status=outcome.status, reply=reply)
 
-    def _reply(self, outcome: "RequestOutcome") -> Reply | None:
-        if outcome.status != 200:
-            return None
-        parts = outcome.received.parts
-        try:
-            response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
-            reply = self._decode(200, response.headers, response.body)
-        except Exception:  # whatever is wrong with an answer, the load goes on and its worst case stands
-            return None
-        return reply._replace(error=outcome.error or response.error or reply.error)
+
+def reply_of(outcome: "RequestOutcome", decode: Decode) -> Reply | None:
+    """What an answer says, without its times; None where it is none, or cannot be decoded."""
+    if outcome.status != 200:
+        return None
+    parts = outcome.received.parts
+    try:
+        response = http1.parse(b"".join(parts), list(accumulate(map(len, parts))), [0] * len(parts))
+        reply = decode(200, response.headers, response.body)
+    except Exception:  # whatever is wrong with an answer, the load goes on
+        return None
+    return reply._replace(error=outcome.error or response.error or reply.error)

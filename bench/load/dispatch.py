@@ -2,18 +2,22 @@
 
 Where all calls of an open loop are due at once, it is the users who are scarce, as in a closed loop.
 
-Requests are encoded ahead of time, so that in the timed path sending one is one write.
+Requests are encoded ahead of time, so that in the timed path sending one is one write. The turns of a session are
+encoded when the answer before them is there: in a closed loop its user waits until the next is due, in an open loop
+whoever is idle then sends it.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import gevent
 from gevent.hub import get_hub
 from greenlet import greenlet
 
+from bench.load.agenda import Agenda
 from bench.load.timer import Timer
 from bench.plan.course import highest
 from bench.types import Call, Load
@@ -81,6 +85,7 @@ class ClosedLoopDispatcher:
     def __init__(self, prefetched: Prefetcher, duration_s: float | None) -> None:
         self._prefetched = prefetched
         self._duration_s = duration_s
+        self._agenda = Agenda()
         self._end_ns: float = float("inf")
         self.waiting = 0
 
@@ -100,9 +105,16 @@ class ClosedLoopDispatcher:
         item = self._prefetched.pop() if now < self._end_ns else None
         return None if item is None else Ready(item[0], now, item[2])
 
+    def follow(self, ready: Ready | None) -> Ready | None:
+        """Wait until a session's next call is due, and give it back; None where there is none, or no time for it."""
+        if ready is None or ready.due_ns >= self._end_ns:
+            return None
+        return ready if self._agenda.wait_until(ready.due_ns) and ready.due_ns < self._end_ns else None
+
     def stop(self) -> None:
         """Give no more calls."""
         self._end_ns = 0
+        self._agenda.stop()
 
 
 class AtOnceDispatcher(ClosedLoopDispatcher):
@@ -125,14 +137,29 @@ class AtOnceDispatcher(ClosedLoopDispatcher):
 
 
 class OpenLoopDispatcher:
-    """Calls go to idle users at their due time; with no user idle they wait in order, or are dropped and counted."""
+    """Calls go to idle users at their due time; with no user idle they wait in order, or are dropped and counted.
 
-    def __init__(self, prefetched: Prefetcher, drop: Callable[[int, int], None] | None) -> None:
+    Where calls are first turns, `goes_on`, each is followed by the rest of its session; after `duration_s` no turn is
+    given out any more.
+    """
+
+    def __init__(
+        self,
+        prefetched: Prefetcher,
+        drop: Callable[[int, int], None] | None,
+        *,
+        goes_on: bool = False,
+        duration_s: float | None = None,
+    ) -> None:
         self._prefetched = prefetched
         self._drop = drop
         self._idle: list[greenlet] = []
         self._backlog: deque[Ready] = deque()
-        self._ended = False
+        self._agenda = Agenda() if goes_on else None
+        self._duration_ns = float("inf") if duration_s is None else duration_s * 1e9
+        self._end_ns = float("inf")
+        self._sessions = 0
+        self._have_all_arrived = self._ended = False
 
     @property
     def waiting(self) -> int:
@@ -141,6 +168,7 @@ class OpenLoopDispatcher:
 
     def start(self, start_ns: int) -> None:
         """Begin to give calls out."""
+        self._end_ns = start_ns + self._duration_ns
         gevent.spawn(self._dispatch, start_ns)
 
     def take(self) -> Ready | None:
@@ -155,6 +183,16 @@ class OpenLoopDispatcher:
         ready: Ready | None = get_hub().switch()
         return ready
 
+    def follow(self, ready: Ready | None) -> Ready | None:
+        """Have a session go on with this call once it is due, sent by whoever is idle then; None: it is over."""
+        if ready is not None and self._agenda is not None and ready.due_ns < self._end_ns:
+            self._agenda.at(ready.due_ns, partial(self._give, ready), lambda: None)
+            return None
+        self._sessions -= 1
+        if self._have_all_arrived and not self._sessions:
+            self._end()
+        return None
+
     def stop(self) -> None:
         """Give no more calls, those in the backlog included."""
         self._backlog.clear()
@@ -162,7 +200,6 @@ class OpenLoopDispatcher:
 
     def _dispatch(self, start_ns: int) -> None:
         timer = Timer()
-        wake = get_hub().loop.run_callback
         try:
             while (item := self._prefetched.pop()) is not None:
                 seq, due_ns, request = item
@@ -171,35 +208,45 @@ class OpenLoopDispatcher:
                 timer.sleep_until(start_ns + due_ns)
                 if self._ended:
                     break
-                if self._idle:
-                    # By the loop: a user that is switched to from here returns to the hub, and nobody to this greenlet.
-                    wake(self._idle.pop().switch, ready)
-                elif self._drop is None:
-                    self._backlog.append(ready)
-                else:
-                    self._drop(seq, start_ns + due_ns)
+                self._sessions += 1
+                self._give(ready)
         finally:
             timer.close()
-        self._end()
+        self._have_all_arrived = True
+        if self._agenda is None or not self._sessions:
+            self._end()
+
+    def _give(self, ready: Ready) -> None:
+        if self._idle:
+            # By the loop: a user that is switched to from here returns to the hub, and nobody to this greenlet.
+            get_hub().loop.run_callback(self._idle.pop().switch, ready)
+        elif self._drop is None:
+            self._backlog.append(ready)
+        else:
+            self._drop(ready.seq, ready.due_ns)
+            if self._agenda is not None:
+                self.follow(None)
 
     def _end(self) -> None:
         self._ended = True
+        if self._agenda is not None:
+            self._agenda.stop()
         for user in self._idle:
             get_hub().loop.run_callback(user.switch, None)
         self._idle.clear()
 
 
 def dispatcher_for(
-    load: Load, prefetched: Prefetcher, calls: int, drop: Callable[[int, int], None]
+    load: Load, prefetched: Prefetcher, calls: int, drop: Callable[[int, int], None], *, goes_on: bool
 ) -> ClosedLoopDispatcher | OpenLoopDispatcher:
-    """Make the dispatcher of this worker's `calls`; `drop` is told of a call that is not sent."""
+    """Make the dispatcher of this worker's `calls` (first turns, if it `goes_on`); `drop` hears what is not sent."""
+    duration_s = None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
     if load.is_at_once:
         return AtOnceDispatcher(prefetched, calls)
     if load.is_open:
-        return OpenLoopDispatcher(prefetched, drop if load.overload == "drop" else None)
-    return ClosedLoopDispatcher(
-        prefetched, None if load.duration_s is None else load.duration_s + (load.warmup_s or 0.0)
-    )
+        dropping = drop if load.overload == "drop" else None
+        return OpenLoopDispatcher(prefetched, dropping, goes_on=goes_on, duration_s=duration_s)
+    return ClosedLoopDispatcher(prefetched, duration_s)
 
 
 def warm_slots(load: Load, slots: int, workers: int) -> int:

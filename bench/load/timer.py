@@ -8,7 +8,7 @@ import ctypes
 import os
 import sys
 
-import gevent
+from gevent.event import Event
 from gevent.hub import get_hub
 
 from bench.wire.clock import now_ns
@@ -23,6 +23,7 @@ class Timer:
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+        self._woken = Event()
         if self._libc is not None:
             self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK)
             if self._fd < 0:
@@ -30,18 +31,30 @@ class Timer:
             self._watcher = get_hub().loop.io(self._fd, 1)
 
     def sleep_until(self, t_ns: int) -> None:
-        """Let other greenlets run until monotonic `t_ns`; return at once when that is past."""
+        """Let other greenlets run until monotonic `t_ns`, or until woken; return at once when that is past."""
         left_ns = t_ns - now_ns()
         if left_ns <= 0:
             return
         if self._libc is None:
-            gevent.sleep(left_ns / 1e9)
+            self._woken.wait(left_ns / 1e9)
+            self._woken.clear()
             return
+        self._set(t_ns)
+        get_hub().wait(self._watcher)
+        os.read(self._fd, 8)
+
+    def wake(self) -> None:
+        """Let whoever sleeps until an instant go on at once."""
+        if self._libc is None:
+            self._woken.set()
+        else:
+            self._set(1)
+
+    def _set(self, t_ns: int) -> None:
+        assert self._libc is not None
         # struct itimerspec: no interval, then the instant.
         when = (ctypes.c_long * 4)(0, 0, *divmod(t_ns, 1_000_000_000))
         self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, when, None)
-        get_hub().wait(self._watcher)
-        os.read(self._fd, 8)
 
     def close(self) -> None:
         """Give the descriptor back."""

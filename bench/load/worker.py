@@ -28,15 +28,17 @@ from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
 from bench.load.dispatch import ClosedLoopDispatcher, Prefetcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
+from bench.load.outcomes import ROUND_TRIP_NS, is_unseen, not_sent
 from bench.load.port import secure
+from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
-from bench.plan.calls import calls, total
+from bench.plan.calls import calls, sessions, total
 from bench.process.limits import allow_many_files, peak_rss_bytes
 from bench.types import Call, HttpRequest, Target
 from bench.wire import http1
-from bench.wire.capture import CaptureWriter, Received
+from bench.wire.capture import CaptureWriter
 from bench.wire.clock import cpu_s, now_ns, sample
-from bench.wire.connection import CLOSED_BY_SERVER, KERNEL_STAMPS, Connection, RequestOutcome, Wire, WireError
+from bench.wire.connection import KERNEL_STAMPS, Connection, RequestOutcome, Wire, WireError
 from bench.wire.endpoint import endpoint
 
 Encode = Callable[[Call, Target], HttpRequest]
@@ -47,8 +49,6 @@ _CLOCK_S = 0.1
 _STAGGER_NS = 2_000_000
 _STAGGER_MAX_NS = 1_000_000_000
 _CONNECTING_AT_ONCE = 32
-# A connection that the server had closed before it saw a request shows it within a round trip.
-_ROUND_TRIP_NS = 500_000_000
 _BUDGET_POLL_S = 0.02
 _REFUSED_PAUSE_S = 0.05
 # Locust ends its users without asking them; before that, they get this long to end by themselves.
@@ -74,7 +74,7 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, limiter: SpendLimiter | 
         runner = environment.create_local_runner()
     coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
     if spec.role != "master":
-        Slot.worker = LoadWorker(spec, encode, environment, Billing(limiter, decode) if limiter else None)
+        Slot.worker = LoadWorker(spec, encode, decode, environment, Billing(limiter, decode) if limiter else None)
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
     if spec.web_port is not None:
@@ -108,7 +108,9 @@ class Slot(User):
 class LoadWorker:
     """One process's part of the load: its slots, their connections, and the capture of what they see."""
 
-    def __init__(self, spec: LoadSpec, encode: Encode, environment: Any, billing: Billing | None) -> None:
+    def __init__(
+        self, spec: LoadSpec, encode: Encode, decode: Decode, environment: Any, billing: Billing | None
+    ) -> None:
         self._spec = spec
         self._billing = billing
         self._environment = environment
@@ -126,16 +128,17 @@ class LoadWorker:
             quick_ack=spec.quick_ack,
             body_bytes_max=spec.body_bytes_max,
         )
-        load = spec.plan.load
+        plan, load = spec.plan, spec.plan.load
 
         def prepare(call: Call) -> bytes:
             if billing is not None:
                 billing.limiter.plan(call)
             return http1.encode_request(encode(call, spec.target), target.host_header)
 
-        prefetched = Prefetcher(calls(spec.plan, spec.worker, spec.workers), prepare)
-        own = range(spec.worker, total(spec.plan) or 0, spec.workers)
-        self._dispatcher = dispatcher_for(load, prefetched, len(own), self._drop)
+        self._sessions = Sessions(plan, prepare, decode) if plan.source.turns_max > 1 else None
+        prefetched = Prefetcher(calls(plan, spec.worker, spec.workers), prepare)
+        own, goes_on = len(range(spec.worker, sessions(plan) or 0, spec.workers)), self._sessions is not None
+        self._dispatcher = dispatcher_for(load, prefetched, own, self._drop, goes_on=goes_on)
         self._warm_slots = warm_slots(load, spec.slots, spec.workers)
         self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
         self._slots: int | None = None
@@ -145,6 +148,7 @@ class LoadWorker:
         self._outage = OutageDetector()
         self._stopped: str | None = None
         self._start_ns = 0
+        self._clock = sample()
         self._cpu_at_start_s = 0.0
         self._error: str | None = None
         self.sent = self.done = self.failed = self.dropped = 0
@@ -163,22 +167,32 @@ class LoadWorker:
         self._connected += 1
         self._say_if_ready()
         self._started.wait()
-        dispatcher = self._dispatcher
         rest: Callable[[RequestOutcome], None] = _pause
-        if isinstance(dispatcher, ClosedLoopDispatcher):
+        if isinstance(self._dispatcher, ClosedLoopDispatcher):
             self._wait_for_turn(slot)
             if self._spec.backoff:
-                rest = partial(self._back_off, dispatcher, SlotBackoff(slot))
-        while (ready := dispatcher.take()) is not None:
+                rest = partial(self._back_off, self._dispatcher, SlotBackoff(slot))
+        ready = self._dispatcher.take()
+        while ready is not None:
+            outcome = None
             if self._billing is None or self._is_paid_for(self._billing, ready):
                 connection, outcome = self._send(ready, connection)
                 rest(outcome)
+            follower = None if self._sessions is None else self._go_on(self._sessions, ready, outcome)
+            ready = self._dispatcher.take() if follower is None else follower
         self._leaving.set()
         if connection is not None:
             connection.close()
         self._left += 1
         if self._left == self._slots:
             self._finish()
+
+    def _go_on(self, sessions: Sessions, ready: Ready, outcome: RequestOutcome | None) -> Ready | None:
+        """The session's next call, where this slot is to send it."""
+        went = sessions.after(ready.seq, outcome, self._clock.offset_ns)
+        if went.ended and self._stopped is None:
+            self._write(self._capture.session_end, ready.seq)
+        return self._dispatcher.follow(went.ready)
 
     def _is_paid_for(self, billing: Billing, ready: Ready) -> bool:
         """Set the call's worst case aside; a closed loop waits for those in flight to make room, an open one cannot."""
@@ -228,19 +242,19 @@ class LoadWorker:
                 try:
                     connection = self._wire.connect()
                 except WireError as problem:
-                    outcome = _not_sent(problem.code, str(problem))
+                    outcome = not_sent(problem.code, str(problem))
                     self._keep(ready, outcome, None)
                     if not problem.ours:
                         self._watch_over(outcome)
                     return None, outcome
                 connect_ns = now_ns() - before_ns
                 if self._stopped is not None:
-                    outcome = _not_sent("unfinished", self._stopped)
+                    outcome = not_sent("unfinished", self._stopped)
                     self._keep(ready, outcome, connect_ns)
                     return connection, outcome
             outcome = connection.exchange(ready.request)
             # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
-            if not (reused and _unseen(outcome) and self._may_resend(ready.seq)):
+            if not (reused and is_unseen(outcome) and self._may_resend(ready.seq)):
                 break
         self.sent += 1
         self._keep(ready, outcome, connect_ns)
@@ -277,6 +291,9 @@ class LoadWorker:
     def _drop(self, seq: int, due_ns: int) -> None:
         self.dropped += 1
         self._write(self._capture.drop, seq, due_ns)
+        if self._sessions is not None:
+            self._sessions.after(seq, None, 0)
+            self._write(self._capture.session_end, seq)
 
     def _write(self, append: Callable[..., None], *facts: object) -> None:
         try:
@@ -333,7 +350,8 @@ class LoadWorker:
 
     def _keep_clock(self) -> None:
         while not self._ended.is_set():
-            self._write(self._capture.clock, sample())
+            self._clock = sample()
+            self._write(self._capture.clock, self._clock)
             gevent.sleep(_CLOCK_S)
 
     def _report(self) -> None:
@@ -358,7 +376,7 @@ class LoadWorker:
     def _gone(self) -> str | None:
         """What was said last where nobody has been there for some seconds, nor holds a request."""
         now = now_ns()
-        held = any(connection.sent_ns < now - _ROUND_TRIP_NS for connection in self._wire.active)
+        held = any(connection.sent_ns < now - ROUND_TRIP_NS for connection in self._wire.active)
         return self._outage.said if not held and self._outage.is_gone(now) else None
 
     def _finish(self) -> None:
@@ -378,17 +396,3 @@ def _pause(outcome: RequestOutcome) -> None:
     """Wait a moment where there was no connection: a dead server refuses in microseconds."""
     if outcome.sent_ns is None:
         gevent.sleep(_REFUSED_PAUSE_S)
-
-
-def _not_sent(code: str, message: str) -> RequestOutcome:
-    return RequestOutcome(None, now_ns(), Received(), None, (code, message))
-
-
-def _unseen(outcome: RequestOutcome) -> bool:
-    return (
-        outcome.error is not None
-        and outcome.error[0] in CLOSED_BY_SERVER
-        and not outcome.received.parts
-        and outcome.sent_ns is not None
-        and outcome.end_ns - outcome.sent_ns < _ROUND_TRIP_NS
-    )

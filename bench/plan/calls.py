@@ -91,9 +91,18 @@ def total(plan: Plan) -> int | None:
     return None if plan.due_ns is None or plan.source.turns_max > 1 else len(plan.due_ns)
 
 
+def sessions(plan: Plan) -> int | None:
+    """How many sessions the plan has, each request by itself being one; None for a closed loop by time."""
+    if plan.firsts is not None:
+        return len(plan.firsts) - 1
+    return total(plan) if plan.due_ns is None else len(plan.due_ns)
+
+
 def calls(plan: Plan, worker: int = 0, workers: int = 1) -> Iterator[Call]:
     """The first call of each of this worker's sessions in order, made when it is asked for."""
-    return (_call(plan, session, 0) for session in _shares(plan, worker, workers))
+    count = sessions(plan)
+    own = itertools.count(worker, workers) if count is None else range(worker, count, workers)
+    return (_call(plan, session, 0) for session in own)
 
 
 def turns(plan: Plan, session: int) -> range:
@@ -107,6 +116,18 @@ def turns(plan: Plan, session: int) -> range:
 def call(plan: Plan, seq: int) -> Call:
     """The call number `seq`."""
     return _call(plan, *_place(plan, seq))
+
+
+def following(plan: Plan, seq: int) -> Call | None:
+    """The call that follows another in its session; None after the last."""
+    rest = remaining(plan, seq)
+    return call(plan, rest[0]) if rest else None
+
+
+def remaining(plan: Plan, seq: int) -> range:
+    """The numbers of the calls that follow another in its session."""
+    session, turn = _place(plan, seq)
+    return turns(plan, session)[turn + 1 :]
 
 
 def lengths(plan: Plan, seq: int) -> tuple[int, int]:
@@ -128,13 +149,6 @@ def _place(plan: Plan, seq: int) -> tuple[int, int]:
         return divmod(seq, plan.source.turns_max)
     session = int(np.searchsorted(plan.firsts, seq, "right")) - 1
     return session, seq - int(plan.firsts[session])
-
-
-def _shares(plan: Plan, worker: int, workers: int) -> Iterable[int]:
-    if plan.firsts is not None:
-        return range(worker, len(plan.firsts) - 1, workers)
-    last = total(plan) if plan.due_ns is None else len(plan.due_ns)
-    return itertools.count(worker, workers) if last is None else range(worker, last, workers)
 
 
 def _firsts(source: Source, sessions: Iterable[int], calls_max: int | None) -> NDArray[np.int64]:

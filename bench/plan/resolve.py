@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
+from bench.durations import parse_duration
 from bench.plan import course as courses
 from bench.suggest import did_you_mean
 from bench.types import AT_ONCE, Arrivals, Course, Load, Scenario, Turns, UserError
@@ -25,16 +26,6 @@ SPREADS = {
 GAMMA_SPREADS = 0.05, 20.0
 
 _BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-
-
-def parse_duration(text: str, flag: str = "--duration") -> float:
-    """Seconds from `500ms`, `60s`, `2m` or `1.5h`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text.strip())
-    if not match:
-        hint = f"{text.strip()}s" if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text) else "60s"
-        raise UserError(f"{flag}: expected a time with its unit (ms, s, m or h), such as {hint}, got {text!r}")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def parse_size(text: str, flag: str, bounds: tuple[int, int]) -> int:

@@ -104,15 +104,25 @@ def synthetic(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) 
             f"prompt_tokens: {scenario.prompt_tokens.high} is too few for scenario {scenario.name!r} and this model, "
             f"whose chat template, instruction and shared prefix take {least}; give --prompt-tokens {least} or more"
         )
-    turns = scenario.turns
-    if turns is not None and turns.window_tokens is not None:
-        longest = max(least, scenario.prompt_tokens.high, _longest_alone(scenario, turns, vocabulary))
-        if turns.window_tokens < longest + scenario.output_tokens.high:
-            raise UserError(
-                f"window: {turns.window_tokens} tokens cannot hold a turn of scenario {scenario.name!r} by itself, "
-                f"whose prompt and answer take up to {longest + scenario.output_tokens.high}; give that or more"
-            )
+    if scenario.turns is not None:
+        _check_turns(scenario, scenario.turns, vocabulary)
     return Synthetic(scenario, seed, salt, vocabulary, _shared_prefix(scenario, seed, salt, vocabulary))
+
+
+def _check_turns(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> None:
+    least = vocabulary.turn_tokens + FRESH_TOKENS
+    if turns.added_tokens.high < least:
+        raise UserError(
+            f"turn_tokens: {turns.added_tokens.high} is too few for scenario {scenario.name!r} and this model, whose "
+            f"chat template and instruction take {least} of a further turn; give {least} or more"
+        )
+    alone = vocabulary.overhead_tokens + scenario.shared_prefix_tokens + turns.added_tokens.high
+    longest = max(scenario.prompt_tokens.high, alone - vocabulary.turn_tokens) + scenario.output_tokens.high
+    if turns.window_tokens is not None and turns.window_tokens < longest:
+        raise UserError(
+            f"window: {turns.window_tokens} tokens cannot hold a turn of scenario {scenario.name!r} by itself, whose "
+            f"prompt and answer take up to {longest}; give {longest} or more"
+        )
 
 
 # --- a request by itself ------------------------------------------------------------------------------------------
@@ -182,7 +192,8 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
         prompt = base + held + own
         found.append(Outline(own, prompt, output, pauses_ns[turn] if turn else 0, since, seen, seeds[turn]))
         held += own + output + vocabulary.turn_tokens
-        seen = prompt + (output if turns.history == "actual" else 0)
+        # Of an answer that came back the last token has been given out, and never been read.
+        seen = prompt + (output - 1 if turns.history == "actual" else 0)
     return tuple(found)
 
 
@@ -225,12 +236,6 @@ def longest_tokens(scenario: Scenario) -> int:
 def _opening_seen(scenario: Scenario, session: int) -> int:
     """The shared prefix has been there before, but for the first who brings it."""
     return scenario.shared_prefix_tokens if session else 0
-
-
-def _longest_alone(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> int:
-    """The longest prompt of a later turn that remembers nothing before it."""
-    own = max(turns.added_tokens.high - vocabulary.turn_tokens, FRESH_TOKENS)
-    return vocabulary.overhead_tokens + scenario.shared_prefix_tokens + own
 
 
 # --- what is drawn ------------------------------------------------------------------------------------------------

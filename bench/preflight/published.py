@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Mapping
 
 from bench.plan.calls import Plan, lengths, total
+from bench.plan.synthetic import longest_tokens
 from bench.preflight.rehearsal import RehearsalResult
 from bench.types import Load, Scenario, ServerInfo, UserError
 
 _CUT = 0.9
 """A prompt of which a server counts less than this share was not read whole; templates differ by less."""
 
+_SHORTER = {True: "--prompt-tokens and --output-tokens", False: "fewer --turns, or the scenario a window"}
 _LONGEST_SUM = 20_000  # of a plan's calls whose tokens are added up; of more, so many times the average
 
 
 def check_lengths(scenario: Scenario, info: ServerInfo) -> None:
     """Raise UserError where the scenario's longest request does not fit into the server's context."""
-    prompt_tokens, output_tokens = scenario.prompt_tokens.high, scenario.output_tokens.high
+    output_tokens = scenario.output_tokens.high
+    prompt_tokens = longest_tokens(scenario) - output_tokens
     if info.max_prompt_tokens is not None and prompt_tokens > info.max_prompt_tokens:
         raise UserError(
             f"scenario {scenario.name!r} has prompts of up to {prompt_tokens} tokens and the server takes "
@@ -25,11 +28,11 @@ def check_lengths(scenario: Scenario, info: ServerInfo) -> None:
             f"scenario {scenario.name!r} has answers of up to {output_tokens} tokens and the server gives "
             f"{info.max_output_tokens}; give --output-tokens"
         )
-    longest = prompt_tokens + output_tokens
+    longest = longest_tokens(scenario)
     if info.context_tokens is not None and longest > info.context_tokens:
         raise UserError(
             f"scenario {scenario.name!r} needs up to {longest} tokens a request and the server takes "
-            f"{info.context_tokens}; give --prompt-tokens and --output-tokens, or a server with a longer context"
+            f"{info.context_tokens}; give {_SHORTER[scenario.turns is None]}, or a server with a longer context"
         )
 
 
@@ -50,7 +53,7 @@ def check_load(load: Load, scenario: Scenario, info: ServerInfo) -> Iterator[str
             f"the server answers {info.slots} requests at once: of {at_once} in flight {at_once - info.slots} wait in "
             "its queue, and their first tokens with them"
         )
-    longest = scenario.prompt_tokens.high + scenario.output_tokens.high
+    longest = longest_tokens(scenario)
     if info.cache_tokens is not None and at_once * longest > info.cache_tokens:
         yield (
             f"the server's KV cache holds {info.cache_tokens:,} tokens and {at_once} requests in flight may need "

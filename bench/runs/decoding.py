@@ -54,6 +54,10 @@ class Captured:
         unsent = (seq for file in self.files.values() for seq, _ in (*file.drops, *file.refusals))
         return sorted((*unsent, *(seq for file in self.files.values() for seq in file.seqs)))
 
+    def session_ends(self) -> list[int]:
+        """Give the numbers of the calls that ended their sessions before the end, ascending."""
+        return sorted(seq for file in self.files.values() for seq in file.session_ends)
+
     def clients(self) -> tuple[LoadClient, ...]:
         """Give the load processes as they accounted for themselves."""
         return tuple(load(LoadClient, {**file.meta, **(file.end or {})}, path) for path, file in self.files.items())
@@ -101,8 +105,22 @@ def decode_run(
     with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
         for table in _decode_tasks(tasks, folder, watches, int(warmup_s * 1e9), decode):
             writer.write_table(table)
-        missing = [planned for seq, planned in _plan(folder).items() if seq not in seen]
-        writer.write_table(to_table(never_sent(planned, unsent.get(planned.seq, never_begun)) for planned in missing))
+        missing = {seq: planned for seq, planned in _plan(folder).items() if seq not in seen}
+        unsent = _not_reached(captured, missing) | unsent
+        writer.write_table(
+            to_table(never_sent(planned, unsent.get(seq, never_begun)) for seq, planned in missing.items())
+        )
+
+
+def _not_reached(captured: Captured, missing: Mapping[int, Planned]) -> dict[int, str]:
+    """The turns that sessions had left when one failed: their numbers follow its own."""
+    unsent = {}
+    for failed in captured.session_ends():
+        seq = failed + 1
+        while seq in missing and missing[seq].turn > 0:
+            unsent[seq] = "not_reached"
+            seq += 1
+    return unsent
 
 
 def _decode_tasks(

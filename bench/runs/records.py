@@ -58,6 +58,7 @@ _NAMES = [field.name for field in fields(Record)]
 NEVER_SENT = {
     "dropped": "due while the in-flight limit was reached",
     "budget": "did not fit into what the run may spend",
+    "not_reached": "a turn before it failed, which ended its session",
     "not_sent": "the server was gone before it was sent",
     "unfinished": "the load ended before it was sent",
 }

@@ -24,7 +24,7 @@ from bench.wire.redact import blanker
 
 _FRAME = struct.Struct("<4sBxxxII")
 _MAGIC = b"LSB1"
-_META, _START, _CLOCK, _EXCHANGE, _DROP, _END, _REFUSED = range(7)
+_META, _START, _CLOCK, _EXCHANGE, _DROP, _END, _REFUSED, _SESSION_END = range(8)
 
 _START_BODY = struct.Struct("<q")
 _CLOCK_BODY = struct.Struct("<qq")
@@ -51,6 +51,7 @@ class Received:
 class Capture(NamedTuple):
     """One file's content, with the frames' `offsets` and the calls' `seqs` in place of its exchanges.
 
+    `session_ends` are calls that failed, after which their sessions did not go on.
     `position` is the end of the last whole frame, `torn_bytes` what a killed writer left unfinished after it; `end`
     is None when the writer did not close the file.
     """
@@ -63,6 +64,7 @@ class Capture(NamedTuple):
     end: dict[str, object] | None
     offsets: list[int]
     seqs: list[int]
+    session_ends: list[int]
     position: int
     torn_bytes: int
 
@@ -103,6 +105,10 @@ class CaptureWriter:
     def refusal(self, seq: int, due_ns: int) -> None:
         """Append a call that was due and not sent because it did not fit into the run's budget."""
         self._append(_REFUSED, _DROP_BODY.pack(seq, due_ns))
+
+    def session_end(self, seq: int) -> None:
+        """Append that the rest of a session is not sent because of what became of this call."""
+        self._append(_SESSION_END, _SEQ.pack(seq))
 
     def exchange(
         self,
@@ -154,6 +160,7 @@ def scan(path: Path, start: int = 0) -> Capture:
     start_ns = end = None
     offsets: list[int] = []
     seqs: list[int] = []
+    session_ends: list[int] = []
     size = path.stat().st_size
     position = start
     with path.open("rb") as file:
@@ -183,12 +190,14 @@ def scan(path: Path, start: int = 0) -> Capture:
                     drops.append(_DROP_BODY.unpack(payload))
                 elif kind == _REFUSED:
                     refusals.append(_DROP_BODY.unpack(payload))
+                elif kind == _SESSION_END:
+                    session_ends.append(_SEQ.unpack(payload)[0])
                 elif kind == _END:
                     end = orjson.loads(payload)
             position = after
     if start == 0 and not meta:
         raise ValueError(f"{path} is not a capture file")
-    return Capture(meta, start_ns, clock, drops, refusals, end, offsets, seqs, position, size - position)
+    return Capture(meta, start_ns, clock, drops, refusals, end, offsets, seqs, session_ends, position, size - position)
 
 
 def _damaged(path: Path, position: int) -> UserError:

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from bench.plan.resolve import parse_duration, parse_size, resolve_load
+from bench.durations import parse_duration
+from bench.plan.resolve import parse_size, resolve_load
 from bench.types import Lengths, Load, Scenario, UserError
 
 SCENARIO = Scenario("s", "", Lengths("fixed", 100, 100), Lengths("fixed", 8, 8), 0, 8, 200, 16)
