@@ -10,6 +10,7 @@ from bench.types import Backend
 
 _MODULES = {
     "claude": "backends.claude",
+    "exec": "backends.exec",
     "llamacpp": "backends.llamacpp",
     "openai": "backends.openai",
     "tgi": "backends.tgi",

@@ -22,6 +22,7 @@ DECODES: dict[str, Decode] = {
     "llamacpp": BACKENDS["llamacpp"].decode,
     "tgi": tgi.decode,
     "claude": claude.decode,
+    "exec": BACKENDS["exec"].decode,
 }
 MS = 1_000_000
 

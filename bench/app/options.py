@@ -67,6 +67,7 @@ class ServerOptions:
     server: str | None = None
     server_python: str | None = None
     server_cmd: str | None = None
+    command: str | None = None
     server_arg: tuple[str, ...] = ()
     port: int | None = None
     dialect: str | None = None

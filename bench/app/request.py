@@ -150,7 +150,7 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     backend = backend_named(options.backend)
     given_url = options.url or _default_url(backend)
     api_key = address.api_key(backend.key_variable)
-    typed = address.secrets_typed(given_url, options.server_arg)
+    typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
     secrets = Access(api_key, (), typed)
     try:
         headers, hidden = address.headers(options.header)
@@ -266,11 +266,15 @@ def _default_url(backend: Backend) -> str | None:
 
 def _check_server_options(backend: Backend, options: ServerOptions, url: str | None) -> None:
     """Options of a server to launch exclude those of one that runs."""
+    if (options.command is not None) != (backend.name == "exec"):
+        if options.command is not None:
+            raise UserError("--command: is the program of --backend exec; give that, or leave it out")
+        raise UserError("--backend exec runs a program: give its --command, as in './run -n {output_tokens} {prompt}'")
     if url is None:
         if backend.serve is None:
             raise UserError(f"--backend {backend.name} launches no server: give --url of one that runs")
         return
-    for name in ("server", "server_python", "server_cmd", "server_arg", "port"):
+    for name in ("server", "server_python", "server_cmd", "server_arg", "port", "command"):
         if getattr(options, name):
             flag = flag_of(name)
             raise UserError(f"{flag} is for a server this command launches; leave it out, or leave out --url")
@@ -280,16 +284,31 @@ def _server(options: ServerOptions, backend: Backend, place: address.Address | N
     if place is not None:
         certificates = options.ca_file, options.client_cert, options.client_key
         return RunningServer(place.url, place.query, aliases_of(options.model), *certificates)
-    model, quantization = _model_to_serve(backend, options.model)
+    command = _words("--server-cmd", options.server_cmd)
+    model, quantization = options.model, None
+    if options.command is not None:
+        command = _words("--command", options.command)
+        if not command:
+            raise UserError("--command: expected a program and its arguments, such as './run model.bin -i {prompt}'")
+    if options.command is None or "{model}" in options.command:
+        model, quantization = _model_to_serve(backend, options.model)
     return ServerToLaunch(
         model=model,
         quantization=quantization,
         kind=options.server,
         python=options.server_python,
-        command=tuple(shlex.split(options.server_cmd or "")),
+        command=command,
         arguments=options.server_arg,
         port=_port("--port", options.port),
     )
+
+
+def _words(flag: str, text: str | None) -> tuple[str, ...]:
+    """The words of a command as a shell splits them; no shell ever sees them."""
+    try:
+        return tuple(shlex.split(text or ""))
+    except ValueError as problem:
+        raise UserError(f"{flag}: expected words as on a command line ({problem})") from None
 
 
 def _model_to_serve(backend: Backend, model: str) -> tuple[str, str | None]:
