@@ -25,6 +25,7 @@ from analysis.run.sections import (
     CountChecks,
     GpuUse,
     MeasuredWindow,
+    PacketsSeen,
     RequestCounts,
     Throughput,
 )
@@ -195,7 +196,8 @@ def _client(run: RunManifest, requests: pa.Table, span: Window, requests_per_s: 
     return ClientHealth(
         cpu_fraction=max(shares, default=None),
         lag_ms=tail_ms(lags_ns),
-        stamps=_stamps(clients) if pc.sum(requests["reads"]).as_py() else None,
+        stamps=_stamps(clients, requests) if pc.sum(requests["reads"]).as_py() else None,
+        packets=_packets(run, requests),
         reads=pc.sum(under_way["reads"]).as_py() or 0,
         coalesced_reads=pc.sum(under_way["coalesced_reads"]).as_py() or 0,
         token_events_per_s=events_per_s,
@@ -218,6 +220,19 @@ def _backoff(run: RunManifest) -> BackoffWaits:
     return BackoffWaits(sum(account.waits for account in accounts), seat_s, share)
 
 
-def _stamps(clients: Sequence[LoadClient]) -> str:
-    """Whose stamps arrivals have: the kernel's, unless some load process had only its own."""
+def _packets(run: RunManifest, requests: pa.Table) -> PacketsSeen | None:
+    """What the run's packet ring saw, and how many answers it does not stamp; None where there was no ring."""
+    ring = run.packets
+    if ring is None:
+        return None
+    arrived = pc.sum(pc.greater(requests["reads"], 0)).as_py() or 0
+    stamped = pc.sum(pc.equal(requests["stamps"], "packets")).as_py() or 0
+    again = pc.sum(requests["repeated_segments"]).as_py() or 0
+    return PacketsSeen(ring.seen, ring.dropped, again, arrived, arrived - stamped)
+
+
+def _stamps(clients: Sequence[LoadClient], requests: pa.Table) -> str:
+    """Whose stamps arrivals have: the packets', else the kernel's, unless some load process had only its own."""
+    if pc.any(pc.equal(requests["stamps"], "packets")).as_py():
+        return "packets"
     return "kernel" if clients and all(client.stamps == "kernel" for client in clients) else "user"

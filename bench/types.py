@@ -127,6 +127,21 @@ class HttpRequest(NamedTuple):
 # --- what came back ---------------------------------------------------------------------------------------------
 
 
+class WirePlace(NamedTuple):
+    """Where an exchange lies in its connection, for who has seen the connection's packets.
+
+    `server` is its address in 16 bytes (IPv4 as ::ffff:a.b.c.d), `port` ours. The request ended with byte `request_end`
+    of what we sent, the answer began behind byte `answer_start` of what came, TLS included. With TLS `records` has for
+    each record how many bytes of the answer it brought, and at which byte of the connection it ended.
+    """
+
+    server: bytes
+    port: int
+    request_end: int
+    answer_start: int
+    records: "array[int] | None"
+
+
 class Exchange(NamedTuple):
     """One request as the wire saw it: stamps and bytes, nothing interpreted.
 
@@ -147,6 +162,7 @@ class Exchange(NamedTuple):
     kernel: "array[int]"
     data: bytes
     error: tuple[str, str] | None
+    place: WirePlace | None = None
 
 
 class Body(NamedTuple):
@@ -203,7 +219,8 @@ class Record:
     `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived, from the first token
     on; `early_tokens` of the output were made before it: hidden reasoning, and the white space that arrived at
     `first_blank_ns`. How the server's counts were read, and what in them cannot be, are codes of `bench.runs.counts`;
-    `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where the kernel gave none.
+    `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where nobody else stamped. `stamps`
+    is who noted the arrivals; with packets `repeated_segments` were sent again, or overtaken.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
     `unread_example` and `encoding` are those of `Reply`; `pause_ns`, `cacheable_tokens`, `klass` and `adapter` are the
     plan's (`Call`).
@@ -256,6 +273,8 @@ class Record:
     cacheable_tokens: int | None = None
     klass: str | None = None
     adapter: str | None = None
+    stamps: Literal["packets", "kernel", "user"] | None = None
+    repeated_segments: int | None = None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------

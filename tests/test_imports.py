@@ -13,13 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-LOAD_PROCESS = ("bench/load/*", "bench/wire/connection.py", "bench/app/load_process.py")
+LOAD_PROCESS = ("bench/load/*", "bench/wire/connection.py", "bench/wire/dial.py", "bench/app/load_process.py")
 
 # A command reads flags, calls bench.app and shows a Document.
 OF_THE_CLI = ("bench.__version__", "bench.app", "bench.types", "bench.process", "analysis.present", "analysis.wording")
 OF_THE_APP = (
-    "bench.types", "bench.process", "bench.wire", "bench.server", "bench.telemetry", "bench.truth", "bench.plan",
-    "bench.runs", "bench.load", "bench.preflight", "backends", "scenarios", "analysis",
+    "bench.types", "bench.process", "bench.wire", "bench.packets", "bench.server", "bench.telemetry", "bench.truth",
+    "bench.plan", "bench.runs", "bench.load", "bench.preflight", "backends", "scenarios", "analysis",
 )  # fmt: skip
 
 # Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.
@@ -33,11 +33,12 @@ OURS = {
     "bench/exit_codes.py": (),
     "bench/process/*": ("bench.types",),
     "bench/wire/*": ("bench.types", "bench.process"),
+    "bench/packets/*": ("bench.types", "bench.process", "bench.wire"),
     "bench/server/*": ("bench.types", "bench.process", "bench.wire"),
     "bench/telemetry/*": ("bench.types", "bench.process", "bench.wire"),
     "bench/truth/*": ("bench.types", "bench.process"),
     "bench/plan/*": ("bench.types", "bench.process", "bench.server.tinytokenizer"),
-    "bench/runs/*": ("bench.types", "bench.process", "bench.wire", "bench.plan"),
+    "bench/runs/*": ("bench.types", "bench.process", "bench.wire", "bench.packets", "bench.plan"),
     "bench/load/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.runs"),
     "bench/preflight/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.load"),
     "bench/app/*": OF_THE_APP,

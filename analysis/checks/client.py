@@ -19,6 +19,8 @@ CPU_LIMIT = 0.9
 # Where the server or others ended the selftest, nobody knows what the client can do.
 CLIENTS_OWN_LIMITS = ("error", "client")
 MOST_WAITED = 0.01
+# More answers than that could move a p99.
+MOST_UNSTAMPED = 0.001
 
 
 def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
@@ -42,6 +44,9 @@ def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """This client was slow to look: arrivals have the kernel's stamps all the same, its next sends were late."""
     lag_ms = summary.client.lag_ms
+    if summary.client.stamps == "packets":
+        yield from _late_looks(run, summary)
+        return
     for statistic, late_ms, limit_ms in ("p99", lag_ms.p99, LAG_P99_MS), ("max", lag_ms.max, LAG_MAX_MS):
         if late_ms is not None and late_ms > limit_ms:
             message = (
@@ -50,6 +55,35 @@ def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
             )
             yield Finding("suspect", "client_lag", message, late_ms, limit_ms)
             return
+
+
+def _late_looks(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
+    """With packet stamps a late look blurs nothing, but a closed loop's next call waits for it."""
+    late_ms, service_ms = summary.client.lag_ms.p99, summary.metric("service_ms").p50
+    if run.load.rate_per_s is not None or late_ms is None or service_ms is None:
+        return
+    limit_ms = max(LAG_P99_MS, LATE_SHARE * service_ms)
+    if late_ms > limit_ms:
+        message = (
+            f"this client looked up to {late_ms:.3g} ms late (p99; limit {limit_ms:.3g} ms): stamps are exact all the "
+            "same, but the next calls of this closed loop were late; give it a core of its own or raise --workers"
+        )
+        yield Finding("suspect", "client_lag", message, late_ms, limit_ms)
+
+
+def lost_packets(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
+    """Of some answers the packet ring missed a packet: they have the stamps of reads, which others do not have."""
+    packets = summary.client.packets
+    if packets is None or not packets.answers:
+        return
+    share = packets.unstamped / packets.answers
+    if share > MOST_UNSTAMPED:
+        message = (
+            f"{packets.unstamped:,} of {packets.answers:,} answers have stamps of reads and not of packets, of which "
+            f"{packets.dropped:,} of {packets.seen:,} were dropped: give the client and its ring more of a core, or "
+            "compare with --stamps kernel"
+        )
+        yield Finding("suspect", "lost_packets", message, share, MOST_UNSTAMPED)
 
 
 def coalesced_reads(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
@@ -141,6 +175,7 @@ def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 CHECKS: tuple[Check, ...] = (
     late_sends,
     client_lag,
+    lost_packets,
     coalesced_reads,
     client_cpu,
     beyond_selftest,

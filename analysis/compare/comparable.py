@@ -118,6 +118,7 @@ def _facts(run: RunManifest) -> dict[str, str]:
         "window": run.window or "planned",
         "cache": run.cache or "unknown",
         "adaptation to the server": ", ".join(run.adapted or ()) or "none",
+        "stamps": run.stamps.taken if run.stamps else "unknown",
         "backoff": "off" if run.backoff is False else "on",
         "CPU": f"{hardware.cpu} with {hardware.cores} cores",
         "operating system": hardware.os,

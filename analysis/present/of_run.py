@@ -50,6 +50,8 @@ METHOD: Final = (
     "in 95 of 100 such runs. Where a request has many values (its token gaps), they count requests, not values.",
 )
 STAMPS: Final = {
+    "packets": "Arrivals carry the kernel's own time of each segment, whenever this client came to read it, and "
+    "requests the time at which their last byte left. Clocks are monotonic.",
     "kernel": "Arrivals carry the kernel's own receive time of each segment, not the time this client came to read it; "
     "the difference, the client's lag, is reported. Clocks are monotonic.",
     "user": "Arrivals carry the time this client read them, because the kernel gave no receive times here: any delay "

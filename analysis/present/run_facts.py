@@ -5,7 +5,7 @@ from typing import Final
 from analysis.present.document import Facts, facts
 from analysis.present.in_words import steady_window
 from analysis.run.counting import READINGS
-from analysis.run.sections import PriceSource, RunCost, SelftestAtLoad
+from analysis.run.sections import PacketsSeen, PriceSource, RunCost, SelftestAtLoad
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import UNKNOWN, Interval
 from analysis.wording import count, dollars, interval, number, percent
@@ -83,11 +83,20 @@ def client(summary: RunSummary) -> Rows:
     stamps = "nothing arrived" if seen.stamps is None else f"{seen.stamps} stamps"
     busy = f"{number(seen.token_events_per_s)} token events/s, {percent(seen.cpu_fraction)} of a core"
     rows = [("client", f"{stamps}, lag p99 {number(seen.lag_ms.p99)} ms, {busy}; {_error(seen.selftest)}")]
+    if seen.packets:
+        rows.append(("packets", _packets(seen.packets)))
     if backoff.waits:
         share = "" if backoff.share is None else f", {percent(backoff.share)} of their time"
         waited = f"slots waited {number(backoff.seat_s)} s after {count(backoff.waits, 'refusal')}{share}"
         rows.append(("backoff", f"{waited}; --backoff off asks again at once"))
     return rows
+
+
+def _packets(packets: PacketsSeen) -> str:
+    """How many were seen, and what became of all of them."""
+    again = f"{count(packets.retransmitted, 'segment')} sent again or overtaken"
+    rest = f"; {count(packets.unstamped, 'answer')} with stamps of reads" if packets.unstamped else ""
+    return f"{number(packets.seen)} seen, {number(packets.dropped)} dropped, {again}{rest}"
 
 
 def _error(selftest: SelftestAtLoad | None) -> str:

@@ -13,7 +13,7 @@ from analysis.run.sections import GpuUse, SloResult
 from analysis.run.summary import Identity
 from analysis.stats.distributions import carries
 from analysis.wording import DASH, count, number, percent
-from bench.runs.manifest import InstalledGpu, RunManifest
+from bench.runs.manifest import ChosenStamps, InstalledGpu, RunManifest
 
 MESSAGE_LENGTH: Final = 400
 SETTING_LENGTH: Final = 120
@@ -95,9 +95,17 @@ def sent(run: RunManifest) -> Rows:
         ("Client processes", number(run.workers)),
         ("A slot that is refused", "asks again at once" if run.backoff is False else "waits (--backoff)"),
         ("What comes is acknowledged", "at once (--quick-ack on)" if run.quick_ack else "as clients do"),
+        ("Arrivals are stamped by", _stamps(run.stamps)),
         ("Seed", str(run.seed)),
         ("Plan", run.plan_hash),
     ]
+
+
+def _stamps(chosen: ChosenStamps | None) -> str:
+    if chosen is None:
+        return "the kernel, or this client where it cannot"
+    lacks = f"; {chosen.lacks}" if chosen.lacks else ""
+    return f"{chosen.taken} (--stamps {chosen.asked}{lacks})"
 
 
 def _worded(run: RunManifest) -> Rows:

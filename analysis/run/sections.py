@@ -245,12 +245,24 @@ class SelftestAtLoad(JsonSection):
 
 
 @dataclass(frozen=True, slots=True)
+class PacketsSeen(JsonSection):
+    """What the packet ring saw of the whole run; of `answers` the `unstamped` have the stamps of reads instead."""
+
+    seen: int
+    dropped: int
+    retransmitted: int
+    answers: int
+    unstamped: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClientHealth(JsonSection):
     """How this client fared in the window: its CPU, its lag behind the kernel, reads that brought several arrivals."""
 
     cpu_fraction: float | None = None
     lag_ms: Tail = Tail()
     stamps: str | None = None
+    packets: PacketsSeen | None = None
     reads: int | None = None
     coalesced_reads: int | None = None
     token_events_per_s: float | None = None

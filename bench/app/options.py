@@ -24,6 +24,7 @@ OnOff = Literal["on", "off"]
 JsonText = NewType("JsonText", str)
 """JSON, or the name of a file with it; from YAML and Python also the value itself."""
 Window = Literal["planned", "steady"]
+Stamps = Literal["auto", "packets", "kernel", "user"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,7 @@ class ClientOptions:
     max_body: str = "64MiB"
     backoff: OnOff = "on"
     quick_ack: OnOff = "off"
+    stamps: Stamps = "auto"
     locust_web: int | None = None
 
 

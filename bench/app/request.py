@@ -12,7 +12,7 @@ from analysis.run import slo
 from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
 from bench.app import address, familiar, rates, wording
-from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Window, flag_of, names
+from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Stamps, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
 from bench.durations import parse_duration
 from bench.plan import tokenizer as tokenizers
@@ -97,6 +97,7 @@ class ClientSettings:
     body_bytes_max: int = 64 << 20
     backoff: bool = True
     quick_ack: bool = False
+    stamps: Stamps = "auto"
     web_port: int | None = None
 
 
@@ -246,6 +247,7 @@ def _client(options: RunOptions, load: Load) -> ClientSettings:
         body_bytes_max=parse_size(options.max_body, "--max-body", BODY_BYTES),
         backoff=options.backoff == "on",
         quick_ack=_quick_ack(options.quick_ack),
+        stamps=options.stamps,
         web_port=_port("--locust-web", options.locust_web),
     )
 

@@ -14,6 +14,8 @@ from bench.app.dry import load_line
 from bench.app.prepare import Prepared, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
+from bench.app.stamps import said as stamp_note
+from bench.app.stamps import stamp_source
 from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
 from bench.errors import SERVER_GONE
 from bench.load.controller import (
@@ -33,7 +35,16 @@ from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
 from bench.runs import manifest, selftests
-from bench.runs.manifest import FirstRequest, Machine, MachineSelftest, NagleProbe, RunManifest, Spending, Tokenizer
+from bench.runs.manifest import (
+    ChosenStamps,
+    FirstRequest,
+    Machine,
+    MachineSelftest,
+    NagleProbe,
+    RunManifest,
+    Spending,
+    Tokenizer,
+)
 from bench.runs.sections import load
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
@@ -81,16 +92,19 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
     check_open_files(request.workload.load, request.client.workers)
     with ExitStack() as stack:
         with files.new(request.out):
+            # Ended after the load processes, so that it sees their last packets.
+            source = stack.enter_context(stamp_source(request.client.stamps, request.out, secrets))
             processes = stack.enter_context(load_processes(request.client.workers, request.out, secrets))
             if server is None and request.url is None:
                 server = stack.enter_context(launched(request, say, request.out / files.SERVER_LOG))
             with log_kept(server):
                 found = prepare(request, server, say)
             plan, target = found.plan, found.target
-            run = _manifest(request, found, launched=server is not None)
+            stamps = source.begin(request.out, target.url)
+            run = replace(_manifest(request, found, launched=server is not None), stamps=stamps)
             manifest.write(request.out, run, secrets)
             sampling = stack.enter_context(_sampler(request, server, target, found.info))
-            for note in sampling.notes:
+            for note in (*sampling.notes, *filter(None, [stamp_note(stamps)])):
                 say(note)
             say(load_line(request))
             stack.enter_context(captured_is_kept(request.out))
@@ -98,7 +112,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
             on_progress = stack.enter_context(view.load(request, figures))
             if request.client.web_port is not None:
                 say(f"Locust's page: http://{HOST}:{request.client.web_port}")
-        stopped = _offer(request, processes, plan, target, on_progress, server, stop)
+        stopped = _offer(request, processes, plan, target, stamps, on_progress, server, stop)
     if found.account is not None:
         statement = Ledger.statement(found.account)
         run = replace(run, spending=Spending(*statement))
@@ -169,6 +183,7 @@ def _offer(
     processes: LoadProcesses,
     plan: Plan,
     target: Target,
+    stamps: ChosenStamps,
     on_progress: OnProgress,
     server: Server | None,
     stop: Stop,
@@ -190,6 +205,7 @@ def _offer(
         web_port=client.web_port,
         backoff=client.backoff,
         quick_ack=client.quick_ack,
+        stamps=stamps.taken,
         body_bytes_max=client.body_bytes_max,
     )
 

@@ -8,6 +8,7 @@ from bench.cli.base import OneOf
 from bench.cli.numeric import USD, WHOLE, Within
 
 ON_OFF = ("on", "off")
+STAMPS = ("auto", "packets", "kernel", "user")
 WINDOWS = ("planned", "steady")
 
 ASKED = (
@@ -59,6 +60,9 @@ ASKED = (
     ),
     click.option(
         "--quick-ack", type=OneOf(ON_OFF), default="off", help="Acknowledge at once, as users' clients do not.  [off]"
+    ),
+    click.option(
+        "--stamps", type=OneOf(STAMPS), default="auto", help="Whose arrivals have: packets, kernel or user.  [auto]"
     ),
     click.option("--header", multiple=True, help="'NAME: VALUE' of every request; $VAR is a secret; repeatable."),
     click.option("--ca-file", help="PEM file to verify the server's certificate with.  [the system's]"),

@@ -38,7 +38,8 @@ class LoadSpec:
     """All that one load process needs; `role` is local (alone), master (coordinates workers) or worker.
 
     `slots` is how many requests can be in flight over all workers. With `backoff` a closed loop's slot waits after a
-    refusal; with `quick_ack` what comes is acknowledged at once. An answer of more than `body_bytes_max` fails.
+    refusal; with `quick_ack` what comes is acknowledged at once. `stamps` is who notes arrivals. An answer of more
+    than `body_bytes_max` fails.
     """
 
     role: Literal["local", "master", "worker"]
@@ -56,6 +57,7 @@ class LoadSpec:
     budget: Budget | None = None
     backoff: bool = True
     quick_ack: bool = False
+    stamps: Literal["packets", "kernel", "user"] = "kernel"
     body_bytes_max: int = 64 << 20
     keys: "PortKeys | None" = None
 

@@ -37,8 +37,8 @@ from bench.process.limits import allow_many_files, peak_rss_bytes
 from bench.types import Call, HttpRequest, Target
 from bench.wire import http1
 from bench.wire.capture import CaptureWriter
-from bench.wire.clock import cpu_s, now_ns, sample
-from bench.wire.connection import KERNEL_STAMPS, Connection, RequestOutcome, Wire, WireError
+from bench.wire.clock import KERNEL_STAMPS, cpu_s, now_ns, sample
+from bench.wire.connection import Connection, RequestOutcome, Wire, WireError
 from bench.wire.endpoint import endpoint
 
 Encode = Callable[[Call, Target], HttpRequest]
@@ -116,9 +116,10 @@ class LoadWorker:
         self._environment = environment
         allow_many_files()
         target = endpoint(spec.target.url, spec.target.ca_file, spec.target.client_cert, spec.target.client_key)
+        kernel_stamps = KERNEL_STAMPS and spec.stamps != "user"
         self._capture = CaptureWriter(
             spec.folder / "capture" / f"worker-{spec.worker}.cap",
-            {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if KERNEL_STAMPS else "user"},
+            {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if kernel_stamps else "user"},
             spec.target.all_secrets,
         )
         self._wire = Wire(
@@ -126,6 +127,7 @@ class LoadWorker:
             spec.timeout_s,
             spec.stall_timeout_s,
             quick_ack=spec.quick_ack,
+            kernel_stamps=kernel_stamps,
             body_bytes_max=spec.body_bytes_max,
         )
         plan, load = spec.plan, spec.plan.load
@@ -268,8 +270,9 @@ class LoadWorker:
         return self._billing is None or self._billing.limiter.reserve_again(seq)
 
     def _keep(self, ready: Ready, outcome: RequestOutcome, connect_ns: int | None) -> None:
-        sent_ns, end_ns, received, status, error = outcome
-        self._write(self._capture.exchange, ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error)
+        sent_ns, end_ns, received, status, error, place = outcome
+        facts = (sent_ns, end_ns, connect_ns, received, error, place)
+        self._write(self._capture.exchange, ready.seq, ready.due_ns, *facts)
         if self._billing is not None:
             self._billing.settle(ready.seq, outcome)
             if self._billing.limiter.was_dearer and self._stopped is None:

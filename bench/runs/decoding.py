@@ -1,10 +1,11 @@
 """A run's captures decoded into `requests.parquet`, on every core: a pure reading of the folder."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,26 +13,21 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.packets import join, segments
+from bench.packets.segments import Segments
 from bench.process import lifeline
 from bench.process.cores import available_cores
-from bench.runs.folder import CAPTURE, PLAN, REQUESTS, whole
-from bench.runs.manifest import LoadClient, RunManifest
-from bench.runs.records import (
-    SCHEMA,
-    Decode,
-    Planned,
-    Stopwatch,
-    column_of,
-    never_sent,
-    record,
-    sound_table,
-    stopwatch,
-    to_table,
-)
+from bench.runs.arrivals import Stopwatch, stopwatch
+from bench.runs.folder import CAPTURE, PLAN, REQUESTS, SEGMENTS, whole
+from bench.runs.manifest import LoadClient, PacketRing, RunManifest
+from bench.runs.records import SCHEMA, Decode, Planned, column_of, never_sent, record, sound_table, to_table
 from bench.runs.sections import load
+from bench.types import Exchange
 from bench.wire.capture import Capture, exchanges, scan
 
 _CALLS_PER_TASK = 500
+# Calls are joined to their packets together; so much of their answers is held for that.
+_JOINED_BYTES = 16 << 20
 # About a million token events: below that, starting processes takes longer than decoding.
 _POOL_FROM_BYTES = 16 << 20
 
@@ -44,10 +40,14 @@ class _Task(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A run's capture files, scanned; `start_ns` is None when the load never started."""
+    """A run's capture files, scanned; `start_ns` is None when the load never started.
+
+    `packets` is the file of the run's packets, None for a run that has none.
+    """
 
     files: dict[Path, Capture]
     start_ns: int | None
+    packets: Segments | None = None
 
     def seqs(self) -> list[int]:
         """Give the numbers of the calls that were sent or dropped, ascending."""
@@ -70,7 +70,13 @@ class Captured:
             clients=self.clients(),
             capture_torn_bytes=sum(file.torn_bytes for file in self.files.values()),
             clock_step_ns=max((max(each) - min(each) for each in offsets_ns), default=None),
+            packets=None if self.packets is None else _ring(self.packets),
         )
+
+
+def _ring(packets: Segments) -> PacketRing:
+    end = packets.end or {}
+    return PacketRing(seen=packets.seen, dropped=packets.dropped, closed=bool(end), cpu_s=end.get("cpu_s"))
 
 
 def scan_captures(folder: Path) -> Captured:
@@ -79,7 +85,12 @@ def scan_captures(folder: Path) -> Captured:
     for path in sorted((folder / CAPTURE).glob("*.cap")):
         with suppress(ValueError):
             files[path] = scan(path)
-    return Captured(files, next((file.start_ns for file in files.values() if file.start_ns is not None), None))
+    packets = None
+    if (folder / SEGMENTS).exists():
+        with suppress(ValueError):
+            packets = segments.scan(folder / SEGMENTS)
+    start_ns = next((file.start_ns for file in files.values() if file.start_ns is not None), None)
+    return Captured(files, start_ns, packets)
 
 
 def decode_run(
@@ -103,7 +114,7 @@ def decode_run(
     unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
     seen = {seq for file in files.values() for seq in file.seqs}
     with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
-        for table in _decode_tasks(tasks, folder, watches, int(warmup_s * 1e9), decode):
+        for table in _decode_tasks(tasks, folder, watches, captured.packets, int(warmup_s * 1e9), decode):
             writer.write_table(table)
         missing = {seq: planned for seq, planned in _plan(folder).items() if seq not in seen}
         unsent = _not_reached(captured, missing) | unsent
@@ -124,12 +135,18 @@ def _not_reached(captured: Captured, missing: Mapping[int, Planned]) -> dict[int
 
 
 def _decode_tasks(
-    tasks: list[_Task], folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode
+    tasks: list[_Task],
+    folder: Path,
+    watches: Mapping[Path, Stopwatch],
+    packets: Segments | None,
+    warmup_ns: int,
+    decode: Decode,
 ) -> Iterator[pa.Table]:
+    job = (folder, watches, packets, warmup_ns, decode)
     large = sum({task.path: task.path.stat().st_size for task in tasks}.values()) >= _POOL_FROM_BYTES
-    pool = _pool(len(tasks), folder, watches, warmup_ns, decode) if large else None
+    pool = _pool(len(tasks), *job) if large else None
     if pool is None:
-        _begin(folder, watches, warmup_ns, decode)
+        _begin(*job)
         yield from map(_decode_task, tasks)
         return
     with pool:
@@ -154,6 +171,7 @@ def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
 class _Job(NamedTuple):
     plan: dict[int, Planned]
     watches: Mapping[Path, Stopwatch]
+    packets: Segments | None
     warmup_ns: int
     decode: Decode
 
@@ -161,21 +179,42 @@ class _Job(NamedTuple):
 _job: _Job
 
 
-def _begin_apart(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+def _begin_apart(*job: Any) -> None:
     # A pool's process waits for tasks for ever when the one that gives them was killed.
     lifeline.hold(None)
-    _begin(folder, watches, warmup_ns, decode)
+    _begin(*job)
 
 
-def _begin(folder: Path, watches: Mapping[Path, Stopwatch], warmup_ns: int, decode: Decode) -> None:
+def _begin(folder: Path, *job: Any) -> None:
     global _job
-    _job = _Job(_plan(folder), watches, warmup_ns, decode)
+    _job = _Job(_plan(folder), *job)
 
 
 def _decode_task(task: _Task) -> pa.Table:
-    plan, watches, warmup_ns, decode = _job
-    found, watch = exchanges(task.path, task.offsets, task.worker), watches[task.path]
-    return sound_table((record(exchange, plan[exchange.seq], watch, warmup_ns, decode) for exchange in found), plan)
+    plan, watches, packets, warmup_ns, decode = _job
+    watch = watches[task.path]
+    found = exchanges(task.path, task.offsets, task.worker)
+    joined = zip(found, repeat(None)) if packets is None else _joined(found, packets)
+    rows = (record(exchange, plan[exchange.seq], watch, warmup_ns, decode, own) for exchange, own in joined)
+    return sound_table(rows, plan)
+
+
+def _joined(found: Iterable[Exchange], packets: Segments) -> Iterator[tuple[Exchange, join.Joined | None]]:
+    """Each exchange with what its packets say of it, some together."""
+    held, held_bytes = list[Exchange](), 0
+    for exchange in found:
+        held.append(exchange)
+        held_bytes += len(exchange.data)
+        if held_bytes > _JOINED_BYTES:
+            yield from zip(held, _join(held, packets), strict=True)
+            held, held_bytes = [], 0
+    yield from zip(held, _join(held, packets), strict=True)
+
+
+def _join(held: list[Exchange], packets: Segments) -> list[join.Joined | None]:
+    wanted = join.wanted(held, packets.servers)
+    opened = packets.opened[wanted.keys[segments.key(packets.opened)]]
+    return join.join(held, packets.servers, opened, packets.between(*wanted))
 
 
 def _plan(folder: Path) -> dict[int, Planned]:

@@ -19,6 +19,7 @@ from bench.types import UserError
 RUN = "run.json"
 PLAN = "plan.parquet"
 CAPTURE = "capture"
+SEGMENTS = "capture/packets.seg"
 REQUESTS = "requests.parquet"
 TELEMETRY_RAW = "telemetry.csv"
 TELEMETRY = "telemetry.parquet"

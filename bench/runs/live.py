@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
+from bench.runs.arrivals import stopwatch
 from bench.runs.folder import CAPTURE
-from bench.runs.records import Decode, Planned, record, stopwatch
+from bench.runs.records import Decode, Planned, record
 from bench.types import Record
 from bench.wire.capture import exchanges, scan
 from bench.wire.clock import ClockSample

@@ -162,6 +162,25 @@ class LoadClient(JsonSection):
     backoff: BackoffAccount | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenStamps(JsonSection):
+    """Whose stamps were asked for (`auto`: the best that are permitted), which are taken, and what better ones lack."""
+
+    asked: str
+    taken: Literal["packets", "kernel", "user"]
+    lacks: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketRing(JsonSection):
+    """What the packet ring saw and lost; not `closed` where its process was killed, and its CPU time is then None."""
+
+    seen: int
+    dropped: int
+    closed: bool = True
+    cpu_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class WindowCut(JsonSection):
     """What of a run's start counts as warm-up although it was planned as measured, and why."""
@@ -212,6 +231,7 @@ class RunManifest(JsonSection):
     workers: int
     backoff: bool | None = None
     quick_ack: bool | None = None
+    stamps: ChosenStamps | None = None
     nagle: NagleProbe | None = None
     hardware: Machine
     selftest: MachineSelftest | None = None
@@ -221,6 +241,7 @@ class RunManifest(JsonSection):
     stopped: str | None = None
     notes: tuple[str, ...]
     clients: tuple[LoadClient, ...] | None = None
+    packets: PacketRing | None = None
     capture_torn_bytes: int | None = None
     clock_step_ns: int | None = None
     cut: WindowCut | None = None

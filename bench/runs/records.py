@@ -6,28 +6,28 @@ A pure reading of the run folder: it can be run again, on old folders and with b
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from bench.errors import error_code
+from bench.packets.join import Joined
+from bench.runs.arrivals import Arrivals, Stopwatch
 from bench.runs.counts import Asked, Counts, reconcile
 from bench.runs.folder import REQUESTS
 from bench.types import Body, Exchange, Phase, Record, Reply, Usage
 from bench.wire import http1
-from bench.wire.clock import ClockSample
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 _TEXTS = {
     "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
-    "unread_example", "encoding", "count_readings", "count_contradictions", "klass", "adapter",
+    "unread_example", "encoding", "count_readings", "count_contradictions", "klass", "adapter", "stamps",
 }  # fmt: skip
 _LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
 
@@ -66,8 +66,6 @@ NEVER_SENT = {
 
 # Servers have been seen to repeat a key in their refusal.
 _SECRET = re.compile(r"\b(sk|key|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,}|(?i:bearer) \S+")
-# No clock is slewed by this much between two samples.
-_CLOCK_STEP_NS = 1_000_000
 
 
 class Planned(NamedTuple):
@@ -86,53 +84,21 @@ class Planned(NamedTuple):
     adapter: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stopwatch:
-    """How stamps become nanoseconds since the run's start: the clock's samples (ascending) and the start.
-
-    `stepped` says of each sample that the wall clock was set before the next.
-    """
-
-    start_ns: int
-    times_ns: NDArray[np.int64]
-    offsets_ns: NDArray[np.int64]
-    stepped: NDArray[np.bool_]
-
-    def arrivals(self, exchange: Exchange) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
-
-        The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read. Between two
-        samples with a step of that clock nobody knows which, and our own stamps serve.
-        """
-        user_ns = np.frombuffer(exchange.user_ns, np.int64)
-        if not (exchange.kernel and len(self.times_ns)):
-            return user_ns - self.start_ns, user_ns[:0]
-        pairs = np.frombuffer(exchange.kernel, np.int64)
-        wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
-        sample = np.maximum(np.searchsorted(self.times_ns, user_ns, "right") - 1, 0)
-        # Nothing is read before it arrives: what the samples' own noise of some 100 ns says else is cut off.
-        kernel_ns = np.minimum(wall_ns - self.offsets_ns[sample], user_ns)
-        stamped = (wall_ns > 0) & ~self.stepped[sample]
-        if not stamped.all():
-            kernel_ns = np.where(stamped, kernel_ns, user_ns)
-        # Nor may it turn two reads around.
-        return np.maximum.accumulate(kernel_ns) - self.start_ns, (user_ns - kernel_ns)[stamped]
-
-
-def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
-    """Make a stopwatch; without samples the kernel's stamps cannot be mapped, and ours serve."""
-    times, offsets = np.array(sorted(samples), np.int64).reshape(-1, 2).T
-    stepped = np.abs(np.diff(offsets, append=offsets[-1:])) > _CLOCK_STEP_NS
-    return Stopwatch(start_ns, times, offsets, stepped)
-
-
-def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
+def record(
+    exchange: Exchange,
+    planned: Planned,
+    watch: Stopwatch,
+    warmup_ns: int,
+    decode: Decode,
+    joined: Joined | None = None,
+) -> Record:
     """Take one exchange apart; the first thing that went wrong, nearest the wire, names the error.
 
-    An answer on which a backend fails is `malformed`: whatever a server sends, it costs the run that one call.
+    `joined` is what its connection's packets say of it. An answer on which a backend fails is `malformed`: whatever a
+    server sends, it costs the run that one call.
     """
     try:
-        return _record(exchange, planned, watch, warmup_ns, decode)
+        return _record(exchange, planned, watch, watch.arrivals(exchange, joined), warmup_ns, decode)
     except Exception as problem:
         due_ns = exchange.due_ns - watch.start_ns
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
@@ -151,9 +117,11 @@ def record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: in
         return _undecodable(known, planned, problem)
 
 
-def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: int, decode: Decode) -> Record:
-    arrivals_ns, lags_ns = watch.arrivals(exchange)
-    response = http1.parse(exchange.data, np.cumsum(exchange.sizes).tolist(), arrivals_ns.tolist())
+def _record(
+    exchange: Exchange, planned: Planned, watch: Stopwatch, seen: Arrivals, warmup_ns: int, decode: Decode
+) -> Record:
+    sent_ns, arrivals_ns = seen.sent_ns, seen.t_ns
+    response = http1.parse(exchange.data, seen.ends.tolist(), arrivals_ns.tolist())
     reply = None if response.status is None else decode(response.status, response.headers, response.body)
     error = exchange.error or response.error or (reply.error if reply else None)
     counts = _counts(planned, reply, error)
@@ -162,7 +130,6 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
     # White space at the start of an answer is no first token.
     tokens_ns = [t_ns for t_ns, _ in deltas[len(deltas) - len(counts.arrival_tokens) :]]
     due_ns = exchange.due_ns - watch.start_ns
-    sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
     arrived = len(arrivals_ns) > 0
     return Record(
         **_of_plan(planned),
@@ -191,9 +158,10 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
         arrivals_ns=tokens_ns,
         arrival_tokens=counts.arrival_tokens,
         bytes_received=len(exchange.data),
-        reads=len(arrivals_ns),
-        coalesced_reads=_repeated([t_ns for t_ns, _ in deltas]),
-        lags_ns=lags_ns.tolist(),
+        reads=len(exchange.sizes),
+        # Of a segment's bytes none came before the others.
+        coalesced_reads=0 if seen.stamps == "packets" else _repeated([t_ns for t_ns, _ in deltas]),
+        lags_ns=seen.lags_ns.tolist(),
         text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
         service_tier=reply.service_tier if reply else None,
         rate_limits=json.dumps(dict(reply.rate_limits)) if reply and reply.rate_limits else None,
@@ -204,6 +172,8 @@ def _record(exchange: Exchange, planned: Planned, watch: Stopwatch, warmup_ns: i
         early_tokens=counts.early_tokens,
         count_readings=" ".join(counts.readings) or None,
         count_contradictions=" ".join(counts.contradictions) or None,
+        stamps=seen.stamps if arrived else None,
+        repeated_segments=seen.repeated,
     )
 
 

@@ -1,51 +1,50 @@
 """The capture file: what came over the wire, appended as each request ends, readable to the last whole frame.
 
-A file is a row of frames: magic, kind, payload length, CRC-32 of the payload, payload. Frames are written with one
-write(2) each, so a killed process leaves at most one torn frame at the end, and the reader stops there. An exchange's
-bytes are compressed by themselves: any one can be decoded without the others.
+A file is a row of frames (`bench.wire.frames`). An exchange's bytes are compressed by themselves: any one can be
+decoded without the others.
 """
 
-import errno
-import os
 import struct
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import zstandard
 
 from bench.process.secrets import blank
-from bench.types import Exchange, UserError
+from bench.types import Exchange, WirePlace
 from bench.wire.clock import ClockSample
+from bench.wire.frames import FrameReader, FrameWriter, frames_at
 from bench.wire.redact import blanker
 
-_FRAME = struct.Struct("<4sBxxxII")
-_MAGIC = b"LSB1"
-_META, _START, _CLOCK, _EXCHANGE, _DROP, _END, _REFUSED, _SESSION_END = range(8)
+_META, _START, _CLOCK, _EXCHANGE, _DROP, _END, _REFUSED, _SESSION_END, _PLACED_EXCHANGE = range(9)
 
 _START_BODY = struct.Struct("<q")
 _CLOCK_BODY = struct.Struct("<qq")
 _DROP_BODY = struct.Struct("<qq")
 # seq, due, sent, end, connect (-1 = none), reads, bytes of kernel stamps, length of the error text
 _EXCHANGE_HEAD = struct.Struct("<qqqqqIII")
+# Of an exchange whose place is known: the server's address, our port, bytes of TLS records, request end, answer start
+_PLACE = struct.Struct("<16sHxxIqq")
 _SEQ = struct.Struct("<q")
 
 
 class Received:
     """What one request has received, read by read: our stamps, the kernel's timespecs as they came, the bytes.
 
-    Stamps lie in flat buffers, which takes a third less memory than an object for each read.
+    Stamps lie in flat buffers, which takes a third less memory than an object for each read. `records` are those of
+    `bench.types.WirePlace`.
     """
 
-    __slots__ = ("kernel", "parts", "user_ns")
+    __slots__ = ("kernel", "parts", "records", "user_ns")
 
     def __init__(self) -> None:
         self.user_ns = array("q")
         self.kernel = bytearray()
         self.parts: list[bytes] = []
+        self.records = array("q")
 
 
 class Capture(NamedTuple):
@@ -73,22 +72,13 @@ class CaptureWriter:
     """Appends frames to a new file; `secrets` are keys that answers may repeat and the file must not."""
 
     def __init__(self, path: Path, meta: Mapping[str, object], secrets: Sequence[str] = ()) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._frames = FrameWriter(path)
+        self._append = self._frames.append
         # Level 1 takes about 2 ns a byte from the timed path and still makes a token stream some ten times smaller.
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._secrets = secrets
         self._blank = blanker(secrets)
-        self._size = 0
         self._append(_META, orjson.dumps(meta))
-
-    def _append(self, kind: int, payload: bytes) -> None:
-        frame = _FRAME.pack(_MAGIC, kind, len(payload), zlib.crc32(payload)) + payload
-        written = os.write(self._fd, frame)
-        if written != len(frame):
-            # A disk that fills up takes part of a frame, behind which nothing could be found again.
-            os.ftruncate(self._fd, self._size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._size += written
 
     def start(self, start_ns: int) -> None:
         """Append the instant from which the load's times count."""
@@ -119,6 +109,7 @@ class CaptureWriter:
         connect_ns: int | None,
         received: Received,
         error: tuple[str, str] | None,
+        place: WirePlace | None = None,
     ) -> None:
         """Append one finished request."""
         text = b"" if error is None else blank("\0".join(error), self._secrets).encode("utf-8", "replace")
@@ -126,7 +117,8 @@ class CaptureWriter:
         data = b"".join(received.parts)
         if self._blank is not None:
             data = self._blank(data)
-        content = b"".join((received.user_ns, sizes, received.kernel, text, data))
+        records = b"" if place is None or place.records is None else place.records.tobytes()
+        content = b"".join((received.user_ns, sizes, received.kernel, records, text, data))
         head = _EXCHANGE_HEAD.pack(
             seq,
             due_ns,
@@ -137,14 +129,19 @@ class CaptureWriter:
             len(received.kernel),
             len(text),
         )
-        self._append(_EXCHANGE, head + self._compress(content))
+        if place is None:
+            self._append(_EXCHANGE, head + self._compress(content))
+        else:
+            ends = (place.request_end, place.answer_start)
+            where = _PLACE.pack(place.server, place.port, len(records), *ends)
+            self._append(_PLACED_EXCHANGE, head + where + self._compress(content))
 
     def close(self, end: Mapping[str, object]) -> None:
         """Append the closing frame, which says that nothing is missing, and close the file."""
         try:
             self._append(_END, orjson.dumps(end))
         finally:
-            os.close(self._fd)
+            self._frames.close()
 
 
 def scan(path: Path, start: int = 0) -> Capture:
@@ -161,68 +158,59 @@ def scan(path: Path, start: int = 0) -> Capture:
     offsets: list[int] = []
     seqs: list[int] = []
     session_ends: list[int] = []
-    size = path.stat().st_size
-    position = start
-    with path.open("rb") as file:
-        file.seek(position)
-        while position + _FRAME.size <= size:
-            magic, kind, length, crc = _FRAME.unpack(file.read(_FRAME.size))
-            after = position + _FRAME.size + length
-            if magic != _MAGIC:
-                raise _damaged(path, position)
-            if after > size:
-                break
-            if kind == _EXCHANGE:
-                offsets.append(position)
-                seqs.append(_SEQ.unpack(file.read(_SEQ.size))[0])
-                file.seek(after)
-            else:
-                payload = file.read(length)
-                if zlib.crc32(payload) != crc:
-                    raise _damaged(path, position)
-                if kind == _META:
-                    meta = orjson.loads(payload)
-                elif kind == _START:
-                    (start_ns,) = _START_BODY.unpack(payload)
-                elif kind == _CLOCK:
-                    clock.append(ClockSample(*_CLOCK_BODY.unpack(payload)))
-                elif kind == _DROP:
-                    drops.append(_DROP_BODY.unpack(payload))
-                elif kind == _REFUSED:
-                    refusals.append(_DROP_BODY.unpack(payload))
-                elif kind == _SESSION_END:
-                    session_ends.append(_SEQ.unpack(payload)[0])
-                elif kind == _END:
-                    end = orjson.loads(payload)
-            position = after
+    frames = FrameReader(path, start, {_EXCHANGE: _SEQ.size, _PLACED_EXCHANGE: _SEQ.size})
+    for position, kind, payload in frames:
+        if kind in (_EXCHANGE, _PLACED_EXCHANGE):
+            offsets.append(position)
+            seqs.append(_SEQ.unpack(payload)[0])
+        elif kind == _META:
+            meta = orjson.loads(payload)
+        elif kind == _START:
+            (start_ns,) = _START_BODY.unpack(payload)
+        elif kind == _CLOCK:
+            clock.append(ClockSample(*_CLOCK_BODY.unpack(payload)))
+        elif kind == _DROP:
+            drops.append(_DROP_BODY.unpack(payload))
+        elif kind == _REFUSED:
+            refusals.append(_DROP_BODY.unpack(payload))
+        elif kind == _SESSION_END:
+            session_ends.append(_SEQ.unpack(payload)[0])
+        elif kind == _END:
+            end = orjson.loads(payload)
     if start == 0 and not meta:
         raise ValueError(f"{path} is not a capture file")
-    return Capture(meta, start_ns, clock, drops, refusals, end, offsets, seqs, session_ends, position, size - position)
-
-
-def _damaged(path: Path, position: int) -> UserError:
-    return UserError(f"{path} is damaged at byte {position}: expected what the run wrote there; restore the file")
+    return Capture(
+        meta,
+        start_ns,
+        clock,
+        drops,
+        refusals,
+        end,
+        offsets,
+        seqs,
+        session_ends,
+        frames.position,
+        frames.torn_bytes,
+    )
 
 
 def exchanges(path: Path, offsets: Iterable[int], worker: int) -> Iterator[Exchange]:
     """Read the exchanges at these offsets. Raises UserError on a damaged frame."""
     decompress = zstandard.ZstdDecompressor().decompress
-    with path.open("rb") as file:
-        for offset in offsets:
-            file.seek(offset)
-            _, _, length, crc = _FRAME.unpack(file.read(_FRAME.size))
-            payload = file.read(length)
-            if zlib.crc32(payload) != crc:
-                raise _damaged(path, offset)
-            head = _EXCHANGE_HEAD.unpack_from(payload)
-            yield _unpack(head, decompress(payload[_EXCHANGE_HEAD.size :]), worker)
+    for _, kind, payload in frames_at(path, iter(offsets)):
+        head = _EXCHANGE_HEAD.unpack_from(payload)
+        at = _EXCHANGE_HEAD.size
+        where = _PLACE.unpack_from(payload, at) if kind == _PLACED_EXCHANGE else None
+        yield _unpack(head, where, decompress(payload[at + (_PLACE.size if where else 0) :]), worker)
 
 
-def _unpack(head: tuple[int, ...], content: bytes, worker: int) -> Exchange:
+def _unpack(head: tuple[int, ...], where: tuple[Any, ...] | None, content: bytes, worker: int) -> Exchange:
     seq, due_ns, sent_ns, end_ns, connect_ns, reads, kernel_bytes, error_bytes = head
-    user_ns, kernel, sizes = array("q"), array("q"), array("I")
+    server, port, records_bytes, request_end, answer_start = where or (b"", 0, 0, 0, 0)
+    user_ns, kernel, sizes, records = array("q"), array("q"), array("I"), array("q")
     position = 0
-    for stamps, width in ((user_ns, 8 * reads), (sizes, 4 * reads), (kernel, kernel_bytes)):
+    widths = ((user_ns, 8 * reads), (sizes, 4 * reads), (kernel, kernel_bytes), (records, records_bytes))
+    for stamps, width in widths:
         stamps.frombytes(content[position : position + width])
         position += width
     error = None
@@ -241,4 +229,5 @@ def _unpack(head: tuple[int, ...], content: bytes, worker: int) -> Exchange:
         kernel=kernel,
         data=content[position + error_bytes :],
         error=error,
+        place=WirePlace(server, port, request_end, answer_start, records or None) if where else None,
     )

@@ -1,7 +1,11 @@
 """The one place that reads clocks: monotonic nanoseconds, and how the kernel's wall-clock stamps map onto them."""
 
+import sys
 import time
 from typing import NamedTuple
+
+KERNEL_STAMPS = sys.platform == "linux"
+"""Whether the kernel can note when what is read of a socket has arrived."""
 
 now_ns = time.monotonic_ns
 cpu_s = time.process_time

@@ -10,7 +10,6 @@ its end. TLS is read the same way, as ciphertext, and decrypted through memory, 
 import _socket
 import errno
 import ssl
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,16 +19,17 @@ import gevent
 from gevent import socket as cooperative
 from gevent.hub import get_hub
 
+from bench.types import WirePlace
 from bench.wire.capture import Received
-from bench.wire.clock import now_ns
+from bench.wire.clock import KERNEL_STAMPS, now_ns
+from bench.wire.dial import READ_BYTES, Tls, dial, peer_of
 from bench.wire.endpoint import Endpoint as Endpoint
 from bench.wire.endpoint import endpoint as endpoint
 from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
 
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
 # the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
-_READ_BYTES = 65536
-_BUFFER = memoryview(bytearray(_READ_BYTES))
+_BUFFER = memoryview(bytearray(READ_BYTES))
 # The kernel's option and message type share a number; the message is a header and a struct timespec.
 _SO_TIMESTAMPNS = 35
 _TIMESPEC_BYTES = 16
@@ -38,11 +38,10 @@ _NO_STAMP = bytes(_TIMESPEC_BYTES)
 _SWEEP_S = 0.1
 _MIB = 1 << 20
 BODY_BYTES_MAX = 64 * _MIB
+CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
 # What is kept of each read besides its bytes, and counts as much: an answer of single bytes would take a hundred times
 # its length.
 _READ_COSTS_BYTES = 64
-CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
-KERNEL_STAMPS = sys.platform == "linux"
 # What this machine lacks when a connection cannot be opened says nothing of the server.
 _OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
@@ -59,7 +58,7 @@ class WireError(Exception):
 class RequestOutcome(NamedTuple):
     """What became of one request: stamps of our clock, what came, and (code, message) if it failed.
 
-    `sent_ns` is None when it never had a connection, `status` when no whole head came.
+    `sent_ns` and `place` are None when it never had a connection, `status` when no whole head came.
     """
 
     sent_ns: int | None
@@ -67,6 +66,7 @@ class RequestOutcome(NamedTuple):
     received: Received
     status: int | None
     error: tuple[str, str] | None
+    place: WirePlace | None = None
 
 
 class Wire:
@@ -82,17 +82,19 @@ class Wire:
         stall_timeout_s: float,
         *,
         quick_ack: bool = False,
+        kernel_stamps: bool = True,
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         self.target = target
         self.body_bytes_max = body_bytes_max
         self.quick_ack = quick_ack
+        self.kernel_stamps = kernel_stamps and KERNEL_STAMPS
         self.timeout_s = timeout_s
         self.stall_timeout_s = stall_timeout_s
         self.active: set[Connection] = set()
         # The kernel stamps as long as some socket wants it, and begins some milliseconds after the first has asked.
         self._stamping = _socket.socket()
-        _want_stamps(self._stamping)
+        self.want_stamps(self._stamping)
         self._timer = get_hub().loop.timer(_SWEEP_S, _SWEEP_S)
         self._timer.start(self._end_overdue)
 
@@ -101,7 +103,7 @@ class Wire:
         target = self.target
         try:
             with gevent.Timeout(self.timeout_s, TimeoutError("no connection in time")):
-                sock, tls = _dial(target)
+                sock, tls = dial(target)
         except ConnectionRefusedError as problem:
             raise WireError("connect_refused", f"{target.host_header}: {problem.strerror}") from None
         except TimeoutError as problem:
@@ -113,6 +115,11 @@ class Wire:
             ours = problem.errno in _OUR_LIMITS
             raise WireError("connect_failed", f"{target.host_header}: {problem}", ours=ours) from None
         return Connection(self, _socket.socket(fileno=sock.detach()), tls)
+
+    def want_stamps(self, sock: _socket.socket) -> None:
+        """Have the kernel note when what is read from a socket has arrived."""
+        if self.kernel_stamps:
+            sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def end_all(self, code: str, message: str) -> None:
         """End every request in flight as failed, keeping what it has received."""
@@ -136,11 +143,6 @@ class Wire:
                 connection.fail("stall", f"no byte for {self.stall_timeout_s:g} s (--stall-timeout)")
 
 
-def _want_stamps(sock: _socket.socket) -> None:
-    if KERNEL_STAMPS:
-        sock.setsockopt(_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-
-
 def _acknowledging(sock: _socket.socket) -> Callable[..., Any]:
     """Give the socket's recvmsg_into, after which what comes next is acknowledged at once: the kernel forgets it."""
     read, quick = sock.recvmsg_into, partial(sock.setsockopt, _socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
@@ -155,39 +157,6 @@ def _acknowledging(sock: _socket.socket) -> Callable[..., Any]:
     return read_and_ask_again
 
 
-class _Tls(NamedTuple):
-    ciphertext_in: ssl.MemoryBIO
-    ciphertext_out: ssl.MemoryBIO
-    plain: ssl.SSLObject
-
-
-def _dial(target: Endpoint) -> tuple[cooperative.socket, _Tls | None]:
-    sock = cooperative.create_connection((target.host, target.port))
-    try:
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        return sock, None if target.tls is None else _handshake(sock, target.tls, target.host)
-    except BaseException:
-        sock.close()
-        raise
-
-
-def _handshake(sock: cooperative.socket, context: ssl.SSLContext, host: str) -> _Tls:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = _Tls(incoming, outgoing, context.wrap_bio(incoming, outgoing, server_hostname=host))
-    while True:
-        try:
-            tls.plain.do_handshake()
-        except ssl.SSLWantReadError:
-            sock.sendall(outgoing.read())
-            data = sock.recv(_READ_BYTES)
-            if not data:
-                raise ConnectionResetError("closed during the TLS handshake") from None
-            incoming.write(data)
-        else:
-            sock.sendall(outgoing.read())
-            return tls
-
-
 class Connection:
     """One connection, carrying one request at a time; `usable` until it is closed by either side."""
 
@@ -195,13 +164,16 @@ class Connection:
         "_error",
         "_finished",
         "_framing",
+        "_got",
         "_greenlet",
         "_loop",
         "_parked",
+        "_peer",
         "_received",
         "_recvmsg_into",
         "_room",
         "_sending",
+        "_sent",
         "_sock",
         "_tls",
         "_watcher",
@@ -210,11 +182,14 @@ class Connection:
         "usable",
     )
 
-    def __init__(self, wire: Wire, sock: _socket.socket, tls: _Tls | None) -> None:
+    def __init__(self, wire: Wire, sock: _socket.socket, tls: Tls | None) -> None:
         self._wire = wire
         self._sock = sock
         self._tls = tls
         self._recvmsg_into = _acknowledging(sock) if wire.quick_ack else sock.recvmsg_into
+        self._peer = peer_of(sock)
+        # How many bytes the connection has carried either way, as the network saw them.
+        self._sent, self._got = (0, 0) if tls is None else (tls.sent, tls.got)
         self._framing: Framing | None = None
         self._received = Received()
         self._room = 0
@@ -225,7 +200,7 @@ class Connection:
         self.sent_ns = 0
         self.usable = True
         sock.setblocking(False)
-        _want_stamps(sock)
+        wire.want_stamps(sock)
         self._loop = get_hub().loop
         self._watcher = self._loop.io(sock.fileno(), 1)
         self._watcher.start(self._on_readable)
@@ -243,6 +218,7 @@ class Connection:
         self._error = None
         self._finished = False
         self._greenlet = gevent.getcurrent()
+        answer_start = self._got
         self._wire.active.add(self)
         self.sent_ns = sent_ns = now_ns()
         problem = self._send(request)
@@ -257,7 +233,8 @@ class Connection:
                 self._error = ("reset", f"while sending: {problem.strerror or problem}")
         # The end is when the last bytes came, not when this greenlet had its turn again.
         end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
-        return RequestOutcome(sent_ns, end_ns, received, self._framing.status, self._error)
+        place = self._peer and WirePlace(*self._peer, self._sent, answer_start, received.records or None)
+        return RequestOutcome(sent_ns, end_ns, received, self._framing.status, self._error, place)
 
     def is_open(self) -> bool:
         """Whether the server has kept the connection; some announce keep-alive and close all the same."""
@@ -293,6 +270,7 @@ class Connection:
         if self._tls is not None:
             self._tls.plain.write(request)
             request = self._tls.ciphertext_out.read()
+        self._sent += len(request)
         rest = memoryview(request)
         failed = None
         self._sending = True
@@ -323,6 +301,7 @@ class Connection:
             self.fail("reset", problem.strerror or errno.errorcode.get(problem.errno or 0, "connection lost"))
             return
         t_ns = now_ns()
+        self._got += count
         data = _BUFFER[:count].tobytes()
         stamp = ancillary[0][2] if ancillary else _NO_STAMP
         if self._tls is not None and data and not (data := self._decrypt(data)):
@@ -369,8 +348,10 @@ class Connection:
         tls.ciphertext_in.write(data)
         plain = []
         try:
-            while piece := tls.plain.read(_READ_BYTES):
+            # Each read brings what one record holds, and leaves the records behind it where they are.
+            while piece := tls.plain.read(READ_BYTES):
                 plain.append(piece)
+                self._received.records.extend((len(piece), self._got - tls.ciphertext_in.pending))
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as problem:

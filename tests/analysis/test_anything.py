@@ -79,6 +79,8 @@ def records(draw: st.DrawFn, seq: int = 0) -> Record:
         early_tokens=draw(COUNT),
         count_readings=draw(st.sampled_from([None, "hidden_reasoning"])),
         count_contradictions=draw(CODES),
+        stamps=draw(st.sampled_from(["packets", "kernel", "user"])) if arrivals else None,
+        repeated_segments=draw(COUNT),
     )
 
 

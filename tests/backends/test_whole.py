@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.dialect import claude, responses, tgi
-from bench.runs.records import Planned, record, stopwatch
+from bench.runs.arrivals import stopwatch
+from bench.runs.records import Planned, record
 from bench.types import Body, Exchange, Reply, Usage
 from bench.wire.http1 import parse
 

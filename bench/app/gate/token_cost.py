@@ -100,7 +100,8 @@ def _chunk(data: bytes) -> bytes:
 def _decode(outcomes: "Sequence[RequestOutcome]") -> int:
     """Decode as a run's captures are; returns how many tokens came."""
     from backends import BACKENDS
-    from bench.runs.records import Planned, record, stopwatch
+    from bench.runs.arrivals import stopwatch
+    from bench.runs.records import Planned, record
     from bench.types import Exchange
 
     planned, decode, tokens = Planned(0, None, 0, 0, None, None, TOKENS), BACKENDS["openai"].decode, 0

@@ -21,9 +21,10 @@ from bench.plan.calls import Plan, calls, make_plan, write_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
 from bench.runs import decoding, records
+from bench.runs.arrivals import Stopwatch, stopwatch
 from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.manifest import LoadClient
-from bench.runs.records import SCHEMA, Planned, Stopwatch, column_of, read_requests, record, stopwatch, to_table
+from bench.runs.records import SCHEMA, Planned, column_of, read_requests, record, to_table
 from bench.server.launch import free_port
 from bench.truth.server import TruthOptions, TruthServer, compare, launch, read_log
 from bench.types import Exchange, Lengths, Record, Reply, Scenario, Target, Usage, UserError
@@ -370,7 +371,8 @@ WALL = 1_700_000_000 * SECOND
 def test_kernel_stamps_are_mapped_by_the_offset_in_force_and_lag_is_the_difference() -> None:
     watch = watch_of(1000, (5 * SECOND, WALL), (6 * SECOND, WALL + 400))
     exchange = answer(0, [5 * SECOND + 900, 6 * SECOND + 900], [WALL + 5 * SECOND + 100, WALL + 6 * SECOND + 600])
-    arrivals, lags = watch.arrivals(exchange)
+    found = watch.arrivals(exchange)
+    arrivals, lags = found.t_ns, found.lags_ns
     assert arrivals.tolist() == [5 * SECOND + 100 - 1000, 6 * SECOND + 200 - 1000]
     assert lags.tolist() == [800, 700]
 
@@ -384,12 +386,12 @@ def test_a_read_without_the_kernels_stamp_has_ours_and_no_lag() -> None:
         ([], [150, 300], []),
     ):
         found = watch.arrivals(answer(0, [150, 300], kernel))
-        assert [each.tolist() for each in found] == [arrivals, lags]
+        assert (found.t_ns.tolist(), found.lags_ns.tolist()) == (arrivals, lags)
 
 
 def test_without_clock_samples_our_own_stamps_serve() -> None:
     found = watch_of(50).arrivals(answer(0, [150, 300], [WALL + 100, WALL + 200]))
-    assert [each.tolist() for each in found] == [[100, 250], []]
+    assert (found.t_ns.tolist(), found.lags_ns.tolist()) == ([100, 250], [])
 
 
 @pytest.mark.parametrize("step_ns", [5 * SECOND, -5 * SECOND])
@@ -403,18 +405,19 @@ def test_a_step_of_the_wall_clock_displaces_nothing(step_ns: int) -> None:
             (2 * SECOND + SECOND // 2, WALL + step_ns),
         )
     )
-    assert [each.tolist() for each in before] == [[SECOND // 2 - 100, SECOND // 2 + 200], [100, 100]]
-    assert [each.tolist() for each in between] == [[SECOND * 3 // 2, SECOND * 3 // 2 + 300], []]
-    assert [each.tolist() for each in after] == [[SECOND * 5 // 2 - 100, SECOND * 5 // 2 + 200], [100, 100]]
+    assert (before.t_ns.tolist(), before.lags_ns.tolist()) == ([SECOND // 2 - 100, SECOND // 2 + 200], [100, 100])
+    assert (between.t_ns.tolist(), between.lags_ns.tolist()) == ([SECOND * 3 // 2, SECOND * 3 // 2 + 300], [])
+    assert (after.t_ns.tolist(), after.lags_ns.tolist()) == ([SECOND * 5 // 2 - 100, SECOND * 5 // 2 + 200], [100, 100])
 
 
 def test_the_samples_noise_neither_turns_reads_around_nor_makes_lag_negative() -> None:
     watch = watch_of(0, (0, WALL), (1000, WALL - 120))
-    arrivals, lags = watch.arrivals(answer(0, [990, 1010], [WALL + 980, WALL + 900]))
+    found = watch.arrivals(answer(0, [990, 1010], [WALL + 980, WALL + 900]))
+    arrivals, lags = found.t_ns, found.lags_ns
     assert arrivals.tolist() == [980, 1010]
     assert lags.tolist() == [10, 0]
     watch = watch_of(0, (0, WALL), (1000, WALL + 120))
-    assert watch.arrivals(answer(0, [990, 1010], [WALL + 980, WALL + 1000]))[0].tolist() == [980, 980]
+    assert watch.arrivals(answer(0, [990, 1010], [WALL + 980, WALL + 1000])).t_ns.tolist() == [980, 980]
 
 
 def test_a_row_counts_from_the_runs_start() -> None:

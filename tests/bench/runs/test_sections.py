@@ -87,7 +87,7 @@ def test_an_old_manifest_has_unknowns_where_later_versions_have_keys(tmp_path: P
     content = orjson.loads((FIXTURES / "run/run.json").read_bytes())
     late = (
         "options", "adapted", "rehearsal", "cache", "window", "pricing", "spending", "body_bytes_max", "backoff",
-        "quick_ack", "nagle", "selftest", "stopped", "capture_torn_bytes", "clock_step_ns", "cut",
+        "quick_ack", "stamps", "nagle", "selftest", "packets", "stopped", "capture_torn_bytes", "clock_step_ns", "cut",
     )  # fmt: skip
     (tmp_path / "run.json").write_bytes(orjson.dumps({key: content[key] for key in content if key not in late}))
     found = manifest.read(tmp_path)
