@@ -26,6 +26,8 @@ class ErrorCode:
     whole: bool = False
 
 
+_AGAIN = "run again, to the end"
+_MORE_MONEY = "raise --max-usd, or ask for less"
 _LOG = "the server's log may say why"
 _IS_IT_THERE = "is the server running, did it end in mid-run?"
 _MID_RUN = "did the server end in mid-run, or has a proxy a limit?"
@@ -63,10 +65,10 @@ ERRORS: Final = {
         ErrorCode("rate_limited", True, "no", "failed", _TAKES_NO_MORE),
         ErrorCode("empty", True, "unknown", "failed", "the model ended at once, or a filter took the text", whole=True),
         ErrorCode("dropped", False, "no", "dropped", "that is the finding: the load is above capacity"),
-        ErrorCode("budget", False, "no", "dropped", "raise --max-usd, or ask for less"),
+        ErrorCode("budget", False, "no", "dropped", _MORE_MONEY),
         ErrorCode("not_reached", False, "no", "unfinished", "see what failed in the turns before"),
         ErrorCode("not_sent", False, "no", "unfinished", _IS_IT_THERE),
-        ErrorCode("unfinished", None, "unknown", "unfinished", "run again, to the end"),
+        ErrorCode("unfinished", None, "unknown", "unfinished", _AGAIN),
     )
 }
 
@@ -100,6 +102,45 @@ def what_to_do(code: str) -> str:
     return error_code(code).remedy
 
 
+# --- why a server takes no request at all -----------------------------------------------------------------------------
+
+RefusalName = Literal[
+    "key", "quota", "rate", "model", "length", "route", "loading", "content", "certificate", "dialect", "server",
+    "other",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalKind:
+    """What a refusal of the request before the load is about; one that is `passing` may be gone at the next try."""
+
+    name: RefusalName
+    remedy: str
+    passing: bool = False
+
+
+REFUSALS: Final = {
+    each.name: each
+    for each in (
+        RefusalKind("key", "set the backend's key variable ({key_variable}) or the header that the server wants its "
+                    "key in (--header)"),
+        RefusalKind("quota", "the account may spend no more there: add credit, or use another account's key"),
+        RefusalKind("rate", "its limit is used up: try again later, or ask for a higher one", passing=True),
+        RefusalKind("model", "check --model"),
+        RefusalKind("length", "give --prompt-tokens or --output-tokens, or a server with a longer context"),
+        RefusalKind("route", "the server has nothing there: check --url (the API's base URL) and --backend"),
+        RefusalKind("loading", "it may still be loading: --ready-timeout 5m waits for it", passing=True),
+        RefusalKind("content", "its filter refuses the scenario's prompts: use a deployment without one, or another "
+                    "scenario"),
+        RefusalKind("certificate", "check http or https in --url, --client-cert and --client-key"),
+        RefusalKind("dialect", "it does not speak this dialect: check --backend and --url"),
+        RefusalKind("server", _LOG, passing=True),
+        RefusalKind("other", "the request cannot be worded in another way: see docs/backends.md for what each backend "
+                    "sends"),
+    )
+}  # fmt: skip
+
+
 # --- why a load stopped early --------------------------------------------------------------------------------------
 
 INTERRUPTED: Final = "interrupted"
@@ -117,20 +158,25 @@ class StopReason:
 
     begins: str
     exit_code: int
+    remedy: str
     unsent: str = "unfinished"
 
 
 STOP_REASONS: Final = (
     # The user wanted it to: Ctrl-C, a kill, Locust's page.
-    StopReason(INTERRUPTED, EXIT_INTERRUPTED),
+    StopReason(INTERRUPTED, EXIT_INTERRUPTED, _AGAIN),
     # No further request fitted under the cap.
-    StopReason(OUT_OF_BUDGET, EXIT_OUT_OF_BUDGET, "budget"),
+    StopReason(OUT_OF_BUDGET, EXIT_OUT_OF_BUDGET, _MORE_MONEY, "budget"),
     # The server bills otherwise than the price list and its own count of a prompt let expect.
-    StopReason(DEARER, EXIT_OUT_OF_BUDGET),
+    StopReason(
+        DEARER,
+        EXIT_OUT_OF_BUDGET,
+        "it counts prompts or bills otherwise than the price list says, so check --model and --url against it",
+    ),
     # Nobody was there any more.
-    StopReason(SERVER_GONE, EXIT_NOT_TO_BE_TRUSTED, "not_sent"),
+    StopReason(SERVER_GONE, EXIT_NOT_TO_BE_TRUSTED, _LOG, "not_sent"),
 )
-_OTHER: Final = StopReason("", EXIT_NOT_TO_BE_TRUSTED)
+_OTHER: Final = StopReason("", EXIT_NOT_TO_BE_TRUSTED, _AGAIN)
 
 
 def stop_reason(stopped: str) -> StopReason:

@@ -8,7 +8,7 @@ from analysis.run import slo
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, values_needed
 from analysis.wording import count, dollars
-from bench.errors import RATE_LIMITED, what_to_do
+from bench.errors import DEARER, INTERRUPTED, RATE_LIMITED, stop_reason, what_to_do
 from bench.runs.manifest import RunManifest
 
 MOST_FAILURES = 0.01
@@ -98,8 +98,7 @@ def dearer_than_worst(run: RunManifest, summary: RunSummary) -> Iterator[Finding
     if dearer_usd:
         message = (
             f"answers cost {dollars(dearer_usd)} more than their worst case, by the server's own count{_account(run)}: "
-            "the load was stopped; it counts prompts or bills otherwise than the price list says, so check --model and "
-            "--url against it"
+            f"the load was stopped; {stop_reason(DEARER).remedy}"
         )
         yield Finding("suspect", "dearer_than_worst", message, float(dearer_usd), 0)
 
@@ -150,7 +149,8 @@ def undecided_objectives(run: RunManifest, summary: RunSummary) -> Iterator[Find
 def interrupted(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The run ended before its plan did."""
     if run.interrupted:
-        message = "the run was interrupted: what is here is of the time up to then"
+        remedy = stop_reason(run.stopped or INTERRUPTED).remedy
+        message = f"the run was interrupted: what is here is of the time up to then; {remedy}"
         yield Finding("suspect", "interrupted", message, summary.requests.succeeded, summary.requests.planned)
 
 

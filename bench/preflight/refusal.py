@@ -1,28 +1,15 @@
-"""What a server's refusal is about, and what to do about it: one kind, and one hint, for each way to be refused."""
+"""What a server's refusal is about, by its status and its words; `bench.errors.REFUSALS` has what to do about it."""
 
 import re
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Kind = Literal[
-    "key",
-    "quota",
-    "rate",
-    "model",
-    "length",
-    "route",
-    "loading",
-    "content",
-    "certificate",
-    "dialect",
-    "server",
-    "other",
-]
+from bench.errors import RefusalName
 
 
 class _Sign(NamedTuple):
     """A kind of refusal, and what tells it: a status that means nothing else, or words."""
 
-    kind: Kind
+    kind: RefusalName
     statuses: frozenset[int]
     words: str | None = None
 
@@ -58,27 +45,8 @@ _SIGNS = (
     _Sign("server", frozenset(range(500, 600))),
 )
 
-HINTS: dict[Kind, str] = {
-    "key": "set the backend's key variable ({key_variable}) or the header that the server wants its key in (--header)",
-    "quota": "the account may spend no more there: add credit, or use another account's key",
-    "rate": "its limit is used up: try again later, or ask for a higher one",
-    "model": "check --model",
-    "length": "give --prompt-tokens or --output-tokens, or a server with a longer context",
-    "route": "the server has nothing there: check --url (the API's base URL) and --backend",
-    "loading": "it may still be loading: --ready-timeout 5m waits for it",
-    "content": "its filter refuses the scenario's prompts: use a deployment without one, or another scenario",
-    "certificate": "check http or https in --url, --client-cert and --client-key",
-    "dialect": "it does not speak this dialect: check --backend and --url",
-    "server": "its own log may say why",
-    "other": "the request cannot be worded in another way: see docs/backends.md for what each backend sends",
-}
-"""What to do about each kind."""
 
-PASSING: frozenset[Kind] = frozenset({"rate", "loading", "server"})
-"""Kinds that may be gone at the next try."""
-
-
-def kind(status: int | None, code: str, message: str) -> Kind:
+def kind(status: int | None, code: str, message: str) -> RefusalName:
     """What a refusal is about; `code` is the taxonomy's, `message` the server's own words."""
     if status == 200 and code in ("malformed", "cut_stream", "empty"):
         return "dialect"

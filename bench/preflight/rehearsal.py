@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
+from bench.errors import REFUSALS, RefusalKind, RefusalName
 from bench.load.backoff import retry_after_s
 from bench.load.spend import Admission, SpendLimiter
 from bench.preflight import nagle
-from bench.preflight.refusal import HINTS, PASSING, Kind, kind
+from bench.preflight.refusal import kind
 from bench.process.secrets import blank
 from bench.types import Backend, Body, Call, HttpRequest, NotReady, Refusal, Reply, ServerFault, Target, UserError
 from bench.wire import http1
@@ -37,7 +38,7 @@ _QUICK_ENOUGH_MS = 1000.0
 _FEW_TOKENS = 8
 _READ_BYTES = 65536
 # Kinds of refusal that the list of models, asked before, has said more of.
-_OF_THE_WRONG_PLACE: frozenset[Kind] = frozenset({"model", "route", "dialect", "key", "server"})
+_OF_THE_WRONG_PLACE: frozenset[RefusalName] = frozenset({"model", "route", "dialect", "key", "server"})
 # From here down, one for each try, as no planned call has them: in a server's log they are found apart.
 LAST_SEQ = 999_999_999_999
 
@@ -102,12 +103,12 @@ class Rehearsal:
                     adapted.append(said)
                     continue
             assert heard.error is not None
-            what = _kind_of(heard)
+            what = REFUSALS[_kind_of(heard)]
             left_s = begin + self.ready_timeout_s - time.monotonic()
-            if what == "loading" and left_s > 0:
+            if what.name == "loading" and left_s > 0:
                 self.say(f"waiting for {target.url}: {heard.error[1]}")
                 time.sleep(min(POLL_S, left_s))
-            elif (what in PASSING or heard.error[0] == "cut_stream") and (pause_s := next(pauses, None)) is not None:
+            elif (what.passing or heard.error[0] == "cut_stream") and (pause_s := next(pauses, None)) is not None:
                 asked_s = retry_after_s(heard.headers, datetime.now(UTC)) or 0.0
                 time.sleep(min(LONGEST_WAIT_S, max(pause_s, asked_s)))
             else:
@@ -143,7 +144,7 @@ class Rehearsal:
             self.limiter.settle(call.seq, sent=heard.sent, status=heard.status, reply=reply)
         return heard
 
-    def _failed(self, heard: RehearsalAnswer, what: Kind, request: HttpRequest, target: Target) -> UserError:
+    def _failed(self, heard: RehearsalAnswer, what: RefusalKind, request: HttpRequest, target: Target) -> UserError:
         assert heard.error is not None
         code, message = heard.error
         path = request.path.partition("?")[0]
@@ -153,10 +154,10 @@ class Rehearsal:
             redirects = f"{target.url}: {path} redirects with HTTP {heard.status} {leads}"
             return UserError(f"{redirects}; give the URL it leads to as --url")
         answer = {200: "an answer that cannot be used", None: "no answer"}.get(heard.status, f"HTTP {heard.status}")
-        hint = HINTS[what].format(key_variable=self.backend.key_variable)
-        if self.unlisted and what in _OF_THE_WRONG_PLACE:
+        hint = what.remedy.format(key_variable=self.backend.key_variable)
+        if self.unlisted and what.name in _OF_THE_WRONG_PLACE:
             return ServerFault(f"{self.unlisted}; the load's request at {path} got {answer} ({message})")
-        fault = NotReady if what == "loading" else ServerFault
+        fault = NotReady if what.name == "loading" else ServerFault
         if heard.status in (200, None):
             return fault(f"{target.url} gives {answer} to the load's request at {path} ({code}: {message}); {hint}")
         return fault(f"{target.url} refuses the load's request at {path} ({answer}: {message}); {hint}")
@@ -173,7 +174,7 @@ def _key(target: Target) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(target.options.items()))
 
 
-def _kind_of(heard: RehearsalAnswer) -> Kind:
+def _kind_of(heard: RehearsalAnswer) -> RefusalName:
     assert heard.error is not None
     code, message = heard.error
     if code in ("connect_refused", "connect_timeout", "timeout"):

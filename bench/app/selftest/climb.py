@@ -19,7 +19,7 @@ from bench.telemetry.machine import hardware, versions
 from bench.truth import server as truth
 
 
-class Climb(NamedTuple):
+class MeasuredLadder(NamedTuple):
     """The loads of a ladder, and what they say together."""
 
     ladder: Ladder
@@ -33,7 +33,7 @@ class Selftest(NamedTuple):
     workers: int
     cores: Cores
     cpu: str
-    climbs: tuple[Climb, ...]
+    climbs: tuple[MeasuredLadder, ...]
     data: dict[str, Any]
     kept: Path | None = None
     not_kept: str | None = None
@@ -74,7 +74,7 @@ def fitted(ladder: Ladder, workers: int) -> Ladder:
     return replace(ladder, first_streams=max(ladder.first_streams, workers), least_streams=workers, most_streams=most)
 
 
-def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None]) -> Climb:
+def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None]) -> MeasuredLadder:
     """Measure loads of one kind, each announced, until the limit is known."""
     results: list[LoadResult] = []
     while streams := next_streams(ladder, results):
@@ -84,10 +84,10 @@ def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None]
             say(f"{ladder.unit}: {streams:,} streams once more, as others used the client's cores")
             result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s)
         results.append(result)
-    return Climb(ladder, results, limit(ladder, results))
+    return MeasuredLadder(ladder, results, limit(ladder, results))
 
 
-def _climbed(found: Climb) -> dict[str, Any]:
+def _climbed(found: MeasuredLadder) -> dict[str, Any]:
     ladder, limit = found.ladder, found.limit
     data: dict[str, Any] = {
         "limit_per_s": limit.per_s,

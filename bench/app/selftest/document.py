@@ -4,7 +4,7 @@ from typing import Final
 
 from analysis.present.document import Column, Document, Facts, Prose, Row, Section, Table, facts, row
 from analysis.wording import DASH, count
-from bench.app.selftest.climb import Climb, Selftest
+from bench.app.selftest.climb import MeasuredLadder, Selftest
 from bench.app.selftest.ladder import LIMIT_MS, Bound, Ladder, streams_at
 from bench.app.selftest.measure import Cores, LoadResult
 
@@ -52,7 +52,7 @@ def where(workers: int, cores: Cores, cpu: str) -> str:
     return f"{client} {names}, {server}; {cpu}"
 
 
-def _climb(climb: Climb) -> Section:
+def _climb(climb: MeasuredLadder) -> Section:
     ladder, limit = climb.ladder, climb.limit
     caption = f"In answers of {count(ladder.tokens, 'token')} {ladder.gap_ms:g} ms apart; errors and lags in ms"
     rows = tuple(_row(ladder, result) for result in climb.results)
