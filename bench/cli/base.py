@@ -11,6 +11,7 @@ import click
 
 from bench.exit_codes import EXIT_BUG, EXIT_INTERRUPTED, EXIT_NOBODY_READS, EXIT_USER_ERROR
 from bench.process import streams as terminal
+from bench.process.limits import memory_is_limited
 from bench.process.printable import is_text, printable
 from bench.process.private import be_private
 from bench.process.secrets import blank
@@ -135,9 +136,10 @@ def tell(problem: BaseException) -> int:
             return _fail(str(problem))
         case MemoryError():
             return _fail(OUT_OF_MEMORY)
-    # Where memory runs out while modules are imported: of a library no part can be mapped, or the interpreter fails.
-    signs = ("failed to map segment", "NULL without setting an exception", "return without exception set")
-    return _fail(OUT_OF_MEMORY) if any(sign in str(problem) for sign in signs) else _bug(problem)
+        # Under a limit on memory an import fails in its own ways: a library cannot be mapped, the interpreter gives up.
+        case ImportError() | SystemError() if memory_is_limited():
+            return _fail(OUT_OF_MEMORY)
+    return _bug(problem)
 
 
 def _fail(message: str) -> int:

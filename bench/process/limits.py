@@ -36,3 +36,8 @@ def allow_many_files() -> None:
     """Let this process open as many as the system allows: a connection is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def memory_is_limited() -> bool:
+    """Whether this process may map no more than so much memory (`ulimit -v`)."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

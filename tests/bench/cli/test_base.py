@@ -125,6 +125,16 @@ def test_memory_that_is_short_is_no_bug(capsys: pytest.CaptureFixture[str], monk
     assert said == f"error: {base.OUT_OF_MEMORY}\n"
 
 
+@pytest.mark.parametrize("problem", [ImportError("libx.so: failed to map segment"), SystemError("returned NULL")])
+@pytest.mark.parametrize("limited", [True, False])
+def test_an_import_that_fails_is_for_lack_of_memory_only_where_that_is_limited(
+    problem: Exception, limited: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "memory_is_limited", lambda: limited)
+    code, text = ends(problem, capsys, monkeypatch)
+    assert (code, base.OUT_OF_MEMORY in text) == ((2, True) if limited else (EXIT_BUG, False))
+
+
 def test_a_bug_after_the_load_names_the_folder_in_which_all_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
