@@ -84,7 +84,7 @@ def _ask(target: Target) -> http.HttpAnswer:
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
     """The prompt's length, template included, as usage.prompt_tokens will have it."""
-    return openai.count_tokens(as_asked(target), messages, template_fields(target))
+    return openai.count_tokens(as_asked(target, target.options.get("adapter")), messages, template_fields(target))
 
 
 def reset_cache(target: Target) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from bench.types import Headers, HttpRequest, Message, Target
+from bench.types import Call, Headers, HttpRequest, Message, Target
 
 API_PATH = "/v1"
 SERVERS_OWN = "server"
@@ -106,6 +106,11 @@ def with_own(headers: Headers, target: Target) -> Headers:
         return headers
     own = {name.lower() for name, _ in target.headers}
     return (*(header for header in headers if header[0].lower() not in own), *target.headers)
+
+
+def adapter_of(call: Call, target: Target) -> str | None:
+    """The adapter to ask for: the call's own, else the one for all."""
+    return call.adapter or target.options.get("adapter")
 
 
 def is_streamed(target: Target) -> bool:

@@ -40,7 +40,7 @@ SAMPLE_CONTENTS = ("one more tale of the sea", "Seven short words")
 
 def request(call: Call, target: Target) -> HttpRequest:
     """The call as a stream in the dialect that `target.options` names, under the adapter that they name."""
-    adapter = target.options.get("adapter")
+    adapter = outgoing.adapter_of(call, target)
     if is_chat(target):
         # lib.rs takes the model for an adapter's name, and any that TGI does not know stands for the base model.
         return openai.chat_request(call, target, {"model": adapter} if adapter else {})

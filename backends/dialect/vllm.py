@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from backends.dialect import openai
+from backends.dialect import openai, outgoing
 from bench.types import Call, HttpRequest, Target
 
 
@@ -16,12 +16,12 @@ def request(call: Call, target: Target) -> HttpRequest:
     running = {} if target.options.get("usage") == "final" else {"continuous_usage_stats": True}
     lengths = {"ignore_eos": True, "min_tokens": call.max_tokens}
     extra = {**lengths, **openai.streaming(target, **running), **template_fields(target)}
-    return openai.chat_request(call, as_asked(target), extra)
+    return openai.chat_request(call, as_asked(target, outgoing.adapter_of(call, target)), extra)
 
 
-def as_asked(target: Target) -> Target:
+def as_asked(target: Target, adapter: str | None) -> Target:
     """The target under the name that requests go by: to vLLM an adapter is a model like any other."""
-    return replace(target, model=target.options.get("adapter") or target.model)
+    return target if adapter is None else replace(target, model=adapter)
 
 
 def template_fields(target: Target) -> dict[str, Any]:

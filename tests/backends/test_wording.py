@@ -13,7 +13,7 @@ from bench.types import Call, Message, Target
 CALL = Call(0, None, 0, 0, None, (Message("system", "be kind"), Message("user", "tell me")), 16, 7, 20)
 TEMPERATURES = st.sampled_from(["server", "0", "0.7", "1"])
 SHARES = st.sampled_from(["server", "0.5", "1"])
-OWN = st.dictionaries(st.sampled_from(["top_k", "stop", "logit_bias", "ignore_eos", "x y"]), st.integers() | st.text())
+OWN = st.dictionaries(st.sampled_from(["top_k", "stop", "logit_bias", "ignore_eos", "x y"]), st.integers(-(2**63), 2**63) | st.text())
 ROUTES = ("chat", "completions", "responses")
 DIALECTS: list[tuple[str, dict[str, str]]] = [
     *((name, {"route": route}) for name in ("openai", "vllm", "llamacpp") for route in ROUTES),
@@ -106,6 +106,18 @@ def test_a_request_goes_where_its_route_is_and_says_what_answer_it_wants(
     request = BACKENDS[name].request(CALL, Target("http://h", "m", options=options))
     assert request.path == path
     assert dict(request.headers)["Accept"] == ("application/json" if "stream" in options else "text/event-stream")
+
+
+@pytest.mark.parametrize(("name", "options"), [("vllm", {}), ("tgi", {}), ("tgi", {"dialect": "chat"})])
+def test_a_calls_own_adapter_is_asked_for_in_place_of_the_one_for_all(name: str, options: dict[str, str]) -> None:
+    def asked(call: Call, **given: str) -> str | None:
+        payload = json.loads(BACKENDS[name].request(call, Target("http://h", "m", options=options | given)).body)
+        found: str | None = payload.get("parameters", {}).get("adapter_id") or payload.get("model")
+        return found
+
+    own = CALL._replace(adapter="own")
+    assert (asked(own, adapter="all"), asked(own), asked(CALL, adapter="all")) == ("own", "own", "all")
+    assert asked(CALL) in ("m", None)
 
 
 def test_own_fields_go_into_objects_and_take_the_place_of_all_else() -> None:
