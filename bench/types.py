@@ -196,6 +196,7 @@ class Reply(NamedTuple):
     `usage_settles` is how much of a bill the usage is: `all` where it was said at the answer's end, so that nothing
     came after it; `prompt` where a dialect says the prompt's for good before the answer begins; else `nothing`.
     Of an answer that was not `streamed` the deltas tell what it holds, and their instant is only that of its end.
+    `counted_by` is who made the usage, where the server gave none.
     """
 
     text: str
@@ -210,6 +211,7 @@ class Reply(NamedTuple):
     encoding: str | None = None
     usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
     streamed: bool = True
+    counted_by: Literal["server", "tokenizer"] = "server"
 
 
 @dataclass(frozen=True, slots=True)

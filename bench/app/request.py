@@ -201,6 +201,7 @@ def _request(
             **wording.choices(backend, workload.scenario, options),
             **own_fields,
             **wording.frame(backend, options.tokenizer),
+            **wording.tokenizer_of(backend, options.tokenizer),
             **({"api_path": place.api_path} if place and place.api_path is not None else {}),
         },
         slo=objectives,

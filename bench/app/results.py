@@ -16,7 +16,7 @@ from analysis.run import transient
 from analysis.run.slo import is_failed
 from analysis.run.summary import RunSummary
 from analysis.summary import summarize
-from bench.app.request import backend_named
+from bench.app.counting import decoder
 from bench.errors import INTERRUPTED, stop_reason
 from bench.exit_codes import (
     EXIT_NOT_TO_BE_TRUSTED,
@@ -101,7 +101,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
             write_plan(plan, partial, _offered(plan, captured) if count is None else range(count))
-    decode = backend_named(run.backend).decode
+    decode = decoder(run)
     unsent = stop_reason(run.stopped or "").unsent
     decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent)
     if (folder / files.TELEMETRY_RAW).exists():

@@ -98,6 +98,14 @@ def frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
     return {"frame": found} if found else {}
 
 
+def tokenizer_of(backend: Backend, path: Path | None) -> dict[str, str]:
+    """The file that counts the answers of a backend which does not: a program says nothing of its tokens."""
+    if path is None or backend.name != "exec":
+        return {}
+    file = path / tokenizers.TOKENIZER if path.is_dir() else path
+    return {"tokenizer": str(file.absolute())}
+
+
 # --- fields of the user's own -----------------------------------------------------------------------------------
 
 

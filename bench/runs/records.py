@@ -193,6 +193,8 @@ def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None
         len(reply.text.encode()),
         complete=error is None or error_code(error[0]).whole,
     )
+    if reply.counted_by == "tokenizer" and counts.source == "server usage":
+        counts = counts._replace(source="tokenizer")
     # All of it was made before the end, and no arrival tells when: it counts at the end.
     return counts if reply.streamed else counts._replace(early_tokens=counts.output_tokens)
 

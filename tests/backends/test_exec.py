@@ -181,12 +181,21 @@ def test_a_kept_program_answers_one_request_after_another_and_is_started_again_w
 
 
 @needs_cc
-@pytest.mark.parametrize(("server", "words"), [("process", "counts 8 {prompt}"), ("kept", "kept 8")])
+@pytest.mark.parametrize(
+    ("server", "words", "source"),
+    [
+        ("process", "counts 8 {prompt}", "server usage"),
+        ("kept", "kept 8", "per-chunk usage"),
+        ("process", "words 4", "tokenizer"),
+    ],
+)
 def test_a_run_of_a_program_is_a_run_like_any_other_and_can_be_decoded_again(
-    program: str, tmp_path: Path, server: str, words: str
+    program: str, tmp_path: Path, server: str, words: str, source: str
 ) -> None:
     folder = tmp_path / "run"
     asked = ["--backend", "exec", "--command", f"{program} {words}", "--server", server, "--model", "toy"]
+    if source == "tokenizer":
+        asked += ["--tokenizer", str(two_tokens_a_word(tmp_path))]
     load = ["--scenario", "smoke", "--requests", "12", "--warmup", "2", "--output-tokens", "8", "--out", str(folder)]
     done = bench("run", *asked, *load)
     assert done.returncode == 0, done.stderr
@@ -194,9 +203,21 @@ def test_a_run_of_a_program_is_a_run_like_any_other_and_can_be_decoded_again(
     assert summary["requests"]["succeeded"] == 12
     assert summary["metrics"]["output_tokens"]["mean"] == 8
     assert summary["metrics"]["ttft_ms"]["count"] == 12
+    assert summary["tokens"]["token_sources"] == {source: 12}
     assert json.loads((folder / "run.json").read_text())["server"]["settings"]["mode"] == server
     assert bench("decode", str(folder)).returncode == 0
     assert json.loads((folder / "summary.json").read_text()) == summary
+
+
+def two_tokens_a_word(folder: Path) -> Path:
+    """A tokenizer by which ` w3` is two tokens."""
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {"w": 0, **{str(digit): digit + 1 for digit in range(10)}, "?": 11}
+    found = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="?"))
+    split = tokenizers.pre_tokenizers
+    found.pre_tokenizer = split.Sequence([split.Whitespace(), split.Digits(individual_digits=True)])
+    found.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
 
 
 # --- pure ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from bench.types import Call, Message, Target
 CALL = Call(0, None, 0, 0, None, (Message("system", "be kind"), Message("user", "tell me")), 16, 7, 20)
 TEMPERATURES = st.sampled_from(["server", "0", "0.7", "1"])
 SHARES = st.sampled_from(["server", "0.5", "1"])
-OWN = st.dictionaries(st.sampled_from(["top_k", "stop", "logit_bias", "ignore_eos", "x y"]), st.integers(-(2**63), 2**63) | st.text())
+NAMES = st.sampled_from(["top_k", "stop", "logit_bias", "ignore_eos", "x y"])
+OWN = st.dictionaries(NAMES, st.integers(-(2**63), 2**63) | st.text())
 ROUTES = ("chat", "completions", "responses")
 DIALECTS: list[tuple[str, dict[str, str]]] = [
     *((name, {"route": route}) for name in ("openai", "vllm", "llamacpp") for route in ROUTES),

@@ -1,0 +1,36 @@
+"""Answers counted by a tokenizer of the user's, where whoever made them does not say how many tokens they have."""
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+
+from bench.app.request import backend_named
+from bench.plan import tokenizer
+from bench.plan.prompts import Count
+from bench.runs.manifest import RunManifest
+from bench.runs.records import Decode
+from bench.types import Body, Message, Reply, Usage, UserError
+
+
+def decoder(run: RunManifest) -> Decode:
+    """How a run's answers are read; with its tokenizer where the backend left their counting to that."""
+    decode, path = backend_named(run.backend).decode, (run.options or {}).get("tokenizer")
+    return decode if path is None else partial(_counted, decode, path)
+
+
+def _counted(decode: Decode, path: str, status: int, headers: Mapping[str, str], body: Body) -> Reply:
+    reply = decode(status, headers, body)
+    count = _counter(path) if reply.text and reply.usage is None else None
+    if count is None:
+        return reply
+    tokens = count((Message("assistant", reply.text),))
+    return reply._replace(usage=Usage(output_tokens=tokens), counted_by="tokenizer")
+
+
+@lru_cache(maxsize=1)
+def _counter(path: str) -> Count | None:
+    """None where the tokenizer is gone: the answers are then counted by their arrivals, which the records say."""
+    try:
+        return tokenizer.counter(Path(path))
+    except UserError:
+        return None
