@@ -7,7 +7,7 @@ at once, such a server gives itself away. Blocking, and cold: for before the loa
 """
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
@@ -37,10 +37,11 @@ class AnswerTiming:
 
 @dataclass(frozen=True, slots=True)
 class AckEffect:
-    """The same request on one kept connection: acknowledged as clients do by themselves, and at once."""
+    """The same request on one kept connection, asked so many times: acknowledged as clients do, and at once."""
 
     delayed: AnswerTiming
     quick: AnswerTiming
+    requests: int
 
     @property
     def waits(self) -> bool:
@@ -81,13 +82,16 @@ def probe(sock: socket.socket, request: bytes, decode: Decode) -> AckEffect | No
             # Said, not left to the kernel, which begins to delay only once requests and answers take turns.
             delayed.append(_ask(sock, request, decode, False))
             quick.append(_ask(sock, request, decode, True))
-            if not AckEffect(min(delayed, key=_first_token), min(quick, key=_first_token)).waits:
+            if not _effect(delayed, min(quick, key=_first_token)).waits:
                 break
     except (OSError, MalformedResponse, _NothingSaidError):
         return None
     # A server is late by chance as well: every delayed answer has to be, and most of the others not.
-    middle = sorted(quick, key=_first_token)[(len(quick) - 1) // 2]
-    return AckEffect(min(delayed, key=_first_token), middle)
+    return _effect(delayed, sorted(quick, key=_first_token)[(len(quick) - 1) // 2])
+
+
+def _effect(delayed: Sequence[AnswerTiming], quick: AnswerTiming) -> AckEffect:
+    return AckEffect(min(delayed, key=_first_token), quick, 1 + 2 * len(delayed))
 
 
 class _NothingSaidError(Exception):

@@ -73,11 +73,12 @@ class ArrivedAnswer(JsonSection):
 
 @dataclass(frozen=True, slots=True)
 class NagleProbe(JsonSection):
-    """One request acknowledged as clients do by themselves, and at once; `message` where the server waits for it."""
+    """A request, asked so many times: acknowledged as clients do, and at once; `message` where the server waits."""
 
     delayed: ArrivedAnswer
     quick: ArrivedAnswer
     message: str | None = None
+    requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -324,8 +324,11 @@ def sample(
 
 
 def main() -> None:
-    """Be the sampler that the first line on standard input describes."""
-    spec = json.loads(sys.stdin.readline())
+    """Be the sampler that the first line on standard input describes; without one there is nothing to do."""
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):  # whoever asked is gone
+        return
+    spec = json.loads(line)
     out = Path(spec.pop("out"))
     if out.parent.is_dir():  # else the run was given up before this began
         sample(out, **spec)

@@ -50,7 +50,7 @@ def seen(first_byte_ms: float, first_token_ms: float) -> AnswerTiming:
 def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
     delayed: AnswerTiming, quick: AnswerTiming, waits: bool
 ) -> None:
-    assert AckEffect(delayed, quick).waits is waits
+    assert AckEffect(delayed, quick, 3).waits is waits
 
 
 @pytest.mark.parametrize(("nodelay", "quick_ack"), [(False, False), (False, True), (True, False)])
@@ -82,6 +82,7 @@ def test_a_server_without_nodelay_is_found_and_both_figures_are_given() -> None:
     assert found.waits
     assert found.delayed.first_token_ms > 30
     assert found.quick.first_token_ms < found.delayed.first_token_ms - 20
+    assert found.requests == 11
     assert found.delayed.pieces == 1 < found.quick.pieces
     assert found.facts(quick_ack=False)["message"] == found.message(quick_ack=False)
 
@@ -108,7 +109,7 @@ def test_where_an_answer_says_nothing_nothing_is_known(options: TruthOptions) ->
 
 
 def test_the_finding_names_both_figures_the_cause_and_the_cure() -> None:
-    found = AckEffect(AnswerTiming(0.2, 43.7, 1), AnswerTiming(0.2, 8.3, 16))
+    found = AckEffect(AnswerTiming(0.2, 43.7, 1), AnswerTiming(0.2, 8.3, 16), 11)
     for quick_ack, cure in ((False, "measure the server itself with --quick-ack on"), (True, "is sent with --quick")):
         message = found.message(quick_ack=quick_ack)
         for part in ("43.7 ms in 1 piece,", "8.3 ms in 16 pieces", "does not set TCP_NODELAY", "delayed ack", cure):

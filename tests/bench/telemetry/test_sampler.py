@@ -1,5 +1,6 @@
 """The real sampler process, over real pynvml, on a fake driver library with two GPUs."""
 
+import io
 import os
 import signal
 import socket
@@ -296,6 +297,14 @@ def test_the_sampler_ends_and_keeps_its_rows_when_the_process_that_started_it_is
         os.kill(parent.pid, signal.SIGKILL)
     wait_for(lambda: has_ended(sampler))
     assert ("host", "memory_used_bytes") in series_of(raw, 0)
+
+
+@pytest.mark.parametrize("begun", ["", '{"out": '])
+def test_a_sampler_whose_parent_ends_before_it_has_said_what_to_sample_says_nothing(
+    begun: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(begun))
+    telemetry.main()
 
 
 def test_throttle_reasons_are_named_bit_by_bit() -> None:
