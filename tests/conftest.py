@@ -1,5 +1,6 @@
 """Shared builders: a synthetic run, as the files of a run folder would hold it, with every timing known in advance."""
 
+import copy
 import shutil
 import signal
 import subprocess
@@ -7,9 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
+from functools import wraps
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +27,8 @@ from tests import warm
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
-SyntheticRun = Callable[..., tuple[dict[str, Any], pa.Table, pa.Table]]
+SyntheticData = tuple[dict[str, Any], pa.Table, pa.Table]
+SyntheticRun = Callable[..., SyntheticData]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -36,15 +39,16 @@ LISTS = {field.name for field in SCHEMA if pa.types.is_list(field.type)}
 
 
 FEWEST_EXAMPLES = 10
+RUNS_KEPT = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--deep", action="store_true", help="try properties on all their examples, not on a quarter")
+    parser.addoption("--deep", action="store_true", help="try properties on all their examples, others each time")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Judge no example by its time, and let what is started hear Ctrl-C, which a shell's background job ignores."""
-    settings.register_profile("ours", deadline=None)
+    settings.register_profile("ours", deadline=None, derandomize=not config.getoption("deep"))
     settings.load_profile("ours")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -58,7 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for test in {item.obj for item in items if isinstance(item, pytest.Function) if "hypothesis" in item.keywords}:
         # Hypothesis has profiles for what a test leaves open; what it sets itself is only to be had here.
         own: settings = test._hypothesis_internal_use_settings
-        examples = min(own.max_examples, max(FEWEST_EXAMPLES, own.max_examples // 4))
+        fewest = FEWEST_EXAMPLES if own.max_examples >= 2 * FEWEST_EXAMPLES else 1  # few are asked of what takes long
+        examples = min(own.max_examples, max(fewest, own.max_examples // 4))
         test._hypothesis_internal_use_settings = settings(own, max_examples=examples)
 
 
@@ -78,6 +83,27 @@ def records_table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(filled, schema=SCHEMA)
 
 
+P = ParamSpec("P")
+
+
+def built_once(build: Callable[P, SyntheticData]) -> Callable[P, SyntheticData]:
+    """Keep the last runs that were built: nobody can change their tables, and of run.json each gets a copy."""
+    built: dict[str, SyntheticData] = {}
+
+    @wraps(build)
+    def again(*given: P.args, **options: P.kwargs) -> SyntheticData:
+        asked = repr((given, sorted(options.items())))
+        if asked not in built:
+            built[asked] = build(*given, **options)
+            while len(built) > RUNS_KEPT:
+                del built[next(iter(built))]
+        run, requests, telemetry = built[asked]
+        return copy.deepcopy(run), requests, telemetry
+
+    return again
+
+
+@built_once
 def build_run(
     requests: int = 200,
     tokens: int = 32,
@@ -103,7 +129,7 @@ def build_run(
     seed: int = 1,
     backend: str = "llamacpp",
     model: str = "tiny",
-) -> tuple[dict[str, Any], pa.Table, pa.Table]:
+) -> SyntheticData:
     """(run.json, requests, telemetry) of a run whose latencies are drawn around the values given.
 
     Open loop with `rate_per_s`, else closed. `warmup` calls come first; `failed`, `dropped` and `unfinished` are

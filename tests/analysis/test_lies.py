@@ -84,8 +84,8 @@ def stopped(after: int, finish: str) -> Change:
 
 
 def in_turn(cells: list[tuple[str, str]]) -> list[Any]:
-    """Every third cell, so that each row and each dialect has some; the others where there is time."""
-    return [pytest.param(*cell, marks=[pytest.mark.slow] if i % 3 else []) for i, cell in enumerate(cells)]
+    """Every fifth cell, so that each row and each dialect has some; the others where there is time."""
+    return [pytest.param(*cell, marks=[pytest.mark.slow] if i % 5 else []) for i, cell in enumerate(cells)]
 
 
 ANY = {"counts_contradict"}

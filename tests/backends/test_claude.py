@@ -18,6 +18,7 @@ from bench.server.launch import launch
 from bench.server.tinymodel import build
 from bench.types import Body, Call, DeltaKind, HttpRequest, Message, Reply, ServeOptions, Target, Usage, UserError
 from bench.wire import http1
+from tests.simulations import few_or_many
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = (
@@ -356,12 +357,13 @@ def test_a_captured_stream_decodes_to_what_the_server_sent(name: str) -> None:
     assert reply.error is None
 
 
+@few_or_many("step", 5, 1)
 @pytest.mark.parametrize("name", CAPTURED)
-def test_a_stream_cut_anywhere_is_known_for_cut_and_gives_what_had_arrived(name: str) -> None:
+def test_a_stream_cut_anywhere_is_known_for_cut_and_gives_what_had_arrived(name: str, step: int) -> None:
     stream = (FIXTURES / f"{name}.sse").read_bytes()
     whole = decode(stream)
     known_whole = stream.index(b"\n", stream.index(b"stop_reason", stream.index(b"event: message_delta")))
-    for cut in range(1, known_whole):
+    for cut in range(1, known_whole, step):
         reply = decode(stream[:cut])
         assert reply.error is not None, cut
         assert reply.error[0] == "cut_stream"

@@ -284,7 +284,7 @@ def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, monkeypa
     monkeypatch.setattr(cold_http, "exchange", exchange)
 
     @settings(
-        max_examples=8 if name == "claude" else 20,
+        max_examples=8,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )

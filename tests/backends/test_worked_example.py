@@ -15,6 +15,8 @@ from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.types import ServeOptions
 
+# What is compiled already holds for what is not changed.
+BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*")
 ROOT = Path(__file__).parents[2]
 MODULE = re.search(
     r"<!-- tested -->\n```python\n(.*?)```", (ROOT / "docs/backends.md").read_text(encoding="utf-8"), re.DOTALL
@@ -27,7 +29,7 @@ SOURCE = MODULE[1]
 def extended(tmp_path: Path) -> Path:
     """The sources with the module and its line in the dict."""
     for package in ("bench", "backends", "scenarios", "analysis"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=BEING_WRITTEN)
     shutil.copy(ROOT / "bench.py", tmp_path)
     (tmp_path / "backends/completion.py").write_text(SOURCE, encoding="utf-8")
     registry = tmp_path / "backends/__init__.py"
@@ -43,7 +45,18 @@ def test_a_backend_takes_less_than_a_hundred_lines() -> None:
 def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
     how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
     with launch(how, extended / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
-        asked = ["--backend", "completion", "--url", server.url, "--model", "tiny", "--scenario", "smoke"]
+        asked = [
+            "--backend",
+            "completion",
+            "--url",
+            server.url,
+            "--model",
+            "tiny",
+            "--scenario",
+            "smoke",
+            "--requests",
+            "16",
+        ]
         done = subprocess.run(
             [sys.executable, "bench.py", "run", *asked, "--concurrency", "2", "--out", "run"],
             cwd=extended, capture_output=True, text=True, timeout=120,

@@ -150,7 +150,7 @@ def kill_at(seed: int, tmp_path: Path, env: dict[str, str], arguments: tuple[str
     assert_nothing_is_left(run, tmp_path, main=main, what=f"seed {seed}: killed {what}")
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_whichever_process_is_killed_nothing_of_a_run_with_workers_lives_on(
     seed: int, server: TruthServer, tmp_path: Path, marked: dict[str, str]
 ) -> None:
@@ -158,7 +158,7 @@ def test_whichever_process_is_killed_nothing_of_a_run_with_workers_lives_on(
     kill_at(seed, tmp_path, marked, against(server, tmp_path / "run", *load))
 
 
-@pytest.mark.parametrize("seed", [20, 21, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(22, 32))])
+@pytest.mark.parametrize("seed", [21, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(22, 29))])
 def test_whichever_process_is_killed_nothing_of_a_run_that_launches_lives_on(
     seed: int, tmp_path: Path, marked: dict[str, str]
 ) -> None:
@@ -168,8 +168,17 @@ def test_whichever_process_is_killed_nothing_of_a_run_that_launches_lives_on(
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+@pytest.mark.parametrize(
+    ("number", "seed"),
+    [
+        (signal.SIGINT, 0),
+        *(
+            pytest.param(number, seed, marks=pytest.mark.slow)
+            for number, seeds in ((signal.SIGINT, range(1, 8)), (signal.SIGHUP, range(8, 14)))
+            for seed in seeds
+        ),
+    ],
+)
 def test_ctrl_c_at_any_moment_is_one_line_and_its_own_exit_code(
     number: int, seed: int, server: TruthServer, tmp_path: Path, marked: dict[str, str]
 ) -> None:
@@ -224,6 +233,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ends_the_run_and_keeps_what_was_captured(server: TruthServer, small_disk: Path) -> None:
     out = small_disk / "run"
     run = start(*against(server, out, "--concurrency", "8", "--requests", "4000"))

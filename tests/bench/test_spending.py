@@ -19,8 +19,8 @@ from bench.load.spend import Admission, Ledger, Prices, SpendLimiter
 from bench.types import Call, Message, Usage
 from bench.wire.capture import Received
 from bench.wire.connection import RequestOutcome
+from tests.simulations import few_or_many
 
-TRIALS = 1000
 WORDS, MAX_TOKENS = 40, 12
 IN, OUT = Decimal(3) / 10**6, Decimal(15) / 10**6
 LEAST = WORDS, MAX_TOKENS
@@ -148,8 +148,9 @@ def spend(folder: Path, seed: int) -> tuple[Decimal, Decimal, Decimal]:
     return server.billed, statement.spent, cap
 
 
-def test_whatever_a_metering_server_does_its_bill_stays_under_the_cap(tmp_path: Path) -> None:
-    for seed in range(TRIALS):
+@few_or_many("trials", 150, 1000)
+def test_whatever_a_metering_server_does_its_bill_stays_under_the_cap(tmp_path: Path, trials: int) -> None:
+    for seed in range(trials):
         billed, spent, cap = spend(tmp_path, seed)
         assert billed <= spent <= cap, f"seed {seed}"
 

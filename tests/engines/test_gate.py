@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,15 +38,14 @@ Gate = Callable[..., Done]
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
-    """`gate(*arguments, change=(file, old, new)) -> Done`, on a copy of this tree in which that is changed."""
+    """`gate(*arguments, changes=[(file, old, new)]) -> Done`, on a copy of this tree in which that is changed."""
     base, cache = tmp_path_factory.mktemp("baseline"), tmp_path_factory.mktemp("cache")
 
-    def run(*arguments: str, change: tuple[str, str, str] | None = None) -> Done:
+    def run(*arguments: str, changes: Sequence[tuple[str, str, str]] = ()) -> Done:
         tree = tmp_path_factory.mktemp("tree")
         for package in PACKAGES:
             shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-        if change:
-            file, old, new = change
+        for file, old, new in changes:
             text = (tree / file).read_text(encoding="utf-8")
             assert text.count(old) == 1
             (tree / file).write_text(text.replace(old, new), encoding="utf-8")
@@ -72,14 +71,10 @@ def test_an_unchanged_tree_passes(gate: Gate) -> None:
     assert "Passed" in done.verdict
 
 
-def test_a_slower_engine_fails_and_its_figures_are_named(gate: Gate) -> None:
-    done = gate("--part", "llamacpp", change=("bench/server/tinymodel.py", LAYERS, MORE_LAYERS))
+def test_a_slower_engine_and_a_slower_client_fail_and_their_figures_are_named(gate: Gate) -> None:
+    engine, client = ("bench/server/tinymodel.py", LAYERS, MORE_LAYERS), ("bench/wire/connection.py", READ, SLOWER_READ)
+    done = gate("--part", "llamacpp", "--part", "client", changes=(engine, client))
     assert done.code == 1, done.out
     assert "llamacpp:cpu +" in done.verdict
-
-
-def test_a_slower_client_fails_and_its_figures_are_named(gate: Gate) -> None:
-    done = gate("--part", "client", change=("bench/wire/connection.py", READ, SLOWER_READ))
-    assert done.code == 1, done.out
     assert "client:read_cpu +" in done.verdict
     assert "decode_cpu" not in done.verdict

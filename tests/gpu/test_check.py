@@ -76,8 +76,8 @@ def test_an_nvidia_smi_that_fails_is_quoted(fake_nvml: Callable[..., None], fake
     ("defines", "why"),
     [
         (None, "the NVIDIA driver's library does not load: "),
-        (["NO_DEVICE"], "cuInit: no CUDA-capable device is detected"),
-        (["FULL"], "only 3 MiB of the card are free: end what uses it"),
+        pytest.param(["NO_DEVICE"], "cuInit: no CUDA-capable device is detected", marks=pytest.mark.slow),
+        pytest.param(["FULL"], "only 3 MiB of the card are free: end what uses it", marks=pytest.mark.slow),
         (["BROKEN"], "cuCtxSynchronize: an illegal memory access was encountered"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_card_that_cannot_be_loaded_gives_the_drivers_reason_in_one_line(
     assert line(check()).startswith(f"check-gpu: no load on the GPU: {why}")
 
 
-@pytest.mark.parametrize(("nvml", "mode"), [("MIG", ""), ("OLD_DRIVER", "old")])
+@pytest.mark.parametrize(("nvml", "mode"), [("MIG", ""), pytest.param("OLD_DRIVER", "old", marks=pytest.mark.slow)])
 def test_two_cards_of_which_one_tells_little(
     nvml: str,
     mode: str,

@@ -293,7 +293,8 @@ def test_a_flat_curve_gives_the_exact_answer(pairing: Pairing) -> None:
     curve = PriceCurve(lambda volume: np.full(volume.shape, float(pairing.usd_per_request)), 1, pairing.usd_per_request)
     found, _ = answer_over(pairing, stated(pairing, curve))
     known = found.known_to or MOST_TRIED**2
-    assert pairing.overflow or found.known_to is None
+    # At the price of a full replica the winner may change for ever, which is told from a trillion requests on.
+    assert pairing.overflow or known >= MOST_TRIED**2
     assert [span for span in found.spans if span.first < known] == [
         span if span.last and span.last < known else Span(span.first, found.known_to)
         for span in exact.spans

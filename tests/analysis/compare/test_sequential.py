@@ -194,14 +194,14 @@ def shares(found: Sequence[tuple[str, int]]) -> dict[str, float]:
 @pytest.mark.parametrize("noise", ["normal", "depend"])
 def test_identical_servers_are_the_same(simulated: Simulated, noise: str) -> None:
     rng = np.random.default_rng(1)
-    found = [simulated(rng, noise, 0.0) for _ in range(30)]
+    found = [simulated(rng, noise, 0.0) for _ in range(10)]
     assert shares(found)["same"] == 1
     assert np.mean([n for _, n in found]) < 30
 
 
 def test_a_tenth_slower_is_found(simulated: Simulated) -> None:
     rng = np.random.default_rng(2)
-    found = [simulated(rng, "normal", 0.1) for _ in range(30)]
+    found = [simulated(rng, "normal", 0.1) for _ in range(10)]
     assert shares(found)["worse"] == 1
     assert np.mean([n for _, n in found]) < 12
 

@@ -211,10 +211,10 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert (alone.usd, alone.ci95) == (1.0, (None, None))
 
 
-def test_a_hundred_thousand_different_requests_are_priced_to_the_last_digit(cost_of: Callable[..., Any]) -> None:
+def test_ten_thousand_different_requests_are_priced_to_the_last_digit(cost_of: Callable[..., Any]) -> None:
     rng = np.random.default_rng(1)
-    columns = {"prompt_tokens": rng.integers(1, 100_000, 100_000), "output_tokens": rng.integers(1, 4000, 100_000)}
-    cost = cost_of(HAIKU, columns, requests=100_000, tokens=1)
+    columns = {"prompt_tokens": rng.integers(1, 100_000, 10_000), "output_tokens": rng.integers(1, 4000, 10_000)}
+    cost = cost_of(HAIKU, columns, requests=10_000, tokens=1)
     exact = columns["prompt_tokens"].sum() + 5 * columns["output_tokens"].sum()
     assert cost["api_usd"] == int(exact) / 1_000_000
 

@@ -137,8 +137,7 @@ def test_the_page_names_no_other_file(report: Callable[..., str]) -> None:
 INK = "getComputedStyle(document.querySelector('.xtick text')).fill"
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1400, False)], ids=["narrow and dark", "wide and light"])
 def test_a_browser_draws_every_chart_alone(
     page: Any, report: Callable[..., str], tmp_path: Path, width: int, dark: bool
 ) -> None:

@@ -44,7 +44,7 @@ needs_truth = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parents[3]
-SMOKE = ("run", "--scenario", "smoke", "--seed", "7")
+SMOKE = ("run", "--scenario", "smoke", "--requests", "16", "--seed", "7")
 FILES = {"run.json", "plan.parquet", "capture", "requests.parquet", "telemetry.parquet", "summary.json", "report.html"}
 KEY = "hunter2-hunter2"
 HEADER_KEY, QUERY_KEY = "gw-0a1b2c3d4e5f/XYZ", "qq-77-not-to-be-seen"
@@ -67,7 +67,7 @@ def apart(*arguments: str | Path, **how: Any) -> "subprocess.CompletedProcess[st
 
 def made(out: Path, **options: Any) -> RunSummary:
     """A run in this process, that came to its end, and what was made of it."""
-    assert observe(run_request(RunOptions(scenario="smoke", seed=7, out=out, **options))) is None
+    assert observe(run_request(RunOptions(scenario="smoke", requests=16, seed=7, out=out, **options))) is None
     return summarise(out)
 
 
@@ -151,11 +151,11 @@ def test_a_run_leaves_what_the_contract_names(smoke: Path) -> None:
 
 
 def test_a_run_offers_exactly_what_its_scenario_says(smoke: Path) -> None:
-    summary = assert_sound(smoke, calls=100)
+    summary = assert_sound(smoke, calls=16)
     requests = pq.read_table(smoke / "requests.parquet")
     assert set(requests["prompt_tokens"].to_pylist()) == {64}
     assert set(requests["output_tokens"].to_pylist()) == {16}
-    assert sorted(requests["seq"].to_pylist()) == list(range(102))
+    assert sorted(requests["seq"].to_pylist()) == list(range(18))
     assert requests["phase"].to_pylist().count("warmup") == 2
     best = "packets" if watch.lacks() is None else "kernel" if sys.platform == "linux" else "user"
     assert summary["client"]["stamps"] == best
@@ -176,13 +176,13 @@ def test_two_workers_offer_the_same_plan_and_share_it(
     run = tmp_path / "run"
     made(run, url=f"{url}/v1/", workers=2)
     assert capfd.readouterr() == ("", "")  # a run from Python prints nothing
-    assert_sound(run, calls=100)
+    assert_sound(run, calls=16)
     ours, theirs = (pq.read_table(path / "plan.parquet").drop("prompt_hash") for path in (run, smoke))
     assert ours.equals(theirs)
     assert read(run, "run.json")["plan_hash"] == read(smoke, "run.json")["plan_hash"]
     assert [client["worker"] for client in read(run, "run.json")["clients"]] == [0, 1]
     workers = pq.read_table(run / "requests.parquet")["worker"].to_pylist()
-    assert workers.count(0) == workers.count(1) == 51
+    assert workers.count(0) == workers.count(1) == 9
 
 
 @pytest.mark.slow
@@ -226,6 +226,7 @@ def test_ctrl_c_ends_the_load_and_reports_what_there_is(tmp_path: Path) -> None:
     assert "Interrupted: " in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_process_and_the_report(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start("run", "--duration", "60s", "--warmup", "0", "--workers", "2", "--out", run)
@@ -239,6 +240,7 @@ def test_a_kill_leaves_no_process_and_the_report(tmp_path: Path) -> None:
     assert {path.name for path in run.iterdir()} >= FILES
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_outright_is_read_from_its_captures(url: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(*SMOKE, "--requests", "2000", "--warmup", "0", "--url", url, "--out", run)
@@ -274,8 +276,8 @@ def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke:
         folder.write_json(run / "run.json", read(smoke, "run.json") | {"interrupted": True, "clients": []})
     done = bench("decode", run)
     assert (done.returncode, done.stderr) == (130, "")
-    assert re.search(r"\nrequests +0 of 100 succeeded; 100 unfinished\n", done.stdout)
-    assert "none of 100 calls succeeded" in done.stdout
+    assert re.search(r"\nrequests +0 of 16 succeeded; 16 unfinished\n", done.stdout)
+    assert "none of 16 calls succeeded" in done.stdout
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str, tmp_path: Path) -> None:
@@ -387,11 +389,11 @@ def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path)
             env={"OPENAI_API_KEY": KEY, "GATEWAY_KEY": HEADER_KEY},
         )
     assert done.returncode == 3
-    assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 100}
+    assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 16}
     assert {line for line in Telltale.seen_in if "bench.py" not in line} == set()  # what the user typed, anyone sees
     capture = run / "capture" / "worker-0.cap"
     answers = [exchange.data for exchange in exchanges(capture, scan(capture).offsets, 0)]
-    assert len(answers) == 102
+    assert len(answers) == 18
     bodies = [http1.parse(answer, [len(answer)], [0]).body.data for answer in answers]
     assert all(b"that is " + b"*" * len(KEY) in body for body in bodies)
     tables = [pq.read_table(path).to_pylist() for path in run.glob("*.parquet")]
@@ -431,7 +433,7 @@ def test_llama_cpp_python_is_launched_and_measured(tmp_path: Path) -> None:
     done = bench(*SMOKE, "--server", "llama-cpp-python", "--out", run)
     assert (done.returncode, done.stderr) == (0, "")
     assert read(run, "run.json")["server"]["name"] == "llama-cpp-python"
-    assert read(run, "summary.json")["requests"]["succeeded"] == 100
+    assert read(run, "summary.json")["requests"]["succeeded"] == 16
     requests = pq.read_table(run / "requests.parquet")
     assert set(requests["output_tokens"].to_pylist()) == {16}
     assert set(requests["prompt_tokens"].to_pylist()) == {None}  # its streams do not tell

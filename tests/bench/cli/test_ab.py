@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ from bench.cli.compare import compare
 from bench.errors import INTERRUPTED, OUT_OF_BUDGET
 from bench.runs import folder as files
 from bench.types import UserError
+from tests.conftest import build_run
 from tests.summaries import summarize, summary_of
 
 Call = Callable[..., tuple[int, str]]
@@ -64,12 +66,17 @@ class Fake:
         return summary_of(found)
 
 
+@cache
+def _measured() -> tuple[dict[str, Any], pa.Table, dict[str, Any]]:
+    run, requests, telemetry = build_run(requests=100, tokens=8, rate_per_s=20.0, gpus=0)
+    return run, requests, summarize(run, requests, telemetry)
+
+
 @pytest.fixture
-def fake(synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Runs of a fake, below a working directory of its own."""
     monkeypatch.chdir(tmp_path)
-    run, requests, telemetry = synthetic_run(requests=100, tokens=8, rate_per_s=20.0, gpus=0)
-    summary = summarize(run, requests, telemetry)
+    run, requests, summary = copy.deepcopy(_measured())
     # So many that no failure is known to be none that matters after four pairs.
     summary["requests"] |= {"planned": 1000, "succeeded": 1000}
     made = Fake(run, requests, summary)

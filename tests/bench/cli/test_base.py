@@ -40,10 +40,10 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("size mistral-7b >&-", 0),
-        ("size mistral-7b 2>&-", 0),
+        pytest.param("size mistral-7b >&-", 0, marks=pytest.mark.slow),
+        pytest.param("size mistral-7b 2>&-", 0, marks=pytest.mark.slow),
         ("size mistral-7b <&- >&- 2>&-", 0),
-        ("size no-such >&- 2>&-", 2),
+        pytest.param("size no-such >&- 2>&-", 2, marks=pytest.mark.slow),
         ("size no-such 2>/dev/full", 2),
         ("size mistral-7b >/dev/full", 2),
         ("scenarios | true", 141),
@@ -74,10 +74,10 @@ def test_a_closed_stream_is_not_given_to_the_next_file() -> None:
     ("command", "env"),
     [
         ("prices", ASCII),
-        ("size mistral-7b", ASCII),
+        pytest.param("size mistral-7b", ASCII, marks=pytest.mark.slow),
         ("size no-süch", ASCII),
-        ("models", LATIN),
-        ("scenarios", {"TERM": ""}),
+        pytest.param("models", LATIN, marks=pytest.mark.slow),
+        pytest.param("scenarios", {"TERM": ""}, marks=pytest.mark.slow),
         ("backends", {"TERM": "dumb"}),
     ],
 )

@@ -59,7 +59,7 @@ def exactly(question: tuple[str, ...], pairing: Pairing, states: States) -> tupl
 
 @settings(
     deadline=None,
-    max_examples=5,
+    max_examples=12,
     # Each example takes a second: a failing one is not made smaller.
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

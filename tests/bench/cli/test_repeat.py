@@ -127,8 +127,8 @@ def test_each_run_has_its_folder_and_the_screen_the_verdict_first_and_then_the_m
     ("outcomes", "code", "left_out"),
     [
         ([None, f"{INTERRUPTED}", None], 130, ["02"]),
-        ([None, None, OUT_OF_BUDGET], 4, ["03"]),
-        ([None, "the server ended (exit code 1)", None], 3, ["02"]),
+        pytest.param([None, None, OUT_OF_BUDGET], 4, ["03"], marks=pytest.mark.slow),
+        pytest.param([None, "the server ended (exit code 1)", None], 3, ["02"], marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_stops_early_is_the_last_and_what_is_there_is_concluded(
@@ -167,7 +167,16 @@ def test_a_server_that_does_not_start_again_keeps_and_concludes_the_runs_before(
     assert read(tmp_path / "out")["runs"] == ["01", "02"]
 
 
-@pytest.mark.parametrize("end", [None, INTERRUPTED, KeyboardInterrupt(), UserError("no server"), "the server is gone"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        None,
+        KeyboardInterrupt(),
+        pytest.param(INTERRUPTED, marks=pytest.mark.slow),
+        pytest.param(UserError("no server"), marks=pytest.mark.slow),
+        pytest.param("the server is gone", marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_command_goes_on_where_it_was(runs: Runs, tmp_path: Path, end: Any) -> None:
     runs.outcomes = [None, end, None, None]
     with suppress(UserError):

@@ -39,6 +39,7 @@ from bench.truth.server import TruthOptions, launch
 from bench.types import Exchange, Lengths, Scenario, Target
 from bench.wire.capture import exchanges
 from tests import warm
+from tests.commands import bench
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="the ground-truth server is compiled, and for Linux"
@@ -652,8 +653,19 @@ def test_a_greenlet_that_dies_ends_the_load_with_its_error(folder: Path) -> None
 
 def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    bench = [sys.executable, str(Path(__file__).parents[3] / "bench.py")]
-    argv = [*bench, "run", "--backend", "openai", "--model", "truth", "--out", str(out), "--concurrency", "4"]
+    argv = [
+        sys.executable,
+        str(Path(__file__).parents[3] / "bench.py"),
+        "run",
+        "--backend",
+        "openai",
+        "--model",
+        "truth",
+        "--out",
+        str(out),
+        "--concurrency",
+        "4",
+    ]
     argv += ["--requests", "500", "--warmup", "4", "--prompt-tokens", "40", "--output-tokens", "8"]
     with launch(TruthOptions(ttft_ms=20, gap_ms=10)) as server:
         with subprocess.Popen([*argv, "--url", server.url], stdout=subprocess.DEVNULL) as run:
@@ -667,7 +679,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Pat
     finished = {seq for file in scan_captures(out).files.values() for seq in file.seqs}
     assert not (out / "requests.parquet").exists()
 
-    decoded = subprocess.run([*bench, "decode", str(out)], capture_output=True, text=True)
+    decoded = bench("decode", out)
     assert decoded.returncode == 130, decoded.stderr
     rows = read_requests(out).to_pylist()
     assert sorted(row["seq"] for row in rows) == list(range(504))

@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,6 +18,7 @@ from analysis.present.to_junit import as_xml
 from analysis.present.to_markdown import plain
 from bench.cli.output import Screen, show_fact
 from bench.process.printable import ENCODING_ERRORS, printable
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[3]
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=40)
@@ -120,11 +119,6 @@ def test_every_command_prints_by_echo_or_on_a_screen() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_an_error_is_one_line_of_text(text: str) -> None:
-    if "\x00" in text or "\ud83d" in text:
-        pytest.skip("no program takes this as an argument")
-    done = subprocess.run(
-        [sys.executable, ROOT / "bench.py", "size", text], capture_output=True, timeout=120, check=False
-    )
-    said = done.stderr.decode()
-    assert done.returncode == 2 and said.startswith("error: ") and said.count("\n") == 1
-    assert not ACTS.search(said.rstrip("\n"))
+    done = bench("size", text)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert not ACTS.search(done.stderr.rstrip("\n"))

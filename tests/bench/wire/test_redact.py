@@ -101,14 +101,14 @@ def test_a_compressed_body_with_a_key_in_it_is_starred_whole_and_another_is_kept
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-@pytest.mark.parametrize("last", list(map(chr, range(0x21, 0x7F))))
-def test_a_key_goes_whole_whatever_it_ends_with(form: str, last: str) -> None:
-    hide = blanker([key := f"0000000{last}"])
-    assert hide is not None
-    said = FORMS[form](key).encode()
-    assert hide(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n<%b>" % (len(said) + 2, said)).endswith(
-        b"\r\n\r\n<%b>" % (b"*" * len(said))
-    )
+def test_a_key_goes_whole_whatever_it_ends_with(form: str) -> None:
+    for last in map(chr, range(0x21, 0x7F)):
+        hide = blanker([key := f"0000000{last}"])
+        assert hide is not None
+        said = FORMS[form](key).encode()
+        assert hide(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n<%b>" % (len(said) + 2, said)).endswith(
+            b"\r\n\r\n<%b>" % (b"*" * len(said))
+        ), last
 
 
 def test_a_word_too_short_for_a_secret_is_none() -> None:
