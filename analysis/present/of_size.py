@@ -16,6 +16,8 @@ from analysis.present.document import (
     facts,
 )
 from analysis.present.document import row as table_row
+from analysis.sizing.plans import Demand, Fit, ReplicaPlan
+from analysis.sizing.written import Sizing, plain
 from analysis.wording import DASH, count, number, percent
 
 _GIB = 2**30
@@ -42,42 +44,42 @@ _LOADED = (
 _UNLOADED = (_PLAN, Column("holds"), Column("tok/s"), Column("limit", "left", drop=4), *_MONEY)
 
 
-def document(shown: Mapping[str, Any]) -> Document:
-    """The whole of it, from what `--json` prints."""
-    plans = _best_of_each_gpu(shown["plans"])
-    model = shown["model"]
+def document(sizing: Sizing) -> Document:
+    """The whole of it."""
+    chosen, model = _best_of_each_gpu(sizing.plans), sizing.model
     blocks: list[Block] = [
-        _model(shown),
-        _fits(shown["gpus"], shown["memory"]["context_tokens"]),
-        Notes(tuple(Note(line, tone="quiet") for line in _shortages(shown["gpus"]))),
+        _model(sizing),
+        _fits(sizing),
+        Notes(tuple(Note(line, tone="quiet") for line in _shortages(sizing))),
     ]
-    if plans:
-        blocks.append(_loaded(plans, shown["load"]) if shown["load"] else _unloaded(plans, shown))
+    if chosen:
+        blocks.append(_unloaded(chosen, sizing) if sizing.demand is None else _loaded(chosen, sizing.demand))
     return Document(
-        title=f"{model['name']} in {model['quantization']}",
+        title=f"{model.name} in {model.weights.quantization}",
         kind="What it takes to serve a model",
-        blocks=(*blocks, Section("", (facts(_facts(shown, plans)),))),
-        data=shown,
+        blocks=(*blocks, Section("", (facts(_facts(sizing, chosen)),))),
+        data=plain(sizing),
     )
 
 
-def _model(shown: Mapping[str, Any]) -> Facts:
-    model, memory = shown["model"], shown["memory"]
-    counted = f"{_count(model['parameters'])} weights"
-    if model["experts"]:
-        taken = f"{model['active_experts']} of {model['experts']} experts"
-        counted += f", {_count(model['active_parameters'])} for a token ({taken})"
-    longest = "" if model["context_tokens"] is None else f", context up to {model['context_tokens']:,} tokens"
-    held = f"{memory['concurrency']:,} x {memory['context_tokens']:,} tokens"
-    if memory["prefix_tokens"]:
-        held += f", {memory['prefix_tokens']:,} of them shared,"
-    cache = f"{_gib(memory['kv_bytes'])} for {held} of {memory['kv_bytes_per_token']:,} bytes each"
+def _model(sizing: Sizing) -> Facts:
+    model, need = sizing.model, sizing.need
+    shape = model.architecture
+    counted = f"{_count(model.parameters.total)} weights"
+    if shape.experts:
+        taken = f"{shape.active_experts} of {shape.experts} experts"
+        counted += f", {_count(round(model.active_parameters))} for a token ({taken})"
+    longest = "" if shape.context_tokens is None else f", context up to {shape.context_tokens:,} tokens"
+    held = f"{need.concurrency:,} x {need.context_tokens:,} tokens"
+    if need.prefix_tokens:
+        held += f", {need.prefix_tokens:,} of them shared,"
+    cache = f"{_gib(sizing.kv_bytes)} for {held} of {sizing.kv_bytes_per_token:,} bytes each"
     return Facts(
         (
             Fact("model", counted + longest),
-            Fact("weights", f"{_gib(memory['weights_bytes'])}, divided over the GPUs of a replica"),
+            Fact("weights", f"{_gib(model.weights.total_bytes)}, divided over the GPUs of a replica"),
             Fact("KV cache", cache),
-            Fact("overhead", f"{_gib(memory['overhead_bytes_per_gpu'])} on each GPU"),
+            Fact("overhead", f"{_gib(need.overhead_bytes)} on each GPU"),
         )
     )
 
@@ -85,103 +87,104 @@ def _model(shown: Mapping[str, Any]) -> Facts:
 # --- where it fits ----------------------------------------------------------------------------------------------
 
 
-def _fits(gpus: Sequence[Mapping[str, Any]], context_tokens: int) -> Table:
+def _fits(sizing: Sizing) -> Table:
     """How many sequences each GPU holds, a column for each number of GPUs."""
-    sizes = sorted({row["tensor_parallel"] for row in gpus})
+    sizes = sorted({fit.tensor_parallel for fit in sizing.fits})
     rows = []
-    for name in dict.fromkeys(row["gpu"] for row in gpus):
-        of_gpu = {row["tensor_parallel"]: row for row in gpus if row["gpu"] == name}
-        memory = number(round(next(iter(of_gpu.values()))["memory_bytes"] / _GIB, 1))
-        held = (DASH if of_gpu[n]["shortage"] else f"{of_gpu[n]['sequences']:,}" for n in sizes)
-        rows.append(table_row(name, memory, *held))
+    for gpu in dict.fromkeys(fit.gpu for fit in sizing.fits):
+        of_gpu = {fit.tensor_parallel: fit for fit in sizing.fits if fit.gpu == gpu}
+        held = (DASH if sizing.shortage(of_gpu[n]) else f"{of_gpu[n].sequences:,}" for n in sizes)
+        rows.append(table_row(gpu.name, number(round(gpu.memory_bytes / _GIB, 1)), *held))
     columns = (Column("GPU", "left"), Column("GiB"), *(Column(f"x {n}") for n in sizes))
-    return Table(columns, tuple(rows), f"how many sequences of {context_tokens:,} tokens fit on 1, 2, … GPUs")
+    caption = f"how many sequences of {sizing.need.context_tokens:,} tokens fit on 1, 2, … GPUs"
+    return Table(columns, tuple(rows), caption)
 
 
-def _shortages(gpus: Sequence[Mapping[str, Any]]) -> list[str]:
+def _shortages(sizing: Sizing) -> list[str]:
     """Why it does not fit: of few GPUs each case, of many those that it fits on in no number."""
-    names = dict.fromkeys(row["gpu"] for row in gpus)
+    names = dict.fromkeys(fit.gpu.name for fit in sizing.fits)
     lines = []
     for name in names:
-        short = [row for row in gpus if row["gpu"] == name and row["shortage"]]
-        all_short = len(short) == sum(row["gpu"] == name for row in gpus)
-        shown = short if len(names) <= _FEW_GPUS else short[-1:] if all_short else []
-        lines += [f"not on {row['tensor_parallel']} x {name}: {row['shortage']}" for row in shown]
+        cases = [(fit.tensor_parallel, sizing.shortage(fit)) for fit in sizing.fits if fit.gpu.name == name]
+        short = [(n, shortage) for n, shortage in cases if shortage]
+        shown = short if len(names) <= _FEW_GPUS else short[-1:] if len(short) == len(cases) else []
+        lines += [f"not on {n} x {name}: {shortage}" for n, shortage in shown]
     return lines
 
 
 # --- plans ------------------------------------------------------------------------------------------------------
 
 
-def _best_of_each_gpu(plans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    best: dict[tuple[str, Any], Mapping[str, Any]] = {}
+def _best_of_each_gpu(plans: Sequence[ReplicaPlan]) -> list[ReplicaPlan]:
+    best: dict[tuple[str, str | None], ReplicaPlan] = {}
     for plan in plans:
-        best.setdefault((plan["gpu"], plan["price"] and plan["price"]["name"]), plan)
+        best.setdefault((plan.fit.gpu.name, None if plan.price is None else str(plan.price)), plan)
     return list(best.values())
 
 
-def _loaded(plans: Sequence[Mapping[str, Any]], load: Mapping[str, Any]) -> Table:
+def _loaded(plans: Sequence[ReplicaPlan], demand: Demand) -> Table:
     rows = []
     for plan in plans:
-        cautious, hopeful = plan["cautious"] or {}, plan["hopeful"]
+        assert plan.hopeful is not None, "there is a load"
+        estimate, hopeful = plan.cautious or plan.hopeful, plan.hopeful.pace
+        cautious = estimate.pace
         rows.append(
             table_row(
-                _gpus(plan),
-                _range(*plan["replicas"]),
-                *(
-                    _range(*_ends(cautious.get(name), hopeful[name]))
-                    for name in ("concurrency", "requests_per_s", "ttft_ms", "tpot_ms")
-                ),
-                (plan["cautious"] or hopeful)["limit"],
+                _gpus(plan.fit),
+                _range(*plan.replicas),
+                _span(cautious.batch, hopeful.batch),
+                _span(cautious.requests_per_s, hopeful.requests_per_s),
+                _span(1000 * cautious.ttft_s, 1000 * hopeful.ttft_s),
+                _span(1000 * cautious.tpot_s, 1000 * hopeful.tpot_s),
+                estimate.limit,
                 *_money(plan),
             )
         )
-    lengths = f"{load['prompt_tokens']:,} + {load['output_tokens']:,} tokens"
-    title = f"for {number(load['rate_per_s'])} requests/s of {lengths}: replicas at their limit"
-    title += f", of which the load uses {load['utilization']:.0%} at most"
+    lengths = f"{demand.prompt_tokens:,} + {demand.output_tokens:,} tokens"
+    title = f"for {number(demand.rate_per_s)} requests/s of {lengths}: replicas at their limit"
+    title += f", of which the load uses {demand.utilization:.0%} at most"
     return Table(_LOADED, tuple(rows), title)
 
 
-def _unloaded(plans: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> Table:
-    fits = {(row["gpu"], row["tensor_parallel"]): row for row in shown["gpus"]}
+def _unloaded(plans: Sequence[ReplicaPlan], sizing: Sizing) -> Table:
     rows = []
     for plan in plans:
-        fit = fits[plan["gpu"], plan["tensor_parallel"]]
-        speeds = _range(*fit["decode_tokens_per_s"])
-        rows.append(table_row(_gpus(plan), f"{plan['sequences']:,}", speeds, fit["decode_limit"], *_money(plan)))
-    return Table(_UNLOADED, tuple(rows), f"one replica, decoding {shown['memory']['concurrency']:,} at once")
+        fit = plan.fit
+        speeds = _range(*sizing.decode_tokens_per_s(fit))
+        rows.append(table_row(_gpus(fit), f"{fit.sequences:,}", speeds, sizing.decode_limit(fit), *_money(plan)))
+    return Table(_UNLOADED, tuple(rows), f"one replica, decoding {sizing.need.concurrency:,} at once")
 
 
-def _gpus(plan: Mapping[str, Any]) -> str:
-    return f"{plan['tensor_parallel']} x {plan['gpu']}{'~' * plan['speeds_estimated']}"
+def _gpus(fit: Fit) -> str:
+    return f"{fit.tensor_parallel} x {fit.gpu.name}{'~' * fit.gpu.estimated}"
 
 
-def _money(plan: Mapping[str, Any]) -> tuple[str, str]:
-    if plan["price"] is None:
+def _money(plan: ReplicaPlan) -> tuple[str, str]:
+    if plan.price is None or plan.usd_per_month is None:
         return DASH, DASH
-    low, high = plan["usd_per_month"]
+    low, high = plan.usd_per_month
     usd = f"{low:,.0f}" if high == low else f"{low:,.0f}+" if high is None else f"{low:,.0f}-{high:,.0f}"
-    return usd, plan["price"]["name"].partition("@")[2] + "+" * (not plan["price"]["includes_host"])
+    return usd, str(plan.price).partition("@")[2] + "+" * (not plan.price.includes_host)
 
 
-def _facts(shown: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _facts(sizing: Sizing, plans: Sequence[ReplicaPlan]) -> list[tuple[str, str]]:
     found = []
-    load, efficiency = shown["load"], shown["efficiency"]
     if not plans:
-        nowhere = "no GPU keeps the objectives" if shown["refused"] else "it fits on no GPU here"
+        nowhere = "no GPU keeps the objectives" if sizing.refused else "it fits on no GPU here"
         found.append(("result", nowhere))
-    elif load:
-        found.append(("limit", f"{_gpus(plans[0])}: {_limit(plans[0])}"))
-    if "traffic" in shown:
-        found += _traffic(shown["traffic"])
-    for row in shown["refused"][:_FEW_GPUS]:
-        found.append(("too slow", f"{row['tensor_parallel']} x {row['gpu']}: {row['reason']}"))
-    if left := shown["refused"][_FEW_GPUS:]:
+    elif sizing.demand is not None:
+        found.append(("limit", f"{_gpus(plans[0].fit)}: {_limit(plans[0])}"))
+    if sizing.traffic is not None:
+        found += _traffic(sizing.traffic)
+    for fit, reason in sizing.refused[:_FEW_GPUS]:
+        found.append(("too slow", f"{fit.tensor_parallel} x {fit.gpu.name}: {reason}"))
+    if left := sizing.refused[_FEW_GPUS:]:
         found.append(("", f"and {len(left)} more that do not keep the objectives (--json)"))
-    decode, prefill = (_shares(efficiency[name]) for name in ("decode", "prefill"))
-    reached = f"decoding at {decode} of the roofline and prompts at {prefill}, {efficiency['source']}"
+    cautious, hopeful = sizing.efficiencies
+    decode, prefill = _shares(cautious.decode, hopeful.decode), _shares(cautious.prefill, hopeful.prefill)
+    reached = f"decoding at {decode} of the roofline and prompts at {prefill}, {sizing.efficiency_source}"
     found.append(("efficiency", f"{reached}; waiting and links between GPUs are left out"))
-    return found + [("note", note) for note in shown["notes"]]
+    return found + [("note", note) for note in sizing.notes]
 
 
 def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -206,18 +209,19 @@ def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _limit(plan: Mapping[str, Any]) -> str:
-    estimate = plan["cautious"] or plan["hopeful"]
-    prefill = estimate["prefill_share"]
-    text = _LIMITS[estimate["limit"]].format(at=estimate["concurrency"], prefill=prefill, decode=1 - prefill)
-    return text if plan["cautious"] else f"{text}; the objectives are kept only at the higher efficiency"
+def _limit(plan: ReplicaPlan) -> str:
+    estimate = plan.cautious or plan.hopeful
+    assert estimate is not None, "there is a load"
+    prefill = estimate.pace.prefill_share
+    text = _LIMITS[estimate.limit].format(at=estimate.pace.batch, prefill=prefill, decode=1 - prefill)
+    return text if plan.cautious else f"{text}; the objectives are kept only at the higher efficiency"
 
 
 # --- cells ------------------------------------------------------------------------------------------------------
 
 
-def _ends(first: float | None, second: float) -> tuple[float, float]:
-    return (second, second) if first is None else (min(first, second), max(first, second))
+def _span(first: float, second: float) -> str:
+    return _range(min(first, second), max(first, second))
 
 
 def _range(low: float, high: float | None) -> str:
@@ -226,7 +230,7 @@ def _range(low: float, high: float | None) -> str:
     return number(low) if number(low) == number(high) else f"{number(low)}-{number(high)}"
 
 
-def _shares(ends: Sequence[float]) -> str:
+def _shares(*ends: float) -> str:
     low, high = (f"{100 * share:.2g}" for share in ends)
     return f"{low}%" if low == high else f"{low}-{high}%"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from analysis.present import of_size
 from analysis.present.document import Document
@@ -11,7 +11,8 @@ from analysis.run import summary as summaries
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import TENSOR_PARALLEL, Model
 from analysis.sizing.plans import Claimed, Demand, Measured, Need
-from bench.app.size.document import document
+from analysis.sizing.written import Sizing
+from bench.app.size.layouts import sized
 from bench.app.size.model import load
 from bench.app.size.traffic import RecordedLoad, recorded_load
 from bench.plan.resolve import MAX_CONCURRENCY, MAX_RATE_PER_S, within
@@ -54,8 +55,8 @@ def shown(options: SizeOptions) -> Document:
     return of_size.document(size_of(options))
 
 
-def size_of(options: SizeOptions) -> dict[str, Any]:
-    """All that is known of serving a model, as JSON holds it; see `document`. Raises UserError."""
+def size_of(options: SizeOptions) -> Sizing:
+    """All that is known of serving a model. Raises UserError."""
     model, notes = load(options.model, options.quantization)
     recorded = None if options.traffic is None else recorded_load(options.traffic)
     if recorded is not None:
@@ -64,7 +65,7 @@ def size_of(options: SizeOptions) -> dict[str, Any]:
     _check_lengths(options)
     need, demand = _need(options, model), _demand(options)
     measured, warnings = (None, ()) if options.measured is None else _measured(options.measured, options)
-    found = document(
+    return sized(
         model,
         (*notes, *warnings),
         need,
@@ -74,8 +75,8 @@ def size_of(options: SizeOptions) -> dict[str, Any]:
         measured=measured,
         claimed=_claimed(options),
         prices=options.prices,
+        traffic=None if recorded is None else recorded.shown,
     )
-    return found if recorded is None else {**found, "traffic": dict(recorded.shown)}
 
 
 def _as_recorded(options: SizeOptions, recorded: RecordedLoad, model: Model) -> tuple[SizeOptions, tuple[str, ...]]:

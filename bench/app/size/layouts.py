@@ -1,0 +1,109 @@
+"""From a model and a need to all that `bench.py size` says: the GPUs asked for, where it fits, and the plans."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from analysis.money import gpu_prices
+from analysis.money.gpu_prices import GpuPrice
+from analysis.sizing import gpus, memory, plans
+from analysis.sizing.gpus import Gpu
+from analysis.sizing.memory import Model
+from analysis.sizing.plans import Claimed, Demand, Measured, Need, ReplicaPlan
+from analysis.sizing.roofline import CAUTIOUS, HOPEFUL
+from analysis.sizing.written import Sizing
+from bench.types import UserError
+
+Priced = tuple[Gpu, Callable[[int], GpuPrice | None]]
+"""A GPU, and the price of so many of them together."""
+
+
+def sized(
+    model: Model,
+    notes: Sequence[str],
+    need: Need,
+    demand: Demand | None,
+    *,
+    gpu_specs: Sequence[str],
+    tensor_parallel: Sequence[int],
+    measured: Measured | None,
+    claimed: Claimed | None,
+    prices: Path | None,
+    traffic: Mapping[str, Any] | None,
+) -> Sizing:
+    """All that is known of serving the model. Raises UserError where no GPU is left to speak of."""
+    chosen = _chosen(gpu_specs, prices)
+    if not memory.splits(model.architecture, tensor_parallel):
+        heads = f"{model.architecture.heads} heads and {model.architecture.kv_heads} of keys and values"
+        raise UserError(f"--tensor-parallel: {model.name} has {heads}, which cannot be divided by that")
+    efficiencies, source = (CAUTIOUS, HOPEFUL), "assumed"
+    on = plans.hardware(chosen[0][0], tensor_parallel[0], model.weights.quantization)
+    if claimed is not None:
+        plans.check(model, on, claimed, need.kv_value_bytes)
+    if measured is not None:
+        efficiencies = (plans.calibrate(model, on, measured, need.kv_value_bytes),) * 2
+        source = (
+            f"measured: {measured.output_tokens_per_s:,.4g} output tokens/s "
+            f"at {measured.batch:,.4g} requests under way, on {tensor_parallel[0]} x {chosen[0][0].name}"
+        )
+    laid_out = [
+        (fit, price_of(fit.tensor_parallel))
+        for gpu, price_of in chosen
+        for fit in plans.fits(model, gpu, need, tensor_parallel)
+    ]
+    fitting = [(fit, price) for fit, price in laid_out if plans.shortage(fit, need) is None]
+    made = [(fit, plans.plan(model, fit, need, demand, efficiencies, price)) for fit, price in fitting]
+    ranked = plans.ranked(plan for _, plan in made if plan is not None)
+    return Sizing(
+        model=model,
+        need=need,
+        demand=demand,
+        efficiencies=efficiencies,
+        efficiency_source=source,
+        fits=tuple(fit for fit, _ in laid_out),
+        plans=tuple(ranked),
+        refused=tuple(
+            (fit, plans.unmet(model, fit, need, demand, efficiencies[1]))
+            for fit, plan in made
+            if plan is None and demand is not None
+        ),
+        notes=(*notes, *_notes(model, demand, claimed, ranked)),
+        traffic=traffic,
+    )
+
+
+def _chosen(gpu_specs: Sequence[str], prices: Path | None) -> list[Priced]:
+    """The GPUs asked for, each with a price; without any, all that are known."""
+    own = [path for path in (gpu_prices.user_file(),) if path.exists()]
+    listed = gpu_prices.load([*own, *([prices] if prices else [])])
+    if not gpu_specs:
+        return [(gpu, partial(plans.cheapest, gpu, listed)) for gpu in gpus.gpus().values()]
+    chosen: list[Priced] = []
+    for spec in gpu_specs:
+        gpu = gpus.find(spec.partition(":")[0].partition("@")[0])
+        plain = spec.lower().replace(" ", "-")
+        by_name = plain == gpu.name
+        chosen.append(
+            (gpu, partial(plans.cheapest, gpu, listed) if by_name else partial(gpu_prices.find, plain, listed))
+        )
+    return chosen
+
+
+def _notes(model: Model, demand: Demand | None, claimed: Claimed | None, ranked: Sequence[ReplicaPlan]) -> list[str]:
+    notes = []
+    if claimed is not None:
+        notes.append(f"the claimed {claimed.output_tokens_per_s:,.4g} output tokens/s are not above the roofline")
+    if demand is not None and demand.bounds_s:
+        notes.append("objectives are held against the mean: a roofline knows no percentiles")
+    if model.architecture.experts:
+        notes.append("a batch is taken to need experts evenly, each token for itself: the larger, the more are read")
+    if any(plan.fit.gpu.estimated for plan in ranked):
+        notes.append("~ marks GPUs whose operations per second nobody published: estimates")
+    if any(plan.price and not plan.price.includes_host for plan in ranked):
+        notes.append("+ marks a price of the GPU alone: the host it needs comes on top")
+    today = date.today()
+    if old := sorted({str(plan.price) for plan in ranked if plan.price and gpu_prices.is_old(plan.price, today)}):
+        notes.append(f"prices older than {gpu_prices.OLD_AFTER_DAYS} days: {', '.join(old)}")
+    return notes
