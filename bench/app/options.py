@@ -57,8 +57,8 @@ class HourOptions:
 class ServerOptions:
     """Which server is asked: one that runs, by its URL, or one to launch; and how requests to it are worded."""
 
-    backend: str = "llamacpp"
-    model: str = "tiny"
+    backend: str | None = None
+    model: str | None = None
     url: str | None = None
     header: tuple[str, ...] = ()
     ca_file: str | None = None

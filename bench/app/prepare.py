@@ -47,7 +47,7 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     """Ask the server all there is to ask. Raises UserError for what cannot work."""
     target, info, unlisted = _when_ready(request, server, say)
     scenario, client = request.workload.scenario, request.client
-    info = replace(info, notes=(*info.notes, *check_load(request.workload.load, scenario, info)))
+    info = replace(info, notes=(*request.notes, *info.notes, *check_load(request.workload.load, scenario, info)))
     for note in info.notes:
         say(note)
     plan = _plan(request, target, info, say)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly, Owned
+from bench.app.discover import DEFAULT_MODEL
 from bench.app.numeric import within
 from bench.app.options import HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
@@ -76,15 +77,15 @@ def budget_of(
     if asked == NO_CAP or (asked is None and provider is None and not has_key):
         return None
     cap_usd = DEFAULT_CAP_USD if asked is None else _amount(asked)
-    at = datetime.now(UTC)
+    at, model = datetime.now(UTC), options.model or DEFAULT_MODEL
     try:
-        prices.find(options.model, provider, at)
+        prices.find(model, provider, at)
     except UserError as problem:
         raise UserError(f"{problem}; without a price no limit can be kept: --max-usd none runs without one") from None
     ttl: Literal["5m", "1h"] | None = None
     if "cache_ttl" in backend.options and options.cache_ttl != "off" and scenario.shared_prefix_tokens:
         ttl = "1h" if options.cache_ttl == "1h" else "5m"
-    return Budget(cap_usd, provider, options.model, at, ttl)
+    return Budget(cap_usd, provider, model, at, ttl)
 
 
 def _pricing(options: RunOptions, budget: Budget | None) -> HourPricing | ApiPricing | None:

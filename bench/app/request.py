@@ -11,7 +11,7 @@ from typing import Literal
 from analysis.run import slo
 from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
-from bench.app import address, familiar, rates, wording
+from bench.app import address, discover, familiar, rates, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Stamps, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
 from bench.durations import parse_duration
@@ -24,7 +24,7 @@ from bench.server import tinymodel
 from bench.server.launch import free_port
 from bench.server.names import aliases_of, resolve
 from bench.suggest import did_you_mean
-from bench.types import Backend, Headers, Load, Scenario, UserError
+from bench.types import Backend, Headers, Load, Scenario, Target, UserError
 from scenarios import load_scenario, with_lengths
 from scenarios.sessions import with_turns
 
@@ -121,6 +121,7 @@ class RunRequest:
     slo: tuple[str, ...] = ()
     inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
+    notes: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
 
     @property
@@ -148,29 +149,55 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
 
     Raises UserError, in one line without secrets, for whatever can be known to be wrong before anything is started.
     """
-    backend = backend_named(options.backend)
-    given_url = options.url or _default_url(backend)
-    api_key = address.api_key(backend.key_variable)
+    named = None if options.backend is None else backend_named(options.backend)
+    given_url = options.url or (_default_url(named) if named else None)
+    api_key = address.api_key((named or BACKENDS[discover.DEFAULT_BACKEND]).key_variable)
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
     secrets = Access(api_key, (), typed)
     try:
         headers, hidden = address.headers(options.header)
-        own_fields, hidden_fields = wording.own_fields(backend, options)
-        secrets = access = Access(api_key, headers, (*typed, *hidden, *hidden_fields))
-        return _request(options, backend, access, given_url, own_fields, argv)
+        secrets = Access(api_key, headers, (*typed, *hidden))
+        whom = discover.Whom(named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL)
+        own_fields, hidden_fields = wording.own_fields(whom.backend, options)
+        secrets = replace(secrets, hidden=(*secrets.hidden, *hidden_fields))
+        if given_url and (named is None or options.model is None):
+            # First what is wrong whoever answers: nobody is asked before.
+            _request(replace(options, max_usd="none"), whom, secrets, given_url, own_fields)
+            whom = discover.whom(named, options.model, _to_ask(options, whom.backend, given_url, secrets))
+            own_fields, _ = wording.own_fields(whom.backend, options)
+        return _request(options, whom, secrets, given_url, own_fields, argv)
     except UserError as problem:
         problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
         raise
 
 
+def _to_ask(options: ServerOptions, backend: Backend, url: str, access: Access) -> Target:
+    """Who runs at a URL, to be asked what it is."""
+    place = address.address(url, backend)
+    assert place is not None
+    return Target(
+        place.url,
+        "",
+        access.api_key,
+        options.ca_file,
+        options={} if place.api_path is None else {"api_path": place.api_path},
+        query=place.query,
+        headers=access.headers,
+        client_cert=options.client_cert,
+        client_key=options.client_key,
+        secrets=access.hidden,
+    )
+
+
 def _request(
     options: RunOptions,
-    backend: Backend,
+    whom: discover.Whom,
     access: Access,
     given_url: str | None,
     own_fields: Mapping[str, str],
-    argv: Sequence[str],
+    argv: Sequence[str] = (),
 ) -> RunRequest:
+    backend, model = whom.backend, whom.model
     workload = _workload(options)
     objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
     for objective in objectives:
@@ -185,12 +212,12 @@ def _request(
     address.certificates(options, url)
     named = any(address.NAMES_A_SECRET.search(name) for name, _ in access.headers)
     has_key = access.api_key is not None or named
-    costs = costs_of(options, backend, url, workload.scenario, has_key=has_key)
-    server = _server(options, backend, place)
-    out = options.out or Path("results") / files.new_run_id(backend.name, options.model, workload.scenario.name)
+    costs = costs_of(replace(options, model=model), backend, url, workload.scenario, has_key=has_key)
+    server = _server(options, backend, model, place)
+    out = options.out or Path("results") / files.new_run_id(backend.name, model, workload.scenario.name)
     return RunRequest(
         backend=backend,
-        model=options.model,
+        model=model,
         server=server,
         workload=workload,
         out=out.absolute(),
@@ -207,6 +234,7 @@ def _request(
         slo=objectives,
         inconclusive=options.inconclusive,
         window=options.window,
+        notes=whom.notes,
         argv=tuple(blank(word, access.secrets) for word in argv),
     )
 
@@ -283,20 +311,22 @@ def _check_server_options(backend: Backend, options: ServerOptions, url: str | N
             raise UserError(f"{flag} is for a server this command launches; leave it out, or leave out --url")
 
 
-def _server(options: ServerOptions, backend: Backend, place: address.Address | None) -> RunningServer | ServerToLaunch:
+def _server(
+    options: ServerOptions, backend: Backend, model: str, place: address.Address | None
+) -> RunningServer | ServerToLaunch:
     if place is not None:
         certificates = options.ca_file, options.client_cert, options.client_key
-        return RunningServer(place.url, place.query, aliases_of(options.model), *certificates)
+        return RunningServer(place.url, place.query, aliases_of(model), *certificates)
     command = _words("--server-cmd", options.server_cmd)
-    model, quantization = options.model, None
+    loaded, quantization = model, None
     if options.command is not None:
         command = _words("--command", options.command)
         if not command:
             raise UserError("--command: expected a program and its arguments, such as './run model.bin -i {prompt}'")
     if options.command is None or "{model}" in options.command:
-        model, quantization = _model_to_serve(backend, options.model)
+        loaded, quantization = _model_to_serve(backend, model)
     return ServerToLaunch(
-        model=model,
+        model=loaded,
         quantization=quantization,
         kind=options.server,
         python=options.server_python,

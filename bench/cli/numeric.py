@@ -6,7 +6,6 @@ from typing import Any, Final
 import click
 
 from bench.app.numeric import read, within
-from bench.types import UserError
 
 
 class Plain(click.ParamType[Any]):
@@ -19,8 +18,7 @@ class Plain(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = read(str(value))
         if found is None or (self._whole and (not found.is_finite() or found != found.to_integral_value())):
-            flag = param.opts[0] if param is not None else self.name
-            raise UserError(f"{flag}: expected {'a whole number' if self._whole else 'a number'}, got {value!r}")
+            self.fail(f"expected {'a whole number' if self._whole else 'a number'}, got {value!r}", param, ctx)
         return int(found) if self._whole else float(found)
 
 

@@ -12,8 +12,11 @@ STAMPS = ("auto", "packets", "kernel", "user")
 WINDOWS = ("planned", "steady")
 
 ASKED = (
-    click.option("--backend", default="llamacpp", metavar="NAME", help="See `backends`.  [llamacpp]"),
-    click.option("--model", default="tiny", help="A name of `models`, a path, or what the server calls it.  [tiny]"),
+    click.option("--backend", metavar="NAME", help="See `backends`.  [llamacpp; with --url what answers there]"),
+    click.option(
+        "--model",
+        help="A name of `models`, a path, or what the server calls it.  [tiny; with --url the only one it serves]",
+    ),
     click.option("--scenario", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
     click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
     click.option("--seed", type=WHOLE, default=0, help="Of prompts, lengths and arrivals.  [0]"),

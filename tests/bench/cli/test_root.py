@@ -19,6 +19,7 @@ from bench.app.request import ServerToLaunch, run_request
 from bench.cli import lists, root
 from bench.exit_codes import EXIT_BUG
 from bench.runs import folder
+from tests.summaries import MANIFEST
 
 ROOT = Path(__file__).parents[3]
 
@@ -119,11 +120,11 @@ WRONG = [
     ("run --scenario no.yaml", "--scenario: no.yaml cannot be read: No such file"),
     ("run --rate 1 --arrivals poison", "--arrivals 'poison': expected constant, poisson or gamma:CV; did"),
     ("run --rate 1 --overload weight", "expected wait or drop, got 'weight'; did you mean 'wait'?"),
-    ("run --rate fast", "--rate: expected a number, got 'fast'"),
+    ("run --rate fast", "--rate fast: expected requests/s such as 4, a ramp"),
     ("run --rate 0", "--rate: must be from 0.001 to 1000000, got 0.0; the nearest is 0.001"),
-    ("run --rate nan", "--rate: expected a number, got 'nan'"),
+    ("run --rate nan", "--rate nan: expected requests/s such as 4, a ramp"),
     ("run --concurrency 0", "--concurrency: must be from 1 to 100000, got 0; the nearest is 1"),
-    ("run --requests 1.5", "--requests: expected a whole number, got '1.5'"),
+    ("run --requests 1.5", "Invalid value for '--requests': expected a whole number, got '1.5'"),
     ("run --requests -1", "--requests: must be from 1 to 10000000, got -1; the nearest is 1"),
     ("run --duration 5", "--duration: expected a time with its unit (ms, s, m or h), such as 5s, got '5'"),
     ("run --duration 0s", "--duration: must be from 0.1 to 604800 s, got 0.0 s; the nearest is 0.1 s"),
@@ -345,6 +346,6 @@ def test_a_fault_of_ours_is_no_users_error(bench: Bench, monkeypatch: pytest.Mon
 
 
 def test_a_report_of_a_run_without_a_summary_says_how_to_get_one(bench: Bench, tmp_path: Path) -> None:
-    folder.write_json(tmp_path / folder.RUN, {"schema": folder.SCHEMA})
+    folder.write_json(tmp_path / folder.RUN, MANIFEST | {"schema": folder.SCHEMA})
     code, _, err = bench("report", ".", "--format", "json")
     assert one_line(code, err).endswith("has no summary.json; make it with: bench.py decode .")
