@@ -101,7 +101,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
                 found = prepare(request, server, say)
             plan, target = found.plan, found.target
             stamps = source.begin(request.out, target.url)
-            run = replace(_manifest(request, found, launched=server is not None), stamps=stamps)
+            run = _manifest(request, found, stamps, launched=server is not None)
             manifest.write(request.out, run, secrets)
             sampling = stack.enter_context(_sampler(request, server, target, found.info))
             for note in (*sampling.notes, *filter(None, [stamp_note(stamps)])):
@@ -239,10 +239,10 @@ class _Once:
         self.reason = self.reason or self._stop(progress)
 
 
-def _manifest(request: RunRequest, found: Prepared, *, launched: bool) -> RunManifest:
+def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, launched: bool) -> RunManifest:
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client
-    kept = selftests.for_run(machine, client.workers)
+    kept = selftests.for_run(machine, client.workers, stamps.taken)
     return RunManifest(
         run_id=request.out.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -272,6 +272,7 @@ def _manifest(request: RunRequest, found: Prepared, *, launched: bool) -> RunMan
         workers=client.workers,
         backoff=client.backoff,
         quick_ack=client.quick_ack,
+        stamps=stamps,
         nagle=load(NagleProbe, found.held.facts(quick_ack=client.quick_ack), files.RUN) if found.held else None,
         hardware=load(Machine, machine, files.RUN),
         selftest=None if kept is None else load(MachineSelftest, kept, files.RUN),

@@ -22,6 +22,11 @@ class StampSource:
     ring: RingProcess | None
     lacks: str | None
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes that take stamps beside the load's own."""
+        return () if self.ring is None else (self.ring.process.pid,)
+
     def begin(self, folder: Path, url: str) -> ChosenStamps:
         """Take stamps of all connections to a URL from now on. Raises UserError where those asked for cannot be."""
         missing = self.lacks

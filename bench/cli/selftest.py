@@ -1,17 +1,21 @@
 """`bench.py selftest`: how far this machine's client is from the truth, at which load."""
 
+from typing import Any
+
 import click
 
-from bench.cli.base import echo
+from bench.cli.base import OneOf, echo
 from bench.cli.numeric import WHOLE
+from bench.cli.options import STAMPS
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
 
 @click.command()
 @click.option("--workers", type=WHOLE, default=1, help="Load processes, as of the runs that it is to speak for.  [1]")
+@click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Whose stamps, as of those runs.  [auto]")
 @click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer in half a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything that was measured.")
-def selftest(workers: int, quick: bool, as_json: bool) -> int:
+def selftest(workers: int, stamps: Any, quick: bool, as_json: bool) -> int:
     """Measure how exact this machine's client is, at which load.
 
     A server that logs when it sent each token gets a core of its own, the client another, and loads rise until the
@@ -26,7 +30,7 @@ def selftest(workers: int, quick: bool, as_json: bool) -> int:
     from bench.cli.output import Screen, deliver
 
     with Screen(stderr=as_json).status("starts") as status:
-        found = climb.selftest(workers, status.update, quick=quick)
+        found = climb.selftest(workers, status.update, stamps=stamps, quick=quick)
     deliver(document.document(found), "text", as_json=as_json)
     if found.not_kept:
         echo(f"not kept for the runs on this machine: {found.not_kept}", err=True)

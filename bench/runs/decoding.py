@@ -70,13 +70,15 @@ class Captured:
             clients=self.clients(),
             capture_torn_bytes=sum(file.torn_bytes for file in self.files.values()),
             clock_step_ns=max((max(each) - min(each) for each in offsets_ns), default=None),
-            packets=None if self.packets is None else _ring(self.packets),
+            packets=self.ring(),
         )
 
-
-def _ring(packets: Segments) -> PacketRing:
-    end = packets.end or {}
-    return PacketRing(seen=packets.seen, dropped=packets.dropped, closed=bool(end), cpu_s=end.get("cpu_s"))
+    def ring(self) -> PacketRing | None:
+        """Give the packet ring as it accounted for itself, None where there was none."""
+        if self.packets is None:
+            return None
+        seen, dropped, end = self.packets.seen, self.packets.dropped, self.packets.end
+        return PacketRing(seen=seen, dropped=dropped, closed=end is not None, cpu_s=end["cpu_s"] if end else None)
 
 
 def scan_captures(folder: Path) -> Captured:

@@ -27,22 +27,26 @@ def path(hardware: Mapping[str, Any]) -> Path:
 
 
 def keep(hardware: Mapping[str, Any], selftest: Mapping[str, Any]) -> Path:
-    """Keep a selftest in place of the last one with as many workers; OSError where that cannot be written."""
+    """Keep a selftest in place of the last one with as many workers and its stamps; OSError where it cannot be."""
     file = path(hardware)
     file.parent.mkdir(parents=True, exist_ok=True)
-    selftests = _read(file) | {str(selftest["workers"]): selftest}
+    selftests = _read(file) | {_key(selftest["workers"], selftest["stamps"]): selftest}
     with whole(file) as partial:
         partial.write_bytes(orjson.dumps({"schema": SCHEMA, "selftests": selftests}, option=orjson.OPT_INDENT_2))
     return file
 
 
-def for_run(hardware: Mapping[str, Any], workers: int) -> dict[str, Any] | None:
-    """What run.json holds of this machine's selftest with as many workers, None where there is none."""
+def for_run(hardware: Mapping[str, Any], workers: int, stamps: str) -> dict[str, Any] | None:
+    """What run.json holds of this machine's selftest with as many workers and these stamps, None without one."""
     with suppress(KeyError, TypeError, ValueError):
-        kept = _read(path(hardware))[str(workers)]
+        kept = _read(path(hardware))[_key(workers, stamps)]
         ladders = {name: _ladder(kept[name]) for name in LADDERS}
         return {"measured_at": str(kept["measured_at"]), "workers": workers, **ladders}
     return None
+
+
+def _key(workers: int, stamps: str) -> str:
+    return f"{workers} {stamps}" if stamps == "packets" else str(workers)
 
 
 def _ladder(kept: Mapping[str, Any]) -> dict[str, Any]:

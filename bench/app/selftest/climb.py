@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.app.options import MAX_WORKERS
+from bench.app.options import MAX_WORKERS, Stamps
 from bench.app.selftest import ladder as ladders
 from bench.app.selftest import measure as measuring
 from bench.app.selftest.ladder import LIMIT_MS, Ladder, Limit, bound, error_ms, limit, next_streams, streams_at
@@ -44,16 +44,17 @@ class Selftest(NamedTuple):
         return all(each.limit.per_s for each in self.climbs)
 
 
-def selftest(workers: int, say: Callable[[str], None], *, quick: bool) -> Selftest:
+def selftest(workers: int, say: Callable[[str], None], *, stamps: Stamps = "auto", quick: bool) -> Selftest:
     """Measure one load after another, each announced. Raises UserError where there can be no ground-truth server."""
     within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
     cores, machine = measuring.choose_cores(workers), hardware()
     kinds = (ladders.quick(ladder) if quick else ladder for ladder in (ladders.EVENTS, ladders.REQUESTS))
-    climbs = tuple(climb(fitted(ladder, workers), cores, workers, say) for ladder in kinds)
+    climbs = tuple(climb(fitted(ladder, workers), cores, workers, say, stamps) for ladder in kinds)
     data: dict[str, Any] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "workers": workers,
+        "stamps": climbs[0].results[0].stamps,
         "quick": quick,
         "limit_ms": LIMIT_MS,
         "cores": asdict(cores),
@@ -74,15 +75,15 @@ def fitted(ladder: Ladder, workers: int) -> Ladder:
     return replace(ladder, first_streams=max(ladder.first_streams, workers), least_streams=workers, most_streams=most)
 
 
-def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None]) -> MeasuredLadder:
+def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None], stamps: Stamps) -> MeasuredLadder:
     """Measure loads of one kind, each announced, until the limit is known."""
     results: list[LoadResult] = []
     while streams := next_streams(ladder, results):
         say(f"{ladder.unit}: {streams:,} streams")
-        result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s)
+        result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s, stamps)
         if bound(ladder, result) == "others":  # who may have gone by now
             say(f"{ladder.unit}: {streams:,} streams once more, as others used the client's cores")
-            result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s)
+            result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s, stamps)
         results.append(result)
     return MeasuredLadder(ladder, results, limit(ladder, results))
 

@@ -54,7 +54,8 @@ def where(workers: int, cores: Cores, cpu: str) -> str:
 
 def _climb(climb: MeasuredLadder) -> Section:
     ladder, limit = climb.ladder, climb.limit
-    caption = f"In answers of {count(ladder.tokens, 'token')} {ladder.gap_ms:g} ms apart; errors and lags in ms"
+    answers = f"In answers of {count(ladder.tokens, 'token')} {ladder.gap_ms:g} ms apart"
+    caption = f"{answers}; {climb.results[0].stamps} stamps; errors and lags in ms"
     rows = tuple(_row(ladder, result) for result in climb.results)
     exact = [("exact up to", f"{limit.per_s:,.0f} {ladder.unit} ({WHY[limit.bounded_by]})")]
     if ladder.name == "events" and limit.per_s:

@@ -8,7 +8,7 @@ import resource
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,13 +21,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backends import BACKENDS
+from bench.app.options import Stamps
+from bench.app.stamps import stamp_source
 from bench.errors import INTERRUPTED
 from bench.load.controller import LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.plan.calls import Plan, make_plan, write_plan
 from bench.plan.prompts import calibrate
-from bench.runs.decoding import decode_run, scan_captures
+from bench.runs.arrivals import Stamps as TakenStamps
+from bench.runs.decoding import Captured, decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN
-from bench.runs.manifest import LoadClient
 from bench.runs.records import read_requests
 from bench.server.launch import free_port
 from bench.truth import server as truth
@@ -73,7 +75,7 @@ class LoadResult:
     Rates, errors (|client - truth|) and shares of cores are of the middle half of the load's time, in which all streams
     run; the rest is of the whole load. `lost` events, of requests that ended, have no stamp. `cpu_fraction` is that of
     the busiest load process, `core_fraction` the busy share of the client's cores, `other_fraction` the part of it that
-    was others', the hypervisor's among them.
+    was others', the hypervisor's among them. Of `unstamped` answers the packet ring missed a packet.
     """
 
     case: SelftestLoad
@@ -92,6 +94,8 @@ class LoadResult:
     cpu_s: float
     decode_cpu_s: float
     peak_rss_mb: float
+    stamps: TakenStamps = "kernel"
+    unstamped: int = 0
 
     def cpu_s_per_million(self, *, decoded: bool) -> float:
         """CPU-seconds per million token events, of the load alone or with its decoding."""
@@ -107,9 +111,12 @@ def choose_cores(workers: int) -> Cores:
     return Cores(tuple(client), allowed[len(client)])
 
 
-def measure(case: SelftestLoad, cores: Cores, workers: int = 1, limit_s: float = 120.0) -> LoadResult:
+def measure(
+    case: SelftestLoad, cores: Cores, workers: int = 1, limit_s: float = 120.0, stamps: Stamps = "kernel"
+) -> LoadResult:
     """Offer the load once; one that takes longer than `limit_s` is ended, and judged as far as it got.
 
+    A packet ring runs on the client's cores, and its CPU time is the client's.
     Raises UserError where there can be no ground-truth server, and where the load fails.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -118,16 +125,21 @@ def measure(case: SelftestLoad, cores: Cores, workers: int = 1, limit_s: float =
         (folder / CAPTURE).mkdir()
         plan = _plan(case)
         options = truth.TruthOptions(ttft_ms=case.ttft_ms, gap_ms=case.gap_ms, tokens=case.tokens)
-        with _pinned(cores.client), truth.launch(options, cpu=cores.server, log=log) as server:
-            beside = [server.pid] if cores.shared else []
-            watch = _offer(_spec(case, plan, server.url, workers, folder), cores, beside, limit_s)
+        with (
+            _pinned(cores.client),
+            truth.launch(options, cpu=cores.server, log=log) as server,
+            stamp_source(stamps, folder) as source,
+        ):
+            taken = source.begin(folder, server.url).taken
+            beside = [*([server.pid] if cores.shared else []), *source.pids]
+            watch = _offer(_spec(case, plan, server.url, workers, folder, taken), cores, beside, limit_s)
         write_plan(plan, folder / PLAN, range(case.requests))
         before_s = _cpu_s()
         captured = scan_captures(folder)
         decode_run(folder, captured, 0, BACKENDS["openai"].decode)
         decode_cpu_s = _cpu_s() - before_s
-        clients, start_ns = captured.clients(), captured.start_ns or 0
-        return _result(case, clients, start_ns, read_requests(folder), truth.read_log(log), watch, decode_cpu_s)
+        log_of_truth = truth.read_log(log)
+        return _result(case, taken, captured, read_requests(folder), log_of_truth, watch, decode_cpu_s)
 
 
 def _plan(case: SelftestLoad) -> Plan:
@@ -137,7 +149,7 @@ def _plan(case: SelftestLoad) -> Plan:
     return make_plan(scenario, load, 0, secrets.randbits(63), calibrate(lambda _: None, "selftest"))
 
 
-def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path) -> LoadSpec:
+def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path, stamps: TakenStamps) -> LoadSpec:
     return LoadSpec(
         role="local",
         worker=0,
@@ -151,6 +163,7 @@ def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path) 
         folder=folder,
         master_port=free_port(),
         web_port=None,
+        stamps=stamps,
     )
 
 
@@ -236,13 +249,14 @@ def _stamps(table: pa.Table, start_ns: int) -> _Stamps:
 
 def _result(
     case: SelftestLoad,
-    clients: Sequence[LoadClient],
-    start_ns: int,
+    taken: TakenStamps,
+    captured: Captured,
     table: pa.Table,
     log: TruthLog,
     watch: _CoreSampler,
     decode_cpu_s: float,
 ) -> LoadResult:
+    clients, ring, start_ns = captured.clients(), captured.ring(), captured.start_ns or 0
     stamps = _stamps(table, start_ns)
     if not len(stamps.t_ns):
         raise UserError(f"the selftest's load of {case.streams} streams saw no token: is this machine overloaded?")
@@ -271,9 +285,11 @@ def _result(
         lag_p99_ms=lag_p99_ms,
         lag_max_ms=lag_max_ms,
         server_late_p99_ms=truth.lateness(log).p99_ms or 0.0,
-        cpu_s=sum(client.cpu_s or 0.0 for client in clients),
+        cpu_s=sum(client.cpu_s or 0.0 for client in clients) + ((ring.cpu_s or 0.0) if ring else 0.0),
         decode_cpu_s=decode_cpu_s,
         peak_rss_mb=max((client.peak_rss_bytes or 0 for client in clients), default=0) / 1e6,
+        stamps=taken,
+        unstamped=0 if ring is None else pc.sum(pc.not_equal(table["stamps"], "packets")).as_py() or 0,
     )
 
 

@@ -43,7 +43,7 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """`shown(machine, *arguments)` gives the exit code and what was said, with the measuring made up."""
 
     def call(machine: Machine, *arguments: str) -> tuple[int, str, str]:
-        def made_up(case: SelftestLoad, cores: Cores, workers: int, limit_s: float) -> LoadResult:
+        def made_up(case: SelftestLoad, cores: Cores, workers: int, limit_s: float, stamps: str) -> LoadResult:
             return machine.measure(KINDS[case.name], case.streams)
 
         monkeypatch.setattr(measure, "measure", made_up)
@@ -72,7 +72,7 @@ def test_the_table_has_a_line_for_each_load_and_says_what_the_limit_means_in_str
 def test_it_reads_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, cores = Machine(client_up_to=45_000), Cores((0,), 1)
     monkeypatch.setattr(measure, "measure", lambda load, *_: machine.measure(KINDS[load.name], load.streams))
-    climbs = tuple(climb.climb(ladder, cores, 1, lambda _: None) for ladder in (EVENTS, REQUESTS))
+    climbs = tuple(climb.climb(ladder, cores, 1, lambda _: None, "auto") for ladder in (EVENTS, REQUESTS))
     same_as_before(
         "selftest", document(climb.Selftest(1, cores, "a processor, 2 cores", climbs, {}, Path("kept.json")))
     )
@@ -92,11 +92,11 @@ def test_a_limit_comes_with_its_reason(shown: Shown, machine: Machine, words: st
 
 def test_what_was_found_is_kept_for_runs_with_as_many_workers(shown: Shown) -> None:
     shown(Machine(exact_up_to=500), "--workers", "2")
-    kept = selftests.for_run(hardware(), 2)
+    kept = selftests.for_run(hardware(), 2, "kernel")
     assert kept is not None
     assert kept["events"]["bounded_by"] == "error"
     assert kept["events"]["steps"][0] == {"per_s": pytest.approx(0.97 * EVENTS.asked_per_s(200)), "error_ms": 0.01}
-    assert selftests.for_run(hardware(), 1) is None
+    assert selftests.for_run(hardware(), 1, "kernel") is None
 
 
 def test_json_is_all_there_is_on_standard_output_and_what_is_kept(shown: Shown, home: Path) -> None:
@@ -113,14 +113,14 @@ def test_a_client_that_is_never_exact_is_not_to_be_trusted(shown: Shown) -> None
     code, out, _ = shown(Machine(exact_up_to=0))
     assert code == 3
     assert "exact up to  0 token events/s" in out
-    kept = selftests.for_run(hardware(), 1)
+    kept = selftests.for_run(hardware(), 1, "kernel")
     assert kept is not None and kept["events"]["limit_per_s"] == 0
 
 
 def test_a_machine_too_busy_for_any_answer_keeps_none(shown: Shown) -> None:
     code, _, err = shown(Machine(exact_up_to=0, others=0.8))
     assert (code, err) == (3, "not kept for the runs on this machine: it was too busy for an answer\n")
-    assert selftests.for_run(hardware(), 1) is None
+    assert selftests.for_run(hardware(), 1, "kernel") is None
 
 
 def test_a_load_that_others_disturbed_is_measured_once_more(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ if __name__ == "__main__":
         ran = program("bench.py", "run", *where, *load)
     assert ran.returncode == 0, ran.stderr
     carried: dict[str, Any] = json.loads((out / "run.json").read_text())["selftest"]
-    assert carried == selftests.for_run(hardware(), 1)
+    assert carried == selftests.for_run(hardware(), 1, found["stamps"])
     assert carried["measured_at"] == found["measured_at"]
     summary = json.loads((out / "summary.json").read_text())
     assert summary["client"]["selftest"]["measured_at"] == found["measured_at"]
