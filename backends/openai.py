@@ -15,6 +15,7 @@ BACKEND = Backend(
     decode=decode,
     preflight=preflight,
     count_tokens=count_tokens,
+    counts_by_asking=True,
     adapt=adapt,
     options=CHOICES,
     loaded_context=loaded_context,

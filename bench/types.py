@@ -15,6 +15,7 @@ from bench.serving import Refusal as Refusal
 from bench.serving import ServeOptions as ServeOptions
 from bench.serving import ServerInfo as ServerInfo
 from bench.workload import AT_ONCE as AT_ONCE
+from bench.workload import RECORDED as RECORDED
 from bench.workload import Arrivals as Arrivals
 from bench.workload import Course as Course
 from bench.workload import Lengths as Lengths
@@ -293,7 +294,8 @@ class Backend:
     could. `frame` turns a chat template into the option of that name, where a prompt is sent with its template around
     it. `adapt` words a refused request in another way, None where there is none; `loaded_context` is the context length
     of a model that only an answer has loaded. An API that bills has a `provider`, by its name in the price list, and is
-    found at `default_url`; there it `bills_errors` of its own unless its makers say that it does not.
+    found at `default_url`; there it `bills_errors` of its own unless its makers say that it does not. Where it
+    `counts_by_asking` a prompt that was counted may be in the server's cache.
     """
 
     name: str
@@ -314,3 +316,4 @@ class Backend:
     provider: str | None = None
     default_url: str | None = None
     bills_errors: bool = True
+    counts_by_asking: bool = False

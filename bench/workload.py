@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Arrivals = str
-"""How calls of an open loop arrive: `poisson`, `constant`, `gamma:CV` with CV the gaps' spread over their mean, or
-`at once`."""
+"""How calls of an open loop arrive: `poisson`, `constant`, `gamma:CV` with CV the gaps' spread over their mean,
+`at once`, or `recorded` where a trace says when."""
 AT_ONCE = "at once"
+RECORDED = "recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Scenario:
     `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included; of a session that
     of its first turn. `thinking` says whether a model that can think before it answers is to do so; None leaves it to
     the model. `temperature` is what is asked for where the user does not say; None leaves it to the server. Without
-    `turns` every request is by itself.
+    `turns` every request is by itself. A `dataset` is what its prompts are taken from; its lengths are then the file's.
     """
 
     name: str
@@ -72,6 +73,8 @@ class Scenario:
     thinking: bool | None = None
     temperature: float | None = 0.0
     turns: Turns | None = None
+    dataset: str | None = None
+    dataset_output: Literal["file", "scenario"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +125,4 @@ class Load:
     @property
     def is_stationary(self) -> bool:
         """Whether the load is meant to be the same from its start to its end."""
-        return not self.course and not self.is_at_once
+        return not self.course and self.arrivals not in (AT_ONCE, RECORDED)

@@ -118,6 +118,9 @@ class _File(_Strict):
             raise ValueError(f"{of_none[0]} is for sessions, and there are no turns")
         return self
 
+    dataset: str | None = None
+    dataset_output: Literal["file", "scenario"] | None = None
+
     @field_validator("temperature", mode="before")
     @classmethod
     def _or_the_servers(cls, value: Any) -> Any:
@@ -201,6 +204,8 @@ def _read(path: Path) -> Scenario:
         warmup_requests=file.warmup_requests,
         thinking=file.thinking,
         temperature=file.temperature,
+        dataset=None if file.dataset is None else str(path.parent / file.dataset),
+        dataset_output=file.dataset_output,
     )
     if file.turns is None:
         return scenario
@@ -288,5 +293,6 @@ _WANTED = {
     "list_type": "must be [low, high]",
     "too_short": "must be [low, high]",
     "too_long": "must be [low, high]",
+    "literal_error": "must be {expected}",
     "model_type": "must be a number, {{uniform: [low, high]}} or {{lognormal: {{…}}}}",
 }

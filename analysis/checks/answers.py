@@ -141,6 +141,8 @@ def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Findi
 def same_answers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Different prompts got the same text: nobody read them."""
     share, succeeded = summary.counts.repeated_share, summary.requests.succeeded
+    if run.recorded is not None and run.recorded.repeated:  # so may the answers be
+        return
     if share is not None and share > MOST_REPEATED and succeeded >= LEAST_REPEATED_ANSWERS:
         message = (
             f"{share:.0%} of answers have the very text of another, and every prompt is different: a cache of answers, "

@@ -115,7 +115,9 @@ def server(summary: RunSummary) -> Rows:
         if (mean_ms := getattr(summary.server, name)) is not None
     ]
     if summary.cache.hit_rate is not None:
-        rows.append(("prefix cache", f"{percent(summary.cache.hit_rate)} of prompt tokens out of the server's"))
+        planned = summary.cache.planned
+        of = f"; by the plan earlier prompts have {percent(planned)} of them" if planned else ""
+        rows.append(("prefix cache", f"{percent(summary.cache.hit_rate)} of prompt tokens out of the server's{of}"))
     return rows + [
         (f"rate limit {limit.name}", f"at least {number(limit.remaining_min)} of {number(limit.limit)} left")
         for limit in summary.rate_limits

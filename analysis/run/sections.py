@@ -285,6 +285,7 @@ class PromptCache(JsonSection):
     meant: Literal["cold", "warm"] | None = None
     hit_rate: float | None = None
     source: str | None = None
+    planned: float | None = None
     cold_at_most: float | None = None
 
 

@@ -21,21 +21,32 @@ def cache(run: RunManifest, calls: pa.Table, telemetry: pa.Table | None) -> Prom
     """How much of the prompts came out of the server's prefix cache, beside what the run meant.
 
     `hit_rate` is the share of prompt tokens, by the usage of the measured calls or else by the server's counters over
-    the whole run. `cold_at_most` is the share that prompts have in common anyway: the chat template and the prefix
-    that the scenario shares.
+    the whole run. `planned` is the share that prompts have in common with those before them by the plan, which a cache
+    without end would serve; `cold_at_most` is that with the chat template.
     """
     prompt_tokens = column(calls, "prompt_tokens")
     hit_rate, source = _by_usage(prompt_tokens, column(calls, "cached_tokens")), "usage"
     if hit_rate is None:
         hit_rate, source = _by_counters(telemetry), "server counters"
-    common_tokens = run.scenario.shared_prefix_tokens + (run.tokenizer.overhead_tokens or 0)
+    planned_tokens = _planned_in_common(run, calls)
+    common_tokens = planned_tokens + (run.tokenizer.overhead_tokens or 0)
     mean_tokens = float(np.nanmean(prompt_tokens)) if np.isfinite(prompt_tokens).any() else 0.0
     return PromptCache(
         meant=run.cache,
         hit_rate=hit_rate,
         source=None if hit_rate is None else source,
+        planned=min(1.0, planned_tokens / mean_tokens) if mean_tokens > 0 else None,
         cold_at_most=min(1.0, common_tokens / mean_tokens) if mean_tokens > 0 else None,
     )
+
+
+def _planned_in_common(run: RunManifest, calls: pa.Table) -> float:
+    """The mean tokens that a prompt has in common with those before it; of older runs only the prefix is known."""
+    if "cacheable_tokens" in calls.column_names:
+        tokens = column(calls, "cacheable_tokens")
+        if np.isfinite(tokens).any():
+            return float(np.nanmean(tokens))
+    return float(run.scenario.shared_prefix_tokens)
 
 
 def _by_usage(prompt_tokens: Any, cached_tokens: Any) -> float | None:

@@ -1,11 +1,13 @@
 """What a run would offer and may cost, without asking anybody."""
 
 from analysis.present import in_words
+from bench.app.planning import notes, plan_of_work
 from bench.app.prepare import WARM_SALT
 from bench.app.pricing import estimate
 from bench.app.request import RunRequest
-from bench.plan.calls import Plan, lengths, make_plan, plan_hash, total
+from bench.plan.calls import Plan, lengths, plan_hash, total
 from bench.plan.prompts import calibrate
+from bench.runs.manifest import RecordedTraffic
 
 
 def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[str]:
@@ -13,8 +15,8 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
 
     No server is asked, so that only a local tokenizer counts prompts.
     """
-    plan = dry_plan(request)
-    said = [load_line(request)]
+    plan, recorded = dry_plan(request)
+    said = [load_line(request), *(notes(recorded) if recorded else ())]
     count = total(plan)
     if count is not None:
         prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
@@ -28,7 +30,7 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
     return [*said, "nothing was sent"]
 
 
-def dry_plan(request: RunRequest) -> Plan:
+def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:
     """Make the plan of a run without asking any server."""
     work = request.workload
     source, count = work.tokenizer or ("nobody", lambda _: None)
@@ -38,7 +40,7 @@ def dry_plan(request: RunRequest) -> Plan:
         shared_prefix=work.scenario.shared_prefix_tokens > 0,
         sessions=work.scenario.turns is not None,
     )
-    return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
+    return plan_of_work(work, vocabulary, count, WARM_SALT, None, None)
 
 
 def load_line(request: RunRequest) -> str:

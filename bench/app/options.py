@@ -43,6 +43,18 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Traffic of one's own in place of the scenario's prompts; see docs/traffic.md."""
+
+    dataset: str | None = None
+    dataset_output: Literal["file", "scenario"] | None = None
+    trace: str | None = None
+    speed: Decimal | None = None
+    from_: str | None = None
+    for_: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HourOptions:
     """What an hour of servers of one's own costs."""
 
@@ -99,7 +111,7 @@ class ClientOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
+class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOptions):
     """All that can be asked of a run; each field is the flag of its name."""
 
     scenario: str = "chat"
@@ -127,6 +139,7 @@ class RunOptions(ServerOptions, LoadOptions, ClientOptions, HourOptions):
         kinds, values = _kinds(), {}
         for key, value in given.items():
             name = str(key).replace("-", "_")
+            name = f"{name}_" if f"{name}_" in kinds else name
             if name not in kinds:
                 name, value = _in_our_words(name, value, given)
             if value is not None:
@@ -157,7 +170,7 @@ def check_repeat(runs: int, url: str | None, *, keep_server: bool) -> int:
 
 def flag_of(name: str) -> str:
     """The flag of an option."""
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def names(group: type[Any]) -> tuple[str, ...]:

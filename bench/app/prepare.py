@@ -11,16 +11,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from bench.app.planning import COUNTED_BY_A_SERVER, plan_of_work
+from bench.app.planning import notes as recorded_notes
 from bench.app.pricing import estimate, prices_of
 from bench.app.request import RunningServer, RunRequest
 from bench.app.wording import replaced
 from bench.load.spend import Ledger, SpendLimiter
-from bench.plan.calls import Plan, call, make_plan, with_salt
+from bench.plan.calls import Plan, call, with_salt
 from bench.plan.prompts import Count, calibrate
 from bench.preflight.nagle import AckEffect
 from bench.preflight.published import check_answer, check_lengths, check_load
 from bench.preflight.rehearsal import Rehearsal, RehearsalResult, acknowledged_late
 from bench.runs import folder as files
+from bench.runs.manifest import RecordedTraffic
 from bench.server.launch import Server
 from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted
 
@@ -41,6 +44,7 @@ class Prepared:
     rehearsed: RehearsalResult
     account: Path | None
     held: AckEffect | None
+    recorded: RecordedTraffic | None
 
 
 def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
@@ -50,7 +54,7 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     info = replace(info, notes=(*request.notes, *info.notes, *check_load(request.workload.load, scenario, info)))
     for note in info.notes:
         say(note)
-    plan = _plan(request, target, info, say)
+    plan, recorded = _plan(request, target, info, say)
     _check_wording(request, plan, target)
     own = tuple(replaced(request.backend, call(plan, 0), target))
     for note in own:
@@ -60,7 +64,7 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
         say(estimate(plan, request.costs.budget))
     rehearsed = _rehearse(request, plan, target, unlisted, account, say)
     if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
-        plan = _plan(request, rehearsed.target, info, say)
+        plan, recorded = _plan(request, rehearsed.target, info, say)
         again = _rehearse(request, plan, rehearsed.target, unlisted, account, say)
         adapted, tries = (*rehearsed.adapted, *again.adapted), rehearsed.tries + again.tries
         rehearsed = replace(again, adapted=adapted, tries=tries)
@@ -68,7 +72,8 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
         say(f"adapted to the server: {said}")
     if info.context_tokens is None and request.backend.loaded_context is not None:
         info = replace(info, context_tokens=request.backend.loaded_context(rehearsed.target))
-        check_lengths(scenario, info)
+        if request.workload.recording is None:
+            check_lengths(scenario, info)
     answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
     # Where requests are billed, no more are sent than are needed.
     held = None if request.costs.budget else acknowledged_late(rehearsed, request.backend, client.timeout_s)
@@ -76,7 +81,8 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     learned = (*own, *answered, *check_answer(rehearsed, plan), *late)
     for note in learned[len(own) :]:
         say(note)
-    return Prepared(replace(info, notes=(*info.notes, *learned)), rehearsed.target, plan, rehearsed, account, held)
+    info = replace(info, notes=(*info.notes, *(recorded_notes(recorded) if recorded else ()), *learned))
+    return Prepared(info, rehearsed.target, plan, rehearsed, account, held, recorded)
 
 
 def _counts_otherwise(plan: Plan, adapted: Target) -> bool:
@@ -157,12 +163,13 @@ def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, Serv
         unlisted = None
     except Unlisted as problem:
         info, unlisted = problem.info, str(problem)
-    check_lengths(request.workload.scenario, info)
+    if request.workload.recording is None:  # of a file, what is too long is left out
+        check_lengths(request.workload.scenario, info)
     # The user's name for the model may be an alias, or a path that the server calls by another name.
     return replace(target, model=info.model, options={**target.options, **info.options}), info, unlisted
 
 
-def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> Plan:
+def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> tuple[Plan, RecordedTraffic | None]:
     work = request.workload
     source, count = work.tokenizer or (
         f"{info.name} at {target.url}" if request.url else info.name,
@@ -178,11 +185,15 @@ def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> Pl
     )
     if not vocabulary.exact:
         say(f"prompt lengths are approximate: {vocabulary.source}")
-    if work.cache == "warm":
-        return make_plan(work.scenario, work.load, work.seed, WARM_SALT, vocabulary)
-    if request.backend.reset_cache is not None and request.url and request.backend.reset_cache(target):
+    salt = WARM_SALT if work.cache == "warm" else secrets.randbits(63)
+    counted = None if work.tokenizer else 0 if request.backend.counts_by_asking else COUNTED_BY_A_SERVER
+    plan, recorded = plan_of_work(work, vocabulary, count, salt, counted, info.context_tokens)
+    for note in recorded_notes(recorded) if recorded else ():
+        say(note)
+    reset = request.backend.reset_cache
+    if work.cache == "cold" and reset is not None and request.url and reset(target):
         say("the server's prefix cache was emptied")
-    return make_plan(work.scenario, work.load, work.seed, secrets.randbits(63), vocabulary)
+    return plan, recorded
 
 
 def _forgiving(count: Count, say: Say) -> Count:

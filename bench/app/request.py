@@ -14,6 +14,8 @@ from backends import BACKENDS
 from bench.app import address, discover, familiar, rates, wording
 from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Stamps, Window, flag_of, names
 from bench.app.pricing import RunCosts, costs_of
+from bench.app.recordings import Recording
+from bench.app.traffic import as_recorded, recording_of, trace_load
 from bench.durations import parse_duration
 from bench.plan import tokenizer as tokenizers
 from bench.plan.prompts import Count
@@ -37,7 +39,8 @@ BODY_BYTES = (1 << 10, 4 << 30)
 class Workload:
     """What is asked and how much of it; equal seeds give equal plans.
 
-    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server.
+    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server. A `recording` is
+    sent in place of the scenario's prompts.
     """
 
     scenario: Scenario
@@ -45,6 +48,7 @@ class Workload:
     seed: int = 0
     cache: Literal["cold", "warm"] = "cold"
     tokenizer: tuple[str, Count] | None = None
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +258,14 @@ def load_of(options: LoadOptions, scenario: Scenario) -> Load:
 
 def _workload(options: RunOptions) -> Workload:
     scenario = with_lengths(load_scenario(options.scenario), options.prompt_tokens, options.output_tokens)
-    scenario = with_turns(scenario, options.turns, options.think_time, options.history)
-    load = load_of(options, scenario)
     seed = within("--seed", options.seed, 0, 2**63 - 1)
-    return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer))
+    recording = recording_of(options, scenario)
+    if recording is not None:
+        scenario = as_recorded(scenario, recording)
+    scenario = with_turns(scenario, options.turns, options.think_time, options.history)
+    is_trace = recording is not None and recording.kind == "trace"
+    load = trace_load(options, recording) if recording is not None and is_trace else load_of(options, scenario)
+    return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer), recording)
 
 
 def _client(options: RunOptions, load: Load) -> ClientSettings:

@@ -24,8 +24,9 @@ from bench.exit_codes import (
     EXIT_OUT_OF_BUDGET,
     worst_of,
 )
-from bench.plan.calls import Plan, make_plan, remaining, total, write_plan
+from bench.plan.calls import Plan, make_plan, plan_of, remaining, total, write_plan
 from bench.plan.prompts import Vocabulary
+from bench.plan.recorded import restore
 from bench.runs import decoding, manifest, records
 from bench.runs import folder as files
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
@@ -96,7 +97,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     """
     captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
-        plan = _planned(run)
+        plan = _planned(folder, run)
         count = total(plan)
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
@@ -166,7 +167,7 @@ def requests_of(folder: Path) -> pa.Table:
         raise UserError(f"{folder} has no requests.parquet; make it with: bench.py decode {folder}") from None
 
 
-def _planned(run: RunManifest) -> Plan:
+def _planned(folder: Path, run: RunManifest) -> Plan:
     """Make a run's plan again. Raises UserError where its manifest does not say of what its prompts were made."""
     tokenizer = run.tokenizer
     words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
@@ -175,4 +176,6 @@ def _planned(run: RunManifest) -> Plan:
     vocabulary = Vocabulary(
         tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens
     )
+    if (folder / files.RECORDED).exists():
+        return plan_of(restore(folder / files.RECORDED, run.seed, run.salt, vocabulary), run.load)
     return make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)

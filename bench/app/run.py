@@ -28,7 +28,8 @@ from bench.load.controller import (
     offer,
 )
 from bench.load.spend import Ledger
-from bench.plan.calls import Plan, plan_hash
+from bench.plan.calls import Plan, plan_hash, total, write_plan
+from bench.plan.recorded import Recorded, keep
 from bench.plan.synthetic import longest_tokens
 from bench.preflight import rehearsal
 from bench.process.cores import available_cores
@@ -103,6 +104,10 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
             stamps = source.begin(request.out, target.url)
             run = _manifest(request, found, stamps, launched=server is not None)
             manifest.write(request.out, run, secrets)
+            if isinstance(plan.source, Recorded):
+                keep(plan.source, request.out / files.RECORDED)
+                if (count := total(plan)) is not None:  # while its texts are there to be hashed
+                    write_plan(plan, request.out / files.PLAN, range(count))
             sampling = stack.enter_context(_sampler(request, server, target, found.info))
             for note in (*sampling.notes, *filter(None, [stamp_note(stamps)])):
                 say(note)
@@ -259,7 +264,8 @@ def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, lau
         window=request.window,
         pricing=request.costs.pricing,
         scenario=request.workload.scenario,
-        load=request.workload.load,
+        recorded=found.recorded,
+        load=plan.load,
         seed=plan.seed,
         salt=plan.salt,
         plan_hash=plan_hash(plan),

@@ -18,6 +18,8 @@ ASKED = (
         help="A name of `models`, a path, or what the server calls it.  [tiny; with --url the only one it serves]",
     ),
     click.option("--scenario", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
+    click.option("--dataset", metavar="FILE", help="Prompts of your own: a file, a folder or a pattern."),
+    click.option("--dataset-output", type=OneOf(["file", "scenario"]), help="Whose lengths answers have.  [file]"),
     click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
     click.option("--seed", type=WHOLE, default=0, help="Of prompts, lengths and arrivals.  [0]"),
     click.option("--prompt-tokens", type=WHOLE, help="Every prompt this long instead of the scenario's lengths."),
@@ -84,6 +86,10 @@ COSTS = (
 """What servers of one's own cost."""
 
 OFFERED = (
+    click.option("--trace", metavar="FILE", help="Recorded traffic, replayed at the times it came."),
+    click.option("--speed", metavar="X", help="Of the trace: so many times faster than it came.  [1]"),
+    click.option("--from", "from_", metavar="TIME", help="Of the trace: leave out what came before, such as 10m."),
+    click.option("--for", "for_", metavar="TIME", help="Of the trace: send so much of it, such as 1h."),
     click.option("--concurrency", type=WHOLE, help="Closed loop: this many requests in flight (or sessions)."),
     click.option("--rate", help="Open loop: so many requests/s (or sessions/s); 1..10:5m ramps; inf: all at once."),
     click.option("--arrivals", help="Of it: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]"),

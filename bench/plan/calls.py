@@ -215,7 +215,9 @@ def _row(call: Call) -> dict[str, Any]:
     return {**call._asdict(), "prompt_hash": _prompt_hash(call.messages), "class": call.klass, "pause_ns": pause_ns}
 
 
-def _prompt_hash(messages: tuple[Message, ...]) -> str:
+def _prompt_hash(messages: tuple[Message, ...]) -> str | None:
+    if not messages:  # a recorded text, which is not kept
+        return None
     return hashlib.sha256("\0".join(itertools.chain(*messages)).encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Purpose = Literal[
-    "arrivals", "call", "fresh words", "prefix", "fresh prefix words", "session", "turn words", "answer words"
+    "arrivals",
+    "call",
+    "fresh words",
+    "prefix",
+    "fresh prefix words",
+    "session",
+    "turn words",
+    "answer words",
+    "block",
+    "dataset",
 ]
 
 

@@ -171,7 +171,7 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
     count = sample(turns.count, float(uniform(bits.take(1))[0]))
     draws = bits.take(_DRAWS_A_TURN * count).reshape(count, _DRAWS_A_TURN)
     drawn = uniform(draws[:, :2]).tolist()
-    pauses_ns, seeds = _pauses_ns(turns.pause, uniform(draws[:, 2])), (draws[:, 3] % np.uint64(2**31)).tolist()
+    pauses_ns, seeds = draw_pauses_ns(turns.pause, uniform(draws[:, 2])), (draws[:, 3] % np.uint64(2**31)).tolist()
     base = vocabulary.overhead_tokens + scenario.shared_prefix_tokens
     limit = math.inf if turns.window_tokens is None else turns.window_tokens
     found: list[Outline] = []
@@ -254,7 +254,7 @@ def sample(lengths: Lengths, draw: float) -> int:
     return min(max(round(length), lengths.low), lengths.high)
 
 
-def _pauses_ns(pause: Pause, draws: NDArray[np.float64]) -> list[int]:
+def draw_pauses_ns(pause: Pause, draws: NDArray[np.float64]) -> list[int]:
     """The pauses at these quantiles, in whole microseconds: a library's last bit is not to be seen in them."""
     if pause.kind == "fixed":
         seconds = [pause.s] * len(draws)

@@ -18,6 +18,7 @@ from bench.types import UserError
 
 RUN = "run.json"
 PLAN = "plan.parquet"
+RECORDED = "recorded.npz"
 CAPTURE = "capture"
 SEGMENTS = "capture/packets.seg"
 REQUESTS = "requests.parquet"

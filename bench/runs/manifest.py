@@ -142,6 +142,36 @@ class MachineSelftest(JsonSection):
     requests: SelftestLimit
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTraffic(JsonSection):
+    """The user's own traffic that was sent: its file and the hash of its bytes, and nothing of what is in it.
+
+    Of `rows`, `empty` ones ask nothing and `failed` ones had no answer. `sessions` of the `available` were taken with
+    `turns` in all; `too_long` were left out or cut short. Of the turns `estimated` have a length that nobody counted,
+    `without_text` are random words, and the scenario has the lengths of `drawn_prompts` and `drawn_outputs`.
+    `repeated` prompts are sent again whole, `cacheable_share` of all prompts' tokens are in an earlier one's beginning.
+    """
+
+    kind: Literal["dataset", "trace"]
+    file: str
+    sha256: str
+    rows: int
+    empty: int
+    failed: int
+    available: int
+    sessions: int
+    turns: int
+    too_long: int
+    estimated: int
+    without_text: int
+    drawn_prompts: int
+    drawn_outputs: int
+    output: Literal["file", "scenario"]
+    speed: str
+    repeated: int
+    cacheable_share: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class BackoffAccount(JsonSection):
     """How often slots waited after a refusal, and for how long together."""
@@ -219,6 +249,7 @@ class RunManifest(JsonSection):
     pricing: HourPricing | ApiPricing | None = None
     spending: Spending | None = None
     scenario: Scenario
+    recorded: RecordedTraffic | None = None
     load: Load
     seed: int
     salt: int | None = None

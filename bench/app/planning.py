@@ -1,0 +1,118 @@
+"""From a workload to its plan, and what is to be known of a recording that it is made of."""
+
+from dataclasses import replace
+from typing import Final
+
+from bench.app.recordings import Recording
+from bench.app.request import Workload
+from bench.plan.calls import Plan, make_plan, plan_of, total
+from bench.plan.prompts import Count, Vocabulary
+from bench.plan.recorded import Recorded
+from bench.plan.recording import Account, TakeLimits, source_of
+from bench.runs.manifest import RecordedTraffic
+from bench.types import Load
+
+COUNTED_BY_A_SERVER: Final = 512
+"""Of so many texts a server is asked for the tokens; of more they are estimated by those."""
+
+
+def plan_of_work(
+    work: Workload,
+    vocabulary: Vocabulary,
+    count: Count,
+    salt: int,
+    counted_turns: int | None,
+    context_tokens: int | None,
+) -> tuple[Plan, RecordedTraffic | None]:
+    """The plan of a workload, and what is to be known of a recording. Raises UserError where nothing of it fits.
+
+    So many texts are counted (None: all); prompts and answers that a context does not hold are left out.
+    """
+    recording, load = work.recording, work.load
+    if recording is None:
+        return make_plan(work.scenario, load, work.seed, salt, vocabulary), None
+    wanted = None if load.duration_s is not None else _sessions_of(load)
+    source, account = source_of(
+        recording.sessions,
+        recording.writer.texts,
+        scenario=work.scenario,
+        seed=work.seed,
+        salt=salt,
+        vocabulary=vocabulary,
+        count=count,
+        limits=TakeLimits(context_tokens, wanted, counted_turns),
+        output=recording.output,
+        planned=work.scenario.turns is not None and work.scenario.turns.history == "planned",
+        block_tokens=recording.block_tokens,
+        content=recording.sha256,
+        name=f"--{recording.kind} {recording.name}",
+    )
+    if account.estimated:
+        source = replace(source, vocabulary=replace(vocabulary, exact=False))
+    if recording.kind == "trace":
+        load = _only(load, source.sessions)
+    plan = plan_of(source, load)
+    calls = total(plan)
+    sent = source.sessions if calls is None else calls if plan.firsts is None else len(plan.firsts) - 1
+    return plan, _section(recording, source, account, sent)
+
+
+def notes(found: RecordedTraffic) -> list[str]:
+    """What is to be said of a recording before its load, a line each."""
+    said = [f"{found.kind} {found.file}: {found.rows:,} rows, {found.empty:,} empty, {found.failed:,} failed"]
+    if found.too_long:
+        said.append(f"{found.too_long:,} sessions were left out or cut short: they do not fit into the model's context")
+    if found.kind == "dataset" and found.sessions < found.available:
+        said.append(f"{found.sessions:,} of {found.available:,} were drawn by the seed")
+    if found.estimated:
+        said.append(f"the lengths of {found.estimated:,} of {found.turns:,} prompts are estimates: nobody counted them")
+    if found.without_text:
+        said.append(f"{found.without_text:,} prompts have lengths and no text: they are made of random words")
+    if found.drawn_prompts or found.drawn_outputs:
+        said.append(
+            f"{found.drawn_prompts:,} lengths of prompts and {found.drawn_outputs:,} of answers are the scenario's: "
+            "the file has none"
+        )
+    if found.repeated:
+        said.append(f"{found.repeated:,} prompts are sent again, word by word: a cache may know them")
+    if found.cacheable_share is not None:
+        said.append(f"a prefix cache of unbounded size would serve {found.cacheable_share:.1%} of prompt tokens")
+    return said
+
+
+def _section(recording: Recording, source: Recorded, account: Account, sessions: int) -> RecordedTraffic:
+    prompts, known, again = source.in_common(sessions)
+    return RecordedTraffic(
+        kind=recording.kind,
+        file=recording.name,
+        sha256=recording.sha256,
+        rows=recording.rows,
+        empty=recording.empty,
+        failed=recording.failed,
+        available=recording.available,
+        sessions=account.sessions,
+        turns=account.turns,
+        too_long=account.too_long,
+        estimated=account.estimated,
+        without_text=account.without_text,
+        drawn_prompts=account.drawn_prompts,
+        drawn_outputs=account.drawn_outputs,
+        output=recording.output,
+        speed=str(recording.speed),
+        repeated=again if source.texts else 0,
+        cacheable_share=known / prompts,
+    )
+
+
+def _only(load: Load, sessions: int) -> Load:
+    """A trace's load without the sessions that do not fit: they are sent once each."""
+    if load.requests is not None:
+        return replace(load, requests=max(1, min(load.requests, sessions - (load.warmup_requests or 0))))
+    return replace(load, sessions=max(1, min(load.sessions or 1, sessions - (load.warmup_sessions or 0))))
+
+
+def _sessions_of(load: Load) -> int:
+    """As many sessions as a load may begin: no more than it has requests."""
+    if load.sessions is not None:
+        return load.sessions + (load.warmup_sessions or 0)
+    return (load.requests or 0) + (load.warmup_requests or 0)

@@ -1,0 +1,239 @@
+"""A user's own file as the sessions of a load: a dataset's drawn by the seed, a trace's in the order of their times."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bench.plan.recording import Output, RecordedSession, RecordedTurn
+from bench.plan.rng import stream
+from bench.plan.texts import Said, TextsWriter
+from bench.types import Message, UserError
+from scenarios.traffic import read_all
+from scenarios.traffic.files import files_of
+from scenarios.traffic.rows import SECOND_NS, TrafficRow
+
+SAMPLE_MAX = 100_000
+"""So many sessions of a dataset are drawn at the most; a load that is longer has them again."""
+_PRIORITIES = 4096
+
+Kind = Literal["dataset", "trace"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """What a file, a folder or a pattern of files has to offer, in the order in which it is sent.
+
+    `sha256` is of the files' bytes. `available` sessions are in them, of which `sessions` were drawn; `empty` rows have
+    nothing to ask, `failed` ones had no answer when they were recorded.
+    """
+
+    kind: Kind
+    name: str
+    sha256: str
+    rows: int
+    empty: int
+    failed: int
+    available: int
+    sessions: tuple[RecordedSession, ...]
+    writer: TextsWriter
+    block_tokens: int | None
+    output: Output
+    speed: Fraction = Fraction(1)
+
+    @property
+    def turns_max(self) -> int:
+        """The most turns of a session."""
+        return max(len(session.turns) for session in self.sessions)
+
+    @property
+    def stem(self) -> str:
+        """A short name for it."""
+        return Path(self.name).name.split(".")[0] or self.kind
+
+
+class Cut(NamedTuple):
+    """What of a trace is sent, from its first request on, and how many times faster than it came."""
+
+    from_s: Fraction = Fraction(0)
+    for_s: Fraction | None = None
+    speed: Fraction = Fraction(1)
+
+
+def read_dataset(name: str, *, seed: int, wanted: int, output: Output) -> Recording:
+    """Read a dataset once, from end to end, and keep `wanted` sessions of it, drawn by the seed.
+
+    Raises UserError for what cannot be read, and for a file without text.
+    """
+    reader = _Reader("--dataset", name)
+    sample = _Sample(seed, min(wanted, SAMPLE_MAX))
+    for rows in reader.sessions():
+        if not rows[0].messages:
+            raise UserError(
+                f"--dataset {name}: line {rows[0].line} has no text: expected prompts or messages; "
+                "give times and lengths as --trace"
+            )
+        if sample.takes():
+            sample.add(reader.session(rows, None))
+    return reader.recording("dataset", sample.offered, sample.in_order(), output)
+
+
+def read_trace(name: str, cut: Cut, output: Output) -> Recording:
+    """Read a trace: its sessions are due when they came, in ns after the cut begins, at its speed exactly.
+
+    Raises UserError for what cannot be read, has no times or nothing within the cut.
+    """
+    reader = _Reader("--trace", name)
+    found = []
+    for rows in reader.sessions():
+        for part in [rows] if any(row.pause_ns is not None for row in rows) else [[row] for row in rows]:
+            if part[0].t_ns is None:
+                raise UserError(
+                    f"--trace {name}: line {part[0].line} has no time: expected when each request came; "
+                    "give prompts without times as --dataset"
+                )
+            found.append((part[0].t_ns, reader.session(part, cut.speed)))
+    found.sort(key=lambda one: one[0])
+    begin_ns = (found[0][0] if found else 0) + cut.from_s * SECOND_NS
+    end_ns = None if cut.for_s is None else begin_ns + cut.for_s * SECOND_NS
+    chosen = tuple(
+        session._replace(due_ns=round((t_ns - begin_ns) / cut.speed))
+        for t_ns, session in found
+        if begin_ns <= t_ns and (end_ns is None or t_ns < end_ns)
+    )
+    if found and not chosen:
+        span_s = (found[-1][0] - found[0][0]) / SECOND_NS
+        raise UserError(
+            f"--from and --for: no request of {name} came then: its last one came {span_s:g} s after its first"
+        )
+    return replace(reader.recording("trace", len(found), chosen, output), speed=cut.speed)
+
+
+class _Reader:
+    """Goes through the files once; what is said of them is kept account of, and their text is put aside."""
+
+    def __init__(self, flag: str, name: str) -> None:
+        self._flag, self._name = flag, name
+        self._writer = TextsWriter()
+        self._rows = self._empty = self._failed = 0
+        self._block_tokens: int | None = None
+
+    def sessions(self) -> Iterator[list[TrafficRow]]:
+        """Give the rows of each session: those of one line, of which each goes on from the one before."""
+        for _, rows in groupby(self._each(), key=lambda one: (one[0], one[1].line)):
+            session: list[TrafficRow] = []
+            for _, row in rows:
+                if session and not _goes_on(session[-1], row):
+                    yield session
+                    session = []
+                session.append(row)
+            yield session
+
+    def _each(self) -> Iterator[tuple[Path, TrafficRow]]:
+        for path, row in read_all(self._name, self._flag):
+            self._rows += 1
+            self._failed += row.failed
+            if row.is_empty or (row.messages and not row.messages[-1].text.strip()):
+                self._empty += 1
+            else:
+                yield path, row
+
+    def session(self, rows: Iterable[TrafficRow], speed: Fraction | None) -> RecordedSession:
+        """Put a session's text aside and keep where it lies."""
+        turns = []
+        before: TrafficRow | None = None
+        for row in rows:
+            said = Said(_added(before, row), row.answer)
+            blocks = row.blocks if row.block_tokens else ()
+            self._block_tokens = row.block_tokens or self._block_tokens
+            turns.append(
+                RecordedTurn(
+                    place=self._writer.add(said) if row.messages else None,
+                    text_bytes=sum(len(message.text.encode("utf-8", "replace")) for message in said.messages),
+                    answer_bytes=len((row.answer or "").encode("utf-8", "replace")),
+                    prompt_tokens=row.prompt_tokens,
+                    output_tokens=1 if row.failed else row.output_tokens,
+                    pause_ns=round((row.pause_ns or 0) / (speed or 1)),
+                    blocks=blocks,
+                )
+            )
+            before = row
+        return RecordedSession(tuple(turns))
+
+    def recording(self, kind: Kind, available: int, sessions: tuple[RecordedSession, ...], output: Output) -> Recording:
+        """What was read. Raises UserError where there is nothing to send."""
+        if not sessions:
+            raise UserError(f"{self._flag} {self._name}: nothing to send: all of {self._rows} rows are empty")
+        digest = hashlib.sha256()
+        for path in files_of(self._name, self._flag):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return Recording(
+            kind=kind,
+            name=self._name,
+            sha256=digest.hexdigest(),
+            rows=self._rows,
+            empty=self._empty,
+            failed=self._failed,
+            available=available,
+            sessions=sessions,
+            writer=self._writer,
+            block_tokens=self._block_tokens,
+            output=output,
+        )
+
+
+class _Sample:
+    """Draws sessions without putting any back, by numbers that only the seed and a session's place decide.
+
+    The first n of a larger sample are the sample of n, and no more than twice as many are ever kept.
+    """
+
+    def __init__(self, seed: int, size: int) -> None:
+        self._seed, self._size = seed, size
+        self._kept: list[tuple[int, int, RecordedSession]] = []
+        self._highest = 1 << 64
+        self._next = 0
+        self._numbers: list[int] = []
+        self.offered = 0
+
+    def takes(self) -> bool:
+        """Draw the number of the next session; whether it may be among the sample."""
+        at = self.offered % _PRIORITIES
+        if at == 0:
+            self._numbers = stream(self._seed, "dataset", self.offered // _PRIORITIES).take(_PRIORITIES).tolist()
+        self.offered += 1
+        self._next = self._numbers[at]
+        return self._next < self._highest
+
+    def add(self, session: RecordedSession) -> None:
+        """Keep it, as long as there are not better ones."""
+        self._kept.append((self._next, self.offered, session))
+        if len(self._kept) >= 2 * self._size:
+            self._cut()
+
+    def in_order(self) -> tuple[RecordedSession, ...]:
+        """The sample, in the order in which it is sent."""
+        self._cut()
+        return tuple(session for _, _, session in self._kept)
+
+    def _cut(self) -> None:
+        self._kept.sort(key=lambda one: one[:2])
+        del self._kept[self._size :]
+        if len(self._kept) == self._size:
+            self._highest = self._kept[-1][0]
+
+
+def _goes_on(before: TrafficRow, row: TrafficRow) -> bool:
+    """Whether a row's prompt is what was said before it, the answer included, and more."""
+    if not row.messages:
+        return not before.messages
+    said = (*before.messages, Message("assistant", before.answer or ""))
+    return before.answer is not None and row.messages[: len(said)] == said and len(row.messages) > len(said)
+
+
+def _added(before: TrafficRow | None, row: TrafficRow) -> tuple[Message, ...]:
+    return row.messages if before is None or not row.messages else row.messages[len(before.messages) + 1 :]

@@ -1,0 +1,131 @@
+"""A load of the user's own traffic: from `--dataset` and `--trace` to sessions, their scenario and their load."""
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Final
+
+from bench.app.options import FileOptions, RunOptions, flag_of
+from bench.app.recordings import Cut, Recording, read_dataset, read_trace
+from bench.durations import parse_duration
+from bench.plan.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_DURATION_S, within
+from bench.types import RECORDED, Lengths, Load, Pause, Scenario, Turns, UserError
+
+_LAUNCHED_TOKENS_MAX: Final = 8192
+"""A server that is launched for a dataset gets no longer context than this; what does not fit is left out."""
+_TEMPLATE_TOKENS: Final = 64
+_SPARE: Final = 1024
+_SESSIONS: Final = 64
+_SPEEDS: Final = Fraction(1, 1000), Fraction(1000)
+
+
+def recording_of(options: RunOptions, scenario: Scenario) -> Recording | None:
+    """Read the file that is asked for, by flag or by the scenario. Raises UserError; None where there is none."""
+    dataset = options.dataset or (None if options.trace else scenario.dataset)
+    _check(options, dataset)
+    if options.trace is not None:
+        return read_trace(options.trace, _cut(options), "scenario" if options.output_tokens else "file")
+    if dataset is None:
+        return None
+    output = options.dataset_output or ("scenario" if options.output_tokens else scenario.dataset_output)
+    return read_dataset(dataset, seed=options.seed, wanted=_wanted(options, scenario), output=output or "file")
+
+
+def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
+    """The scenario with the file's lengths as far as they are known before any token is counted; its answers stay."""
+    longest = max(
+        max(
+            sum(turn.text_bytes + turn.answer_bytes for turn in session.turns),
+            max(turn.prompt_tokens or 0 for turn in session.turns),
+        )
+        for session in recording.sessions
+    )
+    answers = [turn.output_tokens for session in recording.sessions for turn in session.turns if turn.output_tokens]
+    output = scenario.output_tokens
+    if recording.output == "file":
+        output = Lengths("uniform", 1, max([*answers, output.high]))
+    high = max(1, min(longest + _TEMPLATE_TOKENS, _LAUNCHED_TOKENS_MAX))
+    turns = None
+    if recording.turns_max > 1:
+        count = Lengths("uniform", 1, recording.turns_max)
+        pause = scenario.turns.pause if scenario.turns else Pause("fixed", 0.0)
+        turns = Turns(
+            count, Lengths("uniform", 1, high), pause, window_tokens=high + output.high, when_full="stop",
+            sessions=min(_SESSIONS, len(recording.sessions)),
+        )  # fmt: skip
+    return replace(
+        scenario,
+        name=recording.stem,
+        description=f"{recording.kind} {recording.name}",
+        prompt_tokens=Lengths("uniform", 1, high),
+        output_tokens=output,
+        shared_prefix_tokens=0,
+        temperature=None,
+        turns=turns,
+    )
+
+
+def trace_load(options: RunOptions, recording: Recording) -> Load:
+    """The load of a trace: all of it, or its first requests; where calls follow each other, its first sessions."""
+    for name in ("concurrency", "rate", "arrivals", "duration"):
+        if getattr(options, name) is not None:
+            raise UserError(f"{flag_of(name)}: a trace has its own arrival times; leave it out")
+    count, is_of_sessions = len(recording.sessions), recording.turns_max > 1
+    warmup = options.warmup or "0"
+    if not warmup.isdecimal() or int(warmup) >= count:
+        raise UserError(f"--warmup: expected a number below the {count} sessions of {recording.name}, got {warmup!r}")
+    before = int(warmup)
+    flag, asked = ("--sessions", options.sessions) if is_of_sessions else ("--requests", options.requests)
+    measured = count - before if asked is None else within(flag, asked, 1, count - before)
+    span_s = (recording.sessions[before + measured - 1].due_ns or 0) / 1e9
+    return Load(
+        concurrency=None,
+        rate_per_s=(before + measured) / max(span_s, 1.0),
+        arrivals=RECORDED,
+        requests=None if is_of_sessions else measured,
+        duration_s=None,
+        warmup_requests=None if is_of_sessions else before,
+        warmup_s=None,
+        max_in_flight=within("--max-in-flight", options.max_in_flight or DEFAULT_MAX_IN_FLIGHT, 1, MAX_CONCURRENCY),
+        overload=options.overload or "wait",
+        sessions=measured if is_of_sessions else None,
+        warmup_sessions=before if is_of_sessions else None,
+    )
+
+
+def _wanted(options: RunOptions, scenario: Scenario) -> int:
+    """So many sessions are drawn: twice what the load may need, since some may not fit; more than enough by time."""
+    if options.duration is not None:
+        return 1 << 62
+    asked = max(options.requests or 0, options.sessions or 0) or max(scenario.requests, _SESSIONS)
+    warmup = int(options.warmup) if options.warmup and options.warmup.isdecimal() else scenario.warmup_requests
+    return 2 * (asked + max(warmup, options.concurrency or scenario.concurrency)) + _SPARE
+
+
+def _cut(options: FileOptions) -> Cut:
+    speed = Fraction(1 if options.speed is None else options.speed)
+    if not _SPEEDS[0] <= speed <= _SPEEDS[1]:
+        raise UserError(f"--speed: must be from 0.001 to 1000, got {options.speed}")
+    from_s, for_s = (
+        None if text is None else Fraction(within(flag, parse_duration(text, flag), 0, MAX_DURATION_S, " s"))
+        for flag, text in (("--from", options.from_), ("--for", options.for_))
+    )
+    if for_s == 0:
+        raise UserError("--for: must be more than 0 s; leave it out for all of the trace")
+    return Cut(from_s or Fraction(0), for_s, speed)
+
+
+def _check(options: RunOptions, dataset: str | None) -> None:
+    """Say which options do not go with each other."""
+    if options.dataset is not None and options.trace is not None:
+        raise UserError("--dataset and --trace exclude each other; give one of them")
+    for name in ("speed", "from_", "for_"):
+        if getattr(options, name) is not None and options.trace is None:
+            raise UserError(f"{flag_of(name)}: only a trace has it; give --trace as well, or leave it out")
+    if options.dataset_output is not None and dataset is None:
+        raise UserError("--dataset-output: only a dataset has it; give --dataset as well, or leave it out")
+    if options.dataset_output == "file" and options.output_tokens is not None:
+        raise UserError("--dataset-output file and --output-tokens exclude each other; give one of them")
+    if options.turns is not None and (dataset or options.trace):
+        raise UserError("--turns: sessions have the turns of the file; leave it out")
+    if options.prompt_tokens is not None and (dataset or options.trace):
+        raise UserError("--prompt-tokens: prompts are those of the file; leave it out")
