@@ -4,6 +4,7 @@ The API is described in https://huggingface.github.io/text-generation-inference.
 """
 
 from backends.cold.tgi import count_tokens, preflight
+from backends.dialect import structured
 from backends.dialect.adapting import adapt
 from backends.dialect.outgoing import CHOICES
 from backends.dialect.tgi import decode, frame_from, request
@@ -23,7 +24,7 @@ BACKEND = Backend(
     adapt=adapt,
     weights="hf",
     frame=frame_from,
-    options={"dialect": ("native", "chat"), "adapter": ("<name>",), **CHOICES},
+    options={"dialect": ("native", "chat"), "adapter": ("<name>",), **CHOICES, **structured.CHOICES},
     # server.rs adds to the histograms when a stream ends; its mean time per token has the prefill in it and is no ITL.
     gauges={
         "queue": "tgi_queue_size",

@@ -120,8 +120,9 @@ def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 def _fixes_lengths(run: RunManifest) -> bool:
     """Whether answers are promised to have the planned length, which fields of the user's own may undo."""
     own = (run.options or {}).get("extra_body", "")
-    by_responses = (run.options or {}).get("route") == "responses"
-    return run.backend in FIXED_LENGTHS and not by_responses and not any(f'"{name}"' in own for name in _OF_LENGTH)
+    options = run.options or {}
+    otherwise = options.get("route") == "responses" or "response_format" in options
+    return run.backend in FIXED_LENGTHS and not otherwise and not any(f'"{name}"' in own for name in _OF_LENGTH)
 
 
 def answers_ended_early(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:

@@ -11,6 +11,8 @@ UNSAID: Final = {
     "seed_requests": "on",
     "route": "chat",
     "stream": "on",
+    "tools": "none",
+    "response_format": "none",
     "extra_body": "none",
 }
 """What is asked where a run's options do not say."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from backends.cold import anthropic as anthropic_client
 from backends.cold import openai
+from backends.dialect import structured
 from backends.dialect.claude import KEY_VARIABLE, THINKING_TYPES, identity, option, prompt_fields, thinking_field
 from backends.dialect.outside import known_count, known_fields, known_id, known_word
 from bench.types import (
@@ -47,7 +48,8 @@ def preflight(target: Target) -> ServerInfo:
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
     """The prompt's length as the server counts it (Anthropic: as it estimates it); None where it offers no count."""
-    return anthropic_client.count_tokens(target, identity(target), prompt_fields(target, messages))
+    prompt = prompt_fields(target, messages) | structured.for_messages(target)
+    return anthropic_client.count_tokens(target, identity(target), prompt)
 
 
 def _check_key(target: Target) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from backends.dialect import openai, outgoing
+from backends.dialect import openai, outgoing, structured
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error, named_message
 from backends.dialect.outside import count, known_word, word
@@ -38,6 +38,7 @@ OPTIONS = {
     "top_p": (outgoing.SERVERS_OWN, "<share>"),
     "stream": ("on", "off"),
     "extra_body": ("<json>",),
+    **structured.CHOICES,
 }
 THINKING_TYPES = {"off": "disabled", "on": "adaptive", "<tokens>": "enabled"}
 MAX_BREAKPOINTS = 4
@@ -79,7 +80,8 @@ def request(call: Call, target: Target) -> HttpRequest:
         )
     if (tier := option(target, "service_tier")) != "default":
         payload["service_tier"] = tier
-    return outgoing.post(target, outgoing.api(target, MESSAGES), (*outgoing.usual(target), *identity(target)), payload)
+    headers = (*outgoing.usual(target), *identity(target))
+    return outgoing.post(target, outgoing.api(target, MESSAGES), headers, payload, structured.for_messages(target))
 
 
 def prompt_fields(target: Target, messages: Sequence[Message]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from backends.dialect import outgoing
+from backends.dialect import outgoing, structured
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import body_message, event_error
 from backends.dialect.outside import Unfit, count, known_word
@@ -28,7 +28,7 @@ from bench.types import (
 
 CHAT, RESPONSES = "chat", "responses"
 ROUTES = {CHAT: "/chat/completions", "completions": "/completions", RESPONSES: "/responses"}
-CHOICES = {**outgoing.CHOICES, "route": tuple(ROUTES)}
+CHOICES = {**outgoing.CHOICES, **structured.CHOICES, "route": tuple(ROUTES)}
 THOUGHTS = ("thinking", "reasoning")
 IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
 PROMPT_COUNTS = ("prompt_tokens", "input_tokens")
@@ -56,7 +56,8 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     # Finds the request again in the server's log; some servers refuse any id that is no UUID.
     name = ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}")
     headers = (*outgoing.usual(target), name, *outgoing.bearer(target))
-    return outgoing.post(target, route(target), headers, payload)
+    own = structured.for_responses(target) if by_responses else structured.for_chat(target)
+    return outgoing.post(target, route(target), headers, payload, own)
 
 
 def streaming(target: Target, **options: bool) -> dict[str, Any]:

@@ -32,11 +32,14 @@ _IN_THE_TEMPLATE = ("chat_template", "chat_template_kwargs", "tools", "documents
 _BETWEEN = "\n\n"
 
 
-def post(target: Target, route: str, headers: Headers, payload: Mapping[str, Any]) -> HttpRequest:
-    """The request that carries `payload`, as the target's options want it worded."""
+def post(
+    target: Target, route: str, headers: Headers, payload: Mapping[str, Any], own: Mapping[str, Any] | None = None
+) -> HttpRequest:
+    """The request that carries `payload`, as the target's options want it worded, with what is the user's `own`."""
     path = urlsplit(target.url).path.rstrip("/") + route
-    body = orjson.dumps(merged(worded(payload, target), extra_body(target)))
-    return HttpRequest("POST", with_query(path, target), with_own(headers, target), body)
+    # The user's own is not reworded: a schema may have fields of any name.
+    fields = merged(merged(worded(payload, target), own or {}), extra_body(target))
+    return HttpRequest("POST", with_query(path, target), with_own(headers, target), orjson.dumps(fields))
 
 
 def sampling(target: Target, seed: int | None = None, default: str = "0") -> dict[str, Any]:
@@ -63,18 +66,19 @@ def _number(text: str) -> float | None:
 def extra_body(target: Target) -> Mapping[str, Any]:
     """The fields of the user's own."""
     text = target.options.get("extra_body")
-    return _parsed(text) if text else {}
+    return parsed(text) if text else {}
 
 
-@lru_cache(maxsize=8)
-def _parsed(text: str) -> Mapping[str, Any]:
-    fields: Mapping[str, Any] = orjson.loads(text)
-    return fields
+@lru_cache(maxsize=16)
+def parsed(text: str) -> Any:
+    """What an option holds as JSON, which nobody may change."""
+    return orjson.loads(text)
 
 
 def template_fields(target: Target) -> dict[str, Any]:
-    """What of the user's own fields the chat template sees."""
-    return {name: value for name, value in extra_body(target).items() if name in _IN_THE_TEMPLATE}
+    """What the chat template sees besides messages: tools, and what of the user's own fields is for it."""
+    tools = {"tools": parsed(target.options["tools"])} if "tools" in target.options else {}
+    return tools | {name: value for name, value in extra_body(target).items() if name in _IN_THE_TEMPLATE}
 
 
 def merged(payload: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

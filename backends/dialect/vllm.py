@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from backends.dialect import openai, outgoing
+from backends.dialect import openai, outgoing, structured
 from bench.types import Call, HttpRequest, Target
 
 
@@ -14,7 +14,7 @@ def request(call: Call, target: Target) -> HttpRequest:
     template, and `usage` is "final" where a server gives usage only at the end.
     """
     running = {} if target.options.get("usage") == "final" else {"continuous_usage_stats": True}
-    lengths = {"ignore_eos": True, "min_tokens": call.max_tokens}
+    lengths = {} if structured.is_formatted(target) else {"ignore_eos": True, "min_tokens": call.max_tokens}
     extra = {**lengths, **openai.streaming(target, **running), **template_fields(target)}
     return openai.chat_request(call, as_asked(target, outgoing.adapter_of(call, target)), extra)
 

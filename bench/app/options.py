@@ -94,6 +94,8 @@ class ServerOptions:
     extra_body: JsonText | None = None
     route: str | None = None
     no_stream: bool = False
+    tools: JsonText | None = None
+    response_format: JsonText | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

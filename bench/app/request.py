@@ -230,6 +230,7 @@ def _request(
         costs=costs,
         wording={
             **wording.choices(backend, workload.scenario, options),
+            **wording.structure(backend, options),
             **own_fields,
             **wording.frame(backend, options.tokenizer),
             **wording.tokenizer_of(backend, options.tokenizer),

@@ -44,7 +44,7 @@ _DECIDED_BY: Final = {
     "service_tier": "--service-tier",
 }
 _FIXED: Final = {"stream": "--no-stream decides it", "n": "one answer a request is measured", "best_of": "as with n"}
-_EXPECTED: Final = "a JSON object such as '{\"top_k\": 40}', or a file with one"
+_EXPECTED: Final = "JSON such as '{\"top_k\": 40}', or a file with it"
 _SECRET_FIELD: Final = re.compile(
     r"key|secret|passw|auth|credential|cookie|signature|(?:^|access|api|id|refresh|session)_?token$", re.IGNORECASE
 )
@@ -98,6 +98,54 @@ def frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
     return {"frame": found} if found else {}
 
 
+def structure(backend: Backend, options: RunOptions) -> dict[str, str]:
+    """Tools and the form of answers, as OpenAI's chat has them; a UserError where the dialect has no such thing."""
+    found: dict[str, Any] = {}
+    if options.tools is not None:
+        found["tools"] = [_tool(tool) for tool in _list_of_tools(options.tools)]
+    if options.response_format is not None:
+        found["response_format"] = _response_format(options.response_format)
+    bare = options.route == "completions" or (backend.name == "tgi" and options.dialect != "chat")
+    for name in found:
+        if bare or name not in backend.options:
+            raise UserError(f"{flag_of(name)}: is for chats, the Responses API and the Messages API; leave it out")
+    if backend.name == "claude" and found.get("response_format", {}).get("type") == "json_object":
+        raise UserError("--response-format json_object: expected a JSON schema, the Messages API has no other format")
+    return {name: _encoded(flag_of(name), value) for name, value in found.items()}
+
+
+def _list_of_tools(given: str) -> list[Any]:
+    value = _json("--tools", given)
+    tools = value.get("tools", [value]) if isinstance(value, dict) else value
+    if not isinstance(tools, list) or not tools:
+        raise UserError("--tools: expected a list of functions, as OpenAI's or Anthropic's API takes them")
+    return tools
+
+
+def _tool(tool: Any) -> dict[str, Any]:
+    """A function in any of three shapes: OpenAI's chat, its Responses API, Anthropic's."""
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise UserError("--tools: expected functions with a name, as OpenAI's or Anthropic's API takes them")
+    schema = function.get("parameters", function.get("input_schema"))
+    kept = {name: function[name] for name in ("name", "description", "strict") if name in function}
+    return {"type": "function", "function": kept | ({} if schema is None else {"parameters": schema})}
+
+
+def _response_format(given: str) -> dict[str, Any]:
+    """OpenAI's response_format, or a JSON schema of its own."""
+    if given == "json_object":
+        return {"type": given}
+    value = _json("--response-format", given)
+    if isinstance(value, dict) and value.get("type") == "json_object":
+        return value
+    if isinstance(value, dict) and isinstance(value.get("json_schema"), dict):
+        return {"type": "json_schema", "json_schema": {"name": "answer", **value["json_schema"]}}
+    if isinstance(value, dict) and {"type", "properties", "$schema", "anyOf", "$ref"} & value.keys():
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
+    raise UserError("--response-format: expected json_object, a JSON schema, or OpenAI's response_format")
+
+
 def tokenizer_of(backend: Backend, path: Path | None) -> dict[str, str]:
     """The file that counts the answers of a backend which does not: a program says nothing of its tokens."""
     if path is None or backend.name != "exec":
@@ -122,35 +170,40 @@ def own_fields(backend: Backend, options: RunOptions) -> tuple[dict[str, str], t
         fields = _filled(_object("--extra-body", options.extra_body), hidden)
         _check_own(fields)
     asked = {name for name in ("temperature", "top_p") if getattr(options, name) is not None}
+    asked |= {name for name in ("tools", "response_format") if getattr(options, name) is not None}
     asked |= {"seed"} if options.seed_requests == "on" else set()
     said = {"asked_for": " ".join(sorted(asked | set(fields)))} if asked or fields else {}
     if fields:
-        said["extra_body"] = _encoded(fields)
+        said["extra_body"] = _encoded("--extra-body", fields)
     return said, address.long_enough(hidden)
 
 
-def _encoded(fields: Mapping[str, Any]) -> str:
+def _encoded(flag: str, fields: Any) -> str:
     try:
         return orjson.dumps(fields).decode()
     except TypeError:
-        raise UserError("--extra-body: holds a number or text that JSON cannot carry; leave it out") from None
+        raise UserError(f"{flag}: holds a number or text that JSON cannot carry; leave it out") from None
 
 
 def _object(flag: str, given: str) -> dict[str, Any]:
-    """A JSON object, given as it is or by the name of its file."""
-    inline = given.lstrip().startswith("{")
+    value = _json(flag, given)
+    if not isinstance(value, dict):
+        raise UserError(f"{flag}: expected {_EXPECTED}, got a {type(value).__name__}")
+    return value
+
+
+def _json(flag: str, given: str) -> Any:
+    """JSON, given as it is or by the name of its file."""
+    inline = given.lstrip().startswith(("{", "["))
     where = flag if inline else f"{flag} {given}"
     text = given if inline else _file(flag, given)
     try:
-        value = json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number)
     except RecursionError:
         raise UserError(f"{where}: is nested too deep") from None
     except ValueError as problem:
         at = f" (line {problem.lineno}, column {problem.colno})" if isinstance(problem, json.JSONDecodeError) else ""
         raise UserError(f"{where}: expected {_EXPECTED}{at}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: expected {_EXPECTED}, got a {type(value).__name__}")
-    return value
 
 
 def _no_number(name: str) -> None:

@@ -59,6 +59,8 @@ ASKED = (
     click.option("--extra-body", metavar="JSON|FILE", help="Fields for every request; '$VAR' as a value is a secret."),
     click.option("--route", help="openai, vllm, llamacpp: chat, completions or responses.  [chat]"),
     click.option("--no-stream", is_flag=True, help="Ask for answers in one piece: no time is known of their tokens."),
+    click.option("--tools", metavar="JSON|FILE", help="Functions that the model may call."),
+    click.option("--response-format", metavar="JSON|FILE", help="json_object, or the JSON schema of every answer."),
     click.option("--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"),
     click.option(
         "--backoff", type=OneOf(ON_OFF), default="on", help="A closed loop's slot waits when it was refused.  [on]"

@@ -124,7 +124,7 @@ def test_a_service_tier_is_named_when_chosen() -> None:
 
 
 def test_every_choice_is_listed_with_its_default_first() -> None:
-    default = {name: values[0] for name, values in BACKENDS["claude"].options.items() if name != "extra_body"}
+    default = {name: values[0] for name, values in BACKENDS["claude"].options.items() if values[0] != "<json>"}
     assert sent(CALL, **default) == sent()
 
 

@@ -109,6 +109,47 @@ def test_a_request_goes_where_its_route_is_and_says_what_answer_it_wants(
     assert dict(request.headers)["Accept"] == ("application/json" if "stream" in options else "text/event-stream")
 
 
+FUNCTION = {"name": "look", "description": "d", "parameters": {"type": "object", "properties": {"at": {}}}}
+SCHEMA = {"type": "object", "properties": {"seed": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "worded"),
+    [
+        (
+            "vllm", {},
+            {
+                "tools": [{"type": "function", "function": FUNCTION}],
+                "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}},
+            },
+        ),
+        (
+            "llamacpp", {"route": "responses"},
+            {
+                "tools": [{"type": "function", **FUNCTION}],
+                "text": {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA}},
+            },
+        ),
+        (
+            "claude", {},
+            {
+                "tools": [{"name": "look", "description": "d", "input_schema": FUNCTION["parameters"]}],
+                "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_tools_and_formats_are_worded_as_each_dialect_has_them(
+    name: str, options: dict[str, str], worded: dict[str, Any]
+) -> None:
+    tools = json.dumps([{"type": "function", "function": FUNCTION}])
+    wanted = json.dumps({"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}})
+    found = body(name, {**options, "tools": tools, "response_format": wanted, "without": "seed"})
+    plain = body(name, {**options, "without": "seed"})
+    kept = {field: value for field, value in plain.items() if field not in ("ignore_eos", "min_tokens")}
+    assert found == kept | worded
+
+
 @pytest.mark.parametrize(("name", "options"), [("vllm", {}), ("tgi", {}), ("tgi", {"dialect": "chat"})])
 def test_a_calls_own_adapter_is_asked_for_in_place_of_the_one_for_all(name: str, options: dict[str, str]) -> None:
     def asked(call: Call, **given: str) -> str | None:

@@ -75,10 +75,10 @@ def test_secrets_in_own_fields_are_known_as_such(monkeypatch: pytest.MonkeyPatch
         ({"temperature": "nan"}, "--temperature: expected a number from 0 to 100"),
         ({"top_p": "1.5"}, "--top-p: expected server or a number from 0.001 to 1, got '1.5'"),
         ({"backend": "claude", "seed_requests": "on"}, "--seed-requests: the backend claude leaves no such choice"),
-        ({"extra_body": "{"}, r"--extra-body: expected a JSON object .*line 1, column 2"),
+        ({"extra_body": "{"}, r"--extra-body: expected JSON .*line 1, column 2"),
         ({"extra_body": "[1]"}, "--extra-body"),
-        ({"extra_body": "no.json"}, "--extra-body no.json: expected a JSON object .*No such file"),
-        ({"extra_body": '{"a": NaN}'}, "--extra-body: expected a JSON object"),
+        ({"extra_body": "no.json"}, "--extra-body no.json: expected JSON .*No such file"),
+        ({"extra_body": '{"a": NaN}'}, "--extra-body: expected JSON"),
         ({"extra_body": '{"a": "\\ud800"}'}, "--extra-body: holds a number or text that JSON cannot carry"),
         ({"extra_body": {"stream": False}}, "--extra-body 'stream': --no-stream decides it; leave it out"),
         ({"extra_body": {"model": "m"}}, "--extra-body 'model': is decided by --model; leave it out here"),
@@ -91,6 +91,50 @@ def test_what_cannot_be_is_one_line_that_names_the_flag(asked: dict[str, Any], s
     with pytest.raises(UserError, match=said) as caught:
         request(**asked)
     assert "\n" not in str(caught.value)
+
+
+FUNCTION = {"name": "look", "parameters": {"type": "object"}}
+OF_CHAT = {"type": "function", "function": FUNCTION}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [OF_CHAT], OF_CHAT, {"tools": [OF_CHAT]}, [{"type": "function", **FUNCTION}],
+        [{"name": "look", "input_schema": {"type": "object"}}],
+    ],
+)  # fmt: skip
+def test_tools_are_taken_in_the_shape_of_any_api_and_from_a_file(given: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_text(json.dumps(given))
+    for tools in (given, str(path), json.dumps(given)):
+        assert json.loads(request(tools=tools).wording["tools"]) == [OF_CHAT]
+    assert request(tools=given).wording["asked_for"] == "tools"
+
+
+def test_a_format_is_a_word_a_schema_or_openais() -> None:
+    schema = {"type": "object", "properties": {}}
+    whole = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    for given in (schema, whole, json.dumps(schema)):
+        assert json.loads(request(response_format=given).wording["response_format"]) == whole
+    assert json.loads(request(response_format="json_object").wording["response_format"]) == {"type": "json_object"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"tools": []}, "--tools: expected a list of functions"),
+        ({"tools": [{"type": "function"}]}, "--tools: expected functions with a name"),
+        ({"tools": "nowhere.json"}, "--tools nowhere.json: expected JSON"),
+        ({"response_format": {"a": 1}}, "--response-format: expected json_object, a JSON schema"),
+        ({"tools": [OF_CHAT], "route": "completions"}, "--tools: is for chats"),
+        ({"response_format": "json_object", "backend": "tgi"}, "--response-format: is for chats"),
+        ({"response_format": "json_object", "backend": "claude"}, "--response-format json_object: expected a JSON"),
+    ],
+)
+def test_tools_and_formats_that_cannot_be_are_one_line(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        request(**asked)
 
 
 def test_a_field_of_ours_that_is_replaced_is_said_with_what_is_lost() -> None:
