@@ -30,6 +30,7 @@ from analysis.run.sections import (
     Throughput,
 )
 from analysis.run.sending import sending, tail_ms
+from analysis.run.sessions import reached, sessions
 from analysis.run.shape import shape
 from analysis.run.stalls import stalls
 from analysis.run.steady import steadiness
@@ -45,9 +46,10 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
 
     `requests` has the columns of `bench.types.Record`, `telemetry` t_ns, source, name, value.
     """
+    everything, requests = requests, reached(requests)
     span = window(run, requests)
     planned = measured(requests.select(["phase", "end_ns", "error", "error_message"]))
-    outcomes = _outcomes(planned, requests)
+    outcomes = _outcomes(measured(everything.select(planned.column_names)), requests)
     succeeded = successful(requests)
     calls = measured(succeeded)
     objectives = [slo.parse(text) for text in run.slo]
@@ -92,10 +94,11 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         gpu=cards,
         cost=without(cost, unknown.figures, unknown.why),
         host=host(run, telemetry, span),
+        sessions=sessions(everything),
         throttling=throttling([gpu.index for gpu in cards], telemetry, span),
     )
     # The identities are of the numbers above, the verdict of both.
-    evidence = identities.Evidence(run, requests, telemetry, span, summary)
+    evidence = identities.Evidence(run, everything, telemetry, span, summary)
     summary = replace(summary, identities=identities.check(evidence))
     return replace(summary, verdict=verdict(run, summary))
 

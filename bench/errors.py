@@ -34,6 +34,8 @@ _MID_RUN = "did the server end in mid-run, or has a proxy a limit?"
 _TAKES_NO_MORE = "the server takes no more: lower --rate or --concurrency"
 _NOT_SUCH = "the server does not take such a request; a prompt or answer may be too long: --prompt-tokens"
 
+NOT_REACHED: Final = "not_reached"
+
 ERRORS: Final = {
     each.code: each
     for each in (
@@ -66,7 +68,7 @@ ERRORS: Final = {
         ErrorCode("empty", True, "unknown", "failed", "the model ended at once, or a filter took the text", whole=True),
         ErrorCode("dropped", False, "no", "dropped", "that is the finding: the load is above capacity"),
         ErrorCode("budget", False, "no", "dropped", _MORE_MONEY),
-        ErrorCode("not_reached", False, "no", "unfinished", "see what failed in the turns before"),
+        ErrorCode(NOT_REACHED, False, "no", "unfinished", "see what failed in the turns before"),
         ErrorCode("not_sent", False, "no", "unfinished", _IS_IT_THERE),
         ErrorCode("unfinished", None, "unknown", "unfinished", _AGAIN),
     )

@@ -8,7 +8,7 @@ from analysis.run import slo
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, values_needed
 from analysis.wording import count, dollars
-from bench.errors import DEARER, INTERRUPTED, RATE_LIMITED, stop_reason, what_to_do
+from bench.errors import DEARER, INTERRUPTED, NOT_REACHED, RATE_LIMITED, stop_reason, what_to_do
 from bench.runs.manifest import RunManifest
 
 MOST_FAILURES = 0.01
@@ -52,7 +52,7 @@ def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 
 def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """More than a few calls failed: what happened, in the server's words, and what to do."""
-    planned = summary.requests.planned
+    planned = summary.requests.planned - summary.requests.by_error.get(NOT_REACHED, 0)
     for failure in summary.failures:
         share = failure.count / planned
         if share > MOST_FAILURES:

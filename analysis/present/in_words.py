@@ -3,39 +3,46 @@
 from analysis.run.summary import RunSummary
 from analysis.wording import VERDICTS, count, number
 from bench.runs.manifest import RunManifest
-from bench.types import Lengths, Load
+from bench.types import Lengths, Load, Scenario
 
 
-def load(planned: Load) -> str:
+def load(planned: Load, scenario: Scenario) -> str:
     """A run's load."""
+    what = "request" if scenario.turns is None else "session"
     if planned.is_open:
-        offered = f"{_rate(planned)} (open loop)"
+        offered = f"{_rate(planned, what)} (open loop)"
+    elif scenario.turns is None:
+        offered = f"{count(planned.concurrency, what)} in flight at all times (closed loop)"
     else:
-        offered = f"{count(planned.concurrency, 'request')} in flight at all times (closed loop)"
-    if planned.requests is not None:
+        offered = f"{count(planned.concurrency, 'user')} with one session after the other (closed loop)"
+    if planned.sessions is not None:
+        length = f"for {count(planned.sessions, what)}"
+    elif planned.requests is not None:
         length = f"for {count(planned.requests, 'request')}"
     else:
         length = f"for {number(planned.duration_s)} s"
     warmup = ""
     if planned.warmup_s:
         warmup = f" after a warm-up of {number(planned.warmup_s)} s"
+    elif planned.warmup_sessions:
+        warmup = f" after {count(planned.warmup_sessions, 'warm-up session')}"
     elif planned.warmup_requests:
         warmup = f" after {count(planned.warmup_requests, 'warm-up request')}"
     return f"{offered}, {length}{warmup}"
 
 
-def _rate(planned: Load) -> str:
+def _rate(planned: Load, what: str) -> str:
     """How calls of an open loop come."""
     if planned.is_at_once:
-        return f"all requests due at once, {number(planned.max_in_flight)} in flight at most"
+        return f"all {what}s due at once, {number(planned.max_in_flight)} in flight at most"
     course, arrivals = planned.course, f"with {planned.arrivals} arrivals"
     if not course:
-        return f"{number(planned.rate_per_s)} requests/s {arrivals}"
+        return f"{number(planned.rate_per_s)} {what}s/s {arrivals}"
     mean = f"{number(planned.rate_per_s)} on average"
     if len(course) == 1:
-        return f"{number(course[0].from_per_s)} to {number(course[0].to_per_s)} requests/s, {mean}, {arrivals}"
+        return f"{number(course[0].from_per_s)} to {number(course[0].to_per_s)} {what}s/s, {mean}, {arrivals}"
     rates = [rate for part in course for rate in (part.from_per_s, part.to_per_s)]
-    within = f"{number(min(rates))} to {number(max(rates))} requests/s in {len(course)} stretches"
+    within = f"{number(min(rates))} to {number(max(rates))} {what}s/s in {len(course)} stretches"
     return f"{within}, {mean}, {arrivals}"
 
 
@@ -51,7 +58,7 @@ def lengths(tokens: Lengths) -> str:
 
 def asked(run: RunManifest) -> str:
     """What was asked of whom, in a sentence."""
-    return f"{run.backend} served {run.model} under the scenario {run.scenario.name}: {load(run.load)}."
+    return f"{run.backend} served {run.model} under the scenario {run.scenario.name}: {load(run.load, run.scenario)}."
 
 
 def verdict(run: RunManifest, summary: RunSummary) -> str:

@@ -76,6 +76,7 @@ def document(
             Section("", (lead, Section("", (_tiles(summary),), PAGE)), WRITTEN),
             Section("Metrics", _metrics(summary)),
             Section("Throughput and cost" if summary.cost else "Throughput", (run_facts.of_run(summary),)),
+            Section("Turns of a session", (_turns(summary),)),
             Section("Objectives", (_objectives(summary),)),
             Section("Accelerators", (_gpus(summary),)),
             Section("", (plan,), frozenset({"markdown"})),
@@ -165,6 +166,32 @@ def _objectives(summary: RunSummary) -> Table:
         "Over all measured requests; one that failed does not keep an objective. Certain: another such run ends so too"
     )
     return Table(columns, tuple(rows), caption)
+
+
+def _turns(summary: RunSummary) -> Table:
+    columns = (
+        Column("turn", "left"),
+        Column("calls"),
+        Column("prompt, tokens"),
+        Column("ttft p50, ms"),
+        Column("ttft p90, ms", drop=1),
+        Column("cached"),
+        Column("cacheable"),
+    )
+    rows = tuple(
+        row(
+            str(each.turn) if each.turn == each.to_turn else f"{each.turn}–{each.to_turn}",
+            number(each.calls),
+            number(each.prompt_tokens_mean),
+            number(each.ttft_ms_p50),
+            number(each.ttft_ms_p90),
+            percent(each.cached_share),
+            percent(each.cacheable_share),
+        )
+        for each in (summary.sessions.by_turn if summary.sessions else ())
+    )
+    caption = "Cacheable is what a prefix cache without bounds would serve of the prompts, cached what the server says"
+    return Table(columns, rows, caption)
 
 
 def _gpus(summary: RunSummary) -> Table:

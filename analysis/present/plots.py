@@ -4,7 +4,7 @@ A function returns None when there is nothing to draw. `layout.meta` is the capt
 Text that comes from outside is escaped, because plotly reads labels as HTML.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,9 +22,11 @@ from analysis.present.charts import (
     escape,
     level,
     light,
+    line_of,
     mark,
     over_time,
     scale,
+    stacked,
     steps,
 )
 from analysis.present.palette import SERIES
@@ -225,6 +227,30 @@ def _mean(data: Data, value: float | None) -> list[go.Scatter]:
     return [level(phase, value, "mean") for phase in measured if value is not None]
 
 
+def by_turn(data: Data) -> go.Figure | None:
+    """How the wait and the cache changed as sessions grew."""
+    if data.summary.sessions is None:
+        return None
+    rows = data.summary.sessions.by_turn
+    turns = [row.turn for row in rows]
+
+    def line(values: Sequence[float | None], name: str, n: int) -> list[go.Scatter]:
+        known = any(value is not None for value in values)
+        return [go.Scatter(x=turns, y=values, name=name, mode="lines+markers", line=line_of(n))] if known else []
+
+    shares = [
+        *line([row.cached_share and 100 * row.cached_share for row in rows], "cached, as the server says", 0),
+        *line([row.cacheable_share and 100 * row.cacheable_share for row in rows], "cacheable, by the plan", 1),
+    ]
+    panels = [
+        Panel("Time to first token, median", "ms", line([row.ttft_ms_p50 for row in rows], "ttft", 0)),
+        Panel("Share of prompt tokens", "%", shares),
+    ]
+    caption = "By the turn's number; where several share a point, by the first of them."
+    drawn = [panel for panel in panels if panel.traces]
+    return stacked(drawn, "turn of the session", caption, row_px=150) if drawn else None
+
+
 def telemetry(data: Data) -> go.Figure | None:
     """What the machine and the engine said of themselves meanwhile."""
     if data.telemetry is None:
@@ -305,6 +331,7 @@ FIGURES: Final[Mapping[str, Plot[Data]]] = {
     "tpot": Plot("Latency", "Time per output token", tpot, wide=False),
     "itl": Plot("Latency", "Inter-token latency", itl, wide=False),
     "ttft-over-time": Plot("Latency", "Time to first token by when the request was sent", ttft_over_time),
+    "turns": Plot("Over the run", "Turns of a session", by_turn),
     "throughput": Plot("Over the run", "Throughput and concurrency", throughput),
     "telemetry": Plot("Over the run", "Machine and engine", telemetry),
     "client-lag": Plot("The client's own error", "Client lag", client_lag),

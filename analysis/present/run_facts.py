@@ -6,6 +6,7 @@ from analysis.present.document import Facts, facts
 from analysis.present.in_words import steady_window
 from analysis.run.counting import READINGS
 from analysis.run.sections import PacketsSeen, PriceSource, RunCost, SelftestAtLoad
+from analysis.run.sessions import SessionFigures
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import UNKNOWN, Interval
 from analysis.wording import count, dollars, interval, number, percent
@@ -38,6 +39,13 @@ def of_run(summary: RunSummary) -> Facts:
     return facts([*served(summary), *client(summary), *server(summary), *cost(summary.cost)])
 
 
+def _sessions(found: SessionFigures) -> str:
+    failed = f"; {count(found.failed, 'session')} ended with a turn that failed" if found.failed else ""
+    turns = f", {count(found.turns_mean, 'turn')} each" if found.turns_mean is not None else ""
+    took = f", {number(found.duration_s_p50)} s at the median" if found.duration_s_p50 is not None else ""
+    return f"{found.complete:,} of {found.count:,} complete{turns}{took}{failed}"
+
+
 def served(summary: RunSummary) -> Rows:
     """What was served, per second, and why that is not known."""
     requests, rates = summary.requests, summary.throughput
@@ -68,6 +76,8 @@ def served(summary: RunSummary) -> Rows:
     if (planned := summary.offered.planned_index_of_dispersion) is not None:
         sent = number(summary.offered.index_of_dispersion)
         rows.append(("burstiness", f"index of dispersion {sent} as sent, {number(planned)} as planned{_BURSTS}"))
+    if (found := summary.sessions) is not None:
+        rows.append(("sessions", _sessions(found)))
     if (window := steady_window(summary)) is not None:
         rows.append(("window", window))
     return rows

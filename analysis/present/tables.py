@@ -83,7 +83,7 @@ def sent(run: RunManifest) -> Rows:
     exact = "exact" if tokenizer.exact else "an estimate"
     return [
         ("Scenario", f"{scenario.name}: {scenario.description}"),
-        ("Load", load(run.load)),
+        ("Load", load(run.load, run.scenario)),
         ("Prompt tokens", lengths(scenario.prompt_tokens)),
         ("Shared prefix", count(scenario.shared_prefix_tokens, "token")),
         ("Output tokens", lengths(scenario.output_tokens)),

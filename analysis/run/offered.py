@@ -2,8 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_S, column, measured
+from analysis.run.metrics import NS_PER_S, column, keep, measured
 from analysis.run.sections import OfferedLoad
 from analysis.stats.distributions import Floats, index_of_dispersion
 from bench.runs.manifest import RunManifest
@@ -13,12 +14,15 @@ from bench.types import Load
 def offered(run: RunManifest, requests: pa.Table) -> OfferedLoad:
     """Rates and burstiness of the measured calls as wanted, planned and achieved; all None for a closed loop.
 
+    Of sessions those of their first turns: the others come when they can.
+
     A rate is taken from the first to the last call: of the plan by what was due, of the load by what was sent, over
     the plan's time too where that was longer. The index of dispersion is 0 for constant arrivals, 1 for Poisson; where
     the rate changes on purpose it is of what remains without that.
     """
     load = run.load
-    calls = measured(requests.select(["phase", "due_ns", "sent_ns"]))
+    calls = measured(requests.select(["phase", "due_ns", "sent_ns", "turn"]))
+    calls = keep(calls, pc.equal(pc.fill_null(calls["turn"], 0), 0))
     due_ns, sent_ns = (_known(column(calls, name)) for name in ("due_ns", "sent_ns"))
     if not load.is_open:
         due_ns, sent_ns = np.empty(0), np.empty(0)

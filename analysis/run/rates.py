@@ -84,7 +84,7 @@ class Flow(NamedTuple):
 def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
     """The flow of a run's successful calls, of any phase, in the order of `successful(requests)`."""
     calls = successful(requests)
-    if run.load.is_open and run.load.is_stationary:
+    if run.load.is_open and run.is_stationary:
         return _of_open_loop(requests, calls, span)
     found = _as_it_came(calls, span)
     if run.load.is_open or span.why or not span.seconds:

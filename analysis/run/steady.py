@@ -28,9 +28,9 @@ def steadiness(run: RunManifest, requests: pa.Table) -> Steadiness:
 
     `ttft_change` is relative to the median, `backlog_growth` in calls due and not ended (open loop only);
     `*_trend_p` is the probability of such a trend by chance. All None with fewer than five calls a block, and where the
-    load itself changed on purpose.
+    load itself changed on purpose or its sessions' prompts grow.
     """
-    if not run.load.is_stationary:
+    if not run.is_stationary:
         return Steadiness()
     requests = told_of(run, requests)
     calls = measured(requests.select(["phase", "due_ns", "sent_ns", "first_token_ns", "end_ns", "error"]))

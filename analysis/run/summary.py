@@ -35,6 +35,7 @@ from analysis.run.sections import (
     Throughput,
     TokenSources,
 )
+from analysis.run.sessions import SessionFigures
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection, dump, load
 
@@ -117,6 +118,7 @@ class RunSummary(JsonSection):
     host: HostUse = field(default_factory=HostUse)
     throttling: tuple[GpuThrottling, ...] = ()
     identities: tuple[Identity, ...] = ()
+    sessions: SessionFigures | None = None
 
     def metric(self, name: str) -> MetricSummary:
         """A metric by its name, with nothing known where the summary has none of it."""

@@ -53,7 +53,7 @@ def proposed(run: RunManifest, requests: pa.Table) -> ProposedWindow | None:
     `requests` has the phases as planned. None where nothing is to be cut, fewer than 100 calls succeeded, or the load
     itself changed on purpose.
     """
-    if not run.load.is_stationary:
+    if not run.is_stationary:
         return None
     calls = successful(measured(requests))
     found = [transient for name in SERIES if (transient := _transient(name, calls)) is not None]

@@ -45,4 +45,6 @@ def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:
 
 def load_line(request: RunRequest) -> str:
     """The scenario and how much load there is, in words."""
-    return f"scenario {request.workload.scenario.name}: {in_words.load(request.workload.load)}"
+    return (
+        f"scenario {request.workload.scenario.name}: {in_words.load(request.workload.load, request.workload.scenario)}"
+    )

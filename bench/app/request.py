@@ -208,7 +208,7 @@ def _request(
         if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
             raise UserError(f"--slo {objective!r}: cannot be known with --no-stream; leave out one of the two")
     client = _client(options, workload.load)
-    if options.window == "steady" and not workload.load.is_stationary:
+    if options.window == "steady" and not (workload.load.is_stationary and workload.scenario.turns is None):
         raise UserError("--window steady: this load changes on purpose and has no steady part; leave it out")
     place = address.address(given_url, backend)
     url = place.url if place else None

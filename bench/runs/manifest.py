@@ -283,6 +283,11 @@ class RunManifest(JsonSection):
         """When it was begun; `created_at` as an instant."""
         return datetime.fromisoformat(self.created_at)
 
+    @property
+    def is_stationary(self) -> bool:
+        """Whether every part of the load is like any other; prompts of sessions grow."""
+        return self.load.is_stationary and self.scenario.turns is None
+
 
 def read(folder: Path) -> RunManifest:
     """Read a run's manifest. Raises UserError where there is none, or one of another version."""

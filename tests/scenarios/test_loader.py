@@ -22,7 +22,7 @@ def fault(tmp_path: Path, content: str) -> str:
 
 def test_the_bundled_scenarios_are_described_and_load_by_their_names() -> None:
     names = [scenario.name for scenario in list_scenarios()]
-    assert names == ["chat", "code", "long-context", "rag", "smoke"]
+    assert names == ["agent", "assistant", "chat", "code", "long-context", "rag", "smoke"]
     assert [load_scenario(name) for name in names] == list_scenarios()
     assert all(scenario.description for scenario in list_scenarios())
 

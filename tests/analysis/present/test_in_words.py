@@ -9,10 +9,14 @@ from tests.summaries import manifest_of, typed
 def test_the_load_is_said_in_words(synthetic_run: Any) -> None:
     closed, _, _ = synthetic_run(requests=200, warmup=1, concurrency=8)
     timed, _, _ = synthetic_run(rate_per_s=4.0, duration_s=60.0)
-    assert in_words.load(manifest_of(closed).load) == (
+
+    def load_of(run: Any) -> str:
+        return in_words.load(manifest_of(run).load, manifest_of(run).scenario)
+
+    assert load_of(closed) == (
         "8 requests in flight at all times (closed loop), for 200 requests after 1 warm-up request"
     )
-    assert in_words.load(manifest_of(timed).load) == "4 requests/s with poisson arrivals (open loop), for 60 s"
+    assert load_of(timed) == "4 requests/s with poisson arrivals (open loop), for 60 s"
 
 
 def test_the_outcome_is_said_in_words(synthetic_run: Any) -> None:
