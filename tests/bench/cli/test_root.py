@@ -113,7 +113,7 @@ WRONG = [
     ("run chat", "unexpected extra argument (chat)"),
     ("report . --format htm", "'--format': expected html or markdown or json, got 'htm'; did you mean"),
     ("models build tinny", "'tinny'; known are tiny, tiny-3l, tiny-16l; did you mean 'tiny"),
-    ("run --backend lamacpp", "--backend 'lamacpp': known are claude, llamacpp, openai, tgi, vllm; did"),
+    ("run --backend lamacpp", "--backend 'lamacpp': known are claude, exec, llamacpp, openai, tgi, vllm; did"),
     ("run --model tinny", "--model 'tinny': expected a path, a repository (OWNER/NAME) or a name that `bench"),
     ("run --model .", "--model '.': expected the path of a .gguf file"),
     ("run --scenario caht", "--scenario: unknown scenario 'caht'; did you mean 'chat'?"),
