@@ -149,6 +149,7 @@ INTERRUPTED: Final = "interrupted"
 OUT_OF_BUDGET: Final = "the budget is spent"
 DEARER: Final = "an answer cost more than its worst case"
 SERVER_GONE: Final = "the server is gone"
+KEY_REFUSED: Final = "the key was refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,8 @@ STOP_REASONS: Final = (
     ),
     # Nobody was there any more.
     StopReason(SERVER_GONE, EXIT_NOT_TO_BE_TRUSTED, _LOG, "not_sent"),
+    # It would refuse every further call too.
+    StopReason(KEY_REFUSED, EXIT_NOT_TO_BE_TRUSTED, "a key may have expired or been withdrawn in mid-run", "not_sent"),
 )
 _OTHER: Final = StopReason("", EXIT_NOT_TO_BE_TRUSTED, _AGAIN)
 

@@ -212,6 +212,7 @@ def _offer(
         quick_ack=client.quick_ack,
         stamps=stamps.taken,
         body_bytes_max=client.body_bytes_max,
+        key_variable=request.backend.key_variable,
     )
 
     def follow(progress: Progress) -> None:

@@ -39,7 +39,7 @@ class LoadSpec:
 
     `slots` is how many requests can be in flight over all workers. With `backoff` a closed loop's slot waits after a
     refusal; with `quick_ack` what comes is acknowledged at once. `stamps` is who notes arrivals. An answer of more
-    than `body_bytes_max` fails.
+    than `body_bytes_max` fails. `key_variable` is named where the server refuses the key.
     """
 
     role: Literal["local", "master", "worker"]
@@ -59,6 +59,7 @@ class LoadSpec:
     quick_ack: bool = False
     stamps: Literal["packets", "kernel", "user"] = "kernel"
     body_bytes_max: int = 64 << 20
+    key_variable: str = "OPENAI_API_KEY"
     keys: "PortKeys | None" = None
 
 

@@ -20,7 +20,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from bench.errors import DEARER, OUT_OF_BUDGET
+from bench.errors import DEARER, KEY_REFUSED, OUT_OF_BUDGET
 from bench.load.answer_cost import Billing, Decode
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import LoadSpec
@@ -28,7 +28,7 @@ from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
 from bench.load.dispatch import ClosedLoopDispatcher, Prefetcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
-from bench.load.outcomes import ROUND_TRIP_NS, is_unseen, not_sent
+from bench.load.outcomes import ROUND_TRIP_NS, as_locust_has_it, error_of, is_unseen, not_sent
 from bench.load.port import secure
 from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
@@ -270,26 +270,19 @@ class LoadWorker:
         return self._billing is None or self._billing.limiter.reserve_again(seq)
 
     def _keep(self, ready: Ready, outcome: RequestOutcome, connect_ns: int | None) -> None:
-        sent_ns, end_ns, received, status, error, place = outcome
+        sent_ns, end_ns, received, _, error, place = outcome
         facts = (sent_ns, end_ns, connect_ns, received, error, place)
         self._write(self._capture.exchange, ready.seq, ready.due_ns, *facts)
         if self._billing is not None:
             self._billing.settle(ready.seq, outcome)
             if self._billing.limiter.was_dearer and self._stopped is None:
                 self._stop_all(DEARER)
-        if error is None and status != 200:
-            error = (f"http_{status}", "")
         self.done += 1
-        if error is not None:
+        if (code := error_of(outcome)) is not None:
             self.failed += 1
-        self._environment.events.request.fire(
-            request_type="POST",
-            name=self._spec.backend,
-            response_time=(end_ns - (sent_ns or end_ns)) / 1e6,
-            response_length=sum(map(len, received.parts)),
-            exception=None if error is None else WireError(error[0], error[0]),
-            context={},
-        )
+            if code == "http_401" and self._stopped is None:
+                self._stop_all(f"{KEY_REFUSED} (HTTP 401); set {self._spec.key_variable} again")
+        self._environment.events.request.fire(**as_locust_has_it(outcome, code, self._spec.backend))
 
     def _drop(self, seq: int, due_ns: int) -> None:
         self.dropped += 1

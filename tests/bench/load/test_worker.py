@@ -429,6 +429,24 @@ def test_a_server_that_stays_away_ends_the_load(folder: Path, workers: int, load
     assert done.most_in_flight() <= 40
 
 
+@pytest.mark.parametrize("load", [{"concurrency": 1}, {"rate": 50.0}])
+def test_the_first_answer_that_refuses_the_key_ends_the_load_and_names_the_variable(
+    folder: Path, load: dict[str, Any]
+) -> None:
+    denied = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+
+    def script(sock: socket.socket, number: int) -> None:
+        while (seq := take_request(sock)) is not None:
+            sock.sendall(denied if seq >= 2 else WHOLE)
+
+    with scripted(script) as server:
+        done = offer_load(folder, f"http://127.0.0.1:{server.port}", requests=60, warmup="0", **load)
+    assert done.stopped == "the key was refused (HTTP 401); set OPENAI_API_KEY again"
+    assert stop_reason(done.stopped).unsent == "not_sent"
+    assert len(done.calls) < 10, "every further call would be refused too"
+    assert done.progress[-1].failed <= 2
+
+
 def test_a_slot_that_is_refused_waits_as_long_as_it_is_asked_to(folder: Path) -> None:
     refusal = b"HTTP/1.1 429 Too Many\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
