@@ -42,6 +42,7 @@ def test_a_backend_takes_less_than_a_hundred_lines() -> None:
     assert len(SOURCE.splitlines()) < 100
 
 
+@pytest.mark.slow
 def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
     how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
     with launch(how, extended / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:

@@ -58,6 +58,7 @@ def test_a_machine_without_a_driver_gets_one_line(fake_nvml: Callable[..., None]
     assert line(check()) == needs
 
 
+@pytest.mark.slow
 def test_a_machine_without_nvidia_smi_gets_one_line(
     fake_nvml: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_machine_without_nvidia_smi_gets_one_line(
     assert line(check()).startswith("check-gpu: nvidia-smi does not run: ")
 
 
+@pytest.mark.slow
 def test_an_nvidia_smi_that_fails_is_quoted(fake_nvml: Callable[..., None], fake_smi: Callable[[str], None]) -> None:
     fake_nvml()
     fake_smi("broken")

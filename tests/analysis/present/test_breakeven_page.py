@@ -85,7 +85,11 @@ def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> No
     assert html.count("&lt;script&gt;alert(") > 6
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1400, False)], ids=["narrow and dark", "wide and light"])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [pytest.param(390, True, marks=pytest.mark.slow), (1400, False)],
+    ids=["narrow and dark", "wide and light"],
+)
 def test_a_browser_draws_every_figure_alone(
     page: Any, comparison: Build, tmp_path: Path, width: int, dark: bool
 ) -> None:

@@ -73,7 +73,7 @@ def test_a_measure_that_a_run_does_not_know_is_not_drawn(runs: list[Run]) -> Non
     assert "No data for: tpot_ms:p50." in page_of(runs)
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"])
 def test_a_browser_draws_every_figure_alone(page: Any, runs: list[Run], tmp_path: Path, dark: bool) -> None:
     file = tmp_path / "repeats.html"
     file.write_text(page_of(runs), encoding="utf-8")

@@ -15,6 +15,7 @@ from bench.exit_codes import EXIT_BUG
 from bench.runs import folder
 from bench.types import UserError
 from bench.wire import capture
+from tests.commands import bench
 
 ROOT = Path(__file__).parents[3]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -161,7 +162,7 @@ def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
 
 def test_what_a_command_writes_is_the_users_alone(tmp_path: Path) -> None:
     servers = "--self 2 --gpu rtx-4090 --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200"
-    done = shell(f"breakeven {servers} --out {tmp_path / 'studies' / 'one'}")
+    done = bench("breakeven", *servers.split(), "--out", tmp_path / "studies" / "one")
     assert done.returncode == 0, done.stderr
     written = list((tmp_path / "studies").rglob("*"))
     assert len(written) > 2
