@@ -18,7 +18,7 @@ from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, 
 from analysis.stats.distributions import CONFIDENCE
 from analysis.wording import dollars
 
-SPANS_TOLD: Final = 3
+SPANS_NAMED: Final = 3
 SURE: Final = f"with {CONFIDENCE:.0%} certainty"
 
 
@@ -53,10 +53,10 @@ def where(answer: BreakEven, *, measured: bool = False) -> str:
     if answer.spans == ALWAYS:
         return "Self-hosting pays at any volume."
     sure = f" {SURE}" if measured else ""
-    told = f"Self-hosting pays{sure} {_told(answer.spans, answer.unit)}." if answer.spans else _nowhere(answer, sure)
+    text = f"Self-hosting pays{sure} {_named(answer.spans, answer.unit)}." if answer.spans else _nowhere(answer, sure)
     if answer.open_spans:
-        told += f" The measurements leave it open {_told(answer.open_spans, answer.unit)}."
-    return told
+        text += f" The measurements leave it open {_named(answer.open_spans, answer.unit)}."
+    return text
 
 
 def _nowhere(answer: BreakEven, sure: str) -> str:
@@ -68,16 +68,16 @@ def _nowhere(answer: BreakEven, sure: str) -> str:
     return f"Self-hosting never pays{because}."
 
 
-def _told(spans: tuple[Span, ...], unit: str) -> str:
+def _named(spans: tuple[Span, ...], unit: str) -> str:
     if spans == ALWAYS:
         return "at any volume"
     bounded = [f"from {first:,} to {last:,}" for first, last in spans if last is not None]
-    told = bounded[:SPANS_TOLD]
-    if len(bounded) > SPANS_TOLD:
-        told.append(f"in {len(bounded) - SPANS_TOLD:,} more ranges")
+    named = bounded[:SPANS_NAMED]
+    if len(bounded) > SPANS_NAMED:
+        named.append(f"in {len(bounded) - SPANS_NAMED:,} more ranges")
     if spans[-1].last is None:
-        told.append(f"{'for good ' * bool(bounded)}from {spans[-1].first:,} on")
-    return f"{', '.join(told)} ({unit})"
+        named.append(f"{'for good ' * bool(bounded)}from {spans[-1].first:,} on")
+    return f"{', '.join(named)} ({unit})"
 
 
 def _costs(pairing: Pairing, at: Decision, *, measured: bool) -> str:
@@ -106,10 +106,10 @@ def _choice(answer: BreakEven, at: Decision, states: States) -> list[str]:
         return [f"{head}: it saves {dollars(saving)} a month."]
     least = at.low_usd if ours else -at.high_usd
     chance = at.p_cheaper if ours else 1 - at.p_cheaper
-    told = f"{head}: it is the cheaper with a probability of {chance:.1%}"
+    text = f"{head}: it is the cheaper with a probability of {chance:.1%}"
     if not least.is_finite() or not saving.is_finite():
-        return [f"{told}."]
-    return [f"{told}; it {_on_average(saving)}, and saves {dollars(least)} or more in nine outcomes of ten."]
+        return [f"{text}."]
+    return [f"{text}; it {_on_average(saving)}, and saves {dollars(least)} or more in nine outcomes of ten."]
 
 
 def _on_average(saving: Decimal) -> str:

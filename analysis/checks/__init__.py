@@ -1,1 +1,1 @@
-"""Why a measurement may not be trusted: one function per check, by whom the doubt is about."""
+"""Why a measurement may not be trusted: one function per check, by whom it is about."""

@@ -1,4 +1,4 @@
-"""Doubts about the answers: counts that contradict, prompts and answers not as asked, streams no decoder makes."""
+"""Findings on the answers: counts that contradict, prompts and answers not as asked, streams no decoder makes."""
 
 from collections.abc import Iterator
 from typing import Final

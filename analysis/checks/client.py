@@ -1,4 +1,4 @@
-"""Doubts about this client: did it send when it was to, look in time, and keep what it saw?"""
+"""Findings on this client: did it send when it was to, look in time, and keep what it saw?"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Doubts about what became of the calls: failures, limits that held the load back, samples too small."""
+"""Findings on what became of the calls: failures, limits that held the load back, samples too small."""
 
 from collections.abc import Iterator
 
@@ -56,8 +56,8 @@ def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     for failure in summary.failures:
         share = failure.count / planned
         if share > MOST_FAILURES:
-            said = f" ({failure.message})" if failure.message else ""
-            message = f"{failure.count} of {planned} calls failed with {failure.code}{said}"
+            detail = f" ({failure.message})" if failure.message else ""
+            message = f"{failure.count} of {planned} calls failed with {failure.code}{detail}"
             yield Finding("suspect", "failed_calls", f"{message}: {what_to_do(failure.code)}", share, MOST_FAILURES)
 
 

@@ -1,4 +1,4 @@
-"""Doubts about repeats of one run: some are missing, they drift, or one is unlike the others."""
+"""Findings on repeats of one run: some are missing, they drift, or one is unlike the others."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Doubts about what the server did: its cache, values that cannot be, streams that stood still, a load too high."""
+"""Findings on what the server did: its cache, values that cannot be, streams that stood still, a load too high."""
 
 from collections.abc import Iterator
 

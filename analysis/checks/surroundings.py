@@ -1,4 +1,4 @@
-"""Doubts about the machine: others on its cores, a hypervisor that takes them, a full wire, a hot GPU, a set clock."""
+"""Findings on the machine: others on its cores, a hypervisor that takes them, a full wire, a hot GPU, a set clock."""
 
 from collections.abc import Iterator
 

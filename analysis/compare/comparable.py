@@ -56,9 +56,9 @@ def _check_sizes(runs: Mapping[str, int]) -> None:
     if set(runs.values()) == {1} or min(runs.values()) >= LEAST_RUNS:
         return
     (first, n), *others = runs.items()
-    told = " and ".join([f"{first} has {n} run{'s' * (n != 1)}", *(f"{name} {n}" for name, n in others)])
+    counted = " and ".join([f"{first} has {n} run{'s' * (n != 1)}", *(f"{name} {n}" for name, n in others)])
     raise UserError(
-        f"{told}: expected one on each side, or {LEAST_RUNS} and more on {'both' if len(runs) == 2 else 'each'}, so "
+        f"{counted}: expected one on each side, or {LEAST_RUNS} and more on {'both' if len(runs) == 2 else 'each'}, so "
         "that the spread between runs is known"
     )
 
@@ -101,9 +101,9 @@ def _differences(sides: Sequence[Sequence[Run]]) -> list[str]:
     found = []
     facts = [[_facts(run.run) for run in side] for side in sides]
     for name in facts[0][0]:
-        told = [_listed({of_run[name] for of_run in of_side}) for of_side in facts]
-        if len(set(told)) > 1:
-            found.append(f"different {name}: {', then '.join(each for each, _ in groupby(told))}")
+        listed = [_listed({of_run[name] for of_run in of_side}) for of_side in facts]
+        if len(set(listed)) > 1:
+            found.append(f"different {name}: {', then '.join(each for each, _ in groupby(listed))}")
     return found
 
 

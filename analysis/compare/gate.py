@@ -25,7 +25,7 @@ Judgement = Verdict | Literal["different", "not judged"]
 FAILING: Final = ("different", "worse")
 
 DISTURBED: Final = frozenset({"other_load", "stolen_cores"})
-"""The doubts about a run that make its wall-clock times those of the machine's other load."""
+"""The findings about a run that make its wall-clock times those of the machine's other load."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,10 @@ FAMILY: Final = (
 def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusive: Inconclusive = "pass") -> Document:
     """The comparison with the figures given; `inconclusive` says what such a measure is to a gate."""
     names = (f"{side[0].run.model} on {side[0].run.backend}" for side in (comparison.base, comparison.candidate))
-    doubts = about_same((change.measure.name, change.why) for change in comparison.changes if change.decides)
+    unsure = about_same((change.measure.name, change.why) for change in comparison.changes if change.decides)
     changes: tuple[Block, ...] = (
         changes_table(comparison),
-        Notes(doubts),
+        Notes(unsure),
     )
     return Document(
         title=" against ".join(dict.fromkeys(names)),
@@ -216,7 +216,7 @@ def named(run: Run) -> dict[str, Any]:
 def case_of(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:
     """A case for CI: worse fails, inconclusive unless it is to is skipped; what does not decide never fails."""
     name, base, candidate, by, interval, least, _, verdict = texts(change)
-    said = f"{name} is {verdict}: {base} to {candidate}, {by} ({interval}; what matters is {least} and more)"
+    sentence = f"{name} is {verdict}: {base} to {candidate}, {by} ({interval}; what matters is {least} and more)"
     if change in comparison.failing(inconclusive):
-        return JUnitCase(name, "failed", said, change.verdict, change.why or "")
-    return JUnitCase(name, "skipped" if change.verdict in ("worse", "inconclusive") else "passed", said)
+        return JUnitCase(name, "failed", sentence, change.verdict, change.why or "")
+    return JUnitCase(name, "skipped" if change.verdict in ("worse", "inconclusive") else "passed", sentence)

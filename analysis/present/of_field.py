@@ -111,8 +111,8 @@ def _side_by_side(found: FieldComparison, letters: Sequence[str]) -> Table:
             Cell(shown_value(MEASURES[name], found.value(place, name)), tone="good" if place in tones else "")
             for place in range(len(letters))
         ]
-        told = "any" if len(best) == len(letters) else " ".join(letters[place] for place in best)
-        rows.append(row(name, *values, told))
+        places = "any" if len(best) == len(letters) else " ".join(letters[place] for place in best)
+        rows.append(row(name, *values, places))
     return Table(columns, tuple(rows), f"Geometric means over the runs of a side, of shares arithmetic ones; {BEST}")
 
 

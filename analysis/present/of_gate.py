@@ -107,9 +107,9 @@ def _data(gate: Gate) -> dict[str, Any]:
 def _case(finding: GateResult, gate: Gate) -> JUnitCase:
     """Worse and different fail, inconclusive is skipped."""
     name, base, now, by, interval, limit, verdict = texts(finding)
-    said = f"{name} is {verdict}: {base} to {now} {finding.unit}, {by} ({interval}; what matters is {limit})"
+    sentence = f"{name} is {verdict}: {base} to {now} {finding.unit}, {by} ({interval}; what matters is {limit})"
     if finding in failing(gate.findings):
-        return JUnitCase(name, "failed", said, verdict)
+        return JUnitCase(name, "failed", sentence, verdict)
     if finding.verdict in ("inconclusive", "not judged"):
-        return JUnitCase(name, "skipped", f"{said}: {finding.why}")
+        return JUnitCase(name, "skipped", f"{sentence}: {finding.why}")
     return JUnitCase(name, "passed")

@@ -36,10 +36,10 @@ def headline(ranking: Ranking, requests_per_month: int | None) -> Headline:
 def order(ranking: Ranking) -> str:
     """Who is the cheapest at which volumes, in a sentence without its full stop."""
     first, *others = ranking.spans
-    told = [f"{first.name} is the cheapest up to {first.last:,} requests a month"]
-    told += [f"{span.name} from {span.first:,}" for span in others[:MOST_SHOWN]]
+    ranges = [f"{first.name} is the cheapest up to {first.last:,} requests a month"]
+    ranges += [f"{span.name} from {span.first:,}" for span in others[:MOST_SHOWN]]
     more = len(others) - MOST_SHOWN
-    return ", ".join(told) + (f", and it changes {more} times more" if more > 0 else "")
+    return ", ".join(ranges) + (f", and it changes {more} times more" if more > 0 else "")
 
 
 def sections(ranking: Ranking, requests_per_month: int | None) -> tuple[Section, ...]:

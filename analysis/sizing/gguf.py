@@ -87,11 +87,11 @@ def from_gguf(metadata: Mapping[str, Any], elements: Mapping[str, int]) -> Archi
 
 def _sliding(name: str, sizes: Sizes, layers: int) -> tuple[int | None, int]:
     """The window and how many layers have it."""
-    window, said = sizes.get("attention.sliding_window"), sizes.values.get("attention.sliding_window_pattern")
+    window, pattern = sizes.get("attention.sliding_window"), sizes.values.get("attention.sliding_window_pattern")
     if window is None or name in _ALL_SLIDE:
         return window, layers if window else 0
-    if isinstance(said, list):
-        return window, sum(map(bool, said[:layers]))
+    if isinstance(pattern, list):
+        return window, sum(map(bool, pattern[:layers]))
     pattern = sizes.get("attention.sliding_window_pattern") or _PATTERNS.get(name)
     if pattern is None:
         raise UserError(f"GGUF: which layers of {name} have attention.sliding_window is not known here")

@@ -16,18 +16,20 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
     No server is asked, so that only a local tokenizer counts prompts.
     """
     plan, recorded = dry_plan(request)
-    said = [load_line(request), *(notes(recorded) if recorded else ())]
+    lines = [load_line(request), *(notes(recorded) if recorded else ())]
     count = total(plan)
     if count is not None:
         prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
         counted = "by the tokenizer" if plan.vocabulary.exact else "one token a word assumed"
-        said.append(f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most")
-    said.append(f"plan hash: {plan_hash(plan)}")
+        lines.append(
+            f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most"
+        )
+    lines.append(f"plan hash: {plan_hash(plan)}")
     if request.costs.budget is not None:
-        said.append(estimate(plan, request.costs.budget, batch=batch))
+        lines.append(estimate(plan, request.costs.budget, batch=batch))
     if runs > 1:
-        said.append(f"{runs} runs of this, each with all of it; --max-usd is for all together")
-    return [*said, "nothing was sent"]
+        lines.append(f"{runs} runs of this, each with all of it; --max-usd is for all together")
+    return [*lines, "nothing was sent"]
 
 
 def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:

@@ -68,7 +68,7 @@ def with_options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], 
 def echo(text: str, *, err: bool = False) -> None:
     """Print text, of which nothing acts on a terminal. Every command prints by this, or on a Screen.
 
-    Errors that nobody can be told of are not told; of standard output, OSError says so.
+    An error that nobody reads is lost; of standard output OSError says so.
     """
     if not err:
         print(printable(shown(text)), flush=True)
@@ -88,7 +88,7 @@ def run_and_exit(command: click.Command) -> NoReturn:
     # A kill is Ctrl-C from afar: servers are stopped and what was measured is kept. So is a terminal that is closed.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, signal.SIGTERM)
-        # What the user has said does not matter (nohup) is ignored from the start.
+        # What the user wants ignored (nohup) is ignored from the start.
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     be_private()
@@ -150,9 +150,9 @@ def _fail(message: str) -> int:
 def _bug(problem: BaseException) -> int:
     """Say where it happened, with the lines of code but none of the values."""
     echo("".join(traceback.format_tb(problem.__traceback__)).rstrip(), err=True)
-    said = " ".join(str(problem).split())
+    text = " ".join(str(problem).split())
     echo(
-        f"error: this is a bug of bench; please report it, with the lines above: {type(problem).__name__}: {said}",
+        f"error: this is a bug of bench; please report it, with the lines above: {type(problem).__name__}: {text}",
         err=True,
     )
     return EXIT_BUG

@@ -113,8 +113,8 @@ def calibrate(
     overhead = count(prompt(""))
     if overhead is None:
         turn_tokens = _UNCOUNTED_TURN_TOKENS if sessions else 0
-        said = "not counted: one token a word assumed"
-        return Vocabulary(WORDS, 1.0, _UNCOUNTED_OVERHEAD_TOKENS, False, said, turn_tokens)
+        source = "not counted: one token a word assumed"
+        return Vocabulary(WORDS, 1.0, _UNCOUNTED_OVERHEAD_TOKENS, False, source, turn_tokens)
 
     def tokens_of(messages: tuple[Message, ...]) -> int:
         tokens = count(messages)

@@ -96,11 +96,11 @@ class Rehearsal:
             if _is_answer(heard):
                 return RehearsalResult(target, call, tuple(adapted), heard, self.tries)
             if len(tried) <= MAX_TRIES and (other := self._other(request, target, heard, call)) is not None:
-                changed, said = other
+                changed, note = other
                 if _key(changed) not in tried:
                     target = changed
                     tried.add(_key(target))
-                    adapted.append(said)
+                    adapted.append(note)
                     continue
             assert heard.error is not None
             what = REFUSALS[_kind_of(heard)]
@@ -241,16 +241,16 @@ def _read(sock: socket.socket, framing: http1.Framing, parts: list[bytes], t_ns:
 
 def _code(problem: OSError, timeout_s: float, sent_ns: int | None) -> tuple[str, str]:
     """An error below HTTP, by the codes of the wire."""
-    said = problem.strerror or str(problem)
+    message = problem.strerror or str(problem)
     if isinstance(problem, ConnectionRefusedError):
-        return "connect_refused", said
+        return "connect_refused", message
     if isinstance(problem, TimeoutError):
         return ("connect_timeout" if sent_ns is None else "timeout"), f"not complete after {timeout_s:g} s"
     if isinstance(problem, ssl.SSLCertVerificationError):
         return "connect_failed", f"its certificate is not trusted: {problem.verify_message} (--ca-file)"
     if isinstance(problem, ssl.SSLError):
         return "connect_failed", f"TLS: {problem.reason or problem}"
-    return ("connect_failed" if sent_ns is None else "reset"), said
+    return ("connect_failed" if sent_ns is None else "reset"), message
 
 
 def _heard(

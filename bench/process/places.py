@@ -34,9 +34,9 @@ def _folder(variable: str, under_home: str) -> Path:
 
 
 def _wherever(variable: str, under_home: str) -> Path:
-    said = os.environ.get(variable)
-    if said and Path(said).is_absolute():  # the specification has others ignored
-        return Path(said) / _NAME
+    folder = os.environ.get(variable)
+    if folder and Path(folder).is_absolute():  # the specification has others ignored
+        return Path(folder) / _NAME
     home = _home()
     return home / under_home / _NAME if home is not None else _temporary() / under_home / _NAME
 

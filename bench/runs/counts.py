@@ -117,10 +117,10 @@ def _seen(
     if max(tokens, default=0) > _MOST_OF_A_COLUMN:
         raise OverflowError("an event with more tokens than a record can hold")
     # A server that says 0 with every event does not count them.
-    told = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
+    is_split = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
     return _Seen(
         [kind for _, _, kind in deltas],
-        tokens if told else None,
+        tokens if is_split else None,
         text_bytes,
         asked.max_tokens,
         asked.max_tokens if (finish or "").lower() in ENDED_FOR_LENGTH else 0,
@@ -136,20 +136,20 @@ def _most(limit: int) -> float:
 
 def _prompt(usage: Usage, asked: Asked) -> _Found:
     """The prompt's tokens, with those of the cache, and what is odd about their count."""
-    said, planned, by_total = usage.prompt_tokens, asked.prompt_tokens, None
+    counted, planned, by_total = usage.prompt_tokens, asked.prompt_tokens, None
     if usage.total_tokens and usage.output_tokens is not None:
         by_total = usage.total_tokens - usage.output_tokens
-    if said is None:
+    if counted is None:
         return _Found(by_total, "prompt_by_total") if by_total and by_total > 0 else _Found(None)
     apart = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
-    if not _near(said, planned):
-        if apart and _near(said + apart, planned):
-            return _Found(said + apart, "cached_apart")
-        if by_total != said and _near(by_total, planned):
+    if not _near(counted, planned):
+        if apart and _near(counted + apart, planned):
+            return _Found(counted + apart, "cached_apart")
+        if by_total != counted and _near(by_total, planned):
             return _Found(by_total, "prompt_overruled")
-    if said == 0:
+    if counted == 0:
         return _Found(None, "prompt_zero")
-    return _Found(said, "cached_over_prompt" if apart > said else None)
+    return _Found(counted, "cached_over_prompt" if apart > counted else None)
 
 
 def _near(tokens: int | None, planned: int | None) -> bool:
@@ -179,26 +179,26 @@ def _said(usage: Usage, prompt: int | None, seen: _Seen) -> _Found:
     return _Found(output, "total_differs")
 
 
-def _against_arrivals(said: int, reasoned: int, seen: _Seen) -> _Found:
+def _against_arrivals(counted: int, reasoned: int, seen: _Seen) -> _Found:
     """The answer's tokens: the server's sum, unless arrivals and plan speak against it."""
     visible, full, running = seen.visible, seen.full, sum(seen.tokens or ())
     hidden = 0 if "reasoning" in seen.kinds else reasoned
-    two_said = running and not running <= said <= running + max(_HELD_BACK, said // 20)
-    if two_said and full and full in (running, said):
+    two_counts = running and not running <= counted <= running + max(_HELD_BACK, counted // 20)
+    if two_counts and full and full in (running, counted):
         return _Found(full, "final_overruled")
     # More than one token an event is no reason to doubt, unless the server itself says that there was one.
-    one_each = visible == full > 1 and (said < visible or not running)
-    if one_each and abs(said - visible) > 1 and said - hidden != visible:
+    one_each = visible == full > 1 and (counted < visible or not running)
+    if one_each and abs(counted - visible) > 1 and counted - hidden != visible:
         return _Found(visible, "output_overruled")
-    if said == 0 and visible:
+    if counted == 0 and visible:
         return _Found(None, "output_zero")
-    if said - hidden > _most(seen.limit):
+    if counted - hidden > _most(seen.limit):
         return _Found(None, "over_limit")
-    if two_said:
-        return _Found(said, "running_differs")
-    if visible - said > max(1, visible // 20) and said != full:
-        return _Found(said, "output_below_arrivals")
-    return _Found(said, "length_not_reached" if said < full - max(1, full // 100) else None)
+    if two_counts:
+        return _Found(counted, "running_differs")
+    if visible - counted > max(1, visible // 20) and counted != full:
+        return _Found(counted, "output_below_arrivals")
+    return _Found(counted, "length_not_reached" if counted < full - max(1, full // 100) else None)
 
 
 def _spread(usage: Usage, total: int | None, seen: _Seen, findings: list[Reading | Contradiction]) -> Counts:

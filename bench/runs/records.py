@@ -211,12 +211,12 @@ _OURS = ("worker", "phase", "due_ns", "sent_ns", "connect_ns", "end_ns", "bytes_
 
 
 def _undecodable(known: Record, planned: Planned, problem: Exception) -> Record:
-    said = f"{type(problem).__name__}: {problem}".encode("ascii", "backslashreplace").decode()
+    reason = f"{type(problem).__name__}: {problem}".encode("ascii", "backslashreplace").decode()
     return replace(
         _blank(planned),
         **{name: getattr(known, name) for name in _OURS},
         error="malformed",
-        error_message=_SECRET.sub("[removed]", f"the answer could not be decoded ({' '.join(said.split())[:160]})"),
+        error_message=_SECRET.sub("[removed]", f"the answer could not be decoded ({' '.join(reason.split())[:160]})"),
     )
 
 

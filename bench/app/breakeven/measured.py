@@ -125,12 +125,12 @@ def check_same_requests(runs: Sequence[MeasuredRun], stated: Requests | None, pr
         prompt, output = float(found.prompt_tokens.mean()), float(found.output_tokens.mean())
         priced = (prompt, output) if stated is None else (int(stated.prompt_tokens[0]), int(stated.output_tokens[0]))
         prefix = found.prefix_tokens if prefix_tokens is None else prefix_tokens
-        told = f"{priced[0]:,.0f} ({prefix:,}) and {priced[1]:,.0f} are to be priced"
+        priced_as = f"{priced[0]:,.0f} ({prefix:,}) and {priced[1]:,.0f} are to be priced"
         pairs = ((prompt, priced[0], priced[0]), (output, priced[1], priced[1]), (found.prefix_tokens, prefix, prompt))
         if any(abs(measured - asked) > max(SAME_TOKENS * of, 1) for measured, asked, of in pairs):
             raise UserError(
                 f"{run.folder} was measured with {prompt:,.0f} prompt ({found.prefix_tokens:,} shared) and "
-                f"{output:,.0f} output tokens, and {told}: leave out --prompt-tokens, --output-tokens and "
+                f"{output:,.0f} output tokens, and {priced_as}: leave out --prompt-tokens, --output-tokens and "
                 "--prefix-tokens, measure with those, or give --different-plans"
             )
     return unknown

@@ -110,16 +110,16 @@ def _recorded(rows: Sequence[tuple[Path, TrafficRow]]) -> Trace:
 
 def _described(path: Path, found: TrafficFacts) -> str:
     """What decides both bills, as the file has it: to be held against the lengths and the caching that are assumed."""
-    said = [f"{path.name} has {count(found.rows, 'request')}, {found.busiest_minute:,} in its busiest minute"]
+    parts = [f"{path.name} has {count(found.rows, 'request')}, {found.busiest_minute:,} in its busiest minute"]
     if found.prompt is not None:
-        said.append(f"{number(found.prompt.mean)} prompt tokens on average")
+        parts.append(f"{number(found.prompt.mean)} prompt tokens on average")
     if found.output is not None:
-        said.append(f"{number(found.output.mean)} output tokens")
+        parts.append(f"{number(found.output.mean)} output tokens")
     if found.cacheable_share is not None:
-        said.append(f"{percent(found.cacheable_share)} of prompt tokens seen before")
+        parts.append(f"{percent(found.cacheable_share)} of prompt tokens seen before")
     if found.recorded_cached_share is not None:
-        said.append(f"{percent(found.recorded_cached_share)} of them cached when they were recorded")
-    return ", ".join(said)
+        parts.append(f"{percent(found.recorded_cached_share)} of them cached when they were recorded")
+    return ", ".join(parts)
 
 
 def sides_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> list[PricedServers]:
