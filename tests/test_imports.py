@@ -20,6 +20,11 @@ OF_THE_APP = (
     "bench.plan", "bench.runs", "bench.load", "bench.preflight", "backends", "scenarios", "analysis",
 )  # fmt: skip
 
+# Who lies below whom in analysis; what is common to all of it stands below all.
+OF_A_RUN = ("analysis.stats", "analysis.wording", "bench.types", "bench.runs.folder", "bench.runs.manifest",
+            "bench.runs.records", "bench.runs.sections", "bench.process.places", "bench.process.printable")  # fmt: skip
+ABOVE_A_RUN = (*OF_A_RUN, "analysis.run")
+
 # Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.
 OURS = {
     "bench/types.py": ("bench.serving", "bench.workload"),
@@ -47,10 +52,16 @@ OURS = {
     "backends/launch/*": ("bench.types",),
     "backends/*": ("backends", "bench.types"),
     "scenarios/*": ("scenarios", "bench.types"),
-    "analysis/*": (
-        "analysis", "bench.types", "bench.runs.records", "bench.runs.manifest", "bench.runs.sections",
-        "bench.runs.folder", "bench.process.printable", "bench.process.places",
-    ),
+    "analysis/wording.py": (),
+    "analysis/stats/*": ("bench.types",),
+    "analysis/run/*": OF_A_RUN,
+    "analysis/compare/*": ABOVE_A_RUN,
+    "analysis/capacity/*": ABOVE_A_RUN,
+    "analysis/money/*": ABOVE_A_RUN,
+    "analysis/checks/*": (*ABOVE_A_RUN, "analysis.compare"),
+    "analysis/breakeven/*": (*ABOVE_A_RUN, "analysis.money"),
+    "analysis/sizing/*": (*ABOVE_A_RUN, "analysis.money"),
+    "analysis/*": (*OF_A_RUN, "analysis"),
 }  # fmt: skip
 FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations")
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
