@@ -112,4 +112,5 @@ def _repeated_share(calls: pa.Table) -> float | None:
     )
     lengths = len(pc.unique(long["output_tokens"]))
     others = long.num_rows - lengths
-    return (long.num_rows - len(pc.unique(long["text_sha"]))) / others if others > 0 else None
+    different = long.group_by(["text_sha", "output_tokens"]).aggregate([]).num_rows
+    return (long.num_rows - different) / others if others > 0 else None

@@ -168,7 +168,7 @@ def own_fields(backend: Backend, options: RunOptions) -> tuple[dict[str, str], t
         if "extra_body" not in backend.options:
             raise UserError(f"--extra-body: the backend {backend.name} leaves no such choice; leave it out")
         fields = _filled(_object("--extra-body", options.extra_body), hidden)
-        _check_own(fields)
+        _check_own(fields, options)
     asked = {name for name in ("temperature", "top_p") if getattr(options, name) is not None}
     asked |= {name for name in ("tools", "response_format") if getattr(options, name) is not None}
     asked |= {"seed"} if options.seed_requests == "on" else set()
@@ -222,26 +222,31 @@ def _file(flag: str, given: str) -> str:
         raise UserError(f"{flag} {given[:80]}: expected {_EXPECTED}; no such file can be read ({reason})") from None
 
 
-def _filled(value: Any, hidden: list[str], name: str = "") -> Any:
-    """The value with its variables filled in; what is secret of it is added to `hidden`."""
+def _filled(value: Any, hidden: list[str], name: str = "", *, secret: bool = False) -> Any:
+    """The value with its variables filled in; what is secret of it is added to `hidden`.
+
+    All that stands below a field that is named like a secret is one.
+    """
     if isinstance(value, dict):
-        return {key: _filled(one, hidden, key) for key, one in value.items()}
+        return {
+            key: _filled(one, hidden, key, secret=secret or bool(_SECRET_FIELD.search(key)))
+            for key, one in value.items()
+        }
     if isinstance(value, list):
-        return [_filled(one, hidden, name) for one in value]
-    if not isinstance(value, str):
-        return value
+        return [_filled(one, hidden, name, secret=secret) for one in value]
     whole = value
-    # A dollar sign within a text is one: regular expressions and JSON schemas have them.
-    if address.VARIABLE.fullmatch(value):
-        whole, variables = address.expanded(f"--extra-body {name!r}", value)
-        hidden += variables
-    if _SECRET_FIELD.search(name):
-        hidden.append(whole)
-    hidden += address.like_keys(whole)
+    if isinstance(value, str):
+        # A dollar sign within a text is one: regular expressions and JSON schemas have them.
+        if address.VARIABLE.fullmatch(value):
+            whole, variables = address.expanded(f"--extra-body {name!r}", value)
+            hidden += variables
+        hidden += address.like_keys(whole)
+    if secret:
+        hidden.append(str(whole))
     return whole
 
 
-def _check_own(fields: Mapping[str, Any]) -> None:
+def _check_own(fields: Mapping[str, Any], options: RunOptions) -> None:
     """Raise UserError for what would undo the load, or is said by a flag of its own."""
     nested = fields.get("parameters")
     for name in (*fields, *(nested if isinstance(nested, dict) else ())):
@@ -249,6 +254,8 @@ def _check_own(fields: Mapping[str, Any]) -> None:
             raise UserError(f"--extra-body {name!r}: {_FIXED[name]}; leave it out")
         if name in _DECIDED_BY:
             raise UserError(f"--extra-body {name!r}: is decided by {_DECIDED_BY[name]}; leave it out here")
+        if name in ("tools", "response_format") and getattr(options, name) is not None:
+            raise UserError(f"--extra-body {name!r}: is said by {flag_of(name)} as well; leave out one of the two")
 
 
 def replaced(backend: Backend, call: Call, target: Target) -> Iterator[str]:

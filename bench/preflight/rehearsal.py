@@ -155,6 +155,8 @@ class Rehearsal:
             return UserError(f"{redirects}; give the URL it leads to as --url")
         answer = {200: "an answer that cannot be used", None: "no answer"}.get(heard.status, f"HTTP {heard.status}")
         hint = what.remedy.format(key_variable=self.backend.key_variable)
+        if self.backend.name == "exec":
+            return UserError(f"--command: its first answer cannot be used ({code}: {message}); try it by hand")
         if self.unlisted and what.name in _OF_THE_WRONG_PLACE:
             return ServerFault(f"{self.unlisted}; the load's request at {path} got {answer} ({message})")
         fault = NotReady if what.name == "loading" else ServerFault

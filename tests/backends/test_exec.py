@@ -302,3 +302,18 @@ def test_what_cannot_be_run_is_one_line_that_names_the_flag(asked: dict[str, Any
         serve = BACKENDS["exec"].serve
         assert serve is not None
         serve("m", ServeOptions(request.server.kind, 2, 100, None, (), command=request.server.command))
+
+
+@needs_cc
+@pytest.mark.parametrize(("mode", "said"), [("silent", "it wrote nothing"), ("fail", "exit code 3 (out of cheese)")])
+def test_a_program_that_cannot_answer_is_said_before_the_load(
+    program: str, tmp_path: Path, mode: str, said: str
+) -> None:
+    done = bench(
+        *("run", "--backend", "exec", "--command", f"{program} {mode} 4", "--model", "toy"),
+        *("--scenario", "smoke", "--out", str(tmp_path / "run")),
+    )
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert line.startswith("error: --command: its first answer cannot be used")
+    assert said.removeprefix("it ") in line

@@ -60,10 +60,11 @@ def test_own_fields_are_json_a_file_or_a_mapping(tmp_path: Path) -> None:
 
 def test_secrets_in_own_fields_are_known_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANT", "tenant-of-mine")
-    found = request(extra_body={"user": "$TENANT", "deep": {"api_key": "not to be seen"}, "eos_token": "<|endoftext|>"})
-    assert set(found.access.secrets) == {"tenant-of-mine", "not to be seen"}
+    deep = {"api_key": "not to be seen", "auth": {"user": "a long name", "pins": [1234567890]}}
+    found = request(extra_body={"user": "$TENANT", "deep": deep, "eos_token": "<|endoftext|>"})
+    assert set(found.access.secrets) == {"tenant-of-mine", "not to be seen", "a long name", "1234567890"}
     assert "tenant-of-mine" in found.wording["extra_body"]
-    assert found.shown(found.wording["extra_body"]).count("(key)") == 2
+    assert found.shown(found.wording["extra_body"]).count("(key)") == 4
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,7 @@ def test_secrets_in_own_fields_are_known_as_such(monkeypatch: pytest.MonkeyPatch
         ({"extra_body": {"stream": False}}, "--extra-body 'stream': --no-stream decides it; leave it out"),
         ({"extra_body": {"model": "m"}}, "--extra-body 'model': is decided by --model; leave it out here"),
         ({"extra_body": {"parameters": {"max_new_tokens": 3}}}, "'max_new_tokens': is decided by --output-tokens"),
+        ({"extra_body": {"tools": []}, "tools": [{"name": "f"}]}, "--extra-body 'tools': is said by --tools as well"),
         ({"extra_body": {"top_p": 1}}, "--extra-body 'top_p': is decided by --top-p"),
         ({"extra_body": {"user": "$NOBODY_SET_THIS"}}, r"--extra-body 'user': \$NOBODY_SET_THIS is not set"),
     ],
