@@ -127,14 +127,19 @@ def _where(answer: BreakEven) -> str:
 
 def _compared(comparison: CostComparison) -> list[tuple[str, str]]:
     """What stands against the APIs, and whose prices theirs are."""
-    volume, snapshot, rows = comparison.requests_per_month, prices.snapshot(), list[tuple[str, str]]()
+    volume, rows = comparison.requests_per_month, list[tuple[str, str]]()
     for first in {alternative.servers: alternative for alternative in reversed(comparison.alternatives)}.values():
         name = first.servers.name
         rows = [(name or "servers", first.servers.description), ("capacity", _capacity(first)), *rows]
     if volume is not None:
         rows.append(("volume", f"{volume:,} requests/month"))
-    day = snapshot.as_of or "an unknown day"
-    return [*rows, ("API prices", f"{snapshot.source} {snapshot.version}, prices of {day}")]
+    return [*rows, ("API prices", price_source())]
+
+
+def price_source() -> str:
+    """Whose prices those of the APIs are, and of which day."""
+    snapshot = prices.snapshot()
+    return f"{snapshot.source} {snapshot.version}, prices of {snapshot.as_of or 'an unknown day'}"
 
 
 def _capacity(alternative: Alternative) -> str:

@@ -23,9 +23,14 @@ def headline(ranking: Ranking, requests_per_month: int | None) -> Headline:
     if requests_per_month is None or not ranking.month:
         return Headline("cheapest", f"{order(ranking)}.")
     first, *others = ranking.month
-    rest = f"; {others[0].name} would cost {_usd(others[0].usd)}" if others else ""
-    bill = f"{first.name} at {_usd(first.usd)} a month{rest}"
+    rest = f"; {others[0].name} would cost {shown_usd(others[0].usd)}" if others else ""
+    bill = f"{first.name} at {shown_usd(first.usd)} a month{rest}"
     at = f"At {requests_per_month:,} requests a month"
+    level = [bill.name for bill in ranking.month if bill.p_cheapest >= CONFIDENCE]
+    if len(level) > 1:
+        told = f"{' and '.join(level)} cost the same, {shown_usd(first.usd)} a month"
+        beyond = [f"; {bill.name} would cost {shown_usd(bill.usd)}" for bill in ranking.month[len(level) :]]
+        return Headline("cheapest", f"{at} {told}{''.join(beyond[:1])}.")
     if ranking.choice is not None:
         return Headline("cheapest", f"{at} the cheapest is {bill}.")
     open_ = " or ".join(bill.name for bill in ranking.month if bill.p_cheapest > 1 - CONFIDENCE)
@@ -60,8 +65,8 @@ def _bill_row(bill: Bill) -> Row:
     sure = bill.p_cheapest in (0.0, 1.0) and bill.low_usd == bill.high_usd
     return row(
         bill.name,
-        _usd(bill.usd),
-        DASH if bill.low_usd == bill.high_usd else f"{_usd(bill.low_usd)} to {_usd(bill.high_usd)}",
+        shown_usd(bill.usd),
+        DASH if bill.low_usd == bill.high_usd else f"{shown_usd(bill.low_usd)} to {shown_usd(bill.high_usd)}",
         Cell(DASH if sure else f"{bill.p_cheapest:.1%}", tone="good" if bill.p_cheapest >= CONFIDENCE else ""),
     )
 
@@ -70,5 +75,6 @@ def _span_row(span: Cheapest) -> Row:
     return row(f"{span.first:,} to {span.last:,}", span.name)
 
 
-def _usd(usd: float) -> str:
-    return dollars(usd if math.isfinite(usd) else None, 2)
+def shown_usd(usd: float | None) -> str:
+    """An amount; a dash for one that is not known or without end."""
+    return dollars(usd if usd is not None and math.isfinite(usd) else None, 2)

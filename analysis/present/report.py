@@ -9,7 +9,9 @@ from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 
 
-def render(run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None) -> str:
-    """One self-contained HTML page from what was asked, what came out, and the two tables."""
+def render(
+    run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None, library: str | None = None
+) -> str:
+    """One HTML page from what was asked, what came out, and the two tables; self-contained without a `library`."""
     figures = figure_sections(FIGURES, Data(requests, telemetry, summary))
-    return to_html.render(of_run.document(run, summary, requests, figures))
+    return to_html.render(of_run.document(run, summary, requests, figures), library)

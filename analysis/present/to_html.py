@@ -7,10 +7,17 @@ from analysis.present import pages
 from analysis.present.document import Block, Document, Drawn, visible
 
 
-def render(document: Document) -> str:
-    """The document as a page."""
-    title, identity = document.title, _identities()
-    return pages.render("page.html", title=title, document=document, visible=_visible, identity=identity, chart=_chart)
+def render(document: Document, library: str | None = None) -> str:
+    """The document as a page, which carries the charts' library or takes it from this relative address."""
+    return pages.render(
+        "page.html",
+        library=library,
+        title=document.title,
+        document=document,
+        visible=_visible,
+        identity=_identities(),
+        chart=_chart,
+    )
 
 
 def _visible(blocks: tuple[Block, ...]) -> list[tuple[str, Block]]:

@@ -138,8 +138,10 @@ class CapacityFound(NamedTuple):
     ended: Outcome | None = None
 
 
-def find(search: CapacitySearch, maker: Maker, say: Callable[[str], None]) -> CapacityFound:
-    """Look for the answer, or go on looking; with all runs there it only reads them.
+def find(
+    search: CapacitySearch, maker: Maker, say: Callable[[str], None], server: Server | None = None
+) -> CapacityFound:
+    """Look for the answer, or go on looking; with all runs there it only reads them. `server` is one that runs already.
 
     Raises UserError where the first run cannot begin, and where nobody is served at all.
     """
@@ -147,7 +149,8 @@ def find(search: CapacitySearch, maker: Maker, say: Callable[[str], None]) -> Ca
         if not (search.folder / files.CAPACITY).exists():
             files.write_json(search.folder / files.CAPACITY, {"schema": files.SCHEMA, "asked": search.asked})
         with ExitStack() as stack:
-            server = stack.enter_context(_server(search, say)) if search.request.url is None else None
+            if server is None and search.request.url is None:
+                server = stack.enter_context(_server(search, say))
             ended = _look(search, maker, server, say)
         if ended is not None:
             if not any(search.folder.glob(f"*/{files.RUN}")):
@@ -159,7 +162,7 @@ def find(search: CapacitySearch, maker: Maker, say: Callable[[str], None]) -> Ca
 
 def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
     """Launch the server for all runs, with as many slots as its closed loop has requests in flight."""
-    workload = replace(search.request.workload, load=_closed_loop(search))
+    workload = replace(search.request.workload, load=closed_loop(search))
     return launched(replace(search.request, workload=workload), say, search.folder / files.SERVER_LOG)
 
 
@@ -171,7 +174,7 @@ def _look(search: CapacitySearch, maker: Maker, server: Server | None, say: Call
         return make_run(campaign, name, request, maker, server, stop)
 
     scenario, campaign = search.request.workload.scenario, search.campaign
-    ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, _closed_loop(search), 0, never)
+    ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, closed_loop(search), 0, never)
     if ended.problem is not None:
         return ended
     limits, probes = _limits(search), _probes(search)
@@ -191,7 +194,8 @@ def _look(search: CapacitySearch, maker: Maker, server: Server | None, say: Call
     return None
 
 
-def _closed_loop(search: CapacitySearch) -> Load:
+def closed_loop(search: CapacitySearch) -> Load:
+    """The load that comes first, for which a server needs its slots."""
     requests = max(64, 4 * search.concurrency)
     return resolve_load(search.request.workload.scenario, concurrency=search.concurrency, requests=requests)
 

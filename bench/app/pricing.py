@@ -176,15 +176,19 @@ def estimate(plan: Plan, budget: Budget, *, batch: bool = False) -> str:
     count = total(plan)
     if count is None:
         return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"
-    worst_usd = _functions(price, budget).worst_usd
-    sizes = [lengths(plan, seq) for seq in range(count)]
-    usd = sum((worst_usd(*size) for size in sizes), Decimal(0))
+    usd, sizes = most_usd(plan, budget, batch=batch), [lengths(plan, seq) for seq in range(count)]
     prompt, output = (sum(tokens) for tokens in zip(*sizes, strict=True))
     counted = "" if plan.vocabulary.exact else "about "
     return (
         f"estimate: at most {counted}{dollars(usd)} for {count:,} requests, {prompt:,} prompt and "
         f"{output:,} output tokens, at {source}; the limit is {limit}"
     )
+
+
+def most_usd(plan: Plan, budget: Budget, *, batch: bool = False) -> Decimal:
+    """What the requests of a plan can cost at most, whatever the limit; of those that fit into a time nothing."""
+    worst_usd = _functions(_price(budget, batch=batch), budget).worst_usd
+    return sum((worst_usd(*lengths(plan, seq)) for seq in range(total(plan) or 0)), Decimal(0))
 
 
 def _amount(text: str) -> Decimal:

@@ -138,13 +138,18 @@ class RunRequest:
         return blank(text, self.access.secrets)
 
     def one_of(self, folder: Path, name: str, load: Load | None = None, seed: int | None = None) -> "RunRequest":
-        """One of the runs in a folder, which share the account of what they spend; its load and seed may be others."""
+        """One of the runs in a folder, which share an account of what they spend; its load and seed may be others.
+
+        An account that the request has already stays: that of several folders.
+        """
         workload = replace(
             self.workload,
             load=self.workload.load if load is None else load,
             seed=self.workload.seed if seed is None else seed,
         )
-        budget = self.costs.budget and replace(self.costs.budget, account=folder / files.LEDGER)
+        budget = self.costs.budget
+        if budget is not None and budget.account is None:
+            budget = replace(budget, account=folder / files.LEDGER)
         return replace(self, out=folder / name, workload=workload, costs=replace(self.costs, budget=budget))
 
 

@@ -74,16 +74,19 @@ def captured_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def summarise(folder: Path, window: WindowChoice | None = None, *, with_report: bool = True) -> RunSummary:
+def summarise(
+    folder: Path, window: WindowChoice | None = None, *, with_report: bool = True, library: str | None = None
+) -> RunSummary:
     """Decode, summarise and report a run folder; returns its summary. `window` changes the choice that the run has.
 
+    The report carries the charts' library, or takes it from the relative address `library`.
     Raises UserError for a folder that is none of a run, and where there is no room.
     """
     run = manifest.read(folder)
     try:
         run, summary, *tables = _decode(folder, replace(run, window=window or run.window or "planned"))
         if with_report:
-            _write_report(folder, run, summary, *tables)
+            files.write_text(report_of(folder), report.render(run, summary, tables[0], tables[1], library))
     except OSError as problem:
         raise UserError(f"{folder}: {problem.strerror or problem}; make room, then: bench.py decode {folder}") from None
     return summary
@@ -127,12 +130,6 @@ def _offered(plan: Plan, captured: decoding.Captured) -> list[int]:
     return sorted({*captured.seqs(), *rest})
 
 
-def _write_report(
-    folder: Path, run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None
-) -> None:
-    files.write_text(report_of(folder), report.render(run, summary, requests, telemetry))
-
-
 def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
     telemetry = folder / files.TELEMETRY
     return records.read_requests(folder), pq.read_table(telemetry) if telemetry.exists() else None
@@ -145,7 +142,7 @@ def report_of(folder: Path) -> Path:
 
 def write_report(folder: Path) -> Path:
     """Write a run's report again from its tables and summary; returns where it lies."""
-    _write_report(folder, manifest.read(folder), summaries.read(folder), *_tables(folder))
+    files.write_text(report_of(folder), report.render(manifest.read(folder), summaries.read(folder), *_tables(folder)))
     return report_of(folder)
 
 

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     ),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
     "gate": Place("gate", "Say whether an engine or our own client got slower."),
+    "init": Place("sweep", "Write a commented study to begin with."),
     "models": Place("lists", "List the models that have a short name."),
     "prices": Place("prices", "List what APIs and rented GPUs cost."),
     "report": Place("results", "Write a run's report again, or print it (markdown, JSON)."),
@@ -35,6 +36,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "scenarios": Place("lists", "List the workloads."),
     "selftest": Place("selftest", "Measure how exact this machine's client is, at which load."),
     "size": Place("size", "Show which GPUs can serve a model, and what that costs."),
+    "sweep": Place("sweep", "Measure several contenders under several loads, and write one page that settles it."),
 }
 
 

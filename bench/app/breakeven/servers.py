@@ -126,34 +126,61 @@ def sides_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generat
     """Give each servers that the options describe. Raises UserError for what is missing or cannot be."""
     sides = grouped(options)
     if len(sides) == 1:
-        return [servers_of(sides[0], traffic, rng)]
-    named = Counter[str]()
-    found = []
-    for side in sides:
+        ((name, only),) = sides
+        return [servers_of(only, traffic, rng)._replace(name=name)]
+    found, times = list[PricedServers](), Counter[str]()
+    for given, side in sides:
         servers = servers_of(side, traffic, rng)
-        name = _name(side, servers)
-        named[name] += 1
-        found.append(servers._replace(name=name if named[name] == 1 else f"{name} ({named[name]})"))
+        name = given or _name(side, servers)
+        times[name] += 1
+        found.append(servers._replace(name=name if times[name] == 1 else f"{name} ({times[name]})"))
     return found
 
 
-def grouped(options: BreakEvenOptions) -> list[BreakEvenOptions]:
-    """The options of each side: what repeats each other is one of them.
+def grouped(options: BreakEvenOptions) -> list[tuple[str, BreakEvenOptions]]:
+    """The options of each side, and its name if it was given one: what repeats each other is one of them.
 
-    With commas or a GPU behind an @ each --self is a side; else each stated capacity is, and folders of one backend
-    and model together.
+    With a name, commas or a GPU behind an @ each --self is a side; else each stated capacity is, and folders of one
+    backend and model together.
     """
-    explicit = any(not Path(text).exists() and ("," in text or "@" in text) for text in options.servers)
-    sides = dict[Any, BreakEvenOptions]()
-    for place, text in enumerate(options.servers):
-        what, _, gpu = (text, "", "") if Path(text).exists() else text.partition("@")
-        folder = Path(what)
-        repeats = (what,) if folder.exists() else tuple(filter(None, what.split(",")))
-        key = place if explicit or numeric.read(what.partition("..")[0]) is not None else _measured_as(folder)
-        side = sides.get(key, replace(options, servers=()))
-        side = replace(side, servers=(*side.servers, *repeats))
-        sides[key] = replace(side, gpu=gpu, usd_per_hour=None, owned=None) if gpu else side
-    return list(sides.values()) or [options]
+    said = [_Said.of(text) for text in options.servers]
+    explicit = any(one.is_explicit for one in said)
+    sides = dict[Any, tuple[str, BreakEvenOptions]]()
+    for place, one in enumerate(said):
+        first = one.what[0] if one.what else ""
+        stated = numeric.read(first.partition("..")[0]) is not None
+        key = place if explicit or stated else _measured_as(Path(first))
+        name, side = sides.get(key, (one.name, replace(options, servers=())))
+        side = replace(side, servers=(*side.servers, *one.what))
+        if one.gpu:
+            side = replace(side, gpu=one.gpu, usd_per_hour=None, owned=None)
+        sides[key] = name, side
+    return list(sides.values()) or [("", options)]
+
+
+class _Said(NamedTuple):
+    """One --self: `NAME=WHAT,WHAT@GPU`, of which all but one WHAT may be left out."""
+
+    name: str
+    what: tuple[str, ...]
+    gpu: str
+
+    @property
+    def is_explicit(self) -> bool:
+        return bool(self.name or self.gpu) or len(self.what) > 1
+
+    @classmethod
+    def of(cls, text: str) -> "_Said":
+        """A folder is one whatever its name has in it."""
+        if Path(text).exists():
+            return cls("", (text,), "")
+        before, equals, after = text.partition("=")
+        name, rest = (before, after) if equals else ("", text)
+        parts = tuple(filter(None, rest.split(",")))
+        if all(Path(part).exists() for part in parts):
+            return cls(name, parts, "")
+        rest, _, gpu = rest.partition("@")
+        return cls(name, tuple(filter(None, rest.split(","))), gpu)
 
 
 def _measured_as(folder: Path) -> tuple[str, str] | None:

@@ -1,0 +1,340 @@
+"""A study as a Document: the answer, a row for each contender, how they trade, their bills, what was assumed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from analysis.breakeven.comparison import CostComparison
+from analysis.present import in_words, of_breakeven, of_ranking
+from analysis.present.document import (
+    PAGE,
+    TONES,
+    Cell,
+    Column,
+    Document,
+    Fact,
+    Facts,
+    Headline,
+    Note,
+    Notes,
+    Prose,
+    Row,
+    Section,
+    Table,
+    facts,
+    row,
+)
+from analysis.present.figures import figure_sections
+from analysis.present.study_figures import FIGURES, Drawing
+from analysis.study import FIGURES as OF_A_CELL
+from analysis.study import (
+    CellPlace,
+    ContenderResult,
+    FoundCapacity,
+    StudyAnswer,
+    StudyCell,
+    StudyResult,
+    best,
+    fastest,
+    pareto,
+    per_gpu,
+)
+from analysis.wording import DASH, count, dollars, number, percent
+from bench.types import Scenario
+
+SCHEMA: Final = 1
+COLUMNS: Final = (
+    Column("contender", "left"),
+    Column("verdict", "left", drop=4),
+    Column("ttft p50, ms"),
+    Column("p99, ms", drop=3),
+    Column("tpot p50, ms"),
+    Column("p99, ms", drop=3),
+    Column("e2e p50, ms", drop=5),
+    Column("tokens/s"),
+    Column("a user", drop=6),
+    Column("a GPU", drop=1),
+    Column("J/token", drop=1),
+    Column("$/1,000 requests"),
+    Column("$/M tokens", drop=2),
+    Column("good", drop=7),
+    Column("capacity, 1/s", drop=8),
+    Column("a month", drop=9),
+)
+SHOWN: Final = (
+    "ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "tpot_ms_p99", "response_ms_p50", "output_tokens_per_s",
+    "tokens_per_s_per_user", "tokens_per_s_per_gpu", "joules_per_token", "usd_per_1000_requests",
+    "usd_per_million_output_tokens", "good_share",
+)  # fmt: skip
+"""The figures of a row, in the order of its columns."""
+BEST: Final[tuple[tuple[str, str, Literal["lower", "higher"]], ...]] = (
+    ("output_tokens_per_s", "most output tokens/s", "higher"),
+    ("ttft_ms_p50", "least ttft, ms", "lower"),
+    ("usd_per_million_output_tokens", "least for 1M tokens", "lower"),
+)
+METHOD: Final = (
+    "A row shows the medians over the runs of its cell; those of one run are those of its own report. e2e is from the "
+    "planned instant of a request to its end; a user's tokens/s are 1000 / tpot. Contenders took turns, so that what "
+    "drifts favours nobody.",
+    "Bills come from the command in the box of assumptions, run on the same folders: its first sentence, its table and "
+    "its lines are those of this page.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyBills:
+    """What all ways to be served cost, and the command that says so; None with the reason where that is not known."""
+
+    comparison: CostComparison | None = None
+    command: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyAsked:
+    """What was asked of all contenders, for the box of assumptions."""
+
+    folder: str
+    scenario: Scenario | None
+    slo: tuple[str, ...]
+    machine: str | None
+    repeats: int
+    servers: str
+    requests_per_month: int | None = None
+    contenders: Mapping[str, str] = field(default_factory=dict)
+
+
+def document(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Document:
+    """The study; its page has figures as well."""
+    said, status = answer(study, bills)
+    front = pareto(study)
+    return Document(
+        title=" against ".join(contender.name for contender in study.contenders),
+        kind=f"Study · scenario {asked.scenario.name}" if asked.scenario else "Study",
+        headline=Headline(status, said.text),
+        blocks=(
+            Facts(tuple(_tiles(study, said)), tiles=True),
+            Section(f"At {study.main_load}" if study.main_load else "Contenders", (_table(study, bills),)),
+            Section("What failed", (Notes(tuple(_failures(study))),)),
+            *figure_sections(FIGURES, Drawing(study, front, bills.comparison)),
+            *_of_bills(bills),
+            Section("What was assumed", (facts(list(_assumed(study, bills, asked))),), boxed=True),
+            Section("Every cell", (_all_cells(study, front),), PAGE, folded=True),
+            *_pairs(bills),
+            Section("How it was found", (Prose(METHOD, "quiet"),), PAGE),
+        ),
+        data=_data(study, said, bills, front),
+        records=tuple(_records(study, front)),
+        footer=asked.folder,
+    )
+
+
+def answer(study: StudyResult, bills: StudyBills) -> tuple[StudyAnswer, str]:
+    """The cheapest at the user's volume where that is known, else who serves most; and how sure, as a status."""
+    ranking = bills.comparison.ranking if bills.comparison is not None else None
+    if ranking is None or not ranking.month or bills.comparison is None:
+        return fastest(study), "answer"
+    found = of_ranking.headline(ranking, bills.comparison.requests_per_month)
+    first = ranking.month[0]
+    return StudyAnswer(found.text, "a month", of_ranking.shown_usd(first.usd), first.name), found.status
+
+
+def _tiles(study: StudyResult, said: StudyAnswer) -> Iterator[Fact]:
+    """The answer's number, and who is best at the load that matters in what else a reader asks first."""
+    if said.value:
+        yield Fact(said.label, said.value, note=said.of)
+    for name, label, better in BEST:
+        found = best(study, name, better)
+        if found is not None and label != said.label:
+            yield Fact(label, _shown(name, found[1]), note=found[0])
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+
+def _table(study: StudyResult, bills: StudyBills) -> Table:
+    rows = tuple(_row(contender, contender.cell(study.main_load or ""), bills) for contender in study.contenders)
+    caption = f"Medians over the runs of each cell at {study.main_load}" if study.main_load else ""
+    return _known(COLUMNS, rows, caption)
+
+
+def _known(columns: Sequence[Column], rows: Sequence[Row], caption: str) -> Table:
+    """A table without the columns of which nothing is known."""
+    kept = [i for i in range(len(columns)) if any(row.cells[i].text != DASH for row in rows)]
+    return Table(
+        tuple(columns[i] for i in kept),
+        tuple(Row(tuple(row.cells[i] for i in kept), row.tone) for row in rows),
+        caption,
+    )
+
+
+def _row(contender: ContenderResult, cell: StudyCell, bills: StudyBills) -> Row:
+    link = f"{cell.runs[0].folder}/report.html" if cell.runs else ""
+    status = Cell(cell.status, tone=_tone(cell), why=cell.problem or "", link=link)
+    return row(
+        contender.name,
+        status,
+        *(_shown(name, cell.figure(name)) for name in SHOWN),
+        _capacity(contender.capacity),
+        _month(contender.name, bills),
+    )
+
+
+def _shown(name: str, value: float | None) -> str:
+    if name == "good_share":
+        return percent(value)
+    return dollars(value) if name.startswith("usd_") else number(value)
+
+
+def _tone(cell: StudyCell) -> Any:
+    return "bad" if cell.status == "failed" else TONES.get(cell.status, "quiet")
+
+
+def _capacity(found: FoundCapacity | None) -> Cell:
+    return Cell(DASH) if found is None else Cell(number(found.rate_per_s), link=found.page)
+
+
+def _month(name: str, bills: StudyBills) -> str:
+    ranking = bills.comparison.ranking if bills.comparison is not None else None
+    usd = {bill.name: bill.usd for bill in ranking.month} if ranking is not None else {}
+    return of_ranking.shown_usd(usd.get(name))
+
+
+def _failures(study: StudyResult) -> Iterator[Note]:
+    for contender in study.contenders:
+        reasons: dict[str, list[str]] = {}
+        for cell in contender.cells:
+            if cell.problem is not None:
+                reasons.setdefault(cell.problem, []).append(cell.load)
+        if contender.problem is not None:
+            reasons.setdefault(contender.problem, []).append("capacity")
+        for why, loads in reasons.items():
+            yield Note(f"{contender.name} at {', '.join(loads)}: {why}", tone="bad")
+
+
+# --- bills and assumptions ----------------------------------------------------------------------------------------
+
+
+def _of_bills(bills: StudyBills) -> Iterator[Section]:
+    """Where the order changes, and what would change the answer."""
+    if bills.comparison is None or bills.comparison.ranking is None:
+        yield Section("Bills", (Prose((bills.why,), "quiet"),))
+        return
+    yield from of_ranking.sections(bills.comparison.ranking, bills.comparison.requests_per_month)
+    changes = tuple(
+        Note(said, about=alternative.label)
+        for alternative in bills.comparison.alternatives
+        for said in alternative.advice[1:]
+    )
+    yield Section("What would change the answer", (Notes(changes),), PAGE, folded=True)
+
+
+def _pairs(bills: StudyBills) -> Iterator[Section]:
+    if bills.comparison is None:
+        return
+    inner = of_breakeven.document(bills.comparison).blocks
+    kept = tuple(block for block in inner if isinstance(block, Section) and block.title in ("What to do", "Break-even"))
+    yield Section("Each against each API", kept, PAGE, folded=True)
+
+
+def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterator[tuple[str, str]]:
+    if asked.scenario is not None:
+        tokens = in_words.lengths(asked.scenario.prompt_tokens), in_words.lengths(asked.scenario.output_tokens)
+        yield "lengths", f"prompts {tokens[0]} tokens, answers {tokens[1]}"
+    yield "objectives", ", ".join(asked.slo) or "none"
+    for contender in study.contenders:
+        hour = f", {dollars(contender.usd_per_hour)} an hour" if contender.usd_per_hour is not None else ""
+        flags = asked.contenders.get(contender.name, "")
+        yield contender.name, f"{flags} ({contender.server or 'not measured'}{hour})"
+    if bills.comparison is not None:
+        for alternative in {each.servers: each for each in bills.comparison.alternatives}.values():
+            host = alternative.pairing.host
+            used, peak = percent(float(host.utilization)), number(float(host.traffic.peak))
+            yield "servers", f"{alternative.servers.description}; {used} used at most, peak {peak} times the mean"
+        yield "API prices", of_breakeven.price_source()
+    if asked.machine is not None:
+        yield "client", asked.machine
+    yield "order", f"{count(asked.repeats, 'repeat')}, servers {asked.servers}"
+    yield "repeat it", f"bench.py sweep {asked.folder}"
+    if bills.command:
+        yield "the bills", bills.command
+
+
+# --- every cell ---------------------------------------------------------------------------------------------------
+
+
+def _all_cells(study: StudyResult, front: frozenset[CellPlace]) -> Table:
+    columns = (COLUMNS[0], Column("load", "left"), *COLUMNS[1:-2], Column("runs", "left"))
+    rows: list[Row] = []
+    for contender in study.contenders:
+        for cell in contender.cells:
+            name = f"{cell.load} ◆" if CellPlace(contender.name, cell.load) in front else cell.load
+            values = (_shown(figure, cell.figure(figure)) for figure in SHOWN)
+            link = f"{cell.runs[0].folder}/report.html" if cell.runs else ""
+            status = Cell(cell.status, tone=_tone(cell), why=cell.problem or "", link=link)
+            rows.append(row(contender.name, name, status, *values, str(len(cell.runs))))
+    return _known(columns, rows, f"◆ lies on the front of tokens/s a user and {per_gpu(study).replace('_', ' ')}")
+
+
+def _records(study: StudyResult, front: frozenset[CellPlace]) -> Iterator[dict[str, Any]]:
+    for contender in study.contenders:
+        for cell in contender.cells:
+            yield {
+                "contender": contender.name,
+                "load": cell.load,
+                "status": cell.status,
+                "runs": len(cell.runs),
+                **{name: cell.figure(name) for name in OF_A_CELL},
+                "pareto": CellPlace(contender.name, cell.load) in front,
+            }
+
+
+def _data(study: StudyResult, said: StudyAnswer, bills: StudyBills, front: frozenset[CellPlace]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "answer": said.text,
+        "main_load": study.main_load,
+        "contenders": [_contender(contender, front) for contender in study.contenders],
+        "breakeven": None
+        if bills.comparison is None
+        else {"command": bills.command, **of_breakeven.document(bills.comparison).data},
+        "no_breakeven": bills.why or None,
+    }
+
+
+def _contender(contender: ContenderResult, front: frozenset[CellPlace]) -> dict[str, Any]:
+    return {
+        "name": contender.name,
+        "backend": contender.backend,
+        "model": contender.model,
+        "server": contender.server,
+        "capacity": None if contender.capacity is None else contender.capacity._asdict(),
+        "loads": [_cell(cell, CellPlace(contender.name, cell.load) in front) for cell in contender.cells],
+    }
+
+
+def _cell(cell: StudyCell, is_front: bool) -> dict[str, Any]:
+    def of(names: Sequence[str]) -> dict[str, float | None]:
+        return {name: cell.figure(name) for name in names}
+
+    latencies = [name for name in OF_A_CELL if "_ms_" in name]
+    costs = [name for name in OF_A_CELL if name.startswith(("usd_", "joules_"))]
+    return {
+        "load": cell.load,
+        "runs": [
+            {
+                "folder": run.folder,
+                "seed": run.seed,
+                "verdict": run.summary.verdict.status,
+                **{name: figure(run.summary) for name, figure in OF_A_CELL.items()},
+            }
+            for run in cell.runs
+        ],
+        "verdict": cell.status,
+        "problem": cell.problem,
+        "metrics": of(latencies),
+        "throughput": of([name for name in OF_A_CELL if name not in (*latencies, *costs, "good_share")]),
+        "cost": of(costs),
+        "good_share": cell.figure("good_share"),
+        "pareto": is_front,
+    }

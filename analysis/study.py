@@ -1,0 +1,217 @@
+"""Several contenders under several loads: what every cell says, which load matters, and the answer in a sentence.
+
+A cell is one contender under one load, measured once or several times; its figures are the medians over its runs, so
+that of a single run they are those of its summary.json. None is unknown.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, Literal, NamedTuple
+
+from analysis.run.summary import RunSummary
+from analysis.wording import number
+
+CellStatus = Literal["valid", "suspect", "invalid", "failed", "missing"]
+RANKED: Final[tuple[CellStatus, ...]] = ("valid", "suspect", "invalid", "failed", "missing")
+
+
+class StudyRun(NamedTuple):
+    """One run of a cell: its folder within the study's, its seed, and its summary."""
+
+    folder: str
+    seed: int
+    summary: RunSummary
+
+
+def _of_gpus(value: float | None, summary: RunSummary) -> float | None:
+    return value / len(summary.gpu) if value is not None and summary.gpu else None
+
+
+def _joules_per_token(summary: RunSummary) -> float | None:
+    energy = [gpu.energy_j for gpu in summary.gpu]
+    rate, seconds = summary.throughput.output_tokens_per_s, summary.window.seconds
+    if not energy or not rate or not seconds:
+        return None
+    known = [joules for joules in energy if joules is not None]
+    return sum(known) / (rate * seconds) if len(known) == len(energy) else None
+
+
+def _usd_per_1000_requests(summary: RunSummary) -> float | None:
+    each = summary.cost.usd_per_request if summary.cost else None
+    return None if each is None else 1000 * each
+
+
+FIGURES: Final[Mapping[str, Callable[[RunSummary], float | None]]] = {
+    **{
+        f"{metric}_{statistic}": lambda found, metric=metric, statistic=statistic: getattr(  # type: ignore[misc]
+            found.metric(metric), statistic
+        )
+        for metric in ("ttft_ms", "tpot_ms", "response_ms")
+        for statistic in ("p50", "p99")
+    },
+    "requests_per_s": lambda found: found.throughput.requests_per_s,
+    "output_tokens_per_s": lambda found: found.throughput.output_tokens_per_s,
+    "tokens_per_s_per_user": lambda found: found.tokens_per_s_per_user,
+    "tokens_per_s_per_gpu": lambda found: _of_gpus(found.throughput.output_tokens_per_s, found),
+    "joules_per_token": _joules_per_token,
+    "usd_per_1000_requests": _usd_per_1000_requests,
+    "usd_per_million_output_tokens": lambda found: found.cost.usd_per_million_output_tokens if found.cost else None,
+    "good_share": lambda found: found.throughput.slo_attainment,
+}
+"""What a cell is described by, from the summary of one of its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCell:
+    """One contender under one load; `problem` is why there is nothing of it, or not all."""
+
+    load: str
+    runs: tuple[StudyRun, ...] = ()
+    problem: str | None = None
+
+    @property
+    def status(self) -> CellStatus:
+        """The worst of its runs' verdicts; failed where there is none and it is known why."""
+        if not self.runs:
+            return "missing" if self.problem is None else "failed"
+        found: list[CellStatus] = [run.summary.verdict.status for run in self.runs]
+        return max(found, key=RANKED.index)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its figures can be believed."""
+        return self.status in ("valid", "suspect")
+
+    def figure(self, name: str) -> float | None:
+        """The median over the runs that know it."""
+        known = [value for run in self.runs if (value := FIGURES[name](run.summary)) is not None]
+        return median(known) if known else None
+
+    @property
+    def meets_objectives(self) -> bool | None:
+        """Whether all its runs met all objectives; None where there are none, or it is not known of one."""
+        met = [result.met for run in self.runs for result in run.summary.slo]
+        return None if not met or None in met else all(met)
+
+
+class FoundCapacity(NamedTuple):
+    """The highest rate that meets the objectives, in requests/s, with its interval, and where it is told."""
+
+    rate_per_s: float
+    low_per_s: float
+    high_per_s: float | None
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContenderResult:
+    """All that was measured of one contender; `problem` is why its capacity is not known, `server` name and version."""
+
+    name: str
+    backend: str
+    model: str
+    cells: tuple[StudyCell, ...]
+    capacity: FoundCapacity | None = None
+    problem: str | None = None
+    server: str | None = None
+    usd_per_hour: float | None = None
+
+    def cell(self, load: str) -> StudyCell:
+        """The cell under this load, empty where there is none."""
+        return next((cell for cell in self.cells if cell.load == load), StudyCell(load))
+
+
+class CellPlace(NamedTuple):
+    """A cell of a study: which contender's, under which load."""
+
+    contender: str
+    load: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """A study as far as it has come: its contenders and loads in their order, and which load its table is of."""
+
+    contenders: tuple[ContenderResult, ...]
+    loads: tuple[str, ...]
+    main_load: str | None
+
+
+def main_load(contenders: Sequence[ContenderResult], loads: Sequence[str]) -> str | None:
+    """The load at which most contenders meet their objectives, then at which most can be believed; the last of such."""
+
+    def rank(load: str) -> tuple[int, int, int]:
+        cells = [contender.cell(load) for contender in contenders]
+        kept = sum(cell.is_usable and cell.meets_objectives is not False for cell in cells)
+        return kept, sum(cell.is_usable for cell in cells), list(loads).index(load)
+
+    return max(loads, key=rank, default=None)
+
+
+def per_gpu(study: StudyResult) -> str:
+    """The figure of how much is served: for each GPU where every usable cell knows it, else in all."""
+    cells = [cell for contender in study.contenders for cell in contender.cells if cell.is_usable]
+    known = cells and all(cell.figure("tokens_per_s_per_gpu") is not None for cell in cells)
+    return "tokens_per_s_per_gpu" if known else "output_tokens_per_s"
+
+
+def pareto(study: StudyResult) -> frozenset[CellPlace]:
+    """The usable cells that no other one beats both in tokens/s for each user and in how much is served."""
+    served = per_gpu(study)
+    points = {}
+    for contender in study.contenders:
+        for cell in contender.cells:
+            at = cell.figure("tokens_per_s_per_user"), cell.figure(served)
+            if cell.is_usable and at[0] is not None and at[1] is not None:
+                points[CellPlace(contender.name, cell.load)] = (at[0], at[1])
+    return frozenset(
+        place
+        for place, (user, all_) in points.items()
+        if not any(other[0] >= user and other[1] >= all_ and other != (user, all_) for other in points.values())
+    )
+
+
+def best(study: StudyResult, figure: str, better: Literal["lower", "higher"]) -> tuple[str, float] | None:
+    """Whose figure is the best at the load that matters, and that figure; of those that meet their objectives."""
+    cells = [(contender.name, contender.cell(study.main_load or "")) for contender in study.contenders]
+    known = [
+        (value, name, cell.meets_objectives is not False)
+        for name, cell in cells
+        if cell.is_usable and (value := cell.figure(figure)) is not None
+    ]
+    good = [found for found in known if found[2]] or known
+    if not good:
+        return None
+    value, name, _ = (min if better == "lower" else max)(good, key=lambda found: found[0])
+    return name, value
+
+
+class StudyAnswer(NamedTuple):
+    """What a study says, in a sentence, and its number: a label, a value in words, and who it is of."""
+
+    text: str
+    label: str = ""
+    value: str = ""
+    of: str = ""
+
+
+def fastest(study: StudyResult) -> StudyAnswer:
+    """Who serves most at the load that matters, of those that meet their objectives where any does."""
+    if study.main_load is None:
+        return StudyAnswer("Nothing was measured.")
+    cells = [(contender, contender.cell(study.main_load)) for contender in study.contenders]
+    known = [
+        (rate, contender.name, cell)
+        for contender, cell in cells
+        if cell.is_usable and (rate := cell.figure("output_tokens_per_s")) is not None
+    ]
+    if not known:
+        return StudyAnswer(f"No contender has a result that can be believed at {study.main_load}.")
+    good = [found for found in known if found[2].meets_objectives is not False] or known
+    ordered = sorted(good, key=lambda found: found[0], reverse=True)
+    rate, name, cell = ordered[0]
+    rest = ", ".join(f"{other} {number(slower)}" for slower, other, _ in ordered[1:])
+    missed = "" if cell.meets_objectives is not False else ", though it misses an objective"
+    text = f"At {study.main_load} {name} serves most, {number(rate)} tokens/s{missed}{f' ({rest})' if rest else ''}."
+    return StudyAnswer(text, "most output tokens/s", number(rate), name)

@@ -1,0 +1,1 @@
+"""Several contenders under several loads: a study, its cells, what they say, and its page."""

@@ -1,0 +1,181 @@
+"""What a study's folder says: its cells, the bills of its contenders, study.json and study.html."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.money import gpu_prices
+from analysis.present import to_html
+from analysis.present.document import Document
+from analysis.present.of_study import StudyAsked, StudyBills, document
+from analysis.run import summary as summaries
+from analysis.study import ContenderResult, FoundCapacity, StudyCell, StudyResult, StudyRun, main_load
+from bench.app.breakeven.comparison import compare
+from bench.app.breakeven.options import BreakEvenOptions
+from bench.app.breakeven.servers import FEWEST_RUNS
+from bench.app.campaign import is_done
+from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of
+from bench.app.sweep.running import FAILED, is_cell_done
+from bench.app.sweep.study import Contender, Study, StudyLoad, flags_of, slug
+from bench.runs import folder as files
+from bench.runs import manifest
+from bench.types import UserError
+
+JSON = "study.json"
+PAGE = "study.html"
+
+
+def conclude(study: Study, folder: Path) -> Document:
+    """Write study.json and study.html from what there is; gives what they say."""
+    result = gather(study, folder)
+    shown = document(result, bills_of(study, result, folder), asked_of(study, result, folder))
+    files.write_json(folder / JSON, shown.data)
+    files.write_text(folder / PAGE, to_html.render(shown))
+    return shown
+
+
+def told(path: Path) -> Path:
+    """A path as a command in this folder takes it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def gather(study: Study, folder: Path) -> StudyResult:
+    """Read every cell that is there."""
+    failed = files.read_json(folder, FAILED)["cells"] if (folder / FAILED).exists() else {}
+    contenders = tuple(_contender(study, contender, folder, failed) for contender in study.contenders)
+    loads = tuple(load.name for load in study.loads if load.search is None)
+    return StudyResult(contenders, loads, study.main_load or main_load(contenders, loads))
+
+
+def _contender(study: Study, contender: Contender, folder: Path, failed: dict[str, str]) -> ContenderResult:
+    cells = [cell for cell in cells_of(study) if cell.contender == contender]
+    found = tuple(
+        _cell(load, [cell for cell in cells if cell.load == load], folder, failed)
+        for load in study.loads
+        if load.search is None
+    )
+    searched = next((cell for cell in cells if cell.load.search is not None), None)
+    runs = [folder / run.folder for cell in found for run in cell.runs]
+    run = manifest.read(runs[0]) if runs else None
+    hour = gpu_prices.hourly_of(run.pricing) if run else None
+    return ContenderResult(
+        name=contender.name,
+        backend=str(contender.options.get("backend", "llamacpp")),
+        model=str(contender.options.get("model", "tiny")),
+        cells=found,
+        capacity=None if searched is None else _capacity(searched, folder),
+        problem=None if searched is None else failed.get(searched.name),
+        server=f"{run.server.name} {run.server.version or '(version unknown)'}" if run else None,
+        usd_per_hour=None if hour is None else float(hour.usd),
+    )
+
+
+def _cell(load: StudyLoad, cells: Sequence[PlannedCell], folder: Path, failed: dict[str, str]) -> StudyCell:
+    runs = []
+    for cell in cells:
+        if is_done(campaign_of(cell.contender, folder), cell.folder):
+            run = manifest.read(folder / cell.name)
+            runs.append(StudyRun(cell.name, run.seed, summaries.read(folder / cell.name)))
+    problem = next((failed[cell.name] for cell in cells if cell.name in failed), None)
+    return StudyCell(load.name, tuple(runs), problem)
+
+
+def _capacity(cell: PlannedCell, folder: Path) -> FoundCapacity | None:
+    if not is_cell_done(cell, folder):
+        return None
+    found = files.read_json(folder / cell.name, files.CAPACITY)["capacity"]
+    page = f"{cell.name}/{files.CAPACITY_PAGE}"
+    return FoundCapacity(found["rate_per_s"], found["low_per_s"], found["high_per_s"], page)
+
+
+# --- bills --------------------------------------------------------------------------------------------------------
+
+
+class _Sides(NamedTuple):
+    """The words of `breakeven` for a study: its own servers, its APIs, and whether their loads differ."""
+
+    servers: tuple[str, ...]
+    versus: tuple[str, ...]
+    differ: bool
+
+
+def bills_of(study: Study, result: StudyResult, folder: Path) -> StudyBills:
+    """What all ways cost, by the command that anybody can repeat; or why that is not known."""
+    sides = _sides(study, result, folder)
+    if not sides.servers or not sides.versus:
+        missing = "the price of an hour (gpu, usd-per-hour or owned)" if not sides.servers else "an API to compare with"
+        return StudyBills(why=f"no break-even: no contender with results has {missing}")
+    try:
+        found = compare(_options(study, sides), datetime.now(UTC))
+    except UserError as problem:
+        return StudyBills(command=_command(study, sides), why=f"no break-even: {problem}")
+    return StudyBills(found, _command(study, sides))
+
+
+def _options(study: Study, sides: _Sides) -> BreakEvenOptions:
+    return BreakEvenOptions(
+        servers=sides.servers,
+        versus=sides.versus,
+        requests_per_month=study.requests_per_month,
+        different_plans=sides.differ,
+    )
+
+
+def _command(study: Study, sides: _Sides) -> str:
+    words = [f"--self '{text}'" for text in sides.servers] + [f"--versus '{text}'" for text in sides.versus]
+    words += [f"--requests-per-month {study.requests_per_month}"] if study.requests_per_month else []
+    words += ["--different-plans"] if sides.differ else []
+    return f"bench.py breakeven {' '.join(words)}"
+
+
+def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
+    """Servers by the capacity that was found, else by what their runs served at the load that matters."""
+    folder = told(folder)
+    servers, versus, searched = list[str](), list[str](), False
+    for contender in result.contenders:
+        runs = contender.cell(result.main_load).runs if result.main_load else ()
+        good = [run for run in runs if run.summary.verdict.status != "invalid"]
+        basis = good[0].summary.cost.basis if good and good[0].summary.cost else None
+        if contender.capacity is not None and contender.capacity.rate_per_s and basis != "api":
+            place = folder / Path(contender.capacity.page).parent
+            servers.append(f"{_plain(contender.name)}={place}")
+            searched = True
+        elif basis == "self-hosted":
+            servers.append(f"{_plain(contender.name)}={','.join(str(folder / run.folder) for run in _measured(good))}")
+        elif basis == "api":
+            versus.append(str(folder / good[0].folder))
+    return _Sides(tuple(servers), (*versus, *study.versus), searched)
+
+
+def _measured(runs: list[StudyRun]) -> list[StudyRun]:
+    """All runs where they are enough to tell their spread, else the one in their middle, the slower of two."""
+    if len(runs) >= FEWEST_RUNS:
+        return runs
+    ordered = sorted(runs, key=lambda run: run.summary.throughput.requests_per_s or 0.0)
+    return ordered[(len(ordered) - 1) // 2 :][:1]
+
+
+def _plain(name: str) -> str:
+    """A name that `--self NAME=…` can have."""
+    return name if not set(name) & set("=,'@") else slug(name)
+
+
+# --- what was asked -----------------------------------------------------------------------------------------------
+
+
+def asked_of(study: Study, result: StudyResult, folder: Path) -> StudyAsked:
+    """What the page's box of assumptions says."""
+    runs = [run for contender in result.contenders for cell in contender.cells for run in cell.runs]
+    first = manifest.read(folder / runs[0].folder) if runs else None
+    scenario = None if first is None else first.scenario
+    return StudyAsked(
+        folder=str(told(folder)),
+        scenario=scenario,
+        slo=() if first is None else first.slo,
+        machine=None if first is None else f"{first.hardware.cpu}, {first.hardware.cores} cores, {first.hardware.os}",
+        repeats=study.repeats,
+        servers=study.servers,
+        requests_per_month=study.requests_per_month,
+        contenders={contender.name: flags_of(contender.options) for contender in study.contenders},
+    )

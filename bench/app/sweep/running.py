@@ -1,0 +1,245 @@
+"""A study is run: cell by cell in turns, each server launched once, whatever fails a cell with its reason.
+
+The folder alone says how far it is: a cell is done when its own files say so. So after an end, Ctrl-C or kill -9 the
+same command goes on with the next cell, and no cell is measured twice.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import yaml
+
+from analysis.present import chart_library
+from bench.app.campaign import Maker, Outcome, begun, is_done, make_run
+from bench.app.capacity import find
+from bench.app.request import RunRequest, ServerToLaunch
+from bench.app.run import launched
+from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of, request_of, search_for, widest
+from bench.app.sweep.study import Study, plain
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_OUT_OF_BUDGET, EXIT_USER_ERROR, worst_of
+from bench.load.spend import Ledger
+from bench.runs import folder as files
+from bench.server.launch import Server
+from bench.types import UserError
+
+STUDY_FILE: Final = "study.yaml"
+FAILED: Final = "failed.json"
+
+
+class Position(NamedTuple):
+    """Where a sweep stands: cells done and failed of how many, the time left as far as it is known, money spent."""
+
+    done: int
+    failed: int
+    cells: int
+    left_s: float | None
+    spent_usd: Decimal
+
+
+class SweepView(Protocol):
+    """Is told of a sweep."""
+
+    def say(self, line: str) -> None:
+        """Take a line for the user."""
+        ...
+
+    def begin(self, cell: PlannedCell, position: Position) -> None:
+        """A cell is about to be measured."""
+        ...
+
+    def end(self, cell: PlannedCell, outcome: Outcome) -> None:
+        """A cell was measured, or failed."""
+        ...
+
+
+@dataclass
+class Sweep:
+    """A study at work in its folder: the servers that run, and what has failed."""
+
+    study: Study
+    folder: Path
+    requests: Mapping[str, tuple[PlannedCell, RunRequest]]
+    maker: Maker
+    searcher: Maker
+    view: SweepView
+    servers: dict[str, tuple[Server, ExitStack]] = field(default_factory=dict)
+    given_up: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    took_s: list[float] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Measure every cell that is not done yet. What fails one cell, or a whole contender, costs only its cells."""
+        cells = [cell for cell, _ in self.requests.values()]
+        (self.folder / FAILED).unlink(missing_ok=True)
+        with ExitStack() as stack:
+            for place, cell in enumerate(cells):
+                if is_cell_done(cell, self.folder):
+                    continue
+                self.view.begin(cell, self._position(cells))
+                began_s = time.monotonic()
+                outcome = self._measure(cell, stack)
+                self.view.end(cell, outcome)
+                self.outcomes.append(outcome)
+                if outcome.problem is None:
+                    self.took_s.append(time.monotonic() - began_s)
+                elif outcome.code == EXIT_INTERRUPTED:
+                    break
+                else:
+                    self.failed[cell.name] = outcome.problem
+                    files.write_json(self.folder / FAILED, {"schema": files.SCHEMA, "cells": self.failed})
+                    if outcome.code == EXIT_OUT_OF_BUDGET:
+                        self.given_up[cell.contender.name] = outcome.problem
+                self._end_servers_but(cells[place + 1 :])
+
+    def _position(self, cells: list[PlannedCell]) -> Position:
+        done = sum(is_cell_done(cell, self.folder) for cell in cells)
+        each_s = sum(self.took_s) / len(self.took_s) if self.took_s else None
+        left_s = None if each_s is None else each_s * (len(cells) - done - len(self.failed))
+        return Position(done, len(self.failed), len(cells), left_s, spent_usd(self.study, self.folder))
+
+    def _measure(self, cell: PlannedCell, stack: ExitStack) -> Outcome:
+        if (why := self.given_up.get(cell.contender.name)) is not None:
+            return Outcome(cell.name, EXIT_USER_ERROR, why)
+        _, request = self.requests[cell.name]
+        try:
+            server = self._server(cell, request, stack)
+        except UserError as problem:
+            self.given_up[cell.contender.name] = str(problem)
+            return Outcome(cell.name, EXIT_USER_ERROR, str(problem))
+        except KeyboardInterrupt:
+            return Outcome(cell.name, EXIT_INTERRUPTED, "stopped early: interrupted")
+        if cell.load.search is not None:
+            return self._search(cell, request, server)
+        made = make_run(campaign_of(cell.contender, self.folder), cell.folder, request, self.maker, server)
+        return made._replace(name=cell.name)
+
+    def _search(self, cell: PlannedCell, request: RunRequest, server: Server | None) -> Outcome:
+        try:
+            found = find(search_for(cell, request), self.searcher, self.view.say, server)
+        except UserError as problem:
+            return Outcome(cell.name, EXIT_USER_ERROR, str(problem))
+        except KeyboardInterrupt:
+            return Outcome(cell.name, EXIT_INTERRUPTED, "stopped early: interrupted")
+        return Outcome(cell.name, 0) if found.ended is None else found.ended._replace(name=cell.name)
+
+    def _server(self, cell: PlannedCell, request: RunRequest, stack: ExitStack) -> Server | None:
+        """The contender's server, launched before its first cell, and anew where it has died."""
+        if not isinstance(request.server, ServerToLaunch):
+            return None
+        name = cell.contender.name
+        if name in self.servers:
+            server, own = self.servers[name]
+            if server.exit_code() is None:
+                return server
+            own.close()
+            self.view.say(f"{name}: its server has ended; it is started again")
+        if self.study.servers == "one at a time":
+            self._end_servers_but([cell])
+        folder = campaign_of(cell.contender, self.folder).folder
+        folder.mkdir(exist_ok=True)
+        mine = [(one, asked) for one, asked in self.requests.values() if one.contender == cell.contender]
+        own = stack.enter_context(ExitStack())
+        server = own.enter_context(launched(widest(mine), self.view.say, folder / files.SERVER_LOG))
+        self.servers[name] = server, own
+        return server
+
+    def _end_servers_but(self, cells: list[PlannedCell]) -> None:
+        """End the servers of contenders that have no cell among these; one at a time, of all but the next one's."""
+        wanted = {cell.contender.name for cell in cells if not is_cell_done(cell, self.folder)}
+        for name in [name for name in self.servers if name not in wanted]:
+            _, own = self.servers.pop(name)
+            own.close()
+
+
+def is_cell_done(cell: PlannedCell, folder: Path) -> bool:
+    """Whether a cell has come to its end."""
+    campaign = campaign_of(cell.contender, folder)
+    if cell.load.search is None:
+        return is_done(campaign, cell.folder)
+    found = campaign.folder / cell.folder / files.CAPACITY
+    return found.exists() and "capacity" in files.read_json(found.parent, files.CAPACITY)
+
+
+def spent_usd(study: Study, folder: Path) -> Decimal:
+    """What all contenders have spent."""
+    ledgers = (campaign_of(contender, folder).folder / files.LEDGER for contender in study.contenders)
+    return sum((Ledger.statement(path).spent for path in ledgers if path.exists()), Decimal(0))
+
+
+def requests_of(study: Study, folder: Path, argv: tuple[str, ...] = ()) -> dict[str, tuple[PlannedCell, RunRequest]]:
+    """Every cell in its order with what it asks, by name. Raises UserError for whatever is wrong with any of them."""
+    found = {cell.name: (cell, request_of(study, cell, folder, argv)) for cell in cells_of(study)}
+    for cell, request in found.values():
+        if cell.load.search is not None:
+            search_for(cell, request)
+    return found
+
+
+class Swept(NamedTuple):
+    """What became of the cells that this command has tried."""
+
+    outcomes: list[Outcome]
+
+    @property
+    def code(self) -> int:
+        """The exit code: the worst of the cells'; a cell that could not begin is no wrong use where others could."""
+        return worst_of(outcome.code for outcome in self.outcomes)
+
+
+def sweep(
+    study: Study,
+    folder: Path,
+    makers: tuple[Maker, Maker],
+    view: SweepView,
+    conclude: Callable[[], None],
+    argv: tuple[str, ...] = (),
+) -> Swept:
+    """Run a study, or go on with it, and conclude from what there is, also where it ends early.
+
+    `makers` make the runs of cells and those of searches. Raises UserError where no cell at all could be measured.
+    """
+    requests = requests_of(study, folder, argv)
+    with begun(folder, "sweep", study.asked()):
+        secrets = {secret for _, request in requests.values() for secret in request.access.secrets}
+        files.write_text(folder / STUDY_FILE, _hidden(yaml_of(study), secrets))
+        chart_library.copy_to(folder)
+        at_work = Sweep(study, folder, requests, *makers, view)
+        at_work.run()
+        if not any(folder.glob(f"*/*/{files.RUN}")) and at_work.outcomes:
+            at_work.outcomes[0].raise_if_it_never_began()
+        if any(is_cell_done(cell, folder) for cell, _ in requests.values()):
+            conclude()
+    return Swept(at_work.outcomes)
+
+
+def _hidden(text: str, secrets: set[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
+
+
+def yaml_of(study: Study) -> str:
+    """The study as a file that `sweep` reads."""
+    loads = [
+        {"name": load.name, **load.options, **({"capacity": load.search or True} if load.search is not None else {})}
+        for load in study.loads
+    ]
+    content = {
+        "workload": study.workload,
+        "contenders": [{"name": contender.name, **contender.options} for contender in study.contenders],
+        "loads": loads,
+        "repeats": study.repeats,
+        "servers": study.servers,
+        "requests_per_month": study.requests_per_month,
+        "versus": study.versus,
+        "main_load": study.main_load,
+    }
+    given = {name: plain(value) for name, value in content.items() if value not in (None, (), {})}
+    text: str = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,199 @@
+"""`bench.py sweep`: several contenders under several loads, one page; `bench.py init`: a study to begin with."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.base import echo, keep_secret, with_options
+from bench.cli.numeric import WHOLE
+from bench.cli.options import ASKED, COSTS, OFFERED
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from bench.app.campaign import Outcome
+    from bench.app.request import RunRequest
+    from bench.app.sweep.cells import PlannedCell
+    from bench.app.sweep.running import Position
+    from bench.app.sweep.study import Study
+    from bench.app.view import LiveFigures, OnProgress
+    from bench.cli.output import Screen
+
+_OWN = ("backend", "concurrency", "rate")
+
+
+def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
+    """The options without those of these names."""
+
+    def name_of(option: Any) -> str | None:
+        return click.command()(option(lambda: None)).params[0].name
+
+    return tuple(option for option in options if name_of(option) not in names)
+
+
+@click.command()
+@click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]")
+@click.option("--backend", "backends", help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5.")
+@click.option("--concurrency", "concurrencies", help="Several with commas: 1,4,16,64.")
+@click.option("--rate", "rates", help="Several with commas, in requests/s: 1,2,4.")
+@click.option("--find-capacity", is_flag=True, help="Also find the highest rate that meets the objectives.")
+@click.option("--repeats", type=WHOLE, help="Of every cell.  [1, or as the study says]")
+@click.option("--requests-per-month", type=WHOLE, help="Your volume: what each would cost.")
+@click.option("--versus", multiple=True, metavar="MODEL", help="One more API for the bills; repeatable.")
+@with_options(_but((*ASKED, *COSTS, *OFFERED), _OWN))
+@click.option("--out", type=click.Path(path_type=Path), help="Its folder; with that of an earlier sweep it goes on.")
+@click.option("--dry-run", is_flag=True, help="Print cells, hours and dollars; send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print study.json; progress goes to standard error.")
+@click.option("--quiet", is_flag=True, help="Say nothing until the end.")
+def sweep(study: str | None, **options: Any) -> int:
+    """Measure several contenders under several loads, and write one page that settles it.
+
+    STUDY.yaml has all of it (`bench.py init` writes one); the flags are for simple cases. Contenders take turns, and
+    servers are launched once. Whatever ends it, the same command goes on; no cell is measured twice.
+
+    \b
+    bench.py init study.yaml && bench.py sweep study.yaml
+    bench.py sweep --backend vllm,llamacpp --model tiny --concurrency 1,4,16 --repeats 2
+    bench.py sweep study.yaml --dry-run
+    Exit codes: 0 fine, 1 an objective missed, 2 nothing could begin, 3 a cell failed or is not to be trusted, 4 out of
+    budget, 130 interrupted.
+    """
+    from bench.app.sweep.running import requests_of
+    from bench.app.sweep.study import slug
+
+    out, as_json, quiet, dry = (options.pop(name) for name in ("out", "as_json", "quiet", "dry_run"))
+    asked, folder = _study(study, options)
+    if folder is None:
+        name = Path(study).stem if study else "-".join(slug(each.name) for each in asked.contenders)[:60]
+        folder = out or Path("results") / f"sweep-{name}"
+    elif out is not None:
+        raise UserError(f"--out {out}: {study} is a sweep's folder already; leave --out out")
+    requests = requests_of(asked, folder)
+    keep_secret(secret for _, request in requests.values() for secret in request.access.secrets)
+    if dry:
+        from bench.app.sweep.dry import lines
+
+        echo("\n".join(lines(asked, folder)))
+        return 0
+    return _sweep(asked, folder.absolute(), as_json=as_json, quiet=quiet)
+
+
+def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | None]":
+    """The study, and the folder where it was named by that."""
+    from dataclasses import replace
+
+    from bench.app.sweep import study as studies
+    from bench.app.sweep.running import STUDY_FILE
+
+    own = {name: options.pop(name) for name in ("backends", "concurrencies", "rates", "find_capacity", "repeats")}
+    more = {name: options.pop(name) for name in ("requests_per_month", "versus")}
+    if given is None:
+        if own["backends"] is None:
+            raise UserError("give a study (`bench.py init` writes one), or --backend with names and commas between")
+        backends, concurrencies, rates = (own[name] for name in ("backends", "concurrencies", "rates"))
+        changed = {name: value for name, value in options.items() if _is_given(name)}
+        found = studies.of_flags(
+            backends, concurrencies, rates, changed, find_capacity=own["find_capacity"],
+            repeats=own["repeats"] or 1, versus=list(more["versus"]), requests_per_month=more["requests_per_month"],
+        )  # fmt: skip
+        return found, None
+    if wrong := [name for name in (*own, *options) if name != "repeats" and _is_given(name)]:
+        raise UserError(f"--{wrong[0].replace('_', '-')}: {given} says what is measured; write it there")
+    path = Path(given)
+    folder = path if path.is_dir() else None
+    found = studies.read(path / STUDY_FILE if folder else path)
+    changes = {name: value for name, value in {**more, "repeats": own["repeats"]}.items() if value}
+    return replace(found, **changes), folder
+
+
+def _is_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _sweep(study: "Study", folder: Path, *, as_json: bool, quiet: bool) -> int:
+    from bench.app.campaign import Runs
+    from bench.app.sweep import results
+    from bench.app.sweep.running import sweep as run
+    from bench.cli.output import Screen, deliver, show_fact
+
+    screen = Screen(stderr=as_json)
+    view = _View(screen, quiet=quiet)
+    shown: list[Any] = []
+    # A cell's page lies two folders below the one that has the charts' library.
+    from analysis.present import chart_library
+
+    library = f"../../{chart_library.BUNDLE.name}"
+    makers = Runs(view, library=library), Runs(view, with_report=False)
+    swept = run(study, folder, makers, view, lambda: shown.append(results.conclude(study, folder)), tuple(sys.argv))
+    if shown:
+        if not as_json:
+            screen.print()
+        deliver(shown[-1], "text", as_json=as_json, screen=screen)
+        show_fact(screen, "page", str(results.told(folder / results.PAGE)))
+    if any(outcome.problem is not None for outcome in swept.outcomes):
+        show_fact(screen, "", f"what is missing is tried again by: bench.py sweep {results.told(folder)}")
+    return swept.code
+
+
+class _View:
+    """Shows a sweep: a line for each cell before and after it, its load live in between."""
+
+    def __init__(self, screen: "Screen", *, quiet: bool) -> None:
+        from bench.cli.view import TerminalView
+
+        self._screen, self._quiet, self._inner = screen, quiet, TerminalView(screen)
+
+    def say(self, line: str) -> None:
+        """A run's own lines are in its folder."""
+
+    @contextmanager
+    def load(self, request: "RunRequest", figures: "LiveFigures") -> "Iterator[OnProgress]":
+        """Show where the load of a cell stands."""
+        if self._quiet:
+            yield lambda _: None
+            return
+        with self._inner.load(request, figures) as update:
+            yield update
+
+    def begin(self, cell: "PlannedCell", position: "Position") -> None:
+        """Say how far it is, how long it may take yet, and what was spent."""
+        from bench.app.sweep.dry import hours
+
+        left = "" if position.left_s is None else f", about {hours(position.left_s)} left"
+        spent = f", ${position.spent_usd:.2f} spent" if position.spent_usd else ""
+        failed = f", {position.failed} failed" if position.failed else ""
+        self._print(f"{position.done} of {position.cells} cells done{failed}{left}{spent}; now {cell.name}")
+
+    def end(self, cell: "PlannedCell", outcome: "Outcome") -> None:
+        """Say what became of a cell that failed."""
+        if outcome.problem is not None:
+            self._print(f"{cell.name} {outcome.problem}")
+
+    def _print(self, line: str) -> None:
+        if not self._quiet:
+            self._inner.say(line)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default="study.yaml")
+def init(path: Path) -> None:
+    """Write a commented study to begin with.
+
+    PATH is study.yaml unless it is given. Change the file, and give it to `sweep`.
+
+    \b
+    bench.py init
+    bench.py init my-study.yaml
+    """
+    from bench.app.compare import check_folder_of
+    from bench.app.sweep.study import TEMPLATE
+
+    check_folder_of("PATH", path)
+    if path.exists():
+        raise UserError(f"{path}: is there already; choose another name")
+    path.write_text(TEMPLATE, encoding="utf-8")
+    echo(f"{path}: change it, then: bench.py sweep {path} --dry-run")

@@ -1,0 +1,239 @@
+"""`bench.py sweep` and `init` as their user meets them: cells in turns, kills, failures, the page and its figures."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.run import summary as summaries
+from analysis.study import FIGURES
+from analysis.wording import dollars, number
+from bench.app.sweep.cells import cells_of
+from bench.app.sweep.running import yaml_of
+from bench.app.sweep.study import Contender, Study, StudyLoad, read, study_of
+from bench.runs import folder as files
+from bench.truth.server import TruthOptions, launch
+from bench.types import UserError
+from tests.commands import bench
+
+ROOT = Path(__file__).parents[3]
+
+
+# --- what a study is --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 3), st.booleans())
+def test_every_cell_comes_once_and_over_two_repeats_nobody_is_earlier_than_others(
+    contenders: int, loads: int, pairs: int, together: bool
+) -> None:
+    study = Study(
+        tuple(Contender(f"c{i}", {}) for i in range(contenders)),
+        tuple(StudyLoad(f"l{i}", {}) for i in range(loads)),
+        repeats=2 * pairs,
+        servers="together" if together else "one at a time",
+    )
+    cells = list(cells_of(study))
+    assert len({cell.name for cell in cells}) == len(cells) == contenders * loads * 2 * pairs
+    places = defaultdict(list)
+    for place, cell in enumerate(cells):
+        places[cell.contender.name, cell.load.name].append(place)
+    assert {mean(where) for where in places.values()} == {(len(cells) - 1) / 2}
+
+
+def test_the_file_that_init_writes_is_a_study_and_a_study_is_written_as_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    assert bench("init", path).returncode == 0
+    found = read(path)
+    assert study_of(yaml.safe_load(yaml_of(found))) == found
+    assert [load.name for load in found.loads] == ["c1", "c4", "c16"]
+    assert bench("init", path).returncode == 2
+    # What is commented out there is right as well.
+    everything = re.sub(r"^(\s*)# (?=[-\w ]+:? ?[-\[\w])", r"\1", path.read_text().partition("\n\n")[2], flags=re.M)
+    assert len(study_of(yaml.safe_load(everything)).contenders) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"contenders": []}, "contenders: expected a list with one entry at least"),
+        ({"loads": [{"concurency": 4}]}, "load 1: 'concurency' is not known here; did you mean 'concurrency'?"),
+        ({"contenders": [{"backend": "vllm", "scenario": "chat"}]}, "contender 1: 'scenario' is not known here"),
+        ({"loads": [{"concurrency": "many"}]}, "load 1: --concurrency: expected a whole number, got 'many'"),
+        ({"loads": [{"capacity": True, "rate": 2}]}, "load 1: capacity finds the rate: leave out rate"),
+        ({"repeats": 0}, "repeats"),
+        ({"servers": "apart"}, "servers: expected together or one at a time, got 'apart'"),
+        ({"main_load": "c9"}, "main_load: expected one of c1, got 'c9'"),
+        ({"contenders": [{"name": "a b"}, {"name": "a-b"}]}, "two have the name 'a-b'"),
+    ],
+)
+def test_what_is_wrong_with_a_study_is_said_with_its_place(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        study_of({"contenders": [{"backend": "llamacpp"}], "loads": [{"concurrency": 1}], **change})
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_dry_run_says_cells_hours_and_dollars_and_sends_nothing(tmp_path: Path) -> None:
+    done = bench(
+        "sweep", "--backend", "llamacpp,claude:claude-haiku-4-5", "--concurrency", "1,4", "--repeats", "2",
+        "--max-usd", "0.10", "--out", tmp_path / "s", "--dry-run", env={"ANTHROPIC_API_KEY": "k"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "llamacpp: 4 cells, about " in done.stdout
+    assert "at most $0.10 at its API" in done.stdout
+    assert "together: 8 cells" in done.stdout
+    assert not (tmp_path / "s").exists()
+
+
+# --- what it measures -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    """The addresses of two servers of known speed."""
+    with launch(TruthOptions(ttft_ms=5, gap_ms=1)) as fast, launch(TruthOptions(ttft_ms=20, gap_ms=2)) as slow:
+        yield fast.url, slow.url
+
+
+def study_file(path: Path, servers: tuple[str, str], *, broken: bool = False, **more: Any) -> Path:
+    contenders = [
+        {"name": name, "backend": "openai", "url": url, "model": "truth", "usd-per-hour": usd}
+        for name, url, usd in zip(("fast", "slow"), servers, (1.0, 0.5), strict=True)
+    ]
+    if broken:
+        contenders.append({"name": "broken", "backend": "llamacpp", "model": str(path.parent / "nowhere.gguf")})
+    content = {
+        "workload": {"scenario": "smoke", "slo": ["ttft_ms:p90<2000"]},
+        "contenders": contenders,
+        "loads": [{"concurrency": 1, "requests": 30}, {"concurrency": 4, "requests": 30}],
+        "repeats": 2,
+        **more,
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def swept(servers: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of two servers and one that cannot start."""
+    place = tmp_path_factory.mktemp("sweep")
+    path = study_file(
+        place / "s.yaml", servers, broken=True, versus=["claude-haiku-4-5"], **{"requests-per-month": "1m"}
+    )
+    done = bench("sweep", path, "--out", place / "out")
+    assert done.returncode == 3 or "failed" in done.stdout, done.stderr
+    return place / "out"
+
+
+def test_one_contender_that_cannot_start_costs_only_its_cells(swept: Path) -> None:
+    found = files.read_json(swept, "study.json")
+    verdicts = {each["name"]: {load["verdict"] for load in each["loads"]} for each in found["contenders"]}
+    assert verdicts["broken"] == {"failed"}
+    assert verdicts["fast"] | verdicts["slow"] <= {"valid", "suspect"}
+    assert all("nowhere.gguf" in load["problem"] for load in found["contenders"][2]["loads"])
+
+
+def test_every_figure_is_that_of_the_cells_own_summaries(swept: Path) -> None:
+    """study.json holds the figures of each run; the page's table shows their medians."""
+    found = files.read_json(swept, "study.json")
+    page = (swept / "study.html").read_text(encoding="utf-8")
+    (body,) = re.findall(
+        rf"Medians over the runs of each cell at {found['main_load']}</p>.*?<tbody>(.*?)</tbody>", page, re.S
+    )
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", body, re.S)]
+    shown = {row[0]: [re.sub("<[^>]*>", "", cell) for cell in row] for row in rows}
+    for contender in found["contenders"][:2]:
+        for load in contender["loads"]:
+            for run in load["runs"]:
+                summary = summaries.read(swept / run["folder"])
+                assert {name: run[name] for name in FIGURES} == {name: of(summary) for name, of in FIGURES.items()}
+                assert (swept / run["folder"] / "report.html").exists()
+            of_cell = {**load["metrics"], **load["throughput"], **load["cost"]}
+            for name in ("ttft_ms_p50", "output_tokens_per_s", "usd_per_1000_requests"):
+                assert of_cell[name] == pytest.approx(mean(run[name] for run in load["runs"]))  # the median of two
+            if load["load"] == found["main_load"]:
+                row = shown[contender["name"]]
+                assert number(of_cell["ttft_ms_p50"]) in row
+                assert number(of_cell["output_tokens_per_s"]) in row
+                assert dollars(of_cell["usd_per_1000_requests"]) in row
+
+
+def test_the_first_sentence_and_the_bills_are_those_of_breakeven_by_hand(swept: Path) -> None:
+    found = files.read_json(swept, "study.json")
+    program, *words = shlex.split(found["breakeven"]["command"])
+    assert program == "bench.py"
+    by_hand = bench(*words, "--json")
+    assert by_hand.returncode == 0, by_hand.stderr
+    ranking = json.loads(by_hand.stdout)["ranking"]
+    assert ranking == found["breakeven"]["ranking"]
+    assert f"verdict     {found['answer']}" in bench(*words).stdout
+    page = (swept / "study.html").read_text(encoding="utf-8")
+    assert f"<strong>{found['answer']}</strong>" in page
+    for bill in ranking["month"]:
+        assert f">{dollars(bill['usd'], 2)}<" in page
+
+
+def test_the_page_is_one_file_that_links_to_the_runs_which_share_the_charts(swept: Path) -> None:
+    page = (swept / "study.html").read_text(encoding="utf-8")
+    words = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    links = [link for link in re.findall(r'href="([^"#]+)"', words) if not link.startswith("data:")]
+    assert links
+    assert all((swept / link).exists() for link in links)
+    assert len(page) < 1_600_000
+    report = next(swept.glob("fast/*/report.html")).read_text(encoding="utf-8")
+    (script,) = re.findall(r'<script src="([^"]+)">', report)
+    assert (next(swept.glob("fast/*")) / script).resolve().exists()
+    assert len(report) < 500_000
+
+
+def test_nothing_is_measured_again_and_another_question_is_refused(swept: Path, servers: tuple[str, str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in swept.glob("*/*/summary.json")}
+    bench("sweep", swept)
+    assert {path: path.stat().st_mtime_ns for path in swept.glob("*/*/summary.json")} == before
+    other = study_file(swept.parent / "other.yaml", servers)
+    refused = bench("sweep", other, "--out", swept)
+    assert (refused.returncode, "holds runs of sweep with other contenders" in refused.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_killed_twice_it_goes_on_with_the_same_cells_and_measures_none_twice(
+    servers: tuple[str, str], tmp_path: Path
+) -> None:
+    path = study_file(tmp_path / "s.yaml", servers, broken=True)
+    command = [sys.executable, "bench.py", "sweep", str(path), "--out", str(tmp_path / "out")]
+    done = dict[Path, int]()
+    for wanted in (2, 5):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+        )
+        deadline = time.monotonic() + 240
+        while len(list((tmp_path / "out").glob("*/*/summary.json"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        ended = {one: one.stat().st_mtime_ns for one in (tmp_path / "out").glob("*/*/summary.json")}
+        assert done.items() <= ended.items()
+        done = ended
+    last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert last.returncode in (2, 3), last.stderr
+    after = {one: one.stat().st_mtime_ns for one in (tmp_path / "out").glob("*/*/summary.json")}
+    assert done.items() <= after.items()
+    found = files.read_json(tmp_path / "out", "study.json")
+    assert {load["verdict"] for each in found["contenders"][:2] for load in each["loads"]} <= {"valid", "suspect"}
+    assert [len(load["runs"]) for each in found["contenders"] for load in each["loads"]] == [2, 2, 2, 2, 0, 0]
+    assert (tmp_path / "out" / "study.html").read_text().endswith("</html>")
