@@ -36,7 +36,6 @@ LAZY: Mapping[str, str] = {
 # Nothing in the tree calls these, and still they are not dead.
 OFFERED: Mapping[str, str] = {
     "analysis.breakeven.caching.usd_per_request": "the formula in exact numbers, which tests hold the search to",
-    "analysis.present.chart_library.copy_to": "for a folder of many pages that share one copy of the library",
     "backends.cold.http.get_json": "for whoever adds a backend (docs/backends.md)",
     "backends.cold.http.post_json": "for whoever adds a backend (docs/backends.md)",
     "bench.app.dry.dry_run": "called as bench.app.dry_run (docs/python.md)",

@@ -29,6 +29,8 @@ from bench.types import UserError
 
 STUDY_FILE: Final = "study.yaml"
 FAILED: Final = "failed.json"
+LIBRARY: Final = f"../../{chart_library.BUNDLE.name}"
+"""Where the report of a cell, two folders below, finds the charts' library that all of them share."""
 
 
 class Position(NamedTuple):
