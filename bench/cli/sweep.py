@@ -116,16 +116,16 @@ def _is_given(name: str) -> bool:
 
 def _sweep(study: "Study", folder: Path, *, as_json: bool, quiet: bool) -> int:
     from bench.app.campaign import Runs
-    from bench.app.sweep import results
-    from bench.app.sweep.running import LIBRARY
-    from bench.app.sweep.running import sweep as run
+    from bench.app.sweep import results, running
     from bench.cli.output import Screen, deliver, show_fact
 
     screen = Screen(stderr=as_json)
     view = _View(screen, quiet=quiet)
     shown: list[Any] = []
-    makers = Runs(view, library=LIBRARY), Runs(view, with_report=False)
-    swept = run(study, folder, makers, view, lambda: shown.append(results.conclude(study, folder)), tuple(sys.argv))
+    makers = Runs(view, library=running.LIBRARY), Runs(view, with_report=False)
+    swept = running.sweep(
+        study, folder, makers, view, lambda: shown.append(results.conclude(study, folder)), tuple(sys.argv)
+    )
     if shown:
         if not as_json:
             screen.print()

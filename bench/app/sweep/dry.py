@@ -59,7 +59,7 @@ def _seconds(request: RunRequest) -> float:
     load = request.workload.load
     if load.duration_s is not None:
         return load.duration_s + (load.warmup_s or 0.0)
-    plan = dry_plan(request)
+    plan, _ = dry_plan(request)
     calls = total(plan) or 0
     if load.rate_per_s:
         return calls / load.rate_per_s
@@ -73,7 +73,9 @@ def _api_usd(left: list[RunRequest]) -> Decimal | None:
         return None
     if any(request.workload.load.duration_s is not None for request in left):
         return budgets[0].cap_usd  # as many as fit into the time
-    usd = sum((most_usd(dry_plan(request), budget) for request in left if (budget := request.costs.budget)), Decimal(0))
+    usd = sum(
+        (most_usd(dry_plan(request)[0], budget) for request in left if (budget := request.costs.budget)), Decimal(0)
+    )
     return min(usd, budgets[0].cap_usd)
 
 

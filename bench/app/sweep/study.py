@@ -11,7 +11,7 @@ import yaml
 
 from backends import BACKENDS
 from bench.app import numeric
-from bench.app.options import HourOptions, LoadOptions, RunOptions, flag_of, names
+from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, flag_of, names
 from bench.plan.resolve import within
 from bench.suggest import did_you_mean
 from bench.types import UserError
@@ -19,7 +19,10 @@ from bench.types import UserError
 Servers = Literal["together", "one at a time"]
 
 OF_A_LOAD: Final = (*names(LoadOptions), "prompt_tokens", "output_tokens")
-OF_THE_WORKLOAD: Final = ("scenario", "seed", "cache", "slo", "window", "tokenizer")
+OF_THE_WORKLOAD: Final = (
+    *("scenario", "seed", "cache", "slo", "goodput", "inconclusive", "window", "tokenizer", "turns", "think_time"),
+    *("history", "tools", "response_format", *names(FileOptions)),
+)
 OF_A_SEARCH: Final = ("precision", "repeats", "up_to", "attainment", "requests", "concurrency", "max_in_flight")
 KEYS: Final = ("workload", "contenders", "loads", "repeats", "servers", "requests_per_month", "versus", "main_load")
 MOST_CONTENDERS: Final = 16
@@ -173,11 +176,17 @@ def _parts(text: str | None) -> list[str]:
 def _mapping(what: str, given: Any, known: Iterable[str]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise UserError(f"{what}: expected keys with values, got {given!r}")
-    found, known = {str(key).replace("-", "_"): value for key, value in given.items()}, list(known)
+    known = list(known)
+    found = {_option(str(key).replace("-", "_"), known): value for key, value in given.items()}
     for key in found:
         if key not in known:
             raise UserError(f"{what}: {key!r} is not known here{did_you_mean(key, known) or _expected(known)}")
     return found
+
+
+def _option(key: str, known: Sequence[str]) -> str:
+    """The name of an option that is a word of Python is written without the underscore behind it."""
+    return f"{key}_" if f"{key}_" in known else key
 
 
 def _expected(known: Sequence[str]) -> str:
