@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from analysis.run.sections import (
     MeasuredWindow,
     PacketsSeen,
     RequestCounts,
+    RequestGroup,
     Throughput,
 )
 from analysis.run.sending import sending, tail_ms
@@ -40,6 +42,8 @@ from analysis.run.window import Window, phases, window
 from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest
 
+_OF_OUTCOMES = ["phase", "end_ns", "error", "error_message", "class"]
+
 
 def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) -> RunSummary:
     """Summarise one run; unknown values are None, none is NaN.
@@ -48,19 +52,18 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     """
     everything, requests = requests, reached(requests)
     span = window(run, requests)
-    planned = measured(requests.select(["phase", "end_ns", "error", "error_message"]))
-    outcomes = _outcomes(measured(everything.select(planned.column_names)), requests)
-    succeeded = successful(requests)
-    calls = measured(succeeded)
-    objectives = [slo.parse(text) for text in run.slo]
+    planned = measured(requests.select(_OF_OUTCOMES))
+    outcomes = _outcomes(measured(everything.select(_OF_OUTCOMES)), requests)
+    calls = measured(successful(requests))
+    objectives = slo.objectives_of(run)
     cards = gpus(run, telemetry, span)
     metrics = intervals.of_metrics(calls)
-    judged = tuple(slo.judge(objective, calls, planned.num_rows) for objective in objectives)
+    judged = slo.judge_all(objectives, calls, planned)
     counts = counting.counts(run, calls)
     unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
-    throughput = _without(_throughput(rates, succeeded, planned.num_rows, span, objectives), unknown)
-    throughput = intervals.of_throughput(throughput, rates, requests, span, objectives, run.load)
+    throughput = _served(rates, run, requests, span, objectives, unknown)
+    groups = partial(_groups, run, everything, rates, span, objectives, unknown)
     cost = run_cost(run, requests, span, gpu_power_w=_power_w(cards))
     summary = RunSummary(
         run_id=run.run_id,
@@ -77,6 +80,8 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         metrics=metrics,
         throughput=throughput,
         slo=judged,
+        classes=groups("class"),
+        adapters=groups("adapter"),
         inconclusive=run.inconclusive,
         offered=offered(run, requests),
         sending=sending(run, requests),
@@ -101,6 +106,46 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     evidence = identities.Evidence(run, everything, telemetry, span, summary)
     summary = replace(summary, identities=identities.check(evidence))
     return replace(summary, verdict=verdict(run, summary))
+
+
+def _groups(
+    run: RunManifest,
+    everything: pa.Table,
+    rates: Flow,
+    span: Window,
+    objectives: list[slo.Objective],
+    unknown: "_Unknown",
+    by: str,
+) -> tuple[RequestGroup, ...]:
+    """The same of the requests that have each value of the column `by`, by the same functions: they sum up to all."""
+    succeeded, found = successful(reached(everything)), []
+    for name in sorted(everything[by].unique().drop_null().to_pylist()):
+        planned = keep(everything, is_text(everything[by], name))
+        rows = reached(planned)
+        own = rates.of(np.asarray(pc.fill_null(is_text(succeeded[by], name), False)))
+        bind = [each for each in objectives if by != "class" or each.klass in (None, name)]
+        group = RequestGroup(
+            name=name,
+            requests=_outcomes(measured(planned.select(_OF_OUTCOMES)), rows),
+            metrics=intervals.of_metrics(measured(successful(rows))),
+            throughput=_served(own, run, rows, span, bind, unknown),
+        )
+        found.append(group)
+    return tuple(found)
+
+
+def _served(
+    rates: Flow,
+    run: RunManifest,
+    requests: pa.Table,
+    span: Window,
+    objectives: list[slo.Objective],
+    unknown: "_Unknown",
+) -> Throughput:
+    """What these requests brought per second, as far as it is known, with its intervals."""
+    planned = measured(requests.select(["phase"])).num_rows
+    found = _without(_throughput(rates, successful(requests), planned, span, objectives), unknown)
+    return intervals.of_throughput(found, rates, requests, span, objectives, run.load)
 
 
 class _Unknown(NamedTuple):

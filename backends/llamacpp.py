@@ -20,7 +20,7 @@ BACKEND = Backend(
     count_tokens=count_tokens,
     serve=serve,
     adapt=adapt,
-    options=CHOICES,
+    options={"adapter": ("<number>",), **CHOICES},
     weights="gguf",
     gauges={
         "queue": "llamacpp:requests_deferred",

@@ -1,6 +1,7 @@
 """What is asked of a server, and how much of it: a scenario and a load; part of `bench.types`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Arrivals = str
@@ -14,7 +15,7 @@ RECORDED = "recorded"
 class Lengths:
     """A distribution of token counts: `fixed` (low = high), `uniform` on [low, high], or `lognormal` cut to it."""
 
-    kind: Literal["fixed", "uniform", "lognormal"]
+    kind: Literal["fixed", "uniform", "lognormal", "mixed"]
     low: int
     high: int
     median: float | None = None
@@ -53,13 +54,48 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefixes:
+    """A level of prefixes that prompts share: under each prefix of the level above there are so many.
+
+    The k-th of them is asked for in proportion to k to the power of -`zipf`; 0 is all alike.
+    """
+
+    tokens: int
+    groups: int
+    zipf: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficClass:
+    """One kind of requests in a mix, as a scenario has them; `weight` is its share among the weights of all.
+
+    `sampling` is how its requests are worded where the user does not say (temperature, top_p, thinking), `slo` are the
+    objectives that it alone is judged by.
+    """
+
+    name: str
+    weight: float
+    prompt_tokens: Lengths
+    output_tokens: Lengths
+    shared_prefix_tokens: int = 0
+    prefixes: tuple[Prefixes, ...] = ()
+    adapters: Mapping[str, float] = field(default_factory=dict)
+    turns: Turns | None = None
+    sampling: Mapping[str, str] = field(default_factory=dict)
+    slo: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """What one request looks like and how much load to offer when the user does not say.
 
     `prompt_tokens` is the whole prompt as the server counts it, template and shared prefix included; of a session that
     of its first turn. `thinking` says whether a model that can think before it answers is to do so; None leaves it to
-    the model. `temperature` is what is asked for where the user does not say; None leaves it to the server. Without
-    `turns` every request is by itself. A `dataset` is what its prompts are taken from; its lengths are then the file's.
+    the model. `temperature` and `top_p` are what is asked for where the user does not say; None leaves them to the
+    server. Without `turns` every request is by itself. Below the prefix that all share there may be levels of
+    `prefixes`, and requests go to `adapters` by their weights. A mix has `classes`, and its own lengths are the bounds
+    of theirs. A
+    `dataset` is what its prompts are taken from; its lengths are then the file's.
     """
 
     name: str
@@ -75,6 +111,48 @@ class Scenario:
     turns: Turns | None = None
     dataset: str | None = None
     dataset_output: Literal["file", "scenario"] | None = None
+    prefixes: tuple[Prefixes, ...] = ()
+    adapters: Mapping[str, float] = field(default_factory=dict)
+    classes: tuple[TrafficClass, ...] = ()
+    top_p: float | None = None
+
+    @property
+    def prefix_tokens(self) -> int:
+        """How many tokens at the head of a prompt others share, on all levels together."""
+        return self.shared_prefix_tokens + sum(level.tokens for level in self.prefixes)
+
+    @property
+    def parts(self) -> "tuple[Scenario, ...]":
+        """Each class as a scenario of its own; the scenario itself where it is no mix."""
+        return tuple(self._of(each) for each in self.classes) or (self,)
+
+    @property
+    def opens(self) -> bool:
+        """Whether prompts begin with something that they share, in a system message."""
+        return any(part.prefix_tokens for part in self.parts)
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether there are calls that follow others."""
+        return any(part.turns is not None for part in self.parts)
+
+    @property
+    def adapter_names(self) -> frozenset[str]:
+        """All the adapters that requests go to."""
+        return frozenset(name for part in self.parts for name in part.adapters)
+
+    def _of(self, part: TrafficClass) -> "Scenario":
+        return replace(
+            self,
+            name=part.name,
+            prompt_tokens=part.prompt_tokens,
+            output_tokens=part.output_tokens,
+            shared_prefix_tokens=part.shared_prefix_tokens,
+            turns=part.turns,
+            prefixes=part.prefixes,
+            adapters=part.adapters,
+            classes=(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from bench.suggest import did_you_mean
-from bench.types import Lengths, Scenario, Turns, UserError
+from bench.types import Lengths, Prefixes, Scenario, TrafficClass, Turns, UserError
+from scenarios.lined import Location, parse
 from scenarios.sessions import MAX_TURNS, added_tokens, parse_pause, pause_text
 
 MAX_TOKENS = 2_000_000
+MAX_GROUPS = 1_000_000
+MAX_CLASSES = 64
 MAX_TEMPERATURE = 100
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
-Location = tuple[str, ...]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
+Name = Annotated[str, Field(pattern=r"^[\w.:/@+-]{1,200}$")]
 _OF_SESSIONS = {"turn_tokens", "think_time", "history", "window", "when_full", "sessions", "warmup_sessions"}
 
 
@@ -72,6 +75,12 @@ class _Lengths(_Strict):
         return Lengths("fixed", self.fixed, self.fixed)
 
 
+class _Prefixes(_Strict):
+    tokens: Tokens
+    groups: Annotated[int, Field(ge=1, le=MAX_GROUPS)]
+    zipf: Annotated[float, Field(ge=0, le=10)] = 1.0
+
+
 class _File(_Strict):
     """The keys of a scenario file."""
 
@@ -85,6 +94,9 @@ class _File(_Strict):
     warmup_requests: Annotated[int, Field(ge=0)] = 16
     thinking: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] | None = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    prefixes: list[_Prefixes] = []
+    adapters: dict[Name, Weight] = {}
     turns: _Lengths | None = None
     turn_tokens: _Lengths | None = None
     think_time: str = "0"
@@ -136,6 +148,120 @@ class _File(_Strict):
             raise ValueError(f"must be less than the shortest prompt, {prompt.lengths().low} tokens, got {prefix}")
         return prefix
 
+    @field_validator("prefixes")
+    @classmethod
+    def _fit_every_prompt(cls, prefixes: list[_Prefixes], info: ValidationInfo) -> list[_Prefixes]:
+        prompt, shared = info.data.get("prompt_tokens"), info.data.get("shared_prefix_tokens") or 0
+        whole = shared + sum(level.tokens for level in prefixes)
+        if prompt and prefixes and whole >= prompt.lengths().low:
+            raise ValueError(
+                f"must be less than the shortest prompt together, {prompt.lengths().low} tokens, got {whole}"
+            )
+        return prefixes
+
+    def scenario(self, name: str) -> Scenario:
+        """It, under the name that it has where it gives itself none."""
+        found = Scenario(
+            name=self.name or name,
+            description=self.description,
+            prompt_tokens=self.prompt_tokens.lengths(),
+            output_tokens=self.output_tokens.lengths(),
+            shared_prefix_tokens=self.shared_prefix_tokens,
+            concurrency=self.concurrency,
+            requests=self.requests,
+            warmup_requests=self.warmup_requests,
+            thinking=self.thinking,
+            temperature=self.temperature,
+            prefixes=_levels(self.prefixes),
+            adapters=self.adapters,
+            top_p=self.top_p,
+            dataset=self.dataset,
+            dataset_output=self.dataset_output,
+        )
+        if self.turns is None:
+            return found
+        turns = Turns(
+            count=self.turns.lengths(),
+            added_tokens=self.turn_tokens.lengths() if self.turn_tokens else added_tokens(found),
+            pause=parse_pause(self.think_time, "think_time"),
+            history=self.history,
+            window_tokens=self.window,
+            when_full=self.when_full,
+            sessions=self.sessions,
+            warmup_sessions=self.warmup_sessions,
+        )
+        return replace(found, turns=turns)
+
+
+class _Class(_File):
+    """The keys of a class of a mix: what its requests are, and how many of all they are."""
+
+    weight: Weight = 1.0
+    slo: list[str] = []
+
+    @model_validator(mode="after")
+    def _is_no_load(self) -> Self:
+        if found := sorted(self.model_fields_set & _OF_A_LOAD):
+            raise ValueError(f"{found[0]} is said of all classes together, beside `classes`")
+        return self
+
+    def of(self, name: str) -> TrafficClass:
+        chosen = [each for each in ("temperature", "top_p", "thinking") if each in self.model_fields_set]
+        own = self.scenario(name)
+        return TrafficClass(
+            name=name,
+            weight=self.weight,
+            prompt_tokens=own.prompt_tokens,
+            output_tokens=own.output_tokens,
+            shared_prefix_tokens=own.shared_prefix_tokens,
+            prefixes=own.prefixes,
+            adapters=own.adapters,
+            turns=own.turns,
+            sampling={each: _word(getattr(self, each)) for each in chosen},
+            slo=tuple(self.slo),
+        )
+
+
+class _Mix(_Strict):
+    """The keys of a scenario file whose requests are of several classes."""
+
+    name: str = ""
+    description: str = ""
+    classes: Annotated[dict[Name, _Class], Field(min_length=1, max_length=MAX_CLASSES)]
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    requests: Annotated[int, Field(ge=1)] = 200
+    warmup_requests: Annotated[int, Field(ge=0)] = 16
+
+    def scenario(self, name: str) -> Scenario:
+        """It, with bounds of its classes' lengths for its own."""
+        classes = tuple(each.of(label) for label, each in self.classes.items())
+        return Scenario(
+            name=self.name or name,
+            description=self.description,
+            prompt_tokens=_bounds([each.prompt_tokens for each in classes]),
+            output_tokens=_bounds([each.output_tokens for each in classes]),
+            shared_prefix_tokens=0,
+            concurrency=self.concurrency,
+            requests=self.requests,
+            warmup_requests=self.warmup_requests,
+            classes=classes,
+        )
+
+
+def _bounds(lengths: Sequence[Lengths]) -> Lengths:
+    return Lengths("mixed", min(each.low for each in lengths), max(each.high for each in lengths))
+
+
+def _levels(levels: Sequence[_Prefixes]) -> tuple[Prefixes, ...]:
+    return tuple(Prefixes(level.tokens, level.groups, level.zipf) for level in levels)
+
+
+def _word(value: float | bool | None) -> str:
+    """A way of wording as the user would say it."""
+    if value is None:
+        return "server"
+    return ("on" if value else "off") if isinstance(value, bool) else f"{value:.12g}"
+
 
 def list_scenarios() -> list[Scenario]:
     """The bundled scenarios by name."""
@@ -161,7 +287,10 @@ def with_lengths(scenario: Scenario, prompt_tokens: int | None, output_tokens: i
     for flag, tokens in (("--prompt-tokens", prompt_tokens), ("--output-tokens", output_tokens)):
         if tokens is not None and not 1 <= tokens <= MAX_TOKENS:
             raise UserError(f"{flag}: must be from 1 to {MAX_TOKENS}, got {tokens}")
-    prefix = scenario.shared_prefix_tokens
+    if scenario.classes and (prompt_tokens or output_tokens):
+        flag = "--prompt-tokens" if prompt_tokens else "--output-tokens"
+        raise UserError(f"{flag}: scenario {scenario.name!r} has classes with lengths of their own; leave it out")
+    prefix = scenario.prefix_tokens
     if prompt_tokens is not None and prompt_tokens <= prefix:
         raise UserError(
             f"--prompt-tokens: must be more than the {prefix} tokens of shared prefix of scenario {scenario.name!r}, "
@@ -188,70 +317,15 @@ def _read(path: Path) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(f"--scenario: {path} cannot be read: {reason}") from error
-    data, lines = _parse(content, path)
+    data, lines = parse(content, path)
     try:
-        file = _File.model_validate(data)
+        file: _File | _Mix = (_Mix if "classes" in data else _File).model_validate(data)
     except ValidationError as error:
         raise UserError(_explain(error, path, lines)) from error
-    scenario = Scenario(
-        name=file.name or path.stem,
-        description=file.description,
-        prompt_tokens=file.prompt_tokens.lengths(),
-        output_tokens=file.output_tokens.lengths(),
-        shared_prefix_tokens=file.shared_prefix_tokens,
-        concurrency=file.concurrency,
-        requests=file.requests,
-        warmup_requests=file.warmup_requests,
-        thinking=file.thinking,
-        temperature=file.temperature,
-        dataset=None if file.dataset is None else str(path.parent / file.dataset),
-        dataset_output=file.dataset_output,
-    )
-    if file.turns is None:
+    scenario = file.scenario(path.stem)
+    if scenario.dataset is None:
         return scenario
-    turns = Turns(
-        count=file.turns.lengths(),
-        added_tokens=file.turn_tokens.lengths() if file.turn_tokens else added_tokens(scenario),
-        pause=parse_pause(file.think_time, "think_time"),
-        history=file.history,
-        window_tokens=file.window,
-        when_full=file.when_full,
-        sessions=file.sessions,
-        warmup_sessions=file.warmup_sessions,
-    )
-    return replace(scenario, turns=turns)
-
-
-def _parse(content: str, path: Path) -> tuple[Any, dict[Location, int]]:
-    """The YAML's data, and the line of every key in it."""
-    try:
-        loader = yaml.SafeLoader(content)
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise UserError(f"{path}:1: expected keys and values, such as prompt_tokens: 256")
-        data = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path}:1: not valid YAML: {' '.join(str(error).split())}") from error
-    lines: dict[Location, int] = {}
-    for at, line in _lines(node):
-        if at in lines:
-            raise UserError(f"{path}:{line}: {'.'.join(at)}: given twice, first in line {lines[at]}")
-        lines[at] = line
-    return data, lines
-
-
-def _lines(node: yaml.Node, at: Location = ()) -> list[tuple[Location, int]]:
-    if isinstance(node, yaml.MappingNode):
-        children = [((*at, str(key.value)), key, value) for key, value in node.value]
-    elif isinstance(node, yaml.SequenceNode):
-        children = [((*at, str(i)), value, value) for i, value in enumerate(node.value)]
-    else:
-        return []
-    found = [(here, key.start_mark.line + 1) for here, key, _ in children]
-    return found + [line for here, _, value in children for line in _lines(value, here)]
+    return replace(scenario, dataset=str(path.parent / scenario.dataset))
 
 
 def _explain(error: ValidationError, path: Path, lines: Mapping[Location, int]) -> str:
@@ -272,7 +346,7 @@ def _complaint(fault: Any) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        known = _LEVELS[len(fault["loc"]) - 1].model_fields.keys() - {"fixed"}
+        known = _level(fault["loc"]).model_fields.keys() - {"fixed"}
         near = did_you_mean(str(fault["loc"][-1]), known) or f"; known are {', '.join(sorted(known))}"
         return f"unknown key{near}"
     if kind == "value_error":
@@ -281,7 +355,29 @@ def _complaint(fault: Any) -> str:
     return f"{wanted}, got {got!r}"
 
 
+def _level(at: Sequence[int | str]) -> type[BaseModel]:
+    """What the mapping is that a key stands in."""
+    if "prefixes" in at[:-1]:
+        return _Prefixes
+    if at[0] == "classes" and len(at) > 2:
+        return _Class if len(at) == 3 else _LEVELS[len(at) - 3]
+    return _LEVELS[len(at) - 1]
+
+
 _LEVELS: Sequence[type[BaseModel]] = (_File, _Lengths, _Lognormal)
+_OF_A_LOAD = frozenset(
+    {
+        "name",
+        "description",
+        "concurrency",
+        "requests",
+        "warmup_requests",
+        "sessions",
+        "warmup_sessions",
+        "dataset",
+        "dataset_output",
+    }
+)
 _WANTED = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",

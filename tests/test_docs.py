@@ -154,9 +154,9 @@ def test_the_options_in_a_file_are_options() -> None:
 def test_the_example_of_a_scenario_is_one(tmp_path: Path) -> None:
     from scenarios import load_scenario
 
-    (example,) = blocks(DOCS["scenarios.md"], "yaml", tested=False)
-    (tmp_path / "example.yaml").write_text(example)
-    assert load_scenario(str(tmp_path / "example.yaml")).requests == 200
+    for example in blocks(DOCS["scenarios.md"], "yaml", tested=False):
+        (tmp_path / "example.yaml").write_text(example)
+        assert load_scenario(str(tmp_path / "example.yaml")).requests == 200
 
 
 def test_the_examples_of_objectives_are_some() -> None:

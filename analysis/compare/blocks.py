@@ -85,7 +85,7 @@ def _served(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Float
     """Calls, tokens and good calls that were served in each of so many equal parts of the window."""
     done, span = successful(requests), window(run, requests)
     edges, served = np.linspace(span.start_ns, span.end_ns, cells + 1), flow(run, requests, span)
-    good = slo.keeps_all([slo.parse(text) for text in run.slo], done)
+    good = slo.keeps_all(slo.objectives_of(run), done)
 
     def counts(of_call: Floats) -> Floats:
         t_ns, units = served.units(span, of_call)

@@ -7,6 +7,7 @@ from typing import Final
 
 from analysis.compare.comparison import Run, has_same_plans
 from analysis.run.phrasing import differing
+from analysis.run.slo import objectives_of
 from analysis.stats.changes import LEAST_RUNS
 from bench.runs.manifest import RunManifest
 from bench.types import UserError
@@ -114,7 +115,7 @@ def _facts(run: RunManifest) -> dict[str, str]:
         "backend": run.backend,
         "model": run.model,
         "server version": f"{server.name} {server.version or '(unknown)'}",
-        "objectives": ", ".join(run.slo) or "none",
+        "objectives": ", ".join(each.text for each in objectives_of(run)) or "none",
         "window": run.window or "planned",
         "cache": run.cache or "unknown",
         "adaptation to the server": ", ".join(run.adapted or ()) or "none",

@@ -75,7 +75,7 @@ def run_cost(
     hourly = hourly or hourly_of(pricing)
     if hourly is not None and isinstance(pricing, HourPricing) and pricing.usd_per_kwh:
         hourly = with_power(hourly, pricing.usd_per_kwh, gpu_power_w)
-    objectives = [slo.parse(text) for text in run.slo]
+    objectives = slo.objectives_of(run)
     if hourly is not None:
         return _self_hosted(hourly, flow(run, requests, span), successful(requests), span, objectives)
     if isinstance(pricing, ApiPricing) and (pricing.provider or pricing.model):

@@ -51,6 +51,8 @@ def lengths(tokens: Lengths) -> str:
     low, high = number(tokens.low), number(tokens.high)
     if tokens.kind == "fixed":
         return low
+    if tokens.kind == "mixed":
+        return f"{low}–{high}, by class"
     if tokens.kind == "lognormal":
         return f"lognormal with median {number(tokens.median)}, within {low}–{high}"
     return f"{tokens.kind} on {low}–{high}"

@@ -27,6 +27,7 @@ from analysis.present.document import (
     judged,
     row,
 )
+from analysis.present.groups import groups
 from analysis.run.metrics import METRICS
 from analysis.run.sections import MetricSummary
 from analysis.run.summary import RunSummary
@@ -77,6 +78,8 @@ def document(
             Section("Metrics", _metrics(summary)),
             Section("Throughput and cost" if summary.cost else "Throughput", (run_facts.of_run(summary),)),
             Section("Turns of a session", (_turns(summary),)),
+            Section("By class", (groups(summary.classes, "class"),)),
+            Section("By adapter", (groups(summary.adapters, "adapter"),)),
             Section("Objectives", (_objectives(summary),)),
             Section("Accelerators", (_gpus(summary),)),
             Section("", (plan,), frozenset({"markdown"})),

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from analysis.present.in_words import lengths, load
 from analysis.run.phrasing import UNSAID, phrasing
 from analysis.run.sections import GpuUse, SloResult
+from analysis.run.slo import objectives_of
 from analysis.run.summary import Identity
 from analysis.stats.distributions import carries
 from analysis.wording import DASH, count, number, percent
@@ -90,7 +91,7 @@ def sent(run: RunManifest) -> Rows:
         ("Prompt lengths are", f"{exact}, counted by {tokenizer.source}"),
         *_worded(run),
         ("Adapted to the server", "; ".join(run.adapted or ()) or "nothing"),
-        ("Objectives", ", ".join(run.slo) or "none"),
+        ("Objectives", ", ".join(each.text for each in objectives_of(run)) or "none"),
         ("Timeouts", f"{number(run.timeout_s)} s in all, {number(run.stall_timeout_s)} s without a byte"),
         ("Client processes", number(run.workers)),
         ("A slot that is refused", "asks again at once" if run.backoff is False else "waits (--backoff)"),

@@ -18,6 +18,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.run.metrics import NS_PER_S, column, measured, output_times_ns, successful
@@ -72,6 +73,11 @@ class Flow(NamedTuple):
         # The first call of a window begins the time that the others fill.
         inside = (self.t_ns > span.start_ns) & (self.t_ns <= span.end_ns)
         return self.t_ns[inside], self.weight[inside] * of_call[self.call[inside]]
+
+    def of(self, which: npt.NDArray[np.bool_]) -> "Flow":
+        """The flow of some of the calls alone."""
+        kept = which[self.call]
+        return Flow(self.t_ns[kept], (np.cumsum(which) - 1)[self.call[kept]], self.weight[kept], self.why)
 
     def per_s(self, span: Window, of_call: Floats) -> float | None:
         """Units per second over the window; None where no rate can be told, or a call's units are unknown."""

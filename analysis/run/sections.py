@@ -114,12 +114,23 @@ class SloResult(JsonSection):
     unit: Literal["ms", "share"]
     limit: float
     from_sending: bool = False
+    klass: str | None = None
     value: float | None = None
     service_value: float | None = None
     met: bool | None = None
     attainment: float | None = None
     certain: bool = True
     more_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestGroup(JsonSection):
+    """What the whole summary says, of the requests of one class, or of those that one adapter answered."""
+
+    name: str
+    requests: RequestCounts
+    metrics: Mapping[str, MetricSummary]
+    throughput: Throughput
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,12 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from analysis.run.metrics import METRICS, NS_PER_MS, column
+from analysis.run.metrics import METRICS, NS_PER_MS, column, is_text, keep
 from analysis.run.sections import RequestCounts, SloResult
 from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
+from bench.runs.manifest import RunManifest
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
@@ -47,6 +49,7 @@ class Objective:
 
     With `error_share` for a metric the bound is on the share of the requests that fail, the percentile on the others.
     One that `only_counts` says which requests are good, and no run fails by it.
+    One of a class of a mix (`klass`) binds that class's requests and no other.
     """
 
     text: str
@@ -55,6 +58,7 @@ class Objective:
     limit: float
     from_sending: bool = False
     only_counts: bool = False
+    klass: str | None = None
 
     @property
     def share(self) -> float:
@@ -88,6 +92,25 @@ def parse(text: str) -> Objective:
     return Objective(text.strip(), metric, percentile, float(found["limit"]), from_sending, bool(found["counted"]))
 
 
+def objectives_of(run: RunManifest) -> list[Objective]:
+    """All that a run is judged by: what was asked for of all requests, and what the scenario asks of its classes."""
+    of_classes = (
+        replace(parse(text), text=f"{each.name}: {text.strip()}", klass=each.name)
+        for each in run.scenario.classes
+        for text in each.slo
+    )
+    return [*map(parse, run.slo), *of_classes]
+
+
+def judge_all(objectives: Sequence[Objective], calls: pa.Table, planned: pa.Table) -> tuple[SloResult, ...]:
+    """Whether a run met each of its objectives, of the planned and the successful calls that it binds."""
+    return tuple(judge(each, _bound(each, calls), _bound(each, planned).num_rows) for each in objectives)
+
+
+def _bound(objective: Objective, calls: pa.Table) -> pa.Table:
+    return calls if objective.klass is None else keep(calls, is_text(calls["class"], objective.klass))
+
+
 def _values(objective: Objective, calls: pa.Table) -> Sample:
     """What the objective judges of these calls, in ms."""
     sample = METRICS[objective.metric].values(calls)
@@ -98,7 +121,10 @@ def _values(objective: Objective, calls: pa.Table) -> Sample:
 
 
 def keeps(objective: Objective, calls: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which of these successful calls keep the objective's bound."""
+    """Which of these successful calls keep the objective's bound, or are not bound by it."""
+    if objective.klass is not None:
+        others = ~np.asarray(pc.fill_null(is_text(calls["class"], objective.klass), False))
+        return others | keeps(replace(objective, klass=None), calls)
     if objective.metric == ERROR_SHARE:
         return np.ones(calls.num_rows, np.bool_)
     metric = METRICS[objective.metric]
@@ -118,6 +144,8 @@ def keeps_all(objectives: Sequence[Objective], calls: pa.Table) -> npt.NDArray[n
 
 def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
     """Whether a run met the objective: of the calls planned, those not among the successful `calls` do not keep it.
+
+    Both are of the calls that it binds.
 
     `value` is the percentile (the maximum, without one) with every failure counted as infinite; None where it is
     infinite or the sample cannot carry it. `met` is what was seen; where the sample cannot carry the percentile, what
@@ -216,6 +244,7 @@ def _result(objective: Objective, value: float | None, met: bool | None, attainm
         unit="share" if objective.metric == ERROR_SHARE else "ms",
         limit=objective.limit,
         from_sending=objective.from_sending,
+        klass=objective.klass,
         value=value,
         met=met,
         attainment=attainment,

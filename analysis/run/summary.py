@@ -25,6 +25,7 @@ from analysis.run.sections import (
     PromptCache,
     RateLimit,
     RequestCounts,
+    RequestGroup,
     RunCost,
     Sending,
     ServerMetrics,
@@ -99,6 +100,8 @@ class RunSummary(JsonSection):
     metrics: Mapping[str, MetricSummary]
     throughput: Throughput
     slo: tuple[SloResult, ...] = ()
+    classes: tuple[RequestGroup, ...] = ()
+    adapters: tuple[RequestGroup, ...] = ()
     inconclusive: Literal["pass", "fail"] | None = None
     offered: OfferedLoad = field(default_factory=OfferedLoad)
     sending: Sending = field(default_factory=Sending)

@@ -1,5 +1,7 @@
 """llama.cpp's dialect: OpenAI's with fields of its own."""
 
+from typing import Any
+
 from backends.dialect import openai, outgoing, structured
 from bench.types import Call, HttpRequest, Target
 
@@ -10,6 +12,14 @@ RUNNING_COUNTS = {"timings_per_token": True}
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call as a completion of exactly `max_tokens` tokens, unless its form says where it ends."""
-    lengths = {} if structured.is_formatted(target) else LENGTHS
-    return openai.chat_request(call, target, lengths | (RUNNING_COUNTS if outgoing.is_streamed(target) else {}))
+    """The call as a completion of exactly `max_tokens` tokens, unless its form says where it ends.
+
+    `adapter` is one's number in the server's list; of those that a request does not name llama-server applies none to
+    it (its README, `lora`).
+    """
+    fields: dict[str, Any] = {} if structured.is_formatted(target) else dict(LENGTHS)
+    if outgoing.is_streamed(target):
+        fields |= RUNNING_COUNTS
+    if adapter := target.options.get("adapter"):
+        fields["lora"] = [{"id": int(adapter), "scale": 1.0}]
+    return openai.chat_request(call, target, fields)

@@ -39,8 +39,8 @@ def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:
     vocabulary = calibrate(
         count,
         source,
-        shared_prefix=work.scenario.shared_prefix_tokens > 0,
-        sessions=work.scenario.turns is not None,
+        shared_prefix=work.scenario.opens,
+        sessions=work.scenario.has_sessions,
     )
     return plan_of_work(work, vocabulary, count, WARM_SALT, None, None)
 

@@ -20,6 +20,7 @@ from backends import BACKENDS  # noqa: E402
 from bench.load import worker as load  # noqa: E402
 from bench.load.controller import LoadSpec  # noqa: E402
 from bench.load.spend import Ledger, SpendLimiter  # noqa: E402
+from bench.load.targets import by_call  # noqa: E402
 from bench.runs.folder import LEDGER  # noqa: E402
 from bench.types import Backend  # noqa: E402
 
@@ -32,7 +33,7 @@ def main() -> None:
     except EOFError:
         return
     backend = BACKENDS[spec.backend]
-    load.run(spec, backend.request, backend.decode, _limiter(spec, backend))
+    load.run(spec, by_call(backend.request, spec.by_class), backend.decode, _limiter(spec, backend))
 
 
 def _limiter(spec: LoadSpec, backend: Backend) -> SpendLimiter | None:

@@ -17,6 +17,7 @@ from bench.app.pricing import estimate, prices_of
 from bench.app.request import RunningServer, RunRequest
 from bench.app.wording import replaced
 from bench.load.spend import Ledger, SpendLimiter
+from bench.load.targets import own_options, target_of
 from bench.plan.calls import Plan, call, with_salt
 from bench.plan.prompts import Count, calibrate
 from bench.preflight.nagle import AckEffect
@@ -25,7 +26,7 @@ from bench.preflight.rehearsal import Rehearsal, RehearsalResult, acknowledged_l
 from bench.runs import folder as files
 from bench.runs.manifest import RecordedTraffic
 from bench.server.launch import Server
-from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted
+from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted, UserError
 
 Say = Callable[[str], None]
 
@@ -133,7 +134,13 @@ def _rehearse(
         ready_timeout_s=request.client.ready_timeout_s or 0.0,
         unlisted=unlisted,
     )
-    return one.of(call(other, 0), target)
+    first = call(other, 0)
+    own = own_options(first, request.by_class)
+    found = one.of(first, target_of(first, target, request.by_class))
+    # What it had of its own is not said of the others.
+    options = {name: value for name, value in found.target.options.items() if name not in own}
+    options |= {name: target.options[name] for name in own if name in target.options}
+    return replace(found, target=replace(found.target, options=options))
 
 
 def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, ServerInfo, str | None]:
@@ -165,6 +172,9 @@ def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, Serv
         info, unlisted = problem.info, str(problem)
     if request.workload.recording is None:  # of a file, what is too long is left out
         check_lengths(request.workload.scenario, info)
+    served = info.settings.get("adapters")
+    if served is not None and (lacking := sorted(request.workload.scenario.adapter_names.difference(served))):
+        raise UserError(f"adapters: {target.url} serves {', '.join(served) or 'none'}, and not {', '.join(lacking)}")
     # The user's name for the model may be an alias, or a path that the server calls by another name.
     return replace(target, model=info.model, options={**target.options, **info.options}), info, unlisted
 
@@ -179,8 +189,8 @@ def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> tu
     vocabulary = calibrate(
         count,
         source,
-        shared_prefix=work.scenario.shared_prefix_tokens > 0,
-        sessions=work.scenario.turns is not None,
+        shared_prefix=work.scenario.opens,
+        sessions=work.scenario.has_sessions,
         context_tokens=context_tokens,
     )
     if not vocabulary.exact:
@@ -212,7 +222,7 @@ def _forgiving(count: Count, say: Say) -> Count:
 def _check_wording(request: RunRequest, plan: Plan, target: Target) -> None:
     """Word the shortest answer's request here: what a backend finds wrong with it is said before the load begins."""
     shortest = call(plan, 0)._replace(max_tokens=request.workload.scenario.output_tokens.low)
-    request.backend.request(shortest, target)
+    request.backend.request(shortest, target_of(shortest, target, request.by_class))
 
 
 def _open_account(request: RunRequest) -> Path | None:

@@ -83,7 +83,7 @@ def budget_of(
     except UserError as problem:
         raise UserError(f"{problem}; without a price no limit can be kept: --max-usd none runs without one") from None
     ttl: Literal["5m", "1h"] | None = None
-    if "cache_ttl" in backend.options and options.cache_ttl != "off" and scenario.shared_prefix_tokens:
+    if "cache_ttl" in backend.options and options.cache_ttl != "off" and scenario.opens:
         ttl = "1h" if options.cache_ttl == "1h" else "5m"
     return Budget(cap_usd, provider, model, at, ttl)
 

@@ -122,6 +122,7 @@ class RunRequest:
     client: ClientSettings
     costs: RunCosts
     wording: Mapping[str, str] = field(default_factory=dict)
+    by_class: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     slo: tuple[str, ...] = ()
     inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
@@ -209,7 +210,7 @@ def _request(
     backend, model = whom.backend, whom.model
     workload = _workload(options)
     objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
-    for objective in objectives:
+    for objective in (*objectives, *(text for each in workload.scenario.classes for text in each.slo)):
         if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
             raise UserError(f"--slo {objective!r}: cannot be known with --no-stream; leave out one of the two")
     client = _client(options, workload.load)
@@ -233,6 +234,7 @@ def _request(
         access=access,
         client=client,
         costs=costs,
+        by_class=wording.of_classes(backend, workload.scenario, options),
         wording={
             **wording.choices(backend, workload.scenario, options),
             **wording.structure(backend, options),

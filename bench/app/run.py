@@ -213,6 +213,7 @@ def _offer(
         stamps=stamps.taken,
         body_bytes_max=client.body_bytes_max,
         key_variable=request.backend.key_variable,
+        by_class=request.by_class,
     )
 
     def follow(progress: Progress) -> None:

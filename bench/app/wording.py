@@ -27,7 +27,7 @@ CHOICES: Final = (
 
 MOST_BODY_BYTES: Final = 1 << 20
 
-_FREE: Final = {"<name>": r"\S+", "<tokens>": r"[1-9]\d*"}
+_FREE: Final = {"<name>": r"\S+", "<number>": r"\d{1,6}", "<tokens>": r"[1-9]\d*"}
 _RANGES: Final = {"<temperature>": (0.0, MAX_TEMPERATURE), "<share>": (0.001, 1.0)}
 # What the load is made of has a flag or a place of its own, under whatever name a dialect gives it.
 _DECIDED_BY: Final = {
@@ -61,6 +61,23 @@ def choices(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[s
     return chosen
 
 
+def of_classes(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[str, dict[str, str]]:
+    """What the classes of a mix choose for themselves where the user does not; checks the adapters of all."""
+    if scenario.adapter_names and options.adapter is not None:
+        raise UserError(f"--adapter: scenario {scenario.name!r} has adapters of its own; leave it out")
+    for name in scenario.adapter_names:
+        _choice(backend, "adapter", name)
+    return {
+        each.name: {
+            name: _choice(backend, name, value)
+            for name, value in each.sampling.items()
+            if getattr(options, name) is None
+        }
+        for each in scenario.classes
+        if each.sampling
+    }
+
+
 def _of_scenario(backend: Backend, scenario: Scenario) -> dict[str, str]:
     """Whether a model thinks, and the temperature: to be there in run.json whoever decided it."""
     said = {}
@@ -69,6 +86,8 @@ def _of_scenario(backend: Backend, scenario: Scenario) -> dict[str, str]:
     if known := backend.options.get("temperature"):
         of_server = scenario.temperature is None or known[0] == SERVERS_OWN
         said["temperature"] = SERVERS_OWN if of_server else f"{scenario.temperature:.12g}"
+    if scenario.top_p is not None and "top_p" in backend.options:
+        said["top_p"] = f"{scenario.top_p:.12g}"
     return said
 
 

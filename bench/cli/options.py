@@ -49,7 +49,7 @@ ASKED = (
     click.option("--server-arg", multiple=True, help="Passed to the launched server; repeatable."),
     click.option("--port", type=WHOLE, help="Of the launched server.  [a free one]"),
     click.option("--dialect", help="tgi: native or chat.  [native]"),
-    click.option("--adapter", help="vllm, tgi: the LoRA adapter to ask for."),
+    click.option("--adapter", help="vllm, tgi: the LoRA adapter to ask for; llamacpp: its number."),
     click.option("--thinking", help="claude, vllm: on, off; claude: so many tokens.  [the scenario's]"),
     click.option("--cache-ttl", help="claude: 5m, 1h or off, for a prefix that the scenario shares.  [5m]"),
     click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),

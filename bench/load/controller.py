@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import INTERRUPTED
 from bench.load.spend import Budget
+from bench.load.targets import ByClass
 from bench.plan.calls import Plan
 from bench.runs.folder import LOAD_LOG
 from bench.types import Target
@@ -60,6 +61,7 @@ class LoadSpec:
     stamps: Literal["packets", "kernel", "user"] = "kernel"
     body_bytes_max: int = 64 << 20
     key_variable: str = "OPENAI_API_KEY"
+    by_class: ByClass = field(default_factory=dict)
     keys: "PortKeys | None" = None
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan import arrivals as schedule
+from bench.plan.mix import mix
 from bench.plan.prompts import Vocabulary
 from bench.plan.source import Source
 from bench.plan.synthetic import synthetic
@@ -57,7 +58,8 @@ class Plan:
 
 def make_plan(scenario: Scenario, load: Load, seed: int, salt: int, vocabulary: Vocabulary) -> Plan:
     """The plan of a scenario; a UserError when its longest prompt cannot hold the fixed parts."""
-    return plan_of(synthetic(scenario, seed, salt, vocabulary), load)
+    make = mix if scenario.classes else synthetic
+    return plan_of(make(scenario, seed, salt, vocabulary), load)
 
 
 def plan_of(source: Source, load: Load) -> Plan:

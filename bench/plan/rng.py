@@ -21,6 +21,10 @@ Purpose = Literal[
     "answer words",
     "block",
     "dataset",
+    "class",
+    "opening",
+    "group prefix",
+    "fresh group words",
 ]
 
 

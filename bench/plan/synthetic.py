@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from bench.plan import prompts
 from bench.plan.arrivals import logarithm
+from bench.plan.openings import KnownTokens, Opening, nodes, opening
+from bench.plan.openings import text as opening_text
 from bench.plan.prompts import FRESH_TOKENS, Vocabulary
 from bench.plan.rng import stream, uniform
 from bench.types import Call, Lengths, Pause, Scenario, Turns, UserError
@@ -20,6 +22,8 @@ _NORMAL = NormalDist()
 _DRAWS_A_TURN = 4
 _OUTLINES = 4096  # of sessions under way, and of those that a table is made of one after the other
 _TURN_BITS = 32
+_SOURCES = 8
+_TEXTS = 1024
 
 
 class Outline(NamedTuple):
@@ -40,13 +44,17 @@ class Outline(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Synthetic:
-    """The calls of a scenario; made by `synthetic`. `shared_prefix` is the text that opens every first prompt."""
+    """The calls of a scenario; made by `synthetic`. `number` is that of its class in a mix.
+
+    With `opens` every first prompt has a system message, which the shared prefixes are in.
+    """
 
     scenario: Scenario
     seed: int
     salt: int
     vocabulary: Vocabulary
-    shared_prefix: str | None
+    opens: bool
+    number: int = 0
     due_ns: NDArray[np.int64] | None = None
 
     @property
@@ -59,7 +67,7 @@ class Synthetic:
         return self.scenario.prompt_tokens.low, self.scenario.output_tokens.low
 
     def salted(self, salt: int) -> "Synthetic":
-        return synthetic(self.scenario, self.seed, salt, self.vocabulary)
+        return replace(self, salt=salt)
 
     def turns(self, session: int) -> int:
         turns = self.scenario.turns
@@ -76,9 +84,17 @@ class Synthetic:
         return outline.prompt_tokens, outline.max_tokens
 
     def call(self, session: int, turn: int) -> Call:
+        made = self.drawn(session, turn)
+        return made if turn else made._replace(cacheable_tokens=_known(self).of(session))
+
+    def drawn(self, session: int, turn: int) -> Call:
+        """The call without what a cache knows of its session's opening, which depends on the sessions before it."""
+        opened = opening(self.scenario, self.seed, session)
         if self.scenario.turns is None:
-            return _request(self, session)
-        return _turn(self, self.scenario.turns, session, turn)
+            made = _request(self, session, opened)
+        else:
+            made = _turn(self, self.scenario.turns, session, turn, opened)
+        return made if opened.adapter is None else made._replace(adapter=opened.adapter)
 
     def facts(self) -> Mapping[str, object]:
         scenario = self.scenario
@@ -93,10 +109,16 @@ class Synthetic:
             facts["thinking"] = scenario.thinking
         if scenario.turns is not None:
             facts["turns"] = asdict(scenario.turns)
+        if scenario.prefixes:
+            facts["prefixes"] = [asdict(level) for level in scenario.prefixes]
+        if scenario.adapters:
+            facts["adapters"] = dict(scenario.adapters)
         return facts
 
 
-def synthetic(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) -> Synthetic:
+def synthetic(
+    scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary, *, opens: bool | None = None, number: int = 0
+) -> Synthetic:
     """The calls of a scenario. Raises UserError where its longest prompt cannot hold the fixed parts."""
     least = _least_prompt_tokens(scenario, vocabulary)
     if scenario.prompt_tokens.high < least:
@@ -106,7 +128,23 @@ def synthetic(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) 
         )
     if scenario.turns is not None:
         _check_turns(scenario, scenario.turns, vocabulary)
-    return Synthetic(scenario, seed, salt, vocabulary, _shared_prefix(scenario, seed, salt, vocabulary))
+    opens = scenario.prefix_tokens > 0 if opens is None else opens
+    return Synthetic(scenario, seed, salt, vocabulary, opens, number)
+
+
+@lru_cache(_SOURCES)
+def _known(source: Synthetic) -> KnownTokens:
+    scenario, seed, number = source.scenario, source.seed, source.number
+    return KnownTokens(lambda session: nodes(scenario, number, opening(scenario, seed, session)))
+
+
+@lru_cache(_TEXTS)
+def _prefix(source: Synthetic, path: tuple[int, ...]) -> str | None:
+    """The text that opens a session's first prompt."""
+    if not source.opens:
+        return None
+    levels, place = (source.scenario.shared_prefix_tokens, source.scenario.prefixes), (source.number, path)
+    return opening_text(source.vocabulary, levels, place, (source.seed, source.salt))
 
 
 def _check_turns(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> None:
@@ -116,7 +154,7 @@ def _check_turns(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> No
             f"turn_tokens: {turns.added_tokens.high} is too few for scenario {scenario.name!r} and this model, whose "
             f"chat template and instruction take {least} of a further turn; give {least} or more"
         )
-    alone = vocabulary.overhead_tokens + scenario.shared_prefix_tokens + turns.added_tokens.high
+    alone = vocabulary.overhead_tokens + scenario.prefix_tokens + turns.added_tokens.high
     longest = max(scenario.prompt_tokens.high, alone - vocabulary.turn_tokens) + scenario.output_tokens.high
     if turns.window_tokens is not None and turns.window_tokens < longest:
         raise UserError(
@@ -128,7 +166,7 @@ def _check_turns(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> No
 # --- a request by itself ------------------------------------------------------------------------------------------
 
 
-def _request(source: Synthetic, session: int) -> Call:
+def _request(source: Synthetic, session: int, opened: Opening) -> Call:
     """About 40 us and 0.04 us for each token of the prompt."""
     vocabulary, scenario = source.vocabulary, source.scenario
     bits = stream(source.seed, "call", session)
@@ -143,11 +181,10 @@ def _request(source: Synthetic, session: int) -> Call:
         session=session,
         turn=0,
         phase=None,
-        messages=prompts.messages(fresh + rest, source.shared_prefix),
+        messages=prompts.messages(fresh + rest, _prefix(source, opened.path)),
         max_tokens=max_tokens,
         seed=int(draws[2]) % 2**31,
         prompt_tokens=prompt_tokens,
-        cacheable_tokens=_opening_seen(scenario, session),
     )
 
 
@@ -172,11 +209,11 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
     draws = bits.take(_DRAWS_A_TURN * count).reshape(count, _DRAWS_A_TURN)
     drawn = uniform(draws[:, :2]).tolist()
     pauses_ns, seeds = draw_pauses_ns(turns.pause, uniform(draws[:, 2])), (draws[:, 3] % np.uint64(2**31)).tolist()
-    base = vocabulary.overhead_tokens + scenario.shared_prefix_tokens
+    base = vocabulary.overhead_tokens + scenario.prefix_tokens
     limit = math.inf if turns.window_tokens is None else turns.window_tokens
     found: list[Outline] = []
     # `held` is what the window holds of earlier turns with their answers, `since` the oldest of them.
-    held, since, seen = 0, 0, _opening_seen(scenario, session)
+    held, since, seen = 0, 0, 0
     for turn, (prompt_draw, output_draw) in enumerate(drawn):
         own = sample(turns.added_tokens, prompt_draw) - vocabulary.turn_tokens
         if turn == 0:
@@ -188,7 +225,7 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
             while since < turn and base + held + own + output > limit:
                 held -= found[since].words + found[since].max_tokens + vocabulary.turn_tokens
                 since += 1
-            seen = scenario.shared_prefix_tokens
+            seen = scenario.prefix_tokens
         prompt = base + held + own
         found.append(Outline(own, prompt, output, pauses_ns[turn] if turn else 0, since, seen, seeds[turn]))
         held += own + output + vocabulary.turn_tokens
@@ -197,14 +234,14 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
     return tuple(found)
 
 
-def _turn(source: Synthetic, turns: Turns, session: int, turn: int) -> Call:
+def _turn(source: Synthetic, turns: Turns, session: int, turn: int, opened: Opening) -> Call:
     """About 20 us and 0.04 us for each token that the turn adds."""
     vocabulary, seed = source.vocabulary, source.seed
     every = outlines(source, session)
     outline, index = every[turn], session << _TURN_BITS | turn
     fresh = prompts.text(vocabulary, stream(seed, "fresh words", index, source.salt), FRESH_TOKENS)
     rest = prompts.text(vocabulary, stream(seed, "turn words", index), outline.words - FRESH_TOKENS)
-    messages = prompts.messages(fresh + rest, source.shared_prefix if turn == 0 else None)
+    messages = prompts.messages(fresh + rest, _prefix(source, opened.path) if turn == 0 else None)
     if turn and turns.history == "planned":
         words = prompts.text(vocabulary, stream(seed, "answer words", index), every[turn - 1].max_tokens - 1)
         messages = (prompts.answer(words), *messages)
@@ -226,16 +263,13 @@ def _turn(source: Synthetic, turns: Turns, session: int, turn: int) -> Call:
 
 def longest_tokens(scenario: Scenario) -> int:
     """The most tokens of a prompt and its answer together, as far as the scenario alone decides that."""
+    if scenario.classes:
+        return max(map(longest_tokens, scenario.parts))
     turns, output = scenario.turns, scenario.output_tokens.high
     if turns is None:
         return scenario.prompt_tokens.high + output
     longest = scenario.prompt_tokens.high + output + (turns.count.high - 1) * (turns.added_tokens.high + output)
     return longest if turns.window_tokens is None else min(longest, turns.window_tokens)
-
-
-def _opening_seen(scenario: Scenario, session: int) -> int:
-    """The shared prefix has been there before, but for the first who brings it."""
-    return scenario.shared_prefix_tokens if session else 0
 
 
 # --- what is drawn ------------------------------------------------------------------------------------------------
@@ -266,14 +300,4 @@ def draw_pauses_ns(pause: Pause, draws: NDArray[np.float64]) -> list[int]:
 
 
 def _least_prompt_tokens(scenario: Scenario, vocabulary: Vocabulary) -> int:
-    return vocabulary.overhead_tokens + scenario.shared_prefix_tokens + FRESH_TOKENS
-
-
-def _shared_prefix(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) -> str | None:
-    """The text that all prompts of one run share, with a head that no other run has."""
-    tokens = scenario.shared_prefix_tokens
-    if tokens == 0:
-        return None
-    fresh_tokens = min(FRESH_TOKENS, tokens)
-    fresh = prompts.text(vocabulary, stream(seed, "fresh prefix words", salt=salt), fresh_tokens)
-    return fresh + prompts.text(vocabulary, stream(seed, "prefix"), tokens - fresh_tokens)
+    return vocabulary.overhead_tokens + scenario.prefix_tokens + FRESH_TOKENS

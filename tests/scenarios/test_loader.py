@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.types import Lengths, Scenario, UserError
+from bench.types import Lengths, Prefixes, Scenario, UserError
 from scenarios import list_scenarios, load_scenario, with_lengths
 
 VALID = "prompt_tokens: 100\noutput_tokens: 10\n"
@@ -151,3 +151,59 @@ def test_lengths_given_by_the_user_replace_the_scenarios() -> None:
 def test_impossible_lengths_are_refused(prompt_tokens: int | None, output_tokens: int | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         with_lengths(load_scenario("rag"), prompt_tokens, output_tokens)
+
+
+MIX = """
+classes:
+  chat:
+    weight: 3
+    prompt_tokens: {uniform: [700, 900]}
+    output_tokens: 16
+    shared_prefix_tokens: 100
+    prefixes: [{tokens: 50, groups: 20}, {tokens: 60, groups: 5, zipf: 0.5}]
+    adapters: {a: 5, b: 1}
+    temperature: 0.7
+    thinking: off
+    slo: ["ttft_ms:p90<500"]
+  batch:
+    prompt_tokens: 3000
+    output_tokens: 32
+    temperature: server
+concurrency: 4
+"""
+
+
+def test_a_mix_has_classes_with_what_is_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(MIX)
+    found = load_scenario(str(path))
+    chat, batch = found.classes
+    assert (found.name, found.concurrency) == ("two", 4)
+    assert (found.prompt_tokens.low, found.prompt_tokens.high, found.output_tokens.high) == (700, 3000, 32)
+    assert (chat.name, chat.weight, batch.weight) == ("chat", 3, 1)
+    assert chat.prefixes == (Prefixes(50, 20, 1.0), Prefixes(60, 5, 0.5))
+    assert dict(chat.adapters) == {"a": 5, "b": 1} and chat.slo == ("ttft_ms:p90<500",)
+    assert chat.sampling == {"temperature": "0.7", "thinking": "off"} and batch.sampling == {"temperature": "server"}
+    assert [part.prefix_tokens for part in found.parts] == [210, 0]
+    with pytest.raises(UserError, match="--prompt-tokens: scenario 'two' has classes"):
+        with_lengths(found, 100, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("weight: 3", "weight: 0"), "4: classes.chat.weight: must be more than 0"),
+        (("weight: 3", "wieght: 3"), "4: classes.chat.wieght: unknown key; did you mean 'weight'?"),
+        (("groups: 20", "groupes: 20"), "classes.chat.prefixes.0.groupes: unknown key; did you mean 'groups'?"),
+        (("tokens: 50", "tokens: 5000"), "classes.chat.prefixes: must be less than the shortest prompt together"),
+        (("weight: 3", "concurrency: 3"), "classes.chat: concurrency is said of all classes together"),
+        (("concurrency: 4", "prompt_tokens: 4"), ": prompt_tokens: unknown key"),
+        (("a: 5", "a: -5"), "classes.chat.adapters.a: must be more than 0"),
+    ],
+)
+def test_what_is_wrong_with_a_class_is_said_with_its_place(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(MIX.replace(*change))
+    with pytest.raises(UserError) as wrong:
+        load_scenario(str(path))
+    assert said in str(wrong.value) and "\n" not in str(wrong.value)
