@@ -13,7 +13,7 @@ import anthropic
 import pytest
 from openai import OpenAI
 
-from backends.dialect import claude, openai, tgi
+from backends.dialect import claude, openai, responses, tgi
 from bench.types import Reply, Usage
 from bench.wire.http1 import parse
 from tests.simulations import few_or_many
@@ -55,6 +55,21 @@ ANSWERS: dict[tuple[str, str], tuple[Decode, str, Usage | None, str | None]] = {
     # Zeros in every chunk, and the counts at the end.
     ("ollama", "completions"): (
         openai.decode, " sky while whole their", Usage(6, output_tokens=4, total_tokens=10), "length"),
+    ("xllamacpp", "chat-whole"): (
+        responses.decode, " change data think but gather cup", Usage(12, 0, output_tokens=6, total_tokens=18),
+        "length"),
+    ("xllamacpp", "completions"): (
+        responses.decode, " talk block book north match dance", Usage(13, 0, output_tokens=6, total_tokens=19),
+        "length"),
+    ("xllamacpp", "completions-whole"): (
+        responses.decode, " talk block book north match dance", Usage(13, 12, output_tokens=6, total_tokens=19),
+        "length"),
+    ("xllamacpp", "responses"): (
+        responses.decode, " change data think but gather cup", Usage(12, 11, output_tokens=6, total_tokens=18),
+        "completed"),
+    ("xllamacpp", "responses-whole"): (
+        responses.decode, " change data think but gather cup", Usage(12, 11, output_tokens=6, total_tokens=18),
+        "completed"),
     # An estimate of 3 first, and the count last.
     ("ollama", "messages"): (claude.decode, " fruit after can stay", Usage(7, output_tokens=4), "max_tokens"),
 }  # fmt: skip
@@ -280,3 +295,17 @@ def test_tgis_client_sees_the_same_error(name: str, replaying: Callable[[bytes],
     with pytest.raises(ValidationError) as refused:
         list(Client(replaying(captured("tgi", name))).generate_stream("hello"))
     assert f"validation: {refused.value}" == REFUSALS["tgi", name][1][1]
+
+
+def test_openais_client_reads_the_responses_of_llama_cpp_as_we_do(replaying: Callable[[bytes], str]) -> None:
+    ours = our_answer("xllamacpp", "responses")
+    url, whole_url = (replaying(captured("xllamacpp", name)) for name in ("responses", "responses-whole"))
+    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        events = list(client.responses.create(model="m", input="hi", stream=True))
+    said = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert ("".join(said), len(said)) == (ours.text, len(ours.deltas))
+    with OpenAI(base_url=f"{whole_url}/v1", api_key="none", max_retries=0) as client:
+        whole = client.responses.create(model="m", input="hi")
+    assert (whole.output_text, whole.status) == (ours.text, ours.finish)
+    assert whole.usage is not None and ours.usage is not None
+    assert (whole.usage.input_tokens, whole.usage.output_tokens) == (ours.usage.prompt_tokens, ours.usage.output_tokens)
