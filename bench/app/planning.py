@@ -31,11 +31,13 @@ def plan_of_work(
     recording, load = work.recording, work.load
     if recording is None:
         return make_plan(work.scenario, load, work.seed, salt, vocabulary), None
+    prompt_tokens, output_tokens = recording.drawn or (work.scenario.prompt_tokens, work.scenario.output_tokens)
+    scenario = replace(work.scenario, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     wanted = None if load.duration_s is not None else _sessions_of(load)
     source, account = source_of(
         recording.sessions,
         recording.writer.texts,
-        scenario=work.scenario,
+        scenario=scenario,
         seed=work.seed,
         salt=salt,
         vocabulary=vocabulary,

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from bench.plan.recording import Output, RecordedSession, RecordedTurn
 from bench.plan.rng import stream
 from bench.plan.texts import Said, TextsWriter
-from bench.types import Message, UserError
+from bench.types import Lengths, Message, UserError
 from scenarios.traffic import read_all
 from scenarios.traffic.files import files_of
 from scenarios.traffic.rows import SECOND_NS, TrafficRow
@@ -28,7 +28,8 @@ class Recording:
     """What a file, a folder or a pattern of files has to offer, in the order in which it is sent.
 
     `sha256` is of the files' bytes. `available` sessions are in them, of which `sessions` were drawn; `empty` rows have
-    nothing to ask, `failed` ones had no answer when they were recorded.
+    nothing to ask, `failed` ones had no answer when they were recorded. Lengths (prompts, answers) that the files do
+    not have are `drawn` from these.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Recording:
     block_tokens: int | None
     output: Output
     speed: Fraction = Fraction(1)
+    drawn: tuple[Lengths, Lengths] | None = None
 
     @property
     def turns_max(self) -> int:
@@ -133,8 +135,14 @@ class _Reader:
             yield session
 
     def _each(self) -> Iterator[tuple[Path, TrafficRow]]:
+        before: tuple[Path, int] | None = None
         for path, row in read_all(self._name, self._flag):
             self._rows += 1
+            if row.t_ns is not None and row.session is None:
+                if before is not None and before[0] == path and row.t_ns < before[1]:
+                    back_s = (before[1] - row.t_ns) / SECOND_NS
+                    raise UserError(f"{path}:{row.line}: its time goes {back_s:g} s backwards; sort the file by time")
+                before = path, row.t_ns
             self._failed += row.failed
             if row.is_empty or (row.messages and not row.messages[-1].text.strip()):
                 self._empty += 1

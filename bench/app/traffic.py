@@ -22,12 +22,15 @@ def recording_of(options: RunOptions, scenario: Scenario) -> Recording | None:
     """Read the file that is asked for, by flag or by the scenario. Raises UserError; None where there is none."""
     dataset = options.dataset or (None if options.trace else scenario.dataset)
     _check(options, dataset)
+    drawn = scenario.prompt_tokens, scenario.output_tokens
     if options.trace is not None:
-        return read_trace(options.trace, _cut(options), "scenario" if options.output_tokens else "file")
+        found = read_trace(options.trace, _cut(options), "scenario" if options.output_tokens else "file")
+        return replace(found, drawn=drawn)
     if dataset is None:
         return None
     output = options.dataset_output or ("scenario" if options.output_tokens else scenario.dataset_output)
-    return read_dataset(dataset, seed=options.seed, wanted=_wanted(options, scenario), output=output or "file")
+    found = read_dataset(dataset, seed=options.seed, wanted=_wanted(options, scenario), output=output or "file")
+    return replace(found, drawn=drawn)
 
 
 def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
@@ -43,6 +46,10 @@ def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
     output = scenario.output_tokens
     if recording.output == "file":
         output = Lengths("uniform", 1, max([*answers, output.high]))
+    if any(
+        turn.place is None and turn.prompt_tokens is None for session in recording.sessions for turn in session.turns
+    ):
+        longest = max(longest, scenario.prompt_tokens.high)
     high = max(1, min(longest + _TEMPLATE_TOKENS, _LAUNCHED_TOKENS_MAX))
     turns = None
     if recording.turns_max > 1:

@@ -16,7 +16,7 @@ from bench.app.dry import dry_plan, dry_run
 from bench.app.options import RunOptions
 from bench.app.recordings import Cut, Recording, read_dataset, read_trace
 from bench.app.request import RunRequest, run_request
-from bench.plan.calls import call, plan_hash, total
+from bench.plan.calls import call, lengths, plan_hash, total
 from bench.types import UserError
 
 URL = "http://127.0.0.1:9"
@@ -202,6 +202,22 @@ def test_an_agents_calls_follow_each_other_with_the_tools_between(tmp_path: Path
     assert plan.due_ns is not None and plan.due_ns.tolist() == [0, 1800 * 10**9]
     assert [call(plan, seq).pause_ns for seq in range(3)] == [0, 1_500_000_000, 1_000_000_000]
     assert [call(plan, seq).cacheable_tokens for seq in range(3)] == [0, 109, 159]
+
+
+def test_lengths_that_a_file_does_not_have_are_the_scenarios(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("time,output_tokens\n1700000000,900\n1700000001,\n1700000002,\n")
+    plan, recorded = dry_plan(request(trace=str(tmp_path / "t.csv")))
+    assert recorded is not None and (recorded.drawn_prompts, recorded.drawn_outputs) == (3, 2)
+    # smoke: 64 tokens, answers of 16.
+    assert [(call(plan, i).prompt_tokens or lengths(plan, i)[0], call(plan, i).max_tokens) for i in range(3)] == [
+        (64, 900), (64, 16), (64, 16)
+    ]  # fmt: skip
+
+
+def test_times_that_go_backwards_are_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("1700000003\n1700000002\n")
+    with pytest.raises(UserError, match=r"t\.txt:2: its time goes 1 s backwards; sort the file by time"):
+        request(trace=str(tmp_path / "t.txt"))
 
 
 def test_calls_that_failed_are_sent_for_one_token(tmp_path: Path) -> None:
