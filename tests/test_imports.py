@@ -11,7 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-LOAD_PROCESS = ("bench/load/*", "bench/wire/connection.py", "bench/wire/dial.py", "bench/app/load_process.py")
+LOAD_PROCESS = (
+    "bench/load/*",
+    "bench/wire/connection.py",
+    "bench/wire/dial.py",
+    "bench/wire/looks.py",
+    "bench/app/load_process.py",
+)
 
 # A command reads flags, calls bench.app and shows a Document.
 OF_THE_CLI = ("bench.__version__", "bench.app", "bench.types", "bench.process", "analysis.present", "analysis.wording")

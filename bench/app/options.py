@@ -109,6 +109,7 @@ class ClientOptions:
     backoff: OnOff = "on"
     quick_ack: OnOff = "off"
     stamps: Stamps = "auto"
+    late_reads: OnOff = "on"
     locust_web: int | None = None
 
 

@@ -102,6 +102,7 @@ class ClientSettings:
     backoff: bool = True
     quick_ack: bool = False
     stamps: Stamps = "auto"
+    late_reads: bool = True
     web_port: int | None = None
 
 
@@ -293,6 +294,7 @@ def _client(options: RunOptions, load: Load) -> ClientSettings:
         backoff=options.backoff == "on",
         quick_ack=_quick_ack(options.quick_ack),
         stamps=options.stamps,
+        late_reads=options.late_reads == "on",
         web_port=_port("--locust-web", options.locust_web),
     )
 

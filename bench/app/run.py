@@ -101,7 +101,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
             with log_kept(server):
                 found = prepare(request, server, say)
             plan, target = found.plan, found.target
-            stamps = source.begin(request.out, target.url)
+            stamps = source.begin(request.out, target.url, late_reads=request.client.late_reads)
             run = _manifest(request, found, stamps, launched=server is not None)
             manifest.write(request.out, run, secrets)
             if isinstance(plan.source, Recorded):
@@ -211,6 +211,7 @@ def _offer(
         backoff=client.backoff,
         quick_ack=client.quick_ack,
         stamps=stamps.taken,
+        late_reads=stamps.late_reads,
         body_bytes_max=client.body_bytes_max,
         key_variable=request.backend.key_variable,
         by_class=request.by_class,

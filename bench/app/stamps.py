@@ -27,7 +27,7 @@ class StampSource:
         """The processes that take stamps beside the load's own."""
         return () if self.ring is None else (self.ring.process.pid,)
 
-    def begin(self, folder: Path, url: str) -> ChosenStamps:
+    def begin(self, folder: Path, url: str, *, late_reads: bool = True) -> ChosenStamps:
         """Take stamps of all connections to a URL from now on. Raises UserError where those asked for cannot be."""
         missing = self.lacks
         if self.ring is not None:
@@ -38,7 +38,7 @@ class StampSource:
                 if self.asked == "packets":
                     raise _refused(missing) from None
             else:
-                return ChosenStamps(asked=self.asked, taken="packets")
+                return ChosenStamps(asked=self.asked, taken="packets", late_reads=late_reads)
         is_kernels = KERNEL_STAMPS and self.asked != "user"
         return ChosenStamps(asked=self.asked, taken="kernel" if is_kernels else "user", lacks=missing)
 

@@ -69,7 +69,13 @@ ASKED = (
         "--quick-ack", type=OneOf(ON_OFF), default="off", help="Acknowledge at once, as users' clients do not.  [off]"
     ),
     click.option(
-        "--stamps", type=OneOf(STAMPS), default="auto", help="Whose arrivals have: packets, kernel or user.  [auto]"
+        "--stamps",
+        type=OneOf(STAMPS),
+        default="auto",
+        help="Of arrivals: by packets, kernel or user.  [auto]",
+    ),
+    click.option(
+        "--late-reads", type=OneOf(ON_OFF), default="on", help="A busy client with packet stamps reads later.  [on]"
     ),
     click.option("--header", multiple=True, help="'NAME: VALUE' of every request; $VAR is a secret; repeatable."),
     click.option("--ca-file", help="PEM file to verify the server's certificate with.  [the system's]"),

@@ -39,8 +39,9 @@ class LoadSpec:
     """All that one load process needs; `role` is local (alone), master (coordinates workers) or worker.
 
     `slots` is how many requests can be in flight over all workers. With `backoff` a closed loop's slot waits after a
-    refusal; with `quick_ack` what comes is acknowledged at once. `stamps` is who notes arrivals. An answer of more
-    than `body_bytes_max` fails. `key_variable` is named where the server refuses the key.
+    refusal; with `quick_ack` what comes is acknowledged at once. `stamps` is who notes arrivals; with packets and
+    `late_reads` a busy process reads on a tick. An answer of more than `body_bytes_max` fails. `key_variable` is named
+    where the server refuses the key.
     """
 
     role: Literal["local", "master", "worker"]
@@ -59,6 +60,7 @@ class LoadSpec:
     backoff: bool = True
     quick_ack: bool = False
     stamps: Literal["packets", "kernel", "user"] = "kernel"
+    late_reads: bool = True
     body_bytes_max: int = 64 << 20
     key_variable: str = "OPENAI_API_KEY"
     by_class: ByClass = field(default_factory=dict)

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import gevent
+
 from bench.wire.capture import Received
 from bench.wire.clock import now_ns
 from bench.wire.connection import CLOSED_BY_SERVER, RequestOutcome, WireError
 
 ROUND_TRIP_NS = 500_000_000
 """A connection that the server had closed before it saw a request shows it within so long."""
+_REFUSED_PAUSE_S = 0.05
 
 
 def not_sent(code: str, message: str) -> RequestOutcome:
@@ -43,3 +46,9 @@ def as_locust_has_it(outcome: RequestOutcome, code: str | None, name: str) -> di
         "exception": None if code is None else WireError(code, code),
         "context": {},
     }
+
+
+def pause_if_unreached(outcome: RequestOutcome) -> None:
+    """Wait a moment where there was no connection: a dead server refuses in microseconds."""
+    if outcome.sent_ns is None:
+        gevent.sleep(_REFUSED_PAUSE_S)

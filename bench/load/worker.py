@@ -28,7 +28,14 @@ from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
 from bench.load.dispatch import ClosedLoopDispatcher, Prefetcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
-from bench.load.outcomes import ROUND_TRIP_NS, as_locust_has_it, error_of, is_unseen, not_sent
+from bench.load.outcomes import (
+    ROUND_TRIP_NS,
+    as_locust_has_it,
+    error_of,
+    is_unseen,
+    not_sent,
+    pause_if_unreached,
+)
 from bench.load.port import secure
 from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
@@ -40,6 +47,7 @@ from bench.wire.capture import CaptureWriter
 from bench.wire.clock import KERNEL_STAMPS, cpu_s, now_ns, sample
 from bench.wire.connection import Connection, RequestOutcome, Wire, WireError
 from bench.wire.endpoint import endpoint
+from bench.wire.looks import Looks
 
 Encode = Callable[[Call, Target], HttpRequest]
 
@@ -50,7 +58,6 @@ _STAGGER_NS = 2_000_000
 _STAGGER_MAX_NS = 1_000_000_000
 _CONNECTING_AT_ONCE = 32
 _BUDGET_POLL_S = 0.02
-_REFUSED_PAUSE_S = 0.05
 # Locust ends its users without asking them; before that, they get this long to end by themselves.
 _LEAVE_S = 5.0
 
@@ -122,6 +129,9 @@ class LoadWorker:
             {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if kernel_stamps else "user"},
             spec.target.all_secrets,
         )
+        plan, load = spec.plan, spec.plan.load
+        # What goes into a next prompt, or settles a bill, is not to wait.
+        may_be_late = spec.stamps == "packets" and spec.late_reads and billing is None and plan.source.turns_max == 1
         self._wire = Wire(
             target,
             spec.timeout_s,
@@ -129,8 +139,8 @@ class LoadWorker:
             quick_ack=spec.quick_ack,
             kernel_stamps=kernel_stamps,
             body_bytes_max=spec.body_bytes_max,
+            looks=Looks(is_closed_loop=load.rate_per_s is None) if may_be_late else None,
         )
-        plan, load = spec.plan, spec.plan.load
 
         def prepare(call: Call) -> bytes:
             if billing is not None:
@@ -169,7 +179,7 @@ class LoadWorker:
         self._connected += 1
         self._say_if_ready()
         self._started.wait()
-        rest: Callable[[RequestOutcome], None] = _pause
+        rest: Callable[[RequestOutcome], None] = pause_if_unreached
         if isinstance(self._dispatcher, ClosedLoopDispatcher):
             self._wait_for_turn(slot)
             if self._spec.backoff:
@@ -386,9 +396,3 @@ class LoadWorker:
         self._ended.set()
         self._send_progress()
         self._environment.runner.send_message("load_done", {"worker": self._spec.worker, "error": self._error})
-
-
-def _pause(outcome: RequestOutcome) -> None:
-    """Wait a moment where there was no connection: a dead server refuses in microseconds."""
-    if outcome.sent_ns is None:
-        gevent.sleep(_REFUSED_PAUSE_S)

@@ -195,11 +195,15 @@ class LoadClient(JsonSection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenStamps(JsonSection):
-    """Whose stamps were asked for (`auto`: the best that are permitted), which are taken, and what better ones lack."""
+    """Whose stamps were asked for (`auto`: the best that are permitted), which are taken, and what better ones lack.
+
+    With `late_reads` a busy client reads on a tick.
+    """
 
     asked: str
     taken: Literal["packets", "kernel", "user"]
     lacks: str | None = None
+    late_reads: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from bench.wire.dial import READ_BYTES, Tls, dial, peer_of
 from bench.wire.endpoint import Endpoint as Endpoint
 from bench.wire.endpoint import endpoint as endpoint
 from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
+from bench.wire.looks import AtOnce, Looks
 
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
 # the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
@@ -73,6 +74,7 @@ class Wire:
     """Every connection of this process, and the timer that ends requests which take too long.
 
     With `quick_ack` what comes is acknowledged at once, which sets a server free that waits for it (Nagle's algorithm).
+    `looks` say when connections are read; without them each is as soon as something is there.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Wire:
         quick_ack: bool = False,
         kernel_stamps: bool = True,
         body_bytes_max: int = BODY_BYTES_MAX,
+        looks: Looks | None = None,
     ) -> None:
         self.target = target
         self.body_bytes_max = body_bytes_max
@@ -92,6 +95,7 @@ class Wire:
         self.timeout_s = timeout_s
         self.stall_timeout_s = stall_timeout_s
         self.active: set[Connection] = set()
+        self.looks = looks or AtOnce()
         # The kernel stamps as long as some socket wants it, and begins some milliseconds after the first has asked.
         self._stamping = _socket.socket()
         self.want_stamps(self._stamping)
@@ -131,6 +135,7 @@ class Wire:
         self._timer.stop()
         self._timer.close()
         self._stamping.close()
+        self.looks.close()
 
     def _end_overdue(self) -> None:
         now = now_ns()
@@ -176,7 +181,6 @@ class Connection:
         "_sent",
         "_sock",
         "_tls",
-        "_watcher",
         "_wire",
         "sent_ns",
         "usable",
@@ -202,8 +206,7 @@ class Connection:
         sock.setblocking(False)
         wire.want_stamps(sock)
         self._loop = get_hub().loop
-        self._watcher = self._loop.io(sock.fileno(), 1)
-        self._watcher.start(self._on_readable)
+        wire.looks.add(sock.fileno(), self._on_readable)
 
     @property
     def last_ns(self) -> int:
@@ -233,6 +236,7 @@ class Connection:
                 self._error = ("reset", f"while sending: {problem.strerror or problem}")
         # The end is when the last bytes came, not when this greenlet had its turn again.
         end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
+        self._wire.looks.answered(end_ns - sent_ns)
         place = self._peer and WirePlace(*self._peer, self._sent, answer_start, received.records or None)
         return RequestOutcome(sent_ns, end_ns, received, self._framing.status, self._error, place)
 
@@ -253,8 +257,7 @@ class Connection:
         """Close the connection; harmless when it is closed."""
         if self.usable:
             self.usable = False
-            self._watcher.stop()
-            self._watcher.close()
+            self._wire.looks.remove(self._sock.fileno())
             # `_send` may be waiting on the descriptor, whose number another connection could get; it closes it itself.
             if not self._sending:
                 self._sock.close()

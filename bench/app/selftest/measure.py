@@ -112,7 +112,13 @@ def choose_cores(workers: int) -> Cores:
 
 
 def measure(
-    case: SelftestLoad, cores: Cores, workers: int = 1, limit_s: float = 120.0, stamps: Stamps = "kernel"
+    case: SelftestLoad,
+    cores: Cores,
+    workers: int = 1,
+    limit_s: float = 120.0,
+    stamps: Stamps = "kernel",
+    *,
+    late_reads: bool = True,
 ) -> LoadResult:
     """Offer the load once; one that takes longer than `limit_s` is ended, and judged as far as it got.
 
@@ -132,7 +138,8 @@ def measure(
         ):
             taken = source.begin(folder, server.url).taken
             beside = [*([server.pid] if cores.shared else []), *source.pids]
-            watch = _offer(_spec(case, plan, server.url, workers, folder, taken), cores, beside, limit_s)
+            spec = replace(_spec(case, plan, server.url, workers, folder, taken), late_reads=late_reads)
+            watch = _offer(spec, cores, beside, limit_s)
         write_plan(plan, folder / PLAN, range(case.requests))
         before_s = _cpu_s()
         captured = scan_captures(folder)
