@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.plan.prompts import FRESH_TOKENS, Count, Vocabulary
 from bench.plan.recorded import NO_TEXT, Blocks, Recorded, TurnSizes
 from bench.plan.rng import stream, uniform
-from bench.plan.synthetic import draw_pauses_ns, sample
+from bench.plan.synthetic import draw_pause_ns, sample
 from bench.plan.texts import Said, Texts
 from bench.types import Message, Scenario, UserError
 
@@ -184,7 +184,7 @@ class _Maker:
         turns = self._scenario.turns
         if session.due_ns is not None or turns is None:
             return [turn.pause_ns for turn in session.turns]
-        return [0, *draw_pauses_ns(turns.pause, draws)[1:]]
+        return [0, *(draw_pause_ns(turns.pause, draw) for draw in draws[1:].tolist())]
 
     def _turn(self, turn: RecordedTurn, before: list[_Draft], prompt_draw: float, output_draw: float) -> _Draft:
         said = self._read([turn.place])[0] if turn.place is not None else None

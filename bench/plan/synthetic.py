@@ -1,7 +1,7 @@
 """A scenario's calls: lengths, pauses and words, drawn for each session by itself."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan import prompts
-from bench.plan.arrivals import logarithm
 from bench.plan.openings import KnownTokens, Opening, nodes, opening
 from bench.plan.openings import text as opening_text
 from bench.plan.prompts import FRESH_TOKENS, Vocabulary
@@ -205,16 +204,16 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
     turns = scenario.turns
     assert turns is not None, "a scenario of requests has no turns"
     bits = stream(source.seed, "session", session)
-    count = sample(turns.count, float(uniform(bits.take(1))[0]))
-    draws = bits.take(_DRAWS_A_TURN * count).reshape(count, _DRAWS_A_TURN)
-    drawn = uniform(draws[:, :2]).tolist()
-    pauses_ns, seeds = draw_pauses_ns(turns.pause, uniform(draws[:, 2])), (draws[:, 3] % np.uint64(2**31)).tolist()
+    count = sample(turns.count, _fraction(int(bits.take(1)[0])))
+    drawn: Iterator[int] = iter(bits.take(_DRAWS_A_TURN * count).tolist())
     base = vocabulary.overhead_tokens + scenario.prefix_tokens
     limit = math.inf if turns.window_tokens is None else turns.window_tokens
     found: list[Outline] = []
     # `held` is what the window holds of earlier turns with their answers, `since` the oldest of them.
     held, since, seen = 0, 0, 0
-    for turn, (prompt_draw, output_draw) in enumerate(drawn):
+    # Numbers one by one: of the few that a session has NumPy would take three times as long.
+    for turn, (of_prompt, of_output, of_pause, of_seed) in enumerate(zip(drawn, drawn, drawn, drawn, strict=True)):
+        prompt_draw, output_draw = _fraction(of_prompt), _fraction(of_output)
         own = sample(turns.added_tokens, prompt_draw) - vocabulary.turn_tokens
         if turn == 0:
             own = sample(scenario.prompt_tokens, prompt_draw) - base
@@ -227,7 +226,8 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
                 since += 1
             seen = scenario.prefix_tokens
         prompt = base + held + own
-        found.append(Outline(own, prompt, output, pauses_ns[turn] if turn else 0, since, seen, seeds[turn]))
+        pause_ns = draw_pause_ns(turns.pause, _fraction(of_pause)) if turn else 0
+        found.append(Outline(own, prompt, output, pause_ns, since, seen, of_seed % 2**31))
         held += own + output + vocabulary.turn_tokens
         # Of an answer that came back the last token has been given out, and never been read.
         seen = prompt + (output - 1 if turns.history == "actual" else 0)
@@ -288,15 +288,19 @@ def sample(lengths: Lengths, draw: float) -> int:
     return min(max(round(length), lengths.low), lengths.high)
 
 
-def draw_pauses_ns(pause: Pause, draws: NDArray[np.float64]) -> list[int]:
-    """The pauses at these quantiles, in whole microseconds: a library's last bit is not to be seen in them."""
-    if pause.kind == "fixed":
-        seconds = [pause.s] * len(draws)
-    elif pause.kind == "exponential":
-        seconds = (-pause.s * logarithm(1 - draws)).tolist()
-    else:
-        seconds = [pause.s * math.exp(pause.sigma * _NORMAL.inv_cdf(max(draw, 2.0**-53))) for draw in draws.tolist()]
-    return [round(min(each, pause.high_s) * 1e6) * 1000 for each in seconds]
+def _fraction(bits: int) -> float:
+    """64 bits as a float in [0, 1), as `uniform` makes it."""
+    return (bits >> 11) * 2.0**-53
+
+
+def draw_pause_ns(pause: Pause, draw: float) -> int:
+    """The pause at this quantile, in whole microseconds: a library's last bit is not to be seen in it."""
+    seconds = pause.s
+    if pause.kind == "exponential":
+        seconds *= -math.log1p(-draw)
+    elif pause.kind == "lognormal":
+        seconds *= math.exp(pause.sigma * _NORMAL.inv_cdf(max(draw, 2.0**-53)))
+    return round(min(seconds, pause.high_s) * 1e6) * 1000
 
 
 def _least_prompt_tokens(scenario: Scenario, vocabulary: Vocabulary) -> int:

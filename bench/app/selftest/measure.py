@@ -34,7 +34,7 @@ from bench.runs.records import read_requests
 from bench.server.launch import free_port
 from bench.truth import server as truth
 from bench.truth.server import Int64s, StampErrors, TruthLog
-from bench.types import Lengths, Load, Scenario, Target, UserError
+from bench.types import Lengths, Load, Pause, Scenario, Target, Turns, UserError
 
 _PROMPT_TOKENS = 40
 _BEGINS_WITHIN_S = 60.0
@@ -45,7 +45,10 @@ _NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class SelftestLoad:
-    """A closed loop: `streams` requests in flight, `requests` in all, answers of `tokens` tokens."""
+    """A closed loop: `streams` requests in flight, `requests` in all, answers of `tokens` tokens.
+
+    With `turns` they are those of sessions so long, whose prompts have the answers that came back.
+    """
 
     name: str
     streams: int
@@ -53,6 +56,7 @@ class SelftestLoad:
     tokens: int
     ttft_ms: float
     gap_ms: float
+    turns: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class LoadResult:
     lost: int
     lag_p99_ms: float | None
     lag_max_ms: float | None
+    sent_late_p99_ms: float
     server_late_p99_ms: float
     cpu_s: float
     decode_cpu_s: float
@@ -152,8 +157,12 @@ def measure(
 def _plan(case: SelftestLoad) -> Plan:
     prompt, output = (Lengths("fixed", tokens, tokens) for tokens in (_PROMPT_TOKENS, case.tokens))
     scenario = Scenario(case.name, "", prompt, output, 0, case.streams, case.requests, 0)
+    if case.turns > 1:
+        turns = Turns(Lengths("fixed", case.turns, case.turns), prompt, Pause("fixed", 0.0))
+        scenario = replace(scenario, turns=turns)
     load = Load(case.streams, None, "poisson", case.requests, None, 0, None, case.streams, "wait")
-    return make_plan(scenario, load, 0, secrets.randbits(63), calibrate(lambda _: None, "selftest"))
+    vocabulary = calibrate(lambda _: None, "selftest", sessions=case.turns > 1)
+    return make_plan(scenario, load, 0, secrets.randbits(63), vocabulary)
 
 
 def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path, stamps: TakenStamps) -> LoadSpec:
@@ -277,6 +286,8 @@ def _result(
     ended_ns = table["end_ns"].filter(pc.is_null(table["error"])).to_numpy() + start_ns
     lags_ms = table["lags_ns"].combine_chunks().values.to_numpy() / _NS_PER_MS
     lag_p99_ms, lag_max_ms = np.quantile(lags_ms, (0.99, 1.0)).tolist() if len(lags_ms) else (None, None)
+    sent = table.filter(pc.is_valid(table["sent_ns"]))
+    sent_late_ms = (sent["sent_ns"].to_numpy() - sent["due_ns"].to_numpy()) / _NS_PER_MS
     cpu_fraction, core_fraction, other_fraction = watch.shares(first_ns / _NS_PER_S, last_ns / _NS_PER_S)
     return LoadResult(
         case=case,
@@ -291,6 +302,7 @@ def _result(
         lost=truth.compare(_events(log, of_ended), *stamps).lost,
         lag_p99_ms=lag_p99_ms,
         lag_max_ms=lag_max_ms,
+        sent_late_p99_ms=float(np.nanquantile(sent_late_ms, 0.99)),
         server_late_p99_ms=truth.lateness(log).p99_ms or 0.0,
         cpu_s=sum(client.cpu_s or 0.0 for client in clients) + ((ring.cpu_s or 0.0) if ring else 0.0),
         decode_cpu_s=decode_cpu_s,

@@ -48,6 +48,7 @@ def result(
         lost=0,
         lag_p99_ms=0.5,
         lag_max_ms=4.0,
+        sent_late_p99_ms=0.1,
         server_late_p99_ms=0.1,
         cpu_s=2.0,
         decode_cpu_s=1.0,
