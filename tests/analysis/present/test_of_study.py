@@ -1,0 +1,81 @@
+"""The page of a study of many contenders: how large it is, and how it is drawn."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.present import to_html
+from analysis.present.of_study import StudyAsked, StudyBills, document
+from analysis.study import ContenderResult, StudyCell, StudyResult, StudyRun, best, fastest, main_load, pareto
+from tests.summaries import slo_result, summary_of
+
+LOADS = tuple(f"c{2**i}" for i in range(8))
+
+
+def cell(load: str, rate: float, ttft_ms: float, tpot_ms: float, status: str = "valid", met: bool | None = None) -> Any:
+    found = summary_of({
+        "verdict": {"status": status},
+        "metrics": {"ttft_ms": {"p50": ttft_ms, "p99": 2 * ttft_ms}, "tpot_ms": {"p50": tpot_ms, "p99": 2 * tpot_ms},
+                    "response_ms": {"p50": 900.0, "p99": 1900.0}},
+        "throughput": {"requests_per_s": rate / 100, "output_tokens_per_s": rate, "slo_attainment": 0.97},
+        "slo": [] if met is None else [slo_result(met)],
+    })  # fmt: skip
+    return StudyCell(load, (StudyRun(f"x/{load}-01", 0, found),))
+
+
+def study(contenders: int, loads: Sequence[str] = LOADS) -> StudyResult:
+    found = tuple(
+        ContenderResult(
+            f"contender {i}", "vllm", "m",
+            tuple(cell(load, 100.0 * (i + 1) * (n + 1), 20.0 * (n + 1), 10.0 + n * i) for n, load in enumerate(loads)),
+        )
+        for i in range(contenders)
+    )  # fmt: skip
+    return StudyResult(found, tuple(loads), main_load(found, loads))
+
+
+def asked() -> StudyAsked:
+    return StudyAsked("results/s", None, (), None, 1, "together")
+
+
+def rendered(of: StudyResult) -> str:
+    return to_html.render(document(of, StudyBills(why="no break-even"), asked()))
+
+
+def test_twelve_contenders_under_eight_loads_are_one_page_below_1_6_mb() -> None:
+    page = rendered(study(12))
+    assert len(page.encode()) < 1_600_000
+    assert page.count("contender 11") >= 9
+
+
+def test_the_load_that_matters_is_the_last_at_which_most_meet_their_objectives() -> None:
+    cells = (cell("c1", 100, 20, 10, met=True), cell("c4", 300, 20, 10, met=True), cell("c16", 500, 90, 30, met=False))
+    contenders = (ContenderResult("a", "vllm", "m", cells), ContenderResult("b", "vllm", "m", cells))
+    assert main_load(contenders, ("c1", "c4", "c16")) == "c4"
+    assert main_load((), ()) is None
+
+
+def test_who_misses_an_objective_or_cannot_be_believed_is_not_the_best() -> None:
+    contenders = (
+        ContenderResult("kept", "vllm", "m", (cell("c1", 100, 20, 10, met=True),)),
+        ContenderResult("missed", "vllm", "m", (cell("c1", 300, 5, 1, met=False),)),
+        ContenderResult("invalid", "vllm", "m", (cell("c1", 900, 1, 1, "invalid"),)),
+    )
+    of = StudyResult(contenders, ("c1",), "c1")
+    assert fastest(of).of == "kept"
+    assert best(of, "ttft_ms_p50", "lower") == ("kept", 20.0)
+    assert {place.contender for place in pareto(of)} == {"missed"}
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (390, False)])
+def test_a_browser_draws_it_without_an_error_and_within_its_width(
+    page: Any, tmp_path: Path, width: int, dark: bool
+) -> None:
+    path = tmp_path / "study.html"
+    path.write_text(rendered(study(3)), encoding="utf-8")
+    page.open(path, width=width, dark=dark)
+    assert page.drawn() == ["latency", "front"]
+    assert page.errors == []
+    assert page.requested == [path.as_uri()]
