@@ -141,7 +141,7 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
             place = folder / Path(contender.capacity.page).parent
             servers.append(f"{_plain(contender.name)}={place}")
             searched = True
-        elif basis == "self-hosted":
+        elif basis == "self-hosted" and (good := [run for run in good if _rate(run) is not None]):
             servers.append(f"{_plain(contender.name)}={','.join(str(folder / run.folder) for run in _measured(good))}")
         elif basis == "api":
             versus.append(str(folder / good[0].folder))
@@ -152,8 +152,13 @@ def _measured(runs: list[StudyRun]) -> list[StudyRun]:
     """All runs where they are enough to tell their spread, else the one in their middle, the slower of two."""
     if len(runs) >= FEWEST_RUNS:
         return runs
-    ordered = sorted(runs, key=lambda run: run.summary.throughput.requests_per_s or 0.0)
+    ordered = sorted(runs, key=lambda run: _rate(run) or 0.0)
     return ordered[(len(ordered) - 1) // 2 :][:1]
+
+
+def _rate(run: StudyRun) -> float | None:
+    """What it served per second; of a run too short to tell nobody knows, and its contender has no bill."""
+    return run.summary.throughput.requests_per_s
 
 
 def _plain(name: str) -> str:
