@@ -28,7 +28,6 @@ from analysis.run.sections import (
     MeasuredWindow,
     PacketsSeen,
     RequestCounts,
-    RequestGroup,
     Throughput,
 )
 from analysis.run.sending import sending, tail_ms
@@ -36,7 +35,7 @@ from analysis.run.sessions import reached, sessions
 from analysis.run.shape import shape
 from analysis.run.stalls import stalls
 from analysis.run.steady import steadiness
-from analysis.run.summary import RunSummary, RunVerdict
+from analysis.run.summary import RequestGroup, RunSummary, RunVerdict
 from analysis.run.throttling import throttling
 from analysis.run.window import Window, phases, window
 from bench.errors import error_code
@@ -102,10 +101,13 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         sessions=sessions(everything),
         throttling=throttling([gpu.index for gpu in cards], telemetry, span),
     )
-    # The identities are of the numbers above, the verdict of both.
-    evidence = identities.Evidence(run, everything, telemetry, span, summary)
-    summary = replace(summary, identities=identities.check(evidence))
-    return replace(summary, verdict=verdict(run, summary))
+    return _judged(identities.Evidence(run, requests, telemetry, span, summary))
+
+
+def _judged(evidence: identities.Evidence) -> RunSummary:
+    """The summary with its identities, which are of its numbers, and with the verdict of both."""
+    summary = replace(evidence.summary, identities=identities.check(evidence))
+    return replace(summary, verdict=verdict(evidence.run, summary))
 
 
 def _groups(

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from analysis.present.document import Column, Row, Table, row
-from analysis.run.sections import RequestGroup
-from analysis.run.summary import UNMEASURED
+from analysis.run.summary import UNMEASURED, RequestGroup
 from analysis.wording import number, percent
 
 _LATENCIES: Final = (("ttft_ms", "p50"), ("ttft_ms", "p99"), ("tpot_ms", "p50"), ("response_ms", "p99"))

@@ -123,16 +123,6 @@ class SloResult(JsonSection):
     more_requests: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestGroup(JsonSection):
-    """What the whole summary says, of the requests of one class, or of those that one adapter answered."""
-
-    name: str
-    requests: RequestCounts
-    metrics: Mapping[str, MetricSummary]
-    throughput: Throughput
-
-
 @dataclass(frozen=True, slots=True)
 class OfferedLoad(JsonSection):
     """An open loop's rates and burstiness as wanted, planned and achieved; all None for a closed loop."""

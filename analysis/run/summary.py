@@ -25,7 +25,6 @@ from analysis.run.sections import (
     PromptCache,
     RateLimit,
     RequestCounts,
-    RequestGroup,
     RunCost,
     Sending,
     ServerMetrics,
@@ -79,6 +78,16 @@ class Identity(JsonSection):
 
 # A metric that a summary has nothing of.
 UNMEASURED: Final = MetricSummary()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestGroup(JsonSection):
+    """What the whole summary says, of the requests of one class, or of those that one adapter answered."""
+
+    name: str
+    requests: RequestCounts
+    metrics: Mapping[str, MetricSummary]
+    throughput: Throughput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

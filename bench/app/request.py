@@ -270,6 +270,10 @@ def _workload(options: RunOptions) -> Workload:
     seed = within("--seed", options.seed, 0, 2**63 - 1)
     recording = recording_of(options, scenario)
     if recording is not None:
+        if scenario.classes:
+            raise UserError(
+                f"--{recording.kind}: scenario {scenario.name!r} has classes with prompts of their own; leave it out"
+            )
         scenario = as_recorded(scenario, recording)
     scenario = with_turns(scenario, options.turns, options.think_time, options.history)
     is_trace = recording is not None and recording.kind == "trace"
