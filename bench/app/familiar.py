@@ -62,6 +62,8 @@ SAME: Final[Mapping[str, Meaning]] = {
     **_all("gpus", "server-gpu-count"),
     **_all("max_in_flight", "max-outstanding"),
     **_all("no_stream", "disable-stream"),
+    **_all("dataset", "dataset-path", "input-file"),
+    **_all("sessions", "num-conversations", "conversation-num"),
     "run-time": Meaning("duration"),
     "max-time-per-run": Meaning("duration", _minutes),
     **dict.fromkeys(("max-seconds", "benchmark-duration"), Meaning("duration", _seconds)),
