@@ -190,10 +190,14 @@ def test_a_client_that_is_late_to_look_knows_when_the_bytes_came(tmp_path: Path)
 
     options = TruthOptions(ttft_ms=30, gap_ms=20, tokens=12, role_chunk=False)
     with launch(options, log=tmp_path / "log") as server, wire(server.url) as one:
-        busy = gevent.spawn(be_busy)
-        outcome = ask_once(one, truth_request(0, 12))
-        busy.kill()
-    found = compare(read_log(tmp_path / "log"), np.zeros(12, np.int64), np.arange(12), np.array(token_stamps(outcome)))
+        for seq in range(5):
+            busy = gevent.spawn(be_busy)
+            outcome = ask_once(one, truth_request(seq, 12))
+            busy.kill()
+            stamps = token_stamps(outcome)
+            if len(set(stamps)) == 12:  # else others had this core for longer than a gap, and two came in one read
+                break
+    found = compare(read_log(tmp_path / "log"), np.full(12, seq), np.arange(12), np.array(stamps))
     assert found.gap.p50_ms is not None
     assert found.gap.p50_ms < 0.5
     assert max(lags_ms(outcome)) > 2, "our own stamps were late, and the run knows by how much"
