@@ -162,9 +162,7 @@ def main() -> None:
     servers = [bytes.fromhex(server) for server in asked["servers"]]
     code = program(servers, asked["port"])
     try:
-        given = [socket.socket(fileno=fd) for fd in asked["sockets"]]
-        socks = given or [open_socket(code) for _ in asked["interfaces"]]
-        rings = [Ring(sock, name) for sock, name in zip(socks, asked["interfaces"], strict=True)]
+        rings = [Ring(open_socket(code), name) for name in asked["interfaces"]]
         out = SegmentsWriter(Path(asked["out"]), servers, asked["port"], asked["interfaces"])
     except OSError as problem:
         print(json.dumps({"error": problem.strerror or str(problem)}), flush=True)

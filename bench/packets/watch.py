@@ -32,7 +32,7 @@ class RingProcess:
 
         Raises NotWatched where that cannot be.
         """
-        asked = {"out": str(out.absolute()), "port": target.port, "sockets": [], **_where(target)}
+        asked = {"out": str(out.absolute()), "port": target.port, **_where(target)}
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(BrokenPipeError):  # it has died: it then says nothing either
             self.process.stdin.write(json.dumps(asked).encode() + b"\n")
