@@ -92,7 +92,7 @@ def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_pat
     assert "capacity    none: no rate down to" in done.stdout
 
 
-ASKED = ["--url", "http://127.0.0.1:9", "--slo", "ttft_ms:p90<200"]
+ASKED = ["--backend", "openai", "--model", "m", "--url", "http://127.0.0.1:9", "--slo", "ttft_ms:p90<200"]
 
 
 def begun(folder: Path, *arguments: str) -> None:
@@ -170,7 +170,7 @@ def test_a_load_ends_once_the_server_surely_falls_behind() -> None:
         (["--slo", "ttft_ms<5", "--concurrency", "0"], "--concurrency: must be from 1 to 100000, got 0"),
         (["--slo", "ttft_ms<5", "--requests", "-1"], "--requests: must be from 1 to 10000000, got -1"),
         (["--slo", "ttft_ms<5", "--max-in-flight", "0"], "--max-in-flight: must be from 1 to 100000, got 0"),
-        (["--slo", "ttft_ms<5", "--up-to", "nan"], "--up-to: expected a number, got 'nan'"),
+        (["--slo", "ttft_ms<5", "--up-to", "0"], "--up-to: must be from 0.001 to 1000000, got 0"),
         (["--slo", "ttft_ms<5", "--precision", "nan"], "--precision: expected a share between 0 and 1"),
         (["--slo", "ttft_ms<5", "--attainment", "-5%"], "--attainment: expected a share between 0 and 1"),
         ([], "--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'"),
