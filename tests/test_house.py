@@ -26,7 +26,6 @@ LAZY: Mapping[str, str] = {
     "bench/app/load_process.py": "gevent must patch the interpreter before anything else is imported",
     "bench/app/pricing.py": "the price list takes a third of a second, and most runs bill nothing",
     "bench/load/controller.py": "ZeroMQ is for runs with several load processes",
-    "bench/plan/calls.py": "load processes plan too, and never write a table",
     "bench/plan/tokenizer.py": "only backends without a count of their own need a tokenizer",
     "bench/server/embedded.py": "an optional package that is not there on every machine",
     "bench/server/modelfile.py": "GGUF files are read by few commands",

@@ -5,8 +5,9 @@ from bench.app.planning import notes, plan_of_work
 from bench.app.prepare import WARM_SALT
 from bench.app.pricing import estimate
 from bench.app.request import RunRequest
-from bench.plan.calls import Plan, lengths, plan_hash, total
+from bench.plan.calls import Plan, lengths, total
 from bench.plan.prompts import calibrate
+from bench.plan.written import plan_hash
 from bench.runs.manifest import RecordedTraffic
 
 

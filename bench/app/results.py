@@ -24,9 +24,10 @@ from bench.exit_codes import (
     EXIT_OUT_OF_BUDGET,
     worst_of,
 )
-from bench.plan.calls import Plan, make_plan, plan_of, remaining, total, write_plan
+from bench.plan.calls import Plan, make_plan, plan_of, remaining, total
 from bench.plan.prompts import Vocabulary
 from bench.plan.recorded import restore
+from bench.plan.written import write_plan
 from bench.runs import decoding, manifest, records
 from bench.runs import folder as files
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice

@@ -28,9 +28,10 @@ from bench.load.controller import (
     offer,
 )
 from bench.load.spend import Ledger
-from bench.plan.calls import Plan, plan_hash, total, write_plan
+from bench.plan.calls import Plan, total
 from bench.plan.recorded import Recorded, keep
 from bench.plan.synthetic import longest_tokens
+from bench.plan.written import plan_hash, write_plan
 from bench.preflight import rehearsal
 from bench.process.cores import available_cores
 from bench.process.limits import check_open_files

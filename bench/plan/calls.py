@@ -4,26 +4,19 @@ A call is a pure function of (plan, seq): any process can make any call. Workers
 talk; a session's turns have numbers that follow each other.
 """
 
-import hashlib
 import itertools
-import json
-import math
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan import arrivals as schedule
+from bench.plan.due import counted_calls, due_ns_of
 from bench.plan.mix import mix
 from bench.plan.prompts import Vocabulary
 from bench.plan.source import Source
 from bench.plan.synthetic import synthetic
-from bench.types import Call, Load, Message, Phase, Scenario, Stretch
-
-_ROWS_PER_WRITE = 10_000
+from bench.types import Call, Load, Phase, Scenario
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +57,9 @@ def make_plan(scenario: Scenario, load: Load, seed: int, salt: int, vocabulary: 
 
 def plan_of(source: Source, load: Load) -> Plan:
     """The plan of a load of what a source has."""
-    due_ns = _due_ns(source, load)
+    due_ns = due_ns_of(source, load)
     if load.requests is not None:
-        count = _counted_calls(load)
+        count = counted_calls(load)
         firsts = None if source.turns_max == 1 else _firsts(source, itertools.count(), count)
         sessions = count if firsts is None else len(firsts) - 1
         return Plan(source, load, None if due_ns is None else due_ns[:sessions], firsts)
@@ -89,7 +82,7 @@ def total(plan: Plan) -> int | None:
     if plan.firsts is not None:
         return int(plan.firsts[-1])
     if plan.load.requests is not None:
-        return _counted_calls(plan.load)
+        return counted_calls(plan.load)
     return None if plan.due_ns is None or plan.source.turns_max > 1 else len(plan.due_ns)
 
 
@@ -162,92 +155,6 @@ def _firsts(source: Source, sessions: Iterable[int], calls_max: int | None) -> N
             firsts[-1] = calls_max
             break
     return np.array(firsts, np.int64)
-
-
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 of what decides the calls but for the salt; runs with equal hashes offered the same load.
-
-    Of an open loop the due times themselves are in it: no machine or version can compute others without being seen.
-    """
-    facts: dict[str, object] = {
-        "version": 1,
-        **plan.source.facts(),
-        "load": _hashed(plan.load),
-    }
-    if plan.due_ns is not None:
-        facts["due_ns"] = hashlib.sha256(plan.due_ns.astype("<i8").tobytes()).hexdigest()
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _hashed(load: Load) -> dict[str, object]:
-    """Its fields; what later versions added is among them only where it was asked for."""
-    usual = {field.name: field.default for field in fields(load) if field.default is not MISSING}
-    return {name: value for name, value in asdict(load).items() if name not in usual or value != usual[name]}
-
-
-def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
-    """These calls as Parquet, one row a call; `prompt_hash` is the head of a SHA-256 of its messages."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema(
-        [
-            ("seq", pa.int64()),
-            ("due_ns", pa.int64()),
-            ("session", pa.int64()),
-            ("turn", pa.int32()),
-            ("phase", pa.string()),
-            ("prompt_tokens", pa.int32()),
-            ("max_tokens", pa.int32()),
-            ("prompt_hash", pa.string()),
-            ("pause_ns", pa.int64()),
-            ("cacheable_tokens", pa.int32()),
-            ("class", pa.string()),
-            ("adapter", pa.string()),
-        ]
-    )
-    with pq.ParquetWriter(path, schema) as writer:
-        rest = iter(seqs)
-        while rows := [_row(call(plan, seq)) for seq in itertools.islice(rest, _ROWS_PER_WRITE)]:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-
-
-def _row(call: Call) -> dict[str, Any]:
-    pause_ns = call.pause_ns if call.turn else None
-    return {**call._asdict(), "prompt_hash": _prompt_hash(call.messages), "class": call.klass, "pause_ns": pause_ns}
-
-
-def _prompt_hash(messages: tuple[Message, ...]) -> str | None:
-    if not messages:  # a recorded text, which is not kept
-        return None
-    return hashlib.sha256("\0".join(itertools.chain(*messages)).encode()).hexdigest()[:16]
-
-
-def _due_ns(source: Source, load: Load) -> NDArray[np.int64] | None:
-    """When sessions are due, at least as many as the load has."""
-    if source.due_ns is not None:
-        return source.due_ns
-    if not load.is_open:
-        return None
-    pace = _pace(load)
-    count = _counted_calls(load) if load.requests is not None else load.sessions
-    if count is not None:
-        return schedule.due_ns(load.arrivals, source.seed, pace, count + (load.warmup_sessions or 0))
-    end_s = (load.warmup_s or 0.0) + (load.duration_s or 0.0)
-    return schedule.due_ns_before(load.arrivals, source.seed, pace, end_s)
-
-
-def _pace(load: Load) -> schedule.Pace:
-    """The rate, or its course with the warm-up before it, at the first rate; what is due at once has none."""
-    if not load.course:
-        return load.rate_per_s or math.inf
-    first_per_s = load.course[0].from_per_s
-    warmup_s = load.warmup_s or (load.warmup_requests or load.warmup_sessions or 0) / (first_per_s or 1.0)
-    return (Stretch(warmup_s, first_per_s, first_per_s), *load.course) if warmup_s else load.course
-
-
-def _counted_calls(load: Load) -> int:
-    return (load.requests or 0) + (load.warmup_requests or 0)
 
 
 def _phase(load: Load, session: int, seq: int, due_ns: int | None) -> Phase | None:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from backends import BACKENDS
-from bench.plan.calls import Plan, calls, make_plan, plan_hash
+from bench.plan.calls import Plan, calls, make_plan
 from bench.plan.prompts import Vocabulary
+from bench.plan.written import plan_hash
 from bench.server.tinytokenizer import WORDS
 from bench.types import Call, Lengths, Load, Scenario, Target
 

@@ -9,8 +9,9 @@ from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.plan.calls import make_plan, plan_hash, write_plan
+from bench.plan.calls import make_plan
 from bench.plan.prompts import calibrate
+from bench.plan.written import plan_hash, write_plan
 from bench.runs import folder as files
 from bench.telemetry.machine import hardware
 from bench.types import Lengths, Load, Scenario, ServerInfo

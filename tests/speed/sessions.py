@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.app.selftest.measure import LoadResult, SelftestLoad, choose_cores, measure
-from bench.plan.calls import make_plan, plan_hash, total, write_plan
+from bench.plan.calls import make_plan, total
 from bench.plan.prompts import calibrate
 from bench.plan.resolve import resolve_load
+from bench.plan.written import plan_hash, write_plan
 from bench.types import Lengths, Pause, Scenario, Turns
 
 _SCENARIO = Scenario(

@@ -25,8 +25,9 @@ from bench.app.options import Stamps
 from bench.app.stamps import stamp_source
 from bench.errors import INTERRUPTED
 from bench.load.controller import LoadFailed, LoadSpec, NeverBegun, Progress, load_processes, offer
-from bench.plan.calls import Plan, make_plan, write_plan
+from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import calibrate
+from bench.plan.written import write_plan
 from bench.runs.arrivals import Stamps as TakenStamps
 from bench.runs.decoding import Captured, decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN

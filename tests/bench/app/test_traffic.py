@@ -16,7 +16,8 @@ from bench.app.dry import dry_plan, dry_run
 from bench.app.options import RunOptions
 from bench.app.recordings import Cut, Recording, read_dataset, read_trace
 from bench.app.request import RunRequest, run_request
-from bench.plan.calls import call, lengths, plan_hash, total
+from bench.plan.calls import call, lengths, total
+from bench.plan.written import plan_hash
 from bench.types import UserError
 
 URL = "http://127.0.0.1:9"

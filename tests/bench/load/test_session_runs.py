@@ -11,7 +11,8 @@ import pytest
 
 from backends import BACKENDS
 from bench.load.controller import LoadSpec, load_processes, offer
-from bench.plan.calls import Plan, call, remaining, total, write_plan
+from bench.plan.calls import Plan, call, remaining, total
+from bench.plan.written import write_plan
 from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN
 from bench.runs.records import read_requests

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.calls import Plan, call, calls, make_plan, plan_hash, total, write_plan
+from bench.plan.calls import Plan, call, calls, make_plan, total
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
 from bench.plan.synthetic import sample
+from bench.plan.written import plan_hash, write_plan
 from bench.types import Call, Lengths, Scenario, UserError
 
 VOCABULARY = Vocabulary(tuple(f"w{i}" for i in range(200)), 1.0, 12, True, "test")

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from bench.plan import course as courses
 from bench.plan.arrivals import due_ns, due_ns_before
-from bench.plan.calls import call, make_plan, plan_hash, total
+from bench.plan.calls import call, make_plan, total
 from bench.plan.prompts import calibrate
 from bench.plan.resolve import resolve_load
+from bench.plan.written import plan_hash
 from bench.types import Course, Lengths, Load, Scenario, Stretch
 
 SCENARIO = Scenario("s", "", Lengths("fixed", 60, 60), Lengths("fixed", 8, 8), 0, 8, 200, 0)

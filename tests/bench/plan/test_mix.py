@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.calls import Plan, call, calls, make_plan, plan_hash, total, with_salt
+from bench.plan.calls import Plan, call, calls, make_plan, total, with_salt
 from bench.plan.openings import pick
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
+from bench.plan.written import plan_hash
 from bench.types import Call, Lengths, Pause, Prefixes, Scenario, TrafficClass, Turns, UserError
 
 VOCABULARY = Vocabulary(tuple(f"w{i}" for i in range(200)), 1.0, 12, True, "test")

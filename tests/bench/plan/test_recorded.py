@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.calls import Plan, calls, plan_hash, plan_of, total, turns
+from bench.plan.calls import Plan, calls, plan_of, total, turns
 from bench.plan.prompts import Vocabulary
 from bench.plan.recorded import Recorded, keep, restore
 from bench.plan.recording import Account, Output, RecordedSession, RecordedTurn, TakeLimits, source_of
 from bench.plan.texts import Said, TextsWriter
+from bench.plan.written import plan_hash
 from bench.types import Lengths, Load, Message, Scenario, UserError
 
 WORDS = tuple(f"w{i}" for i in range(300))

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.calls import Plan, call, calls, following, lengths, plan_hash, remaining, total, turns, write_plan
+from bench.plan.calls import Plan, call, calls, following, lengths, remaining, total, turns
 from bench.plan.source import Conversation
 from bench.plan.synthetic import longest_tokens
+from bench.plan.written import plan_hash, write_plan
 from bench.types import Call, Lengths, Message, Pause, Turns, UserError
 from tests.bench.plan.sessions import VOCABULARIES, count, plan_of, plans
 

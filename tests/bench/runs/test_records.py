@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from backends.dialect import openai
-from bench.plan.calls import Plan, calls, make_plan, write_plan
+from bench.plan.calls import Plan, calls, make_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
+from bench.plan.written import write_plan
 from bench.runs import decoding, records
 from bench.runs.arrivals import Stopwatch, stopwatch
 from bench.runs.decoding import decode_run, scan_captures

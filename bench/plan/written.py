@@ -1,0 +1,73 @@
+"""What is kept of a plan: the hash of all that decides it, and plan.parquet."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.plan.calls import Plan, call
+from bench.types import Call, Load, Message
+
+_ROWS_PER_WRITE = 10_000
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of what decides the calls but for the salt; runs with equal hashes offered the same load.
+
+    Of an open loop the due times themselves are in it: no machine or version can compute others without being seen.
+    """
+    facts: dict[str, object] = {
+        "version": 1,
+        **plan.source.facts(),
+        "load": _hashed(plan.load),
+    }
+    if plan.due_ns is not None:
+        facts["due_ns"] = hashlib.sha256(plan.due_ns.astype("<i8").tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _hashed(load: Load) -> dict[str, object]:
+    """Its fields; what later versions added is among them only where it was asked for."""
+    usual = {field.name: field.default for field in fields(load) if field.default is not MISSING}
+    return {name: value for name, value in asdict(load).items() if name not in usual or value != usual[name]}
+
+
+def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
+    """These calls as Parquet, one row a call; `prompt_hash` is the head of a SHA-256 of its messages."""
+    schema = pa.schema(
+        [
+            ("seq", pa.int64()),
+            ("due_ns", pa.int64()),
+            ("session", pa.int64()),
+            ("turn", pa.int32()),
+            ("phase", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("max_tokens", pa.int32()),
+            ("prompt_hash", pa.string()),
+            ("pause_ns", pa.int64()),
+            ("cacheable_tokens", pa.int32()),
+            ("class", pa.string()),
+            ("adapter", pa.string()),
+        ]
+    )
+    with pq.ParquetWriter(path, schema) as writer:
+        rest = iter(seqs)
+        while rows := [_row(call(plan, seq)) for seq in itertools.islice(rest, _ROWS_PER_WRITE)]:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _row(call: Call) -> dict[str, Any]:
+    pause_ns = call.pause_ns if call.turn else None
+    return {**call._asdict(), "prompt_hash": _prompt_hash(call.messages), "class": call.klass, "pause_ns": pause_ns}
+
+
+def _prompt_hash(messages: tuple[Message, ...]) -> str | None:
+    if not messages:  # a recorded text, which is not kept
+        return None
+    return hashlib.sha256("\0".join(itertools.chain(*messages)).encode()).hexdigest()[:16]
