@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli.base import echo, keep_secret, with_options
+from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED
 from bench.types import UserError
@@ -34,7 +35,7 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(option for option in options if name_of(option) not in names)
 
 
-@click.command()
+@click.command(cls=Familiar)
 @click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]")
 @click.option("--backend", "backends", help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5.")
 @click.option("--concurrency", "concurrencies", help="Several with commas: 1,4,16,64.")

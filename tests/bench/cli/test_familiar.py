@@ -15,6 +15,7 @@ from bench.app import familiar
 from bench.app.options import RunOptions, flag_of, names
 from bench.cli.familiar import understood
 from bench.cli.run import run
+from bench.cli.sweep import sweep
 from bench.types import UserError
 
 OWN = {flag: option for option in run.params if isinstance(option, click.Option) for flag in option.opts}
@@ -99,6 +100,20 @@ def test_what_is_something_else_is_said_in_one_line_without_its_value(words: str
     with pytest.raises(UserError, match=said) as caught:
         options(*words.split())
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("--max-concurrency 1,4 --num-prompts 20", {"concurrencies": "1,4", "requests": 20}),
+        ("--request_rate=1,2 --max_concurrency 8", {"rates": "1,2", "max_in_flight": 8, "concurrencies": None}),
+        ("--request-rate inf --max-concurrency 4", {"concurrencies": "4", "rates": None}),
+        ("--base-url http://h --isl 7 --osl 3", {"url": "http://h", "prompt_tokens": 7, "output_tokens": 3}),
+    ],
+)
+def test_a_sweep_understands_them_with_commas(words: str, asked: dict[str, Any]) -> None:
+    found = dict(sweep.make_context("sweep", words.split()).params)
+    assert {name: found[name] for name in asked} == asked
 
 
 def test_flags_of_nobody_are_told_as_ever() -> None:
