@@ -60,6 +60,14 @@ class Message(NamedTuple):
     text: str
 
 
+class Image(NamedTuple):
+    """An image that goes with a prompt, in base64 as every dialect sends it; `bytes` are those of its file."""
+
+    media_type: str
+    base64: str
+    bytes: int
+
+
 class Call(NamedTuple):
     """One planned request, a pure function of (scenario, seed): the same for every backend and number of workers.
 
@@ -67,6 +75,7 @@ class Call(NamedTuple):
     after the first follows the call `seq - 1`: it is due `pause_ns` after the end of that, and its messages are what it
     adds; the prompt is made by `bench.plan.source.Conversation`, of the turns from `since` on. `last` says that none
     follows. Of the prompt's first tokens a prefix cache without bounds has seen `cacheable_tokens` in earlier calls.
+    An `image` comes after the text, whose tokens alone are the `prompt_tokens`.
     """
 
     seq: int
@@ -84,6 +93,7 @@ class Call(NamedTuple):
     cacheable_tokens: int | None = None
     klass: str | None = None
     adapter: str | None = None
+    image: Image | None = None
 
 
 Render = Callable[[tuple[Message, ...]], str | None]
@@ -228,7 +238,7 @@ class Record:
     is who noted the arrivals; with packets `repeated_segments` were sent again, or overtaken.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
     `unread_example` and `encoding` are those of `Reply`; `pause_ns`, `cacheable_tokens`, `klass` and `adapter` are the
-    plan's (`Call`).
+    plan's (`Call`), `image_bytes` its image's; `image_tokens` are what the server counts beside the planned prompt.
     """
 
     seq: int
@@ -280,6 +290,8 @@ class Record:
     adapter: str | None = None
     stamps: Literal["packets", "kernel", "user"] | None = None
     repeated_segments: int | None = None
+    image_bytes: int | None = None
+    image_tokens: int | None = None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------

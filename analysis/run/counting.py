@@ -91,6 +91,7 @@ def _codes(found: Iterable[str]) -> dict[str, int]:
 def _prompts(run: RunManifest, calls: pa.Table) -> PromptLengths:
     """What share of prompts is shorter or longer than planned, and the median of prompt over plan; None: not known."""
     said, planned = column(calls, "prompt_tokens"), column(calls, "prompt_tokens_wanted")
+    said = said - np.nan_to_num(column(calls, "image_tokens"))  # the plan is of the text alone
     known = ~np.isnan(said) & (planned > 0)
     if not known.any():
         return PromptLengths()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from backends.dialect import openai, outgoing, structured
+from backends.dialect import openai, outgoing, pictures, structured
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error, named_message
 from backends.dialect.outside import count, known_word, word
@@ -20,6 +20,7 @@ from bench.types import (
     DeltaKind,
     Headers,
     HttpRequest,
+    Image,
     Message,
     Reply,
     Target,
@@ -70,7 +71,7 @@ def request(call: Call, target: Target) -> HttpRequest:
         "max_tokens": call.max_tokens,
         **outgoing.sampling(target, default=outgoing.SERVERS_OWN),
         "stream": outgoing.is_streamed(target),
-        **prompt_fields(target, call.messages),
+        **prompt_fields(target, call.messages, call.image),
     }
     budget_tokens = payload.get("thinking", {}).get("budget_tokens", 0)
     if budget_tokens and budget_tokens >= call.max_tokens:
@@ -84,11 +85,12 @@ def request(call: Call, target: Target) -> HttpRequest:
     return outgoing.post(target, outgoing.api(target, MESSAGES), headers, payload, structured.for_messages(target))
 
 
-def prompt_fields(target: Target, messages: Sequence[Message]) -> dict[str, Any]:
+def prompt_fields(target: Target, messages: Sequence[Message], image: Image | None = None) -> dict[str, Any]:
     """The fields that decide how many tokens the prompt has."""
     messages = outgoing.spoken(messages, target)
     turns = [message for message in messages if message.role != "system"]
-    prompt: dict[str, Any] = {"messages": openai.chat_messages(turns)}
+    said = openai.chat_messages(turns)
+    prompt: dict[str, Any] = {"messages": pictures.beside(said, image, pictures.for_messages)}
     if system := [{"type": "text", "text": message.text} for message in messages if message.role == "system"]:
         prompt["system"] = _cached(system, option(target, "cache_ttl"))
     if thinking := thinking_field(option(target, "thinking")):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from backends.dialect import outgoing, structured
+from backends.dialect import outgoing, pictures, structured
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import body_message, event_error
 from backends.dialect.outside import Unfit, count, known_word
@@ -20,6 +20,7 @@ from bench.types import (
     Call,
     DeltaKind,
     HttpRequest,
+    Image,
     Message,
     Reply,
     Target,
@@ -47,7 +48,7 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     by_responses = target.options.get("route") == RESPONSES
     payload = {
         "model": target.model,
-        **prompt_fields(target, call.messages),
+        **prompt_fields(target, call.messages, call.image),
         "max_output_tokens" if by_responses else "max_tokens": call.max_tokens,
         **outgoing.sampling(target, None if by_responses else call.seed),
         **streaming(target),
@@ -74,17 +75,19 @@ def route(target: Target) -> str:
     return outgoing.api(target, ROUTES[target.options.get("route", CHAT)])
 
 
-def prompt_fields(target: Target, messages: Sequence[Message]) -> dict[str, Any]:
+def prompt_fields(target: Target, messages: Sequence[Message], image: Image | None = None) -> dict[str, Any]:
     """The prompt as the target's route takes it: to completions it is one text, without a chat template."""
     match target.options.get("route"):
         case "completions":
             return {"prompt": outgoing.plain_text(messages)}
         case "responses":
-            return {"input": chat_messages(outgoing.spoken(messages, target))}
-    return {"messages": chat_messages(outgoing.spoken(messages, target))}
+            said = chat_messages(outgoing.spoken(messages, target))
+            return {"input": pictures.beside(said, image, pictures.for_responses)}
+    said = chat_messages(outgoing.spoken(messages, target))
+    return {"messages": pictures.beside(said, image, pictures.for_chat)}
 
 
-def chat_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [{"role": message.role, "content": message.text} for message in messages]
 
 

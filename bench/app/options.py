@@ -130,6 +130,7 @@ class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOpt
     goodput: str | None = None
     inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
+    images: str | None = None
     max_usd: str | None = None
     out: Path | None = None
 

@@ -30,7 +30,7 @@ def plan_of_work(
     """
     recording, load = work.recording, work.load
     if recording is None:
-        return make_plan(work.scenario, load, work.seed, salt, vocabulary), None
+        return replace(make_plan(work.scenario, load, work.seed, salt, vocabulary), images=work.images), None
     prompt_tokens, output_tokens = recording.drawn or (work.scenario.prompt_tokens, work.scenario.output_tokens)
     scenario = replace(work.scenario, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     wanted = None if load.duration_s is not None else _sessions_of(load)
@@ -53,7 +53,7 @@ def plan_of_work(
         source = replace(source, vocabulary=replace(vocabulary, exact=False))
     if recording.kind == "trace":
         load = _only(load, source.sessions)
-    plan = plan_of(source, load)
+    plan = replace(plan_of(source, load), images=work.images)
     calls = total(plan)
     sent = source.sessions if calls is None else calls if plan.firsts is None else len(plan.firsts) - 1
     return plan, _section(recording, source, account, sent)

@@ -36,6 +36,13 @@ OWNED_RANGES = {
 USD_PER_HOUR = (Decimal("1e-12"), Decimal(10**6))
 MAX_GPUS = 4096
 MEASURED = "measured"
+MOST_IMAGE_TOKENS = {"anthropic": 8_464, "openai": 48_169}
+"""The most tokens that an image of any size can have, by whoever bills them.
+
+Anthropic scales an image to at most 2576 pixels a side and counts patches of 28 pixels a side: 92². OpenAI's dearest
+model in tokens, gpt-4o-mini, scales it to at most 2048 by 768 and counts 2833, and 5667 for each of 8 tiles of 512.
+https://platform.claude.com/docs/en/build-with-claude/vision https://developers.openai.com/api/docs/guides/images-vision
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,18 @@ def budget_of(
     ttl: Literal["5m", "1h"] | None = None
     if "cache_ttl" in backend.options and options.cache_ttl != "off" and scenario.opens:
         ttl = "1h" if options.cache_ttl == "1h" else "5m"
-    return Budget(cap_usd, provider, model, at, ttl)
+    return Budget(cap_usd, provider, model, at, ttl, image_tokens=_image_tokens(options, provider))
+
+
+def _image_tokens(options: RunOptions, provider: str | None) -> int:
+    if options.images is None:
+        return 0
+    if provider not in MOST_IMAGE_TOKENS:
+        raise UserError(
+            f"--images: it is not known how many tokens an image can have at {provider or 'this API'}, so that no "
+            "limit can be kept: --max-usd none runs without one"
+        )
+    return MOST_IMAGE_TOKENS[provider]
 
 
 def _pricing(options: RunOptions, budget: Budget | None) -> HourPricing | ApiPricing | None:
@@ -154,9 +172,11 @@ def prices_of(budget: Budget) -> Prices:
 def _functions(price: "ApiPrice", budget: Budget) -> Prices:
     from analysis.money import prices
 
-    return Prices(
-        worst_usd=partial(prices.worst_of, price, cache_ttl=budget.cache_ttl), charge_usd=partial(prices.usd_of, price)
-    )
+    def worst_usd(prompt_tokens: int, max_output_tokens: int) -> Decimal:
+        with_image = prompt_tokens + budget.image_tokens
+        return prices.worst_of(price, with_image, max_output_tokens, cache_ttl=budget.cache_ttl)
+
+    return Prices(worst_usd, charge_usd=partial(prices.usd_of, price))
 
 
 def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":

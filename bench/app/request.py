@@ -18,6 +18,8 @@ from bench.app.recordings import Recording
 from bench.app.traffic import as_recorded, recording_of, trace_load
 from bench.durations import parse_duration
 from bench.plan import tokenizer as tokenizers
+from bench.plan.images import Images
+from bench.plan.images import read as read_images
 from bench.plan.prompts import Count
 from bench.plan.resolve import parse_size, resolve_load, within
 from bench.process.secrets import blank
@@ -40,7 +42,7 @@ class Workload:
     """What is asked and how much of it; equal seeds give equal plans.
 
     `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server. A `recording` is
-    sent in place of the scenario's prompts.
+    sent in place of the scenario's prompts; one of the `images` goes with each.
     """
 
     scenario: Scenario
@@ -49,6 +51,7 @@ class Workload:
     cache: Literal["cold", "warm"] = "cold"
     tokenizer: tuple[str, Count] | None = None
     recording: Recording | None = None
+    images: Images | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ def _request(
     argv: Sequence[str] = (),
 ) -> RunRequest:
     backend, model = whom.backend, whom.model
+    wording.check_images(backend, options)
     workload = _workload(options)
     objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
     for objective in (*objectives, *(text for each in workload.scenario.classes for text in each.slo)):
@@ -278,7 +282,10 @@ def _workload(options: RunOptions) -> Workload:
     scenario = with_turns(scenario, options.turns, options.think_time, options.history)
     is_trace = recording is not None and recording.kind == "trace"
     load = trace_load(options, recording) if recording is not None and is_trace else load_of(options, scenario)
-    return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer), recording)
+    images = None if options.images is None else read_images(options.images)
+    if images is not None and scenario.turns is not None:
+        raise UserError("--images: is for requests by themselves, and these are sessions; leave it out")
+    return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer), recording, images)
 
 
 def _client(options: RunOptions, load: Load) -> ClientSettings:

@@ -24,6 +24,7 @@ from bench.exit_codes import (
     EXIT_OUT_OF_BUDGET,
     worst_of,
 )
+from bench.plan import images
 from bench.plan.calls import Plan, make_plan, plan_of, remaining, total
 from bench.plan.prompts import Vocabulary
 from bench.plan.recorded import restore
@@ -175,5 +176,8 @@ def _planned(folder: Path, run: RunManifest) -> Plan:
         tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens
     )
     if (folder / files.RECORDED).exists():
-        return plan_of(restore(folder / files.RECORDED, run.seed, run.salt, vocabulary), run.load)
-    return make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)
+        plan = plan_of(restore(folder / files.RECORDED, run.seed, run.salt, vocabulary), run.load)
+    else:
+        plan = make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)
+    sent = run.images
+    return plan if sent is None else replace(plan, images=images.of_sizes(sent.folder, sent.sha256, sent.bytes))

@@ -29,6 +29,7 @@ from bench.load.controller import (
 )
 from bench.load.spend import Ledger
 from bench.plan.calls import Plan, total
+from bench.plan.images import Images
 from bench.plan.recorded import Recorded, keep
 from bench.plan.synthetic import longest_tokens
 from bench.plan.written import plan_hash, write_plan
@@ -44,6 +45,7 @@ from bench.runs.manifest import (
     MachineSelftest,
     NagleProbe,
     RunManifest,
+    SentImages,
     Spending,
     Tokenizer,
 )
@@ -269,6 +271,7 @@ def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, lau
         pricing=request.costs.pricing,
         scenario=request.workload.scenario,
         recorded=found.recorded,
+        images=_sent(plan.images),
         load=plan.load,
         seed=plan.seed,
         salt=plan.salt,
@@ -293,6 +296,12 @@ def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, lau
         notes=tuple(info.notes),
         clients=(),
     )
+
+
+def _sent(images: Images | None) -> SentImages | None:
+    if images is None:
+        return None
+    return SentImages(images.folder, images.sha256, tuple(image.bytes for image in images.images))
 
 
 def git_commit() -> str | None:

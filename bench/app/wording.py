@@ -124,13 +124,24 @@ def structure(backend: Backend, options: RunOptions) -> dict[str, str]:
         found["tools"] = [_tool(tool) for tool in _list_of_tools(options.tools)]
     if options.response_format is not None:
         found["response_format"] = _response_format(options.response_format)
-    bare = options.route == "completions" or (backend.name == "tgi" and options.dialect != "chat")
     for name in found:
-        if bare or name not in backend.options:
-            raise UserError(f"{flag_of(name)}: is for chats, the Responses API and the Messages API; leave it out")
+        _check_chat(backend, options, name)
     if backend.name == "claude" and found.get("response_format", {}).get("type") == "json_object":
         raise UserError("--response-format json_object: expected a JSON schema, the Messages API has no other format")
     return {name: _encoded(flag_of(name), value) for name, value in found.items()}
+
+
+def check_images(backend: Backend, options: RunOptions) -> None:
+    """Raise UserError where images are asked for and requests cannot carry any."""
+    if options.images is not None:
+        _check_chat(backend, options, "images")
+
+
+def _check_chat(backend: Backend, options: RunOptions, name: str) -> None:
+    """Raise UserError where a prompt is one text, which has no place for what an option asks for."""
+    bare = options.route == "completions" or (backend.name == "tgi" and options.dialect != "chat")
+    if bare or "tools" not in backend.options:
+        raise UserError(f"{flag_of(name)}: is for chats, the Responses API and the Messages API; leave it out")
 
 
 def _list_of_tools(given: str) -> list[Any]:

@@ -61,6 +61,7 @@ ASKED = (
     click.option("--no-stream", is_flag=True, help="Ask for answers in one piece: no time is known of their tokens."),
     click.option("--tools", metavar="JSON|FILE", help="Functions that the model may call."),
     click.option("--response-format", metavar="JSON|FILE", help="json_object, or the JSON schema of every answer."),
+    click.option("--images", metavar="FOLDER", help="Send one of its images with each request, drawn by the seed."),
     click.option("--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"),
     click.option(
         "--backoff", type=OneOf(ON_OFF), default="on", help="A closed loop's slot waits when it was refused.  [on]"

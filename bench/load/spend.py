@@ -34,7 +34,8 @@ class Budget:
     """What may be spent, and at whose prices: those of `provider` for `model` on the day `at`.
 
     `cache_ttl` is the lifetime for which prompts are written to the API's cache, None where they are not. `account` is
-    the file that the runs of one question share, None where a run has its own.
+    the file that the runs of one question share, None where a run has its own. `image_tokens` is the most that the
+    image of a request can have, 0 where none is sent.
     """
 
     cap_usd: Decimal
@@ -43,6 +44,7 @@ class Budget:
     at: datetime
     cache_ttl: Literal["5m", "1h"] | None
     account: Path | None = None
+    image_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

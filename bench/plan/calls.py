@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan.due import counted_calls, due_ns_of
+from bench.plan.images import Images
 from bench.plan.mix import mix
 from bench.plan.prompts import Vocabulary
 from bench.plan.source import Source
@@ -25,13 +26,14 @@ class Plan:
 
     `due_ns` is when each session of an open loop is due (None in a closed one). `firsts` is the number of each
     session's first call, and after them how many calls there are; None where every session has one turn, and where only
-    time ends the load: then first numbers lie as far apart as the longest session needs.
+    time ends the load: then first numbers lie as far apart as the longest session needs. Each call has one of `images`.
     """
 
     source: Source
     load: Load
     due_ns: NDArray[np.int64] | None
     firsts: NDArray[np.int64] | None
+    images: Images | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -135,7 +137,9 @@ def _call(plan: Plan, session: int, turn: int) -> Call:
     seq = numbers[turn]
     due = int(plan.due_ns[session]) if plan.due_ns is not None and turn == 0 else None
     made = plan.source.call(session, turn)
-    return made._replace(seq=seq, due_ns=due, phase=_phase(plan.load, session, seq, due), last=seq == numbers[-1])
+    image = None if plan.images is None else plan.images.of(plan.seed, seq)
+    phase, last = _phase(plan.load, session, seq, due), seq == numbers[-1]
+    return made._replace(seq=seq, due_ns=due, phase=phase, last=last, image=image)
 
 
 def _place(plan: Plan, seq: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ Purpose = Literal[
     "opening",
     "group prefix",
     "fresh group words",
+    "image",
 ]
 
 

@@ -27,6 +27,8 @@ def plan_hash(plan: Plan) -> str:
         **plan.source.facts(),
         "load": _hashed(plan.load),
     }
+    if plan.images is not None:
+        facts["images"] = plan.images.sha256
     if plan.due_ns is not None:
         facts["due_ns"] = hashlib.sha256(plan.due_ns.astype("<i8").tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -54,6 +56,7 @@ def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
             ("cacheable_tokens", pa.int32()),
             ("class", pa.string()),
             ("adapter", pa.string()),
+            ("image_bytes", pa.int64()),
         ]
     )
     with pq.ParquetWriter(path, schema) as writer:
@@ -64,7 +67,13 @@ def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
 
 def _row(call: Call) -> dict[str, Any]:
     pause_ns = call.pause_ns if call.turn else None
-    return {**call._asdict(), "prompt_hash": _prompt_hash(call.messages), "class": call.klass, "pause_ns": pause_ns}
+    return {
+        **call._asdict(),
+        "prompt_hash": _prompt_hash(call.messages),
+        "class": call.klass,
+        "pause_ns": pause_ns,
+        "image_bytes": None if call.image is None else call.image.bytes,
+    }
 
 
 def _prompt_hash(messages: tuple[Message, ...]) -> str | None:

@@ -173,6 +173,15 @@ class RecordedTraffic(JsonSection):
 
 
 @dataclass(frozen=True, slots=True)
+class SentImages(JsonSection):
+    """The folder whose images went with the prompts, the hash of all of them, and the bytes of each, in their order."""
+
+    folder: str
+    sha256: str
+    bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BackoffAccount(JsonSection):
     """How often slots waited after a refusal, and for how long together."""
 
@@ -254,6 +263,7 @@ class RunManifest(JsonSection):
     spending: Spending | None = None
     scenario: Scenario
     recorded: RecordedTraffic | None = None
+    images: SentImages | None = None
     load: Load
     seed: int
     salt: int | None = None

@@ -82,6 +82,7 @@ class Planned(NamedTuple):
     cacheable_tokens: int | None = None
     klass: str | None = None
     adapter: str | None = None
+    image_bytes: int | None = None
 
 
 def record(
@@ -174,6 +175,7 @@ def _record(
         count_contradictions=" ".join(counts.contradictions) or None,
         stamps=seen.stamps if arrived else None,
         repeated_segments=seen.repeated,
+        image_tokens=_image_tokens(planned, counts.usage.prompt_tokens),
     )
 
 
@@ -182,11 +184,19 @@ def _of_plan(planned: Planned) -> dict[str, Any]:
     return {_RENAMED.get(name, name): value for name, value in planned._asdict().items() if name not in _DECIDED}
 
 
+def _image_tokens(planned: Planned, prompt_tokens: int | None) -> int | None:
+    """What the server counts beside the text; None where nobody counted, and where it counts less than the text."""
+    if planned.image_bytes is None or planned.prompt_tokens is None or prompt_tokens is None:
+        return None
+    return prompt_tokens - planned.prompt_tokens if prompt_tokens >= planned.prompt_tokens else None
+
+
 def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None) -> Counts:
     if reply is None:
         return Counts(Usage(), None, None, [], None)
     counts = reconcile(
-        Asked(planned.prompt_tokens, planned.max_tokens),
+        # Of a prompt with an image nobody knows the tokens beforehand.
+        Asked(planned.prompt_tokens if planned.image_bytes is None else None, planned.max_tokens),
         reply.usage,
         reply.deltas if reply.streamed else (),
         reply.finish,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import BACKENDS
-from bench.types import Call, Message, Target
+from bench.types import Call, Image, Message, Target
 
 CALL = Call(0, None, 0, 0, None, (Message("system", "be kind"), Message("user", "tell me")), 16, 7, 20)
 TEMPERATURES = st.sampled_from(["server", "0", "0.7", "1"])
@@ -174,3 +174,35 @@ def test_what_the_server_does_not_take_is_left_out_of_our_fields_and_not_of_the_
     found = body("openai", {"without": "seed", "extra_body": json.dumps({"tools": [tool]})})
     assert found["tools"] == [tool]
     assert "seed" not in found
+
+
+URL = "data:image/png;base64,iVBO"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "field", "parts"),
+    [
+        *(
+            (name, options, "messages", [
+                {"type": "text", "text": "tell me"}, {"type": "image_url", "image_url": {"url": URL}}
+            ])
+            for name, options in (("openai", {}), ("vllm", {}), ("llamacpp", {}), ("tgi", {"dialect": "chat"}))
+        ),
+        ("vllm", {"route": "responses"}, "input", [
+            {"type": "input_text", "text": "tell me"}, {"type": "input_image", "image_url": URL}
+        ]),
+        ("claude", {}, "messages", [
+            {"type": "text", "text": "tell me"},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO"}},
+        ]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_image_comes_after_the_text_and_changes_nothing_else(
+    name: str, options: dict[str, str], field: str, parts: list[dict[str, Any]]
+) -> None:
+    pictured, target = CALL._replace(image=Image("image/png", "iVBO", 3)), Target("http://h", "m", options=options)
+    found = json.loads(BACKENDS[name].request(pictured, target).body)
+    assert found[field][-1] == {"role": "user", "content": parts}
+    found[field][-1]["content"] = "tell me"
+    assert found == body(name, options)

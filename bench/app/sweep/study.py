@@ -21,7 +21,7 @@ Servers = Literal["together", "one at a time"]
 OF_A_LOAD: Final = (*names(LoadOptions), "prompt_tokens", "output_tokens")
 OF_THE_WORKLOAD: Final = (
     *("scenario", "seed", "cache", "slo", "goodput", "inconclusive", "window", "tokenizer", "turns", "think_time"),
-    *("history", "tools", "response_format", *names(FileOptions)),
+    *("history", "tools", "response_format", "images", *names(FileOptions)),
 )
 OF_A_SEARCH: Final = ("precision", "repeats", "up_to", "attainment", "requests", "concurrency", "max_in_flight")
 KEYS: Final = ("workload", "contenders", "loads", "repeats", "servers", "requests_per_month", "versus", "main_load")

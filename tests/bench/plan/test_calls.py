@@ -221,6 +221,7 @@ def test_the_plan_file_has_a_row_for_each_call(tmp_path: Path, load: dict[str, A
             "cacheable_tokens": 100 if c.seq else 0,
             "class": None,
             "adapter": None,
+            "image_bytes": None,
         }
 
 
