@@ -3,7 +3,7 @@
 from analysis.run.summary import RunSummary
 from analysis.wording import VERDICTS, count, number
 from bench.runs.manifest import RunManifest
-from bench.types import Lengths, Load, Scenario
+from bench.types import RECORDED, Lengths, Load, Scenario
 
 
 def load(planned: Load, scenario: Scenario) -> str:
@@ -35,9 +35,11 @@ def _rate(planned: Load, what: str) -> str:
     """How calls of an open loop come."""
     if planned.is_at_once:
         return f"all {what}s due at once, {number(planned.max_in_flight)} in flight at most"
+    if planned.arrivals == RECORDED:
+        return f"{what}s at the times of the recording, {number(planned.rate_per_s)}/s on average"
     course, arrivals = planned.course, f"with {planned.arrivals} arrivals"
     if not course:
-        return f"{number(planned.rate_per_s)} {what}s/s {arrivals}"
+        return f"{count(planned.rate_per_s, what)}/s {arrivals}"
     mean = f"{number(planned.rate_per_s)} on average"
     if len(course) == 1:
         return f"{number(course[0].from_per_s)} to {number(course[0].to_per_s)} {what}s/s, {mean}, {arrivals}"

@@ -35,9 +35,14 @@ def cache(run: RunManifest, calls: pa.Table, telemetry: pa.Table | None) -> Prom
         meant=run.cache,
         hit_rate=hit_rate,
         source=None if hit_rate is None else source,
-        planned=min(1.0, planned_tokens / mean_tokens) if mean_tokens > 0 else None,
-        cold_at_most=min(1.0, common_tokens / mean_tokens) if mean_tokens > 0 else None,
+        planned=planned_share(planned_tokens, mean_tokens),
+        cold_at_most=planned_share(common_tokens, mean_tokens),
     )
+
+
+def planned_share(common_tokens: float, prompt_tokens: float) -> float | None:
+    """The share of prompts that they have in common with those before them, None of prompts without a token."""
+    return min(1.0, common_tokens / prompt_tokens) if prompt_tokens > 0 else None
 
 
 def _planned_in_common(run: RunManifest, calls: pa.Table) -> float:

@@ -1,11 +1,12 @@
 """What a run would offer and may cost, without asking anybody."""
 
 from analysis.present import in_words
-from bench.app.planning import notes, plan_of_work
+from analysis.run.server_metrics import planned_share
+from bench.app.planning import cacheable_line, notes, plan_of_work
 from bench.app.prepare import WARM_SALT
 from bench.app.pricing import estimate
 from bench.app.request import RunRequest
-from bench.plan.calls import Plan, lengths, total
+from bench.plan.calls import Plan, cacheable, is_warmup, lengths, total
 from bench.plan.prompts import calibrate
 from bench.plan.written import plan_hash
 from bench.runs.manifest import RecordedTraffic
@@ -25,12 +26,22 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
         lines.append(
             f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most"
         )
+        if recorded is None:
+            lines += _cacheable(plan, count)
     lines.append(f"plan hash: {plan_hash(plan)}")
     if request.costs.budget is not None:
         lines.append(estimate(plan, request.costs.budget, batch=batch))
     if runs > 1:
         lines.append(f"{runs} runs of this, each with all of it; --max-usd is for all together")
     return [*lines, "nothing was sent"]
+
+
+def _cacheable(plan: Plan, count: int) -> list[str]:
+    """What the summary has as `cache.planned`, as a line."""
+    measured = [seq for seq in range(count) if not is_warmup(plan, seq)]
+    common, prompt = sum(cacheable(plan, seq) for seq in measured), sum(lengths(plan, seq)[0] for seq in measured)
+    share = planned_share(common, prompt)
+    return [] if share is None else [cacheable_line(share)]
 
 
 def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:

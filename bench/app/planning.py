@@ -78,8 +78,13 @@ def notes(found: RecordedTraffic) -> list[str]:
     if found.repeated:
         said.append(f"{found.repeated:,} prompts are sent again, word by word: a cache may know them")
     if found.cacheable_share is not None:
-        said.append(f"a prefix cache of unbounded size would serve {found.cacheable_share:.1%} of prompt tokens")
+        said.append(cacheable_line(found.cacheable_share))
     return said
+
+
+def cacheable_line(share: float) -> str:
+    """What a prefix cache can serve of a load by its plan."""
+    return f"a prefix cache of unbounded size would serve {share:.1%} of prompt tokens"
 
 
 def _section(recording: Recording, source: Recorded, account: Account, sessions: int) -> RecordedTraffic:

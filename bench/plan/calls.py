@@ -132,10 +132,25 @@ def lengths(plan: Plan, seq: int) -> tuple[int, int]:
     return plan.source.lengths(*_place(plan, seq))
 
 
+def cacheable(plan: Plan, seq: int) -> int:
+    """How many of the prompt's first tokens a prefix cache has seen before, by the plan, without making any text."""
+    return plan.source.cacheable(*_place(plan, seq))
+
+
+def is_warmup(plan: Plan, seq: int) -> bool:
+    """Whether the plan says of the call that it is not measured."""
+    session, turn = _place(plan, seq)
+    return _phase(plan.load, session, seq, _due(plan, session, turn)) == "warmup"
+
+
+def _due(plan: Plan, session: int, turn: int) -> int | None:
+    return int(plan.due_ns[session]) if plan.due_ns is not None and turn == 0 else None
+
+
 def _call(plan: Plan, session: int, turn: int) -> Call:
     numbers = turns(plan, session)
     seq = numbers[turn]
-    due = int(plan.due_ns[session]) if plan.due_ns is not None and turn == 0 else None
+    due = _due(plan, session, turn)
     made = plan.source.call(session, turn)
     image = None if plan.images is None else plan.images.of(plan.seed, seq)
     phase, last = _phase(plan.load, session, seq, due), seq == numbers[-1]

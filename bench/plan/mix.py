@@ -45,10 +45,13 @@ class Mix:
     def lengths(self, session: int, turn: int) -> tuple[int, int]:
         return self._source(session).lengths(session, turn)
 
+    def cacheable(self, session: int, turn: int) -> int:
+        return self._source(session).cacheable(session, turn) if turn else _known(self).of(session)
+
     def call(self, session: int, turn: int) -> Call:
         source = self._source(session)
         made = source.drawn(session, turn)._replace(klass=self.classes[source.number].name)
-        return made if turn else made._replace(cacheable_tokens=_known(self).of(session))
+        return made if turn else made._replace(cacheable_tokens=self.cacheable(session, 0))
 
     def facts(self) -> Mapping[str, object]:
         parts = (

@@ -102,10 +102,13 @@ class Recorded:
         at = self._turn(session, turn)
         return int(self.sizes.prompt_tokens[at]), int(self.sizes.max_tokens[at])
 
+    def cacheable(self, session: int, turn: int) -> int:
+        at, sizes = self._turn(session, turn), self.sizes
+        again = turn == 0 and session >= self.sessions and sizes.text[at] != NO_TEXT
+        return int(sizes.prompt_tokens[at] if again else sizes.cacheable[at])
+
     def call(self, session: int, turn: int) -> Call:
         at, sizes = self._turn(session, turn), self.sizes
-        prompt_tokens = int(sizes.prompt_tokens[at])
-        again = turn == 0 and session >= self.sessions and sizes.text[at] != NO_TEXT
         return Call(
             seq=session,
             due_ns=None,
@@ -115,10 +118,10 @@ class Recorded:
             messages=self._messages(at, turn),
             max_tokens=int(sizes.max_tokens[at]),
             seed=int(stream(self.seed, "call", at).take(1)[0]) % 2**31,
-            prompt_tokens=prompt_tokens if sizes.counted[at] else None,
+            prompt_tokens=int(sizes.prompt_tokens[at]) if sizes.counted[at] else None,
             pause_ns=int(sizes.pause_ns[at]),
             since=int(sizes.since[at]),
-            cacheable_tokens=prompt_tokens if again else int(sizes.cacheable[at]),
+            cacheable_tokens=self.cacheable(session, turn),
         )
 
     def in_common(self, sessions: int) -> tuple[int, int, int]:

@@ -47,6 +47,10 @@ class Source(Protocol):
         """The tokens of the whole prompt and of the longest answer, without making any text."""
         ...
 
+    def cacheable(self, session: int, turn: int) -> int:
+        """How many of the prompt's first tokens a prefix cache without bounds has seen in calls before."""
+        ...
+
     def call(self, session: int, turn: int) -> Call:
         """The call; the plan adds its number, and when it is due."""
         ...

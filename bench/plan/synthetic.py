@@ -82,9 +82,12 @@ class Synthetic:
         outline = outlines(self, session)[turn]
         return outline.prompt_tokens, outline.max_tokens
 
+    def cacheable(self, session: int, turn: int) -> int:
+        return outlines(self, session)[turn].cacheable_tokens if turn else _known(self).of(session)
+
     def call(self, session: int, turn: int) -> Call:
         made = self.drawn(session, turn)
-        return made if turn else made._replace(cacheable_tokens=_known(self).of(session))
+        return made if turn else made._replace(cacheable_tokens=self.cacheable(session, 0))
 
     def drawn(self, session: int, turn: int) -> Call:
         """The call without what a cache knows of its session's opening, which depends on the sessions before it."""
