@@ -8,6 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+from bench.runs.sections import JsonSection
+
 WORDS = st.sampled_from(["a", "ttft_ms", "other", "schema", "é\u2028"])
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 ANYTHING = st.recursive(
@@ -21,32 +23,38 @@ PLAIN = {
 }  # fmt: skip
 
 
-def documents(kind: Any) -> st.SearchStrategy[Any]:
-    """JSON that the type takes."""
+def documents(kind: Any, *, strange: bool = True) -> st.SearchStrategy[Any]:
+    """JSON that the type takes; without `strange` no object has keys that its type does not know.
+
+    A list of what is no section has no place for such keys.
+    """
     if is_dataclass(kind):
-        return _objects(kind)
+        return _objects(kind, strange=strange)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return st.one_of(*map(documents, arguments))
+        return st.one_of(*(documents(each, strange=strange) for each in arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin is tuple and arguments[1:] == (...,):
-        return st.lists(documents(arguments[0]), max_size=2)
+        strange = strange and (not is_dataclass(arguments[0]) or issubclass(arguments[0], JsonSection))
+        return st.lists(documents(arguments[0], strange=strange), max_size=2)
     if origin is tuple:
-        return st.tuples(*map(documents, arguments)).map(list)
+        return st.tuples(*(documents(each, strange=strange) for each in arguments)).map(list)
     if origin is Mapping:
-        return st.dictionaries(st.text(max_size=4), documents(arguments[1]), max_size=2)
+        return st.dictionaries(st.text(max_size=4), documents(arguments[1], strange=strange), max_size=2)
     return PLAIN[kind]
 
 
-def _objects(kind: Any) -> st.SearchStrategy[Any]:
+def _objects(kind: Any, *, strange: bool) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind)
     own = [each for each in fields(kind) if each.name != "other"]
     needed = {each.name for each in own if each.default is MISSING and each.default_factory is MISSING}
     known = st.fixed_dictionaries(
-        {name: documents(hints[name]) for name in needed},
-        optional={each.name: documents(hints[each.name]) for each in own if each.name not in needed},
+        {name: documents(hints[name], strange=strange) for name in needed},
+        optional={each.name: documents(hints[each.name], strange=strange) for each in own if each.name not in needed},
     )
+    if not strange:
+        return known
     unknown = st.dictionaries(st.sampled_from(["new", "newer"]), ANYTHING, max_size=1)
     return st.tuples(known, unknown).map(lambda parts: parts[0] | parts[1])
 

@@ -104,6 +104,7 @@ OWN: dict[str, st.SearchStrategy[Any]] = {
     "llamacpp": TIMED | TIMED | LAST_CHAT,
     "tgi": NATIVE | CHAT,
     "claude": BEGUN | BLOCK | BLOCK | BLOCK | ENDED | STOPPED,
+    "exec": JSON,
 }
 ODD_LINES = (
     b"data:\n\n", b": c\n\n", b"data: [DONE] \n\n", b"data: [DONE]\n\n", b"error: it broke\n\n", b"event: error\n",

@@ -58,7 +58,7 @@ def test_the_library_has_no_end_of_script_in_it() -> None:
 def test_many_pages_share_one_library_beside_them(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = chart_library.copy_to(tmp_path)
     render = pages.render
-    monkeypatch.setattr(pages, "render", lambda *args, **values: render(*args, library=library.name, **values))
+    monkeypatch.setattr(pages, "render", lambda *args, **values: render(*args, **values | {"library": library.name}))
     file = tmp_path / "capacity.html"
     file.write_text(PAGES["capacity"](), encoding="utf-8")
     assert file.stat().st_size < 50_000

@@ -1,6 +1,7 @@
 """Every plot draws what the run did, and nothing where there is nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from analysis.present.palette import PALETTE, SERIES, Color
 from analysis.present.plots import FIGURES, POINTS, POINTS_PER_GAUGE, Data
+from analysis.run.sessions import sessions
+from tests.analysis.run.test_sessions import table, turn
 from tests.analysis.sample_pages import sampled
 from tests.summaries import typed
 
@@ -33,12 +36,22 @@ def named(figure: go.Figure, name: str) -> go.Scatter:
     return next(trace for trace in figure.data if trace.name == name)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", sorted(FIGURES.keys() - {"turns"}))
 def test_every_axis_has_a_title_and_every_figure_a_caption(name: str, data: Callable[..., Data]) -> None:
     figure = draw(name, data(warmup=8, failed=[20]))
     assert figure.layout.meta
     axes = [axis for axis in figure.layout if axis.startswith(("xaxis", "yaxis"))]
     assert all(figure.layout[axis].title.text for axis in axes)
+
+
+def test_the_turns_of_sessions_have_their_wait_and_both_shares_of_the_cache(data: Callable[..., Data]) -> None:
+    run = data()
+    found = sessions(table(*(turn(n, t, 0.0) for n in range(30) for t in range(3))))
+    figure = draw("turns", run._replace(summary=replace(run.summary, sessions=found)))
+    assert figure.layout.meta and all(figure.layout[axis].title.text for axis in ("xaxis", "yaxis", "yaxis2"))
+    assert list(named(figure, "ttft").y) == [100, 200, 300]
+    assert list(named(figure, "cached, as the server says").y) == [0, 45, 60]
+    assert list(named(figure, "cacheable, by the plan").x) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -66,7 +66,7 @@ def test_both_sides_may_be_the_same(sides: Sides) -> None:
         (None, "stray", [], "--b: Got unexpected extra argument (stray)"),
         ("--model 'tiny", None, [], '--a "--model \'tiny": No closing quotation; expected options'),
         (None, "--scenario chatt", [], "--b: --scenario: unknown scenario 'chatt'"),
-        (None, "--seed x", [], "--b: --seed: expected a whole number, got 'x'"),
+        (None, "--seed x", [], "--b: Invalid value for '--seed': expected a whole number, got 'x'"),
         ("--cache hot", None, [], "--a: Invalid value for '--cache': expected cold or warm, got 'hot'"),
         ("--max-usd 1", None, [], "--a: --max-usd is one limit for all runs of both sides"),
         ("--url ftp://x", None, [], "--a: --url 'ftp://x'"),

@@ -387,7 +387,10 @@ def test_repeats_launch_a_server_each_or_one_for_all_and_can_be_compared(tmp_pat
         (["--repeat", "0"], "--repeat: must be from 1 to 50, got 0"),
         (["--repeat", "51"], "--repeat: must be from 1 to 50, got 51"),
         (["--keep-server"], "--keep-server is for --repeat with a server this command launches; leave it out"),
-        (["--keep-server", "--repeat", "2", "--url", "http://127.0.0.1:9"], "--keep-server is for --repeat"),
+        (
+            ["--keep-server", "--repeat", "2", "--url", "http://127.0.0.1:9", "--backend", "openai", "--model", "m"],
+            "--keep-server is for --repeat",
+        ),
     ],
 )
 def test_repeats_that_cannot_be_are_refused(arguments: list[str], said: str) -> None:
