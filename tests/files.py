@@ -36,7 +36,8 @@ def documents(kind: Any, *, strange: bool = True) -> st.SearchStrategy[Any]:
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin is tuple and arguments[1:] == (...,):
-        strange = strange and (not is_dataclass(arguments[0]) or issubclass(arguments[0], JsonSection))
+        item = arguments[0]
+        strange = strange and (not isinstance(item, type) or not is_dataclass(item) or issubclass(item, JsonSection))
         return st.lists(documents(arguments[0], strange=strange), max_size=2)
     if origin is tuple:
         return st.tuples(*(documents(each, strange=strange) for each in arguments)).map(list)

@@ -389,7 +389,7 @@ def test_repeats_launch_a_server_each_or_one_for_all_and_can_be_compared(tmp_pat
         (["--keep-server"], "--keep-server is for --repeat with a server this command launches; leave it out"),
         (
             ["--keep-server", "--repeat", "2", "--url", "http://127.0.0.1:9", "--backend", "openai", "--model", "m"],
-            "--keep-server is for --repeat",
+            "--keep-server is for",
         ),
     ],
 )
