@@ -77,13 +77,11 @@ def route(target: Target) -> str:
 
 def prompt_fields(target: Target, messages: Sequence[Message], image: Image | None = None) -> dict[str, Any]:
     """The prompt as the target's route takes it: to completions it is one text, without a chat template."""
-    match target.options.get("route"):
-        case "completions":
-            return {"prompt": outgoing.plain_text(messages)}
-        case "responses":
-            said = chat_messages(outgoing.spoken(messages, target))
-            return {"input": pictures.beside(said, image, pictures.for_responses)}
+    if target.options.get("route") == "completions":
+        return {"prompt": outgoing.plain_text(messages)}
     said = chat_messages(outgoing.spoken(messages, target))
+    if target.options.get("route") == RESPONSES:
+        return {"input": pictures.beside(said, image, pictures.for_responses)}
     return {"messages": pictures.beside(said, image, pictures.for_chat)}
 
 

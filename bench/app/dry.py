@@ -6,7 +6,8 @@ from bench.app.planning import cacheable_line, notes, plan_of_work
 from bench.app.prepare import WARM_SALT
 from bench.app.pricing import estimate
 from bench.app.request import RunRequest
-from bench.plan.calls import Plan, cacheable, is_warmup, lengths, total
+from bench.plan.calls import Plan, lengths, total
+from bench.plan.common import in_common
 from bench.plan.prompts import calibrate
 from bench.plan.written import plan_hash
 from bench.runs.manifest import RecordedTraffic
@@ -27,7 +28,7 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
             f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most"
         )
         if recorded is None:
-            lines += _cacheable(plan, count)
+            lines += _cacheable(plan)
     lines.append(f"plan hash: {plan_hash(plan)}")
     if request.costs.budget is not None:
         lines.append(estimate(plan, request.costs.budget, batch=batch))
@@ -36,11 +37,10 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
     return [*lines, "nothing was sent"]
 
 
-def _cacheable(plan: Plan, count: int) -> list[str]:
+def _cacheable(plan: Plan) -> list[str]:
     """What the summary has as `cache.planned`, as a line."""
-    measured = [seq for seq in range(count) if not is_warmup(plan, seq)]
-    common, prompt = sum(cacheable(plan, seq) for seq in measured), sum(lengths(plan, seq)[0] for seq in measured)
-    share = planned_share(common, prompt)
+    prompts, known = in_common(plan)
+    share = planned_share(known, prompts)
     return [] if share is None else [cacheable_line(share)]
 
 

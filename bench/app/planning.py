@@ -1,16 +1,19 @@
-"""From a workload to its plan, and what is to be known of a recording that it is made of."""
+"""From a workload, or a run's folder, to its plan; and what is to be known of a recording that it is made of."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from bench.app.recordings import Recording
 from bench.app.request import Workload
+from bench.plan import images
 from bench.plan.calls import Plan, make_plan, plan_of, total
 from bench.plan.prompts import Count, Vocabulary
-from bench.plan.recorded import Recorded
+from bench.plan.recorded import Recorded, restore
 from bench.plan.recording import Account, TakeLimits, source_of
-from bench.runs.manifest import RecordedTraffic
-from bench.types import Load
+from bench.runs import folder as files
+from bench.runs.manifest import RecordedTraffic, RunManifest
+from bench.types import Load, UserError
 
 COUNTED_BY_A_SERVER: Final = 512
 """Of so many texts a server is asked for the tokens; of more they are estimated by those."""
@@ -57,6 +60,23 @@ def plan_of_work(
     calls = total(plan)
     sent = source.sessions if calls is None else calls if plan.firsts is None else len(plan.firsts) - 1
     return plan, _section(recording, source, account, sent)
+
+
+def plan_of_run(folder: Path, run: RunManifest) -> Plan:
+    """Make a run's plan again. Raises UserError where its manifest does not say of what its prompts were made."""
+    tokenizer = run.tokenizer
+    words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
+    if words is None or per_word is None or overhead is None or run.salt is None:
+        raise UserError(f"{files.RUN} of {run.run_id} does not say of what words its prompts were made")
+    vocabulary = Vocabulary(
+        tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens
+    )
+    if (folder / files.RECORDED).exists():
+        plan = plan_of(restore(folder / files.RECORDED, run.seed, run.salt, vocabulary), run.load)
+    else:
+        plan = make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)
+    sent = run.images
+    return plan if sent is None else replace(plan, images=images.of_sizes(sent.folder, sent.sha256, sent.bytes))
 
 
 def notes(found: RecordedTraffic) -> list[str]:

@@ -17,6 +17,7 @@ from analysis.run.slo import is_failed
 from analysis.run.summary import RunSummary
 from analysis.summary import summarize
 from bench.app.counting import decoder
+from bench.app.planning import plan_of_run
 from bench.errors import INTERRUPTED, stop_reason
 from bench.exit_codes import (
     EXIT_NOT_TO_BE_TRUSTED,
@@ -24,10 +25,7 @@ from bench.exit_codes import (
     EXIT_OUT_OF_BUDGET,
     worst_of,
 )
-from bench.plan import images
-from bench.plan.calls import Plan, make_plan, plan_of, remaining, total
-from bench.plan.prompts import Vocabulary
-from bench.plan.recorded import restore
+from bench.plan.calls import Plan, remaining, total
 from bench.plan.written import write_plan
 from bench.runs import decoding, manifest, records
 from bench.runs import folder as files
@@ -102,7 +100,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     """
     captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
-        plan = _planned(folder, run)
+        plan = plan_of_run(folder, run)
         count = total(plan)
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
@@ -164,20 +162,3 @@ def requests_of(folder: Path) -> pa.Table:
         return records.read_requests(folder)
     except FileNotFoundError:
         raise UserError(f"{folder} has no requests.parquet; make it with: bench.py decode {folder}") from None
-
-
-def _planned(folder: Path, run: RunManifest) -> Plan:
-    """Make a run's plan again. Raises UserError where its manifest does not say of what its prompts were made."""
-    tokenizer = run.tokenizer
-    words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
-    if words is None or per_word is None or overhead is None or run.salt is None:
-        raise UserError(f"{files.RUN} of {run.run_id} does not say of what words its prompts were made")
-    vocabulary = Vocabulary(
-        tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens
-    )
-    if (folder / files.RECORDED).exists():
-        plan = plan_of(restore(folder / files.RECORDED, run.seed, run.salt, vocabulary), run.load)
-    else:
-        plan = make_plan(run.scenario, run.load, run.seed, run.salt, vocabulary)
-    sent = run.images
-    return plan if sent is None else replace(plan, images=images.of_sizes(sent.folder, sent.sha256, sent.bytes))

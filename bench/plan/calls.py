@@ -132,28 +132,13 @@ def lengths(plan: Plan, seq: int) -> tuple[int, int]:
     return plan.source.lengths(*_place(plan, seq))
 
 
-def cacheable(plan: Plan, seq: int) -> int:
-    """How many of the prompt's first tokens a prefix cache has seen before, by the plan, without making any text."""
-    return plan.source.cacheable(*_place(plan, seq))
-
-
-def is_warmup(plan: Plan, seq: int) -> bool:
-    """Whether the plan says of the call that it is not measured."""
-    session, turn = _place(plan, seq)
-    return _phase(plan.load, session, seq, _due(plan, session, turn)) == "warmup"
-
-
-def _due(plan: Plan, session: int, turn: int) -> int | None:
-    return int(plan.due_ns[session]) if plan.due_ns is not None and turn == 0 else None
-
-
 def _call(plan: Plan, session: int, turn: int) -> Call:
     numbers = turns(plan, session)
     seq = numbers[turn]
-    due = _due(plan, session, turn)
+    due = int(plan.due_ns[session]) if plan.due_ns is not None and turn == 0 else None
     made = plan.source.call(session, turn)
     image = None if plan.images is None else plan.images.of(plan.seed, seq)
-    phase, last = _phase(plan.load, session, seq, due), seq == numbers[-1]
+    phase, last = phase_of(plan.load, session, seq, due), seq == numbers[-1]
     return made._replace(seq=seq, due_ns=due, phase=phase, last=last, image=image)
 
 
@@ -176,7 +161,7 @@ def _firsts(source: Source, sessions: Iterable[int], calls_max: int | None) -> N
     return np.array(firsts, np.int64)
 
 
-def _phase(load: Load, session: int, seq: int, due_ns: int | None) -> Phase | None:
+def phase_of(load: Load, session: int, seq: int, due_ns: int | None) -> Phase | None:
     """By number, or by time in a load with a duration; there a call that is due when another ends has none before."""
     if load.requests is not None:
         return "warmup" if seq < (load.warmup_requests or 0) else "measured"

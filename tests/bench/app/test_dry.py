@@ -11,7 +11,8 @@ from analysis.run.server_metrics import planned_share
 from bench.app.dry import dry_plan, dry_run
 from bench.app.options import RunOptions
 from bench.app.request import run_request
-from bench.plan.calls import cacheable, call, is_warmup, total
+from bench.plan.calls import call, total
+from bench.plan.common import in_common
 
 MIX = """
 classes:
@@ -35,14 +36,13 @@ def test_the_cached_share_is_that_of_the_measured_calls(
     request = run_request(options)
     plan, _ = dry_plan(request)
     every = [call(plan, seq) for seq in range(total(plan) or 0)]
-    assert [each.cacheable_tokens for each in every] == [cacheable(plan, each.seq) for each in every]
-    assert [each.phase == "warmup" for each in every] == [is_warmup(plan, each.seq) for each in every]
     calls = pa.table(
         {
             name: [getattr(each, name) for each in every if each.phase == "measured"]
             for name in ("cacheable_tokens", "prompt_tokens")
         }
     )
+    assert in_common(plan) == tuple(int(np.sum(column(calls, name))) for name in ("prompt_tokens", "cacheable_tokens"))
     # As analysis.run.server_metrics has it, of a server that counts as the plan does.
     share = planned_share(*(float(np.nanmean(column(calls, name))) for name in ("cacheable_tokens", "prompt_tokens")))
     (said,) = re.findall(r"would serve ([\d.]+%) of prompt tokens", "\n".join(dry_run(request)))
