@@ -18,6 +18,8 @@ LABELS: Final = {
     "response_ms": "Response time",
     "lateness_ms": "Send lateness",
     "connect_ms": "Connection time",
+    "retrieval_ms": "Retrieval time",
+    "rag_response_ms": "Retrieval and response",
     "prompt_tokens": "Prompt tokens",
     "output_tokens": "Output tokens",
 }

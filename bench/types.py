@@ -18,6 +18,7 @@ from bench.workload import AT_ONCE as AT_ONCE
 from bench.workload import RECORDED as RECORDED
 from bench.workload import Arrivals as Arrivals
 from bench.workload import Course as Course
+from bench.workload import Documents as Documents
 from bench.workload import Lengths as Lengths
 from bench.workload import Load as Load
 from bench.workload import Pause as Pause
@@ -76,6 +77,7 @@ class Call(NamedTuple):
     adds; the prompt is made by `bench.plan.source.Conversation`, of the turns from `since` on. `last` says that none
     follows. Of the prompt's first tokens a prefix cache without bounds has seen `cacheable_tokens` in earlier calls.
     An `image` comes after the text, whose tokens alone are the `prompt_tokens`.
+    The passages of its prompt took `retrieval_ns` to find, before the load.
     """
 
     seq: int
@@ -94,6 +96,7 @@ class Call(NamedTuple):
     klass: str | None = None
     adapter: str | None = None
     image: Image | None = None
+    retrieval_ns: int | None = None
 
 
 Render = Callable[[tuple[Message, ...]], str | None]
@@ -237,8 +240,8 @@ class Record:
     `lags_ns` is the client's lag of every read (our stamp - the kernel's), empty where nobody else stamped. `stamps`
     is who noted the arrivals; with packets `repeated_segments` were sent again, or overtaken.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
-    `unread_example` and `encoding` are those of `Reply`; `pause_ns`, `cacheable_tokens`, `klass` and `adapter` are the
-    plan's (`Call`), `image_bytes` its image's; `image_tokens` are what the server counts beside the planned prompt.
+    `unread_example` and `encoding` are those of `Reply`; `pause_ns`, `cacheable_tokens`, `klass`, `adapter` and
+    `retrieval_ns` are the plan's (`Call`), `image_bytes` its image's; `image_tokens` are what the server counts beside the planned prompt.
     """
 
     seq: int
@@ -292,6 +295,7 @@ class Record:
     repeated_segments: int | None = None
     image_bytes: int | None = None
     image_tokens: int | None = None
+    retrieval_ns: int | None = None
 
 
 # --- servers ----------------------------------------------------------------------------------------------------

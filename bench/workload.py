@@ -86,6 +86,27 @@ class TrafficClass:
 
 
 @dataclass(frozen=True, slots=True)
+class Documents:
+    """What prompts of passages are made of: the chunks of a `folder`, or what `retrieve` finds, or once found.
+
+    `retrieve` is a command or a URL of the user's own, which gives up to so many `contexts`; `retrieved` is a file of
+    questions with the passages that were found for them.
+    """
+
+    folder: str | None = None
+    chunk_words: int = 150
+    questions: str | None = None
+    contexts: int = 4
+    retrieve: str | None = field(default=None, repr=False)
+    retrieved: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The path that stands for it."""
+        return self.folder or self.retrieved or self.questions or ""
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """What one request looks like and how much load to offer when the user does not say.
 
@@ -95,7 +116,8 @@ class Scenario:
     server. Without `turns` every request is by itself. Below the prefix that all share there may be levels of
     `prefixes`, and requests go to `adapters` by their weights. A mix has `classes`, and its own lengths are the bounds
     of theirs. A
-    `dataset` is what its prompts are taken from; its lengths are then the file's.
+    `dataset` is what its prompts are taken from; its lengths are then the file's. With `documents` they are passages
+    and a question.
     """
 
     name: str
@@ -115,6 +137,7 @@ class Scenario:
     adapters: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[TrafficClass, ...] = ()
     top_p: float | None = None
+    documents: Documents | None = None
 
     @property
     def prefix_tokens(self) -> int:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from bench.suggest import did_you_mean
 from bench.types import Lengths, Prefixes, Scenario, TrafficClass, Turns, UserError
+from scenarios.documents import DocumentKeys, beside
 from scenarios.lined import Location, parse
 from scenarios.sessions import MAX_TURNS, added_tokens, parse_pause, pause_text
 
@@ -81,7 +82,7 @@ class _Prefixes(_Strict):
     zipf: Annotated[float, Field(ge=0, le=10)] = 1.0
 
 
-class _File(_Strict):
+class _File(_Strict, DocumentKeys):
     """The keys of a scenario file."""
 
     name: str = ""
@@ -128,6 +129,8 @@ class _File(_Strict):
     def _belongs_to_sessions(self) -> Self:
         if self.turns is None and (of_none := sorted(_OF_SESSIONS & self.model_fields_set)):
             raise ValueError(f"{of_none[0]} is for sessions, and there are no turns")
+        if (found := self.passages()) and (self.turns or self.dataset):
+            raise ValueError(f"prompts are those of {found.name}; leave out {'turns' if self.turns else 'dataset'}")
         return self
 
     dataset: str | None = None
@@ -177,6 +180,7 @@ class _File(_Strict):
             top_p=self.top_p,
             dataset=self.dataset,
             dataset_output=self.dataset_output,
+            documents=self.passages(),
         )
         if self.turns is None:
             return found
@@ -323,9 +327,8 @@ def _read(path: Path) -> Scenario:
     except ValidationError as error:
         raise UserError(_explain(error, path, lines)) from error
     scenario = file.scenario(path.stem)
-    if scenario.dataset is None:
-        return scenario
-    return replace(scenario, dataset=str(path.parent / scenario.dataset))
+    dataset = scenario.dataset and str(path.parent / scenario.dataset)
+    return replace(scenario, dataset=dataset, documents=beside(scenario.documents, path.parent))
 
 
 def _explain(error: ValidationError, path: Path, lines: Mapping[Location, int]) -> str:
@@ -365,19 +368,10 @@ def _level(at: Sequence[int | str]) -> type[BaseModel]:
 
 
 _LEVELS: Sequence[type[BaseModel]] = (_File, _Lengths, _Lognormal)
-_OF_A_LOAD = frozenset(
-    {
-        "name",
-        "description",
-        "concurrency",
-        "requests",
-        "warmup_requests",
-        "sessions",
-        "warmup_sessions",
-        "dataset",
-        "dataset_output",
-    }
-)
+_OF_A_LOAD = {
+    *("name", "description", "concurrency", "requests", "warmup_requests", "sessions", "warmup_sessions"),
+    *("dataset", "dataset_output", *DocumentKeys.model_fields),
+}
 _WANTED = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",

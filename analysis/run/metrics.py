@@ -123,6 +123,11 @@ def _count(name: str) -> Callable[[pa.Table], Sample]:
     return lambda calls: _one_per_call(column(calls, name))
 
 
+def _rag_response(calls: pa.Table) -> Sample:
+    waited_ns = column(calls, "retrieval_ns") + column(calls, "end_ns") - column(calls, "due_ns")
+    return _one_per_call(waited_ns / NS_PER_MS)
+
+
 def _tpot(calls: pa.Table) -> Sample:
     after_first = column(calls, "output_tokens") - _early_tokens(calls) - 1
     after_first[after_first < 1] = np.nan
@@ -232,6 +237,22 @@ METRICS: dict[str, Metric] = {
             "lower",
             "Time to open the connection, for the requests that had to open one.",
             lambda calls: _one_per_call(column(calls, "connect_ns") / NS_PER_MS),
+            optional=True,
+        ),
+        Metric(
+            "retrieval_ms",
+            "ms",
+            "lower",
+            "Time to find the passages of a prompt: from asking the retriever to its answer's end, before the load.",
+            lambda calls: _one_per_call(column(calls, "retrieval_ns") / NS_PER_MS),
+            optional=True,
+        ),
+        Metric(
+            "rag_response_ms",
+            "ms",
+            "lower",
+            "What a user waits for an answer from documents: retrieval_ms + response_ms of the same request.",
+            _rag_response,
             optional=True,
         ),
     )

@@ -82,6 +82,8 @@ def plan_of_run(folder: Path, run: RunManifest) -> Plan:
 def notes(found: RecordedTraffic) -> list[str]:
     """What is to be said of a recording before its load, a line each."""
     said = [f"{found.kind} {found.file}: {found.rows:,} rows, {found.empty:,} empty, {found.failed:,} failed"]
+    if found.kind == "documents":
+        said = [f"documents {found.file}: {found.rows:,} questions, {found.empty:,} of them without a passage"]
     if found.too_long:
         said.append(f"{found.too_long:,} sessions were left out or cut short: they do not fit into the model's context")
     if found.kind == "dataset" and found.sessions < found.available:

@@ -20,16 +20,16 @@ SAMPLE_MAX = 100_000
 """So many sessions of a dataset are drawn at the most; a load that is longer has them again."""
 _PRIORITIES = 4096
 
-Kind = Literal["dataset", "trace"]
+Kind = Literal["dataset", "trace", "documents"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """What a file, a folder or a pattern of files has to offer, in the order in which it is sent.
 
-    `sha256` is of the files' bytes. `available` sessions are in them, of which `sessions` were drawn; `empty` rows have
-    nothing to ask, `failed` ones had no answer when they were recorded. Lengths (prompts, answers) that the files do
-    not have are `drawn` from these.
+    `sha256` is of the files' bytes, of documents of the prompts made of them. `available` sessions are in them, of
+    which `sessions` were drawn; `empty` rows have nothing to ask (of documents: no passage), `failed` ones had no
+    answer when they were recorded. Lengths (prompts, answers) that the files do not have are `drawn` from these.
     """
 
     kind: Kind
@@ -65,17 +65,17 @@ class Cut(NamedTuple):
     speed: Fraction = Fraction(1)
 
 
-def read_dataset(name: str, *, seed: int, wanted: int, output: Output) -> Recording:
+def read_dataset(name: str, *, seed: int, wanted: int, output: Output, flag: str = "--dataset") -> Recording:
     """Read a dataset once, from end to end, and keep `wanted` sessions of it, drawn by the seed.
 
     Raises UserError for what cannot be read, and for a file without text.
     """
-    reader = _Reader("--dataset", name)
+    reader = _Reader(flag, name)
     sample = _Sample(seed, min(wanted, SAMPLE_MAX))
     for rows in reader.sessions():
         if not rows[0].messages:
             raise UserError(
-                f"--dataset {name}: line {rows[0].line} has no text: expected prompts or messages; "
+                f"{flag} {name}: line {rows[0].line} has no text: expected prompts or messages; "
                 "give times and lengths as --trace"
             )
         if sample.takes():

@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
+from bench.app import rag
 from bench.app.options import FileOptions, RunOptions, flag_of
 from bench.app.recordings import Cut, Recording, read_dataset, read_trace
 from bench.durations import parse_duration
@@ -21,8 +22,12 @@ _SPEEDS: Final = Fraction(1, 1000), Fraction(1000)
 def recording_of(options: RunOptions, scenario: Scenario) -> Recording | None:
     """Read the file that is asked for, by flag or by the scenario. Raises UserError; None where there is none."""
     dataset = options.dataset or (None if options.trace else scenario.dataset)
-    _check(options, dataset)
+    documents = None if options.dataset or options.trace else scenario.documents
+    _check(options, dataset, is_own=bool(dataset or options.trace or documents))
     drawn = scenario.prompt_tokens, scenario.output_tokens
+    if documents is not None:
+        found = rag.read_passages(documents, seed=options.seed, wanted=_prompts(options, scenario))
+        return replace(found, drawn=drawn)
     if options.trace is not None:
         found = read_trace(options.trace, _cut(options), "scenario" if options.output_tokens else "file")
         return replace(found, drawn=drawn)
@@ -66,6 +71,7 @@ def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
         prompt_tokens=Lengths("uniform", 1, high),
         output_tokens=output,
         shared_prefix_tokens=0,
+        documents=None,  # a retriever's URL may hold a key
         temperature=None,
         turns=turns,
     )
@@ -108,6 +114,13 @@ def _wanted(options: RunOptions, scenario: Scenario) -> int:
     return 2 * (asked + max(warmup, options.concurrency or scenario.concurrency)) + _SPARE
 
 
+def _prompts(options: RunOptions, scenario: Scenario) -> int:
+    """As many as the load has requests, since a retriever is asked for each; by time as many as the scenario has."""
+    asked = options.requests or scenario.requests
+    usual = min(asked, max(scenario.warmup_requests, options.concurrency or scenario.concurrency))
+    return asked + (int(options.warmup) if options.warmup and options.warmup.isdecimal() else usual)
+
+
 def _cut(options: FileOptions) -> Cut:
     speed = Fraction(1 if options.speed is None else options.speed)
     if not _SPEEDS[0] <= speed <= _SPEEDS[1]:
@@ -121,7 +134,7 @@ def _cut(options: FileOptions) -> Cut:
     return Cut(from_s or Fraction(0), for_s, speed)
 
 
-def _check(options: RunOptions, dataset: str | None) -> None:
+def _check(options: RunOptions, dataset: str | None, *, is_own: bool) -> None:
     """Say which options do not go with each other."""
     if options.dataset is not None and options.trace is not None:
         raise UserError("--dataset and --trace exclude each other; give one of them")
@@ -132,7 +145,7 @@ def _check(options: RunOptions, dataset: str | None) -> None:
         raise UserError("--dataset-output: only a dataset has it; give --dataset as well, or leave it out")
     if options.dataset_output == "file" and options.output_tokens is not None:
         raise UserError("--dataset-output file and --output-tokens exclude each other; give one of them")
-    if options.turns is not None and (dataset or options.trace):
+    if options.turns is not None and is_own:
         raise UserError("--turns: sessions have the turns of the file; leave it out")
-    if options.prompt_tokens is not None and (dataset or options.trace):
+    if options.prompt_tokens is not None and is_own:
         raise UserError("--prompt-tokens: prompts are those of the file; leave it out")

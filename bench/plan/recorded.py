@@ -22,6 +22,7 @@ from bench.types import Call, Message
 Ints = NDArray[np.int64]
 
 NO_TEXT = -1
+UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +63,8 @@ class Recorded:
 
     Turns of session i are numbered from `firsts[i]` on. When all sessions are used up they come again. With `planned`
     the recorded answers stand in place of those that come back. `content` is the hash of all that the file has to do
-    with it. Texts are sent as they are, unless there is an `opening`.
+    with it. Texts are sent as they are, unless there is an `opening`. `retrieval_ns` of each turn decides nothing and
+    is in no hash.
     """
 
     seed: int
@@ -76,6 +78,7 @@ class Recorded:
     due_ns: Ints | None
     planned: bool = False
     opening: str = ""
+    retrieval_ns: Ints | None = None
 
     @property
     def sessions(self) -> int:
@@ -122,6 +125,7 @@ class Recorded:
             pause_ns=int(sizes.pause_ns[at]),
             since=int(sizes.since[at]),
             cacheable_tokens=self.cacheable(session, turn),
+            retrieval_ns=self._retrieval_ns(at),
         )
 
     def in_common(self, sessions: int) -> tuple[int, int, int]:
@@ -150,6 +154,10 @@ class Recorded:
             "seed": self.seed,
             "vocabulary": prompts.fingerprint(self.vocabulary),
         }
+
+    def _retrieval_ns(self, at: int) -> int | None:
+        took_ns = UNKNOWN if self.retrieval_ns is None else int(self.retrieval_ns[at])
+        return None if took_ns == UNKNOWN else took_ns
 
     def _session(self, session: int) -> int:
         return session % self.sessions
@@ -192,6 +200,8 @@ def keep(source: Recorded, path: Path) -> None:
     arrays["firsts"] = source.firsts
     if source.due_ns is not None:
         arrays["due_ns"] = source.due_ns
+    if source.retrieval_ns is not None:
+        arrays["retrieval_ns"] = source.retrieval_ns
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -202,5 +212,6 @@ def restore(path: Path, seed: int, salt: int, vocabulary: Vocabulary) -> Recorde
         sizes = TurnSizes(**{field.name: kept[field.name] for field in fields(TurnSizes)})
         # All stand for texts, of which there are none: no words are made in their place.
         sizes = replace(sizes, text=np.zeros_like(sizes.text))
-        due_ns = kept.get("due_ns")
-        return Recorded(seed, salt, vocabulary, "", kept["firsts"], sizes, None, None, due_ns)
+        due_ns, retrieval_ns = kept.get("due_ns"), kept.get("retrieval_ns")
+        made = Recorded(seed, salt, vocabulary, "", kept["firsts"], sizes, None, None, due_ns)
+        return replace(made, retrieval_ns=retrieval_ns)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan.prompts import FRESH_TOKENS, Count, Vocabulary
-from bench.plan.recorded import NO_TEXT, Blocks, Recorded, TurnSizes
+from bench.plan.recorded import NO_TEXT, UNKNOWN, Blocks, Recorded, TurnSizes
 from bench.plan.rng import stream, uniform
 from bench.plan.synthetic import draw_pause_ns, sample
 from bench.plan.texts import Said, Texts
@@ -35,6 +35,7 @@ class RecordedTurn(NamedTuple):
     output_tokens: int | None = None
     pause_ns: int = 0
     blocks: tuple[int, ...] = ()
+    retrieval_ns: int | None = None
 
 
 class RecordedSession(NamedTuple):
@@ -76,6 +77,7 @@ class _Draft(NamedTuple):
     cacheable: int
     blocks: tuple[int, ...]
     counted: bool
+    retrieval_ns: int | None = None
 
 
 def source_of(
@@ -134,6 +136,7 @@ def source_of(
         blocks=_blocks(drafts, block_tokens),
         due_ns=None if None in due_ns else np.array(due_ns, np.int64),
         planned=planned,
+        retrieval_ns=_retrieval_ns(drafts),
     )
     return source, account
 
@@ -193,7 +196,7 @@ class _Maker:
         if said is not None:
             own, counted = self._text_tokens(turn, said, is_first=not before)
             seen = self._remembered(before[-1]) if before else self._text_seen(said, own)
-            return _Draft(turn.place, 0, held + own, output, 0, 0, seen, (), counted)
+            return _Draft(turn.place, 0, held + own, output, 0, 0, seen, (), counted, turn.retrieval_ns)
         wanted = turn.prompt_tokens
         if wanted is None:
             self.drawn_prompts += 1
@@ -293,6 +296,12 @@ def _sizes(drafts: Sequence[_Draft]) -> TurnSizes:
         text=np.where(has_text, np.cumsum(has_text) - 1, NO_TEXT),
         counted=np.array([draft.counted for draft in drafts], np.bool_),
     )
+
+
+def _retrieval_ns(drafts: Sequence[_Draft]) -> NDArray[np.int64] | None:
+    if all(draft.retrieval_ns is None for draft in drafts):
+        return None
+    return np.array([UNKNOWN if draft.retrieval_ns is None else draft.retrieval_ns for draft in drafts], np.int64)
 
 
 def _blocks(drafts: Sequence[_Draft], block_tokens: int | None) -> Blocks | None:

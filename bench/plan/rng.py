@@ -26,6 +26,8 @@ Purpose = Literal[
     "group prefix",
     "fresh group words",
     "image",
+    "question",
+    "passages",
 ]
 
 

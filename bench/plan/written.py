@@ -56,6 +56,7 @@ def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
             ("cacheable_tokens", pa.int32()),
             ("class", pa.string()),
             ("adapter", pa.string()),
+            ("retrieval_ns", pa.int64()),
             ("image_bytes", pa.int64()),
         ]
     )

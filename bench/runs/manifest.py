@@ -146,13 +146,15 @@ class MachineSelftest(JsonSection):
 class RecordedTraffic(JsonSection):
     """The user's own traffic that was sent: its file and the hash of its bytes, and nothing of what is in it.
 
+    Of documents the hash is of the prompts that were made of them, `rows` are questions, `empty` found no passage.
+
     Of `rows`, `empty` ones ask nothing and `failed` ones had no answer. `sessions` of the `available` were taken with
     `turns` in all; `too_long` were left out or cut short. Of the turns `estimated` have a length that nobody counted,
     `without_text` are random words, and the scenario has the lengths of `drawn_prompts` and `drawn_outputs`.
     `repeated` prompts are sent again whole, `cacheable_share` of all prompts' tokens are in an earlier one's beginning.
     """
 
-    kind: Literal["dataset", "trace"]
+    kind: Literal["dataset", "trace", "documents"]
     file: str
     sha256: str
     rows: int

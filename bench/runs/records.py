@@ -83,6 +83,7 @@ class Planned(NamedTuple):
     klass: str | None = None
     adapter: str | None = None
     image_bytes: int | None = None
+    retrieval_ns: int | None = None
 
 
 def record(

@@ -19,6 +19,7 @@ CALL = {
     "due_ns": 8 * MS,
     "sent_ns": 10 * MS,
     "connect_ns": 1_500_000,
+    "retrieval_ns": 40 * MS,
     "first_token_ns": 30 * MS,
     "first_text_ns": 40 * MS,
     "last_token_ns": 90 * MS,
@@ -57,6 +58,8 @@ ONE_TOKEN = {
         ("prompt_tokens", [12.0]),
         ("output_tokens", [6.0]),
         ("connect_ms", [1.5]),
+        ("retrieval_ms", [40.0]),
+        ("rag_response_ms", [127.0]),
     ],
 )
 def test_golden(requests_table: Any, name: str, values: Any) -> None:
@@ -68,7 +71,7 @@ def test_every_metric_has_a_golden_case() -> None:
     assert {name for name, _ in parametrize.args[1]} == set(METRICS)
 
 
-@pytest.mark.parametrize("name", ["tpot_ms", "itl_ms", "chunk_gap_ms", "connect_ms"])
+@pytest.mark.parametrize("name", ["tpot_ms", "itl_ms", "chunk_gap_ms", "connect_ms", "retrieval_ms", "rag_response_ms"])
 def test_what_one_token_on_an_open_connection_does_not_have_is_left_out_not_zero(
     requests_table: Any, name: str
 ) -> None:

@@ -222,6 +222,7 @@ def test_the_plan_file_has_a_row_for_each_call(tmp_path: Path, load: dict[str, A
             "class": None,
             "adapter": None,
             "image_bytes": None,
+            "retrieval_ns": None,
         }
 
 
