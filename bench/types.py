@@ -241,7 +241,8 @@ class Record:
     is who noted the arrivals; with packets `repeated_segments` were sent again, or overtaken.
     `error` is a code of the taxonomy in docs/metrics.md, None for success; `rate_limits` a JSON object; `unread`,
     `unread_example` and `encoding` are those of `Reply`; `pause_ns`, `cacheable_tokens`, `klass`, `adapter` and
-    `retrieval_ns` are the plan's (`Call`), `image_bytes` its image's; `image_tokens` are what the server counts beside the planned prompt.
+    `retrieval_ns` are the plan's (`Call`), `image_bytes` its image's; `image_tokens` are what the server counts
+    beside the planned prompt.
     """
 
     seq: int

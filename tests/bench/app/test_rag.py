@@ -20,8 +20,9 @@ from bench.app.rag import read_passages
 from bench.app.recordings import Recording
 from bench.app.request import RunRequest, run_request
 from bench.app.retrieval import retriever
-from bench.plan.calls import call, calls, plan_hash, total
+from bench.plan.calls import call, calls, total
 from bench.plan.recorded import Recorded, keep, restore
+from bench.plan.written import plan_hash
 from bench.types import Documents, UserError
 from scenarios.documents import read_documents
 
