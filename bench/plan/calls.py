@@ -5,19 +5,19 @@ talk; a session's turns have numbers that follow each other.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan.due import counted_calls, due_ns_of
+from bench.plan.due import counted_calls, due_ns_of, first_numbers, phase_of
 from bench.plan.images import Images
 from bench.plan.mix import mix
 from bench.plan.prompts import Vocabulary
 from bench.plan.source import Source
 from bench.plan.synthetic import synthetic
-from bench.types import Call, Load, Phase, Scenario
+from bench.types import Call, Load, Scenario
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,11 +62,11 @@ def plan_of(source: Source, load: Load) -> Plan:
     due_ns = due_ns_of(source, load)
     if load.requests is not None:
         count = counted_calls(load)
-        firsts = None if source.turns_max == 1 else _firsts(source, itertools.count(), count)
+        firsts = None if source.turns_max == 1 else first_numbers(source, itertools.count(), count)
         sessions = count if firsts is None else len(firsts) - 1
         return Plan(source, load, None if due_ns is None else due_ns[:sessions], firsts)
     if load.sessions is not None:
-        firsts = _firsts(source, range(load.sessions + (load.warmup_sessions or 0)), None)
+        firsts = first_numbers(source, range(load.sessions + (load.warmup_sessions or 0)), None)
         return Plan(source, load, due_ns, firsts)
     return Plan(source, load, due_ns, None)
 
@@ -148,25 +148,3 @@ def _place(plan: Plan, seq: int) -> tuple[int, int]:
         return divmod(seq, plan.source.turns_max)
     session = int(np.searchsorted(plan.firsts, seq, "right")) - 1
     return session, seq - int(plan.firsts[session])
-
-
-def _firsts(source: Source, sessions: Iterable[int], calls_max: int | None) -> NDArray[np.int64]:
-    """The first numbers of these sessions and the number after the last, of which there are no more than so many."""
-    firsts = [0]
-    for session in sessions:
-        firsts.append(firsts[-1] + source.turns(session))
-        if calls_max is not None and firsts[-1] >= calls_max:
-            firsts[-1] = calls_max
-            break
-    return np.array(firsts, np.int64)
-
-
-def phase_of(load: Load, session: int, seq: int, due_ns: int | None) -> Phase | None:
-    """By number, or by time in a load with a duration; there a call that is due when another ends has none before."""
-    if load.requests is not None:
-        return "warmup" if seq < (load.warmup_requests or 0) else "measured"
-    if load.sessions is not None:
-        return "warmup" if session < (load.warmup_sessions or 0) else "measured"
-    if due_ns is None:
-        return None
-    return "warmup" if due_ns < (load.warmup_s or 0.0) * 1e9 else "measured"

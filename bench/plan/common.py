@@ -1,6 +1,7 @@
 """What the prompts of a plan have in common, without making any of their text."""
 
-from bench.plan.calls import Plan, phase_of, sessions, turns
+from bench.plan.calls import Plan, sessions, turns
+from bench.plan.due import phase_of
 
 
 def in_common(plan: Plan) -> tuple[int, int]:

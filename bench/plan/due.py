@@ -1,13 +1,14 @@
-"""When the sessions of a plan are due, before any is sent."""
+"""When the sessions of a plan are due, in which phase, and which numbers their calls have, before any is sent."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan import arrivals as schedule
 from bench.plan.source import Source
-from bench.types import Load, Stretch
+from bench.types import Load, Phase, Stretch
 
 
 def due_ns_of(source: Source, load: Load) -> NDArray[np.int64] | None:
@@ -35,3 +36,25 @@ def _pace(load: Load) -> schedule.Pace:
 
 def counted_calls(load: Load) -> int:
     return (load.requests or 0) + (load.warmup_requests or 0)
+
+
+def phase_of(load: Load, session: int, seq: int, due_ns: int | None) -> Phase | None:
+    """By number, or by time in a load with a duration; there a call that is due when another ends has none before."""
+    if load.requests is not None:
+        return "warmup" if seq < (load.warmup_requests or 0) else "measured"
+    if load.sessions is not None:
+        return "warmup" if session < (load.warmup_sessions or 0) else "measured"
+    if due_ns is None:
+        return None
+    return "warmup" if due_ns < (load.warmup_s or 0.0) * 1e9 else "measured"
+
+
+def first_numbers(source: Source, sessions: Iterable[int], calls_max: int | None) -> NDArray[np.int64]:
+    """The first numbers of these sessions and the number after the last, of which there are no more than so many."""
+    firsts = [0]
+    for session in sessions:
+        firsts.append(firsts[-1] + source.turns(session))
+        if calls_max is not None and firsts[-1] >= calls_max:
+            firsts[-1] = calls_max
+            break
+    return np.array(firsts, np.int64)
