@@ -235,7 +235,7 @@ def test_the_command_line_chooses_adapter_and_thinking(
     with start_bench(*whom, "--adapter", "poet", "--thinking", "off", "--out", tmp_path / "run") as process:
         out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, ""), out
-    assert read(tmp_path / "run", "run.json")["options"] == {"adapter": "poet", "thinking": "off"}
+    assert read(tmp_path / "run", "run.json")["options"] == {"adapter": "poet", "temperature": "0", "thinking": "off"}
     with start_bench(*whom, "--adapter", "bard", "--out", tmp_path / "none") as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err.count("\n"), (tmp_path / "none").exists()) == (2, 1, False)
@@ -250,7 +250,7 @@ def test_a_vllm_that_dies_in_mid_run_is_said_in_a_line_and_the_folder_is_complet
     flags += ["--server-arg=--distributed-executor-backend=uni"]
     launched = ("--backend", "vllm", "--model", "tiny", "--server-python", vllm_python, *flags)
     with start_bench(*LOAD, *launched, "--duration", "300s", "--warmup", "1s", "--out", run) as process:
-        wait_until(lambda: process.poll() is not None or captured_bytes(run) > 20_000)
+        wait_until(lambda: process.poll() is not None or captured_bytes(run) > 60_000)
         assert process.poll() is None, process.communicate()
         family = psutil.Process(process.pid).children(recursive=True)
         (server,) = [each for each in family if each.cmdline()[1:3] == ["-m", vllm_launch.MODULE]]

@@ -190,8 +190,8 @@ def test_two_workers_offer_the_same_plan_and_share_it(
 def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = bench(
-        *(*SMOKE, "--backend", "openai", "--url", url, "--model", "tiny", "--out", run),
-        *("--rate", "20", "--duration", "2s", "--warmup", "500ms", "--slo", "ttft_ms:p50<0.001"),
+        *("run", "--scenario", "smoke", "--seed", "7", "--backend", "openai", "--url", url, "--model", "tiny"),
+        *("--out", run, "--rate", "20", "--duration", "2s", "--warmup", "500ms", "--slo", "ttft_ms:p50<0.001"),
     )
     assert (done.returncode, done.stderr) == (1, "")
     assert re.search(r"ttft_ms:p50<0.001 +missed ", done.stdout)

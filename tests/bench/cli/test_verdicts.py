@@ -228,7 +228,7 @@ def load_process(bench: "subprocess.Popen[str]", out: Path) -> psutil.Process:
 
 def test_a_client_whose_core_others_take(tmp_path: Path, clean: Codes) -> None:
     core, other_core = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
-    load = ("--rate", "100", "--requests", "300", "--warmup", "0", "--output-tokens", "32")
+    load = ("--rate", "100", "--requests", "300", "--warmup", "0", "--output-tokens", "32", "--stamps", "kernel")
     out, hogs = tmp_path / "run", []
     with truth.launch(TruthOptions(ttft_ms=20, gap_ms=20), cpu=other_core) as server:
         bench = start(out, "openai", server.url, *load)
