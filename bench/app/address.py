@@ -63,6 +63,13 @@ def address(url: str | None, backend: Backend) -> Address | None:
     return Address(f"{parts.scheme}://{parts.netloc}{path}", parts.query, api_path)
 
 
+def default_url(backend: Backend) -> str | None:
+    """Where an API is found; its vendor's own variable may name another place, as for the vendor's client."""
+    if backend.default_url is None:
+        return None
+    return os.environ.get(backend.key_variable.replace("_API_KEY", "_BASE_URL")) or backend.default_url
+
+
 def headers(given: Sequence[str]) -> tuple[Headers, tuple[str, ...]]:
     """Give the headers of `--header`, and what of them is secret. Raises UserError."""
     made, hidden = [], []

@@ -1,6 +1,5 @@
 """What a run is to do: made from the words of its user; what is wrong with them is said before anything starts."""
 
-import os
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
@@ -164,7 +163,7 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     Raises UserError, in one line without secrets, for whatever can be known to be wrong before anything is started.
     """
     named = None if options.backend is None else backend_named(options.backend)
-    given_url = options.url or (_default_url(named) if named else None)
+    given_url = options.url or (address.default_url(named) if named else None)
     api_key = address.api_key((named or BACKENDS[discover.DEFAULT_BACKEND]).key_variable)
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
     secrets = Access(api_key, (), typed)
@@ -174,12 +173,13 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
         whom = discover.Whom(named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL)
         own_fields, hidden_fields = wording.own_fields(whom.backend, options)
         secrets = replace(secrets, hidden=(*secrets.hidden, *hidden_fields))
+        workload = None
         if given_url and (named is None or options.model is None):
-            # First what is wrong whoever answers: nobody is asked before.
-            _request(replace(options, max_usd="none"), whom, secrets, given_url, own_fields)
+            # First what is wrong whoever answers: nobody is asked before. The workload is read once for both.
+            workload = _request(replace(options, max_usd="none"), whom, secrets, given_url, own_fields).workload
             whom = discover.whom(named, options.model, _to_ask(options, whom.backend, given_url, secrets))
             own_fields, _ = wording.own_fields(whom.backend, options)
-        return _request(options, whom, secrets, given_url, own_fields, argv)
+        return _request(options, whom, secrets, given_url, own_fields, argv, workload)
     except UserError as problem:
         problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
         raise
@@ -210,10 +210,11 @@ def _request(
     given_url: str | None,
     own_fields: Mapping[str, str],
     argv: Sequence[str] = (),
+    workload: Workload | None = None,
 ) -> RunRequest:
     backend, model = whom.backend, whom.model
     wording.check_images(backend, options)
-    workload = _workload(options)
+    workload = workload or _workload(options)
     objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
     for objective in (*objectives, *(text for each in workload.scenario.classes for text in each.slo)):
         if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
@@ -315,13 +316,6 @@ def _quick_ack(choice: str) -> bool:
     if choice == "on" and not hasattr(socket, "TCP_QUICKACK"):
         raise UserError("--quick-ack on: expected on Linux only, other systems have no such option; leave it out")
     return choice == "on"
-
-
-def _default_url(backend: Backend) -> str | None:
-    """Where an API is found; its vendor's own variable may name another place, as for the vendor's client."""
-    if backend.default_url is None:
-        return None
-    return os.environ.get(backend.key_variable.replace("_API_KEY", "_BASE_URL")) or backend.default_url
 
 
 def _check_server_options(backend: Backend, options: ServerOptions, url: str | None) -> None:

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.app.options import RunOptions
 from bench.app.request import RunningServer, run_request
+from bench.app.traffic import recording_of
 from bench.types import UserError
 
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
@@ -89,3 +91,19 @@ def test_where_the_choice_is_the_users_one_line_says_so(
 def test_an_api_that_bills_is_asked_for_no_model_that_nobody_named() -> None:
     with pytest.raises(UserError, match="--model: name the one to ask claude for"):
         run_request(RunOptions(backend="claude"))
+
+
+def test_a_dataset_is_read_once_although_what_is_wrong_is_looked_for_before_the_server_is_asked(
+    web_server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, read = tmp_path / "mine.jsonl", []
+    dataset.write_text('{"prompt": "say it"}\n')
+
+    def counted(*asked: Any) -> Any:
+        read.append(asked)
+        return recording_of(*asked)
+
+    monkeypatch.setattr("bench.app.request.recording_of", counted)
+    request = run_request(RunOptions(url=web_server(serving(models("m"), [])), dataset=str(dataset)))
+    assert request.workload.recording is not None
+    assert len(read) == 1
