@@ -20,6 +20,7 @@ from bench.types import (
 )
 
 MODELS = "/models"
+_SHOWN = 8
 _LEAST_OF_RESPONSES = 16  # output tokens that OpenAI takes there
 
 
@@ -141,6 +142,11 @@ def probe_json(target: Target, path: str, payload: object = None) -> Any:
 
 
 def _no_such_model(target: Target, served: Sequence[str]) -> str:
-    shown = ", ".join(served[:8]) + (f" and {len(served) - 8} more" if len(served) > 8 else "")
     near = did_you_mean(target.model, served)
-    return f"{target.url} does not serve the model {target.model!r}; it serves {shown or 'none'}{near}"
+    return f"{target.url} does not serve the model {target.model!r}; it serves {first_of(served) or 'none'}{near}"
+
+
+def first_of(models: Sequence[str]) -> str:
+    """The first of a server's models by name, and how many more there are."""
+    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+    return f"{', '.join(models[:_SHOWN])}{more}"

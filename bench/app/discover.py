@@ -11,7 +11,6 @@ from bench.types import Backend, Target, UserError
 DEFAULT_BACKEND = "llamacpp"
 DEFAULT_MODEL = "tiny"
 """What is launched where nothing is named."""
-_SHOWN = 8
 
 
 class Whom(NamedTuple):
@@ -45,6 +44,5 @@ def whom(backend: Backend | None, model: str | None, target: Target) -> Whom:
 def _only(target: Target, models: Sequence[str]) -> str:
     if len(models) == 1:
         return models[0]
-    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
-    serves = f"serves {', '.join(models[:_SHOWN])}{more}" if models else "lists no models"
+    serves = f"serves {openai.first_of(models)}" if models else "lists no models"
     raise UserError(f"--model: {target.url} {serves}; name the one to ask for")

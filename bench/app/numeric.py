@@ -20,6 +20,12 @@ def read(text: str) -> Decimal | None:
     return None if found.is_nan() else found * (factor or 1)
 
 
+def whole(text: str) -> int | None:
+    """The whole number that a text is; None for any other."""
+    found = read(text)
+    return int(found) if found is not None and found.is_finite() and found == found.to_integral_value() else None
+
+
 def within(flag: str, text: str, low: Decimal, high: Decimal, *, or_zero: bool = False, whole: bool = False) -> Decimal:
     """The number, from low to high (or 0). UserError that names the flag, what was expected, and what came."""
     found = read(text)

@@ -224,11 +224,6 @@ def _json(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, dict | list) else _text(value)
 
 
-def _whole(value: Any) -> int | None:
-    found = numeric.read(str(value))
-    return int(found) if found is not None and found == found.to_integral_value() else None
-
-
 def _exact(value: Any) -> Decimal | None:
     return numeric.read(str(value))
 
@@ -236,7 +231,7 @@ def _exact(value: Any) -> Decimal | None:
 _READERS: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
     bool: ("true or false", lambda _: None),
     str: ("text", _text),
-    int: ("a whole number", _whole),
+    int: ("a whole number", lambda value: numeric.whole(str(value))),
     float: ("a number", lambda value: None if (found := numeric.read(str(value))) is None else float(found)),
     Decimal: ("a number", _exact),
     Path: ("a path", Path),

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from bench.app.numeric import read, within
+from bench.app.numeric import read, whole, within
 
 
 class Plain(click.ParamType[Any]):
@@ -16,10 +16,10 @@ class Plain(click.ParamType[Any]):
         self.name = "integer" if whole else "float"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = read(str(value))
-        if found is None or (self._whole and (not found.is_finite() or found != found.to_integral_value())):
+        found = whole(str(value)) if self._whole else read(str(value))
+        if found is None:
             self.fail(f"expected {'a whole number' if self._whole else 'a number'}, got {value!r}", param, ctx)
-        return int(found) if self._whole else float(found)
+        return found if self._whole else float(found)
 
 
 class Within(click.ParamType[Any]):
