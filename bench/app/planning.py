@@ -8,6 +8,7 @@ from bench.app.recordings import Recording
 from bench.app.request import Workload
 from bench.plan import images
 from bench.plan.calls import Plan, make_plan, plan_of, total
+from bench.plan.due import sessions_at_most
 from bench.plan.prompts import Count, Vocabulary
 from bench.plan.recorded import Recorded, restore
 from bench.plan.recording import Account, TakeLimits, source_of
@@ -36,7 +37,7 @@ def plan_of_work(
         return replace(make_plan(work.scenario, load, work.seed, salt, vocabulary), images=work.images), None
     prompt_tokens, output_tokens = recording.drawn or (work.scenario.prompt_tokens, work.scenario.output_tokens)
     scenario = replace(work.scenario, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
-    wanted = None if load.duration_s is not None else _sessions_of(load)
+    wanted = None if load.duration_s is not None else sessions_at_most(load)
     source, account = source_of(
         recording.sessions,
         recording.writer.texts,
@@ -138,10 +139,3 @@ def _only(load: Load, sessions: int) -> Load:
     if load.requests is not None:
         return replace(load, requests=max(1, min(load.requests, sessions - (load.warmup_requests or 0))))
     return replace(load, sessions=max(1, min(load.sessions or 1, sessions - (load.warmup_sessions or 0))))
-
-
-def _sessions_of(load: Load) -> int:
-    """As many sessions as a load may begin: no more than it has requests."""
-    if load.sessions is not None:
-        return load.sessions + (load.warmup_sessions or 0)
-    return (load.requests or 0) + (load.warmup_requests or 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan.due import counted_calls, due_ns_of, first_numbers, phase_of
+from bench.plan.due import counted_calls, due_ns_of, first_numbers, phase_of, sessions_at_most
 from bench.plan.images import Images
 from bench.plan.mix import mix
 from bench.plan.prompts import Vocabulary
@@ -66,7 +66,7 @@ def plan_of(source: Source, load: Load) -> Plan:
         sessions = count if firsts is None else len(firsts) - 1
         return Plan(source, load, None if due_ns is None else due_ns[:sessions], firsts)
     if load.sessions is not None:
-        firsts = first_numbers(source, range(load.sessions + (load.warmup_sessions or 0)), None)
+        firsts = first_numbers(source, range(sessions_at_most(load)), None)
         return Plan(source, load, due_ns, firsts)
     return Plan(source, load, due_ns, None)
 

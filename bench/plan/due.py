@@ -18,9 +18,8 @@ def due_ns_of(source: Source, load: Load) -> NDArray[np.int64] | None:
     if not load.is_open:
         return None
     pace = _pace(load)
-    count = counted_calls(load) if load.requests is not None else load.sessions
-    if count is not None:
-        return schedule.due_ns(load.arrivals, source.seed, pace, count + (load.warmup_sessions or 0))
+    if load.requests is not None or load.sessions is not None:
+        return schedule.due_ns(load.arrivals, source.seed, pace, sessions_at_most(load))
     end_s = (load.warmup_s or 0.0) + (load.duration_s or 0.0)
     return schedule.due_ns_before(load.arrivals, source.seed, pace, end_s)
 
@@ -34,7 +33,13 @@ def _pace(load: Load) -> schedule.Pace:
     return (Stretch(warmup_s, first_per_s, first_per_s), *load.course) if warmup_s else load.course
 
 
+def sessions_at_most(load: Load) -> int:
+    """As many sessions as a load without a duration may begin: no more than it has requests."""
+    return counted_calls(load) if load.sessions is None else load.sessions + (load.warmup_sessions or 0)
+
+
 def counted_calls(load: Load) -> int:
+    """The requests of a load that counts them, warm-up included."""
     return (load.requests or 0) + (load.warmup_requests or 0)
 
 
