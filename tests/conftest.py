@@ -19,9 +19,8 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import settings
 
-from bench.load import controller
+from bench.process import module
 from bench.runs.records import SCHEMA
-from bench.telemetry import sampler
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 from tests import warm
 
@@ -325,8 +324,7 @@ def _warm_processes() -> Iterator[None]:
     """What this process starts of ours has imported already; what a command in a process of its own starts has not."""
     with pytest.MonkeyPatch.context() as patch:
         if sys.platform == "linux":
-            patch.setattr(controller, "subprocess", warm)
-            patch.setattr(sampler, "subprocess", warm)
+            patch.setattr(module, "subprocess", warm)
         yield
     warm.end()
 

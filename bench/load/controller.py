@@ -9,7 +9,6 @@ import json
 import pickle
 import selectors
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from bench.errors import INTERRUPTED
 from bench.load.spend import Budget
 from bench.load.targets import ByClass
 from bench.plan.calls import Plan
+from bench.process.module import start_module
 from bench.runs.folder import LOAD_LOG
 from bench.types import Target
 from bench.wire.redact import environment
@@ -202,15 +202,8 @@ class _Follower:
 
 def _start_one(folder: Path, env: Mapping[str, str], *, coordinates: bool) -> "subprocess.Popen[bytes]":
     with (folder / LOAD_LOG).open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bench.app.load_process"],
-            env=env,
-            cwd=Path(__file__).parents[2],  # where `-m` finds this package, installed or not
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if coordinates else subprocess.DEVNULL,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is ours to pass on, once, as a request to stop.
-        )
+        out = subprocess.PIPE if coordinates else subprocess.DEVNULL
+        return start_module("bench.app.load_process", env, stdout=out, stderr=log)
 
 
 def _send_specs(processes: LoadProcesses, spec: LoadSpec) -> None:

@@ -1,9 +1,7 @@
 """Whether a run may have packet stamps, and the ring that takes them while it lasts."""
 
-import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from bench.packets import route
 from bench.packets.filter import SERVERS_MAX
+from bench.process.module import ask, start_module
 from bench.wire.endpoint import Endpoint
 from bench.wire.redact import environment
 
@@ -32,13 +31,8 @@ class RingProcess:
 
         Raises NotWatched where that cannot be.
         """
-        asked = {"out": str(out.absolute()), "port": target.port, **_where(target)}
-        assert self.process.stdin is not None and self.process.stdout is not None
-        with suppress(BrokenPipeError):  # it has died: it then says nothing either
-            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
-            self.process.stdin.flush()
-        said = self.process.stdout.readline()
-        problem = json.loads(said)["error"] if said else "its process died"
+        answer = ask(self.process, {"out": str(out.absolute()), "port": target.port, **_where(target)})
+        problem = "its process died" if answer is None else answer["error"]
         if problem:
             raise NotWatched(f"the kernel's packet ring cannot be opened: {problem}")
 
@@ -47,15 +41,7 @@ class RingProcess:
 def ring_process(log: Path, secrets: Sequence[str] = ()) -> Iterator[RingProcess]:
     """Start a ring's process, which needs a moment to import; leaving ends it once the last packets are written."""
     with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.packets.ring"],
-            env=environment(secrets),
-            cwd=Path(__file__).parents[2],  # where `-m` finds this package, installed or not
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,  # Ctrl-C is for us; the ring ends when it is told to
-        )
+        process = start_module("bench.packets.ring", environment(secrets), stderr=errors)
     try:
         yield RingProcess(process)
     finally:

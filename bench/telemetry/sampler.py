@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 import pynvml as nvml
 
+from bench.process.module import ask, start_module
 from bench.telemetry.host import Reading, host_readings, listener, network_readings, process_readings
 from bench.telemetry.prometheus import read_metrics
 from bench.wire.redact import environment
@@ -55,7 +56,7 @@ STOP_TIMEOUT_S = 5.0
 class Sampler:
     """A running sampler; `notes` are lines for the user, such as why there are no GPU metrics."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     notes: list[str]
 
     def stop(self) -> None:
@@ -101,21 +102,9 @@ def start(
         "gauges": dict(gauges),
         "hz": hz,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.telemetry.sampler"],
-        env=environment(secrets),
-        cwd=Path(__file__).parents[2],  # where `-m` finds this package, installed or not
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for us; the sampler ends by its pipe
-    )
-    assert process.stdin and process.stdout
-    with suppress(BrokenPipeError):  # it has died: it then says nothing either
-        process.stdin.write(json.dumps(spec) + "\n")
-        process.stdin.flush()
-    ready = process.stdout.readline()
-    return Sampler(process, json.loads(ready)["notes"] if ready else [])
+    process = start_module("bench.telemetry.sampler", environment(secrets))
+    ready = ask(process, spec)
+    return Sampler(process, ready["notes"] if ready else [])
 
 
 def to_table(raw: Path, start_ns: int) -> "pa.Table":
