@@ -30,6 +30,8 @@ from bench.workload import Turns as Turns
 
 Phase = Literal["warmup", "measured"]
 DeltaKind = Literal["text", "blank", "reasoning", "tool"]
+TakenStamps = Literal["packets", "kernel", "user"]
+"""Who noted when the bytes of an answer arrived: the packet ring, the kernel for each read, or this client."""
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -292,7 +294,7 @@ class Record:
     cacheable_tokens: int | None = None
     klass: str | None = None
     adapter: str | None = None
-    stamps: Literal["packets", "kernel", "user"] | None = None
+    stamps: TakenStamps | None = None
     repeated_segments: int | None = None
     image_bytes: int | None = None
     image_tokens: int | None = None

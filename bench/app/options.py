@@ -4,6 +4,7 @@ Nothing is looked up or opened here; `bench.app.request` makes a request of it a
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -175,6 +176,14 @@ def check_repeat(runs: int, url: str | None, *, keep_server: bool) -> int:
 def flag_of(name: str) -> str:
     """The flag of an option."""
     return f"--{name.rstrip('_').replace('_', '-')}"
+
+
+def words_of(name: str, text: str | None) -> tuple[str, ...]:
+    """The words of a command as a shell splits them; no shell ever sees them. UserError naming what it was given by."""
+    try:
+        return tuple(shlex.split(text or ""))
+    except ValueError as problem:
+        raise UserError(f"{name}: expected words as on a command line ({problem})") from None
 
 
 def names(group: type[Any]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """What a run is to do: made from the words of its user; what is wrong with them is said before anything starts."""
 
-import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,17 @@ from analysis.run import slo
 from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
 from bench.app import address, discover, familiar, rates, wording
-from bench.app.options import MAX_WORKERS, LoadOptions, RunOptions, ServerOptions, Stamps, Window, flag_of, names
+from bench.app.options import (
+    MAX_WORKERS,
+    LoadOptions,
+    RunOptions,
+    ServerOptions,
+    Stamps,
+    Window,
+    flag_of,
+    names,
+    words_of,
+)
 from bench.app.pricing import RunCosts, costs_of
 from bench.app.recordings import Recording
 from bench.app.traffic import as_recorded, recording_of, trace_load
@@ -340,10 +349,10 @@ def _server(
     if place is not None:
         certificates = options.ca_file, options.client_cert, options.client_key
         return RunningServer(place.url, place.query, aliases_of(model), *certificates)
-    command = _words("--server-cmd", options.server_cmd)
+    command = words_of("--server-cmd", options.server_cmd)
     loaded, quantization = model, None
     if options.command is not None:
-        command = _words("--command", options.command)
+        command = words_of("--command", options.command)
         if not command:
             raise UserError("--command: expected a program and its arguments, such as './run model.bin -i {prompt}'")
     if options.command is None or "{model}" in options.command:
@@ -357,14 +366,6 @@ def _server(
         arguments=options.server_arg,
         port=_port("--port", options.port),
     )
-
-
-def _words(flag: str, text: str | None) -> tuple[str, ...]:
-    """The words of a command as a shell splits them; no shell ever sees them."""
-    try:
-        return tuple(shlex.split(text or ""))
-    except ValueError as problem:
-        raise UserError(f"{flag}: expected words as on a command line ({problem})") from None
 
 
 def _model_to_serve(backend: Backend, model: str) -> tuple[str, str | None]:

@@ -6,7 +6,6 @@ Both are what the user named and nothing else: no shell reads the command, no re
 import json
 import os
 import selectors
-import shlex
 import signal
 import subprocess
 import tempfile
@@ -17,6 +16,8 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from backends.cold.http import post_json
+from bench.app.address import long_enough
+from bench.app.options import words_of
 from bench.types import Target, UserError
 from scenarios.documents import texts_of
 
@@ -38,14 +39,9 @@ def retriever(named: str, contexts: int, timeout_s: float = TIMEOUT_S) -> Callab
         url = urlsplit(named)
         if url.username is not None or url.password is not None:
             raise UserError("retrieve: expected a URL without a user's name and password in it")
-        target = Target(
-            f"{url.scheme}://{url.netloc}{url.path}", "", query=url.query, secrets=tuple(_values(url.query))
-        )
+        target = Target(f"{url.scheme}://{url.netloc}{url.path}", "", query=url.query, secrets=_values(url.query))
         return lambda question: _asked_url(target, question, contexts, timeout_s)
-    try:
-        words = [word.replace("{k}", str(contexts)) for word in shlex.split(named)]
-    except ValueError as problem:
-        raise UserError(f"retrieve: expected words as on a command line ({problem})") from None
+    words = [word.replace("{k}", str(contexts)) for word in words_of("retrieve", named)]
     if not words:
         raise UserError("retrieve: expected a command such as './search.py {k}', or a URL")
     return lambda question: _asked_program(words, question, contexts, timeout_s)
@@ -146,6 +142,6 @@ def _checked(texts: tuple[str, ...] | None, name: str, contexts: int) -> tuple[s
     return texts
 
 
-def _values(query: str) -> list[str]:
+def _values(query: str) -> tuple[str, ...]:
     """What stands in a URL's query, which may be a key."""
-    return [value for pair in query.split("&") if len(value := pair.partition("=")[2]) >= 8]
+    return long_enough(pair.partition("=")[2] for pair in query.split("&"))

@@ -22,7 +22,7 @@ from bench.load.targets import ByClass
 from bench.plan.calls import Plan
 from bench.process.module import start_module
 from bench.runs.folder import LOAD_LOG
-from bench.types import Target
+from bench.types import TakenStamps, Target
 from bench.wire.redact import environment
 
 _POLL_S = 0.25
@@ -59,7 +59,7 @@ class LoadSpec:
     budget: Budget | None = None
     backoff: bool = True
     quick_ack: bool = False
-    stamps: Literal["packets", "kernel", "user"] = "kernel"
+    stamps: TakenStamps = "kernel"
     late_reads: bool = True
     body_bytes_max: int = 64 << 20
     key_variable: str = "OPENAI_API_KEY"

@@ -5,17 +5,16 @@ What is decoded further up takes `Arrivals` and does not know which.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.packets.join import Joined
-from bench.types import Exchange
+from bench.types import Exchange, TakenStamps
 from bench.wire.clock import ClockSample
 
 Int64s = NDArray[np.int64]
-Stamps = Literal["packets", "kernel", "user"]
 
 # No clock is slewed by this much between two samples.
 _CLOCK_STEP_NS = 1_000_000
@@ -32,7 +31,7 @@ class Arrivals(NamedTuple):
     ends: Int64s
     t_ns: Int64s
     lags_ns: Int64s
-    stamps: Stamps
+    stamps: TakenStamps
     repeated: int | None
 
 
@@ -54,7 +53,7 @@ class Stopwatch:
             return self._of_segments(exchange, joined)
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - self.start_ns
         t_ns, lags_ns = self._of_reads(exchange)
-        stamps: Stamps = "kernel" if len(lags_ns) else "user"
+        stamps: TakenStamps = "kernel" if len(lags_ns) else "user"
         return Arrivals(sent_ns, np.cumsum(exchange.sizes, dtype=np.int64), t_ns, lags_ns, stamps, None)
 
     def _of_segments(self, exchange: Exchange, joined: Joined) -> Arrivals:

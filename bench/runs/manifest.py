@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection, dump, load
-from bench.types import Load, Scenario, ServerInfo
+from bench.types import Load, Scenario, ServerInfo, TakenStamps
 
 WindowChoice = Literal["planned", "steady"]
 """All that was measured, or only from where the initial transient ends."""
@@ -212,7 +212,7 @@ class ChosenStamps(JsonSection):
     """
 
     asked: str
-    taken: Literal["packets", "kernel", "user"]
+    taken: TakenStamps
     lacks: str | None = None
     late_reads: bool = False
 

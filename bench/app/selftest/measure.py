@@ -28,14 +28,13 @@ from bench.load.controller import LoadFailed, LoadSpec, NeverBegun, Progress, lo
 from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import calibrate
 from bench.plan.written import write_plan
-from bench.runs.arrivals import Stamps as TakenStamps
 from bench.runs.decoding import Captured, decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN
 from bench.runs.records import read_requests
 from bench.server.launch import free_port
 from bench.truth import server as truth
 from bench.truth.server import Int64s, StampErrors, TruthLog
-from bench.types import Lengths, Load, Pause, Scenario, Target, Turns, UserError
+from bench.types import Lengths, Load, Pause, Scenario, TakenStamps, Target, Turns, UserError
 
 _PROMPT_TOKENS = 40
 _BEGINS_WITHIN_S = 60.0
