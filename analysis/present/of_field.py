@@ -106,12 +106,13 @@ def _side_by_side(found: FieldComparison, letters: Sequence[str]) -> Table:
     for name in found.measures():
         best = found.may_be_best(name)
         # Where all may be best nothing is marked: that says nothing of any.
-        tones = {place: "good" for place in best if len(best) < len(letters)}
+        all_may = len(best) == len(letters)
+        marked = () if all_may else best
         values = [
-            Cell(shown_value(MEASURES[name], found.value(place, name)), tone="good" if place in tones else "")
+            Cell(shown_value(MEASURES[name], found.value(place, name)), tone="good" if place in marked else "")
             for place in range(len(letters))
         ]
-        places = "any" if len(best) == len(letters) else " ".join(letters[place] for place in best)
+        places = "any" if all_may else " ".join(letters[place] for place in best)
         rows.append(row(name, *values, places))
     return Table(columns, tuple(rows), f"Geometric means over the runs of a side, of shares arithmetic ones; {BEST}")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.app.campaign import Outcome
     from bench.app.request import RunRequest
     from bench.app.sweep.cells import PlannedCell
-    from bench.app.sweep.running import Position
+    from bench.app.sweep.running import CellRequests, Position
     from bench.app.sweep.study import Study
     from bench.app.view import LiveFigures, OnProgress
     from bench.cli.output import Screen
@@ -72,14 +72,15 @@ def sweep(study: str | None, **options: Any) -> int:
         folder = out or Path("results") / f"sweep-{name}"
     elif out is not None:
         raise UserError(f"--out {out}: {study} is a sweep's folder already; leave --out out")
-    requests = requests_of(asked, folder)
+    folder = folder.absolute()
+    requests = requests_of(asked, folder, tuple(sys.argv))
     keep_secret(secret for _, request in requests.values() for secret in request.access.secrets)
     if dry:
         from bench.app.sweep.dry import lines
 
-        echo("\n".join(lines(asked, folder)))
+        echo("\n".join(lines(asked, folder, requests)))
         return 0
-    return _sweep(asked, folder.absolute(), as_json=as_json, quiet=quiet)
+    return _sweep(asked, folder, requests, as_json=as_json, quiet=quiet)
 
 
 def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | None]":
@@ -115,7 +116,7 @@ def _is_given(name: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _sweep(study: "Study", folder: Path, *, as_json: bool, quiet: bool) -> int:
+def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: bool, quiet: bool) -> int:
     from bench.app.campaign import Runs
     from bench.app.sweep import results, running
     from bench.cli.output import Screen, deliver, show_fact
@@ -124,9 +125,7 @@ def _sweep(study: "Study", folder: Path, *, as_json: bool, quiet: bool) -> int:
     view = _View(screen, quiet=quiet)
     shown: list[Any] = []
     makers = Runs(view, library=running.LIBRARY), Runs(view, with_report=False)
-    swept = running.sweep(
-        study, folder, makers, view, lambda: shown.append(results.conclude(study, folder)), tuple(sys.argv)
-    )
+    swept = running.sweep(study, folder, requests, makers, view, lambda: shown.append(results.conclude(study, folder)))
     if shown:
         if not as_json:
             screen.print()

@@ -10,9 +10,10 @@ from analysis.wording import count, dollars, number
 from bench.app.dry import dry_plan
 from bench.app.pricing import most_usd
 from bench.app.request import RunRequest
-from bench.app.sweep.running import is_cell_done, requests_of
+from bench.app.sweep.running import CellRequests, is_cell_done
 from bench.app.sweep.study import Study
-from bench.plan.calls import lengths, total
+from bench.plan.calls import Plan, lengths, total
+from bench.types import Load
 
 ASSUMED_TOKENS_PER_S: Final = 50.0
 """How fast an answer is taken to come where nobody has measured it."""
@@ -32,34 +33,32 @@ class StudyEstimate(NamedTuple):
     hours_usd: Decimal | None
 
 
-def estimates(study: Study, folder: Path) -> list[StudyEstimate]:
+def estimates(study: Study, folder: Path, requests: CellRequests) -> list[StudyEstimate]:
     """What each contender's cells that are left would take."""
-    requests = requests_of(study, folder)
     found = []
     for contender in study.contenders:
         left = [
-            request
-            for cell, request in requests.values()
-            if cell.contender == contender and not is_cell_done(cell, folder)
+            each for each in requests.values() if each[0].contender == contender and not is_cell_done(each[0], folder)
         ]
-        searches = sum(
-            cell.load.search is not None and not is_cell_done(cell, folder)
-            for cell, _ in requests.values()
-            if cell.contender == contender
-        )
-        seconds = sum(map(_seconds, left)) + searches * PROBES * 10.0
-        launches = bool(left) and left[0].url is None
+        searches = sum(cell.load.search is not None for cell, _ in left)
+        asked = [(request, _plan(request)) for _, request in left]
+        seconds = sum(_seconds(request.workload.load, plan) for request, plan in asked) + searches * PROBES * 10.0
+        launches = bool(left) and asked[0][0].url is None
         seconds += START_S * launches
-        found.append(StudyEstimate(contender.name, len(left), seconds, _api_usd(left), _hours_usd(left, seconds)))
+        hours_usd = _hours_usd([request for request, _ in asked], seconds)
+        found.append(StudyEstimate(contender.name, len(left), seconds, _api_usd(asked), hours_usd))
     return found
 
 
-def _seconds(request: RunRequest) -> float:
+def _plan(request: RunRequest) -> Plan | None:
+    """None where only time ends the load."""
+    return None if request.workload.load.duration_s is not None else dry_plan(request)[0]
+
+
+def _seconds(load: Load, plan: Plan | None) -> float:
     """By its duration or its rate; of a closed loop by the tokens of its answers at an assumed speed."""
-    load = request.workload.load
-    if load.duration_s is not None:
-        return load.duration_s + (load.warmup_s or 0.0)
-    plan, _ = dry_plan(request)
+    if plan is None:
+        return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
     calls = total(plan) or 0
     if load.rate_per_s:
         return calls / load.rate_per_s
@@ -67,16 +66,14 @@ def _seconds(request: RunRequest) -> float:
     return tokens / ASSUMED_TOKENS_PER_S / (load.concurrency or 1)
 
 
-def _api_usd(left: list[RunRequest]) -> Decimal | None:
-    budgets = [request.costs.budget for request in left if request.costs.budget is not None]
-    if not budgets:
+def _api_usd(asked: list[tuple[RunRequest, Plan | None]]) -> Decimal | None:
+    billed = [(plan, budget) for request, plan in asked if (budget := request.costs.budget) is not None]
+    if not billed:
         return None
-    if any(request.workload.load.duration_s is not None for request in left):
-        return budgets[0].cap_usd  # as many as fit into the time
-    usd = sum(
-        (most_usd(dry_plan(request)[0], budget) for request in left if (budget := request.costs.budget)), Decimal(0)
-    )
-    return min(usd, budgets[0].cap_usd)
+    cap_usd = billed[0][1].cap_usd
+    if any(plan is None for _, plan in asked):
+        return cap_usd  # as many as fit into the time
+    return min(sum((most_usd(plan, budget) for plan, budget in billed if plan is not None), Decimal(0)), cap_usd)
 
 
 def _hours_usd(left: list[RunRequest], seconds: float) -> Decimal | None:
@@ -84,9 +81,9 @@ def _hours_usd(left: list[RunRequest], seconds: float) -> Decimal | None:
     return priced[0].usd * Decimal(seconds) / SECONDS_PER_HOUR if priced else None
 
 
-def lines(study: Study, folder: Path) -> list[str]:
+def lines(study: Study, folder: Path, requests: CellRequests) -> list[str]:
     """The estimate in words."""
-    each = estimates(study, folder)
+    each = estimates(study, folder, requests)
     said = []
     for one in each:
         api = "" if one.api_usd is None else f", at most {dollars(one.api_usd)} at its API"

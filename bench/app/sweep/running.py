@@ -32,6 +32,9 @@ FAILED: Final = "failed.json"
 LIBRARY: Final = f"../../{chart_library.BUNDLE.name}"
 """Where the report of a cell, two folders below, finds the charts' library that all of them share."""
 
+CellRequests = Mapping[str, tuple[PlannedCell, RunRequest]]
+"""Every cell of a study with what it asks, by its name, in their order."""
+
 
 class Position(NamedTuple):
     """Where a sweep stands: cells done and failed of how many, the time left as far as it is known, money spent."""
@@ -65,7 +68,7 @@ class Sweep:
 
     study: Study
     folder: Path
-    requests: Mapping[str, tuple[PlannedCell, RunRequest]]
+    requests: CellRequests
     maker: Maker
     searcher: Maker
     view: SweepView
@@ -174,7 +177,7 @@ def spent_usd(study: Study, folder: Path) -> Decimal:
     return sum((Ledger.statement(path).spent for path in ledgers if path.exists()), Decimal(0))
 
 
-def requests_of(study: Study, folder: Path, argv: tuple[str, ...] = ()) -> dict[str, tuple[PlannedCell, RunRequest]]:
+def requests_of(study: Study, folder: Path, argv: tuple[str, ...] = ()) -> CellRequests:
     """Every cell in its order with what it asks, by name. Raises UserError for whatever is wrong with any of them."""
     found = {cell.name: (cell, request_of(study, cell, folder, argv)) for cell in cells_of(study)}
     for cell, request in found.values():
@@ -197,16 +200,16 @@ class Swept(NamedTuple):
 def sweep(
     study: Study,
     folder: Path,
+    requests: CellRequests,
     makers: tuple[Maker, Maker],
     view: SweepView,
     conclude: Callable[[], None],
-    argv: tuple[str, ...] = (),
 ) -> Swept:
     """Run a study, or go on with it, and conclude from what there is, also where it ends early.
 
-    `makers` make the runs of cells and those of searches. Raises UserError where no cell at all could be measured.
+    `requests` are what its cells ask; `makers` make the runs of cells and those of searches. Raises UserError where no
+    cell at all could be measured.
     """
-    requests = requests_of(study, folder, argv)
     with begun(folder, "sweep", study.asked()):
         secrets = {secret for _, request in requests.values() for secret in request.access.secrets}
         files.write_text(folder / STUDY_FILE, _hidden(yaml_of(study), secrets))
