@@ -69,7 +69,8 @@ def arrivals(found: list[Exchange], path: Path) -> Arrivals:
 
 
 def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path) -> None:
-    options = TruthOptions(ttft_ms=30, gap_ms=10, tokens=TOKENS, role_chunk=False)
+    # A read takes in what came in 60 ms: gaps that do not divide it, so that its last token is now young and now old.
+    options = TruthOptions(ttft_ms=30, gap_ms=23, tokens=TOKENS, role_chunk=False)
     with launch(options, log=tmp_path / "truth") as server, watched(server.url, tmp_path) as found:
         pass
     assert len(found[0].sizes) < TOKENS / 2, "most reads brought several tokens"
