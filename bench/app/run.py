@@ -117,7 +117,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
             say(load_line(request))
             stack.enter_context(captured_is_kept(request.out))
             figures = LiveFigures(request.out, request.backend.decode)
-            on_progress = stack.enter_context(view.load(request, figures))
+            on_progress = stack.enter_context(view.load(request, total(plan), figures))
             if request.client.web_port is not None:
                 say(f"Locust's page: http://{HOST}:{request.client.web_port}")
         stopped = _offer(request, processes, plan, target, stamps, on_progress, server, stop)

@@ -20,8 +20,11 @@ class RunView(Protocol):
         """Take a line for the user, which may have secrets in it: see RunRequest.shown."""
         ...
 
-    def load(self, request: RunRequest, figures: LiveFigures) -> AbstractContextManager[OnProgress]:
-        """Give a context, entered when the load begins, that takes every Progress; `figures` look at the captures."""
+    def load(self, request: RunRequest, calls: int | None, figures: LiveFigures) -> AbstractContextManager[OnProgress]:
+        """Give a context, entered when the load begins, that takes every Progress; `figures` look at the captures.
+
+        `calls` are those of the plan, None where only time ends the load.
+        """
         ...
 
 
@@ -30,7 +33,7 @@ class _Silent:
         pass
 
     @contextmanager
-    def load(self, request: RunRequest, figures: LiveFigures) -> Iterator[OnProgress]:
+    def load(self, request: RunRequest, calls: int | None, figures: LiveFigures) -> Iterator[OnProgress]:
         yield lambda _: None
 
 

@@ -1,6 +1,7 @@
 """What a run says on the terminal while load runs: a live block, plain lines elsewhere."""
 
 import time
+from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,10 +17,18 @@ _PLAIN_LINE_EVERY_S = 5.0
 _BAR_COLUMNS = 20
 
 
+class ShownLoad(NamedTuple):
+    """What is offered: `calls` of it, None where only time ends them; with `goes_on` they are turns of sessions."""
+
+    load: Load
+    calls: int | None
+    goes_on: bool = False
+
+
 class ProgressView:
     """Shows where the load stands; use as a context around `offer` and give it every Progress."""
 
-    def __init__(self, console: Console, load: Load, figures: LiveFigures) -> None:
+    def __init__(self, console: Console, load: ShownLoad, figures: LiveFigures) -> None:
         self._console = console
         self._load = load
         self._figures = figures
@@ -50,7 +59,7 @@ class ProgressView:
             self._console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
 
-def block(progress: Progress, load: Load, figures: LiveFigures) -> Group:
+def block(progress: Progress, load: ShownLoad, figures: LiveFigures) -> Group:
     """Three lines: how far the load is, how it goes, how the server answers."""
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(1.0, _fraction(progress, load), _BAR_COLUMNS), _position(progress, load))
@@ -58,20 +67,19 @@ def block(progress: Progress, load: Load, figures: LiveFigures) -> Group:
     return Group(bar, flow, Text(", ".join(_latency(figures)), "bold"))
 
 
-def _position(progress: Progress, load: Load) -> str:
-    elapsed_s, total = _elapsed_s(progress), _total(load)
-    left_s = _left_s(progress, load)
+def _position(progress: Progress, load: ShownLoad) -> str:
+    elapsed_s, total, left_s = _elapsed_s(progress), load.calls, _left_s(progress, load)
     left = "" if left_s is None else f", {_time(left_s)} left" if left_s >= 1 else ", finishing"
     return f"{progress.done:,}{f' of {total:,}' if total else ''} requests in {_time(elapsed_s)}{left}"
 
 
-def _flow(progress: Progress, load: Load) -> list[str]:
-    elapsed_s = _elapsed_s(progress)
+def _flow(progress: Progress, shown: ShownLoad) -> list[str]:
+    elapsed_s, load = _elapsed_s(progress), shown.load
     parts = [f"{progress.in_flight:,} in flight"]
     if elapsed_s >= 0.5:
         sends = load.is_open and not load.is_at_once
         rate = number((progress.sent if sends else progress.done - progress.failed) / elapsed_s)
-        wanted = f" of {load.rate_per_s:,g}" if load.rate_per_s is not None and not load.course else ""
+        wanted = f" of {load.rate_per_s:,g}" if sends and load.is_stationary and not shown.goes_on else ""
         parts.append(f"sent {rate}{wanted} req/s{wanted and ' wanted'}" if sends else f"{rate} req/s")
     held_back = {
         "waiting": progress.waiting,
@@ -91,27 +99,23 @@ def _latency(figures: LiveFigures) -> list[str]:
     return parts
 
 
-def _fraction(progress: Progress, load: Load) -> float:
-    if (total := _total(load)) is not None:
-        return progress.done / total
-    return min(1.0, _elapsed_s(progress) / _length_s(load))
+def _fraction(progress: Progress, load: ShownLoad) -> float:
+    if load.calls is not None:
+        return progress.done / max(1, load.calls)
+    return min(1.0, _elapsed_s(progress) / _length_s(load.load))
 
 
-def _left_s(progress: Progress, load: Load) -> float | None:
-    elapsed_s, total = _elapsed_s(progress), _total(load)
+def _left_s(progress: Progress, load: ShownLoad) -> float | None:
+    elapsed_s, total, rate_per_s = _elapsed_s(progress), load.calls, load.load.rate_per_s
     if total is None:
-        return _length_s(load) - elapsed_s
-    if load.rate_per_s is not None:
-        return total / load.rate_per_s - elapsed_s
+        return _length_s(load.load) - elapsed_s
+    if rate_per_s is not None and not load.goes_on:
+        return total / rate_per_s - elapsed_s
     return elapsed_s * (total - progress.done) / progress.done if progress.done else None
 
 
 def _elapsed_s(progress: Progress) -> float:
     return max(progress.elapsed_s or 0.0, 0.0)
-
-
-def _total(load: Load) -> int | None:
-    return None if load.requests is None else load.requests + (load.warmup_requests or 0)
 
 
 def _length_s(load: Load) -> float:

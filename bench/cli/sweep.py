@@ -148,12 +148,12 @@ class _View:
         """A run's own lines are in its folder."""
 
     @contextmanager
-    def load(self, request: "RunRequest", figures: "LiveFigures") -> "Iterator[OnProgress]":
+    def load(self, request: "RunRequest", calls: int | None, figures: "LiveFigures") -> "Iterator[OnProgress]":
         """Show where the load of a cell stands."""
         if self._quiet:
             yield lambda _: None
             return
-        with self._inner.load(request, figures) as update:
+        with self._inner.load(request, calls, figures) as update:
             yield update
 
     def begin(self, cell: "PlannedCell", position: "Position") -> None:

@@ -9,7 +9,7 @@ from bench.app.results import describe, report_of
 from bench.app.view import LiveFigures, OnProgress
 from bench.cli.base import shown
 from bench.cli.output import Screen, show, show_fact
-from bench.cli.progress import ProgressView
+from bench.cli.progress import ProgressView, ShownLoad
 
 
 class TerminalView:
@@ -23,9 +23,11 @@ class TerminalView:
         self.screen.print(shown(line), highlight=False, soft_wrap=not self.screen.is_terminal, markup=False)
 
     @contextmanager
-    def load(self, request: RunRequest, figures: LiveFigures) -> Iterator[OnProgress]:
+    def load(self, request: RunRequest, calls: int | None, figures: LiveFigures) -> Iterator[OnProgress]:
         """Show where the load stands."""
-        with ProgressView(self.screen, request.workload.load, figures) as view:
+        work = request.workload
+        shown = ShownLoad(work.load, calls, work.scenario.has_sessions)
+        with ProgressView(self.screen, shown, figures) as view:
             yield view.update
 
 

@@ -12,7 +12,7 @@ from bench.app.pricing import most_usd
 from bench.app.request import RunRequest
 from bench.app.sweep.running import CellRequests, is_cell_done
 from bench.app.sweep.study import Study
-from bench.plan.calls import Plan, lengths, total
+from bench.plan.calls import Plan, lengths, sessions, total
 from bench.types import Load
 
 ASSUMED_TOKENS_PER_S: Final = 50.0
@@ -61,7 +61,7 @@ def _seconds(load: Load, plan: Plan | None) -> float:
         return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
     calls = total(plan) or 0
     if load.rate_per_s:
-        return calls / load.rate_per_s
+        return (sessions(plan) or 0) / load.rate_per_s
     tokens = sum(lengths(plan, seq)[1] for seq in range(calls))
     return tokens / ASSUMED_TOKENS_PER_S / (load.concurrency or 1)
 

@@ -1,22 +1,25 @@
 import io
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.cli import progress as progress_view
-from bench.cli.progress import ProgressView
+from bench.cli.progress import ProgressView, ShownLoad
 from bench.load.controller import Progress
-from bench.types import Load
+from bench.types import AT_ONCE, RECORDED, Load
 
 ROOT = Path(__file__).parents[3]
-CLOSED = Load(8, None, "poisson", 200, None, 16, None, 8, "wait")
-TIMED = Load(8, None, "poisson", None, 60.0, None, 6.0, 8, "wait")
-OPEN = Load(None, 4.0, "poisson", 200, None, 16, None, 1024, "drop")
+CLOSED = ShownLoad(Load(8, None, "poisson", 200, None, 16, None, 8, "wait"), 216)
+TIMED = ShownLoad(Load(8, None, "poisson", None, 60.0, None, 6.0, 8, "wait"), None)
+OPEN = ShownLoad(Load(None, 4.0, "poisson", 200, None, 16, None, 1024, "drop"), 216)
+SESSIONS = Load(8, None, "poisson", None, None, None, None, 8, "wait", sessions=50, warmup_sessions=4)
 
 
 @dataclass
@@ -39,7 +42,7 @@ def terminal(columns: int = 80) -> tuple[Console, io.StringIO]:
     return Console(file=out, force_terminal=True, width=columns, color_system="standard"), out
 
 
-def block(state: Progress, load: Load, figures: Any) -> list[str]:
+def block(state: Progress, load: ShownLoad, figures: Any) -> list[str]:
     """The lines of the live block as they stand on an 80-column terminal, without the bar."""
     out = io.StringIO()
     Console(file=out, width=80).print(progress_view.block(state, load, figures))
@@ -87,6 +90,30 @@ def test_a_timed_load_is_as_far_as_its_time() -> None:
     assert block(progress(elapsed_s=66.2), TIMED, Figures())[0] == "54 requests in 66 s, finishing"
 
 
+def test_a_load_of_sessions_is_as_far_as_its_turns_and_has_no_rate_of_them_that_was_wanted() -> None:
+    closed = ShownLoad(SESSIONS, 216, goes_on=True)
+    assert block(progress(), closed, Figures())[0] == "54 of 216 requests in 10 s, 30 s left"
+    opened = ShownLoad(replace(SESSIONS, concurrency=None, rate_per_s=4.0), 216, goes_on=True)
+    assert block(progress(sent=39), opened, Figures())[:2] == [
+        "54 of 216 requests in 10 s, 30 s left", "8 in flight, sent 3.90 req/s, 0 errors",
+    ]  # fmt: skip
+
+
+@given(
+    st.sampled_from(["requests", "sessions", "duration_s"]), st.booleans(), st.booleans(),
+    st.floats(-1, 1e5), st.integers(0, 500), st.sampled_from([AT_ONCE, RECORDED, "poisson"]),
+)  # fmt: skip
+def test_every_kind_of_load_can_be_drawn_at_every_moment(
+    length: str, is_open: bool, goes_on: bool, elapsed_s: float, done: int, arrivals: str
+) -> None:
+    some: Any = {"sessions": None, length: 5}
+    load = replace(SESSIONS, arrivals=arrivals, **some)
+    if is_open:
+        load = replace(load, concurrency=None, rate_per_s=None if arrivals == AT_ONCE else 4.0)
+    calls = None if length == "duration_s" else 500
+    assert len(block(progress(elapsed_s, done), ShownLoad(load, calls, goes_on), Figures())) <= 4
+
+
 @pytest.mark.parametrize(("elapsed_s", "text"), [(119.4, "119 s"), (305, "5 min 05 s"), (36_000, "10 h 00 min")])
 def test_long_times_have_minutes_and_hours(elapsed_s: float, text: str) -> None:
     assert block(progress(elapsed_s, done=0), CLOSED, Figures())[0] == f"0 of 216 requests in {text}"
@@ -111,7 +138,7 @@ def test_the_block_fits_80_columns_when_everything_is_large() -> None:
         waiting=9_999,
     )
     load = Load(None, 1234.5, "poisson", 10_000_000, None, 0, None, 1024, "drop")
-    assert len(block(state, load, Figures(12_345.6, 1_234.5))) <= 4
+    assert len(block(state, ShownLoad(load, 10_000_000), Figures(12_345.6, 1_234.5))) <= 4
 
 
 def test_on_a_terminal_the_block_is_drawn_in_place_and_removed() -> None:
