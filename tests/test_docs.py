@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from analysis.checks.identities import IDENTITIES
+from analysis.run.derived import DERIVED
 from analysis.run.metrics import METRICS
 from backends import BACKENDS
 from bench.app import familiar
@@ -185,7 +186,8 @@ def test_a_page_names_no_flag_that_does_not_exist(name: str) -> None:
 
 
 def test_the_columns_of_requests_are_explained() -> None:
-    assert codes(DOCS["files.md"], "requests.parquet") == {column_of(field.name) for field in fields(Record)}
+    names = [field.name for field in fields(Record)]
+    assert codes(DOCS["files.md"], "requests.parquet") == {*map(column_of, names), *DERIVED}
 
 
 @pytest.mark.parametrize("file", ["run.json", "summary.json"])

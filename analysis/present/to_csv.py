@@ -15,10 +15,10 @@ def render(document: Document) -> str:
     writer = csv.writer(text, lineterminator="\n")
     if document.records:
         writer.writerow(document.records[0])
-        writer.writerows([_literal(value) for value in record.values()] for record in document.records)
+        writer.writerows([literal(value) for value in record.values()] for record in document.records)
     return text.getvalue()
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """A value that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -54,7 +54,12 @@ def measured(calls: pa.Table) -> pa.Table:
 
 def successful(calls: pa.Table) -> pa.Table:
     """The calls that ended without an error."""
-    return keep(calls, pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"])))
+    return keep(calls, is_successful(calls))
+
+
+def is_successful(calls: pa.Table) -> pa.ChunkedArray:
+    """Which calls ended without an error."""
+    return pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"]))
 
 
 def column(calls: pa.Table, name: str) -> Floats:
@@ -152,6 +157,9 @@ def _chunk_gap(calls: pa.Table) -> Sample:
 
 OF_TOKENS = frozenset({"ttft_ms", "ttft_text_ms", "itl_ms", "chunk_gap_ms", "tpot_ms"})
 """Metrics of the instants at which tokens came, of which an answer in one piece has none."""
+
+POOLED = ("itl_ms", "chunk_gap_ms")
+"""Metrics of which a call has many values, which are taken together over all calls; of the others it has one."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric

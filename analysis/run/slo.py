@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import METRICS, NS_PER_MS, column, is_text, keep
+from analysis.run.metrics import METRICS, NS_PER_MS, POOLED, column, is_text, keep
 from analysis.run.sections import RequestCounts, SloResult
 from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
 from bench.runs.manifest import RunManifest
@@ -32,7 +32,6 @@ ERROR_SHARE: Final = "error_share"
 
 SERVICE: Final = "service_"
 """Before the name of a metric that an objective counts from when it was due: count it from sending."""
-_POOLED: Final = ("itl_ms", "chunk_gap_ms")
 _MANY: Final = 1_000_000
 _WAITED: Final = ("ttft_ms", "ttft_text_ms")
 
@@ -165,7 +164,7 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
     elif objective.percentile is None:
         # It speaks of the requests that were made, all of which were seen.
         found = replace(found, met=kept == planned)
-    elif found.met is None or objective.metric not in _POOLED:
+    elif found.met is None or objective.metric not in POOLED:
         found = _settled(found, kept, planned)
     if objective.metric in _WAITED:
         from_sending = _percentile(replace(objective, from_sending=True), calls, planned)

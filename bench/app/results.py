@@ -1,18 +1,20 @@
 """What is made of a run folder: tables, summary, report, and the exit code that it deserves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.present import report
+from analysis.present import report, requests_csv
 from analysis.present.document import Document
 from analysis.present.of_run import document
 from analysis.run import summary as summaries
 from analysis.run import transient
+from analysis.run.derived import with_derived
 from analysis.run.slo import is_failed
 from analysis.run.summary import RunSummary
 from analysis.summary import summarize
@@ -107,7 +109,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
             write_plan(plan, partial, _offered(plan, captured) if count is None else range(count))
     decode = decoder(run)
     unsent = stop_reason(run.stopped or "").unsent
-    decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent)
+    decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent, with_derived)
     if (folder / files.TELEMETRY_RAW).exists():
         with files.whole(folder / files.TELEMETRY) as partial:
             pq.write_table(sampler.to_table(folder / files.TELEMETRY_RAW, captured.start_ns or 0), partial)
@@ -154,6 +156,13 @@ def describe(folder: Path) -> Document:
 def has_repeats(folder: Path) -> bool:
     """Whether a folder is of several runs of one load."""
     return (folder / files.REPEATS).exists()
+
+
+def csv_rows(folder: Path) -> Iterator[Sequence[Any]]:
+    """The rows of requests.csv of a run's folder, the names of its columns first; UserError where there are none."""
+    if has_repeats(folder):
+        raise UserError(f"{folder}: CSV is of one run's requests; name one of its folders, such as {folder / '01'}")
+    return requests_csv.rows(requests_of(folder))
 
 
 def requests_of(folder: Path) -> pa.Table:

@@ -1,10 +1,12 @@
 """What a terminal shows: a Screen to print on, and a Document on it."""
 
+import csv
+import io
 import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, Literal
 
 from rich.cells import cell_len
@@ -37,6 +39,7 @@ from bench.process.printable import printable
 _LABEL_COLUMNS = 12
 _GAP = "  "
 _LEAST_WRAPPED = 20
+_ROWS_AT_ONCE = 1_000
 _STYLES: dict[Tone, str] = {
     "": "", "good": "green", "warn": "yellow", "bad": "red bold", "quiet": "dim", "strong": "bold"
 }  # fmt: skip
@@ -84,6 +87,15 @@ def deliver(
         echo(to_csv.render(document).rstrip("\n"))
     else:
         show(screen or Screen(), document)
+
+
+def print_rows(rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows as CSV."""
+    rows = iter(rows)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(some)
+        echo(text.getvalue().removesuffix("\n"))
 
 
 def show(screen: Console, document: Document) -> None:

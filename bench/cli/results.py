@@ -33,17 +33,21 @@ def decode(folder: Path, window: Literal["planned", "steady"] | None) -> int:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=OneOf(["html", "markdown", "json"]), default="html", help="[html]")
-def report(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
-    """Write a run's report again, or print it (markdown, JSON).
+@click.option("--format", "form", type=OneOf(["html", "markdown", "json", "csv"]), default="html", help="[html]")
+def report(folder: Path, form: Literal["html", "markdown", "json", "csv"]) -> None:
+    """Write a run's report again, or print it (markdown, JSON), or its requests (CSV).
 
     Of a folder of repeats it is what the runs say together.
 
     \b
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
+    bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format csv > requests.csv
     """
     from bench.cli import output, repeat
 
+    if form == "csv":
+        output.print_rows(app.results.csv_rows(folder))
+        return
     if app.results.has_repeats(folder):
         repeat.report_all(folder, form)
         return

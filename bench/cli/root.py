@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "init": Place("sweep", "Write a commented study to begin with."),
     "models": Place("lists", "List the models that have a short name."),
     "prices": Place("prices", "List what APIs and rented GPUs cost."),
-    "report": Place("results", "Write a run's report again, or print it (markdown, JSON)."),
+    "report": Place("results", "Write a run's report again, or print it (markdown, JSON), or its requests (CSV)."),
     "run": Place("run", "Offer one load to one backend, observe it, judge it and report."),
     "scenarios": Place("lists", "List the workloads."),
     "selftest": Place("selftest", "Measure how exact this machine's client is, at which load."),

@@ -1,7 +1,7 @@
 """A run's captures decoded into `requests.parquet`, on every core: a pure reading of the folder."""
 
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +24,8 @@ from bench.runs.records import SCHEMA, Decode, Planned, column_of, never_sent, r
 from bench.runs.sections import load
 from bench.types import Exchange
 from bench.wire.capture import Capture, exchanges, scan
+
+Complete = Callable[[pa.Table], pa.Table]
 
 _CALLS_PER_TASK = 500
 # Calls are joined to their packets together; so much of their answers is held for that.
@@ -96,11 +98,17 @@ def scan_captures(folder: Path) -> Captured:
 
 
 def decode_run(
-    folder: Path, captured: Captured, warmup_s: float, decode: Decode, never_begun: str = "unfinished"
+    folder: Path,
+    captured: Captured,
+    warmup_s: float,
+    decode: Decode,
+    never_begun: str = "unfinished",
+    complete: Complete = lambda table: table,
 ) -> None:
     """Write `requests.parquet` from the captures and `plan.parquet`, on every core.
 
-    `decode` must be a module's function. Calls without an exchange become records too, with a code of `NEVER_SENT`:
+    `decode` must be a module's function; `complete` gives a table its further columns. Calls without an
+    exchange become records too, with a code of `NEVER_SENT`:
     `never_begun` where the captures say nothing of them.
     """
     files = captured.files
@@ -115,14 +123,14 @@ def decode_run(
     unsent = {seq: "dropped" for file in files.values() for seq, _ in file.drops}
     unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
     seen = {seq for file in files.values() for seq in file.seqs}
-    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+    schema = complete(SCHEMA.empty_table()).schema
+    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for table in _decode_tasks(tasks, folder, watches, captured.packets, int(warmup_s * 1e9), decode):
-            writer.write_table(table)
+            writer.write_table(complete(table))
         missing = {seq: planned for seq, planned in _plan(folder).items() if seq not in seen}
         unsent = _not_reached(captured, missing) | unsent
-        writer.write_table(
-            to_table(never_sent(planned, unsent.get(seq, never_begun)) for seq, planned in missing.items())
-        )
+        rest = to_table(never_sent(planned, unsent.get(seq, never_begun)) for seq, planned in missing.items())
+        writer.write_table(complete(rest))
 
 
 def _not_reached(captured: Captured, missing: Mapping[int, Planned]) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """Whole runs, as a user starts them: a process, a server, a folder."""
 
 import base64
+import csv
 import http.server
 import json
 import os
@@ -8,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -19,9 +21,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.run.derived import DERIVED, with_derived
 from analysis.run.summary import RunSummary
 from backends import BACKENDS
 from bench.app import RunOptions, observe, run_request, summarise
@@ -119,7 +123,13 @@ def assert_sound(run: Path, calls: int | None = None) -> dict[str, Any]:
         summary["requests"]["succeeded"] == summary["requests"]["planned"] == (calls or summary["requests"]["planned"])
     )
     requests = pq.read_table(run / "requests.parquet")
-    assert requests.schema == SCHEMA
+    assert requests.schema == with_derived(SCHEMA.empty_table()).schema
+    of_the_stamps = with_derived(requests)
+    assert requests.equals(of_the_stamps)
+    measured = requests.filter(pc.field("phase") == "measured")
+    for name in DERIVED:
+        told = summary["metrics"].get(name, {"count": 0})
+        assert len(measured[name].drop_null()) == told["count"]
     assert requests["prompt_tokens"] == requests["prompt_tokens_wanted"]
     assert requests["output_tokens"] == requests["max_tokens"].cast("int64")
     return summary
@@ -163,11 +173,14 @@ def test_a_run_offers_exactly_what_its_scenario_says(smoke: Path) -> None:
 
 def test_a_summary_comes_as_markdown_and_json_too(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = []
-    for form in ("markdown", "json"):
+    for form in ("markdown", "json", "csv"):
         command("report").main([str(smoke), "--format", form], standalone_mode=False)
         said.append(capsys.readouterr().out)
     assert said[0].startswith("### tiny on llamacpp, scenario smoke")
     assert json.loads(said[1]) == read(smoke, "summary.json")
+    rows = list(csv.DictReader(said[2].splitlines()))
+    measured = [float(row["ttft_ms"]) for row in rows if row["phase"] == "measured"]
+    assert statistics.fmean(measured) == pytest.approx(json.loads(said[1])["metrics"]["ttft_ms"]["mean"])
 
 
 def test_two_workers_offer_the_same_plan_and_share_it(

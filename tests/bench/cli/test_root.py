@@ -111,7 +111,7 @@ WRONG = [
     ("run --concurency 3", "No such option '--concurency'. (Did you mean one of: '--concurrency', "),
     ("report", "Missing argument 'FOLDER'"),
     ("run chat", "unexpected extra argument (chat)"),
-    ("report . --format htm", "'--format': expected html or markdown or json, got 'htm'; did you mean"),
+    ("report . --format htm", "'--format': expected html or markdown or json or csv, got 'htm'; did you mean"),
     ("models build tinny", "'tinny'; known are tiny, tiny-3l, tiny-16l; did you mean 'tiny"),
     ("run --backend lamacpp", "--backend 'lamacpp': known are claude, exec, llamacpp, openai, tgi, vllm; did"),
     ("run --model tinny", "--model 'tinny': expected a path, a repository (OWNER/NAME) or a name that `bench"),
