@@ -1,6 +1,7 @@
 """Two configurations in turns, A B B A, until it is decided which is slower or dearer."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,8 +23,10 @@ from analysis.present.of_comparison import document, interim_line, pair_line
 from analysis.run.summary import RunSummary
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_missing, make_run, put_aside
 from bench.app.compare import read
+from bench.app.pace import RunPace
 from bench.app.request import RunRequest
 from bench.app.results import requests_of
+from bench.app.sameness import ask_the_same
 from bench.plan.resolve import within
 from bench.runs import folder as files
 from bench.suggest import did_you_mean
@@ -88,6 +91,7 @@ def task_of(
     *,
     different_plans: bool = False,
     untrusted: bool = False,
+    equal_sides: bool = False,
 ) -> AbTask:
     """Make the task; `threshold` and `decide` as their flags have them. Raises UserError for what cannot be."""
     within("--max-pairs", max_pairs, FEWEST_PAIRS, MOST_PAIRS)
@@ -95,6 +99,11 @@ def task_of(
         raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
     folder = (out or Path("results") / f"ab-{sides[0].request.out.name}").absolute()
     limits, deciding = thresholds(threshold), _deciding(decide)
+    if not equal_sides and ask_the_same(*(side.request for side in sides)):
+        raise UserError(
+            "--a and --b ask for the same run: give in --b what the candidate has otherwise, such as "
+            "--b '--server-arg=n_batch=512', or --equal-sides to see what this machine can tell apart"
+        )
     return AbTask(sides, folder, limits, deciding, max_pairs, different_plans, untrusted, tuple(decide))
 
 
@@ -128,12 +137,15 @@ def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
 
 
 def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    plan, found, made = interim_analyses(task.max_pairs), None, 0
+    plan, found, made, pace = interim_analyses(task.max_pairs), None, 0, RunPace()
     after = ", ".join(str(interim.pairs) for interim in plan)
-    say(f"A B B A …: at most {task.max_pairs} pairs, an interim analysis after {after}")
+    say(
+        f"A B B A …: at most {task.max_pairs} pairs ({2 * task.max_pairs} runs), an interim analysis after {after}; it "
+        "ends at the first that decides"
+    )
     for interim in plan:
         while made < interim.pairs:
-            ended = _make_pair(task, made + 1, maker)
+            ended = _make_pair(task, made + 1, maker, pace)
             if ended is not None:
                 return Decided(found, ended)
             made += 1
@@ -141,15 +153,24 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
                 _check_first(task)
             base, candidate = (side[-1] for side in runs_of(task, made))
             say(pair_line(made, base, candidate, task.deciding))
+            if made < interim.pairs:
+                say(_left(interim.pairs - made, task.max_pairs - made, pace))
         found = _analyse(task, interim)
         _keep(task, found)
         say(interim_line(found))
-        if is_decided(found):
+        if is_decided(found) or made == task.max_pairs:
             break
+        say(_left(0, task.max_pairs - made, pace))
     return Decided(found)
 
 
-def _make_pair(task: AbTask, number: int, maker: Maker) -> Outcome | None:
+def _left(to_next: int, to_end: int, pace: RunPace) -> str:
+    """How many runs are left, of so many pairs to the next analysis and to the end, and how long they take."""
+    soon = f"{2 * to_next} to the next analysis{pace.left(to_next)}; " if 0 < to_next < to_end else ""
+    return f"          runs left: {soon}{2 * to_end} at most{pace.left(to_end)}"
+
+
+def _make_pair(task: AbTask, number: int, maker: Maker, pace: RunPace) -> Outcome | None:
     """Make the two runs of a pair, unless they are there; returns what became of the one that ended it all.
 
     Of runs that are not both there, both are made: one of before an interruption and one of after it are no neighbours.
@@ -157,13 +178,15 @@ def _make_pair(task: AbTask, number: int, maker: Maker) -> Outcome | None:
     # A B, then B A: what drifts steadily cancels over two pairs.
     order = task.sides if number % 2 else task.sides[::-1]
     names = [_name(side.name, number) for side in order]
-    if any(is_missing(task.campaign, name) for name in names):
+    is_there = not any(is_missing(task.campaign, name) for name in names)
+    if not is_there:
         for name in names:
             put_aside(task.campaign, name)
-    for side, name in zip(order, names, strict=True):
-        made = make_run(task.campaign, name, side.request, maker)
-        if made.problem is not None:
-            return made
+    with nullcontext() if is_there else pace.one():
+        for side, name in zip(order, names, strict=True):
+            made = make_run(task.campaign, name, side.request, maker)
+            if made.problem is not None:
+                return made
     return None
 
 

@@ -55,6 +55,7 @@ from bench.telemetry import sampler
 from bench.telemetry.machine import hardware, versions
 from bench.telemetry.sampler import Sampler
 from bench.types import (
+    Launch,
     Scenario,
     ServeOptions,
     ServerInfo,
@@ -138,6 +139,20 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
 
 def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) -> Server:
     """Launch the server that a request asks for; the context ends it."""
+    how = how_to_launch(request)
+    say(f"starting {how.name} with {request.model}")
+    return launch(
+        how,
+        log_path,
+        ready_timeout_s=request.client.ready_timeout_s or how.ready_timeout_s,
+        on_progress=say,
+        port=request.server.port if isinstance(request.server, ServerToLaunch) else None,
+        hidden=request.access.secrets,
+    )
+
+
+def how_to_launch(request: RunRequest) -> Launch:
+    """The command that starts the server that a request asks for. Raises UserError where it cannot be started here."""
     asked, serve, load = request.server, request.backend.serve, request.workload.load
     assert isinstance(asked, ServerToLaunch) and serve is not None, "the request names a server that runs"
     options = ServeOptions(
@@ -152,16 +167,7 @@ def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) ->
         alias=None if asked.model == request.model else request.model,
         quantization=asked.quantization,
     )
-    how = serve(asked.model, options)
-    say(f"starting {how.name} with {request.model}")
-    return launch(
-        how,
-        log_path,
-        ready_timeout_s=request.client.ready_timeout_s or how.ready_timeout_s,
-        on_progress=say,
-        port=asked.port,
-        hidden=request.access.secrets,
-    )
+    return serve(asked.model, options)
 
 
 def _needed_context_tokens(scenario: Scenario) -> int:

@@ -33,6 +33,7 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
 @with_options(OPTIONS)
 @click.option("--max-pairs", type=WHOLE, default=48, help="Stop after so many runs of each, decided or not.  [48]")
 @click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable.  [see docs]")
+@click.option("--equal-sides", is_flag=True, help="A and B may be the same: what can this machine tell apart?")
 @with_options(JUDGED)
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it.")
 def ab(**options: Any) -> int:
@@ -49,8 +50,8 @@ def ab(**options: Any) -> int:
     """
     from bench.cli.output import Screen, deliver
 
-    judged = {name: options[name] for name in ("threshold", "decide", "max_pairs", "different_plans", "untrusted")}
-    task = app.ab.task_of(sides_of(options), options["out"], **judged)
+    judged = ("threshold", "decide", "max_pairs", "different_plans", "untrusted", "equal_sides")
+    task = app.ab.task_of(sides_of(options), options["out"], **{name: options[name] for name in judged})
     if options["junit"]:
         app.compare.check_folder_of("--junit", options["junit"])
     plain = options["form"] == "text" and not options["as_json"]

@@ -12,6 +12,7 @@ from bench.cli.base import echo, keep_secret, with_options
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED
+from bench.durations import expected
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -158,9 +159,7 @@ class _View:
 
     def begin(self, cell: "PlannedCell", position: "Position") -> None:
         """Say how far it is, how long it may take yet, and what was spent."""
-        from bench.app.sweep.dry import hours
-
-        left = "" if position.left_s is None else f", about {hours(position.left_s)} left"
+        left = "" if position.left_s is None else f", about {expected(position.left_s)} left"
         spent = f", ${position.spent_usd:.2f} spent" if position.spent_usd else ""
         failed = f", {position.failed} failed" if position.failed else ""
         self._print(f"{position.done} of {position.cells} cells done{failed}{left}{spent}; now {cell.name}")

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SAME = ("--model", "tiny")
+SAME = ("--model", "tiny", "--equal-sides")
 DEEPER = ("--a", "--model tiny", "--b", "--model tiny-3l")
 # Answers of one length, two at a time: of the loads of some seconds the one whose runs are most alike.
 LOAD = (

@@ -12,6 +12,7 @@ from bench.app.pricing import most_usd
 from bench.app.request import RunRequest
 from bench.app.sweep.running import CellRequests, is_cell_done
 from bench.app.sweep.study import Study
+from bench.durations import expected
 from bench.plan.calls import Plan, lengths, sessions, total
 from bench.types import Load
 
@@ -88,20 +89,13 @@ def lines(study: Study, folder: Path, requests: CellRequests) -> list[str]:
     for one in each:
         api = "" if one.api_usd is None else f", at most {dollars(one.api_usd)} at its API"
         own = "" if one.hours_usd is None else f", {dollars(one.hours_usd)} of its own hours"
-        said.append(f"{one.contender}: {count(one.cells, 'cell')}, about {hours(one.seconds)}{api}{own}")
+        said.append(f"{one.contender}: {count(one.cells, 'cell')}, about {expected(one.seconds)}{api}{own}")
     seconds = sum(one.seconds for one in each)
     usd = sum((one.api_usd or Decimal(0)) + (one.hours_usd or Decimal(0)) for one in each)
     cells = count(sum(one.cells for one in each), "cell")
-    said.append(f"together: {cells}, about {hours(seconds)}, {dollars(usd)}")
+    said.append(f"together: {cells}, about {expected(seconds)}, {dollars(usd)}")
     said.append(
         f"times of closed loops are at an assumed {number(ASSUMED_TOKENS_PER_S)} tokens/s for each request in flight; "
         "what is measured corrects them; nothing was sent"
     )
     return said
-
-
-def hours(seconds: float) -> str:
-    """A time to be expected, as `12 s`, `4 min`, `2.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / SECONDS_PER_HOUR:.1f} h"

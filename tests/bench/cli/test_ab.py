@@ -4,7 +4,9 @@ import copy
 import json
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -89,13 +91,13 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     """`call(*arguments) -> (exit code, standard output)` of an ab into the folder `out`."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        code = command.ab.main(["--out", "out", *arguments], standalone_mode=False)
+        code = command.ab.main(["--out", "out", "--b", "--seed 1", *arguments], standalone_mode=False)
         return int(code), capsys.readouterr().out
 
     return run
 
 
-def test_identical_sides_are_the_same_after_one_look_in_the_order_a_b_b_a(fake: Fake, call: Call) -> None:
+def test_sides_without_a_difference_are_the_same_after_one_look_in_the_order_a_b_b_a(fake: Fake, call: Call) -> None:
     code, out = call()
     assert code == 0
     assert fake.made == ["a/01", "b/01", "b/02", "a/02", "a/03", "b/03", "b/04", "a/04"]
@@ -105,6 +107,24 @@ def test_identical_sides_are_the_same_after_one_look_in_the_order_a_b_b_a(fake: 
     found = json.loads(Path("out/ab.json").read_text())
     assert (found["comparison"]["verdict"], found["comparison"]["unit"]) == ("same", "pair")
     assert "Comparison of runs" in Path("out/ab.html").read_text(encoding="utf-8")
+
+
+def test_how_many_runs_are_left_and_how_long_they_take_is_said_after_each_pair(
+    fake: Fake, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.app.pace.time", SimpleNamespace(monotonic=count(0, 30).__next__))
+    _, out = call("--threshold", "ttft_ms:p50=0.0001%", "--max-pairs", "6")
+    assert "at most 6 pairs (12 runs)" in out
+    left = [line.strip() for line in out.splitlines() if "runs left" in line]
+    assert left == [
+        "runs left: 6 to the next analysis, about 90 s; 10 at most, about 2 min",
+        "runs left: 4 to the next analysis, about 60 s; 8 at most, about 2 min",
+        "runs left: 2 to the next analysis, about 30 s; 6 at most, about 90 s",
+        "runs left: 4 at most, about 60 s",
+        "runs left: 2 at most, about 30 s",
+    ]
+    # What is there already took no time of this command's.
+    assert "about" not in call("--threshold", "ttft_ms:p50=0.0001%", "--max-pairs", "6")[1]
 
 
 def test_a_slower_candidate_is_worse_and_exits_with_one(fake: Fake, call: Call) -> None:
@@ -227,6 +247,8 @@ def test_the_limit_on_spending_is_one_for_all_runs(fake: Fake, call: Call) -> No
         (["--threshold", "ttft=5%"], "--threshold 'ttft=5%'"),
         (["--junit", "nowhere/x.xml"], "--junit nowhere/x.xml: there is no folder nowhere"),
         (["--b", "--modle x"], "--b: No such option"),
+        (["--b", ""], "--a and --b ask for the same run"),
+        (["--a", "--model tiny", "--b", "--server xllamacpp --port 40123"], "--a and --b ask for the same run"),
     ],
 )
 def test_wrong_use_is_said_before_anything_runs(fake: Fake, call: Call, arguments: list[str], says: str) -> None:
@@ -251,7 +273,7 @@ def test_failures_decide_whatever_else_does(fake: Fake, call: Call) -> None:
 def test_a_folder_of_another_ab_is_refused(fake: Fake, call: Call) -> None:
     call()
     with pytest.raises(UserError, match="holds runs of ab with other b; choose another"):
-        call("--b", "--seed 1")
+        call("--b", "--seed 2")
     Path("out/campaign.json").unlink()
     with pytest.raises(UserError, match="expected a new or empty folder"):
         call()

@@ -8,6 +8,7 @@ import pytest
 
 from bench.app.ab import Side
 from bench.app.request import ServerToLaunch
+from bench.app.sameness import ask_the_same
 from bench.cli.ab import OPTIONS, sides_of
 from bench.cli.base import with_options
 from bench.types import UserError
@@ -54,9 +55,59 @@ def test_repeatable_options_are_added_to_the_common_ones(sides: Sides) -> None:
     assert isinstance(second.server, ServerToLaunch) and second.server.arguments == ("flash=on",)
 
 
-def test_both_sides_may_be_the_same(sides: Sides) -> None:
-    a, b = sides(None, None)
-    assert a.asked == b.asked
+URL = "--backend vllm --url http://10.0.0.5:8000 --model m"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (None, None),
+        ("--model tiny", None),
+        ("--server xllamacpp", None),
+        ("--backend llamacpp", "--concurrency 8"),
+        ("--port 40123", None),
+        ("--rate 4 --requests 200 --max-in-flight 1024", "--rate 4.0 --requests 200"),
+        ("--prompt-tokens 2,000", "--prompt-tokens 2e3"),
+        ("--timeout 2m", "--timeout 120s"),
+        ("--usd-per-hour 1", "--usd-per-hour $1.00"),
+        ("--temperature 0", None),
+        ("--slo 'ttft_ms:p99<500'", "--slo 'ttft_ms:p99<500'"),
+        (URL, f"{URL} --url http://10.0.0.5:8000/v1/"),
+        (f"{URL} --url http://localhost:8000", f"{URL} --url http://127.0.0.1:8000"),
+        (f"{URL} --model llama-3.1-8b", f"{URL} --model meta-llama/Llama-3.1-8B-Instruct"),
+    ],
+)
+def test_sides_that_ask_for_the_same_in_other_words_are_one(sides: Sides, a: str | None, b: str | None) -> None:
+    first, second = (side.request for side in sides(a, b))
+    assert ask_the_same(first, second)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("--model tiny", "--model tiny-3l"),
+        ("--seed 1", None),
+        ("--concurrency 4", None),
+        ("--server-arg=n_batch=512", None),
+        ("--server llama-cpp-python", None),
+        ("--backend vllm", "--backend llamacpp"),
+        ("--prompt-tokens 2000", "--prompt-tokens 2001"),
+        ("--usd-per-hour 1", "--usd-per-hour 2"),
+        ("--temperature 0.5", None),
+        ("--quick-ack on", None),
+        ("--cache warm", None),
+        (URL, f"{URL} --url http://10.0.0.6:8000"),
+        (URL, f"{URL} --url http://10.0.0.5:8001"),
+        (URL, f"{URL} --model other"),
+        (URL, f"{URL} --header 'x-route: b'"),
+        (URL, "--backend openai --url http://10.0.0.5:8000 --model m"),
+        (URL, None),
+        (URL, f"{URL} --extra-body '{{\"top_k\": 1}}'"),
+    ],
+)
+def test_sides_that_differ_in_anything_that_is_measured_are_two(sides: Sides, a: str | None, b: str | None) -> None:
+    first, second = (side.request for side in sides(a, b))
+    assert not ask_the_same(first, second)
 
 
 @pytest.mark.parametrize(
