@@ -65,6 +65,7 @@ class User:
 # --- the timer ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 def test_an_alarm_wakes_at_the_instant_and_lets_others_run() -> None:
     others: list[int] = []
 
@@ -87,6 +88,7 @@ def test_an_alarm_wakes_at_the_instant_and_lets_others_run() -> None:
     assert len(others) > 20
 
 
+@pytest.mark.clock
 def test_an_alarm_set_to_the_past_does_not_wait() -> None:
     timer = Timer()
     before = now_ns()
@@ -96,6 +98,7 @@ def test_an_alarm_set_to_the_past_does_not_wait() -> None:
     timer.close()
 
 
+@pytest.mark.clock
 def test_without_timerfd_the_loops_timer_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     timer = Timer()
@@ -124,6 +127,7 @@ def test_calls_are_encoded_ahead_once_and_in_order() -> None:
     assert len(encoded) == 50
 
 
+@pytest.mark.clock
 def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_PREFETCH_BYTES", 100)
     encoded: list[int] = []
@@ -146,6 +150,7 @@ def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: py
 # --- closed loop --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 def test_in_a_closed_loop_a_call_is_due_when_it_is_taken() -> None:
     dispatcher = ClosedLoopDispatcher(ahead([None] * 6), None)
     dispatcher.start(now_ns())
@@ -156,6 +161,7 @@ def test_in_a_closed_loop_a_call_is_due_when_it_is_taken() -> None:
     assert dispatcher.waiting == 0
 
 
+@pytest.mark.clock
 def test_a_closed_loop_by_time_ends_with_the_time() -> None:
     dispatcher = ClosedLoopDispatcher(ahead([None] * 10_000), 0.05)
     start = now_ns()
@@ -180,6 +186,7 @@ def test_a_closed_loop_gives_nothing_after_a_stop_even_one_before_its_start(dura
 # --- open loop ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 def test_in_an_open_loop_users_get_calls_when_they_are_due() -> None:
     due_ms = [0, 5, 10.5, 10.5, 20, 25]
     dispatcher = open_feed(due_ms)
@@ -195,6 +202,7 @@ def test_in_an_open_loop_users_get_calls_when_they_are_due() -> None:
     assert sorted(late_ms)[2] < 10
 
 
+@pytest.mark.clock
 def test_the_user_idle_for_the_shortest_time_goes_first() -> None:
     dispatcher = open_feed([2, 22, 42])
     first, second = User(dispatcher), User(dispatcher)
@@ -215,6 +223,7 @@ def test_with_no_user_idle_calls_wait_in_order_and_keep_their_due_times() -> Non
     assert got[3][0] - got[3][1].due_ns > 250 * MS, "how late it was sent can be told from its due time"
 
 
+@pytest.mark.clock
 def test_with_no_user_idle_calls_can_be_dropped_and_are_counted() -> None:
     drops: list[tuple[int, int]] = []
     dispatcher = open_feed([0, 1, 2, 40, 41], drops)
@@ -235,6 +244,7 @@ def test_a_call_due_at_the_start_finds_the_users_that_wait() -> None:
     assert drops == []
 
 
+@pytest.mark.clock
 def test_a_stop_sends_everybody_home_and_gives_nothing_more() -> None:
     dispatcher = open_feed([0, 1, 2, 30, 31])
     busy = User(dispatcher, busy_s=0.01)

@@ -186,6 +186,7 @@ def test_a_closed_loop_keeps_its_seats_busy_and_captures_every_call_once(folder:
     assert all(sent >= turn for sent, turn in zip(done.sent_ns(), turns, strict=False)), "streams do not run in step"
 
 
+@pytest.mark.clock
 def test_an_open_loop_stays_open_when_the_server_holds_every_request(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=700, gap_ms=1)) as server:
         done = offer_load(folder, server.url, rate=50.0, arrivals="constant", duration="1s", warmup="200ms")
@@ -199,6 +200,7 @@ def test_an_open_loop_stays_open_when_the_server_holds_every_request(folder: Pat
     assert any(progress.in_flight > 10 for progress in done.progress)
 
 
+@pytest.mark.clock
 def test_beyond_the_limit_requests_wait_for_a_seat_and_their_lateness_is_kept(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=200, gap_ms=1)) as server:
         done = offer_load(
@@ -216,6 +218,7 @@ def test_beyond_the_limit_requests_wait_for_a_seat_and_their_lateness_is_kept(fo
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.clock
 def test_what_is_all_due_at_once_goes_as_fast_as_slots_are_free(folder: Path, workers: int) -> None:
     with launch(TruthOptions(ttft_ms=50, gap_ms=1)) as server:
         done = offer_load(folder, server.url, workers=workers, rate=math.inf, requests=40, max_in_flight=8)
@@ -229,6 +232,7 @@ def test_what_is_all_due_at_once_goes_as_fast_as_slots_are_free(folder: Path, wo
     assert done.progress[-1].waiting == 0
 
 
+@pytest.mark.clock
 def test_beyond_the_limit_requests_can_be_dropped_and_each_is_counted(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=150, gap_ms=1)) as server:
         done = offer_load(
@@ -320,6 +324,7 @@ def take_request(sock: socket.socket) -> int | None:
     return int(fields[b"x-request-id"].rpartition(b"-")[2])
 
 
+@pytest.mark.clock
 def test_a_server_that_closes_kept_connections_loses_no_request(folder: Path) -> None:
     """One closes with its last chunk, as llama.cpp does; one closes unread what comes next; one fails late."""
     asked: Counter[int] = Counter()
@@ -353,6 +358,7 @@ def test_a_server_that_closes_kept_connections_loses_no_request(folder: Path) ->
     assert 5 <= len(opened) <= 11
 
 
+@pytest.mark.clock
 def test_connecting_is_timed_apart_and_is_no_part_of_the_first_byte(folder: Path, tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -380,6 +386,7 @@ def test_connecting_is_timed_apart_and_is_no_part_of_the_first_byte(folder: Path
         assert call.user_ns[0] - call.sent_ns < 80 * MS
 
 
+@pytest.mark.clock
 def test_a_server_that_dies_leaves_a_record_of_every_request(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=30, gap_ms=10)) as server:
         killed: list[int] = []
@@ -448,6 +455,7 @@ def test_the_first_answer_that_refuses_the_key_ends_the_load_and_names_the_varia
     assert done.progress[-1].failed <= 2
 
 
+@pytest.mark.clock
 def test_a_slot_that_is_refused_waits_as_long_as_it_is_asked_to(folder: Path) -> None:
     refusal = b"HTTP/1.1 429 Too Many\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 

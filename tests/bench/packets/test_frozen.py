@@ -68,6 +68,7 @@ def arrivals(found: list[Exchange], path: Path) -> Arrivals:
     return stopwatch(0, []).arrivals(found[0], joined)
 
 
+@pytest.mark.clock
 def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path) -> None:
     # A read takes in what came in 60 ms: gaps that do not divide it, so that its last token is now young and now old.
     options = TruthOptions(ttft_ms=30, gap_ms=23, tokens=TOKENS, role_chunk=False)
@@ -88,6 +89,7 @@ def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path) -> None:
     assert seen.lags_ns.max() > 10 * MS
 
 
+@pytest.mark.clock
 def test_and_so_does_one_that_reads_tls(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

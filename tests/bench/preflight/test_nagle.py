@@ -76,6 +76,7 @@ def probed(options: TruthOptions) -> AckEffect | None:
             return probe(sock, ASK, BACKENDS["openai"].decode)
 
 
+@pytest.mark.clock
 def test_a_server_without_nodelay_is_found_and_both_figures_are_given() -> None:
     found = probed(TruthOptions(ttft_ms=4, gap_ms=1, nodelay=False))
     assert found is not None

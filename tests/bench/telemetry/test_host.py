@@ -22,6 +22,7 @@ def test_shares_of_cpu_time_come_from_the_second_reading_on() -> None:
     assert 0 <= second["busy_cores"] <= (psutil.cpu_count() or 1)
 
 
+@pytest.mark.clock
 def test_work_of_a_server_is_not_counted_as_the_clients() -> None:
     code = "import time\nprint(flush=True)\nwhile time.process_time() < 10: pass"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as server:

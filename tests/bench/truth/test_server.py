@@ -99,6 +99,7 @@ def test_content_events_are_as_large_as_a_real_servers() -> None:
     assert all(190 <= size <= 250 for size in sizes)
 
 
+@pytest.mark.clock
 def test_the_role_chunk_comes_long_before_the_first_token_and_alone() -> None:
     with launch(TruthOptions(ttft_ms=150, tokens=1)) as server, dial(server) as client:
         client.sendall(raw_request())
@@ -230,6 +231,7 @@ def test_a_request_without_a_length_is_refused() -> None:
         assert client.makefile("rb").read().startswith(b"HTTP/1.1 411 ")
 
 
+@pytest.mark.clock
 def test_a_client_that_does_not_read_loses_nothing() -> None:
     with launch(TruthOptions(ttft_ms=0, gap_ms=0, framing="close")) as server, dial(server) as client:
         client.sendall(raw_request(max_tokens=30_000))
@@ -345,6 +347,7 @@ def test_the_schedule_counts_from_the_requests_arrival(tmp_path: Path) -> None:
     assert (entry.event_sent_ns >= entry.event_due_ns).all()
 
 
+@pytest.mark.clock
 def test_jitter_delays_tokens_by_less_than_its_share_of_a_gap(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with launch(TruthOptions(ttft_ms=0, gap_ms=2, tokens=40, jitter_pct=50), log=log) as server:
@@ -355,6 +358,7 @@ def test_jitter_delays_tokens_by_less_than_its_share_of_a_gap(tmp_path: Path) ->
     assert 800_000 < late_ns.max() < 1 * MS
 
 
+@pytest.mark.clock
 def test_the_log_matches_what_a_client_saw(tmp_path: Path) -> None:
     log = tmp_path / "log"
     stamps: list[int] = []

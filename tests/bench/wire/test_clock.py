@@ -6,6 +6,7 @@ import pytest
 from bench.wire import clock
 
 
+@pytest.mark.clock
 def test_a_sample_maps_the_wall_clock_onto_the_monotonic_one() -> None:
     sample = clock.sample()
     wall_ns = time.time_ns()
@@ -13,6 +14,7 @@ def test_a_sample_maps_the_wall_clock_onto_the_monotonic_one() -> None:
     assert abs(sample.t_ns - time.monotonic_ns()) < 50_000_000
 
 
+@pytest.mark.clock
 def test_samples_agree_to_microseconds() -> None:
     offsets = sorted(clock.sample().offset_ns for _ in range(50))
     assert offsets[40] - offsets[10] < 20_000

@@ -154,6 +154,7 @@ def token_stamps(outcome: RequestOutcome) -> list[int]:
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close", "length"])
+@pytest.mark.clock
 def test_tokens_are_stamped_when_they_arrive_however_few_their_bytes(framing: Any, tmp_path: Path) -> None:
     """A client that waits for a kilobyte before it looks is 50 ms late here."""
     options = TruthOptions(ttft_ms=40, gap_ms=10, tokens=20, framing=framing, role_chunk=False)
@@ -174,6 +175,7 @@ def test_tokens_are_stamped_when_they_arrive_however_few_their_bytes(framing: An
     assert found.gap.max_ms < 20
 
 
+@pytest.mark.clock
 def test_the_kernels_stamp_is_before_ours_and_their_difference_is_small() -> None:
     outcome = ask_scripted(answering(HEAD, *[EVENT] * 20, LAST, pause_s=0.002))
     lags = lags_ms(outcome)
@@ -182,6 +184,7 @@ def test_the_kernels_stamp_is_before_ours_and_their_difference_is_small() -> Non
     assert sorted(lags)[11] < 2
 
 
+@pytest.mark.clock
 def test_a_client_that_is_late_to_look_knows_when_the_bytes_came(tmp_path: Path) -> None:
     def be_busy() -> None:
         for _ in range(20):
@@ -212,6 +215,7 @@ def test_without_the_kernels_stamps_ours_are_there(monkeypatch: pytest.MonkeyPat
     assert before_ns < outcome.received.user_ns[0] < outcome.received.user_ns[-1] < now_ns()
 
 
+@pytest.mark.clock
 def test_a_response_ends_with_its_last_byte_not_with_our_noticing() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -251,6 +255,7 @@ def test_a_connection_carries_one_request_after_another_and_each_in_flight_has_i
     assert len(accepted) == 3
 
 
+@pytest.mark.clock
 def test_a_server_that_announces_keep_alive_and_closes_loses_nothing() -> None:
     """As llama.cpp does: the connection's end comes with the last chunk."""
 
@@ -282,6 +287,7 @@ def test_a_connection_closed_just_as_we_send_is_told_from_one_closed_in_mid_resp
     assert outcome.received.parts == []
 
 
+@pytest.mark.clock
 def test_what_nobody_asked_for_spoils_an_idle_connection() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -355,6 +361,7 @@ def test_addresses_are_taken_apart() -> None:
 # --- failures -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clock
 def test_a_reset_in_mid_response_is_a_reset_and_keeps_what_came() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -397,6 +404,7 @@ def test_an_http_error_is_no_failure_of_the_wire() -> None:
     assert (outcome.status, outcome.error) == (503, None)
 
 
+@pytest.mark.clock
 def test_timeouts_end_their_own_request_and_no_other() -> None:
     def script(sock: Any) -> None:
         wish = take(sock)
@@ -428,6 +436,7 @@ def test_a_server_that_never_answers_is_a_stall() -> None:
     assert outcome.error[0] == "stall"
 
 
+@pytest.mark.clock
 def test_ending_everything_keeps_what_was_received() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -450,6 +459,7 @@ def test_ending_everything_keeps_what_was_received() -> None:
 LARGE = encode_request(HttpRequest("POST", "/", (), b"x" * 8_000_000), "test")
 
 
+@pytest.mark.clock
 def test_a_large_request_to_a_slow_reader_arrives_whole_and_holds_nobody_up() -> None:
     taken: list[int] = []
 
@@ -558,6 +568,7 @@ def serving_tls(script: Script, certificate: tuple[Path, Path]) -> Iterator[str]
         yield url
 
 
+@pytest.mark.clock
 def test_stamps_survive_tls(certificate: tuple[Path, Path]) -> None:
     sent_ns: list[int] = []
 
@@ -579,6 +590,7 @@ def test_stamps_survive_tls(certificate: tuple[Path, Path]) -> None:
     assert sorted(late_ms)[11] < 1
 
 
+@pytest.mark.clock
 def test_a_tls_connection_is_kept_and_its_end_is_noticed(certificate: tuple[Path, Path]) -> None:
     def script(sock: Any) -> None:
         for _ in range(3):

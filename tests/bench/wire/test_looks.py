@@ -38,6 +38,7 @@ def looks() -> Iterator[Looks]:
 
 
 @pytest.mark.parametrize("late", [False, True])
+@pytest.mark.clock
 def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -59,6 +60,7 @@ def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
     theirs.close()
 
 
+@pytest.mark.clock
 def test_one_that_is_read_may_take_away_another(looks: Looks) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     read: list[int] = []
