@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 from bench.process import module
-from bench.runs.records import SCHEMA
+from bench.runs.table import SCHEMA
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 from tests import warm
 

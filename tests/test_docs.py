@@ -21,7 +21,8 @@ from bench.app import familiar
 from bench.app.options import RunOptions
 from bench.cli import root
 from bench.errors import ERRORS, STOP_REASONS, error_code, stop_reason
-from bench.runs.records import NEVER_SENT, column_of
+from bench.runs.records import NEVER_SENT
+from bench.runs.table import column_of
 from bench.server import tinymodel
 from bench.types import Record, UserError
 from scenarios import list_scenarios

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from analysis.present import report, to_markdown
 from analysis.present.of_run import document
 from bench.runs.arrivals import stopwatch
-from bench.runs.records import Planned, record, to_table
+from bench.runs.records import Planned, record
+from bench.runs.table import to_table
 from bench.types import Exchange, Record
 from tests import wires
 from tests.conftest import build_run

@@ -33,7 +33,7 @@ from bench.plan.resolve import (
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import HourPricing
-from bench.runs.records import read_requests
+from bench.runs.table import read_requests
 from bench.server.launch import Server
 from bench.types import Load, UserError
 

@@ -29,9 +29,10 @@ from bench.exit_codes import (
 )
 from bench.plan.calls import Plan, remaining, total
 from bench.plan.written import write_plan
-from bench.runs import decoding, manifest, records
+from bench.runs import decoding, manifest
 from bench.runs import folder as files
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
+from bench.runs.table import read_requests
 from bench.telemetry import sampler
 from bench.types import UserError
 
@@ -134,7 +135,7 @@ def _offered(plan: Plan, captured: decoding.Captured) -> list[int]:
 
 def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
     telemetry = folder / files.TELEMETRY
-    return records.read_requests(folder), pq.read_table(telemetry) if telemetry.exists() else None
+    return read_requests(folder), pq.read_table(telemetry) if telemetry.exists() else None
 
 
 def report_of(folder: Path) -> Path:
@@ -168,6 +169,6 @@ def csv_rows(folder: Path) -> Iterator[Sequence[Any]]:
 def requests_of(folder: Path) -> pa.Table:
     """Read requests.parquet of a run's folder."""
     try:
-        return records.read_requests(folder)
+        return read_requests(folder)
     except FileNotFoundError:
         raise UserError(f"{folder} has no requests.parquet; make it with: bench.py decode {folder}") from None

@@ -20,8 +20,9 @@ from bench.process.cores import available_cores
 from bench.runs.arrivals import Stopwatch, stopwatch
 from bench.runs.folder import CAPTURE, PLAN, REQUESTS, SEGMENTS, whole
 from bench.runs.manifest import LoadClient, PacketRing, RunManifest
-from bench.runs.records import SCHEMA, Decode, Planned, column_of, never_sent, record, sound_table, to_table
+from bench.runs.records import Decode, Planned, never_sent, record, sound_table
 from bench.runs.sections import load
+from bench.runs.table import SCHEMA, column_of, to_table
 from bench.types import Exchange
 from bench.wire.capture import Capture, exchanges, scan
 

@@ -8,52 +8,23 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.errors import error_code
 from bench.packets.join import Joined
 from bench.runs.arrivals import Arrivals, Stopwatch
 from bench.runs.counts import Asked, Counts, reconcile
-from bench.runs.folder import REQUESTS
+from bench.runs.table import to_table
 from bench.types import Body, Exchange, Phase, Record, Reply, Usage
 from bench.wire import http1
 
 Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
-_TEXTS = {
-    "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
-    "unread_example", "encoding", "count_readings", "count_contradictions", "klass", "adapter", "stamps",
-}  # fmt: skip
-_LISTS = {"arrivals_ns": pa.int64(), "arrival_tokens": pa.int32(), "lags_ns": pa.int64()}
-
-
-def column_of(name: str) -> str:
-    """The column of a field; Python keeps the word for itself."""
-    return "class" if name == "klass" else name
-
-
-SCHEMA = pa.schema(
-    [
-        (
-            column_of(field.name),
-            pa.string()
-            if field.name in _TEXTS
-            else pa.list_(_LISTS[field.name])
-            if field.name in _LISTS
-            else pa.int64(),
-        )
-        for field in fields(Record)
-    ]
-)
-"""The columns of `requests.parquet`: the fields of `Record`."""
 # What a record calls otherwise than the plan, and what the load may decide.
 _RENAMED, _DECIDED = {"prompt_tokens": "prompt_tokens_wanted"}, {"due_ns", "phase"}
-_NAMES = [field.name for field in fields(Record)]
 
 NEVER_SENT = {
     "dropped": "due while the in-flight limit was reached",
@@ -259,15 +230,6 @@ def _blank(planned: Planned) -> Record:
     )
 
 
-def to_table(records: Iterable[Record]) -> pa.Table:
-    """Records as a table of `SCHEMA`."""
-    rows = list(records)
-    return pa.Table.from_arrays(
-        [_column([getattr(row, name) for row in rows], field) for name, field in zip(_NAMES, SCHEMA, strict=True)],
-        schema=SCHEMA,
-    )
-
-
 def sound_table(records: Iterable[Record], plan: Mapping[int, Planned]) -> pa.Table:
     """The same, where values of a backend may not fit into a table: such a record is `malformed`, the others stay."""
     rows = list(records)
@@ -283,21 +245,3 @@ def _sound(row: Record, planned: Planned) -> Record:
     except Exception as problem:
         return _undecodable(row, planned, problem)
     return row
-
-
-def _column(values: list[Any], field: pa.Field) -> pa.Array:
-    if not pa.types.is_list(field.type):
-        return pa.array(values, field.type)
-    offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum([len(value) for value in values], out=offsets[1:])
-    flat = np.fromiter((item for value in values for item in value), field.type.value_type.to_pandas_dtype())
-    return pa.ListArray.from_arrays(offsets, pa.array(flat, field.type.value_type))
-
-
-def read_requests(folder: Path) -> pa.Table:
-    """Read a run's `requests.parquet`; what an older one has no column for is unknown."""
-    table = pq.read_table(folder / REQUESTS)
-    for field in SCHEMA:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    return table

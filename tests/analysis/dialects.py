@@ -15,7 +15,8 @@ import pyarrow as pa
 from backends import BACKENDS
 from backends.dialect import claude, openai, tgi
 from bench.runs.arrivals import stopwatch
-from bench.runs.records import Decode, Planned, record, to_table
+from bench.runs.records import Decode, Planned, record
+from bench.runs.table import to_table
 from bench.types import Exchange, Record
 from tests.summaries import summarize
 

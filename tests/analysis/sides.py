@@ -12,7 +12,7 @@ from analysis.present.comparison_figures import OVERLAID
 from analysis.run.metrics import METRICS
 from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest
-from bench.runs.records import SCHEMA
+from bench.runs.table import SCHEMA
 from tests.summaries import manifest_of, summary_of
 
 Runs = Callable[..., tuple[Run, ...]]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis.present import in_words, to_markdown
 from analysis.present.of_run import document
-from bench.runs.records import to_table
+from bench.runs.table import to_table
 from bench.types import Record
 from tests.golden import on_terminal
 from tests.summaries import manifest_of, summarize, summary_of

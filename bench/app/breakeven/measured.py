@@ -17,7 +17,7 @@ from analysis.stats.distributions import Ints
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import RunManifest
-from bench.runs.records import read_requests
+from bench.runs.table import read_requests
 from bench.types import UserError
 
 # Requests whose mean tokens differ by so much are still alike: the same load seen by two tokenizers differs by more.

@@ -22,7 +22,7 @@ from bench.app.results import code_of_stop, summarise
 from bench.app.run import launched, observe
 from bench.app.selftest.measure import SelftestLoad, choose_cores, measure
 from bench.runs import manifest
-from bench.runs.records import read_requests
+from bench.runs.table import read_requests
 from bench.server.launch import Server
 from bench.truth import server as truth
 

@@ -30,7 +30,7 @@ from bench.plan.prompts import calibrate
 from bench.plan.written import write_plan
 from bench.runs.decoding import Captured, decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN
-from bench.runs.records import read_requests
+from bench.runs.table import read_requests
 from bench.server.launch import free_port
 from bench.truth import server as truth
 from bench.truth.server import Int64s, StampErrors, TruthLog

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analysis.present.requests_csv import rows
 from analysis.run.derived import DERIVED, with_derived
 from analysis.run.metrics import METRICS, successful
-from bench.runs.records import SCHEMA, to_table
+from bench.runs.table import SCHEMA, to_table
 from tests.analysis.test_anything import records
 
 QUICK = settings(

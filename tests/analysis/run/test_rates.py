@@ -9,7 +9,7 @@ import pytest
 from analysis.run.metrics import NS_PER_S
 from analysis.run.rates import Flow, flow, growth, mean_service_s
 from analysis.run.window import LONGER, Window, window
-from bench.runs.records import SCHEMA
+from bench.runs.table import SCHEMA
 from tests.simulations import few_or_many
 from tests.summaries import manifest_of
 from tests.virtual import closed_loop, due_s, open_loop, services_s

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.run.sessions import cacheable, reached, sessions
-from bench.runs.records import SCHEMA
+from bench.runs.table import SCHEMA
 
 S = 10**9
 MS = 10**6

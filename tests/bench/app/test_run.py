@@ -33,7 +33,7 @@ from bench.cli.root import command
 from bench.packets import watch
 from bench.preflight import rehearsal
 from bench.runs import folder
-from bench.runs.records import SCHEMA
+from bench.runs.table import SCHEMA
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.truth import server as truth

@@ -15,7 +15,7 @@ from bench.plan.calls import Plan, call, remaining, total
 from bench.plan.written import write_plan
 from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.folder import CAPTURE, PLAN
-from bench.runs.records import read_requests
+from bench.runs.table import read_requests
 from bench.server.launch import free_port
 from bench.types import Lengths, Pause, Target, Turns
 from tests.bench.plan.sessions import plan_of

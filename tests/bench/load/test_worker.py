@@ -33,7 +33,7 @@ from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import Vocabulary
 from bench.plan.resolve import resolve_load
 from bench.runs.decoding import Captured, scan_captures
-from bench.runs.records import read_requests
+from bench.runs.table import read_requests
 from bench.server.launch import free_port
 from bench.truth.server import TruthOptions, launch
 from bench.types import Exchange, Lengths, Scenario, Target

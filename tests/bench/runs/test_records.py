@@ -25,7 +25,8 @@ from bench.runs import decoding, records
 from bench.runs.arrivals import Stopwatch, stopwatch
 from bench.runs.decoding import decode_run, scan_captures
 from bench.runs.manifest import LoadClient
-from bench.runs.records import SCHEMA, Planned, column_of, read_requests, record, to_table
+from bench.runs.records import Planned, record
+from bench.runs.table import SCHEMA, column_of, read_requests, to_table
 from bench.server.launch import free_port
 from bench.truth.server import TruthOptions, TruthServer, compare, launch, read_log
 from bench.types import Exchange, Lengths, Record, Reply, Scenario, Target, Usage, UserError
