@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.capacity.search import Probe
 from analysis.run import slo
-from analysis.run.metrics import NS_PER_S, column, keep, measured, successful
+from analysis.run.metrics import NS_PER_S, column, is_text, keep, measured, successful
 from analysis.run.rates import BLOCKS, growth
 from analysis.stats.distributions import Floats, t_quantile
 
@@ -26,25 +26,60 @@ _LEAST_SHORTFALL: Final = 0.2
 _SURE: Final = 0.999
 
 
+class Bound(NamedTuple):
+    """The share of a class's requests (None: of all) that must keep these objectives."""
+
+    klass: str | None
+    objectives: tuple[slo.Objective, ...]
+    share: float
+
+
 class ProbedRun(NamedTuple):
     """The measured calls of a run by when they were due; `end_s` is NaN for those that failed or never ended.
 
-    `keeps` has for each bound which calls kept it.
+    `keeps` has for each bound which calls kept it, `binds` which calls it is on, without it all. `begins` says which
+    calls begin a session; without it all do.
     """
 
     due_s: Floats
     end_s: Floats
     service_s: Floats
     keeps: tuple[Mask, ...]
+    binds: tuple[Mask, ...] = ()
+    begins: Mask | None = None
+
+
+def bounds(objectives: Sequence[slo.Objective], attainment: float | None) -> tuple[Bound, ...]:
+    """What must be kept: each objective by its own share, or, of all requests and of each class, all by one share."""
+    if attainment is None:
+        return tuple(Bound(each.klass, (each,), each.share) for each in objectives)
+    return tuple(
+        Bound(klass, tuple(objectives), attainment) for klass in dict.fromkeys(each.klass for each in objectives)
+    )
 
 
 def probe(
-    run: ProbedRun, wanted: Sequence[float], rate_per_s: float, repeat: int, folder: str, *, stopped: bool
+    run: ProbedRun,
+    wanted: Sequence[float],
+    rate_per_s: float,
+    repeat: int,
+    folder: str,
+    *,
+    stopped: bool,
+    turns: float = 1.0,
+    classes: tuple[str | None, ...] = (),
 ) -> Probe:
-    """What a run says of its rate."""
+    """What a run says of its rate, which is that of requests: `turns` of them on average in a session.
+
+    Sessions begin at a rate of their own and the turns that follow wait for the answers before them, so that of what
+    comes too much waits grow by 1 / turns alone.
+    """
     ended = ~np.isnan(run.end_s)
     found = growth(run.due_s[ended], (run.end_s - run.due_s)[ended])
     seconds = float(np.ptp(run.due_s)) if len(run.due_s) else 0.0
+    first_s = run.due_s if run.begins is None else run.due_s[run.begins]
+    first_for_s = float(np.ptp(first_s)) if len(first_s) else 0.0
+    binds = run.binds or (np.ones(len(run.due_s), np.bool_),) * len(run.keeps)
     completed = None
     if stopped and ended.any():
         completed = float(ended.sum() / (run.end_s[ended].max() - run.due_s[0]))
@@ -54,22 +89,24 @@ def probe(
         rate_per_s=rate_per_s,
         repeat=repeat,
         calls=len(run.due_s),
-        kept=tuple(int(keeps.sum()) for keeps in run.keeps),
+        kept=tuple(int((keeps & own).sum()) for keeps, own in zip(run.keeps, binds, strict=True)),
         wanted=tuple(wanted),
         completed_per_s=completed,
         folder=folder,
-        growth=None if found is None else found.slope,
-        growth_error=None if found is None else max(found.error, found.drift),
+        growth=None if found is None else turns * found.slope,
+        growth_error=None if found is None else turns * max(found.error, found.drift),
         degrees=10 if found is None else found.degrees,
         service_s=float(np.nanmean(run.service_s)) if ended.any() else None,
-        sent_per_s=(len(run.due_s) - 1) / seconds if seconds else None,
-        worth=tuple(_worth(keeps) for keeps in run.keeps),
+        sent_per_s=turns * (len(first_s) - 1) / first_for_s if first_for_s else None,
+        worth=tuple(_worth(keeps[own]) for keeps, own in zip(run.keeps, binds, strict=True)),
         stopped=stopped,
+        bound=tuple(int(own.sum()) for own in run.binds),
+        classes=classes,
     )
 
 
-def read(requests: pa.Table, objectives: Sequence[slo.Objective], *, all_at_once: bool) -> ProbedRun:
-    """A run from its requests; with `all_at_once` a call is to keep every bound, and there is one."""
+def read(requests: pa.Table, wanted: Sequence[Bound]) -> ProbedRun:
+    """A run from its requests."""
     calls = keep(measured(requests), pc.is_valid(measured(requests)["due_ns"]))
     order = np.argsort(column(calls, "due_ns"), kind="stable")
     good = np.asarray(pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"])))
@@ -80,10 +117,16 @@ def read(requests: pa.Table, objectives: Sequence[slo.Objective], *, all_at_once
         whole[good] = keeps
         return whole[order]
 
-    kept = [slo.keeps_all(objectives, done)] if all_at_once else [slo.keeps(each, done) for each in objectives]
+    def of_class(klass: str | None) -> Mask:
+        own = is_text(calls["class"], klass) if klass is not None else pa.array(np.ones(calls.num_rows, np.bool_))
+        return np.asarray(pc.fill_null(own, False))[order]
+
+    kept = [slo.keeps_all(bound.objectives, done) for bound in wanted]
+    begins = np.asarray(pc.equal(pc.fill_null(calls["turn"], 0), 0))[order]
     due_s, sent_s, end_s = (column(calls, name)[order] / NS_PER_S for name in ("due_ns", "sent_ns", "end_ns"))
     end_s = np.where(good[order], end_s, np.nan)
-    return ProbedRun(due_s, end_s, end_s - sent_s, tuple(map(mask, kept)))
+    binds = tuple(of_class(bound.klass) for bound in wanted)
+    return ProbedRun(due_s, end_s, end_s - sent_s, tuple(map(mask, kept)), binds, begins)
 
 
 def of_closed_loop(requests: pa.Table) -> tuple[float, float] | None:

@@ -39,11 +39,12 @@ _COARSE: Final = 1.25
 
 
 class Probe(NamedTuple):
-    """One run at one rate: of `calls` requests, `kept[i]` kept the bound that `wanted[i]` of them must keep.
+    """One run at one rate: of `calls` requests, `kept[i]` kept the bound that a share `wanted[i]` must keep.
 
-    `worth[i]` is how many independent calls they are worth for that, `sent_per_s` the rate that the arrivals came to by
-    chance. Waits grew by `growth` seconds in a second, with a standard error of `growth_error` (`degrees` of freedom);
-    None where the run is too short to tell. `stopped`: it was ended early because the server fell behind.
+    That is of `bound[i]` requests of the class `classes[i]`, without them of all. `worth[i]` is how many independent
+    calls they are worth, `sent_per_s` the rate that arrivals came to by chance. Calls came by `growth` faster than they
+    were answered, with a standard error of `growth_error` (`degrees` of freedom); None where the run is too short to
+    tell. `stopped`: it was ended early because the server fell behind.
     """
 
     rate_per_s: float
@@ -60,13 +61,20 @@ class Probe(NamedTuple):
     worth: tuple[float, ...] = ()
     sent_per_s: float | None = None
     stopped: bool = False
+    bound: tuple[int, ...] = ()
+    classes: tuple[str | None, ...] = ()
+
+    @property
+    def among(self) -> tuple[int, ...]:
+        """How many requests each bound is on."""
+        return self.bound or (self.calls,) * len(self.kept)
 
     @property
     def outcome(self) -> Outcome:
         """What the run says of its rate."""
         if self.stopped or _grows([self], _LIKELY):
             return "saturated"
-        met = all(kept >= wanted * self.calls for kept, wanted in zip(self.kept, self.wanted, strict=True))
+        met = all(kept >= wanted * n for kept, wanted, n in zip(self.kept, self.wanted, self.among, strict=True))
         return "met" if met and self.calls else "missed"
 
     @property
@@ -76,10 +84,10 @@ class Probe(NamedTuple):
 
     def shares(self) -> list[tuple[float, float, float]]:
         """(lower, upper bound, wanted) of the share that keeps each bound, by Wilson for what the calls are worth."""
-        worth = self.worth or (float(self.calls),) * len(self.kept)
+        worth = self.worth or self.among
         return [
-            (*wilson(kept * (count / self.calls) if self.calls else 0, count), wanted)
-            for kept, wanted, count in zip(self.kept, self.wanted, worth, strict=True)
+            (*wilson(kept * (count / n) if n else 0, count), wanted)
+            for kept, wanted, count, n in zip(self.kept, self.wanted, worth, self.among, strict=True)
         ]
 
 

@@ -39,12 +39,16 @@ class LoadPoint(NamedTuple):
 
 
 class CapacityResult(NamedTuple):
-    """What a search found: its runs, their capacity, and what an hour of the server costs, None where unknown."""
+    """What a search found: its runs, their capacity, and what an hour of the server costs, None where unknown.
+
+    Rates are of requests, of which a session has so many `turns` on average.
+    """
 
     runs: Sequence[LoadPoint]
     capacity: Capacity
     usd_per_hour: Decimal | None
     arrivals: str = "poisson"
+    turns: float = 1.0
 
 
 def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
@@ -60,6 +64,7 @@ def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figur
                     ("capacity", in_words(found.capacity)),
                     ("objectives", ", ".join(objectives)),
                     ("arrivals", f"{found.arrivals}; traffic that comes in larger bursts has a lower capacity"),
+                    *_of_sessions(found),
                 ]
             ),
             *figures,
@@ -67,6 +72,13 @@ def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figur
             Section("How it was found", (Prose(METHOD),), PAGE),
         ),
     )
+
+
+def _of_sessions(found: CapacityResult) -> list[tuple[str, str]]:
+    if found.turns == 1:
+        return []
+    per_s, turns = found.capacity.rate_per_s / found.turns, f"of {number(found.turns)} turns on average"
+    return [("sessions", f"{number(per_s)} begin in a second at this rate, {turns}" if per_s else turns)]
 
 
 def _row(found: CapacityResult, run: LoadPoint) -> Row:
@@ -84,8 +96,9 @@ def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
 
 def line(probe: Probe) -> str:
     """A run at one rate in one line."""
-    pairs = zip(probe.kept, probe.wanted, strict=True)
-    shares = ", ".join(f"{kept / max(probe.calls, 1):.1%} kept, {wanted:.1%} wanted" for kept, wanted in pairs)
+    names = [f"{klass}: " if klass else "" for klass in probe.classes or (None,) * len(probe.kept)]
+    each = zip(names, probe.kept, probe.among, probe.wanted, strict=True)
+    shares = ", ".join(f"{name}{kept / max(n, 1):.1%} kept, {wanted:.1%} wanted" for name, kept, n, wanted in each)
     sure = "" if probe.is_sure else ", not sure"
     completed = "?" if probe.completed_per_s is None else f"{probe.completed_per_s:.3g}"
     early = ", ended early" if probe.stopped else ""

@@ -26,7 +26,7 @@ from analysis.run.sections import RequestCounts, SloResult
 from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
 from bench.runs.manifest import RunManifest
 from bench.suggest import did_you_mean
-from bench.types import UserError
+from bench.types import Scenario, UserError
 
 ERROR_SHARE: Final = "error_share"
 
@@ -92,13 +92,18 @@ def parse(text: str) -> Objective:
 
 
 def objectives_of(run: RunManifest) -> list[Objective]:
-    """All that a run is judged by: what was asked for of all requests, and what the scenario asks of its classes."""
+    """All that a run is judged by."""
+    return objectives(run.slo, run.scenario)
+
+
+def objectives(asked: Sequence[str], scenario: Scenario) -> list[Objective]:
+    """What is asked for of all requests, and what the scenario asks of its classes."""
     of_classes = (
         replace(parse(text), text=f"{each.name}: {text.strip()}", klass=each.name)
-        for each in run.scenario.classes
+        for each in scenario.classes
         for text in each.slo
     )
-    return [*map(parse, run.slo), *of_classes]
+    return [*map(parse, asked), *of_classes]
 
 
 def judge_all(objectives: Sequence[Objective], calls: pa.Table, planned: pa.Table) -> tuple[SloResult, ...]:

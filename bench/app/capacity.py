@@ -1,5 +1,7 @@
 """The highest rate at which objectives are met, found by running at one rate after another."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -7,7 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from analysis.capacity.probing import Watch, of_closed_loop, probe, read
+import numpy as np
+
+from analysis.capacity.probing import Bound, Watch, bounds, of_closed_loop, probe, read
 from analysis.capacity.search import Capacity, Limits, Probe, calls_needed, next_probe, requests_for, service_seen_s
 from analysis.capacity.search import capacity as judge
 from analysis.present import to_html
@@ -16,8 +20,10 @@ from analysis.present.document import Document
 from analysis.present.of_capacity import CapacityResult, LoadPoint, document, line
 from analysis.run import slo
 from analysis.run import summary as summaries
+from analysis.run.metrics import NS_PER_S, column
 from analysis.run.summary import RunSummary
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
+from bench.app.planning import plan_of_run
 from bench.app.request import RunRequest
 from bench.app.run import Stop, launched, never
 from bench.load.controller import Progress
@@ -41,6 +47,12 @@ CLOSED_LOOP: Final = "closed-loop"
 MAX_REPEATS: Final = 20
 _LEAST_REQUESTS: Final = 100
 _FINEST_PRECISION: Final = 0.005  # rates have four digits
+_RATE: Final = "rate-"
+"""So begin the names of runs at a rate, in requests/s."""
+# By the plan of so many sessions it is known what a rate of requests is made of.
+_PLANNED_SESSIONS: Final = 1000
+# Sessions come one after the other: all turns are there at their rate once the first sessions have ended.
+_RAMP_SESSIONS: Final = 1.5
 FALLS_BEHIND: Final = "the server falls behind"
 """Why a run of a search ends early, which is what it was to find out."""
 
@@ -61,12 +73,16 @@ class CapacitySearch:
     precision: float
     repeats: int
     requests: int | None
-    least_requests: int
     concurrency: int
     max_in_flight: int
     up_to: float | None
     arrivals: str
     asked: Mapping[str, Any]
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What a rate must keep to be met: of all requests, and of each class of a mix what the class asks for."""
+        return bounds(slo.objectives(self.request.slo, self.request.workload.scenario), self.attainment)
 
     @property
     def page(self) -> Path:
@@ -94,11 +110,10 @@ def search_of(
     arrivals: str | None = None,
 ) -> CapacitySearch:
     """Make the search, each as its flag has it; `asked` must be the same of whoever goes on. Raises UserError."""
-    if not request.slo:
+    if not slo.objectives(request.slo, request.workload.scenario):
         raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
     gap_spread(arrivals or "poisson")
     share = None if attainment is None else _share("--attainment", attainment)
-    wanted = [share] if share is not None else [slo.parse(text).share for text in request.slo]
 
     def given(flag: str, value: Any, low: float, high: float, default: Any) -> Any:
         return default if value is None else within(flag, value, low, high)
@@ -110,7 +125,6 @@ def search_of(
         precision=within("--precision", _share("--precision", precision), _FINEST_PRECISION, 1.0),
         repeats=within("--repeats", repeats, 1, MAX_REPEATS),
         requests=given("--requests", requests, 1, MAX_REQUESTS, None),
-        least_requests=max(_LEAST_REQUESTS, calls_needed(wanted)),
         concurrency=given("--concurrency", concurrency, 1, MAX_CONCURRENCY, 4 * request.workload.scenario.concurrency),
         max_in_flight=given("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
         up_to=given("--up-to", up_to, 0.001, MAX_RATE_PER_S, None),
@@ -177,27 +191,33 @@ def _look(search: CapacitySearch, maker: Maker, server: Server | None, say: Call
     ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, closed_loop(search), 0, never)
     if ended.problem is not None:
         return ended
-    limits, probes = _limits(search), _probes(search)
+    limits, shape = _limits(search), _shape(search)
+    probes = _probes(search, shape)
     while wanted := next_probe(probes, limits):
         rate, repeat = wanted
         service_s = service_seen_s(probes, limits.service_s)
-        requests = search.requests or requests_for(rate, search.least_requests, service_s)
-        load = resolve_load(
-            scenario, rate=rate, arrivals=search.arrivals, requests=requests, max_in_flight=search.max_in_flight
-        )
-        name = f"rate-{rate:g}-{repeat}"
+        least = max(_LEAST_REQUESTS, *(shape.requests_for(bound) for bound in search.bounds))
+        requests = search.requests or requests_for(rate, least, shape.turns * service_s)
+        how: dict[str, Any] = {"rate": rate, "requests": requests}
+        if shape.turns > 1:
+            how = {"rate": rate / shape.turns, "duration": f"{requests / rate:.3f}s"}
+            how["warmup"] = f"{_RAMP_SESSIONS * shape.session_s(service_s):.3f}s"
+        load = resolve_load(scenario, arrivals=search.arrivals, max_in_flight=search.max_in_flight, **how)
+        name = f"{_RATE}{rate:g}-{repeat}"
         ended = run(campaign, name, load, repeat, stop_behind(service_s))
         if ended.problem is not None:
             return ended
-        probes = _probes(search)
+        probes = _probes(search, shape)
         say(line(next(probe for probe in probes if probe.folder == name)))
     return None
 
 
 def closed_loop(search: CapacitySearch) -> Load:
-    """The load that comes first, for which a server needs its slots."""
-    requests = max(64, 4 * search.concurrency)
-    return resolve_load(search.request.workload.scenario, concurrency=search.concurrency, requests=requests)
+    """The load that comes first, for which a server needs its slots: some calls for each user, or a session."""
+    scenario = search.request.workload.scenario
+    if scenario.has_sessions:
+        return resolve_load(scenario, concurrency=search.concurrency, sessions=search.concurrency)
+    return resolve_load(scenario, concurrency=search.concurrency, requests=max(64, 4 * search.concurrency))
 
 
 def stop_behind(service_s: float) -> Stop:
@@ -223,6 +243,42 @@ def _has_served(summary: RunSummary) -> bool:
 # --- what the runs say --------------------------------------------------------------------------------------------
 
 
+class Shape(NamedTuple):
+    """What a rate of requests is made of: the mean turns of a session and pause between them, and each class's part."""
+
+    turns: float
+    pause_s: float
+    shares: Mapping[str | None, float]
+
+    def session_s(self, service_s: float) -> float:
+        """How long a session lasts on average."""
+        return self.turns * service_s + (self.turns - 1) * self.pause_s
+
+    def requests_for(self, bound: Bound) -> int:
+        """So many requests make it sure that a share keeps a bound, though only its class's count."""
+        return math.ceil(calls_needed([bound.share]) / self.shares.get(bound.klass, 1 / _PLANNED_SESSIONS))
+
+
+def _shape(search: CapacitySearch) -> Shape:
+    scenario = search.request.workload.scenario
+    if not scenario.has_sessions and not scenario.classes:
+        return Shape(1.0, 0.0, {None: 1.0})
+    return _shape_of(search.folder / CLOSED_LOOP)
+
+
+@cache
+def _shape_of(folder: Path) -> Shape:
+    """By the plan of a run, which goes on without end."""
+    source, counts = plan_of_run(folder, manifest.read(folder)).source, Counter[str | None]()
+    for session in range(_PLANNED_SESSIONS):
+        counts[source.call(session, 0).klass] += source.turns(session)
+    calls = sum(counts.values())
+    shares = {klass: count / calls for klass, count in counts.items()}
+    pauses_s = column(read_requests(folder), "pause_ns") / NS_PER_S
+    pause_s = float(np.nan_to_num(np.nanmean(pauses_s))) if np.isfinite(pauses_s).any() else 0.0
+    return Shape(calls / _PLANNED_SESSIONS, pause_s, {**shares, None: 1.0})
+
+
 def _limits(search: CapacitySearch) -> Limits:
     """How far the search goes, and from where. Raises UserError where nobody was served in the closed loop."""
     found = of_closed_loop(read_requests(search.folder / CLOSED_LOOP))
@@ -231,38 +287,41 @@ def _limits(search: CapacitySearch) -> Limits:
     return Limits(search.precision, search.repeats, *found, search.up_to, search.max_in_flight)
 
 
-def _probes(search: CapacitySearch) -> list[Probe]:
+def _probes(search: CapacitySearch, shape: Shape) -> list[Probe]:
     """Read the runs of a search, by rate and repeat."""
-    names = [path.parent.name for path in search.folder.glob(f"rate-*/{files.SUMMARY}")]
+    names = [path.parent.name for path in search.folder.glob(f"{_RATE}*/{files.SUMMARY}")]
     done = [search.folder / name for name in names if is_done(search.campaign, name)]
-    found = [_probe(folder, search.request.slo, search.attainment) for folder in done]
+    found = [_probe(folder, search.bounds, shape.turns) for folder in done]
     return sorted(found, key=lambda probe: (probe.rate_per_s, probe.repeat))
 
 
 @cache
-def _probe(folder: Path, slos: tuple[str, ...], attainment: float | None) -> Probe:
+def _probe(folder: Path, wanted: tuple[Bound, ...], turns: float) -> Probe:
     """Read one run, which stays as it is."""
-    run, objectives = manifest.read(folder), [slo.parse(text) for text in slos]
-    wanted = [objective.share for objective in objectives] if attainment is None else [attainment]
+    rate, _, repeat = folder.name.removeprefix(_RATE).rpartition("-")
     return probe(
-        read(read_requests(folder), objectives, all_at_once=attainment is not None),
-        wanted,
-        rate_per_s=run.load.rate_per_s or 0.0,  # its runs are open loops
-        repeat=int(folder.name.rpartition("-")[2]),
+        read(read_requests(folder), wanted),
+        [bound.share for bound in wanted],
+        rate_per_s=float(rate),
+        repeat=int(repeat),
         folder=folder.name,
-        stopped=run.stopped == FALLS_BEHIND,
+        stopped=manifest.read(folder).stopped == FALLS_BEHIND,
+        turns=turns,
+        classes=tuple(bound.klass for bound in wanted),
     )
 
 
 def _write(search: CapacitySearch) -> Capacity:
     """Write what was found into capacity.json."""
-    runs, limits = _probes(search), _limits(search)
+    shape, limits = _shape(search), _limits(search)
+    runs = _probes(search, shape)
     found = judge(runs, limits)
     content = {
         "schema": files.SCHEMA,
         "asked": search.asked,
         "capacity": found._asdict(),
         "closed_loop_rps": limits.closed_loop_rps,
+        "turns_per_session": shape.turns,
         "probes": [{**run._asdict(), "outcome": run.outcome, "is_sure": run.is_sure} for run in runs],
     }
     files.write_json(search.folder / files.CAPACITY, content)
@@ -271,18 +330,23 @@ def _write(search: CapacitySearch) -> Capacity:
 
 def _write_page(search: CapacitySearch, found: Capacity) -> Document:
     """Write capacity.html: what was found, with its figures; gives what it shows."""
-    request = search.request
+    request, shape = search.request, _shape(search)
     pricing = request.costs.pricing
     shown = CapacityResult(
-        runs=[_load_point(search, run) for run in _probes(search)],
+        runs=[_load_point(search, run) for run in _probes(search, shape)],
         capacity=found,
         usd_per_hour=pricing.usd_per_hour if isinstance(pricing, HourPricing) else None,
         arrivals=search.arrivals,
+        turns=shape.turns,
     )
     of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
-    page = document(shown, of=of, objectives=request.slo, figures=sections(shown))
+    page = document(shown, of=of, objectives=_objectives(search), figures=sections(shown))
     files.write_text(search.page, to_html.render(page))
     return page
+
+
+def _objectives(search: CapacitySearch) -> list[str]:
+    return [each.text for each in slo.objectives(search.request.slo, search.request.workload.scenario)]
 
 
 def _load_point(search: CapacitySearch, run: Probe) -> LoadPoint:

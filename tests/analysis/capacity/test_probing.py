@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.capacity.probing import ProbedRun, Watch, of_closed_loop, probe, read
+from analysis.capacity.probing import ProbedRun, Watch, bounds, of_closed_loop, probe, read
 from analysis.run import slo
 
 
@@ -49,10 +49,10 @@ def test_a_run_that_ended_nothing_is_missed_and_too_short_to_tell_of_growth() ->
 def test_requests_are_read_by_each_objective_or_by_all_at_once(synthetic_run: Any) -> None:
     _, table, _ = synthetic_run(requests=200, warmup=20, rate_per_s=20, failed=[30], dropped=[40])
     objectives = [slo.parse("ttft_ms:p90<80"), slo.parse("tpot_ms:p90<1000")]
-    each = read(table, objectives, all_at_once=False)
+    each = read(table, bounds(objectives, None))
     assert [len(each.due_s), *map(len, each.keeps)] == [200] * 3
     assert np.isnan(each.end_s).sum() == 2 and each.keeps[1].sum() == 198
-    (together,) = read(table, objectives, all_at_once=True).keeps
+    (together,) = read(table, bounds(objectives, 0.9)).keeps
     assert (together == each.keeps[0] & each.keeps[1]).all()
 
 
