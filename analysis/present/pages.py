@@ -5,15 +5,17 @@ Everything that comes from outside (model names, error messages, settings) goes 
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
-import plotly.graph_objects as go
 from markupsafe import Markup
 
 from analysis.present import chart_library
 from analysis.present.palette import FONT, PALETTE
 from bench.process.printable import printable
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 HERE: Final = Path(__file__).parent
 
@@ -31,7 +33,7 @@ def render(template: str, *, library: str | None = None, **values: Any) -> str:
             palette=PALETTE,
             font=Markup(FONT),
             css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-            library=chart_library.script(library),
+            library=lambda: chart_library.script(library),
             linked=library is not None,
             twins={color.light: color.dark for color in PALETTE.values()},
         )
@@ -55,7 +57,7 @@ def shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def chart(name: str, title: str, wide: bool, figure: go.Figure) -> dict[str, Any]:
+def chart(name: str, title: str, wide: bool, figure: "go.Figure") -> dict[str, Any]:
     """What the template needs; an axis with labels for a logarithmic scale and no range can be switched to it."""
     axes = ((name, figure.layout[name]) for name in ("xaxis", "yaxis"))
     axis = next((name for name, axis in axes if axis.tickvals is not None and axis.range is None), None)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bench.app import campaign as campaign
     from bench.app import capacity as capacity
     from bench.app import compare as compare
+    from bench.app import listing as listing
     from bench.app import lists as lists
     from bench.app import options as options
     from bench.app import prices as prices
@@ -29,7 +30,7 @@ __all__ = [
     "run_request", "summarise", "write_report",
 ]  # fmt: skip
 
-_MODULES = ("ab", "campaign", "capacity", "compare", "lists", "options", "prices", "results")
+_MODULES = ("ab", "campaign", "capacity", "compare", "listing", "lists", "options", "prices", "results")
 _HOMES = {
     "dry": ("dry_run",),
     "options": ("RunOptions",),

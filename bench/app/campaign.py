@@ -32,8 +32,8 @@ from bench.runs import manifest
 from bench.server.launch import Server
 from bench.types import UserError
 
-FILE: Final = "campaign.json"
-ASIDE: Final = "unfinished"
+FILE: Final = files.CAMPAIGN
+ASIDE: Final = files.UNFINISHED
 """Where in the folder lies what is of no use any more: kept to be looked at, never read again."""
 
 

@@ -8,11 +8,13 @@ from analysis.compare import comparable
 from analysis.compare.comparison import Comparison, Inconclusive, Run, compare
 from analysis.compare.field import FieldComparison, compare_all
 from analysis.compare.measures import thresholds
+from analysis.listing import COMPARABLE
 from analysis.present import to_html, to_junit
 from analysis.present.comparison_figures import sections
 from analysis.present.document import Document
 from analysis.present.of_field import document_of, labels
 from analysis.run import summary as summaries
+from bench.app.listing import folder_of
 from bench.app.results import requests_of
 from bench.runs import folder as files
 from bench.runs import manifest
@@ -29,7 +31,8 @@ def runs_of_sides(given: Sequence[str]) -> list[list[Path]]:
 def runs_in(side: str, given: str) -> list[Path]:
     """The run folders that an argument names."""
     found: list[Path] = []
-    for path in [Path(given)] if Path(given).exists() else map(Path, filter(None, given.split(","))):
+    parts = [given] if Path(given).exists() else filter(None, given.split(","))
+    for path in (Path(folder_of(part, *COMPARABLE)) for part in parts):
         if not path.is_dir():
             raise UserError(f"{side} {path}: expected a run folder, a folder of runs, or several with commas between")
         inside = (

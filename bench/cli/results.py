@@ -11,9 +11,9 @@ from bench.cli.options import WINDOWS
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
-def decode(folder: Path, window: Literal["planned", "steady"] | None) -> int:
+def decode(folder: str, window: Literal["planned", "steady"] | None) -> int:
     """Read a run's captures again, also after a crash.
 
     Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.
@@ -23,18 +23,18 @@ def decode(folder: Path, window: Literal["planned", "steady"] | None) -> int:
     """
     from bench.cli import output, repeat, view
 
-    folder = folder.absolute()
-    if app.results.has_repeats(folder):
-        return repeat.decode_all(folder, output.Screen(), window)
-    summary = app.summarise(folder, window)
-    view.show_results(output.Screen(), folder)
-    return app.exit_code(app.results.recorded_stop(folder), summary)
+    path = Path(app.listing.folder_of(folder, "run", "repeats", is_concluded=False)).absolute()
+    if app.results.has_repeats(path):
+        return repeat.decode_all(path, output.Screen(), window)
+    summary = app.summarise(path, window)
+    view.show_results(output.Screen(), path)
+    return app.exit_code(app.results.recorded_stop(path), summary)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option("--format", "form", type=OneOf(["html", "markdown", "json", "csv"]), default="html", help="[html]")
-def report(folder: Path, form: Literal["html", "markdown", "json", "csv"]) -> None:
+def report(folder: str, form: Literal["html", "markdown", "json", "csv"]) -> None:
     """Write a run's report again, or print it (markdown, JSON), or its requests (CSV).
 
     Of a folder of repeats it is what the runs say together.
@@ -45,13 +45,14 @@ def report(folder: Path, form: Literal["html", "markdown", "json", "csv"]) -> No
     """
     from bench.cli import output, repeat
 
+    path = Path(app.listing.folder_of(folder, "run", "repeats"))
     if form == "csv":
-        output.print_rows(app.results.csv_rows(folder))
+        output.print_rows(app.results.csv_rows(path))
         return
-    if app.results.has_repeats(folder):
-        repeat.report_all(folder, form)
+    if app.results.has_repeats(path):
+        repeat.report_all(path, form)
         return
     if form == "html":
-        echo(str(app.results.write_report(folder)))
+        echo(str(app.results.write_report(path)))
     else:
-        output.deliver(app.results.describe(folder), "markdown", as_json=form == "json")
+        output.deliver(app.results.describe(path), "markdown", as_json=form == "json")

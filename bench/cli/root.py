@@ -1,8 +1,10 @@
 """All commands of the command line; a command's module is imported when it is asked for, so that help comes at once."""
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -33,11 +35,15 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "prices": Place("prices", "List what APIs and rented GPUs cost."),
     "report": Place("results", "Write a run's report again, or print it (markdown, JSON), or its requests (CSV)."),
     "run": Place("run", "Offer one load to one backend, observe it, judge it and report."),
+    "runs": Place("runs", "List what is in results, and bring its page up to date."),
     "scenarios": Place("lists", "List the workloads."),
     "selftest": Place("selftest", "Measure how exact this machine's client is, at which load."),
     "size": Place("size", "Show which GPUs can serve a model, and what that costs."),
     "sweep": Place("sweep", "Measure several contenders under several loads, and write one page that settles it."),
 }
+
+LEAVE_RUNS: Final = frozenset({"ab", "capacity", "decode", "gate", "report", "run", "sweep"})
+"""After these the page of results is brought up to date."""
 
 
 def command(name: str) -> click.Command:
@@ -55,6 +61,17 @@ class Commands(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return command(cmd_name) if cmd_name in COMMANDS else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and bring the page of results up to date however it ends, unless nothing was run."""
+        try:
+            return super().invoke(ctx)
+        finally:
+            nothing = isinstance(sys.exception(), click.exceptions.Exit | click.ClickException)
+            if ctx.invoked_subcommand in LEAVE_RUNS and not nothing and Path("results").is_dir():
+                from bench.cli.runs import refresh
+
+                refresh()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

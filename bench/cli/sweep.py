@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench import app
 from bench.cli.base import echo, keep_secret, with_options
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
@@ -105,7 +106,7 @@ def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | N
         return found, None
     if wrong := [name for name in (*own, *options) if name != "repeats" and _is_given(name)]:
         raise UserError(f"--{wrong[0].replace('_', '-')}: {given} says what is measured; write it there")
-    path = Path(given)
+    path = Path(app.listing.folder_of(given, "sweep", is_concluded=False))
     folder = path if path.is_dir() else None
     found = studies.read(path / STUDY_FILE if folder else path)
     changes = {name: value for name, value in {**more, "repeats": own["repeats"]}.items() if value}
@@ -131,7 +132,7 @@ def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: b
         if not as_json:
             screen.print()
         deliver(shown[-1], "text", as_json=as_json, screen=screen)
-        show_fact(screen, "page", str(results.told(folder / results.PAGE)))
+        show_fact(screen, "page", str(results.told(results.page_of(folder))))
     if any(outcome.problem is not None for outcome in swept.outcomes):
         show_fact(screen, "", f"what is missing is tried again by: bench.py sweep {results.told(folder)}")
     return swept.code

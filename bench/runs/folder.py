@@ -36,6 +36,11 @@ CAPACITY_PAGE = "capacity.html"
 AB = "ab.json"
 AB_PAGE = "ab.html"
 GATE = "gate.json"
+STUDY = "study.json"
+STUDY_PAGE = "study.html"
+CAMPAIGN = "campaign.json"
+UNFINISHED = "unfinished"
+INDEX = "index.html"
 
 SCHEMA = 1
 """The version of run.json and summary.json."""

@@ -25,6 +25,7 @@ from analysis.stats.uncertainty import interval_draws, mean_draws
 from bench.app.breakeven.measured import MeasuredRun, Requests, read_run, requests_of, warnings_of
 from bench.app.breakeven.options import OFF, BreakEvenOptions, CachingOptions, RequestOptions
 from bench.app.breakeven.servers import MonthlyTraffic
+from bench.app.listing import folder_of
 from bench.app.numeric import read
 from bench.app.numeric import within as within_range
 from bench.plan.resolve import within
@@ -54,7 +55,8 @@ class Offer(NamedTuple):
 
 def runs_of(specs: Sequence[str]) -> dict[str, MeasuredRun]:
     """Read those of the alternatives that are run folders."""
-    return {spec: read_run(Path(spec), VERSUS) for spec in specs if Path(spec).is_dir()}
+    places = {spec: Path(folder_of(spec, "run")) for spec in specs}
+    return {spec: read_run(place, VERSUS) for spec, place in places.items() if place.is_dir()}
 
 
 def requests_stated(options: RequestOptions) -> Requests | None:

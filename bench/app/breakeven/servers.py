@@ -23,6 +23,7 @@ from analysis.wording import count, number, percent
 from bench.app import numeric
 from bench.app.breakeven.measured import MeasuredRun, check_repeats, read_run, read_search, warnings_of
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
+from bench.app.listing import folder_of
 from bench.app.pricing import hourly_of
 from bench.app.rates import profile
 from bench.runs import manifest
@@ -180,7 +181,7 @@ class _Said(NamedTuple):
         if all(Path(part).exists() for part in parts):
             return cls(name, parts, "")
         rest, _, gpu = rest.partition("@")
-        return cls(name, tuple(filter(None, rest.split(","))), gpu)
+        return cls(name, tuple(folder_of(part, "run", "capacity") for part in rest.split(",") if part), gpu)
 
 
 def _measured_as(folder: Path) -> tuple[str, str] | None:

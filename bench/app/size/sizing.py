@@ -12,6 +12,7 @@ from analysis.sizing import memory, plans
 from analysis.sizing.memory import TENSOR_PARALLEL, Model
 from analysis.sizing.plans import Claimed, Demand, Measured, Need
 from analysis.sizing.written import Sizing
+from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
 from bench.app.size.model import load
 from bench.app.size.traffic import RecordedLoad, recorded_load
@@ -176,6 +177,7 @@ def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, 
     """What a run has measured, and the warnings about it. Raises UserError for one that is invalid or lacks figures."""
     if not options.gpu_specs:
         raise UserError("--measured: give --gpu too, the hardware it ran on first")
+    folder = Path(folder_of(str(folder), "run"))
     run, summary = manifest.read(folder), summaries.read(folder)
     reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
     if summary.verdict.status == "invalid":

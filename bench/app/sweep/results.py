@@ -22,17 +22,19 @@ from bench.runs import folder as files
 from bench.runs import manifest
 from bench.types import UserError
 
-JSON = "study.json"
-PAGE = "study.html"
-
 
 def conclude(study: Study, folder: Path) -> Document:
     """Write study.json and study.html from what there is; gives what they say."""
     result = gather(study, folder)
     shown = document(result, bills_of(study, result, folder), asked_of(study, result, folder))
-    files.write_json(folder / JSON, shown.data)
-    files.write_text(folder / PAGE, to_html.render(shown))
+    files.write_json(folder / files.STUDY, shown.data)
+    files.write_text(page_of(folder), to_html.render(shown))
     return shown
+
+
+def page_of(folder: Path) -> Path:
+    """Where a study's page lies."""
+    return folder / files.STUDY_PAGE
 
 
 def told(path: Path) -> Path:
