@@ -116,6 +116,11 @@ class Limits(NamedTuple):
     up_to_rps: float | None = None
     max_in_flight: int = 1024
 
+    @property
+    def lowest_rps(self) -> float:
+        """Below this rate objectives that no rate meets are not looked for."""
+        return self.closed_loop_rps * _LOWEST_SHARE
+
     def top_rps(self, probes: Sequence[Probe]) -> tuple[float, str]:
         """(the highest rate to try, what to do to look further)."""
         asked = self.up_to_rps or UP_TO_SHARE * self.closed_loop_rps
@@ -147,7 +152,7 @@ def next_probe(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] | N
         return rounded(top if met * _RAMP * _COARSE > top else met * _RAMP), 0
     if met is None:
         lower = rounded(missed / 2)
-        return (lower, 0) if lower >= limits.closed_loop_rps * _LOWEST_SHARE else None
+        return (lower, 0) if lower >= limits.lowest_rps else None
     doubtful = missed / met > _COARSE and not _is_sure(_by_rate(probes)[missed], "missed")
     if doubtful and (again := _repeat(probes, (missed,), limits)):
         return again
@@ -173,7 +178,7 @@ def _farther_out(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] |
     if found.high_per_s is None and highest < top:
         return rounded(min(highest * _RAMP, top)), 0
     lower = rounded(lowest / _RAMP)
-    if not found.low_per_s and lower >= limits.closed_loop_rps * _LOWEST_SHARE:
+    if not found.low_per_s and lower >= limits.lowest_rps:
         return lower, 0
     return None
 

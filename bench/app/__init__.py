@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.app import options as options
     from bench.app import prices as prices
     from bench.app import results as results
+    from bench.app import what_follows as what_follows
     from bench.app.dry import dry_run
     from bench.app.options import RunOptions
     from bench.app.request import RunRequest, run_request
@@ -30,7 +31,9 @@ __all__ = [
     "run_request", "summarise", "write_report",
 ]  # fmt: skip
 
-_MODULES = ("ab", "campaign", "capacity", "compare", "listing", "lists", "options", "prices", "results")
+_MODULES = (
+    "ab", "campaign", "capacity", "compare", "listing", "lists", "options", "prices", "results", "what_follows",
+)  # fmt: skip
 _HOMES = {
     "dry": ("dry_run",),
     "options": ("RunOptions",),

@@ -1,7 +1,6 @@
 """The highest rate at which objectives are met, found by running at one rate after another."""
 
-import math
-from collections import Counter
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -9,10 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
 from analysis.capacity.probing import Bound, Watch, bounds, of_closed_loop, probe, read
-from analysis.capacity.search import Capacity, Limits, Probe, calls_needed, next_probe, requests_for, service_seen_s
+from analysis.capacity.search import (
+    Capacity,
+    Limits,
+    Probe,
+    next_probe,
+    rounded,
+    service_seen_s,
+)
 from analysis.capacity.search import capacity as judge
 from analysis.present import to_html
 from analysis.present.capacity_figures import sections
@@ -20,12 +24,15 @@ from analysis.present.document import Document
 from analysis.present.of_capacity import CapacityResult, LoadPoint, document, line
 from analysis.run import slo
 from analysis.run import summary as summaries
-from analysis.run.metrics import NS_PER_S, column
 from analysis.run.summary import RunSummary
+from analysis.wording import number, percent
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
-from bench.app.planning import plan_of_run
+from bench.app.probe_loads import ProbeLoads, Shape, shape_of
+from bench.app.probe_pace import ProbePace
 from bench.app.request import RunRequest
 from bench.app.run import Stop, launched, never
+from bench.durations import expected, parse_duration
+from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 from bench.load.controller import Progress
 from bench.plan.resolve import (
     DEFAULT_MAX_IN_FLIGHT,
@@ -44,15 +51,12 @@ from bench.server.launch import Server
 from bench.types import Load, UserError
 
 CLOSED_LOOP: Final = "closed-loop"
+MAX_TIME: Final = "--max-time"
 MAX_REPEATS: Final = 20
-_LEAST_REQUESTS: Final = 100
+MAX_TIME_S: Final = (1, 30 * 24 * 3600)
 _FINEST_PRECISION: Final = 0.005  # rates have four digits
 _RATE: Final = "rate-"
 """So begin the names of runs at a rate, in requests/s."""
-# By the plan of so many sessions it is known what a rate of requests is made of.
-_PLANNED_SESSIONS: Final = 1000
-# Sessions come one after the other: all turns are there at their rate once the first sessions have ended.
-_RAMP_SESSIONS: Final = 1.5
 FALLS_BEHIND: Final = "the server falls behind"
 """Why a run of a search ends early, which is what it was to find out."""
 
@@ -64,7 +68,8 @@ _MISSES: Final = {"nothing_succeeded", "mostly_failed"}
 class CapacitySearch:
     """What is looked for, and the folder of its runs, in which everything that was found is kept.
 
-    `asked` is what the folder says was asked, by names that its user knows; how far a search goes is not in it.
+    `asked` is what the folder says was asked, by names that its user knows; how far a search goes is not in it. After
+    `max_time_s` it begins no run that would not end before.
     """
 
     request: RunRequest
@@ -78,6 +83,7 @@ class CapacitySearch:
     up_to: float | None
     arrivals: str
     asked: Mapping[str, Any]
+    max_time_s: float | None = None
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -108,6 +114,7 @@ def search_of(
     max_in_flight: int | None = None,
     up_to: float | None = None,
     arrivals: str | None = None,
+    max_time: str | None = None,
 ) -> CapacitySearch:
     """Make the search, each as its flag has it; `asked` must be the same of whoever goes on. Raises UserError."""
     if not slo.objectives(request.slo, request.workload.scenario):
@@ -130,6 +137,9 @@ def search_of(
         up_to=given("--up-to", up_to, 0.001, MAX_RATE_PER_S, None),
         arrivals=arrivals or "poisson",
         asked=asked,
+        max_time_s=None
+        if max_time is None
+        else within("--max-time", parse_duration(max_time, "--max-time"), *MAX_TIME_S, " s"),
     )
 
 
@@ -159,19 +169,20 @@ def find(
 
     Raises UserError where the first run cannot begin, and where nobody is served at all.
     """
+    began_s = time.monotonic()
     with begun(search.folder, "capacity", search.asked):
         if not (search.folder / files.CAPACITY).exists():
             files.write_json(search.folder / files.CAPACITY, {"schema": files.SCHEMA, "asked": search.asked})
         with ExitStack() as stack:
             if server is None and search.request.url is None:
                 server = stack.enter_context(_server(search, say))
-            ended = _look(search, maker, server, say)
-        if ended is not None:
+            ended = _look(search, maker, server, say, began_s)
+        if ended is not None and ended.name != MAX_TIME:
             if not any(search.folder.glob(f"*/{files.RUN}")):
                 ended.raise_if_it_never_began()
             return CapacityFound(ended=ended)
-        found = _write(search)
-        return CapacityFound(found, _write_page(search, found))
+        found = _write(search, ended)
+        return CapacityFound(ended=ended) if found is None else CapacityFound(found, _write_page(search, found))
 
 
 def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
@@ -180,36 +191,58 @@ def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
     return launched(replace(search.request, workload=workload), say, search.folder / files.SERVER_LOG)
 
 
-def _look(search: CapacitySearch, maker: Maker, server: Server | None, say: Callable[[str], None]) -> Outcome | None:
-    """Run until the answer is found; returns what became of the run that ended it before."""
+def _look(
+    search: CapacitySearch, maker: Maker, server: Server | None, say: Callable[[str], None], began_s: float
+) -> Outcome | None:
+    """Run until the answer is found; returns what became of the run that ended it before, or of its time."""
 
     def run(campaign: Campaign, name: str, load: Load, repeat: int, stop: Stop) -> Outcome:
         request = search.request.one_of(search.folder, name, load, search.request.workload.seed + repeat)
         return make_run(campaign, name, request, maker, server, stop)
 
-    scenario, campaign = search.request.workload.scenario, search.campaign
+    campaign = search.campaign
     ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, closed_loop(search), 0, never)
     if ended.problem is not None:
         return ended
     limits, shape = _limits(search), _shape(search)
-    probes = _probes(search, shape)
+    loads = ProbeLoads(
+        search.request.workload.scenario, shape, search.bounds, search.requests, search.arrivals, search.max_in_flight
+    )
+    probes, pace = _probes(search, shape), ProbePace(loads.seconds)
+    say(f"{_bounds(search, limits)}: {pace.left(probes, limits)}")
     while wanted := next_probe(probes, limits):
         rate, repeat = wanted
         service_s = service_seen_s(probes, limits.service_s)
-        least = max(_LEAST_REQUESTS, *(shape.requests_for(bound) for bound in search.bounds))
-        requests = search.requests or requests_for(rate, least, shape.turns * service_s)
-        how: dict[str, Any] = {"rate": rate, "requests": requests}
-        if shape.turns > 1:
-            how = {"rate": rate / shape.turns, "duration": f"{requests / rate:.3f}s"}
-            how["warmup"] = f"{_RAMP_SESSIONS * shape.session_s(service_s):.3f}s"
-        load = resolve_load(scenario, arrivals=search.arrivals, max_in_flight=search.max_in_flight, **how)
+        if search.max_time_s is not None:
+            left_s = search.max_time_s - (time.monotonic() - began_s)
+            if left_s < (needed_s := pace.seconds([rate], service_s)):
+                return Outcome(MAX_TIME, EXIT_NOT_TO_BE_TRUSTED, _out_of_time(search, rate, needed_s))
         name = f"{_RATE}{rate:g}-{repeat}"
-        ended = run(campaign, name, load, repeat, stop_behind(service_s))
+        with pace.one(rate, service_s):
+            ended = run(campaign, name, loads.load(rate, service_s), repeat, stop_behind(service_s))
         if ended.problem is not None:
             return ended
         probes = _probes(search, shape)
-        say(line(next(probe for probe in probes if probe.folder == name)))
+        say(f"{line(next(probe for probe in probes if probe.folder == name))}; {pace.left(probes, limits)}")
     return None
+
+
+def _bounds(search: CapacitySearch, limits: Limits) -> str:
+    """Between which rates the answer is looked for, in words."""
+    top, further = limits.top_rps(())
+    top = rounded(top)
+    return (
+        f"a closed loop completed {number(limits.closed_loop_rps)} requests/s; searching between "
+        f"{number(min(limits.lowest_rps, top))} and at most {number(top)} requests/s ({further}), to "
+        f"{percent(search.precision)}"
+    )
+
+
+def _out_of_time(search: CapacitySearch, rate_per_s: float, needed_s: float) -> str:
+    return (
+        f"{expected(search.max_time_s or 0.0)} leaves no time for a run at {rate_per_s:g} requests/s, which takes "
+        f"about {expected(needed_s)}"
+    )
 
 
 def closed_loop(search: CapacitySearch) -> Load:
@@ -243,40 +276,8 @@ def _has_served(summary: RunSummary) -> bool:
 # --- what the runs say --------------------------------------------------------------------------------------------
 
 
-class Shape(NamedTuple):
-    """What a rate of requests is made of: the mean turns of a session and pause between them, and each class's part."""
-
-    turns: float
-    pause_s: float
-    shares: Mapping[str | None, float]
-
-    def session_s(self, service_s: float) -> float:
-        """How long a session lasts on average."""
-        return self.turns * service_s + (self.turns - 1) * self.pause_s
-
-    def requests_for(self, bound: Bound) -> int:
-        """So many requests make it sure that a share keeps a bound, though only its class's count."""
-        return math.ceil(calls_needed([bound.share]) / self.shares.get(bound.klass, 1 / _PLANNED_SESSIONS))
-
-
 def _shape(search: CapacitySearch) -> Shape:
-    scenario = search.request.workload.scenario
-    if not scenario.has_sessions and not scenario.classes:
-        return Shape(1.0, 0.0, {None: 1.0})
-    return _shape_of(search.folder / CLOSED_LOOP)
-
-
-@cache
-def _shape_of(folder: Path) -> Shape:
-    """By the plan of a run, which goes on without end."""
-    source, counts = plan_of_run(folder, manifest.read(folder)).source, Counter[str | None]()
-    for session in range(_PLANNED_SESSIONS):
-        counts[source.call(session, 0).klass] += source.turns(session)
-    calls = sum(counts.values())
-    shares = {klass: count / calls for klass, count in counts.items()}
-    pauses_s = column(read_requests(folder), "pause_ns") / NS_PER_S
-    pause_s = float(np.nan_to_num(np.nanmean(pauses_s))) if np.isfinite(pauses_s).any() else 0.0
-    return Shape(calls / _PLANNED_SESSIONS, pause_s, {**shares, None: 1.0})
+    return shape_of(search.request.workload.scenario, search.folder / CLOSED_LOOP)
 
 
 def _limits(search: CapacitySearch) -> Limits:
@@ -311,15 +312,21 @@ def _probe(folder: Path, wanted: tuple[Bound, ...], turns: float) -> Probe:
     )
 
 
-def _write(search: CapacitySearch) -> Capacity:
-    """Write what was found into capacity.json."""
+def _write(search: CapacitySearch, ended: Outcome | None) -> Capacity | None:
+    """Write what was found into capacity.json; None where its time was over before any rate met the objectives."""
     shape, limits = _shape(search), _limits(search)
     runs = _probes(search, shape)
-    found = judge(runs, limits)
+    found = judge(runs, limits) if runs else None
+    if ended is not None:
+        if found is None or not found.rate_per_s:
+            return None
+        found = found._replace(reason=f"{ended.name} {ended.problem}; the same command with more goes on")
+    assert found is not None, "a search that has come to its end has tried a rate"
     content = {
         "schema": files.SCHEMA,
         "asked": search.asked,
         "capacity": found._asdict(),
+        "out_of_time": ended is not None,
         "closed_loop_rps": limits.closed_loop_rps,
         "turns_per_session": shape.turns,
         "probes": [{**run._asdict(), "outcome": run.outcome, "is_sure": run.is_sure} for run in runs],

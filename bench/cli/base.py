@@ -1,5 +1,7 @@
 """What all commands share: how they print, keep secrets off the screen, and end with an error of one line."""
 
+import shlex
+import shutil
 import signal
 import sys
 import traceback
@@ -77,6 +79,17 @@ def echo(text: str, *, err: bool = False) -> None:
         print(printable(shown(text)), file=sys.stderr, flush=True)
     except OSError:
         terminal.silence(sys.stderr)
+
+
+def typed(*words: str | Path) -> str:
+    """A command of this program as it was started now, to be pasted into a shell."""
+    before = sys.orig_argv[: 1 - len(sys.argv)] if len(sys.argv) > 1 else sys.orig_argv
+    script = sys.argv[0]
+    if shutil.which(Path(script).name) == script:
+        before = [Path(script).name]  # installed, and found without its path
+    elif before[-1:] != [script]:
+        before = ["bench.py"]
+    return shlex.join([*before, *map(str, words)])
 
 
 def run_and_exit(command: click.Command) -> NoReturn:

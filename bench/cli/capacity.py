@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench import app
-from bench.cli.base import with_options
+from bench.cli.base import typed, with_options
 from bench.cli.campaign import asked_of, say_ended
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import NUMBER, WHOLE
@@ -17,7 +17,7 @@ from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 if TYPE_CHECKING:
     from bench.app.capacity import CapacitySearch
 
-_HOW_FAR = ("precision", "repeats", "up_to")
+_HOW_FAR = ("precision", "repeats", "up_to", "max_time")
 _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", "max_in_flight")
 
 
@@ -31,6 +31,7 @@ _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", 
 @click.option("--concurrency", type=WHOLE, help="Of the closed loop that comes first.  [4 times the scenario's]")
 @click.option("--max-in-flight", type=WHOLE, help="Limit of each run.  [1024]")
 @click.option("--up-to", type=NUMBER, help="Look no higher, in requests/s.  [8 times what the closed loop completes]")
+@click.option("--max-time", help="Begin no run that would end later than this, such as 30m.  [as long as it takes]")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it.")
 def capacity(**options: Any) -> int:
     """Find the highest rate that meets the objectives.
@@ -52,6 +53,10 @@ def capacity(**options: Any) -> int:
     output.show(screen, found.document)
     output.show_fact(screen, "folder", str(search.folder))
     output.show_fact(screen, "page", str(search.page))
+    if (next_step := app.what_follows.after_capacity(search.request, search.folder, found.capacity)) is not None:
+        output.show_fact(screen, "next", next_step.what)
+        # In one line, as a shell takes it.
+        screen.print(typed(*next_step.words), soft_wrap=True, highlight=False)
     return 0 if found.capacity.rate_per_s else EXIT_OBJECTIVE_MISSED
 
 

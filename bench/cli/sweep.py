@@ -14,6 +14,7 @@ from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED
 from bench.durations import expected
+from bench.process.places import told
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: b
         if not as_json:
             screen.print()
         deliver(shown[-1], "text", as_json=as_json, screen=screen)
-        show_fact(screen, "page", str(results.told(results.page_of(folder))))
+        show_fact(screen, "page", str(told(results.page_of(folder))))
     if any(outcome.problem is not None for outcome in swept.outcomes):
-        show_fact(screen, "", f"what is missing is tried again by: bench.py sweep {results.told(folder)}")
+        show_fact(screen, "", f"what is missing is tried again by: bench.py sweep {told(folder)}")
     return swept.code
 
 

@@ -58,3 +58,8 @@ def _temporary() -> Path:
     if found.st_uid != os.getuid() or found.st_mode & 0o170077 != 0o040000:
         raise UserError(f"{folder}: expected a folder of this user's alone; set HOME to one that can be written")
     return folder
+
+
+def told(path: Path) -> Path:
+    """A path as a command in this folder takes it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -18,6 +18,7 @@ from bench.app.campaign import is_done
 from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of
 from bench.app.sweep.running import FAILED, is_cell_done
 from bench.app.sweep.study import Contender, Study, StudyLoad, flags_of, slug
+from bench.process.places import told
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.types import UserError
@@ -35,11 +36,6 @@ def conclude(study: Study, folder: Path) -> Document:
 def page_of(folder: Path) -> Path:
     """Where a study's page lies."""
     return folder / files.STUDY_PAGE
-
-
-def told(path: Path) -> Path:
-    """A path as a command in this folder takes it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def gather(study: Study, folder: Path) -> StudyResult:

@@ -23,7 +23,10 @@ OF_THE_WORKLOAD: Final = (
     *("scenario", "seed", "cache", "slo", "goodput", "inconclusive", "window", "tokenizer", "turns", "think_time"),
     *("history", "tools", "response_format", "images", *names(FileOptions)),
 )
-OF_A_SEARCH: Final = ("precision", "repeats", "up_to", "attainment", "requests", "concurrency", "max_in_flight")
+OF_A_SEARCH: Final = (
+    *("precision", "repeats", "up_to", "max_time"),
+    *("attainment", "requests", "concurrency", "max_in_flight"),
+)
 KEYS: Final = ("workload", "contenders", "loads", "repeats", "servers", "requests_per_month", "versus", "main_load")
 MOST_CONTENDERS: Final = 16
 MOST_REPEATS: Final = 50

@@ -3,11 +3,13 @@
 import copy
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ from bench.app.request import RunRequest
 from bench.errors import INTERRUPTED, OUT_OF_BUDGET
 from bench.load.controller import Progress
 from bench.runs import folder as files
+from bench.runs.sections import dump
 from bench.server import tinymodel
 from bench.server.launch import launch
 from bench.types import ServeOptions, UserError
@@ -212,7 +215,7 @@ class Runs:
         stopped = None if end == "invalid" else end
         with files.new(request.out):
             ended = {"load": asdict(load), "interrupted": stopped is not None, "stopped": stopped}
-            files.write_json(request.out / files.RUN, run | ended)
+            files.write_json(request.out / files.RUN, run | ended | {"pricing": dump(request.costs.pricing)})
             pq.write_table(requests, request.out / files.REQUESTS)
         return stopped
 
@@ -314,3 +317,84 @@ def test_a_run_that_falls_behind_is_an_answer_and_not_made_again(runs: Runs, cal
     made = list(runs.made)
     call()
     assert runs.made == made
+
+
+# --- what is said on the way, and what comes next -----------------------------------------------------------------
+
+
+class VirtualTime:
+    """A clock that a run moves on by as long as its load takes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+        self.now_s = 1000.0
+        for module in ("capacity", "probe_pace"):
+            monkeypatch.setattr(f"bench.app.{module}.time", SimpleNamespace(monotonic=lambda: self.now_s))
+        self._observe = runs.observe
+        monkeypatch.setattr(runs, "observe", self.observe)
+
+    def observe(self, request: RunRequest, server: Any = None, stop: Any = None) -> str | None:
+        load = request.workload.load
+        self.now_s += (load.requests or 0) / (load.rate_per_s or 10.0)
+        return self._observe(request, server, stop)
+
+
+def test_where_it_searches_and_how_much_is_left_is_said_before_and_after_each_run(
+    runs: Runs, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    VirtualTime(monkeypatch, runs)
+    _, said = call("--up-to", "100")
+    bounds = re.search(
+        r"searching between [\d.,]+ and at most 100 requests/s \(--up-to looks further\), to 90%: (.*)", said
+    )
+    assert bounds is not None
+    lines = [bounds[1], *(line.rpartition("; ")[2] for line in said.splitlines() if " wanted; " in line)]
+    assert len(lines) == len(runs.made)
+    assert all(re.fullmatch(r"about \d+ runs? left, \d+ (s|min)", line) for line in lines[:-1])
+    assert lines[-1] == "no run is left"
+
+
+def test_max_time_begins_no_run_that_would_end_later_and_the_answer_is_what_was_found_by_then(
+    runs: Runs, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualTime(monkeypatch, runs)
+    code, said = call("--precision", "2%", "--max-time", "60s")
+    assert (code, clock.now_s <= 1060.0) == (0, True)
+    content = found(tmp_path / "out")
+    assert content["out_of_time"] and content["capacity"]["rate_per_s"] > 0
+    assert re.search(r"--max-time 60 s leaves no time for a run at [\d.]+ requests/s", "".join(said.split("\n")))
+    made = len(runs.made)
+    assert call("--precision", "2%")[0] == 0  # goes on
+    assert len(runs.made) > made and not found(tmp_path / "out")["out_of_time"]
+
+
+def test_max_time_that_ends_before_any_rate_met_the_objectives_is_no_answer(
+    runs: Runs, call: Call, tmp_path: Path
+) -> None:
+    code, said = call("--max-time", "1s")
+    assert code == 3
+    assert "--max-time 1 s leaves no time for a run at" in said
+    assert f"it can go on: the same command with --out {tmp_path / 'out'}" in said
+    assert "capacity" not in found(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("wrong", "said"), [("5", "expected a time with its unit"), ("0s", "must be from 1 to")])
+def test_a_wrong_max_time_is_refused(wrong: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^--max-time: {said}"):
+        command.capacity.main([*ASKED, "--max-time", wrong], standalone_mode=False)
+
+
+@pytest.mark.parametrize("name", ["out", "it's (here), $HOME=1"])
+@pytest.mark.parametrize("price", [[], ["--usd-per-hour", "1.10"], ["--gpu", "h100-sxm"]])
+def test_the_breakeven_that_follows_can_be_pasted(
+    runs: Runs, call: Call, tmp_path: Path, name: str, price: list[str]
+) -> None:
+    _, said = call(*price, "--out", str(tmp_path / name))
+    (line,) = [line for line in said.splitlines() if line.startswith("bench.py breakeven")]
+    done = bench(*shlex.split(line)[1:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "claude-haiku-5-5" in done.stdout
+
+
+def test_no_breakeven_follows_where_nothing_met_the_objectives(runs: Runs, call: Call) -> None:
+    runs.keeps_per_s = 0.0
+    assert "bench.py breakeven" not in call()[1]
