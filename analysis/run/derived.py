@@ -4,9 +4,8 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from analysis.run.metrics import METRICS, POOLED, is_successful
+from analysis.run.metrics import METRICS, POOLED, is_successful, keep
 
 DERIVED: Final = tuple(name for name, metric in METRICS.items() if metric.unit == "ms" and name not in POOLED)
 
@@ -19,12 +18,12 @@ def with_derived(calls: pa.Table) -> pa.Table:
     """
     succeeded = is_successful(calls)
     rows = np.flatnonzero(succeeded.to_numpy())
-    successes = calls.filter(succeeded)
+    successes = keep(calls, succeeded)
     for name in DERIVED:
         values, offsets = METRICS[name].values(successes)
         column = np.full(calls.num_rows, np.nan)
         column[rows[np.diff(offsets) == 1]] = values
-        made = pc.if_else(pc.is_nan(column), None, column)
+        made = pa.array(column, pa.float64(), mask=np.isnan(column))
         at = calls.schema.get_field_index(name)
         calls = calls.append_column(name, made) if at < 0 else calls.set_column(at, name, made)
     return calls
