@@ -55,18 +55,18 @@ def ab(**options: Any) -> int:
     if options["junit"]:
         app.compare.check_folder_of("--junit", options["junit"])
     plain = options["form"] == "text" and not options["as_json"]
-    screen = Screen(stderr=not plain, highlight=False)
+    screen = Screen(stderr=True, highlight=False)
     # A line for each pair is enough; nothing is drawn over it.
     found, ended = app.ab.decide(task, app.campaign.Runs(with_report=False), partial(_say, screen))
     if found is not None:
         if plain:
-            screen.print()
+            Screen().print()
         shown = app.compare.document(found, options["inconclusive"], options["junit"])
         deliver(shown, options["form"], as_json=options["as_json"])
         _say(screen, f"page        {task.page}")
     if ended is not None:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
-        say_ended(screen, ended, task.folder, far)
+        say_ended(ended, task.folder, far)
         return ended.code
     assert found is not None, "the last analysis is at the bound"
     return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0

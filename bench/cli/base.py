@@ -1,5 +1,6 @@
 """What all commands share: how they print, keep secrets off the screen, and end with an error of one line."""
 
+import json
 import shlex
 import shutil
 import signal
@@ -24,6 +25,8 @@ OUT_OF_MEMORY = "the system gives too little memory; raise its limit (ulimit -v)
 
 
 _secrets: list[str] = []
+_json_is_owed = False
+"""Whether standard output is still to get the one JSON document that was asked for."""
 
 
 def keep_secret(texts: Iterable[str]) -> None:
@@ -72,7 +75,9 @@ def echo(text: str, *, err: bool = False) -> None:
 
     An error that nobody reads is lost; of standard output OSError says so.
     """
+    global _json_is_owed
     if not err:
+        _json_is_owed = False
         print(printable(shown(text)), flush=True)
         return
     try:
@@ -92,6 +97,24 @@ def typed(*words: str | Path) -> str:
     return shlex.join([*before, *map(str, words)])
 
 
+def print_lines(lines: Sequence[str], *, as_json: bool) -> None:
+    """Print what a dry run says."""
+    echo(json.dumps({"dry_run": lines}, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def owe_json(wanted: bool) -> None:
+    """Let standard output have one JSON document, also where the command fails."""
+    global _json_is_owed
+    _json_is_owed = wanted
+
+
+def fail_as_json(message: str, code: int) -> int:
+    """Print why there is no other document, where one is owed; gives the exit code back."""
+    if _json_is_owed:
+        echo(json.dumps({"error": message, "exit_code": code}, indent=2, ensure_ascii=False))
+    return code
+
+
 def run_and_exit(command: click.Command) -> NoReturn:
     """Run the command line and exit with its code; what the user can mend is said in one line.
 
@@ -109,22 +132,22 @@ def run_and_exit(command: click.Command) -> NoReturn:
         code = _exit_code(command)
         sys.stdout.flush()
         if code == 0 and (why := terminal.lost()):
-            code = _fail(f"standard output was not written to its end: {why}")
+            _, code = _fail(f"standard output was not written to its end: {why}")
     except BrokenPipeError:
         terminal.silence(sys.stdout, sys.stderr)
         code = EXIT_NOBODY_READS
     except OSError as problem:  # a full disk behind standard output
         terminal.silence(sys.stdout)
-        code = _fail(f"standard output cannot be written: {problem.strerror}")
+        _, code = _fail(f"standard output cannot be written: {problem.strerror}")
     sys.exit(code)
 
 
 def _exit_code(command: click.Command) -> int:
-    for argument in sys.argv[1:]:
-        if not is_text(argument):
-            return _fail(f"{argument}: expected text in UTF-8; give the file another name, or link to it by one")
+    owe_json("--json" in sys.argv[1:])
     # Not click's own `main`: when nobody reads its output that ends with 1, our code for a missed objective.
     try:
+        if odd := [argument for argument in sys.argv[1:] if not is_text(argument)]:
+            raise UserError(f"{odd[0]}: expected text in UTF-8; give the file another name, or link to it by one")
         with command.make_context(Path(sys.argv[0]).name, sys.argv[1:]) as ctx:
             return command.invoke(ctx) or 0
     except click.exceptions.Exit as done:
@@ -135,14 +158,19 @@ def _exit_code(command: click.Command) -> int:
         return tell(problem)
 
 
-def tell(problem: BaseException) -> int:
-    """Say what went wrong, after what was noted on it; the exit code that it deserves."""
+def tell(problem: BaseException, code: int | None = None) -> int:
+    """Say what went wrong, after what was noted on it; the exit code that it deserves, or the one that is given."""
+    message, own = _told(problem)
+    return fail_as_json(message, own if code is None else code)
+
+
+def _told(problem: BaseException) -> tuple[str, int]:
     for note in getattr(problem, "__notes__", ()):
         echo(note, err=True)
     match problem:
         case KeyboardInterrupt():
             echo("interrupted", err=True)
-            return EXIT_INTERRUPTED
+            return "interrupted", EXIT_INTERRUPTED
         case click.ClickException():
             return _fail(problem.format_message())
         case UserError() | OSError():
@@ -155,17 +183,16 @@ def tell(problem: BaseException) -> int:
     return _bug(problem)
 
 
-def _fail(message: str) -> int:
-    echo(f"error: {' '.join(message.split())}", err=True)
-    return EXIT_USER_ERROR
+def _fail(message: str) -> tuple[str, int]:
+    line = " ".join(message.split())
+    echo(f"error: {line}", err=True)
+    return line, EXIT_USER_ERROR
 
 
-def _bug(problem: BaseException) -> int:
+def _bug(problem: BaseException) -> tuple[str, int]:
     """Say where it happened, with the lines of code but none of the values."""
     echo("".join(traceback.format_tb(problem.__traceback__)).rstrip(), err=True)
-    text = " ".join(str(problem).split())
-    echo(
-        f"error: this is a bug of bench; please report it, with the lines above: {type(problem).__name__}: {text}",
-        err=True,
-    )
-    return EXIT_BUG
+    text = f"this is a bug of bench; please report it, with the lines above: {type(problem).__name__}: "
+    text += " ".join(str(problem).split())
+    echo(f"error: {text}", err=True)
+    return text, EXIT_BUG

@@ -5,29 +5,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.base import shown
+from bench.cli.base import echo, fail_as_json, shown
 
 if TYPE_CHECKING:
     from bench.app.campaign import Outcome
     from bench.app.request import RunRequest
-    from bench.cli.output import Screen
 
 
-MAY_DIFFER = ("max_usd", "out", "port", "ready_timeout", "locust_web")
+MAY_DIFFER = ("max_usd", "out", "port", "ready_timeout", "locust_web", "as_json", "quiet")
 """What a command may ask otherwise when it goes on: none of it changes what is measured."""
 
 
-def say_ended(screen: "Screen", outcome: "Outcome", folder: Path, so_far: str = "") -> None:
+def say_ended(outcome: "Outcome", folder: Path, so_far: str = "") -> None:
     """Say which run ended the command and why, and how to go on; raises UserError where the user has something to mend.
 
-    `so_far` is what is known by then.
+    `so_far` is what is known by then. Where JSON is still owed, this is what it says.
     """
     lines = [] if outcome.never_began else [f"{outcome.name} {outcome.problem}"]
     if folder.exists():
         lines.append(f"{so_far and f'{so_far}; '}it can go on: the same command with --out {folder}")
     for line in lines:
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        echo(line, err=True)
     outcome.raise_if_it_never_began()
+    fail_as_json("; ".join(lines), outcome.code)
 
 
 def asked_of(request: "RunRequest", options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:

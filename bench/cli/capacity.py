@@ -10,7 +10,7 @@ from bench.cli.base import typed, with_options
 from bench.cli.campaign import asked_of, say_ended
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import NUMBER, WHOLE
-from bench.cli.options import ASKED, COSTS
+from bench.cli.options import ASKED, COSTS, SHOWN
 from bench.cli.run import request_of
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
@@ -33,6 +33,7 @@ _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", 
 @click.option("--up-to", type=NUMBER, help="Look no higher, in requests/s.  [8 times what the closed loop completes]")
 @click.option("--max-time", help="Begin no run that would end later than this, such as 30m.  [as long as it takes]")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it.")
+@with_options(SHOWN)
 def capacity(**options: Any) -> int:
     """Find the highest rate that meets the objectives.
 
@@ -43,16 +44,16 @@ def capacity(**options: Any) -> int:
     """
     from bench.cli import output, view
 
-    search, screen = _search(options), output.Screen()
-    shows = view.TerminalView(screen)
+    as_json, quiet = options["as_json"], options["quiet"]
+    search = _search(options)
+    shows = view.TerminalView(view.progress_screen(quiet=quiet))
     found = app.capacity.find(search, app.campaign.Runs(shows), shows.say)
     if found.ended is not None:
-        say_ended(screen, found.ended, search.folder)
+        say_ended(found.ended, search.folder)
         return found.ended.code
     assert found.capacity is not None and found.document is not None, "nothing ended the search before"
-    output.show(screen, found.document)
-    output.show_fact(screen, "folder", str(search.folder))
-    output.show_fact(screen, "page", str(search.page))
+    places = {"folder": search.folder, "page": search.page}
+    screen = view.show_result(found.document, places, as_json=as_json, quiet=quiet)
     if (next_step := app.what_follows.after_capacity(search.request, search.folder, found.capacity)) is not None:
         output.show_fact(screen, "next", next_step.what)
         # In one line, as a shell takes it.
@@ -62,7 +63,7 @@ def capacity(**options: Any) -> int:
 
 def _search(options: dict[str, Any]) -> "CapacitySearch":
     """The search that the options ask for; the name of the folder and all but the load are those of a run."""
-    ours = (*_HOW_FAR, "attainment", *app.options.names(app.options.LoadOptions))
+    ours = (*_HOW_FAR, "attainment", "as_json", "quiet", *app.options.names(app.options.LoadOptions))
     request = request_of({name: value for name, value in options.items() if name not in ours})
     asked = asked_of(request, options, but=_HOW_FAR)
     return app.capacity.search_of(request, asked, options["out"], **{name: options[name] for name in _OF_A_SEARCH})

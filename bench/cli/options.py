@@ -4,8 +4,23 @@ from pathlib import Path
 
 import click
 
-from bench.cli.base import OneOf
+from bench.cli.base import OneOf, owe_json
 from bench.cli.numeric import USD, WHOLE, Within
+
+
+def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> bool:
+    if wanted:
+        owe_json(wanted)
+    return wanted
+
+
+SHOWN = (
+    click.option(
+        "--json", "as_json", is_flag=True, is_eager=True, callback=_owe_json, help="Print JSON, also where it fails."
+    ),
+    click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong."),
+)
+"""What a command prints: its result on standard output, its progress on standard error."""
 
 ON_OFF = ("on", "off")
 STAMPS = ("auto", "packets", "kernel", "user")

@@ -21,13 +21,13 @@ def decode(folder: str, window: Literal["planned", "steady"] | None) -> int:
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
-    from bench.cli import output, repeat, view
+    from bench.cli import repeat, view
 
     path = Path(app.listing.folder_of(folder, "run", "repeats", is_concluded=False)).absolute()
     if app.results.has_repeats(path):
-        return repeat.decode_all(path, output.Screen(), window)
+        return repeat.decode_all(path, window)
     summary = app.summarise(path, window)
-    view.show_results(output.Screen(), path)
+    view.show_results(path)
     return app.exit_code(app.results.recorded_stop(path), summary)
 
 

@@ -9,10 +9,10 @@ import click
 
 from bench import app
 from bench.app.options import check_repeat
-from bench.cli.base import OneOf, echo, keep_secret, tell, with_options
+from bench.cli.base import OneOf, keep_secret, print_lines, tell, with_options
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
-from bench.cli.options import ASKED, COSTS, OFFERED, WINDOWS
+from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, WINDOWS
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
 from bench.types import UserError
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
 @click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
 @click.option("--locust-web", type=WHOLE, help="Serve Locust's page on this loopback port.")
-def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: Any) -> int:
+@with_options(SHOWN)
+def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """Offer one load to one backend, observe it, judge it and report.
 
     \b
@@ -47,24 +48,22 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, **options: A
     request = request_of(options)
     runs = check_repeat(repeat, request.url, keep_server=keep_server)
     if dry_run:
-        echo("\n".join(app.dry_run(request, runs=runs, batch=batch)))
+        print_lines(app.dry_run(request, runs=runs, batch=batch), as_json=as_json)
         return 0
     # What draws on a terminal is not for --help.
-    from bench.cli import output, view
     from bench.cli import repeat as repeats
+    from bench.cli import view
 
-    screen = output.Screen()
     if runs > 1:
-        return repeats.repeat(request, runs, screen, options, keep_server=keep_server)
-    stopped = app.observe(request, view.TerminalView(screen))
+        return repeats.repeat(request, runs, options, keep_server=keep_server, as_json=as_json, quiet=quiet)
+    stopped = app.observe(request, view.TerminalView(view.progress_screen(quiet=quiet)))
     try:
         with app.captured_is_kept(request.out):
             summary = app.summarise(request.out)
-            view.show_results(screen, request.out)
+            view.show_results(request.out, as_json=as_json, quiet=quiet)
     except (UserError, MemoryError) as problem:
         # Something was measured, which an exit code of wrong use would deny.
-        tell(problem)
-        return worst_of((app.code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED))
+        return tell(problem, worst_of((app.code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED)))
     return app.exit_code(stopped, summary)
 
 

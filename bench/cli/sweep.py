@@ -1,30 +1,25 @@
 """`bench.py sweep`: several contenders under several loads, one page; `bench.py init`: a study to begin with."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench import app
-from bench.cli.base import echo, keep_secret, with_options
+from bench.cli.base import echo, fail_as_json, keep_secret, print_lines, with_options
 from bench.cli.familiar import Familiar
 from bench.cli.numeric import WHOLE
-from bench.cli.options import ASKED, COSTS, OFFERED
+from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
 from bench.durations import expected
 from bench.process.places import told
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.app.campaign import Outcome
-    from bench.app.request import RunRequest
     from bench.app.sweep.cells import PlannedCell
     from bench.app.sweep.running import CellRequests, Position
     from bench.app.sweep.study import Study
-    from bench.app.view import LiveFigures, OnProgress
-    from bench.cli.output import Screen
 
 _OWN = ("backend", "concurrency", "rate")
 
@@ -50,8 +45,7 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
 @with_options(_but((*ASKED, *COSTS, *OFFERED), _OWN))
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder; with that of an earlier sweep it goes on.")
 @click.option("--dry-run", is_flag=True, help="Print cells, hours and dollars; send nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print study.json; progress goes to standard error.")
-@click.option("--quiet", is_flag=True, help="Say nothing until the end.")
+@with_options(SHOWN)
 def sweep(study: str | None, **options: Any) -> int:
     """Measure several contenders under several loads, and write one page that settles it.
 
@@ -81,7 +75,7 @@ def sweep(study: str | None, **options: Any) -> int:
     if dry:
         from bench.app.sweep.dry import lines
 
-        echo("\n".join(lines(asked, folder, requests)))
+        print_lines(lines(asked, folder, requests), as_json=as_json)
         return 0
     return _sweep(asked, folder, requests, as_json=as_json, quiet=quiet)
 
@@ -122,58 +116,44 @@ def _is_given(name: str) -> bool:
 def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: bool, quiet: bool) -> int:
     from bench.app.campaign import Runs
     from bench.app.sweep import results, running
-    from bench.cli.output import Screen, deliver, show_fact
+    from bench.cli.view import show_result
 
-    screen = Screen(stderr=as_json)
-    view = _View(screen, quiet=quiet)
+    view = _View(quiet=quiet)
     shown: list[Any] = []
     makers = Runs(view, library=running.LIBRARY), Runs(view, with_report=False)
     swept = running.sweep(study, folder, requests, makers, view, lambda: shown.append(results.conclude(study, folder)))
     if shown:
-        if not as_json:
-            screen.print()
-        deliver(shown[-1], "text", as_json=as_json, screen=screen)
-        show_fact(screen, "page", str(told(results.page_of(folder))))
+        show_result(shown[-1], {"page": told(results.page_of(folder))}, as_json=as_json, quiet=quiet)
     if any(outcome.problem is not None for outcome in swept.outcomes):
-        show_fact(screen, "", f"what is missing is tried again by: bench.py sweep {told(folder)}")
+        again = f"what is missing is tried again by: bench.py sweep {told(folder)}"
+        echo(again, err=True)
+        fail_as_json(again, swept.code)
     return swept.code
 
 
 class _View:
     """Shows a sweep: a line for each cell before and after it, its load live in between."""
 
-    def __init__(self, screen: "Screen", *, quiet: bool) -> None:
-        from bench.cli.view import TerminalView
+    def __init__(self, *, quiet: bool) -> None:
+        from bench.cli.view import TerminalView, progress_screen
 
-        self._screen, self._quiet, self._inner = screen, quiet, TerminalView(screen)
+        self._inner = TerminalView(progress_screen(quiet=quiet))
+        self.load = self._inner.load
 
     def say(self, line: str) -> None:
         """A run's own lines are in its folder."""
-
-    @contextmanager
-    def load(self, request: "RunRequest", calls: int | None, figures: "LiveFigures") -> "Iterator[OnProgress]":
-        """Show where the load of a cell stands."""
-        if self._quiet:
-            yield lambda _: None
-            return
-        with self._inner.load(request, calls, figures) as update:
-            yield update
 
     def begin(self, cell: "PlannedCell", position: "Position") -> None:
         """Say how far it is, how long it may take yet, and what was spent."""
         left = "" if position.left_s is None else f", about {expected(position.left_s)} left"
         spent = f", ${position.spent_usd:.2f} spent" if position.spent_usd else ""
         failed = f", {position.failed} failed" if position.failed else ""
-        self._print(f"{position.done} of {position.cells} cells done{failed}{left}{spent}; now {cell.name}")
+        self._inner.say(f"{position.done} of {position.cells} cells done{failed}{left}{spent}; now {cell.name}")
 
     def end(self, cell: "PlannedCell", outcome: "Outcome") -> None:
         """Say what became of a cell that failed."""
         if outcome.problem is not None:
-            self._print(f"{cell.name} {outcome.problem}")
-
-    def _print(self, line: str) -> None:
-        if not self._quiet:
-            self._inner.say(line)
+            self._inner.say(f"{cell.name} {outcome.problem}")
 
 
 @click.command()

@@ -1,14 +1,15 @@
 """What a terminal shows of a run: lines and progress while it is made, its results afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from analysis.present.document import Document
 from bench.app.request import RunRequest
 from bench.app.results import describe, report_of
 from bench.app.view import LiveFigures, OnProgress
 from bench.cli.base import shown
-from bench.cli.output import Screen, show, show_fact
+from bench.cli.output import Screen, deliver, show_fact
 from bench.cli.progress import ProgressView, ShownLoad
 
 
@@ -25,14 +26,33 @@ class TerminalView:
     @contextmanager
     def load(self, request: RunRequest, calls: int | None, figures: LiveFigures) -> Iterator[OnProgress]:
         """Show where the load stands."""
+        if self.screen.quiet:
+            yield lambda _: None
+            return
         work = request.workload
         shown = ShownLoad(work.load, calls, work.scenario.has_sessions)
         with ProgressView(self.screen, shown, figures) as view:
             yield view.update
 
 
-def show_results(screen: Screen, folder: Path) -> None:
+def progress_screen(*, quiet: bool) -> Screen:
+    """Standard error, where all is said that is no result."""
+    return Screen(stderr=True, quiet=quiet)
+
+
+def show_results(folder: Path, *, as_json: bool = False, quiet: bool = False) -> None:
     """Print what was made of a run's folder."""
-    screen.print()
-    show(screen, describe(folder))
-    show_fact(screen, "report", str(report_of(folder)))
+    show_result(describe(folder), {"report": report_of(folder)}, as_json=as_json, quiet=quiet)
+
+
+def show_result(
+    document: Document, places: Mapping[str, Path], *, as_json: bool = False, quiet: bool = False
+) -> Screen:
+    """Print a result, and where it lies; gives the screen of that, which beside JSON is standard error."""
+    screen = progress_screen(quiet=quiet) if as_json else Screen()
+    if not as_json:
+        screen.print()
+    deliver(document, "text", as_json=as_json, screen=screen)
+    for label, place in places.items():
+        show_fact(screen, label, str(place))
+    return screen

@@ -59,7 +59,7 @@ def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
             "16",
         ]
         done = subprocess.run(
-            [sys.executable, "bench.py", "run", *asked, "--concurrency", "2", "--out", "run"],
+            [sys.executable, "bench.py", "run", *asked, "--concurrency", "2", "--out", "run", "--quiet"],
             cwd=extended, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -182,7 +182,8 @@ def test_whichever_process_is_killed_nothing_of_a_run_that_launches_lives_on(
 def test_ctrl_c_at_any_moment_is_one_line_and_its_own_exit_code(
     number: int, seed: int, server: TruthServer, tmp_path: Path, marked: dict[str, str]
 ) -> None:
-    run = start(*against(server, tmp_path / "run", "--concurrency", "4", "--requests", "60"), env=marked)
+    asked = ("--concurrency", "4", "--requests", "60", "--quiet")
+    run = start(*against(server, tmp_path / "run", *asked), env=marked)
     time.sleep(random.Random(seed).uniform(0.05, 4.0))
     with suppress(ProcessLookupError):
         os.killpg(run.pid, number)  # as a terminal does

@@ -88,7 +88,7 @@ def request(backend: str = "openai", **options: Any) -> RunRequest:
 def test_a_run_records_the_bytes_and_what_the_server_counts_for_them(folder: Path, url: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     asked = ("--backend", "openai", "--url", url, "--scenario", "smoke", "--requests", "7", "--no-stream")
-    done = bench("run", *asked, "--images", folder, "--out", out)
+    done = bench("run", *asked, "--images", folder, "--out", out, "--quiet")
     assert done.stderr == ""
     run, summary = read(out, "run.json"), read(out, "summary.json")
     assert (run["images"]["folder"], len(run["images"]["bytes"])) == (str(folder), 3)

@@ -88,11 +88,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """`call(*arguments) -> (exit code, standard output)` of an ab into the folder `out`."""
+    """`call(*arguments) -> (exit code, standard output, and what was said beside it)` of an ab into `out`."""
 
     def run(*arguments: str) -> tuple[int, str]:
         code = command.ab.main(["--out", "out", "--b", "--seed 1", *arguments], standalone_mode=False)
-        return int(code), capsys.readouterr().out
+        said = capsys.readouterr()
+        return int(code), said.out + said.err * ("--json" not in arguments)
 
     return run
 

@@ -45,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def search(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    return bench("capacity", *arguments)
+    return bench("capacity", "--quiet", *arguments)
 
 
 def found(folder: Path) -> dict[str, Any]:
@@ -243,12 +243,13 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 @pytest.fixture
 def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """`call(*arguments) -> (exit code, standard output)` of a search into the folder `out`."""
+    """`call(*arguments) -> (exit code, what it says)` of a search into the folder `out`."""
 
     def run(*arguments: str) -> tuple[int, str]:
         asked = [*ASKED, "--backend", "openai", *QUICK, "--out", str(tmp_path / "out"), *arguments]
         code = command.capacity.main(asked, standalone_mode=False)
-        return int(code), capsys.readouterr().out
+        said = capsys.readouterr()
+        return int(code), said.out + said.err
 
     return run
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -20,7 +20,6 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from rich.console import Console
 
 from analysis.run.summary import RunSummary
 from bench.app.options import RunOptions
@@ -92,10 +91,13 @@ def request(out: Path, **options: Any) -> RunRequest:
 
 def make(out: Path, asked: int, keep_server: bool = False, **options: Any) -> tuple[int, str]:
     """(exit code, screen)."""
-    screen = Console(file=io.StringIO(), width=200)
+    screen = io.StringIO()
     asked_for = {"server_arg": (), **options}
-    code = repeats.repeat(request(out, **options), asked, screen, asked_for, keep_server=keep_server)  # type: ignore[arg-type]
-    return code, screen.file.getvalue()  # type: ignore[attr-defined]
+    with redirect_stdout(screen), redirect_stderr(screen):
+        code = repeats.repeat(
+            request(out, **options), asked, asked_for, keep_server=keep_server, as_json=False, quiet=False
+        )
+    return code, screen.getvalue()
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -247,8 +249,7 @@ def test_repeats_that_were_killed_are_concluded_by_decode(runs: Runs, tmp_path: 
     files.write_json(tmp_path / "out" / "repeats.json", {"schema": 1, "asked": 3, "keep_server": False})
     with pytest.raises(UserError, match="nothing was concluded from its runs yet"):
         repeats.report_all(tmp_path / "out", "markdown")
-    screen = Console(file=io.StringIO(), width=200)
-    assert repeats.decode_all(tmp_path / "out", screen, None) == 0  # type: ignore[arg-type]
+    assert repeats.decode_all(tmp_path / "out", None) == 0
     assert read(tmp_path / "out") == before
 
 
@@ -316,7 +317,7 @@ def test_a_cold_start_is_proposed_to_be_cut_and_cut_when_asked_and_comes_back(
     cold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    done = bench(*asked_of(cold, out), "--requests", "200", "--warmup", "0", "--concurrency", "4")
+    done = bench(*asked_of(cold, out), "--requests", "200", "--warmup", "0", "--concurrency", "4", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     planned = files.read_json(out, "summary.json")
     found = planned["steadiness"]["proposed"]
@@ -349,7 +350,7 @@ def test_a_cold_start_is_proposed_to_be_cut_and_cut_when_asked_and_comes_back(
 @pytest.mark.slow
 def test_ctrl_c_in_the_second_run_keeps_the_first_and_says_what_there_is(cold: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(*asked_of(cold, out), "--duration", "4s", "--warmup", "0", "--repeat", "3")
+    process = start(*asked_of(cold, out), "--duration", "4s", "--warmup", "0", "--repeat", "3", "--quiet")
     deadline = time.monotonic() + 120
     while not any(path.stat().st_size > 2000 for path in out.glob("02/capture/*.cap")):
         assert time.monotonic() < deadline
@@ -368,7 +369,7 @@ def test_repeats_launch_a_server_each_or_one_for_all_and_can_be_compared(tmp_pat
     sides = []
     for name, more in (("each", ()), ("kept", ("--keep-server",))):
         out = tmp_path / name
-        done = bench("run", "--scenario", "smoke", "--repeat", "3", "--out", out, *more)
+        done = bench("run", "--scenario", "smoke", "--repeat", "3", "--out", out, "--quiet", *more)
         assert (done.returncode, done.stderr) == (0, "")
         logs = sorted(path.parent.name for path in out.rglob("server.log"))
         assert logs == (["kept"] if more else ["01", "02", "03"])

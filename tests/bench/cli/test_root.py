@@ -257,7 +257,7 @@ def server_binary(path: Path, script: str) -> str:
 
 def test_a_server_that_dies_at_start_leaves_its_log_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
     binary = server_binary(tmp_path / "llama-server", "echo 'error: out of memory'; exit 3")
-    code, _, err = bench("run", "--server", binary, "--out", "run")
+    code, _, err = bench("run", "--quiet", "--server", binary, "--out", "run")
     log = tmp_path / "run" / "server.log"
     assert one_line(code, err) == f"llama-server ended while starting (exit code 3): error: out of memory; see {log}"
     assert list((tmp_path / "run").iterdir()) == [log]
@@ -265,7 +265,7 @@ def test_a_server_that_dies_at_start_leaves_its_log_and_nothing_else(bench: Benc
 
 def test_a_server_that_never_gets_ready_is_given_up_and_ended(bench: Bench, tmp_path: Path) -> None:
     binary = server_binary(tmp_path / "llama-server", "echo $$ >&2; exec sleep 60")
-    code, _, err = bench("run", "--server", binary, "--ready-timeout", "500ms", "--out", "run")
+    code, _, err = bench("run", "--quiet", "--server", binary, "--ready-timeout", "500ms", "--out", "run")
     log = tmp_path / "run" / "server.log"
     assert f"llama-server was not ready after 0.5 s; raise --ready-timeout if it only needs longer, or see {log}" in (
         one_line(code, err)
