@@ -72,6 +72,7 @@ def test_a_run_is_its_summary_and_a_quiet_one_says_nothing_else(tmp_path: Path) 
         assert json.loads(done.stdout) == json.loads((tmp_path / folder / "summary.json").read_bytes())
     assert json.loads(twice.stdout) == json.loads((tmp_path / "twice" / "repeats.json").read_bytes())
     assert quiet.stderr == twice.stderr == ""
-    assert "closed loop" in plain.stderr and "closed loop" in shown.stderr and "closed loop" not in plain.stdout
+    assert ("scenario chat:" in plain.stderr, "scenario chat:" in plain.stdout) == (True, False)
+    assert "scenario chat:" in shown.stderr
     assert f"report      {tmp_path / 'plain' / 'report.html'}\n" in plain.stdout
     assert f"report      {tmp_path / 'json' / 'report.html'}\n" in shown.stderr
