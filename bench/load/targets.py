@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from bench.types import Call, HttpRequest, Target
 
+Encode = Callable[[Call, Target], HttpRequest]
+
 ByClass = Mapping[str, Mapping[str, str]]
 """By the name of a class: what `Target.options` are for its calls, where they differ."""
 
@@ -21,7 +23,7 @@ def target_of(call: Call, target: Target, by_class: ByClass) -> Target:
     return replace(target, options={**target.options, **own}) if own else target
 
 
-def by_call(request: Callable[[Call, Target], HttpRequest], by_class: ByClass) -> Callable[[Call, Target], HttpRequest]:
+def by_call(request: Encode, by_class: ByClass) -> Encode:
     """The same, each call asked as its class and adapter want it; for one target, whose variants are made once."""
     variants: dict[tuple[str | None, str | None], Target] = {}
 

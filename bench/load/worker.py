@@ -28,6 +28,7 @@ from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
 from bench.load.dispatch import ClosedLoopDispatcher, Prefetcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
+from bench.load.maker import encoder, start_maker
 from bench.load.outcomes import (
     ROUND_TRIP_NS,
     as_locust_has_it,
@@ -39,17 +40,14 @@ from bench.load.outcomes import (
 from bench.load.port import secure
 from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
+from bench.load.targets import Encode
 from bench.plan.calls import calls, sessions, total
 from bench.process.limits import allow_many_files, peak_rss_bytes
-from bench.types import Call, HttpRequest, Target
-from bench.wire import http1
 from bench.wire.capture import CaptureWriter
 from bench.wire.clock import KERNEL_STAMPS, cpu_s, now_ns, sample
 from bench.wire.connection import Connection, RequestOutcome, Wire, WireError
 from bench.wire.endpoint import endpoint
 from bench.wire.looks import Looks
-
-Encode = Callable[[Call, Target], HttpRequest]
 
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
@@ -128,6 +126,7 @@ class LoadWorker:
             spec.folder / "capture" / f"worker-{spec.worker}.cap",
             {"worker": spec.worker, "backend": spec.backend, "stamps": "kernel" if kernel_stamps else "user"},
             spec.target.all_secrets,
+            gathers=billing is None,  # what was paid for is not to be lost
         )
         plan, load = spec.plan, spec.plan.load
         # What goes into a next prompt, or settles a bill, is not to wait.
@@ -142,13 +141,11 @@ class LoadWorker:
             looks=Looks(is_closed_loop=load.rate_per_s is None) if may_be_late else None,
         )
 
-        def prepare(call: Call) -> bytes:
-            if billing is not None:
-                billing.limiter.plan(call)
-            return http1.encode_request(encode(call, spec.target), target.host_header)
-
+        prepare = encoder(spec, encode, None if billing is None else billing.limiter.plan)
         self._sessions = Sessions(plan, prepare, decode) if plan.source.turns_max > 1 else None
-        prefetched = Prefetcher(calls(plan, spec.worker, spec.workers), prepare)
+        # What a call can cost has to be known here.
+        beside = partial(start_maker, spec) if billing is None else None
+        prefetched = Prefetcher(partial(calls, plan, spec.worker, spec.workers), prepare, beside)
         own, goes_on = len(range(spec.worker, sessions(plan) or 0, spec.workers)), self._sessions is not None
         self._dispatcher = dispatcher_for(load, prefetched, own, self._drop, goes_on=goes_on)
         self._warm_slots = warm_slots(load, spec.slots, spec.workers)
@@ -366,6 +363,7 @@ class LoadWorker:
             gevent.sleep(_PROGRESS_S)
 
     def _send_progress(self) -> None:
+        self._write(self._capture.write)  # what is counted is on disk
         progress = {
             "worker": self._spec.worker,
             "sent": self.sent + len(self._wire.active),

@@ -95,10 +95,10 @@ def sessions(plan: Plan) -> int | None:
     return total(plan) if plan.due_ns is None else len(plan.due_ns)
 
 
-def calls(plan: Plan, worker: int = 0, workers: int = 1) -> Iterator[Call]:
-    """The first call of each of this worker's sessions in order, made when it is asked for."""
-    count = sessions(plan)
-    own = itertools.count(worker, workers) if count is None else range(worker, count, workers)
+def calls(plan: Plan, worker: int = 0, workers: int = 1, start: int = 0) -> Iterator[Call]:
+    """The first call of each of this worker's sessions from its `start`-th on, made when it is asked for."""
+    count, begin = sessions(plan), worker + start * workers
+    own = itertools.count(begin, workers) if count is None else range(begin, count, workers)
     return (_call(plan, session, 0) for session in own)
 
 

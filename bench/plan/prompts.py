@@ -42,6 +42,9 @@ _WORDS_A_COUNT, _FEWEST_A_COUNT = 205, 16
 _MAX_SPLITS = 128  # where a fifth of the words are no use; about 6 s with a tokenizer across the ocean
 _SAMPLE_TOKENS = (FRESH_TOKENS, 61, 256)
 
+# Up to here numpy's own overhead is more than what it saves.
+_FEW_WORDS = 64
+
 # With nobody to count: in the tokenizers of GPT-4, GPT-4o and Llama 3 every word of `WORDS` is one token, in Llama 2's
 # 98% are; the fixed parts are 8 words, and a chat template adds about 10 tokens.
 _UNCOUNTED_OVERHEAD_TOKENS = 18
@@ -79,8 +82,10 @@ def answer(words: str) -> Message:
 def text(vocabulary: Vocabulary, bits: Stream, tokens: int) -> str:
     """Random words worth `tokens` tokens, each with a space before it; 0.04 us a token."""
     words = vocabulary.words
-    picks = bits.take(max(0, round(tokens / vocabulary.tokens_per_word))) % np.uint64(len(words))
-    return _spaced([words[i] for i in picks.tolist()])
+    count, known = max(0, round(tokens / vocabulary.tokens_per_word)), len(words)
+    if count <= _FEW_WORDS:
+        return _spaced([words[number % known] for number in bits.few(count)])
+    return _spaced([words[i] for i in (bits.take(count) % np.uint64(known)).tolist()])
 
 
 def fingerprint(vocabulary: Vocabulary) -> str:

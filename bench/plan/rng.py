@@ -5,6 +5,7 @@ generator of NumPy's takes twenty times that to set up, and load generators set 
 """
 
 import hashlib
+import struct
 from typing import Literal
 
 import numpy as np
@@ -45,10 +46,20 @@ class Stream:
         start, self._taken = self._taken, self._taken + max(count, 0)
         return np.frombuffer(self._xof.digest(8 * self._taken), "<u8", offset=8 * start)
 
+    def few(self, count: int) -> tuple[int, ...]:
+        """The same as plain numbers, which for a few is several times as fast."""
+        start, self._taken = self._taken, self._taken + max(count, 0)
+        return struct.unpack_from(f"<{self._taken - start}Q", self._xof.digest(8 * self._taken), 8 * start)
+
 
 def stream(seed: int, purpose: Purpose, index: int = 0, salt: int = 0) -> Stream:
     """Independent bits for every combination of arguments."""
     return Stream(f"{purpose}:{seed}:{index}:{salt}".encode())
+
+
+def fraction(bits: int) -> float:
+    """64 bits as a float in [0, 1), as `uniform` makes it."""
+    return (bits >> 11) * 2.0**-53
 
 
 def uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:

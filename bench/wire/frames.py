@@ -1,6 +1,7 @@
 """Files that are only appended to: a row of frames, of which a killed process leaves at most one torn at the end.
 
-A frame is magic, kind, payload length, CRC-32 of the payload, payload, and is written with one write(2).
+A frame is magic, kind, payload length, CRC-32 of the payload, payload. What is not urgent is written with what comes
+after it: one write(2) for many frames.
 """
 
 import errno
@@ -15,6 +16,7 @@ from bench.types import UserError
 
 _FRAME = struct.Struct("<4sBxxxII")
 _MAGIC = b"LSB1"
+_WRITE_BYTES = 1 << 16
 
 
 class Frame(NamedTuple):
@@ -31,20 +33,38 @@ class FrameWriter:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._size = 0
+        self._waiting = bytearray()
 
     def append(self, kind: int, payload: bytes) -> None:
-        """Append one frame. Raises OSError when there is no room; the file then ends with the frame before."""
-        frame = _FRAME.pack(_MAGIC, kind, len(payload), zlib.crc32(payload)) + payload
-        written = os.write(self._fd, frame)
-        if written != len(frame):
+        """Append one frame, and those that wait. Raises OSError when there is no room; then nothing of them is kept."""
+        self._add(kind, payload)
+        self.write()
+
+    def append_soon(self, kind: int, payload: bytes) -> None:
+        """Append one frame when there are 64 KiB of them, or by the next `append`. Raises OSError as that does."""
+        self._add(kind, payload)
+        if len(self._waiting) >= _WRITE_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write what waits. Raises OSError as `append` does."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, bytearray()
+        written = os.write(self._fd, waiting)
+        if written != len(waiting):
             # A disk that fills up takes part of a frame, behind which nothing could be found again.
             os.ftruncate(self._fd, self._size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what waits is left out."""
         os.close(self._fd)
+
+    def _add(self, kind: int, payload: bytes) -> None:
+        self._waiting += _FRAME.pack(_MAGIC, kind, len(payload), zlib.crc32(payload))
+        self._waiting += payload
 
 
 class FrameReader:

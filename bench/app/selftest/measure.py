@@ -206,7 +206,8 @@ def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "
 class _CoreSampler:
     """Samples what the client's cores do while a load runs, and ends one that takes too long.
 
-    `beside` are the processes that share these cores with the loads and are neither loads nor others.
+    `beside` are the processes that share these cores with the loads and are neither loads nor others. What makes a
+    load's requests is a process that the load has started.
     """
 
     cores: tuple[int, ...]
@@ -225,7 +226,7 @@ class _CoreSampler:
         times = psutil.cpu_times(percpu=True)
         busy_s = sum(sum(times[core]) - times[core].idle - times[core].iowait for core in self.cores)
         own_s = (sum(psutil.Process(pid).cpu_times()[:2]) for pid in (*self.loads, *self.beside))
-        self.samples.append((time.monotonic(), busy_s, *own_s))
+        self.samples.append((time.monotonic(), busy_s, *own_s, sum(map(_started_s, self.loads))))
 
     def on_progress(self, progress: Progress) -> None:
         """Take a sample while the load runs."""
@@ -239,12 +240,24 @@ class _CoreSampler:
             return _TOO_SLOW if time.monotonic() - self._since_s > _BEGINS_WITHIN_S else None
         return _TOO_SLOW if self.elapsed_s > self.limit_s else None
 
+    @property
+    def makers_s(self) -> float:
+        """The CPU time of what made requests for the loads."""
+        return self.samples[-1][-1]
+
     def shares(self, start_s: float, end_s: float) -> tuple[float, float, float]:
         """Of a core: what the busiest load process used, what all on the client's cores did, and others of that."""
         t_s, *columns = np.array(self.samples).T
         busy, *own = (float(np.diff(np.interp((start_s, end_s), t_s, used_s))[0]) for used_s in columns)
         seconds, cores_s = end_s - start_s, (end_s - start_s) * len(self.cores)
         return max(own[: len(self.loads)]) / seconds, busy / cores_s, max(0.0, busy - sum(own)) / cores_s
+
+
+def _started_s(pid: int) -> float:
+    """The CPU time of the processes that another has started, whether they still run or not."""
+    process = psutil.Process(pid)
+    ended_s = sum(process.cpu_times()[2:4])
+    return float(ended_s + sum(sum(child.cpu_times()[:2]) for child in process.children() if child.is_running()))
 
 
 class _Stamps(NamedTuple):
@@ -304,7 +317,7 @@ def _result(
         lag_max_ms=lag_max_ms,
         sent_late_p99_ms=float(np.nanquantile(sent_late_ms, 0.99)),
         server_late_p99_ms=truth.lateness(log).p99_ms or 0.0,
-        cpu_s=sum(client.cpu_s or 0.0 for client in clients) + ((ring.cpu_s or 0.0) if ring else 0.0),
+        cpu_s=sum(client.cpu_s or 0.0 for client in clients) + ((ring.cpu_s or 0.0) if ring else 0.0) + watch.makers_s,
         decode_cpu_s=decode_cpu_s,
         peak_rss_mb=max((client.peak_rss_bytes or 0 for client in clients), default=0) / 1e6,
         stamps=taken,

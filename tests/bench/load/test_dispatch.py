@@ -1,14 +1,21 @@
 """Dispatchers and their timer, in a loop of gevent's with nothing patched."""
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
 
 import gevent
 import pytest
 from gevent.hub import get_hub
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.load import dispatch
 from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
+from bench.load.maker import make
 from bench.load.timer import Timer
 from bench.types import Call
 from bench.wire.clock import now_ns
@@ -30,9 +37,12 @@ def encode(one: Call) -> bytes:
     return b"request %d" % one.seq
 
 
+def prefetcher(calls: list[Call], encode: Callable[[Call], bytes] = encode, beside: Any = None) -> Prefetcher:
+    return Prefetcher(lambda start: iter(calls[start:]), encode, beside)
+
+
 def ahead(due_ms: Iterable[float | None]) -> Prefetcher:
-    calls = (call(seq, None if due is None else int(due * MS)) for seq, due in enumerate(due_ms))
-    return Prefetcher(calls, encode)
+    return prefetcher([call(seq, None if due is None else int(due * MS)) for seq, due in enumerate(due_ms)])
 
 
 def open_feed(due_ms: Iterable[float], drops: list[tuple[int, int]] | None = None) -> OpenLoopDispatcher:
@@ -118,7 +128,7 @@ def test_calls_are_encoded_ahead_once_and_in_order() -> None:
         encoded.append(one.seq)
         return encode(one)
 
-    store = Prefetcher((call(seq, seq) for seq in range(50)), note)
+    store = prefetcher([call(seq, seq) for seq in range(50)], note)
     assert encoded == list(range(50))
     taken = [store.pop() for _ in range(50)]
     assert taken == [(seq, seq, b"request %d" % seq) for seq in range(50)]
@@ -136,7 +146,7 @@ def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: py
         encoded.append(one.seq)
         return b"x" * 10
 
-    store = Prefetcher((call(seq) for seq in range(40)), note)
+    store = prefetcher([call(seq) for seq in range(40)], note)
     assert len(encoded) == 10
     assert store.pop() is not None
     gevent.sleep(0.02)
@@ -145,6 +155,68 @@ def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: py
         assert store.pop() is not None
     assert store.pop() is None
     assert encoded == list(range(40))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_whoever_makes_a_request_each_comes_once_and_in_order(data: st.DataObject) -> None:
+    """Beside, here because it was wanted before it came, or here because the maker has died."""
+    sizes = data.draw(st.lists(st.integers(0, 3000), min_size=1, max_size=40))
+    every = [call(seq, None if size % 3 else seq) for seq, size in enumerate(sizes)]
+    steps, dies_after = data.draw(st.lists(st.integers(1, 5000))), data.draw(st.integers(0, 100_000))
+
+    def request(one: Call) -> bytes:
+        return b"x" * sizes[one.seq]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "_PREFETCH_BYTES", data.draw(st.integers(1, 60_000)))
+        patch.setattr(dispatch, "_FULL_S", 0)
+        patch.setattr(os, "nice", lambda _: 0)
+        makers: list[FakeMaker] = []
+
+        def beside(first: int) -> FakeMaker:
+            makers.append(FakeMaker(every[first:], first, request, steps, dies_after))
+            return makers[-1]
+
+        store = prefetcher(every, request, beside)
+        got = []
+        while (item := store.pop()) is not None:
+            got.append(item)
+            if data.draw(st.booleans()):
+                gevent.sleep(0)
+        while not all(maker.stdout.closed for maker in makers):
+            gevent.sleep(0)
+    assert got == [(one.seq, one.due_ns, request(one)) for one in every]
+
+
+class FakeMaker:
+    """Says what a maker says, in pieces, and dies in the middle of it."""
+
+    def __init__(
+        self, calls: list[Call], first: int, request: Callable[[Call], bytes], steps: list[int], dies_after: int
+    ) -> None:
+        reading, writing = os.pipe()
+        self.stdout = os.fdopen(reading, "rb")
+        with tempfile.TemporaryFile() as file:
+            make(calls, first, request, file.fileno())
+            file.seek(0)
+            said = file.read()[:dies_after]
+        gevent.spawn(self._say, writing, said, steps)
+
+    def _say(self, writing: int, said: bytes, steps: list[int]) -> None:
+        for step in steps:
+            os.write(writing, said[:step])
+            said = said[step:]
+            gevent.sleep(0)
+        with suppress(BrokenPipeError):
+            os.write(writing, said[:60_000])
+        os.close(writing)
+
+    def __enter__(self) -> "FakeMaker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
 
 
 # --- closed loop --------------------------------------------------------------------------------------------------

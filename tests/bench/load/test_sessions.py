@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import gevent
@@ -167,7 +168,7 @@ class Users:
 
 
 def prefetched(plan: Plan) -> Prefetcher:
-    return Prefetcher(calls(plan), encode)
+    return Prefetcher(partial(calls, plan, 0, 1), encode)
 
 
 @pytest.mark.parametrize("users", [1, 3, 10])

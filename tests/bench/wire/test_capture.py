@@ -4,6 +4,7 @@ import sys
 import textwrap
 from array import array
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,17 @@ def test_closing_closes_the_file_even_on_a_full_disk(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     assert len(list(Path("/dev/fd").iterdir())) == files - 1
     assert scan(tmp_path / "a.cap").end is None
+
+
+def test_what_is_gathered_is_written_with_the_clocks_or_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.cap"
+    writer = CaptureWriter(path, META, gathers=True)
+    for end in (partial(writer.clock, ClockSample(1, 2)), writer.write, partial(writer.close, {})):
+        before = len(scan(path).seqs)
+        writer.exchange(**exchange(0))
+        writer.exchange(**exchange(1))
+        assert len(scan(path).seqs) == before
+        end()
+        assert scan(path).seqs == [0, 1] * (before // 2 + 1)
+    writer.write()
+    assert scan(path).torn_bytes == 0
