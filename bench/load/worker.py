@@ -25,7 +25,7 @@ from bench.load.answer_cost import Billing, Decode
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import LoadSpec
 from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
-from bench.load.dispatch import ClosedLoopDispatcher, Prefetcher, Ready, dispatcher_for, warm_slots
+from bench.load.dispatch import ClosedLoopDispatcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
 from bench.load.maker import encoder, start_maker
@@ -38,6 +38,7 @@ from bench.load.outcomes import (
     pause_if_unreached,
 )
 from bench.load.port import secure
+from bench.load.prefetch import Prefetcher
 from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
 from bench.load.targets import Encode

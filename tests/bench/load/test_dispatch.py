@@ -13,9 +13,10 @@ from gevent.hub import get_hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load import dispatch
-from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
+from bench.load import prefetch
+from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Ready
 from bench.load.maker import make
+from bench.load.prefetch import Prefetcher
 from bench.load.timer import Timer
 from bench.types import Call
 from bench.wire.clock import now_ns
@@ -139,7 +140,7 @@ def test_calls_are_encoded_ahead_once_and_in_order() -> None:
 
 @pytest.mark.clock
 def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "_PREFETCH_BYTES", 100)
+    monkeypatch.setattr(prefetch, "_PREFETCH_BYTES", 100)
     encoded: list[int] = []
 
     def note(one: Call) -> bytes:
@@ -169,8 +170,8 @@ def test_whoever_makes_a_request_each_comes_once_and_in_order(data: st.DataObjec
         return b"x" * sizes[one.seq]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "_PREFETCH_BYTES", data.draw(st.integers(1, 60_000)))
-        patch.setattr(dispatch, "_FULL_S", 0)
+        patch.setattr(prefetch, "_PREFETCH_BYTES", data.draw(st.integers(1, 60_000)))
+        patch.setattr(prefetch, "_FULL_S", 0)
         patch.setattr(os, "nice", lambda _: 0)
         makers: list[FakeMaker] = []
 

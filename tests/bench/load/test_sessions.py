@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from backends.dialect import openai
 from bench.load.agenda import Agenda
-from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Prefetcher, Ready
+from bench.load.dispatch import ClosedLoopDispatcher, OpenLoopDispatcher, Ready
+from bench.load.prefetch import Prefetcher
 from bench.load.sessions import Sessions
 from bench.plan.calls import Plan, call, calls, remaining, total
 from bench.types import Call, Lengths, Pause, Turns
