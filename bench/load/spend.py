@@ -211,12 +211,14 @@ class SpendLimiter:
         self.was_dearer = False
 
     def plan(self, call: Call) -> None:
-        """Note the worst that a call can cost, ahead of its time."""
+        """Note the worst that a call can cost, ahead of its time; a later turn's messages are the whole conversation."""
         counted_tokens = call.prompt_tokens if self._counted else None
         most = most_prompt_tokens(call.messages, counted_tokens)
         worst = _pico(self._prices.worst_usd(most, call.max_tokens))
-        least = least_prompt_tokens(call.messages, counted_tokens)
-        self._allowed[call.seq] = _Allowance(worst, least, counted_tokens, call.max_tokens)
+        # A later turn was counted with answers as long as they may be: where one ended early, it has fewer.
+        exact_tokens = None if call.turn else counted_tokens
+        least = least_prompt_tokens(call.messages, exact_tokens)
+        self._allowed[call.seq] = _Allowance(worst, least, exact_tokens, call.max_tokens)
 
     def reserve(self, seq: int) -> Admission:
         """Set the call's worst case aside if there is room for it now."""

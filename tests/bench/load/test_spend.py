@@ -122,6 +122,31 @@ def test_a_call_is_charged_by_its_own_usage_and_the_rest_is_free_again(tmp_path:
     assert keeper.reserve(1) is Admission.NOW
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(5, 60), st.integers(1, 20)), min_size=1, max_size=8))
+def test_a_session_is_charged_by_what_came_back_and_bounded_by_what_could(
+    tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[int, int]]
+) -> None:
+    """Turns of so many words each, a token a word, whose answers may have 20 tokens and come to so many."""
+    ledger = account(tmp_path_factory.mktemp("account"), "1")
+    said, planned, billed = list[Message](), 0, 0
+    for seq, (words, came) in enumerate(turns):
+        said.append(Message("user", "a " * words))
+        planned += words
+        prompt = sum(len(message.text.split()) for message in said)
+        turn = Call(seq, None, 0, seq, None, tuple(said), 20, 0, planned)
+        keeper = limiter(ledger, turn)
+        before = ledger.left()
+        assert keeper.reserve(seq) is Admission.NOW
+        keeper.settle(seq, sent=True, status=200, reply=reply(Usage(prompt_tokens=prompt, output_tokens=came)))
+        billed += prompt + 5 * came
+        assert before - ledger.left() == (prompt + 5 * came) * PICO // 1_000_000
+        assert not keeper.was_dearer
+        said.append(Message("assistant", "b " * came))
+        planned += 20
+    assert PICO - ledger.left() == billed * PICO // 1_000_000
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "answer", "charged"),
     [
