@@ -10,10 +10,12 @@ import pyarrow.compute as pc
 
 from analysis.run.metrics import NS_PER_MS, NS_PER_S, column, is_text, keep, measured, successful
 from analysis.stats.distributions import LEVELS, Floats, values_needed
-from bench.errors import NOT_REACHED
+from bench.errors import ERRORS, NOT_REACHED
 from bench.runs.sections import JsonSection
 
 _ROWS_MAX = 20
+# Of a turn that the run had no time for: it failed as little as it succeeded.
+_UNFINISHED = sorted(each.code for each in ERRORS.values() if each.counts_as == "unfinished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class SessionFigures(JsonSection):
     """Sessions whose first turn was measured: of `count`, `complete` ones had all their turns and `failed` ones ended
     with one that failed.
 
-    `turns_mean` is of the turns that were sent, `duration_s` of the complete ones, from when their first turn was due
-    until the last had ended.
+    `turns_mean` is of the turns that were sent, of sessions that began; `duration_s` of the complete ones, from when
+    their first turn was due until the last had ended.
     """
 
     count: int
@@ -70,9 +72,9 @@ def sessions(requests: pa.Table) -> SessionFigures | None:
     count = len(numbers)
     is_measured = _any(session, (turn == 0) & np.asarray(is_text(requests["phase"], "measured")), count)
     complete = is_measured & ~_any(session, ~ok, count)
-    unfinished = np.asarray(pc.fill_null(is_text(requests["error"], "unfinished"), False))
+    unfinished = np.asarray(pc.is_in(requests["error"], pa.array(_UNFINISHED, pa.string())))
     failed = is_measured & _any(session, ~ok & ~unfinished, count)
-    turns_sent = np.bincount(session, sent, count)[is_measured].astype(np.float64)
+    turns_sent = np.bincount(session, sent, count)[is_measured & _any(session, sent, count)].astype(np.float64)
     first_due, last_end = np.full(count, np.inf), np.full(count, -np.inf)
     np.fmin.at(first_due, session, column(requests, "due_ns"))
     np.fmax.at(last_end, session, column(requests, "end_ns"))

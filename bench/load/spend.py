@@ -211,7 +211,7 @@ class SpendLimiter:
         self.was_dearer = False
 
     def plan(self, call: Call) -> None:
-        """Note the worst that a call can cost, ahead of its time; a later turn's messages are the whole conversation."""
+        """Note the worst that a call, whose messages are the whole conversation, can cost, ahead of its time."""
         counted_tokens = call.prompt_tokens if self._counted else None
         most = most_prompt_tokens(call.messages, counted_tokens)
         worst = _pico(self._prices.worst_usd(most, call.max_tokens))

@@ -6,6 +6,8 @@ conversations of `human` and `gpt`.
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,7 +15,8 @@ from bench.types import Message
 from scenarios.traffic.lines import json_lines, json_objects, text_lines
 from scenarios.traffic.rows import TrafficRow
 
-_ROLES: Final[Mapping[str, Literal["system", "user", "assistant"]]] = {
+_Role = Literal["system", "user", "assistant"]
+_ROLES: Final[Mapping[str, _Role]] = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
     "gpt": "assistant", "model": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
 }  # fmt: skip
@@ -89,22 +92,18 @@ def parsed(value: Any) -> Any:
 
 
 def _messages(turns: Any) -> Iterator[Message]:
-    before: Message | None = None
+    for role, texts in groupby(_said(turns), key=itemgetter(0)):
+        yield Message(role, "\n\n".join(text for _, text in texts))
+
+
+def _said(turns: Any) -> Iterator[tuple[_Role, str]]:
     for turn in turns if isinstance(turns, list) else ():
         if not isinstance(turn, dict):
             continue
         role = _ROLES.get(str(turn.get("role", turn.get("from"))).lower())
         text = _text(turn.get("content", turn.get("value")))
-        if role is None or not text:
-            continue
-        if before is not None and before.role == role:
-            before = before._replace(text=f"{before.text}\n\n{text}")
-            continue
-        if before is not None:
-            yield before
-        before = Message(role, text)
-    if before is not None:
-        yield before
+        if role is not None and text:
+            yield role, text
 
 
 def _text(value: Any) -> str:

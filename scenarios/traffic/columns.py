@@ -32,9 +32,11 @@ def parquet_records(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[FileP
                             raise UserError(f"{path}:{number}: {name}: longer than {ROW_BYTES_MAX >> 20} MiB")
                     yield FilePosition(path, number), record
     except OSError as problem:
-        raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+        said = problem.strerror or " ".join(str(problem).split())
+        raise UserError(f"{path}:{number + 1}: cannot be read: {said}") from None
     except (pa.ArrowException, UnicodeDecodeError) as problem:
-        raise UserError(f"{path}:{number + 1}: not Parquet that can be read: {problem}") from None
+        said = " ".join(str(problem).split())  # pyarrow's may have several lines
+        raise UserError(f"{path}:{number + 1}: not Parquet that can be read: {said}") from None
 
 
 def _with_whole_times(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from bench.types import UserError
 from scenarios.traffic.lines import json_objects, opened, text_head
 from scenarios.traffic.logs import CHATS, PROMPTS, TIMES, holds_times
+from scenarios.traffic.rows import shown_names
 from scenarios.traffic.traces import AZURE, BLOCKS, BURSTGPT, MOONCAKE_BLOCK_TOKENS
 
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -58,7 +59,7 @@ def _of_json(path: Path) -> str:
     if any(name in value for name in PROMPTS):
         return "prompts"
     raise UserError(
-        f"{path}:1: no known format has these keys: {', '.join(sorted(map(str, value))) or 'none'}; see docs/traffic.md"
+        f"{path}:1: no known format has these keys: {shown_names(sorted(map(str, value)))}; see docs/traffic.md"
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from bench.types import UserError
-from scenarios.traffic.rows import FilePosition
+from scenarios.traffic.rows import FilePosition, shown_names
 
 ROW_BYTES_MAX: Final = 8 << 20
 """No recorded request is longer; a file whose lines never end is no file of requests."""
@@ -58,28 +58,33 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 ) from None
 
 
-def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[FilePosition, Mapping[str, str]]]:
-    """Give the records of a CSV by their columns' names. Raises UserError where one that is needed lacks."""
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Give (number of its last line, cells) of each record of a CSV that is not empty."""
     csv.field_size_limit(ROW_BYTES_MAX)
     reader = csv.reader(line + "\n" for _, line in text_lines(path))
-    header: list[str] = []
+    begins = 1
     try:
         for cells in reader:
-            if not any(map(str.strip, cells)):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                if missing := [name for name in needed if name not in header]:
-                    raise UserError(f"{path}:{reader.line_num}: no column {missing[0]!r}; it has {', '.join(header)}")
-                continue
-            place = FilePosition(path, reader.line_num)
-            if len(cells) < len(header):
-                raise UserError(
-                    f"{path}:{reader.line_num}: {header[len(cells)]}: the line ends before it; is the file whole?"
-                )
-            yield place, dict(zip(header, cells, strict=False))
+            begins = reader.line_num + 1
+            if any(map(str.strip, cells)):
+                yield reader.line_num, cells
     except csv.Error as problem:
-        raise UserError(f"{path}:{reader.line_num}: not CSV: {problem}") from None
+        # A quote that nobody closes takes all that follows into one cell.
+        raise UserError(f"{path}:{begins}: not CSV: {problem} in what begins here; is a quote open?") from None
+
+
+def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[FilePosition, Mapping[str, str]]]:
+    """Give the records of a CSV by their columns' names. Raises UserError where one that is needed lacks."""
+    header: list[str] = []
+    for line, cells in csv_rows(path):
+        if not header:
+            header = [cell.strip() for cell in cells]
+            if missing := [name for name in needed if name not in header]:
+                raise UserError(f"{path}:{line}: no column {missing[0]!r}; it has {shown_names(header)}")
+            continue
+        if len(cells) < len(header):
+            raise UserError(f"{path}:{line}: {header[len(cells)]}: the line ends before it; is the file whole?")
+        yield FilePosition(path, line), dict(zip(header, cells, strict=False))
 
 
 def json_lines(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
@@ -107,33 +112,60 @@ def json_objects(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]
         return
     with opened(path) as file:
         utf8 = getincrementaldecoder("utf-8-sig")()
-        text, at, line = "", 0, 1
+        text, at, place = "", 0, _Place(path)
         begun = False
         while True:
             start = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
-            line += text.count("\n", at, start)
-            at = start
+            place, at = place.behind(text[at:start]), start
             if not begun and text.startswith("[", at):
-                begun, at = True, at + 1
+                place, at, begun = place.behind("["), at + 1, True
                 continue
             if text.startswith("]", at):
                 return
             try:
                 value, end = _DECODER.raw_decode(text, at)
-            except (JSONDecodeError, RecursionError):
+            except (JSONDecodeError, RecursionError) as problem:
                 more = file.read(_READ_BYTES)
                 if not more or len(text) - at > ROW_BYTES_MAX:
-                    raise UserError(f"{path}:{line}: not JSON, or the array has no end: is the file whole?") from None
+                    raise place.broken(text[at:], problem, at, is_whole=bool(more)) from None
                 try:
                     text, at = text[at:] + utf8.decode(more), 0
-                except UnicodeDecodeError:
-                    raise UserError(f"{path}:{line}: not UTF-8 after this line; save it as UTF-8") from None
+                except UnicodeDecodeError as wrong:
+                    before = text[at:] + wrong.object[: wrong.start].decode()
+                    raise place.behind(before).fault("not UTF-8; save it as UTF-8") from None
                 continue
             if not isinstance(value, dict):
-                raise UserError(f"{path}:{line}: expected a JSON object, got {text[at : at + 40]!r}")
-            yield FilePosition(path, line), value
-            line += text.count("\n", at, end)
-            at = end
+                raise place.fault(f"expected a JSON object, got {text[at : at + 40]!r}")
+            yield FilePosition(path, place.line), value
+            place, at = place.behind(text[at:end]), end
+
+
+class _Place(NamedTuple):
+    """A character of a file, counted from 1."""
+
+    path: Path
+    line: int = 1
+    column: int = 1
+
+    def behind(self, text: str) -> "_Place":
+        """The place behind a text that begins here."""
+        newline = text.rfind("\n")
+        if newline < 0:
+            return self._replace(column=self.column + len(text))
+        return _Place(self.path, self.line + text.count("\n"), len(text) - newline)
+
+    def fault(self, said: str) -> UserError:
+        return UserError(f"{self.path}:{self.line}: column {self.column}: {said}")
+
+    def broken(self, text: str, problem: Exception, at: int, *, is_whole: bool) -> UserError:
+        """What is wrong with a text that begins here, by the parser, which began at `at`; `is_whole`: more follows."""
+        is_cut = isinstance(problem, JSONDecodeError) and (
+            problem.pos - at >= len(text) - _WORD_MAX or problem.msg.startswith("Unterminated string")
+        )
+        if is_whole and is_cut:
+            return self.fault(f"what begins here is longer than {ROW_BYTES_MAX >> 20} MiB; expected one request")
+        wrong = text[: problem.pos - at] if isinstance(problem, JSONDecodeError) else ""
+        return self.behind(wrong).fault("not JSON, or the array has no end: is the file whole?")
 
 
 def first_character(path: Path) -> str:
@@ -153,3 +185,4 @@ def text_head(path: Path, size: int = 1 << 16) -> Iterator[tuple[int, str]]:
 
 _DECODER: Final = JSONDecoder()
 _BETWEEN: Final = re.compile(r"[\s,]*")
+_WORD_MAX: Final = len("-Infinity")  # so far from the end the parser may stop within what was cut

@@ -1,6 +1,5 @@
 """Records with named values: logs, prompts and tables of one's own, in JSON, CSV or Parquet; and times alone."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,8 +9,8 @@ from typing import Any, Final
 from bench.types import Message, UserError
 from scenarios.traffic.chats import conversation, parsed
 from scenarios.traffic.columns import parquet_records
-from scenarios.traffic.lines import csv_records, json_objects, text_lines
-from scenarios.traffic.rows import FilePosition, TrafficRow, ascending
+from scenarios.traffic.lines import csv_records, csv_rows, json_objects
+from scenarios.traffic.rows import FilePosition, TrafficRow, ascending, shown_names
 
 TIMES: Final = ("timestamp", "time", "ts", "start_time", "created_at")
 CHATS: Final = ("messages", "conversations", "conversation")
@@ -60,7 +59,9 @@ def _of_columns(path: Path, records: Iterator[tuple[FilePosition, Mapping[str, A
             value = {name.lower(): cell for name, cell in record.items()}
             if not any(name in value for name in (*CHATS, *PROMPTS, *TIMES, *_PROMPT)):
                 known = ", ".join((*CHATS, *PROMPTS))
-                raise UserError(f"{path}:1: no column of prompts: it has {', '.join(record)}; expected one of {known}")
+                raise UserError(
+                    f"{path}:1: no column of prompts: it has {shown_names(record)}; expected one of {known}"
+                )
             yield _recorded(place, {name: parsed(cell) if name in CHATS else cell for name, cell in value.items()})
 
     return ascending(path, TIMES[0], rows())
@@ -106,11 +107,8 @@ def times(path: Path) -> Iterator[TrafficRow]:
     header: dict[str, int] = {}
     at: int | None = None
     prefixes: dict[str, int] = {}
-    reader = csv.reader(line + "\n" for _, line in text_lines(path))
-    for cells in reader:
-        if not any(map(str.strip, cells)):
-            continue
-        place = FilePosition(path, reader.line_num)
+    for line, cells in csv_rows(path):
+        place = FilePosition(path, line)
         if at is None and not header and not any(_is_time(place, cell) for cell in cells):
             header = {cell.strip().lower(): i for i, cell in enumerate(cells)}
             continue

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,6 +16,7 @@ _MOST_TOKENS: Final = 10**9
 # The years 1970 to 5138, in seconds: what is larger counts something shorter.
 _LARGEST_S: Final = 10**11
 _SHOWN: Final = 40
+_SHOWN_NAMES: Final = 200
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)?\s*(Z|[+-]\d\d:?\d\d)?")
 
 
@@ -108,6 +109,12 @@ class FilePosition(NamedTuple):
         if not isinstance(value, str):
             raise self.fault(column, "text", value)
         return value
+
+
+def shown_names(names: Iterable[object]) -> str:
+    """Give names that a file has as part of a line, whatever they are."""
+    shown = ", ".join(" ".join(str(name).split()) for name in names) or "none"
+    return shown if len(shown) <= _SHOWN_NAMES else f"{shown[:_SHOWN_NAMES]}…"
 
 
 def ascending(path: Path, column: str, rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:

@@ -19,6 +19,7 @@ from bench.app.request import RunRequest, run_request
 from bench.plan.calls import call, lengths, total
 from bench.plan.written import plan_hash
 from bench.types import UserError
+from scenarios.traffic.rows import SECOND_NS
 
 URL = "http://127.0.0.1:9"
 SLICES = Path(__file__).parents[2] / "fixtures" / "traffic"
@@ -263,3 +264,32 @@ def test_a_sample_is_bounded_where_the_load_is_not(tmp_path: Path, monkeypatch: 
     plan, recorded = dry_plan(found)
     assert recorded is not None and recorded.sessions == 5 and total(plan) is None
     assert call(plan, 5).messages == call(plan, 0).messages
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["a", "b", None]), st.sampled_from(["Hi", "Ho"])),
+        min_size=1, max_size=12,
+    )
+)  # fmt: skip
+def test_rows_of_one_time_or_session_and_rows_that_come_twice_are_each_a_request_in_the_files_order(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str | None, str]]
+) -> None:
+    rows = sorted(rows, key=lambda row: row[0])
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    said = (
+        {"timestamp": t, "prompt": text, **({} if name is None else {"session_id": name})} for t, name, text in rows
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in said))
+    recording = read_trace(str(path), Cut(), "file")
+    assert [session.due_ns for session in recording.sessions] == [(t - rows[0][0]) * SECOND_NS for t, *_ in rows]
+    texts = recording.writer.texts([session.turns[0].place or (0, 0) for session in recording.sessions])
+    assert [texts[n].messages[0].text for n in range(len(rows))] == [text for *_, text in rows]
+
+
+def test_a_session_whose_rows_are_out_of_order_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"timestamp": t, "prompt": "Hi", "session": "a"}) + "\n" for t in (1, 3, 2)))
+    with pytest.raises(UserError, match=r"log.jsonl:3: timestamp: goes 1 s backwards from line 2; sort the file"):
+        read_trace(str(path), Cut(), "file")

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -248,7 +249,12 @@ BROKEN = [
     ("mooncake", TINY["mooncake"].replace("[0, 2]", '[0, "x"]'), "file:2: hash_ids: expected a list of whole numbers"),
     ("mooncake", TINY["mooncake"].replace("1024", "true"), "file:2: input_length: expected a whole number of tokens"),
     ("mooncake", TINY["mooncake"].replace("1024", "null"), "file:2: input_length: expected a whole number of tokens"),
-    ("litellm", TINY["litellm"][:-9], "file:1: not JSON, or the array has no end"),
+    ("litellm", TINY["litellm"][:-9], "file:1: column 640: not JSON, or the array has no end"),
+    ("sharegpt", TINY["sharegpt"].replace('"two"', '"two'), "file:19: column 18: not JSON"),
+    ("sharegpt", TINY["sharegpt"].replace('"id": "y"', '"id": y'), "file:36: column 9: not JSON"),
+    ("sharegpt", '[{"conversations": []},\n 3]', "file:2: column 2: expected a JSON object, got '3]'"),
+    ("times", 'time,who\n1700000000,a\n1700000001,"b\n' + ("x" * (5 << 20) + "\n") * 2, "file:3: not CSV: field"),
+    ("times", "time,who\n1700000000,a\rb\n", "file:2: not CSV"),
     ("sharegpt", '[{"conversations": 3}]', "file:1: conversations: expected a list of turns"),
     ("log", '{"messages": []}', "file:1: timestamp: expected a time"),
     ("times", "1700000000\nnan\n", "file:2: time: expected a time"),
@@ -280,7 +286,7 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, form: str, con
         (TINY["azure"].encode("utf-16"), "expected UTF-8, this is UTF-16"),
         (TINY["prompts"].encode() + b'{"prompt": "\xe4"}', "file:2: not UTF-8 at byte 13"),
         (b'{"prompt": "' + b"x" * ROW_BYTES_MAX + b'"}', "file:1: column 8388608: the line is longer than 8 MiB"),
-        (b'[{"conversations": [{"value": "' + b"x" * (10 << 20), "file:1: not JSON, or the array has no end"),
+        (b'[{"conversations": [{"value": "' + b"x" * (10 << 20), "file:1: column 2: what begins here is longer"),
         (gzip.compress(TINY["azure"].encode(), mtime=0)[:-12], "gzip is cut or damaged"),
         (b'{"who": "knows"}', "no known format has these keys: who"),
         (b"\x00\x01\x02", "file:1: not text: byte 1 of the line is zero"),
@@ -466,3 +472,50 @@ def test_a_large_file_is_not_held_whole(tmp_path: Path) -> None:
 def test_an_instant_keeps_its_nanoseconds(t_ns: int) -> None:
     place = FilePosition(Path("f"), 1)
     assert place.instant_ns("t", f"{t_ns // SECOND}.{t_ns % SECOND:09}") == t_ns
+
+
+# --- one byte or line is damaged --------------------------------------------------------------------------------------
+
+BYTES = st.sampled_from([*b'\x00\n\r"\\,{}[]:0-9eE\xff\xc3 \x1f', 0x2E]) | st.integers(0, 255)
+VALID = {form: content.encode() for form, content in TINY.items()} | {"parquet": PARQUET}
+
+
+def damaged(content: bytes, how: str, at: int, byte: int) -> bytes:
+    lines = content.splitlines(keepends=True)
+    line = at % max(1, len(lines))
+    at %= len(content)
+    return {
+        "changed": content[:at] + bytes([byte]) + content[at + 1 :],
+        "added": content[:at] + bytes([byte]) + content[at:],
+        "lost": content[:at] + content[at + 1 :],
+        "cut": content[:at],
+        "line lost": b"".join(lines[:line] + lines[line + 1 :]),
+        "line twice": b"".join(lines[: line + 1] + lines[line:]),
+        "lines changed about": b"".join(
+            lines[:line] + lines[line + 1 : line + 2] + lines[line : line + 1] + lines[line + 2 :]
+        ),
+    }[how]
+
+
+DAMAGES = ("changed", "added", "lost", "cut", "line lost", "line twice", "lines changed about")
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    form=st.sampled_from(list(READERS)), how=st.sampled_from(DAMAGES), at=st.integers(0, 1 << 16), byte=BYTES,
+    size=st.sampled_from([16, 1 << 20]), detects=st.booleans(),
+)  # fmt: skip
+def test_a_damaged_file_is_read_or_is_one_line_with_file_and_line(
+    tmp_path_factory: pytest.TempPathFactory, form: str, how: str, at: int, byte: int, size: int, detects: bool
+) -> None:
+    path = written(tmp_path_factory.mktemp("damaged"), damaged(VALID[form], how, at, byte))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scenarios.traffic.lines._READ_BYTES", size)
+        try:
+            rows = list(read(path, None if detects else form))
+        except UserError as problem:
+            said = str(problem)
+            assert "\n" not in said and str(path) in said
+            assert re.search(r"file:\d+: |is empty|no request in it|cannot be read", said), said
+        else:
+            facts(rows)
