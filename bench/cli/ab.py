@@ -9,9 +9,11 @@ import click
 from click.core import ParameterSource
 
 from bench import app
+from bench.cli import groups
 from bench.cli.base import shown, with_options
 from bench.cli.campaign import say_ended
 from bench.cli.familiar import Familiar
+from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED
 from bench.cli.run import request_of
@@ -28,14 +30,23 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
 
 
 @click.command(cls=Familiar)
-@click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'.")
-@click.option("--b", metavar="OPTIONS", help="What only the candidate has.")
+@grouped(
+    groups.SIDES,
+    click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'."),
+    click.option("--b", metavar="OPTIONS", help="What only the candidate has."),
+)
 @with_options(OPTIONS)
-@click.option("--max-pairs", type=WHOLE, default=48, help="Stop after so many runs of each, decided or not.  [48]")
-@click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable.  [see docs]")
-@click.option("--equal-sides", is_flag=True, help="A and B may be the same: what can this machine tell apart?")
+@grouped(
+    groups.HOW_OFTEN,
+    click.option("--max-pairs", type=WHOLE, default=48, help="Stop after so many runs of each.  [48]"),
+    click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable. See docs."),
+    click.option("--equal-sides", is_flag=True, help="A and B may be the same: what can this machine tell apart?"),
+)
 @with_options(JUDGED)
-@click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it.")
+@grouped(
+    groups.RESULT,
+    click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it."),
+)
 def ab(**options: Any) -> int:
     """Say whether B is slower or dearer than A.
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.app.breakeven.options import BatchChoice, BreakEvenOptions, CachingChoice
-from bench.cli.base import Group, OneOf, with_options
+from bench.cli import groups
+from bench.cli.base import OneOf, with_options
+from bench.cli.groups import GroupedGroup, grouped
 from bench.cli.numeric import (
     HOURS,
     MONTHLY_USD,
@@ -29,7 +31,8 @@ from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 if TYPE_CHECKING:
     from analysis.present.document import Document
 
-HOSTING = (
+HOSTING = groups.group(
+    groups.OPERATION,
     click.option("--ops-usd-per-month", type=MONTHLY_USD, default="0", help="Work, storage and all else.  [0]"),
     click.option("--utilization", type=PART, default="0.7", help="Highest share of the capacity to use.  [0.7]"),
     click.option("--min-replicas", type=REPLICAS, default=1, help="Servers that always run.  [1]"),
@@ -47,9 +50,13 @@ HOSTING = (
 )
 """How servers of one's own are run."""
 
-PEAK = (click.option("--peak-to-mean", type=RATIO, help="The busiest hour over the mean one.  [1]"),)
+PEAK = groups.group(
+    groups.VOLUME,
+    click.option("--peak-to-mean", type=RATIO, help="The busiest hour over the mean one.  [1]"),
+)
 
-TRAFFIC = (
+TRAFFIC = groups.group(
+    groups.VOLUME,
     click.option("--requests-per-month", type=REQUESTS_PER_MONTH, help="Your volume.  [that of --traffic]"),
     click.option(
         "--profile", type=click.Path(path_type=Path), help="File of 168 weights, one an hour of a week, or 24 of a day."
@@ -58,14 +65,16 @@ TRAFFIC = (
 )
 """How much traffic, and when."""
 
-REQUESTS = (
+REQUESTS = groups.group(
+    groups.REQUEST,
     click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Of a request, its prefix included.  [as measured]"),
     click.option("--output-tokens", type=TOKENS, help="Of its answer.  [as measured]"),
     click.option("--prefix-tokens", type=TOKENS, help="Of the prompt, what requests share.  [as measured]"),
 )
 """What a request is."""
 
-CACHING = (
+CACHING = groups.group(
+    groups.API,
     click.option("--cache-ttl", type=OneOf(["5m", "1h", "off"]), default="5m", help="How long the API keeps it.  [5m]"),
     click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
     click.option(
@@ -77,7 +86,8 @@ CACHING = (
 )
 """How an API is to cache the prefix."""
 
-ROUTING = (
+ROUTING = groups.group(
+    groups.ROUTING,
     click.option("--hybrid-share", type=PART, default="1", help="Share of the requests offered to yours.  [1]"),
     click.option("--pass-rate", type=SHARE, default="1", help="Share of their answers that need no API.  [1]"),
     click.option("--overflow", is_flag=True, help="Fill your servers first, and send the rest to the API."),
@@ -85,29 +95,43 @@ ROUTING = (
 )
 """Who serves what."""
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+JSON = grouped(groups.RESULT, click.option("--json", "as_json", is_flag=True, help="Print JSON."))
 
 
-@click.group(cls=Group, invoke_without_command=True)
-@click.option(
-    "--self", "--capacity-rps", "servers", multiple=True, metavar="RUN|CAPACITY|RATE",
-    help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2, @GPU; repeatable.",
-)  # fmt: skip
-@with_options(COSTS)
-@click.option(
-    "--versus", multiple=True, metavar="MODEL|RUN|USD",
-    help="An API: MODEL, PROVIDER/MODEL, a run of it, or dollars a request; repeatable.",
-)  # fmt: skip
-@with_options((*REQUESTS, *CACHING))
-@click.option("--batch", is_flag=True, help="At the API's prices for batches.")
-@with_options((*TRAFFIC, *PEAK, *HOSTING, *ROUTING))
-@click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu.")
-@click.option("--different-plans", is_flag=True, help="Compare what was measured with different loads.")
-@click.option(
-    "--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="Whether undecided is exit 1.  [pass]"
+@click.group(cls=GroupedGroup, invoke_without_command=True)
+@grouped(
+    groups.SIDES,
+    click.option(
+        "--self",
+        "--capacity-rps",
+        "servers",
+        multiple=True,
+        metavar="RUN|CAPACITY|RATE",
+        help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2, @GPU; repeatable.",
+    ),
+    click.option(
+        "--versus",
+        multiple=True,
+        metavar="MODEL|RUN|USD",
+        help="An API: MODEL, PROVIDER/MODEL, a run of it, or dollars a request; repeatable.",
+    ),
 )
-@click.option("--seed", type=SEED, default=0, help="Of the resampling.  [0]")
-@click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures.")
+@with_options((*COSTS, *REQUESTS, *TRAFFIC, *PEAK, *CACHING))
+@grouped(groups.API, click.option("--batch", is_flag=True, help="At the API's prices for batches."))
+@with_options((*HOSTING, *ROUTING))
+@grouped(
+    groups.OBJECTIVES,
+    click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu."),
+    click.option("--different-plans", is_flag=True, help="Compare what was measured with different loads."),
+    click.option(
+        "--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="Whether undecided is exit 1.  [pass]"
+    ),
+    click.option("--seed", type=SEED, default=0, help="Of the resampling.  [0]"),
+)
+@grouped(
+    groups.RESULT,
+    click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures."),
+)
 @JSON
 @click.pass_context
 def breakeven(ctx: click.Context, /, **options: Any) -> int:

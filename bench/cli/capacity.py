@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench import app
+from bench.cli import groups
 from bench.cli.base import typed, with_options
 from bench.cli.campaign import asked_of, say_ended
 from bench.cli.familiar import Familiar
+from bench.cli.groups import grouped
 from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import ASKED, COSTS, SHOWN
 from bench.cli.run import request_of
@@ -23,16 +25,30 @@ _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", 
 
 @click.command(cls=Familiar)
 @with_options((*ASKED, *COSTS))
-@click.option("--attainment", help="Share of requests that must keep all bounds: 95%.  [each objective's own]")
-@click.option("--precision", default="5%", help="How narrow the answer is to be.  [5%]")
-@click.option("--repeats", type=WHOLE, default=3, help="Runs at either end of it, with other seeds.  [3]")
-@click.option("--arrivals", help="Of each run: poisson, constant, or gamma:CV for bursts.  [poisson]")
-@click.option("--requests", type=WHOLE, help="Of each run.  [what the strictest objective needs, or 10 s worth]")
-@click.option("--concurrency", type=WHOLE, help="Of the closed loop that comes first.  [4 times the scenario's]")
-@click.option("--max-in-flight", type=WHOLE, help="Limit of each run.  [1024]")
-@click.option("--up-to", type=NUMBER, help="Look no higher, in requests/s.  [8 times what the closed loop completes]")
-@click.option("--max-time", help="Begin no run that would end later than this, such as 30m.  [as long as it takes]")
-@click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it.")
+@grouped(
+    groups.OBJECTIVES,
+    click.option("--attainment", help="Share of requests that must keep all bounds: 95%.  [each objective's own]"),
+)
+@grouped(
+    groups.HOW_OFTEN,
+    click.option("--precision", default="5%", help="How narrow the answer is to be.  [5%]"),
+    click.option("--repeats", type=WHOLE, default=3, help="Runs at either end of it, with other seeds.  [3]"),
+    click.option(
+        "--up-to", type=NUMBER, help="Look no higher, in requests/s.  [8 times what the closed loop completes]"
+    ),
+    click.option("--max-time", help="Begin no run that would end later than this, such as 30m.  [as long as it takes]"),
+)
+@grouped(
+    groups.LOAD,
+    click.option("--requests", type=WHOLE, help="Of each run.  [what the strictest objective needs, or 10 s worth]"),
+    click.option("--concurrency", type=WHOLE, help="Of the closed loop that comes first.  [4 times the scenario's]"),
+    click.option("--arrivals", help="Of each run: poisson, constant, or gamma:CV for bursts.  [poisson]"),
+    click.option("--max-in-flight", type=WHOLE, help="Limit of each run.  [1024]"),
+)
+@grouped(
+    groups.RESULT,
+    click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it."),
+)
 @with_options(SHOWN)
 def capacity(**options: Any) -> int:
     """Find the highest rate that meets the objectives.

@@ -7,12 +7,13 @@ import click
 
 from bench.app.familiar import MOST_AT_ONCE, here, meaning_of, word_of
 from bench.app.options import flag_of
+from bench.cli.groups import Grouped
 from bench.types import UserError
 
 _BOUND = re.compile(r"\w+:\d+(?:\.\d+)?")
 
 
-class Familiar(click.Command):
+class Familiar(Grouped):
     """Its own flags, and those of other tools that mean the same."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -9,8 +9,10 @@ import click
 
 from bench import app
 from bench.app.options import check_repeat
+from bench.cli import groups
 from bench.cli.base import OneOf, keep_secret, print_lines, tell, with_options
 from bench.cli.familiar import Familiar
+from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, WINDOWS
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
@@ -22,14 +24,23 @@ if TYPE_CHECKING:
 
 @click.command(cls=Familiar)
 @with_options((*ASKED, *COSTS, *OFFERED))
-@click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]")
-@click.option("--inconclusive", type=OneOf(["pass", "fail"]), help="Objectives that are not certain.  [as seen]")
-@click.option("--repeat", type=WHOLE, default=1, help="Make this many runs of it, 50 at most.  [1]")
-@click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]")
-@click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing.")
-@click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches.")
-@click.option("--locust-web", type=WHOLE, help="Serve Locust's page on this loopback port.")
+@grouped(
+    groups.OBJECTIVES,
+    click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]"),
+    click.option("--inconclusive", type=OneOf(["pass", "fail"]), help="Objectives that are not certain.  [as seen]"),
+)
+@grouped(
+    groups.HOW_OFTEN,
+    click.option("--repeat", type=WHOLE, default=1, help="Make this many runs of it, 50 at most.  [1]"),
+    click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs."),
+    click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing."),
+    click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches."),
+)
+@grouped(
+    groups.RESULT,
+    click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]"),
+    click.option("--locust-web", type=WHOLE, help="Serve Locust's page on this loopback port."),
+)
 @with_options(SHOWN)
 def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """Offer one load to one backend, observe it, judge it and report.

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench import app
+from bench.cli import groups
 from bench.cli.base import echo, fail_as_json, keep_secret, print_lines, with_options
 from bench.cli.familiar import Familiar
+from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
 from bench.durations import expected
@@ -35,16 +37,33 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
 
 @click.command(cls=Familiar)
 @click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]")
-@click.option("--backend", "backends", help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5.")
-@click.option("--concurrency", "concurrencies", help="Several with commas: 1,4,16,64.")
-@click.option("--rate", "rates", help="Several with commas, in requests/s: 1,2,4.")
-@click.option("--find-capacity", is_flag=True, help="Also find the highest rate that meets the objectives.")
-@click.option("--repeats", type=WHOLE, help="Of every cell.  [1, or as the study says]")
-@click.option("--requests-per-month", type=WHOLE, help="Your volume: what each would cost.")
-@click.option("--versus", multiple=True, metavar="MODEL", help="One more API for the bills; repeatable.")
+@grouped(
+    groups.WHOM,
+    click.option("--backend", "backends", help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5."),
+)
+@grouped(
+    groups.LOAD,
+    click.option("--concurrency", "concurrencies", help="Several with commas: 1,4,16,64."),
+    click.option("--rate", "rates", help="Several with commas, in requests/s: 1,2,4."),
+    click.option("--find-capacity", is_flag=True, help="Also find the highest rate that meets the objectives."),
+)
+@grouped(
+    groups.HOW_OFTEN,
+    click.option("--repeats", type=WHOLE, help="Of every cell.  [1, or as the study says]"),
+    click.option("--dry-run", is_flag=True, help="Print cells, hours and dollars; send nothing."),
+)
+@grouped(
+    groups.COST,
+    click.option("--requests-per-month", type=WHOLE, help="Your volume: what each would cost."),
+    click.option("--versus", multiple=True, metavar="MODEL", help="One more API for the bills; repeatable."),
+)
 @with_options(_but((*ASKED, *COSTS, *OFFERED), _OWN))
-@click.option("--out", type=click.Path(path_type=Path), help="Its folder; with that of an earlier sweep it goes on.")
-@click.option("--dry-run", is_flag=True, help="Print cells, hours and dollars; send nothing.")
+@grouped(
+    groups.RESULT,
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Its folder; with that of an earlier sweep it goes on."
+    ),
+)
 @with_options(SHOWN)
 def sweep(study: str | None, **options: Any) -> int:
     """Measure several contenders under several loads, and write one page that settles it.

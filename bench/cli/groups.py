@@ -1,0 +1,79 @@
+"""Help in groups, in the order in which a person needs them."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from bench.cli.base import Group, with_options
+
+SIDES: Final = "What is compared"
+# Of commands that make runs.
+WHOM: Final = "Whom to ask"
+LOAD: Final = "How much load"
+WHAT: Final = "What to ask"
+OBJECTIVES: Final = "How it is judged"
+HOW_OFTEN: Final = "How often, and how far"
+RESULT: Final = "What comes out"
+COST: Final = "What it costs"
+LAUNCH: Final = "A server to launch"
+WORDING: Final = "How requests are worded"
+CONNECTION: Final = "How the server is reached"
+CLIENT: Final = "How this client works"
+# Of breakeven.
+REQUEST: Final = "A request"
+VOLUME: Final = "Your traffic"
+API: Final = "How you use the API"
+OPERATION: Final = "How you run your servers"
+ROUTING: Final = "Who serves what"
+
+ORDER: Final = (
+    SIDES, WHOM, REQUEST, LOAD, VOLUME, WHAT, COST, OBJECTIVES, HOW_OFTEN, RESULT, API, OPERATION, ROUTING,
+    LAUNCH, WORDING, CONNECTION, CLIENT,
+)  # fmt: skip
+_OTHERS: Final = "Others"
+_ATTRIBUTE: Final = "help_group"
+
+Decorator = Callable[[Any], Any]
+
+
+def group(title: str, *options: Decorator) -> tuple[Decorator, ...]:
+    """The options, marked to stand under a title of ORDER."""
+
+    def marked(option: Decorator) -> Decorator:
+        def decorate(function: Any) -> Any:
+            decorated = option(function)
+            vars(decorated.__click_params__[-1])[_ATTRIBUTE] = title
+            return decorated
+
+        return decorate
+
+    return tuple(map(marked, options))
+
+
+def grouped(title: str, *options: Decorator) -> Decorator:
+    """A command's own options under a title of ORDER."""
+    return with_options(group(title, *options))
+
+
+def group_of(option: click.Parameter) -> str:
+    """The title under which an option stands."""
+    found: str = vars(option).get(_ATTRIBUTE, _OTHERS)
+    return found
+
+
+class Grouped(click.Command):
+    """A command whose help has its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = [(group_of(option), option.get_help_record(ctx)) for option in self.get_params(ctx)]
+        for title in (*ORDER, _OTHERS):
+            if rows := [record for own, record in records if own == title and record is not None]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+
+class GroupedGroup(Grouped, Group):
+    """The same for a command that has others below it."""
