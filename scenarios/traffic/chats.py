@@ -75,8 +75,13 @@ def conversation(value: Any) -> tuple[tuple[Message, ...], str | None]:
 def answer(value: Any) -> str | None:
     """Give the text of an answer as gateways keep it: bare, as a message, or as the whole of OpenAI's response."""
     if isinstance(value, dict):
-        choices = value.get("choices")
-        inner = choices[0] if isinstance(choices, list) and choices else value
+        choices = value.get("choices", value.get("output"))  # of chats and completions, or of responses
+        said = (
+            [each for each in choices if not isinstance(each, dict) or each.get("type") in (None, "message")]
+            if isinstance(choices, list)
+            else []
+        )
+        inner = said[0] if said else value
         message = inner.get("message", inner) if isinstance(inner, dict) else {}
         value = message.get("content", message.get("text")) if isinstance(message, dict) else None
     return _text(value) or None

@@ -17,6 +17,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "sharegpt": ("conversations",),
 }
 
+_LANGFUSE: Final = (("langfuse", ("type", "start_time")), ("langfuse", ("type", "startTime")))
 _PARQUET: Final = b"PAR1"
 _LINES_LOOKED_AT: Final = 20
 
@@ -33,7 +34,7 @@ def detect(path: Path) -> str:
         return _of_json(path)
     header, *rest = csv.reader(lines)
     columns = {cell.strip() for cell in header}
-    for form, needed in (("azure", AZURE), ("burstgpt", BURSTGPT), ("langfuse", ("type", "start_time"))):
+    for form, needed in (("azure", AZURE), ("burstgpt", BURSTGPT), *_LANGFUSE):
         if columns.issuperset(needed):
             return form
     lower = {column.lower() for column in columns}
@@ -44,7 +45,7 @@ def detect(path: Path) -> str:
 
 def _of_json(path: Path) -> str:
     _, value = next(json_objects(path), (None, {}))
-    if str(value.get("type")).upper() in _OBSERVATIONS:
+    if str(value.get("type")).upper() in _OBSERVATIONS or (isinstance(value.get("data"), list) and "meta" in value):
         return "langfuse"
     for form, needed in _KEYS.items():
         if value.keys() >= set(needed):

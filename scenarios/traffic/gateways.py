@@ -8,26 +8,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench.types import Message
 from scenarios.traffic.chats import answer, conversation, parsed
 from scenarios.traffic.lines import csv_records, first_character, json_objects
 from scenarios.traffic.rows import FilePosition, TrafficRow, in_order
 
+_REDACTED: Final = "redacted-by-litellm"
 _GENERATED: Final = ("completion", "acompletion", "text_completion", "atext_completion", "responses", "aresponses",
                      "anthropic_messages", "")  # fmt: skip
 
 
 def litellm(path: Path) -> Iterator[TrafficRow]:
-    """LiteLLM's StandardLoggingPayload, an array or one a line; calls that generate nothing are passed over."""
+    """LiteLLM's StandardLoggingPayload, or its spend logs, an array or one a line.
+
+    Calls that generate nothing are passed over; of those whose text was redacted the lengths are known.
+    """
 
     def row(place: FilePosition, call: Mapping[str, Any]) -> TrafficRow:
+        messages, text = _asked(call.get("messages")), answer(parsed(call.get("response")))
+        # What stands there in place of a text that was not to be logged says nothing of it.
+        is_hidden = any(message.text == _REDACTED for message in messages)
         return TrafficRow(
             place.line,
             t_ns=place.instant_ns("startTime", call.get("startTime")),
             prompt_tokens=place.tokens_or_none("prompt_tokens", call.get("prompt_tokens")),
             output_tokens=place.tokens_or_none("completion_tokens", call.get("completion_tokens")),
-            session=call.get("trace_id") or None,
-            messages=conversation(call.get("messages"))[0],
-            answer=answer(call.get("response")),
+            cached_tokens=place.tokens_or_none("usage_object", _cached(call.get("metadata"))),
+            session=call.get("trace_id") or call.get("session_id") or None,
+            messages=() if is_hidden else messages,
+            answer=None if is_hidden or text == _REDACTED else text,
             model=call.get("model"),
             failed=call.get("status") == "failure",
         )
@@ -36,9 +45,22 @@ def litellm(path: Path) -> Iterator[TrafficRow]:
     return in_order(row(place, call) for place, call in calls)
 
 
+def _asked(value: Any) -> tuple[Message, ...]:
+    """Messages, also written as JSON; a text that is none of them is a prompt, whatever it looks like."""
+    found = conversation(parsed(value))[0]
+    return found if found or value in ("{}", "[]") else conversation(value)[0]
+
+
+def _cached(metadata: Any) -> Any:
+    """What was read from the provider's cache, as its own usage says it."""
+    for name in ("usage_object", "prompt_tokens_details"):
+        metadata = metadata.get(name) if isinstance(metadata, dict) else None
+    return metadata.get("cached_tokens") if isinstance(metadata, dict) else None
+
+
 def langfuse(path: Path) -> Iterator[TrafficRow]:
     """Langfuse's observations, JSON or CSV, of the export or of the API: those that are generations."""
-    found = json_objects(path) if first_character(path) in "[{" else csv_records(path, ("type",))
+    found = _unpacked(json_objects(path)) if first_character(path) in "[{" else csv_records(path, ("type",))
 
     def row(place: FilePosition, one: Mapping[str, Any]) -> TrafficRow:
         usage = parsed(one.get("usage_details", one.get("usageDetails"))) or {}
@@ -54,9 +76,21 @@ def langfuse(path: Path) -> Iterator[TrafficRow]:
             output_tokens=place.tokens_or_none("usage_details.output", usage.get("output")),
             cached_tokens=sum(place.tokens("usage_details", count) for count in cached) if cached else None,
             session=one.get("session_id") or one.get("sessionId") or None,
-            messages=conversation(parsed(one.get("input")))[0],
+            messages=_asked(one.get("input")),
             answer=answer(parsed(one.get("output"))),
             model=one.get("provided_model_name") or one.get("providedModelName") or None,
         )
 
     return in_order(row(place, one) for place, one in found if str(one.get("type")).upper() == "GENERATION")
+
+
+def _unpacked(
+    found: Iterator[tuple[FilePosition, Mapping[str, Any]]],
+) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
+    """An answer of the API has a page of observations as `data`."""
+    for place, one in found:
+        page = one.get("data")
+        if isinstance(page, list) and "type" not in one:
+            yield from ((place, each) for each in page if isinstance(each, dict))
+        else:
+            yield place, one

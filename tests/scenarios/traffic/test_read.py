@@ -196,6 +196,98 @@ def test_exports_are_put_in_order_and_say_what_failed(tmp_path: Path) -> None:
     assert [row.failed for row in rows_of(tmp_path, "burstgpt")] == [False, True]
 
 
+ASKED, TOLD = ((Message("user", "Hi"),), "Hello")
+CALL = {"id": "1", "call_type": "acompletion", "startTime": 1732700000.5, "prompt_tokens": 3, "completion_tokens": 4}
+HI, HELLO = [{"role": "user", "content": "Hi"}], {"choices": [{"message": {"content": "Hello"}}]}
+PARTS = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
+HIDDEN = {"role": "user", "content": "redacted-by-litellm"}
+LOGGED = [
+    # As the payload has it, from a chat, a completion, the Responses and the Messages API.
+    (HI, HELLO, ASKED, TOLD),
+    ("Hi", {"choices": [{"text": "Hello"}]}, ASKED, TOLD),
+    (PARTS, {"output": [{"type": "reasoning"}, {"type": "message", "content": [{"text": "Hello"}]}]}, ASKED, TOLD),
+    (HI, {"content": [{"type": "text", "text": "Hello"}]}, ASKED, TOLD),
+    # As the spend logs have it, and where no text was to be logged.
+    (json.dumps(HI), json.dumps(HELLO), ASKED, TOLD),
+    ("{}", "{}", (), None),
+    ([HIDDEN], {"choices": [{"message": HIDDEN}]}, (), None),
+    ('{"not": "a chat"}', None, (Message("user", '{"not": "a chat"}'),), None),
+]
+
+
+@pytest.mark.parametrize(("messages", "response", "asked", "told"), LOGGED)
+def test_a_gateway_logs_text_in_many_forms_or_none(
+    tmp_path: Path, messages: Any, response: Any, asked: Any, told: str | None
+) -> None:
+    usage = {"usage_object": {"prompt_tokens_details": {"cached_tokens": 2}}}
+    said = {**CALL, "messages": messages, "response": response, "session_id": "s", "metadata": usage}
+    (row,) = read(written(tmp_path, json.dumps(said)))
+    assert (row.messages, row.answer, row.prompt_tokens, row.output_tokens) == (asked, told, 3, 4)
+    assert (row.session, row.cached_tokens) == ("s", 2)
+
+
+def test_observations_come_from_an_export_the_api_or_the_page(tmp_path: Path) -> None:
+    one = {
+        "type": "GENERATION",
+        "startTime": "2026-05-29T13:46:19.963Z",
+        "sessionId": "s",
+        "usageDetails": {"input": 5},
+    }
+    page = json.dumps({"data": [{"type": "SPAN"}, one], "meta": {"page": 1}})
+    table = 'id,type,startTime,usageDetails,sessionId\n1,GENERATION,2026-05-29T13:46:19.963Z,"{""input"": 5}",s\n'
+    found = [next(read(written(tmp_path, text))) for text in (page, json.dumps([one]), table)]
+    assert {(row.t_ns, row.session, row.prompt_tokens) for row in found} == {(found[0].t_ns, "s", 5)}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"Timestamp": [5, 45], "Model": ["GPT-4"] * 2, "Request tokens": [472, 7], "Response tokens": [18, 3]},
+        {"TIMESTAMP": ["2024-05-10 00:00:05+00:00", "2024-05-10 00:00:45.00+00:00"], "ContextTokens": [472, 7],
+         "GeneratedTokens": [18, 3]},
+    ],
+)  # fmt: skip
+def test_a_trace_is_the_same_as_a_table_of_parquet(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    of_table = list(read(written(tmp_path, "\n".join(lines))))
+    of_parquet = list(read(written(tmp_path, parquet(columns))))
+    for rows in (of_table, of_parquet):
+        assert [(row.prompt_tokens, row.output_tokens) for row in rows] == [(472, 18), (7, 3)]
+    assert [row.t_ns for row in of_table] == [row.t_ns for row in of_parquet]
+
+
+@settings(max_examples=8, deadline=None)
+@given(begin=st.integers(0, 1900), count=st.integers(1, 1000), is_mooncake=st.booleans())
+def test_any_slice_has_the_figures_of_a_naive_computation(
+    tmp_path_factory: pytest.TempPathFactory, begin: int, count: int, is_mooncake: bool
+) -> None:
+    name = "mooncake_conversation_first2000.jsonl.gz" if is_mooncake else "azure_conv_2023_first3000.csv.gz"
+    head, *lines = gzip.decompress((SLICES / name).read_bytes()).decode().splitlines(keepends=True)
+    lines = [head, *lines] if is_mooncake else lines
+    own = lines[begin : begin + count]
+    found = facts(read(written(tmp_path_factory.mktemp("slice"), "".join(own if is_mooncake else [head, *own]))))
+    if is_mooncake:
+        calls = [json.loads(line) for line in own]
+        rows = [(each["timestamp"] / 1000, each["input_length"], each["output_length"]) for each in calls]
+        seen, known = set[int](), 0
+        for each in calls:
+            whole = next((i for i, block in enumerate(each["hash_ids"]) if block not in seen), len(each["hash_ids"]))
+            known += min(each["input_length"], 512 * whole)
+            seen.update(each["hash_ids"])
+        assert found.cacheable_share == pytest.approx(known / sum(row[1] for row in rows))
+    else:
+        cells = [line.split(",") for line in own]
+        day = [[float(part) for part in cell[0].split()[1].split(":")] for cell in cells]
+        rows = [(3600 * h + 60 * m + s, int(c[1]), int(c[2])) for (h, m, s), c in zip(day, cells, strict=True)]
+    minutes = [int((row[0] - rows[0][0] + 1e-9) // 60) for row in rows]
+    assert found.prompt is not None and found.output is not None
+    assert found.rows == len(own)
+    assert found.span_s == pytest.approx(rows[-1][0] - rows[0][0], abs=1e-6)
+    assert found.prompt.mean == pytest.approx(sum(row[1] for row in rows) / len(rows))
+    assert found.output.mean == pytest.approx(sum(row[2] for row in rows) / len(rows))
+    assert found.busiest_minute == max(map(minutes.count, set(minutes)))
+
+
 def test_text_comes_with_its_roles_and_its_answer(tmp_path: Path) -> None:
     asked = (Message("system", "Be short."), Message("user", "Hi"))
     assert rows_of(tmp_path, "messages")[0].messages == rows_of(tmp_path, "langfuse")[0].messages == asked
