@@ -28,7 +28,10 @@ METHOD: Final = (
 
 
 class LoadPoint(NamedTuple):
-    """One run at one rate. A run without an objective has no goodput, one with few requests no p99."""
+    """One run at one rate. A run without an objective has no goodput, one with few requests no p99.
+
+    `page` is the address of its report.
+    """
 
     rate_per_s: float
     outcome: Outcome
@@ -36,6 +39,7 @@ class LoadPoint(NamedTuple):
     goodput_rps: float | None
     ttft_ms_p50: float | None
     ttft_ms_p99: float | None
+    page: str = ""
 
 
 class CapacityResult(NamedTuple):
@@ -85,7 +89,8 @@ def _row(found: CapacityResult, run: LoadPoint) -> Row:
     usd = None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run)
     values = (run.completed_per_s, run.goodput_rps, run.ttft_ms_p50, run.ttft_ms_p99)
     outcome = Cell(run.outcome, tone=TONES[run.outcome])
-    return row(number(run.rate_per_s), outcome, *map(number, values), DASH if usd is None else dollars(usd))
+    rate = Cell(number(run.rate_per_s), link=run.page)
+    return row(rate, outcome, *map(number, values), DASH if usd is None else dollars(usd))
 
 
 def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:

@@ -5,7 +5,7 @@ Everything that comes from outside (model names, error messages, settings) goes 
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jinja2
 from markupsafe import Markup
@@ -20,11 +20,29 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 
 
-def render(template: str, *, library: str | None = None, **values: Any) -> str:
-    """A template of this package that extends base.html, filled in; a name it uses must be among the values.
+class Link(NamedTuple):
+    """A link to another page; the address is relative and percent-encoded."""
 
-    The page carries the charts' library, or takes it from the address `library`, relative to the page's own.
+    text: str
+    href: str
+
+
+class PagePlace(NamedTuple):
+    """Where a page lies: the address of the charts' library, which it carries without one, and of the pages above it.
+
+    `tail` is the end of its own path: where a page was copied elsewhere, its links lead nowhere and are not shown.
     """
+
+    library: str | None = None
+    above: tuple[Link, ...] = ()
+    tail: str = ""
+
+
+ALONE: Final = PagePlace()
+
+
+def render(template: str, *, place: PagePlace = ALONE, **values: Any) -> str:
+    """A template of this package that extends base.html, filled in; a name it uses must be among the values."""
     return (
         _environment()
         .get_template(template)
@@ -33,8 +51,8 @@ def render(template: str, *, library: str | None = None, **values: Any) -> str:
             palette=PALETTE,
             font=Markup(FONT),
             css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-            library=lambda: chart_library.script(library),
-            linked=library is not None,
+            library=lambda: chart_library.script(place.library),
+            place=place,
             twins={color.light: color.dark for color in PALETTE.values()},
         )
     )

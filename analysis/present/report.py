@@ -4,14 +4,15 @@ import pyarrow as pa
 
 from analysis.present import of_run, to_html
 from analysis.present.figures import figure_sections
+from analysis.present.pages import ALONE, PagePlace
 from analysis.present.plots import FIGURES, Data
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 
 
 def render(
-    run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None, library: str | None = None
+    run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None, place: PagePlace = ALONE
 ) -> str:
-    """One HTML page from what was asked, what came out, and the two tables; self-contained without a `library`."""
+    """One HTML page from what was asked, what came out, and the two tables."""
     figures = figure_sections(FIGURES, Data(requests, telemetry, summary))
-    return to_html.render(of_run.document(run, summary, requests, figures), library)
+    return to_html.render(of_run.document(run, summary, requests, figures), place)

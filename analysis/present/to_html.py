@@ -5,13 +5,14 @@ from typing import Any
 
 from analysis.present import pages
 from analysis.present.document import Block, Document, Drawn, visible
+from analysis.present.pages import ALONE, PagePlace
 
 
-def render(document: Document, library: str | None = None) -> str:
-    """The document as a page, which carries the charts' library or takes it from this relative address."""
+def render(document: Document, place: PagePlace = ALONE) -> str:
+    """The document as a page, with links to those around it."""
     return pages.render(
         "page.html",
-        library=library,
+        place=place,
         title=document.title,
         document=document,
         visible=_visible,

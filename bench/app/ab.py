@@ -17,10 +17,10 @@ from analysis.compare.sequential import (
     interim_analyses,
     is_decided,
 )
-from analysis.present import to_html
 from analysis.present.comparison_figures import sections
 from analysis.present.of_comparison import document, interim_line, pair_line
 from analysis.run.summary import RunSummary
+from bench.app.around import write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_missing, make_run, put_aside
 from bench.app.compare import read
 from bench.app.pace import RunPace
@@ -238,4 +238,4 @@ def _keep(task: AbTask, found: Comparison) -> None:
     shown = document(found, sections(tables))
     content = {"schema": files.SCHEMA, "asked": task.asked(), "comparison": shown.data}
     files.write_json(task.folder / files.AB, content)
-    files.write_text(task.page, to_html.render(shown))
+    write_page(task.page, shown)

@@ -51,14 +51,10 @@ class Maker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Makes runs as `bench.py run` does; without a report only `bench.py report` writes it.
-
-    `library` is where the reports find the charts' library, relative to them, where they do not carry it.
-    """
+    """Makes runs as `bench.py run` does; without a report only `bench.py report` writes it."""
 
     view: RunView = SILENT
     with_report: bool = True
-    library: str | None = None
 
     def observe(self, request: RunRequest, server: Server | None = None, stop: Stop = never) -> str | None:
         """Offer the load."""
@@ -66,7 +62,7 @@ class Runs:
 
     def conclude(self, folder: Path) -> RunSummary:
         """Make the results."""
-        return summarise(folder, with_report=self.with_report, library=self.library)
+        return summarise(folder, with_report=self.with_report)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from analysis.capacity.search import (
     service_seen_s,
 )
 from analysis.capacity.search import capacity as judge
-from analysis.present import to_html
 from analysis.present.capacity_figures import sections
 from analysis.present.document import Document
 from analysis.present.of_capacity import CapacityResult, LoadPoint, document, line
@@ -26,6 +25,7 @@ from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
 from analysis.wording import number, percent
+from bench.app.around import share_library, write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.probe_loads import ProbeLoads, Shape, shape_of
 from bench.app.probe_pace import ProbePace
@@ -173,6 +173,7 @@ def find(
     with begun(search.folder, "capacity", search.asked):
         if not (search.folder / files.CAPACITY).exists():
             files.write_json(search.folder / files.CAPACITY, {"schema": files.SCHEMA, "asked": search.asked})
+        share_library(search.folder)
         with ExitStack() as stack:
             if server is None and search.request.url is None:
                 server = stack.enter_context(_server(search, say))
@@ -348,7 +349,7 @@ def _write_page(search: CapacitySearch, found: Capacity) -> Document:
     )
     of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
     page = document(shown, of=of, objectives=_objectives(search), figures=sections(shown))
-    files.write_text(search.page, to_html.render(page))
+    write_page(search.page, page)
     return page
 
 
@@ -365,4 +366,5 @@ def _load_point(search: CapacitySearch, run: Probe) -> LoadPoint:
         goodput_rps=summary.throughput.goodput_rps,
         ttft_ms_p50=summary.metric("ttft_ms").p50,
         ttft_ms_p99=summary.metric("ttft_ms").p99,
+        page=f"{run.folder}/{files.REPORT}" if (search.folder / run.folder / files.REPORT).exists() else "",
     )

@@ -43,7 +43,7 @@ _SORTS: Final[Mapping[Kind, _Sort]] = {
     "repeats": _Sort(files.REPEATS, files.REPEATS, "verdict", files.REPEATS_PAGE),
     "capacity": _Sort(files.CAPACITY, files.CAPACITY, "capacity", files.CAPACITY_PAGE),
     "ab": _Sort(files.AB, files.AB, "comparison", files.AB_PAGE),
-    "sweep": _Sort("study.yaml", files.STUDY, "answer", files.STUDY_PAGE),
+    "sweep": _Sort(files.STUDY_FILE, files.STUDY, "answer", files.STUDY_PAGE),
     "gate": _Sort(files.CAMPAIGN, files.GATE, "verdict", ""),  # the one that has no file of its own from its beginning
 }
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.compare.comparison import Run
-from analysis.present import to_html
 from analysis.present.document import Document
 from analysis.present.of_repeats import document, in_short
 from analysis.present.repeats_figures import sections
 from analysis.repeats import RepeatsAsked, RepeatsSummary, summarize
 from analysis.run import summary as summaries
+from bench.app.around import share_library, write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.compare import read
 from bench.app.request import RunRequest
@@ -59,6 +59,7 @@ def repeat(
     with begun(folder, "repeat", {**asked, "keep_server": keep_server}):
         _check(folder, times)
         files.write_json(folder / files.REPEATS, dump(RepeatsAsked(asked=times, keep_server=keep_server)))
+        share_library(folder)
         try:
             is_whole = all(is_done(campaign, name) for name in names)
             with _server(request, say, is_kept=keep_server and not is_whole) as server:
@@ -101,15 +102,15 @@ def decode(folder: Path, window: WindowChoice | None = None) -> tuple[Document, 
     return conclude(folder), worst_of(codes)
 
 
-def report(folder: Path, *, with_page: bool) -> Document:
-    """What the runs of a folder say together, as it was concluded; `with_page` writes that again, with its figures.
+def report(folder: Path, page: Path | None = None) -> Document:
+    """What the runs of a folder say together, as it was concluded; written with its figures as a `page`, where given.
 
     Raises UserError where nothing was concluded yet.
     """
     if "runs" not in _asked(folder).other:
         raise UserError(f"{folder}: nothing was concluded from its runs yet; do so with: bench.py decode {folder}")
     found = load(RepeatsSummary, files.read_json(folder, files.REPEATS), folder / files.REPEATS)
-    return _write_page(folder, found) if with_page else document(found, runs_of(folder))
+    return document(found, runs_of(folder)) if page is None else _write_page(folder, found, page)
 
 
 def page_of(folder: Path) -> Path:
@@ -122,15 +123,15 @@ def conclude(folder: Path) -> Document:
     task = _asked(folder)
     found = summarize(runs_of(folder), task.asked, keep_server=task.keep_server)
     files.write_json(folder / files.REPEATS, dump(found))
-    return _write_page(folder, found)
+    return _write_page(folder, found, page_of(folder))
 
 
-def _write_page(folder: Path, found: RepeatsSummary) -> Document:
+def _write_page(folder: Path, found: RepeatsSummary, page: Path) -> Document:
     """Write repeats.html, which has figures; gives what it shows."""
     runs = runs_of(folder)
-    page = document(found, runs, sections(found, runs))
-    files.write_text(page_of(folder), to_html.render(page))
-    return page
+    shown = document(found, runs, sections(found, runs))
+    write_page(page, shown)
+    return shown
 
 
 def runs_of(folder: Path) -> list[Run]:

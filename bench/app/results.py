@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 from analysis.present import report, requests_csv
 from analysis.present.document import Document
 from analysis.present.of_run import document
+from analysis.present.pages import ALONE
 from analysis.run import summary as summaries
 from analysis.run import transient
 from analysis.run.derived import with_derived
 from analysis.run.slo import is_failed
 from analysis.run.summary import RunSummary
 from analysis.summary import summarize
+from bench.app.around import around
 from bench.app.counting import decoder
 from bench.app.planning import plan_of_run
 from bench.errors import INTERRUPTED, stop_reason
@@ -77,19 +79,17 @@ def captured_is_kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def summarise(
-    folder: Path, window: WindowChoice | None = None, *, with_report: bool = True, library: str | None = None
-) -> RunSummary:
+def summarise(folder: Path, window: WindowChoice | None = None, *, with_report: bool = True) -> RunSummary:
     """Decode, summarise and report a run folder; returns its summary. `window` changes the choice that the run has.
 
-    The report carries the charts' library, or takes it from the relative address `library`.
     Raises UserError for a folder that is none of a run, and where there is no room.
     """
     run = manifest.read(folder)
     try:
         run, summary, *tables = _decode(folder, replace(run, window=window or run.window or "planned"))
         if with_report:
-            files.write_text(report_of(folder), report.render(run, summary, tables[0], tables[1], library))
+            page = report_of(folder)
+            files.write_text(page, report.render(run, summary, tables[0], tables[1], around(page)))
     except OSError as problem:
         raise UserError(f"{folder}: {problem.strerror or problem}; make room, then: bench.py decode {folder}") from None
     return summary
@@ -143,10 +143,12 @@ def report_of(folder: Path) -> Path:
     return folder / files.REPORT
 
 
-def write_report(folder: Path) -> Path:
-    """Write a run's report again from its tables and summary; returns where it lies."""
-    files.write_text(report_of(folder), report.render(manifest.read(folder), summaries.read(folder), *_tables(folder)))
-    return report_of(folder)
+def write_report(folder: Path, alone: Path | None = None) -> Path:
+    """Write a run's report again, or a page of it that needs nothing around it; returns where it lies."""
+    place = around(report_of(folder)) if alone is None else ALONE
+    page = report.render(manifest.read(folder), summaries.read(folder), *_tables(folder), place)
+    files.write_text(alone or report_of(folder), page)
+    return alone or report_of(folder)
 
 
 def describe(folder: Path) -> Document:

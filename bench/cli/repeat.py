@@ -38,10 +38,11 @@ def decode_all(folder: Path, window: Window | None) -> int:
     return code
 
 
-def report_all(folder: Path, form: Literal["html", "markdown", "json"]) -> None:
+def report_all(folder: Path, form: Literal["html", "markdown", "json"], alone: Path | None = None) -> None:
     """Write the page of repeats again, or print them."""
-    document = app.report(folder, with_page=form == "html")
-    if form == "html":
-        echo(str(app.page_of(folder)))
+    page = (alone or app.page_of(folder)) if form == "html" else None
+    document = app.report(folder, page)
+    if page is not None:
+        echo(str(page))
     else:
         deliver(document, "markdown", as_json=form == "json")

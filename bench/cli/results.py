@@ -34,25 +34,32 @@ def decode(folder: str, window: Literal["planned", "steady"] | None) -> int:
 @click.command()
 @click.argument("folder")
 @click.option("--format", "form", type=OneOf(["html", "markdown", "json", "csv"]), default="html", help="[html]")
-def report(folder: str, form: Literal["html", "markdown", "json", "csv"]) -> None:
+@click.option("--html", "alone", type=click.Path(path_type=Path), help="Write the page here, with all that it needs.")
+def report(folder: str, form: Literal["html", "markdown", "json", "csv"], alone: Path | None) -> None:
     """Write a run's report again, or print it (markdown, JSON), or its requests (CSV).
 
-    Of a folder of repeats it is what the runs say together.
+    Of a folder of repeats it is what the runs say together, of a sweep what its cells say.
 
     \b
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format csv > requests.csv
     """
-    from bench.cli import output, repeat
+    from bench.app.sweep.study import has_study
+    from bench.cli import output, repeat, sweep
 
-    path = Path(app.listing.folder_of(folder, "run", "repeats"))
+    path = Path(app.listing.folder_of(folder, "run", "repeats", "sweep"))
+    if alone is not None:
+        app.compare.check_folder_of("--html", alone)
+    if has_study(path):
+        sweep.report_study(path.absolute(), form, alone)
+        return
     if form == "csv":
         output.print_rows(app.results.csv_rows(path))
         return
     if app.results.has_repeats(path):
-        repeat.report_all(path, form)
+        repeat.report_all(path, form, alone)
         return
     if form == "html":
-        echo(str(app.results.write_report(path)))
+        echo(str(app.results.write_report(path, alone)))
     else:
         output.deliver(app.results.describe(path), "markdown", as_json=form == "json")

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -104,7 +104,6 @@ def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | N
     from dataclasses import replace
 
     from bench.app.sweep import study as studies
-    from bench.app.sweep.running import STUDY_FILE
 
     own = {name: options.pop(name) for name in ("backends", "concurrencies", "rates", "find_capacity", "repeats")}
     more = {name: options.pop(name) for name in ("requests_per_month", "versus")}
@@ -122,7 +121,7 @@ def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | N
         raise UserError(f"--{wrong[0].replace('_', '-')}: {given} says what is measured; write it there")
     path = Path(app.listing.folder_of(given, "sweep", is_concluded=False))
     folder = path if path.is_dir() else None
-    found = studies.read(path / STUDY_FILE if folder else path)
+    found = studies.read_folder(path) if folder else studies.read(path)
     changes = {name: value for name, value in {**more, "repeats": own["repeats"]}.items() if value}
     return replace(found, **changes), folder
 
@@ -139,7 +138,7 @@ def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: b
 
     view = _View(quiet=quiet)
     shown: list[Any] = []
-    makers = Runs(view, library=running.LIBRARY), Runs(view, with_report=False)
+    makers = Runs(view), Runs(view, with_report=False)
     swept = running.sweep(study, folder, requests, makers, view, lambda: shown.append(results.conclude(study, folder)))
     if shown:
         show_result(shown[-1], {"page": told(results.page_of(folder))}, as_json=as_json, quiet=quiet)
@@ -148,6 +147,23 @@ def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: b
         echo(again, err=True)
         fail_as_json(again, swept.code)
     return swept.code
+
+
+def report_study(folder: Path, form: Literal["html", "markdown", "json", "csv"], alone: Path | None) -> None:
+    """Write the page of a study again, or print what its cells say."""
+    from analysis.present import to_html
+    from bench.app.sweep import results, study
+    from bench.cli.output import deliver
+
+    asked = study.read_folder(folder)
+    if form != "html":
+        deliver(results.described(asked, folder), "csv" if form == "csv" else "markdown", as_json=form == "json")
+    elif alone is not None:
+        app.compare.write("--html", alone, to_html.render(results.described(asked, folder)).encode())
+        echo(str(alone))
+    else:
+        results.conclude(asked, folder)
+        echo(str(results.page_of(folder)))
 
 
 class _View:

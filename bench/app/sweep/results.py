@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.money import gpu_prices
-from analysis.present import to_html
 from analysis.present.document import Document
 from analysis.present.of_study import StudyAsked, StudyBills, document
 from analysis.run import summary as summaries
 from analysis.study import ContenderResult, FoundCapacity, StudyCell, StudyResult, StudyRun, main_load
+from bench.app.around import write_page
 from bench.app.breakeven.comparison import compare
 from bench.app.breakeven.options import BreakEvenOptions
 from bench.app.breakeven.servers import FEWEST_RUNS
@@ -24,12 +24,17 @@ from bench.runs import manifest
 from bench.types import UserError
 
 
+def described(study: Study, folder: Path) -> Document:
+    """What a study's folder says, from what there is."""
+    result = gather(study, folder)
+    return document(result, bills_of(study, result, folder), asked_of(study, result, folder))
+
+
 def conclude(study: Study, folder: Path) -> Document:
     """Write study.json and study.html from what there is; gives what they say."""
-    result = gather(study, folder)
-    shown = document(result, bills_of(study, result, folder), asked_of(study, result, folder))
+    shown = described(study, folder)
     files.write_json(folder / files.STUDY, shown.data)
-    files.write_text(page_of(folder), to_html.render(shown))
+    write_page(page_of(folder), shown)
     return shown
 
 

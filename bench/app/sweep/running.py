@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 import yaml
 
-from analysis.present import chart_library
+from bench.app.around import share_library
 from bench.app.campaign import Maker, Outcome, begun, is_done, make_run
 from bench.app.capacity import find
 from bench.app.request import RunRequest, ServerToLaunch
@@ -27,10 +27,7 @@ from bench.runs import folder as files
 from bench.server.launch import Server
 from bench.types import UserError
 
-STUDY_FILE: Final = "study.yaml"
 FAILED: Final = "failed.json"
-LIBRARY: Final = f"../../{chart_library.BUNDLE.name}"
-"""Where the report of a cell, two folders below, finds the charts' library that all of them share."""
 
 CellRequests = Mapping[str, tuple[PlannedCell, RunRequest]]
 """Every cell of a study with what it asks, by its name, in their order."""
@@ -212,8 +209,8 @@ def sweep(
     """
     with begun(folder, "sweep", study.asked()):
         secrets = {secret for _, request in requests.values() for secret in request.access.secrets}
-        files.write_text(folder / STUDY_FILE, _hidden(yaml_of(study), secrets))
-        chart_library.copy_to(folder)
+        files.write_text(folder / files.STUDY_FILE, _hidden(yaml_of(study), secrets))
+        share_library(folder)
         at_work = Sweep(study, folder, requests, *makers, view)
         at_work.run()
         if not any(folder.glob(f"*/*/{files.RUN}")) and at_work.outcomes:

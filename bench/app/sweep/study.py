@@ -13,6 +13,7 @@ from backends import BACKENDS
 from bench.app import numeric
 from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, flag_of, names
 from bench.plan.resolve import within
+from bench.runs import folder as files
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
@@ -103,6 +104,16 @@ def read(path: Path) -> Study:
         return study_of(found)
     except UserError as problem:
         raise UserError(f"{path}: {problem}") from None
+
+
+def has_study(folder: Path) -> bool:
+    """Whether a folder is a sweep's."""
+    return (folder / files.STUDY_FILE).exists()
+
+
+def read_folder(folder: Path) -> Study:
+    """Read the study of a sweep's folder. Raises UserError."""
+    return read(folder / files.STUDY_FILE)
 
 
 def study_of(given: Any) -> Study:

@@ -2,13 +2,17 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import plotly.offline
 import pytest
 
-from analysis.present import chart_library, pages
+from analysis.present import chart_library, pages, to_html
+from analysis.present.document import Document
+from analysis.present.pages import PagePlace
+from bench.app.around import around, share_library
 from tests.analysis.sample_pages import PAGES
 
 MOST_BYTES = 1_600_000
@@ -58,7 +62,9 @@ def test_the_library_has_no_end_of_script_in_it() -> None:
 def test_many_pages_share_one_library_beside_them(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = chart_library.copy_to(tmp_path)
     render = pages.render
-    monkeypatch.setattr(pages, "render", lambda *args, **values: render(*args, **values | {"library": library.name}))
+    monkeypatch.setattr(
+        pages, "render", lambda *args, **values: render(*args, **values | {"place": PagePlace(library.name)})
+    )
     file = tmp_path / "capacity.html"
     file.write_text(PAGES["capacity"](), encoding="utf-8")
     assert file.stat().st_size < 50_000
@@ -69,6 +75,24 @@ def test_many_pages_share_one_library_beside_them(page: Any, tmp_path: Path, mon
     assert page.drawn() == ["load", "cost-by-load"]
     assert page.errors == []
     assert page.requested == [file.as_uri(), library.as_uri()]
+
+
+def test_in_its_place_a_page_has_links_and_charts_and_a_copy_says_what_it_lacks(page: Any, tmp_path: Path) -> None:
+    repeats = tmp_path / "it's 100% mine"
+    (repeats / "01").mkdir(parents=True)
+    for name in ("campaign.json", "repeats.json"):
+        (repeats / name).touch()
+    share_library(repeats)
+    report = repeats / "01" / "report.html"
+    report.write_text(to_html.render(Document(title="t"), around(report)), encoding="utf-8")
+    shown = "[...document.querySelectorAll('nav.above, .missing')].map(e => e.className + getComputedStyle(e).display)"
+    page.open(report, 1000)
+    assert page.evaluate(shown) == ["aboveblock", "banner warn missingnone"]
+    assert page.evaluate("typeof Plotly") == "object"
+    assert page.errors == []
+    copy = shutil.copy(report, tmp_path / "mailed.html")
+    page.open(Path(copy), 1000)
+    assert page.evaluate(shown) == ["abovenone", "banner warn missingblock"]
 
 
 def test_paper_has_every_chart_however_soon_it_is_printed(page: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.present import chart_library
 from analysis.run import summary as summaries
 from analysis.study import FIGURES
 from analysis.wording import dollars, number
@@ -237,3 +238,23 @@ def test_killed_twice_it_goes_on_with_the_same_cells_and_measures_none_twice(
     assert {load["verdict"] for each in found["contenders"][:2] for load in each["loads"]} <= {"valid", "suspect"}
     assert [len(load["runs"]) for each in found["contenders"] for load in each["loads"]] == [2, 2, 2, 2, 0, 0]
     assert (tmp_path / "out" / "study.html").read_text().endswith("</html>")
+
+
+def test_report_writes_the_page_again_prints_it_and_writes_copies_that_need_nothing_else(
+    swept: Path, tmp_path: Path
+) -> None:
+    page, written = swept / "study.html", json.loads((swept / "study.json").read_bytes())
+    page.unlink()
+    assert bench("report", swept).stdout.strip() == str(page)
+    assert json.loads(bench("report", swept, "--format", "json").stdout)["contenders"] == written["contenders"]
+    assert bench("report", swept, "--format", "markdown").stdout.startswith("### fast against slow")
+    assert bench("report", swept, "--format", "csv").stdout.splitlines()[1].startswith("fast,c1,")
+    cell, library = swept / "fast" / "c1-01" / "report.html", str(chart_library.script())
+    for again in ("report", "decode"):
+        assert bench(again, cell.parent).returncode in (0, 3)
+        assert library not in cell.read_text() and "../../study.html" in cell.read_text()
+    for folder in (swept, cell.parent):
+        copy = tmp_path / "copy.html"
+        assert bench("report", folder, "--html", copy).stdout.strip() == str(copy)
+        assert library in copy.read_text() and "nav class" not in copy.read_text()
+    assert bench("report", swept, "--html", tmp_path / "nowhere" / "x.html").returncode == 2
