@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
+from analysis.compare.stamps import StampsApart, stamps_apart
 from analysis.run.summary import RunSummary
 from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, verdict, why_undecided
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
@@ -165,7 +166,8 @@ def judged(
     adjusted: Mapping[str, float],
     deciding: Collection[str] = MEASURES,
 ) -> tuple[Change, ...]:
-    """What to call each change, by its p adjusted for its family."""
+    """What to call each change, by its p adjusted for its family, and by what other stamps may hide of a latency."""
+    apart = stamps_apart(*([run.summary for run in side] for side in (base, candidate)))
     return tuple(
         _change(
             MEASURES[name],
@@ -173,6 +175,7 @@ def judged(
             estimate,
             adjusted.get(name),
             thresholds[name],
+            apart if MEASURES[name].unit == "ms" else None,
             decides=name in deciding,
         )
         for name, estimate in found.items()
@@ -260,6 +263,7 @@ def _change(
     found: ChangeEstimate | str,
     p: float | None,
     threshold: float,
+    apart: StampsApart | None,
     *,
     decides: bool,
 ) -> Change:
@@ -268,6 +272,9 @@ def _change(
         return Change(measure, base, candidate, None, None, None, threshold, "inconclusive", str(found), decides)
     limit = threshold if measure.is_share else math.log1p(threshold)
     called = verdict(found, p, limit, measure.better)
+    why = why_undecided(found, limit) if called == "inconclusive" else None
+    if apart is not None and (hidden := apart.hides(called, base, candidate, threshold)):
+        called, why = "inconclusive", hidden
     scale = (lambda x: x) if measure.is_share else _relative
     return Change(
         measure=measure,
@@ -278,7 +285,7 @@ def _change(
         p=p,
         threshold=threshold,
         verdict=called,
-        why=why_undecided(found, limit) if called == "inconclusive" else None,
+        why=why,
         decides=decides,
     )
 
