@@ -1,5 +1,6 @@
 """Whether a run may have packet stamps, and the ring that takes them while it lasts."""
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from bench.wire.endpoint import Endpoint
 from bench.wire.redact import environment
 
 _STOP_S = 5.0
+AS_YOURSELF = "sudo setpriv --reuid $(id -u) --regid $(id -g) --init-groups --inh-caps +net_raw --ambient-caps +net_raw"
+"""Starts a command as the user who asks, with this one capability, which its processes inherit and no file keeps."""
 
 
 class NotWatched(Exception):
@@ -59,7 +62,9 @@ def lacks() -> str | None:
     try:
         socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0).close()
     except PermissionError:
-        return "packet stamps need CAP_NET_RAW: run as root, or in a container with --cap-add NET_RAW"
+        # Root that may not is in a container, and can give itself nothing.
+        permits = "give its container --cap-add NET_RAW" if os.geteuid() == 0 else f"run {AS_YOURSELF} bench.py ..."
+        return f"packet stamps need CAP_NET_RAW: {permits}"
     except OSError as problem:
         return f"packet stamps need a packet socket: {problem.strerror}"
     return None
