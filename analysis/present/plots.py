@@ -212,13 +212,22 @@ def throughput(data: Data) -> go.Figure | None:
     rates = data.summary.throughput
     failures = [steps(edges, failed_per_s, "fail", "failed")] if failed_per_s.any() else []
     tokens = [steps(edges, tokens_per_s, "blue", "arrived"), *_mean(data, rates.output_tokens_per_s)]
-    completed = [steps(edges, completed_per_s, "blue", "completed"), *failures, *_mean(data, rates.requests_per_s)]
+    due_s = _seconds(data.requests, "due_ns") if data.summary.offered.wanted_rps else np.empty(0)
+    due = [steps(edges, series.rate_per_s(due_s[~np.isnan(due_s)], edges), "muted", "due")] if len(due_s) else []
+    completed = [
+        *due,
+        steps(edges, completed_per_s, "blue", "completed"),
+        *failures,
+        *_mean(data, rates.requests_per_s),
+    ]
     panels = [
         Panel("Output tokens", "tokens/s", tokens),
         Panel("Requests", "requests/s", completed),
         Panel("Requests in flight", "requests", [steps(edges, in_flight, "blue")]),
     ]
     caption = f"Means over {edges[1]:g} s. Tokens are those of requests that succeeded in the end."
+    if due:
+        caption += " Due is what the plan had of an open loop, whenever it was sent."
     return _over_time(data, panels, caption)
 
 

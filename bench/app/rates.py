@@ -13,7 +13,7 @@ from bench.app import numeric
 from bench.durations import parse_duration
 from bench.types import Course, Stretch, UserError
 
-PROFILE: Final = "profile:"
+_PROFILED: Final = re.compile(r"((?P<process>[^,]*),)?profile:(?P<path>.*)", re.DOTALL)
 _EXPECTED: Final = "expected requests/s such as 4, a ramp such as 1..10:5m, steps such as 2:1m,20:10s,2:1m, or inf"
 # A number may have commas of its own, between thousands.
 _PART: Final = re.compile(r"([^:]+):([^:,]+)(?:,|$)")
@@ -21,12 +21,16 @@ _THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?\w?")
 
 
 def of(rate: str | None, arrivals: str | None) -> dict[str, Any]:
-    """What `resolve_load` is to be given for both; reads the profile. Raises UserError."""
+    """What `resolve_load` is to be given for both; reads the profile, before which a process may stand: `gamma:2,`.
+
+    Raises UserError.
+    """
     pace = None if rate is None else _pace(str(rate))
-    if arrivals is None or not arrivals.startswith(PROFILE):
+    named = None if arrivals is None else _PROFILED.fullmatch(arrivals)
+    if named is None:
         return {"rate": pace}
-    weights = profile(Path(arrivals.removeprefix(PROFILE)), "--arrivals profile")
-    return {"rate": pace, "arrivals": None, "profile": tuple(map(float, weights))}
+    weights = profile(Path(named["path"]), "--arrivals profile")
+    return {"rate": pace, "arrivals": named["process"], "profile": tuple(map(float, weights))}
 
 
 def _pace(text: str) -> float | Course:

@@ -99,6 +99,13 @@ def test_a_large_scatter_is_thinned_and_says_so(data: Callable[..., Data]) -> No
     assert max(figure.data[0].y) == pytest.approx(slowest, rel=1e-5)
 
 
+def test_an_open_loop_shows_what_was_due_beside_what_was_completed(data: Callable[..., Data]) -> None:
+    open_loop = data(requests=60, rate_per_s=20)
+    due = named(draw("throughput", open_loop), "due")
+    assert np.sum(np.diff(due.x) * due.y[:-1]) == pytest.approx(60)
+    assert not [trace for trace in draw("throughput", data(requests=60)).data if trace.name == "due"]
+
+
 def test_the_throughput_curve_holds_every_token(data: Callable[..., Data]) -> None:
     arrived = named(draw("throughput", data(requests=60, tokens=32)), "arrived")
     tokens = (np.asarray(arrived.y[:-1], float) * np.diff(np.asarray(arrived.x, float))).sum()

@@ -55,6 +55,7 @@ def test_a_profile_is_that_of_breakeven_of_a_day_or_a_week(tmp_path: Path, hours
     found = rates.of("5", f"profile:{file}")
     assert found["arrivals"] is None and len(found["profile"]) == hours and found["rate"] == 5.0
     assert list(rates.profile(file)) == list(found["profile"])
+    assert rates.of("5", f"gamma:2,profile:{file}") == {**found, "arrivals": "gamma:2"}
 
 
 @pytest.mark.parametrize("content", ["", "1 2 3", "0 " * 24, "-1 " * 24, "x " * 24, b"\xff\xfe\xff"])
