@@ -30,6 +30,8 @@ DRAWN = """[...document.querySelectorAll(".chart")].filter(chart => {
   const marks = chart.querySelectorAll("path.js-line, .points path").length;
   return box && box.width > 200 && box.width <= innerWidth && box.height > 200 && marks;
 }).map(chart => chart.id)"""
+PAPER_PX = 703
+"""What a sheet of A4 (210 mm) holds between margins of 12 mm, at 96 pixels an inch."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -68,6 +70,12 @@ class Page:
         """Switch the colour scheme, and the medium: `print`, or '' for the screen."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=name, features=[scheme])
+
+    def on_paper(self, before: str = "") -> None:
+        """Show the page as it is printed on a sheet of A4; `before` is done to it first."""
+        self.call("Emulation.setDeviceMetricsOverride", width=PAPER_PX, height=1000, deviceScaleFactor=1, mobile=False)
+        self.media(name="print")
+        self.evaluate(f"{before}; dispatchEvent(new Event('beforeprint'))")
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited when it is a promise."""

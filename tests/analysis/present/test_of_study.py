@@ -1,6 +1,7 @@
 """The page of a study of many contenders: how large it is, and how it is drawn."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,18 @@ import pytest
 
 from analysis.present import to_html
 from analysis.present.of_study import StudyAsked, StudyBills, document
-from analysis.study import ContenderResult, StudyCell, StudyResult, StudyRun, best, fastest, main_load, pareto
+from analysis.study import (
+    ContenderResult,
+    FoundCapacity,
+    StudyCell,
+    StudyResult,
+    StudyRun,
+    best,
+    fastest,
+    main_load,
+    pareto,
+)
+from tests.analysis.conftest import PAPER_PX
 from tests.summaries import slo_result, summary_of
 
 LOADS = tuple(f"c{2**i}" for i in range(8))
@@ -34,6 +46,21 @@ def study(contenders: int, loads: Sequence[str] = LOADS) -> StudyResult:
         for i in range(contenders)
     )  # fmt: skip
     return StudyResult(found, tuple(loads), main_load(found, loads))
+
+
+def known_in_all_columns(contenders: int) -> StudyResult:
+    """A study of which every figure is known, with names as people give them."""
+    found = summary_of({
+        "metrics": {name: {"p50": 12345.6, "p99": 123456.7} for name in ("ttft_ms", "tpot_ms", "response_ms")},
+        "throughput": {"requests_per_s": 98.7, "output_tokens_per_s": 98765.4, "slo_attainment": 0.9712},
+        "window": {"seconds": 60.0},
+        "gpu": [{"index": 0, "energy_j": 12345.6}],
+        "cost": {"basis": "self-hosted", "usd_per_request": 1.23456, "usd_per_million_output_tokens": 12345.67},
+    })  # fmt: skip
+    cells = tuple(StudyCell(load, (StudyRun(f"x/{load}-01", 0, found),)) for load in LOADS)
+    each = ContenderResult("", "vllm", "m", cells, FoundCapacity(123.4, 120.0, 130.0, "x/capacity.html"))
+    names = (f"vLLM mistral-7b-awq on {n} H100 SXM" for n in range(1, contenders + 1))
+    return StudyResult(tuple(replace(each, name=name) for name in names), LOADS, LOADS[-1])
 
 
 def asked() -> StudyAsked:
@@ -79,3 +106,16 @@ def test_a_browser_draws_it_without_an_error_and_within_its_width(
     assert page.drawn() == ["latency", "front"]
     assert page.errors == []
     assert page.requested == [path.as_uri()]
+
+
+def test_on_paper_every_column_is_on_the_sheet(page: Any, tmp_path: Path) -> None:
+    file = tmp_path / "study.html"
+    file.write_text(rendered(known_in_all_columns(12)), encoding="utf-8")
+    page.open(file, 1000)
+    assert page.evaluate("document.querySelector('table').rows[0].cells.length") == 15
+    page.on_paper("document.querySelectorAll('details').forEach(section => section.open = true)")
+    assert (
+        page.evaluate("Math.max(...[...document.querySelectorAll('table')].map(table => table.scrollWidth))")
+        <= PAPER_PX
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") == PAPER_PX

@@ -13,6 +13,7 @@ from analysis.present import chart_library, pages, to_html
 from analysis.present.document import Document
 from analysis.present.pages import PagePlace
 from bench.app.around import around, share_library
+from tests.analysis.conftest import PAPER_PX
 from tests.analysis.sample_pages import PAGES
 
 MOST_BYTES = 1_600_000
@@ -93,6 +94,17 @@ def test_in_its_place_a_page_has_links_and_charts_and_a_copy_says_what_it_lacks(
     copy = shutil.copy(report, tmp_path / "mailed.html")
     page.open(Path(copy), 1000)
     assert page.evaluate(shown) == ["abovenone", "banner warn missingblock"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PAGES if kind != "largest report"])
+def test_paper_holds_every_page_in_its_width_with_nothing_to_click(page: Any, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(PAGES[kind](), encoding="utf-8")
+    page.open(file, 1000, dark=True)
+    page.on_paper()
+    assert page.evaluate("document.documentElement.scrollWidth") == PAPER_PX
+    assert page.evaluate("[...document.querySelectorAll('button, nav')].filter(e => e.checkVisibility()).length") == 0
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_paper_has_every_chart_however_soon_it_is_printed(page: Any, tmp_path: Path) -> None:
