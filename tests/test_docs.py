@@ -34,9 +34,10 @@ PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RE
 PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
-    "--ctx-size", "--deep", "--distributed-executor-backend", "--dtype", "--enable-prompt-tokens-details",
-    "--interrupt_requests", "--max-model-len", "--metrics",
-    "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--served-model-name", "--tensor-parallel-size",
+    "--ambient-caps", "--cap-add", "--ctx-size", "--deep", "--distributed-executor-backend", "--dtype",
+    "--enable-prompt-tokens-details", "--inh-caps", "--init-groups", "--interrupt_requests", "--max-model-len",
+    "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--regid", "--reuid", "--served-model-name",
+    "--tensor-parallel-size",
 }  # fmt: skip
 TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")

@@ -1,10 +1,13 @@
 import ipaddress
 import struct
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.packets.filter import SERVERS_MAX, V4_BYTES, V6_BYTES, program
+from bench.packets.headers import rows_of
+from bench.packets.segments import OUT, SYN
 
 PORT = 8000
 SERVERS = ["10.1.2.3", "127.0.0.1", "::1", "fd00::7", "fd00::1:7"]
@@ -111,3 +114,53 @@ def test_as_many_addresses_as_may_be_fit_into_a_program() -> None:
         assert not kept(
             code, packet("fd00::ffff" if ":" in last else "9.9.9.9", SERVERS[0] if "." in last else "::9", (4, PORT))
         )
+
+
+# --- crafted frames through the filter and into rows -----------------------------------------------------------------
+
+
+def block(frames: list[tuple[bytes, int]], vlan: int) -> tuple[np.ndarray, int]:
+    """A block as the kernel fills it with what the filter keeps of IP packets; a VLAN's tag lies in their heads."""
+    found, packets = b"", 0
+    for ip, at_ns in frames:
+        if size := kept(CODE, ip):
+            lengths = (size, len(ip), 1 | (1 << 4 if vlan else 0))
+            head = struct.pack("IIIIIIHH", 0, *divmod(at_ns, 10**9), *lengths, 82, 82)
+            whole = head + struct.pack("IIHH8x", 0, vlan, 0x8100 if vlan else 0, 0) + bytes(82 - 48) + ip[:size]
+            whole += bytes(-len(whole) % 16)
+            found += struct.pack("I", len(whole)) + whole[4:]
+            packets += 1
+    return np.frombuffer(found, np.uint8), packets
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(SERVERS + OTHERS), st.booleans(), st.sampled_from([0x18, 0x02]), st.binary(max_size=9)
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([0, 5, 4094]),
+)
+def test_every_server_address_has_its_own_number_tagged_or_not(
+    seen: list[tuple[str, bool, int, bytes]], vlan: int
+) -> None:
+    frames, wanted = [], []
+    for n, (server, is_out, flags, payload) in enumerate(seen):
+        us = "fd00::99" if ":" in server else "10.9.9.9"
+        ends, ports = ((us, server), (40000 + n, PORT)) if is_out else ((server, us), (PORT, 40000 + n))
+        frames.append((packet(*ends, ports, flags, 0, payload), 10**18 + n))
+        if server in SERVERS and (payload or flags & 2):
+            said = (OUT if is_out else 0) | (SYN if flags & 2 else 0)
+            wanted.append((10**18 + n, 7, len(payload), 40000 + n, SERVERS.index(server), said))
+    rows = rows_of(*block(frames, vlan), [mapped(server) for server in SERVERS], PORT)
+    assert rows.tolist() == wanted
+
+
+def test_a_tag_that_nobody_took_off_is_not_taken_for_a_header() -> None:
+    """Where a card leaves it, the tag comes first; the packets are then seen on the VLAN's own interface."""
+    for address in ("10.1.2.3", "fd00::7"):
+        sound = packet("fd00::99" if ":" in address else "10.9.9.9", address, (40000, PORT))
+        for identifier in range(4096):
+            assert not kept(CODE, struct.pack("!HH", identifier, 0x86DD if ":" in address else 0x0800) + sound)

@@ -178,8 +178,27 @@ def other_side() -> Iterator[tuple[str, str]]:
         ip("netns", "del", name)
 
 
-def test_through_a_veth_pair_into_another_namespace(tmp_path: Path, other_side: tuple[str, str]) -> None:
+def on_a_vlan(name: str, vlan: int) -> str:
+    """Put both ends of the pair into a VLAN too; the other's address there."""
+    try:
+        ip("link", "add", "link", f"va{os.getpid()}", "name", f"vlan{os.getpid()}", "type", "vlan", "id", str(vlan))
+    except subprocess.CalledProcessError as problem:
+        pytest.skip(f"no VLANs here: {problem.stderr!r}")
+    ip("-n", name, "link", "add", "link", "vb", "name", "tagged", "type", "vlan", "id", str(vlan))
+    ip("addr", "add", "198.18.77.5/30", "dev", f"vlan{os.getpid()}")
+    ip("-n", name, "addr", "add", "198.18.77.6/30", "dev", "tagged")
+    ip("link", "set", f"vlan{os.getpid()}", "up")
+    ip("-n", name, "link", "set", "tagged", "up")
+    return "198.18.77.6"
+
+
+@pytest.mark.parametrize("vlan", [None, 5])
+def test_through_a_veth_pair_into_another_namespace(
+    tmp_path: Path, other_side: tuple[str, str], vlan: int | None
+) -> None:
     name, address = other_side
+    if vlan is not None:
+        address = on_a_vlan(name, vlan)
     code = (
         "import socket\n"
         f"server = socket.create_server(('{address}', 0)); print(server.getsockname()[1], flush=True)\n"
@@ -198,3 +217,16 @@ def test_through_a_veth_pair_into_another_namespace(tmp_path: Path, other_side: 
     assert bytes_of(rows, 0) == 400_000
     assert rows["bytes"].max() > 1500, "segments larger than the wire's, as the interface has them"
     assert len(np.unique(key(rows))) == 1
+
+
+def test_a_name_of_several_addresses_is_watched_on_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = addresses_of("127.0.0.1", 1) + addresses_of("127.0.0.2", 1)
+    monkeypatch.setattr("bench.packets.route.addresses_of", lambda host, port: found)
+    with echo("0.0.0.0", socket.AF_INET) as port, watch.ring_process(tmp_path / "log") as ring:
+        ring.watch(tmp_path / "a.seg", Endpoint("two.test", port, None, ""))
+        ports = [talk(host, port, [b"x" * 10]) for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3")]
+    scan, rows = scanned(tmp_path / "a.seg")
+    assert scan.servers == tuple(found)
+    assert set(key(rows).tolist()) == {0 << 16 | ports[0], 1 << 16 | ports[1]}, "the third was not asked for"
+    for number in (0, 1):
+        assert bytes_of(rows[rows["server"] == number], 0) == 20
