@@ -19,7 +19,7 @@ BROKEN: Final = "broken"
 COMPARABLE: Final[tuple[Kind, ...]] = ("run", "repeats")
 """What `compare` takes as one side: a run, or runs of one load."""
 FIGURES: Final = ("ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "output_tokens_per_s", "usd_per_million_output_tokens")
-_RANKED: Final = ("valid", "suspect", "invalid", "missing", "failed")
+_RANKED: Final = ("valid", "suspect", "not verifiable", "invalid", "missing", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class RunHead(JsonSection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Status(JsonSection):
-    status: Literal["valid", "suspect", "invalid"]
+    status: Literal["valid", "suspect", "not verifiable", "invalid"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

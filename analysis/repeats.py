@@ -39,7 +39,7 @@ COST: Final = (
 )
 COUNTS: Final = ("planned", "succeeded", "failed", "dropped", "unfinished")
 _UNKNOWN: Final[Interval] = (None, None)
-_SEVERITY: Final[tuple[Status, ...]] = ("valid", "suspect", "invalid")
+_SEVERITY: Final[tuple[Status, ...]] = ("valid", "suspect", "not verifiable", "invalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class RepeatsSummary(RepeatsAsked):
     model: str
     scenario: str
     plan_hash: str
-    seed: int
+    seed: int | None
     verdict: RunVerdict
     requests: RepeatedRequests
     metrics: Mapping[str, RepeatedMetric]

@@ -12,15 +12,15 @@ from typing import Final, Literal, NamedTuple
 from analysis.run.summary import RunSummary
 from analysis.wording import number
 
-CellStatus = Literal["valid", "suspect", "invalid", "failed", "missing"]
-RANKED: Final[tuple[CellStatus, ...]] = ("valid", "suspect", "invalid", "failed", "missing")
+CellStatus = Literal["valid", "suspect", "not verifiable", "invalid", "failed", "missing"]
+RANKED: Final[tuple[CellStatus, ...]] = ("valid", "suspect", "not verifiable", "invalid", "failed", "missing")
 
 
 class StudyRun(NamedTuple):
     """One run of a cell: its folder within the study's, its seed, and its summary."""
 
     folder: str
-    seed: int
+    seed: int | None
     summary: RunSummary
 
 
@@ -81,7 +81,7 @@ class StudyCell:
     @property
     def is_usable(self) -> bool:
         """Whether its figures can be believed."""
-        return self.status in ("valid", "suspect")
+        return self.status in ("valid", "suspect", "not verifiable")
 
     def figure(self, name: str) -> float | None:
         """The median over the runs that know it."""

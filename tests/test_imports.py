@@ -28,7 +28,8 @@ OF_THE_APP = (
 
 # Who lies below whom in analysis; what is common to all of it stands below all.
 OF_A_RUN = ("analysis.stats", "analysis.wording", "bench.types", "bench.runs.folder", "bench.runs.manifest",
-            "bench.runs.records", "bench.runs.sections", "bench.process.places", "bench.process.printable")  # fmt: skip
+            "bench.runs.records", "bench.runs.sections", "bench.runs.table", "bench.process.places",
+            "bench.process.printable")  # fmt: skip
 ABOVE_A_RUN = (*OF_A_RUN, "analysis.run")
 
 # Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.
@@ -64,6 +65,7 @@ OURS = {
     "analysis/compare/*": ABOVE_A_RUN,
     "analysis/capacity/*": ABOVE_A_RUN,
     "analysis/money/*": ABOVE_A_RUN,
+    "analysis/others/*": ABOVE_A_RUN,
     "analysis/checks/*": (*ABOVE_A_RUN, "analysis.compare"),
     "analysis/breakeven/*": (*ABOVE_A_RUN, "analysis.money"),
     "analysis/sizing/*": (*ABOVE_A_RUN, "analysis.money"),

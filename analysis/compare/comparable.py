@@ -32,6 +32,9 @@ def check(*sides: Sequence[Run], different_plans: bool, untrusted: bool) -> tupl
         where = "both sides" if len(sides) == 2 else "more than one side"
         raise UserError(f"{min(several)} is on {where}: expected other runs on each")
     warnings = [*_doubts(runs, untrusted=untrusted)]
+    if foreign := [run.name for run in runs if run.run.imported]:
+        # What was asked, and how, nobody knows: there is nothing to make alike.
+        return (*warnings, f"{' and '.join(foreign)}: imported; whether the same requests were measured is not known")
     if other := [name for name, side in zip(names, sides, strict=True) if not has_same_plans(sides[0], side)]:
         if not different_plans:
             raise UserError(

@@ -217,7 +217,8 @@ def _of_blocks(
 ) -> ChangeEstimate | str:
     first, second = float(firsts[0]), float(seconds[0])
     if measure.is_share:
-        error = 0.0 if first == second else errors.of[measure.name]
+        # Where calls are not there one by one, their counts alone tell the spread.
+        error = 0.0 if first == second else errors.of.get(measure.name, 0.0)
         # A run compared with itself is the same, however few requests it has.
         seen = None if base.name == candidate.name else counts([base], [candidate])
         return ChangeEstimate(second - first, error, errors.degrees, counts=seen)

@@ -24,7 +24,7 @@ PAGE: Final[frozenset[Place]] = frozenset({"page"})
 WRITTEN: Final[frozenset[Place]] = frozenset({"markdown", "page"})
 TONES: Final[Mapping[str, Tone]] = {
     **dict.fromkeys(("valid", "better", "passed", "met"), "good"),
-    **dict.fromkeys(("suspect", "inconclusive", "undecided", "not judged"), "warn"),
+    **dict.fromkeys(("suspect", "not verifiable", "inconclusive", "undecided", "not judged"), "warn"),
     **dict.fromkeys(("invalid", "worse", "different", "failed", "missed", "saturated"), "bad"),
     "same": "quiet",
 }

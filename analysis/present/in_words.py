@@ -62,7 +62,17 @@ def lengths(tokens: Lengths) -> str:
 
 def asked(run: RunManifest) -> str:
     """What was asked of whom, in a sentence."""
+    if run.imported is not None:
+        return f"{run.imported.title} measured {run.model} with {_told(run.load)}; its file was imported."
     return f"{run.backend} served {run.model} under the scenario {run.scenario.name}: {load(run.load, run.scenario)}."
+
+
+def _told(offered: Load) -> str:
+    """The load of another tool, which may not be known."""
+    asked = count(offered.requests, "request")
+    if offered.concurrency is not None:
+        return f"{asked}, {number(offered.concurrency)} in flight"
+    return asked if offered.rate_per_s is None else f"{asked}, {number(offered.rate_per_s)} sent per second"
 
 
 def verdict(run: RunManifest, summary: RunSummary) -> str:

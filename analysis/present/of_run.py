@@ -28,6 +28,7 @@ from analysis.present.document import (
     row,
 )
 from analysis.present.groups import groups
+from analysis.present.of_imported import provenance
 from analysis.run.metrics import METRICS
 from analysis.run.sections import MetricSummary
 from analysis.run.summary import RunSummary
@@ -82,15 +83,31 @@ def document(
             Section("By adapter", (groups(summary.adapters, "adapter"),)),
             Section("Objectives", (_objectives(summary),)),
             Section("Accelerators", (_gpus(summary),)),
-            Section("", (plan,), frozenset({"markdown"})),
+            *_origin(run, plan),
             *figures,
             *(() if requests is None else (Section("Errors", (_errors(requests),), PAGE),)),
-            Section("What was sent", (facts(tables.sent(run)),), PAGE),
-            Section("Where it ran", _environment(run), PAGE),
-            Section("How it was measured", _method(summary), PAGE),
+            *_particulars(run, summary),
         ),
         footer=f"Run {run.run_id}.",
         data=dump(summary),
+    )
+
+
+def _origin(run: RunManifest, plan: Prose) -> tuple[Section, ...]:
+    """By what a run can be repeated: its plan, or the file it was imported from."""
+    if run.imported is not None:
+        return (Section("Where it is from", provenance(run.imported), WRITTEN),)
+    return (Section("", (plan,), frozenset({"markdown"})),)
+
+
+def _particulars(run: RunManifest, summary: RunSummary) -> tuple[Section, ...]:
+    """What was sent, where and how it was measured, which of an imported run nobody knows."""
+    if run.imported is not None:
+        return ()
+    return (
+        Section("What was sent", (facts(tables.sent(run)),), PAGE),
+        Section("Where it ran", _environment(run), PAGE),
+        Section("How it was measured", _method(summary), PAGE),
     )
 
 
@@ -121,7 +138,7 @@ def _interval_note(metric: MetricSummary, name: str) -> str:
 
 
 def _metrics(summary: RunSummary) -> tuple[Block, ...]:
-    shown = [name for name in METRICS if summary.metric(name).count]
+    shown = [name for name in METRICS if summary.metric(name).count or summary.metric(name).mean is not None]
     if not shown:
         return (Prose(("No measured request succeeded, so there are no latencies.",)),)
     lacking = [name for name in LEVELS if any(getattr(summary.metric(metric), name) is None for metric in shown)]

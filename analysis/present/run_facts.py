@@ -36,7 +36,8 @@ _BURSTS: Final = " (constant 0, independent users 1, bursts more): what is serve
 
 def of_run(summary: RunSummary) -> Facts:
     """All of them, those that are known."""
-    return facts([*served(summary), *client(summary), *server(summary), *cost(summary.cost)])
+    seen = [] if summary.verdict.status == "not verifiable" else client(summary)
+    return facts([*served(summary), *seen, *server(summary), *cost(summary.cost)])
 
 
 def _sessions(found: SessionFigures) -> str:

@@ -39,7 +39,7 @@ from analysis.run.sessions import SessionFigures
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection, dump, load
 
-Status = Literal["valid", "suspect", "invalid"]
+Status = Literal["valid", "suspect", "not verifiable", "invalid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,10 @@ class WrittenFinding(JsonSection):
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict(JsonSection):
-    """Whether to believe a run: the worst of its reasons, the worst first."""
+    """Whether to believe a run: the worst of its reasons, the worst first.
+
+    What another tool measured is not verifiable: its reasons say what is missing.
+    """
 
     status: Status
     reasons: tuple[WrittenFinding, ...] = ()
@@ -100,7 +103,7 @@ class RunSummary(JsonSection):
     model: str
     scenario: str
     plan_hash: str
-    seed: int
+    seed: int | None
     verdict: RunVerdict
     window: MeasuredWindow
     phases: tuple[PhaseSpan, ...] = ()

@@ -67,7 +67,7 @@ def plan_of_run(folder: Path, run: RunManifest) -> Plan:
     """Make a run's plan again. Raises UserError where its manifest does not say of what its prompts were made."""
     tokenizer = run.tokenizer
     words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
-    if words is None or per_word is None or overhead is None or run.salt is None:
+    if words is None or per_word is None or overhead is None or run.salt is None or run.seed is None:
         raise UserError(f"{files.RUN} of {run.run_id} does not say of what words its prompts were made")
     vocabulary = Vocabulary(
         tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens

@@ -101,6 +101,10 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     Returns the manifest with what the captures say of the observation, the summary, and the tables of requests and
     telemetry.
     """
+    if run.imported is not None:
+        raise UserError(
+            f"{folder}: was imported from {run.imported.title}, there is nothing to decode: import it again"
+        )
     captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
         plan = plan_of_run(folder, run)

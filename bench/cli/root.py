@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     ),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
     "gate": Place("gate", "Say whether an engine or our own client got slower."),
+    "import": Place("others", "Make run folders of what other tools measured."),
     "init": Place("sweep", "Write a commented study to begin with."),
     "models": Place("lists", "List the models that have a short name."),
     "prices": Place("prices", "List what APIs and rented GPUs cost."),
@@ -42,13 +44,14 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "sweep": Place("sweep", "Measure several contenders under several loads, and write one page that settles it."),
 }
 
-LEAVE_RUNS: Final = frozenset({"ab", "capacity", "decode", "gate", "report", "run", "sweep"})
+LEAVE_RUNS: Final = frozenset({"ab", "capacity", "decode", "gate", "import", "report", "run", "sweep"})
 """After these the page of results is brought up to date."""
 
 
 def command(name: str) -> click.Command:
     """Import a command."""
-    found = getattr(import_module(f"bench.cli.{COMMANDS[name].module}"), name)
+    # A name that is a word of Python has an underscore behind it there.
+    found = getattr(import_module(f"bench.cli.{COMMANDS[name].module}"), f"{name}_" if iskeyword(name) else name)
     assert isinstance(found, click.Command)
     return found
 

@@ -236,6 +236,25 @@ class WindowCut(JsonSection):
     why: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedFrom(JsonSection):
+    """The file of another tool that a run was made of, and the hash of its bytes; `part` of the results in it, from 1.
+
+    `differs` says by metric how theirs is not ours, `lacks` what they do not tell, `untranslated` are keys of theirs
+    that have no equivalent here.
+    """
+
+    tool: str
+    title: str
+    version: str | None = None
+    file: str
+    sha256: str
+    part: int = 1
+    differs: Mapping[str, str]
+    lacks: tuple[str, ...]
+    untranslated: tuple[str, ...]
+
+
 NOTHING_CUT: Final = WindowCut(0, 0.0)
 
 
@@ -244,7 +263,8 @@ class RunManifest(JsonSection):
     """run.json. `model` is the user's name for it, `server.model` the server's.
 
     `interrupted` is True until the run has come to its end, so that one that was killed says so by itself; `stopped`
-    is why it ended early. `clients` and what follows is what the captures say, None before they were decoded.
+    is why it ended early. `clients` and what follows is what the captures say, None before they were decoded. Of an
+    `imported` one, which another tool made without any `workers` of ours, most of this is not known.
     """
 
     schema: int = files.SCHEMA
@@ -253,7 +273,7 @@ class RunManifest(JsonSection):
     argv: tuple[str, ...]
     backend: str
     model: str
-    url: str
+    url: str | None
     launched: bool
     server: ServerInfo
     options: Mapping[str, str] | None = None
@@ -267,14 +287,14 @@ class RunManifest(JsonSection):
     recorded: RecordedTraffic | None = None
     images: SentImages | None = None
     load: Load
-    seed: int
+    seed: int | None
     salt: int | None = None
     plan_hash: str
     tokenizer: Tokenizer
     slo: tuple[str, ...]
     inconclusive: Literal["pass", "fail"] | None = None
-    timeout_s: float
-    stall_timeout_s: float
+    timeout_s: float | None
+    stall_timeout_s: float | None
     body_bytes_max: int | None = None
     workers: int
     backoff: bool | None = None
@@ -293,6 +313,7 @@ class RunManifest(JsonSection):
     capture_torn_bytes: int | None = None
     clock_step_ns: int | None = None
     cut: WindowCut | None = None
+    imported: ImportedFrom | None = None
 
     @property
     def created(self) -> datetime:

@@ -190,5 +190,6 @@ def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, 
         raise UserError(f"--measured {folder}: no request's tokens and times are known; give a run that has them")
     # An open loop has as many under way as Little's law says.
     batch = run.load.concurrency or requests_per_s * service_ms / 1000
-    warnings = (f"the measured run is suspect: {reasons}",) if summary.verdict.status == "suspect" else ()
+    status = summary.verdict.status
+    warnings = () if status == "valid" else (f"the measured run is {status}: {reasons}",)
     return Measured(tokens_per_s, max(1.0, batch), prompt, output), warnings

@@ -181,7 +181,9 @@ def asked_of(study: Study, result: StudyResult, folder: Path) -> StudyAsked:
         folder=str(told(folder)),
         scenario=scenario,
         slo=() if first is None else first.slo,
-        machine=None if first is None else f"{first.hardware.cpu}, {first.hardware.cores} cores, {first.hardware.os}",
+        machine=None
+        if first is None or first.imported
+        else f"{first.hardware.cpu}, {first.hardware.cores} cores, {first.hardware.os}",
         repeats=study.repeats,
         servers=study.servers,
         requests_per_month=study.requests_per_month,

@@ -1,0 +1,1 @@
+"""What other tools measured: their files read and written, and their figures beside ours."""

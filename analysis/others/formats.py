@@ -1,0 +1,44 @@
+"""Which tool a file is of, by what is in it, and its reader."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from analysis.others import aiperf, guidellm, others, vllm
+from analysis.others.imported import Imported
+from analysis.others.result_file import ResultFile, keys, read
+from bench.types import UserError
+
+
+class Format(NamedTuple):
+    """The results of one tool: what they are, how a document of them is known, and how they are read."""
+
+    title: str
+    is_of: Callable[[Any], bool]
+    read: Callable[[ResultFile], Iterator[Imported]]
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "sglang-bench": Format("SGLang bench_serving", vllm.is_sglang, vllm.read_sglang),
+    "vllm-bench": Format("vLLM bench serve", vllm.is_vllm, vllm.read_vllm),
+    "guidellm": Format("GuideLLM", guidellm.is_guidellm, guidellm.read_guidellm),
+    "aiperf": Format("AIPerf", aiperf.is_aiperf, aiperf.read_aiperf),
+    "inference-perf": Format("inference-perf", others.is_inference_perf, others.read_inference_perf),
+    "genai-bench": Format("genai-bench", others.is_genai_bench, others.read_genai_bench),
+    "llmperf": Format("LLMPerf", others.is_llmperf, others.read_llmperf),
+    "llmeter": Format("LLMeter", others.is_llmeter, others.read_llmeter),
+}
+"""By tool, the first that knows a document; SGLang's has the keys of vLLM's and more."""
+
+
+def results_in(file: Path) -> list[Imported]:
+    """What a file of another tool has measured. Raises UserError where it is of none that is known, or damaged."""
+    content = read(file)
+    found = next((each for each in FORMATS.values() if each.is_of(content.documents[0])), None)
+    if found is None:
+        known = ", ".join(each.title for each in FORMATS.values())
+        raise UserError(f"{file}: expected results of {known}; this is {keys(content.documents[0])}")
+    results = list(found.read(content))
+    if not results:
+        raise UserError(f"{file}: expected a result of {found.title}, there is none in it: let it run to its end")
+    return results

@@ -1,0 +1,129 @@
+"""GuideLLM's benchmarks.json, of version 2: a run for each benchmark in it."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pyarrow as pa
+
+from analysis.others.imported import Imported, calls_table, counted, failures, with_theirs
+from analysis.others.result_file import Fields, ResultFile
+from analysis.run.sections import MetricSummary, Throughput
+from bench.types import UserError
+
+VERSION: Final = 2
+# Their metric, ours, and what theirs is to be multiplied by.
+_METRICS: Final = (
+    ("time_to_first_token_ms", "ttft_ms", 1.0),
+    ("time_to_first_output_token_ms", "ttft_text_ms", 1.0),
+    ("inter_token_latency_ms", "tpot_ms", 1.0),
+    ("request_latency", "service_ms", 1000.0),
+    ("prompt_token_count", "prompt_tokens", 1.0),
+    ("output_token_count", "output_tokens", 1.0),
+)
+DIFFERS: Final = {
+    "tpot_ms": "their ITL: one value for each request, which counts as often as it has gaps between tokens",
+    "ttft_ms": "percentiles are values that were seen, not interpolated; that holds for all metrics",
+    "requests_per_s": "of requests that succeeded and ended before the last one was sent; their table has all",
+}
+
+
+def is_guidellm(document: Any) -> bool:
+    """Whether a document is a report of GuideLLM, of whatever version."""
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("benchmarks"), list)
+        and isinstance(document.get("metadata"), dict)
+    )
+
+
+def read_guidellm(result: ResultFile) -> Iterator[Imported]:
+    """Read each benchmark. Raises UserError for another version, whose metrics have other places."""
+    for document in result.documents:
+        top = Fields(result.file, document)
+        version = top.at("metadata").whole("version")
+        if version != VERSION:
+            raise UserError(
+                f"{result.file}: expected version {VERSION} of GuideLLM's report, found {version}: write it again with "
+                "GuideLLM 0.6 or later"
+            )
+        for benchmark in top.each("benchmarks"):
+            yield _read(benchmark, top.at("metadata").text("guidellm_version"))
+
+
+def _read(benchmark: Fields, version: str | None) -> Imported:
+    config, totals = benchmark.at("config"), benchmark.at("metrics", "request_totals")
+    strategy, backend = config.at("strategy"), config.at("backend")
+    calls, messages = _calls(benchmark)
+    kind, rate = strategy.text("type_"), strategy.number("rate")
+    served = benchmark.at("metrics")
+    theirs = {ours: _metric(served.at(name, "successful"), scale) for name, ours, scale in _METRICS}
+    return Imported(
+        tool="guidellm",
+        title="GuideLLM",
+        version=version,
+        model=backend.text("model"),
+        url=backend.text("target"),
+        began=benchmark.instant("start_time"),
+        concurrency=None if rate else strategy.whole("streams") or (1 if kind == "synchronous" else None),
+        rate_per_s=rate,
+        arrivals=kind if rate and kind in ("poisson", "constant") else "unknown",
+        seconds=benchmark.number("duration"),
+        requests=counted(totals.count("successful"), totals.count("errored"), totals.count("incomplete")),
+        failures=failures(messages),
+        metrics=with_theirs(calls, theirs),
+        throughput=Throughput(
+            requests_per_s=served.at("requests_per_second", "successful").number("mean"),
+            output_tokens_per_s=served.at("output_tokens_per_second", "successful").number("mean"),
+            total_tokens_per_s=served.at("tokens_per_second", "successful").number("mean"),
+            goodput_rps=served.number("request_goodput"),
+            slo_attainment=served.number("slo_attainment"),
+        ),
+        calls=calls,
+        differs=DIFFERS,
+        lacks=("the gaps between tokens", *(() if calls.num_rows else ("each request",))),
+        untranslated=benchmark.untranslated(),
+    )
+
+
+def _metric(found: Fields, scale: float) -> MetricSummary:
+    """The figures of one status; of nothing they write zeros."""
+    percentiles = found.at("percentiles")
+    if not found.whole("count"):
+        return MetricSummary()
+    return MetricSummary(
+        count=found.count("count"),
+        mean=found.number("mean", scale),
+        std=found.number("std_dev", scale),
+        min=found.number("min", scale),
+        max=found.number("max", scale),
+        p50=found.number("median", scale),
+        p90=percentiles.number("p90", scale),
+        p95=percentiles.number("p95", scale),
+        p99=percentiles.number("p99", scale),
+    )
+
+
+def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
+    """A row for each request that ended, and the messages of those that failed; measured is what they count."""
+    requests, ends_s = benchmark.at("requests"), benchmark.at("scheduler_metrics").number("measure_end_time")
+    good, bad = list(requests.each("successful")), list(requests.each("errored"))
+    ended = [*good, *bad]
+    messages = [""] * len(good) + [_error(each) for each in bad]
+    stamps = [each.at("info", "timings") for each in ended]
+    end_s = [each.number("request_end_time") for each in ended]
+    counted_in = [ends_s is None or end is None or end <= ends_s for end in end_s]
+    calls = calls_table(
+        sent_s=[each.number("request_start_time") for each in ended],
+        end_s=end_s,
+        first_s=[each.number("first_token_iteration") for each in stamps],
+        last_s=[each.number("last_token_iteration") for each in stamps],
+        prompt_tokens=[each.number("prompt_tokens") for each in ended],
+        output_tokens=[each.number("output_tokens") for each in ended],
+        errors=messages,
+        phases=["measured" if each else None for each in counted_in],
+    )
+    return calls, messages
+
+
+def _error(request: Fields) -> str:
+    return request.at("info").text("error") or "failed"

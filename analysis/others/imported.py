@@ -1,0 +1,189 @@
+"""What another tool measured, in our words: a metric by what it means, whatever it is called there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+
+from analysis.others.result_file import Fields
+from analysis.run.intervals import of_metrics
+from analysis.run.metrics import measured, successful
+from analysis.run.sections import CallFailures, MetricSummary, RequestCounts, Throughput
+from analysis.run.summary import RunVerdict, WrittenFinding
+from bench.runs.table import SCHEMA
+from bench.types import Phase
+
+FAILED: Final = "failed"
+"""The error code of a call of which the other tool says no more than that it failed."""
+_FIGURES: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
+_MOST: Final = 2**62
+Times = Sequence[float | None]
+UNKNOWN_ARRIVALS: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """One measurement of another tool.
+
+    `calls` has a row for each of its requests, as far as the file tells them, with the columns of requests.parquet.
+    `differs` says of a metric in which way theirs is not ours, `lacks` what of ours they do not tell, `untranslated`
+    are the keys of the file that have no equivalent here. `began` is wall-clock time.
+    """
+
+    tool: str
+    title: str
+    version: str | None = None
+    model: str | None = None
+    url: str | None = None
+    server: str | None = None
+    began: datetime | None = None
+    concurrency: int | None = None
+    rate_per_s: float | None = None
+    arrivals: str = UNKNOWN_ARRIVALS
+    seconds: float | None = None
+    requests: RequestCounts
+    failures: tuple[CallFailures, ...] = ()
+    metrics: Mapping[str, MetricSummary]
+    throughput: Throughput
+    calls: pa.Table = field(default_factory=SCHEMA.empty_table)
+    differs: Mapping[str, str] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+    untranslated: tuple[str, ...] = ()
+
+
+NOT_TOLD: Final = {
+    "no_schedule": "when each request was due: a client that sends late makes a slow server look fast",
+    "no_client": "how late the client read what had arrived, by whose clock, and how busy it was",
+    "no_plan": "what the prompts were: whether another run asked the same cannot be checked",
+    "no_server": "what the server, its version and its hardware are",
+}
+"""What no file of another tool says, and our verdict on a run rests on, by code."""
+
+
+def verdict_of(found: Imported) -> RunVerdict:
+    """Not verifiable, whatever the figures are, and what is missing."""
+    lacks = NOT_TOLD | ({"not_told": f"{', '.join(found.lacks)}"} if found.lacks else {})
+    reasons = (WrittenFinding(code, f"the file does not tell {what}") for code, what in lacks.items())
+    return RunVerdict("not verifiable", tuple(reasons))
+
+
+def counted(succeeded: int, failed: int, unfinished: int = 0) -> RequestCounts:
+    """What became of the requests."""
+    planned = succeeded + failed + unfinished
+    by_error = {FAILED: failed, "unfinished": unfinished}
+    return RequestCounts(
+        planned=planned,
+        succeeded=succeeded,
+        failed=failed,
+        dropped=0,
+        unfinished=unfinished,
+        by_error={code: calls for code, calls in by_error.items() if calls},
+        error_share=(failed + unfinished) / planned if planned else None,
+    )
+
+
+def failures(messages: Sequence[str]) -> tuple[CallFailures, ...]:
+    """The failures as one kind, with the first message; no text means that nothing failed."""
+    said = [message for message in messages if message]
+    return (CallFailures(FAILED, len(said), _line(said[0])),) if said else ()
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def calls_table(
+    *,
+    sent_s: Times,
+    end_s: Times,
+    first_s: Times = (),
+    last_s: Times = (),
+    prompt_tokens: Times = (),
+    output_tokens: Times = (),
+    cached_tokens: Times = (),
+    errors: Sequence[str] = (),
+    arrivals_s: Sequence[Sequence[float]] = (),
+    phases: Sequence[Phase | None] = (),
+) -> pa.Table:
+    """Rows of requests.parquet from instants in seconds on any clock; a list that is not given is unknown.
+
+    `errors` are messages, empty for success. `arrivals_s` are those of single tokens: of a call whose chunks and tokens
+    are not as many nothing is known of when its tokens came.
+    """
+    n = len(sent_s)
+    zero_s = min((t for t in sent_s if t is not None), default=0.0)
+
+    def since(t_s: Times) -> list[int | None]:
+        return [_whole(None if t is None else (t - zero_s) * 1e9) for t in t_s] or [None] * n
+
+    def whole(values: Times) -> list[int | None]:
+        return [_whole(value) for value in values] or [None] * n
+
+    single = [
+        _single(arrivals_s[i] if arrivals_s else (), output_tokens[i] if output_tokens else None) for i in range(n)
+    ]
+    known = {
+        "seq": list(range(n)),
+        "session": list(range(n)),
+        "turn": [0] * n,
+        "phase": list(phases) or ["measured"] * n,
+        "sent_ns": since(sent_s),
+        "first_token_ns": since(first_s),
+        "last_token_ns": since(last_s),
+        "end_ns": since(end_s),
+        "prompt_tokens": whole(prompt_tokens),
+        "output_tokens": whole(output_tokens),
+        "cached_tokens": whole(cached_tokens),
+        "error": [FAILED if each else None for each in errors] or [None] * n,
+        "error_message": [_line(each) or None for each in errors] or [None] * n,
+        "arrivals_ns": [since(each) if each else [] for each in single],
+        "arrival_tokens": [[1] * len(each) for each in single],
+        "lags_ns": [[] for _ in range(n)],
+    }
+    columns = [
+        pa.array(known[each.name], each.type) if each.name in known else pa.nulls(n, each.type) for each in SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _whole(value: float | None) -> int | None:
+    """A whole number as a table holds it; None for what is none, and for what no clock or counter says."""
+    return None if value is None or not abs(value) < _MOST else round(value)
+
+
+def _single(arrivals_s: Sequence[float], output_tokens: float | None) -> Sequence[float]:
+    return arrivals_s if len(arrivals_s) == output_tokens else ()
+
+
+def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[str, MetricSummary]:
+    """The metrics of the rows, of which whatever the tool itself gives has its figures; those without any are left out.
+
+    Intervals are of the rows: the tools that give any, do so by another method.
+    """
+    own = of_metrics(measured(successful(calls))) if calls.num_rows else {}
+    found = {}
+    for name in {**own, **theirs}:
+        given, known = theirs.get(name, MetricSummary()), own.get(name, MetricSummary())
+        said = {stat: value for stat in _FIGURES if (value := getattr(given, stat)) is not None}
+        both = replace(known, **said, count=given.count or known.count)
+        if both.count or both.mean is not None:
+            found[name] = both
+    return found
+
+
+def figures(fields: Fields, named: Mapping[str, str], scale: float = 1.0, count: int = 0) -> MetricSummary:
+    """A metric's figures times `scale`, by the names that ours have there."""
+    said = {ours: fields.number(theirs, scale) for ours, theirs in named.items()}
+    return MetricSummary(
+        count=count,
+        mean=said.get("mean"),
+        std=said.get("std"),
+        min=said.get("min"),
+        max=said.get("max"),
+        p50=said.get("p50"),
+        p90=said.get("p90"),
+        p95=said.get("p95"),
+        p99=said.get("p99"),
+    )

@@ -1,0 +1,215 @@
+"""A file of another tool, read whole within bounds: one JSON document or JSON lines, whatever its name is."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from bench.types import UserError
+
+MOST_BYTES: Final = 256 << 20
+"""A larger file is refused before it is opened: it holds the texts of prompts and answers, which nothing here reads."""
+_SHOWN: Final = 6
+
+
+class ResultFile(NamedTuple):
+    """A file and what is in it: its documents, one, or one for each line."""
+
+    file: Path
+    documents: tuple[Any, ...]
+
+
+def read(file: Path) -> ResultFile:
+    """Read a file of JSON or JSON lines. Raises UserError where it is none, or too large."""
+    try:
+        if not file.is_file():
+            raise UserError(f"{file}: expected another tool's file of results, this is {_found(file)}")
+        if (size := file.stat().st_size) > MOST_BYTES:
+            raise UserError(
+                f"{file}: expected {MOST_BYTES >> 20} MiB at most, it has {size >> 20:,}: let the tool write its "
+                "summary without the details of each request, or fewer requests"
+            )
+        text = file.read_bytes()
+    except OSError as problem:
+        raise UserError(f"{file}: cannot be read: {problem.strerror}; give a file that can be") from None
+    return ResultFile(file, _documents(file, text))
+
+
+def _found(file: Path) -> str:
+    if file.is_dir():
+        return "a folder: name the file in it"
+    return "not there: check its path" if not file.exists() else "no regular file: copy it to one"
+
+
+def _documents(file: Path, text: bytes) -> tuple[Any, ...]:
+    if not text.strip():
+        raise UserError(f"{file}: expected JSON, the file is empty: let the tool write it again")
+    try:
+        return (_parsed(text),)
+    except ValueError as problem:
+        whole = problem
+    lines = [line for line in text.splitlines() if line.strip()]
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(_parsed(line))
+        except ValueError as problem:
+            if number == 1:
+                break
+            where = f"line {number} of {len(lines)} is cut or damaged ({problem})"
+            raise UserError(f"{file}: expected JSON lines: {where}: copy it again, or take that line out") from None
+    if not found:
+        raise UserError(
+            f"{file}: expected JSON, it is cut or damaged ({whole}): copy it again, or let the tool write it again"
+        )
+    return tuple(found)
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON as the standard has it, else as Python writes it, with NaN and Infinity, which are unknown here."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        if b"NaN" not in text and b"Infinity" not in text:
+            raise ValueError(str(problem)) from None
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+class Fields:
+    """The keys of an object in a file, which remembers those that were asked for: the others have no equivalent.
+
+    A value of another type than is asked for is a UserError that names file and key.
+    """
+
+    def __init__(self, file: Path, content: Any, place: str = "", taken: set[str] | None = None) -> None:
+        if not isinstance(content, Mapping):
+            raise _unfit(file, place or "the file", "an object", content)
+        self.file, self._content, self._place = file, content, place
+        self._taken = set[str]() if taken is None else taken
+
+    def __contains__(self, name: str) -> bool:
+        return self._content.get(name) is not None
+
+    def at(self, *names: str) -> "Fields":
+        """The object under a key, or under keys within each other, empty where there is none."""
+        found = self
+        for name in names:
+            found = Fields(self.file, found._get(name) or {}, found._within(name), self._taken)
+        return found
+
+    def each(self, name: str) -> "Iterator[Fields]":
+        """The objects of a list."""
+        for i, value in enumerate(self._list(name)):
+            yield Fields(self.file, value, f"{self._within(name)}[{i}]", set())
+
+    def number(self, name: str, scale: float = 1.0) -> float | None:
+        """A number times `scale`; None where there is none, or no finite one."""
+        value = self._get(name)
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _unfit(self.file, self._within(name), "a number", value)
+        return value * scale if scale != 1.0 else value
+
+    def is_number(self, name: str) -> bool:
+        """Whether there is a number, where a text may stand for none."""
+        return isinstance(self._get(name), int | float)
+
+    def whole(self, name: str) -> int | None:
+        """A whole number."""
+        value = self.number(name)
+        if value is not None and value != int(value):
+            raise _unfit(self.file, self._within(name), "a whole number", value)
+        return None if value is None else int(value)
+
+    def count(self, name: str) -> int:
+        """A whole number that must be there, and not below 0."""
+        value = self.whole(name)
+        if value is None or value < 0:
+            raise _unfit(self.file, self._within(name), "a whole number, 0 or more", value)
+        return value
+
+    def text(self, name: str) -> str | None:
+        """A text, None where there is none."""
+        value = self._get(name)
+        if value is not None and not isinstance(value, str):
+            raise _unfit(self.file, self._within(name), "text", value)
+        return value or None
+
+    def numbers(self, name: str) -> list[float | None]:
+        """A list of numbers; None for what is none."""
+        found = self._list(name)
+        return [value if isinstance(value, int | float) and math.isfinite(value) else None for value in found]
+
+    def rows(self, name: str) -> list[list[float]]:
+        """A list of lists of numbers."""
+        found = self._list(name)
+        for value in found:
+            if not isinstance(value, list) or not all(isinstance(each, int | float) for each in value):
+                raise _unfit(self.file, self._within(name), "lists of numbers", value)
+        return found
+
+    def texts(self, name: str) -> list[str]:
+        """A list as texts, empty for what is null."""
+        return ["" if value is None else str(value) for value in self._list(name)]
+
+    def instant(self, name: str) -> datetime | None:
+        """An instant, from seconds since 1970 or from a text that says one; None for what is none."""
+        value = self._get(name)
+        try:
+            if isinstance(value, str):
+                return datetime.fromisoformat(value).astimezone(UTC)
+            return None if value is None else datetime.fromtimestamp(value, UTC)
+        except (ValueError, TypeError, OverflowError, OSError):
+            return None
+
+    def untranslated(self) -> tuple[str, ...]:
+        """The keys that nobody asked for, with a value, where some beside them were."""
+        return tuple(sorted(_rest(self._content, self._place, self._taken)))
+
+    def _list(self, name: str) -> list[Any]:
+        value = self._get(name)
+        if value is not None and not isinstance(value, list):
+            raise _unfit(self.file, self._within(name), "a list", value)
+        return value or []
+
+    def _get(self, name: str) -> Any:
+        self._taken.add(self._within(name))
+        return self._content.get(name)
+
+    def _within(self, name: str) -> str:
+        return f"{self._place}.{name}" if self._place else name
+
+
+def _rest(content: Mapping[str, Any], place: str, taken: set[str]) -> Iterator[str]:
+    for name, value in content.items():
+        own = f"{place}.{name}" if place else name
+        if own not in taken:
+            if value not in (None, [], {}, ""):
+                yield own
+        elif isinstance(value, Mapping) and any(each.startswith(f"{own}.") for each in taken):
+            yield from _rest(value, own, taken)
+
+
+def _unfit(file: Path, place: str, expected: str, found: Any) -> UserError:
+    shown = repr(found)
+    shown = shown if len(shown) < 50 else f"{shown[:46]} ..."
+    return UserError(
+        f"{file}: {place}: expected {expected}, found {shown}; it was edited, or a version wrote it that is not known "
+        "here"
+    )
+
+
+def keys(document: Any) -> str:
+    """The first keys of a document, or what it is instead, for a message."""
+    if not isinstance(document, Mapping):
+        return f"a {type(document).__name__}"
+    names = [str(name)[:40] for name in list(document)[:_SHOWN]]
+    return f"an object with {', '.join(names)}{', …' if len(document) > _SHOWN else ''}" if names else "an empty object"

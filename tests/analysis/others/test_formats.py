@@ -1,0 +1,212 @@
+"""Files of other tools: figures are read by meaning, to the last printed digit; what is no such file is said."""
+
+import json
+import re
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.others.formats import FORMATS, results_in
+from analysis.others.imported import Imported
+from analysis.others.result_file import MOST_BYTES
+from analysis.run.metrics import METRICS
+from bench.types import UserError
+from tests.files import ANYTHING
+
+HERE = Path(__file__).parents[2] / "fixtures" / "imported"
+FIXTURES = {path.name: path for path in sorted(HERE.iterdir()) if path.suffix in (".json", ".jsonl")}
+OF = {"TTFT": "ttft_ms", "TPOT": "tpot_ms", "ITL": "chunk_gap_ms", "E2EL": "service_ms", "E2E Latency": "service_ms"}
+STATISTICS = {"Mean": "mean", "Median": "p50", "P50": "p50", "P90": "p90", "P95": "p95", "P99": "p99"}
+RATES = {
+    "Request throughput (req/s)": "requests_per_s",
+    "Output token throughput (tok/s)": "output_tokens_per_s",
+    "Total token throughput (tok/s)": "total_tokens_per_s",
+}
+
+
+def only(name: str) -> Imported:
+    (found,) = results_in(FIXTURES[name])
+    return found
+
+
+def same_as_printed(value: float | None, printed: str) -> bool:
+    digits = len(printed.partition(".")[2])
+    return value is not None and f"{value:.{digits}f}" == printed.replace(",", "")
+
+
+def test_every_tool_has_a_file_here() -> None:
+    assert {found.tool for path in FIXTURES.values() for found in results_in(path)} == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", ["vllm-0.32.0.json", "vllm-rs-0.33.0.json", "sglang-0.5.23.jsonl"])
+def test_what_vllms_family_prints_is_what_is_read(name: str) -> None:
+    found, compared = only(name), 0
+    for line in FIXTURES[name].with_suffix(".txt").read_text().splitlines():
+        label, _, printed = (part.strip() for part in line.partition(":"))
+        if label in RATES:
+            assert same_as_printed(getattr(found.throughput, RATES[label]), printed), line
+        elif label == "Successful requests":
+            assert found.requests.succeeded == int(printed)
+        elif (each := re.fullmatch(r"(\w+) (TTFT|TPOT|ITL|E2EL|E2E Latency) \(ms\)", label)) and each[1] in STATISTICS:
+            assert same_as_printed(getattr(found.metrics[OF[each[2]]], STATISTICS[each[1]]), printed), line
+        else:
+            continue
+        compared += 1
+    assert compared > 15
+
+
+PRINTED = [
+    ("guidellm-0.8.1.json", "ttft_ms", "mean", "145.5"),
+    ("guidellm-0.8.1.json", "ttft_ms", "p50", "126.1"),
+    ("guidellm-0.8.1.json", "ttft_ms", "p95", "425.2"),
+    ("guidellm-0.8.1.json", "tpot_ms", "mean", "9.2"),
+    ("guidellm-0.8.1.json", "tpot_ms", "p50", "6.6"),
+    ("guidellm-0.8.1.json", "tpot_ms", "p95", "25.0"),
+    ("guidellm-0.8.1.json", "output_tokens", "p50", "16.0"),
+    ("aiperf-0.13.0.json", "ttft_ms", "mean", "61.47"),
+    ("aiperf-0.13.0.json", "ttft_ms", "min", "40.65"),
+    ("aiperf-0.13.0.json", "ttft_ms", "max", "174.82"),
+    ("aiperf-0.13.0.json", "ttft_ms", "p99", "162.28"),
+    ("aiperf-0.13.0.json", "ttft_ms", "std", "33.36"),
+    ("aiperf-0.13.0.json", "service_ms", "p99", "422.39"),
+    ("aiperf-0.13.0.json", "service_ms", "p50", "121.80"),
+    ("aiperf-0.13.0.json", "tpot_ms", "p90", "21.16"),
+    ("aiperf-0.13.0.json", "tpot_ms", "std", "6.64"),
+    ("aiperf-0.13.0.json", "prompt_tokens", "p99", "11.52"),
+    ("inference-perf-0.7.0.json", "service_ms", "mean", "235.1"),
+    ("inference-perf-0.7.0.json", "service_ms", "p50", "195.8"),
+    ("inference-perf-0.7.0.json", "service_ms", "p90", "259.7"),
+    ("inference-perf-0.7.0.json", "ttft_ms", "mean", "84.1"),
+    ("inference-perf-0.7.0.json", "ttft_ms", "p90", "62.4"),
+    ("inference-perf-0.7.0.json", "itl_ms", "p90", "2.0"),
+    ("inference-perf-0.7.0.json", "tpot_ms", "p90", "0.9"),
+    ("inference-perf-0.7.0.json", "output_tokens", "p90", "30.0"),
+]
+
+
+@pytest.mark.parametrize(("name", "metric", "statistic", "printed"), PRINTED)
+def test_what_the_others_print_is_what_is_read(name: str, metric: str, statistic: str, printed: str) -> None:
+    assert same_as_printed(getattr(only(name).metrics[metric], statistic), printed)
+
+
+def test_rates_are_those_that_are_printed() -> None:
+    assert same_as_printed(only("aiperf-0.13.0.json").throughput.requests_per_s, "15.28")
+    assert same_as_printed(only("aiperf-0.13.0.json").throughput.output_tokens_per_s, "244.48")
+    assert same_as_printed(only("guidellm-0.8.1.json").throughput.output_tokens_per_s, "85.0")
+    assert same_as_printed(only("inference-perf-0.7.0.json").throughput.total_tokens_per_s, "1835.0")
+    assert same_as_printed(only("inference-perf-0.7.0.json").throughput.requests_per_s, "8.6")
+
+
+def test_seconds_become_milliseconds_where_the_tool_has_seconds() -> None:
+    genai, llmeter = only("genai-bench-0.0.5.json"), only("llmeter-0.2.0.json")
+    assert genai.metrics["ttft_ms"].p50 == pytest.approx(49.22245650232071)
+    assert llmeter.metrics["service_ms"].p90 == pytest.approx(1232.1731088020897)
+    assert llmeter.throughput.requests_per_s == pytest.approx(20 / 3.931489677001082, rel=0.1)
+    assert only("llmperf-by-hand.json").metrics["ttft_ms"].p50 == pytest.approx(51.3)
+
+
+def test_a_gap_between_chunks_is_not_called_one_between_tokens() -> None:
+    for name in ("vllm-0.32.0.json", "vllm-rs-0.33.0.json", "sglang-0.5.23.jsonl", "aiperf-0.13.0.json"):
+        assert "itl_ms" not in only(name).metrics
+    # One that divides by all tokens is none of ours at all.
+    assert not {"tpot_ms", "itl_ms", "chunk_gap_ms"} & only("llmperf-by-hand.json").metrics.keys()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_keys_without_equivalent_are_listed_and_unknown_is_never_zero(name: str) -> None:
+    (found,) = results_in(FIXTURES[name])
+    assert found.untranslated
+    assert found.metrics.keys() <= METRICS.keys()
+    for metric in found.metrics.values():
+        assert metric.mean is not None
+    assert found.requests.planned == found.requests.succeeded + found.requests.missed
+
+
+def test_rows_say_the_same_as_the_figures_where_both_are_there() -> None:
+    from analysis.others.imported import with_theirs
+
+    for name in ("vllm-0.32.0.json", "vllm-rs-0.33.0.json", "guidellm-0.8.1.json"):
+        found = only(name)
+        own = with_theirs(found.calls, {})
+        # GuideLLM weighs a request's tpot by its tokens; here all answers are as long.
+        for metric in ("ttft_ms", "tpot_ms", "service_ms"):
+            assert own[metric].mean == pytest.approx(found.metrics[metric].mean, rel=1e-3)
+            assert own[metric].count == found.requests.succeeded
+
+
+def test_a_file_is_known_by_what_is_in_it_and_not_by_its_name(tmp_path: Path) -> None:
+    for name, path in FIXTURES.items():
+        renamed = tmp_path / "x.bin"
+        renamed.write_bytes(path.read_bytes())
+        assert results_in(renamed)[0].tool == only(name).tool
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as told:
+        results_in(path)
+    assert "\n" not in str(told.value)
+    assert str(told.value).startswith(str(path))
+    return str(told.value)
+
+
+def test_whatever_is_no_result_is_said_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "f.json"
+    assert "not there" in refused(file)
+    assert "a folder" in refused(tmp_path)
+    for text, says in (("", "empty"), ("{", "cut or damaged"), ("[]", "a list"), ('{"a": 1}', "an object with a")):
+        file.write_text(text)
+        assert says in refused(file)
+    whole = json.loads(FIXTURES["guidellm-0.8.1.json"].read_text())
+    file.write_text(json.dumps(whole | {"metadata": {"version": 1}}))
+    assert "expected version 2" in refused(file)
+    file.write_text(json.dumps(whole | {"benchmarks": []}))
+    assert "run to its end" in refused(file)
+    line = FIXTURES["sglang-0.5.23.jsonl"].read_text()
+    file.write_text(line + line[:1000])
+    assert "line 2 of 2" in refused(file)
+
+
+def test_a_file_of_2_gb_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "large.json"
+    with file.open("wb") as out:
+        out.truncate(2 << 30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert f"expected {MOST_BYTES >> 20} MiB at most, it has 2,048" in refused(file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_a_file_cut_anywhere_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    content = FIXTURES[name].read_bytes().rstrip()
+    file = tmp_path / "cut.json"
+    for share in (0.001, 0.2, 0.5, 0.9, 0.999):
+        file.write_bytes(content[: max(1, int(share * len(content)))])
+        refused(file)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    return [path, *(found for key, each in inner for found in places(each, (*path, key)))]
+
+
+@given(st.sampled_from(sorted(FIXTURES)), st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_stands_where_a_value_is_expected_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    document = json.loads(FIXTURES[name].read_text())
+    path = data.draw(st.sampled_from(places(document)[1:]))
+    inner = document
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = data.draw(ANYTHING)
+    file = tmp_path_factory.mktemp("others") / "edited.json"
+    file.write_text(json.dumps(document))
+    try:
+        results_in(file)
+    except UserError as problem:
+        assert "\n" not in str(problem) and str(file) in str(problem)
