@@ -15,6 +15,8 @@ from analysis.run.sections import Oddities, PromptCache, RateLimit, ServerMetric
 from bench.runs.manifest import RunManifest
 
 MS_PER_S = 1000.0
+PIECE_TOKENS = 16
+"""What texts of a file have in common is known by pieces of 64 bytes, and some of the next piece may be, too."""
 
 
 def cache(run: RunManifest, calls: pa.Table, telemetry: pa.Table | None) -> PromptCache:
@@ -22,7 +24,8 @@ def cache(run: RunManifest, calls: pa.Table, telemetry: pa.Table | None) -> Prom
 
     `hit_rate` is the share of prompt tokens, by the usage of the measured calls or else by the server's counters over
     the whole run. `planned` is the share that prompts have in common with those before them by the plan, which a cache
-    without end would serve; `cold_at_most` is that with the chat template.
+    without end would serve; `cold_at_most` is that with the chat template, and of texts
+    with the piece that is known in part.
     """
     prompt_tokens = column(calls, "prompt_tokens")
     hit_rate, source = _by_usage(prompt_tokens, column(calls, "cached_tokens")), "usage"
@@ -30,6 +33,8 @@ def cache(run: RunManifest, calls: pa.Table, telemetry: pa.Table | None) -> Prom
         hit_rate, source = _by_counters(telemetry), "server counters"
     planned_tokens = _planned_in_common(run, calls)
     common_tokens = planned_tokens + (run.tokenizer.overhead_tokens or 0)
+    if run.recorded is not None and run.recorded.without_text < run.recorded.turns:
+        common_tokens += PIECE_TOKENS
     mean_tokens = float(np.nanmean(prompt_tokens)) if np.isfinite(prompt_tokens).any() else 0.0
     return PromptCache(
         meant=run.cache,

@@ -39,8 +39,8 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
 
 def _cacheable(plan: Plan) -> list[str]:
     """What the summary has as `cache.planned`, as a line."""
-    prompts, known = in_common(plan)
-    share = planned_share(known, prompts)
+    common = in_common(plan)
+    share = planned_share(common.known, common.prompts)
     return [] if share is None else [cacheable_line(share)]
 
 

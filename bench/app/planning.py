@@ -7,7 +7,8 @@ from typing import Final
 from bench.app.recordings import Recording
 from bench.app.request import Workload
 from bench.plan import images
-from bench.plan.calls import Plan, make_plan, plan_of, total
+from bench.plan.calls import Plan, make_plan, plan_of
+from bench.plan.common import InCommon, in_common
 from bench.plan.due import sessions_at_most
 from bench.plan.prompts import Count, Vocabulary
 from bench.plan.recorded import Recorded, restore
@@ -58,9 +59,7 @@ def plan_of_work(
     if recording.kind == "trace":
         load = _only(load, source.sessions)
     plan = replace(plan_of(source, load), images=work.images)
-    calls = total(plan)
-    sent = source.sessions if calls is None else calls if plan.firsts is None else len(plan.firsts) - 1
-    return plan, _section(recording, source, account, sent)
+    return plan, _section(recording, source, account, in_common(plan, source.sessions))
 
 
 def plan_of_run(folder: Path, run: RunManifest) -> Plan:
@@ -110,8 +109,7 @@ def cacheable_line(share: float) -> str:
     return f"a prefix cache of unbounded size would serve {share:.1%} of prompt tokens"
 
 
-def _section(recording: Recording, source: Recorded, account: Account, sessions: int) -> RecordedTraffic:
-    prompts, known, again = source.in_common(sessions)
+def _section(recording: Recording, source: Recorded, account: Account, common: InCommon) -> RecordedTraffic:
     return RecordedTraffic(
         kind=recording.kind,
         file=recording.name,
@@ -129,8 +127,8 @@ def _section(recording: Recording, source: Recorded, account: Account, sessions:
         drawn_outputs=account.drawn_outputs,
         output=recording.output,
         speed=str(recording.speed),
-        repeated=again if source.texts else 0,
-        cacheable_share=known / prompts,
+        repeated=common.again if source.texts else 0,
+        cacheable_share=common.known / common.prompts if common.prompts else None,
     )
 
 

@@ -128,20 +128,6 @@ class Recorded:
             retrieval_ns=self._retrieval_ns(at),
         )
 
-    def in_common(self, sessions: int) -> tuple[int, int, int]:
-        """Of so many sessions: the tokens of all prompts, those seen in earlier ones, and how many come again whole."""
-        is_again = np.zeros(len(self.sizes.text), np.bool_)
-        is_again[self.firsts[:-1]] = self.sizes.text[self.firsts[:-1]] != NO_TEXT
-        prompts, seen = self.sizes.prompt_tokens, self.sizes.cacheable
-        seen_again = np.where(is_again, prompts, seen)
-        first = min(sessions, self.sessions)
-        passes, rest = divmod(sessions - first, self.sessions)
-        begun, ended = int(self.firsts[first]), int(self.firsts[rest])
-        tokens = prompts[:begun].sum() + passes * prompts.sum() + prompts[:ended].sum()
-        known = seen[:begun].sum() + passes * seen_again.sum() + seen_again[:ended].sum()
-        whole = (seen >= prompts)[self.firsts[:first]].sum() + sessions - first
-        return int(tokens), int(known), int(whole)
-
     def facts(self) -> Mapping[str, object]:
         numbers = (self.firsts, *(getattr(self.sizes, field.name) for field in fields(TurnSizes)))
         digest = hashlib.sha256()

@@ -42,6 +42,25 @@ def test_what_prompts_share_bounds_a_cold_cache(synthetic_run: Any, requests_tab
     assert server_metrics.cache(manifest_of(run), requests_table([{}]), None).cold_at_most is None
 
 
+def test_of_texts_a_piece_that_is_known_in_part_is_no_sign_of_a_warm_cache(
+    synthetic_run: Any, requests_table: Any
+) -> None:
+    run, _, _ = synthetic_run()
+    run |= {"tokenizer": {"overhead_tokens": 4}}
+    calls = requests_table([{"prompt_tokens": 400, "cacheable_tokens": 20}])
+    counts = dict.fromkeys(("rows", "empty", "failed", "available", "sessions", "too_long", "estimated"), 0)
+    recorded = {
+        **counts, "kind": "dataset", "file": "f", "sha256": "", "turns": 9, "without_text": 0, "drawn_prompts": 0,
+        "drawn_outputs": 0, "output": "file", "speed": "1", "repeated": 0, "cacheable_share": 0.05,
+    }  # fmt: skip
+    found = [
+        server_metrics.cache(manifest_of(run | {"recorded": each}), calls, None)
+        for each in (None, recorded, recorded | {"without_text": 9})
+    ]
+    assert [each.planned for each in found] == [0.05] * 3
+    assert [each.cold_at_most for each in found] == [24 / 400, 40 / 400, 24 / 400]
+
+
 def test_a_servers_histogram_gives_the_mean_of_what_it_took_in_during_the_run() -> None:
     sampled = telemetry(
         server_ttft_s_sum=[5.0, 5.5, 6.0], server_ttft_s_count=[100, 110, 120], preemptions_total=[3, 3, 5]

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.plan.calls import Plan, calls, plan_of, total, turns
+from bench.plan.common import in_common
 from bench.plan.prompts import Vocabulary
 from bench.plan.recorded import Recorded, keep, restore
 from bench.plan.recording import Account, Output, RecordedSession, RecordedTurn, TakeLimits, source_of
@@ -149,7 +151,11 @@ def test_texts_are_sent_as_they_are_and_again_when_they_are_used_up() -> None:
     assert [source.call(i, 0).prompt_tokens for i in range(3)] == [5, 4, 6]
     assert {source.call(i, 0).max_tokens for i in range(3)} == {3}
     assert [source.call(i, 0).cacheable_tokens for i in range(6)] == [0, 0, 0, 5, 4, 6]
-    assert source.in_common(7) == (15 + 15 + 5, 15 + 5, 4)
+    assert in_common(plan_of(source, replace(LOAD, requests=7))) == (15 + 15 + 5, 15 + 5, 4)
+    # Of a warm-up nothing is measured, but that it is sent again.
+    assert in_common(plan_of(source, replace(LOAD, requests=3, warmup_requests=4))) == (4 + 6 + 5, 4 + 6 + 5, 4)
+    endless = plan_of(source, replace(LOAD, requests=None, duration_s=1.0))
+    assert in_common(endless, source.sessions) == (15, 0, 0)
     assert account.estimated == 0
 
 
