@@ -35,6 +35,15 @@ TakenStamps = Literal["packets", "kernel", "user"]
 Headers = tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The value of an option that was taken from a variable or a file, and from which."""
+
+    option: str
+    value: str
+    source: str
+
+
 class UserError(Exception):
     """The user's input or surroundings are at fault: one line that says what was expected and what to do; exit 2."""
 

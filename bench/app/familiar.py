@@ -83,7 +83,7 @@ _KEY: Final = "a key is never on the command line: set the variable that `bench.
 ELSEWHERE: Final[Mapping[str, str]] = {
     word: said
     for words, said in {
-        "rate-type profile arrival-pattern": "here it is --arrivals, or --concurrency for a closed loop",
+        "rate-type arrival-pattern": "here it is --arrivals, or --concurrency for a closed loop",
         "host server-host": "here it is --url http://HOST:PORT",
         "endpoint endpoint-type request-type request-format": "here it is --route, with --url and --backend",
         "api-backend llm-api server-engine": "here it is --backend",

@@ -36,7 +36,7 @@ from bench.server import tinymodel
 from bench.server.launch import free_port
 from bench.server.names import aliases_of, resolve
 from bench.suggest import did_you_mean
-from bench.types import Backend, Headers, Load, Scenario, Target, UserError
+from bench.types import Backend, Headers, Load, Scenario, Setting, Target, UserError
 from scenarios import load_scenario, with_lengths
 from scenarios.sessions import with_turns
 
@@ -122,7 +122,8 @@ class RunRequest:
     """One run: whom to ask (`backend`, `server`), what (`workload`, `wording`), and what is made of it.
 
     `model` is how the run is called. `window` is what results are made of: all that was measured, or only from where
-    the initial transient ends. `argv` is the command line for the record, empty where there was none.
+    the initial transient ends. `argv` is the command line for the record, empty where there was none, `settings`
+    what was not on it.
     """
 
     backend: Backend
@@ -140,6 +141,7 @@ class RunRequest:
     window: Window = "planned"
     notes: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
 
     @property
     def url(self) -> str | None:

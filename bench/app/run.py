@@ -264,6 +264,7 @@ def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, lau
         run_id=request.out.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         argv=request.argv,
+        settings=request.settings,
         backend=request.backend.name,
         model=request.model,
         url=target.url,

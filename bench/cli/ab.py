@@ -17,6 +17,7 @@ from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED
 from bench.cli.run import request_of
+from bench.cli.settings import Configured
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
@@ -29,7 +30,7 @@ OPTIONS = (*ASKED, *COSTS, *OFFERED)
 _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
 
 
-@click.command(cls=Familiar)
+@click.command(cls=Configured)
 @grouped(
     groups.SIDES,
     click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'."),

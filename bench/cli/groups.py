@@ -20,6 +20,7 @@ LAUNCH: Final = "A server to launch"
 WORDING: Final = "How requests are worded"
 CONNECTION: Final = "How the server is reached"
 CLIENT: Final = "How this client works"
+SETTINGS: Final = "Where options are taken from besides"
 # Of breakeven.
 REQUEST: Final = "A request"
 VOLUME: Final = "Your traffic"
@@ -29,7 +30,7 @@ ROUTING: Final = "Who serves what"
 
 ORDER: Final = (
     SIDES, WHOM, REQUEST, LOAD, VOLUME, WHAT, COST, OBJECTIVES, HOW_OFTEN, RESULT, API, OPERATION, ROUTING,
-    LAUNCH, WORDING, CONNECTION, CLIENT,
+    LAUNCH, WORDING, CONNECTION, CLIENT, SETTINGS,
 )  # fmt: skip
 _OTHERS: Final = "Others"
 _ATTRIBUTE: Final = "help_group"

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,10 @@ from bench import app
 from bench.app.options import check_repeat
 from bench.cli import groups
 from bench.cli.base import OneOf, keep_secret, print_lines, tell, with_options
-from bench.cli.familiar import Familiar
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, WINDOWS
+from bench.cli.settings import Configured, setting_lines, settings
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
 from bench.types import UserError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from bench.app.request import RunRequest
 
 
-@click.command(cls=Familiar)
+@click.command(cls=Configured)
 @with_options((*ASKED, *COSTS, *OFFERED))
 @grouped(
     groups.OBJECTIVES,
@@ -59,7 +60,7 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: boo
     request = request_of(options)
     runs = check_repeat(repeat, request.url, keep_server=keep_server)
     if dry_run:
-        print_lines(app.dry_run(request, runs=runs, batch=batch), as_json=as_json)
+        print_lines([*setting_lines(), *app.dry_run(request, runs=runs, batch=batch)], as_json=as_json)
         return 0
     # What draws on a terminal is not for --help.
     from bench.cli import repeat as repeats
@@ -82,4 +83,4 @@ def request_of(options: Mapping[str, Any]) -> "RunRequest":
     """The request of a run from its flags; what of it is secret is not printed from now on."""
     request = app.run_request(app.RunOptions.of(options), sys.argv)
     keep_secret(request.access.secrets)
-    return request
+    return replace(request, settings=settings())

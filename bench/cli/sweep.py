@@ -9,10 +9,10 @@ import click
 from bench import app
 from bench.cli import groups
 from bench.cli.base import echo, fail_as_json, keep_secret, print_lines, with_options
-from bench.cli.familiar import Familiar
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
+from bench.cli.settings import Configured, setting_lines
 from bench.durations import expected
 from bench.process.places import told
 from bench.types import UserError
@@ -35,7 +35,7 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(option for option in options if name_of(option) not in names)
 
 
-@click.command(cls=Familiar)
+@click.command(cls=Configured)
 @click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]")
 @grouped(
     groups.WHOM,
@@ -94,7 +94,7 @@ def sweep(study: str | None, **options: Any) -> int:
     if dry:
         from bench.app.sweep.dry import lines
 
-        print_lines(lines(asked, folder, requests), as_json=as_json)
+        print_lines([*setting_lines(), *lines(asked, folder, requests)], as_json=as_json)
         return 0
     return _sweep(asked, folder, requests, as_json=as_json, quiet=quiet)
 
@@ -117,7 +117,7 @@ def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | N
             repeats=own["repeats"] or 1, versus=list(more["versus"]), requests_per_month=more["requests_per_month"],
         )  # fmt: skip
         return found, None
-    if wrong := [name for name in (*own, *options) if name != "repeats" and _is_given(name)]:
+    if wrong := [name for name in (*own, *options) if name != "repeats" and _is_given(name, by_flag=True)]:
         raise UserError(f"--{wrong[0].replace('_', '-')}: {given} says what is measured; write it there")
     path = Path(app.listing.folder_of(given, "sweep", is_concluded=False))
     folder = path if path.is_dir() else None
@@ -126,9 +126,12 @@ def _study(given: str | None, options: dict[str, Any]) -> "tuple[Study, Path | N
     return replace(found, **changes), folder
 
 
-def _is_given(name: str) -> bool:
+def _is_given(name: str, *, by_flag: bool = False) -> bool:
+    """Whether somebody said it; what variables and files say of runs is not meant for a study, which has its own."""
     source = click.get_current_context().get_parameter_source(name)
-    return source is click.core.ParameterSource.COMMANDLINE
+    if by_flag:
+        return source is click.core.ParameterSource.COMMANDLINE
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: bool, quiet: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection, dump, load
-from bench.types import Load, Scenario, ServerInfo, TakenStamps
+from bench.types import Load, Scenario, ServerInfo, Setting, TakenStamps
 
 WindowChoice = Literal["planned", "steady"]
 """All that was measured, or only from where the initial transient ends."""
@@ -271,6 +271,7 @@ class RunManifest(JsonSection):
     run_id: str
     created_at: str
     argv: tuple[str, ...]
+    settings: tuple[Setting, ...] | None = None
     backend: str
     model: str
     url: str | None

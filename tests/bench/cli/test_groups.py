@@ -14,10 +14,10 @@ LARGE = ("run", "capacity", "sweep", "ab", "breakeven")
 @pytest.mark.parametrize("name", LARGE)
 def test_each_option_of_a_large_command_stands_in_one_group(name: str) -> None:
     found = command(name)
-    context = click.Context(found, info_name=name, help_option_names=["-h", "--help"])
+    context = click.Context(found, info_name=name)
     options = [option for option in found.get_params(context) if isinstance(option, click.Option)]
     others = [option.opts for option in options if groups.group_of(option) not in groups.ORDER]
-    assert others == [["-h", "--help"]]
+    assert len(others) == 1 and "--help" in others[0]
     shown = re.findall(r"^  (?:-h, )?(--[\w-]+)", found.get_help(context), re.MULTILINE)
     assert sorted(shown) == sorted("--help" if "--help" in option.opts else option.opts[0] for option in options)
 

@@ -1,0 +1,195 @@
+"""Where the options of a command come from: flags, then BENCH_* variables, a profile, a file of settings, defaults."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+from bench.app.config import FromFile, OptionKind, read
+from bench.app.options import words_of
+from bench.cli.base import echo
+from bench.cli.familiar import Familiar
+from bench.cli.groups import SETTINGS, grouped
+from bench.suggest import nearest
+from bench.types import Setting, UserError
+
+PREFIX: Final = "BENCH_"
+_COMMANDS: Final = ("ab", "capacity", "run", "sweep")
+_META: Final = "bench.cli.settings"
+# What excludes each other: with one of them said, the others are not taken from where less is meant.
+_EITHER: Final = (
+    (("concurrency",), ("rate", "arrivals", "max_in_flight", "overload"), ("trace", "speed", "from_", "for_")),
+    (("requests",), ("duration",), ("sessions",)),
+    (("gpu", "gpus"), ("usd_per_hour",), ("owned",)),
+    (("url",), ("server", "server_arg", "server_cmd", "server_python", "port")),
+)
+
+
+class _Words(click.types.StringParamType):
+    """The text of an option that is given several times; in a variable its values are words, as a shell has them."""
+
+    def split_envvar_value(self, rv: str) -> tuple[str, ...]:
+        return words_of("a variable", rv)
+
+
+class Configured(Familiar):
+    """A command whose options may also come from variables and from a file."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # First, so that what stands in the file is known when the others are read.
+        self.params = [*click.command()(_FILE(lambda: None)).params, *self.params]
+        for flag, option in flags_of(self).items():
+            option.envvar = PREFIX + flag.replace("-", "_").upper()
+            if option.multiple and isinstance(option.type, click.types.StringParamType):
+                option.type = _Words()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read all, say of what is wrong where it stands, and leave out what something nearer excludes."""
+        _note_unknown(flags_of(self))
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.BadParameter as problem:
+            if isinstance(problem.param, click.Option) and (source := source_of(ctx, problem.param)):
+                raise click.BadParameter(f"{problem.message} (from {source})", ctx, problem.param) from None
+            raise
+        _choose(ctx)
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; an error that names a flag says where its value was taken from."""
+        try:
+            return super().invoke(ctx)
+        except UserError as problem:
+            named = re.match(r"--([\w-]+)", str(problem))
+            option = flags_of(self).get(named[1]) if named else None
+            if option is not None and (source := source_of(ctx, option)):
+                problem.args = (f"{problem} (from {source})", *problem.args[1:])
+            raise
+
+
+def flags_of(command: click.Command) -> dict[str, click.Option]:
+    """The options of a command by their flags, without the dashes."""
+    options = (option for option in command.params if isinstance(option, click.Option))
+    return {flag.removeprefix("--"): option for option in options for flag in option.opts if flag.startswith("--")}
+
+
+def source_of(ctx: click.Context, option: click.Option) -> str | None:
+    """Where the value of an option was taken from, if neither from a flag nor from its default."""
+    found = ctx.get_parameter_source(option.name or "")
+    if found is ParameterSource.ENVIRONMENT:
+        return str(option.envvar)
+    if found is ParameterSource.DEFAULT_MAP:
+        return _from_file(ctx)[option.name or ""].source
+    return None
+
+
+def settings() -> tuple[Setting, ...]:
+    """What the command at hand took from variables and files."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return ()
+    found = []
+    for flag, option in flags_of(ctx.command).items():
+        if option.name in ctx.params and (source := source_of(ctx, option)):
+            value = ctx.params[option.name]
+            text = shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
+            found.append(Setting(f"--{flag}", text, source))
+    return tuple(found)
+
+
+def setting_lines() -> list[str]:
+    """The same in words, as a dry run has them."""
+    return [f"{each.option} {each.value}: from {each.source}" for each in settings()]
+
+
+def _from_file(ctx: click.Context) -> Mapping[str, FromFile]:
+    found: Mapping[str, FromFile] = ctx.meta.get(_META, {})
+    return found
+
+
+def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Take the file as the defaults of the command, once both of its options are known."""
+    given = ctx.meta.setdefault(f"{_META}.given", {})
+    given[param.name] = value
+    if len(given) < 2:
+        return value
+    if given["config"] is None:
+        if given["profile"] is not None:
+            raise UserError("--profile: names a part of a file of settings; give --config as well")
+        return value
+    own = flags_of(ctx.command)
+    found = read(given["config"], given["profile"], ctx.command.name or "", _kinds())
+    ctx.meta[_META] = {own[flag].name: each for flag, each in found.items()}
+    ctx.default_map = {name: each.value for name, each in _from_file(ctx).items()}
+    return value
+
+
+@cache
+def _kinds() -> dict[str, dict[str, OptionKind]]:
+    """What the options of each command take that has settings, but for those that are about the file itself."""
+    commands = [getattr(import_module(f"bench.cli.{name}"), name) for name in _COMMANDS]
+    return {
+        command.name: {
+            flag: OptionKind(option.is_flag, option.multiple, "JSON" in (option.metavar or ""))
+            for flag, option in flags_of(command).items()
+            if option.name not in ("config", "profile")
+        }
+        for command in commands
+    }
+
+
+def _choose(ctx: click.Context) -> None:
+    """Put back what something that is meant more excludes: a rate in a file, where --concurrency is given."""
+    options = {option.name: option for option in flags_of(ctx.command).values()}
+    for alternatives in _EITHER:
+        ranks = [max((_rank(ctx, name) for name in names if name in options), default=0) for names in alternatives]
+        for names, rank in zip(alternatives, ranks, strict=True):
+            for name in names if 0 < rank < max(ranks) else ():
+                if name in options:
+                    ctx.params[name] = () if options[name].multiple else None
+                    ctx.set_parameter_source(name, ParameterSource.DEFAULT)
+
+
+def _rank(ctx: click.Context, name: str) -> int:
+    """How much a value is meant: 0 is by default."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return 2 if _from_file(ctx)[name].in_profile else 1
+    return {ParameterSource.COMMANDLINE: 4, ParameterSource.ENVIRONMENT: 3}.get(source, 0) if source else 0
+
+
+def _note_unknown(own: Mapping[str, click.Option]) -> None:
+    for name in _strange(own):
+        flag = name.removeprefix(PREFIX).replace("_", "-").lower()
+        if near := nearest(flag, own):
+            echo(f"note: {name} is no option; did you mean {own[near[0]].envvar}?", err=True)
+
+
+def _strange(own: Mapping[str, click.Option]) -> Iterator[str]:
+    known = {option.envvar for option in own.values()}
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            flag = name.removeprefix(PREFIX).replace("_", "-").lower()
+            if not any(flag in options for options in _kinds().values()):
+                yield name
+
+
+_FILE = grouped(
+    SETTINGS,
+    click.option(
+        "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_read_file,
+        help="A file of settings (TOML): options by their names, for all commands, for one, in profiles.",
+    ),
+    click.option(
+        "--profile", metavar="NAME", is_eager=True, expose_value=False, callback=_read_file,
+        help="Of that file: take what stands in [profiles.NAME] first.",
+    ),
+)  # fmt: skip
