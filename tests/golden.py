@@ -4,10 +4,13 @@ import difflib
 import io
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
+
 from analysis.present import to_html, to_markdown
-from analysis.present.document import Document
+from analysis.present.document import Block, Document, Section, Table
 from bench.cli.output import Screen, show
 
 FOLDER = Path(__file__).parent / "goldens"
@@ -23,6 +26,27 @@ def same_as_before(name: str, document: Document) -> None:
     }
     for file, text in found.items():
         _check(FOLDER / file, text)
+    fits_every_terminal(document)
+
+
+def fits_every_terminal(document: Document) -> None:
+    """Fail unless a terminal of whatever width breaks no word, path or number, and no line is wider that could fit."""
+    whole = set(on_terminal(document).split())
+    names = {f"{name}{end}" for name in columns_of(document.blocks) for end in ("", ",")}
+    whole |= {word for name in names for word in name.split()} | {"not", "shown", "for", "want", "of", "room:"}
+    for width in (*range(40, 120, 8), 60, 100, 133, 200):
+        for line in on_terminal(document, width).splitlines():
+            assert set(line.split()) <= whole, f"broken at {width} columns: {line}"
+            assert cell_len(line) <= width or len(line.split()) == 1, f"wider than {width} columns: {line}"
+
+
+def columns_of(blocks: Sequence[Block]) -> Iterator[str]:
+    """The names of all columns."""
+    for block in blocks:
+        if isinstance(block, Table):
+            yield from (column.name for column in block.columns)
+        elif isinstance(block, Section):
+            yield from columns_of(block.blocks)
 
 
 def _check(path: Path, text: str) -> None:

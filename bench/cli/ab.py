@@ -23,7 +23,6 @@ from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.app.ab import Side
-    from bench.cli.output import Screen
 
 OPTIONS = (*ASKED, *COSTS, *OFFERED)
 # The names that options have in ab.json, where those are others.
@@ -60,7 +59,7 @@ def ab(**options: Any) -> int:
     bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
     Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
     """
-    from bench.cli.output import Screen, deliver
+    from bench.cli.output import Screen, deliver, say, show_fact
 
     judged = ("threshold", "decide", "max_pairs", "different_plans", "untrusted", "equal_sides")
     task = app.ab.task_of(sides_of(options), options["out"], **{name: options[name] for name in judged})
@@ -69,23 +68,19 @@ def ab(**options: Any) -> int:
     plain = options["form"] == "text" and not options["as_json"]
     screen = Screen(stderr=True, highlight=False)
     # A line for each pair is enough; nothing is drawn over it.
-    found, ended = app.ab.decide(task, app.campaign.Runs(with_report=False), partial(_say, screen))
+    found, ended = app.ab.decide(task, app.campaign.Runs(with_report=False), partial(say, screen))
     if found is not None:
         if plain:
             Screen().print()
         shown = app.compare.document(found, options["inconclusive"], options["junit"])
         deliver(shown, options["form"], as_json=options["as_json"])
-        _say(screen, f"page        {task.page}")
+        show_fact(screen, "page", str(task.page))
     if ended is not None:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
         say_ended(ended, task.folder, far)
         return ended.code
     assert found is not None, "the last analysis is at the bound"
     return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
-
-
-def _say(screen: "Screen", line: str) -> None:
-    screen.print(line, markup=False, soft_wrap=True)
 
 
 # --- the options of the two sides ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`bench.py gate`: did an engine or our own client get slower?"""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     130 interrupted.
     """
     from bench.app.gate import judging, rounds
-    from bench.cli.output import Screen
+    from bench.cli import output
 
     task = judging.task_of(
         options["out"],
@@ -54,18 +55,18 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     )
     if options["junit"]:
         app.compare.check_folder_of("--junit", options["junit"])
-    screen = Screen(stderr=options["as_json"] or options["form"] != "text", highlight=False)
+    screen = output.Screen(stderr=options["as_json"] or options["form"] != "text", highlight=False)
     try:
         code = _made(task, screen, options)
     except rounds.RoundEnded as ended:
-        screen.print(f"{ended.outcome.name} {ended.outcome.problem}", markup=False, soft_wrap=True)
+        output.say(screen, f"{ended.outcome.name} {ended.outcome.problem}")
         code = ended.outcome.code
     except BaseException as problem:
         if not options["out"]:
             judging.leave(task, str(problem))
         raise
     if code or options["out"]:
-        screen.print(f"folder      {task.out}", soft_wrap=True)
+        output.show_fact(screen, "folder", str(task.out))
     else:
         judging.leave(task)
     return code
@@ -74,18 +75,16 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
 def _made(task: "GateTask", screen: "Screen", options: dict[str, Any]) -> int:
     """Measure and write a session, or compare and show what was found; the exit code."""
     from bench.app.gate import judging
-    from bench.cli.output import deliver
+    from bench.cli import output
 
-    def say(line: str) -> None:
-        screen.print(line, soft_wrap=True)
-
+    say = partial(output.say, screen)
     if options["update"] or options["add"]:
         path = judging.update(task, say)
         for note in task.notes:
-            say(f"note        {note}")
-        say(f"baseline    {path}")
+            output.show_fact(screen, "note", note)
+        output.show_fact(screen, "baseline", str(path))
         return 0
     found = judging.compare(task, say)
     shown = judging.shown(found, options["junit"])
-    deliver(shown, options["form"], as_json=options["as_json"], screen=screen)
+    output.deliver(shown, options["form"], as_json=options["as_json"], screen=screen)
     return judging.CODES[found.verdict]

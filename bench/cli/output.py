@@ -4,9 +4,9 @@ import csv
 import io
 import re
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any, Literal
 
 from rich.cells import cell_len
@@ -77,8 +77,9 @@ def deliver(
     *,
     as_json: bool = False,
     screen: Console | None = None,
+    places: Mapping[str, Path] = {},
 ) -> None:
-    """Print a document in the form that was asked for, as text on the screen given."""
+    """Print a document in the form that was asked for, as text on the screen given and with where it lies."""
     if as_json:
         echo(to_json.render(document))
     elif form == "markdown":
@@ -86,7 +87,7 @@ def deliver(
     elif form == "csv":
         echo(to_csv.render(document).rstrip("\n"))
     else:
-        show(screen or Screen(), document)
+        show(screen or Screen(), document, places)
 
 
 def print_rows(rows: Iterable[Sequence[Any]]) -> None:
@@ -98,8 +99,11 @@ def print_rows(rows: Iterable[Sequence[Any]]) -> None:
         echo(text.getvalue().removesuffix("\n"))
 
 
-def show(screen: Console, document: Document) -> None:
-    """Print a document but for what only pages show: the verdict with its reasons, the warnings, the blocks."""
+def show(screen: Console, document: Document, places: Mapping[str, Path] = {}) -> None:
+    """Print a document but for what only pages show: the verdict with its reasons, the warnings, the blocks, places.
+
+    On a terminal, whose first lines are gone by then, the verdict comes once more at the end.
+    """
     if document.title:
         show_fact(screen, "", document.title, "strong", indent=0)
     if document.headline is not None:
@@ -109,6 +113,10 @@ def show(screen: Console, document: Document) -> None:
     _show_blocks(screen, document.blocks, apart=headed)
     if headed and document.blocks:
         screen.print()
+    for label, place in places.items():
+        show_fact(screen, label, str(place))
+    if document.headline is not None and document.blocks and screen.is_terminal:
+        show_fact(screen, "verdict", document.headline.text, document.headline.tone)
 
 
 def show_headline(screen: Console, headline: Headline) -> None:
@@ -120,11 +128,32 @@ def show_headline(screen: Console, headline: Headline) -> None:
 def show_fact(screen: Console, label: str, text: str, tone: Tone = "", indent: int = _LABEL_COLUMNS) -> None:
     """Print a labelled line, which on a terminal is wrapped under itself; elsewhere it stays one line."""
     before = f"{label}{_GAP}" if label and len(label) >= indent else label.ljust(indent)
-    wrapped = textwrap.fill(
-        text, _columns(screen), initial_indent=" " * len(before), subsequent_indent=" " * indent,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    screen.print(Text.assemble(before, (wrapped[len(before) :], _STYLES[tone])), soft_wrap=True)
+    for number, line in enumerate(folded(text, _columns(screen), before, indent)):
+        shown = Text(line)
+        shown.stylize(_STYLES[tone], 0 if number else len(before))
+        screen.print(shown, soft_wrap=True)
+
+
+def say(screen: Console, line: str) -> None:
+    """Print a line as it is; on a terminal it is wrapped between its words."""
+    for part in folded(line, _columns(screen), indent=len(_GAP)):
+        screen.print(Text(part), soft_wrap=True)
+
+
+def folded(text: str, width: int, before: str = "", indent: int = 0) -> list[str]:
+    """A text behind what stands before it, in lines of so many columns.
+
+    No word, path or number is broken: one that is wider than what is left of a line gets one of its own, farther to the
+    left where it must.
+    """
+    lines = [before]
+    for word in re.findall(r"\s*\S+", text):
+        if cell_len(lines[-1] + word) <= width:
+            lines[-1] += word
+        else:
+            bare = word.strip()
+            lines.append(" " * max(0, min(indent, width - cell_len(bare))) + bare)
+    return [line.rstrip() for line in lines if line.strip()] or [""]
 
 
 def _columns(screen: Console) -> int:
@@ -183,36 +212,80 @@ def _show_notes(
 
 
 def table_lines(table: Table, width: int) -> Iterator[Text]:
-    """A table as lines: columns under their names, without those that do not fit and may go.
+    """A table as lines: columns under their names, without those that do not fit.
 
-    No word, path or number is ever broken: what still does not fit is longer than the line.
+    Where those that may not go are too many, the name of a row stands on a line of its own. No word, path or number is
+    ever broken: what still does not fit is longer than the line.
     """
     columns = table.columns
     texts = [_aligned([_text(row.cells[i]) for row in table.rows], column) for i, column in enumerate(columns)]
     natural = [max(map(cell_len, (column.name, *texts[i]))) for i, column in enumerate(columns)]
-    least = [min(_LEAST_WRAPPED, natural[i]) if column.wraps else natural[i] for i, column in enumerate(columns)]
-    shown = _fitting(columns, least, width)
-    spare = width - _together([least[i] for i in shown])
-    widths = {i: min(natural[i], least[i] + max(0, spare)) if columns[i].wraps else natural[i] for i in shown}
+    least = [_least(texts[i], natural[i]) if column.wraps else natural[i] for i, column in enumerate(columns)]
+    shown, is_apart = _shown(columns, least, width)
+    before = _GAP if is_apart else ""
+    width -= len(before)
+    widths = _widened(shown, least, natural, width)
     if table.caption:
-        yield Text(textwrap.fill(table.caption, width), "dim")
-    yield _line([(columns[i].name, i, "") for i in shown], widths, columns, "bold")
+        yield from (Text(line, "dim") for line in folded(table.caption, width))
+    if is_apart:
+        yield Text(columns[0].name, "bold")
+    yield _line(before, [(columns[i].name, i, "") for i in shown], widths, columns, "bold")
     for number, row in enumerate(table.rows):
+        if is_apart:
+            own = _STYLES[row.cells[0].tone] or _STYLES[row.tone]
+            yield from (Text(line, own) for line in folded(texts[0][number].strip(), width))
         cells = [_wrapped(texts[i][number], widths[i], columns[i]) for i in shown]
         styles = [_STYLES[row.cells[i].tone] for i in shown]
         for line in zip_longest(*cells, fillvalue=""):
-            yield _line(list(zip(line, shown, styles, strict=True)), widths, columns, _STYLES[row.tone])
-    if dropped := [column.name for i, column in enumerate(columns) if i not in shown]:
-        yield Text(textwrap.fill(f"not shown for want of room: {', '.join(dropped)}", width), "dim")
+            yield _line(before, list(zip(line, shown, styles, strict=True)), widths, columns, _STYLES[row.tone])
+    gone = [column.name for i, column in enumerate(columns) if i not in shown and not (is_apart and i == 0)]
+    if gone:
+        yield from (Text(line, "dim") for line in folded(f"not shown for want of room: {', '.join(gone)}", width))
 
 
-def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    """Which columns are left when those that may go have gone, in their order, until the others fit."""
-    shown = list(range(len(columns)))
-    for i in sorted((i for i in shown if columns[i].drop), key=lambda i: (columns[i].drop, -i)):
-        if _together([widths[j] for j in shown]) > width:
-            shown.remove(i)
-    return shown
+def _widened(shown: Sequence[int], least: Sequence[int], natural: Sequence[int], width: int) -> dict[int, int]:
+    """How wide each column is: what room is left goes to those that could use it."""
+    spare, widths = width - _together([least[i] for i in shown]), dict[int, int]()
+    for i in shown:
+        widths[i] = min(natural[i], least[i] + max(0, spare))
+        spare -= widths[i] - least[i]
+    return widths
+
+
+def _least(texts: Sequence[str], natural: int) -> int:
+    """How narrow a column that wraps may be: not so that a word would be broken."""
+    longest = max((cell_len(word) for text in texts for word in text.split()), default=0)
+    return min(natural, max(_LEAST_WRAPPED, longest))
+
+
+def _shown(columns: Sequence[Column], widths: Sequence[int], width: int) -> tuple[list[int], bool]:
+    """Which columns there is room for, and whether the first stands apart, on lines of its own.
+
+    Those that may go have gone by then. If the others still do not fit the first stands apart; if that does not help,
+    others go, and the first stands apart only where next to nothing would be left beside it.
+    """
+    every, beside = list(range(len(columns))), list(range(1, len(columns)))
+    may_go = sorted((i for i in every if columns[i].drop), key=lambda i: (columns[i].drop, -i))
+    # The last column says what comes of the others.
+    must_go = [i for i in (*beside[-2::-1], *beside[-1:]) if not columns[i].drop]
+    for going, shown, is_apart, least in (
+        (may_go, every, False, 1), (may_go, beside, True, 1), ([*may_go, *must_go], every, False, 3),
+        ([*may_go, *must_go], beside, True, 0),
+    ):  # fmt: skip
+        room = width - len(_GAP) * is_apart
+        found = _fitting(shown, going, widths, room)
+        if len(found) >= least and _together([widths[i] for i in found]) <= room:
+            return found, is_apart
+    return (found, True) if beside else (every, False)
+
+
+def _fitting(shown: Sequence[int], going: Iterable[int], widths: Sequence[int], width: int) -> list[int]:
+    """Which columns are left when some have gone, in the order of their going, until the others fit."""
+    left = list(shown)
+    for i in going:
+        if len(left) > 1 and i in left and _together([widths[j] for j in left]) > width:
+            left.remove(i)
+    return left
 
 
 def _together(widths: Sequence[int]) -> int:
@@ -220,10 +293,14 @@ def _together(widths: Sequence[int]) -> int:
 
 
 def _line(
-    cells: Sequence[tuple[str, int, str]], widths: Mapping[int, int], columns: Sequence[Column], style: str
+    before: str,
+    cells: Sequence[tuple[str, int, str]],
+    widths: Mapping[int, int],
+    columns: Sequence[Column],
+    style: str,
 ) -> Text:
     """A line of (text, column, style) cells."""
-    line = Text(style=style)
+    line = Text(before, style=style)
     for text, i, own in cells:
         missing = " " * (widths[i] - cell_len(text))
         line.append(text + missing if columns[i].align == "left" else missing + text, own or None).append(_GAP)
@@ -248,4 +325,4 @@ def _aligned(texts: Sequence[str], column: Column) -> list[str]:
 def _wrapped(text: str, width: int, column: Column) -> list[str]:
     if not column.wraps:
         return [text]
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return folded(text, width)

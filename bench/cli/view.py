@@ -9,7 +9,7 @@ from bench.app.request import RunRequest
 from bench.app.results import describe, report_of
 from bench.app.view import LiveFigures, OnProgress
 from bench.cli.base import shown
-from bench.cli.output import Screen, deliver, show_fact
+from bench.cli.output import Screen, deliver, say, show_fact
 from bench.cli.progress import ProgressView, ShownLoad
 
 
@@ -21,7 +21,7 @@ class TerminalView:
 
     def say(self, line: str) -> None:
         """Print a line as it is."""
-        self.screen.print(shown(line), highlight=False, soft_wrap=not self.screen.is_terminal, markup=False)
+        say(self.screen, shown(line))
 
     @contextmanager
     def load(self, request: RunRequest, calls: int | None, figures: LiveFigures) -> Iterator[OnProgress]:
@@ -52,7 +52,8 @@ def show_result(
     screen = progress_screen(quiet=quiet) if as_json else Screen()
     if not as_json:
         screen.print()
-    deliver(document, "text", as_json=as_json, screen=screen)
-    for label, place in places.items():
-        show_fact(screen, label, str(place))
+    deliver(document, "text", as_json=as_json, screen=screen, places=places)
+    if as_json:
+        for label, place in places.items():
+            show_fact(screen, label, str(place))
     return screen

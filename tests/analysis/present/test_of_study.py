@@ -21,6 +21,7 @@ from analysis.study import (
     pareto,
 )
 from tests.analysis.conftest import PAPER_PX
+from tests.golden import fits_every_terminal
 from tests.summaries import slo_result, summary_of
 
 LOADS = tuple(f"c{2**i}" for i in range(8))
@@ -75,6 +76,11 @@ def test_twelve_contenders_under_eight_loads_are_one_page_below_1_6_mb() -> None
     page = rendered(study(12))
     assert len(page.encode()) < 1_600_000
     assert page.count("contender 11") >= 9
+
+
+@pytest.mark.parametrize("contenders", [1, 5])
+def test_no_terminal_breaks_a_word_of_it(contenders: int) -> None:
+    fits_every_terminal(document(study(contenders), StudyBills(why="no break-even"), asked()))
 
 
 def test_the_load_that_matters_is_the_last_at_which_most_meet_their_objectives() -> None:

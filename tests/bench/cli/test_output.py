@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from analysis.present.document import Column, Document, Headline, Note, Row, Table, row
+from analysis.present.document import Align, Column, Document, Headline, Note, Row, Table, row
 from analysis.present.of_run import document
 from bench.cli.output import Screen, show, show_fact, table_lines
 from bench.process import streams as outputs
@@ -68,9 +70,53 @@ def test_a_narrow_terminal_breaks_words_apart_then_drops_columns_and_says_which(
     ]
 
 
-@pytest.mark.parametrize("width", [1, 10, 20, 30])
-def test_what_may_not_go_is_never_broken(width: int) -> None:
-    assert "a/long/path-with-hyphens   1.25" in lines(width)
+def test_a_name_that_leaves_no_room_stands_on_a_line_of_its_own() -> None:
+    assert lines(30)[1:] == [
+        "name",
+        "  value  also",
+        "a/long/path-with-hyphens",
+        "   1.25     7",
+        "b",
+        "  12.5      8",
+        "not shown for want of room:",
+        "where",
+    ]
+
+
+ALIGN: st.SearchStrategy[Align] = st.sampled_from(("left", "right", "decimal"))
+WORD = st.sampled_from(
+    ["1,234.5", "/a/path/of-some/length/report.html", "ttft_ms", "模型", "x", "meta-llama/Llama-3.1-8B"]
+)
+WORDS = st.lists(WORD, min_size=1, max_size=6).map(" ".join)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    wraps = draw(st.lists(st.booleans(), min_size=1, max_size=7))
+    columns = (Column(draw(WORD), draw(ALIGN), draw(st.integers(0, 2)), wraps=each) for each in wraps)
+    rows = (row(*(draw(WORDS if each else WORD) for each in wraps)) for _ in range(draw(st.integers(0, 3))))
+    return Table(tuple(columns), tuple(rows), draw(WORDS))
+
+
+@settings(deadline=None, max_examples=150)
+@given(tables(), st.integers(40, 200))
+def test_no_table_breaks_a_word_and_none_is_wider_than_the_terminal(table: Table, width: int) -> None:
+    whole = {word for line in lines(10_000, table) for word in line.split()}
+    said = "not shown for want of room: " + ", ".join(column.name for column in table.columns)
+    for line in lines(width, table):
+        assert set(line.split()) <= whole | {*said.split(), table.columns[-1].name, *(c.name for c in table.columns)}
+        assert cell_len(line) <= width
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.text("ab/.-1模", min_size=1, max_size=60)), st.text("label ", max_size=14), st.integers(40, 200))
+def test_no_fact_breaks_a_word_and_only_a_longer_word_is_wider_than_the_terminal(
+    words: list[str], label: str, width: int
+) -> None:
+    console, out = terminal(width)
+    show_fact(console, label.strip(), " ".join(words))
+    assert out.getvalue().split() == [*label.split(), *words]
+    assert all(cell_len(line) <= width or line in words for line in out.getvalue().splitlines())
 
 
 def test_wide_letters_take_their_room() -> None:
@@ -161,7 +207,8 @@ def test_long_facts_wrap_under_themselves_and_unbreakable_ones_not_at_all() -> N
     assert out.getvalue().splitlines() == [
         "verdict     one two three four",
         "            five",
-        "report      /a/path/that/is/longer-than/thirty/columns",
+        "report",
+        "/a/path/that/is/longer-than/thirty/columns",
     ]
 
 
