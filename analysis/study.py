@@ -28,15 +28,6 @@ def _of_gpus(value: float | None, summary: RunSummary) -> float | None:
     return value / len(summary.gpu) if value is not None and summary.gpu else None
 
 
-def _joules_per_token(summary: RunSummary) -> float | None:
-    energy = [gpu.energy_j for gpu in summary.gpu]
-    rate, seconds = summary.throughput.output_tokens_per_s, summary.window.seconds
-    if not energy or not rate or not seconds:
-        return None
-    known = [joules for joules in energy if joules is not None]
-    return sum(known) / (rate * seconds) if len(known) == len(energy) else None
-
-
 def _usd_per_1000_requests(summary: RunSummary) -> float | None:
     each = summary.cost.usd_per_request if summary.cost else None
     return None if each is None else 1000 * each
@@ -54,7 +45,7 @@ FIGURES: Final[Mapping[str, Callable[[RunSummary], float | None]]] = {
     "output_tokens_per_s": lambda found: found.throughput.output_tokens_per_s,
     "tokens_per_s_per_user": lambda found: found.tokens_per_s_per_user,
     "tokens_per_s_per_gpu": lambda found: _of_gpus(found.throughput.output_tokens_per_s, found),
-    "joules_per_token": _joules_per_token,
+    "joules_per_token": lambda found: found.energy.joules_per_output_token if found.energy else None,
     "usd_per_1000_requests": _usd_per_1000_requests,
     "usd_per_million_output_tokens": lambda found: found.cost.usd_per_million_output_tokens if found.cost else None,
     "good_share": lambda found: found.throughput.slo_attainment,

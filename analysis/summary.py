@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from analysis.checks import identities
 from analysis.checks.verdict import verdict
 from analysis.money.cost import UNIT_COSTS, run_cost, without
-from analysis.run import counting, intervals, selftest, server_metrics, slo, transient
+from analysis.run import counting, energy, intervals, selftest, server_metrics, slo, transient
 from analysis.run.gpu import gpus
 from analysis.run.host_contention import host
 from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, measured, output_tokens, successful
@@ -63,7 +63,8 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     rates = flow(run, requests, span)
     throughput = _served(rates, run, requests, span, objectives, unknown)
     groups = partial(_groups, run, everything, rates, span, objectives, unknown)
-    cost = run_cost(run, requests, span, gpu_power_w=_power_w(cards))
+    power_w = None if energy.not_the_servers(run) else _power_w(cards)
+    cost = run_cost(run, requests, span, gpu_power_w=power_w)
     summary = RunSummary(
         run_id=run.run_id,
         backend=run.backend,
@@ -96,6 +97,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         rate_limits=server_metrics.rate_limits(requests),
         oddities=server_metrics.oddities(measured(requests)),
         gpu=cards,
+        energy=energy.of_run(run, cards, throughput, span),
         cost=without(cost, unknown.figures, unknown.why),
         host=host(run, telemetry, span),
         sessions=sessions(everything),

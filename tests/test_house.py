@@ -37,7 +37,7 @@ OFFERED: Mapping[str, str] = {
     "analysis.breakeven.caching.usd_per_request": "the formula in exact numbers, which tests hold the search to",
     "backends.cold.http.get_json": "for whoever adds a backend (docs/backends.md)",
     "bench.app.dry.dry_run": "called as bench.app.dry_run (docs/python.md)",
-    "bench.telemetry.sampler.throttle_names": "for whoever reads telemetry.parquet: its samples are bits",
+    "bench.telemetry.nvidia.throttle_names": "for whoever reads telemetry.parquet: its samples are bits",
 }
 
 

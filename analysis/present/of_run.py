@@ -222,6 +222,7 @@ def _gpus(summary: RunSummary) -> Table:
         Column("memory used, peak", drop=1),
         Column("power, mean"),
         Column("energy"),
+        Column("watched", drop=3),
     )
     rows = tuple(row(*tables.gpu(card)) for card in summary.gpu)
     return Table(columns, rows, "Over the measured window")

@@ -5,6 +5,7 @@ from typing import Final
 from analysis.present.document import Facts, facts
 from analysis.present.in_words import steady_window
 from analysis.run.counting import READINGS
+from analysis.run.energy import RunEnergy
 from analysis.run.sections import PacketsSeen, PriceSource, RunCost, SelftestAtLoad
 from analysis.run.sessions import SessionFigures
 from analysis.run.summary import RunSummary
@@ -30,6 +31,11 @@ COSTS: Final = {
     "usd_per_million_output_tokens": "per million output tokens",
     "usd_per_million_total_tokens": "per million tokens with prompts",
 }
+ENERGY_SOURCES: Final = {
+    "counter": "counted",
+    "power": "by power over time",
+    "both": "counted or by power over time",
+}
 Rows = list[tuple[str, str]]
 _BURSTS: Final = " (constant 0, independent users 1, bursts more): what is served in time depends on it"
 
@@ -37,7 +43,7 @@ _BURSTS: Final = " (constant 0, independent users 1, bursts more): what is serve
 def of_run(summary: RunSummary) -> Facts:
     """All of them, those that are known."""
     seen = [] if summary.verdict.status == "not verifiable" else client(summary)
-    return facts([*served(summary), *seen, *server(summary), *cost(summary.cost)])
+    return facts([*served(summary), *seen, *server(summary), *energy(summary.energy), *cost(summary.cost)])
 
 
 def _sessions(found: SessionFigures) -> str:
@@ -133,6 +139,30 @@ def server(summary: RunSummary) -> Rows:
         (f"rate limit {limit.name}", f"at least {number(limit.remaining_min)} of {number(limit.limit)} left")
         for limit in summary.rate_limits
     ]
+
+
+def energy(energy: RunEnergy | None) -> Rows:
+    """What the GPUs took for what was served, or why that is not known; nothing where none was sampled."""
+    if energy is None:
+        return []
+    if energy.joules is None:
+        return [("energy", f"not known: {energy.why}")]
+    watched = f"{percent(energy.coverage)} of the window watched"
+    of = f"of {count(energy.gpus, 'GPU')}, {ENERGY_SOURCES[energy.source or 'both']}, {watched}"
+    rows = [("energy", f"{number(energy.joules)} J {of}")]
+    if energy.joules_per_output_token is not None:
+        per_joule = f"{number(energy.output_tokens_per_joule)} tokens per joule"
+        rows.append(("energy per output token", f"{number(energy.joules_per_output_token)} J, {per_joule}"))
+    if energy.joules_per_token is not None:
+        rows.append(("energy per token with prompts", f"{number(energy.joules_per_token)} J"))
+    if energy.joules_per_request is not None:
+        thousand = f"{number(energy.wh_per_1000_requests)} Wh per 1,000"
+        rows.append(("energy per request", f"{number(energy.joules_per_request)} J, {thousand}"))
+    if energy.gco2e is not None:
+        thousand = f", {number(energy.gco2e_per_1000_requests)} g per 1,000 requests"
+        grid = f"at {number(energy.grid_gco2e_per_kwh)} g/kWh, as --grid-gco2e-per-kwh says"
+        rows.append(("CO2e", f"{number(energy.gco2e)} g{thousand if energy.joules_per_request else ''}, {grid}"))
+    return rows
 
 
 def cost(cost: RunCost | None) -> Rows:

@@ -14,7 +14,14 @@ from analysis.run.slo import objectives_of
 from analysis.run.summary import Identity
 from analysis.stats.distributions import carries
 from analysis.wording import DASH, count, number, percent
-from bench.runs.manifest import ChosenStamps, InstalledGpu, RunManifest
+from bench.runs.manifest import (
+    ChosenStamps,
+    InstalledGpu,
+    MetricsSource,
+    ObservedGpu,
+    ObservedServer,
+    RunManifest,
+)
 
 MESSAGE_LENGTH: Final = 400
 SETTING_LENGTH: Final = 120
@@ -40,7 +47,7 @@ def objective(result: SloResult, planned: int) -> tuple[str, ...]:
 
 
 def gpu(card: GpuUse) -> tuple[str, ...]:
-    """(index, name, mean utilisation, peak memory, mean power, energy)."""
+    """(index, name, mean utilisation, peak memory, mean power, energy, share of the window watched)."""
     return (
         str(card.index),
         card.name or DASH,
@@ -48,6 +55,7 @@ def gpu(card: GpuUse) -> tuple[str, ...]:
         _gib(card.memory_used_bytes_max),
         _with_unit(card.power_w_mean, "W"),
         _with_unit(card.energy_j, "J"),
+        percent(card.energy_coverage),
     )
 
 
@@ -137,7 +145,33 @@ def environment(run: RunManifest) -> Rows:
         ("Commit of this tool", run.git_commit or "unknown"),
         ("Command", " ".join(run.argv)),
     ]
+    if run.telemetry is not None and run.telemetry.sources:
+        return [*rows, *_observed(run.telemetry)]
     return rows if hardware.gpus else [*rows, ("GPU", "none seen by this client")]
+
+
+def _observed(server: ObservedServer) -> Rows:
+    """The GPUs and addresses of a server elsewhere."""
+    return [
+        *((f"GPU {gpu.index} of the server", _exported(gpu)) for gpu in server.gpus),
+        *((f"Metrics of {source.url}", _answered(source)) for source in server.sources),
+    ]
+
+
+def _exported(gpu: ObservedGpu) -> str:
+    parts = f"cut into {count(len(gpu.instances), 'instance')}" if gpu.instances else None
+    return ", ".join(filter(None, (gpu.name or "unknown", gpu.uuid, gpu.host, parts)))
+
+
+def _answered(source: MetricsSource) -> str:
+    told = ", ".join(source.tells)
+    if source.scrapes is None or source.failed is None:
+        return f"{told}; how it answered is not known"
+    slowest = "" if source.scrape_s_max is None else f", the slowest in {number(source.scrape_s_max)} s"
+    clock = "clock not told"
+    if source.clock_offset_s is not None:
+        clock = f"clock {source.clock_offset_s:+.2f} s from ours, give or take {number(source.clock_offset_within_s)} s"
+    return f"{told}; {count(source.scrapes, 'answer')}{slowest}, {source.failed:,} failed; {clock}"
 
 
 def _card(gpu: InstalledGpu) -> str:

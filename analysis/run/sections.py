@@ -332,7 +332,10 @@ class Oddities(JsonSection):
 
 @dataclass(frozen=True, slots=True)
 class GpuUse(JsonSection):
-    """What one GPU did in the window; `energy_source` says whether its energy was counted or made of its power."""
+    """What one GPU did in the window; `energy_source` says whether its energy was counted or made of its power.
+
+    `energy_coverage` is the share of the window that was watched: below 90% there is no energy.
+    """
 
     index: int
     name: str | None = None
@@ -341,6 +344,7 @@ class GpuUse(JsonSection):
     power_w_mean: float | None = None
     energy_j: float | None = None
     energy_source: Literal["counter", "power"] | None = None
+    energy_coverage: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

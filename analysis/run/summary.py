@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from analysis.run.energy import RunEnergy
 from analysis.run.sections import (
     BackoffWaits,
     CallFailures,
@@ -129,6 +130,7 @@ class RunSummary(JsonSection):
     rate_limits: tuple[RateLimit, ...] = ()
     oddities: Oddities = field(default_factory=Oddities)
     gpu: tuple[GpuUse, ...] = ()
+    energy: RunEnergy | None = None
     cost: RunCost | None = None
     host: HostUse = field(default_factory=HostUse)
     throttling: tuple[GpuThrottling, ...] = ()

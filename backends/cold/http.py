@@ -9,17 +9,15 @@ import json
 import re
 import socket
 import ssl
-import threading
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from backends.dialect.errors import body_message, one_line
 from backends.dialect.lenient_json import lenient
 from backends.dialect.outgoing import bearer, with_own, with_query
 from bench.process.certificates import tls_context
+from bench.process.exchange import HttpAnswer, exchange_within
 from bench.process.secrets import blank, secret_pattern
 from bench.types import Headers, NotReady, ServerFault, Target, UserError
 
@@ -28,18 +26,10 @@ LOADING = frozenset({502, 503, 504})
 """What a server, or a proxy before it, answers while the model loads."""
 
 
-class HttpAnswer(NamedTuple):
-    """An answer without secrets; names of headers in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    data: bytes
-
-    @property
-    def who(self) -> str:
-        """What the headers say of who answers, and by what."""
-        kind = self.headers.get("content-type", "no content type")
-        return one_line(", ".join(filter(None, (self.headers.get("server", "").strip(), kind))))
+def _who(answer: HttpAnswer) -> str:
+    """What the headers say of who answers, and by what."""
+    kind = answer.headers.get("content-type", "no content type")
+    return one_line(", ".join(filter(None, (answer.headers.get("server", "").strip(), kind))))
 
 
 def get_json(target: Target, path: str, *, headers: Headers | None = None, timeout_s: float = 10) -> Any:
@@ -76,79 +66,13 @@ def exchange(
     url = urlsplit(base)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise UserError(f"{base!r} is no URL: expected http://HOST:PORT or https://HOST")
-    if url.scheme == "https":
-        context = tls_context(target.ca_file, target.client_cert, target.client_key)
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            url.hostname, url.port, timeout=timeout_s, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout_s)
+    context = tls_context(target.ca_file, target.client_cert, target.client_key) if url.scheme == "https" else None
     asked = with_query(url.path.rstrip("/") + path, target)
     try:
-        answer = _within(timeout_s, connection, method, asked, body, with_own(headers, target))
+        answer = exchange_within(timeout_s, base, context, method, asked, body, with_own(headers, target), MAX_BYTES)
     except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
         raise _unreachable(target, path, error, timeout_s) from None
     return _without_secrets(target, answer)
-
-
-def _within(
-    timeout_s: float,
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    body: bytes | None,
-    headers: Headers,
-) -> HttpAnswer:
-    """The exchange in a thread of its own: name look-up, handshake and every single byte count towards its time."""
-    outcome: list[HttpAnswer | Exception] = []
-    opened: list[socket.socket] = []  # of its own accord the client forgets it when the server says it will close
-
-    given_up = threading.Event()
-
-    def ask() -> None:
-        response = None
-        try:
-            connection.connect()
-            opened.append(connection.sock)
-            if given_up.is_set():
-                return
-            connection.request(method, path, body, dict(headers))
-            response = connection.getresponse()
-            said = {name.lower(): value for name, value in response.getheaders()}
-            data = response.read(MAX_BYTES + 1)
-            outcome.append(HttpAnswer(response.status, said, _decoded(data, said.get("content-encoding", ""))))
-        except Exception as error:  # whatever it is, it is the caller's to name
-            outcome.append(error)
-        finally:
-            if response is not None:
-                response.close()
-            connection.close()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    result: HttpAnswer | Exception = TimeoutError()
-    try:
-        thread.join(timeout_s)
-        if outcome:
-            result = outcome[0]
-    finally:
-        given_up.set()
-        if opened and not outcome:
-            with suppress(OSError):
-                # Which ends the thread, and that closes the connection. What the thread makes of it counts no more.
-                opened[0].shutdown(socket.SHUT_RDWR)
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _decoded(data: bytes, coding: str) -> bytes:
-    """The bytes as they were before a proxy packed them unasked, and never more of them than an answer may have."""
-    if coding in ("gzip", "x-gzip", "deflate"):
-        data = zlib.decompressobj(wbits=47).decompress(data, MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"its answer is longer than {MAX_BYTES // 2**20} MiB")
-    return data
 
 
 def _without_secrets(target: Target, answer: HttpAnswer) -> HttpAnswer:
@@ -181,7 +105,7 @@ def refusal(target: Target, path: str, answer: HttpAnswer) -> UserError:
         return NotReady(f"{base}{path} answered HTTP {answer.status}: {said}; --ready-timeout 5m waits while it loads")
     if isinstance(value, bytes) or answer.status == 404:
         return ServerFault(
-            f"no LLM server at {base}: asked for {path}, got HTTP {answer.status} from {answer.who}: {said!r}; "
+            f"no LLM server at {base}: asked for {path}, got HTTP {answer.status} from {_who(answer)}: {said!r}; "
             "check --url"
         )
     return ServerFault(f"{base}{path} answered HTTP {answer.status}: {said}")

@@ -8,6 +8,7 @@ from backends.dialect import outgoing
 from backends.dialect.lenient_json import lenient
 from backends.dialect.openai import prompt_fields, route
 from backends.dialect.outside import known_count, known_id, known_word
+from bench.process.exchange import HttpAnswer
 from bench.suggest import did_you_mean
 from bench.types import (
     Message,
@@ -73,7 +74,7 @@ def served_models(target: Target) -> list[dict[str, Any]]:
     return _entries(target, http.fetch(target, outgoing.api(target, MODELS)))
 
 
-def _entries(target: Target, answer: http.HttpAnswer) -> list[dict[str, Any]]:
+def _entries(target: Target, answer: HttpAnswer) -> list[dict[str, Any]]:
     """What a list of models holds, be it bare or under a name."""
     path = outgoing.api(target, MODELS)
     listing = http.parse(target, path, answer)

@@ -10,6 +10,7 @@ from backends.dialect.openai import route
 from backends.dialect.responses import decode
 from backends.dialect.sse import json_values
 from backends.dialect.vllm import as_asked, request, template_fields
+from bench.process.exchange import HttpAnswer
 from bench.types import Body, Call, Message, ServerInfo, Target, UserError
 
 PROBE = Call(0, None, 0, 0, None, (Message("user", "hi"),), 2, 0, None)
@@ -78,7 +79,7 @@ def _gives_running_usage(target: Target) -> bool:
     return all(chunk.get("usage") for chunk in chunks if isinstance(chunk, dict) and chunk.get("choices"))
 
 
-def _ask(target: Target) -> http.HttpAnswer:
+def _ask(target: Target) -> HttpAnswer:
     return http.fetch(target, route(target), json.loads(request(PROBE, target).body), timeout_s=60)
 
 

@@ -100,6 +100,15 @@ class ServerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """Where the server's machine and engine tell of themselves, which GPUs are its own, and what its grid emits."""
+
+    metrics_url: tuple[str, ...] = ()
+    metrics_gpu: tuple[str, ...] = ()
+    grid_gco2e_per_kwh: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClientOptions:
     """How our own side asks, and when it gives a request up."""
 
@@ -115,7 +124,7 @@ class ClientOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOptions):
+class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOptions, WatchOptions):
     """All that can be asked of a run; each field is the flag of its name."""
 
     scenario: str = "chat"

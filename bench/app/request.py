@@ -10,6 +10,7 @@ from analysis.run import slo
 from analysis.run.metrics import OF_TOKENS
 from backends import BACKENDS
 from bench.app import address, discover, familiar, rates, wording
+from bench.app.exporters import WatchedServer, watched
 from bench.app.options import (
     MAX_WORKERS,
     LoadOptions,
@@ -30,7 +31,7 @@ from bench.plan.images import Images
 from bench.plan.images import read as read_images
 from bench.plan.prompts import Count
 from bench.plan.resolve import parse_size, resolve_load, within
-from bench.process.secrets import blank
+from bench.process.secrets import blank, without_userinfo
 from bench.runs import folder as files
 from bench.server import tinymodel
 from bench.server.launch import free_port
@@ -121,9 +122,9 @@ class ClientSettings:
 class RunRequest:
     """One run: whom to ask (`backend`, `server`), what (`workload`, `wording`), and what is made of it.
 
-    `model` is how the run is called. `window` is what results are made of: all that was measured, or only from where
-    the initial transient ends. `argv` is the command line for the record, empty where there was none, `settings`
-    what was not on it.
+    `model` is how the run is called, `watched` where the server tells of itself. `window` is what results are made of:
+    all that was measured, or only after the initial transient. `argv` is the command line for the record, if any,
+    `settings` what was not on it.
     """
 
     backend: Backend
@@ -139,6 +140,7 @@ class RunRequest:
     slo: tuple[str, ...] = ()
     inconclusive: Literal["pass", "fail"] | None = None
     window: Window = "planned"
+    watched: WatchedServer = field(default_factory=WatchedServer)
     notes: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
@@ -179,18 +181,20 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
     secrets = Access(api_key, (), typed)
     try:
+        watching, hidden_urls = watched(options)
         headers, hidden = address.headers(options.header)
-        secrets = Access(api_key, headers, (*typed, *hidden))
+        secrets = Access(api_key, headers, (*typed, *hidden, *hidden_urls))
         whom = discover.Whom(named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL)
         own_fields, hidden_fields = wording.own_fields(whom.backend, options)
         secrets = replace(secrets, hidden=(*secrets.hidden, *hidden_fields))
         workload = None
         if given_url and (named is None or options.model is None):
             # First what is wrong whoever answers: nobody is asked before. The workload is read once for both.
-            workload = _request(replace(options, max_usd="none"), whom, secrets, given_url, own_fields).workload
+            free = replace(options, max_usd="none")
+            workload = _request(free, whom, secrets, given_url, own_fields, watching).workload
             whom = discover.whom(named, options.model, _to_ask(options, whom.backend, given_url, secrets))
             own_fields, _ = wording.own_fields(whom.backend, options)
-        return _request(options, whom, secrets, given_url, own_fields, argv, workload)
+        return _request(options, whom, secrets, given_url, own_fields, watching, argv, workload)
     except UserError as problem:
         problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
         raise
@@ -220,6 +224,7 @@ def _request(
     access: Access,
     given_url: str | None,
     own_fields: Mapping[str, str],
+    watching: WatchedServer,
     argv: Sequence[str] = (),
     workload: Workload | None = None,
 ) -> RunRequest:
@@ -264,7 +269,8 @@ def _request(
         inconclusive=options.inconclusive,
         window=options.window,
         notes=whom.notes,
-        argv=tuple(blank(word, access.secrets) for word in argv),
+        watched=watching,
+        argv=tuple(without_userinfo(blank(word, access.secrets)) for word in argv),
     )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.app.dry import load_line
+from bench.app.exporters import Watching, look, with_accounts
 from bench.app.prepare import Prepared, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
@@ -54,6 +55,7 @@ from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
 from bench.telemetry.machine import hardware, versions
 from bench.telemetry.sampler import Sampler
+from bench.telemetry.scraping import Engine
 from bench.types import (
     Launch,
     Scenario,
@@ -106,14 +108,15 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
                 found = prepare(request, server, say)
             plan, target = found.plan, found.target
             stamps = source.begin(request.out, target.url, late_reads=request.client.late_reads)
-            run = _manifest(request, found, stamps, launched=server is not None)
+            watching = look(request.watched, target.url, target.ca_file, launched=server is not None)
+            run = _manifest(request, found, stamps, watching, launched=server is not None)
             manifest.write(request.out, run, secrets)
             if isinstance(plan.source, Recorded):
                 keep(plan.source, request.out / files.RECORDED)
                 if (count := total(plan)) is not None:  # while its texts are there to be hashed
                     write_plan(plan, request.out / files.PLAN, range(count))
-            sampling = stack.enter_context(_sampler(request, server, target, found.info))
-            for note in (*sampling.notes, *filter(None, [stamp_note(stamps)])):
+            sampling = stack.enter_context(_sampler(request, server, target, found.info, watching))
+            for note in (*watching.notes, *sampling.notes, *filter(None, [stamp_note(stamps)])):
                 say(note)
             say(load_line(request))
             stack.enter_context(captured_is_kept(request.out))
@@ -127,8 +130,9 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
         run = replace(run, spending=Spending(*statement))
         say(str(statement))
     early = () if stopped is None else (f"stopped early: {stopped}",)
-    notes = (*run.notes, *sampling.notes, *early)
-    run = replace(run, interrupted=stopped is not None, stopped=stopped, notes=notes)
+    notes = (*run.notes, *watching.notes, *sampling.notes, *early)
+    observed = with_accounts(watching.observed, sampling.accounts)
+    run = replace(run, interrupted=stopped is not None, stopped=stopped, notes=notes, telemetry=observed)
     try:
         manifest.write(request.out, run, secrets)
     except UserError as problem:
@@ -175,21 +179,25 @@ def _needed_context_tokens(scenario: Scenario) -> int:
     return -(-longest // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
 
 
-def _sampler(request: RunRequest, server: Server | None, target: Target, info: ServerInfo) -> Sampler:
+def _sampler(
+    request: RunRequest, server: Server | None, target: Target, info: ServerInfo, watching: Watching
+) -> Sampler:
+    """Start it on what was named, and on the server's own metrics unless an engine's were named."""
     return sampler.start(
         request.out / files.TELEMETRY_RAW,
         url=target.url,
         server_pid=server.pid if server else None,
-        metrics_url=_metrics_url(target, info.metrics_path),
-        gauges=request.backend.gauges,
+        engines=watching.engines or _own_metrics(request, target, info.metrics_path),
+        exporters=watching.exporters,
+        ca_file=target.ca_file,
         secrets=request.access.secrets,
     )
 
 
-def _metrics_url(target: Target, path: str | None) -> str | None:
-    if path is None:
-        return None
-    return target.url + path + (f"?{target.query}" if target.query else "")
+def _own_metrics(request: RunRequest, target: Target, path: str | None) -> tuple[Engine, ...]:
+    if path is None or not request.backend.gauges:
+        return ()
+    return (Engine(target.url + path + (f"?{target.query}" if target.query else ""), request.backend.gauges),)
 
 
 def _offer(
@@ -256,7 +264,9 @@ class _Once:
         self.reason = self.reason or self._stop(progress)
 
 
-def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, launched: bool) -> RunManifest:
+def _manifest(
+    request: RunRequest, found: Prepared, stamps: ChosenStamps, watching: Watching, *, launched: bool
+) -> RunManifest:
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client
     kept = selftests.for_run(machine, client.workers, stamps.taken)
@@ -296,6 +306,8 @@ def _manifest(request: RunRequest, found: Prepared, stamps: ChosenStamps, *, lau
         nagle=load(NagleProbe, found.held.facts(quick_ack=client.quick_ack), files.RUN) if found.held else None,
         hardware=load(Machine, machine, files.RUN),
         selftest=None if kept is None else load(MachineSelftest, kept, files.RUN),
+        telemetry=watching.observed,
+        grid_gco2e_per_kwh=request.watched.gco2e_per_kwh,
         packages=versions(),
         git_commit=git_commit(),
         # True until the run has come to its end: a run that was killed says so by itself.

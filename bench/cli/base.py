@@ -17,7 +17,7 @@ from bench.process import streams as terminal
 from bench.process.limits import memory_is_limited
 from bench.process.printable import is_text, printable
 from bench.process.private import be_private
-from bench.process.secrets import blank
+from bench.process.secrets import blank, without_userinfo
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
@@ -36,7 +36,7 @@ def keep_secret(texts: Iterable[str]) -> None:
 
 def shown(text: str) -> str:
     """Give what a screen or a file may show of a text."""
-    return blank(text, _secrets)
+    return without_userinfo(blank(text, _secrets))
 
 
 class Group(click.Group):

@@ -19,6 +19,7 @@ COST: Final = "What it costs"
 LAUNCH: Final = "A server to launch"
 WORDING: Final = "How requests are worded"
 CONNECTION: Final = "How the server is reached"
+METRICS: Final = "What the server tells of itself"
 CLIENT: Final = "How this client works"
 SETTINGS: Final = "Where options are taken from besides"
 # Of breakeven.
@@ -30,7 +31,7 @@ ROUTING: Final = "Who serves what"
 
 ORDER: Final = (
     SIDES, WHOM, REQUEST, LOAD, VOLUME, WHAT, COST, OBJECTIVES, HOW_OFTEN, RESULT, API, OPERATION, ROUTING,
-    LAUNCH, WORDING, CONNECTION, CLIENT, SETTINGS,
+    LAUNCH, WORDING, CONNECTION, METRICS, CLIENT, SETTINGS,
 )  # fmt: skip
 _OTHERS: Final = "Others"
 _ATTRIBUTE: Final = "help_group"

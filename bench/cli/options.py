@@ -123,6 +123,12 @@ ASKED = (
         ),
     ),
     *groups.group(
+        groups.METRICS,
+        click.option("--metrics-url", multiple=True, help="Of a GPU, node or engine exporter of its; repeatable."),
+        click.option("--metrics-gpu", multiple=True, help="A GPU there by number, UUID or LABEL=VALUE; or more.  [all]"),
+        click.option("--grid-gco2e-per-kwh", type=USD, metavar="GRAMS", help="What a kWh emits where the server is."),
+    ),
+    *groups.group(
         groups.CLIENT,
         click.option("--workers", type=WHOLE, default=1, help="Load processes.  [1]"),
         click.option(

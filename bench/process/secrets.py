@@ -15,6 +15,11 @@ def blank(text: str, secrets: Sequence[str]) -> str:
     return text if pattern is None else re.sub(pattern, "(key)", text)
 
 
+def without_userinfo(text: str) -> str:
+    """`text` with "(key)" in place of a user and password before the host of a URL, however short they are."""
+    return re.sub(r"(?i)(?<=://)[^/?#\s]*@", "(key)@", text)
+
+
 @lru_cache(maxsize=64)
 def secret_pattern(secrets: tuple[str, ...]) -> str | None:
     r"""A regular expression for the secrets as they are, and in JSON, a URL, HTML and base64; None for none.

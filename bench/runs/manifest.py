@@ -174,6 +174,49 @@ class RecordedTraffic(JsonSection):
     cacheable_share: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSource(JsonSection):
+    """An address that `--metrics-url` named, without what is secret in it, what it told of, and how it answered.
+
+    `clock_offset_s` is how far its clock is ahead of ours, known to `clock_offset_within_s`; `scrape_s_max` is the
+    longest that an answer took. None where it never said, or its account was lost.
+    """
+
+    url: str
+    tells: tuple[str, ...]
+    scrapes: int | None = None
+    failed: int | None = None
+    scrape_s_max: float | None = None
+    clock_offset_s: float | None = None
+    clock_offset_within_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedGpu(JsonSection):
+    """A GPU that an exporter tells of, by its number in the telemetry; `instances` are its MIG slices or partitions."""
+
+    index: int
+    name: str | None = None
+    uuid: str | None = None
+    host: str | None = None
+    number: str | None = None
+    instances: tuple[str, ...] = ()
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedServer(JsonSection):
+    """Where the telemetry of the server is from: exporters, and their GPUs of which `of_gpus` there are in all.
+
+    Without GPUs here those of the client's machine were sampled; `server_is_here` says whether the server runs on it.
+    """
+
+    server_is_here: bool | None = None
+    sources: tuple[MetricsSource, ...] = ()
+    gpus: tuple[ObservedGpu, ...] = ()
+    of_gpus: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SentImages(JsonSection):
     """The folder whose images went with the prompts, the hash of all of them, and the bytes of each, in their order."""
@@ -304,6 +347,8 @@ class RunManifest(JsonSection):
     nagle: NagleProbe | None = None
     hardware: Machine
     selftest: MachineSelftest | None = None
+    telemetry: ObservedServer | None = None
+    grid_gco2e_per_kwh: Decimal | None = None
     packages: Mapping[str, str]
     git_commit: str | None = None
     interrupted: bool

@@ -70,6 +70,12 @@ def _way(url: str) -> tuple[str, str] | None:
         return None
 
 
+def is_here(url: str) -> bool | None:
+    """Whether a URL leads to this machine; None where its host is not found."""
+    way = _way(url)
+    return None if way is None else way[0] == way[1]
+
+
 def listener(url: str) -> int | None:
     """The process that listens on this machine where a URL points to; None where it is elsewhere or hides.
 

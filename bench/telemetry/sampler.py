@@ -7,46 +7,46 @@ to a CSV file and flushed four times a second, so a killed run keeps them; `to_t
 Sources and names of the rows:
     gpu<i>   util_pct, memory_used_bytes, power_w, energy_j (counter since the driver was loaded), sm_clock_mhz,
              mem_clock_mhz, temperature_c, throttle_reasons (bit mask): what card and driver can tell, at `hz`;
-             i is NVML's index, all cards of the machine whatever CUDA_VISIBLE_DEVICES says
+             i is NVML's index, all cards of the machine whatever CUDA_VISIBLE_DEVICES says, AMD's behind NVIDIA's;
+             of a server elsewhere what its exporters tell, each second, and i counts the cards that are its own
     host     busy_cores, stolen_cores (Linux: by other guests), memory_used_bytes, load_1m, four times a second; of the
              network interface towards a server elsewhere sent_bytes_per_s, received_bytes_per_s, link_bytes_per_s
     server   busy_cores, rss_bytes (shared pages count once per process), summed over the process tree of the server
              that we launched, or that listens on this machine where requests go, four times a second
     client   the same for the process that started the sampler and all below it but the server and the sampler
-    engine   what `gauges` names of the server's own metrics, each second
+    node<i>  of a server elsewhere what an exporter of its machine tells, each second: busy_cores, stolen_cores,
+             memory_used_bytes, load_1m, energy_j (a counter, of the processors)
+    engine   what its gauges name of the server's own metrics, each second
 """
 
-import http.client
 import json
 import select
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
-import pynvml as nvml
 
 from bench.process.module import ask, start_module
+from bench.telemetry import amd, nvidia
+from bench.telemetry.cards import LocalGpu
+from bench.telemetry.clock_offset import OffsetBounds
 from bench.telemetry.host import Reading, host_readings, listener, network_readings, process_readings
-from bench.telemetry.prometheus import read_metrics
+from bench.telemetry.scraping import Engine, Exporter, follow_engines
 from bench.wire.redact import environment
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Write = Callable[[str, Reading], None]
-
 # A window of a second has four samples of who had the cores; each takes a millisecond or two.
 HOST_HZ = 4
-SCRAPE_TIMEOUT_S = 2.0
-LAST_SCRAPE_TIMEOUT_S = 1.0
+LAST_SCRAPE_TIMEOUT_S = 3.0
 STOP_TIMEOUT_S = 5.0
 
 # --- what the run uses ------------------------------------------------------------------------------------------
@@ -54,17 +54,23 @@ STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A running sampler; `notes` are lines for the user, such as why there are no GPU metrics."""
+    """A running sampler; `notes` are lines for the user, such as why there are no GPU metrics.
+
+    Once it has ended `accounts` say how each exporter answered; there are none of one that was killed.
+    """
 
     process: subprocess.Popen[bytes]
     notes: list[str]
+    accounts: list[dict[str, Any]] = field(default_factory=list)
 
     def stop(self) -> None:
         """End the sampler after a last scrape of the engine: call it before the server is stopped."""
         if self.process.returncode is not None:
             return
         try:
-            self.process.communicate(timeout=STOP_TIMEOUT_S)
+            told, _ = self.process.communicate(timeout=STOP_TIMEOUT_S)
+            with suppress(ValueError):
+                self.accounts.extend(json.loads(told))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
@@ -82,24 +88,26 @@ def start(
     out: Path,
     *,
     url: str,
-    server_pid: int | None,
-    metrics_url: str | None,
-    gauges: Mapping[str, str],
+    server_pid: int | None = None,
+    engines: Sequence[Engine] = (),
+    exporters: Sequence[Mapping[str, Any]] = (),
+    ca_file: str | None = None,
     hz: float = 10,
     secrets: Sequence[str] = (),
 ) -> Sampler:
     """Start sampling into the raw file `out`; returns once the first samples are about to be taken.
 
-    `url` is where requests go, `server_pid` the root of a local server's process tree; `gauges` maps our names to the
-    metric names that `metrics_url` serves. The sampler is told of URLs by its pipe and not given the secrets: what a
-    command line or an environment holds, others can read.
+    `url` is where requests go, `server_pid` the root of a local server's process tree. `exporters` are what makes an
+    `Exporter` of each; where these tell of GPUs, those of this machine are not sampled. The sampler is told of URLs by
+    its pipe and not given the secrets: what a command line or an environment holds, others can read.
     """
     spec = {
         "out": str(out.absolute()),
         "url": url,
         "server_pid": server_pid,
-        "metrics_url": metrics_url,
-        "gauges": dict(gauges),
+        "engines": [engine._asdict() for engine in engines],
+        "exporters": [dict(exporter) for exporter in exporters],
+        "ca_file": ca_file,
         "hz": hz,
     }
     process = start_module("bench.telemetry.sampler", environment(secrets))
@@ -130,128 +138,16 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
 
 
 def gpu_inventory() -> list[dict[str, Any]]:
-    """Each GPU's name, driver and memory_bytes, by NVML's index; empty where there is none to be seen.
-
-    The memory is None where the driver does not tell it: cut into MIG instances a card tells it to administrators
-    alone, and one that shares the host's memory has none of its own.
-    """
+    """Each GPU's name, driver and memory_bytes, by its number; empty where there is none to be seen."""
     gpus, _ = _open_gpus()
-    inventory = [
-        {
-            "name": nvml.nvmlDeviceGetName(gpu),
-            "driver": nvml.nvmlSystemGetDriverVersion(),
-            "memory_bytes": _memory_bytes(gpu),
-        }
-        for gpu in gpus
-    ]
-    if gpus:
-        nvml.nvmlShutdown()
-    return inventory
+    nvidia.close()
+    return [{"name": gpu.name, "driver": gpu.driver, "memory_bytes": gpu.memory_bytes} for gpu in gpus]
 
 
-def _memory_bytes(gpu: Any) -> int | None:
-    with suppress(nvml.NVMLError):
-        return int(nvml.nvmlDeviceGetMemoryInfo(gpu).total)
-    return None
-
-
-THROTTLE_REASONS = {
-    0x001: "idle",
-    0x002: "application clocks",
-    0x004: "software power cap",
-    0x008: "hardware slowdown",
-    0x010: "sync boost",
-    0x020: "software thermal slowdown",
-    0x040: "hardware thermal slowdown",
-    0x080: "hardware power brake",
-    0x100: "display clocks",
-    0x200: "board limit",
-    0x400: "reliability",
-}
-
-
-def throttle_names(mask: int) -> list[str]:
-    """Why the clocks are held back, lowest bit first. Source: NVML, nvmlClocksEventReasons."""
-    bits = (1 << i for i in range(mask.bit_length()))
-    return [THROTTLE_REASONS.get(bit, f"unknown ({bit:#x})") for bit in bits if mask & bit]
-
-
-# --- GPUs -------------------------------------------------------------------------------------------------------
-
-# For each quantity the calls to try, the newest first: drivers before R535 and R570 lack some of them.
-_GPU_QUANTITIES: dict[str, tuple[Callable[[Any], float], ...]] = {
-    "util_pct": (lambda gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu,),
-    "memory_used_bytes": (
-        lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu, nvml.nvmlMemory_v2).used,  # without the driver's own reserve
-        lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
-    ),
-    "power_w": (lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000,),
-    "energy_j": (lambda gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000,),
-    "sm_clock_mhz": (lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),),
-    "mem_clock_mhz": (lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),),
-    "temperature_c": (
-        lambda gpu: nvml.nvmlDeviceGetTemperatureV(gpu, nvml.NVML_TEMPERATURE_GPU),
-        lambda gpu: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU),
-    ),
-    "throttle_reasons": (
-        lambda gpu: nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu),
-        lambda gpu: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu),
-    ),
-}
-
-
-def _open_gpus() -> tuple[list[Any], list[str]]:
-    """Handles of all GPUs, and a note where there are none."""
-    try:
-        nvml.nvmlInit()
-        gpus = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    except nvml.NVMLError as error:
-        return [], [f"no GPU metrics: {error}"]
-    return gpus, [] if gpus else ["no GPU metrics: the driver sees no GPU"]
-
-
-def _supported(gpu: Any) -> dict[str, Callable[[Any], float]]:
-    """The call to use for each quantity that this card and driver can tell."""
-    chosen = {}
-    for name, calls in _GPU_QUANTITIES.items():
-        for call in calls:
-            with suppress(nvml.NVMLError):
-                call(gpu)
-                chosen[name] = call
-                break
-    return chosen
-
-
-def _read_gpu(gpu: Any, quantities: Mapping[str, Callable[[Any], float]]) -> Reading:
-    reading = {}
-    for name, call in quantities.items():
-        with suppress(nvml.NVMLError):  # a single failed read is a missing point, not the end of the series
-            reading[name] = call(gpu)
-    return reading
-
-
-# --- engine -----------------------------------------------------------------------------------------------------
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A server's metrics are its own: what it sends us elsewhere for says nothing of it, whoever that is."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def _scrape(url: str, gauges: Mapping[str, str], write: Write, stopping: threading.Event) -> None:
-    """Read the server's metrics each second, and once more when stopping; a failed scrape is a missing point."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-    last = False
-    while True:
-        with suppress(OSError, http.client.HTTPException, ValueError):
-            with direct.open(url, timeout=SCRAPE_TIMEOUT_S) as response:
-                text = response.read().decode(errors="replace")
-            write("engine", read_metrics(text, gauges))
-        if last:
-            return
-        last = stopping.wait(1.0)
+def _open_gpus() -> tuple[list[LocalGpu], list[str]]:
+    """All GPUs of this machine, and a note where there are none: NVIDIA's and behind them AMD's."""
+    (nvidias, notes), amds = nvidia.open_gpus(), amd.open_gpus()
+    return [*nvidias, *amds], [] if amds else notes
 
 
 # --- the sampler process ----------------------------------------------------------------------------------------
@@ -275,12 +171,27 @@ def _ticks(hz: float) -> Iterator[bool]:
 
 
 def sample(
-    out: Path, *, url: str, server_pid: int | None, metrics_url: str | None, gauges: Mapping[str, str], hz: float
+    out: Path,
+    *,
+    url: str,
+    server_pid: int | None,
+    engines: Sequence[Mapping[str, Any]],
+    exporters: Sequence[Mapping[str, Any]],
+    ca_file: str | None,
+    hz: float,
 ) -> None:
-    """Append rows to `out` until standard input closes; first says on standard output that it is ready."""
+    """Append rows to `out` until standard input closes; first says on standard output that it is ready.
+
+    At the end it says there how each exporter answered.
+    """
     client_pid = psutil.Process().ppid()
-    handles, notes = _open_gpus()
-    gpus = [(f"gpu{i}", gpu, _supported(gpu)) for i, gpu in enumerate(handles)]
+    watched = [
+        Exporter(**{**each, "offset": each["offset"] and OffsetBounds(*each["offset"])}, ca_file=ca_file)
+        for each in exporters
+    ]
+    by_url = {each.url: each for each in watched}
+    told = [(by_url.get(each["url"]) or Exporter(each["url"], ca_file=ca_file), each["gauges"]) for each in engines]
+    gpus, notes = ([], []) if any(each.gpus for each in watched) else _open_gpus()
     host, network, processes = (
         host_readings(),
         network_readings(url),
@@ -291,25 +202,33 @@ def sample(
     # Room for all rows of a second: the flush then writes whole lines, and a write of one call is not interleaved.
     with out.open("ab", buffering=1 << 20) as raw:
 
-        def write(source: str, reading: Reading) -> None:
-            t_ns = time.monotonic_ns()
+        def write(source: str, reading: Reading, t_ns: int | None = None) -> None:
+            t_ns = time.monotonic_ns() if t_ns is None else t_ns
             raw.write("".join(f"{t_ns},{source},{name},{value}\n" for name, value in reading.items()).encode())
 
-        scraper = threading.Thread(target=_scrape, args=(metrics_url, gauges, write, stopping), daemon=True)
-        if metrics_url and gauges:
-            scraper.start()
+        asking = [
+            threading.Thread(target=each.follow, args=(write, stopping), daemon=True)
+            for each in watched
+            if each.gpus or each.node is not None
+        ]
+        if told:
+            asking.append(threading.Thread(target=follow_engines, args=(told, write, stopping), daemon=True))
+        for thread in asking:
+            thread.start()
         print(json.dumps({"notes": notes}), flush=True)
         for with_host in _ticks(hz):
-            for source, gpu, quantities in gpus:
-                write(source, _read_gpu(gpu, quantities))
+            for i, gpu in enumerate(gpus):
+                write(f"gpu{i}", gpu.read())
             if with_host:
                 write("host", next(host) | next(network))
                 for source, reading in next(processes).items():
                     write(source, reading)
                 raw.flush()
         stopping.set()
-        if scraper.is_alive():
-            scraper.join(LAST_SCRAPE_TIMEOUT_S)
+        until_s = time.monotonic() + LAST_SCRAPE_TIMEOUT_S
+        for thread in asking:
+            thread.join(max(0.0, until_s - time.monotonic()))
+        print(json.dumps([each.account() for each in watched]), flush=True)
 
 
 def main() -> None:

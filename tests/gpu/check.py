@@ -75,7 +75,7 @@ def observe(seconds: float, settle_s: float, raw: Path) -> GpuObservation:
         return Window(began_ns - start_ns, time.monotonic_ns() - start_ns)
 
     # Nobody is at that address: there is no server here.
-    with telemetry.start(raw, url="http://127.0.0.1:9", server_pid=None, metrics_url=None, gauges={}) as sampler:
+    with telemetry.start(raw, url="http://127.0.0.1:9", server_pid=None) as sampler:
         if sampler.notes:
             raise UserError(f"this is for a machine with an NVIDIA GPU: {'; '.join(sampler.notes)}")
         dialect = smi.dialect()

@@ -10,7 +10,7 @@ from analysis.run.gpu import Series, gpus, series
 from analysis.run.metrics import NS_PER_S
 from analysis.run.sections import GpuUse
 from analysis.run.window import Window
-from bench.telemetry.sampler import throttle_names
+from bench.telemetry.nvidia import throttle_names
 from tests.gpu.smi import COLUMNS, EVERY_S, SmiAnswer, SmiDialect
 from tests.summaries import manifest_of
 

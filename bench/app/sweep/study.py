@@ -11,8 +11,9 @@ import yaml
 
 from backends import BACKENDS
 from bench.app import numeric
-from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, flag_of, names
+from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, WatchOptions, flag_of, names
 from bench.plan.resolve import within
+from bench.process.secrets import without_userinfo
 from bench.runs import folder as files
 from bench.suggest import did_you_mean
 from bench.types import UserError
@@ -81,12 +82,12 @@ class Study:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON and YAML hold it."""
+    """A value as JSON and YAML hold it, without users and passwords in URLs."""
     if isinstance(value, Mapping):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return list(map(plain, value))
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    return value if value is None or isinstance(value, bool | int | float) else without_userinfo(str(value))
 
 
 def read(path: Path) -> Study:
@@ -174,9 +175,9 @@ def of_flags(
 
 
 def _for(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The common options that a backend can have: an API has no hours, and what nobody bills has no limit."""
+    """The common options that a backend can have: an API has no hours or GPUs, and what nobody bills has no limit."""
     is_api = backend in BACKENDS and BACKENDS[backend].default_url is not None
-    others = names(HourOptions) if is_api else ("max_usd",)
+    others = (*names(HourOptions), *names(WatchOptions)) if is_api else ("max_usd",)
     return {name: value for name, value in options.items() if name not in others}
 
 

@@ -25,7 +25,7 @@ def test_a_run_is_a_verdict_and_one_aligned_table(synthetic_run: Any) -> None:
     assert text.startswith("### tiny on llamacpp, scenario chat\n\n**Valid:")
     assert "| Time to first token (ttft), ms | 80 (80–80) |" in text
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
-    assert [{row.count("|") for row in rows} for rows in tables] == [{8}, {7}]
+    assert [{row.count("|") for row in rows} for rows in tables] == [{8}, {8}]
 
 
 def test_reasons_and_unknown_percentiles_show(synthetic_run: Any) -> None:

@@ -3,7 +3,7 @@ import pyarrow as pa
 from analysis.run.sections import GpuThrottling
 from analysis.run.throttling import POWER_CAPPED, SLOWED, throttling
 from analysis.run.window import Window
-from bench.telemetry.sampler import throttle_names
+from bench.telemetry.nvidia import throttle_names
 
 
 def test_the_bits_are_those_that_telemetry_names() -> None:

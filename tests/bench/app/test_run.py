@@ -17,6 +17,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ from bench.truth.server import TruthOptions
 from bench.types import ServeOptions
 from bench.wire import http1
 from bench.wire.capture import exchanges, scan
+from tests.bench.telemetry.fake_exporters import RECORDED, Course, FakeExporter
 from tests.commands import bench
 
 needs_truth = pytest.mark.skipif(
@@ -227,6 +229,45 @@ def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path:
     assert requests["phase"].to_pylist() == [
         "warmup" if due < 5e8 else "measured" for due in requests["due_ns"].to_pylist()
     ]
+
+
+def test_the_gpus_of_a_server_elsewhere_are_seen_by_their_exporter_and_no_password_is_written(
+    url: str, tmp_path: Path, web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]
+) -> None:
+    course, begun_s = Course(300.0, 0.0, 0.0, 60.0), time.monotonic()
+    fake = FakeExporter((RECORDED / "dcgm-l4.txt").read_text(), course, ahead_s=3.0)
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(fake.answer(time.monotonic() - begun_s).encode())
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() + fake.ahead_s)
+
+        def log_message(self, *_: object) -> None: ...
+
+    run = tmp_path / "run"
+    exporter = f"http://bob:pw@{web_server(Page).removeprefix('http://')}/metrics"
+    argv = ("bench.py", "run", f"--metrics-url={exporter}")
+    options = RunOptions(
+        scenario="smoke", duration="3s", warmup="0", url=url, metrics_url=(exporter,), out=run,
+        grid_gco2e_per_kwh=Decimal(400),
+    )  # fmt: skip
+    assert observe(run_request(options, argv)) is None
+    summary = summarise(run)
+    energy, (gpu,) = summary.energy, summary.gpu
+    assert energy is not None and gpu.name == "NVIDIA L4" and gpu.energy_source == "counter"
+    (source,) = read(run, "run.json")["telemetry"]["sources"]
+    assert energy.joules == pytest.approx(300 * summary.window.seconds, rel=0.01, abs=300 * source["scrape_s_max"])
+    rate = summary.throughput.output_tokens_per_s
+    assert rate is not None
+    assert energy.output_tokens_per_joule == pytest.approx(rate * summary.window.seconds / energy.joules)
+    assert energy.gco2e == pytest.approx(energy.joules / 3.6e6 * 400)
+    assert source["clock_offset_s"] == pytest.approx(3.0, abs=source["clock_offset_within_s"])
+    assert source["tells"] == ["gpus"] and source["failed"] == 0
+    assert not any(b"bob:pw" in path.read_bytes() for path in run.rglob("*") if path.is_file())
 
 
 # --- a run that is cut short --------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from bench.telemetry import sampler as telemetry
+from bench.telemetry.nvidia import throttle_names
+from bench.telemetry.scraping import Engine
 
 ROOT = Path(__file__).parents[3]
 SECOND = 1_000_000_000
@@ -94,7 +96,7 @@ def wait_for_rows(raw: Path, name: str, rows: int = 1) -> None:
 
 
 def start_plain(raw: Path) -> telemetry.Sampler:
-    return telemetry.start(raw, url=HERE, server_pid=None, metrics_url=None, gauges={})
+    return telemetry.start(raw, url=HERE)
 
 
 def test_samples_gpus_host_processes_and_engine_together(
@@ -108,7 +110,7 @@ def test_samples_gpus_host_processes_and_engine_together(
         "preemptions": "vllm:num_preemptions_total",
     }
     start_ns = time.monotonic_ns()
-    with telemetry.start(raw, url=HERE, server_pid=busy_server, metrics_url=engine_url, gauges=gauges) as sampler:
+    with telemetry.start(raw, url=HERE, server_pid=busy_server, engines=[Engine(engine_url, gauges)]) as sampler:
         wait_for_rows(raw, "gpu0,power_w", 10)
         wait_for_rows(raw, "engine,queue", 2)
         wait_for_rows(raw, "server,busy_cores", 2)
@@ -214,7 +216,7 @@ def test_an_endpoint_that_never_answers_does_not_delay_the_gpus(tmp_path: Path, 
     raw = tmp_path / "telemetry.csv"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/metrics"
-        with telemetry.start(raw, url=url, server_pid=None, metrics_url=url, gauges={"queue": "queue_size"}):
+        with telemetry.start(raw, url=url, engines=[Engine(url, {"queue": "queue_size"})]):
             wait_for_rows(raw, "gpu0,power_w", 5)
     series = series_of(raw, 0)
     assert ("engine", "queue") not in series
@@ -245,9 +247,42 @@ def test_metrics_that_lead_elsewhere_are_not_followed_there(
 
     url, raw = web_server(Server), tmp_path / "telemetry.csv"
     gauges = {"queue": "queue_size"}
-    with telemetry.start(raw, url=url, server_pid=None, metrics_url=f"{url}/metrics", gauges=gauges):
+    with telemetry.start(raw, url=url, engines=[Engine(f"{url}/metrics", gauges)]):
         wait_for_rows(raw, "host,memory_used_bytes", 2)
     assert asked == [] and ("engine", "queue") not in series_of(raw, 0)
+
+
+def test_cards_of_an_exporter_take_the_place_of_those_here_and_what_does_not_answer_holds_nothing_up(
+    tmp_path: Path, fake_nvml: Callable[..., None], web_server: Callable[[type[BaseHTTPRequestHandler]], str]
+) -> None:
+    fake_nvml()
+    recorded = (ROOT / "tests/fixtures/exporters/dcgm-a800-mig.txt").read_bytes()
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(recorded)
+
+        def log_message(self, *_: object) -> None: ...
+
+    raw = tmp_path / "telemetry.csv"
+    cards = {"GPU-9e5b8fec-61bf-5124-a0a9-079af1b65cc6": 0, "GPU-5022ce43-b44a-987b-71c3-dee05378a618": 1}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        exporters = [
+            {"url": f"{web_server(Page)}/metrics", "gpus": cards, "node": None, "offset": [-0.5, 0.5]},
+            {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "gpus": {"0": 2}, "node": 0, "offset": None},
+        ]
+        with telemetry.start(raw, url=HERE, exporters=exporters) as sampler:
+            wait_for_rows(raw, "gpu1,power_w", 2)
+            wait_for_rows(raw, "host,load_1m", 2)
+    series = series_of(raw, 0)
+    assert {source for source, _ in series} == {"gpu0", "gpu1", "host", "client"}
+    assert values(series, "gpu0", "power_w") == {55.942} and values(series, "gpu1", "energy_j") == {179711.977}
+    first, second = sampler.accounts
+    assert first["scrapes"] >= 2 and first["failed"] == 0
+    assert first["clock_offset_s"] == pytest.approx(0.0, abs=first["clock_offset_within_s"])
+    assert (second["scrapes"], second["scrape_s_max"], second["clock_offset_s"]) == (0, None, None)
 
 
 def test_what_a_killed_sampler_wrote_is_read_up_to_its_last_second(
@@ -285,7 +320,7 @@ def test_the_sampler_ends_and_keeps_its_rows_when_the_process_that_started_it_is
     raw = tmp_path / "telemetry.csv"
     code = (
         "import sys, time; from pathlib import Path; from bench.telemetry import sampler as telemetry\n"
-        "nobody = dict(url='http://127.0.0.1', server_pid=None, metrics_url=None, gauges={})\n"
+        "nobody = dict(url='http://127.0.0.1')\n"
         "sampler = telemetry.start(Path(sys.argv[1]), **nobody)\n"
         "print(sampler.process.pid, flush=True)\n"
         "time.sleep(60)\n"
@@ -308,6 +343,6 @@ def test_a_sampler_whose_parent_ends_before_it_has_said_what_to_sample_says_noth
 
 
 def test_throttle_reasons_are_named_bit_by_bit() -> None:
-    assert telemetry.throttle_names(0) == []
-    assert telemetry.throttle_names(0x60) == ["software thermal slowdown", "hardware thermal slowdown"]
-    assert telemetry.throttle_names(0x4 | 1 << 40) == ["software power cap", "unknown (0x10000000000)"]
+    assert throttle_names(0) == []
+    assert throttle_names(0x60) == ["software thermal slowdown", "hardware thermal slowdown"]
+    assert throttle_names(0x4 | 1 << 40) == ["software power cap", "unknown (0x10000000000)"]

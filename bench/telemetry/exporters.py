@@ -1,0 +1,223 @@
+"""What exporters tell of the machine of a server, in the names of our own telemetry: pure, from text to readings.
+
+GPUs are those of NVIDIA's dcgm-exporter and of AMD's device-metrics-exporter, the machine is that of node_exporter.
+Sources: https://docs.nvidia.com/datacenter/cloud-native/gpu-telemetry/latest/dcgm-exporter.html,
+https://github.com/ROCm/device-metrics-exporter/blob/main/docs/configuration/metricslist.md,
+https://github.com/prometheus/node_exporter.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean
+from typing import NamedTuple
+
+from bench.telemetry.prometheus import MetricSample, samples
+
+MIB = 2**20
+
+# (quantity, factor to our unit), for each metric; of several metrics for one quantity the first that is there counts.
+_DCGM: Mapping[str, tuple[str, float]] = {
+    "DCGM_FI_DEV_GPU_UTIL": ("util_pct", 1),
+    "DCGM_FI_DEV_FB_USED": ("memory_used_bytes", MIB),
+    "DCGM_FI_DEV_POWER_USAGE": ("power_w", 1),
+    "DCGM_FI_DEV_POWER_USAGE_INSTANT": ("power_w", 1),
+    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": ("energy_j", 1e-3),
+    "DCGM_FI_DEV_SM_CLOCK": ("sm_clock_mhz", 1),
+    "DCGM_FI_DEV_MEM_CLOCK": ("mem_clock_mhz", 1),
+    "DCGM_FI_DEV_GPU_TEMP": ("temperature_c", 1),
+    "DCGM_FI_DEV_CLOCKS_EVENT_REASONS": ("throttle_reasons", 1),
+    "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS": ("throttle_reasons", 1),
+}
+_AMD: Mapping[str, tuple[str, float]] = {
+    "gpu_gfx_activity": ("util_pct", 1),
+    "gpu_used_vram": ("memory_used_bytes", MIB),
+    "gpu_package_power": ("power_w", 1),
+    "gpu_average_package_power": ("power_w", 1),
+    "gpu_power_usage": ("power_w", 1),
+    "gpu_energy_consumed": ("energy_j", 1e-6),
+    "gpu_clock system": ("sm_clock_mhz", 1),
+    "gpu_clock memory": ("mem_clock_mhz", 1),
+    "gpu_junction_temperature": ("temperature_c", 1),
+    "gpu_edge_temperature": ("temperature_c", 1),
+}
+_AMD_PREFIX = "amd_"
+_GPU_PREFIXES = ("DCGM_FI_DEV_", "gpu_", f"{_AMD_PREFIX}gpu_")
+_RANK = {metric: rank for rank, metric in enumerate((*_DCGM, *_AMD))}
+# What no card reaches: beyond it lies what DCGM and amdsmi say for "not available".
+_MOST = {"util_pct": 100, "power_w": 1e5, "temperature_c": 1e3, "sm_clock_mhz": 1e5, "mem_clock_mhz": 1e5,
+         "memory_used_bytes": 2**50, "energy_j": 1e12, "throttle_reasons": 2**31 - 17}  # fmt: skip
+# A card tells these once, or of each of its parts the same; what parts have of their own adds up.
+_OF_PARTS: Mapping[str, Callable[[Iterable[float]], float]] = {"memory_used_bytes": sum, "util_pct": fmean}
+
+
+# Of AMD's partitions the first has the sensors: the others say nothing, or zero.
+_SENSED = frozenset({"power_w", "energy_j", "temperature_c"})
+
+
+class ExportedGpu(NamedTuple):
+    """A card: what it is known by, what its labels say, its MIG instances or partitions, and what it reads.
+
+    `timestamp_ms` is when the exporter says that it read it, None where it leaves that out.
+    """
+
+    key: str
+    labels: tuple[Mapping[str, str], ...]
+    parts: tuple[str, ...]
+    reading: Mapping[str, float]
+    timestamp_ms: int | None
+
+    def label(self, *names: str) -> str | None:
+        """The first of these labels that has a value."""
+        return next((value for name in names if (value := self.labels[0].get(name))), None)
+
+
+class _Told(NamedTuple):
+    """One sample of a card: of which part of it, and whether that is the part that tells for the whole card."""
+
+    labels: Mapping[str, str]
+    part: str
+    is_whole: bool
+    quantity: str
+    rank: float
+    value: float
+    timestamp_ms: int | None
+
+
+def gpus(text: str) -> dict[str, ExportedGpu]:
+    """The GPUs that an exposition tells of, by their keys, in its order.
+
+    A card that is cut up, or shared by several pods, is told of once for each of them: its power and energy are those
+    of the whole card every time and count once. Memory of MIG instances adds up.
+    """
+    told: defaultdict[str, list[_Told]] = defaultdict(list)
+    for sample in samples(text, _GPU_PREFIXES):
+        found = _nvidia(sample) if sample.metric.startswith("DCGM") else _amd(sample)
+        if found is not None and 0 <= found[1].value <= _MOST[found[1].quantity]:
+            told[found[0]].append(found[1])
+    return {key: _card(key, each) for key, each in told.items()}
+
+
+def _nvidia(sample: MetricSample) -> tuple[str, _Told] | None:
+    labels, known = sample.labels, _DCGM.get(sample.metric)
+    key = labels.get("UUID") or _on_host(labels.get("Hostname"), labels.get("gpu"))
+    if known is None or key is None:
+        return None
+    quantity, factor = known
+    part = labels.get("GPU_I_ID", "")
+    rank, value = _RANK[sample.metric], sample.value * factor
+    return key, _Told(labels, part, part == "", quantity, rank, value, sample.timestamp_ms)
+
+
+def _amd(sample: MetricSample) -> tuple[str, _Told] | None:
+    labels, metric = sample.labels, sample.metric.removeprefix(_AMD_PREFIX)
+    if metric == "gpu_clock":
+        metric = f"{metric} {labels.get('clock_type', '').removeprefix('GPU_CLOCK_TYPE_').lower()}"
+    known = _AMD.get(metric)
+    key = (
+        labels.get("serial_number") or labels.get("gpu_uuid") or _on_host(labels.get("hostname"), labels.get("gpu_id"))
+    )
+    part = labels.get("gpu_partition_id") or labels.get("partition_id") or "0"
+    if known is None or key is None or "gpu_id" not in labels or (part != "0" and known[0] in _SENSED):
+        return None
+    quantity, factor = known
+    # A list of clocks: the first of each kind is that of the first engine.
+    rank = _RANK[metric] + (int(index) / 1000 if (index := labels.get("clock_index", "0")).isdecimal() else 0.5)
+    return key, _Told(labels, part, part == "0", quantity, rank, sample.value * factor, sample.timestamp_ms)
+
+
+def _on_host(host: str | None, number: str | None) -> str | None:
+    return None if not number else f"{host} {number}" if host else number
+
+
+def _card(key: str, told: Iterable[_Told]) -> ExportedGpu:
+    told = list(told)
+    by_quantity: defaultdict[str, list[_Told]] = defaultdict(list)
+    for each in told:
+        by_quantity[each.quantity].append(each)
+    labels = tuple({tuple(each.labels.items()): each.labels for each in told}.values())
+    parts = tuple(dict.fromkeys(each.part for each in told if each.part))
+    stamps = [each.timestamp_ms for each in told if each.timestamp_ms is not None]
+    return ExportedGpu(
+        key,
+        labels,
+        parts if any(not each.is_whole for each in told) else (),
+        {quantity: _value(quantity, each) for quantity, each in by_quantity.items()},
+        max(stamps, default=None),
+    )
+
+
+def _value(quantity: str, told: Iterable[_Told]) -> float:
+    """One number of a card, out of all that its best metric says of it."""
+    told = list(told)
+    best = min(each.rank for each in told)
+    told = [each for each in told if each.rank == best]
+    whole = [each for each in told if each.is_whole]
+    if not whole and quantity in _OF_PARTS:
+        return _OF_PARTS[quantity]({each.part: each.value for each in told}.values())
+    return max(each.value for each in whole or told)
+
+
+def matches(card: ExportedGpu, selectors: Iterable[str]) -> bool:
+    """Whether one of the selectors, a number, a UUID or LABEL=VALUE, names a card."""
+    for selector in selectors:
+        name, equals, value = selector.partition("=")
+        names = (name,) if equals else ("gpu", "gpu_id", "UUID", "gpu_uuid", "serial_number")
+        if any(labels.get(each) == (value if equals else selector) for labels in card.labels for each in names):
+            return True
+    return False
+
+
+# --- the machine ---------------------------------------------------------------------------------------------------
+
+_NODE = ("node_cpu_seconds_total", "node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes", "node_load1",
+         "node_rapl_package_joules_total")  # fmt: skip
+
+
+class NodeSeconds(NamedTuple):
+    """Processor time of a machine up to an instant, in s: spent on work, and taken by other guests."""
+
+    t_ns: int
+    busy: float
+    stolen: float | None
+
+
+class NodeReading(NamedTuple):
+    """What node_exporter says of its machine."""
+
+    reading: dict[str, float]
+    cpu: tuple[float, float | None] | None
+    timestamp_ms: int | None
+
+
+def node(text: str) -> NodeReading:
+    """memory_used_bytes, load_1m, energy_j (of the processors' packages, a counter), and the processor time so far."""
+    values: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    stamps = []
+    for sample in samples(text, _NODE):
+        labels = sample.labels
+        if sample.timestamp_ms is not None:
+            stamps.append(sample.timestamp_ms)
+        if sample.metric == "node_cpu_seconds_total":
+            values[labels.get("mode", "")][labels.get("cpu", "")] = sample.value
+        elif "mmio" not in labels.get("path", ""):  # which is the package once more
+            values[sample.metric][labels.get("path") or labels.get("index", "")] = sample.value
+    total, free, load, joules = (sum(values[name].values()) for name in _NODE[1:])
+    reading = {
+        **({"memory_used_bytes": total - free} if values[_NODE[1]] and values[_NODE[2]] else {}),
+        **({"load_1m": load} if values[_NODE[3]] else {}),
+        **({"energy_j": joules} if values[_NODE[4]] else {}),
+    }
+    modes = {mode: sum(by_core.values()) for mode, by_core in values.items() if mode not in _NODE}
+    busy = sum(seconds for mode, seconds in modes.items() if mode not in ("idle", "iowait"))
+    return NodeReading(reading, (busy, modes.get("steal")) if modes else None, max(stamps, default=None))
+
+
+def cores(before: NodeSeconds | None, now: NodeSeconds) -> dict[str, float]:
+    """busy_cores and stolen_cores between two readings; none without the first, or where the counters began anew."""
+    if before is None or now.t_ns <= before.t_ns or now.busy < before.busy:
+        return {}
+    took_s = (now.t_ns - before.t_ns) / 1e9
+    found = {"busy_cores": (now.busy - before.busy) / took_s}
+    if now.stolen is not None and before.stolen is not None and now.stolen >= before.stolen:
+        found["stolen_cores"] = (now.stolen - before.stolen) / took_s
+    return found
