@@ -34,7 +34,8 @@ PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RE
 PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
-    "--ambient-caps", "--cap-add", "--ctx-size", "--deep", "--distributed-executor-backend", "--dtype",
+    "--ambient-caps", "--cap-add", "--collect-interval", "--ctx-size", "--deep", "--distributed-executor-backend",
+    "--dtype",
     "--enable-prompt-tokens-details", "--inh-caps", "--init-groups", "--interrupt_requests", "--max-model-len",
     "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--regid", "--reuid", "--served-model-name",
     "--tensor-parallel-size",

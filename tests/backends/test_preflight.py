@@ -20,6 +20,7 @@ from backends.cold import openai as openai_cold
 from backends.cold import tgi as tgi_cold
 from backends.cold import vllm as vllm_cold
 from backends.dialect import openai
+from bench.process.exchange import HttpAnswer
 from bench.types import Call, Message, NotReady, ServerFault, Target, Unlisted, UserError
 from tests.backends.conftest import Asked
 
@@ -276,10 +277,10 @@ def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, monkeypa
     backend = BACKENDS[name]
     said: dict[str, Any] = {}
 
-    def exchange(target: Target, method: str, path: str, *_: Any) -> cold_http.HttpAnswer:
+    def exchange(target: Target, method: str, path: str, *_: Any) -> HttpAnswer:
         value = said.get(path.partition("?")[0])
         status = 404 if value is None else 200
-        return cold_http.HttpAnswer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+        return HttpAnswer(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
     monkeypatch.setattr(cold_http, "exchange", exchange)
 

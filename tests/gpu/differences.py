@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from analysis.run.gpu import Series, gpus, series
+from analysis.run.energy import Series
+from analysis.run.gpu import gpus, series
 from analysis.run.metrics import NS_PER_S
 from analysis.run.sections import GpuUse
 from analysis.run.window import Window

@@ -259,11 +259,12 @@ def test_the_gpus_of_a_server_elsewhere_are_seen_by_their_exporter_and_no_passwo
     summary = summarise(run)
     energy, (gpu,) = summary.energy, summary.gpu
     assert energy is not None and gpu.name == "NVIDIA L4" and gpu.energy_source == "counter"
-    (source,) = read(run, "run.json")["telemetry"]["sources"]
-    assert energy.joules == pytest.approx(300 * summary.window.seconds, rel=0.01, abs=300 * source["scrape_s_max"])
+    (source,), seconds = read(run, "run.json")["telemetry"]["sources"], summary.window.seconds
+    assert seconds is not None and energy.joules is not None
+    assert energy.joules == pytest.approx(300 * seconds, rel=0.01, abs=300 * source["scrape_s_max"])
     rate = summary.throughput.output_tokens_per_s
     assert rate is not None
-    assert energy.output_tokens_per_joule == pytest.approx(rate * summary.window.seconds / energy.joules)
+    assert energy.output_tokens_per_joule == pytest.approx(rate * seconds / energy.joules)
     assert energy.gco2e == pytest.approx(energy.joules / 3.6e6 * 400)
     assert source["clock_offset_s"] == pytest.approx(3.0, abs=source["clock_offset_within_s"])
     assert source["tells"] == ["gpus"] and source["failed"] == 0

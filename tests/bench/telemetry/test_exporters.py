@@ -56,7 +56,7 @@ def test_a_card_of_amd_is_read_in_our_units() -> None:
 
 def test_sensors_of_an_amd_card_that_is_cut_up_are_its_first_partitions() -> None:
     card = gpus(recorded("amd-mi300x"))["692409005296"]
-    assert (card.reading["power_w"], card.reading["energy_j"]) == (751, pytest.approx(1.5e11))
+    assert [card.reading[name] for name in ("power_w", "energy_j")] == [751, pytest.approx(1.5e11)]
     other = [line for line in recorded("amd-mi300x").splitlines() if 'gpu_partition_id="1"' in line]
     assert gpus("\n".join(other)) == {}, "a partition without sensors draws nothing that is known"
 
@@ -92,7 +92,8 @@ def test_a_machine_tells_its_memory_its_load_its_energy_and_its_processor_time()
     found = node(recorded("node"))
     used = 1_028_694_016 - 584_622_080
     assert found.reading == {"memory_used_bytes": used, "load_1m": 0.56, "energy_j": 38354.045387}
-    assert found.cpu == (pytest.approx(0.01 + 0.74 + 46.96 + 34.35 + 1.63 + 48.48 + 32.54), 0.0)
+    assert found.cpu is not None
+    assert list(found.cpu) == [pytest.approx(0.01 + 0.74 + 46.96 + 34.35 + 1.63 + 48.48 + 32.54), 0.0]
 
 
 def test_cores_are_between_readings_and_none_where_the_machine_began_anew() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -269,7 +270,7 @@ def test_cards_of_an_exporter_take_the_place_of_those_here_and_what_does_not_ans
     raw = tmp_path / "telemetry.csv"
     cards = {"GPU-9e5b8fec-61bf-5124-a0a9-079af1b65cc6": 0, "GPU-5022ce43-b44a-987b-71c3-dee05378a618": 1}
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        exporters = [
+        exporters: list[dict[str, Any]] = [
             {"url": f"{web_server(Page)}/metrics", "gpus": cards, "node": None, "offset": [-0.5, 0.5]},
             {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "gpus": {"0": 2}, "node": 0, "offset": None},
         ]
