@@ -125,7 +125,9 @@ ASKED = (
     *groups.group(
         groups.METRICS,
         click.option("--metrics-url", multiple=True, help="Of a GPU, node or engine exporter of its; repeatable."),
-        click.option("--metrics-gpu", multiple=True, help="A GPU there by number, UUID or LABEL=VALUE; or more.  [all]"),
+        click.option(
+            "--metrics-gpu", multiple=True, help="GPUs there by number, UUID, LABEL=VALUE; repeatable.  [all]"
+        ),
         click.option("--grid-gco2e-per-kwh", type=USD, metavar="GRAMS", help="What a kWh emits where the server is."),
     ),
     *groups.group(

@@ -18,7 +18,7 @@ EPOCH_S = 1_790_000_000.0
 UNITS_PER_J = {"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": 1e3, "gpu_energy_consumed": 1e6}
 BEFORE_J = 5e6
 """What the counters had counted by then."""
-WATTS = ("DCGM_FI_DEV_POWER_USAGE", "gpu_package_power")
+WATTS = ("DCGM_FI_DEV_POWER_USAGE", "gpu_package_power", "gpu_power_usage")
 LINE = re.compile(r"^(\w+)(\{.*\}) (\S+)$", re.MULTILINE)
 
 
