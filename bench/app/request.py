@@ -181,7 +181,7 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
     secrets = Access(api_key, (), typed)
     try:
-        watching, hidden_urls = watched(options)
+        _, hidden_urls = watched(options)
         headers, hidden = address.headers(options.header)
         secrets = Access(api_key, headers, (*typed, *hidden, *hidden_urls))
         whom = discover.Whom(named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL)
@@ -190,11 +190,10 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
         workload = None
         if given_url and (named is None or options.model is None):
             # First what is wrong whoever answers: nobody is asked before. The workload is read once for both.
-            free = replace(options, max_usd="none")
-            workload = _request(free, whom, secrets, given_url, own_fields, watching).workload
+            workload = _request(replace(options, max_usd="none"), whom, secrets, given_url, own_fields).workload
             whom = discover.whom(named, options.model, _to_ask(options, whom.backend, given_url, secrets))
             own_fields, _ = wording.own_fields(whom.backend, options)
-        return _request(options, whom, secrets, given_url, own_fields, watching, argv, workload)
+        return _request(options, whom, secrets, given_url, own_fields, argv, workload)
     except UserError as problem:
         problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
         raise
@@ -224,7 +223,6 @@ def _request(
     access: Access,
     given_url: str | None,
     own_fields: Mapping[str, str],
-    watching: WatchedServer,
     argv: Sequence[str] = (),
     workload: Workload | None = None,
 ) -> RunRequest:
@@ -269,7 +267,7 @@ def _request(
         inconclusive=options.inconclusive,
         window=options.window,
         notes=whom.notes,
-        watched=watching,
+        watched=watched(options)[0],
         argv=tuple(without_userinfo(blank(word, access.secrets)) for word in argv),
     )
 
