@@ -5,10 +5,11 @@ The retriever is asked before the load, question after question, so that nothing
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from bench.app.recordings import SAMPLE_MAX, Recording, read_dataset
-from bench.app.retrieval import retriever
+from bench.app.retrieval import Found, retriever
 from bench.plan.recording import RecordedSession, RecordedTurn
 from bench.plan.rng import stream
 from bench.plan.texts import Said, TextsWriter
@@ -17,6 +18,7 @@ from scenarios.documents import RetrievedRow, joined, read_documents, read_retri
 
 INSTRUCTION: Final = "Answer the question by these passages."
 _QUOTED_WORDS: Final = 12
+_ANSWERS_KEPT: Final = 4096
 
 
 def read_passages(documents: Documents, *, seed: int, wanted: int) -> Recording:
@@ -68,10 +70,15 @@ def _found(documents: Documents, seed: int, wanted: int) -> Iterator[RetrievedRo
         for number, (question, own) in enumerate(asked):
             yield RetrievedRow(question, _drawn(chunks, documents.contexts, own, seed, number), None)
         return
-    ask = retriever(documents.retrieve, documents.contexts)
     for question, _ in asked:
-        found = ask(question)
+        found = _asked(documents.retrieve, documents.contexts, question)
         yield RetrievedRow(question, found.contexts, found.took_ns)
+
+
+@lru_cache(_ANSWERS_KEPT)
+def _asked(named: str, contexts: int, question: str) -> Found:
+    """What the retriever found, which all loads of a study share."""
+    return retriever(named, contexts)(question)
 
 
 def _questions(name: str, seed: int, wanted: int) -> list[str]:

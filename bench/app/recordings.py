@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,6 +20,7 @@ from scenarios.traffic.rows import SECOND_NS, TrafficRow
 SAMPLE_MAX = 100_000
 """So many sessions of a dataset are drawn at the most; a load that is longer has them again."""
 _PRIORITIES = 4096
+_DATASETS_KEPT = 4  # each with a temporary file of what was drawn
 
 Kind = Literal["dataset", "trace", "documents"]
 
@@ -66,12 +68,20 @@ class Cut(NamedTuple):
 
 
 def read_dataset(name: str, *, seed: int, wanted: int, output: Output, flag: str = "--dataset") -> Recording:
-    """Read a dataset once, from end to end, and keep `wanted` sessions of it, drawn by the seed.
+    """Read a dataset once, from end to end, and keep `wanted` sessions of it or more, drawn by the seed.
 
+    The next load of a study finds what was read for the last, unless the files have changed.
     Raises UserError for what cannot be read, and for a file without text.
     """
+    stats = [path.stat() for path in files_of(name, flag)]
+    size = min(1 << (wanted - 1).bit_length(), SAMPLE_MAX)
+    return _read(name, seed, size, output, flag, tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats))
+
+
+@lru_cache(_DATASETS_KEPT)
+def _read(name: str, seed: int, size: int, output: Output, flag: str, _files: tuple[tuple[int, ...], ...]) -> Recording:
     reader = _Reader(flag, name)
-    sample = _Sample(seed, min(wanted, SAMPLE_MAX))
+    sample = _Sample(seed, size)
     for rows in reader.sessions():
         if not rows[0].messages:
             raise UserError(

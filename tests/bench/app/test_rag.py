@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.app import rag
 from bench.app.dry import dry_plan
 from bench.app.options import RunOptions
 from bench.app.rag import read_passages
@@ -109,6 +110,9 @@ def test_the_plan_is_the_same_however_long_finding_takes_and_for_any_number_of_w
     keys = f"documents: docs\nretrieve: {json.dumps(program('print(json.dumps([sys.stdin.read()]))'))}"
     options = {"concurrency": 5, "requests": 5, "warmup": "0"}
     plan, again = (dry_plan(request(tmp_path, keys, workers=5, **options))[0] for _ in range(2))
+    assert call(plan, 0).retrieval_ns == call(again, 0).retrieval_ns  # it is not asked again
+    rag._asked.cache_clear()
+    again = dry_plan(request(tmp_path, keys, workers=5, **options))[0]
     seeded = dry_plan(request(tmp_path, keys, seed=9, **options))[0]
     assert plan_hash(plan) == plan_hash(again) != plan_hash(seeded)
     assert call(plan, 0).retrieval_ns != call(again, 0).retrieval_ns

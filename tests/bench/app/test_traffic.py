@@ -56,7 +56,17 @@ def test_a_sample_has_no_prompt_twice_and_begins_every_larger_one(
     drawn = read_dataset(name, seed=seed, wanted=wanted, output="file")
     every = said(read_dataset(name, seed=seed, wanted=10**6, output="file"))
     assert sorted(every, key=int) == [str(i) for i in range(count)]
-    assert said(drawn) == every[:wanted] and drawn.available == count
+    assert said(drawn) == every[: len(drawn.sessions)] and drawn.available == count
+    assert len(drawn.sessions) >= min(wanted, count)
+
+
+def test_the_loads_of_a_study_read_a_dataset_once_unless_it_has_changed(tmp_path: Path) -> None:
+    name = prompts_file(tmp_path, [str(i) for i in range(40)])
+    found = [read_dataset(name, seed=1, wanted=wanted, output="file") for wanted in (9, 12, 16)]
+    assert found[0] is found[1] is found[2] and len(found[0].sessions) == 16
+    assert read_dataset(name, seed=2, wanted=9, output="file") is not found[0]
+    prompts_file(tmp_path, [str(i) for i in range(41)])
+    assert read_dataset(name, seed=1, wanted=9, output="file").available == 41
 
 
 def test_each_seed_draws_another_sample_evenly(tmp_path: Path) -> None:
@@ -97,7 +107,7 @@ def test_memory_is_bounded_however_large_the_dataset(tmp_path: Path) -> None:
     found = read_dataset(str(path), seed=0, wanted=100, output="file")
     assert tracemalloc.get_traced_memory()[1] < 6 << 20
     tracemalloc.stop()
-    assert len(found.sessions) == 100
+    assert len(found.sessions) == 128
 
 
 def test_a_file_without_text_is_no_dataset_and_one_without_times_is_no_trace(tmp_path: Path) -> None:
