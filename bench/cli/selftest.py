@@ -13,14 +13,15 @@ from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 @click.command()
 @click.option("--workers", type=WHOLE, default=1, help="Load processes, as of the runs that it is to speak for.  [1]")
 @click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Whose stamps, as of those runs.  [auto]")
-@click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer in half a minute.")
+@click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer in a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything that was measured.")
 def selftest(workers: int, stamps: Any, quick: bool, as_json: bool) -> int:
     """Measure how exact this machine's client is, at which load.
 
     A server that logs when it sent each token gets a core of its own, the client another, and loads rise until the
-    client's error passes 2 ms, its core is full, or the server can send no more. Runs on this machine are then held
-    against what was found. Needs Linux, a C compiler and a machine that does nothing else, for a minute and a half.
+    client's error passes 2 ms, its core is full, or the server can send no more. Where packet stamps are permitted the
+    kernel's are measured beside them. Runs on this machine are then held against what was found. Needs Linux, a C
+    compiler and a machine that does nothing else, for two or three minutes.
 
     \b
     bench.py selftest

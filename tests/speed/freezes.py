@@ -11,8 +11,8 @@ FREEZE_S = 0.015
 
 
 @contextmanager
-def frozen(times_per_s: int) -> Iterator[None]:
-    """Freeze every load process for 15 ms, so many times a second."""
+def frozen(times_per_s: float, freeze_s: float = FREEZE_S) -> Iterator[None]:
+    """Stop every load process (SIGSTOP) for so long, 15 ms, so many times a second."""
     over = threading.Event()
 
     def freeze() -> None:
@@ -20,7 +20,7 @@ def frozen(times_per_s: int) -> Iterator[None]:
             loads = [p for p in psutil.Process().children() if "bench.app.load_process" in p.cmdline()]
             for process in loads:
                 process.suspend()
-            time.sleep(FREEZE_S)
+            time.sleep(freeze_s)
             for process in loads:
                 process.resume()
 

@@ -28,7 +28,10 @@ class MeasuredLadder(NamedTuple):
 
 
 class Selftest(NamedTuple):
-    """What was measured, on which cores, and the same as `--json` has it; where it is kept, or why it is not."""
+    """What was measured, on which cores, and the same as `--json` has it; where it is kept, or why it is not.
+
+    `beside` is the same with the stamps that are next best, where the best were asked for and are those of packets.
+    """
 
     workers: int
     cores: Cores
@@ -37,6 +40,7 @@ class Selftest(NamedTuple):
     data: dict[str, Any]
     kept: Path | None = None
     not_kept: str | None = None
+    beside: "Selftest | None" = None
 
     @property
     def is_exact(self) -> bool:
@@ -48,6 +52,14 @@ def selftest(workers: int, say: Callable[[str], None], *, stamps: Stamps = "auto
     """Measure one load after another, each announced. Raises UserError where there can be no ground-truth server."""
     within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
+    found = _with_stamps(workers, say, stamps, quick=quick)
+    if stamps != "auto" or found.data["stamps"] != "packets":
+        return found
+    beside = _with_stamps(workers, say, "kernel", quick=quick)
+    return found._replace(beside=beside, data={**found.data, "beside": beside.data})
+
+
+def _with_stamps(workers: int, say: Callable[[str], None], stamps: Stamps, *, quick: bool) -> Selftest:
     cores, machine = measuring.choose_cores(workers), hardware()
     kinds = (ladders.quick(ladder) if quick else ladder for ladder in (ladders.EVENTS, ladders.REQUESTS))
     climbs = tuple(climb(fitted(ladder, workers), cores, workers, say, stamps) for ladder in kinds)

@@ -1,11 +1,12 @@
 """What a selftest found as a Document: the loads of each kind, and up to which the client is exact."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from analysis.present.document import Column, Document, Facts, Prose, Row, Section, Table, facts, row
-from analysis.wording import DASH, count
+from analysis.wording import DASH, count, number
 from bench.app.selftest.climb import MeasuredLadder, Selftest
-from bench.app.selftest.ladder import LIMIT_MS, Bound, Ladder, streams_at
+from bench.app.selftest.ladder import LIMIT_MS, Bound, Ladder, highest_exact, streams_at
 from bench.app.selftest.measure import Cores, LoadResult
 
 COLUMNS: Final = (
@@ -16,6 +17,9 @@ COLUMNS: Final = (
     Column("cpu"),
     Column("others", drop=6),
     Column("server late", drop=4),
+)
+BY_STAMPS: Final = (
+    *(Column(name) for name in ("stamps", "streams", "first token", "token gap", "token events/s", "core")),
 )
 WHY: Final[dict[Bound | None, str]] = {
     "error": f"above it, the client's error passes {LIMIT_MS:g} ms at p99",
@@ -34,6 +38,7 @@ def document(found: Selftest) -> Document:
         blocks=(
             Prose((where(found.workers, found.cores, found.cpu),)),
             *map(_climb, found.climbs),
+            _by_stamps([found] if found.beside is None else [found, found.beside]),
             Section("", (Prose(tuple(filter(None, [kept]))),)),
         ),
         data=found.data,
@@ -63,6 +68,31 @@ def _climb(climb: MeasuredLadder) -> Section:
         exact.append(("that is", f"streams by their tokens/s: {streams}"))
     columns = (Column(ladder.unit), *COLUMNS)
     return Section(ladder.unit.capitalize(), (Table(columns, rows, caption), _apart(facts(exact))))
+
+
+def _by_stamps(found: Sequence[Selftest]) -> Section:
+    """What each kind of stamps is worth on this machine, by the number of streams, and in a sentence."""
+    rows, said = [], []
+    for ladder, results, _ in (each.climbs[0] for each in found):
+        stamps = f"{results[0].stamps} stamps"
+        for result in sorted(results, key=lambda each: each.case.streams):
+            errors = (_ms(error.p99_ms, 3) for error in (result.first_token, result.gap))
+            rates = (f"{result.events_per_s:,.0f}", f"{result.cpu_fraction:.0%}")
+            rows.append(row(results[0].stamps, f"{result.case.streams:,}", *errors, *rates))
+        said.append((stamps, _in_a_sentence(highest_exact(ladder, results))))
+    caption = "How far from the truth at p99, in ms, by whose stamps and with how many streams"
+    return Section("By stamps", (Table(BY_STAMPS, tuple(rows), caption), _apart(facts(said))))
+
+
+def _in_a_sentence(best: LoadResult | None) -> str:
+    """Up to which load a client is exact, and how exact it is there."""
+    if best is None:
+        return f"above {LIMIT_MS:g} ms with any number of streams that was tried"
+    first, gap = (f"±{number(error.p99_ms)} ms" for error in (best.first_token, best.gap))
+    return (
+        f"up to {count(best.case.streams, 'stream')} at {best.cpu_fraction:.0%} of a core: first token {first}, "
+        f"token gap {gap}"
+    )
 
 
 def _apart(found: Facts) -> Section:

@@ -135,14 +135,20 @@ def next_streams(ladder: Ladder, results: Sequence[LoadResult]) -> int | None:
 
 def limit(ladder: Ladder, results: Sequence[LoadResult]) -> Limit:
     """What the loads of a ladder say together."""
-    failed = [result for result in results if bound(ladder, result) is not None]
-    lowest = min(failed, key=lambda result: result.case.streams, default=None)
-    exact = [
-        ladder.per_s(result)
-        for result in results
-        if is_exact(result) and (lowest is None or result.case.streams <= lowest.case.streams)
-    ]
-    return Limit(max(exact, default=0.0), None if lowest is None else bound(ladder, lowest))
+    lowest, best = _lowest_failed(ladder, results), highest_exact(ladder, results)
+    return Limit(0.0 if best is None else ladder.per_s(best), None if lowest is None else bound(ladder, lowest))
+
+
+def highest_exact(ladder: Ladder, results: Sequence[LoadResult]) -> LoadResult | None:
+    """The load of the highest rate that kept the client exact, none above one that was not reached; None without."""
+    lowest = _lowest_failed(ladder, results)
+    below = (each for each in results if lowest is None or each.case.streams <= lowest.case.streams)
+    return max(filter(is_exact, below), key=ladder.per_s, default=None)
+
+
+def _lowest_failed(ladder: Ladder, results: Sequence[LoadResult]) -> LoadResult | None:
+    failed = (result for result in results if bound(ladder, result) is not None)
+    return min(failed, key=lambda result: result.case.streams, default=None)
 
 
 def streams_at(events_per_s: float) -> dict[int, int]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from bench.cli.root import cli
 from bench.runs import selftests
 from bench.telemetry.machine import hardware
 from bench.truth import server as truth
-from bench.types import UserError
+from bench.types import TakenStamps, UserError
 from tests.bench.app.selftest.machines import Machine
 from tests.golden import same_as_before
 
@@ -66,7 +67,36 @@ def test_the_table_has_a_line_for_each_load_and_says_what_the_limit_means_in_str
     ]
     assert "exact up to  45,000 token events/s (there the client's cores were full)" in lines
     assert "that is      streams by their tokens/s: 1,500 at 30, 900 at 50, 450 at 100" in lines
+    assert any("up to 800 streams at 100% of a core: first token ±0.008 ms, token gap ±0.01 ms" in one for one in lines)
     assert lines[-1].startswith("kept for the runs on this machine: ")
+
+
+def test_by_itself_it_measures_packets_and_the_kernels_stamps_beside_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One table has both, each with a sentence of its own that says what is in it."""
+    asked = []
+
+    def made_up(case: SelftestLoad, cores: Cores, workers: int, limit_s: float, stamps: str) -> LoadResult:
+        asked.append(stamps)
+        taken: TakenStamps = "packets" if stamps == "auto" else "kernel"
+        machine = Machine(exact_up_to=12_800 if taken == "packets" else 500)
+        return replace(machine.measure(KINDS[case.name], case.streams), stamps=taken)
+
+    monkeypatch.setattr(measure, "measure", made_up)
+    monkeypatch.setattr(measure, "choose_cores", lambda workers: Cores((0,), 1))
+    assert cli.main(["selftest"], standalone_mode=False) == 0
+    assert list(dict.fromkeys(asked)) == ["auto", "kernel"]
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.split()[:2] == ["packets", "12,800"] for line in lines)
+    assert any(line.split()[:2] == ["kernel", "800"] for line in lines)
+    said = [line for line in lines if "of a core: first token" in line]
+    assert [line.split(":")[0].split() for line in said] == [
+        ["packets", "stamps", "up", "to", "12,800", "streams", "at", "30%", "of", "a", "core"],
+        ["kernel", "stamps", "up", "to", "400", "streams", "at", "30%", "of", "a", "core"],
+    ]
+    kept = [selftests.for_run(hardware(), 1, stamps) for stamps in ("packets", "kernel")]
+    assert [one is not None and one["events"]["bounded_by"] for one in kept] == [None, "error"]
 
 
 def test_it_reads_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,14 +31,14 @@ TOKENS = 20
 
 
 @contextmanager
-def watched(url: str, tmp_path: Path, ca_file: str | None = None) -> Iterator[list[Exchange]]:
-    """One answer read by a client that sleeps 60 ms at a time, with what its capture says of it."""
+def watched(url: str, tmp_path: Path, ca_file: str | None = None, asleep_s: float = 0.06) -> Iterator[list[Exchange]]:
+    """One answer read by a client that sleeps so long at a time, with what its capture says of it."""
     found: list[Exchange] = []
     target = endpoint(url, ca_file)
     with watch.ring_process(tmp_path / "log") as ring:
         ring.watch(tmp_path / "packets.seg", target)
         wire = Wire(target, 10, 10)
-        busy = gevent.spawn(_be_busy)
+        busy = gevent.spawn(_be_busy, asleep_s)
         connection = wire.connect()
         body = b'{"messages": [], "stream": true, "max_tokens": %d}' % TOKENS
         request = HttpRequest("POST", "/v1/chat/completions", (("X-Request-Id", "0"),), body)
@@ -54,9 +54,9 @@ def watched(url: str, tmp_path: Path, ca_file: str | None = None) -> Iterator[li
     yield found
 
 
-def _be_busy() -> None:
+def _be_busy(asleep_s: float) -> None:
     while True:
-        time.sleep(0.06)
+        time.sleep(asleep_s)
         gevent.sleep(0.001)
 
 
@@ -69,11 +69,16 @@ def arrivals(found: list[Exchange], path: Path) -> Arrivals:
 
 
 @pytest.mark.clock
-def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path) -> None:
-    # A read takes in what came in 60 ms: gaps that do not divide it, so that its last token is now young and now old.
+@pytest.mark.parametrize("asleep_s", [0.06, 0.3])
+def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path, asleep_s: float) -> None:
+    # A read takes in what came meanwhile: gaps that do not divide it, so that its last token is now young and now old.
     options = TruthOptions(ttft_ms=30, gap_ms=23, tokens=TOKENS, role_chunk=False)
-    with launch(options, log=tmp_path / "truth") as server, watched(server.url, tmp_path) as found:
+    with (
+        launch(options, log=tmp_path / "truth") as server,
+        watched(server.url, tmp_path, asleep_s=asleep_s) as found,
+    ):
         pass
+    assert segments.scan(tmp_path / "packets.seg").dropped == 0
     assert len(found[0].sizes) < TOKENS / 2, "most reads brought several tokens"
     seen = arrivals(found, tmp_path / "packets.seg")
     body = parse(found[0].data, seen.ends.tolist(), seen.t_ns.tolist()).body
