@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.app.options import ClientOptions, HourOptions, LoadOptions, RunOptions, ServerOptions, flag_of, names
+from bench.app.options import (
+    ClientOptions,
+    HourOptions,
+    LoadOptions,
+    RunOptions,
+    ServerOptions,
+    WatchOptions,
+    flag_of,
+    names,
+)
 from bench.app.request import RunningServer, RunRequest, ServerToLaunch, run_request
 from bench.cli.run import run as command
 from bench.load.spend import Budget
@@ -18,7 +27,7 @@ from bench.runs import folder as files
 from bench.types import Load, UserError
 
 URL = "http://127.0.0.1:9"
-OF_THE_COMMAND = {"repeat", "keep_server", "dry_run", "batch"}
+OF_THE_COMMAND = {"repeat", "keep_server", "dry_run", "batch", "as_json", "quiet"}
 FLAGS = {option.name: option for option in command.params if isinstance(option, click.Option)}
 
 
@@ -34,7 +43,7 @@ def test_every_option_is_the_flag_of_its_name_and_has_its_default() -> None:
 
 
 def test_every_option_is_of_one_group() -> None:
-    groups = (ServerOptions, LoadOptions, ClientOptions, HourOptions)
+    groups = (ServerOptions, LoadOptions, ClientOptions, HourOptions, WatchOptions)
     own = [name for group in groups for name in names(group)]
     assert len(own) == len(set(own))
     assert set(own) < {field.name for field in fields(RunOptions)}
