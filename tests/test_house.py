@@ -20,6 +20,7 @@ LONGEST_FILE = 400
 LAZY_IN_CLI = 4
 # Elsewhere a function imports only for one of these reasons.
 LAZY: Mapping[str, str] = {
+    "analysis/frames.py": "pandas is an extra, for notebooks",
     "backends/cold/anthropic.py": "the vendor's client takes half a second to import, and one backend asks it",
     "bench/app/gate/reference.py": "of two kinds of reference work only one needs numpy",
     "bench/app/gate/token_cost.py": "it runs in a process of its own, where gevent must patch the interpreter first",
@@ -34,6 +35,7 @@ LAZY: Mapping[str, str] = {
 }
 # Nothing in the tree calls these, and still they are not dead.
 OFFERED: Mapping[str, str] = {
+    "analysis.frames.load": "called as analysis.load (docs/python.md)",
     "analysis.breakeven.caching.usd_per_request": "the formula in exact numbers, which tests hold the search to",
     "backends.cold.http.get_json": "for whoever adds a backend (docs/backends.md)",
     "bench.app.dry.dry_run": "called as bench.app.dry_run (docs/python.md)",

@@ -76,6 +76,7 @@ FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,
+    "pandas": ("analysis/frames.py",),
     "gevent": (*LOAD_PROCESS, "bench/app/gate/token_cost.py"),
     "greenlet": LOAD_PROCESS,
     "genai_prices": ("analysis/money/prices.py",),
