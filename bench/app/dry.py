@@ -31,7 +31,7 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[
             lines += _cacheable(plan)
     lines.append(f"plan hash: {plan_hash(plan)}")
     if request.costs.budget is not None:
-        lines.append(estimate(plan, request.costs.budget, batch=batch))
+        lines.append(estimate(plan, request.costs.budget, batch=batch, runs=runs))
     if runs > 1:
         lines.append(f"{runs} runs of this, each with all of it; --max-usd is for all together")
     return [*lines, "nothing was sent"]

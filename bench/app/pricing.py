@@ -127,7 +127,7 @@ def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | No
     given = [name for name in ("gpu", "usd_per_hour", "owned") if getattr(options, name) is not None]
     if options.gpus is not None and options.gpu is None:
         whole = "" if not given else f": {flag_of(given[0])} is what all of it costs"
-        raise UserError(f"--gpus counts those of --gpu{whole}; give --gpu, or leave --gpus out")
+        raise UserError(f"--gpus counts those of --gpu{whole}; give --gpu too, such as l4, or leave --gpus out")
     if len(given) > 1:
         first, second = map(flag_of, given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
@@ -185,8 +185,8 @@ def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":
     return prices.find(budget.model, budget.provider, budget.at, tier=prices.BATCH if batch else prices.STANDARD)
 
 
-def estimate(plan: Plan, budget: Budget, *, batch: bool = False) -> str:
-    """Say what a plan can cost at most, at whose prices, and where the limit lies."""
+def estimate(plan: Plan, budget: Budget, *, batch: bool = False, runs: int = 1) -> str:
+    """Say what a plan can cost at most, so many times, at whose prices, and where the limit lies."""
     from analysis.money import prices
     from analysis.wording import dollars
 
@@ -199,10 +199,16 @@ def estimate(plan: Plan, budget: Budget, *, batch: bool = False) -> str:
     usd, sizes = most_usd(plan, budget, batch=batch), [lengths(plan, seq) for seq in range(count)]
     prompt, output = (sum(tokens) for tokens in zip(*sizes, strict=True))
     counted = "" if plan.vocabulary.exact else "about "
+    each = "" if runs == 1 else f" in each of {runs} runs"
     return (
-        f"estimate: at most {counted}{dollars(usd)} for {count:,} requests, {prompt:,} prompt and "
-        f"{output:,} output tokens, at {source}; the limit is {limit}"
+        f"estimate: at most {counted}{dollars(runs * usd)} for {count:,} requests{each}, {prompt:,} prompt and "
+        f"{output:,} output tokens, at {source}; the limit is {limit}{does_not_fit(runs * usd, budget.cap_usd)}"
     )
+
+
+def does_not_fit(usd: Decimal, cap_usd: Decimal) -> str:
+    """What follows where as much as may be needed is more than the limit; nothing where it fits."""
+    return "" if usd <= cap_usd else ": that may not be enough, and what does not fit is not sent; raise --max-usd"
 
 
 def most_usd(plan: Plan, budget: Budget, *, batch: bool = False) -> Decimal:

@@ -1,5 +1,6 @@
 """What `breakeven` reads of measured runs: their capacity, what their requests look like, what one cost."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.breakeven.comparison import Point
+from analysis.money.gpu_names import is_called
 from analysis.money.gpu_prices import Hourly
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.run import summary as summaries
@@ -16,7 +18,7 @@ from analysis.run.summary import RunSummary
 from analysis.stats.distributions import Ints
 from bench.runs import folder as files
 from bench.runs import manifest
-from bench.runs.manifest import RunManifest
+from bench.runs.manifest import HourPricing, RunManifest
 from bench.runs.table import read_requests
 from bench.types import UserError
 
@@ -78,6 +80,23 @@ def warnings_of(run: MeasuredRun) -> list[str]:
     """What there is to say against relying on a run."""
     status = run.summary.verdict.status
     return [] if status == "valid" else [f"{run.folder.name} is {status}: {_reasons(run)}"]
+
+
+def measured_elsewhere(runs: Sequence[MeasuredRun], gpu: str) -> list[str]:
+    """What there is to say where runs are priced on a GPU (`l4@aws`) that they were not made on, as far as is known."""
+    name = re.split("[@:]", gpu.lower())[0]
+    found = dict[str, str]()
+    for run in runs:
+        devices = sorted({device.name for device in run.run.hardware.gpus})
+        asked = run.run.pricing.gpu if isinstance(run.run.pricing, HourPricing) else None
+        if run.run.launched and not any(is_called(name, device) for device in devices):
+            found[", ".join(devices) or f"{run.run.hardware.cpu}, where no GPU was seen"] = run.folder.name
+        elif asked is not None and re.split("[@:]", asked.lower())[0] != name:
+            found[f"what was priced as {asked} then"] = run.folder.name
+    return [
+        f"{folder} was measured on {what}, and is priced as {name} here: what {name} serves was not measured"
+        for what, folder in found.items()
+    ]
 
 
 def _reasons(run: MeasuredRun) -> str:

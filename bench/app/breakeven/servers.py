@@ -21,7 +21,14 @@ from analysis.stats.distributions import Floats
 from analysis.stats.uncertainty import interval_draws, mean_draws
 from analysis.wording import count, number, percent
 from bench.app import numeric
-from bench.app.breakeven.measured import MeasuredRun, check_repeats, read_run, read_search, warnings_of
+from bench.app.breakeven.measured import (
+    MeasuredRun,
+    check_repeats,
+    measured_elsewhere,
+    read_run,
+    read_search,
+    warnings_of,
+)
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
 from bench.app.listing import folder_of
 from bench.app.pricing import hourly_of
@@ -205,6 +212,9 @@ def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Gener
     if not options.servers:
         raise UserError("--self: give a run, a capacity folder, or the requests/s that one replica serves")
     capacity = _capacity(options.servers, rng)
+    if options.gpu is not None:
+        elsewhere = measured_elsewhere(capacity.runs or capacity.probes, options.gpu)
+        capacity = capacity._replace(warnings=(*capacity.warnings, *elsewhere))
     hourly = hourly_of(options)
     if hourly is None:
         priced = (gpu_prices.hourly_of(run.run.pricing) for run in capacity.runs)

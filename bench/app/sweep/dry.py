@@ -8,7 +8,7 @@ from analysis.money import gpu_prices
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.wording import count, dollars, number
 from bench.app.dry import dry_plan
-from bench.app.pricing import most_usd
+from bench.app.pricing import does_not_fit, most_usd
 from bench.app.request import RunRequest
 from bench.app.sweep.running import CellRequests, is_cell_done
 from bench.app.sweep.study import Study
@@ -25,13 +25,17 @@ PROBES: Final = 10
 
 
 class StudyEstimate(NamedTuple):
-    """One contender's part: cells that are left, seconds, dollars at most at an API, and of its own hours."""
+    """One contender's part: cells that are left, seconds, dollars at most at an API, and of its own hours.
+
+    `beyond` is what follows where all of it might need more than its limit.
+    """
 
     contender: str
     cells: int
     seconds: float
     api_usd: Decimal | None
     hours_usd: Decimal | None
+    beyond: str = ""
 
 
 def estimates(study: Study, folder: Path, requests: CellRequests) -> list[StudyEstimate]:
@@ -47,7 +51,8 @@ def estimates(study: Study, folder: Path, requests: CellRequests) -> list[StudyE
         launches = bool(left) and asked[0][0].url is None
         seconds += START_S * launches
         hours_usd = _hours_usd([request for request, _ in asked], seconds)
-        found.append(StudyEstimate(contender.name, len(left), seconds, _api_usd(asked), hours_usd))
+        api_usd, beyond = _api_usd(asked)
+        found.append(StudyEstimate(contender.name, len(left), seconds, api_usd, hours_usd, beyond))
     return found
 
 
@@ -67,14 +72,15 @@ def _seconds(load: Load, plan: Plan | None) -> float:
     return tokens / ASSUMED_TOKENS_PER_S / (load.concurrency or 1)
 
 
-def _api_usd(asked: list[tuple[RunRequest, Plan | None]]) -> Decimal | None:
+def _api_usd(asked: list[tuple[RunRequest, Plan | None]]) -> tuple[Decimal | None, str]:
     billed = [(plan, budget) for request, plan in asked if (budget := request.costs.budget) is not None]
     if not billed:
-        return None
+        return None, ""
     cap_usd = billed[0][1].cap_usd
     if any(plan is None for _, plan in asked):
-        return cap_usd  # as many as fit into the time
-    return min(sum((most_usd(plan, budget) for plan, budget in billed if plan is not None), Decimal(0)), cap_usd)
+        return cap_usd, ""  # as many as fit into the time
+    usd = sum((most_usd(plan, budget) for plan, budget in billed if plan is not None), Decimal(0))
+    return min(usd, cap_usd), does_not_fit(usd, cap_usd)
 
 
 def _hours_usd(left: list[RunRequest], seconds: float) -> Decimal | None:
@@ -89,7 +95,7 @@ def lines(study: Study, folder: Path, requests: CellRequests) -> list[str]:
     for one in each:
         api = "" if one.api_usd is None else f", at most {dollars(one.api_usd)} at its API"
         own = "" if one.hours_usd is None else f", {dollars(one.hours_usd)} of its own hours"
-        said.append(f"{one.contender}: {count(one.cells, 'cell')}, about {expected(one.seconds)}{api}{own}")
+        said.append(f"{one.contender}: {count(one.cells, 'cell')}, about {expected(one.seconds)}{api}{own}{one.beyond}")
     seconds = sum(one.seconds for one in each)
     usd = sum((one.api_usd or Decimal(0)) + (one.hours_usd or Decimal(0)) for one in each)
     cells = count(sum(one.cells for one in each), "cell")

@@ -232,6 +232,17 @@ def test_a_dry_run_sends_nothing(biller: tuple[str, type[Biller]], tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("limit", "more", "fits"), [("1", [], True), ("0.001", [], False), ("0.05", ["--repeat", "50"], False)]
+)
+def test_a_dry_run_that_would_not_fit_its_limit_says_so(
+    biller: tuple[str, type[Biller]], tmp_path: Path, limit: str, more: list[str], fits: bool
+) -> None:
+    done = run("http://127.0.0.1:9", tmp_path / "run", "--requests", "40", "--max-usd", limit, *more, "--dry-run")
+    assert done.returncode == 0
+    assert ("may not be enough" in done.stdout) is not fits
+
+
 OWNED = "price_usd=1460,months=20,usd_per_kwh=0.30,pue=1.5,watts="
 
 

@@ -330,6 +330,28 @@ def test_a_run_knows_what_its_hour_costs(shown: Shown, write_run: WriteRun) -> N
     assert "(l4@mine)" in found["servers"]["description"]
 
 
+H100 = {"hardware": {"cpu": "a CPU", "cores": 8, "os": "Linux", "gpus": [{"name": "NVIDIA H100 80GB HBM3"}]}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ({"launched": True}, "where no GPU was seen, and is priced as rtx-4090 here"),
+        ({"launched": True, **H100}, "own was measured on NVIDIA H100 80GB HBM3, and is priced as rtx-4090 here"),
+        ({"launched": False, "pricing": {"usd_per_hour": "0.5", "gpu": "l4@aws"}}, "priced as l4@aws then"),
+        ({"launched": False}, None),
+        ({"launched": False, "pricing": {"usd_per_hour": "0.5", "gpu": "rtx-4090"}}, None),
+    ],
+)
+def test_a_run_that_is_priced_on_what_it_was_not_measured_on_says_so(
+    ask: Ask, write_run: WriteRun, manifest: dict[str, Any], said: str | None
+) -> None:
+    run = write_run("own", gpus=0, manifest=manifest)
+    text = ask("--self", str(run), "--gpu", "rtx-4090", "--versus", "claude-haiku-5-5")
+    assert ("was not measured" in text) is (said is not None)
+    assert said is None or said in text
+
+
 def test_a_measured_api_costs_what_its_own_usage_says(shown: Shown, write_run: WriteRun) -> None:
     own, api = write_run("own"), write_run("api", backend="claude", model="claude-haiku-4-5", manifest=CLAUDE)
     found = shown("--self", str(own), "--usd-per-hour", "0.34", "--versus", str(api), "--requests-per-month", "1000")
@@ -630,7 +652,7 @@ WRONG = [
     (f"{SERVERS} {HAIKU} --gpus 4", "--gpus counts those of --gpu: --usd-per-hour is what all of it costs"),
     (
         f"--self 2 --owned price_usd=9,months=9,watts=9,usd_per_kwh=1 --gpus 4 {HAIKU}",
-        "--gpus counts those of --gpu: --owned is what all of it costs; give --gpu, or leave --gpus out",
+        "--gpus counts those of --gpu: --owned is what all of it costs; give --gpu too",
     ),
     (f"--self 2 --owned price_usd=1e99,months=9,watts=9,usd_per_kwh=1 {HAIKU}", "--owned: price_usd 1e99: expected"),
     ("batch --deadline-h 1 --versus claude-haiku-5-5 --live-usd 1", "leave out --live-usd and --batch-usd"),
