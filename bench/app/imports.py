@@ -8,6 +8,7 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
+from analysis.others.crosscheck import Crosscheck, crosscheck
 from analysis.others.formats import results_in
 from analysis.others.imported import Imported, verdict_of
 from analysis.present import report
@@ -16,10 +17,11 @@ from analysis.run import summary as summaries
 from analysis.run.derived import with_derived
 from analysis.run.sections import MeasuredWindow, MetricSummary
 from analysis.run.summary import RunSummary
+from bench.app.results import requests_of
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import ImportedFrom, Machine, RunManifest, Tokenizer
-from bench.types import Lengths, Load, Scenario, ServerInfo
+from bench.types import Lengths, Load, Scenario, ServerInfo, UserError
 
 UNKNOWN: Final = "unknown"
 RESULTS: Final = Path("results")
@@ -34,6 +36,17 @@ def import_files(given: Sequence[Path], out: Path | None = None, model: str | No
     found = [(file, part, result) for file in given for part, result in enumerate(results_in(file), 1)]
     return [_made(file, part, result, _folder(out, result, model, alone=len(found) == 1), model)
             for file, part, result in found]  # fmt: skip
+
+
+def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crosscheck:
+    """Set a result of another tool beside a run of ours. Raises UserError where either is none, or of several."""
+    run = manifest.read(folder)
+    if run.imported is not None:
+        raise UserError(f"{folder}: expected a run of this tool, it was imported from {run.imported.title}")
+    found = results_in(file)
+    if (part is None and len(found) > 1) or (part is not None and not 0 < part <= len(found)):
+        raise UserError(f"--part: {file} has {len(found)} results; expected which, 1 to {len(found)}")
+    return crosscheck(summaries.read(folder), requests_of(folder), found[(part or 1) - 1])
 
 
 def _folder(out: Path | None, result: Imported, model: str | None, *, alone: bool) -> Path:

@@ -1,10 +1,11 @@
-"""`bench.py import`: what other tools measured, as run folders."""
+"""`bench.py import` and `crosscheck`: what other tools measured, as run folders and beside ours."""
 
 from pathlib import Path
 
 import click
 
 from bench import app
+from bench.cli.numeric import WHOLE
 
 
 @click.command("import")
@@ -21,7 +22,29 @@ def import_(given: tuple[Path, ...], out: Path | None, model: str | None, as_jso
     \b
     bench.py import vllm-bench.json benchmarks.json
     """
-    from analysis.present.of_imported import document
+    from analysis.present import of_imported
     from bench.cli.output import deliver
 
-    deliver(document(app.imports.import_files(given, out, model)), "text", as_json=as_json)
+    deliver(of_imported.document(app.imports.import_files(given, out, model)), "text", as_json=as_json)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN")
+@click.argument("theirs", type=click.Path(path_type=Path))
+@click.option("--part", type=WHOLE, help="Which result of a file that has several, from 1.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def crosscheck(folder: str, theirs: Path, part: int | None, as_json: bool) -> None:
+    """Set a run of ours beside what another tool measured of the same server.
+
+    THEIRS is a file that `import` takes. Where figures differ our run is read again by the definitions of the other
+    tool (the role's chunk a first token, time from the connection, chunks for tokens, warm-up and failures counted,
+    rates over all the time); what they leave is said with its size.
+
+    \b
+    bench.py crosscheck latest vllm-bench.json
+    """
+    from analysis.present import of_crosscheck
+    from bench.cli.output import deliver
+
+    path = Path(app.listing.folder_of(folder, "run"))
+    deliver(of_crosscheck.document(app.imports.crosscheck_with(path, theirs, part), str(path)), "text", as_json=as_json)

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "compare": Place(
         "compare", "Say whether CANDIDATE is slower or dearer than BASE; of several candidates also which may be best."
     ),
+    "crosscheck": Place("others", "Set a run of ours beside what another tool measured of the same server."),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
     "gate": Place("gate", "Say whether an engine or our own client got slower."),
     "import": Place("others", "Make run folders of what other tools measured."),

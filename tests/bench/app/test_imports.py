@@ -78,3 +78,9 @@ def test_the_command_lists_what_it_made(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     assert str(tmp_path / "one") in told.stdout and "vLLM bench serve" in told.stdout
     assert (tmp_path / "one" / "report.html").exists()
+
+
+def test_crosscheck_wants_a_run_of_ours_and_to_know_which_result(folders: dict[str, Path]) -> None:
+    told = bench("crosscheck", folders["aiperf-0.13.0.json"], FILES[0])
+    assert (told.returncode, told.stderr.count("\n")) == (2, 1)
+    assert "expected a run of this tool" in told.stderr

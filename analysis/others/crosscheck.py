@@ -1,0 +1,155 @@
+"""Two tools, one server: their figures and ours, and which of their definitions make the difference.
+
+Nothing is guessed: our own run is read again by a definition, and explains what then is no difference any more.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from analysis.others.imported import Imported
+from analysis.others.readings import COUNTS, DEFINITIONS, KNOWN, RATES, Definition, Ours, Reading, bearing_on, rates_of
+from analysis.run.metrics import METRICS
+from analysis.run.summary import RunSummary
+
+Outcome = Literal["same", "by definition", "unexplained"]
+STATISTICS: Final = ("mean", "p50", "p90", "p95", "p99")
+MOST_TOGETHER: Final = 3
+ROUNDING: Final = 0.005
+"""Of theirs: what is nearer is the same, as printed figures are."""
+MOST_LEFT: Final = 0.1
+"""Of the difference: what is known of a tool explains it where no more is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFigure:
+    """One figure of both. `by` are the definitions that explain the difference, the sure ones first, and `recomputed`
+    is ours by them; `left` is what they leave, and within `noise` nothing is left to explain.
+
+    `noise` is what another run of ours may differ by, by its 95% interval, and our client's error where that is known.
+    """
+
+    metric: str
+    statistic: str
+    theirs: float
+    ours: float
+    recomputed: float
+    by: tuple[Definition, ...]
+    noise: float
+    outcome: Outcome
+
+    @property
+    def difference(self) -> float:
+        """Theirs - ours."""
+        return self.theirs - self.ours
+
+    @property
+    def left(self) -> float:
+        """What the definitions leave of the difference."""
+        return self.theirs - self.recomputed
+
+
+@dataclass(frozen=True, slots=True)
+class Crosscheck:
+    """All figures that both have, and those that one of them lacks."""
+
+    tool: str
+    title: str
+    figures: tuple[CrossFigure, ...]
+    only_theirs: tuple[str, ...]
+    only_ours: tuple[str, ...]
+
+    def of(self, outcome: Outcome) -> tuple[CrossFigure, ...]:
+        """The figures with this outcome."""
+        return tuple(figure for figure in self.figures if figure.outcome == outcome)
+
+
+def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported) -> Crosscheck:
+    """Set another tool's figures beside those of a run of ours, of the same server under the same load."""
+    ours = Ours(summary, requests)
+    figures = tuple(_figures(summary, ours, theirs))
+    seen = {figure.metric for figure in figures}
+    own = {name for name in METRICS if summary.metric(name).count}
+    return Crosscheck(
+        theirs.tool,
+        theirs.title,
+        figures,
+        tuple(sorted(theirs.metrics.keys() - seen)),
+        tuple(name for name in METRICS if name in own - seen),
+    )
+
+
+def _figures(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossFigure]:
+    known = KNOWN.get(theirs.tool, frozenset())
+    for name in METRICS:
+        for statistic in STATISTICS:
+            value = getattr(theirs.metrics[name], statistic) if name in theirs.metrics else None
+            if value is not None:
+                yield from _figure(summary, ours, name, statistic, value, known)
+    for name, rate in rates_of(theirs.throughput).items():
+        yield from _figure(summary, ours, name, "mean", rate, known)
+
+
+def _figure(
+    summary: RunSummary, ours: Ours, metric: str, statistic: str, theirs: float, known: frozenset[str]
+) -> Iterator[CrossFigure]:
+    plain = ours.figure(metric, statistic, Reading())
+    if plain is None:
+        return
+    noise, difference = _noise(summary, metric, statistic), abs(theirs - plain)
+    near = ROUNDING * abs(theirs)
+    outcome: Outcome = "same"
+    value, by = plain, tuple[str, ...]()
+    if difference > near:
+        read = _readings(ours, metric, statistic, known)
+        # What is known of a tool explains also what might be noise; what it may do besides only what is none.
+        limits = ((True, max(near, MOST_LEFT * difference)), (True, noise), (False, near))
+        found = next(
+            (
+                (recomputed, names)
+                for sure, limit in limits
+                for names, recomputed in read
+                if (known.issuperset(names) if sure else difference > noise)
+                and abs(theirs - recomputed) <= min(limit, difference / 2)
+            ),
+            None,
+        )
+        if found is not None:
+            (value, by), outcome = found, "by definition"
+        elif difference > noise:
+            value, by = _as_known(read, theirs, plain, known)
+            outcome = "unexplained"
+    named = tuple(DEFINITIONS[name] for name in by)
+    yield CrossFigure(metric, statistic, theirs, plain, value, named, noise, outcome)
+
+
+def _readings(ours: Ours, metric: str, statistic: str, known: frozenset[str]) -> list[tuple[tuple[str, ...], float]]:
+    """Ours by each few of the definitions that bear on it, the fewest first, of these what is known of the tool."""
+    sets = [names for size in range(1, MOST_TOGETHER + 1) for names in combinations(bearing_on(metric), size)]
+    found = []
+    for names in sorted(sets, key=lambda names: (len(set(names) - known), len(names))):
+        value = ours.figure(metric, statistic, Reading(**dict.fromkeys(names, True)))
+        if value is not None:
+            found.append((names, value))
+    return found
+
+
+def _as_known(
+    read: list[tuple[tuple[str, ...], float]], theirs: float, plain: float, known: frozenset[str]
+) -> tuple[float, tuple[str, ...]]:
+    """Ours by what is known of the tool and comes nearest to theirs, where nothing explains the difference."""
+    sure = [(value, names) for names, value in read if known.issuperset(names)]
+    return min([(plain, ()), *sure], key=lambda each: abs(theirs - each[0]))
+
+
+def _noise(summary: RunSummary, metric: str, statistic: str) -> float:
+    """What two runs of ours may differ by, and our client's error on a time."""
+    ci95 = summary.throughput.ci95.get(metric) if metric in RATES else summary.metric(metric).ci95.get(statistic)
+    low, high = ci95 or (None, None)
+    spread = 0.0 if low is None or high is None else 2**0.5 * (high - low) / 2
+    checked = summary.client.selftest
+    error_ms = checked.error_ms if checked and checked.error_ms and metric not in (*RATES, *COUNTS) else 0.0
+    return spread + error_ms

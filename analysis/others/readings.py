@@ -1,0 +1,186 @@
+"""Our own run read by others' definitions: what a figure of ours would be if it were measured as theirs is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.run.metrics import NS_PER_MS, NS_PER_S, column, flat, gaps_ms, keep, measured, successful, token_times_ns
+from analysis.run.sections import Throughput
+from analysis.run.summary import RunSummary
+from analysis.stats.distributions import LEVELS, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How figures are made of the calls of a run; without an argument, as ours are."""
+
+    first_chunk: bool = False
+    from_connection: bool = False
+    to_last_token: bool = False
+    chunks_are_tokens: bool = False
+    with_warmup: bool = False
+    with_failures: bool = False
+    whole_time: bool = False
+
+
+class Definition(NamedTuple):
+    """One way in which another tool's figures differ: a field of `Reading`, and what it is in words."""
+
+    name: str
+    words: str
+
+
+DEFINITIONS: Final = {
+    each.name: each
+    for each in (
+        Definition(
+            "first_chunk", "the first bytes of an answer, with the chunk that names the role, are a first token"
+        ),
+        Definition("from_connection", "time begins before the connection is opened, and not when the request is sent"),
+        Definition("to_last_token", "a request ends with its last token, and not with its last byte"),
+        Definition("chunks_are_tokens", "each chunk counts as one token, however many it brings"),
+        Definition("with_warmup", "requests of the warm-up are counted"),
+        Definition("with_failures", "requests that failed are counted"),
+        Definition("whole_time", "rates are over all the time from the first request to the last answer"),
+    )
+}
+_CLIENT: Final = frozenset({"from_connection", "whole_time"})
+KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    "vllm-bench": _CLIENT | {"first_chunk", "to_last_token"},
+    "sglang-bench": _CLIENT | {"to_last_token"},
+    "aiperf": _CLIENT | {"to_last_token"},
+    "guidellm": _CLIENT,
+    "inference-perf": _CLIENT,
+    "genai-bench": _CLIENT,
+    "llmperf": _CLIENT | {"first_chunk"},
+    "llmeter": _CLIENT | {"to_last_token"},
+}
+"""What is known of each tool's client, by its code; docs/others.md has the same in words."""
+RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
+COUNTS: Final = ("prompt_tokens", "output_tokens")
+
+
+_CALLS: Final = ("with_warmup", "with_failures")
+_BEARING: Final[Mapping[str, tuple[str, ...]]] = {
+    "ttft_ms": ("first_chunk", "from_connection"),
+    "ttft_text_ms": ("from_connection",),
+    "tpot_ms": ("first_chunk", "chunks_are_tokens"),
+    "itl_ms": ("first_chunk", "chunks_are_tokens"),
+    "chunk_gap_ms": ("first_chunk",),
+    "service_ms": ("from_connection", "to_last_token"),
+    "output_tokens": ("chunks_are_tokens",),
+    "requests_per_s": ("whole_time",),
+    "output_tokens_per_s": ("whole_time", "chunks_are_tokens"),
+    "total_tokens_per_s": ("whole_time", "chunks_are_tokens"),
+}
+
+
+def bearing_on(metric: str) -> tuple[str, ...]:
+    """The definitions by which a figure can differ."""
+    return (*_BEARING.get(metric, ()), *_CALLS)
+
+
+class Ours:
+    """A run's calls, of which any figure can be made by any reading."""
+
+    def __init__(self, summary: RunSummary, requests: pa.Table) -> None:
+        self._summary, self._requests = summary, requests
+        self._read = dict[tuple[str, Reading], Floats]()
+
+    def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
+        """A statistic of a metric, or a rate; None where this run does not tell it."""
+        if metric in RATES:
+            return self._rate(metric, reading)
+        values = self._values(metric, reading)
+        if not len(values):
+            return None
+        return float(values.mean() if statistic == "mean" else np.quantile(values, LEVELS[statistic]))
+
+    def _values(self, metric: str, reading: Reading) -> Floats:
+        # What does not bear on times changes nothing here, and is read once.
+        plain = replace(reading, whole_time=False)
+        if (metric, plain) not in self._read:
+            self._read[metric, plain] = values(metric, self._calls(plain), plain)
+        return self._read[metric, plain]
+
+    def _calls(self, reading: Reading) -> pa.Table:
+        calls = self._requests if reading.with_warmup else measured(self._requests)
+        return keep(calls, pc.is_valid(calls["end_ns"])) if reading.with_failures else successful(calls)
+
+    def _rate(self, metric: str, reading: Reading) -> float | None:
+        if not (reading.whole_time or reading.with_failures or reading.with_warmup or reading.chunks_are_tokens):
+            found: float | None = getattr(self._summary.throughput, metric)
+            return found
+        calls = self._calls(reading)
+        units = np.ones(calls.num_rows)
+        if metric != "requests_per_s":
+            units = _tokens(calls, reading)
+            units = units + column(calls, "prompt_tokens") if metric == "total_tokens_per_s" else units
+        if reading.whole_time:
+            seconds = _seconds(calls)
+        else:
+            seconds, inside = self._window(calls)
+            units = units[inside]
+        return float(np.nansum(units) / seconds) if seconds else None
+
+    def _window(self, calls: pa.Table) -> tuple[float, Any]:
+        window = self._summary.window
+        if window.start_s is None or window.seconds is None:
+            return 0.0, slice(None)
+        ended_s = column(calls, "end_ns") / NS_PER_S
+        return window.seconds, (ended_s >= window.start_s) & (ended_s <= window.start_s + window.seconds)
+
+
+def _seconds(calls: pa.Table) -> float:
+    if not calls.num_rows:
+        return 0.0
+    return float((np.nanmax(column(calls, "end_ns")) - np.nanmin(column(calls, "sent_ns"))) / NS_PER_S)
+
+
+def _tokens(calls: pa.Table, reading: Reading) -> Floats:
+    if not reading.chunks_are_tokens:
+        return column(calls, "output_tokens")
+    return np.asarray(np.diff(flat(calls, "arrivals_ns")[1]), np.float64)
+
+
+def values(metric: str, calls: pa.Table, reading: Reading) -> Floats:
+    """A metric's values by a reading, in our units; of gaps and counts too."""
+    first = column(calls, "first_byte_ns" if reading.first_chunk else "first_token_ns")
+    last = column(calls, "last_token_ns")
+    sent = column(calls, "sent_ns")
+    if reading.from_connection:
+        sent = sent - np.nan_to_num(column(calls, "connect_ns"))
+    if metric in ("ttft_ms", "ttft_text_ms"):
+        found = (first if metric == "ttft_ms" else column(calls, "first_text_ns")) - sent
+    elif metric == "tpot_ms":
+        gaps = _tokens(calls, reading) - 1
+        found = (last - first) / np.where(gaps >= 1, gaps, np.nan)
+    elif metric == "service_ms":
+        found = (last if reading.to_last_token else column(calls, "end_ns")) - sent
+    elif metric in ("chunk_gap_ms", "itl_ms"):
+        return _gaps(metric, calls, first, reading)
+    elif metric == "output_tokens":
+        found = _tokens(calls, reading) * NS_PER_MS
+    else:
+        found = column(calls, metric) * NS_PER_MS
+    return np.asarray(found[~np.isnan(found)] / NS_PER_MS, np.float64)
+
+
+def _gaps(metric: str, calls: pa.Table, first_ns: Floats, reading: Reading) -> Floats:
+    """Gaps between chunks or tokens; with an empty first chunk also the one from that to the first token."""
+    chunks = metric == "chunk_gap_ms" or reading.chunks_are_tokens
+    t_ns, offsets = flat(calls, "arrivals_ns") if chunks else token_times_ns(calls)
+    own = gaps_ms(t_ns, offsets).values
+    if not reading.first_chunk:
+        return np.asarray(own, np.float64)
+    before = (column(calls, "first_token_ns") - first_ns) / NS_PER_MS
+    return np.concatenate([before[before > 0], own])
+
+
+def rates_of(throughput: Throughput) -> dict[str, float]:
+    """The rates that are known, by name."""
+    return {name: rate for name in RATES if (rate := getattr(throughput, name)) is not None}

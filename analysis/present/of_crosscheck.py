@@ -1,0 +1,95 @@
+"""Another tool's figures beside ours, as a Document: what differs, and why."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from analysis import wording
+from analysis.others.crosscheck import Crosscheck, CrossFigure
+from analysis.present.document import Column, Document, Headline, Note, Notes, Prose, Row, Section, Table, row
+from analysis.present.run_facts import RATES
+from analysis.wording import count, number
+
+METHOD: Final = (
+    "Nothing here is guessed: a definition explains a difference where our run, read again by that definition, has "
+    "their figure. What is within the noise is no difference: two runs may differ by that, by the 95% interval of "
+    "ours, and our client by its error in its selftest."
+)
+_COLUMNS: Final = (
+    Column("figure", "left"),
+    Column("theirs"),
+    Column("ours"),
+    Column("theirs - ours"),
+    Column("ours by their definition", drop=1),
+    Column("left"),
+    Column("noise", drop=2),
+    Column("outcome", "left"),
+)
+
+
+def document(found: Crosscheck, run: str) -> Document:
+    """The figures of both, the definitions that explain, and what is left."""
+    left = found.of("unexplained")
+    same, explained = len(found.of("same")), len(found.of("by definition"))
+    text = f"{same} the same, {explained} explained by definition, {len(left)} unexplained."
+    return Document(
+        title=f"{found.title} beside {run}",
+        kind="Two tools, one server",
+        headline=Headline("unexplained" if left else "explained", text, tuple(map(_unexplained, left))),
+        blocks=(
+            Section(
+                "Side by side", (Table(_COLUMNS, tuple(map(_row, found.figures)), "In ms, tokens, or per second"),)
+            ),
+            Section("Explained", (Notes(_reasons(found.figures)),)),
+            Section("Only one of both has", (Notes(tuple(_lone(found))),)),
+            Section("How it was found", (Prose((METHOD,), "quiet"),)),
+        ),
+        data={"tool": found.tool, "run": run, "figures": [_plain(figure) for figure in found.figures]},
+    )
+
+
+def _row(figure: CrossFigure) -> Row:
+    return row(
+        _name(figure),
+        number(figure.theirs),
+        number(figure.ours),
+        number(figure.difference),
+        number(figure.recomputed) if figure.by else "",
+        number(figure.left),
+        number(figure.noise) if figure.noise else wording.DASH,
+        figure.outcome,
+    )
+
+
+def _name(figure: CrossFigure) -> str:
+    if figure.metric in RATES:
+        return RATES[figure.metric][0]
+    return f"{wording.short(figure.metric)} {figure.statistic}"
+
+
+def _unexplained(figure: CrossFigure) -> Note:
+    known = f", after {' and '.join(each.name.replace('_', ' ') for each in figure.by)}" if figure.by else ""
+    return Note(f"{_name(figure)}: {number(figure.left)} of {number(figure.theirs)} is unexplained{known}")
+
+
+def _reasons(figures: Sequence[CrossFigure]) -> tuple[Note, ...]:
+    """Each definition that explains something, with the figures that it takes part in."""
+    names: dict[str, list[str]] = {}
+    for figure in figures:
+        for each in figure.by:
+            names.setdefault(each.words, []).append(_name(figure))
+    return tuple(Note(f"{words}: {', '.join(of)}.") for words, of in names.items())
+
+
+def _lone(found: Crosscheck) -> list[Note]:
+    both = (("theirs", found.only_theirs), ("ours", found.only_ours))
+    return [Note(f"{count(len(names), 'metric')} of {whose}: {', '.join(names)}") for whose, names in both if names]
+
+
+def _plain(figure: CrossFigure) -> dict[str, object]:
+    return {
+        **asdict(figure),
+        "by": [each.name for each in figure.by],
+        "difference": figure.difference,
+        "left": figure.left,
+    }

@@ -1,0 +1,142 @@
+"""What another tool counts otherwise is found in our own run; what is not stays unexplained, with its size."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.others.crosscheck import Crosscheck, crosscheck
+from analysis.others.imported import Imported, calls_table, counted, with_theirs
+from analysis.others.readings import DEFINITIONS, KNOWN, RATES, Ours, Reading
+from analysis.run.sections import ClientHealth, MeasuredWindow, MetricSummary, SelftestAtLoad, Throughput
+from analysis.run.summary import RunSummary, RunVerdict
+
+METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "chunk_gap_ms", "service_ms", "output_tokens")
+CALLS, CHUNKS, PER_CHUNK, MS = 40, 8, 2, 1_000_000
+
+
+def set_columns(calls: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    for name, column in columns.items():
+        at = calls.schema.get_field_index(name)
+        calls = calls.set_column(at, calls.schema.field(at), pa.array(column, calls.schema.field(at).type))
+    return calls
+
+
+def table() -> pa.Table:
+    """Calls of which each definition changes something: chunks of two tokens, a role's chunk, failures, warm-up."""
+    rng = np.random.default_rng(0)
+    sent = np.arange(CALLS) * 100 * MS
+    first = sent + (200 * MS + rng.integers(0, 9 * MS, CALLS))
+    arrivals = first[:, None] + np.cumsum(np.r_[0, np.full(CHUNKS - 1, 20 * MS)])[None, :]
+    failed = np.arange(CALLS) % 10 == 9
+    calls = calls_table(
+        sent_s=[0.0] * CALLS,
+        end_s=[1.0] * CALLS,
+        output_tokens=[float(CHUNKS * PER_CHUNK)] * CALLS,
+        prompt_tokens=[50.0] * CALLS,
+        errors=["refused" if each else "" for each in failed],
+        phases=["warmup" if i < 8 else "measured" for i in range(CALLS)],
+    )
+    # The warm-up was slower, and what failed took long to.
+    slow = np.where(np.arange(CALLS) < 8, 60 * MS, 0)
+    return set_columns(
+        calls,
+        {
+            "sent_ns": sent,
+            "connect_ns": [3 * MS] * CALLS,
+            "first_byte_ns": sent + MS,
+            "first_token_ns": first + slow,
+            "last_token_ns": arrivals[:, -1] + slow,
+            "end_ns": arrivals[:, -1] + slow + np.where(failed, 700 * MS, 5 * MS),
+            "arrivals_ns": [[] if failed[i] else (arrivals[i] + slow[i]).tolist() for i in range(CALLS)],
+            "arrival_tokens": [[] if failed[i] else [PER_CHUNK] * CHUNKS for i in range(CALLS)],
+        },
+    )
+
+
+CALLS_TABLE = table()
+SUMMARY = RunSummary(
+    run_id="ours", backend="openai", model="m", scenario="chat", plan_hash="0", seed=0, verdict=RunVerdict("valid"),
+    window=MeasuredWindow(1.0, 2.5), requests=counted(28, 4), metrics=with_theirs(CALLS_TABLE, {}),
+    throughput=Throughput(requests_per_s=9.0, output_tokens_per_s=144.0, total_tokens_per_s=594.0),
+)  # fmt: skip
+# No noise, so that everything is to be explained.
+QUIET = replace(SUMMARY, metrics={name: replace(each, ci95={}) for name, each in SUMMARY.metrics.items()})
+
+
+def theirs(names: Sequence[str], tool: str = "some tool", factor: float = 1.0) -> Imported:
+    """What a tool would report of the same calls that has these definitions."""
+    ours, reading = Ours(QUIET, CALLS_TABLE), Reading(**dict.fromkeys(names, True))
+
+    def figure(metric: str, statistic: str) -> float:
+        value = ours.figure(metric, statistic, reading)
+        assert value is not None
+        return value * factor
+
+    metrics = {
+        name: MetricSummary(count=1, mean=figure(name, "mean"), p50=figure(name, "p50"), p99=figure(name, "p99"))
+        for name in METRICS
+    }
+    requests, output, total = (figure(name, "mean") for name in RATES)
+    rates = Throughput(requests_per_s=requests, output_tokens_per_s=output, total_tokens_per_s=total)
+    return Imported(
+        tool=tool, title=tool, requests=counted(28, 4), metrics=metrics, throughput=rates
+    )  # fmt: skip
+
+
+def names_in(found: Crosscheck) -> set[str]:
+    return {each.name for figure in found.figures for each in figure.by}
+
+
+def test_figures_by_our_own_definitions_are_the_same() -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, theirs(()))
+    assert len(found.of("same")) == len(found.figures) == 3 * len(METRICS) + len(RATES)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_each_definition_is_found_and_leaves_nothing(name: str) -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, theirs((name,)))
+    assert found.of("by definition") and not found.of("unexplained")
+    assert name in names_in(found)
+    for figure in found.of("by definition"):
+        assert figure.left == pytest.approx(0.0, abs=0.006 * abs(figure.theirs))
+
+
+@given(st.sets(st.sampled_from(sorted(DEFINITIONS)), max_size=3))
+@settings(max_examples=25, deadline=None)
+def test_several_together_are_found_too(names: set[str]) -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, theirs(sorted(names)))
+    assert not found.of("unexplained")
+
+
+@given(st.floats(1.2, 50.0))
+@settings(max_examples=15, deadline=None)
+def test_what_no_definition_makes_is_unexplained_with_its_size(factor: float) -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, theirs((), factor=1e4 * factor))
+    for figure in found.figures:
+        # Half of the gaps between tokens are 0, and so is any multiple of that.
+        assert figure.outcome == ("unexplained" if figure.ours else "same")
+        assert figure.left == pytest.approx(figure.theirs - figure.recomputed)
+
+
+def test_what_is_known_of_a_tool_explains_before_what_is_not() -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, theirs(("first_chunk", "from_connection"), "vllm-bench"))
+    assert names_in(found) <= KNOWN["vllm-bench"]
+    ttft = next(figure for figure in found.figures if figure.metric == "ttft_ms" and figure.statistic == "p50")
+    assert {each.name for each in ttft.by} >= {"first_chunk"}
+
+
+def test_within_the_noise_of_our_run_and_our_clients_error_nothing_is_called_different() -> None:
+    noisy = replace(QUIET, client=ClientHealth(selftest=SelftestAtLoad("today", error_ms=1e9)))
+    found = crosscheck(noisy, CALLS_TABLE, theirs(("with_warmup",)))
+    times = [figure for figure in found.figures if figure.metric.endswith("_ms")]
+    assert times and all(figure.outcome == "same" for figure in times)
+
+
+def test_every_definition_that_is_said_of_a_tool_is_one() -> None:
+    assert all(names <= DEFINITIONS.keys() for names in KNOWN.values())
