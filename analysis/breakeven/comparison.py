@@ -11,6 +11,7 @@ from analysis.breakeven.decision import Decision, decide
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.ranking import Ranking
 from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States
 from analysis.breakeven.sweep import answer
 from analysis.breakeven.volumes import BreakEven, Span
@@ -47,6 +48,13 @@ class SelfHosted(NamedTuple):
     description: str
     capacity_ci95: Interval = UNKNOWN
     name: str = ""
+
+
+class CostedServers(NamedTuple):
+    """Servers of one's own, in words and as they are paid for."""
+
+    servers: SelfHosted
+    host: SelfHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class CostComparison:
-    """All of it; `volumes` are requests a month, ascending.
+    """All of it; `volumes` are requests a month, ascending. Without an API there are no alternatives.
 
     `warnings` are about the servers and the requests; those about an API are its alternative's. `ranking` orders all
     ways, None where there are none.
@@ -103,11 +111,12 @@ class CostComparison:
     points: tuple[Point, ...]
     warnings: tuple[str, ...] = ()
     ranking: Ranking | None = None
+    sides: tuple[CostedServers, ...] = ()
 
     @property
     def has_several_sides(self) -> bool:
         """Whether several servers of one's own are compared."""
-        return len({alternative.servers for alternative in self.alternatives}) > 1
+        return len(self.sides) > 1
 
     @property
     def undecided(self) -> bool:

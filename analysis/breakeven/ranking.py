@@ -25,7 +25,10 @@ ROUNDING: Final = 1e-12
 
 
 class Rival(NamedTuple):
-    """Servers of one's own and an API, by their names: a pairing and the states that measurements leave possible."""
+    """Servers of one's own and an API, by their names: a pairing and the states that measurements leave possible.
+
+    Without an API its name is empty and its price is of no account.
+    """
 
     servers: str
     api: str
@@ -87,7 +90,7 @@ class Ranking:
 
 
 def rank(rivals: Sequence[Rival], up_to: int, requests_per_month: int | None) -> Ranking:
-    """Order the ways of these rivals."""
+    """Order the ways of these rivals; servers that have no API beside them are ways of their own."""
     ways = ways_of(rivals)
     spans, is_whole = _spans(ways, up_to)
     month = () if requests_per_month is None else _month(ways, requests_per_month)
@@ -101,7 +104,8 @@ def ways_of(rivals: Sequence[Rival]) -> tuple[Way, ...]:
         beside = "" if _leaves_nothing(rival.pairing) else f" and {rival.api}"
         name = f"{rival.servers}{beside}"
         own.setdefault(name, Way(name, rival, is_own=True))
-        apis.setdefault(rival.api, Way(rival.api, rival, is_own=False))
+        if rival.api:
+            apis.setdefault(rival.api, Way(rival.api, rival, is_own=False))
     return (*own.values(), *apis.values())
 
 

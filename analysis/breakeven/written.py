@@ -4,7 +4,7 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from analysis.breakeven.comparison import Alternative, CostComparison
+from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers
 from analysis.breakeven.curves import lines
 from analysis.breakeven.decision import Decision
 from analysis.breakeven.ranking import Ranking
@@ -18,11 +18,11 @@ Json = dict[str, Any]
 
 def plain(comparison: CostComparison) -> Json:
     """All of a comparison."""
-    each = {alternative.servers: _servers(alternative) for alternative in comparison.alternatives}
+    each = [_servers(side) for side in comparison.sides]
     return {
         "schema": 1,
-        "servers": next(iter(each.values())),
-        "sides": list(each.values()),
+        "servers": each[0],
+        "sides": each,
         "requests_per_month": comparison.requests_per_month,
         "prices": prices.snapshot()._asdict(),
         "volumes": comparison.volumes.tolist(),
@@ -33,8 +33,8 @@ def plain(comparison: CostComparison) -> Json:
     }
 
 
-def _servers(alternative: Alternative) -> Json:
-    host, servers = alternative.pairing.host, alternative.servers
+def _servers(side: CostedServers) -> Json:
+    servers, host = side
     return {
         "name": servers.name or None,
         "description": servers.description,

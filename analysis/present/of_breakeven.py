@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from analysis.breakeven import written
-from analysis.breakeven.comparison import Alternative, CostComparison, FirstBreakEven
+from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, FirstBreakEven
 from analysis.breakeven.decision import Decision
 from analysis.breakeven.scenarios import Bar
 from analysis.breakeven.volumes import BreakEven
@@ -78,16 +78,17 @@ METHOD: Final = (
 
 
 def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Document:
-    """The comparison of self-hosting with each API."""
+    """The comparison of self-hosting with each API, or of servers of one's own alone."""
     apis, volume = comparison.alternatives, comparison.requests_per_month
     # Of one side and one API all is said below.
-    ranking = comparison.ranking if len(apis) > 1 else None
+    ranking = comparison.ranking if len(apis) != 1 else None
     months = tuple(_month_row(api, api.found.decision) for api in apis if api.found.decision is not None)
-    month: tuple[Block, ...] = (Table(MONTH, months, f"A month of {volume:,} requests"),) if volume is not None else ()
+    month: tuple[Block, ...] = (Table(MONTH, months, f"A month of {volume:,} requests"),) if months else ()
     caption = "Self-hosting is no dearer from so many requests/month on"
+    kind = "Break-even of self-hosting" if apis else "Bills of self-hosting"
     return Document(
         title=title(list(dict.fromkeys(api.name for api in apis))),
-        kind="Break-even of self-hosting" + ("" if volume is None else f" at {volume:,} requests a month"),
+        kind=kind if volume is None else f"{kind} at {volume:,} requests a month",
         headline=None if ranking is None else of_ranking.headline(ranking, volume),
         warnings=tuple(map(Note, comparison.warnings)),
         blocks=(
@@ -104,6 +105,8 @@ def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Doc
 
 def title(apis: Sequence[str]) -> str:
     """What is compared, in a line."""
+    if not apis:
+        return "Self-hosting"
     *others, last = apis
     return f"Self-hosting or {', '.join(others) + ' or ' if others else ''}{last}"
 
@@ -128,12 +131,11 @@ def _where(answer: BreakEven) -> str:
 def _compared(comparison: CostComparison) -> list[tuple[str, str]]:
     """What stands against the APIs, and whose prices theirs are."""
     volume, rows = comparison.requests_per_month, list[tuple[str, str]]()
-    for first in {alternative.servers: alternative for alternative in reversed(comparison.alternatives)}.values():
-        name = first.servers.name
-        rows = [(name or "servers", first.servers.description), ("capacity", _capacity(first)), *rows]
+    for side in comparison.sides:
+        rows += [(side.servers.name or "servers", side.servers.description), ("capacity", _capacity(side))]
     if volume is not None:
         rows.append(("volume", f"{volume:,} requests/month"))
-    return [*rows, ("API prices", price_source())]
+    return [*rows, ("API prices", price_source())] if comparison.alternatives else rows
 
 
 def price_source() -> str:
@@ -142,8 +144,8 @@ def price_source() -> str:
     return f"{snapshot.source} {snapshot.version}, prices of {snapshot.as_of or 'an unknown day'}"
 
 
-def _capacity(alternative: Alternative) -> str:
-    host, (low, high) = alternative.pairing.host, alternative.servers.capacity_ci95
+def _capacity(side: CostedServers) -> str:
+    host, (low, high) = side.host, side.servers.capacity_ci95
     if not host.capacity_rps:
         return "none: no rate meets the objectives"
     rate = number(float(host.capacity_rps)) + ("" if low is None else f" ({number(low)} to {number(high)})")

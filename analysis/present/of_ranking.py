@@ -26,6 +26,8 @@ def headline(ranking: Ranking, requests_per_month: int | None) -> Headline:
     rest = f"; {others[0].name} would cost {shown_usd(others[0].usd)}" if others else ""
     bill = f"{first.name} at {shown_usd(first.usd)} a month{rest}"
     at = f"At {requests_per_month:,} requests a month"
+    if not others:
+        return Headline("cheapest", f"{at} {first.name} costs {shown_usd(first.usd)}.")
     level = [bill.name for bill in ranking.month if bill.p_cheapest >= CONFIDENCE]
     if len(level) > 1:
         told = f"{' and '.join(level)} cost the same, {shown_usd(first.usd)} a month"
@@ -55,9 +57,10 @@ def sections(ranking: Ranking, requests_per_month: int | None) -> tuple[Section,
     more = len(ranking.spans) - len(shown)
     rows = [_span_row(span) for span in shown]
     rows += [row("…", f"it changes {more}{'' if ranking.is_whole else ' or more'} times more")] if more else []
+    changes = Table(SPANS, tuple(rows) if len(ranking.ways) > 1 else (), "By the bills that are to be expected")
     return (
         *((Section(title, (month,)),) if ranking.month else ()),
-        Section("Where the order changes", (Table(SPANS, tuple(rows), "By the bills that are to be expected"),)),
+        Section("Where the order changes", (changes,)),
     )
 
 

@@ -247,11 +247,11 @@ def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterat
         flags = asked.contenders.get(contender.name, "")
         yield contender.name, f"{flags} ({contender.server or 'not measured'}{hour})"
     if bills.comparison is not None:
-        for alternative in {each.servers: each for each in bills.comparison.alternatives}.values():
-            host = alternative.pairing.host
+        for servers, host in bills.comparison.sides:
             used, peak = percent(float(host.utilization)), number(float(host.traffic.peak))
-            yield "servers", f"{alternative.servers.description}; {used} used at most, peak {peak} times the mean"
-        yield "API prices", of_breakeven.price_source()
+            yield "servers", f"{servers.description}; {used} used at most, peak {peak} times the mean"
+        if bills.comparison.alternatives:
+            yield "API prices", of_breakeven.price_source()
     if asked.machine is not None:
         yield "client", asked.machine
     yield "order", f"{count(asked.repeats, 'repeat')}, servers {asked.servers}"

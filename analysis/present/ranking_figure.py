@@ -20,7 +20,7 @@ TIMES: Final = 2.5
 def cost(comparison: CostComparison) -> go.Figure | None:
     """The bills of all ways around the user's volume, on linear axes; where another is the cheapest there is a mark."""
     ranking = comparison.ranking
-    if ranking is None or not comparison.alternatives:
+    if ranking is None:
         return None
     volumes = drawn_volumes(ranking, comparison.requests_per_month)
     figure = framed(430, _caption(ranking, comparison.requests_per_month))
@@ -61,4 +61,6 @@ def _caption(ranking: Ranking, requests_per_month: int | None) -> str:
     if requests_per_month is None or not ranking.month:
         return found
     first = ranking.month[0]
+    if len(ranking.ways) == 1:
+        return f"What a month is expected to cost by its requests; at {requests_per_month:,}, {dollars(first.usd, 2)}."
     return f"{found} At {requests_per_month:,} requests {first.name} costs least, {dollars(first.usd, 2)}."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Alternative, CostComparison, Point, SelfHosted, judge
+from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, Point, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.ranking import Rival, rank
@@ -73,7 +73,8 @@ def build_comparison(
     alternatives = tuple(alternative(name, usd, host, *at, **(pairing or {})) for name, usd in given)
     rivals = [Rival("self-hosting", each.name, each.pairing, each.states) for each in alternatives]
     ranking = rank(rivals, int(asked["volumes"][-1]), asked["requests_per_month"]) if rivals else None
-    return CostComparison(alternatives=alternatives, ranking=ranking, **asked)
+    sides = {each.servers: CostedServers(each.servers, each.pairing.host) for each in alternatives}
+    return CostComparison(alternatives=alternatives, ranking=ranking, sides=tuple(sides.values()), **asked)
 
 
 @pytest.fixture

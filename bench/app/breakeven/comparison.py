@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Alternative, CostComparison, Judgement, SelfHosted, judge
+from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, Judgement, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.ranking import Rival, rank
@@ -20,7 +20,7 @@ from analysis.breakeven.traffic import steady
 from analysis.money.numbers import exact, monthly_usd
 from analysis.stats.distributions import Floats
 from analysis.wording import dollars
-from bench.app.breakeven.measured import MeasuredRun, check_same_load, check_same_requests, point
+from bench.app.breakeven.measured import MeasuredRun, check_same_load, check_same_requests, check_same_work, point
 from bench.app.breakeven.offers import Offer, of_model, of_price, of_run, requests_measured, requests_stated, runs_of
 from bench.app.breakeven.options import BreakEvenOptions
 from bench.app.breakeven.roofline import check_capacity
@@ -40,6 +40,8 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     rng = np.random.default_rng(options.seed)
     load = traffic_of(options)
     each = sides_of(options, load.traffic, rng)
+    if not options.versus:
+        return _alone(options, each, load, rng)
     asked, found = load.requests_per_month, list[tuple[_Side, PricedServers]]()
     warnings, api_runs = list[str](), list[MeasuredRun]()
     for servers in each:
@@ -58,6 +60,46 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
         points=tuple(shown for shown in points if shown is not None),
         warnings=tuple(dict.fromkeys((*warnings, *filter(None, [load.described])))),
         ranking=rank(rivals, int(volumes[-1]), asked),
+        sides=_sides(each),
+    )
+
+
+def _alone(
+    options: BreakEvenOptions, each: Sequence[PricedServers], load: MonthlyTraffic, rng: Generator
+) -> CostComparison:
+    """What servers of one's own cost, and which of several is the cheapest, with no API to compare them with."""
+    asked = load.requests_per_month
+    if asked is None and len(each) == 1:
+        raise UserError(
+            "--versus: give an API to compare with, such as claude-haiku-5-5, PROVIDER/MODEL or a run; or "
+            "--requests-per-month for the bill alone"
+        )
+    if options.overflow or options.hybrid_share != 1 or options.pass_rate != 1:
+        raise UserError("--overflow, --hybrid-share and --pass-rate leave requests to an API: give --versus")
+    if not options.different_plans:
+        check_same_work([run for servers in each for run in servers.capacity.runs])
+    volumes, rivals = _volumes(each, [float(asked)] if asked else []), list[Rival]()
+    for servers in each:
+        pairing = Pairing(host=servers.host, usd_per_request=Decimal(0))
+        states = states_of(pairing, None, servers.capacity.draws, rng, capacity_runs=servers.capacity.measurements)
+        rivals.append(Rival(servers.name or OURS, "", pairing, states))
+    points = (point(run, servers.hourly) for servers in each for run in servers.capacity.probes)
+    warnings = [warning for servers in each for warning in (*servers.hourly.notes, *servers.capacity.warnings)]
+    return CostComparison(
+        requests_per_month=asked,
+        volumes=volumes,
+        alternatives=(),
+        points=tuple(shown for shown in points if shown is not None),
+        warnings=tuple(dict.fromkeys((*warnings, *filter(None, [load.described])))),
+        ranking=rank(rivals, int(volumes[-1]), asked),
+        sides=_sides(each),
+    )
+
+
+def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:
+    return tuple(
+        CostedServers(SelfHosted(_description(servers), servers.capacity.ci95, servers.name), servers.host)
+        for servers in each
     )
 
 
@@ -69,8 +111,6 @@ def _offers(
     options: BreakEvenOptions, servers: PricedServers, load: MonthlyTraffic, now: datetime
 ) -> tuple[list[Offer], list[MeasuredRun], list[str]]:
     """(the APIs, the runs among them, what there is to say of the requests)."""
-    if not options.versus:
-        raise UserError("--versus: give an API to compare with, such as claude-haiku-5-5, PROVIDER/MODEL or a run")
     runs, own = runs_of(options.versus), servers.capacity.runs
     if runs and options.batch:
         raise UserError("--batch: a measured run is priced as it was made; give PROVIDER/MODEL instead of it")

@@ -128,6 +128,16 @@ def check_same_load(own: Sequence[MeasuredRun], apis: Sequence[MeasuredRun]) -> 
             )
 
 
+def check_same_work(own: Sequence[MeasuredRun]) -> None:
+    """Raise UserError where servers to be compared were measured with other requests, or under another load."""
+    for run in own[1:]:
+        if differing := [name for name in ("scenario", "load") if getattr(run.run, name) != getattr(own[0].run, name)]:
+            raise UserError(
+                f"--self {run.folder}: has another {differing[0]} than {own[0].folder}; make both runs alike, or give "
+                "--different-plans"
+            )
+
+
 def check_same_requests(runs: Sequence[MeasuredRun], stated: Requests | None, prefix_tokens: int | None) -> list[str]:
     """Raise UserError where the requests that are priced are not those that the runs measured, within a tenth.
 

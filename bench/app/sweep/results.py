@@ -106,13 +106,15 @@ class _Sides(NamedTuple):
 def bills_of(study: Study, result: StudyResult, folder: Path) -> StudyBills:
     """What all ways cost, by the command that anybody can repeat; or why that is not known."""
     sides = _sides(study, result, folder)
-    if not sides.servers or not sides.versus:
-        missing = "the price of an hour (gpu, usd-per-hour or owned)" if not sides.servers else "an API to compare with"
-        return StudyBills(why=f"no break-even: no contender with results has {missing}")
+    if not sides.servers:
+        missing = "the price of an hour (gpu, usd-per-hour or owned)"
+        return StudyBills(why=f"no bills: no contender with results has {missing}")
+    if not sides.versus and len(sides.servers) == 1 and not study.requests_per_month:
+        return StudyBills(why="no bills: give requests-per-month, or an API to compare with (versus)")
     try:
         found = compare(_options(study, sides), datetime.now(UTC))
     except UserError as problem:
-        return StudyBills(command=_command(study, sides), why=f"no break-even: {problem}")
+        return StudyBills(command=_command(study, sides), why=f"no bills: {problem}")
     return StudyBills(found, _command(study, sides))
 
 
@@ -135,7 +137,8 @@ def _command(study: Study, sides: _Sides) -> str:
 def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
     """Servers by the capacity that was found, else by what their runs served at the load that matters."""
     folder = told(folder)
-    servers, versus, searched = list[str](), list[str](), False
+    servers, apis, differ = list[str](), list[list[StudyRun]](), False
+    chosen = list[set[str]]()
     for contender in result.contenders:
         runs = contender.cell(result.main_load).runs if result.main_load else ()
         good = [run for run in runs if run.summary.verdict.status != "invalid"]
@@ -143,12 +146,18 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
         if contender.capacity is not None and contender.capacity.rate_per_s and basis != "api":
             place = folder / Path(contender.capacity.page).parent
             servers.append(f"{_plain(contender.name)}={place}")
-            searched = True
+            differ = True
         elif basis == "self-hosted" and (good := [run for run in good if _rate(run) is not None]):
-            servers.append(f"{_plain(contender.name)}={','.join(str(folder / run.folder) for run in _measured(good))}")
+            taken = _measured(good)
+            servers.append(f"{_plain(contender.name)}={','.join(str(folder / run.folder) for run in taken)}")
+            chosen.append({run.summary.plan_hash for run in taken})
         elif basis == "api":
-            versus.append(str(folder / good[0].folder))
-    return _Sides(tuple(servers), (*versus, *study.versus), searched)
+            apis.append(good)
+    shared = set[str].intersection(*chosen) if chosen else set[str]()
+    # An API's run that was asked what all servers were asked; repeats have plans of their own.
+    versus = [next((run for run in good if run.summary.plan_hash in shared), good[0]) for good in apis]
+    differ = differ or any(run.summary.plan_hash not in plans for run in versus for plans in chosen)
+    return _Sides(tuple(servers), (*(str(folder / run.folder) for run in versus), *study.versus), differ)
 
 
 def _measured(runs: list[StudyRun]) -> list[StudyRun]:

@@ -43,7 +43,7 @@ def test_every_figure_has_a_caption_and_every_axis_that_has_numbers_a_title(name
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_there_is_no_figure_of_nothing(name: str, comparison: Build) -> None:
-    nothing = replace(comparison(), alternatives=(), points=())
+    nothing = replace(comparison(), alternatives=(), ranking=None, points=())
     assert FIGURES[name].draw(nothing) is None
 
 

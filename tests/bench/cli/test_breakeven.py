@@ -598,6 +598,46 @@ def test_a_batch_pays_where_its_answers_may_wait(ask: Ask, shown: Shown) -> None
     assert shown(*own)["answer"]["kind"] == "always"
 
 
+# --- without an API -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("volume", ["1", "1234567", "30m"])
+@pytest.mark.parametrize("sides", [("2@l4",), ("2@l4", "9@h100-sxm"), ("1.5..2@l4", "7..9@h100-sxm", "0.5@l4")])
+def test_servers_alone_cost_what_they_cost_beside_an_api(shown: Shown, sides: tuple[str, ...], volume: str) -> None:
+    flags = [word for side in sides for word in ("--self", side)]
+    flags += ["--requests-per-month", volume, "--ops-usd-per-month", "50"]
+    alone, beside = shown(*flags), shown(*flags, *W, "--versus", "claude-haiku-5-5")
+    own = {bill["name"]: bill["usd"] for bill in beside["ranking"]["month"] if "claude" not in bill["name"]}
+    assert {bill["name"]: bill["usd"] for bill in alone["ranking"]["month"]} == own
+    assert alone["sides"] == beside["sides"]
+    assert (len(own), alone["rivals"]) == (len(sides), [])
+
+
+def test_servers_alone_have_a_page_and_say_what_there_is_to_say(ask: Ask, tmp_path: Path) -> None:
+    one = ask("--self", "2@l4", "--requests-per-month", "1m", "--out", "one")
+    assert "At 1,000,000 requests a month self-hosting costs $" in one
+    two = ask("--self", "small=2@l4", "--self", "big=9@h100-sxm", "--out", "two")
+    assert "small is the cheapest up to " in two
+    for said, name in ((one, "one"), (two, "two")):
+        assert "API" not in said
+        assert (tmp_path / name / "figures" / "ways.html").exists()
+
+
+def test_servers_alone_are_measured_with_one_load(shown: Shown, write_run: WriteRun) -> None:
+    hours = {"kind": "hour", "usd_per_hour": "1"}
+    same, alike, other = (
+        str(write_run(name, manifest={"pricing": hours}, backend=name, prompt_tokens=tokens))
+        for name, tokens in (("vllm", 100), ("tgi", 100), ("llamacpp", 300))
+    )
+    asked = ("--usd-per-hour", "1", "--requests-per-month", "1m")
+    assert len(shown("--self", same, "--self", alike, *asked)["ranking"]["month"]) == 2
+    with pytest.raises(
+        UserError, match=r"has another scenario than .*; make both runs alike, or give --different-plans"
+    ):
+        shown("--self", same, "--self", other, *asked)
+    assert len(shown("--self", same, "--self", other, *asked, "--different-plans")["ranking"]["month"]) == 2
+
+
 # --- what it refuses --------------------------------------------------------------------------------------------
 
 SERVERS = "--self 2 --usd-per-hour 0.34"
@@ -606,6 +646,7 @@ WRONG = [
     ("", "--self: give a run, a capacity folder, or the requests/s that one replica serves"),
     ("--self 2", "what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned"),
     (SERVERS, "--versus: give an API to compare with"),
+    (f"{SERVERS} --requests-per-month 5 --overflow", "leave requests to an API: give --versus"),
     (f"{SERVERS} --versus claude-haiku-5-5", "give --prompt-tokens and --output-tokens"),
     (f"{SERVERS} --versus claude-haiku-5-5 --prompt-tokens 5", "a request has both; give the other one too"),
     (f"{SERVERS} --versus claude-hauku-5-5 --prompt-tokens 5 --output-tokens 5", "did you mean"),

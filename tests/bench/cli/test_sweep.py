@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,3 +259,21 @@ def test_report_writes_the_page_again_prints_it_and_writes_copies_that_need_noth
         assert bench("report", folder, "--html", copy).stdout.strip() == str(copy)
         assert library in copy.read_text() and "nav class" not in copy.read_text()
     assert bench("report", swept, "--html", tmp_path / "nowhere" / "x.html").returncode == 2
+
+
+def test_a_field_without_an_api_has_the_bills_of_its_own_servers(swept: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(swept, tmp_path / "own")
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    (folder / "study.yaml").write_text(yaml.safe_dump({**study, "versus": []}))
+    found = json.loads(bench("report", folder, "--format", "json").stdout)
+    before = json.loads((swept / "study.json").read_bytes())["breakeven"]["ranking"]["month"]
+    bills = found["breakeven"]["ranking"]["month"]
+    assert {bill["name"]: bill["usd"] for bill in bills} == {
+        bill["name"]: bill["usd"] for bill in before if bill["name"] in ("fast", "slow")
+    }
+    assert found["answer"].startswith("At 1,000,000 requests a month the cheapest is ")
+    program, *words = shlex.split(found["breakeven"]["command"])
+    assert program == "bench.py"
+    assert json.loads(bench(*words, "--json").stdout)["ranking"]["month"] == bills
+    assert bench("report", folder).returncode == 0
+    assert "Every way around your volume" in (folder / "study.html").read_text()
