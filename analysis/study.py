@@ -25,7 +25,8 @@ class StudyRun(NamedTuple):
 
 
 def _of_gpus(value: float | None, summary: RunSummary) -> float | None:
-    return value / len(summary.gpu) if value is not None and summary.gpu else None
+    gpus = len(summary.gpu) if summary.energy is None else summary.energy.gpus
+    return value / gpus if value is not None and gpus else None
 
 
 def _usd_per_1000_requests(summary: RunSummary) -> float | None:

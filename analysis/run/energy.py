@@ -110,7 +110,8 @@ def _integral(power: Series, span: Window) -> float | None:
 class RunEnergy(JsonSection):
     """The energy of all GPUs of the server over the window, and of what was served in it; `why` where it is not known.
 
-    `coverage` is that of the GPU that was watched least. Of gCO2e there is something only with a grid's factor.
+    `gpus` counts the server's: there are none where only those of another machine were sampled. `coverage` is
+    that of the GPU that was watched least. Of gCO2e there is something only with a grid's factor.
     """
 
     gpus: int
@@ -134,11 +135,11 @@ def of_run(run: RunManifest, cards: Sequence[GpuUse], served: Throughput, span: 
         return None
     known = [card.energy_j for card in cards if card.energy_j is not None]
     least = min(card.energy_coverage or 0.0 for card in cards)
-    why = not_the_servers(run)
-    if why is None and len(known) < len(cards):
-        why = _unknown(least, len(cards) - len(known))
     factor = None if run.grid_gco2e_per_kwh is None else float(run.grid_gco2e_per_kwh)
-    if why is not None:
+    if (why := not_the_servers(run)) is not None:
+        return RunEnergy(gpus=0, grid_gco2e_per_kwh=factor, why=why)
+    if len(known) < len(cards):
+        why = _unknown(least, len(cards) - len(known))
         return RunEnergy(gpus=len(cards), coverage=least, grid_gco2e_per_kwh=factor, why=why)
     joules = sum(known)
     sources = {card.energy_source for card in cards}

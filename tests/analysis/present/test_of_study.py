@@ -55,7 +55,7 @@ def known_in_all_columns(contenders: int) -> StudyResult:
         "metrics": {name: {"p50": 12345.6, "p99": 123456.7} for name in ("ttft_ms", "tpot_ms", "response_ms")},
         "throughput": {"requests_per_s": 98.7, "output_tokens_per_s": 98765.4, "slo_attainment": 0.9712},
         "window": {"seconds": 60.0},
-        "gpu": [{"index": 0, "energy_j": 12345.6}],
+        "energy": {"gpus": 1, "joules": 12345.6, "joules_per_output_token": 0.0123456},
         "cost": {"basis": "self-hosted", "usd_per_request": 1.23456, "usd_per_million_output_tokens": 12345.67},
     })  # fmt: skip
     cells = tuple(StudyCell(load, (StudyRun(f"x/{load}-01", 0, found),)) for load in LOADS)

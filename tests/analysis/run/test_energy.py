@@ -49,6 +49,7 @@ def test_cards_of_the_clients_machine_are_none_of_a_server_elsewhere() -> None:
     elsewhere: dict[str, Any] = {"telemetry": {"server_is_here": False}}
     found = of_run(manifest_of(elsewhere), [CARD], SERVED, SPAN)
     assert found is not None and found.joules is None and "--metrics-url" in str(found.why)
+    assert found.gpus == 0
     elsewhere["telemetry"]["gpus"] = [{"index": 0, "url": "http://gpu:9400/metrics"}]
     found = of_run(manifest_of(elsewhere), [CARD], SERVED, SPAN)
     assert found is not None and found.joules == 30_000.0

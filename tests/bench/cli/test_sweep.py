@@ -26,7 +26,7 @@ from analysis.study import FIGURES
 from analysis.wording import dollars, number
 from bench.app.sweep.cells import cells_of
 from bench.app.sweep.running import yaml_of
-from bench.app.sweep.study import Contender, Study, StudyLoad, read, study_of
+from bench.app.sweep.study import Contender, Study, StudyLoad, of_flags, read, study_of
 from bench.runs import folder as files
 from bench.truth.server import TruthOptions, launch
 from bench.types import UserError
@@ -88,6 +88,21 @@ def test_what_is_wrong_with_a_study_is_said_with_its_place(change: dict[str, Any
         study_of({"contenders": [{"backend": "llamacpp"}], "loads": [{"concurrency": 1}], **change})
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_contender_names_its_own_exporters_and_the_study_keeps_no_password_of_theirs() -> None:
+    gpus = {"metrics-url": ["http://bob:pw@gpu7:9400"], "metrics-gpu": "0", "grid-gco2e-per-kwh": 380}
+    contenders = [{"backend": "openai", "url": "http://gpu7:8000", **gpus}, {"backend": "claude"}]
+    study = study_of({"contenders": contenders, "loads": [{"concurrency": 1}]})
+    assert study.contenders[0].options["metrics_url"] == ["http://bob:pw@gpu7:9400"]
+    assert "bob" not in yaml_of(study) and "bob" not in json.dumps(study.asked())
+    assert "http://(key)@gpu7:9400" in yaml_of(study)
+
+
+def test_flags_for_exporters_go_to_servers_of_ones_own() -> None:
+    of_all = {"metrics_url": ("http://gpu7:9400",), "url": "http://gpu7:8000"}
+    own, api = of_flags("vllm,claude", "1", None, of_all, find_capacity=False).contenders
+    assert own.options["metrics_url"] == ("http://gpu7:9400",) and "metrics_url" not in api.options
 
 
 def test_a_dry_run_says_cells_hours_and_dollars_and_sends_nothing(tmp_path: Path) -> None:
