@@ -146,5 +146,5 @@ def _place(plan: Plan, seq: int) -> tuple[int, int]:
     """The (session, turn) of a call."""
     if plan.firsts is None:
         return divmod(seq, plan.source.turns_max)
-    session = int(np.searchsorted(plan.firsts, seq, "right")) - 1
+    session = int(plan.firsts.searchsorted(seq, "right")) - 1  # the method takes a fifth of the function's time
     return session, seq - int(plan.firsts[session])

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,39 +41,53 @@ def _hashed(load: Load) -> dict[str, object]:
 
 def write_plan(plan: Plan, path: Path, seqs: Iterable[int]) -> None:
     """These calls as Parquet, one row a call; `prompt_hash` is the head of a SHA-256 of its messages."""
-    schema = pa.schema(
-        [
-            ("seq", pa.int64()),
-            ("due_ns", pa.int64()),
-            ("session", pa.int64()),
-            ("turn", pa.int32()),
-            ("phase", pa.string()),
-            ("prompt_tokens", pa.int32()),
-            ("max_tokens", pa.int32()),
-            ("prompt_hash", pa.string()),
-            ("pause_ns", pa.int64()),
-            ("cacheable_tokens", pa.int32()),
-            ("class", pa.string()),
-            ("adapter", pa.string()),
-            ("retrieval_ns", pa.int64()),
-            ("image_bytes", pa.int64()),
-        ]
-    )
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, _SCHEMA) as writer:
         rest = iter(seqs)
         while rows := [_row(call(plan, seq)) for seq in itertools.islice(rest, _ROWS_PER_WRITE)]:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
+            columns = zip(_SCHEMA, zip(*rows, strict=True), strict=True)
+            writer.write_batch(
+                pa.record_batch([pa.array(values, field.type) for field, values in columns], schema=_SCHEMA)
+            )
 
 
-def _row(call: Call) -> dict[str, Any]:
-    pause_ns = call.pause_ns if call.turn else None
-    return {
-        **call._asdict(),
-        "prompt_hash": _prompt_hash(call.messages),
-        "class": call.klass,
-        "pause_ns": pause_ns,
-        "image_bytes": None if call.image is None else call.image.bytes,
-    }
+_SCHEMA = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("due_ns", pa.int64()),
+        ("session", pa.int64()),
+        ("turn", pa.int32()),
+        ("phase", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("max_tokens", pa.int32()),
+        ("prompt_hash", pa.string()),
+        ("pause_ns", pa.int64()),
+        ("cacheable_tokens", pa.int32()),
+        ("class", pa.string()),
+        ("adapter", pa.string()),
+        ("retrieval_ns", pa.int64()),
+        ("image_bytes", pa.int64()),
+    ]
+)
+
+
+def _row(call: Call) -> tuple[object, ...]:
+    """A call by the columns."""
+    return (
+        call.seq,
+        call.due_ns,
+        call.session,
+        call.turn,
+        call.phase,
+        call.prompt_tokens,
+        call.max_tokens,
+        _prompt_hash(call.messages),
+        call.pause_ns if call.turn else None,
+        call.cacheable_tokens,
+        call.klass,
+        call.adapter,
+        call.retrieval_ns,
+        None if call.image is None else call.image.bytes,
+    )
 
 
 def _prompt_hash(messages: tuple[Message, ...]) -> str | None:
