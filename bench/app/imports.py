@@ -1,4 +1,4 @@
-"""`bench.py import`: results of other tools as run folders, which report, compare, breakeven and a sweep take."""
+"""Results of other tools as run folders, runs of ours as files of other tools, and both beside each other."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow.parquet as pq
 
 from analysis.others.crosscheck import Crosscheck, crosscheck
+from analysis.others.export import EXPORTS
 from analysis.others.formats import results_in
 from analysis.others.imported import Imported, verdict_of
 from analysis.present import report
@@ -38,11 +39,22 @@ def import_files(given: Sequence[Path], out: Path | None = None, model: str | No
             for file, part, result in found]  # fmt: skip
 
 
-def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crosscheck:
-    """Set a result of another tool beside a run of ours. Raises UserError where either is none, or of several."""
+def exported(folder: Path, form: str) -> str:
+    """A run of ours as a file of another tool, by a name of `EXPORTS`. Raises UserError for what is none."""
+    run = _own(folder)
+    return EXPORTS[form](run, summaries.read(folder), requests_of(folder))
+
+
+def _own(folder: Path) -> RunManifest:
     run = manifest.read(folder)
     if run.imported is not None:
         raise UserError(f"{folder}: expected a run of this tool, it was imported from {run.imported.title}")
+    return run
+
+
+def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crosscheck:
+    """Set a result of another tool beside a run of ours. Raises UserError where either is none, or of several."""
+    _own(folder)
     found = results_in(file)
     if (part is None and len(found) > 1) or (part is not None and not 0 < part <= len(found)):
         raise UserError(f"--part: {file} has {len(found)} results; expected which, 1 to {len(found)}")

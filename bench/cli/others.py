@@ -1,10 +1,11 @@
-"""`bench.py import` and `crosscheck`: what other tools measured, as run folders and beside ours."""
+"""`bench.py import`, `export` and `crosscheck`: what other tools measured, and our runs as theirs."""
 
 from pathlib import Path
 
 import click
 
 from bench import app
+from bench.cli.base import OneOf, echo
 from bench.cli.numeric import WHOLE
 
 
@@ -48,3 +49,24 @@ def crosscheck(folder: str, theirs: Path, part: int | None, as_json: bool) -> No
 
     path = Path(app.listing.folder_of(folder, "run"))
     deliver(of_crosscheck.document(app.imports.crosscheck_with(path, theirs, part), str(path)), "text", as_json=as_json)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN")
+@click.option("--format", "form", required=True, type=OneOf(["vllm", "aiperf", "openmetrics", "csv"]))
+def export(folder: str, form: str) -> None:
+    """Print a run of ours as another tool's file.
+
+    vllm is what `vllm bench serve --save-detailed` writes, aiperf profile_export_aiperf.json, openmetrics is for a time
+    series database, csv has a row for each request.
+
+    \b
+    bench.py export latest --format vllm > vllm-bench.json
+    """
+    from bench.cli import output
+
+    path = Path(app.listing.folder_of(folder, "run"))
+    if form == "csv":
+        output.print_rows(app.results.csv_rows(path))
+    else:
+        echo(app.imports.exported(path, form).rstrip("\n"))

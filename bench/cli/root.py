@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     ),
     "crosscheck": Place("others", "Set a run of ours beside what another tool measured of the same server."),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
+    "export": Place("others", "Print a run of ours as another tool's file."),
     "gate": Place("gate", "Say whether an engine or our own client got slower."),
     "import": Place("others", "Make run folders of what other tools measured."),
     "init": Place("sweep", "Write a commented study to begin with."),

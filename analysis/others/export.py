@@ -1,0 +1,178 @@
+"""A run of ours in the words of other tools: results of vLLM and AIPerf, and OpenMetrics for a time series."""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from analysis.run.metrics import METRICS, NS_PER_S, column, flat, is_successful, measured
+from analysis.run.sections import MetricSummary
+from analysis.run.summary import RunSummary
+from bench.runs.manifest import RunManifest
+
+_VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2el": "service_ms"}
+_VLLM_STATISTICS: Final = {"mean": "mean", "median": "p50", "std": "std", "p90": "p90", "p95": "p95", "p99": "p99"}
+_AIPERF: Final = {
+    "time_to_first_token": "ttft_ms",
+    "time_to_first_output_token": "ttft_text_ms",
+    "inter_token_latency": "tpot_ms",
+    "inter_chunk_latency": "chunk_gap_ms",
+    "request_latency": "service_ms",
+    "input_sequence_length": "prompt_tokens",
+    "output_sequence_length": "output_tokens",
+}
+_STATISTICS: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
+_RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps")
+
+
+def vllm(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
+    """What `vllm bench serve --save-detailed` writes; gaps are those between arrivals, as there."""
+    calls = measured(requests)
+    ok = is_successful(calls).to_numpy()
+    served, load = summary.throughput, run.load
+    figures = {
+        f"{theirs}_{name}_ms": getattr(summary.metric(ours), statistic)
+        for name, ours in _VLLM.items()
+        for theirs, statistic in _VLLM_STATISTICS.items()
+    }
+    sent_s, first_s, end_s = (column(calls, name) / NS_PER_S for name in ("sent_ns", "first_token_ns", "end_ns"))
+    return _json(
+        {
+            "date": run.created.strftime("%Y%m%d-%H%M%S"),
+            "endpoint_type": run.backend,
+            "backend": run.backend,
+            "label": None,
+            "model_id": run.model,
+            "tokenizer_id": None,
+            "num_prompts": summary.requests.planned,
+            "request_rate": "inf" if load.rate_per_s is None else load.rate_per_s,
+            "burstiness": 1.0 if load.arrivals == "poisson" else None,
+            "max_concurrency": load.concurrency,
+            "duration": summary.window.seconds,
+            "completed": summary.requests.succeeded,
+            "failed": summary.requests.missed,
+            "total_input_tokens": _total(calls, "prompt_tokens", ok),
+            "total_output_tokens": _total(calls, "output_tokens", ok),
+            "request_throughput": served.requests_per_s,
+            "request_goodput": served.goodput_rps,
+            "output_throughput": served.output_tokens_per_s,
+            "total_token_throughput": served.total_tokens_per_s,
+            **figures,
+            "input_lens": _whole(calls, "prompt_tokens"),
+            "output_lens": _whole(calls, "output_tokens"),
+            "ttfts": _where(ok, first_s - sent_s),
+            "itls": _gaps_s(calls, ok),
+            "latencies": _where(ok, end_s - sent_s),
+            "start_times": _where(~np.isnan(sent_s), sent_s),
+            "generated_texts": [""] * calls.num_rows,
+            "errors": ["" if good else str(why) for good, why in zip(ok, calls["error"].to_pylist(), strict=True)],
+        }
+    )
+
+
+def aiperf(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
+    """What AIPerf writes as profile_export_aiperf.json."""
+    served = summary.throughput
+    single = {
+        "request_throughput": ("requests/sec", served.requests_per_s),
+        "output_token_throughput": ("tokens/sec", served.output_tokens_per_s),
+        "total_token_throughput": ("tokens/sec", served.total_tokens_per_s),
+        "goodput": ("requests/sec", served.goodput_rps),
+        "request_count": ("requests", summary.requests.succeeded),
+        "error_request_count": ("requests", summary.requests.missed),
+        "benchmark_duration": ("sec", summary.window.seconds),
+    }
+    return _json(
+        {
+            "schema_version": "1.4",
+            "aiperf_version": None,
+            **{name: {"unit": unit, "avg": value} for name, (unit, value) in single.items() if value is not None},
+            **{
+                name: _aiperf_metric(METRICS[ours].unit, summary.metric(ours))
+                for name, ours in _AIPERF.items()
+                if summary.metric(ours).count
+            },
+            "input_config": {
+                "models": {"items": [{"name": run.model}]},
+                "endpoint": {"urls": [run.url], "type": "chat", "streaming": True},
+                "phases": [
+                    {
+                        "name": "profiling",
+                        "kind": "profiling",
+                        "requests": summary.requests.planned,
+                        "concurrency": run.load.concurrency,
+                        "rate": run.load.rate_per_s,
+                    }
+                ],
+            },
+            "error_summary": [
+                {"error_details": {"code": None, "type": each.code, "message": each.message}, "count": each.count}
+                for each in summary.failures
+            ],
+            "start_time": run.created_at,
+        }
+    )
+
+
+def openmetrics(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
+    """One gauge for each metric, a sample for each of its figures; times in seconds, as the standard wants them."""
+    labels = f'run_id="{_label(run.run_id)}",backend="{_label(run.backend)}",model="{_label(run.model)}"'
+    lines = []
+    for name, metric in METRICS.items():
+        figures = summary.metric(name)
+        said = {each: value for each in _STATISTICS if (value := getattr(figures, each)) is not None}
+        if not said:
+            continue
+        family = f"bench_{name.removesuffix('_ms')}_seconds" if metric.unit == "ms" else f"bench_{name}"
+        lines += [f"# TYPE {family} gauge", *([f"# UNIT {family} seconds"] if metric.unit == "ms" else [])]
+        scale = 1000.0 if metric.unit == "ms" else 1.0
+        lines += [f'{family}{{{labels},statistic="{each}"}} {value / scale!r}' for each, value in said.items()]
+    for name in _RATES:
+        if (rate := getattr(summary.throughput, name)) is not None:
+            lines += [f"# TYPE bench_{name} gauge", f"bench_{name}{{{labels}}} {rate!r}"]
+    status = summary.verdict.status
+    lines += ["# TYPE bench_verdict gauge", f'bench_verdict{{{labels},status="{status}"}} 1', "# EOF", ""]
+    return "\n".join(lines)
+
+
+EXPORTS: Final[Mapping[str, Callable[[RunManifest, RunSummary, pa.Table], str]]] = {
+    "vllm": vllm,
+    "aiperf": aiperf,
+    "openmetrics": openmetrics,
+}
+"""By the name of a format, what makes a run's file of it."""
+
+
+def _aiperf_metric(unit: str, figures: MetricSummary) -> dict[str, Any]:
+    said = {"avg" if each == "mean" else each: getattr(figures, each) for each in _STATISTICS}
+    return {"unit": unit, **{name: value for name, value in said.items() if value is not None}, "count": figures.count}
+
+
+def _gaps_s(calls: pa.Table, ok: Any) -> list[list[float]]:
+    t_ns, offsets = flat(calls, "arrivals_ns")
+    each = [t_ns[low:high] for low, high in pairwise(offsets)]
+    return [(np.diff(own) / NS_PER_S).tolist() if good else [] for own, good in zip(each, ok, strict=True)]
+
+
+def _total(calls: pa.Table, name: str, ok: Any) -> int:
+    return int(np.nansum(column(calls, name)[ok]))
+
+
+def _whole(calls: pa.Table, name: str) -> list[int]:
+    return [value or 0 for value in calls[name].to_pylist()]
+
+
+def _where(known: Any, values: Any) -> list[float]:
+    """The values, 0 where there are none, as vLLM has it."""
+    return [float(value) if good and value == value else 0.0 for good, value in zip(known, values, strict=True)]
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
