@@ -267,6 +267,11 @@ def _word(value: float | bool | None) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:.12g}"
 
 
+def names() -> tuple[str, ...]:
+    """The names of the bundled scenarios."""
+    return tuple(sorted(_bundled()))
+
+
 def list_scenarios() -> list[Scenario]:
     """The bundled scenarios by name."""
     return [_read(path) for path in sorted(_bundled().values())]

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from bench.cli.completion import complete_for_shell
 from bench.exit_codes import EXIT_BUG, EXIT_INTERRUPTED, EXIT_NOBODY_READS, EXIT_USER_ERROR
 from bench.process import streams as terminal
 from bench.process.limits import memory_is_limited
@@ -43,7 +44,12 @@ class Group(click.Group):
     """A group that offers the nearest command for one that does not exist."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        if (
+            args
+            and not ctx.resilient_parsing
+            and not args[0].startswith("-")
+            and self.get_command(ctx, args[0]) is None
+        ):
             near = did_you_mean(args[0], self.list_commands(ctx))
             raise UserError(f"no command {args[0]!r}{near}; see {ctx.command_path} --help")
         return super().resolve_command(ctx, args)
@@ -128,6 +134,8 @@ def run_and_exit(command: click.Command) -> NoReturn:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     be_private()
+    if complete_for_shell(command):
+        sys.exit(0)
     try:
         code = _exit_code(command)
         sys.stdout.flush()

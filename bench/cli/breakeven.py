@@ -9,6 +9,7 @@ import click
 from bench.app.breakeven.options import BatchChoice, BreakEvenOptions, CachingChoice
 from bench.cli import groups
 from bench.cli.base import OneOf, with_options
+from bench.cli.completion import names_of
 from bench.cli.groups import GroupedGroup, grouped
 from bench.cli.numeric import (
     HOURS,
@@ -107,6 +108,7 @@ JSON = grouped(groups.RESULT, click.option("--json", "as_json", is_flag=True, he
         "servers",
         multiple=True,
         metavar="RUN|CAPACITY|RATE",
+        shell_complete=names_of("runs"),
         help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2, @GPU; repeatable.",
     ),
     click.option(

@@ -7,13 +7,14 @@ import click
 
 from bench import app
 from bench.cli.base import with_options
+from bench.cli.completion import names_of
 from bench.cli.options import JUDGED
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 
 @click.command()
-@click.argument("base")
-@click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True)
+@click.argument("base", shell_complete=names_of("runs"))
+@click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True, shell_complete=names_of("runs"))
 @with_options(JUDGED)
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file.")
 def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:

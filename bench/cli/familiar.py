@@ -17,6 +17,8 @@ class Familiar(Grouped):
     """Its own flags, and those of other tools that mean the same."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks what may come next
+            return super().parse_args(ctx, args)
         own = {flag: option for option in self.params if isinstance(option, click.Option) for flag in option.opts}
         return super().parse_args(ctx, understood(args, own))
 

@@ -6,6 +6,7 @@ import click
 
 from bench.cli import groups
 from bench.cli.base import OneOf, owe_json
+from bench.cli.completion import names_of
 from bench.cli.numeric import USD, WHOLE, Within
 
 
@@ -31,16 +32,27 @@ WINDOWS = ("planned", "steady")
 ASKED = (
     *groups.group(
         groups.WHOM,
-        click.option("--backend", metavar="NAME", help="See `backends`.  [llamacpp; with --url what answers there]"),
+        click.option(
+            "--backend",
+            metavar="NAME",
+            shell_complete=names_of("backends"),
+            help="See `backends`.  [llamacpp; with --url what answers there]",
+        ),
         click.option(
             "--model",
+            shell_complete=names_of("models"),
             help="A name of `models`, a path, or what the server calls it.  [tiny; with --url the only one it serves]",
         ),
         click.option("--url", help="Use a running server, by its API's base URL, instead of launching one."),
     ),
     *groups.group(
         groups.WHAT,
-        click.option("--scenario", default="chat", help="A name of `scenarios`, or a YAML file.  [chat]"),
+        click.option(
+            "--scenario",
+            default="chat",
+            shell_complete=names_of("scenarios"),
+            help="A name of `scenarios`, or a YAML file.  [chat]",
+        ),
         click.option("--dataset", metavar="FILE", help="Prompts of your own: a file, a folder or a pattern."),
         click.option("--dataset-output", type=OneOf(["file", "scenario"]), help="Whose lengths answers have.  [file]"),
         click.option("--images", metavar="FOLDER", help="Send one of its images with each request, drawn by the seed."),
@@ -157,7 +169,12 @@ ASKED = (
 
 COSTS = groups.group(
     groups.COST,
-    click.option("--gpu", metavar="NAME[@PROVIDER][:KIND]", help="What it runs on, at the price of `prices --gpu`."),
+    click.option(
+        "--gpu",
+        metavar="NAME[@PROVIDER][:KIND]",
+        shell_complete=names_of("gpus"),
+        help="What it runs on, at the price of `prices --gpu`.",
+    ),
     click.option("--gpus", type=Within(1, 4096, whole=True), help="How many of them.  [1]"),
     click.option("--usd-per-hour", type=USD, help="What an hour of it costs, instead."),
     click.option("--owned", help="Hardware of your own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),

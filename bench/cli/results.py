@@ -7,11 +7,12 @@ import click
 
 from bench import app
 from bench.cli.base import OneOf, echo
+from bench.cli.completion import names_of
 from bench.cli.options import WINDOWS
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", shell_complete=names_of("runs"))
 @click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
 def decode(folder: str, window: Literal["planned", "steady"] | None) -> int:
     """Read a run's captures again, also after a crash.
@@ -32,7 +33,7 @@ def decode(folder: str, window: Literal["planned", "steady"] | None) -> int:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", shell_complete=names_of("runs"))
 @click.option("--format", "form", type=OneOf(["html", "markdown", "json", "csv"]), default="html", help="[html]")
 @click.option("--html", "alone", type=click.Path(path_type=Path), help="Write the page here, with all that it needs.")
 def report(folder: str, form: Literal["html", "markdown", "json", "csv"], alone: Path | None) -> None:

@@ -53,6 +53,8 @@ class Configured(Familiar):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read all, say of what is wrong where it stands, and leave out what something nearer excludes."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
         _note_unknown(flags_of(self))
         try:
             rest = super().parse_args(ctx, args)
@@ -117,6 +119,8 @@ def _from_file(ctx: click.Context) -> Mapping[str, FromFile]:
 
 def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Take the file as the defaults of the command, once both of its options are known."""
+    if ctx.resilient_parsing:
+        return value
     given = ctx.meta.setdefault(f"{_META}.given", {})
     given[param.name] = value
     if len(given) < 2:

@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from bench.cli.base import OneOf
+from bench.cli.completion import names_of
 from bench.cli.numeric import NUMBER, WHOLE
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=names_of("models"))
 @click.option(
     "--quantization", metavar="NAME", help="Of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]"
 )
@@ -24,13 +25,23 @@ from bench.cli.numeric import NUMBER, WHOLE
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
 @click.option("--utilization", type=NUMBER, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
 @click.option(
-    "--gpu", "gpu_specs", multiple=True, metavar="NAME[@PROVIDER][:KIND]", help="Only these; repeatable.  [all]"
+    "--gpu",
+    "gpu_specs",
+    multiple=True,
+    shell_complete=names_of("gpus"),
+    metavar="NAME[@PROVIDER][:KIND]",
+    help="Only these; repeatable.  [all]",
 )
 @click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs to a replica; repeatable.  [1 2 4 8]")
 @click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Numbers in the KV cache.  [fp16]")
 @click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of the memory to take.  [0.92]")
 @click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs on each GPU.  [1.5]")
-@click.option("--measured", type=click.Path(path_type=Path), help="A run on the first --gpu and --tensor-parallel.")
+@click.option(
+    "--measured",
+    shell_complete=names_of("runs"),
+    type=click.Path(path_type=Path),
+    help="A run on the first --gpu and --tensor-parallel.",
+)
 @click.option("--claimed", type=NUMBER, help="Output tokens/s that are said of those; refused if impossible.")
 @click.option("--prices", type=click.Path(path_type=Path), help="A file of GPU prices that go before the bundled ones.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -9,6 +9,7 @@ import click
 from bench import app
 from bench.cli import groups
 from bench.cli.base import echo, fail_as_json, keep_secret, print_lines, with_options
+from bench.cli.completion import names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
@@ -36,10 +37,15 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 @click.command(cls=Configured)
-@click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]")
+@click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]", shell_complete=names_of("runs"))
 @grouped(
     groups.WHOM,
-    click.option("--backend", "backends", help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5."),
+    click.option(
+        "--backend",
+        "backends",
+        shell_complete=names_of("backends"),
+        help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5.",
+    ),
 )
 @grouped(
     groups.LOAD,

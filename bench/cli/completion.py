@@ -1,0 +1,37 @@
+"""What a shell completes beside flags: names, and where none fits, files. Click writes its script (docs/scripts.md)."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
+
+from bench import app
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def names_of(what: Literal["backends", "gpus", "models", "runs", "scenarios"]) -> Complete:
+    """Complete these names, each of several with commas between."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        known = app.completing.NAMES[what]()
+        found = [CompletionItem(f"{before}{comma}{name}") for name in known if name.startswith(last)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+    return complete
+
+
+def complete_for_shell(command: click.Command) -> bool:
+    """Answer a shell that asks (by click's variable) for its script or for what may come next; says whether it did."""
+    program = Path(sys.argv[0]).name
+    variable = f"_{program}_COMPLETE".replace("-", "_").replace(".", "_").upper()
+    instruction = os.environ.get(variable)
+    if not instruction:
+        return False
+    shell_complete(command, {}, program, variable, instruction)
+    return True
