@@ -54,7 +54,8 @@ class Stopwatch:
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - self.start_ns
         t_ns, lags_ns = self._of_reads(exchange)
         stamps: TakenStamps = "kernel" if len(lags_ns) else "user"
-        return Arrivals(sent_ns, np.cumsum(exchange.sizes, dtype=np.int64), t_ns, lags_ns, stamps, None)
+        ends = np.frombuffer(exchange.sizes, np.uint32).cumsum(dtype=np.int64)
+        return Arrivals(sent_ns, ends, t_ns, lags_ns, stamps, None)
 
     def _of_segments(self, exchange: Exchange, joined: Joined) -> Arrivals:
         read_ns = np.frombuffer(exchange.user_ns, np.int64)

@@ -1,7 +1,7 @@
 """A run's captures decoded into `requests.parquet`, on every core: a pure reading of the folder."""
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,8 +10,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from bench.packets import join, segments
 from bench.packets.segments import Segments
@@ -39,6 +41,7 @@ class _Task(NamedTuple):
     path: Path
     worker: int
     offsets: list[int]
+    seqs: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +120,17 @@ def decode_run(
     # Each by the clock of its own process: another's is read at other moments, and on another machine runs differently.
     watches = {path: stopwatch(start_ns, file.clock) for path, file in files.items()}
     tasks = [
-        _Task(path, int(str(file.meta["worker"])), file.offsets[at : at + _CALLS_PER_TASK])
+        _Task(path, int(str(file.meta["worker"])), file.offsets[some], file.seqs[some])
         for path, file in files.items()
-        for at in range(0, len(file.offsets), _CALLS_PER_TASK)
+        for some in (slice(at, at + _CALLS_PER_TASK) for at in range(0, len(file.offsets), _CALLS_PER_TASK))
     ]
     unsent = {seq: "dropped" for file in files.values() for seq, _ in file.drops}
     unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
-    seen = {seq for file in files.values() for seq in file.seqs}
     schema = complete(SCHEMA.empty_table()).schema
     with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for table in _decode_tasks(tasks, folder, watches, captured.packets, int(warmup_s * 1e9), decode):
             writer.write_table(complete(table))
-        missing = {seq: planned for seq, planned in _plan(folder).items() if seq not in seen}
+        missing = PlannedCalls(folder).but([seq for file in files.values() for seq in file.seqs])
         unsent = _not_reached(captured, missing) | unsent
         rest = to_table(never_sent(planned, unsent.get(seq, never_begun)) for seq, planned in missing.items())
         writer.write_table(complete(rest))
@@ -179,8 +181,36 @@ def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
         return None
 
 
+class PlannedCalls:
+    """What `plan.parquet` says of each call, in columns; a row is made where it is asked for: a million take a GB."""
+
+    def __init__(self, folder: Path) -> None:
+        # An older plan has fewer columns.
+        known = set(pq.read_schema(folder / PLAN).names)
+        self._names = [name for name in Planned._fields if column_of(name) in known]
+        table = pq.read_table(folder / PLAN, columns=[column_of(name) for name in self._names])
+        self._table = table.sort_by(column_of("seq")).combine_chunks()
+        self._seqs = self._table[column_of("seq")].to_numpy()
+
+    def of(self, seqs: Sequence[int]) -> dict[int, Planned]:
+        """Those of the calls with these numbers that were planned, by number."""
+        wanted = np.unique(np.array(seqs, np.int64))
+        places = np.searchsorted(self._seqs, wanted)
+        places = places[places < len(self._seqs)]
+        return self._rows(places[np.isin(self._seqs[places], wanted)])
+
+    def but(self, seqs: Sequence[int]) -> dict[int, Planned]:
+        """All others."""
+        return self._rows(np.flatnonzero(~np.isin(self._seqs, np.array(seqs, np.int64))))
+
+    def _rows(self, places: NDArray[np.int64]) -> dict[int, Planned]:
+        table = self._table.take(places)
+        rows = zip(*(table[column_of(name)].to_pylist() for name in self._names), strict=True)
+        return {one.seq: one for one in (Planned(**dict(zip(self._names, row, strict=True))) for row in rows)}
+
+
 class _Job(NamedTuple):
-    plan: dict[int, Planned]
+    plan: PlannedCalls
     watches: Mapping[Path, Stopwatch]
     packets: Segments | None
     warmup_ns: int
@@ -198,12 +228,12 @@ def _begin_apart(*job: Any) -> None:
 
 def _begin(folder: Path, *job: Any) -> None:
     global _job
-    _job = _Job(_plan(folder), *job)
+    _job = _Job(PlannedCalls(folder), *job)
 
 
 def _decode_task(task: _Task) -> pa.Table:
-    plan, watches, packets, warmup_ns, decode = _job
-    watch = watches[task.path]
+    calls, watches, packets, warmup_ns, decode = _job
+    watch, plan = watches[task.path], calls.of(task.seqs)
     found = exchanges(task.path, task.offsets, task.worker)
     joined = zip(found, repeat(None)) if packets is None else _joined(found, packets)
     rows = (record(exchange, plan[exchange.seq], watch, warmup_ns, decode, own) for exchange, own in joined)
@@ -226,11 +256,3 @@ def _join(held: list[Exchange], packets: Segments) -> list[join.Joined | None]:
     wanted = join.wanted(held, packets.servers)
     opened = packets.opened[wanted.keys[segments.key(packets.opened)]]
     return join.join(held, packets.servers, opened, packets.between(*wanted))
-
-
-def _plan(folder: Path) -> dict[int, Planned]:
-    """What was planned, by number; an older plan has fewer columns."""
-    table = pq.read_table(folder / PLAN)
-    columns = [name for name in Planned._fields if column_of(name) in table.column_names]
-    rows = zip(*(table[column_of(name)].to_pylist() for name in columns), strict=True)
-    return {planned.seq: planned for planned in (Planned(**dict(zip(columns, row, strict=True))) for row in rows)}

@@ -57,6 +57,9 @@ class Planned(NamedTuple):
     retrieval_ns: int | None = None
 
 
+_OF_PLAN = [(place, _RENAMED.get(name, name)) for place, name in enumerate(Planned._fields) if name not in _DECIDED]
+
+
 def record(
     exchange: Exchange,
     planned: Planned,
@@ -153,7 +156,7 @@ def _record(
 
 def _of_plan(planned: Planned) -> dict[str, Any]:
     """What a record has of the plan as it is."""
-    return {_RENAMED.get(name, name): value for name, value in planned._asdict().items() if name not in _DECIDED}
+    return {name: planned[place] for place, name in _OF_PLAN}
 
 
 def _image_tokens(planned: Planned, prompt_tokens: int | None) -> int | None:
