@@ -162,7 +162,7 @@ class _Unknown(NamedTuple):
 
 def _unknown(mostly_failed: bool, counts: CountChecks) -> _Unknown:
     if mostly_failed:
-        why = "most calls failed, and what was served beside them is not what the server can do"
+        why = "most requests failed, and what was served beside them is not what the server can do"
         return _Unknown("all", UNIT_COSTS, why)
     if (counts.unknown_share or 0) > counting.MOST_UNKNOWN:
         why = "the server's token counts contradict themselves or what arrived: nothing per token is known"

@@ -47,7 +47,7 @@ def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Finding
                 if code in RESOLVED
                 else "what is built on that count is not known; check --backend against the server, and its version"
             )
-            message = f"of {calls:,} of {succeeded:,} calls {CONTRADICTIONS[code]}: {rest}"
+            message = f"of {calls:,} of {succeeded:,} requests {CONTRADICTIONS[code]}: {rest}"
             yield Finding("suspect", "counts_contradict", message, calls / succeeded, MOST_OFF)
 
 
@@ -59,16 +59,17 @@ def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Fi
         return
     if cut is not None and cut > MOST_OFF:
         message = (
-            f"of {cut:.0%} of calls the server counts fewer prompt tokens than were sent (median: {of_planned:.3g} of "
-            "the plan): it cut the prompts, or miscounts them, and latencies and costs are not those of this load; "
+            f"of {cut:.0%} of requests the server counts fewer prompt tokens than were sent (median: {of_planned:.3g} "
+            "of the plan): it cut the prompts, or miscounts them, and latencies and costs are not those of this load; "
             "give the server a longer context (Ollama: num_ctx), or give --prompt-tokens"
         )
         found = Finding("suspect", "prompts_cut", message, cut, MOST_OFF)
         yield found._replace(status="invalid") if of_planned < MOST_CUT else found
     if longer is not None and longer > MOST_OFF:
         message = (
-            f"of {longer:.0%} of calls the server counts more prompt tokens than were sent (median: {of_planned:.3g} "
-            "of the plan): it adds text of its own, or miscounts; costs are by its count, ttft_ms is not of this plan"
+            f"of {longer:.0%} of requests the server counts more prompt tokens than were sent (median: "
+            f"{of_planned:.3g} of the plan): it adds text of its own, or miscounts; costs are by its count, "
+            "ttft_ms is not of this plan"
         )
         yield Finding("suspect", "prompts_longer", message, longer, MOST_OFF)
 
@@ -80,8 +81,8 @@ def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     guessed = sources.get("chunk count", 0) / calls if calls else 0
     if guessed > MOST_GUESSED:
         message = (
-            f"the server gave no token count for {guessed:.0%} of calls: output tokens are chunks there, and rates and "
-            "costs a guess; use a server that sends usage (stream_options.include_usage)"
+            f"the server gave no token count for {guessed:.0%} of requests: output tokens are chunks there, and rates "
+            "and costs a guess; use a server that sends usage (stream_options.include_usage)"
         )
         yield Finding("suspect", "tokens_guessed", message, guessed, MOST_GUESSED)
     elif (

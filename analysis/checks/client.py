@@ -35,7 +35,7 @@ def late_sends(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         limit_ms = max(LATE_OPEN_MS, LATE_SHARE * 1000 / planned_rps if planned_rps else 0)
     if late_ms > limit_ms:
         message = (
-            f"calls were sent up to {late_ms:.3g} ms after they were due (p99), with a slot free (limit "
+            f"requests were sent up to {late_ms:.3g} ms after they were due (p99), with a slot free (limit "
             f"{limit_ms:.3g} ms): this client was busy; give it a core of its own, raise --workers, or lower the load"
         )
         yield Finding("suspect", "late_sends", message, late_ms, limit_ms)
@@ -66,7 +66,7 @@ def _late_looks(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if late_ms > limit_ms:
         message = (
             f"this client looked up to {late_ms:.3g} ms late (p99; limit {limit_ms:.3g} ms): stamps are exact all the "
-            "same, but the next calls of this closed loop were late; give it a core of its own or raise --workers"
+            "same, but the next requests of this closed loop were late; give it a core of its own or raise --workers"
         )
         yield Finding("suspect", "client_lag", message, late_ms, limit_ms)
 
@@ -137,7 +137,7 @@ def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Finding]
     share, most = summary.sending.waited_share, run.load.max_in_flight
     if share is not None and share > MOST_WAITED and not run.load.is_at_once:
         message = (
-            f"{share:.0%} of calls waited in this client, because {most} were in flight: response_ms has that wait, "
+            f"{share:.0%} of requests waited in this client, because {most} were in flight: response_ms has that wait, "
             "ttft_ms has not; raise --max-in-flight, or lower --rate to what the server can take"
         )
         yield Finding("suspect", "waited_for_seats", message, share, MOST_WAITED)
@@ -156,7 +156,7 @@ def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if gone:
         message = (
             f"{gone} of {run.workers} load processes ended without closing their capture: "
-            "what they had in flight is missing, long calls above all; see what killed them (memory?), run again"
+            "what they had in flight is missing, long requests above all; see what killed them (memory?), run again"
         )
         yield Finding("suspect", "lost_workers", message, run.workers - gone, run.workers)
 
@@ -166,7 +166,7 @@ def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     torn_bytes = run.capture_torn_bytes or 0
     if torn_bytes:
         message = (
-            f"{torn_bytes} bytes at the end of a capture are part of a call that was never written whole: a load "
+            f"{torn_bytes} bytes at the end of a capture are part of a request that was never written whole: a load "
             "process was killed or the disk was full; see that --out has room, run again"
         )
         yield Finding("suspect", "torn_capture", message, torn_bytes, 0)

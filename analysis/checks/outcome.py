@@ -15,7 +15,7 @@ MOST_FAILURES = 0.01
 MOST_BACKOFF = 0.05
 _OUR_FAULT = "a fault of this tool, keep the folder and report it"
 _SOMEBODY_ELSE = "give the run a server that nobody else uses (without --url it launches one)"
-_HELD_BACK = "lower --rate, raise --max-in-flight where calls waited for it, else raise --workers"
+_HELD_BACK = "lower --rate, raise --max-in-flight where requests waited for it, else raise --workers"
 REMEDIES = {
     **dict.fromkeys(EXACT, _OUR_FAULT),
     "littles_law": "raise --duration or --requests; if it stays, a fault of this tool",
@@ -32,9 +32,9 @@ def nothing_succeeded(run: RunManifest, summary: RunSummary) -> Iterator[Finding
     requests = summary.requests
     if not requests.succeeded:
         codes = ", ".join(f"{calls:,} {code}" for code, calls in requests.by_error.items())
-        message = f"none of {count(requests.planned, 'call')} succeeded ({codes})"
+        message = f"none of {count(requests.planned, 'request')} succeeded ({codes})"
         if not requests.planned:
-            message = "no call was measured: the run ended before its first, or had none to send after its warm-up"
+            message = "no request was measured: the run ended before its first, or had none to send after its warm-up"
         yield Finding("invalid", "nothing_succeeded", message, 0, 1)
 
 
@@ -44,7 +44,7 @@ def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     ended = requests.failed + requests.succeeded
     if slo.mostly_failed(requests, summary.slo):
         message = (
-            f"{requests.failed:,} of {ended:,} calls failed: what the others saw is not how this load is served, so "
+            f"{requests.failed:,} of {ended:,} requests failed: what the others saw is not how this load is served, so "
             "no rates are given; lower the load, or allow failures by --slo 'error_share<NN%'"
         )
         yield Finding("invalid", "mostly_failed", message, requests.failed / ended, 0.5)
@@ -57,7 +57,7 @@ def failed_calls(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         share = failure.count / planned
         if share > MOST_FAILURES:
             detail = f" ({failure.message})" if failure.message else ""
-            message = f"{failure.count} of {planned} calls failed with {failure.code}{detail}"
+            message = f"{failure.count} of {planned} requests failed with {failure.code}{detail}"
             yield Finding("suspect", "failed_calls", f"{message}: {what_to_do(failure.code)}", share, MOST_FAILURES)
 
 
@@ -69,7 +69,7 @@ def rate_limited(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         named = "which one it does not say"
         if tightest is not None:
             named = f"{tightest.name}: {tightest.remaining_min:g} of {tightest.limit:g} were left"
-        message = f"the API's rate limit refused {count(refused, 'call')} ({named}): lower --rate or --concurrency"
+        message = f"the API's rate limit refused {count(refused, 'request')} ({named}): lower --rate or --concurrency"
         yield Finding("suspect", "rate_limited", message, refused, 0)
 
 
@@ -88,7 +88,7 @@ def out_of_budget(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Calls were not sent because they did not fit under the limit."""
     unsent = summary.requests.by_error.get("budget", 0)
     if unsent:
-        message = f"{unsent} calls were not sent, as they did not fit under --max-usd{_account(run)}"
+        message = f"{unsent} requests were not sent, as they did not fit under --max-usd{_account(run)}"
         yield Finding("suspect", "out_of_budget", f"{message}: raise it, or ask for less", unsent, 0)
 
 
@@ -129,7 +129,7 @@ def few_samples(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """Too few successes for the highest percentile reported."""
     succeeded, needed = summary.requests.succeeded, values_needed(LEVELS["p99"])
     if 0 < succeeded < needed:
-        message = f"{count(succeeded, 'call')} succeeded and a p99 needs {needed}: raise --requests or --duration"
+        message = f"{count(succeeded, 'request')} succeeded and a p99 needs {needed}: raise --requests or --duration"
         yield Finding("suspect", "few_samples", message, succeeded, needed)
 
 

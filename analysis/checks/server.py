@@ -86,7 +86,7 @@ def events_unread(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     share = unread.calls / planned if planned else 0.0
     if share > MOST_UNREAD:
         message = (
-            f"{unread.events:,} events in {unread.calls:,} of {planned:,} calls could not be read and were "
+            f"{unread.events:,} events in {unread.calls:,} of {planned:,} requests could not be read and were "
             f"passed over (such as {unread.example}): tokens may be missing; check --backend, and what stands "
             "before the server"
         )
@@ -114,8 +114,8 @@ def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         limit = max(LEAST_BACKLOG_CALLS, MOST_BACKLOG * summary.requests.planned)
         if growth > limit:
             message = (
-                f"calls under way or waiting grew by {growth:.3g} from the first call to the last: the server cannot "
-                "take this load, and latencies are as long as the run; lower --rate (`capacity` finds it)"
+                f"requests under way or waiting grew by {growth:.3g} from the first request to the last: the server "
+                "cannot take this load, and latencies are as long as the run; lower --rate (`capacity` finds it)"
             )
             yield Finding("suspect", "backlog_grows", message, growth, limit)
             return
@@ -131,7 +131,7 @@ def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 
 def _if_cut(steady: Steadiness) -> str:
     found = steady.proposed
-    return f"--window steady cuts the first {found.cut_calls:,} calls, " if found else ""
+    return f"--window steady cuts the first {found.cut_calls:,} requests, " if found else ""
 
 
 CHECKS: tuple[Check, ...] = (

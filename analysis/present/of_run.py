@@ -191,7 +191,7 @@ def _objectives(summary: RunSummary) -> Table:
 def _turns(summary: RunSummary) -> Table:
     columns = (
         Column("turn", "left"),
-        Column("calls"),
+        Column("requests"),
         Column("prompt, tokens"),
         Column("ttft p50, ms"),
         Column("ttft p90, ms", drop=1),

@@ -104,7 +104,7 @@ def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
         pace = 1 / (1 + growth.slope)
     if not why and calls.num_rows:
         if growth is None:
-            why = f"fewer than {LEAST_CALLS} calls succeeded, too few to tell whether the server kept up: {LONGER}"
+            why = f"fewer than {LEAST_CALLS} requests succeeded, too few to tell whether the server kept up: {LONGER}"
         elif growth.error > MOST_ERROR / pace:
             why = f"answers are too long for so short a load to tell whether the server kept up: {LONGER}"
     sent_ns = column(calls, "sent_ns")

@@ -69,7 +69,7 @@ def proposed(run: RunManifest, requests: pa.Table) -> ProposedWindow | None:
         seconds=span.seconds,
         cut_calls=cut_calls,
         cut_s=cut_s,
-        why=f"{longest.metric} of the first {cut_calls:,} calls is {longest.ratio:.3g} times that of the rest",
+        why=f"{longest.metric} of the first {cut_calls:,} requests is {longest.ratio:.3g} times that of the rest",
     )
 
 

@@ -61,7 +61,7 @@ def window(run: RunManifest, requests: pa.Table) -> Window:
     if not span.seconds or start_ns < end_ns:
         return Window(start_ns, end_ns)
     if full_ns is None:
-        return Window(span.start_ns, span.end_ns, "interrupted while its first calls were under way: run again")
+        return Window(span.start_ns, span.end_ns, "interrupted while its first requests were under way: run again")
     return Window(span.start_ns, span.end_ns, f"the load ended before its first {slots} answers had: {LONGER}")
 
 

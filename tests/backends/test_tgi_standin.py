@@ -339,7 +339,7 @@ def test_a_run_whose_server_fails_says_what_happened_and_is_complete(standin: St
     standin.refusals["/generate_stream"] = Failure("generation", "Request failed during generation: out of memory")
     done = bench_run(standin, tmp_path / "run", "--prompt-tokens", "64", "--output-tokens", "6")
     assert done.returncode == 3
-    assert "8 of 8 calls failed with http_424 (Request failed during generation: out of memory)" in done.stdout
+    assert "8 of 8 requests failed with http_424 (Request failed during generation: out of memory)" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["requests"]["by_error"] == {"http_424": 8}
     assert (tmp_path / "run" / "report.html").exists()

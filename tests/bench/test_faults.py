@@ -125,7 +125,7 @@ def test_what_an_api_refuses_is_told_in_its_words_with_what_to_do(
     done = run(serve(web_server, answer=answer), tmp_path / "run")
     assert done.returncode == 3 and "error:" not in done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "failed_calls" in line]
-    assert f"failed_calls: 16 of 16 calls failed with {said}" in line
+    assert f"failed_calls: 16 of 16 requests failed with {said}" in line
     assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
     assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
 

@@ -31,7 +31,7 @@ def test_calls_that_failed_are_told_in_the_servers_words_with_what_to_do(
     assert list(found) == ["failed_calls"]
     assert found["failed_calls"]["value"] == 0.15
     message = found["failed_calls"]["message"]
-    assert "30 of 200 calls failed with http_402 (no credit left): the account has no credit" in message
+    assert "30 of 200 requests failed with http_402 (no credit left): the account has no credit" in message
 
 
 def test_a_failure_in_a_hundred_calls_is_no_doubt(synthetic_run: Any, doubts: Any) -> None:
@@ -46,7 +46,7 @@ def test_a_run_that_hit_its_rate_limit_names_the_limit(synthetic_run: Any, doubt
     table = filled(table, "rate_limits", json.dumps(limits), [6, 7])
     found = doubts(run, table, telemetry)
     assert list(found) == ["rate_limited"]
-    assert "refused 1 call (output-tokens: 0 of 8000 were left)" in found["rate_limited"]["message"]
+    assert "refused 1 request (output-tokens: 0 of 8000 were left)" in found["rate_limited"]["message"]
 
 
 def test_calls_kept_back_by_the_budget_are_a_doubt_that_names_the_limit(

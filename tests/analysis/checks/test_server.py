@@ -172,7 +172,7 @@ def test_events_that_could_not_be_read_are_counted_and_named(
     found = doubts(run, odd, telemetry)
     assert list(found) == codes
     for reason in found.values():
-        assert f"{2 * calls} events in {calls} of 200 calls could not be read" in reason["message"]
+        assert f"{2 * calls} events in {calls} of 200 requests could not be read" in reason["message"]
         assert "b'{nope'" in reason["message"]
 
 

@@ -32,7 +32,7 @@ def test_reasons_and_unknown_percentiles_show(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=20, interrupted=True)
     text = markdown(run, requests, telemetry)
     assert "**Interrupted: " in text
-    assert "\n- `few_samples`: 20 calls succeeded" in text
+    assert "\n- `few_samples`: 20 requests succeeded" in text
     assert "| – | 20 |" in text
 
 

@@ -129,7 +129,7 @@ def test_where_answers_are_too_long_and_too_different_to_tell_whether_a_server_k
     found, why = opened(10, 100, 0, services_s("exponential", 5, 100, rng), None, due)
     assert found is None and why is not None and "so short a load to tell whether the server kept up" in why
     few, why = opened(10, 5, 0, np.ones(5), None, due[:5])
-    assert few is None and why is not None and why.startswith("fewer than 8 calls succeeded")
+    assert few is None and why is not None and why.startswith("fewer than 8 requests succeeded")
 
 
 def test_a_load_that_is_over_before_its_first_answers_has_no_rate() -> None:

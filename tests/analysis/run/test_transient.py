@@ -253,4 +253,4 @@ def test_the_doubt_about_a_drift_names_the_flag_where_it_would_help(named: bool)
     if named:
         steadiness = replace(steadiness, proposed=ProposedWindow(0.0, 1.0, 1040, 1.0, "x"))
     (reason,) = not_steady(manifest_of({}), replace(summary_of({}), steadiness=steadiness))
-    assert ("--window steady cuts the first 1,040 calls, raise" in reason.message) is named
+    assert ("--window steady cuts the first 1,040 requests, raise" in reason.message) is named

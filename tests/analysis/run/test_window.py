@@ -79,7 +79,7 @@ def test_an_interrupted_load_ends_with_the_first_call_sent_that_never_ended(requ
     assert window(run(rate_per_s=1), requests_table(calls)) == Window(1 * SECOND, 4 * SECOND)
     calls[0] |= {"error": "unfinished"}
     hung = window(run(rate_per_s=1, interrupted=True), requests_table(calls))
-    assert hung.why == "interrupted while its first calls were under way: run again"
+    assert hung.why == "interrupted while its first requests were under way: run again"
 
 
 def test_without_a_measured_call_sent_the_window_is_empty(requests_table: Any) -> None:

@@ -343,7 +343,7 @@ def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke:
     done = bench("decode", run)
     assert (done.returncode, done.stderr) == (130, "")
     assert re.search(r"\nrequests +0 of 16 succeeded; 16 unfinished\n", done.stdout)
-    assert "none of 16 calls succeeded" in done.stdout
+    assert "none of 16 requests succeeded" in done.stdout
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str, tmp_path: Path) -> None:
