@@ -22,15 +22,17 @@ from hypothesis import strategies as st
 
 from analysis.present import chart_library
 from analysis.run import summary as summaries
-from analysis.study import FIGURES
+from analysis.study import FIGURES, ContenderResult, StudyCell, StudyResult, StudyRun
 from analysis.wording import dollars, number
 from bench.app.sweep.cells import cells_of
+from bench.app.sweep.results import _sides
 from bench.app.sweep.running import yaml_of
 from bench.app.sweep.study import Contender, Study, StudyLoad, of_flags, read, study_of
 from bench.runs import folder as files
 from bench.truth.server import TruthOptions, launch
 from bench.types import UserError
 from tests.commands import bench
+from tests.summaries import summary_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -292,3 +294,25 @@ def test_a_field_without_an_api_has_the_bills_of_its_own_servers(swept: Path, tm
     assert json.loads(bench(*words, "--json").stdout)["ranking"]["month"] == bills
     assert bench("report", folder).returncode == 0
     assert "Every way around your volume" in (folder / "study.html").read_text()
+
+
+@pytest.mark.parametrize(("slower", "api", "differ"), [((1,), 1, False), ((2,), 2, False), ((1, 2), 1, True)])
+def test_a_measured_api_is_held_against_the_repeat_that_its_servers_were_measured_with(
+    slower: tuple[int, ...], api: int, differ: bool
+) -> None:
+    """Of two repeats, which have plans of their own, a server's bill is by the slower one."""
+
+    def contender(name: str, basis: str, slow: int) -> ContenderResult:
+        found = [
+            summary_of({"plan_hash": str(repeat), "cost": {"basis": basis},
+                        "throughput": {"requests_per_s": 1.0 if repeat == slow else 2.0}})
+            for repeat in (1, 2)
+        ]  # fmt: skip
+        runs = tuple(StudyRun(f"{name}/c1-0{i}", i, summary) for i, summary in enumerate(found, 1))
+        return ContenderResult(name, "vllm", "m", (StudyCell("c1", runs),))
+
+    own = [contender(f"own{i}", "self-hosted", slow) for i, slow in enumerate(slower)]
+    result = StudyResult((contender("api", "api", 1), *own), ("c1",), "c1")
+    sides = _sides(Study((), ()), result, Path("s"))
+    assert sides.servers == tuple(f"own{i}=s/own{i}/c1-0{slow}" for i, slow in enumerate(slower))
+    assert (sides.versus, sides.differ) == ((f"s/api/c1-0{api}",), differ)
