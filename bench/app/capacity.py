@@ -25,6 +25,7 @@ from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
 from analysis.wording import number, percent
+from bench.app import numeric
 from bench.app.around import share_library, write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.probe_loads import ProbeLoads, Shape, shape_of
@@ -145,13 +146,10 @@ def search_of(
 
 def _share(flag: str, text: str) -> float:
     """A share from `95%` or `0.95`."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
+    value = numeric.read(text)
+    if value is None or not 0 < value < 1:
         raise UserError(f"{flag}: expected a share between 0 and 1, such as 5% or 0.05, got {text!r}")
-    return value
+    return float(value)
 
 
 class CapacityFound(NamedTuple):

@@ -3,7 +3,7 @@
 import ipaddress
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly, Owned
 from bench.app.discover import DEFAULT_MODEL
-from bench.app.numeric import within
+from bench.app.numeric import read, within
 from bench.app.options import HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
 from bench.plan import resolve
@@ -218,11 +218,8 @@ def most_usd(plan: Plan, budget: Budget, *, batch: bool = False) -> Decimal:
 
 
 def _amount(text: str) -> Decimal:
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not (amount.is_finite() and 0 < amount <= 1_000_000):
+    amount = read(text)
+    if amount is None or not 0 < amount <= 1_000_000:
         raise UserError(f"--max-usd: expected dollars such as 0.50, or {NO_CAP}, got {text!r}")
     return amount
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -394,6 +395,16 @@ def test_the_breakeven_that_follows_can_be_pasted(
     done = bench(*shlex.split(line)[1:])
     assert (done.returncode, done.stderr) == (0, "")
     assert "claude-haiku-5-5" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["5%", "0.05", "5e-2"])
+def test_shares_and_dollars_are_numbers_as_they_are_printed(text: str) -> None:
+    context = command.capacity.make_context("capacity", [*ASKED, "--precision", text, "--max-usd", "$1,000.00"])
+    context.params["model"] = "gpt-4o-mini"
+    search = command._search(context.params)
+    budget = search.request.costs.budget
+    assert budget is not None
+    assert (search.precision, budget.cap_usd) == (0.05, Decimal(1000))
 
 
 def test_no_breakeven_follows_where_nothing_met_the_objectives(runs: Runs, call: Call) -> None:
