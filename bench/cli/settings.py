@@ -7,18 +7,21 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
 
-from bench.app.config import FromFile, OptionKind, read
+from bench import app
 from bench.app.options import words_of
 from bench.cli.base import echo
 from bench.cli.familiar import Familiar
 from bench.cli.groups import SETTINGS, grouped
 from bench.suggest import nearest
 from bench.types import Setting, UserError
+
+if TYPE_CHECKING:
+    from bench.app.config import FromFile, OptionKind
 
 PREFIX: Final = "BENCH_"
 _COMMANDS: Final = ("ab", "capacity", "run", "sweep")
@@ -112,7 +115,7 @@ def setting_lines() -> list[str]:
     return [f"{each.option} {each.value}: from {each.source}" for each in settings()]
 
 
-def _from_file(ctx: click.Context) -> Mapping[str, FromFile]:
+def _from_file(ctx: click.Context) -> "Mapping[str, FromFile]":
     found: Mapping[str, FromFile] = ctx.meta.get(_META, {})
     return found
 
@@ -130,19 +133,19 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
             raise UserError("--profile: names a part of a file of settings; give --config as well")
         return value
     own = flags_of(ctx.command)
-    found = read(given["config"], given["profile"], ctx.command.name or "", _kinds())
+    found = app.config.read(given["config"], given["profile"], ctx.command.name or "", _kinds())
     ctx.meta[_META] = {own[flag].name: each for flag, each in found.items()}
     ctx.default_map = {name: each.value for name, each in _from_file(ctx).items()}
     return value
 
 
 @cache
-def _kinds() -> dict[str, dict[str, OptionKind]]:
+def _kinds() -> "dict[str, dict[str, OptionKind]]":
     """What the options of each command take that has settings, but for those that are about the file itself."""
     commands = [getattr(import_module(f"bench.cli.{name}"), name) for name in _COMMANDS]
     return {
         command.name: {
-            flag: OptionKind(option.is_flag, option.multiple, "JSON" in (option.metavar or ""))
+            flag: app.config.OptionKind(option.is_flag, option.multiple, "JSON" in (option.metavar or ""))
             for flag, option in flags_of(command).items()
             if option.name not in ("config", "profile")
         }
