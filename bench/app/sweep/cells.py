@@ -41,19 +41,20 @@ def cells_of(study: Study) -> Iterator[PlannedCell]:
     capacity has repeats of its own, and comes last.
     """
     loads = [load for load in study.loads if load.search is None]
+    contenders = tuple(contender for contender in study.contenders if not contender.imported)
     if study.servers == "together":
-        once = [(contender, load) for turn, load in enumerate(loads) for contender in _rotated(study.contenders, turn)]
+        once = [(contender, load) for turn, load in enumerate(loads) for contender in _rotated(contenders, turn)]
     else:
-        once = [(contender, load) for contender in study.contenders for load in loads]
+        once = [(contender, load) for contender in contenders for load in loads]
     for repeat in range(1, study.repeats + 1):
         for contender, load in once if repeat % 2 else once[::-1]:
             yield PlannedCell(contender, load, repeat)
-    for contender in study.contenders:
+    for contender in contenders:
         yield from (PlannedCell(contender, load, 1) for load in study.loads if load.search is not None)
 
 
 def _rotated(contenders: tuple[Contender, ...], turn: int) -> tuple[Contender, ...]:
-    first = turn % len(contenders)
+    first = turn % max(1, len(contenders))
     return contenders[first:] + contenders[:first]
 
 

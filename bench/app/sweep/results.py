@@ -1,5 +1,6 @@
 """What a study's folder says: its cells, the bills of its contenders, study.json and study.html."""
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +55,9 @@ def gather(study: Study, folder: Path) -> StudyResult:
 def _contender(study: Study, contender: Contender, folder: Path, failed: dict[str, str]) -> ContenderResult:
     cells = [cell for cell in cells_of(study) if cell.contender == contender]
     found = tuple(
-        _cell(load, [cell for cell in cells if cell.load == load], folder, failed)
+        _imported(contender, load, folder)
+        if contender.imported
+        else _cell(load, [cell for cell in cells if cell.load == load], folder, failed)
         for load in study.loads
         if load.search is None
     )
@@ -64,8 +67,8 @@ def _contender(study: Study, contender: Contender, folder: Path, failed: dict[st
     hour = gpu_prices.hourly_of(run.pricing) if run else None
     return ContenderResult(
         name=contender.name,
-        backend=str(contender.options.get("backend", "llamacpp")),
-        model=str(contender.options.get("model", "tiny")),
+        backend=run.backend if run and run.imported else str(contender.options.get("backend", "llamacpp")),
+        model=run.model if run and run.imported else str(contender.options.get("model", "tiny")),
         cells=found,
         capacity=None if searched is None else _capacity(searched, folder),
         problem=None if searched is None else failed.get(searched.name),
@@ -82,6 +85,15 @@ def _cell(load: StudyLoad, cells: Sequence[PlannedCell], folder: Path, failed: d
             runs.append(StudyRun(cell.name, run.seed, summaries.read(folder / cell.name)))
     problem = next((failed[cell.name] for cell in cells if cell.name in failed), None)
     return StudyCell(load.name, tuple(runs), problem)
+
+
+def _imported(contender: Contender, load: StudyLoad, folder: Path) -> StudyCell:
+    """A cell that another tool measured, by a path from the study's folder. Raises UserError where it is none."""
+    place = contender.imported.get(load.name)
+    if place is None:
+        return StudyCell(load.name)
+    run, summary = manifest.read(Path(place)), summaries.read(Path(place))
+    return StudyCell(load.name, (StudyRun(os.path.relpath(place, folder), run.seed, summary),))
 
 
 def _capacity(cell: PlannedCell, folder: Path) -> FoundCapacity | None:

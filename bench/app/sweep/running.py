@@ -234,7 +234,10 @@ def yaml_of(study: Study) -> str:
     ]
     content = {
         "workload": study.workload,
-        "contenders": [{"name": contender.name, **contender.options} for contender in study.contenders],
+        "contenders": [
+            {"name": each.name, **each.options, **({"imported": each.imported} if each.imported else {})}
+            for each in study.contenders
+        ],
         "loads": loads,
         "repeats": study.repeats,
         "servers": study.servers,

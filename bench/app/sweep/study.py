@@ -34,14 +34,19 @@ MOST_CONTENDERS: Final = 16
 MOST_REPEATS: Final = 50
 MOST_VOLUME: Final = 10**12
 CAPACITY: Final = "capacity"
+IMPORTED: Final = "imported"
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to serve: the options of a run that are its own."""
+    """One way to serve: the options of a run that are its own.
+
+    What another tool measured has none, but by load the run folder that was `imported`.
+    """
 
     name: str
     options: Mapping[str, Any]
+    imported: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,11 @@ def study_of(given: Any) -> Study:
         main_load=top.get("main_load"),
     )
     known = [load.name for load in study.loads if load.search is None]
+    if all(contender.imported for contender in study.contenders):
+        raise UserError("contenders: all are imported, there is nothing to measure: bench.py compare shows them all")
+    for contender in study.contenders:
+        if other := [load for load in contender.imported if load not in known]:
+            raise UserError(f"{contender.name}: {IMPORTED}: expected one of {', '.join(known)}, got {other[0]!r}")
     if study.main_load is not None and study.main_load not in known:
         near = did_you_mean(str(study.main_load), known)
         raise UserError(f"main_load: expected one of {', '.join(known)}, got {study.main_load!r}{near}")
@@ -231,11 +241,23 @@ def _whole(what: str, value: Any, most: int) -> int | None:
 def _contender(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:
     own = [name for name in names(RunOptions) if name not in (*OF_A_LOAD, *OF_THE_WORKLOAD, "out")]
     what = f"contender {place}"
-    found = _mapping(what, given, ["name", *own])
-    name = found.pop("name", None)
+    found = _mapping(what, given, ["name", IMPORTED, *own])
+    name, imported = found.pop("name", None), found.pop(IMPORTED, None)
+    if imported is not None:
+        if found or not isinstance(imported, Mapping) or not imported:
+            raise UserError(f"{what}: {IMPORTED}: expected the load's name and a run folder, and no option beside it")
+        return (
+            str(name or IMPORTED),
+            {},
+            {
+                # The study's copy lies in another folder.
+                str(load): str(Path(str(folder)).absolute())
+                for load, folder in imported.items()
+            },
+        )
     _check(what, found)
     backend, model = found.get("backend", "llamacpp"), found.get("model")
-    return str(name or (f"{backend} {model}" if model else backend)), found, None
+    return str(name or (f"{backend} {model}" if model else backend)), found, {}
 
 
 def _load(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:
@@ -275,7 +297,7 @@ def _unique(what: str, found: list[tuple[str, dict[str, Any], Any]]) -> list[Any
     for name, options, search in found:
         seen[name] += 1
         own = name if times[name] == 1 else f"{name} {seen[name]}"
-        made.append(Contender(own, options) if what == "contenders" else StudyLoad(own, options, search))
+        made.append(Contender(own, options, search) if what == "contenders" else StudyLoad(own, options, search))
     slugs = Counter(slug(entry.name) for entry in made)
     if twice := [text for text, n in slugs.items() if n > 1]:
         raise UserError(f"{what}: two have the name {twice[0]!r}: give each its own name")

@@ -1,13 +1,19 @@
 """What was imported is a run folder like any other: reported, compared and priced, and never taken for verified."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from analysis.compare.comparison import Comparison
 from analysis.run import summary as summaries
 from bench.app import imports, results
 from bench.app.compare import compare_runs
+from bench.app.sweep.cells import cells_of
+from bench.app.sweep.results import conclude
+from bench.app.sweep.running import yaml_of
+from bench.app.sweep.study import study_of
 from bench.runs import manifest
 from bench.types import UserError
 from tests.commands import bench
@@ -58,6 +64,32 @@ def test_breakeven_takes_an_imported_run_and_warns(folders: dict[str, Path]) -> 
     )
     assert told.returncode == 0, told.stderr
     assert "30.4 requests/s" in told.stdout and "not verifiable" in told.stdout
+
+
+def test_a_sweeps_page_shows_an_imported_run_as_a_contender_and_its_copy_of_the_study_has_it(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    theirs = {"name": "theirs", "imported": {"c4": str(folders["vllm-rs-0.33.0.json"])}}
+    ours = {"name": "ours", "backend": "openai", "url": "http://127.0.0.1:9"}
+    content = {"contenders": [ours, theirs], "loads": [{"name": "c4", "concurrency": 4}]}
+    study = study_of(yaml.safe_load(yaml_of(study_of(content))))
+    assert study == study_of(content)
+    assert [cell.name for cell in cells_of(study)] == ["ours/c4-01"]
+    shown = conclude(study, tmp_path).data
+    (load,) = shown["contenders"][1]["loads"]
+    assert (load["verdict"], shown["contenders"][1]["backend"]) == ("not verifiable", "vllm-bench")
+    assert "theirs serves most, 487 tokens/s" in shown["answer"]
+
+
+@pytest.mark.parametrize(
+    ("imported", "says"),
+    [({"c5": "x"}, "expected one of c4, got 'c5'"), ("x", "the load's name"), ({"c4": "x"}, "all")],
+)
+def test_what_a_study_says_of_imported_runs_is_checked(imported: Any, says: str) -> None:
+    others = [] if says == "all" else [{"backend": "llamacpp"}]
+    content = {"contenders": [{"imported": imported}, *others], "loads": [{"name": "c4", "concurrency": 4}]}
+    with pytest.raises(UserError, match=says):
+        study_of(content)
 
 
 def test_there_is_nothing_to_decode_of_it(folders: dict[str, Path]) -> None:
