@@ -220,7 +220,9 @@ def table_lines(table: Table, width: int) -> Iterator[Text]:
     columns = table.columns
     texts = [_aligned([_text(row.cells[i]) for row in table.rows], column) for i, column in enumerate(columns)]
     natural = [max(map(cell_len, (column.name, *texts[i]))) for i, column in enumerate(columns)]
-    least = [_least(texts[i], natural[i]) if column.wraps else natural[i] for i, column in enumerate(columns)]
+    least = [
+        _least(column.name, texts[i], natural[i]) if column.wraps else natural[i] for i, column in enumerate(columns)
+    ]
     shown, is_apart = _shown(columns, least, width)
     before = _GAP if is_apart else ""
     width -= len(before)
@@ -252,10 +254,10 @@ def _widened(shown: Sequence[int], least: Sequence[int], natural: Sequence[int],
     return widths
 
 
-def _least(texts: Sequence[str], natural: int) -> int:
-    """How narrow a column that wraps may be: not so that a word would be broken."""
-    longest = max((cell_len(word) for text in texts for word in text.split()), default=0)
-    return min(natural, max(_LEAST_WRAPPED, longest))
+def _least(name: str, texts: Sequence[str], natural: int) -> int:
+    """How narrow a column that wraps may be: as its name, which does not, and not so that a word would be broken."""
+    words = (cell_len(word) for text in texts for word in text.split())
+    return min(natural, max(_LEAST_WRAPPED, cell_len(name), *words))
 
 
 def _shown(columns: Sequence[Column], widths: Sequence[int], width: int) -> tuple[list[int], bool]:

@@ -61,9 +61,12 @@ def test_energy_is_the_known_one_within_one_percent(
     )  # fmt: skip
     cards, truth_j = observed(exporter, 300, start_s)
     assert cards
+    # Of a time in which a counter began anew unseen, with no power beside it, nothing is known but the length.
+    is_unseen = "power_w" in lacks and None not in (anew_s, dead_s) and 0 <= (anew_s or 0) - (dead_s or 0) <= 21
     for card in cards:
         assert card.energy_coverage >= 0.9
-        assert card.energy_j == pytest.approx(truth_j, rel=0.01)
+        unknown = 1 - card.energy_coverage if is_unseen else 0.0
+        assert card.energy_j == pytest.approx(truth_j, rel=0.01 + unknown)
 
 
 @settings(max_examples=12, deadline=None)
