@@ -43,6 +43,7 @@ from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
 from bench.load.targets import Encode
 from bench.plan.calls import calls, sessions, total
+from bench.process.cores import available_cores
 from bench.process.limits import allow_many_files, peak_rss_bytes
 from bench.wire.capture import CaptureWriter
 from bench.wire.clock import KERNEL_STAMPS, cpu_s, now_ns, sample
@@ -144,8 +145,9 @@ class LoadWorker:
 
         prepare = encoder(spec, encode, None if billing is None else billing.limiter.plan)
         self._sessions = Sessions(plan, prepare, decode) if plan.source.turns_max > 1 else None
-        # What a call can cost has to be known here.
-        beside = partial(start_maker, spec) if billing is None else None
+        # What a call can cost has to be known here; and a maker on the load's own core would only take it away.
+        is_beside = billing is None and available_cores() > spec.workers
+        beside = partial(start_maker, spec) if is_beside else None
         prefetched = Prefetcher(partial(calls, plan, spec.worker, spec.workers), prepare, beside)
         own, goes_on = len(range(spec.worker, sessions(plan) or 0, spec.workers)), self._sessions is not None
         self._dispatcher = dispatcher_for(load, prefetched, own, self._drop, goes_on=goes_on)
