@@ -9,7 +9,7 @@ from analysis.run.sections import CallFailures, MetricSummary, Throughput
 from bench.runs.table import SCHEMA
 from bench.types import UserError
 
-_METRICS: Final = {
+NAMES: Final = {
     "time_to_first_token": "ttft_ms",
     "time_to_first_output_token": "ttft_text_ms",
     "inter_token_latency": "tpot_ms",
@@ -43,7 +43,7 @@ def _read(fields: Fields) -> Imported:
     config = fields.at("input_config")
     names = [each.text("name") for each in config.at("models").each("items")]
     succeeded, failed = _average(fields, "request_count"), _average(fields, "error_request_count")
-    theirs = {ours: _metric(fields, name) for name, ours in _METRICS.items()}
+    theirs = {ours: _metric(fields, name) for name, ours in NAMES.items()}
     load = _load(config)
     return Imported(
         tool="aiperf",

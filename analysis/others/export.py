@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from analysis.others.aiperf import NAMES as AIPERF_NAMES
 from analysis.run.metrics import METRICS, NS_PER_S, column, flat, is_successful, measured
 from analysis.run.sections import MetricSummary
 from analysis.run.summary import RunSummary
@@ -15,15 +16,6 @@ from bench.runs.manifest import RunManifest
 
 _VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2el": "service_ms"}
 _VLLM_STATISTICS: Final = {"mean": "mean", "median": "p50", "std": "std", "p90": "p90", "p95": "p95", "p99": "p99"}
-_AIPERF: Final = {
-    "time_to_first_token": "ttft_ms",
-    "time_to_first_output_token": "ttft_text_ms",
-    "inter_token_latency": "tpot_ms",
-    "inter_chunk_latency": "chunk_gap_ms",
-    "request_latency": "service_ms",
-    "input_sequence_length": "prompt_tokens",
-    "output_sequence_length": "output_tokens",
-}
 _STATISTICS: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
 _RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps")
 
@@ -92,7 +84,7 @@ def aiperf(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
             **{name: {"unit": unit, "avg": value} for name, (unit, value) in single.items() if value is not None},
             **{
                 name: _aiperf_metric(METRICS[ours].unit, summary.metric(ours))
-                for name, ours in _AIPERF.items()
+                for name, ours in AIPERF_NAMES.items()
                 if summary.metric(ours).count
             },
             "input_config": {

@@ -2,9 +2,9 @@
 
 Where all calls of an open loop are due at once, it is the users who are scarce, as in a closed loop.
 
-Requests are made ahead of time, most by a process beside this one, so that sending one is one write. The turns of a
-session are encoded when the answer before them is there: in a closed loop its user waits until the next is due, in an
-open loop whoever is idle then sends it.
+Requests are made ahead of time, so that sending one is one write. The turns of a session are encoded when the answer
+before them is there: in a closed loop its user waits until the next is due, in an open loop whoever is idle then
+sends it.
 """
 
 import math

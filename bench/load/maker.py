@@ -1,7 +1,7 @@
 """A process beside the load's makes its requests, so that all the load has to do is send them.
 
 They come down a pipe and lie in no file, for the key is in them. A full pipe makes the maker wait, so what lies ready
-is bounded. It is nicer than the load: where both have one core the load goes first, and makes what it lacks itself.
+is bounded. It is nicer than the load, which goes first where cores are short, and makes what it lacks itself.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""Requests made before they are due: in the load's process before it starts, afterwards by a process beside it."""
+"""Requests made before they are due: in the load's process, and after its start by one beside it where there is one."""
 
 import os
 import subprocess
