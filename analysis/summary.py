@@ -17,6 +17,7 @@ from analysis.run import counting, energy, intervals, selftest, server_metrics, 
 from analysis.run.gpu import gpus
 from analysis.run.host_contention import host
 from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, measured, output_tokens, successful
+from analysis.run.nodes import nodes
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
 from analysis.run.sections import (
@@ -63,8 +64,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     rates = flow(run, requests, span)
     throughput = _served(rates, run, requests, span, objectives, unknown)
     groups = partial(_groups, run, everything, rates, span, objectives, unknown)
-    power_w = None if energy.not_the_servers(run) else _power_w(cards)
-    cost = run_cost(run, requests, span, gpu_power_w=power_w)
+    cost = run_cost(run, requests, span, gpu_power_w=None if energy.not_the_servers(run) else _power_w(cards))
     summary = RunSummary(
         run_id=run.run_id,
         backend=run.backend,
@@ -98,6 +98,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         oddities=server_metrics.oddities(measured(requests)),
         gpu=cards,
         energy=energy.of_run(run, cards, throughput, span),
+        nodes=nodes(run, telemetry, span),
         cost=without(cost, unknown.figures, unknown.why),
         host=host(run, telemetry, span),
         sessions=sessions(everything),

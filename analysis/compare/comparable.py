@@ -113,7 +113,6 @@ def _differences(sides: Sequence[Sequence[Run]]) -> list[str]:
 
 def _facts(run: RunManifest) -> dict[str, str]:
     server, hardware = run.server, run.hardware
-    gpus = [f"{gpu.name} (driver {gpu.driver or 'unknown'})" for gpu in hardware.gpus]
     return {
         "backend": run.backend,
         "model": run.model,
@@ -126,8 +125,16 @@ def _facts(run: RunManifest) -> dict[str, str]:
         "backoff": "off" if run.backoff is False else "on",
         "CPU": f"{hardware.cpu} with {hardware.cores} cores",
         "operating system": hardware.os,
-        "GPUs": ", ".join(gpus) or "none",
+        "GPUs": ", ".join(_gpus(run)) or "none",
     }
+
+
+def _gpus(run: RunManifest) -> list[str]:
+    """The cards of the server where its exporters tell of any, else those of the client's machine."""
+    if run.telemetry is not None and run.telemetry.gpus:
+        parts = ((gpu, f" in {len(gpu.instances)} instances" if gpu.instances else "") for gpu in run.telemetry.gpus)
+        return sorted(f"{gpu.name or 'unknown'}{cut}" for gpu, cut in parts)
+    return [f"{gpu.name} (driver {gpu.driver or 'unknown'})" for gpu in run.hardware.gpus]
 
 
 def _listed(values: Iterable[str]) -> str:

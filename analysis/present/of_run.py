@@ -83,6 +83,7 @@ def document(
             Section("By adapter", (groups(summary.adapters, "adapter"),)),
             Section("Objectives", (_objectives(summary),)),
             Section("Accelerators", (_gpus(summary),)),
+            Section("Machines of the server", (_nodes(summary),)),
             *_origin(run, plan),
             *figures,
             *(() if requests is None else (Section("Errors", (_errors(requests),), PAGE),)),
@@ -226,6 +227,19 @@ def _gpus(summary: RunSummary) -> Table:
     )
     rows = tuple(row(*tables.gpu(card)) for card in summary.gpu)
     return Table(columns, rows, "Over the measured window")
+
+
+def _nodes(summary: RunSummary) -> Table:
+    columns = (
+        Column("machine", "left"),
+        Column("told by", "left", drop=2),
+        Column("busy cores, mean"),
+        Column("memory used, peak", drop=1),
+        Column("energy of its processors"),
+        Column("watched", drop=3),
+    )
+    rows = tuple(row(*tables.node(machine)) for machine in summary.nodes)
+    return Table(columns, rows, "Over the measured window; no figure of energy above holds it")
 
 
 # --- what only a page has ---------------------------------------------------------------------------------------

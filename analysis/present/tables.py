@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.present.in_words import lengths, load
+from analysis.run.nodes import NodeUse
 from analysis.run.phrasing import UNSAID, phrasing
 from analysis.run.sections import GpuUse, SloResult
 from analysis.run.slo import objectives_of
@@ -56,6 +57,18 @@ def gpu(card: GpuUse) -> tuple[str, ...]:
         _with_unit(card.power_w_mean, "W"),
         _with_unit(card.energy_j, "J"),
         percent(card.energy_coverage),
+    )
+
+
+def node(machine: NodeUse) -> tuple[str, ...]:
+    """(index, address of its exporter, busy cores, peak memory, energy of its processors, share watched)."""
+    return (
+        str(machine.index),
+        machine.url or DASH,
+        DASH if machine.busy_cores_mean is None else number(machine.busy_cores_mean),
+        _gib(machine.memory_used_bytes_max),
+        _with_unit(machine.energy_j, "J"),
+        percent(machine.energy_coverage),
     )
 
 

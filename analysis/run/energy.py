@@ -49,6 +49,11 @@ def of_card(power: Series, counter: Series, span: Window) -> CardEnergy:
     return known[-1] if began_anew else known[0]
 
 
+def of_counter(counter: Series, span: Window) -> CardEnergy:
+    """The rise of a counter alone, as `of_card`."""
+    return of_card((np.empty(0), np.empty(0)), counter, span)
+
+
 def coverage(t_ns: Floats, span: Window) -> float:
     """The share of the window that lies between samples without a gap, or one usual interval beyond the outermost."""
     if len(t_ns) < 2 or span.end_ns <= span.start_ns:
@@ -76,7 +81,11 @@ def _resolved(counter: Series, span: Window) -> float:
 
 
 def _rise(counter: Series, span: Window) -> tuple[float | None, bool]:
-    """How much a counter rose over the window, and whether it began anew there; it goes on as between other samples."""
+    """How much a counter rose over the window, and whether it began anew there.
+
+    What it had counted by then nobody knows: it is taken to have risen as fast as just before and just after, between
+    which its rate changed evenly.
+    """
     t_ns, values = _fresh(counter)
     if len(t_ns) < 2:
         return None, False
@@ -84,7 +93,8 @@ def _rise(counter: Series, span: Window) -> tuple[float | None, bool]:
     anew = steps < 0
     if anew.all():
         return None, True
-    steps = np.where(anew, took_ns * steps[~anew].sum() / took_ns[~anew].sum(), steps)
+    middles, seen = t_ns[:-1] + took_ns / 2, ~anew
+    steps = np.where(anew, took_ns * np.interp(middles, middles[seen], (steps / took_ns)[seen]), steps)
     # Beyond the outermost samples it rises as between the two next to them.
     at = np.concatenate([[2 * t_ns[0] - t_ns[1]], t_ns, [2 * t_ns[-1] - t_ns[-2]]])
     level = np.concatenate([[-steps[0], 0.0], np.cumsum([*steps, steps[-1]])])

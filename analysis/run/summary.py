@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from analysis.run.energy import RunEnergy
+from analysis.run.nodes import NodeUse
 from analysis.run.sections import (
     BackoffWaits,
     CallFailures,
@@ -131,6 +132,7 @@ class RunSummary(JsonSection):
     oddities: Oddities = field(default_factory=Oddities)
     gpu: tuple[GpuUse, ...] = ()
     energy: RunEnergy | None = None
+    nodes: tuple[NodeUse, ...] = ()
     cost: RunCost | None = None
     host: HostUse = field(default_factory=HostUse)
     throttling: tuple[GpuThrottling, ...] = ()

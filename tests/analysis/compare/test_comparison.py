@@ -230,6 +230,16 @@ def test_what_differs_beside_the_candidate_is_warned_of(runs: Runs, around: Tool
     )
 
 
+def test_cards_that_exporters_told_of_are_those_of_the_server(runs: Runs, around: Tool) -> None:
+    def on(*names: str) -> dict[str, Any]:
+        cards = [{"index": i, "name": name, "url": "http://gpu:9400/metrics"} for i, name in enumerate(names)]
+        return {"telemetry": {"server_is_here": False, "gpus": cards}}
+
+    said = checked(runs("a", around(100), **on("L4", "L4")), runs("b", around(100), **on("L4", "H100")))
+    assert said == ("different GPUs: L4, L4, then H100, L4",)
+    assert checked(runs("c", around(100), **on("L4")), runs("d", around(100), **on("L4"))) == ()
+
+
 @pytest.mark.parametrize("counts", [(1, 3), (2, 2), (5, 2)])
 def test_too_few_runs_to_know_their_spread_are_refused(runs: Runs, around: Tool, counts: tuple[int, int]) -> None:
     with pytest.raises(UserError, match="expected one on each side, or 3 and more on both"):

@@ -1,4 +1,7 @@
-"""Exporters in virtual time: recorded text whose power and energy are those of a known course, told as asked."""
+"""Exporters in virtual time: recorded text whose power and energy are those of a known course, told as asked.
+
+A machine's text tells of its energy by a counter alone.
+"""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +18,8 @@ RECORDED = Path(__file__).parents[2] / "fixtures" / "exporters"
 SECOND = 1_000_000_000
 EPOCH_S = 1_790_000_000.0
 """What our clock says when virtual time begins."""
-UNITS_PER_J = {"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": 1e3, "gpu_energy_consumed": 1e6}
+UNITS_PER_J = {"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": 1e3, "gpu_energy_consumed": 1e6,
+               "node_rapl_package_joules_total": 1.0}  # fmt: skip
 BEFORE_J = 5e6
 """What the counters had counted by then."""
 WATTS = ("DCGM_FI_DEV_POWER_USAGE", "gpu_package_power", "gpu_power_usage")
@@ -73,7 +77,7 @@ class FakeExporter:
             name, labels, value = line.groups()
             if name in UNITS_PER_J:
                 joules = self.course.energy_j(read_s) + before_j
-                value = "" if "energy_j" in self.lacks else f"{joules * UNITS_PER_J[name]:.0f}"
+                value = "" if "energy_j" in self.lacks else f"{joules * UNITS_PER_J[name]:.3f}"
             elif name in WATTS:
                 value = "" if "power_w" in self.lacks else f"{self.course.power_w(read_s):.6f}"
             if self.nan[0] <= t_s < self.nan[1]:
@@ -98,9 +102,9 @@ class FakeExporter:
             asked_s += max(1.0, -(-takes_s // 1.0))
 
     def observed(self, until_s: float) -> tuple[Exporter, pa.Table]:
-        """What telemetry has of it: how it answered, and the rows of its cards."""
+        """What telemetry has of it: how it answered, and the rows of its cards, or of its machine."""
         keys = exporters.gpus(self.answer(0.0))
-        exporter = Exporter("http://exporter/metrics", {key: i for i, key in enumerate(keys)})
+        exporter = Exporter("http://exporter/metrics", {key: i for i, key in enumerate(keys)}, None if keys else 0)
         rows = []
         for found in self.scrapes(until_s):
             exporter.note(found)
