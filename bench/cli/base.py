@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,6 +91,11 @@ def echo(text: str, *, err: bool = False) -> None:
         print(printable(shown(text)), file=sys.stderr, flush=True)
     except OSError:
         terminal.silence(sys.stderr)
+
+
+def now() -> datetime:
+    """The instant by which prices are looked up."""
+    return datetime.now(UTC)
 
 
 def typed(*words: str | Path) -> str:

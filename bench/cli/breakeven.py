@@ -1,6 +1,5 @@
 """`bench.py breakeven`: at which volumes servers of one's own cost no more than an API, and small choices beside it."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import click
 
 from bench.app.breakeven.options import BatchChoice, BreakEvenOptions, CachingChoice
 from bench.cli import groups
-from bench.cli.base import OneOf, with_options
+from bench.cli.base import OneOf, now, with_options
 from bench.cli.completion import names_of
 from bench.cli.groups import GroupedGroup, grouped
 from bench.cli.numeric import (
@@ -26,7 +25,7 @@ from bench.cli.numeric import (
     TOKENS,
     USD,
 )  # fmt: skip
-from bench.cli.options import COSTS
+from bench.cli.options import COSTS, printed
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:
@@ -96,8 +95,6 @@ ROUTING = groups.group(
 )
 """Who serves what."""
 
-JSON = grouped(groups.RESULT, click.option("--json", "as_json", is_flag=True, help="Print JSON."))
-
 
 @click.group(cls=GroupedGroup, invoke_without_command=True)
 @grouped(
@@ -133,8 +130,8 @@ JSON = grouped(groups.RESULT, click.option("--json", "as_json", is_flag=True, he
 @grouped(
     groups.RESULT,
     click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
-@JSON
 @click.pass_context
 def breakeven(ctx: click.Context, /, **options: Any) -> int:
     """Find the volumes at which your own servers cost no more.
@@ -154,7 +151,7 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
     from bench.cli.output import Screen, deliver, show_fact
 
     out, as_json, inconclusive = (options.pop(name) for name in ("out", "as_json", "inconclusive"))
-    comparison = compare(BreakEvenOptions(**options), _now())
+    comparison = compare(BreakEvenOptions(**options), now())
     page = None
     if out is not None:
         # Only here, because the charts take a while to import.
@@ -175,8 +172,8 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
 @click.option("--train-usd", type=MONTHLY_USD, required=True, help="What training costs, once.")
 @click.option("--prompted-usd", type=USD, required=True, help="A request with the long prompt.")
 @click.option("--tuned-usd", type=USD, required=True, help="A request to the tuned model.")
-@JSON
-def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any, as_json: bool) -> None:
+@printed()
+def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any) -> "Document":
     """After how many requests a fine-tuned model is repaid.
 
     On servers of your own that cache prefixes a long prompt costs little: give measured amounts.
@@ -186,14 +183,14 @@ def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any, as_json: bool) 
     """
     from bench.app.breakeven import choices
 
-    _show(choices.fine_tune(train_usd, prompted_usd, tuned_usd), as_json=as_json)
+    return choices.fine_tune(train_usd, prompted_usd, tuned_usd)
 
 
 @click.command()
 @click.option("--versus", required=True, help="MODEL or PROVIDER/MODEL.")
 @with_options((*REQUESTS, *CACHING, *TRAFFIC))
-@JSON
-def caching(**options: Any) -> None:
+@printed()
+def caching(**options: Any) -> "Document":
     """From which volume on an API's prompt cache pays.
 
     \b
@@ -201,8 +198,7 @@ def caching(**options: Any) -> None:
     """
     from bench.app.breakeven import choices
 
-    as_json = options.pop("as_json")
-    _show(choices.caching(CachingChoice(**options), _now()), as_json=as_json)
+    return choices.caching(CachingChoice(**options), now())
 
 
 @click.command()
@@ -212,8 +208,8 @@ def caching(**options: Any) -> None:
 @click.option("--batch-usd", type=USD, help="A request in a batch.")
 @click.option("--deadline-h", type=HOURS, required=True, help="Hours in which an answer is wanted.")
 @click.option("--window-h", type=HOURS, help="Hours that a batch may take.  [the API's, else 24]")
-@JSON
-def batch(**options: Any) -> None:
+@printed()
+def batch(**options: Any) -> "Document":
     """Whether requests that can wait belong into a batch.
 
     \b
@@ -221,19 +217,8 @@ def batch(**options: Any) -> None:
     """
     from bench.app.breakeven import choices
 
-    as_json = options.pop("as_json")
-    _show(choices.batch(BatchChoice(**options), _now()), as_json=as_json)
-
-
-def _show(document: "Document", *, as_json: bool) -> None:
-    from bench.cli.output import deliver
-
-    deliver(document, "text", as_json=as_json)
+    return choices.batch(BatchChoice(**options), now())
 
 
 for command in (fine_tune, caching, batch):
     breakeven.add_command(command)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

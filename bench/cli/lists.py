@@ -1,41 +1,45 @@
-"""`bench.py backends`, `scenarios` and `models`: what is known, a line for each."""
+"""`bench.py backends`, `scenarios`, `models` and `prices`: what is known, a line for each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench import app
-from bench.cli.base import Group, echo
+from bench.cli.base import Group, echo, now
+from bench.cli.options import printed
+from bench.types import UserError
+
+if TYPE_CHECKING:
+    from analysis.present.document import Document
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def backends(as_json: bool) -> None:
+@printed()
+def backends() -> "Document":
     """List the server dialects.
 
     \b
     bench.py backends
     """
-    from bench.cli.output import deliver
-
-    deliver(app.lists.backends(), "text", as_json=as_json)
+    return app.lists.backends()
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def scenarios(as_json: bool) -> None:
+@printed()
+def scenarios() -> "Document":
     """List the workloads.
 
     \b
     bench.py scenarios
     """
-    from bench.cli.output import deliver
-
-    deliver(app.lists.scenarios(), "text", as_json=as_json)
+    return app.lists.scenarios()
 
 
 @click.group(cls=Group, invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the shapes and the repositories.")
+@printed("Print JSON, with the shapes and the repositories.")
 @click.pass_context
-def models(ctx: click.Context, as_json: bool) -> None:
+def models(ctx: click.Context) -> "Document | None":
     """List the models that have a short name.
 
     A run takes NAME or NAME-QUANTIZATION, such as mistral-7b-awq. Quantization gguf, for llamacpp, stands for q4_k_m
@@ -46,10 +50,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     bench.py models
     bench.py models build tiny
     """
-    from bench.cli.output import deliver
-
-    if ctx.invoked_subcommand is None:
-        deliver(app.lists.models(), "text", as_json=as_json)
+    return app.lists.models() if ctx.invoked_subcommand is None else None
 
 
 @models.command()
@@ -62,3 +63,26 @@ def build(name: str) -> None:
     """
     for path in app.lists.build_model(name):
         echo(str(path))
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--api", "only_apis", is_flag=True, help="APIs only.")
+@click.option("--gpu", "only_gpus", is_flag=True, help="GPUs only.")
+@click.option("--prices", "price_file", type=click.Path(path_type=Path), help="YAML file of your own GPU prices.")
+@printed("Print JSON, amounts as exact text.")
+def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file: Path | None) -> "Document":
+    """List what APIs and rented GPUs cost.
+
+    Without a NAME: the Claude models that are still served, and every GPU. A NAME is MODEL, PROVIDER/MODEL, a GPU, or
+    a part of one. Your own GPU prices, in prices.yaml in the folder llm-serving-bench of your config folder or in the
+    file of --prices, replace the bundled ones.
+
+    \b
+    bench.py prices
+    bench.py prices claude-haiku-5-5 openrouter/qwen/qwen3-14b rtx-4090
+    bench.py prices --gpu --prices my-prices.yaml
+    """
+    if only_apis and only_gpus:
+        raise UserError("--api and --gpu exclude each other: leave out both to see both")
+    return app.prices.select(names, price_file, now(), apis=not only_gpus, gpus=not only_apis)

@@ -1,6 +1,9 @@
 """The options of every command that makes runs, each under the name it has in bench.app.options."""
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +17,24 @@ def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> boo
     if wanted:
         owe_json(wanted)
     return wanted
+
+
+def printed(json_help: str = "Print JSON.") -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Print the Document that a command gives, if it gives one; `--json` prints its data."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., None]:
+        @click.option("--json", "as_json", is_flag=True, help=json_help)
+        @wraps(command)
+        def run(*arguments: Any, as_json: bool, **options: Any) -> None:
+            # What draws on a terminal is not for --help.
+            from bench.cli.output import deliver
+
+            if (document := command(*arguments, **options)) is not None:
+                deliver(document, "text", as_json=as_json)
+
+        return run
+
+    return decorate
 
 
 SHOWN = groups.group(

@@ -1,20 +1,25 @@
 """`bench.py import`, `export` and `crosscheck`: what other tools measured, and our runs as theirs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench import app
 from bench.cli.base import OneOf, echo
 from bench.cli.numeric import WHOLE
+from bench.cli.options import printed
+
+if TYPE_CHECKING:
+    from analysis.present.document import Document
 
 
 @click.command("import")
 @click.argument("given", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder, or of several theirs.  [results/]")
 @click.option("--model", help="The model's name, where a file has none.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def import_(given: tuple[Path, ...], out: Path | None, model: str | None, as_json: bool) -> None:
+@printed()
+def import_(given: tuple[Path, ...], out: Path | None, model: str | None) -> "Document":
     """Make run folders of what other tools measured.
 
     FILE is a result of vLLM bench (Python or Rust), SGLang, GuideLLM, AIPerf, inference-perf, genai-bench, LLMPerf or
@@ -24,17 +29,16 @@ def import_(given: tuple[Path, ...], out: Path | None, model: str | None, as_jso
     bench.py import vllm-bench.json benchmarks.json
     """
     from analysis.present import of_imported
-    from bench.cli.output import deliver
 
-    deliver(of_imported.document(app.imports.import_files(given, out, model)), "text", as_json=as_json)
+    return of_imported.document(app.imports.import_files(given, out, model))
 
 
 @click.command()
 @click.argument("folder", metavar="RUN")
 @click.argument("theirs", type=click.Path(path_type=Path))
 @click.option("--part", type=WHOLE, help="Which result of a file that has several, from 1.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def crosscheck(folder: str, theirs: Path, part: int | None, as_json: bool) -> None:
+@printed()
+def crosscheck(folder: str, theirs: Path, part: int | None) -> "Document":
     """Set a run of ours beside what another tool measured of the same server.
 
     THEIRS is a file that `import` takes. Where figures differ our run is read again by the definitions of the other
@@ -45,10 +49,9 @@ def crosscheck(folder: str, theirs: Path, part: int | None, as_json: bool) -> No
     bench.py crosscheck latest vllm-bench.json
     """
     from analysis.present import of_crosscheck
-    from bench.cli.output import deliver
 
     path = Path(app.listing.folder_of(folder, "run"))
-    deliver(of_crosscheck.document(app.imports.crosscheck_with(path, theirs, part), str(path)), "text", as_json=as_json)
+    return of_crosscheck.document(app.imports.crosscheck_with(path, theirs, part), str(path))
 
 
 @click.command()

@@ -36,7 +36,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "import": Place("others", "Make run folders of what other tools measured."),
     "init": Place("sweep", "Write a commented study to begin with."),
     "models": Place("lists", "List the models that have a short name."),
-    "prices": Place("prices", "List what APIs and rented GPUs cost."),
+    "prices": Place("lists", "List what APIs and rented GPUs cost."),
     "report": Place("results", "Write a run's report again, or print it (markdown, JSON), or its requests (CSV)."),
     "run": Place("run", "Offer one load to one backend, observe it, judge it and report."),
     "runs": Place("runs", "List what is in results, and bring its page up to date."),

@@ -1,13 +1,17 @@
 """`bench.py size`: which GPUs can serve a model under a load, and what that costs."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli.base import OneOf
 from bench.cli.completion import names_of
 from bench.cli.numeric import NUMBER, WHOLE
+from bench.cli.options import printed
+
+if TYPE_CHECKING:
+    from analysis.present.document import Document
 
 
 @click.command()
@@ -44,8 +48,8 @@ from bench.cli.numeric import NUMBER, WHOLE
 )
 @click.option("--claimed", type=NUMBER, help="Output tokens/s that are said of those; refused if impossible.")
 @click.option("--prices", type=click.Path(path_type=Path), help="A file of GPU prices that go before the bundled ones.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def size(**options: Any) -> None:
+@printed()
+def size(**options: Any) -> "Document":
     """Show which GPUs can serve a model, and what that costs.
 
     MODEL is a name of `models`, a config.json or its folder, or a GGUF file. Speeds are rooflines, not measurements.
@@ -57,7 +61,5 @@ def size(**options: Any) -> None:
     bench.py size llama-3.1-8b --gpu l4 --measured results/20261121-031502-vllm-llama-chat-3f2a
     """
     from bench.app.size import sizing
-    from bench.cli.output import deliver
 
-    as_json = options.pop("as_json")
-    deliver(sizing.shown(sizing.SizeOptions(**options)), "text", as_json=as_json)
+    return sizing.shown(sizing.SizeOptions(**options))

@@ -83,11 +83,6 @@ class Limit(NamedTuple):
     per_s: float
     bounded_by: Bound | None
 
-    @property
-    def is_at_least(self) -> bool:
-        """Whether the client may be able to do more."""
-        return self.bounded_by not in ("error", "client")
-
 
 def error_ms(result: LoadResult) -> float | None:
     """The client's error under a load: the larger p99 of the first tokens' and the gaps'; None where one is unknown."""

@@ -46,7 +46,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """`ask(*arguments) -> standard output` of `breakeven`, in an empty folder, with the pinned prices of their day."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(breakeven, "_now", lambda: DAY)
+    monkeypatch.setattr(breakeven, "now", lambda: DAY)
 
     def call(*arguments: str) -> str:
         cli.main(["breakeven", *arguments], standalone_mode=False)

@@ -13,7 +13,7 @@ from analysis.money import gpu_prices
 from analysis.money import prices as api_prices
 from analysis.present.of_prices import document
 from bench import cli
-from bench.cli import prices as command
+from bench.cli import lists as command
 from tests.fixtures.pinned_prices import pinned
 from tests.golden import on_terminal, same_as_before
 
@@ -31,7 +31,7 @@ def prices(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
     """`prices(*arguments) -> (exit code, standard output, standard error)` on 2026-11-21, with a pinned price list."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "_now", lambda: datetime(2026, 11, 21, tzinfo=UTC))
+    monkeypatch.setattr(command, "now", lambda: datetime(2026, 11, 21, tzinfo=UTC))
     on_term = signal.getsignal(signal.SIGTERM)
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -76,7 +76,7 @@ def test_a_row_shows_its_columns_the_cache_minimum_and_how_long_it_is_served(pri
 def test_a_model_that_is_no_longer_served_is_not_listed_unless_it_is_asked_for(
     prices: Prices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_now", lambda: datetime(2026, 11, 30, tzinfo=UTC))
+    monkeypatch.setattr(command, "now", lambda: datetime(2026, 11, 30, tzinfo=UTC))
     assert cells(prices()[1], "anthropic/claude-sonnet-4-5") == []
     assert cells(prices("claude-sonnet-4-5")[1], "anthropic/claude-sonnet-4-5") != []
 
@@ -84,7 +84,7 @@ def test_a_model_that_is_no_longer_served_is_not_listed_unless_it_is_asked_for(
 def test_the_snapshot_s_version_and_age_are_shown(prices: Prices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.money.prices.version", lambda _: "0.2.3")
     assert "genai-prices 0.2.3, prices of 2026-11-10, 11 days ago\n" in prices("--api")[1]
-    monkeypatch.setattr(command, "_now", lambda: datetime(2027, 2, 10, tzinfo=UTC))
+    monkeypatch.setattr(command, "now", lambda: datetime(2027, 2, 10, tzinfo=UTC))
     assert "prices of 2026-11-10, 92 days ago, which is old\n" in prices("--api")[1]
     monkeypatch.setattr("analysis.money.prices.version", lambda _: "99.0")
     assert "genai-prices 99.0, prices of an unknown date\n" in prices("--api")[1]
