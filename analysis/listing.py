@@ -5,11 +5,11 @@ right is checked by whoever reads it whole. None is unknown, never 0.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from bench.runs.sections import JsonSection, load
+from bench.runs.sections import JsonSection, dump, load
 from bench.types import UserError
 
 Kind = Literal["run", "repeats", "capacity", "ab", "sweep", "gate"]
@@ -61,25 +61,15 @@ class ListedResult(JsonSection):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Named(JsonSection):
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LoadHead(JsonSection):
-    concurrency: int | None = None
-    rate_per_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunHead(JsonSection):
-    """Of run.json."""
+    """What a line shows of run.json."""
 
     created_at: str
     backend: str
     model: str
-    scenario: _Named
-    load: _LoadHead
+    scenario: str
+    concurrency: int | None = None
+    rate_per_s: float | None = None
     plan_hash: str
     interrupted: bool
     stopped: str | None = None
@@ -96,60 +86,14 @@ class RunHead(JsonSection):
     @property
     def offered(self) -> str:
         """Its load in short."""
-        if self.load.concurrency is not None:
-            return f"{self.load.concurrency} in flight"
-        return "all at once" if self.load.rate_per_s is None else f"{self.load.rate_per_s:.4g}/s"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Status(JsonSection):
-    status: Literal["valid", "suspect", "not verifiable", "invalid"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Percentiles(JsonSection):
-    p50: float | None = None
-    p99: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Served(JsonSection):
-    output_tokens_per_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cost(JsonSection):
-    usd_per_million_output_tokens: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SummaryHead(JsonSection):
-    """Of summary.json, and of repeats.json, which has the same keys."""
-
-    verdict: _Status
-    metrics: Mapping[str, _Percentiles]
-    throughput: _Served
-    cost: _Cost | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rate(JsonSection):
-    rate_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CapacityHead(JsonSection):
-    capacity: _Rate
+        if self.concurrency is not None:
+            return f"{self.concurrency} in flight"
+        return "all at once" if self.rate_per_s is None else f"{self.rate_per_s:.4g}/s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judged(JsonSection):
     verdict: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _AbHead(JsonSection):
-    comparison: _Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +109,41 @@ class _StudyHead(JsonSection):
     contenders: tuple[_ContenderHead, ...]
 
 
+# Where a file has what is shown under another name, the keys within each other joined by dots.
+_OF_RUN: Final = {
+    **{field.name: field.name for field in fields(RunHead) if field.name != "other"},
+    "scenario": "scenario.name",
+    "concurrency": "load.concurrency",
+    "rate_per_s": "load.rate_per_s",
+}
+_OF_SUMMARY: Final = {
+    "status": "verdict.status",
+    "ttft_ms_p50": "metrics.ttft_ms.p50",
+    "ttft_ms_p99": "metrics.ttft_ms.p99",
+    "tpot_ms_p50": "metrics.tpot_ms.p50",
+    "output_tokens_per_s": "throughput.output_tokens_per_s",
+    "usd_per_million_output_tokens": "cost.usd_per_million_output_tokens",
+}
+
+
+def _at(content: Any, place: str) -> Any:
+    """The value at a place such as `load.concurrency`, None where there is none."""
+    for key in place.split("."):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def _known(content: Any, places: Mapping[str, str]) -> dict[str, Any]:
+    found = {name: _at(content, place) for name, place in places.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 # --- from what was read to a line -----------------------------------------------------------------------------------
 
 
 def head_of(run: Any) -> RunHead:
     """What a line shows of run.json. Raises UserError for what is none."""
-    return load(RunHead, run, "run.json")
+    return load(RunHead, _known(run, _OF_RUN), "run.json")
 
 
 def described(line: ListedResult, heads: Sequence[RunHead]) -> ListedResult:
@@ -186,7 +159,7 @@ def described(line: ListedResult, heads: Sequence[RunHead]) -> ListedResult:
         created_at=min(head.created for head in heads).isoformat(timespec="seconds"),
         backend=", ".join(dict.fromkeys(head.backend for head in heads)),
         model=", ".join(dict.fromkeys(head.model for head in heads)),
-        scenario=common([head.scenario.name for head in heads]),
+        scenario=common([head.scenario for head in heads]),
         load=common([head.offered for head in heads]),
         plan=common([head.plan_hash for head in heads])[:16],
         runs=len(heads),
@@ -197,29 +170,23 @@ def concluded(line: ListedResult, content: Any, file: str) -> ListedResult:
     """The line with what its results say. Raises UserError for a file that is none."""
     match line.kind:
         case "run" | "repeats":
-            return _of_summary(line, load(_SummaryHead, content, file))
+            return _with(line, content, _OF_SUMMARY, file)
         case "capacity":
-            rate = load(_CapacityHead, content, file).capacity.rate_per_s
+            rate = load(float, _at(content, "capacity.rate_per_s"), file)
             return replace(line, status="found", said=f"{rate:.4g} requests/s meet the objectives")
         case "ab":
-            return replace(line, status=load(_AbHead, content, file).comparison.verdict)
+            return _with(line, content, {"status": "comparison.verdict"}, file)
         case "gate":
-            return replace(line, status=load(_Judged, content, file).verdict)
+            return _with(line, content, {"status": "verdict"}, file)
         case "sweep":
             return _of_study(line, load(_StudyHead, content, file))
 
 
-def _of_summary(line: ListedResult, found: _SummaryHead) -> ListedResult:
-    ttft, tpot = (found.metrics.get(name, _Percentiles()) for name in ("ttft_ms", "tpot_ms"))
-    return replace(
-        line,
-        status=found.verdict.status,
-        ttft_ms_p50=ttft.p50,
-        ttft_ms_p99=ttft.p99,
-        tpot_ms_p50=tpot.p50,
-        output_tokens_per_s=found.throughput.output_tokens_per_s,
-        usd_per_million_output_tokens=found.cost.usd_per_million_output_tokens if found.cost else None,
-    )
+def _with(line: ListedResult, content: Any, places: Mapping[str, str], file: str) -> ListedResult:
+    """The line with what stands at these places; without a verdict the file has no results."""
+    if _at(content, places["status"]) is None:
+        raise UserError(f"{file}: expected a verdict, there is none; it was edited, or another version wrote it")
+    return load(ListedResult, {**dump(line), **_known(content, places)}, file)
 
 
 def _of_study(line: ListedResult, found: _StudyHead) -> ListedResult:

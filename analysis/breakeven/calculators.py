@@ -4,6 +4,7 @@ Fine-tune or long prompt · prompt cached or not · batch or live.
 """
 
 import math
+from bisect import bisect_left
 from decimal import Decimal
 
 from analysis.breakeven.caching import CachePrices, PrefixCache, uncacheable
@@ -38,11 +39,9 @@ def prompt_caching(prefix_tokens: int, prices: CachePrices, cache: PrefixCache) 
     if reasons or needed is None:
         return from_spans((), reasons)
     why = (f"it pays from a hit rate of {100 * float(needed):.2f}% on, with a TTL of {cache.ttl_s:g} s",)
-    low, high = 1, cache.settled_at
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if cache.hit_rate(middle) >= float(needed) else (middle + 1, high)
-    return from_spans((Span(low, None),), why)
+    volumes = range(1, cache.settled_at)
+    first = 1 + bisect_left(volumes, True, key=lambda volume: bool(cache.hit_rate(volume) >= float(needed)))
+    return from_spans((Span(first, None),), why)
 
 
 def batch(

@@ -27,15 +27,6 @@ class Lines(NamedTuple):
     high_usd: Floats
 
 
-class CostCurve(NamedTuple):
-    """$/month of one way at the volumes; `alternative` is its place, None for self-hosting alone."""
-
-    alternative: int | None
-    usd: Floats
-    low_usd: Floats
-    high_usd: Floats
-
-
 def volumes_of(comparison: CostComparison) -> Floats:
     """The comparison's volumes, both sides of every step of the replicas, and where an answer changes, ascending."""
     low, high = float(comparison.volumes[0]), float(comparison.volumes[-1])
@@ -57,15 +48,7 @@ def lines(pairing: Pairing, states: States, volumes: Floats) -> Lines:
     return Lines(middle.alone_usd.mean(axis=0), middle.mixed_usd.mean(axis=0), low, high)
 
 
-def curves_of(comparison: CostComparison, volumes: Floats) -> tuple[list[CostCurve], list[CostCurve]]:
-    """What self-hosting costs, one curve where we serve all, else one for each API that serves the rest; each API."""
-    alternatives = comparison.alternatives
-    each = [lines(alternative.pairing, alternative.states, volumes) for alternative in alternatives]
-    own = [CostCurve(i, *found[1:]) for i, found in enumerate(each)]
-    apis = [CostCurve(i, found.api_usd, found.api_usd, found.api_usd) for i, found in enumerate(each)]
-    leaves_nothing = all(
-        alternative.pairing.kept * exact(alternative.pairing.offered_share) == 1 for alternative in alternatives
-    )
-    if own and leaves_nothing and not any(alternative.pairing.overflow for alternative in alternatives):
-        return [own[0]._replace(alternative=None)], apis
-    return own, apis
+def serves_all(comparison: CostComparison) -> bool:
+    """Whether our replicas leave nothing to any API, so that all comparisons have one bill of our own."""
+    pairings = [alternative.pairing for alternative in comparison.alternatives]
+    return all(not each.overflow and each.kept * exact(each.offered_share) == 1 for each in pairings)

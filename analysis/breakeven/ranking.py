@@ -5,6 +5,7 @@ A way is servers of one's own (beside an API where one serves the rest), or an A
 states that the measurements leave possible, as of a single pairing.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -182,10 +183,8 @@ def _winners(ways: Sequence[Way], volumes: Floats) -> Floats:
 
 def _first_other(ways: Sequence[Way], low: int, high: int, winner: int) -> int:
     """The first volume above `low` at which another one is the cheapest, as one is at `high`."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        if int(_winners(ways, np.array([float(middle)]))[0]) == winner:
-            low = middle
-        else:
-            high = middle
-    return high
+
+    def is_other(volume: int) -> bool:
+        return int(_winners(ways, np.array([float(volume)]))[0]) != winner
+
+    return low + 1 + bisect_left(range(low + 1, high), True, key=is_other)

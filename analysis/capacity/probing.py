@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.capacity.search import Probe
 from analysis.run import slo
-from analysis.run.metrics import NS_PER_S, column, is_text, keep, measured, successful
+from analysis.run.metrics import NS_PER_S, column, is_successful, is_text, keep, measured, successful
 from analysis.run.rates import BLOCKS, growth
 from analysis.stats.distributions import Floats, t_quantile
 
@@ -109,7 +109,7 @@ def read(requests: pa.Table, wanted: Sequence[Bound]) -> ProbedRun:
     """A run from its requests."""
     calls = keep(measured(requests), pc.is_valid(measured(requests)["due_ns"]))
     order = np.argsort(column(calls, "due_ns"), kind="stable")
-    good = np.asarray(pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"])))
+    good = np.asarray(is_successful(calls))
     done = successful(calls)
 
     def mask(keeps: Mask) -> Mask:

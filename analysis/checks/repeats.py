@@ -10,8 +10,7 @@ from analysis.checks.finding import Finding
 from analysis.compare.comparison import Run
 from analysis.compare.measures import MEASURES, TYPICAL, value
 from analysis.run.steady import change, trend_p
-from analysis.stats.changes import two_sided_p
-from analysis.stats.distributions import Floats
+from analysis.stats.distributions import Floats, two_sided_p
 
 WATCHED: Final = ("ttft_ms:p50", "tpot_ms:p50", "output_tokens_per_s")
 """The measures in which repeats are looked at for a drift and for a run that is unlike the others."""

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from analysis.compare.measures import MEASURES, Measure
 from analysis.run import slo
-from analysis.run.metrics import METRICS, measured, output_tokens, successful
+from analysis.run.metrics import METRICS, is_successful, measured, output_tokens, successful
 from analysis.run.rates import flow
 from analysis.run.window import window
 from analysis.stats.distributions import LEVELS, Floats
@@ -54,7 +54,7 @@ def calls_of(requests: pa.Table) -> pa.Table:
 def cells_of(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Cells]:
     """Every measure that calls tell of, by name, in so many cells. Costs are not among them."""
     calls = calls_of(requests)
-    failed = ~_is_successful(calls)
+    failed = ~np.asarray(is_successful(calls))
     cell = np.arange(calls.num_rows) * cells // calls.num_rows
     latencies = [measure for measure in MEASURES.values() if measure.statistic is not None]
     size = np.bincount(cell, minlength=cells)
@@ -63,11 +63,6 @@ def cells_of(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Cell
         **{name: Cells(sums[:, None], np.zeros(1), None) for name, sums in _served(run, requests, cells).items()},
         "error_share": Cells((np.bincount(cell, failed, cells) / size)[:, None], np.zeros(1), None),
     }
-
-
-def _is_successful(calls: pa.Table) -> Any:
-    ok = pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"]))
-    return np.asarray(ok)
 
 
 def _values(measure: Measure, calls: pa.Table, cell: Any, cells: int) -> Cells:

@@ -20,7 +20,7 @@ from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.money.prices import STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.run import slo
-from analysis.run.metrics import column, is_text, keep, output_tokens, successful
+from analysis.run.metrics import column, is_successful, is_text, keep, output_tokens, successful
 from analysis.run.rates import Flow, flow
 from analysis.run.sections import PriceSource, RunCost
 from analysis.run.window import Window
@@ -90,10 +90,7 @@ def _snapshot() -> PriceSource:
 def _cost(basis: Literal["api", "self-hosted"], figures: UnitCosts, notes: Sequence[str], **other: Any) -> RunCost:
     return RunCost(
         basis=basis,
-        usd_per_request=figures.usd_per_request.usd,
-        usd_per_good_request=figures.usd_per_good_request.usd,
-        usd_per_million_output_tokens=figures.usd_per_million_output_tokens.usd,
-        usd_per_million_total_tokens=figures.usd_per_million_total_tokens.usd,
+        **{name: figure.usd for name, figure in figures._asdict().items()},
         ci95={name: figure.ci95 for name, figure in figures._asdict().items()},
         notes=tuple(notes),
         **other,
@@ -193,7 +190,7 @@ def _total(charges: Sequence[Charge]) -> Charge:
 def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence[slo.Objective]) -> UnitCosts:
     """Of the measured requests. Those that were good carry what was paid for the others as well."""
     measured = _mask(is_text(sent["phase"], "measured"))
-    served = measured & _mask(pc.and_(pc.is_null(sent["error"]), pc.is_valid(sent["end_ns"])))
+    served = measured & _mask(is_successful(sent))
     calls = sent.filter(pa.array(served))
     output = column(calls, "output_tokens")
     good = np.zeros(len(charges))

@@ -30,7 +30,7 @@ from analysis.present.breakeven_look import (
     volume_axis,
 )
 from analysis.present.breakeven_staircase import cost
-from analysis.present.charts import Plot, axis, escape, layout, light, x_axis
+from analysis.present.charts import Plot, above, axis, escape, label, layout, light, x_axis
 from analysis.stats.distributions import CONFIDENCE, Floats
 from analysis.wording import count, dollars
 
@@ -65,11 +65,11 @@ def chance(comparison: CostComparison) -> go.Figure | None:
             type="line", xref="paper", x0=0, x1=1, y0=level, y1=level,
             line={"color": light("muted"), "width": 1, "dash": "dash"},
         )  # fmt: skip
-        figure.add_annotation(
-            text=f"{level:.0%}, {words}", showarrow=False, font={"color": light("muted"), "size": 11},
+        label(
+            figure, f"{level:.0%}, {words}", font={"color": light("muted"), "size": 11},
             xref="paper", x=0, xanchor="left", y=level, yanchor="top" if level > 0.5 else "bottom",
         )  # fmt: skip
-    mark_volume(figure, comparison)
+    mark_volume(figure, comparison.requests_per_month, is_log=True)
     return figure.update_layout(
         xaxis=volume_axis(comparison.volumes),
         yaxis=axis("P(self-hosting is cheaper)") | {"tickformat": ".0%", "range": [-0.02, 1.02], "nticks": 6},
@@ -109,10 +109,7 @@ def tornado(comparison: CostComparison) -> go.Figure | None:
         _add_bar(figure, bar, len(bars) - 1 - i, low_usd - 0.5 * margin)
     figure.add_vline(x=0, line={"color": light("ink"), "width": 1.5})
     for text, anchor in (("dearer ◂ ", "right"), (" ▸ cheaper", "left")):
-        figure.add_annotation(
-            text=text, showarrow=False, font={"color": light("muted")}, x=0, xanchor=anchor, yref="paper", y=1,
-            yanchor="bottom", yshift=4,
-        )  # fmt: skip
+        above(figure, text, 0, font={"color": light("muted")}, xanchor=anchor, yshift=4)
     return figure.update_layout(
         xaxis=x_axis("saved by self-hosting, per month")
         | {"tickformat": "$,.4~r", "range": [low_usd - margin, high_usd + margin], "nticks": 7},
@@ -136,12 +133,10 @@ def _add_bar(figure: go.Figure, bar: Bar, row: int, least_usd: float) -> None:
     beside = [(*left, "right"), (*right, "left")] if left[0] < right[0] else [(*left[:2], "low or high", "left")]
     for at, usd, which, anchor in beside:
         amount = dollars(usd, 0) if usd.is_finite() else "no capacity"
-        figure.add_annotation(
-            text=f" {amount} <i>({which})</i> ", showarrow=False,
-            font={"size": 11, "color": light("muted")}, x=at, xanchor=anchor, y=row, yanchor="middle",
-        )  # fmt: skip
-    figure.add_annotation(
-        text=escape(bar.name), showarrow=False, xref="paper", x=0, xanchor="left", y=row + 0.24, yanchor="bottom",
+        font = {"size": 11, "color": light("muted")}
+        label(figure, f" {amount} <i>({which})</i> ", font=font, x=at, xanchor=anchor, y=row, yanchor="middle")
+    label(
+        figure, escape(bar.name), xref="paper", x=0, xanchor="left", y=row + 0.24, yanchor="bottom",
         bgcolor=light("page"), borderpad=0,
     )  # fmt: skip
 

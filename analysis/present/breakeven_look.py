@@ -7,9 +7,8 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.breakeven.comparison import CostComparison
 from analysis.present import series
-from analysis.present.charts import escape, layout, light, mark, x_axis
+from analysis.present.charts import above, escape, layout, light, mark, x_axis
 from analysis.present.palette import CLEAR
 from analysis.stats.distributions import Floats
 
@@ -72,21 +71,12 @@ def band(x: Floats, low: Floats, high: Floats, color: str, name: str) -> go.Scat
     return ground(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]), color, name)
 
 
-def mark_volume(figure: go.Figure, comparison: CostComparison) -> None:
-    """A vertical line at the user's volume, on a logarithmic axis of volumes."""
-    volume = comparison.requests_per_month
-    if volume is None:
-        return
-    mark(figure, volume)
-    figure.add_annotation(
-        text=f"your {volume:,}", showarrow=False, x=math.log10(volume), yref="paper", y=1, yanchor="bottom",
-    )  # fmt: skip
-
-
-def mark_linear(figure: go.Figure, volume: int) -> None:
-    """The same on a linear axis."""
-    mark(figure, volume)
-    figure.add_annotation(text=f"your {volume:,}", showarrow=False, x=volume, yref="paper", y=1, yanchor="bottom")
+def mark_volume(figure: go.Figure, volume: int | None, *, is_log: bool) -> None:
+    """A vertical line at the user's volume, where there is one, with its name above."""
+    if volume is not None:
+        mark(figure, volume)
+        # Plotly takes a shape's x as it is and an annotation's as its logarithm.
+        above(figure, f"your {volume:,}", math.log10(volume) if is_log else volume)
 
 
 def volume_axis(volumes: Floats) -> dict[str, Any]:

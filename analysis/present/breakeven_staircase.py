@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Alternative, CostComparison
-from analysis.breakeven.curves import CostCurve, curves_of, volumes_of
+from analysis.breakeven.curves import Lines, lines, serves_all, volumes_of
 from analysis.present.breakeven_look import (
     DASHES,
     OURS,
@@ -28,42 +28,39 @@ SELF_HOSTING: Final = "self-hosting"
 
 def cost(comparison: CostComparison) -> go.Figure | None:
     """What a month costs by volume: the staircase of our replicas, a line for each API, and who is cheapest."""
-    if len(comparison.volumes) < 2 or not comparison.alternatives:
+    alternatives = comparison.alternatives
+    if len(comparison.volumes) < 2 or not alternatives:
         return None
     volumes = volumes_of(comparison)
-    own, apis = curves_of(comparison, volumes)
-    drawn = np.concatenate([curve.usd for curve in (*own, *apis)])
+    curves = [lines(alternative.pairing, alternative.states, volumes) for alternative in alternatives]
+    own = {f"{SELF_HOSTING}, the rest at {api.name}": curve for api, curve in zip(alternatives, curves, strict=True)}
+    if serves_all(comparison):
+        own = {SELF_HOSTING: curves[0]}
+    apis = [(api, curves[i].api_usd, *style(i)) for i, api in enumerate(alternatives)]
+    bills = [*(curve.self_usd for curve in own.values()), *(usd for _, usd, _, _ in apis)]
+    drawn = np.concatenate(bills)
     drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
     if not len(drawn):
         return None
     low_usd, high_usd = drawn.min() / 1.5, drawn.max() * 1.5
     figure = framed(470, _caption(comparison))
-    figure.add_traces(_winners(volumes, own, apis, low_usd))
-    figure.add_traces([band for each in own for band in _own_band(each, volumes)])
-    for alternative, api in zip(comparison.alternatives, apis, strict=True):
-        figure.add_traces([*_price_band(alternative, api, volumes), *_where_it_may_lie(alternative, api, volumes)])
-    figure.add_traces([_api_line(comparison, api, volumes) for api in apis])
-    figure.add_traces([_own_line(comparison, each, volumes) for each in own])
-    for alternative, api in zip(comparison.alternatives, apis, strict=True):
-        figure.add_traces(_break_evens(alternative, api, volumes))
-    mark_volume(figure, comparison)
+    figure.add_traces(_winners(volumes, bills, [OURS] * len(own) + [color for _, _, color, _ in apis], low_usd))
+    figure.add_traces([band for curve in own.values() for band in _own_band(curve, volumes)])
+    for api, usd, color, _ in apis:
+        figure.add_traces([*_price_band(api, usd, color, volumes), *_where_it_may_lie(api, usd, color, volumes)])
+    figure.add_traces([line(volumes, usd, api.name, color, dash) for api, usd, color, dash in apis])
+    for i, (name, curve) in enumerate(own.items()):
+        figure.add_trace(line(volumes, curve.self_usd, name, OURS, DASHES[i % len(DASHES)]))
+    for api, usd, color, _ in apis:
+        figure.add_traces(_break_evens(api, usd, color, volumes))
+    mark_volume(figure, comparison.requests_per_month, is_log=True)
     return figure.update_layout(
         xaxis=volume_axis(volumes),
         yaxis=axis("cost per month") | {"tickprefix": "$", "tickformat": ",.2~f"} | log_range(low_usd, high_usd),
     )
 
 
-def _own_line(comparison: CostComparison, curve: CostCurve, volumes: Floats) -> go.Scatter:
-    name, dash = SELF_HOSTING, "solid"
-    if curve.alternative is not None:
-        name, dash = (
-            f"{SELF_HOSTING}, the rest at {comparison.alternatives[curve.alternative].name}",
-            DASHES[curve.alternative % 3],
-        )
-    return line(volumes, curve.usd, name, OURS, dash)
-
-
-def _own_band(curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
+def _own_band(curve: Lines, volumes: Floats) -> list[go.Scatter]:
     """What eight of ten states of self-hosting cost, where they differ."""
     known = np.isfinite(curve.high_usd)
     if not np.any(known) or np.array_equal(curve.low_usd[known], curve.high_usd[known]):
@@ -71,17 +68,9 @@ def _own_band(curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
     return [band(volumes[known], curve.low_usd[known], curve.high_usd[known], OURS, "eight of ten states")]
 
 
-def _api_line(comparison: CostComparison, curve: CostCurve, volumes: Floats) -> go.Scatter:
-    assert curve.alternative is not None
-    return line(volumes, curve.usd, comparison.alternatives[curve.alternative].name, *style(curve.alternative))
-
-
-def _winners(
-    volumes: Floats, own: Sequence[CostCurve], apis: Sequence[CostCurve], floor_usd: float
-) -> list[go.Scatter]:
-    """The ground below the cheapest line, in its colour."""
-    colors = [OURS] * len(own) + [style(i)[0] for i in range(len(apis))]
-    usd = np.stack([curve.usd for curve in (*own, *apis)])
+def _winners(volumes: Floats, bills: Sequence[Floats], colors: Sequence[str], floor_usd: float) -> list[go.Scatter]:
+    """The ground below the cheapest of these bills, in its colour."""
+    usd = np.stack(bills)
     cheapest, lowest_usd = np.argmin(usd, axis=0), usd.min(axis=0)
     names = np.array(colors)[cheapest]
     ends = np.flatnonzero(names[1:] != names[:-1]) + 1
@@ -95,22 +84,17 @@ def _winners(
     return [ground(x, y, color, f"cheapest: {color}") for color, (x, y) in joined.items()]
 
 
-def _price_band(alternative: Alternative, curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
+def _price_band(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[go.Scatter]:
     """The 95% interval of a measured price, all along its line."""
     low, high = alternative.usd_ci95
     if low is None or high is None or not alternative.pairing.usd_per_request:
         return []
-    assert curve.alternative is not None
-    usd = float(alternative.pairing.usd_per_request)
-    color, _ = style(curve.alternative)
-    return [
-        band(volumes, curve.usd * (low / usd), curve.usd * (high / usd), color, f"price of {escape(alternative.name)}")
-    ]
+    price = float(alternative.pairing.usd_per_request)
+    return [band(volumes, usd * (low / price), usd * (high / price), color, f"price of {escape(alternative.name)}")]
 
 
-def _where_it_may_lie(alternative: Alternative, curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
+def _where_it_may_lie(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[go.Scatter]:
     """The stretch of an API's line that holds the first break-even in 95 of 100 draws."""
-    assert curve.alternative is not None
     low, high = alternative.found.first.low, alternative.found.first.high
     if low is None or low == high or low > volumes[-1]:
         return []
@@ -118,26 +102,25 @@ def _where_it_may_lie(alternative: Alternative, curve: CostCurve, volumes: Float
     x = np.unique(np.concatenate([ends, volumes[(volumes > ends[0]) & (volumes < ends[1])]]))
     return [
         go.Scatter(
-            x=x, y=np.interp(x, volumes, curve.usd), mode="lines", hoverinfo="skip", showlegend=False,
-            line={"color": light(f"{style(curve.alternative)[0]}-tint"), "width": 12},
+            x=x, y=np.interp(x, volumes, usd), mode="lines", hoverinfo="skip", showlegend=False,
+            line={"color": light(f"{color}-tint"), "width": 12},
             name=f"break-even with {escape(alternative.name)}",
         )
     ]  # fmt: skip
 
 
-def _break_evens(alternative: Alternative, curve: CostCurve, volumes: Floats) -> list[go.Scatter]:
+def _break_evens(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[go.Scatter]:
     """A dot at the first volume at which self-hosting pays, a diamond at the one from which it does for good."""
     first, permanent = alternative.found.answer.first, alternative.found.answer.permanent
     marks = [(first, "circle", "top left", "from")]
     if permanent != first:
         marks.append((permanent, "diamond", "bottom right", "for good from"))
-    assert curve.alternative is not None
     return [
         go.Scatter(
-            x=[volume], y=np.interp([volume], volumes, curve.usd), text=[f"{volume:,}"],
+            x=[volume], y=np.interp([volume], volumes, usd), text=[f"{volume:,}"],
             mode="markers+text", textposition=place, showlegend=False, name=f"{words} {volume:,}", hoverinfo="skip",
-            textfont={"color": light(style(curve.alternative)[0])}, cliponaxis=False,
-            marker={"color": light(style(curve.alternative)[0]), "size": 10, "symbol": symbol,
+            textfont={"color": light(color)}, cliponaxis=False,
+            marker={"color": light(color), "size": 10, "symbol": symbol,
                     "line": {"color": light("page"), "width": 1.5}},
         )
         for volume, symbol, place, words in marks

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import plotly.graph_objects as go
 
 from analysis.capacity.search import Capacity, Outcome
 from analysis.money.numbers import SECONDS_PER_HOUR
-from analysis.present.charts import Panel, Plot, axis, layout, light, mark, scale, shade, stacked, x_axis
+from analysis.present.charts import Panel, Plot, above, axis, layout, light, mark, scale, shade, stacked, x_axis
 from analysis.present.document import Section
 from analysis.present.figures import figure_sections
 from analysis.present.of_capacity import CapacityResult, LoadPoint, usd_per_request
@@ -19,6 +20,10 @@ from analysis.wording import dollars, number
 RATE: Final = "offered, requests/s"
 SYMBOLS: Final[Mapping[Outcome, str]] = {"met": "circle", "missed": "circle-open", "saturated": "x-thin-open"}
 ROW_PX: Final = 190
+MARKS: Final = (
+    "filled where the objectives were met, hollow where they were missed, a cross where the server fell behind"
+)
+_by_rate = attrgetter("rate_per_s")
 
 
 def sections(found: CapacityResult) -> tuple[Section, ...]:
@@ -45,7 +50,10 @@ def load(found: CapacityResult) -> go.Figure | None:
     ]  # fmt: skip
     waits = np.array([ms for run in found.runs for ms in (run.ttft_ms_p50, run.ttft_ms_p99) if ms])
     panels = [Panel("Time to first token", "ms", _drawn(latency)), Panel("Served", "requests/s", _drawn(served))]
-    figure = stacked([panel for panel in panels if panel.traces], RATE, _load_caption(found), ROW_PX)
+    caption = (
+        f"Each mark is a run at that rate: {MARKS}. Repeated runs stand above one another. {_knee(found.capacity)}"
+    )
+    figure = stacked([panel for panel in panels if panel.traces], RATE, caption, ROW_PX)
     if len(waits):
         figure.update_layout(yaxis=scale(waits))
     _mark_capacity(figure, found.capacity, last, 22)
@@ -71,20 +79,6 @@ def _series(
     )  # fmt: skip
 
 
-def _by_rate(run: LoadPoint) -> float:
-    return run.rate_per_s
-
-
-def _load_caption(found: CapacityResult) -> str:
-    return (
-        f"Each mark is a run at that rate: {_marks()}. Repeated runs stand above one another. {_knee(found.capacity)}"
-    )
-
-
-def _marks() -> str:
-    return "filled where the objectives were met, hollow where they were missed, a cross where the server fell behind"
-
-
 def _knee(capacity: Capacity) -> str:
     if not capacity.rate_per_s:
         return "No rate met the objectives."
@@ -102,10 +96,7 @@ def _mark_capacity(figure: go.Figure, capacity: Capacity, last: float, above_px:
     high = last if capacity.high_per_s is None else capacity.high_per_s
     shade(figure, capacity.low_per_s, high)
     mark(figure, capacity.rate_per_s)
-    figure.add_annotation(
-        text=f"capacity {number(capacity.rate_per_s)}/s", showarrow=False, x=capacity.rate_per_s, yref="paper", y=1,
-        yanchor="bottom", yshift=above_px,
-    )  # fmt: skip
+    above(figure, f"capacity {number(capacity.rate_per_s)}/s", capacity.rate_per_s, yshift=above_px)
 
 
 def cost(found: CapacityResult) -> go.Figure | None:
@@ -155,7 +146,7 @@ def _cost_caption(found: CapacityResult, usd_per_hour: Decimal) -> str:
     if found.capacity.rate_per_s:
         usd = float(usd_per_hour) / (SECONDS_PER_HOUR * found.capacity.rate_per_s)
         caption += f" At the capacity a request costs {dollars(usd)}."
-    return f"{caption} {_knee(found.capacity)} Marks: {_marks()}."
+    return f"{caption} {_knee(found.capacity)} Marks: {MARKS}."
 
 
 FIGURES: Final[Mapping[str, Plot[CapacityResult]]] = {

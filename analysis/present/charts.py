@@ -134,10 +134,8 @@ def _add_panel(figure: go.Figure, panel: Panel, suffix: str, bottom: float, top:
     figure.add_traces([trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces])
     y_axis = axis(panel.unit) | {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5}
     figure.update_layout({f"yaxis{suffix}": y_axis})
-    figure.add_annotation(
-        text="  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces)), showarrow=False,
-        xref="paper", x=0, xanchor="left", yref="paper", y=top, yanchor="bottom", yshift=3,
-    )  # fmt: skip
+    title = "  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces))
+    above(figure, title, 0, xref="paper", xanchor="left", y=top, yshift=3)
 
 
 def _keys(traces: Sequence[go.Scatter]) -> list[str]:
@@ -159,10 +157,18 @@ def _add_phase(figure: go.Figure, phase: PhaseSpan, with_name: bool) -> None:
     if phase.name != "measured":
         shade(figure, phase.start_s, phase.end_s)
     if with_name:
-        figure.add_annotation(
-            text=phase.name.replace("warmup", "warm-up"), showarrow=False, font={"color": light("muted")}, yref="paper",
-            x=(phase.start_s + phase.end_s) / 2, y=1, yanchor="bottom", yshift=24,
-        )  # fmt: skip
+        name, middle_s = phase.name.replace("warmup", "warm-up"), (phase.start_s + phase.end_s) / 2
+        above(figure, name, middle_s, font={"color": light("muted")}, yshift=24)
+
+
+def label(figure: go.Figure, text: str, **at: Any) -> None:
+    """A text without an arrow; `at` is plotly's of an annotation."""
+    figure.add_annotation(text=text, showarrow=False, **at)
+
+
+def above(figure: go.Figure, text: str, x: float, **other: Any) -> None:
+    """A text above the panels at one x."""
+    label(figure, text, x=x, **({"yref": "paper", "y": 1, "yanchor": "bottom"} | other))
 
 
 def shade(figure: go.Figure, start: float, end: float) -> None:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import CostComparison
 from analysis.breakeven.ranking import Ranking, expected_usd
-from analysis.present.breakeven_look import framed, mark_linear
+from analysis.present.breakeven_look import framed, mark_volume
 from analysis.present.charts import axis, escape, light, line_of, x_axis
 from analysis.stats.distributions import Floats
 from analysis.wording import dollars
@@ -40,8 +40,7 @@ def cost(comparison: CostComparison) -> go.Figure | None:
             text=[escape(span.name) for span in changes], hovertemplate="%{text} from %{x:,.0f} on<extra></extra>",
             marker={"color": light("ink"), "size": 9, "symbol": "circle-open", "line": {"width": 2}},
         )  # fmt: skip
-    if comparison.requests_per_month is not None:
-        mark_linear(figure, comparison.requests_per_month)
+    mark_volume(figure, comparison.requests_per_month, is_log=False)
     return figure.update_layout(
         xaxis=x_axis("requests per month") | {"tickformat": "~s", "hoverformat": ",.0f", "range": [0, volumes[-1]]},
         yaxis=axis("cost per month") | {"tickprefix": "$", "tickformat": ",.4~r", "rangemode": "tozero"},

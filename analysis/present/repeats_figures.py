@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import plotly.graph_objects as go
 
@@ -18,21 +18,15 @@ from analysis.repeats import RepeatsSummary, over_runs
 MOST_TICKS: Final = 10
 
 
-class DrawnRepeats(NamedTuple):
-    """The runs that came to their end, in their order."""
-
-    runs: Sequence[Run]
-
-
 def sections(found: RepeatsSummary, runs: Sequence[Run]) -> tuple[Section, ...]:
     """The figures of repeats, from repeats.json and all runs; those that were cut short are not drawn."""
-    whole = [run for run in runs if run.name in found.runs]
-    return figure_sections(FIGURES, DrawnRepeats(whole))
+    whole: Sequence[Run] = [run for run in runs if run.name in found.runs]
+    return figure_sections(FIGURES, whole)
 
 
-def _in_order(name: str, data: DrawnRepeats) -> go.Figure | None:
+def _in_order(name: str, runs: Sequence[Run]) -> go.Figure | None:
     """A measure in each run, in their order, with the mean over them and its interval."""
-    values = [value(MEASURES[name], run.summary) for run in data.runs]
+    values = [value(MEASURES[name], run.summary) for run in runs]
     if not values or None in values:
         return None
     over = over_runs(values)
@@ -42,7 +36,7 @@ def _in_order(name: str, data: DrawnRepeats) -> go.Figure | None:
         figure.add_hrect(y0=low, y1=high, line_width=0, fillcolor=light("shade"), layer="below")
     figure.add_hline(y=over.mean, line={"color": light("muted"), "width": 1, "dash": "dot"})
     figure.add_scatter(
-        x=list(range(1, len(values) + 1)), y=values, text=[run.name for run in data.runs], mode="lines+markers",
+        x=list(range(1, len(values) + 1)), y=values, text=[run.name for run in runs], mode="lines+markers",
         line={"color": light("blue"), "width": 1.5}, marker={"color": light("blue"), "size": 8},
         hovertemplate="%{text}: %{y:,.4~r}<extra></extra>", showlegend=False,
     )  # fmt: skip
@@ -58,6 +52,6 @@ def _caption(bounds: Sequence[float | None], runs: int) -> str:
     return f"Each mark is a run, in the order in which they were made. The line is the mean of the {runs}.{shaded}"
 
 
-FIGURES: Final[Mapping[str, Plot[DrawnRepeats]]] = {
+FIGURES: Final[Mapping[str, Plot[Sequence[Run]]]] = {
     name.replace(":", "-"): Plot("Run by run", name, partial(_in_order, name), wide=False) for name in IN_EACH_RUN
 }

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_MS, NS_PER_S, column, is_text, keep, measured, successful
+from analysis.run.metrics import NS_PER_MS, NS_PER_S, column, is_successful, is_text, keep, measured, successful
 from analysis.stats.distributions import LEVELS, Floats, values_needed
 from bench.errors import ERRORS, NOT_REACHED
 from bench.runs.sections import JsonSection
@@ -66,7 +66,7 @@ def sessions(requests: pa.Table) -> SessionFigures | None:
     turn = np.nan_to_num(column(requests, "turn"))
     if not turn.any():
         return None
-    ok = np.asarray(pc.and_(pc.is_null(requests["error"]), pc.is_valid(requests["end_ns"])))
+    ok = np.asarray(is_successful(requests))
     numbers, session = np.unique(requests["session"].to_numpy(), return_inverse=True)
     sent = np.asarray(pc.is_valid(requests["sent_ns"]))
     count = len(numbers)

@@ -12,6 +12,7 @@ the server alone took are both told.
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -213,10 +214,8 @@ def _more(seen: float, planned: int, share: float) -> int | None:
         low, high = high, 2 * high
         if low > _MANY:
             return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _certain(seen * middle, middle, share) is None else (low, middle)
-    return high - planned
+    between = range(low + 1, high)
+    return low + 1 - planned + bisect_left(between, True, key=lambda n: _certain(seen * n, n, share) is not None)
 
 
 def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | None:

@@ -20,8 +20,7 @@ from analysis.run.metrics import METRICS, NS_PER_S, column, measured, successful
 from analysis.run.sections import ProposedWindow, Steadiness
 from analysis.run.steady import BLOCKS, trend_p
 from analysis.run.window import planned, window
-from analysis.stats.changes import two_sided_p
-from analysis.stats.distributions import Floats, ranks
+from analysis.stats.distributions import Floats, ranks, two_sided_p
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowCut
 
 PLANNED: Final = "planned"

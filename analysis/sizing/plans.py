@@ -1,6 +1,7 @@
 """Which GPUs can hold a model, how many requests they serve at best, how many a load needs, and what that costs."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -156,12 +157,10 @@ def estimate(model: Model, fit: Fit, need: Need, demand: Demand, efficiency: Eff
 
     if most < 1 or not _keeps(at(1), demand):
         return None
-    low, high = 1, most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _keeps(at(middle), demand) else (low, middle)
-    best = at(low)
-    return Estimate(best, _limit(best, low < most, held, at(2 * low), most))
+    # Every time grows with the batch, so the batches that keep the objectives come before those that do not.
+    batch = 1 + bisect_left(range(2, most + 1), True, key=lambda batch: not _keeps(at(batch), demand))
+    best = at(batch)
+    return Estimate(best, _limit(best, batch < most, held, at(2 * batch), most))
 
 
 def _limit(best: Pace, stopped_by_objective: bool, held: int, doubled: Pace, most: int) -> Bottleneck:

@@ -11,17 +11,13 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile
+from analysis.stats.distributions import CONFIDENCE, Floats, t_quantile, two_sided_p
 from analysis.stats.shares import FailureCounts
 
 Verdict = Literal["better", "worse", "same", "inconclusive"]
 
 FAMILY_ERROR: Final = 1 - CONFIDENCE
 LEAST_RUNS: Final = 3
-# Student's t with as many degrees is the normal distribution, to any digit that matters.
-_MANY_DEGREES: Final = 20_000
-_STEPS: Final = 4000
-
 
 Direction = Literal["lower", "higher"]
 
@@ -82,20 +78,6 @@ def between_pairs(differences: Floats, share: float) -> ChangeEstimate:
     error = float(differences.std(ddof=1)) / math.sqrt(n)
     # What is left of equal values after rounding is no spread.
     return ChangeEstimate(change, error if error > 1e-12 * abs(differences).max() else 0.0, n - 1, share)
-
-
-def two_sided_p(t: float, degrees: int) -> float:
-    """The probability that Student's t is at least so far from 0; with t = sqrt(degrees) tan(x) it is an integral of
-    cos(x) ** (degrees - 1).
-    """
-    n = min(degrees, _MANY_DEGREES)
-    return _integral(math.atan(abs(t) / math.sqrt(n)), n) / _integral(0.0, n)
-
-
-def _integral(low: float, degrees: int) -> float:
-    x = np.linspace(low, math.pi / 2, _STEPS + 1)
-    y = np.abs(np.cos(x)) ** (degrees - 1)
-    return float((y[0] + y[-1] + 4 * y[1:-1:2].sum() + 2 * y[2:-1:2].sum()) * (x[1] - x[0]) / 3)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -6,7 +6,6 @@ from. A bound is None where the sample cannot carry it.
 
 import math
 from functools import lru_cache
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -149,32 +148,16 @@ def _at_position(ordered: Floats, position: float) -> float:
     return float(ordered[below] + (position - below) * (ordered[above] - ordered[below]))
 
 
+@lru_cache(4096)
 def t_quantile(level: float, degrees: int) -> float:
-    """Student's t quantile for a level above one half, to five significant digits.
+    """Student's t quantile for a level above one half: n / (n + t²) of n degrees is beta(n/2, 1/2) (DLMF 8.17.20)."""
+    x = _beta_quantile(2 * (1 - level), degrees / 2, 0.5)
+    return math.sqrt(degrees * (1 - x) / x)
 
-    Hill, Algorithm 396: Student's t-quantiles, CACM 13 (1970).
-    """
-    p, n = 2 * (1 - level), degrees
-    if n == 1:
-        return 1 / math.tan(p * math.pi / 2)
-    if n == 2:
-        return math.sqrt(2 / (p * (2 - p)) - 2)
-    a = 1 / (n - 0.5)
-    b = 48 / a**2
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
-    y = (d * p) ** (2 / n)
-    if y > 0.05 + a:
-        x = NormalDist().inv_cdf(p / 2)
-        if n < 5:
-            c += 0.3 * (n - 4.5) * (x + 0.6)
-        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
-        y = (((((0.4 * x**2 + 6.3) * x**2 + 36) * x**2 + 94.5) / c - x**2 - 3) / b + 1) * x
-        y = math.expm1(a * y**2)
-    else:
-        z = 1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)
-        y = (z * y - 1) * (n + 1) / (n + 2) + 1 / y
-    return math.sqrt(n * y)
+
+def two_sided_p(t: float, degrees: int) -> float:
+    """The probability that Student's t is at least so far from 0: the beta tail that `t_quantile` turns over."""
+    return _beta(degrees / (degrees + t**2), degrees / 2, 0.5)
 
 
 def ranks(values: Floats) -> Floats:

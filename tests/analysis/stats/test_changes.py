@@ -10,11 +10,10 @@ from analysis.stats.changes import (
     between_pairs,
     between_runs,
     holm,
-    two_sided_p,
     verdict,
     why_undecided,
 )
-from analysis.stats.distributions import t_quantile
+from analysis.stats.distributions import t_quantile, two_sided_p
 
 FIVE_PERCENT = math.log1p(0.05)
 
