@@ -36,7 +36,6 @@ LAZY: Mapping[str, str] = {
 # Nothing in the tree calls these, and still they are not dead.
 OFFERED: Mapping[str, str] = {
     "analysis.frames.load": "called as analysis.load (docs/python.md)",
-    "analysis.breakeven.caching.usd_per_request": "the formula in exact numbers, which tests hold the search to",
     "backends.cold.http.get_json": "for whoever adds a backend (docs/backends.md)",
     "bench.app.dry.dry_run": "called as bench.app.dry_run (docs/python.md)",
     "bench.telemetry.nvidia.throttle_names": "for whoever reads telemetry.parquet: its samples are bits",

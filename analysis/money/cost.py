@@ -58,21 +58,15 @@ class UnitCosts(NamedTuple):
 UNIT_COSTS = UnitCosts._fields
 
 
-def run_cost(
-    run: RunManifest,
-    requests: pa.Table,
-    span: Window,
-    hourly: Hourly | None = None,
-    gpu_power_w: float | None = None,
-) -> RunCost | None:
+def run_cost(run: RunManifest, requests: pa.Table, span: Window, gpu_power_w: float | None = None) -> RunCost | None:
     """What a run cost; None where nobody bills and no price of an hour is known.
 
-    `requests` has the columns of `bench.types.Record`. `hourly`, or the one in the manifest's `pricing`, prices a
+    `requests` has the columns of `bench.types.Record`. A price of an hour in the manifest's `pricing` is that of a
     deployment of one's own, with the electricity of `gpu_power_w` where that was to be measured; without it an API is
     priced, at the date of the run.
     """
     pricing = run.pricing
-    hourly = hourly or hourly_of(pricing)
+    hourly = hourly_of(pricing)
     if hourly is not None and isinstance(pricing, HourPricing) and pricing.usd_per_kwh:
         hourly = with_power(hourly, pricing.usd_per_kwh, gpu_power_w)
     objectives = slo.objectives_of(run)

@@ -5,15 +5,16 @@ A result is a function that makes a Document (the modules `of_*`); the renderers
 makes literal what its own reader would act on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from analysis.run.summary import RunVerdict
 
+T = TypeVar("T")
 Place = Literal["terminal", "markdown", "page"]
 Tone = Literal["", "good", "warn", "bad", "quiet", "strong"]
 Align = Literal["left", "right", "decimal"]
@@ -170,6 +171,9 @@ class Section:
     tone: Tone = ""
 
 
+Columns = Sequence[tuple[Column, Callable[[T], str | Cell]]]
+"""The columns of a table, each with what it says of a row's thing."""
+
 Block = Facts | Table | Notes | Prose | Figures | Section
 
 
@@ -213,6 +217,12 @@ def facts(rows: Sequence[tuple[str, str]]) -> Facts:
 def row(*cells: str | Cell, tone: Tone = "") -> Row:
     """A row from its cells; text alone is a cell."""
     return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), tone)
+
+
+def table(columns: Columns[T], of: Iterable[T], caption: str = "") -> Table:
+    """A table with a row for each thing."""
+    rows = tuple(row(*(written(each) for _, written in columns)) for each in of)
+    return Table(tuple(column for column, _ in columns), rows, caption)
 
 
 def judged(verdict: "RunVerdict", text: str) -> Headline:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from analysis.present.document import Column, Row, Table, row
+from analysis.present.document import Column, Columns, Table, table
 from analysis.run.summary import UNMEASURED, RequestGroup
 from analysis.wording import number, percent
 
@@ -12,28 +12,19 @@ _LATENCIES: Final = (("ttft_ms", "p50"), ("ttft_ms", "p99"), ("tpot_ms", "p50"),
 
 def groups(found: Sequence[RequestGroup], of: str) -> Table:
     """A row for each group; no rows where there are none, which is then not shown."""
-    columns = (
-        Column(of, "left"),
-        Column("requests"),
-        Column("failed", drop=1),
-        *(Column(f"{name.removesuffix('_ms')} {statistic}, ms", "decimal") for name, statistic in _LATENCIES),
-        Column("requests/s", "decimal"),
-        Column("output tokens/s", "decimal", 2),
-        Column("kept all objectives", drop=1),
+    columns: Columns[RequestGroup] = (
+        (Column(of, "left"), lambda each: each.name),
+        (Column("requests"), lambda each: number(each.requests.planned)),
+        (Column("failed", drop=1), lambda each: number(each.requests.planned - each.requests.succeeded)),
+        *(
+            (
+                Column(f"{name.removesuffix('_ms')} {level}, ms", "decimal"),
+                lambda each, name=name, level=level: number(getattr(each.metrics.get(name, UNMEASURED), level)),
+            )
+            for name, level in _LATENCIES
+        ),
+        (Column("requests/s", "decimal"), lambda each: number(each.throughput.requests_per_s)),
+        (Column("output tokens/s", "decimal", 2), lambda each: number(each.throughput.output_tokens_per_s)),
+        (Column("kept all objectives", drop=1), lambda each: percent(each.throughput.slo_attainment)),
     )
-    caption = f"The measured requests of each {of}; together they are all that have one"
-    return Table(columns, tuple(_row(group) for group in found), caption)
-
-
-def _row(group: RequestGroup) -> Row:
-    counts, rates = group.requests, group.throughput
-    latencies = (getattr(group.metrics.get(name, UNMEASURED), statistic) for name, statistic in _LATENCIES)
-    return row(
-        group.name,
-        number(counts.planned),
-        number(counts.planned - counts.succeeded),
-        *map(number, latencies),
-        number(rates.requests_per_s),
-        number(rates.output_tokens_per_s),
-        percent(rates.slo_attainment),
-    )
+    return table(columns, found, f"The measured requests of each {of}; together they are all that have one")

@@ -14,20 +14,19 @@ from analysis.money import prices
 from analysis.present import of_ranking
 from analysis.present.document import (
     PAGE,
-    Block,
     Cell,
     Column,
+    Columns,
     Document,
     Fact,
     Facts,
     Note,
     Notes,
     Prose,
-    Row,
     Section,
     Table,
     facts,
-    row,
+    table,
 )
 from analysis.wording import DASH, dollars, number, percent
 
@@ -44,24 +43,6 @@ CHOICES: Final = {
     "same": "both cost the same",
     "undecided": KINDS["undecided"],
 }
-ANSWERS: Final = (
-    Column("API", "left"),
-    Column("a request"),
-    Column("answer", "left"),
-    Column("pays from"),
-    Column("for good from", drop=2),
-    Column("95% interval", drop=1),
-    Column("P(cheaper)", drop=3),
-)
-MONTH: Final = (
-    Column("API", "left"),
-    Column("the API's bill"),
-    Column("ours"),
-    Column("saved"),
-    Column("in 9 of 10 at least", drop=1),
-    Column("replicas", drop=3),
-    Column("left to the API", drop=2),
-)
 BARS_SHOWN: Final = 3
 METHOD: Final = (
     "Self-hosting is paid for what is reserved, not for what is used: enough replicas for the busiest hour, each at "
@@ -82,9 +63,7 @@ def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Doc
     apis, volume = comparison.alternatives, comparison.requests_per_month
     # Of one side and one API all is said below.
     ranking = comparison.ranking if len(apis) != 1 else None
-    months = tuple(_month_row(api, api.found.decision) for api in apis if api.found.decision is not None)
-    month: tuple[Block, ...] = (Table(MONTH, months, f"A month of {volume:,} requests"),) if months else ()
-    caption = "Self-hosting is no dearer from so many requests/month on"
+    month = () if volume is None else (_months(apis, volume),)
     kind = "Break-even of self-hosting" if apis else "Bills of self-hosting"
     return Document(
         title=title(list(dict.fromkeys(api.name for api in apis))),
@@ -95,7 +74,7 @@ def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Doc
             facts(_compared(comparison)),
             *(() if ranking is None else of_ranking.sections(ranking, volume)),
             Section("What to do", tuple(map(_advice, apis))),
-            Section("Break-even", (Table(ANSWERS, tuple(map(_answer_row, apis)), caption), *month)),
+            Section("Break-even", (_answers(apis), *month)),
             *figures,
             Section("How it was found", (Prose(METHOD),), PAGE),
         ),
@@ -198,26 +177,41 @@ def _bar(bar: Bar, *, of_month: bool) -> str:
     return f"{bar.name}: first break-even {low} to {high}"
 
 
-# --- rows -------------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------
 
 
-def _answer_row(api: Alternative) -> Row:
-    answer, decision, measured = api.found.answer, api.found.decision, api.states.measured
-    return row(
-        api.label,
-        _usd(api.pairing.usd_per_request),
-        Cell(_verdict(api), tone="warn" if _is_open(api) else ""),
-        _whole(answer.first),
-        _whole(answer.permanent),
-        _interval(api.found.first) if measured else DASH,
-        f"{decision.p_cheaper:.1%}" if measured and decision is not None else DASH,
+def _answers(apis: Sequence[Alternative]) -> Table:
+    columns: Columns[Alternative] = (
+        (Column("API", "left"), lambda api: api.label),
+        (Column("a request"), lambda api: _usd(api.pairing.usd_per_request)),
+        (Column("answer", "left"), lambda api: Cell(_verdict(api), tone="warn" if _is_open(api) else "")),
+        (Column("pays from"), lambda api: _whole(api.found.answer.first)),
+        (Column("for good from", drop=2), lambda api: _whole(api.found.answer.permanent)),
+        (Column("95% interval", drop=1), lambda api: _interval(api.found.first) if api.states.measured else DASH),
+        (Column("P(cheaper)", drop=3), _p_cheaper),
     )
+    return table(columns, apis, "Self-hosting is no dearer from so many requests/month on")
 
 
-def _month_row(api: Alternative, month: Decision) -> Row:
-    amounts = (month.api_usd, month.self_usd, month.saving_usd, month.low_usd if api.states.measured else None)
-    share = f"{month.api_share:.0%}" if month.api_share else "none"
-    return row(api.label, *(_usd(usd, 2) for usd in amounts), _replicas(month.replicas), share)
+def _p_cheaper(api: Alternative) -> str:
+    return f"{api.found.decision.p_cheaper:.1%}" if api.states.measured and api.found.decision is not None else DASH
+
+
+def _months(apis: Sequence[Alternative], requests_per_month: int) -> Table:
+    months = [(api, api.found.decision) for api in apis if api.found.decision is not None]
+    columns: Columns[tuple[Alternative, Decision]] = (
+        (Column("API", "left"), lambda each: each[0].label),
+        (Column("the API's bill"), lambda each: _usd(each[1].api_usd, 2)),
+        (Column("ours"), lambda each: _usd(each[1].self_usd, 2)),
+        (Column("saved"), lambda each: _usd(each[1].saving_usd, 2)),
+        (
+            Column("in 9 of 10 at least", drop=1),
+            lambda each: _usd(each[1].low_usd if each[0].states.measured else None, 2),
+        ),
+        (Column("replicas", drop=3), lambda each: _replicas(each[1].replicas)),
+        (Column("left to the API", drop=2), lambda each: f"{each[1].api_share:.0%}" if each[1].api_share else "none"),
+    )
+    return table(columns, months, f"A month of {requests_per_month:,} requests")
 
 
 def _replicas(ends: tuple[int, int] | None) -> str:

@@ -6,18 +6,9 @@ from typing import Final, NamedTuple
 
 from analysis.capacity.search import Capacity, Outcome, Probe
 from analysis.money.numbers import SECONDS_PER_HOUR
-from analysis.present.document import PAGE, TONES, Cell, Column, Document, Prose, Row, Section, Table, facts, row
-from analysis.wording import DASH, dollars, number
+from analysis.present.document import PAGE, TONES, Cell, Column, Columns, Document, Prose, Section, Table, facts, table
+from analysis.wording import dollars, number
 
-COLUMNS: Final = (
-    Column("offered, requests/s"),
-    Column("outcome", "left"),
-    Column("completed/s"),
-    Column("goodput/s", drop=3),
-    Column("ttft p50, ms", drop=2),
-    Column("ttft p99, ms"),
-    Column("$/request", drop=1),
-)
 METHOD: Final = (
     "Requests arrive at each rate whatever the server does: the number of users does not adapt to it. A rate "
     "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
@@ -57,8 +48,6 @@ class CapacityResult(NamedTuple):
 
 def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
     """The search, `of` what and for which objectives."""
-    runs = sorted(found.runs, key=lambda run: run.rate_per_s)
-    caption = "Each run of the search, by the rate that was offered"
     return Document(
         title=f"Capacity of {of}",
         kind="Capacity within objectives",
@@ -72,7 +61,7 @@ def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figur
                 ]
             ),
             *figures,
-            Section("Runs", (Table(COLUMNS, tuple(_row(found, run) for run in runs), caption),)),
+            Section("Runs", (_table(found),)),
             Section("How it was found", (Prose(METHOD),), PAGE),
         ),
     )
@@ -85,12 +74,21 @@ def _of_sessions(found: CapacityResult) -> list[tuple[str, str]]:
     return [("sessions", f"{number(per_s)} begin in a second at this rate, {turns}" if per_s else turns)]
 
 
-def _row(found: CapacityResult, run: LoadPoint) -> Row:
-    usd = None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run)
-    values = (run.completed_per_s, run.goodput_rps, run.ttft_ms_p50, run.ttft_ms_p99)
-    outcome = Cell(run.outcome, tone=TONES[run.outcome])
-    rate = Cell(number(run.rate_per_s), link=run.page)
-    return row(rate, outcome, *map(number, values), DASH if usd is None else dollars(usd))
+def _table(found: CapacityResult) -> Table:
+    def usd(run: LoadPoint) -> str:
+        return dollars(None if found.usd_per_hour is None else usd_per_request(found.usd_per_hour, run))
+
+    columns: Columns[LoadPoint] = (
+        (Column("offered, requests/s"), lambda run: Cell(number(run.rate_per_s), link=run.page)),
+        (Column("outcome", "left"), lambda run: Cell(run.outcome, tone=TONES[run.outcome])),
+        (Column("completed/s"), lambda run: number(run.completed_per_s)),
+        (Column("goodput/s", drop=3), lambda run: number(run.goodput_rps)),
+        (Column("ttft p50, ms", drop=2), lambda run: number(run.ttft_ms_p50)),
+        (Column("ttft p99, ms"), lambda run: number(run.ttft_ms_p99)),
+        (Column("$/request", drop=1), usd),
+    )
+    runs = sorted(found.runs, key=lambda run: run.rate_per_s)
+    return table(columns, runs, "Each run of the search, by the rate that was offered")
 
 
 def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:

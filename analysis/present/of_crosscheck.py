@@ -6,7 +6,7 @@ from typing import Final
 
 from analysis import wording
 from analysis.others.crosscheck import Crosscheck, CrossFigure
-from analysis.present.document import Column, Document, Headline, Note, Notes, Prose, Row, Section, Table, row
+from analysis.present.document import Column, Columns, Document, Headline, Note, Notes, Prose, Section, Table, table
 from analysis.present.run_facts import RATES
 from analysis.wording import count, number
 
@@ -14,16 +14,6 @@ METHOD: Final = (
     "Nothing here is guessed: a definition explains a difference where our run, read again by that definition, has "
     "their figure. What is within the noise is no difference: two runs may differ by that, by the 95% interval of "
     "ours, and our client by its error in its selftest."
-)
-_COLUMNS: Final = (
-    Column("figure", "left"),
-    Column("theirs"),
-    Column("ours"),
-    Column("theirs - ours"),
-    Column("ours by their definition", drop=1),
-    Column("left"),
-    Column("noise", drop=2),
-    Column("outcome", "left"),
 )
 
 
@@ -37,9 +27,7 @@ def document(found: Crosscheck, run: str) -> Document:
         kind="Two tools, one server",
         headline=Headline("unexplained" if left else "explained", text, tuple(map(_unexplained, left))),
         blocks=(
-            Section(
-                "Side by side", (Table(_COLUMNS, tuple(map(_row, found.figures)), "In ms, tokens, or per second"),)
-            ),
+            Section("Side by side", (_table(found),)),
             Section("Explained", (Notes(_reasons(found.figures)),)),
             Section("Only one of both has", (Notes(tuple(_lone(found))),)),
             Section("How it was found", (Prose((METHOD,), "quiet"),)),
@@ -48,17 +36,18 @@ def document(found: Crosscheck, run: str) -> Document:
     )
 
 
-def _row(figure: CrossFigure) -> Row:
-    return row(
-        _name(figure),
-        number(figure.theirs),
-        number(figure.ours),
-        number(figure.difference),
-        number(figure.recomputed) if figure.by else "",
-        number(figure.left),
-        number(figure.noise) if figure.noise else wording.DASH,
-        figure.outcome,
+def _table(found: Crosscheck) -> Table:
+    columns: Columns[CrossFigure] = (
+        (Column("figure", "left"), _name),
+        (Column("theirs"), lambda each: number(each.theirs)),
+        (Column("ours"), lambda each: number(each.ours)),
+        (Column("theirs - ours"), lambda each: number(each.difference)),
+        (Column("ours by their definition", drop=1), lambda each: number(each.recomputed) if each.by else ""),
+        (Column("left"), lambda each: number(each.left)),
+        (Column("noise", drop=2), lambda each: number(each.noise or None)),
+        (Column("outcome", "left"), lambda each: each.outcome),
     )
+    return table(columns, found.figures, "In ms, tokens, or per second")
 
 
 def _name(figure: CrossFigure) -> str:

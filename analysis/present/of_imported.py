@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from analysis.present.document import Block, Column, Document, Note, Notes, Section, Table, facts, row
+from analysis.present.document import Block, Column, Columns, Document, Note, Notes, Section, Table, facts, row, table
 from analysis.run.summary import RunSummary
 from analysis.wording import LABELS, number
 from bench.runs.manifest import ImportedFrom, RunManifest
@@ -19,30 +19,21 @@ class ImportedFolder(NamedTuple):
 
 def document(made: Sequence[ImportedFolder]) -> Document:
     """The folders that were made, with the figures by which one knows them again."""
-    columns = (
-        Column("folder", "left"),
-        Column("of", "left"),
-        Column("requests"),
-        Column("ttft p50, ms"),
-        Column("tpot p50, ms"),
-        Column("output tokens/s"),
-        Column("keys without equivalent", drop=1),
-    )
-    rows = tuple(
-        row(
-            each.folder,
-            _title(each.run.imported),
-            number(each.summary.requests.planned),
-            number(each.summary.metric("ttft_ms").p50),
-            number(each.summary.metric("tpot_ms").p50),
-            number(each.summary.throughput.output_tokens_per_s),
-            number(len(each.run.imported.untranslated) if each.run.imported else None),
-        )
-        for each in made
+    columns: Columns[ImportedFolder] = (
+        (Column("folder", "left"), lambda each: each.folder),
+        (Column("of", "left"), lambda each: _title(each.run.imported)),
+        (Column("requests"), lambda each: number(each.summary.requests.planned)),
+        (Column("ttft p50, ms"), lambda each: number(each.summary.metric("ttft_ms").p50)),
+        (Column("tpot p50, ms"), lambda each: number(each.summary.metric("tpot_ms").p50)),
+        (Column("output tokens/s"), lambda each: number(each.summary.throughput.output_tokens_per_s)),
+        (
+            Column("keys without equivalent", drop=1),
+            lambda each: number(len(each.run.imported.untranslated) if each.run.imported else None),
+        ),
     )
     data = [{"folder": each.folder, "tool": each.run.backend, "verdict": each.summary.verdict.status} for each in made]
     caption = "Not verifiable: the reports say what is missing (bench.py report FOLDER)"
-    return Document(title="", blocks=(Table(columns, rows, caption),), data={"runs": data})
+    return Document(title="", blocks=(table(columns, made, caption),), data={"runs": data})
 
 
 def provenance(imported: ImportedFrom) -> tuple[Block, ...]:

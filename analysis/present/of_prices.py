@@ -11,7 +11,7 @@ from analysis.money.api_rules import cache_minimum, provider_rules, retirement
 from analysis.money.gpu_prices import OLD_AFTER_DAYS, GpuPrice, is_old
 from analysis.money.numbers import HOURS_PER_MONTH
 from analysis.money.prices import ApiPrice, exact_text
-from analysis.present.document import Cell, Column, Document, Note, Notes, Row, Section, Table, row
+from analysis.present.document import Cell, Column, Columns, Document, Note, Notes, Row, Section, Table, row, table
 from analysis.wording import DASH, dollars
 
 RULED: Final = (Column("cached from", drop=2), Column("served until", "left", drop=1))
@@ -22,16 +22,6 @@ API_COLUMNS: Final = (
     Column("write 1h", drop=3),
     Column("read"),
     Column("out"),
-)
-GPU_COLUMNS: Final = (
-    Column("gpu", "left"),
-    Column("hour"),
-    Column("month", drop=5),
-    Column("kind", "left"),
-    Column("of", "left", drop=3),
-    Column("host", "left", drop=4),
-    Column("read on", "left", drop=2),
-    Column("where", "left", drop=1, wraps=True),
 )
 
 
@@ -91,22 +81,29 @@ def _gpus(gpus: Sequence[GpuPrice], today: date) -> Section:
         old = f"old: read more than {OLD_AFTER_DAYS} days ago; look again, and give yours by --prices"
         notes.append(Note(old, tone="warn"))
     title = f"GPUs, US dollars for one, an hour and a month of {HOURS_PER_MONTH} hours"
-    return Section(title, (Table(GPU_COLUMNS, tuple(_gpu(price, today) for price in gpus)), Notes(tuple(notes))))
-
-
-def _gpu(price: GpuPrice, today: date) -> Row:
-    ends = (price.usd_per_gpu_hour_low, price.usd_per_gpu_hour_high)
-    old = is_old(price, today)
-    return row(
-        f"{price.gpu}@{price.provider}",
-        _span(*map(_usd, ends)),
-        _span(*(dollars(usd * HOURS_PER_MONTH, 0).removeprefix("$") for usd in ends)),
-        price.kind,
-        "/".join(map(str, price.machine_gpus)) or "any",
-        "yes" if price.includes_host else "no",
-        Cell(f"{price.read_on}{' old' if old else ''}", tone="warn" if old else ""),
-        price.source,
+    columns: Columns[GpuPrice] = (
+        (Column("gpu", "left"), lambda price: f"{price.gpu}@{price.provider}"),
+        (Column("hour"), lambda price: _span(*map(_usd, _ends(price)))),
+        (Column("month", drop=5), lambda price: _span(*(_in_month(usd) for usd in _ends(price)))),
+        (Column("kind", "left"), lambda price: price.kind),
+        (Column("of", "left", drop=3), lambda price: "/".join(map(str, price.machine_gpus)) or "any"),
+        (Column("host", "left", drop=4), lambda price: "yes" if price.includes_host else "no"),
+        (Column("read on", "left", drop=2), lambda price: _read_on(price, today)),
+        (Column("where", "left", drop=1, wraps=True), lambda price: price.source),
     )
+    return Section(title, (table(columns, gpus), Notes(tuple(notes))))
+
+
+def _ends(price: GpuPrice) -> tuple[Decimal, Decimal]:
+    return price.usd_per_gpu_hour_low, price.usd_per_gpu_hour_high
+
+
+def _in_month(usd_per_hour: Decimal) -> str:
+    return dollars(usd_per_hour * HOURS_PER_MONTH, 0).removeprefix("$")
+
+
+def _read_on(price: GpuPrice, today: date) -> Cell:
+    return Cell(f"{price.read_on} old", tone="warn") if is_old(price, today) else Cell(str(price.read_on))
 
 
 def _usd(amount: Decimal | None) -> str:

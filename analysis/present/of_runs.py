@@ -1,28 +1,29 @@
 """What lies in a folder of results as a Document: a row for each run and each folder of runs, newest first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.listing import BROKEN, FIGURES, UNFINISHED, ListedResult
-from analysis.present.document import TONES, Cell, Column, Document, Prose, Row, Table, row
+from analysis.present.document import TONES, Cell, Column, Columns, Document, Prose, Tone, table
 from analysis.wording import DASH, count, dollars, number
 from bench.runs.sections import dump
 
 MOST_ROWS = 40
 """On a terminal, unless all are asked for."""
-COLUMNS = (
-    Column("folder", "left"),
-    Column("begun (UTC)", "left", drop=9),
-    Column("kind", "left", drop=10),
-    Column("backend", "left", drop=7),
-    Column("model", "left", drop=8),
-    Column("scenario", "left", drop=3),
-    Column("load", "left", drop=6),
-    Column("verdict", "left"),
-    Column("ttft p50, ms", drop=5),
-    Column("p99, ms", drop=2),
-    Column("tokens/s", drop=4),
-    Column("$/M tokens", drop=1),
+_TONES: Mapping[str, Tone] = {**TONES, BROKEN: "bad", UNFINISHED: "quiet"}
+COLUMNS: Columns[ListedResult] = (
+    (Column("folder", "left"), lambda line: line.name),
+    (Column("begun (UTC)", "left", drop=9), lambda line: line.created_at[:16].replace("T", " ")),
+    (Column("kind", "left", drop=10), lambda line: line.kind),
+    (Column("backend", "left", drop=7), lambda line: line.backend or DASH),
+    (Column("model", "left", drop=8), lambda line: line.model or DASH),
+    (Column("scenario", "left", drop=3), lambda line: line.scenario or DASH),
+    (Column("load", "left", drop=6), lambda line: line.load or DASH),
+    (Column("verdict", "left"), lambda line: Cell(line.status, tone=_TONES.get(line.status, ""), why=line.said)),
+    (Column("ttft p50, ms", drop=5), lambda line: number(line.ttft_ms_p50)),
+    (Column("p99, ms", drop=2), lambda line: number(line.ttft_ms_p99)),
+    (Column("tokens/s", drop=4), lambda line: number(line.output_tokens_per_s)),
+    (Column("$/M tokens", drop=1), lambda line: dollars(line.usd_per_million_output_tokens)),
 )
 
 
@@ -35,21 +36,8 @@ def document(lines: Sequence[ListedResult], root: str, *, shows_all: bool) -> Do
         below = f"{root} has no runs yet; bench.py run makes one"
     return Document(
         title="",
-        blocks=(Table(COLUMNS, tuple(map(_row, shown))), Prose((below,) if below else (), "quiet")),
+        blocks=(table(COLUMNS, shown), Prose((below,) if below else (), "quiet")),
         data=[_plain(line, root) for line in lines],
-    )
-
-
-def _row(line: ListedResult) -> Row:
-    tone = TONES.get(line.status, "bad" if line.status == BROKEN else "quiet" if line.status == UNFINISHED else "")
-    return row(
-        line.name,
-        line.created_at[:16].replace("T", " "),
-        line.kind,
-        *(text or DASH for text in (line.backend, line.model, line.scenario, line.load)),
-        Cell(line.status, tone=tone, why=line.said),
-        *(number(value) for value in (line.ttft_ms_p50, line.ttft_ms_p99, line.output_tokens_per_s)),
-        dollars(line.usd_per_million_output_tokens),
     )
 
 

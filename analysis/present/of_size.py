@@ -1,22 +1,24 @@
 """What it takes to serve a model as a Document: its memory, where it fits, and the plans, cheapest first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analysis.present.document import (
     Block,
     Column,
+    Columns,
     Document,
-    Fact,
     Facts,
     Note,
     Notes,
     Section,
     Table,
     facts,
+    row,
+    table,
 )
-from analysis.present.document import row as table_row
-from analysis.sizing.plans import Demand, Fit, ReplicaPlan
+from analysis.sizing.plans import Demand, Estimate, Fit, ReplicaPlan
+from analysis.sizing.roofline import Pace
 from analysis.sizing.written import Sizing, plain
 from analysis.wording import DASH, count, number, percent
 
@@ -29,19 +31,6 @@ _LIMITS = {
     "compute": "compute: {prefill:.0%} of the time goes to the prompts, {decode:.0%} to the answers",
 }
 _FEW_GPUS = 3
-_PLAN = Column("a replica", "left")
-_MONEY = (Column("$/month"), Column("price", "left", drop=3))
-_LOADED = (
-    _PLAN,
-    Column("replicas"),
-    Column("at once", drop=2),
-    Column("req/s each"),
-    Column("ttft ms", drop=1),
-    Column("tpot ms", drop=1),
-    Column("limit", "left", drop=4),
-    *_MONEY,
-)
-_UNLOADED = (_PLAN, Column("holds"), Column("tok/s"), Column("limit", "left", drop=4), *_MONEY)
 
 
 def document(sizing: Sizing) -> Document:
@@ -74,13 +63,13 @@ def _model(sizing: Sizing) -> Facts:
     if need.prefix_tokens:
         held += f", {need.prefix_tokens:,} of them shared,"
     cache = f"{_gib(sizing.kv_bytes)} for {held} of {sizing.kv_bytes_per_token:,} bytes each"
-    return Facts(
-        (
-            Fact("model", counted + longest),
-            Fact("weights", f"{_gib(model.weights.total_bytes)}, divided over the GPUs of a replica"),
-            Fact("KV cache", cache),
-            Fact("overhead", f"{_gib(need.overhead_bytes)} on each GPU"),
-        )
+    return facts(
+        [
+            ("model", counted + longest),
+            ("weights", f"{_gib(model.weights.total_bytes)}, divided over the GPUs of a replica"),
+            ("KV cache", cache),
+            ("overhead", f"{_gib(need.overhead_bytes)} on each GPU"),
+        ]
     )
 
 
@@ -94,7 +83,7 @@ def _fits(sizing: Sizing) -> Table:
     for gpu in dict.fromkeys(fit.gpu for fit in sizing.fits):
         of_gpu = {fit.tensor_parallel: fit for fit in sizing.fits if fit.gpu == gpu}
         held = (DASH if sizing.shortage(of_gpu[n]) else f"{of_gpu[n].sequences:,}" for n in sizes)
-        rows.append(table_row(gpu.name, number(round(gpu.memory_bytes / _GIB, 1)), *held))
+        rows.append(row(gpu.name, number(round(gpu.memory_bytes / _GIB, 1)), *held))
     columns = (Column("GPU", "left"), Column("GiB"), *(Column(f"x {n}") for n in sizes))
     caption = f"how many sequences of {sizing.need.context_tokens:,} tokens fit on 1, 2, … GPUs"
     return Table(columns, tuple(rows), caption)
@@ -123,48 +112,60 @@ def _best_of_each_gpu(plans: Sequence[ReplicaPlan]) -> list[ReplicaPlan]:
 
 
 def _loaded(plans: Sequence[ReplicaPlan], demand: Demand) -> Table:
-    rows = []
-    for plan in plans:
-        assert plan.hopeful is not None, "there is a load"
-        estimate, hopeful = plan.cautious or plan.hopeful, plan.hopeful.pace
-        cautious = estimate.pace
-        rows.append(
-            table_row(
-                _gpus(plan.fit),
-                _range(*plan.replicas),
-                _span(cautious.batch, hopeful.batch),
-                _span(cautious.requests_per_s, hopeful.requests_per_s),
-                _span(1000 * cautious.ttft_s, 1000 * hopeful.ttft_s),
-                _span(1000 * cautious.tpot_s, 1000 * hopeful.tpot_s),
-                estimate.limit,
-                *_money(plan),
-            )
-        )
+    columns: Columns[ReplicaPlan] = (
+        (Column("a replica", "left"), lambda plan: _gpus(plan.fit)),
+        (Column("replicas"), lambda plan: _range(*plan.replicas)),
+        (Column("at once", drop=2), lambda plan: _paces(plan, lambda pace: pace.batch)),
+        (Column("req/s each"), lambda plan: _paces(plan, lambda pace: pace.requests_per_s)),
+        (Column("ttft ms", drop=1), lambda plan: _paces(plan, lambda pace: 1000 * pace.ttft_s)),
+        (Column("tpot ms", drop=1), lambda plan: _paces(plan, lambda pace: 1000 * pace.tpot_s)),
+        (Column("limit", "left", drop=4), lambda plan: _estimate(plan).limit),
+        *_MONEY,
+    )
     lengths = f"{demand.prompt_tokens:,} + {demand.output_tokens:,} tokens"
     title = f"for {number(demand.rate_per_s)} requests/s of {lengths}: replicas at their limit"
-    title += f", of which the load uses {demand.utilization:.0%} at most"
-    return Table(_LOADED, tuple(rows), title)
+    return table(columns, plans, f"{title}, of which the load uses {demand.utilization:.0%} at most")
 
 
 def _unloaded(plans: Sequence[ReplicaPlan], sizing: Sizing) -> Table:
-    rows = []
-    for plan in plans:
-        fit = plan.fit
-        speeds = _range(*sizing.decode_tokens_per_s(fit))
-        rows.append(table_row(_gpus(fit), f"{fit.sequences:,}", speeds, sizing.decode_limit(fit), *_money(plan)))
-    return Table(_UNLOADED, tuple(rows), f"one replica, decoding {sizing.need.concurrency:,} at once")
+    columns: Columns[ReplicaPlan] = (
+        (Column("a replica", "left"), lambda plan: _gpus(plan.fit)),
+        (Column("holds"), lambda plan: f"{plan.fit.sequences:,}"),
+        (Column("tok/s"), lambda plan: _range(*sizing.decode_tokens_per_s(plan.fit))),
+        (Column("limit", "left", drop=4), lambda plan: sizing.decode_limit(plan.fit)),
+        *_MONEY,
+    )
+    return table(columns, plans, f"one replica, decoding {sizing.need.concurrency:,} at once")
+
+
+def _estimate(plan: ReplicaPlan) -> Estimate:
+    """The cautious one, or the hopeful where only that keeps the objectives."""
+    found = plan.cautious or plan.hopeful
+    assert found is not None, "there is a load"
+    return found
+
+
+def _paces(plan: ReplicaPlan, figure: Callable[[Pace], float]) -> str:
+    """A figure at the cautious and at the hopeful efficiency, the lower first."""
+    return _range(*sorted(figure(each.pace) for each in (_estimate(plan), plan.hopeful) if each is not None))
 
 
 def _gpus(fit: Fit) -> str:
     return f"{fit.tensor_parallel} x {fit.gpu.name}{'~' * fit.gpu.estimated}"
 
 
-def _money(plan: ReplicaPlan) -> tuple[str, str]:
-    if plan.price is None or plan.usd_per_month is None:
-        return DASH, DASH
+def _usd(plan: ReplicaPlan) -> str:
+    if plan.usd_per_month is None:
+        return DASH
     low, high = plan.usd_per_month
-    usd = f"{low:,.0f}" if high == low else f"{low:,.0f}+" if high is None else f"{low:,.0f}-{high:,.0f}"
-    return usd, str(plan.price).partition("@")[2] + "+" * (not plan.price.includes_host)
+    return f"{low:,.0f}" if high == low else f"{low:,.0f}+" if high is None else f"{low:,.0f}-{high:,.0f}"
+
+
+def _price(plan: ReplicaPlan) -> str:
+    return DASH if plan.price is None else str(plan.price).partition("@")[2] + "+" * (not plan.price.includes_host)
+
+
+_MONEY: Columns[ReplicaPlan] = ((Column("$/month"), _usd), (Column("price", "left", drop=3), _price))
 
 
 def _facts(sizing: Sizing, plans: Sequence[ReplicaPlan]) -> list[tuple[str, str]]:
@@ -210,18 +211,13 @@ def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _limit(plan: ReplicaPlan) -> str:
-    estimate = plan.cautious or plan.hopeful
-    assert estimate is not None, "there is a load"
+    estimate = _estimate(plan)
     prefill = estimate.pace.prefill_share
     text = _LIMITS[estimate.limit].format(at=estimate.pace.batch, prefill=prefill, decode=1 - prefill)
     return text if plan.cautious else f"{text}; the objectives are kept only at the higher efficiency"
 
 
 # --- cells ------------------------------------------------------------------------------------------------------
-
-
-def _span(first: float, second: float) -> str:
-    return _range(min(first, second), max(first, second))
 
 
 def _range(low: float, high: float | None) -> str:

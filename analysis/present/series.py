@@ -7,18 +7,20 @@ import numpy as np
 
 from analysis.stats.distributions import Floats, Ints
 
+_POINTS = 500
 
-def ecdf(values: Floats, never: int = 0, points: int = 500) -> tuple[Floats, Floats]:
-    """(x, share of all at or below x) as a step curve: every value, or `points` quantiles and the tail beyond them.
+
+def ecdf(values: Floats, never: int = 0) -> tuple[Floats, Floats]:
+    """(x, share of all at or below x) as a step curve: every value, or 500 quantiles with the tail drawn denser.
 
     `never` more are counted in the share's denominator: those that failed and have no value.
     """
     ordered = np.sort(values)
     n = len(ordered)
-    if n <= points:
+    if n <= _POINTS:
         rank = np.arange(1, n + 1)
     else:
-        body, tail = np.linspace(1 / points, 1, points - 100), 1 - np.geomspace(0.01, 1 / n, 100)
+        body, tail = np.linspace(1 / _POINTS, 1, _POINTS - 100), 1 - np.geomspace(0.01, 1 / n, 100)
         rank = np.unique(np.ceil(np.concatenate([body, tail]) * n).clip(1, n)).astype(np.int64)
     return ordered[rank - 1], rank / (n + never)
 

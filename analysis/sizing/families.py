@@ -5,7 +5,7 @@ Each family is held to transformers' own count of its weights, for changes of ev
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 Flag = bool | str
@@ -61,45 +61,24 @@ class Family:
     ignored: tuple[str, ...] = ()
 
 
-_LLAMA = Family(qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias")
-_DEEPSEEK = Family(
-    qkv_bias="attention_bias", latent=True, experts=True, shared_count="n_shared_experts", sparse="first",
-    ignored=("qk_head_dim",),
-    output_bias="attention_bias",
-)  # fmt: skip
-_GEMMA = Family(qkv_bias="attention_bias", output_bias="attention_bias")
+# One key says of most families whether queries, keys, values and output have biases.
+_BIASED = Family(qkv_bias="attention_bias", output_bias="attention_bias")
+_LLAMA = replace(_BIASED, mlp_bias="mlp_bias")
+_DEEPSEEK = replace(
+    _BIASED, latent=True, experts=True, shared_count="n_shared_experts", sparse="first", ignored=("qk_head_dim",)
+)
 _QWEN2 = Family(qkv_bias=True, window="qwen2")
 _QWEN2_VL = Family(qkv_bias=True, head_dim=False, window="qwen2")
-_QWEN3 = Family(qkv_bias="attention_bias", output_bias="attention_bias", head_norms="head", window="qwen2")
-_QWEN3_MOE = Family(
-    qkv_bias="attention_bias",
-    output_bias="attention_bias",
-    head_norms="head",
-    experts=True,
-    sparse="step",
-    window="off",
-)
-_GLM4_MOE = Family(
-    qkv_bias="attention_bias",
-    head_norms="head",
-    head_norms_if="use_qk_norm",
-    experts=True,
-    shared_count="n_shared_experts",
-    sparse="first",
-)
-_COHERE = Family(
-    norms=1, qkv_bias="attention_bias", output_bias="attention_bias", head_norms="all", head_norms_if="use_qk_norm"
-)
+_QWEN3 = replace(_BIASED, head_norms="head", window="qwen2")
+_QWEN3_MOE = replace(_BIASED, head_norms="head", experts=True, sparse="step", window="off")
+_MOE = replace(_BIASED, experts=True, expert_width="intermediate_size")
 
 FAMILIES: Final[Mapping[str, Family]] = {
-    "apertus": Family(
-        gated=False, mlp_bias="mlp_bias", layer_extra=2, head_norms="head",
-        qkv_bias="attention_bias", output_bias="attention_bias",
-    ),
-    "arcee": Family(gated=False, qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias"),
-    "cohere": _COHERE,
-    "cohere2": Family(
-        norms=1, qkv_bias="attention_bias", output_bias="attention_bias", window="pattern", pattern=4,
+    "apertus": replace(_BIASED, gated=False, mlp_bias="mlp_bias", layer_extra=2, head_norms="head"),
+    "arcee": replace(_BIASED, gated=False, mlp_bias="mlp_bias"),
+    "cohere": replace(_BIASED, norms=1, head_norms="all", head_norms_if="use_qk_norm"),
+    "cohere2": replace(
+        _BIASED, norms=1, window="pattern", pattern=4,
         usual={
             "layer_switch": 4, "order_of_interleaved_layers": "local_attn_first", "use_embedding_sharing": True,
             "use_gated_activation": True, "use_parallel_block": True,
@@ -114,43 +93,30 @@ FAMILIES: Final[Mapping[str, Family]] = {
         router_biases=1, sparse="span",
     ),
     "exaone4": Family(head_norms="head", window="pattern", pattern=4),
-    "gemma": _GEMMA,
-    "gemma2": Family(
-        norms=4, qkv_bias="attention_bias", output_bias="attention_bias", window="pattern", pattern=2
-    ),
-    "gemma3_text": Family(
-        norms=4, head_norms="head", qkv_bias="attention_bias", output_bias="attention_bias",
-        window="pattern", pattern=6,
-    ),
+    "gemma": _BIASED,
+    "gemma2": replace(_BIASED, norms=4, window="pattern", pattern=2),
+    "gemma3_text": replace(_BIASED, norms=4, head_norms="head", window="pattern", pattern=6),
     "glm": Family(qkv_bias="attention_bias"),
     "glm4": Family(norms=4, qkv_bias="attention_bias"),
-    "glm4_moe": _GLM4_MOE,
+    "glm4_moe": Family(
+        qkv_bias="attention_bias", head_norms="head", head_norms_if="use_qk_norm", experts=True,
+        shared_count="n_shared_experts", sparse="first",
+    ),
     "gpt2": Family(
         head_dim=False, gated=False, norm_bias=True, qkv_bias=True, output_bias=True, mlp_bias=True,
         positions="max_position_embeddings",
     ),
-    "gpt_neox": Family(
-        head_dim=False, gated=False, norm_bias=True, qkv_bias="attention_bias", output_bias="attention_bias",
-        mlp_bias=True, ignored=("use_parallel_residual",),
+    "gpt_neox": replace(
+        _BIASED, head_dim=False, gated=False, norm_bias=True, mlp_bias=True, ignored=("use_parallel_residual",),
     ),
-    "gpt_oss": Family(
-        qkv_bias="attention_bias", output_bias="attention_bias", sinks=True, experts=True,
-        expert_width="intermediate_size", expert_bias=True, router_biases=1, window="pattern", pattern=2,
-    ),
+    "gpt_oss": replace(_MOE, sinks=True, expert_bias=True, router_biases=1, window="pattern", pattern=2),
     "granite": _LLAMA,
-    "granitemoe": Family(
-        qkv_bias="attention_bias", output_bias="attention_bias", experts=True,
-        expert_width="intermediate_size",
-    ),
-    "granitemoeshared": Family(
-        qkv_bias="attention_bias", output_bias="attention_bias", experts=True,
-        expert_width="intermediate_size", shared_width="shared_intermediate_size",
-    ),
+    "granitemoe": _MOE,
+    "granitemoeshared": replace(_MOE, shared_width="shared_intermediate_size"),
     "llama": _LLAMA,
-    "llama4_text": Family(
-        qkv_bias="attention_bias", output_bias="attention_bias", experts=True,
-        expert_width="intermediate_size", shared_width="intermediate_size", dense_width="intermediate_size_mlp",
-        sparse="interleave", window="chunks", ignored=("use_qk_norm", "for_llm_compressor"),
+    "llama4_text": replace(
+        _MOE, shared_width="intermediate_size", dense_width="intermediate_size_mlp", sparse="interleave",
+        window="chunks", ignored=("use_qk_norm", "for_llm_compressor"),
     ),
     "minimax_m2": Family(
         head_norms="all", experts=True, expert_width="intermediate_size",
@@ -161,26 +127,16 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "ministral3": Family(window="all"),
     "mistral": Family(window="all"),
     "mixtral": Family(experts=True, expert_width="intermediate_size", window="all"),
-    "nemotron": Family(
-        gated=False, norm_bias=True, qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias"
-    ),
-    "olmo": Family(norms=0, last_norm=False, qkv_bias="attention_bias", output_bias="attention_bias"),
-    "olmo2": Family(head_norms="all", qkv_bias="attention_bias", output_bias="attention_bias"),
-    "olmo3": Family(
-        head_norms="all", qkv_bias="attention_bias", output_bias="attention_bias", window="pattern", pattern=4
-    ),
-    "olmoe": Family(
-        head_dim=False, head_norms="all", qkv_bias="attention_bias", output_bias="attention_bias", experts=True,
-        expert_width="intermediate_size",
-    ),
+    "nemotron": replace(_BIASED, gated=False, norm_bias=True, mlp_bias="mlp_bias"),
+    "olmo": replace(_BIASED, norms=0, last_norm=False),
+    "olmo2": replace(_BIASED, head_norms="all"),
+    "olmo3": replace(_BIASED, head_norms="all", window="pattern", pattern=4),
+    "olmoe": replace(_MOE, head_dim=False, head_norms="all"),
     "phi": Family(
         gated=False, norms=1, norm_bias=True, qkv_bias=True, output_bias=True, mlp_bias=True, head_bias=True
     ),
     "phi3": Family(window="all", usual={"full_attn_mod": 1}, ignored=("interpolate_factor",)),
-    "phimoe": Family(
-        norm_bias=True, qkv_bias="attention_bias", output_bias="attention_bias", experts=True,
-        expert_width="intermediate_size", head_bias="lm_head_bias", window="all",
-    ),
+    "phimoe": replace(_MOE, norm_bias=True, head_bias="lm_head_bias", window="all"),
     "qwen2": _QWEN2,
     "qwen2_moe": Family(
         qkv_bias="qkv_bias", experts=True, shared_width="shared_expert_intermediate_size", shared_gate=True,
@@ -189,9 +145,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "qwen3": _QWEN3,
     "qwen3_moe": _QWEN3_MOE,
     "seed_oss": Family(qkv_bias="attention_bias", output_bias="attention_out_bias", mlp_bias="mlp_bias"),
-    "smollm3": Family(
-        qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="mlp_bias", window="off",
-        ignored=("no_rope_layers", "no_rope_layer_interval"),
+    "smollm3": replace(
+        _BIASED, mlp_bias="mlp_bias", window="off", ignored=("no_rope_layers", "no_rope_layer_interval"),
     ),
     "stablelm": Family(head_dim=False, norm_bias=True, qkv_bias="use_qkv_bias"),
     "starcoder2": Family(

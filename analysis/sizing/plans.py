@@ -214,14 +214,14 @@ class Most(NamedTuple):
     requests_per_s: float | None
 
 
-def most(model: Model, gpu: Gpu, gpu_count: int, demand: Demand, need: Need | None = None) -> Most:
+def most(model: Model, gpu: Gpu, gpu_count: int, demand: Demand) -> Most:
     """Bound what `gpu_count` GPUs of one replica serve of requests like the demand's, whose rate does not count.
 
-    `need` is what a replica must hold besides: one request of the demand where it is None. GPUs that the heads cannot
-    be divided over may divide the layers, so that nothing is refused for that. Prompts are computed while answers
-    are read, as if neither kept the other waiting: a capacity above this is none, whatever the engine.
+    A replica must hold one of them. GPUs that the heads cannot be divided over may divide the layers, so that nothing
+    is refused for that. Prompts are computed while answers are read, as if neither kept the other waiting: a capacity
+    above this is none, whatever the engine.
     """
-    need = need or Need(demand.tokens, prefix_tokens=demand.prefix_tokens)
+    need = Need(demand.tokens, prefix_tokens=demand.prefix_tokens)
     fit = _fit(model, gpu, need, gpu_count)
     if short := shortage(fit, need):
         return Most(short, None)
@@ -285,10 +285,10 @@ def ranked(plans: Iterable[ReplicaPlan]) -> list[ReplicaPlan]:
     return sorted(plans, key=key)
 
 
-def cheapest(gpu: Gpu, prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice | None:
-    """The lowest price on demand of so many GPUs together; one without its host only where there is no other."""
+def cheapest(gpu: Gpu, prices: Iterable[GpuPrice]) -> GpuPrice | None:
+    """The lowest price on demand of one GPU; one without its host only where there is no other."""
     offered = [price for price in prices if price.gpu == gpu.name and price.kind == ON_DEMAND]
-    return gpu_prices.cheapest(offered, gpus) if offered else None
+    return gpu_prices.cheapest(offered) if offered else None
 
 
 def _usd_per_month(

@@ -23,6 +23,7 @@ from analysis.stats.distributions import (
     clopper_pearson,
     order_statistics,
     quantile,
+    studentised,
     t_quantile,
     value_at,
 )
@@ -103,8 +104,7 @@ def describe(sample: Sample, found: Dependence | None = None) -> dict[str, Any]:
 def batch_interval(sample: Sample, found: Dependence) -> tuple[float, float]:
     """Student's interval of the mean from batches, corrected for skewness.
 
-    Hall, On the removal of skewness by transformation, JRSS B 54 (1992). The spread of batches and the correlation
-    that was measured each give an error, of which the larger counts.
+    The spread of batches and the correlation that was measured each give an error, of which the larger counts.
     """
     clusters = clusters_of(sample)
     residuals, n = clusters.residuals(sample.values), found.n
@@ -117,20 +117,10 @@ def batch_interval(sample: Sample, found: Dependence) -> tuple[float, float]:
         return mean, mean
     skewness = SKEWNESS * float((sums**3).mean() / (sums**2).mean() ** 1.5)
     t = t_quantile(_T, max(1, int(min(batches - 1, found.worth))))
-    low, high = _hall(float(sample.values.mean()), math.sqrt(variance), t, skewness / (6 * math.sqrt(batches)))
+    ends = studentised(np.array([t, -t]), skewness / (6 * math.sqrt(batches)))
+    low, high = (float(sample.values.mean()) - math.sqrt(variance) * ends).tolist()
     # No metric is ever negative, so no mean of it is.
     return (max(0.0, low) if sample.values.min() >= 0 else low), high
-
-
-def _hall(mean: float, error: float, t: float, skew: float) -> tuple[float, float]:
-    """The mean's interval when a cubic of the studentised mean is nearly Student's; `skew` is skewness / (6 sqrt n)."""
-    if abs(skew) < 1e-9:
-        return mean - t * error, mean + t * error
-
-    def back(quantile: float) -> float:
-        return (math.cbrt(1 + 6 * skew * (quantile - skew)) - 1) / (2 * skew)
-
-    return mean - back(t) * error, mean - back(-t) * error
 
 
 def quantile_interval(

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.stats.distributions import CONFIDENCE, Floats, Ints, t_quantile
+from analysis.stats.distributions import CONFIDENCE, Floats, Ints, studentised, t_quantile
 from bench.types import UserError
 
 DRAWS: Final = 10_000
@@ -47,22 +47,12 @@ def interval(mean: Mean) -> tuple[float, float]:
 
 
 def _at(mean: Mean, t: Floats) -> Floats:
-    """The true mean at which Student's statistic, its skewness taken out, would have come out at t.
-
-    Hall's cubic transformation, which a monotone inverse undoes: Hall, On the removal of skewness by transformation,
-    J. R. Stat. Soc. B 54 (1992).
-    """
-    root = math.sqrt(mean.n)
-    skewness = mean.skewness * (1 + SKEWNESS_HIDDEN / root)
-    if abs(skewness) < 1e-6:
-        return np.asarray(mean.value - mean.error * t, np.float64)
-    taken_out = 3 / skewness * (np.cbrt(1 + skewness * (t / root - skewness / (6 * mean.n))) - 1)
-    return np.asarray(mean.value - mean.error * root * taken_out, np.float64)
+    """The true mean at which Student's statistic, its skewness taken out, would have come out at t."""
+    skewness = mean.skewness * (1 + SKEWNESS_HIDDEN / math.sqrt(mean.n))
+    return mean.value - mean.error * studentised(t, skewness / (6 * math.sqrt(mean.n)))
 
 
-def mean_draws(
-    values: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, draws: int = DRAWS
-) -> Floats:
+def mean_draws(values: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None) -> Floats:
     """Draws of the mean of values that are never negative; their central 95% are `interval`.
 
     Values of one cluster depend on each other and count as one: those of a run, or of the same call repeated in
@@ -73,7 +63,7 @@ def mean_draws(
         raise UserError("uncertainty needs two independent measurements or more: repeat the run with another --seed")
     mean = mean_of(sums, counts)
     wider = t_quantile(LEVEL, mean.n - 1) / t_quantile(1 - (1 - CONFIDENCE) / 2, mean.n - 1)
-    return np.maximum(0.0, _at(mean, wider * rng.standard_t(mean.n - 1, draws)))
+    return np.maximum(0.0, _at(mean, wider * rng.standard_t(mean.n - 1, DRAWS)))
 
 
 def _clustered(values: Floats, clusters: npt.ArrayLike | None) -> tuple[Floats, Floats]:
@@ -90,8 +80,8 @@ def _sums(member: Ints, values: Floats) -> Floats:
     return np.asarray(np.bincount(member, values), np.float64)
 
 
-def interval_draws(low: float, high: float, rng: np.random.Generator, draws: int = DRAWS) -> Floats:
+def interval_draws(low: float, high: float, rng: np.random.Generator) -> Floats:
     """Draws of a quantity of which only a 95% interval is known: normal about its middle, reflected at 0."""
     if not 0 <= low <= high < math.inf:
         raise UserError(f"--capacity-rps {low}..{high}: expected an interval, its lower end first, 0 or more")
-    return np.abs(rng.normal((low + high) / 2, (high - low) / (2 * Z95), draws))
+    return np.abs(rng.normal((low + high) / 2, (high - low) / (2 * Z95), DRAWS))

@@ -18,6 +18,7 @@ ROW_BYTES_MAX: Final = 8 << 20
 """No recorded request is longer; a file whose lines never end is no file of requests."""
 
 _READ_BYTES: Final = 1 << 20
+_HEAD_BYTES: Final = 1 << 16
 
 
 @contextmanager
@@ -176,10 +177,10 @@ def first_character(path: Path) -> str:
     return ""
 
 
-def text_head(path: Path, size: int = 1 << 16) -> Iterator[tuple[int, str]]:
+def text_head(path: Path) -> Iterator[tuple[int, str]]:
     """Give the lines of a file's beginning, the last perhaps cut: enough to see what it is."""
     with opened(path) as file:
-        head = file.read(size).removeprefix(BOM_UTF8)
+        head = file.read(_HEAD_BYTES).removeprefix(BOM_UTF8)
     yield from enumerate(head.decode(errors="replace").splitlines(), 1)
 
 

@@ -43,12 +43,14 @@ def cost_of(synthetic_run: SyntheticRun) -> Callable[..., dict[str, Any]]:
         **options: Any,
     ) -> dict[str, Any]:
         run, table, _ = synthetic_run(**options)
+        if hourly is not None:
+            pricing = dump(pricing_of(hourly, None, None))
         run |= {"pricing": pricing, "created_at": DAY.isoformat()}
         for name, values in (columns or {}).items():
             at = table.schema.get_field_index(name)
             table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
         priced = manifest_of(run)
-        found: dict[str, Any] = dump(run_cost(priced, table, window(priced, table), hourly))
+        found: dict[str, Any] = dump(run_cost(priced, table, window(priced, table)))
         json.dumps(found, allow_nan=False)
         assert set(found) >= CONTRACT | UNIT_COSTS and set(found["ci95"]) == UNIT_COSTS
         return found
@@ -283,7 +285,8 @@ def test_a_run_that_served_nothing_has_no_price_and_no_division_by_zero(
         cost = cost_of(None, hourly=stated(Decimal("1")), **options)
         assert {cost[name] for name in UNIT_COSTS} == {None}
     run, table, _ = synthetic_run(requests=50)
-    empty = run_cost(manifest_of(run), table, Window(5 * SECOND, 5 * SECOND), stated(Decimal("1")))
+    run |= {"pricing": dump(pricing_of(stated(Decimal("1")), None, None))}
+    empty = run_cost(manifest_of(run), table, Window(5 * SECOND, 5 * SECOND))
     assert empty is not None and empty.usd_per_request is None
 
 
