@@ -85,7 +85,7 @@ def read_documents(folder: str, words: int) -> list[str]:
     """The passages of all documents of a folder, in the order of their names. Raises UserError."""
     root = Path(folder)
     if not root.is_dir():
-        raise UserError(f"documents: {folder} is no folder; give one with files {', '.join(SUFFIXES)}")
+        raise UserError(f"documents: {folder} is not a folder; give one with files {', '.join(SUFFIXES)}")
     inside = (one for one in root.rglob("*") if not any(part.startswith(".") for part in one.relative_to(root).parts))
     files = sorted(one for one in inside if one.suffix.lower() in SUFFIXES and one.is_file())
     if sum(one.stat().st_size for one in files) > _MAX_BYTES:

@@ -47,7 +47,7 @@ def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Finding
                 if code in RESOLVED
                 else "what is built on that count is not known; check --backend against the server, and its version"
             )
-            message = f"of {calls:,} of {succeeded:,} requests {CONTRADICTIONS[code]}: {rest}"
+            message = f"in {calls:,} of {succeeded:,} requests {CONTRADICTIONS[code]}: {rest}"
             yield Finding("suspect", "counts_contradict", message, calls / succeeded, MOST_OFF)
 
 
@@ -59,7 +59,7 @@ def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Fi
         return
     if cut is not None and cut > MOST_OFF:
         message = (
-            f"of {cut:.0%} of requests the server counts fewer prompt tokens than were sent (median: {of_planned:.3g} "
+            f"for {cut:.0%} of requests the server counts fewer prompt tokens than were sent (median: {of_planned:.3g} "
             "of the plan): it cut the prompts, or miscounts them, and latencies and costs are not those of this load; "
             "give the server a longer context (Ollama: num_ctx), or give --prompt-tokens"
         )
@@ -67,9 +67,9 @@ def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Fi
         yield found._replace(status="invalid") if of_planned < MOST_CUT else found
     if longer is not None and longer > MOST_OFF:
         message = (
-            f"of {longer:.0%} of requests the server counts more prompt tokens than were sent (median: "
-            f"{of_planned:.3g} of the plan): it adds text of its own, or miscounts; costs are by its count, "
-            "ttft_ms is not of this plan"
+            f"for {longer:.0%} of requests the server counts more prompt tokens than were sent (median: "
+            f"{of_planned:.3g} of the plan): it adds text of its own, or miscounts; costs follow its "
+            "count, and ttft_ms is not that of this plan"
         )
         yield Finding("suspect", "prompts_longer", message, longer, MOST_OFF)
 
@@ -81,8 +81,8 @@ def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     guessed = sources.get("chunk count", 0) / calls if calls else 0
     if guessed > MOST_GUESSED:
         message = (
-            f"the server gave no token count for {guessed:.0%} of requests: output tokens are chunks there, and rates "
-            "and costs a guess; use a server that sends usage (stream_options.include_usage)"
+            f"the server gave no token count for {guessed:.0%} of requests: output tokens are counted as chunks "
+            "there, and rates and costs are a guess; use a server that sends usage (stream_options.include_usage)"
         )
         yield Finding("suspect", "tokens_guessed", message, guessed, MOST_GUESSED)
     elif (
@@ -92,8 +92,8 @@ def tokens_unknown(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         and run.backend not in SEVERAL_TOKENS_AN_EVENT
     ):
         message = (
-            f"{per_arrival:.3g} tokens an arrival by the server's sum, and which brought how many is not known: itl_ms "
-            "is a guess, chunk_gap_ms is not, tpot_ms only where no reasoning is hidden in that sum; look for what "
+            f"{per_arrival:.3g} tokens per arrival by the server's total, and how many each brought is unknown: itl_ms "
+            "is a guess, chunk_gap_ms is not, and tpot_ms only where that total hides reasoning; look for what "
             "holds tokens back at --url, or use a --backend that counts"
         )
         yield Finding("suspect", "tokens_not_chunks", message, per_arrival, TOKENS_PER_ARRIVAL)
@@ -106,13 +106,13 @@ def output_lengths(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         return
     if ratio > 1 + LENGTH_MARGIN:
         message = (
-            f"answers have {ratio:.4g} times the tokens allowed: the server counts otherwise, or ignores the limit; "
+            f"answers have {ratio:.4g} times the tokens allowed: the server counts differently, or ignores the limit; "
             "check --backend against it"
         )
         yield Finding("suspect", "answers_too_long", message, ratio, 1 + LENGTH_MARGIN)
     if _fixes_lengths(run) and ratio < 1 - LENGTH_MARGIN:
         message = (
-            f"answers have {ratio:.1%} of the planned tokens: less work than planned, and not to be compared; the "
+            f"answers have {ratio:.1%} of the planned tokens: less work than planned, so do not compare them; the "
             "server ignores ignore_eos or cuts answers: a newer server, or smaller --prompt-tokens and --output-tokens"
         )
         yield Finding("suspect", "answers_too_short", message, ratio, 1 - LENGTH_MARGIN)
@@ -147,8 +147,8 @@ def same_answers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         return
     if share is not None and share > MOST_REPEATED and succeeded >= LEAST_REPEATED_ANSWERS:
         message = (
-            f"{share:.0%} of answers have the very text of another, and every prompt is different: a cache of answers, "
-            "a stand-in or a filter answered and not the model; --url past it"
+            f"{share:.0%} of answers repeat the text of another although every prompt is different: a response cache, "
+            "a stub or a filter answered instead of the model; point --url past it"
         )
         yield Finding("suspect", "same_answers", message, share, MOST_REPEATED)
 
@@ -165,8 +165,8 @@ def tokens_in_bursts(run: RunManifest, summary: RunSummary) -> Iterator[Finding]
     if many or regular or pieces:
         message = (
             f"half of the answers came in {shape.bursts:.3g} pieces or fewer, {tokens:.3g} tokens at once, as no "
-            "model makes them: they were collected on the way (--url past the proxy, or turn off its buffering), or "
-            "this client was too busy to read them as they came; itl_ms and chunk_gap_ms are not the server's"
+            "model makes them: they were buffered on the way (point --url past the proxy, or turn off its buffering), "
+            "or this client was too busy to read them as they came; itl_ms and chunk_gap_ms are not the server's"
         )
         yield Finding("suspect", "tokens_in_bursts", message, tokens, MOST_TOKENS_TOGETHER)
 
@@ -176,9 +176,9 @@ def answers_at_once(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     tpot_ms = summary.metric("tpot_ms").p50
     if tpot_ms is not None and tpot_ms < LEAST_TPOT_MS:
         message = (
-            f"half of the answers took {tpot_ms:.3g} ms a token or less after the first, as no service can: they "
-            "were held back on the way (--url past the proxy, or turn off its buffering), or this client was too busy "
-            "to read them as they came (give it a core of its own)"
+            f"half of the answers took {tpot_ms:.3g} ms a token or less after the first, which no service can do: "
+            "they were held back on the way (point --url past the proxy, or turn off its buffering), or this client "
+            "was too busy to read them as they came (give it a core of its own)"
         )
         yield Finding("suspect", "answers_at_once", message, tpot_ms, LEAST_TPOT_MS)
 
@@ -187,7 +187,9 @@ def answers_held_back(run: RunManifest, summary: RunSummary) -> Iterator[Finding
     """The first token waits for the last: longer for longer answers, or so long that the rest is no decoding."""
     shape = summary.shape
     by_length, share = shape.ttft_by_length, shape.decode_share
-    what = "they were held back on the way and let out afterwards: --url past the proxy, or turn off its buffering"
+    what = (
+        "they were held back on the way and released afterwards: point --url past the proxy, or turn off its buffering"
+    )
     if by_length is not None and by_length > LENGTH_CORRELATION:
         message = (
             f"the longer an answer, the later its first token (rank correlation {by_length:.2f}), and no server knows "
@@ -215,7 +217,7 @@ def not_streamed(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if share is not None and share > MOST_OFF and (run.options or {}).get("stream") != "off":
         message = (
             f"{share:.0%} of answers came in one piece of JSON though a stream was asked for: ttft_ms, tpot_ms and "
-            "itl_ms are of the others alone; --url past what collects them, or say --no-stream"
+            "itl_ms cover only the others; point --url past what collects them, or use --no-stream"
         )
         yield Finding("suspect", "not_streamed", message, share, MOST_OFF)
 
@@ -227,15 +229,16 @@ def first_token_alone(run: RunManifest, summary: RunSummary) -> Iterator[Finding
     if ratio is not None and of_gap is not None and ratio > MOST_FIRST_GAP and of_gap < LEAST_OF_FIRST_GAP:
         message = (
             f"after the first token most answers paused for {ratio:,.3g} times their usual gap, and "
-            f"{1 / max(of_gap, 1e-9):,.3g} times as long as that token took: it is not the model's, or the rest was "
-            "held back; ttft_ms is not what it seems"
+            f"{1 / max(of_gap, 1e-9):,.3g} times as long as that token took: that token is not the model's, or the "
+            "rest was held back; ttft_ms is not what it seems"
         )
         yield Finding("suspect", "first_token_alone", message, ratio, MOST_FIRST_GAP)
     share, pause_ms, gap_ms = shape.blank_share, shape.blank_pause_ms, summary.metric("chunk_gap_ms").p50 or 0
     if share is not None and pause_ms is not None and share > MOST_BLANK and pause_ms > MOST_BLANK_GAPS * gap_ms:
         message = (
-            f"{share:.0%} of answers began with white space and then paused for {pause_ms:.3g} ms: it is no first "
-            "token, and ttft_ms counts to the text after it; what sent it may be a proxy that keeps the line open"
+            f"{share:.0%} of answers began with white space and then paused for {pause_ms:.3g} ms: that is not a "
+            "first token, and ttft_ms counts to the text after it; a proxy that keeps the connection open may have "
+            "sent it"
         )
         yield Finding("suspect", "blank_at_first", message, share, MOST_BLANK)
 

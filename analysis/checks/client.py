@@ -79,9 +79,9 @@ def lost_packets(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     share = packets.unstamped / packets.answers
     if share > MOST_UNSTAMPED:
         message = (
-            f"{packets.unstamped:,} of {packets.answers:,} answers have stamps of reads and not of packets, of which "
-            f"{packets.dropped:,} of {packets.seen:,} were dropped: give the client and its ring more of a core, or "
-            "compare with --stamps kernel"
+            f"{packets.unstamped:,} of {packets.answers:,} answers carry stamps of reads instead of packets: "
+            f"{packets.dropped:,} of {packets.seen:,} packets were dropped; give the client and its ring more of a "
+            "core, or compare with --stamps kernel"
         )
         yield Finding("suspect", "lost_packets", message, share, MOST_UNSTAMPED)
 
@@ -137,8 +137,8 @@ def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Finding]
     share, most = summary.sending.waited_share, run.load.max_in_flight
     if share is not None and share > MOST_WAITED and not run.load.is_at_once:
         message = (
-            f"{share:.0%} of requests waited in this client, because {most} were in flight: response_ms has that wait, "
-            "ttft_ms has not; raise --max-in-flight, or lower --rate to what the server can take"
+            f"{share:.0%} of requests waited in this client, because {most} were in flight: response_ms includes that "
+            "wait, ttft_ms does not; raise --max-in-flight, or lower --rate to what the server can take"
         )
         yield Finding("suspect", "waited_for_seats", message, share, MOST_WAITED)
 
@@ -156,7 +156,8 @@ def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if gone:
         message = (
             f"{gone} of {run.workers} load processes ended without closing their capture: "
-            "what they had in flight is missing, long requests above all; see what killed them (memory?), run again"
+            "what they had in flight is missing, long requests above all; find out what killed them (memory?), and run "
+            "again"
         )
         yield Finding("suspect", "lost_workers", message, run.workers - gone, run.workers)
 
@@ -167,7 +168,7 @@ def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if torn_bytes:
         message = (
             f"{torn_bytes} bytes at the end of a capture are part of a request that was never written whole: a load "
-            "process was killed or the disk was full; see that --out has room, run again"
+            "process was killed or the disk was full; make sure that --out has room, and run again"
         )
         yield Finding("suspect", "torn_capture", message, torn_bytes, 0)
 

@@ -13,12 +13,12 @@ from bench.runs.manifest import RunManifest
 
 MOST_FAILURES = 0.01
 MOST_BACKOFF = 0.05
-_OUR_FAULT = "a fault of this tool, keep the folder and report it"
+_OUR_FAULT = "a bug in this tool: keep the folder and report it"
 _SOMEBODY_ELSE = "give the run a server that nobody else uses (without --url it launches one)"
 _HELD_BACK = "lower --rate, raise --max-in-flight where requests waited for it, else raise --workers"
 REMEDIES = {
     **dict.fromkeys(EXACT, _OUR_FAULT),
-    "littles_law": "raise --duration or --requests; if it stays, a fault of this tool",
+    "littles_law": "raise --duration or --requests; if that does not help, a bug in this tool",
     "server_in_flight": _SOMEBODY_ELSE,
     "server_tokens": _SOMEBODY_ELSE,
     "server_first_token": "look for a proxy in --url, a slow network, or too little CPU for the server's front end",
@@ -44,7 +44,7 @@ def mostly_failed(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     ended = requests.failed + requests.succeeded
     if slo.mostly_failed(requests, summary.slo):
         message = (
-            f"{requests.failed:,} of {ended:,} requests failed: what the others saw is not how this load is served, so "
+            f"{requests.failed:,} of {ended:,} requests failed: the rest does not show how this load is served, so "
             "no rates are given; lower the load, or allow failures by --slo 'error_share<NN%'"
         )
         yield Finding("invalid", "mostly_failed", message, requests.failed / ended, 0.5)
@@ -66,7 +66,7 @@ def rate_limited(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     refused = sum(failure.count for failure in summary.failures if failure.code in RATE_LIMITED)
     if refused:
         tightest = next(iter(summary.rate_limits), None)
-        named = "which one it does not say"
+        named = "it does not say which"
         if tightest is not None:
             named = f"{tightest.name}: {tightest.remaining_min:g} of {tightest.limit:g} were left"
         message = f"the API's rate limit refused {count(refused, 'request')} ({named}): lower --rate or --concurrency"
@@ -150,7 +150,7 @@ def interrupted(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The run ended before its plan did."""
     if run.interrupted:
         remedy = stop_reason(run.stopped or INTERRUPTED).remedy
-        message = f"the run was interrupted: what is here is of the time up to then; {remedy}"
+        message = f"the run was interrupted: results cover the time up to then; {remedy}"
         yield Finding("suspect", "interrupted", message, summary.requests.succeeded, summary.requests.planned)
 
 

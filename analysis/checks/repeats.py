@@ -24,7 +24,7 @@ MOST_APART: Final = 0.2
 def cut_short(runs: Sequence[Run], asked: int) -> Iterator[Finding]:
     """Fewer runs came to their end than were asked for."""
     if len(runs) < asked:
-        message = f"{len(runs)} of {asked} runs came to their end: means and intervals are of these; run again"
+        message = f"{len(runs)} of {asked} runs finished: means and intervals are over these; run again"
         yield Finding("suspect", "repeats_cut_short", message, len(runs), asked)
 
 
@@ -38,7 +38,7 @@ def drift(runs: Sequence[Run], asked: int) -> Iterator[Finding]:
             way = "rose" if moved > 0 else "fell"
             message = (
                 f"{name} {way} by {abs(moved):.0%} from the first run to the last: the machine or the server changed "
-                "meanwhile (heat, a cache that fills, others); run again when it is settled"
+                "meanwhile (heat, a cache that fills, others); run again once it has settled"
             )
             yield Finding("suspect", "repeats_drift", message, moved, TYPICAL)
 
@@ -55,7 +55,7 @@ def one_unlike(runs: Sequence[Run], asked: int) -> Iterator[Finding]:
         if max(ratio, 1 / ratio) > 1 + MOST_APART and len(values) * _outlier_p(logs[most], others) < MOST_P:
             message = (
                 f"{name} of {runs[most].name} is {ratio:.3g} times that of the other runs: see what else its report "
-                "says; means and intervals have it in them; run again"
+                "says; means and intervals include it; run again"
             )
             yield Finding("suspect", "repeats_differ", message, ratio - 1, MOST_APART)
 

@@ -27,14 +27,14 @@ def cache_not_as_meant(run: RunManifest, summary: RunSummary) -> Iterator[Findin
         return
     if meant == "cold" and most is not None and hit_rate > most + CACHE_MARGIN:
         message = (
-            f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache, and prompts have {most:.0%} in "
-            "common: the run was not cold; restart the server, or say --cache warm"
+            f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache, but prompts share only {most:.0%}: "
+            "the run was not cold; restart the server, or say --cache warm"
         )
         yield Finding("suspect", "cache_not_cold", message, hit_rate, most + CACHE_MARGIN)
     if meant == "warm" and hit_rate < WARM_AT_LEAST:
         message = (
             f"{hit_rate:.0%} of prompt tokens came from the server's prefix cache: the run was not warm; run it "
-            "again, the first with a seed fills the cache, or give the server a larger one"
+            "again (the first with a seed fills the cache), or give the server a larger cache"
         )
         yield Finding("suspect", "cache_not_warm", message, hit_rate, WARM_AT_LEAST)
 
@@ -59,9 +59,9 @@ def stalled_streams(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     stalls = summary.stalls
     if stalls.answers and stalls.longest_ms is not None and stalls.limit_ms is not None:
         message = (
-            f"{stalls.answers} of {summary.requests.planned} answers stood still after their first token "
+            f"{stalls.answers} of {summary.requests.planned} answers stalled after their first token "
             f"(longest: request {stalls.seq}, {stalls.longest_ms / 1000:.3g} s without output; limit "
-            f"{stalls.limit_ms / 1000:.3g} s): see what its log says of that time (preemption, a full cache), "
+            f"{stalls.limit_ms / 1000:.3g} s): see its log for that time (preemption, a full cache), "
             "or what a proxy at --url does"
         )
         yield Finding("suspect", "stalled_stream", message, stalls.longest_ms, stalls.limit_ms)
@@ -99,9 +99,9 @@ def compressed_stream(run: RunManifest, summary: RunSummary) -> Iterator[Finding
     share = sum(codings.values()) / planned if planned else 0.0
     if share > MOST_UNREAD:
         message = (
-            f"{sum(codings.values()):,} of {planned:,} answers came compressed ({', '.join(codings)}) though that was "
-            "not asked for: tokens wait in the compressor, so gaps are its own; turn it off for text/event-stream in "
-            "the server or the proxy before it"
+            f"{sum(codings.values()):,} of {planned:,} answers came compressed ({', '.join(codings)}) though nobody "
+            "asked for that: tokens wait in the compressor, so the gaps are its own; turn it off for text/event-stream "
+            "in the server or the proxy before it"
         )
         yield Finding("suspect", "compressed_stream", message, share, MOST_UNREAD)
 
@@ -115,7 +115,8 @@ def not_steady(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         if growth > limit:
             message = (
                 f"requests under way or waiting grew by {growth:.3g} from the first request to the last: the server "
-                "cannot take this load, and latencies are as long as the run; lower --rate (`capacity` finds it)"
+                "cannot keep up with this load, and latencies are as long as the run; lower --rate (`capacity` finds "
+                "it)"
             )
             yield Finding("suspect", "backlog_grows", message, growth, limit)
             return

@@ -23,7 +23,7 @@ def stolen_cores(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if stolen is not None and cores and stolen / cores > MOST_STOLEN:
         message = (
             f"the hypervisor took {stolen / cores:.0%} of this machine's cores for other guests: whatever ran here, "
-            "client or server, stood still in that time; run again, or on a machine of its own"
+            "client or server, stood still in that time; run again, or on a dedicated machine"
         )
         yield Finding("suspect", "stolen_cores", message, stolen / cores, MOST_STOLEN)
 
@@ -39,8 +39,8 @@ def other_load(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
             else f"and other programs ran on them ({others:.2g} cores on average)"
         )
         message = (
-            f"for {share:.0%} of the window all cores were busy {whose}: stop what else runs, or run on a machine of "
-            "its own"
+            f"for {share:.0%} of the window all cores were busy {whose}: stop other programs, or run on a "
+            "dedicated machine"
         )
         yield Finding("suspect", "other_load", message, share, MOST_CONTENDED)
 
@@ -50,7 +50,7 @@ def wire_full(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     share = summary.host.link_share
     if share is not None and share > MOST_LINK_SHARE:
         message = (
-            f"the network towards the server carried {share:.0%} of what its link can (limit {MOST_LINK_SHARE:.0%}): "
+            f"the network towards the server used {share:.0%} of its link (limit {MOST_LINK_SHARE:.0%}): "
             "what waited for the wire is in every latency; a faster link, a client nearer to the server, or less load"
         )
         yield Finding("suspect", "wire_full", message, share, MOST_LINK_SHARE)
@@ -62,7 +62,7 @@ def gpu_throttled(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
         if gpu.slowed_share > MOST_SLOWED:
             message = (
                 f"GPU {gpu.index} was slowed down by heat or its power supply for {gpu.slowed_share:.0%} of the "
-                "window: see to its cooling, or run again when it is cool; raise --warmup to find its lasting speed"
+                "window: check its cooling, or run again when it is cool; raise --warmup to find its lasting speed"
             )
             yield Finding("suspect", "gpu_slowed", message, gpu.slowed_share, MOST_SLOWED)
         if gpu.power_capped_share > MOST_POWER_CAPPED:
@@ -83,7 +83,7 @@ def clock_step(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if step_ms > limit_ms:
         message = (
             f"the wall clock moved by {step_ms:.3g} ms against the monotonic one: arrivals within a tenth of a second "
-            "of that may be wrong by as much; let the clock settle (NTP, a resumed guest), run again"
+            "of that may be wrong by as much; let the clock settle (NTP, a resumed guest), and run again"
         )
         yield Finding("suspect", "clock_step", message, step_ms, limit_ms)
 

@@ -185,7 +185,7 @@ def _estimate(
     if not known or len(now) < LEAST_RUNS:
         most = max(map(len, sessions))
         return (
-            f"too few rounds that other load did not disturb: {most} of the baseline and {len(now)} now, "
+            f"too few rounds undisturbed by other load: {most} of the baseline and {len(now)} now, "
             f"{LEAST_RUNS} are needed"
         )
     if together and len(known) == 1:
@@ -250,7 +250,7 @@ def _limits(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[
         before, values = _known(base, name), _known(now, name)
         was, error_ms = (statistics.median(side) if side else None for side in (before, values))
         judged: Judgement = "inconclusive"
-        why = f"too few rounds that other load did not disturb: {len(values)}, {LEAST_RUNS} are needed"
+        why = f"too few rounds undisturbed by other load: {len(values)}, {LEAST_RUNS} are needed"
         if len(values) >= LEAST_RUNS and error_ms is not None:
             judged, why = "worse" if error_ms > limit_ms else "same", ""
         yield GateResult(f"{part}:{name}", "ms", was, error_ms, judged, limit=limit_ms, why=why or None)

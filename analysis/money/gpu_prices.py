@@ -172,7 +172,7 @@ def owned(hardware: Owned) -> Hourly:
 def with_power(hourly: Hourly, usd_per_kwh: Decimal, watts: float | None) -> Hourly:
     """The price with the electricity that was measured; a note instead where nobody measured it."""
     if watts is None:
-        return replace(hourly, notes=(*hourly.notes, "without electricity: no GPU told its power"))
+        return replace(hourly, notes=(*hourly.notes, "without electricity: no GPU reported its power"))
     usd = Decimal(str(watts)) / 1000 * usd_per_kwh
     note = f"with the {watts:.0f} W that the GPUs were measured to draw"
     return replace(hourly, usd_low=hourly.usd_low + usd, usd_high=hourly.usd_high + usd, notes=(*hourly.notes, note))

@@ -131,9 +131,9 @@ def _break_evens(alternative: Alternative, usd: Floats, color: str, volumes: Flo
 def _caption(comparison: CostComparison) -> str:
     caption = (
         "What a month costs by its number of requests; both axes are logarithmic. Self-hosting is a staircase with a "
-        "step for each further replica. Below the lines the ground has the colour of whoever is cheapest on average. A "
+        "step for each further replica. The area below the lines has the colour of whoever is cheapest on average. A "
         "dot marks the first volume at which self-hosting costs no more than that API, a diamond the one from which it "
-        "never costs more again where that is another. The broad stretch of a line holds the first break-even in 95 of "
+        "never costs more again, if that is another. The broad stretch of a line holds the first break-even in 95 of "
         "100 states that the measurements leave possible."
     )
     if any(None not in alternative.usd_ci95 for alternative in comparison.alternatives):
@@ -142,7 +142,7 @@ def _caption(comparison: CostComparison) -> str:
         caption += " An API's line is for as many good requests as self-hosting gives."
     if any(alternative.states.capacity_measured for alternative in comparison.alternatives):
         caption += (
-            " Self-hosting is drawn as it is to be expected, within the band of eight of ten states of its capacity; "
+            " The expected cost of self-hosting is drawn, within the band of eight of ten states of its capacity; "
             f"a dot wants {CONFIDENCE:.0%} of the states."
         )
     if never := [alternative.name for alternative in comparison.alternatives if not alternative.found.answer.spans]:

@@ -141,7 +141,7 @@ def _priced(usd_per_hour: Decimal, runs: Sequence[LoadPoint]) -> tuple[list[Load
 def _cost_caption(found: CapacityResult, usd_per_hour: Decimal) -> str:
     caption = (
         f"What a request costs when an hour costs {dollars(usd_per_hour)} and is full of requests at that rate. Right "
-        "of the line the objectives are missed: what is cheaper there is not to be had."
+        "of the line the objectives are missed: the lower costs there cannot be had."
     )
     if found.capacity.rate_per_s:
         usd = float(usd_per_hour) / (SECONDS_PER_HOUR * found.capacity.rate_per_s)

@@ -92,7 +92,7 @@ def steady_window(summary: RunSummary) -> str | None:
     if summary.steadiness.window != "steady" or cut is None:
         return None
     if not cut.calls:
-        return "Of the steady window that was asked for nothing had to be cut."
+        return "A steady window was asked for, and nothing had to be cut."
     return (
         f"The first {count(cut.calls, 'request')} ({number(cut.s)} s) were cut and count as warm-up, as "
         f"--window steady asked: {cut.why}."

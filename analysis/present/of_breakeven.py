@@ -48,13 +48,13 @@ METHOD: Final = (
     "Self-hosting is paid for what is reserved, not for what is used: enough replicas for the busiest hour, each at "
     "its measured capacity times the highest use allowed. An API is paid by the request. A month has 730 hours. Both "
     "break-evens are exact whole numbers of requests, found on the staircase itself.",
-    "Bills are those of a month to be expected; saved in 9 of 10 at least is what self-hosting saves or more in nine "
+    "Bills are what a month is expected to cost; saved in 9 of 10 at least is what self-hosting saves or more in nine "
     "of ten states that the measurements leave possible. The interval is that of the first volume at which it pays; P "
     "is that self-hosting is no dearer at your volume. A dash: nothing was measured that could make it uncertain.",
-    "What is uncertain by measurement (the mean price of a request, the capacity of a replica) is laid out as states, "
-    "all as likely; the probability is the share of the states in which self-hosting costs no more. From 95% on it is "
-    "recommended, up to 5% the API is, and between them the measurements do not decide. Prices, peaks and the cost of "
-    "operation are no noise but choices: each is moved alone to see what it does.",
+    "Measurements leave the mean price of a request and the capacity of a replica uncertain: that is laid out as "
+    "states, all equally likely; the probability is the share of the states in which self-hosting costs no more. "
+    "From 95% on it is recommended, up to 5% the API is, and between them the measurements do not decide. Prices, "
+    "peaks and the cost of operation are not noise but choices: each is moved alone to see what it does.",
 )
 
 

@@ -10,11 +10,11 @@ from analysis.present.document import PAGE, TONES, Cell, Column, Columns, Docume
 from analysis.wording import dollars, number
 
 METHOD: Final = (
-    "Requests arrive at each rate whatever the server does: the number of users does not adapt to it. A rate "
-    "is saturated when work piles up: requests wait longer the later they come. Else it is met when the wanted share "
-    "of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the objectives. "
-    "Its interval reaches from the highest rate that the server surely kept up with, with growth that its runs are "
-    "too short to see taken off, to the lowest that was surely missed.",
+    "Requests arrive at each rate whatever the server does: the number of users does not adapt to it. A rate is "
+    "saturated when work piles up: requests wait longer the later they come. Otherwise it is met when the required "
+    "share of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the "
+    "objectives. Its interval reaches from the highest rate that the server surely kept up with, less the growth "
+    "that its runs are too short to show, to the lowest that was surely missed.",
 )
 
 

@@ -42,15 +42,15 @@ COLUMNS: Final = (
     Column("verdict", "left"),
 )
 UNITS: Final = {
-    "run": "The run is the unit: requests inside a run share a server, a queue and a cache, so they are no independent "
-    "observations. Intervals are Welch's, from the spread between runs, of logarithms.",
+    "run": "The run is the unit: requests inside a run share a server, a queue and a cache, so they are not "
+    "independent observations. Intervals are Welch's, from the spread between runs, of logarithms.",
     "block": "One run on each side: intervals come from a block bootstrap of its requests. What differs from one run "
     "to the next is not in them; three runs and more on each side would show it.",
     "pair": "The pair of neighbouring runs is the unit, in the order A B B A, so that what drifts cancels. Intervals "
-    "are Student's, from the spread between pairs, of logarithms; they and p allow for all looks at which it may have "
-    "stopped. Verdicts in parentheses do not decide.",
+    "are Student's, from the spread between pairs, of logarithms; they and p allow for all analyses at which it may "
+    "have stopped. Verdicts in parentheses do not decide.",
 }
-MEANS: Final = "From base to candidate; geometric means over the runs of a side, of shares arithmetic ones"
+MEANS: Final = "From base to candidate; geometric means over the runs of a side, arithmetic ones for shares"
 FAMILY: Final = (
     "p is adjusted for the number of measures (Holm): where nothing changed, at most one comparison in twenty calls "
     "any measure better or worse. Each interval is of its own measure alone."

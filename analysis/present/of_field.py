@@ -114,7 +114,7 @@ def _side_by_side(found: FieldComparison, letters: Sequence[str]) -> Table:
         ]
         places = "any" if all_may else " ".join(letters[place] for place in best)
         rows.append(row(name, *values, places))
-    return Table(columns, tuple(rows), f"Geometric means over the runs of a side, of shares arithmetic ones; {BEST}")
+    return Table(columns, tuple(rows), f"Geometric means over the runs of a side, arithmetic ones for shares; {BEST}")
 
 
 def _against_base(found: FieldComparison, letters: Sequence[str]) -> Table:

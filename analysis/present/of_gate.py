@@ -52,11 +52,11 @@ def headline(gate: Gate) -> str:
         return f"Failed: {', '.join(_short(finding) for finding in failing(gate.findings))}."
     if gate.verdict == "undecided":
         parts = ", ".join(undecided(gate.findings))
-        return f"Undecided: other load left nothing to compare of {parts}; run it again on a quieter machine."
+        return f"Undecided: other load left nothing to compare for {parts}; run it again on a quieter machine."
     if any(finding.verdict == "not judged" for finding in gate.findings):
         exact = all(finding.verdict == "same" for finding in gate.findings if finding.unit == "ms")
         also = ", and the client is exact" if exact else ""
-        return f"Passed: all counts are equal{also}. How fast it is was not judged on this CPU."
+        return f"Passed: all counts are equal{also}. Speed was not judged on this CPU."
     return "Passed: nothing got worse than the baseline, and all counts are equal."
 
 

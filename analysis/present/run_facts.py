@@ -29,7 +29,7 @@ COSTS: Final = {
     "usd_per_request": "per request",
     "usd_per_good_request": "per request within objectives",
     "usd_per_million_output_tokens": "per million output tokens",
-    "usd_per_million_total_tokens": "per million tokens with prompts",
+    "usd_per_million_total_tokens": "per million tokens, prompts included",
 }
 ENERGY_SOURCES: Final = {
     "counter": "counted",
@@ -111,7 +111,7 @@ def client(summary: RunSummary) -> Rows:
 
 def _packets(packets: PacketsSeen) -> str:
     """How many were seen, and what became of all of them."""
-    again = f"{count(packets.retransmitted, 'segment')} sent again or overtaken"
+    again = f"{count(packets.retransmitted, 'segment')} retransmitted or out of order"
     rest = f"; {count(packets.unstamped, 'answer')} with stamps of reads" if packets.unstamped else ""
     return f"{number(packets.seen)} seen, {number(packets.dropped)} dropped, {again}{rest}"
 
@@ -154,7 +154,7 @@ def energy(energy: RunEnergy | None) -> Rows:
         per_joule = f"{number(energy.output_tokens_per_joule)} tokens per joule"
         rows.append(("energy per output token", f"{number(energy.joules_per_output_token)} J, {per_joule}"))
     if energy.joules_per_token is not None:
-        rows.append(("energy per token with prompts", f"{number(energy.joules_per_token)} J"))
+        rows.append(("energy per token, prompts included", f"{number(energy.joules_per_token)} J"))
     if energy.joules_per_request is not None:
         thousand = f"{number(energy.wh_per_1000_requests)} Wh per 1,000"
         rows.append(("energy per request", f"{number(energy.joules_per_request)} J, {thousand}"))

@@ -13,20 +13,20 @@ from analysis.run.sections import CountChecks, PromptLengths, TokenSources
 from bench.runs.manifest import RunManifest
 
 READINGS: Final = {
-    "reasoning_apart": "the answer's count leaves reasoning out: both together were taken",
-    "output_by_total": "the total leaves more for the answer than its count (hidden reasoning): the total was taken",
-    "hidden_reasoning": "more tokens than the text can hold: the others were taken for reasoning before the first",
-    "cached_apart": "the prompt's count leaves cached tokens out: both together, the planned prompt, were taken",
-    "prompt_by_total": "the prompt has no count: the total without the answer was taken",
+    "reasoning_apart": "the answer's count leaves reasoning out: the sum of both was used",
+    "output_by_total": "the total leaves more for the answer than its count (hidden reasoning): the total was used",
+    "hidden_reasoning": "more tokens than the text can hold: the others were counted as reasoning before the first",
+    "cached_apart": "the prompt's count leaves cached tokens out: the sum of both, the planned prompt, was used",
+    "prompt_by_total": "the prompt has no count: the total less the answer was used",
 }
 """How the counts of `bench.runs.counts` were read where they are not as OpenAI's, as clauses."""
 
 CONTRADICTIONS: Final = {
-    "output_overruled": "usage has another number of tokens than arrived one by one up to the length asked for, at "
-    "which the answer ended: the arrivals were taken",
+    "output_overruled": "usage disagrees with the tokens that arrived one by one up to the length asked for, at "
+    "which the answer ended: the arrivals were used",
     "final_overruled": "the final usage and the running counts differ, and one is the length asked for, at which the "
-    "answer ended: that was taken",
-    "prompt_overruled": "the prompt's count is not the planned one, the total without the answer is: that was taken",
+    "answer ended: that was used",
+    "prompt_overruled": "the prompt's count is not the planned one, the total less the answer is: that was used",
     "output_below_arrivals": "usage has fewer tokens than there were arrivals of output",
     "output_zero": "usage says that there was no output, and output arrived",
     "over_limit": "usage has many times the tokens that the answer may have",

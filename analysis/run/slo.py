@@ -76,14 +76,14 @@ def parse(text: str) -> Objective:
     found = _SYNTAX.fullmatch(text)
     if not found:
         raise UserError(
-            f"--slo {text!r} is no objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500"
+            f"--slo {text!r} is not an objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500"
         )
     latencies = [name for name, metric in METRICS.items() if metric.unit == "ms"]
     latencies += [SERVICE + metric for metric in _WAITED]
     name = found["metric"]
     if name not in latencies:
         near = did_you_mean(name, latencies) or f"; known are {', '.join(latencies)}"
-        raise UserError(f"--slo {text!r}: {name} is no latency metric{near}")
+        raise UserError(f"--slo {text!r}: {name} is not a latency metric{near}")
     percentile = float(found["percentile"]) if found["percentile"] else None
     if percentile is not None and not 0 < percentile < 100:
         raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")

@@ -213,7 +213,7 @@ def _sliding(family: Family, sizes: Sizes, layers: int) -> tuple[int | None, int
     """The window and how many layers have it."""
     kinds = sizes.kinds("layer_types")
     if kinds is not None and (strange := set(kinds) - _ATTENTION):
-        raise UserError(f"{_WHERE}: layers of the kind {min(strange)} keep a state that cannot be sized here")
+        raise UserError(f"{_WHERE}: layers of type {min(strange)} keep a state that cannot be sized here")
     if family.window == "off" and sizes.says("use_sliding_window"):
         raise UserError(f"{_WHERE}: which layers use_sliding_window gives a window is not known here")
     if kinds is not None and len(kinds) < layers:

@@ -285,10 +285,10 @@ def ranked(plans: Iterable[ReplicaPlan]) -> list[ReplicaPlan]:
     return sorted(plans, key=key)
 
 
-def cheapest(gpu: Gpu, prices: Iterable[GpuPrice]) -> GpuPrice | None:
-    """The lowest price on demand of one GPU; one without its host only where there is no other."""
+def cheapest(gpu: Gpu, prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice | None:
+    """The lowest price on demand of so many GPUs together; one without its host only where there is no other."""
     offered = [price for price in prices if price.gpu == gpu.name and price.kind == ON_DEMAND]
-    return gpu_prices.cheapest(offered) if offered else None
+    return gpu_prices.cheapest(offered, gpus) if offered else None
 
 
 def _usd_per_month(

@@ -104,4 +104,4 @@ def why_undecided(found: ChangeEstimate, limit: float) -> str:
         return "the interval holds both no change and one that matters: more runs, or longer ones"
     if abs(found.change) < limit:
         return "there is a change, but perhaps none that matters: more runs, or longer ones"
-    return "as large by chance in one of so many measures: more runs, or longer ones"
+    return "one of so many measures may move as far by chance: more runs, or longer ones"

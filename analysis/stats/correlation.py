@@ -59,7 +59,7 @@ class Dependence(NamedTuple):
     @property
     def why_unknown(self) -> str | None:
         """Why nothing can be said of the spread of their mean; None where it can."""
-        return f"an interval wants {FEWEST} requests, {self.n:,} have a value" if self.n < FEWEST else None
+        return f"an interval needs {FEWEST} requests with a value, there are {self.n:,}" if self.n < FEWEST else None
 
     @property
     def why_wide(self) -> str | None:
@@ -67,7 +67,7 @@ class Dependence(NamedTuple):
         if self.level == "none" or self.worth >= LEAST_WORTH:
             return None
         return (
-            f"requests resemble those before them, over up to {self.alike:,.0f}: a narrow interval wants at least "
+            f"requests resemble those before them, over up to {self.alike:,.0f}: a narrow interval needs at least "
             f"{math.ceil(LEAST_WORTH * self.alike):,} of them, {self.n:,} have a value"
         )
 

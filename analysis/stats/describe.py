@@ -177,7 +177,7 @@ def rate_interval(
     which are to a rate what successive requests are to a mean.
     """
     if requests < FEWEST:
-        return UNKNOWN, f"an interval wants {FEWEST} requests in the window, there were {requests}"
+        return UNKNOWN, f"an interval needs {FEWEST} requests in the window, there were {requests}"
     cells = min(CELLS, requests)
     sums, _ = np.histogram(t_ns, cells, window_ns, weights=units)
     sample = Sample(np.asarray(sums, np.float64), np.arange(cells + 1))

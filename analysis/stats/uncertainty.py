@@ -52,7 +52,9 @@ def _at(mean: Mean, t: Floats) -> Floats:
     return mean.value - mean.error * studentised(t, skewness / (6 * math.sqrt(mean.n)))
 
 
-def mean_draws(values: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None) -> Floats:
+def mean_draws(
+    values: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, draws: int = DRAWS
+) -> Floats:
     """Draws of the mean of values that are never negative; their central 95% are `interval`.
 
     Values of one cluster depend on each other and count as one: those of a run, or of the same call repeated in
@@ -63,7 +65,7 @@ def mean_draws(values: npt.ArrayLike, rng: np.random.Generator, clusters: npt.Ar
         raise UserError("uncertainty needs two independent measurements or more: repeat the run with another --seed")
     mean = mean_of(sums, counts)
     wider = t_quantile(LEVEL, mean.n - 1) / t_quantile(1 - (1 - CONFIDENCE) / 2, mean.n - 1)
-    return np.maximum(0.0, _at(mean, wider * rng.standard_t(mean.n - 1, DRAWS)))
+    return np.maximum(0.0, _at(mean, wider * rng.standard_t(mean.n - 1, draws)))
 
 
 def _clustered(values: Floats, clusters: npt.ArrayLike | None) -> tuple[Floats, Floats]:
@@ -80,8 +82,8 @@ def _sums(member: Ints, values: Floats) -> Floats:
     return np.asarray(np.bincount(member, values), np.float64)
 
 
-def interval_draws(low: float, high: float, rng: np.random.Generator) -> Floats:
+def interval_draws(low: float, high: float, rng: np.random.Generator, draws: int = DRAWS) -> Floats:
     """Draws of a quantity of which only a 95% interval is known: normal about its middle, reflected at 0."""
     if not 0 <= low <= high < math.inf:
         raise UserError(f"--capacity-rps {low}..{high}: expected an interval, its lower end first, 0 or more")
-    return np.abs(rng.normal((low + high) / 2, (high - low) / (2 * Z95), DRAWS))
+    return np.abs(rng.normal((low + high) / 2, (high - low) / (2 * Z95), draws))

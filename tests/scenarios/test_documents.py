@@ -48,7 +48,7 @@ def test_documents_without_text_are_one_line(tmp_path: Path, name: str, content:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=reason):
         read_documents(str(tmp_path), 2)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         read_documents(str(tmp_path / "none"), 2)
 
 

@@ -80,7 +80,7 @@ def test_counts_that_contradict_are_told_with_how_many_calls_and_take_what_is_bu
     summary = summarize(run, filled(table, "count_contradictions", code, range(50)), None)
     (reason,) = summary["verdict"]["reasons"]
     assert (reason["code"], reason["value"]) == ("counts_contradict", 0.25)
-    assert reason["message"].startswith("of 50 of 200 requests usage has")
+    assert reason["message"].startswith("in 50 of 200 requests usage ")
     assert (summary["throughput"]["output_tokens_per_s"] is not None) == known
     assert (summary["cost"]["usd_per_million_output_tokens"] is not None) == known
     assert summary["throughput"]["requests_per_s"] is not None

@@ -39,7 +39,7 @@ def scattered(number: int, spread: float, size: int = 5) -> list[Run]:
 
 def test_fewer_runs_than_asked_for_are_a_doubt() -> None:
     assert doubts(runs([10.0] * 5)) == {}
-    assert doubts(runs([10.0] * 3), asked=5)["repeats_cut_short"].startswith("3 of 5 runs came to their end")
+    assert doubts(runs([10.0] * 3), asked=5)["repeats_cut_short"].startswith("3 of 5 runs finished")
     assert list(doubts([], asked=5)) == ["repeats_cut_short"]
 
 

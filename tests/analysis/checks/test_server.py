@@ -128,7 +128,7 @@ def test_one_answer_that_stood_still_in_its_middle_is_a_doubt_that_names_it(
     found = doubts(run, table)
     assert list(found) == codes
     for reason in found.values():
-        assert "1 of 200 answers stood still" in reason["message"] and "request 70, 5.01 s" in reason["message"]
+        assert "1 of 200 answers stalled" in reason["message"] and "request 70, 5.01 s" in reason["message"]
 
 
 def test_a_call_given_up_for_its_silence_is_a_doubt_where_so_few_failures_are_none(

@@ -39,9 +39,9 @@ def test_a_row_says_what_was_what_is_and_what_matters() -> None:
     ("findings", "verdict", "says"),
     [
         ((SAME, WORSE, HASH), "failed", "Failed: llamacpp:cpu +50.0%, llamacpp:plan_hash different."),
-        ((SAME, UNKNOWN), "undecided", "Undecided: other load left nothing to compare of llamacpp;"),
+        ((SAME, UNKNOWN), "undecided", "Undecided: other load left nothing to compare for llamacpp;"),
         ((SAME,), "passed", "Passed: "),
-        ((UNJUDGED, EXACT), "passed", "Passed: all counts are equal, and the client is exact. How fast it is was not"),
+        ((UNJUDGED, EXACT), "passed", "Passed: all counts are equal, and the client is exact. Speed was not"),
         ((UNJUDGED, replace(EXACT, verdict="inconclusive")), "passed", "Passed: all counts are equal. How fast"),
         ((UNJUDGED, HASH), "failed", "Failed: llamacpp:plan_hash different."),
     ],

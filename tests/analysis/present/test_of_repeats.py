@@ -34,7 +34,7 @@ def page_of(runs: list[Run]) -> str:
 def test_the_page_has_the_verdict_the_means_and_the_way_to_every_run(runs: list[Run]) -> None:
     html = page_of(runs)
     assert '<section class="banner warn"' in html
-    assert "4 of 5 runs came to their end" in html
+    assert "4 of 5 runs finished" in html
     assert "4 of 5 runs, without 04, cut short; 480 of 480 requests succeeded" in html
     assert '>87.3<span class="interval">77.6–98.2</span></td>' in html
     assert [f'<a href="0{number}/report.html">' in html for number in range(1, 7)] == [True] * 5 + [False]

@@ -177,7 +177,7 @@ def test_layers_with_a_window_are_told_from_those_without(
 
 
 def test_layers_that_are_no_attention_are_refused() -> None:
-    with pytest.raises(UserError, match=r"layers of the kind linear_attention keep a state that cannot be sized here"):
+    with pytest.raises(UserError, match=r"layers of type linear_attention keep a state that cannot be sized here"):
         small(model_type="qwen3", layer_types=["linear_attention"] * 6 + ["full_attention"])
 
 

@@ -104,7 +104,7 @@ def test_the_verdict_needs_both_surety_and_size(change: float, error: float, p: 
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [(0.1, 0.2, "both no change and one that matters"), (0.04, 0.01, "perhaps none that matters"),
-     (0.1, 0.04, "by chance in one of so many")],
+     (0.1, 0.04, "one of so many measures may move as far by chance")],
 )  # fmt: skip
 def test_what_is_inconclusive_says_why(change: float, error: float, says: str) -> None:
     assert says in why_undecided(ChangeEstimate(change, error, 100), FIVE_PERCENT)

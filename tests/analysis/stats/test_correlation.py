@@ -45,7 +45,7 @@ def test_a_run_that_is_short_against_its_correlation_says_so() -> None:
 
 def test_too_few_requests_say_nothing() -> None:
     found = measure(np.arange(FEWEST - 1.0))
-    assert found.why_unknown == "an interval wants 30 requests, 29 have a value"
+    assert found.why_unknown == "an interval needs 30 requests with a value, there are 29"
 
 
 def test_what_shares_a_wait_is_as_correlated_as_the_wait() -> None:

@@ -132,7 +132,7 @@ def test_independent_requests_have_every_interval_from_thirty_on_even_where_they
 def test_one_request_carries_no_interval_of_its_gaps() -> None:
     gaps = Sample(np.arange(500.0), np.array([0, 500]))
     assert describe(gaps)["ci95"] == NO_INTERVALS
-    assert describe(gaps)["why"] == "an interval wants 30 requests, 1 have a value"
+    assert describe(gaps)["why"] == "an interval needs 30 requests with a value, there are 1"
 
 
 def test_requests_without_values_do_not_count_as_clusters() -> None:
@@ -155,7 +155,7 @@ def test_describe_golden() -> None:
 def test_describe_of_nothing_and_of_one_value_claims_nothing() -> None:
     nothing = describe(Sample(np.empty(0), np.array([0])))
     assert (nothing.pop("count"), nothing.pop("ci95")) == (0, NO_INTERVALS)
-    assert nothing.pop("why") == "an interval wants 30 requests, 0 have a value"
+    assert nothing.pop("why") == "an interval needs 30 requests with a value, there are 0"
     assert set(nothing.values()) == {None}
     one = describe(independent([7.0]))
     assert (one["count"], one["mean"], one["min"], one["std"], one["p50"]) == (1, 7.0, 7.0, None, None)
@@ -203,7 +203,7 @@ def test_a_rate_has_the_interval_of_what_arrives_at_random() -> None:
 
 def test_a_window_with_few_requests_has_no_interval_of_its_rate() -> None:
     interval, why = rate_interval(np.arange(10.0), np.ones(10), (0, 10), 10)
-    assert (interval, why) == ((None, None), "an interval wants 30 requests in the window, there were 10")
+    assert (interval, why) == ((None, None), "an interval needs 30 requests in the window, there were 10")
 
 
 def test_no_failure_of_a_hundred_may_be_up_to_four_percent() -> None:

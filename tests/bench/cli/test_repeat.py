@@ -360,7 +360,7 @@ def test_ctrl_c_in_the_second_run_keeps_the_first_and_says_what_there_is(cold: s
     assert process.returncode == 130 and "error" not in err, err
     content = read(out)
     assert (content["runs"], content["left_out"]) == (["01"], ["02"])
-    assert "repeats_cut_short: 1 of 3 runs came to their end" in said
+    assert "repeats_cut_short: 1 of 3 runs finished" in said
     assert (out / "02" / "report.html").exists() and not (out / "03").exists()
 
 

@@ -256,7 +256,10 @@ WRONG = [
         "--context 9: prompts and answers of the load take 18",
     ),
     ("mistral-7b --slo ttft_ms<500", "--slo: objectives are of a load; give --rate, --prompt-tokens and"),
-    (f"mistral-7b {' '.join(LOAD)} --slo ttft<5", "--slo 'ttft<5': ttft is no latency metric; did you mean 'ttft_ms'?"),
+    (
+        f"mistral-7b {' '.join(LOAD)} --slo ttft<5",
+        "--slo 'ttft<5': ttft is not a latency metric; did you mean 'ttft_ms'",
+    ),
     (f"mistral-7b {' '.join(LOAD)} --slo lateness_ms<5", "--slo lateness_ms: a roofline knows only ttft_ms"),
     (f"mistral-7b {' '.join(LOAD)} --utilization 0", "--utilization: must be from 0.01 to 1.0, got 0.0"),
     ("mistral-7b --gpu h100", "--gpu 'h100': known are t4, l4, "),
