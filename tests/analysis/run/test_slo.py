@@ -50,7 +50,7 @@ def test_objectives_are_parsed(text: str, objective: Any) -> None:
     [
         ("ttft:p99<500", "ttft_ms"),
         ("tpot<50", "tpot_ms"),
-        ("output_tokens<50", "no latency metric"),
+        ("output_tokens<50", "not a latency metric"),
         ("ttft_ms:p100<500", "between p0 and p100"),
         ("ttft_ms:p99>500", "METRIC:pNN<LIMIT"),
         ("ttft_ms<500ms", "METRIC:pNN<LIMIT"),
