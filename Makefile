@@ -19,8 +19,8 @@ NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
 # Where Python is told to keep no bytecode, every process of the tests would compile all our modules.
 BYTECODE := PYTHONDONTWRITEBYTECODE=
-SLOWEST := --durations 10 --durations-min 3
-TEST := $(BYTECODE) $(BIN)/python -m pytest -n 2 --dist worksteal $(SLOWEST)
+PYTEST := $(BYTECODE) $(BIN)/python -m pytest --second-try --durations 10 --durations-min 3
+TEST := $(PYTEST) -n 2 --dist worksteal
 
 .PHONY: demo test fuzz check check-gpu bench engines test-engines gate sizing-facts lock clean
 
@@ -54,7 +54,7 @@ engines: .engines/llama-cpp-python/ready .engines/vllm/ready .engines/pandas/rea
 
 test-engines: $(READY) engines
 	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone"
-	$(BYTECODE) BENCH_ENGINES=required $(BIN)/python -m pytest $(SLOWEST) -m "engine or alone"
+	BENCH_ENGINES=required $(PYTEST) -m "engine or alone"
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny

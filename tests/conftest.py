@@ -38,27 +38,35 @@ LISTS = {field.name for field in SCHEMA if pa.types.is_list(field.type)}
 
 
 FEWEST_EXAMPLES = 10
+# Marks of tests that measure with the real clock: other load on the machine can fail them.
+MEASURING = frozenset({"clock", "alone", "engine"})
+RERUNS_OF_MEASURING = 2
+RERUN_AFTER_S = 2  # other load comes in bursts
 RUNS_KEPT = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deep", action="store_true", help="try properties on all their examples, others each time")
+    parser.addoption("--second-try", action="store_true", help="try once more what failed, as on a shared machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Judge no example by its time, and let what is started hear Ctrl-C, which a shell's background job ignores."""
     settings.register_profile("ours", deadline=None, derandomize=not config.getoption("deep"))
     settings.load_profile("ours")
+    # A try that failed is shown with why, whatever became of the next.
+    config.option.rerun_show_tracebacks = True
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)  # hypothesis marks its tests in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give tests of the clock three tries; try a property on a quarter of its examples where nobody asked for all."""
+    """Say how often each test is tried; try a property on a quarter of its examples where nobody asked for all."""
     for item in items:
-        if "clock" in item.keywords:
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+        reruns = RERUNS_OF_MEASURING if not MEASURING.isdisjoint(item.keywords) else config.getoption("second_try")
+        if reruns:
+            item.add_marker(pytest.mark.flaky(reruns=int(reruns), reruns_delay=RERUN_AFTER_S))
     if config.getoption("deep"):
         return
     for test in {item.obj for item in items if isinstance(item, pytest.Function) if "hypothesis" in item.keywords}:
