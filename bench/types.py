@@ -30,6 +30,8 @@ from bench.workload import Turns as Turns
 
 Phase = Literal["warmup", "measured"]
 DeltaKind = Literal["text", "blank", "reasoning", "tool"]
+Delta = tuple[int, int | None, DeltaKind]
+"""(when, how many tokens or None where that is unknown, of what kind) model output arrived."""
 TakenStamps = Literal["packets", "kernel", "user"]
 """Who noted when the bytes of an answer arrived: the packet ring, the kernel for each read, or this client."""
 Headers = tuple[tuple[str, str], ...]
@@ -227,7 +229,7 @@ class Reply(NamedTuple):
     """
 
     text: str
-    deltas: list[tuple[int, int | None, DeltaKind]]
+    deltas: list[Delta]
     usage: Usage | None
     finish: str | None
     error: tuple[str, str] | None

@@ -1,22 +1,25 @@
 """One answer as its events are taken in, whatever the dialect: its text, its arrivals, and what became of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from backends.dialect import outside
+from backends.dialect import alike, outside
 from backends.dialect.errors import Error, verdict
 from backends.dialect.outside import Unfit, shown
-from backends.dialect.sse import json_values
-from bench.types import Body, DeltaKind
+from backends.dialect.sse import json_values, regular_events
+from bench.types import Body, Delta, DeltaKind
 
 
 @dataclass(slots=True)
 class Answer:
-    """What has been read so far; `begun` once anything but white space has come, not `streamed` where it came whole."""
+    """What has been read so far; `begun` once anything but white space has come, not `streamed` where it came whole.
+
+    `arrivals` are deltas of `bench.types.Reply`, their tokens unknown.
+    """
 
     pieces: list[str] = field(default_factory=list)
-    arrivals: list[tuple[int, DeltaKind]] = field(default_factory=list)
+    arrivals: list[Delta] = field(default_factory=list)
     begun: bool = False
     finish: str | None = None
     done: bool = False
@@ -36,7 +39,17 @@ class Answer:
                 kind = "blank"
             else:
                 self.begun = True
-        self.arrivals.append((t_ns, kind))
+        self.arrivals.append((t_ns, None, kind))
+
+    def arrive_alike(self, stamps: Iterable[int], kind: DeltaKind, texts: Iterable[str]) -> None:
+        """The same for a run of texts, none of them empty."""
+        each = zip(stamps, texts, strict=True)
+        while not self.begun and (one := next(each, None)) is not None:
+            self.arrive(one[0], kind, one[1])
+        rest = list(each)
+        if kind == "text":
+            self.pieces += [said for _, said in rest]
+        self.arrivals += [(t_ns, None, kind) for t_ns, _ in rest]
 
     def end(self, reason: Any) -> None:
         """Take in why the answer ended; null and an empty word say nothing."""
@@ -67,9 +80,60 @@ def read(answer: SomeAnswer, body: Body, take: Callable[[SomeAnswer, Any, int], 
     """Take in every event of a body until the answer is done or failed.
 
     An event that `take` cannot read, since it is not of the dialect's shape, is counted and passed over; a value in
-    its right place that no sound server sends makes the answer malformed.
+    its right place that no sound server sends makes the answer malformed. An event that brings a fresh answer one text
+    and nothing else does so whenever it comes.
     """
-    for event, t_ns in zip(*json_values(body), strict=True):
+    for part in _runs_and_rests(answer, body, take) or [json_values(body)]:
+        if isinstance(part, _AlikeOutput):
+            answer.arrive_alike(*part)
+        else:
+            _take_each(answer, part, take)
+        if answer.done or answer.error:
+            break
+    return answer
+
+
+class _AlikeOutput(NamedTuple):
+    stamps: Iterable[int]
+    kind: DeltaKind
+    texts: Iterable[str]
+
+
+_Events = tuple[list[Any], list[int]]
+
+
+def _runs_and_rests(
+    answer: SomeAnswer, body: Body, take: Callable[[SomeAnswer, Any, int], None]
+) -> list[_AlikeOutput | _Events]:
+    """The body's events in order; nothing where it has no run, or is not regular throughout."""
+    parts: list[_AlikeOutput | _Events] = []
+    at = 0
+    for run in alike.runs(body):
+        if (kind := _brings(type(answer), run.event, take)) is None:
+            continue
+        rest = regular_events(body, at, run.start)
+        if rest is None or not all(run.texts):
+            return []
+        parts += [rest, _AlikeOutput(run.stamps, kind, run.texts)]
+        at = run.stop
+    rest = regular_events(body, at, len(body.data)) if parts else None
+    return [] if rest is None else [*parts, rest]
+
+
+def _brings(answer: type[SomeAnswer], event: Any, take: Callable[[SomeAnswer, Any, int], None]) -> DeltaKind | None:
+    """The kind of output of which an event brings `alike.MARK`; None where it does anything else."""
+    taken, brought = answer(), answer()
+    try:
+        take(taken, event, 0)
+        kind = taken.arrivals[0][2]
+        brought.arrive(0, kind, alike.MARK)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    return kind if taken == brought else None
+
+
+def _take_each(answer: SomeAnswer, events: _Events, take: Callable[[SomeAnswer, Any, int], None]) -> None:
+    for event, t_ns in zip(*events, strict=True):
         try:
             take(answer, event, t_ns)
         except Unfit as problem:
@@ -79,4 +143,3 @@ def read(answer: SomeAnswer, body: Body, take: Callable[[SomeAnswer, Any, int], 
             answer.unread_example = answer.unread_example or shown(event)
         if answer.done or answer.error:
             break
-    return answer

@@ -152,7 +152,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     answer = read(_ClaudeAnswer(), body, _take)
     return Reply(
         text=answer.text(),
-        deltas=[(t_ns, None, kind) for t_ns, kind in answer.arrivals],
+        deltas=answer.arrivals,
         usage=_usage(answer.prompt_counts | answer.output_counts),
         finish=answer.finish,
         error=answer.fault(body, "an event of the Messages API", "stop_reason or message_stop"),

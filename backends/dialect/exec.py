@@ -66,7 +66,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     error = answer.error or _failure(how, len(answer.arrivals))
     return Reply(
         text=answer.text(),
-        deltas=[(t_ns, each, kind) for (t_ns, kind), each in zip(answer.arrivals, tokens, strict=True)],
+        deltas=[(t_ns, each, kind) for (t_ns, _, kind), each in zip(answer.arrivals, tokens, strict=True)],
         usage=usage,
         finish=answer.finish or (None if how is None or error else "completed"),
         error=error,
@@ -86,7 +86,7 @@ def _take_text(answer: Answer, headers: Mapping[str, str], data: bytes, body: Bo
         piece = data[max(before, begin) : end]
         answer.begun = answer.begun or not piece.isspace()
         kind = "text" if answer.begun else "blank"
-        answer.arrivals.append((t_ns, kind))
+        answer.arrivals.append((t_ns, None, kind))
 
 
 def _echoed(headers: Mapping[str, str], data: bytes) -> int:

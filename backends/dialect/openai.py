@@ -18,6 +18,7 @@ from backends.dialect.sse import DONE, is_document
 from bench.types import (
     Body,
     Call,
+    Delta,
     DeltaKind,
     HttpRequest,
     Image,
@@ -91,7 +92,7 @@ def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class OpenAIAnswer(Answer):
-    running_counts: list[int | None] = field(default_factory=list)
+    running_counts: list[int] = field(default_factory=list)
     usages: list[tuple[int, Any]] = field(default_factory=list)
 
 
@@ -114,10 +115,9 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
-    tokens = _tokens_per_arrival(answer.running_counts)
     return Reply(
         text=answer.text(),
-        deltas=[(t_ns, count, kind) for (t_ns, kind), count in zip(answer.arrivals, tokens, strict=True)],
+        deltas=_with_tokens(answer.arrivals, answer.running_counts),
         usage=usage,
         finish=answer.finish,
         error=error,
@@ -153,7 +153,8 @@ def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
         # Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token.
         so_far = count(usage, "completion_tokens") if usage else count(get("timings"), "predicted_n")
         answer.arrive(t_ns, kind, said)
-        answer.running_counts.append(so_far)
+        if so_far:
+            answer.running_counts.append(so_far)
     if not usage and (groq := get("x_groq")):
         usage = groq.get("usage")
     if usage:
@@ -195,12 +196,13 @@ def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
     return "".join(text), "".join(thought)
 
 
-def _tokens_per_arrival(running: Sequence[int | None]) -> Sequence[int | None]:
-    """[3, 4, 6] becomes [3, 1, 2]; unknown throughout unless every arrival carried a count, and they rise."""
-    known = [count for count in running if count]
-    if len(known) < len(running) or known != sorted(known) or (len(known) > 1 and known[0] == known[-1]):
-        return [None] * len(running)
-    return [after - before for before, after in pairwise([0, *known])]
+def _with_tokens(arrivals: list[Delta], running: Sequence[int]) -> list[Delta]:
+    """Counts of [3, 4, 6] tokens so far are [3, 1, 2]; unknown unless every arrival carried a count, and they rise."""
+    falls = any(after < before for before, after in pairwise(running))
+    if len(running) < len(arrivals) or falls or (len(running) > 1 and running[0] == running[-1]):
+        return arrivals
+    made = (after - before for before, after in pairwise([0, *running]))
+    return [(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(arrivals, made, strict=True)]
 
 
 def usage_of(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:

@@ -50,7 +50,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     error = answer.fault(body, "an event of the Responses API", "response.completed")
     return Reply(
         text=answer.text(),
-        deltas=[(t_ns, None, kind) for t_ns, kind in answer.arrivals],
+        deltas=answer.arrivals,
         usage=usage,
         finish=answer.finish,
         error=error,

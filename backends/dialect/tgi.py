@@ -104,7 +104,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         answer.usage = answer.usage._replace(prompt_tokens=_header_count(headers, "x-prompt-tokens"))
     return Reply(
         text=answer.text() if answer.whole_text is None else encodable(answer.whole_text),
-        deltas=[(t_ns, tokens, kind) for (t_ns, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
+        deltas=[(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
         usage=answer.usage,
         finish=answer.finish,
         error=answer.fault(body, f"an event of {GENERATE}", "generated_text"),

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
-from bench.types import DeltaKind, Usage
+from bench.types import Delta, DeltaKind, Usage
 
 Source = Literal["server usage", "per-chunk usage", "arrivals", "tokenizer", "chunk count"]
 
@@ -88,7 +88,7 @@ class _Found(NamedTuple):
 def reconcile(
     asked: Asked,
     usage: Usage | None,
-    deltas: Sequence[tuple[int, int | None, DeltaKind]],
+    deltas: Sequence[Delta],
     finish: str | None,
     text_bytes: int,
     *,
@@ -110,9 +110,7 @@ def reconcile(
     )
 
 
-def _seen(
-    asked: Asked, deltas: Sequence[tuple[int, int | None, DeltaKind]], finish: str | None, text_bytes: int
-) -> _Seen:
+def _seen(asked: Asked, deltas: Sequence[Delta], finish: str | None, text_bytes: int) -> _Seen:
     tokens = [count for _, count, _ in deltas if count is not None and count >= 0]
     if max(tokens, default=0) > _MOST_OF_A_COLUMN:
         raise OverflowError("an event with more tokens than a record can hold")

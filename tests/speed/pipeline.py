@@ -8,8 +8,9 @@ import time
 from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.plan.calls import make_plan
+from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import calibrate
 from bench.plan.written import plan_hash, write_plan
 from bench.runs import folder as files
@@ -59,8 +60,14 @@ def _write_run(folder: Path, requests: int, tokens: int) -> None:
     load = Load(256, None, "poisson", requests, None, 0, None, 256, "wait")
     plan = make_plan(scenario, load, 0, 0, calibrate(lambda _: None, "speed"))
     write_plan(plan, folder / files.PLAN, range(requests))
+    files.write_json(folder / files.RUN, manifest(plan, scenario, load))
+    _write_capture(folder / files.CAPTURE / "worker-0.cap", requests, tokens)
+
+
+def manifest(plan: Plan, scenario: Scenario, load: Load) -> dict[str, Any]:
+    """What run.json would say of a run with this plan."""
     vocabulary = {**asdict(plan.vocabulary), "words": " ".join(plan.vocabulary.words)}
-    run = {
+    return {
         "schema": 1,
         "run_id": "pipeline",
         "created_at": "",
@@ -87,8 +94,6 @@ def _write_run(folder: Path, requests: int, tokens: int) -> None:
         "notes": [],
         "clients": [],
     }
-    files.write_json(folder / files.RUN, run)
-    _write_capture(folder / files.CAPTURE / "worker-0.cap", requests, tokens)
 
 
 def _write_capture(path: Path, requests: int, tokens: int) -> None:
