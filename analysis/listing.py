@@ -85,7 +85,6 @@ class RunHead(JsonSection):
 
     @property
     def offered(self) -> str:
-        """Its load in short."""
         if self.concurrency is not None:
             return f"{self.concurrency} in flight"
         return "all at once" if self.rate_per_s is None else f"{self.rate_per_s:.4g}/s"

@@ -268,12 +268,10 @@ def _word(value: float | bool | None) -> str:
 
 
 def names() -> tuple[str, ...]:
-    """The names of the bundled scenarios."""
     return tuple(sorted(_bundled()))
 
 
 def list_scenarios() -> list[Scenario]:
-    """The bundled scenarios by name."""
     return [_read(path) for path in sorted(_bundled().values())]
 
 

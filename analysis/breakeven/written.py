@@ -17,7 +17,6 @@ Json = dict[str, Any]
 
 
 def plain(comparison: CostComparison) -> Json:
-    """All of a comparison."""
     each = [_servers(side) for side in comparison.sides]
     return {
         "schema": 1,

@@ -106,7 +106,6 @@ def probe(
 
 
 def read(requests: pa.Table, wanted: Sequence[Bound]) -> ProbedRun:
-    """A run from its requests."""
     calls = keep(measured(requests), pc.is_valid(measured(requests)["due_ns"]))
     order = np.argsort(column(calls, "due_ns"), kind="stable")
     good = np.asarray(is_successful(calls))

@@ -71,7 +71,6 @@ class Probe(NamedTuple):
 
     @property
     def outcome(self) -> Outcome:
-        """What the run says of its rate."""
         if self.stopped or _grows([self], _LIKELY):
             return "saturated"
         met = all(kept >= wanted * n for kept, wanted, n in zip(self.kept, self.wanted, self.among, strict=True))

@@ -96,7 +96,6 @@ def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:
 
 
 def reasons(run: Run) -> str:
-    """Why a run is suspect or invalid."""
     return "; ".join(reason.message for reason in run.summary.verdict.reasons)
 
 

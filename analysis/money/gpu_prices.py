@@ -215,7 +215,6 @@ def pricing_of(hourly: Hourly, gpu: str | None, usd_per_kwh: Decimal | None) -> 
 
 
 def age_days(price: GpuPrice, today: date) -> int:
-    """How long ago a price was read."""
     return (today - price.read_on).days
 
 

@@ -9,7 +9,6 @@ from analysis.present.of_breakeven import document, title
 
 
 def render(comparison: CostComparison) -> str:
-    """The comparison as one self-contained HTML page."""
     return to_html.render(document(comparison, figure_sections(FIGURES, comparison)))
 
 

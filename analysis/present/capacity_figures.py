@@ -27,7 +27,6 @@ _by_rate = attrgetter("rate_per_s")
 
 
 def sections(found: CapacityResult) -> tuple[Section, ...]:
-    """The figures of a search."""
     return figure_sections(FIGURES, found)
 
 

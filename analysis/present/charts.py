@@ -39,8 +39,6 @@ class Plot(NamedTuple, Generic[T]):
 
 
 class Panel(NamedTuple):
-    """One row of a figure of several."""
-
     title: str
     unit: str
     traces: Sequence[go.Scatter]
@@ -227,13 +225,11 @@ def layout(height_px: int, caption: str) -> dict[str, Any]:
 
 
 def x_axis(title: str) -> dict[str, Any]:
-    """A horizontal axis."""
     found = axis(title)
     return found | {"title": found["title"] | {"standoff": 8}}
 
 
 def axis(title: str) -> dict[str, Any]:
-    """A vertical axis."""
     return {
         "title": {"text": title, "font": {"color": light("muted")}},
         "gridcolor": light("line"),

@@ -210,7 +210,6 @@ class Document:
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Facts:
-    """Facts from (label, text)."""
     return Facts(tuple(Fact(*row) for row in rows))
 
 
@@ -226,7 +225,6 @@ def table(columns: Columns[T], of: Iterable[T], caption: str = "") -> Table:
 
 
 def judged(verdict: "RunVerdict", text: str) -> Headline:
-    """A verdict, in a sentence."""
     return Headline(verdict.status, text, tuple(Note(reason.message, reason.code) for reason in verdict.reasons))
 
 

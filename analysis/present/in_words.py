@@ -7,7 +7,6 @@ from bench.types import RECORDED, Lengths, Load, Scenario
 
 
 def load(planned: Load, scenario: Scenario) -> str:
-    """A run's load."""
     what = "request" if scenario.turns is None else "session"
     if planned.is_open:
         offered = f"{_rate(planned, what)} (open loop)"
@@ -32,7 +31,6 @@ def load(planned: Load, scenario: Scenario) -> str:
 
 
 def _rate(planned: Load, what: str) -> str:
-    """How calls of an open loop come."""
     if planned.is_at_once:
         return f"all {what}s due at once, {number(planned.max_in_flight)} in flight at most"
     if planned.arrivals == RECORDED:
@@ -49,7 +47,6 @@ def _rate(planned: Load, what: str) -> str:
 
 
 def lengths(tokens: Lengths) -> str:
-    """A distribution of token counts."""
     low, high = number(tokens.low), number(tokens.high)
     if tokens.kind == "fixed":
         return low
@@ -61,7 +58,6 @@ def lengths(tokens: Lengths) -> str:
 
 
 def asked(run: RunManifest) -> str:
-    """What was asked of whom, in a sentence."""
     if run.imported is not None:
         return f"{run.imported.title} measured {run.model} with {_told(run.load)}; its file was imported."
     return f"{run.backend} served {run.model} under the scenario {run.scenario.name}: {load(run.load, run.scenario)}."

@@ -98,7 +98,6 @@ def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
 
 
 def line(probe: Probe) -> str:
-    """A run at one rate in one line."""
     names = [f"{klass}: " if klass else "" for klass in probe.classes or (None,) * len(probe.kept)]
     each = zip(names, probe.kept, probe.among, probe.wanted, strict=True)
     shares = ", ".join(f"{name}{kept / max(n, 1):.1%} kept, {wanted:.1%} wanted" for name, kept, n, wanted in each)

@@ -1,6 +1,6 @@
 """A comparison of two sides as a Document: the changes, how sure they are, and a test case for each measure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from analysis.compare.comparison import Change, Comparison, Inconclusive, Run
@@ -31,16 +31,6 @@ from analysis.wording import DASH, count, moved, number, percent
 SCHEMA: Final = 1
 # Of more runs than these a side's first and last are named.
 NAMED_RUNS: Final = 8
-COLUMNS: Final = (
-    Column("measure", "left"),
-    Column("base", "decimal"),
-    Column("candidate", "decimal"),
-    Column("change"),
-    Column("95% interval", drop=3),
-    Column("matters from", drop=2),
-    Column("p", drop=1),
-    Column("verdict", "left"),
-)
 UNITS: Final = {
     "run": "The run is the unit: requests inside a run share a server, a queue and a cache, so they are not "
     "independent observations. Intervals are Welch's, from the spread between runs, of logarithms.",
@@ -108,17 +98,8 @@ def _row(change: Change) -> Row:
 
 
 def texts(change: Change) -> tuple[str, ...]:
-    """A change under COLUMNS."""
-    return (
-        change.measure.name,
-        shown_value(change.measure, change.base),
-        shown_value(change.measure, change.candidate),
-        _moved(change, change.change),
-        DASH if change.ci95 is None else f"{_moved(change, change.ci95[0])} to {_moved(change, change.ci95[1])}",
-        f"{percent(change.threshold).removesuffix('%')} pt" if change.measure.is_share else percent(change.threshold),
-        DASH if change.p is None else "< 0.001" if change.p < 0.001 else f"{change.p:.3f}",
-        change.verdict if change.decides else f"({change.verdict})",
-    )
+    """What a change is in each of the COLUMNS."""
+    return tuple(written(change) for _, written in _WRITTEN)
 
 
 def shown_value(measure: Measure, value: float | None) -> str:
@@ -130,13 +111,29 @@ def _moved(change: Change, by: float | None) -> str:
     return moved(by, points=change.measure.is_share)
 
 
+def _matters_from(change: Change) -> str:
+    least = percent(change.threshold)
+    return f"{least.removesuffix('%')} pt" if change.measure.is_share else least
+
+
+_WRITTEN: Final[Sequence[tuple[Column, Callable[[Change], str]]]] = (
+    (Column("measure", "left"), lambda each: each.measure.name),
+    (Column("base", "decimal"), lambda each: shown_value(each.measure, each.base)),
+    (Column("candidate", "decimal"), lambda each: shown_value(each.measure, each.candidate)),
+    (Column("change"), lambda each: _moved(each, each.change)),
+    (Column("95% interval", drop=3), lambda each: " to ".join(_moved(each, end) for end in each.ci95 or ()) or DASH),
+    (Column("matters from", drop=2), _matters_from),
+    (Column("p", drop=1), lambda each: DASH if each.p is None else "< 0.001" if each.p < 0.001 else f"{each.p:.3f}"),
+    (Column("verdict", "left"), lambda each: each.verdict if each.decides else f"({each.verdict})"),
+)
+COLUMNS: Final = tuple(column for column, _ in _WRITTEN)
+
+
 def sides(comparison: Comparison) -> Facts:
-    """What the two sides are."""
     return facts([("Base", side(comparison.base)), ("Candidate", side(comparison.candidate))])
 
 
 def side(runs: Sequence[Run]) -> str:
-    """What one side is, and its runs."""
     run, server = runs[0].run, runs[0].run.server
     what = f"{run.model} on {run.backend} ({server.name} {server.version or 'of unknown version'})"
     names = [each.name for each in runs]

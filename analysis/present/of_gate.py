@@ -1,5 +1,6 @@
 """What the gate found as a Document: the findings, and a test case for each figure and count."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -19,27 +20,20 @@ from analysis.present.document import (
 from analysis.wording import DASH, moved, number, percent
 
 SCHEMA: Final = 1
-COLUMNS: Final = (
-    Column("figure", "left"),
-    Column("baseline"),
-    Column("now"),
-    Column("change"),
-    Column("95% interval", drop=2),
-    Column("matters from", drop=1),
-    Column("verdict", "left"),
-)
 HASH_DIGITS: Final = 12
 
 
 def document(gate: Gate) -> Document:
-    """What the gate has to say."""
     rows = tuple(row(*texts(finding), tone=TONES[finding.verdict]) for finding in shown(gate))
     return Document(
         title=f"Gate against {gate.baseline}",
         kind="Gate",
         headline=Headline(gate.verdict, headline(gate)),
         warnings=tuple(map(Note, gate.notes)),
-        blocks=(Table(COLUMNS, rows), Notes(about_same((finding.name, finding.why) for finding in gate.findings))),
+        blocks=(
+            Table(tuple(column for column, _ in COLUMNS), rows),
+            Notes(about_same((finding.name, finding.why) for finding in gate.findings)),
+        ),
         data=_data(gate),
         suite="gate",
         cases=tuple(_case(finding, gate) for finding in gate.findings),
@@ -47,7 +41,6 @@ def document(gate: Gate) -> Document:
 
 
 def headline(gate: Gate) -> str:
-    """The verdict in a sentence."""
     if gate.verdict == "failed":
         return f"Failed: {', '.join(_short(finding) for finding in failing(gate.findings))}."
     if gate.verdict == "undecided":
@@ -70,16 +63,8 @@ def shown(gate: Gate) -> list[GateResult]:
 
 
 def texts(finding: GateResult) -> tuple[str, ...]:
-    """A finding under COLUMNS."""
-    return (
-        finding.name,
-        _value(finding.base),
-        _value(finding.now),
-        moved(finding.change),
-        DASH if finding.ci95 is None else " to ".join(map(moved, finding.ci95)),
-        _limit(finding),
-        finding.verdict,
-    )
+    """What a finding is in each of the COLUMNS."""
+    return tuple(written(finding) for _, written in COLUMNS)
 
 
 def _value(value: float | int | str | None) -> str:
@@ -90,6 +75,17 @@ def _limit(finding: GateResult) -> str:
     if finding.limit is None:
         return "any"
     return f"{number(finding.limit)} ms" if finding.unit == "ms" else percent(finding.limit)
+
+
+COLUMNS: Final[Sequence[tuple[Column, Callable[[GateResult], str]]]] = (
+    (Column("figure", "left"), lambda finding: finding.name),
+    (Column("baseline"), lambda finding: _value(finding.base)),
+    (Column("now"), lambda finding: _value(finding.now)),
+    (Column("change"), lambda finding: moved(finding.change)),
+    (Column("95% interval", drop=2), lambda finding: " to ".join(map(moved, finding.ci95 or ())) or DASH),
+    (Column("matters from", drop=1), _limit),
+    (Column("verdict", "left"), lambda finding: finding.verdict),
+)
 
 
 def _data(gate: Gate) -> dict[str, Any]:

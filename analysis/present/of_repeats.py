@@ -129,7 +129,6 @@ def _run(run: Run) -> Row:
 
 
 def how_many(found: RepeatsSummary) -> str:
-    """What the numbers are of."""
     text = f"{len(found.runs)} of {found.asked} runs"
     if found.left_out:
         text += f", without {', '.join(found.left_out)}, cut short"

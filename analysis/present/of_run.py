@@ -9,7 +9,6 @@ from analysis import wording
 from analysis.present import in_words, run_facts, tables
 from analysis.present.document import (
     PAGE,
-    TONES,
     WRITTEN,
     Block,
     Cell,
@@ -78,12 +77,12 @@ def document(
             Section("", (lead, Section("", (_tiles(summary),), PAGE)), WRITTEN),
             Section("Metrics", _metrics(summary)),
             Section("Throughput and cost" if summary.cost else "Throughput", (run_facts.of_run(summary),)),
-            Section("Turns of a session", (_turns(summary),)),
+            Section("Turns of a session", (tables.turns(summary),)),
             Section("By class", (groups(summary.classes, "class"),)),
             Section("By adapter", (groups(summary.adapters, "adapter"),)),
-            Section("Objectives", (_objectives(summary),)),
-            Section("Accelerators", (_gpus(summary),)),
-            Section("Machines of the server", (_nodes(summary),)),
+            Section("Objectives", (tables.objectives(summary),)),
+            Section("Accelerators", (tables.gpus(summary),)),
+            Section("Machines of the server", (tables.nodes(summary),)),
             *_origin(run, plan),
             *figures,
             *(() if requests is None else (Section("Errors", (_errors(requests),), PAGE),)),
@@ -170,92 +169,12 @@ def _too_few(lacking: Sequence[str]) -> str | None:
     return f"{DASH} where a metric has too few values for the percentile: {wants}."
 
 
-def _objectives(summary: RunSummary) -> Table:
-    columns = (
-        Column("objective", "left"),
-        Column("outcome", "left"),
-        Column("seen", "left", wraps=True),
-        Column("kept by"),
-        Column("certain", "left", drop=2),
-        Column("limit", drop=1),
-    )
-    rows = []
-    for result in summary.slo:
-        name, seen, limit, kept, outcome, certain = tables.objective(result, summary.requests.planned)
-        rows.append(row(name, Cell(outcome, tone=TONES.get(outcome, "")), seen, kept, certain, limit))
-    caption = (
-        "Over all measured requests; one that failed does not keep an objective. Certain: another such run ends so too"
-    )
-    return Table(columns, tuple(rows), caption)
-
-
-def _turns(summary: RunSummary) -> Table:
-    columns = (
-        Column("turn", "left"),
-        Column("requests"),
-        Column("prompt, tokens"),
-        Column("ttft p50, ms"),
-        Column("ttft p90, ms", drop=1),
-        Column("cached"),
-        Column("cacheable"),
-    )
-    rows = tuple(
-        row(
-            str(each.turn) if each.turn == each.to_turn else f"{each.turn}–{each.to_turn}",
-            number(each.calls),
-            number(each.prompt_tokens_mean),
-            number(each.ttft_ms_p50),
-            number(each.ttft_ms_p90),
-            percent(each.cached_share),
-            percent(each.cacheable_share),
-        )
-        for each in (summary.sessions.by_turn if summary.sessions else ())
-    )
-    caption = "Cacheable is what a prefix cache without bounds would serve of the prompts, cached what the server says"
-    return Table(columns, rows, caption)
-
-
-def _gpus(summary: RunSummary) -> Table:
-    columns = (
-        Column("GPU", "left"),
-        Column("name", "left", drop=2),
-        Column("utilisation, mean"),
-        Column("memory used, peak", drop=1),
-        Column("power, mean"),
-        Column("energy"),
-        Column("watched", drop=3),
-    )
-    rows = tuple(row(*tables.gpu(card)) for card in summary.gpu)
-    return Table(columns, rows, "Over the measured window")
-
-
-def _nodes(summary: RunSummary) -> Table:
-    columns = (
-        Column("machine", "left"),
-        Column("told by", "left", drop=2),
-        Column("busy cores, mean"),
-        Column("memory used, peak", drop=1),
-        Column("energy of its processors"),
-        Column("watched", drop=3),
-    )
-    rows = tuple(row(*tables.node(machine)) for machine in summary.nodes)
-    return Table(columns, rows, "Over the measured window; no figure of energy above holds it")
-
-
 # --- what only a page has ---------------------------------------------------------------------------------------
 
 
 def _errors(requests: pa.Table) -> Block:
-    rows = tuple(row(*error) for error in tables.errors(requests))
-    columns = (
-        Column("code", "left"),
-        Column("measured"),
-        Column("warm-up"),
-        Column("first message", "left", wraps=True),
-    )
-    if not rows:
-        return Prose(("None: every request succeeded.",))
-    return Table(columns, rows, "Requests that did not succeed")
+    found = tables.errors(requests)
+    return found if found.rows else Prose(("None: every request succeeded.",))
 
 
 def _environment(run: RunManifest) -> tuple[Block, ...]:
@@ -269,17 +188,12 @@ def _environment(run: RunManifest) -> tuple[Block, ...]:
 
 
 def _method(summary: RunSummary) -> tuple[Block, ...]:
-    columns = (Column("check", "left"), *map(Column, ("seen", "expected", "tolerance")), Column("outcome", "left"))
-    checks = tuple(row(*tables.identity(identity)) for identity in summary.identities)
     definitions = tuple(
         Fact(wording.LABELS.get(name, name), metric.definition, code=name, anchor=f"def-{name}")
         for name, metric in METRICS.items()
     )
     return (
         Prose((*filter(None, [STAMPS.get(summary.client.stamps or "")]), *METHOD)),
-        Section(
-            "Checks of the measurement against itself",
-            (Table(columns, checks, "Equations that hold in every sound run"),),
-        ),
+        Section("Checks of the measurement against itself", (tables.identities(summary),)),
         Section("Definitions", (Facts(definitions),)),
     )

@@ -34,7 +34,6 @@ _FEW_GPUS = 3
 
 
 def document(sizing: Sizing) -> Document:
-    """The whole of it."""
     chosen, model = _best_of_each_gpu(sizing.plans), sizing.model
     blocks: list[Block] = [
         _model(sizing),

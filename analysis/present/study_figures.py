@@ -54,7 +54,6 @@ def user_against_usd(drawing: Drawing) -> go.Figure | None:
 
 
 def bills(drawing: Drawing) -> go.Figure | None:
-    """The bills around the user's volume."""
     return None if drawing.bills is None else ranking_figure.cost(drawing.bills)
 
 

@@ -1,4 +1,4 @@
-"""The rows of a run's tables, as text."""
+"""The tables of a run, and what was asked of which server, as names and texts."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,12 +7,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.present.document import TONES, Cell, Column, Columns, Table, table
 from analysis.present.in_words import lengths, load
 from analysis.run.nodes import NodeUse
 from analysis.run.phrasing import UNSAID, phrasing
 from analysis.run.sections import GpuUse, SloResult
+from analysis.run.sessions import TurnFigures
 from analysis.run.slo import objectives_of
-from analysis.run.summary import Identity
+from analysis.run.summary import Identity, RunSummary
 from analysis.stats.distributions import carries
 from analysis.wording import DASH, count, number, percent
 from bench.runs.manifest import (
@@ -29,70 +31,123 @@ SETTING_LENGTH: Final = 120
 Rows = list[tuple[str, str]]
 
 
-def objective(result: SloResult, planned: int) -> tuple[str, ...]:
-    """(objective, seen of so many planned, limit, requests that kept it, outcome, whether that is certain)."""
+# --- results ----------------------------------------------------------------------------------------------------
 
-    def in_its_unit(value: float | None) -> str:
-        return percent(value) if result.unit == "share" else _with_unit(value, "ms")
 
+def objectives(summary: RunSummary) -> Table:
+    """Whether each objective was met, by how many requests, and whether another such run would end so too."""
+    columns: Columns[SloResult] = (
+        (Column("objective", "left"), lambda each: each.objective),
+        (Column("outcome", "left"), _outcome),
+        (Column("seen", "left", wraps=True), lambda each: _seen(each, summary.requests.planned)),
+        (Column("kept by"), lambda each: percent(each.attainment)),
+        (Column("certain", "left", drop=2), _certain),
+        (Column("limit", drop=1), lambda each: _in_its_unit(each, each.limit)),
+    )
+    caption = (
+        "Over all measured requests; one that failed does not keep an objective. Certain: another such run ends so too"
+    )
+    return table(columns, summary.slo, caption)
+
+
+def _outcome(result: SloResult) -> Cell:
     undecided = "counted" if result.objective.endswith("(goodput)") else "cannot be decided"
-    met = {True: "met", False: "missed", None: undecided}[result.met]
-    failed = result.met is False and result.value is None and carries(planned, (result.percentile or 0.0) / 100)
-    seen = "∞ (failures)" if failed else in_its_unit(result.value)
-    if result.service_value is not None and result.value is not None:
-        seen += f" from {'sending' if result.from_sending else 'when it was due'}"
-        seen += "" if result.from_sending else f", {in_its_unit(result.service_value)} from sending"
-    more = DASH if result.more_requests is None else f"with {count(result.more_requests, 'more request')}"
-    certain = "yes" if result.certain and result.met is not None else more
-    return result.objective, seen, in_its_unit(result.limit), percent(result.attainment), met, certain
+    text = {True: "met", False: "missed", None: undecided}[result.met]
+    return Cell(text, tone=TONES.get(text, ""))
 
 
-def gpu(card: GpuUse) -> tuple[str, ...]:
-    """(index, name, mean utilisation, peak memory, mean power, energy, share of the window watched)."""
-    return (
-        str(card.index),
-        card.name or DASH,
-        percent(card.util_pct_mean / 100) if card.util_pct_mean is not None else DASH,
-        _gib(card.memory_used_bytes_max),
-        _with_unit(card.power_w_mean, "W"),
-        _with_unit(card.energy_j, "J"),
-        percent(card.energy_coverage),
+def _seen(result: SloResult, planned: int) -> str:
+    if result.met is False and result.value is None and carries(planned, (result.percentile or 0.0) / 100):
+        return "∞ (failures)"
+    seen = _in_its_unit(result, result.value)
+    if result.service_value is None or result.value is None:
+        return seen
+    if result.from_sending:
+        return f"{seen} from sending"
+    return f"{seen} from when it was due, {_in_its_unit(result, result.service_value)} from sending"
+
+
+def _in_its_unit(result: SloResult, value: float | None) -> str:
+    return percent(value) if result.unit == "share" else _with_unit(value, "ms")
+
+
+def _certain(result: SloResult) -> str:
+    if result.certain and result.met is not None:
+        return "yes"
+    return DASH if result.more_requests is None else f"with {count(result.more_requests, 'more request')}"
+
+
+def turns(summary: RunSummary) -> Table:
+    """How each turn of the sessions fared."""
+    columns: Columns[TurnFigures] = (
+        (Column("turn", "left"), lambda each: "–".join(dict.fromkeys((str(each.turn), str(each.to_turn))))),
+        (Column("requests"), lambda each: number(each.calls)),
+        (Column("prompt, tokens"), lambda each: number(each.prompt_tokens_mean)),
+        (Column("ttft p50, ms"), lambda each: number(each.ttft_ms_p50)),
+        (Column("ttft p90, ms", drop=1), lambda each: number(each.ttft_ms_p90)),
+        (Column("cached"), lambda each: percent(each.cached_share)),
+        (Column("cacheable"), lambda each: percent(each.cacheable_share)),
     )
+    caption = "Cacheable is what a prefix cache without bounds would serve of the prompts, cached what the server says"
+    return table(columns, summary.sessions.by_turn if summary.sessions else (), caption)
 
 
-def node(machine: NodeUse) -> tuple[str, ...]:
-    """(index, address of its exporter, busy cores, peak memory, energy of its processors, share watched)."""
-    return (
-        str(machine.index),
-        machine.url or DASH,
-        DASH if machine.busy_cores_mean is None else number(machine.busy_cores_mean),
-        _gib(machine.memory_used_bytes_max),
-        _with_unit(machine.energy_j, "J"),
-        percent(machine.energy_coverage),
+def gpus(summary: RunSummary) -> Table:
+    """What each GPU did."""
+    columns: Columns[GpuUse] = (
+        (Column("GPU", "left"), lambda card: str(card.index)),
+        (Column("name", "left", drop=2), lambda card: card.name or DASH),
+        (Column("utilisation, mean"), lambda card: percent(card.util_pct_mean and card.util_pct_mean / 100)),
+        (Column("memory used, peak", drop=1), lambda card: _gib(card.memory_used_bytes_max)),
+        (Column("power, mean"), lambda card: _with_unit(card.power_w_mean, "W")),
+        (Column("energy"), lambda card: _with_unit(card.energy_j, "J")),
+        (Column("watched", drop=3), lambda card: percent(card.energy_coverage)),
     )
+    return table(columns, summary.gpu, "Over the measured window")
 
 
-def errors(requests: pa.Table) -> list[tuple[str, ...]]:
-    """(code, measured, warm-up, first message) by falling count."""
+def nodes(summary: RunSummary) -> Table:
+    """What each machine of a server elsewhere did."""
+    columns: Columns[NodeUse] = (
+        (Column("machine", "left"), lambda machine: str(machine.index)),
+        (Column("told by", "left", drop=2), lambda machine: machine.url or DASH),
+        (Column("busy cores, mean"), lambda machine: number(machine.busy_cores_mean)),
+        (Column("memory used, peak", drop=1), lambda machine: _gib(machine.memory_used_bytes_max)),
+        (Column("energy of its processors"), lambda machine: _with_unit(machine.energy_j, "J")),
+        (Column("watched", drop=3), lambda machine: percent(machine.energy_coverage)),
+    )
+    return table(columns, summary.nodes, "Over the measured window; no figure of energy above holds it")
+
+
+def errors(requests: pa.Table) -> Table:
+    """What failed, by falling count, with the first message of each code."""
     failed = requests.filter(pc.or_(pc.is_valid(requests["error"]), pc.is_null(requests["end_ns"])))
     codes = [code or "unfinished" for code in failed["error"].to_pylist()]
     messages = dict(reversed(list(zip(codes, failed["error_message"].to_pylist(), strict=True))))
     by_phase = Counter(zip(codes, failed["phase"].to_pylist(), strict=True))
-    return [
-        (
-            code,
-            number(by_phase[code, "measured"]),
-            number(by_phase[code, "warmup"]),
-            _cut(messages[code] or DASH, MESSAGE_LENGTH),
-        )
-        for code, _ in Counter(codes).most_common()
-    ]
+    columns: Columns[str] = (
+        (Column("code", "left"), lambda code: code),
+        (Column("measured"), lambda code: number(by_phase[code, "measured"])),
+        (Column("warm-up"), lambda code: number(by_phase[code, "warmup"])),
+        (Column("first message", "left", wraps=True), lambda code: _cut(messages[code] or DASH, MESSAGE_LENGTH)),
+    )
+    return table(columns, (code for code, _ in Counter(codes).most_common()), "Requests that did not succeed")
 
 
-def identity(check: Identity) -> tuple[str, ...]:
-    """(check, seen, expected, tolerance, outcome)."""
-    holds = {True: "holds", False: "does not hold", None: "not checked"}[check.holds]
-    return check.name.replace("_", " "), *map(number, (check.seen, check.expected, check.tolerance)), holds
+def identities(summary: RunSummary) -> Table:
+    """Whether each equation of a sound run holds."""
+    holds = {True: "holds", False: "does not hold", None: "not checked"}
+    columns: Columns[Identity] = (
+        (Column("check", "left"), lambda check: check.name.replace("_", " ")),
+        (Column("seen"), lambda check: number(check.seen)),
+        (Column("expected"), lambda check: number(check.expected)),
+        (Column("tolerance"), lambda check: number(check.tolerance)),
+        (Column("outcome", "left"), lambda check: holds[check.holds]),
+    )
+    return table(columns, summary.identities, "Equations that hold in every sound run")
+
+
+# --- what was asked, and of what --------------------------------------------------------------------------------
 
 
 def _cut(text: str, length: int) -> str:

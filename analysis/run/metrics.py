@@ -58,7 +58,6 @@ def successful(calls: pa.Table) -> pa.Table:
 
 
 def is_successful(calls: pa.Table) -> pa.ChunkedArray:
-    """Which calls ended without an error."""
     return pc.and_(pc.is_null(calls["error"]), pc.is_valid(calls["end_ns"]))
 
 
@@ -164,104 +163,46 @@ POOLED = ("itl_ms", "chunk_gap_ms")
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            "ttft_ms",
-            "ms",
-            "lower",
+        Metric("ttft_ms", "ms", "lower",
             "Time to first token: from sending the request to the first text, reasoning or tool call that arrives; "
-            "white space at the start of an answer is none.",
-            _between("first_token_ns", "sent_ns"),
-        ),
-        Metric(
-            "ttft_text_ms",
-            "ms",
-            "lower",
+            "white space at the start of an answer does not count.",
+            _between("first_token_ns", "sent_ns")),
+        Metric("ttft_text_ms", "ms", "lower",
             "Time to first visible text, later than the first token when the model reasons first.",
-            _between("first_text_ns", "sent_ns"),
-        ),
-        Metric(
-            "itl_ms",
-            "ms",
-            "lower",
+            _between("first_text_ns", "sent_ns")),
+        Metric("itl_ms", "ms", "lower",
             "Inter-token latency: gaps between successive tokens, pooled; k tokens in one arrival are k - 1 zero gaps.",
-            _itl,
-            optional=True,
-        ),
-        Metric(
-            "chunk_gap_ms",
-            "ms",
-            "lower",
+            _itl, optional=True),
+        Metric("chunk_gap_ms", "ms", "lower",
             "Gaps between successive arrivals of output, pooled over all requests, however many tokens each brings.",
-            _chunk_gap,
-            optional=True,
-        ),
-        Metric(
-            "tpot_ms",
-            "ms",
-            "lower",
+            _chunk_gap, optional=True),
+        Metric("tpot_ms", "ms", "lower",
             "Time per output token after the first: (last token - first token) / (output tokens - 1), once a request; "
             "what was made before the first token (hidden reasoning, white space) is left out.",
-            _tpot,
-            optional=True,
-        ),
-        Metric(
-            "service_ms",
-            "ms",
-            "lower",
+            _tpot, optional=True),
+        Metric("service_ms", "ms", "lower",
             "From sending the request to the last byte of its response.",
-            _between("end_ns", "sent_ns"),
-        ),
-        Metric(
-            "response_ms",
-            "ms",
-            "lower",
+            _between("end_ns", "sent_ns")),
+        Metric("response_ms", "ms", "lower",
             "From the instant the request was due to the last byte of its response: the wait to be sent counts.",
-            _between("end_ns", "due_ns"),
-        ),
-        Metric(
-            "lateness_ms",
-            "ms",
-            "lower",
+            _between("end_ns", "due_ns")),
+        Metric("lateness_ms", "ms", "lower",
             "From the instant the request was due to its sending: the fault of the client or of its concurrency limit.",
-            _between("sent_ns", "due_ns"),
-        ),
-        Metric(
-            "prompt_tokens",
-            "tokens",
-            "lower",
+            _between("sent_ns", "due_ns")),
+        Metric("prompt_tokens", "tokens", "lower",
             "Prompt tokens of a request, as the server counted them.",
-            _count("prompt_tokens"),
-        ),
-        Metric(
-            "output_tokens",
-            "tokens",
-            "higher",
+            _count("prompt_tokens")),
+        Metric("output_tokens", "tokens", "higher",
             "Output tokens of a request, from the most exact source it offers.",
-            _count("output_tokens"),
-        ),
-        Metric(
-            "connect_ms",
-            "ms",
-            "lower",
+            _count("output_tokens")),
+        Metric("connect_ms", "ms", "lower",
             "Time to open the connection, for the requests that had to open one.",
-            lambda calls: _one_per_call(column(calls, "connect_ns") / NS_PER_MS),
-            optional=True,
-        ),
-        Metric(
-            "retrieval_ms",
-            "ms",
-            "lower",
+            lambda calls: _one_per_call(column(calls, "connect_ns") / NS_PER_MS), optional=True),
+        Metric("retrieval_ms", "ms", "lower",
             "Time to find the passages of a prompt: from asking the retriever to its answer's end, before the load.",
-            lambda calls: _one_per_call(column(calls, "retrieval_ns") / NS_PER_MS),
-            optional=True,
-        ),
-        Metric(
-            "rag_response_ms",
-            "ms",
-            "lower",
+            lambda calls: _one_per_call(column(calls, "retrieval_ns") / NS_PER_MS), optional=True),
+        Metric("rag_response_ms", "ms", "lower",
             "What a user waits for an answer from documents: retrieval_ms + response_ms of the same request.",
-            _rag_response,
-            optional=True,
-        ),
+            _rag_response, optional=True),
     )
-}
+}  # fmt: skip

@@ -93,7 +93,6 @@ def parse(text: str) -> Objective:
 
 
 def objectives_of(run: RunManifest) -> list[Objective]:
-    """All that a run is judged by."""
     return objectives(run.slo, run.scenario)
 
 

@@ -66,7 +66,6 @@ class RunVerdict(JsonSection):
 
     @property
     def codes(self) -> frozenset[str]:
-        """The codes of all reasons."""
         return frozenset(reason.code for reason in self.reasons)
 
 
@@ -97,8 +96,6 @@ class RequestGroup(JsonSection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary(JsonSection):
-    """summary.json."""
-
     schema: int = files.SCHEMA
     run_id: str
     backend: str

@@ -34,7 +34,6 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
         return (self.end_ns - self.start_ns) / NS_PER_S
 
     def holds(self, t_ns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -116,7 +115,6 @@ def last_ns(calls: pa.Table) -> int:
 
 
 def phases(run: RunManifest, requests: pa.Table, span: Window) -> tuple[PhaseSpan, ...]:
-    """Warm-up, measured and drain, those that there were."""
     warms_up = run.load.warmup_s or run.load.warmup_requests or _cut_s(run)
     spans = [
         ("warmup", 0 if warms_up else span.start_ns, span.start_ns),

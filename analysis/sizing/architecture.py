@@ -63,7 +63,6 @@ class Parameters(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All weights."""
         return sum(self)
 
 

@@ -40,7 +40,6 @@ class Gpu:
 
 @cache
 def gpus() -> Mapping[str, Gpu]:
-    """All known GPUs by name."""
     with _FILE.open(encoding="utf-8", newline="") as rows:
         return {row["gpu"]: _gpu(row) for row in csv.DictReader(rows)}
 

@@ -33,7 +33,6 @@ class Sizing:
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """What a token takes in the cache."""
         return memory.kv_bytes_per_token(self.model.architecture, self.need.kv_value_bytes)
 
     @property
@@ -48,7 +47,6 @@ class Sizing:
 
     @property
     def kv_bytes(self) -> float:
-        """What all sequences that must be held take in the cache."""
         shared, own = self.kv_bytes_shared_and_own
         return shared + own * self.need.concurrency
 

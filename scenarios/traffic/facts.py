@@ -120,7 +120,6 @@ class _Caches:
         self._last_ns.update(dict.fromkeys(row.blocks, row.t_ns))
 
     def shares(self) -> Mapping[str, float | None]:
-        """Of all prompts' tokens, by name."""
         return {
             name: self._known[name] / self._tokens if self._tokens and (ttl_s is None or self._is_timed) else None
             for name, ttl_s in TTLS_S.items()

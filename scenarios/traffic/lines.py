@@ -89,7 +89,6 @@ def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[FilePosit
 
 
 def json_lines(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
-    """Give the object in each line that is not empty."""
     for number, line in text_lines(path):
         if line.strip():
             yield FilePosition(path, number), _object(path, number, line)

@@ -105,7 +105,6 @@ class FilePosition(NamedTuple):
         return int(at.timestamp()) * SECOND_NS + int((fraction or "").ljust(9, "0"))
 
     def text(self, column: str, value: Any) -> str:
-        """Read a text."""
         if not isinstance(value, str):
             raise self.fault(column, "text", value)
         return value

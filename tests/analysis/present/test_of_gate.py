@@ -42,7 +42,7 @@ def test_a_row_says_what_was_what_is_and_what_matters() -> None:
         ((SAME, UNKNOWN), "undecided", "Undecided: other load left nothing to compare for llamacpp;"),
         ((SAME,), "passed", "Passed: "),
         ((UNJUDGED, EXACT), "passed", "Passed: all counts are equal, and the client is exact. Speed was not"),
-        ((UNJUDGED, replace(EXACT, verdict="inconclusive")), "passed", "Passed: all counts are equal. How fast"),
+        ((UNJUDGED, replace(EXACT, verdict="inconclusive")), "passed", "Passed: all counts are equal. Speed"),
         ((UNJUDGED, HASH), "failed", "Failed: llamacpp:plan_hash different."),
     ],
 )
