@@ -179,6 +179,8 @@ def _unusual(delta: Mapping[str, Any], content: Any) -> tuple[str, DeltaKind]:
 
 def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
     """The (text, reasoning) in a string, a block, or a list of them; a TypeError where it is something else."""
+    if content is None or content == "":
+        return "", ""
     found: tuple[list[str], list[str]] = [], []
     pending = [(content, is_thought)]
     while pending:

@@ -22,6 +22,7 @@ from bench.app.results import requests_of
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import ImportedFrom, Machine, RunManifest, Tokenizer
+from bench.runs.table import ENCODING
 from bench.types import Lengths, Load, Scenario, ServerInfo, UserError
 
 UNKNOWN: Final = "unknown"
@@ -72,7 +73,7 @@ def _made(file: Path, part: int, result: Imported, folder: Path, model: str | No
     files.make(folder)
     manifest.write(folder, run)
     with files.whole(folder / files.REQUESTS) as partial:
-        pq.write_table(with_derived(result.calls), partial, compression="zstd")
+        pq.write_table(with_derived(result.calls), partial, **ENCODING)
     summaries.write(folder, summary)
     files.write_text(folder / files.REPORT, report.render(run, summary, result.calls, None))
     return ImportedFolder(str(folder), run, summary)

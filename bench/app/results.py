@@ -34,7 +34,7 @@ from bench.plan.written import write_plan
 from bench.runs import decoding, manifest
 from bench.runs import folder as files
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
-from bench.runs.table import read_requests
+from bench.runs.table import ENCODING, read_requests
 from bench.telemetry import sampler
 from bench.types import UserError
 
@@ -124,7 +124,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
         requests, cut = transient.steady(run, requests)
         run = replace(run, cut=cut)
         with files.whole(folder / files.REQUESTS) as partial:
-            pq.write_table(requests, partial, compression="zstd")
+            pq.write_table(requests, partial, **ENCODING)
     manifest.write(folder, run)
     summary = summarize(run, requests, samples)
     summaries.write(folder, summary)

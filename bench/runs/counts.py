@@ -25,6 +25,9 @@ Contradiction = Literal[
 ]  # fmt: skip
 """What cannot all be true of one call's counts; of the overruled ones all other witnesses agree on the number taken."""
 
+_READINGS: Final[tuple[Reading, ...]] = get_args(Reading)
+_CONTRADICTIONS: Final[tuple[Contradiction, ...]] = get_args(Contradiction)
+
 ENDED_FOR_LENGTH: Final = {"length", "max_tokens", "max_output_tokens"}
 # No backend lets such a count through (bench.runs.records has 32 bits for that of an arrival).
 _MOST_OF_A_COLUMN = 2**31 - 1
@@ -111,13 +114,14 @@ def reconcile(
 
 
 def _seen(asked: Asked, deltas: Sequence[Delta], finish: str | None, text_bytes: int) -> _Seen:
-    tokens = [count for _, count, _ in deltas if count is not None and count >= 0]
+    _, said, kinds = zip(*deltas, strict=True) if deltas else ((), (), ())
+    tokens = [count for count in said if count is not None and count >= 0] if any(said) else []
     if max(tokens, default=0) > _MOST_OF_A_COLUMN:
         raise OverflowError("an event with more tokens than a record can hold")
     # A server that says 0 with every event does not count them.
     is_split = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
     return _Seen(
-        [kind for _, _, kind in deltas],
+        list(kinds),
         tokens if is_split else None,
         text_bytes,
         asked.max_tokens,
@@ -228,8 +232,8 @@ def _spread(usage: Usage, total: int | None, seen: _Seen, findings: list[Reading
         None if total is None else hidden + sum(counts[:blank]),
         counts[blank:],
         source,
-        tuple(found for found in get_args(Reading) if found in findings),
-        tuple(found for found in get_args(Contradiction) if found in findings),
+        tuple(found for found in _READINGS if found in findings),
+        tuple(found for found in _CONTRADICTIONS if found in findings),
     )
 
 
@@ -248,14 +252,14 @@ def _hidden(reasoned: int, total: int, seen: _Seen) -> int:
         # Where more arrived than the rest can be, some of the reasoning came as text.
         shown = total - reasoned
         return reasoned if shown >= visible - max(1, visible // 20) else max(0, total - visible)
-    all_text = all(kind in ("text", "blank") for kind in seen.kinds)
+    all_text = {"text", "blank"}.issuperset(seen.kinds)
     too_many = total >= 2 * visible and _FEWEST_BYTES * visible <= seen.text_bytes < _FEWEST_BYTES * total
     return total - visible if all_text and too_many else 0
 
 
 def _shares(reasoned: int, total: int, kinds: Sequence[DeltaKind]) -> list[int]:
     """`total` tokens over the arrivals, evenly; where reasoning was counted and shown, it has its own."""
-    thoughts = sum(kind == "reasoning" for kind in kinds)
+    thoughts = kinds.count("reasoning")
     others = len(kinds) - thoughts
     if not (thoughts and others and thoughts <= reasoned and others <= total - reasoned):
         return _evenly(total, len(kinds))

@@ -24,13 +24,14 @@ from bench.runs.folder import CAPTURE, PLAN, REQUESTS, SEGMENTS, whole
 from bench.runs.manifest import LoadClient, PacketRing, RunManifest
 from bench.runs.records import Decode, Planned, never_sent, record, sound_table
 from bench.runs.sections import load
-from bench.runs.table import SCHEMA, column_of, to_table
+from bench.runs.table import ENCODING, SCHEMA, column_of, to_table
 from bench.types import Exchange
 from bench.wire.capture import Capture, exchanges, scan
 
 Complete = Callable[[pa.Table], pa.Table]
 
-_CALLS_PER_TASK = 500
+# A task holds so many calls, or so much of a capture, some 100,000 token events.
+_CALLS_PER_TASK, _TASK_BYTES = 5000, 1 << 20
 # Calls are joined to their packets together; so much of their answers is held for that.
 _JOINED_BYTES = 16 << 20
 # About a million token events: below that, starting processes takes longer than decoding.
@@ -119,21 +120,26 @@ def decode_run(
     start_ns = captured.start_ns or 0
     # Each by the clock of its own process: another's is read at other moments, and on another machine runs differently.
     watches = {path: stopwatch(start_ns, file.clock) for path, file in files.items()}
-    tasks = [
-        _Task(path, int(str(file.meta["worker"])), file.offsets[some], file.seqs[some])
-        for path, file in files.items()
-        for some in (slice(at, at + _CALLS_PER_TASK) for at in range(0, len(file.offsets), _CALLS_PER_TASK))
-    ]
+    tasks = [task for path, file in files.items() for task in _tasks(path, file)]
     unsent = {seq: "dropped" for file in files.values() for seq, _ in file.drops}
     unsent |= {seq: "budget" for file in files.values() for seq, _ in file.refusals}
     schema = complete(SCHEMA.empty_table()).schema
-    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, schema, **ENCODING) as writer:
         for table in _decode_tasks(tasks, folder, watches, captured.packets, int(warmup_s * 1e9), decode):
             writer.write_table(complete(table))
         missing = PlannedCalls(folder).but([seq for file in files.values() for seq in file.seqs])
         unsent = _not_reached(captured, missing) | unsent
         rest = to_table(never_sent(planned, unsent.get(seq, never_begun)) for seq, planned in missing.items())
         writer.write_table(complete(rest))
+
+
+def _tasks(path: Path, file: Capture) -> Iterator[_Task]:
+    worker, begin = int(str(file.meta["worker"])), 0
+    for end in range(1, len(file.offsets) + 1):
+        last = end == len(file.offsets)
+        if last or end - begin >= _CALLS_PER_TASK or file.offsets[end] - file.offsets[begin] >= _TASK_BYTES:
+            yield _Task(path, worker, file.offsets[begin:end], file.seqs[begin:end])
+            begin = end
 
 
 def _not_reached(captured: Captured, missing: Mapping[int, Planned]) -> dict[int, str]:

@@ -102,9 +102,10 @@ def _record(
     error = exchange.error or response.error or (reply.error if reply else None)
     counts = _counts(planned, reply, error)
     # Of an answer in one piece nobody knows when its tokens were made.
-    deltas = [(t_ns, kind) for t_ns, _, kind in reply.deltas] if reply and reply.streamed else []
+    deltas = reply.deltas if reply and reply.streamed else []
+    output_ns = [delta[0] for delta in deltas]
     # White space at the start of an answer is no first token.
-    tokens_ns = [t_ns for t_ns, _ in deltas[len(deltas) - len(counts.arrival_tokens) :]]
+    tokens_ns = output_ns[len(output_ns) - len(counts.arrival_tokens) :]
     due_ns = exchange.due_ns - watch.start_ns
     arrived = len(arrivals_ns) > 0
     return Record(
@@ -117,7 +118,7 @@ def _record(
         headers_ns=response.headers_ns,
         first_byte_ns=int(arrivals_ns[0]) if arrived else None,
         first_token_ns=tokens_ns[0] if tokens_ns else None,
-        first_text_ns=next((t_ns for t_ns, kind in deltas if kind == "text"), None),
+        first_text_ns=next((t_ns for t_ns, _, kind in deltas if kind == "text"), None),
         last_token_ns=tokens_ns[-1] if tokens_ns else None,
         end_ns=int(arrivals_ns[-1]) if arrived and exchange.error is None else exchange.end_ns - watch.start_ns,
         status=response.status,
@@ -136,7 +137,7 @@ def _record(
         bytes_received=len(exchange.data),
         reads=len(exchange.sizes),
         # Of a segment's bytes none came before the others.
-        coalesced_reads=0 if seen.stamps == "packets" else _repeated([t_ns for t_ns, _ in deltas]),
+        coalesced_reads=0 if seen.stamps == "packets" else _repeated(output_ns),
         lags_ns=seen.lags_ns.tolist(),
         text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
         service_tier=reply.service_tier if reply else None,
@@ -144,7 +145,7 @@ def _record(
         unread=reply.unread if reply else 0,
         unread_example=_SECRET.sub("[removed]", reply.unread_example) if reply and reply.unread_example else None,
         encoding=reply.encoding if reply else None,
-        first_blank_ns=deltas[0][0] if len(tokens_ns) < len(deltas) else None,
+        first_blank_ns=output_ns[0] if len(tokens_ns) < len(output_ns) else None,
         early_tokens=counts.early_tokens,
         count_readings=" ".join(counts.readings) or None,
         count_contradictions=" ".join(counts.contradictions) or None,
