@@ -1,4 +1,4 @@
-"""A run of ours in the words of other tools: results of vLLM and AIPerf, and OpenMetrics for a time series."""
+"""A run of ours in the words of other tools: vLLM, AIPerf, GuideLLM, and OpenMetrics for a time series."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from analysis.others import guidellm_export
 from analysis.others.aiperf import NAMES as AIPERF_NAMES
 from analysis.run.metrics import METRICS, NS_PER_S, column, flat, is_successful, measured
 from analysis.run.sections import MetricSummary
@@ -90,15 +91,8 @@ def aiperf(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
             "input_config": {
                 "models": {"items": [{"name": run.model}]},
                 "endpoint": {"urls": [run.url], "type": "chat", "streaming": True},
-                "phases": [
-                    {
-                        "name": "profiling",
-                        "kind": "profiling",
-                        "requests": summary.requests.planned,
-                        "concurrency": run.load.concurrency,
-                        "rate": run.load.rate_per_s,
-                    }
-                ],
+                "datasets": [_aiperf_dataset(run, summary)],
+                "phases": [_aiperf_phase(run, summary)],
             },
             "error_summary": [
                 {"error_details": {"code": None, "type": each.code, "message": each.message}, "count": each.count}
@@ -107,6 +101,11 @@ def aiperf(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
             "start_time": run.created_at,
         }
     )
+
+
+def guidellm(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
+    """What GuideLLM writes as benchmarks.json."""
+    return _json(guidellm_export.document(run, summary, requests))
 
 
 def openmetrics(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
@@ -133,9 +132,24 @@ def openmetrics(run: RunManifest, summary: RunSummary, requests: pa.Table) -> st
 EXPORTS: Final[Mapping[str, Callable[[RunManifest, RunSummary, pa.Table], str]]] = {
     "vllm": vllm,
     "aiperf": aiperf,
+    "guidellm": guidellm,
     "openmetrics": openmetrics,
 }
 """By the name of a format, what makes a run's file of it."""
+
+
+def _aiperf_phase(run: RunManifest, summary: RunSummary) -> dict[str, Any]:
+    """How requests were sent, of the ways that they know; a load of another shape is one of so many in flight."""
+    named = {"name": "profiling", "kind": "profiling", "requests": summary.requests.planned}
+    if run.load.rate_per_s is not None and run.load.arrivals in ("poisson", "constant"):
+        return named | {"type": run.load.arrivals, "rate": run.load.rate_per_s}
+    return named | {"type": "concurrency", "concurrency": run.load.concurrency or run.load.max_in_flight}
+
+
+def _aiperf_dataset(run: RunManifest, summary: RunSummary) -> dict[str, Any]:
+    asked = {"isl": run.scenario.prompt_tokens, "osl": run.scenario.output_tokens}
+    lengths = {name: {"mean": (each.low + each.high) / 2} for name, each in asked.items()}
+    return {"name": run.scenario.name, "type": "synthetic", "entries": summary.requests.planned, "prompts": lengths}
 
 
 def _aiperf_metric(unit: str, figures: MetricSummary) -> dict[str, Any]:

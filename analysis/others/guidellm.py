@@ -12,7 +12,7 @@ from bench.types import UserError
 
 VERSION: Final = 2
 # Their metric, ours, and what theirs is to be multiplied by.
-_METRICS: Final = (
+METRICS: Final = (
     ("time_to_first_token_ms", "ttft_ms", 1.0),
     ("time_to_first_output_token_ms", "ttft_text_ms", 1.0),
     ("inter_token_latency_ms", "tpot_ms", 1.0),
@@ -56,7 +56,7 @@ def _read(benchmark: Fields, version: str | None) -> Imported:
     calls, messages = _calls(benchmark)
     kind, rate = strategy.text("type_"), strategy.number("rate")
     served = benchmark.at("metrics")
-    theirs = {ours: _metric(served.at(name, "successful"), scale) for name, ours, scale in _METRICS}
+    theirs = {ours: _metric(served.at(name, "successful"), scale) for name, ours, scale in METRICS}
     return Imported(
         tool="guidellm",
         title="GuideLLM",

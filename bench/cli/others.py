@@ -56,12 +56,18 @@ def crosscheck(folder: str, theirs: Path, part: int | None) -> "Document":
 
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.option("--format", "form", required=True, type=OneOf(["vllm", "aiperf", "openmetrics", "csv"]), help="whose")
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=OneOf(["vllm", "aiperf", "guidellm", "openmetrics", "csv"]),
+    help="whose",
+)
 def export(folder: str, form: str) -> None:
     """Print a run of ours as another tool's file.
 
-    vllm is what `vllm bench serve --save-detailed` writes, aiperf profile_export_aiperf.json, openmetrics is for a time
-    series database, csv has a row for each request.
+    vllm is what `vllm bench serve --save-detailed` writes, aiperf profile_export_aiperf.json, guidellm benchmarks.json;
+    openmetrics is for a time series database, csv has a row for each request.
 
     \b
     bench.py export latest --format vllm > vllm-bench.json

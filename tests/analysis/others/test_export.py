@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 from tests.summaries import typed
 
-METRICS = ("ttft_ms", "tpot_ms", "chunk_gap_ms", "service_ms")
+METRICS = ("ttft_ms", "tpot_ms", "service_ms")
+NEEDED = Path(__file__).parents[2] / "fixtures" / "exported" / "guidellm-0.8.1.json"
+"""The keys without which GuideLLM's own reader refuses a report: found by leaving out one after the other."""
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def again(form: str, run: tuple[RunManifest, RunSummary, pa.Table], folder: Path
     return found
 
 
-@pytest.mark.parametrize("form", ["vllm", "aiperf"])
+@pytest.mark.parametrize("form", ["vllm", "aiperf", "guidellm"])
 def test_what_is_written_is_read_again_with_the_same_figures(form: str, run: Any, tmp_path: Path) -> None:
     manifest, summary, _ = run
     found = again(form, run, tmp_path)
@@ -39,9 +42,56 @@ def test_what_is_written_is_read_again_with_the_same_figures(form: str, run: Any
     assert (found.requests.succeeded, found.requests.missed) == (118, 2)
     for metric in METRICS:
         for statistic in ("mean", "p50", "p90", "p99"):
-            assert getattr(found.metrics[metric], statistic) == getattr(summary.metric(metric), statistic)
+            assert getattr(found.metrics[metric], statistic) == pytest.approx(
+                getattr(summary.metric(metric), statistic)
+            )
     assert found.throughput.requests_per_s == summary.throughput.requests_per_s
     assert found.throughput.output_tokens_per_s == summary.throughput.output_tokens_per_s
+
+
+@pytest.mark.parametrize("form", ["vllm", "aiperf"])
+def test_gaps_between_chunks_are_told_where_the_other_tool_has_them(form: str, run: Any, tmp_path: Path) -> None:
+    assert again(form, run, tmp_path).metrics["chunk_gap_ms"].p99 == run[1].metric("chunk_gap_ms").p99
+
+
+def lacking(needed: Any, found: Any, place: str = "") -> list[str]:
+    """The keys that something lacks."""
+    if isinstance(needed, list):
+        return [key for each in needed for key in lacking(each, found[0], f"{place}[]")]
+    if not isinstance(needed, dict):
+        return []
+    return [
+        key
+        for name, inner in needed.items()
+        for key in (lacking(inner, found[name], f"{place}.{name}") if name in found else [f"{place}.{name}"])
+    ]
+
+
+@pytest.mark.parametrize("arrivals", [None, "poisson", "constant", "gamma:2"])
+def test_guidellms_form_has_all_that_its_reader_cannot_do_without(arrivals: str | None, run: Any) -> None:
+    manifest, summary, requests = run
+    if arrivals is not None:
+        load = replace(manifest.load, concurrency=None, rate_per_s=5.0, arrivals=arrivals)
+        manifest = replace(manifest, load=load)
+    report = json.loads(EXPORTS["guidellm"](manifest, summary, requests))
+    needed = json.loads(NEEDED.read_text())
+    strategy = dict.fromkeys(["type_", *(["rate"] if arrivals in ("poisson", "constant") else [])])
+    needed["benchmarks"][0]["config"]["strategy"] = strategy
+    needed["config"]["spec"]["profile"] = {"kind": None}
+    assert lacking(needed, report) == []
+    (benchmark,) = report["benchmarks"]
+    assert benchmark["scheduler_metrics"]["queued_time_avg"] == "nan"
+
+
+def test_rows_of_guidellms_form_are_ours_and_a_run_of_which_nothing_succeeded_has_figures_of_nothing(
+    run: Any, synthetic_run: Any, tmp_path: Path
+) -> None:
+    found = again("guidellm", run, tmp_path)
+    assert (found.calls.num_rows, found.requests.planned) == (120, 120)
+    assert found.metrics["prompt_tokens"].mean == run[1].metric("prompt_tokens").mean
+    manifest, requests, telemetry = synthetic_run(requests=10, failed=range(10))
+    found = again("guidellm", (*typed(manifest, requests, telemetry), requests), tmp_path)
+    assert (found.requests.succeeded, found.requests.missed, found.metrics) == (0, 10, {})
 
 
 def test_rows_of_vllms_form_are_ours(run: Any, tmp_path: Path) -> None:
