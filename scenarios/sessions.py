@@ -1,11 +1,11 @@
 """What makes sessions of a scenario, in its file and on the command line."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
 from bench.durations import parse_duration
+from bench.numeric import read, whole
 from bench.types import Lengths, Pause, Scenario, Turns, UserError
 
 MAX_TURNS: Final = 10_000
@@ -49,10 +49,10 @@ def parse_pause(text: str, name: str) -> Pause:
         raise UserError(f"{name}: must be at most {MAX_PAUSE_S:g} s, got {seconds:g} s")
     if kind != "lognormal":
         return Pause("exponential" if kind == "exponential" else "fixed", seconds)
-    sigma = float(rest[1]) if re.fullmatch(r"\d+(\.\d+)?", rest[1].strip()) else 0.0
-    if not 0 < sigma <= _MAX_SIGMA:
+    sigma = read(rest[1])
+    if sigma is None or not 0 < sigma <= _MAX_SIGMA:
         raise UserError(f"{name}: a lognormal's sigma is above 0 and at most {_MAX_SIGMA:g}, got {rest[1]!r}")
-    return Pause("lognormal", seconds, sigma)
+    return Pause("lognormal", seconds, float(sigma))
 
 
 def pause_text(value: Any) -> Any:
@@ -68,8 +68,8 @@ def pause_text(value: Any) -> Any:
 
 def _count(text: str) -> Lengths:
     """How many turns: `5`, or `2..8` for as many of each number between."""
-    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text.strip(), re.ASCII)
-    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= low <= high <= MAX_TURNS:
+    first, dots, last = text.partition("..")
+    low, high = whole(first), whole(last if dots else first)
+    if low is None or high is None or not 1 <= low <= high <= MAX_TURNS:
         raise UserError(f"--turns: expected a number from 1 to {MAX_TURNS}, or a range such as 2..8, got {text!r}")
     return Lengths("fixed" if low == high else "uniform", low, high)

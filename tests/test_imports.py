@@ -38,6 +38,7 @@ OURS = {
     "bench/serving.py": (),
     "bench/workload.py": (),
     "bench/suggest.py": (),
+    "bench/numeric.py": ("bench.types",),
     "bench/durations.py": ("bench.types",),
     "bench/errors.py": ("bench.exit_codes",),
     "bench/exit_codes.py": (),
@@ -72,7 +73,7 @@ OURS = {
     "analysis/sizing/*": (*ABOVE_A_RUN, "analysis.money"),
     "analysis/*": (*OF_A_RUN, "analysis"),
 }  # fmt: skip
-FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations")
+FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations", "bench.numeric")
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,

@@ -9,11 +9,12 @@ from analysis.run.metrics import METRICS
 from analysis.run.sections import Throughput
 from analysis.run.summary import RunSummary
 from analysis.stats.changes import Direction
+from bench.numeric import read
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
 TYPICAL, TAIL, POINTS = 0.05, 0.10, 0.01
-_SYNTAX = re.compile(r"\s*(?P<name>[\w:]+)\s*=\s*(?P<value>\d+(?:\.\d+)?)(?P<percent>%?)\s*")
+_SYNTAX = re.compile(r"\s*(?P<name>[\w:]+)\s*=(?P<value>.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +95,12 @@ def thresholds(texts: Iterable[str]) -> dict[str, float]:
 
 def _threshold(text: str) -> tuple[str, float]:
     found = _SYNTAX.fullmatch(text)
-    if not found:
+    share = read(found["value"]) if found else None
+    if found is None or share is None or share < 0:
         raise UserError(f"--threshold {text!r}: expected MEASURE=PERCENT, as in ttft_ms:p99=5%")
     if found["name"] not in MEASURES:
         near = did_you_mean(found["name"], MEASURES) or f"; known are {', '.join(MEASURES)}"
         raise UserError(f"--threshold {text!r}: {found['name']} is not compared{near}")
-    share = float(found["value"]) / (100 if found["percent"] else 1)
     if share >= 1:
         raise UserError(f"--threshold {text!r}: expected less than 100%, such as 5% or 0.05")
-    return found["name"], share
+    return found["name"], float(share)

@@ -25,6 +25,8 @@ import pyarrow.compute as pc
 from analysis.run.metrics import METRICS, NS_PER_MS, POOLED, column, is_text, keep
 from analysis.run.sections import RequestCounts, SloResult
 from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
+from bench.durations import read_milliseconds
+from bench.numeric import read
 from bench.runs.manifest import RunManifest
 from bench.suggest import did_you_mean
 from bench.types import Scenario, UserError
@@ -36,9 +38,9 @@ SERVICE: Final = "service_"
 _MANY: Final = 1_000_000
 _WAITED: Final = ("ttft_ms", "ttft_text_ms")
 
-_SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)\s*")
+_SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>[^<]+)")
 _SYNTAX = re.compile(
-    r"\s*(?P<metric>\w+)\s*(?::\s*p(?P<percentile>\d+(?:\.\d+)?))?\s*<\s*(?P<limit>\d+(?:\.\d+)?)\s*"
+    r"\s*(?P<metric>\w+)\s*(?::\s*p(?P<percentile>\d+(?:\.\d+)?))?\s*<\s*(?P<limit>[^<(]+)"
     r"(?P<counted>\(goodput\))?\s*"
 )
 
@@ -69,14 +71,16 @@ class Objective:
 def parse(text: str) -> Objective:
     """An objective from `METRIC<LIMIT`, `METRIC:pNN<LIMIT` or `error_share<NN%`; UserError where it is none of them."""
     if share := _SHARE.fullmatch(text):
-        limit = float(share["limit"]) / (100 if share["percent"] else 1)
-        if not 0 < limit <= 1:
+        part = read(share["limit"])
+        if part is None or not 0 < part <= 1:
             raise UserError(f"--slo {text!r}: a share of errors lies between 0 and 1, or 0% and 100%, as in 5%")
-        return Objective(text.strip(), ERROR_SHARE, 100 * (1 - limit), limit)
+        return Objective(text.strip(), ERROR_SHARE, float(100 * (1 - part)), float(part))
     found = _SYNTAX.fullmatch(text)
-    if not found:
+    limit = read_milliseconds(found["limit"]) if found else None
+    if found is None or limit is None:
         raise UserError(
-            f"--slo {text!r} is not an objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500"
+            f"--slo {text!r} is not an objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500 or "
+            "ttft_ms:p99<0.5s"
         )
     latencies = [name for name, metric in METRICS.items() if metric.unit == "ms"]
     latencies += [SERVICE + metric for metric in _WAITED]
@@ -89,7 +93,7 @@ def parse(text: str) -> Objective:
         raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")
     from_sending = name.removeprefix(SERVICE) in _WAITED and name.startswith(SERVICE)
     metric = name.removeprefix(SERVICE) if from_sending else name
-    return Objective(text.strip(), metric, percentile, float(found["limit"]), from_sending, bool(found["counted"]))
+    return Objective(text.strip(), metric, percentile, limit, from_sending, bool(found["counted"]))
 
 
 def objectives_of(run: RunManifest) -> list[Objective]:

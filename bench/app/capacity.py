@@ -25,7 +25,7 @@ from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
 from analysis.wording import number, percent
-from bench.app import numeric
+from bench import numeric
 from bench.app.around import share_library, write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
 from bench.app.probe_loads import ProbeLoads, Shape, shape_of

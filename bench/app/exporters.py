@@ -11,8 +11,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from backends.gauges import of_engines
 from bench.app import address
-from bench.app.numeric import within
 from bench.app.options import WatchOptions
+from bench.numeric import within
 from bench.process.exchange import HttpAnswer
 from bench.process.secrets import without_userinfo
 from bench.runs.manifest import MetricsSource, ObservedGpu, ObservedServer

@@ -5,9 +5,12 @@ docs/coming-from.md says tool by tool what is the same and what differs.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from bench.durations import read_milliseconds
+from bench.numeric import read
 from bench.types import UserError
 
 
@@ -19,19 +22,17 @@ class Meaning(NamedTuple):
 
 
 def _seconds(value: str) -> str:
-    return f"{value}s" if value.replace(".", "", 1).isdecimal() else value
+    return f"{value}s" if value[-1:].isdigit() else value
 
 
 def _minutes(value: str) -> str:
-    return f"{value}m" if value.replace(".", "", 1).isdecimal() else value
+    return f"{value}m" if value[-1:].isdigit() else value
 
 
 def _arrivals(burstiness: str) -> str:
     """The shape of a gamma distribution is 1 / CV²."""
-    try:
-        shape = float(burstiness)
-    except ValueError:
-        shape = math.nan
+    found = read(burstiness)
+    shape = math.nan if found is None else float(found)
     if not 0 < shape < math.inf:
         raise UserError(f"--burstiness {burstiness}: expected a number above 0, the shape of a gamma distribution")
     return "poisson" if shape == 1 else f"gamma:{1 / math.sqrt(shape):.6g}"
@@ -138,15 +139,18 @@ def here(name: str) -> str | None:
     return None if said is None else f"{name}: {said}"
 
 
+_BETWEEN: Final = re.compile(r"[\s,]+(?=[A-Za-z_]\w*:)")
+"""What stands between two bounds, and not within a number such as 2,000 or before a unit."""
+
+
 def goodput(text: str) -> tuple[str, ...]:
     """The objectives that `ttft:200 tpot:50` stands for: bounds on each request that only count the good ones."""
     bounds = []
-    for part in text.replace(",", " ").split():
-        name, colon, limit = part.partition(":")
-        if not colon or name not in GOODPUT or not limit.replace(".", "", 1).isdecimal():
+    for part in _BETWEEN.split(text.strip(" ,")):
+        name, _, limit = part.partition(":")
+        limit_ms = read_milliseconds(limit)
+        if name not in GOODPUT or limit_ms is None:
             known = ", ".join(GOODPUT)
             raise UserError(f"--goodput {part!r}: expected NAME:MILLISECONDS such as ttft:200, with a name of {known}")
-        bounds.append(f"{GOODPUT[name]}<{limit} (goodput)")
-    if not bounds:
-        raise UserError("--goodput: expected bounds such as 'ttft:200 tpot:50'")
+        bounds.append(f"{GOODPUT[name]}<{limit_ms:.12g} (goodput)")
     return tuple(bounds)

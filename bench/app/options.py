@@ -13,7 +13,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NewType, Self, get_args, get_origin, get_type_hints
 
-from bench.app import familiar, numeric
+from bench import numeric
+from bench.app import familiar
 from bench.plan.resolve import within
 from bench.suggest import did_you_mean
 from bench.types import UserError

@@ -1,6 +1,7 @@
 """What a run costs: whose prices it is charged at, what an hour of one's own costs, and where the limit lies."""
 
 import ipaddress
+import re
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,9 +12,9 @@ from urllib.parse import urlsplit
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly, Owned
 from bench.app.discover import DEFAULT_MODEL
-from bench.app.numeric import read, within
 from bench.app.options import HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
+from bench.numeric import read, within
 from bench.plan import resolve
 from bench.plan.calls import Plan, lengths, total
 from bench.runs.manifest import ApiPricing, HourPricing
@@ -153,7 +154,7 @@ def _owned(text: str) -> Owned:
     required = [field.name for field in fields(Owned) if field.default is MISSING]
     names = [field.name for field in fields(Owned)]
     values = {}
-    for part in text.split(","):
+    for part in re.split(r",(?!\d{3}\b)", text):  # but not within 2,000
         name, _, value = part.strip().partition("=")
         if name not in names:
             raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{did_you_mean(name, names)}")

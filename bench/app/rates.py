@@ -9,15 +9,14 @@ from typing import Any, Final
 from analysis.breakeven import recorded
 from analysis.breakeven.traffic import checked
 from analysis.money.numbers import Number
-from bench.app import numeric
+from bench import numeric
 from bench.durations import parse_duration
 from bench.types import Course, Stretch, UserError
 
 _PROFILED: Final = re.compile(r"((?P<process>[^,]*),)?profile:(?P<path>.*)", re.DOTALL)
 _EXPECTED: Final = "expected requests/s such as 4, a ramp such as 1..10:5m, steps such as 2:1m,20:10s,2:1m, or inf"
-# A number may have commas of its own, between thousands.
+# A number may have commas of its own, between thousands; see bench.numeric.
 _PART: Final = re.compile(r"([^:]+):([^:,]+)(?:,|$)")
-_THOUSANDS: Final = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?\w?")
 
 
 def of(rate: str | None, arrivals: str | None) -> dict[str, Any]:
@@ -55,8 +54,7 @@ def _stretch(rates: str, time: str, whole: str) -> Stretch:
 
 def _number(text: str, whole: str) -> float:
     found = numeric.read(text)
-    grouped = "," not in text or _THOUSANDS.fullmatch(text.strip())
-    if found is None or not found.is_finite() or found < 0 or not grouped:
+    if found is None or not found.is_finite() or found < 0:
         raise UserError(f"--rate {whole}: {_EXPECTED}")
     return float(found)
 

@@ -8,6 +8,7 @@ from bench.app import rag
 from bench.app.options import FileOptions, RunOptions, flag_of
 from bench.app.recordings import Cut, Recording, read_dataset, read_trace
 from bench.durations import parse_duration
+from bench.numeric import whole
 from bench.plan.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_DURATION_S, within
 from bench.types import RECORDED, Lengths, Load, Pause, Scenario, Turns, UserError
 
@@ -110,7 +111,7 @@ def _wanted(options: RunOptions, scenario: Scenario) -> int:
     if options.duration is not None:
         return 1 << 62
     asked = max(options.requests or 0, options.sessions or 0) or max(scenario.requests, _SESSIONS)
-    warmup = int(options.warmup) if options.warmup and options.warmup.isdecimal() else scenario.warmup_requests
+    warmup = scenario.warmup_requests if (found := whole(options.warmup or "")) is None else found
     return 2 * (asked + max(warmup, options.concurrency or scenario.concurrency)) + _SPARE
 
 
@@ -118,7 +119,7 @@ def _prompts(options: RunOptions, scenario: Scenario) -> int:
     """As many as the load has requests, since a retriever is asked for each; by time as many as the scenario has."""
     asked = options.requests or scenario.requests
     usual = min(asked, max(scenario.warmup_requests, options.concurrency or scenario.concurrency))
-    return asked + (int(options.warmup) if options.warmup and options.warmup.isdecimal() else usual)
+    return asked + (usual if (found := whole(options.warmup or "")) is None else found)
 
 
 def _cut(options: FileOptions) -> Cut:

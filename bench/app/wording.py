@@ -12,8 +12,8 @@ import orjson
 from backends.dialect.adapting import WHAT_IS_LOST
 from backends.dialect.outgoing import SERVERS_OWN
 from bench.app import address
-from bench.app.numeric import read
 from bench.app.options import RunOptions, flag_of
+from bench.numeric import read, whole
 from bench.plan import tokenizer as tokenizers
 from bench.suggest import did_you_mean
 from bench.types import Backend, Call, Scenario, Target, UserError
@@ -27,7 +27,7 @@ CHOICES: Final = (
 
 MOST_BODY_BYTES: Final = 1 << 20
 
-_FREE: Final = {"<name>": r"\S+", "<number>": r"\d{1,6}", "<tokens>": r"[1-9]\d*"}
+_FREE: Final = {"<name>": r"\S+", "<number>": r"\d{1,6}"}
 _RANGES: Final = {"<temperature>": (0.0, MAX_TEMPERATURE), "<share>": (0.001, 1.0)}
 # What the load is made of has a flag or a place of its own, under whatever name a dialect gives it.
 _DECIDED_BY: Final = {
@@ -98,6 +98,8 @@ def _choice(backend: Backend, name: str, value: str) -> str:
     words = [word for word in known if not word.startswith("<")]
     if value in words or any(re.fullmatch(_FREE[word], value) for word in known if word in _FREE):
         return value
+    if "<tokens>" in known and (tokens := whole(value)):
+        return str(tokens)
     number, expected = read(value), [word for word in known if word != "0"]
     for place, word in enumerate(expected):
         if word in _RANGES:

@@ -10,7 +10,7 @@ from bench.app.options import flag_of
 from bench.cli.groups import Grouped
 from bench.types import UserError
 
-_BOUND = re.compile(r"\w+:\d+(?:\.\d+)?")
+_BOUND = re.compile(r"[A-Za-z_]\w*:[\d.]\S*")
 
 
 class Familiar(Grouped):

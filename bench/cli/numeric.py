@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from bench.app.numeric import read, whole, within
+from bench.numeric import read, whole, within
 
 
 class Plain(click.ParamType[Any]):

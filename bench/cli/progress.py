@@ -69,8 +69,8 @@ def block(progress: Progress, load: ShownLoad, figures: LiveFigures) -> Group:
 
 def _position(progress: Progress, load: ShownLoad) -> str:
     elapsed_s, total, left_s = _elapsed_s(progress), load.calls, _left_s(progress, load)
-    left = "" if left_s is None else f", {_time(left_s)} left" if left_s >= 1 else ", finishing"
-    return f"{progress.done:,}{f' of {total:,}' if total else ''} requests in {_time(elapsed_s)}{left}"
+    left = "" if left_s is None else f", {duration_text(left_s)} left" if left_s >= 1 else ", finishing"
+    return f"{progress.done:,}{f' of {total:,}' if total else ''} requests in {duration_text(elapsed_s)}{left}"
 
 
 def _flow(progress: Progress, shown: ShownLoad) -> list[str]:
@@ -122,7 +122,8 @@ def _length_s(load: Load) -> float:
     return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
 
 
-def _time(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """A time that goes by, as `12 s`, `5 min 05 s`, `10 h 00 min`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes, seconds = divmod(round(seconds), 60)

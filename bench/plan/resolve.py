@@ -3,9 +3,11 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Literal, NamedTuple, TypeVar
 
 from bench.durations import parse_duration
+from bench.numeric import read, whole
 from bench.plan import course as courses
 from bench.suggest import did_you_mean
 from bench.types import AT_ONCE, Arrivals, Course, Load, Scenario, Turns, UserError
@@ -30,12 +32,12 @@ _BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 def parse_size(text: str, flag: str, bounds: tuple[int, int]) -> int:
     """Bytes from `512KiB`, `64MiB` or `1GiB`, within the bounds."""
-    match = re.fullmatch(r"(\d{1,9})(KiB|MiB|GiB)", text.strip(), re.ASCII)
-    if not match:
+    match = re.fullmatch(r"(.*?)\s*(KiB|MiB|GiB)", text.strip(), re.ASCII)
+    found = read(match[1]) if match else None
+    if match is None or found is None or found < 0:
         hint = f"{text.strip()}MiB" if re.fullmatch(r"\s*\d+\s*", text) else "64MiB"
         raise UserError(f"{flag}: expected a size with its unit (KiB, MiB or GiB), such as {hint}, got {text!r}")
-    size: int = within(flag, int(match[1]) * _BYTES[match[2]], *bounds, " bytes")
-    return size
+    return within(flag, int(min(found, Decimal(1 << 40)) * _BYTES[match[2]]), *bounds, " bytes")
 
 
 def resolve_load(
@@ -210,12 +212,13 @@ def gap_spread(arrivals: Arrivals) -> float:
         hint = did_you_mean(name, (*SPREADS, "gamma"))
         raise UserError(f"--arrivals {arrivals!r}: expected {', '.join(SPREADS)} or gamma:CV{hint}")
     low, high = GAMMA_SPREADS
-    if not re.fullmatch(r"\d+(\.\d+)?", spread) or not low <= float(spread) <= high:
+    found = read(spread)
+    if found is None or not low <= found <= high:
         raise UserError(
             f"--arrivals {arrivals!r}: expected gamma:CV, the gaps' spread over their mean from {low:g} to {high:g}, "
             "such as gamma:2"
         )
-    return float(spread)
+    return float(found)
 
 
 def _sessions(turns: Turns, asked: int | None, warmup: str | None) -> tuple[int, int]:
@@ -230,9 +233,10 @@ def _sessions(turns: Turns, asked: int | None, warmup: str | None) -> tuple[int,
 def _warmup_count(warmup: str | None, default: int, measured: int, what: str) -> int:
     if warmup is None:
         return min(default, measured)
-    if not warmup.strip().isdecimal():
+    count = whole(warmup)
+    if count is None or count < 0:
         raise UserError(f"--warmup: expected a number of {what}, such as 16, since the load is one, got {warmup!r}")
-    return within("--warmup", int(warmup), 0, MAX_REQUESTS)
+    return within("--warmup", count, 0, MAX_REQUESTS)
 
 
 def _warmup_s(warmup: str | None, duration_s: float) -> float:

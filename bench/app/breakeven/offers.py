@@ -26,8 +26,8 @@ from bench.app.breakeven.measured import MeasuredRun, Requests, read_run, reques
 from bench.app.breakeven.options import OFF, BreakEvenOptions, CachingOptions, RequestOptions
 from bench.app.breakeven.servers import MonthlyTraffic
 from bench.app.listing import folder_of
-from bench.app.numeric import read
-from bench.app.numeric import within as within_range
+from bench.numeric import read
+from bench.numeric import within as within_range
 from bench.plan.resolve import within
 from bench.types import Usage, UserError
 

@@ -20,7 +20,7 @@ from analysis.money.numbers import monthly_usd
 from analysis.stats.distributions import Floats
 from analysis.stats.uncertainty import interval_draws, mean_draws
 from analysis.wording import count, number, percent
-from bench.app import numeric
+from bench import numeric
 from bench.app.breakeven.measured import (
     MeasuredRun,
     check_repeats,

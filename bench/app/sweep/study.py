@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 import yaml
 
 from backends import BACKENDS
-from bench.app import numeric
+from bench import numeric
 from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, WatchOptions, flag_of, names
 from bench.plan.resolve import within
 from bench.process.secrets import without_userinfo
@@ -177,8 +177,8 @@ def of_flags(
         backend, _, model = text.partition(":")
         own = {"backend": backend, **({"model": model} if model else {})}
         contenders.append({**_for(backend, options), **own})
-    loads: list[dict[str, Any]] = [{"concurrency": n, **of_load} for n in _parts(concurrencies)]
-    loads += [{"rate": rate, **of_load} for rate in _parts(rates)]
+    loads: list[dict[str, Any]] = [{"concurrency": n, **of_load} for n in _parts("--concurrency", concurrencies)]
+    loads += [{"rate": rate, **of_load} for rate in _parts("--rate", rates)]
     lengths = {name: value for name, value in of_load.items() if name not in names(LoadOptions)}
     loads += [{CAPACITY: True, **lengths}] if find_capacity else []
     return study_of({"contenders": contenders, "loads": loads or [of_load], "workload": workload, **study})
@@ -191,8 +191,11 @@ def _for(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in others}
 
 
-def _parts(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+def _parts(flag: str, text: str | None) -> list[str]:
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if cut := [part for part in parts if part[0] == "0" and part[1:2].isdigit()]:
+        raise UserError(f"{flag} {text}: commas stand between several numbers, not within one; {cut[0]} is none")
+    return parts
 
 
 # --- the parts of a file ------------------------------------------------------------------------------------------
@@ -232,10 +235,10 @@ def _strings(value: Any) -> list[Any]:
 def _whole(what: str, value: Any, most: int) -> int | None:
     if value is None:
         return None
-    read = numeric.read(str(value))
-    if read is None or read != int(read):
+    read = numeric.whole(str(value))
+    if read is None:
         raise UserError(f"{what}: expected a whole number, got {value!r}")
-    return within(what, int(read), 1, most)
+    return within(what, read, 1, most)
 
 
 def _contender(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:

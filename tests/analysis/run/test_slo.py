@@ -53,7 +53,9 @@ def test_objectives_are_parsed(text: str, objective: Any) -> None:
         ("output_tokens<50", "not a latency metric"),
         ("ttft_ms:p100<500", "between p0 and p100"),
         ("ttft_ms:p99>500", "METRIC:pNN<LIMIT"),
-        ("ttft_ms<500ms", "METRIC:pNN<LIMIT"),
+        ("ttft_ms<500%", "METRIC:pNN<LIMIT"),
+        ("ttft_ms<1,5", "METRIC:pNN<LIMIT"),
+        ("ttft_ms<5 apples", "METRIC:pNN<LIMIT"),
         ("", "METRIC:pNN<LIMIT"),
     ],
 )

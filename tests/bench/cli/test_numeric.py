@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.app.numeric import read
 from bench.cli.breakeven import breakeven
 from bench.cli.numeric import USD, Within
+from bench.cli.root import COMMANDS, command
 from bench.types import UserError
+from tests.commands import bench
 
 
 def options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
@@ -23,12 +24,13 @@ def options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
 
 
 OPTIONS = dict(options(breakeven))
+EVERY = {name: option for command_name in COMMANDS for name, option in options(command(command_name))}
 NUMBERS = {name: option for name, option in OPTIONS.items() if isinstance(option.type, Within)}
 
 
-def test_no_calculator_reads_a_number_in_another_way() -> None:
+def test_no_command_reads_a_number_in_another_way() -> None:
     plain = (click.types.IntParamType, click.types.FloatParamType)
-    assert not [name for name, option in OPTIONS.items() if isinstance(option.type, plain)]
+    assert not [name for name, option in EVERY.items() if isinstance(option.type, plain)]
     assert len(NUMBERS) > 25
 
 
@@ -42,24 +44,40 @@ def test_what_is_no_number_or_out_of_range_is_refused_in_one_line(name: str, tex
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("2,000,000", "2000000"), ("2e6", "2000000"), ("2m", "2000000"), ("1.5k", "1500"), ("70%", "0.7"),
-        ("$0.34", "0.34"), ("1b", "1000000000"), ("0.1", "0.1"),
-    ],
-)  # fmt: skip
-def test_numbers_are_read_as_they_are_printed(text: str, number: str) -> None:
-    assert read(text) == Decimal(number)
-
-
-@given(st.text(max_size=80))
-def test_any_text_is_a_number_or_none(text: str) -> None:
-    found = read(text)
-    assert found is None or isinstance(found, Decimal)
-
-
 @given(st.decimals(Decimal("1e-12"), 10**6, places=12))
 def test_a_number_is_as_exact_as_it_is_written(number: Decimal) -> None:
     if number:
         assert USD.convert(f"{number:f}", None, None) == number
+
+
+GONE = ("--backend", "openai", "--model", "m", "--url", "http://127.0.0.1:9", "--dry-run")
+
+
+def test_a_number_is_a_number_in_every_option_that_has_one_inside() -> None:
+    plain, written = (
+        bench("run", *GONE, *options.split())
+        for options in (
+            "--rate 2000 --requests 2000 --warmup 1000 --arrivals gamma:0.5 --timeout 305s --temperature 0.7 "
+            "--slo ttft_ms:p99<2000 --slo service_ms<120000 --goodput ttft:2000 tpot:50",
+            "--rate 2,000 --requests 2e3 --warmup 1k --arrivals gamma:50% --timeout 5m05s --temperature 70% "
+            "--slo ttft_ms:p99<2,000 --slo service_ms<2min --goodput ttft:2,000 tpot:50",
+        )
+    )
+    assert (plain.returncode, plain.stderr, written.returncode, written.stderr) == (0, "", 0, "")
+    # An arrival process has the name that it was given.
+    same = [line for line in plain.stdout.splitlines() if "arrivals" not in line and "hash" not in line]
+    assert [line for line in written.stdout.splitlines() if line in same] == same
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", *GONE, "--concurrency", "1,4"), "expected a whole number, got '1,4'"),
+        (("sweep", *GONE, "--concurrency", "1,024"), "--concurrency 1,024: commas stand between several numbers"),
+        (("run", *GONE, "--slo", "ttft_ms:p99<5%"), "is not an objective: write METRIC:pNN<LIMIT"),
+        (("run", *GONE, "--goodput", "ttft:5 apples"), "--goodput 'ttft:5 apples': expected NAME:MILLISECONDS"),
+    ],
+)
+def test_what_is_no_number_in_one_is_refused_in_a_line(arguments: tuple[str, ...], says: str) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1

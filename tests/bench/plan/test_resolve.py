@@ -67,12 +67,30 @@ def test_contradictions_and_absurdities_name_their_flags(flags: dict[str, Any], 
         resolve_load(SCENARIO, **flags)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("2m", 120), ("1h", 3600), ("500ms", 0.5), ("1.5h", 5400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("60s", 60),
+        ("2m", 120),
+        ("1h", 3600),
+        ("500ms", 0.5),
+        ("1.5h", 5400),
+        ("1m30s", 90),
+        ("1h30m", 5400),
+        ("5 min 05 s", 305),
+        ("10 h 00 min", 36_000),
+        ("12 s", 12),
+        ("4 min", 240),
+        ("1e3s", 1000),
+        ("1,200s", 1200),
+        ("2.5 h", 9000),
+    ],
+)
 def test_durations_have_units(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "-5s", "5 s", "1e3s", "5d", "nan", "1m30s"])
+@pytest.mark.parametrize("text", ["", "s", "-5s", "5d", "nan", "5s5s", "30s1m", "1,2s", "5sec", "5s!"])
 def test_other_durations_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match=r"^--timeout: expected a time with its unit \(ms, s, m or h\), such as 60s"):
         parse_duration(text, "--timeout")

@@ -1,29 +1,32 @@
 """Numbers as users write them: read as they are printed, kept exact, refused in one line outside of their range."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal, DecimalException
 from typing import Final
 
 from bench.types import UserError
 
-_SUFFIXES: Final = {"%": Decimal("0.01"), "k": Decimal(1_000), "m": Decimal(10**6), "b": Decimal(10**9)}
+_SUFFIXES: Final = {"": Decimal(1), "%": Decimal("0.01"), "k": Decimal(1_000), "m": Decimal(10**6), "b": Decimal(10**9)}
 _LONGEST: Final = 64
+# Commas stand between thousands and nowhere else: 1,4 is a list, and 0,5 is 0.5 to some and 5 to others.
+_FORM: Final = re.compile(
+    r"([-+]?)\$?((?:\d{1,3}(?:,\d{3})+|[\d_]+)?(?:\.\d*)?(?:e[-+]?\d+)?|inf(?:inity)?)\s*([%kmb]?)"
+)
 
 
 def read(text: str) -> Decimal | None:
-    """The number that a text is: 2,000,000 or 2e6 or 2m, 70% or 0.7, $0.34; None for any other, and for NaN."""
-    bare = text.strip().lower().removeprefix("$").replace(",", "").replace("_", "")
-    factor = _SUFFIXES.get(bare[-1:])
+    """The number that a text is: 2,000,000 or 2e6 or 2m, 70% or 0.7, $0.34; None for any other."""
+    form = _FORM.fullmatch(text.strip().lower()) if len(text) <= _LONGEST else None
     try:
-        found = Decimal(bare[:-1] if factor else bare) if len(bare) <= _LONGEST else Decimal("NaN")
-    except InvalidOperation:
+        return Decimal(form[1] + form[2].replace(",", "")) * _SUFFIXES[form[3]] if form else None
+    except DecimalException:
         return None
-    return None if found.is_nan() else found * (factor or 1)
 
 
 def whole(text: str) -> int | None:
     """The whole number that a text is; None for any other."""
     found = read(text)
-    return int(found) if found is not None and found.is_finite() and found == found.to_integral_value() else None
+    return int(found) if found is not None and _is_whole(found) else None
 
 
 def within(flag: str, text: str, low: Decimal, high: Decimal, *, or_zero: bool = False, whole: bool = False) -> Decimal:
@@ -33,12 +36,17 @@ def within(flag: str, text: str, low: Decimal, high: Decimal, *, or_zero: bool =
         found is not None
         and found.is_finite()
         and (low <= found <= high or (or_zero and not found))
-        and (not whole or found == found.to_integral_value())
+        and (not whole or _is_whole(found))
     ):
         return found
     kind = "a whole number" if whole else "a number"
     zero = "0, or " if or_zero and low > 0 else ""
     raise UserError(f"{flag} {text[:_LONGEST]}: expected {zero}{kind} from {_shown(low)} to {_shown(high)}")
+
+
+def _is_whole(number: Decimal) -> bool:
+    """Whether a number has no fraction; one of more digits than anything here counts has one, as it were."""
+    return number.is_finite() and number.adjusted() < _LONGEST and number == number.to_integral_value()
 
 
 def _shown(number: Decimal) -> str:
