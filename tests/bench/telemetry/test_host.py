@@ -29,12 +29,12 @@ def test_work_of_a_server_is_not_counted_as_the_clients() -> None:
         assert server.stdout
         server.stdout.readline()
         readings = process_readings(server.pid, os.getpid())
-        first = next(readings)
-        time.sleep(0.3)
-        second = next(readings)
+        first = second = next(readings)
+        while second["server"].get("busy_cores", 0) <= 0.01:  # others may have the cores for a while
+            time.sleep(0.3)
+            second = next(readings)
         server.kill()
     assert first["server"].keys() == {"rss_bytes"}
-    assert second["server"]["busy_cores"] > 0.01
     assert second.get("client", {}).get("busy_cores", 0.0) < 0.05
 
 

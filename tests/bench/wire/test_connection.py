@@ -17,6 +17,7 @@ import gevent
 import numpy as np
 import pytest
 from gevent import ssl as cooperative_ssl
+from gevent.event import Event
 from gevent.server import StreamServer
 
 from backends.dialect.sse import every_event
@@ -41,7 +42,7 @@ Script = Callable[[Any], None]
 
 @pytest.fixture(autouse=True)
 def _no_test_hangs() -> Iterator[None]:
-    with gevent.Timeout(30):
+    with gevent.Timeout(120):
         yield
 
 
@@ -62,7 +63,7 @@ def serving(script: Script, **options: Any) -> Iterator[str]:
 
 
 @contextmanager
-def wire(url: str, timeout_s: float = 10, stall_timeout_s: float = 10, ca_file: Path | None = None) -> Iterator[Wire]:
+def wire(url: str, timeout_s: float = 60, stall_timeout_s: float = 60, ca_file: Path | None = None) -> Iterator[Wire]:
     one = Wire(endpoint(url, None if ca_file is None else str(ca_file)), timeout_s, stall_timeout_s)
     try:
         yield one
@@ -80,13 +81,18 @@ def connected(to: Wire) -> Iterator[Connection]:
         connection.close()
 
 
+def received(by: Wire) -> list[bytes]:
+    """What has come of each answer that is under way."""
+    return [b"".join(connection._received.parts) for connection in by.active]
+
+
 def ask_once(to: Wire, request: bytes = ASK) -> RequestOutcome:
     """One exchange on a connection of its own."""
     with connected(to) as connection:
         return connection.exchange(request)
 
 
-def ask_scripted(script: Script, request: bytes = ASK, stall_timeout_s: float = 10) -> RequestOutcome:
+def ask_scripted(script: Script, request: bytes = ASK, stall_timeout_s: float = 60) -> RequestOutcome:
     with serving(script) as url, wire(url, stall_timeout_s=stall_timeout_s) as one:
         return ask_once(one, request)
 
@@ -116,6 +122,12 @@ def answering(*parts: bytes, pause_s: float = 0.0) -> Script:
                 gevent.sleep(pause_s)
 
     return script
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Let others run until it holds; what never does hangs, which ends the test."""
+    while not condition():
+        gevent.sleep(0.001)
 
 
 def reset(sock: Any) -> None:
@@ -215,7 +227,6 @@ def test_without_the_kernels_stamps_ours_are_there(monkeypatch: pytest.MonkeyPat
     assert before_ns < outcome.received.user_ns[0] < outcome.received.user_ns[-1] < now_ns()
 
 
-@pytest.mark.clock
 def test_a_response_ends_with_its_last_byte_not_with_our_noticing() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -225,8 +236,6 @@ def test_a_response_ends_with_its_last_byte_not_with_our_noticing() -> None:
     outcome = ask_scripted(script)
     assert outcome.error is None
     assert outcome.end_ns == outcome.received.user_ns[-1]
-    assert outcome.sent_ns is not None
-    assert outcome.end_ns - outcome.sent_ns < 150 * MS
 
 
 # --- connections --------------------------------------------------------------------------------------------------
@@ -255,7 +264,6 @@ def test_a_connection_carries_one_request_after_another_and_each_in_flight_has_i
     assert len(accepted) == 3
 
 
-@pytest.mark.clock
 def test_a_server_that_announces_keep_alive_and_closes_loses_nothing() -> None:
     """As llama.cpp does: the connection's end comes with the last chunk."""
 
@@ -268,8 +276,8 @@ def test_a_server_that_announces_keep_alive_and_closes_loses_nothing() -> None:
         for _ in range(30):
             with connected(one) as connection:
                 assert connection.exchange(ASK).error is None
-                gevent.sleep(0.001)
-                assert not connection.is_open()
+                while connection.is_open():
+                    gevent.sleep(0.001)
 
 
 def test_a_connection_closed_just_as_we_send_is_told_from_one_closed_in_mid_response() -> None:
@@ -287,7 +295,6 @@ def test_a_connection_closed_just_as_we_send_is_told_from_one_closed_in_mid_resp
     assert outcome.received.parts == []
 
 
-@pytest.mark.clock
 def test_what_nobody_asked_for_spoils_an_idle_connection() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -298,8 +305,7 @@ def test_what_nobody_asked_for_spoils_an_idle_connection() -> None:
 
     with serving(script) as url, wire(url) as one, connected(one) as connection:
         assert connection.exchange(ASK).error is None
-        gevent.sleep(0.02)
-        assert not connection.is_open()
+        until(lambda: not connection.is_open())
 
 
 def test_connection_close_is_obeyed() -> None:
@@ -361,15 +367,15 @@ def test_addresses_are_taken_apart() -> None:
 # --- failures -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.clock
 def test_a_reset_in_mid_response_is_a_reset_and_keeps_what_came() -> None:
     def script(sock: Any) -> None:
         take(sock)
         sock.sendall(HEAD + EVENT)
-        gevent.sleep(0.02)
+        until(lambda: received(one) == [HEAD + EVENT])
         reset(sock)
 
-    outcome = ask_scripted(script)
+    with serving(script) as url, wire(url) as one:
+        outcome = ask_once(one)
     assert outcome.error is not None
     assert outcome.error[0] == "reset"
     assert b"".join(outcome.received.parts) == HEAD + EVENT
@@ -436,7 +442,6 @@ def test_a_server_that_never_answers_is_a_stall() -> None:
     assert outcome.error[0] == "stall"
 
 
-@pytest.mark.clock
 def test_ending_everything_keeps_what_was_received() -> None:
     def script(sock: Any) -> None:
         take(sock)
@@ -445,8 +450,7 @@ def test_ending_everything_keeps_what_was_received() -> None:
 
     with serving(script) as url, wire(url) as one:
         asked = [gevent.spawn(ask_once, one) for _ in range(3)]
-        gevent.sleep(0.05)
-        assert len(one.active) == 3
+        until(lambda: received(one) == [HEAD + EVENT] * 3)
         one.end_all("unfinished", "the user said so")
         outcomes = [greenlet.get() for greenlet in asked]
     for outcome in outcomes:
@@ -459,15 +463,15 @@ def test_ending_everything_keeps_what_was_received() -> None:
 LARGE = encode_request(HttpRequest("POST", "/", (), b"x" * 8_000_000), "test")
 
 
-@pytest.mark.clock
 def test_a_large_request_to_a_slow_reader_arrives_whole_and_holds_nobody_up() -> None:
     taken: list[int] = []
+    is_small_over = Event()
 
     def script(sock: Any) -> None:
         if sock.recv(5, socket.MSG_PEEK) and b"8000000" not in sock.recv(200, socket.MSG_PEEK):
-            answering(HEAD, *[EVENT] * 50, LAST, pause_s=0.004)(sock)
+            answering(HEAD, *[EVENT] * 50, LAST)(sock)
             return
-        gevent.sleep(0.1)
+        is_small_over.wait()
         got = 0
         while got < len(LARGE):
             got += len(sock.recv(1 << 20))
@@ -478,10 +482,11 @@ def test_a_large_request_to_a_slow_reader_arrives_whole_and_holds_nobody_up() ->
     with serving(script) as url, wire(url) as one:
         large = gevent.spawn(ask_once, one, LARGE)
         small = ask_once(one)
+        is_small_over.set()
         assert small.error is None
         assert large.get().error is None
     assert taken == [len(LARGE)]
-    assert len(small.received.parts) >= 45, "read as it came, while the other was being sent"
+    assert b"".join(small.received.parts).count(EVENT) == 50, "read while the other was being sent"
 
 
 def test_a_large_request_that_is_not_read_can_stall() -> None:
@@ -590,7 +595,6 @@ def test_stamps_survive_tls(certificate: tuple[Path, Path]) -> None:
     assert sorted(late_ms)[11] < 1
 
 
-@pytest.mark.clock
 def test_a_tls_connection_is_kept_and_its_end_is_noticed(certificate: tuple[Path, Path]) -> None:
     def script(sock: Any) -> None:
         for _ in range(3):
@@ -605,8 +609,7 @@ def test_a_tls_connection_is_kept_and_its_end_is_noticed(certificate: tuple[Path
         for _ in range(3):
             assert connection.is_open()
             assert connection.exchange(ASK).error is None
-        gevent.sleep(0.02)
-        assert not connection.is_open()
+        until(lambda: not connection.is_open())
 
 
 def test_a_close_delimited_body_over_tls_is_whole(certificate: tuple[Path, Path]) -> None:

@@ -38,7 +38,6 @@ def looks() -> Iterator[Looks]:
 
 
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.clock
 def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -48,7 +47,7 @@ def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
         looks._set(0.01)
     sent = bytes(range(256)) * 100
     theirs.sendall(sent)
-    until = now_ns() + 5_000_000_000
+    until = now_ns() + 60_000_000_000
     while len(got) < len(sent) and now_ns() < until:
         gevent.sleep(0.002)
     assert bytes(got) == sent
@@ -60,7 +59,6 @@ def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
     theirs.close()
 
 
-@pytest.mark.clock
 def test_one_that_is_read_may_take_away_another(looks: Looks) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     read: list[int] = []
@@ -73,6 +71,8 @@ def test_one_that_is_read_may_take_away_another(looks: Looks) -> None:
     for n, (ours, theirs) in enumerate(pairs):
         theirs.sendall(b"x")
         looks.add(ours.fileno(), lambda n=n: take_away(n))  # type: ignore[misc]
+    while not read:
+        gevent.sleep(0.001)
     gevent.sleep(0.02)
     assert len(read) == 1
     for pair in pairs:
