@@ -3,8 +3,7 @@
 import shlex
 
 from backends.cold import http
-from backends.dialect.lenient_json import lenient
-from backends.dialect.outside import known_fields, known_word
+from backends.dialect.outside import known_fields, known_word, lenient
 from bench.types import Message, ServerInfo, Target, UserError
 
 

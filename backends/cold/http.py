@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backends.dialect.errors import body_message, one_line
-from backends.dialect.lenient_json import lenient
 from backends.dialect.outgoing import bearer, with_own, with_query
+from backends.dialect.outside import lenient
 from bench.process.certificates import tls_context
 from bench.process.exchange import HttpAnswer, exchange_within
 from bench.process.secrets import blank, secret_pattern

@@ -5,9 +5,8 @@ from typing import Any
 
 from backends.cold import http
 from backends.dialect import outgoing
-from backends.dialect.lenient_json import lenient
 from backends.dialect.openai import prompt_fields, route
-from backends.dialect.outside import known_count, known_id, known_word
+from backends.dialect.outside import known_count, known_id, known_word, lenient
 from bench.process.exchange import HttpAnswer
 from bench.suggest import did_you_mean
 from bench.types import (

@@ -9,8 +9,7 @@ from backends.cold import http, openai
 from backends.dialect import openai as openai_dialect
 from backends.dialect import outgoing
 from backends.dialect.errors import body_message
-from backends.dialect.lenient_json import lenient
-from backends.dialect.outside import known_count, known_id, known_word
+from backends.dialect.outside import known_count, known_id, known_word, lenient
 from backends.dialect.tgi import SAMPLE_CONTENTS, SHAPES, frame_from, frame_of, framed, is_chat
 from bench.types import (
     Message,

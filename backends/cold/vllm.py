@@ -5,8 +5,8 @@ import re
 from dataclasses import replace
 
 from backends.cold import http, openai
-from backends.dialect.lenient_json import lenient
 from backends.dialect.openai import route
+from backends.dialect.outside import lenient
 from backends.dialect.responses import decode
 from backends.dialect.sse import json_values
 from backends.dialect.vllm import as_asked, request, template_fields

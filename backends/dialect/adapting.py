@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.dialect.lenient_json import lenient
+from backends.dialect.outside import lenient
 from bench.types import Adaptation, HttpRequest, Refusal, Target
 
 NEEDED = frozenset({"model", "messages", "inputs", "prompt", "input", "parameters", "stream", "system"})

@@ -1,14 +1,17 @@
 """One answer as its events are taken in, whatever the dialect: its text, its arrivals, and what became of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from backends.dialect import alike, outside
 from backends.dialect.errors import Error, verdict
-from backends.dialect.outside import Unfit, shown
+from backends.dialect.outside import Unfit, known_word, shown
 from backends.dialect.sse import json_values, regular_events
-from bench.types import Body, Delta, DeltaKind
+from bench.types import Body, Delta, DeltaKind, Reply, Usage
+
+Settles = Literal["nothing", "prompt", "all"]
+"""How much of a bill the usage is, as in `Reply`."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,34 @@ class Answer:
             finish=self.finish,
             unread=self.unread_example,
         )
+
+    def reply(
+        self,
+        headers: Mapping[str, str],
+        usage: Usage | None,
+        error: Error | None,
+        usage_settles: Settles,
+        deltas: list[Delta] | None = None,
+    ) -> Reply:
+        """What was taken in, with what the dialect makes of its usage, and its `deltas` where it knows their tokens."""
+        return Reply(
+            text=self.text(),
+            deltas=self.arrivals if deltas is None else deltas,
+            usage=usage,
+            finish=self.finish,
+            error=error,
+            unread=self.unread,
+            unread_example=self.unread_example,
+            encoding=content_coding(headers),
+            usage_settles=usage_settles,
+            streamed=self.streamed,
+        )
+
+
+def content_coding(headers: Mapping[str, str]) -> str | None:
+    """The coding that the body came in, though none was asked for; None for none."""
+    coding = known_word(headers.get("content-encoding", "").lower())
+    return None if coding == "identity" else coding
 
 
 SomeAnswer = TypeVar("SomeAnswer", bound=Answer)

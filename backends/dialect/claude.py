@@ -8,10 +8,10 @@ cache, what was written to it, and the rest of the prompt.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from backends.dialect import openai, outgoing, pictures, structured
-from backends.dialect.answer import Answer, read
+from backends.dialect.answer import Answer, Settles, content_coding, read
 from backends.dialect.errors import event_error, named_message
 from backends.dialect.outside import count, known_word, word
 from bench.types import (
@@ -133,7 +133,7 @@ def identity(target: Target) -> Headers:
 class _ClaudeAnswer(Answer):
     prompt_counts: dict[str, int] = field(default_factory=dict)
     output_counts: dict[str, int] = field(default_factory=dict)
-    usage_settles: Literal["nothing", "prompt", "all"] = "nothing"
+    usage_settles: Settles = "nothing"
     service_tier: str | None = None
 
 
@@ -145,25 +145,15 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     stop reason that is a failure; empty, a whole answer without model output. Events that could not be read are
     counted.
     """
-    limits, encoding = _rate_limits(headers), openai.content_coding(headers)
+    limits = _rate_limits(headers)
     if status != 200:
         error = f"http_{status}", named_message(body.data)
-        return Reply("", [], None, None, error, rate_limits=limits, encoding=encoding)
+        return Reply("", [], None, None, error, rate_limits=limits, encoding=content_coding(headers))
     answer = read(_ClaudeAnswer(), body, _take)
-    return Reply(
-        text=answer.text(),
-        deltas=answer.arrivals,
-        usage=_usage(answer.prompt_counts | answer.output_counts),
-        finish=answer.finish,
-        error=answer.fault(body, "an event of the Messages API", "stop_reason or message_stop"),
-        service_tier=answer.service_tier,
-        rate_limits=limits,
-        unread=answer.unread,
-        unread_example=answer.unread_example,
-        encoding=encoding,
-        usage_settles=answer.usage_settles,
-        streamed=answer.streamed,
-    )
+    fault = answer.fault(body, "an event of the Messages API", "stop_reason or message_stop")
+    usage = _usage(answer.prompt_counts | answer.output_counts)
+    found = answer.reply(headers, usage, fault, answer.usage_settles)
+    return found._replace(service_tier=answer.service_tier, rate_limits=limits)
 
 
 def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.dialect import outside
-from backends.dialect.lenient_json import lenient
-from backends.dialect.outside import shown
+from backends.dialect.outside import lenient, shown
 
 Error = tuple[str, str]
 """(code of the taxonomy, message)."""

@@ -64,14 +64,9 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.error or _failure(how, len(answer.arrivals))
-    return Reply(
-        text=answer.text(),
-        deltas=[(t_ns, each, kind) for (t_ns, _, kind), each in zip(answer.arrivals, tokens, strict=True)],
-        usage=usage,
-        finish=answer.finish or (None if how is None or error else "completed"),
-        error=error,
-        usage_settles="all" if usage is not None and error is None else "nothing",
-    )
+    answer.finish = answer.finish or (None if how is None or error else "completed")
+    deltas = [(t_ns, each, kind) for (t_ns, _, kind), each in zip(answer.arrivals, tokens, strict=True)]
+    return answer.reply(headers, usage, error, "all" if usage is not None and error is None else "nothing", deltas)
 
 
 def _take_text(answer: Answer, headers: Mapping[str, str], data: bytes, body: Body) -> None:

@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import Any
 
 from backends.dialect import outgoing, pictures, structured
-from backends.dialect.answer import Answer, read
+from backends.dialect.answer import Answer, Settles, content_coding, read
 from backends.dialect.errors import body_message, event_error
-from backends.dialect.outside import Unfit, count, known_word
+from backends.dialect.outside import Unfit, count
 from backends.dialect.sse import DONE, is_document
 from bench.types import (
     Body,
@@ -103,9 +103,9 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     dialect, or counts and reasons that cannot be; cut_stream, neither a finish reason nor [DONE]; ended_early, a finish
     reason that is a failure; empty, a whole answer without model output. Events that could not be read are counted.
     """
-    encoding = content_coding(headers)
     if status != 200:
-        return Reply("", [], None, None, (f"http_{status}", body_message(body.data)), encoding=encoding)
+        failed = f"http_{status}", body_message(body.data)
+        return Reply("", [], None, None, failed, encoding=content_coding(headers))
     answer = read(OpenAIAnswer(), body, _take)
     if is_document(body):
         answer.done, answer.streamed = True, False  # a completion in one piece, or an error
@@ -115,18 +115,8 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
-    return Reply(
-        text=answer.text(),
-        deltas=_with_tokens(answer.arrivals, answer.running_counts),
-        usage=usage,
-        finish=answer.finish,
-        error=error,
-        unread=answer.unread,
-        unread_example=answer.unread_example,
-        encoding=encoding,
-        usage_settles="all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing",
-        streamed=answer.streamed,
-    )
+    settles: Settles = "all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing"
+    return answer.reply(headers, usage, error, settles, _with_tokens(answer.arrivals, answer.running_counts))
 
 
 def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
@@ -250,9 +240,3 @@ def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
 
 def _first_known(*places: tuple[Any, str]) -> int | None:
     return next((found for counts, name in places if (found := count(counts, name)) is not None), None)
-
-
-def content_coding(headers: Mapping[str, str]) -> str | None:
-    """The coding that the body came in, though none was asked for; None for none."""
-    coding = known_word(headers.get("content-encoding", "").lower())
-    return None if coding == "identity" else coding

@@ -4,8 +4,11 @@ After it nothing is checked again. `count` and `word` refuse with `Unfit`, which
 `known_count` and `known_word` take what is unfit for unknown, where nothing depends on it.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 MOST_TOKENS = 1_000_000_000
 LONGEST_WORD = 100
@@ -95,3 +98,19 @@ def encodable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def lenient(data: bytes) -> Any:
+    """The JSON value in `data`, or `data` itself where it is no JSON.
+
+    orjson refuses what models make servers send (invalid UTF-8, half of a surrogate pair, NaN); the standard
+    library's parser takes it, bad bytes replaced.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return data

@@ -48,18 +48,8 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "an event of the Responses API", "response.completed")
-    return Reply(
-        text=answer.text(),
-        deltas=answer.arrivals,
-        usage=usage,
-        finish=answer.finish,
-        error=error,
-        unread=answer.unread,
-        unread_example=answer.unread_example,
-        encoding=openai.content_coding(headers),
-        usage_settles="all" if usage is not None and answer.done and error is None else "nothing",
-        streamed=answer.streamed,
-    )
+    settles = usage is not None and answer.done and error is None
+    return answer.reply(headers, usage, error, "all" if settles else "nothing")
 
 
 def _take(answer: openai.OpenAIAnswer, event: Any, t_ns: int) -> None:

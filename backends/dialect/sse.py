@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from backends.dialect.lenient_json import lenient
+from backends.dialect.outside import lenient
 from bench.types import Body
 
 BOM = b"\xef\xbb\xbf"

@@ -102,18 +102,10 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     if not answer.streamed and answer.usage:
         # /generate says how long the prompt was in its headers alone.
         answer.usage = answer.usage._replace(prompt_tokens=_header_count(headers, "x-prompt-tokens"))
-    return Reply(
-        text=answer.text() if answer.whole_text is None else encodable(answer.whole_text),
-        deltas=[(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)],
-        usage=answer.usage,
-        finish=answer.finish,
-        error=answer.fault(body, f"an event of {GENERATE}", "generated_text"),
-        unread=answer.unread,
-        unread_example=answer.unread_example,
-        encoding=openai.content_coding(headers),
-        usage_settles="all" if answer.done else "nothing",
-        streamed=answer.streamed,
-    )
+    error = answer.fault(body, f"an event of {GENERATE}", "generated_text")
+    deltas = [(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)]
+    found = answer.reply(headers, answer.usage, error, "all" if answer.done else "nothing", deltas)
+    return found if answer.whole_text is None else found._replace(text=encodable(answer.whole_text))
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:

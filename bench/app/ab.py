@@ -21,12 +21,13 @@ from analysis.present.comparison_figures import sections
 from analysis.present.of_comparison import document, interim_line, pair_line
 from analysis.run.summary import RunSummary
 from bench.app.around import write_page
-from bench.app.campaign import Campaign, Maker, Outcome, begun, is_missing, make_run, put_aside
+from bench.app.campaign import Campaign, Maker, Outcome, begun, check_began, is_missing, make_run, put_aside
 from bench.app.compare import read
-from bench.app.pace import RunPace
+from bench.app.pace import Pace
 from bench.app.request import RunRequest
 from bench.app.results import requests_of
 from bench.app.sameness import ask_the_same
+from bench.durations import expected
 from bench.plan.resolve import within
 from bench.runs import folder as files
 from bench.suggest import did_you_mean
@@ -131,13 +132,13 @@ def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
         if not (task.folder / files.AB).exists():
             files.write_json(task.folder / files.AB, {"schema": files.SCHEMA, "asked": task.asked()})
         decided = _decide(task, maker, say)
-        if decided.ended is not None and not any(task.folder.glob(f"*/*/{files.RUN}")):
-            decided.ended.raise_if_it_never_began()
+        if decided.ended is not None:
+            check_began(task.folder, decided.ended)
         return decided
 
 
 def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    plan, found, made, pace = interim_analyses(task.max_pairs), None, 0, RunPace()
+    plan, found, made, pace = interim_analyses(task.max_pairs), None, 0, Pace()
     after = ", ".join(str(interim.pairs) for interim in plan)
     say(
         f"A B B A …: at most {task.max_pairs} pairs ({2 * task.max_pairs} runs), an interim analysis after {after}; it "
@@ -164,13 +165,18 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
     return Decided(found)
 
 
-def _left(to_next: int, to_end: int, pace: RunPace) -> str:
+def _left(to_next: int, to_end: int, pace: Pace) -> str:
     """How many runs are left, of so many pairs to the next analysis and to the end, and how long they take."""
-    soon = f"{2 * to_next} to the next analysis{pace.left(to_next)}; " if 0 < to_next < to_end else ""
-    return f"          runs left: {soon}{2 * to_end} at most{pace.left(to_end)}"
+
+    def pairs(left: int, what: str) -> str:
+        seconds = pace.seconds(left)
+        return f"{2 * left} {what}{f', about {expected(seconds)}' if seconds else ''}"
+
+    soon = f"{pairs(to_next, 'to the next analysis')}; " if 0 < to_next < to_end else ""
+    return f"          runs left: {soon}{pairs(to_end, 'at most')}"
 
 
-def _make_pair(task: AbTask, number: int, maker: Maker, pace: RunPace) -> Outcome | None:
+def _make_pair(task: AbTask, number: int, maker: Maker, pace: Pace) -> Outcome | None:
     """Make the two runs of a pair, unless they are there; returns what became of the one that ended it all.
 
     Of runs that are not both there, both are made: one of before an interruption and one of after it are no neighbours.

@@ -99,6 +99,19 @@ class Outcome(NamedTuple):
             raise UserError(f"{self.name}: {self.problem}")
 
 
+def outcome_of(name: str, problem: UserError | KeyboardInterrupt) -> Outcome:
+    """What became of a run that could not begin, or was interrupted before it did."""
+    if isinstance(problem, UserError):
+        return Outcome(name, EXIT_USER_ERROR, str(problem))
+    return Outcome(name, EXIT_INTERRUPTED, _early(INTERRUPTED))
+
+
+def check_began(folder: Path, ended: Outcome) -> None:
+    """Raise UserError where not even the first run of a folder could begin."""
+    if not any(folder.rglob(files.RUN)):
+        ended.raise_if_it_never_began()
+
+
 # --- the folder ---------------------------------------------------------------------------------------------------
 
 
@@ -204,10 +217,8 @@ def make_run(
             put_aside(campaign, name)
             folder.parent.mkdir(exist_ok=True)
             stopped = maker.observe(request.one_of(campaign.folder, name), server, stop)
-    except UserError as problem:
-        return Outcome(name, EXIT_USER_ERROR, str(problem))
-    except KeyboardInterrupt:
-        return Outcome(name, EXIT_INTERRUPTED, _early(INTERRUPTED))
+    except (UserError, KeyboardInterrupt) as problem:
+        return outcome_of(name, problem)
     return _concluded(campaign, name, maker, None if stopped in campaign.full_stops else stopped)
 
 

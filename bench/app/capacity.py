@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from analysis.capacity.outlook import rates_left
 from analysis.capacity.probing import Bound, Watch, bounds, of_closed_loop, probe, read
 from analysis.capacity.search import (
     Capacity,
@@ -24,12 +25,12 @@ from analysis.present.of_capacity import CapacityResult, LoadPoint, document, li
 from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.run.summary import RunSummary
-from analysis.wording import number, percent
+from analysis.wording import count, number, percent
 from bench import numeric
 from bench.app.around import share_library, write_page
-from bench.app.campaign import Campaign, Maker, Outcome, begun, is_done, make_run
+from bench.app.campaign import Campaign, Maker, Outcome, begun, check_began, is_done, make_run
+from bench.app.pace import Pace
 from bench.app.probe_loads import ProbeLoads, Shape, shape_of
-from bench.app.probe_pace import ProbePace
 from bench.app.request import RunRequest
 from bench.app.run import Stop, launched, never
 from bench.durations import expected, parse_duration
@@ -177,8 +178,7 @@ def find(
                 server = stack.enter_context(_server(search, say))
             ended = _look(search, maker, server, say, began_s)
         if ended is not None and ended.name != MAX_TIME:
-            if not any(search.folder.glob(f"*/{files.RUN}")):
-                ended.raise_if_it_never_began()
+            check_began(search.folder, ended)
             return CapacityFound(ended=ended)
         found = _write(search, ended)
         return CapacityFound(ended=ended) if found is None else CapacityFound(found, _write_page(search, found))
@@ -207,23 +207,35 @@ def _look(
     loads = ProbeLoads(
         search.request.workload.scenario, shape, search.bounds, search.requests, search.arrivals, search.max_in_flight
     )
-    probes, pace = _probes(search, shape), ProbePace(loads.seconds)
-    say(f"{_bounds(search, limits)}: {pace.left(probes, limits)}")
+    probes, pace = _probes(search, shape), Pace()
+    say(f"{_bounds(search, limits)}: {_left(probes, limits, loads, pace)}")
     while wanted := next_probe(probes, limits):
         rate, repeat = wanted
         service_s = service_seen_s(probes, limits.service_s)
+        load_s = loads.seconds(rate, service_s)
         if search.max_time_s is not None:
             left_s = search.max_time_s - (time.monotonic() - began_s)
-            if left_s < (needed_s := pace.seconds([rate], service_s)):
+            if left_s < (needed_s := pace.seconds(load_s) or load_s):
                 return Outcome(MAX_TIME, EXIT_NOT_TO_BE_TRUSTED, _out_of_time(search, rate, needed_s))
         name = f"{_RATE}{rate:g}-{repeat}"
-        with pace.one(rate, service_s):
+        with pace.one(load_s):
             ended = run(campaign, name, loads.load(rate, service_s), repeat, stop_behind(service_s))
         if ended.problem is not None:
             return ended
         probes = _probes(search, shape)
-        say(f"{line(next(probe for probe in probes if probe.folder == name))}; {pace.left(probes, limits)}")
+        say(f"{line(next(probe for probe in probes if probe.folder == name))}; {_left(probes, limits, loads, pace)}")
     return None
+
+
+def _left(probes: list[Probe], limits: Limits, loads: ProbeLoads, pace: Pace) -> str:
+    """How many runs are left, and how long they take, in words."""
+    rates, service_s = list(rates_left(probes, limits)), service_seen_s(probes, limits.service_s)
+    loads_s = sum(loads.seconds(rate, service_s) for rate in rates)
+    return (
+        f"about {count(len(rates), 'run')} left, {expected(pace.seconds(loads_s) or loads_s)}"
+        if rates
+        else "no run is left"
+    )
 
 
 def _bounds(search: CapacitySearch, limits: Limits) -> str:
@@ -346,13 +358,10 @@ def _write_page(search: CapacitySearch, found: Capacity) -> Document:
         turns=shape.turns,
     )
     of = f"{request.model} on {request.backend.name}, scenario {request.workload.scenario.name}"
-    page = document(shown, of=of, objectives=_objectives(search), figures=sections(shown))
+    objectives = [each.text for each in slo.objectives(request.slo, request.workload.scenario)]
+    page = document(shown, of=of, objectives=objectives, figures=sections(shown))
     write_page(search.page, page)
     return page
-
-
-def _objectives(search: CapacitySearch) -> list[str]:
-    return [each.text for each in slo.objectives(search.request.slo, search.request.workload.scenario)]
 
 
 def _load_point(search: CapacitySearch, run: Probe) -> LoadPoint:

@@ -1,27 +1,32 @@
-"""How long what is left of several runs may take, by those that this command has made itself."""
+"""How long what is left of several runs takes, by those that this command has made itself."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench.durations import expected
 
+class Pace:
+    """Takes the time of runs as they are made; those that were there already say nothing.
 
-class RunPace:
-    """Takes the time of runs as they are made; those that were there already say nothing."""
+    A run takes as long as its load, times how much longer than theirs the runs took that were made; where nobody knows
+    how long loads last, all count 1.
+    """
 
     def __init__(self) -> None:
-        self._took_s: list[float] = []
+        self._took_s = self._loads_s = 0.0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, load_s: float = 1.0) -> Iterator[None]:
         """Take the time of a run; of one that raises none is taken."""
         began_s = time.monotonic()
         yield
-        self._took_s.append(time.monotonic() - began_s)
+        self.took(time.monotonic() - began_s, load_s)
 
-    def left(self, runs: int) -> str:
-        """`, about 4 min`, for so many more; nothing where none was made yet, or none is left."""
-        if not self._took_s or not runs:
-            return ""
-        return f", about {expected(runs * sum(self._took_s) / len(self._took_s))}"
+    def took(self, seconds: float, load_s: float = 1.0) -> None:
+        """Take in how long a run took."""
+        self._took_s += seconds
+        self._loads_s += load_s
+
+    def seconds(self, loads_s: float) -> float | None:
+        """How long runs with such loads, added up, take; None where none was made yet."""
+        return loads_s * self._took_s / self._loads_s if self._loads_s else None

@@ -1,6 +1,6 @@
 """From a workload, or a run's folder, to its plan; and what is to be known of a recording that it is made of."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -118,13 +118,7 @@ def _section(recording: Recording, source: Recorded, account: Account, common: I
         empty=recording.empty,
         failed=recording.failed,
         available=recording.available,
-        sessions=account.sessions,
-        turns=account.turns,
-        too_long=account.too_long,
-        estimated=account.estimated,
-        without_text=account.without_text,
-        drawn_prompts=account.drawn_prompts,
-        drawn_outputs=account.drawn_outputs,
+        **asdict(account),
         output=recording.output,
         speed=str(recording.speed),
         repeated=common.again if source.texts else 0,

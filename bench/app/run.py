@@ -41,10 +41,8 @@ from bench.runs import folder as files
 from bench.runs import manifest, selftests
 from bench.runs.manifest import (
     ChosenStamps,
-    FirstRequest,
     Machine,
     MachineSelftest,
-    NagleProbe,
     RunManifest,
     SentImages,
     Spending,
@@ -282,7 +280,7 @@ def _manifest(
         server=info,
         options=target.options,
         adapted=tuple(found.rehearsed.adapted),
-        rehearsal=load(FirstRequest, rehearsal.facts(found.rehearsed), files.RUN),
+        rehearsal=rehearsal.kept(found.rehearsed),
         cache=request.workload.cache,
         window=request.window,
         pricing=request.costs.pricing,
@@ -303,7 +301,7 @@ def _manifest(
         backoff=client.backoff,
         quick_ack=client.quick_ack,
         stamps=stamps,
-        nagle=load(NagleProbe, found.held.facts(quick_ack=client.quick_ack), files.RUN) if found.held else None,
+        nagle=found.held.kept(quick_ack=client.quick_ack) if found.held else None,
         hardware=load(Machine, machine, files.RUN),
         selftest=None if kept is None else load(MachineSelftest, kept, files.RUN),
         telemetry=watching.observed,

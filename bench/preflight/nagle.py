@@ -8,10 +8,10 @@ at once, such a server gives itself away. Blocking, and cold: for before the loa
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
+from bench.runs.manifest import ArrivedAnswer, NagleProbe
 from bench.types import Body, Reply
 from bench.wire.clock import now_ns
 from bench.wire.http1 import Framing, MalformedResponse, parse
@@ -27,20 +27,11 @@ _READ_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerTiming:
-    """One answer as it arrived; `pieces` is how many arrivals brought model output."""
-
-    first_byte_ms: float
-    first_token_ms: float
-    pieces: int
-
-
-@dataclass(frozen=True, slots=True)
 class AckEffect:
     """The same request on one kept connection, asked so many times: acknowledged as clients do, and at once."""
 
-    delayed: AnswerTiming
-    quick: AnswerTiming
+    delayed: ArrivedAnswer
+    quick: ArrivedAnswer
     requests: int
 
     @property
@@ -61,9 +52,10 @@ class AckEffect:
             + (f"; {as_sent}" if quick_ack else ", or measure the server itself with --quick-ack on")
         )
 
-    def facts(self, *, quick_ack: bool) -> dict[str, Any]:
-        """What run.json holds of it; `message` is None where there is nothing to say."""
-        return asdict(self) | {"message": self.message(quick_ack=quick_ack) if self.waits else None}
+    def kept(self, *, quick_ack: bool) -> NagleProbe:
+        """What run.json holds of it; its `message` is None where there is nothing to say."""
+        message = self.message(quick_ack=quick_ack) if self.waits else None
+        return NagleProbe(self.delayed, self.quick, message, self.requests)
 
 
 def probe(sock: socket.socket, request: bytes, decode: Decode) -> AckEffect | None:
@@ -74,7 +66,7 @@ def probe(sock: socket.socket, request: bytes, decode: Decode) -> AckEffect | No
     """
     if not hasattr(socket, "TCP_QUICKACK"):
         return None
-    delayed, quick = list[AnswerTiming](), list[AnswerTiming]()
+    delayed, quick = list[ArrivedAnswer](), list[ArrivedAnswer]()
     try:
         # The first request on a connection is acknowledged at once by the kernel itself, and warms the server's cache.
         _ask(sock, request, decode, None)
@@ -90,7 +82,7 @@ def probe(sock: socket.socket, request: bytes, decode: Decode) -> AckEffect | No
     return _effect(delayed, sorted(quick, key=_first_token)[(len(quick) - 1) // 2])
 
 
-def _effect(delayed: Sequence[AnswerTiming], quick: AnswerTiming) -> AckEffect:
+def _effect(delayed: Sequence[ArrivedAnswer], quick: ArrivedAnswer) -> AckEffect:
     return AckEffect(min(delayed, key=_first_token), quick, 1 + 2 * len(delayed))
 
 
@@ -98,15 +90,15 @@ class _NothingSaidError(Exception):
     """An answer from which nothing can be known."""
 
 
-def _first_token(seen: AnswerTiming) -> float:
+def _first_token(seen: ArrivedAnswer) -> float:
     return seen.first_token_ms
 
 
-def _pieces(seen: AnswerTiming) -> str:
+def _pieces(seen: ArrivedAnswer) -> str:
     return f"{seen.pieces} piece{'' if seen.pieces == 1 else 's'}"
 
 
-def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> AnswerTiming:
+def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None) -> ArrivedAnswer:
     """One exchange; `quick` None leaves acknowledging to the kernel. Raises _NothingSaidError."""
     if quick is False:
         _acknowledge(sock, at_once=False)
@@ -130,7 +122,7 @@ def _ask(sock: socket.socket, request: bytes, decode: Decode, quick: bool | None
     if reply.error is not None or not reply.streamed or not reply.deltas:
         raise _NothingSaidError
     arrivals = [delta[0] for delta in reply.deltas]
-    return AnswerTiming((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))
+    return ArrivedAnswer((t_ns[0] - sent_ns) / 1e6, (arrivals[0] - sent_ns) / 1e6, len(set(arrivals)))
 
 
 def _acknowledge(sock: socket.socket, *, at_once: bool) -> None:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
 
 from bench.errors import REFUSALS, RefusalKind, RefusalName
 from bench.load.backoff import retry_after_s
@@ -21,7 +20,20 @@ from bench.load.spend import Admission, SpendLimiter
 from bench.preflight import nagle
 from bench.preflight.refusal import kind
 from bench.process.secrets import blank
-from bench.types import Backend, Body, Call, HttpRequest, NotReady, Refusal, Reply, ServerFault, Target, UserError
+from bench.runs.manifest import FirstRequest
+from bench.types import (
+    Backend,
+    Body,
+    Call,
+    HttpRequest,
+    NotReady,
+    Refusal,
+    Reply,
+    ServerFault,
+    Target,
+    Usage,
+    UserError,
+)
 from bench.wire import http1
 from bench.wire.clock import now_ns
 from bench.wire.endpoint import Endpoint, endpoint
@@ -300,13 +312,9 @@ def acknowledged_late(done: RehearsalResult, backend: Backend, timeout_s: float)
     return None
 
 
-def facts(done: RehearsalResult) -> dict[str, Any]:
+def kept(done: RehearsalResult) -> FirstRequest:
     """What run.json holds of it."""
-    usage = done.heard.reply.usage if done.heard.reply else None
-    return {
-        "tries": done.tries,
-        "first_token_ms": done.heard.first_token_ms,
-        "prompt_tokens_wanted": done.call.prompt_tokens,
-        "prompt_tokens": usage.prompt_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-    }
+    usage = (done.heard.reply.usage if done.heard.reply else None) or Usage()
+    return FirstRequest(
+        done.tries, done.heard.first_token_ms, done.call.prompt_tokens, usage.prompt_tokens, usage.output_tokens
+    )

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple, Protocol
 import yaml
 
 from bench.app.around import share_library
-from bench.app.campaign import Maker, Outcome, begun, is_done, make_run
+from bench.app.campaign import Maker, Outcome, begun, check_began, is_done, make_run, outcome_of
 from bench.app.capacity import find
+from bench.app.pace import Pace
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.run import launched
 from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of, request_of, search_for, widest
@@ -72,7 +73,7 @@ class Sweep:
     servers: dict[str, tuple[Server, ExitStack]] = field(default_factory=dict)
     given_up: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    took_s: list[float] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self) -> None:
@@ -89,7 +90,7 @@ class Sweep:
                 self.view.end(cell, outcome)
                 self.outcomes.append(outcome)
                 if outcome.problem is None:
-                    self.took_s.append(time.monotonic() - began_s)
+                    self.pace.took(time.monotonic() - began_s)
                 elif outcome.code == EXIT_INTERRUPTED:
                     break
                 else:
@@ -101,8 +102,7 @@ class Sweep:
 
     def _position(self, cells: list[PlannedCell]) -> Position:
         done = sum(is_cell_done(cell, self.folder) for cell in cells)
-        each_s = sum(self.took_s) / len(self.took_s) if self.took_s else None
-        left_s = None if each_s is None else each_s * (len(cells) - done - len(self.failed))
+        left_s = self.pace.seconds(len(cells) - done - len(self.failed))
         return Position(done, len(self.failed), len(cells), left_s, spent_usd(self.study, self.folder))
 
     def _measure(self, cell: PlannedCell, stack: ExitStack) -> Outcome:
@@ -111,24 +111,14 @@ class Sweep:
         _, request = self.requests[cell.name]
         try:
             server = self._server(cell, request, stack)
-        except UserError as problem:
-            self.given_up[cell.contender.name] = str(problem)
-            return Outcome(cell.name, EXIT_USER_ERROR, str(problem))
-        except KeyboardInterrupt:
-            return Outcome(cell.name, EXIT_INTERRUPTED, "stopped early: interrupted")
-        if cell.load.search is not None:
-            return self._search(cell, request, server)
-        made = make_run(campaign_of(cell.contender, self.folder), cell.folder, request, self.maker, server)
-        return made._replace(name=cell.name)
-
-    def _search(self, cell: PlannedCell, request: RunRequest, server: Server | None) -> Outcome:
-        try:
-            found = find(search_for(cell, request), self.searcher, self.view.say, server)
-        except UserError as problem:
-            return Outcome(cell.name, EXIT_USER_ERROR, str(problem))
-        except KeyboardInterrupt:
-            return Outcome(cell.name, EXIT_INTERRUPTED, "stopped early: interrupted")
-        return Outcome(cell.name, 0) if found.ended is None else found.ended._replace(name=cell.name)
+            if cell.load.search is None:
+                campaign = campaign_of(cell.contender, self.folder)
+                ended: Outcome | None = make_run(campaign, cell.folder, request, self.maker, server)
+            else:
+                ended = find(search_for(cell, request), self.searcher, self.view.say, server).ended
+        except (UserError, KeyboardInterrupt) as problem:
+            return outcome_of(cell.name, problem)
+        return Outcome(cell.name, 0) if ended is None else ended._replace(name=cell.name)
 
     def _server(self, cell: PlannedCell, request: RunRequest, stack: ExitStack) -> Server | None:
         """The contender's server, launched before its first cell, and anew where it has died."""
@@ -147,7 +137,11 @@ class Sweep:
         folder.mkdir(exist_ok=True)
         mine = [(one, asked) for one, asked in self.requests.values() if one.contender == cell.contender]
         own = stack.enter_context(ExitStack())
-        server = own.enter_context(launched(widest(mine), self.view.say, folder / files.SERVER_LOG))
+        try:
+            server = own.enter_context(launched(widest(mine), self.view.say, folder / files.SERVER_LOG))
+        except UserError as problem:
+            self.given_up[name] = str(problem)
+            raise
         self.servers[name] = server, own
         return server
 
@@ -213,8 +207,8 @@ def sweep(
         share_library(folder)
         at_work = Sweep(study, folder, requests, *makers, view)
         at_work.run()
-        if not any(folder.glob(f"*/*/{files.RUN}")) and at_work.outcomes:
-            at_work.outcomes[0].raise_if_it_never_began()
+        if at_work.outcomes:
+            check_began(folder, at_work.outcomes[0])
         if any(is_cell_done(cell, folder) for cell, _ in requests.values()):
             conclude()
     return Swept(at_work.outcomes)

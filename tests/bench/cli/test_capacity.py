@@ -329,7 +329,7 @@ class VirtualTime:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
         self.now_s = 1000.0
-        for module in ("capacity", "probe_pace"):
+        for module in ("capacity", "pace"):
             monkeypatch.setattr(f"bench.app.{module}.time", SimpleNamespace(monotonic=lambda: self.now_s))
         self._observe = runs.observe
         monkeypatch.setattr(runs, "observe", self.observe)

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from backends import BACKENDS
-from bench.preflight.nagle import AckEffect, AnswerTiming, probe
+from bench.preflight.nagle import AckEffect, probe
+from bench.runs.manifest import ArrivedAnswer
 from bench.truth.server import TruthOptions, launch
 from bench.types import HttpRequest
 from bench.wire.http1 import encode_request
@@ -33,8 +34,8 @@ ASK = encode_request(
 )
 
 
-def seen(first_byte_ms: float, first_token_ms: float) -> AnswerTiming:
-    return AnswerTiming(first_byte_ms, first_token_ms, 1)
+def seen(first_byte_ms: float, first_token_ms: float) -> ArrivedAnswer:
+    return ArrivedAnswer(first_byte_ms, first_token_ms, 1)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def seen(first_byte_ms: float, first_token_ms: float) -> AnswerTiming:
     ],
 )
 def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
-    delayed: AnswerTiming, quick: AnswerTiming, waits: bool
+    delayed: ArrivedAnswer, quick: ArrivedAnswer, waits: bool
 ) -> None:
     assert AckEffect(delayed, quick, 3).waits is waits
 
@@ -85,7 +86,7 @@ def test_a_server_without_nodelay_is_found_and_both_figures_are_given() -> None:
     assert found.quick.first_token_ms < found.delayed.first_token_ms - 20
     assert found.requests == 11
     assert found.delayed.pieces == 1 < found.quick.pieces
-    assert found.facts(quick_ack=False)["message"] == found.message(quick_ack=False)
+    assert found.kept(quick_ack=False).message == found.message(quick_ack=False)
 
 
 @pytest.mark.parametrize("options", [TruthOptions(ttft_ms=4, gap_ms=1), TruthOptions(ttft_ms=45, gap_ms=0)])
@@ -93,7 +94,7 @@ def test_a_server_that_sends_what_it_has_is_not(options: TruthOptions) -> None:
     found = probed(options)
     assert found is not None
     assert not found.waits
-    assert found.facts(quick_ack=False)["message"] is None
+    assert found.kept(quick_ack=False).message is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_where_an_answer_says_nothing_nothing_is_known(options: TruthOptions) ->
 
 
 def test_the_finding_names_both_figures_the_cause_and_the_cure() -> None:
-    found = AckEffect(AnswerTiming(0.2, 43.7, 1), AnswerTiming(0.2, 8.3, 16), 11)
+    found = AckEffect(ArrivedAnswer(0.2, 43.7, 1), ArrivedAnswer(0.2, 8.3, 16), 11)
     for quick_ack, cure in ((False, "measure the server itself with --quick-ack on"), (True, "is sent with --quick")):
         message = found.message(quick_ack=quick_ack)
         for part in ("43.7 ms in 1 piece,", "8.3 ms in 16 pieces", "does not set TCP_NODELAY", "delayed ack", cure):
