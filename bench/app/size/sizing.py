@@ -1,8 +1,9 @@
 """From what the user asks of a model's size to what is known of it: the memory, the load, what was measured."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from analysis.present import of_size
 from analysis.present.document import Document
@@ -15,15 +16,17 @@ from analysis.sizing.written import Sizing
 from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
 from bench.app.size.model import load
-from bench.app.size.traffic import RecordedLoad, recorded_load
 from bench.plan.resolve import MAX_CONCURRENCY, MAX_RATE_PER_S, within
 from bench.runs import manifest
 from bench.types import UserError
+from scenarios.traffic import read_all
+from scenarios.traffic.facts import facts
 
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_LENGTH_TOKENS = 2_000_000
 MAX_TENSOR_PARALLEL = 64
 MAX_TOKENS_PER_S = 1e9
+_MINUTE_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ def shown(options: SizeOptions) -> Document:
 def size_of(options: SizeOptions) -> Sizing:
     """All that is known of serving a model. Raises UserError."""
     model, notes = load(options.model, options.quantization)
-    recorded = None if options.traffic is None else recorded_load(options.traffic)
+    recorded = None if options.traffic is None else _recorded_load(options.traffic)
     if recorded is not None:
         options, cut = _as_recorded(options, recorded, model)
         notes = (*notes, *cut)
@@ -80,7 +83,39 @@ def size_of(options: SizeOptions) -> Sizing:
     )
 
 
-def _as_recorded(options: SizeOptions, recorded: RecordedLoad, model: Model) -> tuple[SizeOptions, tuple[str, ...]]:
+class _RecordedLoad(NamedTuple):
+    """The busiest minute's rate, mean lengths, the most tokens of a prompt and its answer; `shown` is all of it."""
+
+    rate_per_s: float
+    prompt_tokens: int
+    output_tokens: int
+    longest_tokens: int
+    shown: Mapping[str, Any]
+
+
+def _recorded_load(name: str) -> _RecordedLoad:
+    """Read the traffic of a file, a folder or a pattern. Raises UserError where it has no times or no lengths."""
+    found = facts(row for _, row in read_all(name, "--traffic"))
+    if found.span_s is None or found.prompt is None or found.output is None or found.longest is None:
+        lacks = "times" if found.span_s is None else "lengths of prompts and answers"
+        raise UserError(f"--traffic {name}: has no {lacks}; give --rate, --prompt-tokens and --output-tokens instead")
+    peak_per_s = found.busiest_minute / _MINUTE_S
+    shown = {
+        "file": name,
+        "requests": found.rows,
+        "span_s": found.span_s,
+        "mean_rate_per_s": found.rows / found.span_s if found.span_s else None,
+        "peak_rate_per_s": peak_per_s,
+        "prompt_tokens": found.prompt._asdict(),
+        "output_tokens": found.output._asdict(),
+        "cached_share_by_ttl": dict(found.cached_shares),
+        "recorded_cached_share": found.recorded_cached_share,
+    }
+    prompt, output = (max(1, round(lengths.mean)) for lengths in (found.prompt, found.output))
+    return _RecordedLoad(peak_per_s, prompt, output, max(found.longest, prompt + output), shown)
+
+
+def _as_recorded(options: SizeOptions, recorded: _RecordedLoad, model: Model) -> tuple[SizeOptions, tuple[str, ...]]:
     """The recorded load where none is given, and what of it the model cannot take; a sequence holds the longest."""
     longest, takes = recorded.longest_tokens, model.architecture.context_tokens or recorded.longest_tokens
     notes = (f"the longest recorded request has {longest:,} tokens, {model.name} takes {takes:,}",)
