@@ -3,9 +3,7 @@
 from backends.cold.claude import count_tokens, preflight
 from backends.dialect.adapting import adapt
 from backends.dialect.claude import DEFAULT_URL, KEY_VARIABLE, OPTIONS, decode, request
-from bench.types import (
-    Backend,
-)
+from bench.types import Backend
 
 BACKEND = Backend(
     name="claude",

@@ -4,9 +4,7 @@ from backends.cold.openai import count_tokens, loaded_context, preflight
 from backends.dialect.adapting import adapt
 from backends.dialect.openai import CHOICES, request
 from backends.dialect.responses import decode
-from bench.types import (
-    Backend,
-)
+from bench.types import Backend
 
 BACKEND = Backend(
     name="openai",

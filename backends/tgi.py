@@ -9,9 +9,7 @@ from backends.dialect.adapting import adapt
 from backends.dialect.outgoing import CHOICES
 from backends.dialect.tgi import decode, frame_from, request
 from backends.launch.tgi import serve
-from bench.types import (
-    Backend,
-)
+from bench.types import Backend
 
 BACKEND = Backend(
     name="tgi",

@@ -11,12 +11,7 @@ from backends.cold import openai
 from backends.dialect import structured
 from backends.dialect.claude import KEY_VARIABLE, THINKING_TYPES, identity, option, prompt_fields, thinking_field
 from backends.dialect.outside import known_count, known_fields, known_id, known_word
-from bench.types import (
-    Message,
-    ServerInfo,
-    Target,
-    UserError,
-)
+from bench.types import Message, ServerInfo, Target, UserError
 
 KEY_HEADERS = frozenset({"x-api-key", "authorization"})
 

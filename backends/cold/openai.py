@@ -9,15 +9,7 @@ from backends.dialect.openai import prompt_fields, route
 from backends.dialect.outside import known_count, known_id, known_word, lenient
 from bench.process.exchange import HttpAnswer
 from bench.suggest import did_you_mean
-from bench.types import (
-    Message,
-    NotReady,
-    ServerFault,
-    ServerInfo,
-    Target,
-    Unlisted,
-    UserError,
-)
+from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted, UserError
 
 MODELS = "/models"
 _SHOWN = 8

@@ -11,13 +11,7 @@ from backends.dialect import outgoing
 from backends.dialect.errors import body_message
 from backends.dialect.outside import known_count, known_id, known_word, lenient
 from backends.dialect.tgi import SAMPLE_CONTENTS, SHAPES, frame_from, frame_of, framed, is_chat
-from bench.types import (
-    Message,
-    ServerFault,
-    ServerInfo,
-    Target,
-    UserError,
-)
+from bench.types import Message, ServerFault, ServerInfo, Target, UserError
 
 
 def preflight(target: Target) -> ServerInfo:

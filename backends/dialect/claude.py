@@ -14,19 +14,7 @@ from backends.dialect import openai, outgoing, pictures, structured
 from backends.dialect.answer import Answer, Settles, content_coding, read
 from backends.dialect.errors import event_error, named_message
 from backends.dialect.outside import count, known_word, word
-from bench.types import (
-    Body,
-    Call,
-    DeltaKind,
-    Headers,
-    HttpRequest,
-    Image,
-    Message,
-    Reply,
-    Target,
-    Usage,
-    UserError,
-)
+from bench.types import Body, Call, DeltaKind, Headers, HttpRequest, Image, Message, Reply, Target, Usage, UserError
 
 MESSAGES = "/messages"
 KEY_VARIABLE = "ANTHROPIC_API_KEY"

@@ -15,16 +15,7 @@ from backends.dialect import openai, outgoing
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error
 from backends.dialect.outside import count, encodable, known_count
-from bench.types import (
-    Body,
-    Call,
-    HttpRequest,
-    Message,
-    Render,
-    Reply,
-    Target,
-    Usage,
-)
+from bench.types import Body, Call, HttpRequest, Message, Render, Reply, Target, Usage
 
 GENERATE = "/generate_stream"
 GENERATE_WHOLE = "/generate"

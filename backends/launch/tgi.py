@@ -5,11 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.types import (
-    Launch,
-    ServeOptions,
-    UserError,
-)
+from bench.types import Launch, ServeOptions, UserError
 
 LAUNCHER = "text-generation-launcher"
 IMAGE = "ghcr.io/huggingface/text-generation-inference:3.3.7"

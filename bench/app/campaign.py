@@ -20,12 +20,7 @@ from bench.app.results import code_of_stop, code_of_summary, exit_code, summaris
 from bench.app.run import Stop, never, observe
 from bench.app.view import SILENT, RunView
 from bench.errors import INTERRUPTED
-from bench.exit_codes import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_TO_BE_TRUSTED,
-    EXIT_USER_ERROR,
-    worst_of,
-)
+from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_USER_ERROR, worst_of
 from bench.load.spend import Ledger
 from bench.runs import folder as files
 from bench.runs import manifest

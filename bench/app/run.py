@@ -19,15 +19,7 @@ from bench.app.stamps import said as stamp_note
 from bench.app.stamps import stamp_source
 from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
 from bench.errors import SERVER_GONE
-from bench.load.controller import (
-    LoadFailed,
-    LoadProcesses,
-    LoadSpec,
-    NeverBegun,
-    Progress,
-    load_processes,
-    offer,
-)
+from bench.load.controller import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
 from bench.load.spend import Ledger
 from bench.plan.calls import Plan, total
 from bench.plan.images import Images
@@ -39,29 +31,14 @@ from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
 from bench.runs import manifest, selftests
-from bench.runs.manifest import (
-    ChosenStamps,
-    Machine,
-    MachineSelftest,
-    RunManifest,
-    SentImages,
-    Spending,
-    Tokenizer,
-)
+from bench.runs.manifest import ChosenStamps, Machine, MachineSelftest, RunManifest, SentImages, Spending, Tokenizer
 from bench.runs.sections import load
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
 from bench.telemetry.machine import hardware, versions
 from bench.telemetry.sampler import Sampler
 from bench.telemetry.scraping import Engine
-from bench.types import (
-    Launch,
-    Scenario,
-    ServeOptions,
-    ServerInfo,
-    Target,
-    UserError,
-)
+from bench.types import Launch, Scenario, ServeOptions, ServerInfo, Target, UserError
 
 Stop = Callable[[Progress], str | None]
 

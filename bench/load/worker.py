@@ -29,14 +29,7 @@ from bench.load.dispatch import ClosedLoopDispatcher, Ready, dispatcher_for, war
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
 from bench.load.maker import encoder, start_maker
-from bench.load.outcomes import (
-    ROUND_TRIP_NS,
-    as_locust_has_it,
-    error_of,
-    is_unseen,
-    not_sent,
-    pause_if_unreached,
-)
+from bench.load.outcomes import ROUND_TRIP_NS, as_locust_has_it, error_of, is_unseen, not_sent, pause_if_unreached
 from bench.load.port import secure
 from bench.load.prefetch import Prefetcher
 from bench.load.sessions import Sessions
