@@ -165,6 +165,7 @@ def _ask(folder: Path, command: str, asked: Mapping[str, Any]) -> None:
 
 
 def _leave(folder: Path, problem: str = "") -> None:
+    # Where money was spent the account stays, even if no run does: whoever goes on must not spend it again.
     if any(folder.rglob(files.RUN)) or _has_spent(folder):
         return
     asked = (folder / FILE).read_bytes()
@@ -208,6 +209,7 @@ def make_run(
         return Outcome(name, code_of_summary(summaries.read(folder)))
     stopped = None
     try:
+        # A run is never gone on with, only a campaign: a load with a hole in it has measured something else.
         if is_missing(campaign, name):
             put_aside(campaign, name)
             folder.parent.mkdir(exist_ok=True)

@@ -107,12 +107,14 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
         )
     captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
+        # Made again from its seed; a recording's, if it has an end, was written before the load, its texts at hand.
         plan = plan_of_run(folder, run)
         count = total(plan)
         with files.whole(folder / files.PLAN) as partial:
             # A closed loop by time has no end in its plan: what was offered is its plan.
             write_plan(plan, partial, _offered(plan, captured) if count is None else range(count))
     decode = decoder(run)
+    # Why the calls that no capture knows of were never sent depends on what ended the load.
     unsent = stop_reason(run.stopped or "").unsent
     decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent, with_derived)
     if (folder / files.TELEMETRY_RAW).exists():
@@ -121,6 +123,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     requests, samples = _tables(folder)
     run = replace(captured.described_in(run), cut=NOTHING_CUT)
     if run.window == "steady":
+        # In the table itself, so that whoever reads it counts the same requests as the summary.
         requests, cut = transient.steady(run, requests)
         run = replace(run, cut=cut)
         with files.whole(folder / files.REQUESTS) as partial:

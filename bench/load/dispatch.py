@@ -57,6 +57,7 @@ class ClosedLoopDispatcher:
 
     def take(self) -> Ready | None:
         """Give the next call, due now."""
+        # Due when it is asked for, not when the last answer came: a slot's own pause is no lateness of the call.
         now = now_ns()
         item = self._prefetched.pop() if now < self._end_ns else None
         return None if item is None else Ready(item[0], now, item[2])
@@ -157,10 +158,12 @@ class OpenLoopDispatcher:
     def _dispatch(self, start_ns: int) -> None:
         timer = Timer()
         try:
+            # Taken before the wait, so that its request is made by the time it is due.
             while (item := self._prefetched.pop()) is not None:
                 seq, due_ns, request = item
                 assert due_ns is not None
                 ready = Ready(seq, start_ns + due_ns, request)
+                # An instant of the plan, not a gap after the call before: one that is late makes no other late.
                 timer.sleep_until(start_ns + due_ns)
                 if self._ended:
                     break
@@ -168,6 +171,7 @@ class OpenLoopDispatcher:
                 self._give(ready)
         finally:
             timer.close()
+        # Sessions that still go on give out more turns: then the last of them ends the load, in `follow`.
         self._have_all_arrived = True
         if self._agenda is None or not self._sessions:
             self._end()

@@ -136,6 +136,7 @@ class Ledger:
     def reserve(self, worst: int) -> Admission:
         """Set `worst` aside if there is room for it now."""
         with self._locked() as sums:
+            # For good, as what is spent never gets less; what is set aside may.
             if sums.spent + worst > sums.cap:
                 return Admission.NEVER
             if sums.spent + sums.reserved + worst > sums.cap:
@@ -162,6 +163,7 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[Sums]:
+        # The lock is the process's, not the greenlet's: nothing within the block may switch to another.
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
             yield Sums._make(_SUMS.unpack(os.pread(self._fd, _SUMS.size, 0)))

@@ -41,14 +41,14 @@ class Timer:
             return
         self._set(t_ns)
         get_hub().wait(self._watcher)
-        os.read(self._fd, 8)
+        os.read(self._fd, 8)  # how often it went off: until that is read, it stays readable
 
     def wake(self) -> None:
         """Let whoever sleeps until an instant go on at once."""
         if self._libc is None:
             self._woken.set()
         else:
-            self._set(1)
+            self._set(1)  # an instant long past; 0 would disarm it
 
     def _set(self, t_ns: int) -> None:
         assert self._libc is not None

@@ -75,6 +75,7 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, limiter: SpendLimiter | 
     coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
     if spec.role != "master":
         Slot.worker = LoadWorker(spec, encode, decode, environment, Billing(limiter, decode) if limiter else None)
+    # A watcher of the loop's own, for reading (1): no greenlet has to be scheduled for a stop to be heard.
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
     if spec.web_port is not None:
@@ -102,7 +103,7 @@ class Slot(User):
     def take_calls(self) -> None:
         """Take part in the load until no call is left."""
         fatal(self.worker.serve)()
-        raise StopUser
+        raise StopUser  # or Locust would call this again
 
 
 class LoadWorker:
@@ -145,6 +146,7 @@ class LoadWorker:
         own, goes_on = len(range(spec.worker, sessions(plan) or 0, spec.workers)), self._sessions is not None
         self._dispatcher = dispatcher_for(load, prefetched, own, self._drop, goes_on=goes_on)
         self._warm_slots = warm_slots(load, spec.slots, spec.workers)
+        # Of a burst of connections a server's listen queue may drop some, which the kernel tries again after a second.
         self._connecting = BoundedSemaphore(_CONNECTING_AT_ONCE)
         self._slots: int | None = None
         self._slots_taken = self._connected = self._left = 0
@@ -169,6 +171,7 @@ class LoadWorker:
         slot = self._slots_taken
         self._slots_taken += 1
         connection = self._connect_early() if slot < self._warm_slots else None
+        # Also where it could not connect: its first request will say so, and nobody is to wait for it.
         self._connected += 1
         self._say_if_ready()
         self._started.wait()
@@ -275,6 +278,7 @@ class LoadWorker:
     def _keep(self, ready: Ready, outcome: RequestOutcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, _, error, place = outcome
         facts = (sent_ns, end_ns, connect_ns, received, error, place)
+        # The capture first: whatever comes of the rest, what was observed is on record.
         self._write(self._capture.exchange, ready.seq, ready.due_ns, *facts)
         if self._billing is not None:
             self._billing.settle(ready.seq, outcome)
@@ -348,6 +352,7 @@ class LoadWorker:
         self._ended.wait(_LEAVE_S)
 
     def _keep_clock(self) -> None:
+        # The kernel's stamps are of the wall clock, which may be set or slewed during a run; both are read together.
         while not self._ended.is_set():
             self._clock = sample()
             self._write(self._capture.clock, self._clock)

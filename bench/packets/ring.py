@@ -55,6 +55,7 @@ def open_socket(code: bytes) -> socket.socket:
     text = ctypes.create_string_buffer(code)
     attach = struct.pack("HL", len(code) // 8, ctypes.addressof(text))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
+    # From now on nobody can widen the filter, this process included: no other traffic can be read by a mistake.
     sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
     return sock
 
@@ -67,6 +68,8 @@ class Ring:
         self._block = 0
         self.seen = self.dropped = 0
         sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
+        # struct tpacket_req3 of linux/if_packet.h. Version 3 fills blocks with packets of any length; the frames' size
+        # and number have to be there and fit, and mean nothing more.
         frames = BLOCK_BYTES * BLOCKS // _FRAME_BYTES
         asked = struct.pack("IIIIIII", BLOCK_BYTES, BLOCKS, _FRAME_BYTES, frames, _RETIRE_MS, 0, 0)
         sock.setsockopt(_SOL_PACKET, _RX_RING, asked)
@@ -82,6 +85,8 @@ class Ring:
         # At most all there are: a ring that fills as fast as it is emptied must not keep this from the clock.
         for _ in range(BLOCKS):
             at = self._block * BLOCK_BYTES
+            # struct tpacket_block_desc: behind two words its status, packets, where the first begins, bytes in use.
+            # Bit 0 of the status is whose block it is: 1 ours, and with 0 the kernel may fill it again.
             status, packets, first, length = struct.unpack_from("IIII", self._memory, at + 8)
             if not status & 1:
                 break

@@ -135,6 +135,7 @@ def lengths(plan: Plan, seq: int) -> tuple[int, int]:
 def _call(plan: Plan, session: int, turn: int) -> Call:
     numbers = turns(plan, session)
     seq = numbers[turn]
+    # Later turns are due when the answer before them has come, which no plan knows.
     due = int(plan.due_ns[session]) if plan.due_ns is not None and turn == 0 else None
     made = plan.source.call(session, turn)
     image = None if plan.images is None else plan.images.of(plan.seed, seq)
@@ -144,7 +145,7 @@ def _call(plan: Plan, session: int, turn: int) -> Call:
 
 def _place(plan: Plan, seq: int) -> tuple[int, int]:
     """The (session, turn) of a call."""
-    if plan.firsts is None:
+    if plan.firsts is None:  # numbers lie as far apart as the longest session needs
         return divmod(seq, plan.source.turns_max)
     session = int(plan.firsts.searchsorted(seq, "right")) - 1  # the method takes a fifth of the function's time
     return session, seq - int(plan.firsts[session])
