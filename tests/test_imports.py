@@ -51,7 +51,7 @@ OURS = {
     "bench/plan/*": ("bench.types", "bench.process", "bench.server.tinytokenizer"),
     "bench/runs/*": ("bench.types", "bench.process", "bench.wire", "bench.packets", "bench.plan"),
     "bench/load/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.runs"),
-    "bench/preflight/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.load"),
+    "bench/preflight/*": ("bench.types", "bench.process", "bench.wire", "bench.plan", "bench.runs", "bench.load"),
     "bench/app/*": OF_THE_APP,
     "bench/cli/*": OF_THE_CLI,
     "bench/*": ("bench",),

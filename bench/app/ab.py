@@ -23,7 +23,7 @@ from analysis.run.summary import RunSummary
 from bench.app.around import write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, check_began, is_missing, make_run, put_aside
 from bench.app.compare import read
-from bench.app.pace import Pace
+from bench.app.pace import RunPace
 from bench.app.request import RunRequest
 from bench.app.results import requests_of
 from bench.app.sameness import ask_the_same
@@ -138,7 +138,7 @@ def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
 
 
 def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    plan, found, made, pace = interim_analyses(task.max_pairs), None, 0, Pace()
+    plan, found, made, pace = interim_analyses(task.max_pairs), None, 0, RunPace()
     after = ", ".join(str(interim.pairs) for interim in plan)
     say(
         f"A B B A …: at most {task.max_pairs} pairs ({2 * task.max_pairs} runs), an interim analysis after {after}; it "
@@ -165,7 +165,7 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
     return Decided(found)
 
 
-def _left(to_next: int, to_end: int, pace: Pace) -> str:
+def _left(to_next: int, to_end: int, pace: RunPace) -> str:
     """How many runs are left, of so many pairs to the next analysis and to the end, and how long they take."""
 
     def pairs(left: int, what: str) -> str:
@@ -176,7 +176,7 @@ def _left(to_next: int, to_end: int, pace: Pace) -> str:
     return f"          runs left: {soon}{pairs(to_end, 'at most')}"
 
 
-def _make_pair(task: AbTask, number: int, maker: Maker, pace: Pace) -> Outcome | None:
+def _make_pair(task: AbTask, number: int, maker: Maker, pace: RunPace) -> Outcome | None:
     """Make the two runs of a pair, unless they are there; returns what became of the one that ended it all.
 
     Of runs that are not both there, both are made: one of before an interruption and one of after it are no neighbours.

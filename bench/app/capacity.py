@@ -29,7 +29,7 @@ from analysis.wording import count, number, percent
 from bench import numeric
 from bench.app.around import share_library, write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, check_began, is_done, make_run
-from bench.app.pace import Pace
+from bench.app.pace import RunPace
 from bench.app.probe_loads import ProbeLoads, Shape, shape_of
 from bench.app.request import RunRequest
 from bench.app.run import Stop, launched, never
@@ -207,7 +207,7 @@ def _look(
     loads = ProbeLoads(
         search.request.workload.scenario, shape, search.bounds, search.requests, search.arrivals, search.max_in_flight
     )
-    probes, pace = _probes(search, shape), Pace()
+    probes, pace = _probes(search, shape), RunPace()
     say(f"{_bounds(search, limits)}: {_left(probes, limits, loads, pace)}")
     while wanted := next_probe(probes, limits):
         rate, repeat = wanted
@@ -227,7 +227,7 @@ def _look(
     return None
 
 
-def _left(probes: list[Probe], limits: Limits, loads: ProbeLoads, pace: Pace) -> str:
+def _left(probes: list[Probe], limits: Limits, loads: ProbeLoads, pace: RunPace) -> str:
     """How many runs are left, and how long they take, in words."""
     rates, service_s = list(rates_left(probes, limits)), service_seen_s(probes, limits.service_s)
     loads_s = sum(loads.seconds(rate, service_s) for rate in rates)

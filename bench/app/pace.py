@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Pace:
+class RunPace:
     """Takes the time of runs as they are made; those that were there already say nothing.
 
     A run takes as long as its load, times how much longer than theirs the runs took that were made; where nobody knows

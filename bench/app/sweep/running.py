@@ -17,7 +17,7 @@ import yaml
 from bench.app.around import share_library
 from bench.app.campaign import Maker, Outcome, begun, check_began, is_done, make_run, outcome_of
 from bench.app.capacity import find
-from bench.app.pace import Pace
+from bench.app.pace import RunPace
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.run import launched
 from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of, request_of, search_for, widest
@@ -73,7 +73,7 @@ class Sweep:
     servers: dict[str, tuple[Server, ExitStack]] = field(default_factory=dict)
     given_up: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    pace: Pace = field(default_factory=Pace)
+    pace: RunPace = field(default_factory=RunPace)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self) -> None:
