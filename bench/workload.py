@@ -142,7 +142,8 @@ class Scenario:
     @property
     def prefix_tokens(self) -> int:
         """How many tokens at the head of a prompt others share, on all levels together."""
-        return self.shared_prefix_tokens + sum(level.tokens for level in self.prefixes)
+        below = sum(level.tokens for level in self.prefixes) if self.prefixes else 0
+        return self.shared_prefix_tokens + below
 
     @property
     def parts(self) -> "tuple[Scenario, ...]":

@@ -55,6 +55,7 @@ def sampling(target: Target, seed: int | None = None, default: str = "0") -> dic
     return {name: value for name, value in fields.items() if value is not None}
 
 
+@lru_cache(maxsize=16)
 def _number(text: str) -> float | None:
     """None leaves it to the server."""
     if text == SERVERS_OWN:
@@ -154,10 +155,11 @@ def plain_text(messages: Sequence[Message]) -> str:
 
 def worded(payload: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
     """The payload without what the server refuses, and by the names that it wants."""
-    without = set(target.options.get("without", "").split())
-    names = dict(pair.split("=", 1) for pair in target.options.get("renamed", "").split())
-    if not without and not names:
+    refused, renamed = target.options.get("without"), target.options.get("renamed")
+    if not refused and not renamed:
         return payload
+    without = set((refused or "").split())
+    names = dict(pair.split("=", 1) for pair in (renamed or "").split())
     adapted: dict[str, Any] = _reworded(payload, without, names)
     return adapted
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
+from gevent import monkey
 from gevent import socket as cooperative
 from gevent.hub import get_hub
 
@@ -37,6 +38,8 @@ _TIMESPEC_BYTES = 16
 _ANCILLARY_BYTES = _socket.CMSG_SPACE(_TIMESPEC_BYTES)
 _NO_STAMP = bytes(_TIMESPEC_BYTES)
 _SWEEP_S = 0.1
+_poll = monkey.get_original("select", "poll")
+_READABLE = 1
 _MIB = 1 << 20
 BODY_BYTES_MAX = 64 * _MIB
 CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
@@ -169,6 +172,7 @@ class Connection:
         "_error",
         "_finished",
         "_framing",
+        "_glance",
         "_got",
         "_greenlet",
         "_loop",
@@ -204,6 +208,8 @@ class Connection:
         self.sent_ns = 0
         self.usable = True
         sock.setblocking(False)
+        self._glance = _poll()
+        self._glance.register(sock.fileno(), _READABLE)
         wire.want_stamps(sock)
         self._loop = get_hub().loop
         wire.looks.add(sock.fileno(), self._on_readable)
@@ -242,7 +248,8 @@ class Connection:
 
     def is_open(self) -> bool:
         """Whether the server has kept the connection; some announce keep-alive and close all the same."""
-        if self.usable:
+        # A read that finds nothing costs several times as much, before every request.
+        if self.usable and self._glance.poll(0):
             self._on_readable()
         return self.usable
 

@@ -52,12 +52,11 @@ class Head(NamedTuple):
 
 def encode_request(request: HttpRequest, host: str) -> bytes:
     """Give the bytes of a keep-alive request with Content-Length added, and Host where it names none itself."""
-    lines = [f"{request.method} {request.path} HTTP/1.1"]
-    if not any(name.lower() == "host" for name, _ in request.headers):
-        lines.append(f"Host: {host}")
-    lines += [f"{name}: {value}" for name, value in request.headers]
-    lines += [f"Content-Length: {len(request.body)}", "", ""]
-    return "\r\n".join(lines).encode("latin-1") + request.body
+    said = "".join([f"{name}: {value}\r\n" for name, value in request.headers])
+    names_host = "host" in [name.lower() for name, _ in request.headers]
+    host_line = "" if names_host else f"Host: {host}\r\n"
+    head = f"{request.method} {request.path} HTTP/1.1\r\n{host_line}{said}Content-Length: {len(request.body)}\r\n\r\n"
+    return head.encode("latin-1") + request.body
 
 
 def parse_head(data: bytes) -> Head | None:
