@@ -1,5 +1,6 @@
 """`bench.py selftest`: how far this machine's client is from the truth, at which load."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -30,8 +31,11 @@ def selftest(workers: int, stamps: Any, quick: bool, as_json: bool) -> int:
     from bench.app.selftest import climb, document
     from bench.cli.output import Screen, deliver
 
-    with Screen(stderr=as_json).status("starts") as status:
-        found = climb.selftest(workers, status.update, stamps=stamps, quick=quick)
+    screen = Screen(stderr=True)
+    with screen.status("starts") as status:
+        # Where nothing can be drawn, each load has a line.
+        say = status.update if screen.is_terminal else partial(echo, err=True)
+        found = climb.selftest(workers, say, stamps=stamps, quick=quick)
     deliver(document.document(found), "text", as_json=as_json)
     if found.not_kept:
         echo(f"not kept for the runs on this machine: {found.not_kept}", err=True)

@@ -55,7 +55,7 @@ def selftest(workers: int, say: Callable[[str], None], *, stamps: Stamps = "auto
     found = _with_stamps(workers, say, stamps, quick=quick)
     if stamps != "auto" or found.data["stamps"] != "packets":
         return found
-    beside = _with_stamps(workers, say, "kernel", quick=quick)
+    beside = _with_stamps(workers, lambda step: say(f"with the kernel's stamps, {step}"), "kernel", quick=quick)
     return found._replace(beside=beside, data={**found.data, "beside": beside.data})
 
 
@@ -91,7 +91,7 @@ def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None]
     """Measure loads of one kind, each announced, until the limit is known."""
     results: list[LoadResult] = []
     while streams := next_streams(ladder, results):
-        say(f"{ladder.unit}: {streams:,} streams")
+        say(f"{ladder.unit}: {streams:,} streams, for some {ladder.about_s:.0f} s")
         result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s, stamps)
         if bound(ladder, result) == "others":  # who may have gone by now
             say(f"{ladder.unit}: {streams:,} streams once more, as others used the client's cores")

@@ -20,8 +20,9 @@ _FULL = 0.9
 _OTHERS = 0.05
 # Two loads nearer each other than this are not worth another between them.
 _NEAR = 1.5
-# Starting all streams takes up to a second.
+# Starting all streams takes up to a second; the processes to start and the answers to decode, as long again as that.
 _RAMP_S = 1.0
+_AROUND_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Ladder:
     def limit_s(self) -> float:
         """When a load that should take `seconds` is too slow."""
         return 2 * (self.seconds + _RAMP_S)
+
+    @property
+    def about_s(self) -> float:
+        """How long a load takes with what is done before and after it."""
+        return self.seconds + _RAMP_S + _AROUND_S
 
     def case(self, streams: int) -> SelftestLoad:
         """The load of so many streams."""
