@@ -7,13 +7,17 @@ that of a single run they are those of its summary.json. None is unknown.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from analysis.run.summary import RunSummary
 from analysis.wording import number
 
 CellStatus = Literal["valid", "suspect", "not verifiable", "invalid", "failed", "missing"]
 RANKED: Final[tuple[CellStatus, ...]] = ("valid", "suspect", "not verifiable", "invalid", "failed", "missing")
+
+
+MOST_NAMED: Final = 3
+"""Contenders that a line names one by one."""
 
 
 class StudyRun(NamedTuple):
@@ -148,19 +152,19 @@ def per_gpu(study: StudyResult) -> str:
     return "tokens_per_s_per_gpu" if known else "output_tokens_per_s"
 
 
-def pareto(study: StudyResult) -> frozenset[CellPlace]:
-    """The usable cells that no other one beats both in tokens/s for each user and in how much is served."""
-    served = per_gpu(study)
+def pareto(study: StudyResult, figure: str, better: Literal["lower", "higher"]) -> frozenset[CellPlace]:
+    """The usable cells that no other one beats both in tokens/s for each user and in this figure."""
+    sign = 1 if better == "higher" else -1
     points = {}
     for contender in study.contenders:
         for cell in contender.cells:
-            at = cell.figure("tokens_per_s_per_user"), cell.figure(served)
+            at = cell.figure("tokens_per_s_per_user"), cell.figure(figure)
             if cell.is_usable and at[0] is not None and at[1] is not None:
-                points[CellPlace(contender.name, cell.load)] = (at[0], at[1])
+                points[CellPlace(contender.name, cell.load)] = (at[0], sign * at[1])
     return frozenset(
         place
-        for place, (user, all_) in points.items()
-        if not any(other[0] >= user and other[1] >= all_ and other != (user, all_) for other in points.values())
+        for place, (user, other) in points.items()
+        if not any(one[0] >= user and one[1] >= other and one != (user, other) for one in points.values())
     )
 
 
@@ -189,9 +193,12 @@ class StudyAnswer(NamedTuple):
 
 
 def fastest(study: StudyResult) -> StudyAnswer:
-    """Who serves most at the load that matters, of those that meet their objectives where any does."""
+    """Who serves most at the load that matters, of those that meet their objectives where any does.
+
+    Where there is no load but a search, whose highest rate within the objectives is the highest.
+    """
     if study.main_load is None:
-        return StudyAnswer("Nothing was measured.")
+        return _of_capacity(study)
     cells = [(contender, contender.cell(study.main_load)) for contender in study.contenders]
     known = [
         (rate, contender.name, cell)
@@ -203,7 +210,23 @@ def fastest(study: StudyResult) -> StudyAnswer:
     good = [found for found in known if found[2].meets_objectives is not False] or known
     ordered = sorted(good, key=lambda found: found[0], reverse=True)
     rate, name, cell = ordered[0]
-    rest = ", ".join(f"{other} {number(slower)}" for slower, other, _ in ordered[1:])
     missed = "" if cell.meets_objectives is not False else ", though it misses an objective"
-    text = f"At {study.main_load} {name} serves most, {number(rate)} tokens/s{missed}{f' ({rest})' if rest else ''}."
+    text = f"At {study.main_load} {name} serves most, {number(rate)} tokens/s{missed}{_others(ordered)}."
     return StudyAnswer(text, "most output tokens/s", number(rate), name)
+
+
+def _of_capacity(study: StudyResult) -> StudyAnswer:
+    known = [(found.rate_per_s, each.name) for each in study.contenders if (found := each.capacity) is not None]
+    if not known:
+        return StudyAnswer("Nothing was measured.")
+    ordered = sorted(known, key=lambda found: found[0], reverse=True)
+    rate, name = ordered[0]
+    text = f"{name} serves the highest rate within the objectives, {number(rate)} requests/s{_others(ordered)}."
+    return StudyAnswer(text, "most requests/s", number(rate), name)
+
+
+def _others(ordered: Sequence[tuple[Any, ...]]) -> str:
+    """The next ones with their rates, in brackets; of many the first few."""
+    named = [f"{name} {number(rate)}" for rate, name, *_ in ordered[1 : 1 + MOST_NAMED]]
+    more = len(ordered) - 1 - len(named)
+    return f" ({', '.join(named)}{f' and {more} more' if more > 0 else ''})" if named else ""

@@ -176,10 +176,10 @@ def _change_of_capacity(pairing: Pairing, at: Decision) -> Iterator[str]:
         return
     tie_rps = float(offered * host.traffic.peak / (most * exact(host.utilization) * SECONDS_PER_MONTH))
     now = f"now {float(host.capacity_rps):.3g}"
-    yield f"Self-hosting pays here as long as a replica serves {_rounded_up(tie_rps)} requests/s or more ({now})."
+    yield f"Self-hosting pays here as long as a replica serves {rounded_up(tie_rps)} requests/s or more ({now})."
 
 
-def _rounded_up(value: float) -> str:
+def rounded_up(value: float) -> str:
     """To three digits, so that what is said to be enough is."""
     step = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.ceil(value / step * (1 - 1e-12)) * step:.3g}"

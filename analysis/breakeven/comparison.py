@@ -121,7 +121,7 @@ class CostComparison:
     @property
     def undecided(self) -> bool:
         """Whether the measurements leave the question open: which way is the cheapest, or with one side any API."""
-        if self.has_several_sides and self.ranking is not None and self.ranking.month:
+        if len(self.sides) != 1 and self.ranking is not None and self.ranking.month:
             return self.ranking.undecided
         return any(alternative.found.answer.kind == "undecided" for alternative in self.alternatives)
 

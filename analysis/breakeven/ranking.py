@@ -6,43 +6,23 @@ states that the measurements leave possible, as of a single pairing.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from analysis.breakeven.bills import bills
 from analysis.breakeven.decision import WORST
-from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.states import States, at_level
+from analysis.breakeven.states import at_level
 from analysis.breakeven.sweep import steps_of
-from analysis.money.numbers import exact
+from analysis.breakeven.turning import Turn, turns
+from analysis.breakeven.ways import Rival, Way, expected_usd, usd_of_states, ways_of
 from analysis.stats.distributions import CONFIDENCE, Floats
 
 MOST_CHANGES: Final = 40
 # What is left of equal amounts after rounding is no difference.
 ROUNDING: Final = 1e-12
-
-
-class Rival(NamedTuple):
-    """Servers of one's own and an API, by their names: a pairing and the states that measurements leave possible.
-
-    Without an API its name is empty and its price is of no account.
-    """
-
-    servers: str
-    api: str
-    pairing: Pairing
-    states: States
-
-
-class Way(NamedTuple):
-    """A way to be served: our part of a rival, beside its API where that serves the rest, or the API alone."""
-
-    name: str
-    rival: Rival
-    is_own: bool
 
 
 class Bill(NamedTuple):
@@ -70,13 +50,14 @@ class Cheapest(NamedTuple):
 class Ranking:
     """The ways, our own first; who is the cheapest from one request a month up to as many as were looked at.
 
-    `month` has their bills at the volume asked about, the cheapest first; empty where none was. `is_whole`: the order
-    changes no more often than told.
+    `month` has their bills at the volume asked about, the cheapest first, and `turns` what would make another way the
+    cheapest there; empty where none was. `is_whole`: the order changes no more often than told.
     """
 
     ways: tuple[Way, ...]
     spans: tuple[Cheapest, ...]
     month: tuple[Bill, ...] = ()
+    turns: tuple[Turn, ...] = ()
     is_whole: bool = True
 
     @property
@@ -94,44 +75,25 @@ def rank(rivals: Sequence[Rival], up_to: int, requests_per_month: int | None) ->
     """Order the ways of these rivals; servers that have no API beside them are ways of their own."""
     ways = ways_of(rivals)
     spans, is_whole = _spans(ways, up_to)
-    month = () if requests_per_month is None else _month(ways, requests_per_month)
-    return Ranking(ways, spans, month, is_whole)
+    if requests_per_month is None:
+        return Ranking(ways, spans, is_whole=is_whole)
+    month, by_name = _month(ways, requests_per_month), {way.name: way for way in ways}
+    found = turns([(by_name[bill.name], bill.usd) for bill in month], requests_per_month)
+    return Ranking(ways, spans, month, (*_of_volume(spans, requests_per_month), *found), is_whole)
 
 
-def ways_of(rivals: Sequence[Rival]) -> tuple[Way, ...]:
-    """Each servers of one's own once, or once beside each API that serves the rest; then each API once."""
-    own, apis = dict[str, Way](), dict[str, Way]()
-    for rival in rivals:
-        beside = "" if _leaves_nothing(rival.pairing) else f" and {rival.api}"
-        name = f"{rival.servers}{beside}"
-        own.setdefault(name, Way(name, rival, is_own=True))
-        if rival.api:
-            apis.setdefault(rival.api, Way(rival.api, rival, is_own=False))
-    return (*own.values(), *apis.values())
-
-
-def _leaves_nothing(pairing: Pairing) -> bool:
-    return not pairing.overflow and pairing.kept * exact(pairing.offered_share) == 1
-
-
-def expected_usd(way: Way, volumes: Floats) -> Floats:
-    """$/month to be expected at each volume, for as many good requests as the API gives; infinite: cannot be served."""
-    states = way.rival.states.rounded()
-    usd = _usd(way, replace(states, price_factor=np.ones(len(states))), volumes)
-    return np.asarray(usd.mean(axis=0))
-
-
-def _usd(way: Way, states: States, volumes: Floats) -> Floats:
-    """[state, volume]"""
-    month = bills(way.rival.pairing, states, volumes)
-    usd, as_good = month.mixed_usd if way.is_own else month.alone_usd, np.broadcast_to(month.as_good, month.left.shape)
-    scale = np.divide(volumes, as_good, out=np.full(as_good.shape, np.inf), where=as_good > 0)
-    return np.asarray(np.where(as_good > 0, usd * scale, np.inf), np.float64)
+def _of_volume(spans: Sequence[Cheapest], asked: int) -> Iterator[Turn]:
+    """The nearest volumes, below and above the one asked about, at which another way is the cheapest."""
+    for before, after in pairwise(spans):
+        if after.first <= asked <= after.last:
+            yield Turn("", "requests/month", float(asked), float(before.last), before.name)
+        if before.first <= asked <= before.last:
+            yield Turn("", "requests/month", float(asked), float(after.first), after.name)
 
 
 def _month(ways: Sequence[Way], requests_per_month: int) -> tuple[Bill, ...]:
     volume = np.array([float(requests_per_month)])
-    states = [_usd(way, way.rival.states.rounded(), volume)[:, 0] for way in ways]
+    states = [usd_of_states(way, way.rival.states.rounded(), volume)[:, 0] for way in ways]
     each = np.stack(np.broadcast_arrays(*states))
     wins = each <= each.min(axis=0) * (1 + ROUNDING)
     found = [

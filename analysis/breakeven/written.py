@@ -20,7 +20,7 @@ def plain(comparison: CostComparison) -> Json:
     each = [_servers(side) for side in comparison.sides]
     return {
         "schema": 1,
-        "servers": each[0],
+        "servers": each[0] if each else None,
         "sides": each,
         "requests_per_month": comparison.requests_per_month,
         "prices": prices.snapshot()._asdict(),
@@ -56,6 +56,7 @@ def _ranking(ranking: Ranking) -> Json:
         "cheapest": ranking.choice,
         "undecided": ranking.undecided,
         "month": list(bills),
+        "turns": [turn._asdict() for turn in ranking.turns],
         "spans": [span._asdict() for span in ranking.spans],
         "is_whole": ranking.is_whole,
     }

@@ -30,6 +30,7 @@ from analysis.present.document import (
 )
 from analysis.wording import DASH, dollars, number, percent
 
+OURS: Final = "Self-hosting"
 KINDS: Final = {
     "point": "pays from one volume on",
     "intervals": "pays at some volumes only",
@@ -64,9 +65,11 @@ def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Doc
     # Of one side and one API all is said below.
     ranking = comparison.ranking if len(apis) != 1 else None
     month = () if volume is None else (_months(apis, volume),)
-    kind = "Break-even of self-hosting" if apis else "Bills of self-hosting"
+    kind = "Break-even of self-hosting" if apis else "Bills of self-hosting" if comparison.sides else "Bills of APIs"
+    own = OURS if comparison.sides else ""
+    ways = [way.name for way in comparison.ranking.ways] if comparison.ranking and not own else []
     return Document(
-        title=title(list(dict.fromkeys(api.name for api in apis))),
+        title=title(ways or list(dict.fromkeys(api.name for api in apis)), own),
         kind=kind if volume is None else f"{kind} at {volume:,} requests a month",
         headline=None if ranking is None else of_ranking.headline(ranking, volume),
         warnings=tuple(map(Note, comparison.warnings)),
@@ -82,12 +85,10 @@ def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Doc
     )
 
 
-def title(apis: Sequence[str]) -> str:
+def title(apis: Sequence[str], own: str = OURS) -> str:
     """What is compared, in a line."""
-    if not apis:
-        return "Self-hosting"
-    *others, last = apis
-    return f"Self-hosting or {', '.join(others) + ' or ' if others else ''}{last}"
+    named = " or ".join(filter(None, (", ".join(apis[:-1]), *apis[-1:])))
+    return " or ".join(filter(None, (own, named)))
 
 
 def of_choice(what: str, answer: BreakEven, requests_per_month: int | None = None) -> Document:
@@ -114,7 +115,12 @@ def _compared(comparison: CostComparison) -> list[tuple[str, str]]:
         rows += [(side.servers.name or "servers", side.servers.description), ("capacity", _capacity(side))]
     if volume is not None:
         rows.append(("volume", f"{volume:,} requests/month"))
-    return [*rows, ("API prices", price_source())] if comparison.alternatives else rows
+    return [*rows, ("API prices", price_source())] if has_api_prices(comparison) else rows
+
+
+def has_api_prices(comparison: CostComparison) -> bool:
+    """Whether an API is among what is compared."""
+    return bool(comparison.alternatives) or not comparison.sides
 
 
 def price_source() -> str:

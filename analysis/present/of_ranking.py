@@ -3,10 +3,12 @@
 import math
 from typing import Final
 
+from analysis.breakeven.advice import rounded_up
 from analysis.breakeven.ranking import Bill, Cheapest, Ranking
+from analysis.breakeven.turning import Turn
 from analysis.present.document import Cell, Column, Headline, Row, Section, Table, row
 from analysis.stats.distributions import CONFIDENCE
-from analysis.wording import DASH, dollars
+from analysis.wording import DASH, dollars, number
 
 MONTH: Final = (
     Column("way", "left"),
@@ -15,6 +17,13 @@ MONTH: Final = (
     Column("P(cheapest)", drop=2),
 )
 SPANS: Final = (Column("requests/month", "left"), Column("cheapest", "left"))
+TURNS: Final = (
+    Column("what", "left"),
+    Column("now", "left", drop=1),
+    Column("changes the answer", "left"),
+    Column("to", "left", drop=2),
+)
+TURNED: Final = "Each alone, all else as it is, by the bills that are to be expected"
 MOST_SHOWN: Final = 8
 
 
@@ -60,6 +69,7 @@ def sections(ranking: Ranking, requests_per_month: int | None) -> tuple[Section,
     changes = Table(SPANS, tuple(rows) if len(ranking.ways) > 1 else (), "By the bills that are to be expected")
     return (
         *((Section(title, (month,)),) if ranking.month else ()),
+        Section("What would change the answer", (Table(TURNS, tuple(map(_turn_row, ranking.turns)), TURNED),)),
         Section("Where the order changes", (changes,)),
     )
 
@@ -76,6 +86,18 @@ def _bill_row(bill: Bill) -> Row:
 
 def _span_row(span: Cheapest) -> Row:
     return row(f"{span.first:,} to {span.last:,}", span.name)
+
+
+def _turn_row(turn: Turn) -> Row:
+    """A capacity is rounded up: it is the least that makes a way the cheapest, or keeps it so."""
+    is_usd, falls = turn.what.startswith("$"), turn.at < turn.now
+    if turn.what == "requests/month":
+        edge, now, at = "up to" if falls else "from", number(turn.now), number(turn.at)
+    elif is_usd:
+        edge, now, at = "below" if falls else "above", dollars(turn.now), dollars(turn.at)
+    else:
+        edge, now, at = "below" if falls else "from", number(turn.now), rounded_up(turn.at)
+    return row(f"{turn.way}, {turn.what}" if turn.way else turn.what, now, f"{edge} {at}", turn.to)
 
 
 def shown_usd(usd: float | None) -> str:

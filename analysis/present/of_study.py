@@ -25,9 +25,10 @@ from analysis.present.document import (
     row,
 )
 from analysis.present.figures import figure_sections
-from analysis.present.study_figures import FIGURES, Drawing
+from analysis.present.study_figures import FIGURES, TRADES, Drawing
 from analysis.study import FIGURES as OF_A_CELL
 from analysis.study import (
+    MOST_NAMED,
     CellPlace,
     ContenderResult,
     FoundCapacity,
@@ -45,21 +46,21 @@ from bench.types import Scenario
 SCHEMA: Final = 1
 COLUMNS: Final = (
     Column("contender", "left"),
-    Column("verdict", "left", drop=4),
+    Column("verdict", "left", drop=5),
+    Column("a month", drop=12),
     Column("ttft p50, ms"),
-    Column("p99, ms", drop=3),
-    Column("tpot p50, ms"),
-    Column("p99, ms", drop=3),
-    Column("e2e p50, ms", drop=5),
-    Column("tokens/s"),
-    Column("a user", drop=6),
-    Column("a GPU", drop=1),
+    Column("ttft p99, ms", drop=4),
+    Column("tpot p50, ms", drop=11),
+    Column("tpot p99, ms", drop=3),
+    Column("e2e p50, ms", drop=6),
+    Column("tok/s", drop=13),
+    Column("tok/s/user", drop=7),
+    Column("tok/s/GPU", drop=1),
     Column("J/token", drop=1),
-    Column("$/1,000 requests"),
+    Column("$/1,000 requests", drop=10),
     Column("$/M tokens", drop=2),
-    Column("good", drop=7),
-    Column("capacity, 1/s", drop=8),
-    Column("a month", drop=9),
+    Column("good", drop=8),
+    Column("capacity, requests/s", drop=9),
 )
 SHOWN: Final = (
     "ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "tpot_ms_p99", "response_ms_p50", "output_tokens_per_s",
@@ -83,11 +84,15 @@ METHOD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StudyBills:
-    """What all ways to be served cost, and the command that says so; None with the reason where that is not known."""
+    """What all ways to be served cost, and the command that says so; None with the reason where that is not known.
+
+    `names` are what contenders are called among the ways, where it is not their own name.
+    """
 
     comparison: CostComparison | None = None
     command: str = ""
     why: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class StudyAsked:
     scenario: Scenario | None
     slo: tuple[str, ...]
     machine: str | None
+    software: str | None
     repeats: int
     servers: str
     requests_per_month: int | None = None
@@ -107,16 +113,16 @@ class StudyAsked:
 def document(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Document:
     """The study; its page has figures as well."""
     said, status = answer(study, bills)
-    front = pareto(study)
+    front = pareto(study, per_gpu(study), "higher")
     return Document(
-        title=" against ".join(contender.name for contender in study.contenders),
+        title=_title(study),
         kind=f"Study · scenario {asked.scenario.name}" if asked.scenario else "Study",
         headline=Headline(status, said.text),
         blocks=(
             Facts(tuple(_tiles(study, said)), tiles=True),
             Section(f"At {study.main_load}" if study.main_load else "Contenders", (_table(study, bills),)),
             Section("What failed", (Notes(tuple(_failures(study))),)),
-            *figure_sections(FIGURES, Drawing(study, front, bills.comparison)),
+            *figure_sections(TRADES if bills.comparison is None else FIGURES, Drawing(study, bills.comparison)),
             *_of_bills(bills),
             Section("What was assumed", (facts(list(_assumed(study, bills, asked))),), boxed=True),
             Section("Every cell", (_all_cells(study, front),), PAGE, folded=True),
@@ -127,6 +133,11 @@ def document(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Docume
         records=tuple(_records(study, front)),
         footer=asked.folder,
     )
+
+
+def _title(study: StudyResult) -> str:
+    names = [contender.name for contender in study.contenders]
+    return " against ".join(names) if len(names) <= MOST_NAMED else f"{count(len(names), 'contender')} compared"
 
 
 def answer(study: StudyResult, bills: StudyBills) -> tuple[StudyAnswer, str]:
@@ -174,9 +185,9 @@ def _row(contender: ContenderResult, cell: StudyCell, bills: StudyBills) -> Row:
     return row(
         contender.name,
         status,
+        _month(contender.name, bills),
         *(_shown(name, cell.figure(name)) for name in SHOWN),
         _capacity(contender.capacity),
-        _month(contender.name, bills),
     )
 
 
@@ -197,7 +208,7 @@ def _capacity(found: FoundCapacity | None) -> Cell:
 def _month(name: str, bills: StudyBills) -> str:
     ranking = bills.comparison.ranking if bills.comparison is not None else None
     usd = {bill.name: bill.usd for bill in ranking.month} if ranking is not None else {}
-    return of_ranking.shown_usd(usd.get(name))
+    return of_ranking.shown_usd(usd.get(bills.names.get(name, name)))
 
 
 def _failures(study: StudyResult) -> Iterator[Note]:
@@ -216,17 +227,11 @@ def _failures(study: StudyResult) -> Iterator[Note]:
 
 
 def _of_bills(bills: StudyBills) -> Iterator[Section]:
-    """Where the order changes, and what would change the answer."""
+    """The bills, what would change the answer, and where the order changes."""
     if bills.comparison is None or bills.comparison.ranking is None:
         yield Section("Bills", (Prose((bills.why,), "quiet"),))
         return
     yield from of_ranking.sections(bills.comparison.ranking, bills.comparison.requests_per_month)
-    changes = tuple(
-        Note(said, about=alternative.label)
-        for alternative in bills.comparison.alternatives
-        for said in alternative.advice[1:]
-    )
-    yield Section("What would change the answer", (Notes(changes),), PAGE, folded=True)
 
 
 def _pairs(bills: StudyBills) -> Iterator[Section]:
@@ -242,18 +247,27 @@ def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterat
         tokens = in_words.lengths(asked.scenario.prompt_tokens), in_words.lengths(asked.scenario.output_tokens)
         yield "lengths", f"prompts {tokens[0]} tokens, answers {tokens[1]}"
     yield "objectives", ", ".join(asked.slo) or "none"
+    sides = {side.servers.name: side for side in bills.comparison.sides} if bills.comparison is not None else {}
     for contender in study.contenders:
-        hour = f", {dollars(contender.usd_per_hour)} an hour" if contender.usd_per_hour is not None else ""
+        side = sides.get(bills.names.get(contender.name, contender.name)) or (len(sides) == 1 and sides.get(""))
+        paid = f"{side.servers.description}" if side else ""
+        if not paid and contender.usd_per_hour is not None:
+            paid = f"{dollars(contender.usd_per_hour)} an hour"
         flags = asked.contenders.get(contender.name, "")
-        yield contender.name, f"{flags} ({contender.server or 'not measured'}{hour})"
-    if bills.comparison is not None:
-        for servers, host in bills.comparison.sides:
-            used, peak = percent(float(host.utilization)), number(float(host.traffic.peak))
-            yield "servers", f"{servers.description}; {used} used at most, peak {peak} times the mean"
-        if bills.comparison.alternatives:
-            yield "API prices", of_breakeven.price_source()
+        said = filter(None, (flags, contender.server or "not measured", paid))
+        yield f"contender {contender.name}", "; ".join(said)
+    for used in dict.fromkeys(
+        f"{percent(float(side.host.utilization))} of a replica at most, peak {number(float(side.host.traffic.peak))} "
+        "times the mean"
+        for side in sides.values()
+    ):
+        yield "utilisation", used
+    if bills.comparison is not None and of_breakeven.has_api_prices(bills.comparison):
+        yield "API prices", of_breakeven.price_source()
     if asked.machine is not None:
         yield "client", asked.machine
+    if asked.software is not None:
+        yield "measured with", asked.software
     yield "order", f"{count(asked.repeats, 'repeat')}, servers {asked.servers}"
     yield "repeat it", f"bench.py sweep {asked.folder}"
     if bills.command:
@@ -264,7 +278,7 @@ def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterat
 
 
 def _all_cells(study: StudyResult, front: frozenset[CellPlace]) -> Table:
-    columns = (COLUMNS[0], Column("load", "left"), *COLUMNS[1:-2], Column("runs", "left"))
+    columns = (COLUMNS[0], Column("load", "left"), COLUMNS[1], *COLUMNS[3:-1], Column("runs"))
     rows: list[Row] = []
     for contender in study.contenders:
         for cell in contender.cells:

@@ -1,7 +1,8 @@
 """The figures of a study: how contenders trade latency, speed and money, and what a month of each costs."""
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,7 +11,7 @@ from analysis.breakeven.comparison import CostComparison
 from analysis.present import ranking_figure
 from analysis.present.breakeven_look import LEFT_PX, framed
 from analysis.present.charts import Plot, axis, escape, light, line_of, x_axis
-from analysis.study import CellPlace, StudyResult, per_gpu
+from analysis.study import CellPlace, ContenderResult, StudyResult, pareto, per_gpu
 
 NAMES: Final = {
     "tokens_per_s_per_gpu": "output tokens/s a GPU",
@@ -22,10 +23,9 @@ NAMES: Final = {
 
 
 class Drawing(NamedTuple):
-    """A study, its cells on the front, and what its ways cost, if that is known."""
+    """A study, and what its ways cost, if that is known."""
 
     study: StudyResult
-    front: frozenset[CellPlace]
     bills: CostComparison | None
 
 
@@ -39,43 +39,48 @@ def latency(drawing: Drawing) -> go.Figure | None:
 
 
 def user_against_all(drawing: Drawing) -> go.Figure | None:
-    """What one user gets against what all get; filled dots are on the front."""
-    caption = (
-        "Each dot is a cell: further right one user reads faster, further up all get more. No other cell beats a "
-        "diamond in both."
-    )
-    return _traded(drawing, "tokens_per_s_per_user", per_gpu(drawing.study), caption, marks=drawing.front)
+    """What one user gets against what all get."""
+    caption = "Each dot is a cell: further right one user reads faster, further up all get more."
+    return _traded(drawing, "tokens_per_s_per_user", per_gpu(drawing.study), caption, "higher")
 
 
 def user_against_usd(drawing: Drawing) -> go.Figure | None:
     """What one user gets against what a token costs."""
     caption = "Each dot is a cell: further right one user reads faster, further down a token costs less."
-    return _traded(drawing, "tokens_per_s_per_user", "usd_per_million_output_tokens", caption, marks=drawing.front)
+    return _traded(drawing, "tokens_per_s_per_user", "usd_per_million_output_tokens", caption, "lower")
 
 
 def bills(drawing: Drawing) -> go.Figure | None:
     return None if drawing.bills is None else ranking_figure.cost(drawing.bills)
 
 
+HEIGHT_PX: Final = 300
+NARROW_PX, KEY_PX, CHARACTER_PX, ROW_PX = 250, 50, 7, 20
+FRONT: Final = " Diamonds on the dotted line are the front: no other cell beats one in both."
+
+
 def _traded(
-    drawing: Drawing, x: str, y: str, caption: str, marks: frozenset[CellPlace] = frozenset()
+    drawing: Drawing, x: str, y: str, caption: str, front: Literal["lower", "higher"] | None = None
 ) -> go.Figure | None:
-    figure, drawn = framed(360, caption), False
+    """A line for each contender, and through those cells that no other beats in both figures the front."""
+    on_front = frozenset[CellPlace]() if front is None else pareto(drawing.study, y, front)
+    rows = _legend_rows([contender.name for contender in drawing.study.contenders])
+    figure, drawn = framed(HEIGHT_PX + ROW_PX * rows, caption + (FRONT if front else "")), False
+    if front is not None:
+        _draw_front(figure, drawing.study, on_front, x, y)
     for i, contender in enumerate(drawing.study.contenders):
-        cells = [cell for cell in contender.cells if cell.is_usable]
-        known = [(a, b, cell.load) for cell in cells if (a := cell.figure(x)) is not None
-                 and (b := cell.figure(y)) is not None]  # fmt: skip
+        known = _points(contender, x, y)
         if not known:
             continue
         drawn, style = True, line_of(i)
-        on_front = [CellPlace(contender.name, load) in marks for _, _, load in known]
+        marked = [CellPlace(contender.name, load) in on_front for _, _, load in known]
         figure.add_scatter(
             x=np.array([a for a, _, _ in known]), y=np.array([b for _, b, _ in known]), mode="lines+markers",
             name=escape(contender.name), text=[escape(load) for _, _, load in known], cliponaxis=False,
             line={**style, "width": 1.5},
             marker={
-                "size": [12 if front else 8 for front in on_front], "color": style["color"],
-                "symbol": ["diamond" if front else "circle" for front in on_front],
+                "size": [12 if front else 8 for front in marked], "color": style["color"],
+                "symbol": ["diamond" if front else "circle" for front in marked],
                 "line": {"color": light("page"), "width": 1},
             },
             hovertemplate=f"%{{text}}<br>{NAMES[x]}: %{{x:,.4~r}}<br>{NAMES[y]}: %{{y:,.4~r}}",
@@ -85,13 +90,47 @@ def _traded(
     return figure.update_layout(
         xaxis=x_axis(NAMES[x]) | {"rangemode": "tozero"},
         yaxis=axis(NAMES[y]) | {"rangemode": "tozero", "nticks": 6},
-        hovermode="closest", margin={"l": LEFT_PX},
+        hovermode="closest", margin={"l": LEFT_PX, "t": 16},
+        # Beside each other, and on a small screen, a figure is narrow: many names take their room below it.
+        legend={"y": -60 / HEIGHT_PX, "yanchor": "top", "maxheight": 1.0},
     )  # fmt: skip
 
 
-FIGURES: Final[Mapping[str, Plot[Drawing]]] = {
+def _legend_rows(names: Sequence[str]) -> int:
+    """How many lines the names take in the narrowest figure."""
+    each = max(1, NARROW_PX // (KEY_PX + CHARACTER_PX * max(map(len, names), default=0)))
+    return math.ceil(len(names) / each)
+
+
+def _points(contender: ContenderResult, x: str, y: str) -> list[tuple[float, float, str]]:
+    """Both figures and the load of each usable cell that knows both."""
+    return [
+        (a, b, cell.load)
+        for cell in contender.cells
+        if cell.is_usable and (a := cell.figure(x)) is not None and (b := cell.figure(y)) is not None
+    ]
+
+
+def _draw_front(figure: go.Figure, study: StudyResult, front: frozenset[CellPlace], x: str, y: str) -> None:
+    """A dotted line through the cells of the front."""
+    found = sorted(
+        (a, b)
+        for contender in study.contenders
+        for a, b, load in _points(contender, x, y)
+        if CellPlace(contender.name, load) in front
+    )
+    figure.add_scatter(
+        x=np.array([a for a, _ in found]), y=np.array([b for _, b in found]), mode="lines", showlegend=False,
+        hoverinfo="skip", line={"color": light("muted"), "width": 5, "dash": "dot"}, opacity=0.35, cliponaxis=False,
+    )  # fmt: skip
+
+
+TRADES: Final[Mapping[str, Plot[Drawing]]] = {
     "latency": Plot("How they trade", "Latency against throughput", latency, wide=False),
     "front": Plot("How they trade", "One user against all", user_against_all, wide=False),
     "usd": Plot("How they trade", "One user against money", user_against_usd, wide=False),
+}
+FIGURES: Final[Mapping[str, Plot[Drawing]]] = {
+    **TRADES,
     "bills": Plot("What a month costs", "Every way around your volume", bills),
 }

@@ -12,11 +12,12 @@ from analysis.breakeven.advice import advice
 from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, Point, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.ranking import Rival, rank
+from analysis.breakeven.ranking import rank
 from analysis.breakeven.scenarios import tornado
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import stated, states_of
 from analysis.breakeven.traffic import steady
+from analysis.breakeven.ways import Rival
 from analysis.money.numbers import monthly_usd
 from analysis.stats.distributions import UNKNOWN
 from analysis.stats.uncertainty import interval_draws

@@ -13,10 +13,12 @@ from analysis.breakeven.advice import advice
 from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, Judgement, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.ranking import Rival, rank
+from analysis.breakeven.ranking import rank
 from analysis.breakeven.scenarios import Bar, Scenario, tornado
+from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States, states_of
 from analysis.breakeven.traffic import steady
+from analysis.breakeven.ways import Rival
 from analysis.money.numbers import exact, monthly_usd
 from analysis.stats.distributions import Floats
 from analysis.wording import dollars
@@ -39,13 +41,17 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     """Compare each servers with each API that the options name. Raises UserError for whatever is wrong with them."""
     rng = np.random.default_rng(options.seed)
     load = traffic_of(options)
+    priced = options.gpu or options.usd_per_hour is not None or options.owned
+    if not options.servers and not priced and options.versus and load.requests_per_month is not None:
+        return _apis_alone(options, load, now, rng)
     each = sides_of(options, load.traffic, rng)
     if not options.versus:
         return _alone(options, each, load, rng)
     asked, found = load.requests_per_month, list[tuple[_Side, PricedServers]]()
     warnings, api_runs = list[str](), list[MeasuredRun]()
     for servers in each:
-        offers, api_runs, told = _offers(options, servers, load, now)
+        own, most_rps = servers.capacity.runs, servers.capacity.high_rps
+        offers, api_runs, told = _offers(options, own, most_rps, load, now)
         warnings += [*servers.hourly.notes, *servers.capacity.warnings, *told]
         found += [(_side(offer, servers, options, asked, rng), servers) for offer in offers]
     anchors = [float(edge) for side, _ in found for edge in _edges(side) if edge]
@@ -96,6 +102,28 @@ def _alone(
     )
 
 
+def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, rng: Generator) -> CostComparison:
+    """What APIs cost, and which of several is the cheapest, with no servers of one's own to compare them with."""
+    asked = load.requests_per_month
+    offers, runs, warnings = _offers(options, (), None, load, now)
+    nobody, rivals = SelfHost(Decimal(0), 1), list[Rival]()
+    for offer in offers:
+        pairing = Pairing(host=nobody, usd_per_request=offer.usd(asked))
+        states = states_of(pairing, offer.draws(asked, rng), None, rng, offer.curve, offer.requests)
+        rivals.append(Rival("", offer.name, pairing, states))
+    volumes = _volumes((), [float(asked)] if asked else [])
+    points = (point(run, None) for run in runs)
+    told = (warning for offer in offers for warning in offer.warnings)
+    return CostComparison(
+        requests_per_month=asked,
+        volumes=volumes,
+        alternatives=(),
+        points=tuple(shown for shown in points if shown is not None),
+        warnings=tuple(dict.fromkeys((*warnings, *told, *filter(None, [load.described])))),
+        ranking=rank(rivals, int(volumes[-1]), asked),
+    )
+
+
 def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:
     return tuple(
         CostedServers(SelfHosted(_description(servers), servers.capacity.ci95, servers.name), servers.host)
@@ -108,10 +136,13 @@ def _edges(side: "_Side") -> tuple[int | None, int | None]:
 
 
 def _offers(
-    options: BreakEvenOptions, servers: PricedServers, load: MonthlyTraffic, now: datetime
+    options: BreakEvenOptions, own: Sequence[MeasuredRun], most_rps: float | None, load: MonthlyTraffic, now: datetime
 ) -> tuple[list[Offer], list[MeasuredRun], list[str]]:
-    """(the APIs, the runs among them, what there is to say of the requests)."""
-    runs, own = runs_of(options.versus), servers.capacity.runs
+    """(the APIs, the runs among them, what there is to say of the requests) beside runs of our own, if there are any.
+
+    A replica of ours serves `most_rps` at most.
+    """
+    runs = runs_of(options.versus)
     if runs and options.batch:
         raise UserError("--batch: a measured run is priced as it was made; give PROVIDER/MODEL instead of it")
     warnings = []
@@ -122,12 +153,12 @@ def _offers(
         check_same_load(own, list(runs.values()))
         if requests is not None or options.prefix_tokens is not None:
             warnings += check_same_requests([*own, *runs.values()], requests, options.prefix_tokens)
-    if options.model is not None:
+    if options.model is not None and most_rps is not None:
         requests = requests or requests_measured([*own] or [*runs.values()], options)
-        warnings += check_capacity(options.model, servers.capacity.high_rps, requests, options)
+        warnings += check_capacity(options.model, most_rps, requests, options)
     for spec in options.versus:
         if spec in runs:
-            offers.append(of_run(runs[spec]))
+            offers.append(of_run(runs[spec], spec))
         elif stated := of_price(spec):
             offers.append(stated)
         else:

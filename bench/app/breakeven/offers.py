@@ -54,9 +54,15 @@ class Offer(NamedTuple):
 
 
 def runs_of(specs: Sequence[str]) -> dict[str, MeasuredRun]:
-    """Read those of the alternatives that are run folders."""
-    places = {spec: Path(folder_of(spec, "run")) for spec in specs}
+    """Read those of the alternatives that are run folders, whether named or not."""
+    places = {spec: Path(folder_of(_named(spec)[1], "run")) for spec in specs}
     return {spec: read_run(place, VERSUS) for spec, place in places.items() if place.is_dir()}
+
+
+def _named(spec: str) -> tuple[str, str]:
+    """(the name or nothing, the rest) of `NAME=RUN`; a folder is one whatever its name has in it."""
+    name, equals, rest = spec.partition("=")
+    return (name, rest) if equals and not Path(spec).exists() else ("", spec)
 
 
 def requests_stated(options: RequestOptions) -> Requests | None:
@@ -82,15 +88,18 @@ def requests_measured(runs: Sequence[MeasuredRun], options: RequestOptions) -> R
 # --- a run ------------------------------------------------------------------------------------------------------
 
 
-def of_run(run: MeasuredRun) -> Offer:
-    """What a measured run of an API cost, each request by its own usage. Raises UserError where that is not known."""
+def of_run(run: MeasuredRun, spec: str) -> Offer:
+    """What a measured run of an API cost, each request by its own usage; `spec` may name it.
+
+    Raises UserError where that is not known.
+    """
     cost = run.summary.cost
     usd = cost.usd_per_request if cost else None
     if cost is None or cost.basis != "api" or usd is None:
         reason = "; ".join(cost.notes if cost else ()) or "it was made on a server that nobody bills for"
         raise UserError(f"{VERSUS} {run.folder}: what a request cost is not known: {reason}")
     low, high = cost.ci95["usd_per_request"]
-    name = f"{run.run.model} (measured)"
+    name = _named(spec)[0] or f"{run.run.model} (measured)"
     prices = cost.prices or PriceSource()
     dated = f"priced at the day of the run, {run.run.created_at[:10]} ({prices.source} {prices.version})"
 

@@ -1,7 +1,8 @@
 """What a study's folder says: its cells, the bills of its contenders, study.json and study.html."""
 
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +64,8 @@ def _contender(study: Study, contender: Contender, folder: Path, failed: dict[st
     )
     searched = next((cell for cell in cells if cell.load.search is not None), None)
     runs = [folder / run.folder for cell in found for run in cell.runs]
+    if searched is not None:
+        runs += sorted(path.parent for path in (folder / searched.name).glob(f"*/{files.RUN}"))
     run = manifest.read(runs[0]) if runs else None
     hour = gpu_prices.hourly_of(run.pricing) if run else None
     return ContenderResult(
@@ -108,26 +111,31 @@ def _capacity(cell: PlannedCell, folder: Path) -> FoundCapacity | None:
 
 
 class _Sides(NamedTuple):
-    """The words of `breakeven` for a study: its own servers, its APIs, and whether their loads differ."""
+    """The words of `breakeven` for a study: its own servers, its APIs, and whether their loads differ.
+
+    `names` are what contenders are called in them.
+    """
 
     servers: tuple[str, ...]
     versus: tuple[str, ...]
     differ: bool
+    names: Mapping[str, str]
 
 
 def bills_of(study: Study, result: StudyResult, folder: Path) -> StudyBills:
     """What all ways cost, by the command that anybody can repeat; or why that is not known."""
     sides = _sides(study, result, folder)
-    if not sides.servers:
+    if not sides.servers and not sides.versus:
         missing = "the price of an hour (gpu, usd-per-hour or owned)"
         return StudyBills(why=f"no bills: no contender with results has {missing}")
-    if not sides.versus and len(sides.servers) == 1 and not study.requests_per_month:
+    has_order = len(sides.servers) > 1 or (sides.servers and sides.versus)
+    if not has_order and not study.requests_per_month:
         return StudyBills(why="no bills: give requests-per-month, or an API to compare with (versus)")
     try:
         found = compare(_options(study, sides), datetime.now(UTC))
     except UserError as problem:
         return StudyBills(command=_command(study, sides), why=f"no bills: {problem}")
-    return StudyBills(found, _command(study, sides))
+    return StudyBills(found, _command(study, sides), names=sides.names)
 
 
 def _options(study: Study, sides: _Sides) -> BreakEvenOptions:
@@ -140,7 +148,8 @@ def _options(study: Study, sides: _Sides) -> BreakEvenOptions:
 
 
 def _command(study: Study, sides: _Sides) -> str:
-    words = [f"--self '{text}'" for text in sides.servers] + [f"--versus '{text}'" for text in sides.versus]
+    words = [f"--self {shlex.quote(text)}" for text in sides.servers]
+    words += [f"--versus {shlex.quote(text)}" for text in sides.versus]
     words += [f"--requests-per-month {study.requests_per_month}"] if study.requests_per_month else []
     words += ["--different-plans"] if sides.differ else []
     return f"bench.py breakeven {' '.join(words)}"
@@ -149,13 +158,14 @@ def _command(study: Study, sides: _Sides) -> str:
 def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
     """Servers by the capacity that was found, else by what their runs served at the load that matters."""
     folder = told(folder)
-    servers, apis, differ = list[str](), list[list[StudyRun]](), False
+    servers, apis, differ = list[str](), dict[str, list[StudyRun]](), False
     chosen = list[set[str]]()
     for contender in result.contenders:
         runs = contender.cell(result.main_load).runs if result.main_load else ()
         good = [run for run in runs if run.summary.verdict.status != "invalid"]
         basis = good[0].summary.cost.basis if good and good[0].summary.cost else None
-        if contender.capacity is not None and contender.capacity.rate_per_s and basis != "api":
+        is_paid = contender.usd_per_hour is not None
+        if is_paid and contender.capacity is not None and contender.capacity.rate_per_s:
             place = folder / Path(contender.capacity.page).parent
             servers.append(f"{_plain(contender.name)}={place}")
             differ = True
@@ -164,12 +174,16 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
             servers.append(f"{_plain(contender.name)}={','.join(str(folder / run.folder) for run in taken)}")
             chosen.append({run.summary.plan_hash for run in taken})
         elif basis == "api":
-            apis.append(good)
+            apis[contender.name] = good
     shared = set[str].intersection(*chosen) if chosen else set[str]()
     # An API's run that was asked what all servers were asked; repeats have plans of their own.
-    versus = [next((run for run in good if run.summary.plan_hash in shared), good[0]) for good in apis]
-    differ = differ or any(run.summary.plan_hash not in plans for run in versus for plans in chosen)
-    return _Sides(tuple(servers), (*(str(folder / run.folder) for run in versus), *study.versus), differ)
+    chosen_of = {
+        name: next((run for run in good if run.summary.plan_hash in shared), good[0]) for name, good in apis.items()
+    }
+    differ = differ or any(run.summary.plan_hash not in plans for run in chosen_of.values() for plans in chosen)
+    versus = (f"{_plain(name)}={folder / run.folder}" for name, run in chosen_of.items())
+    names = {contender.name: _plain(contender.name) for contender in result.contenders}
+    return _Sides(tuple(servers), (*versus, *study.versus), differ, names)
 
 
 def _measured(runs: list[StudyRun]) -> list[StudyRun]:
@@ -186,7 +200,7 @@ def _rate(run: StudyRun) -> float | None:
 
 
 def _plain(name: str) -> str:
-    """A name that `--self NAME=…` can have."""
+    """A name that `--self NAME=…` and `--versus NAME=…` can have."""
     return name if not set(name) & set("=,'@") else slug(name)
 
 
@@ -205,8 +219,16 @@ def asked_of(study: Study, result: StudyResult, folder: Path) -> StudyAsked:
         machine=None
         if first is None or first.imported
         else f"{first.hardware.cpu}, {first.hardware.cores} cores, {first.hardware.os}",
+        software=None if first is None or first.imported else _software(first),
         repeats=study.repeats,
         servers=study.servers,
         requests_per_month=study.requests_per_month,
         contenders={contender.name: flags_of(contender.options) for contender in study.contenders},
     )
+
+
+def _software(run: manifest.RunManifest) -> str:
+    """What measured, and what it may have launched inside itself."""
+    commit = [f"commit {run.git_commit[:12]}"] if run.git_commit else []
+    known = [f"{name} {run.packages[name]}" for name in ("python", "locust", "xllamacpp") if run.packages.get(name)]
+    return ", ".join([*commit, *known])

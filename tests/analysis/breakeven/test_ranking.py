@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from analysis.breakeven.comparison import judge
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.ranking import Ranking, Rival, rank
+from analysis.breakeven.ranking import Ranking, rank
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import stated, states_of
 from analysis.breakeven.sweep import break_even
+from analysis.breakeven.ways import Rival
 from analysis.money.numbers import SECONDS_PER_MONTH
 from analysis.stats.uncertainty import interval_draws
 

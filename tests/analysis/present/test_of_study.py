@@ -65,7 +65,7 @@ def known_in_all_columns(contenders: int) -> StudyResult:
 
 
 def asked() -> StudyAsked:
-    return StudyAsked("results/s", None, (), None, 1, "together")
+    return StudyAsked("results/s", None, (), None, None, 1, "together")
 
 
 def rendered(of: StudyResult) -> str:
@@ -99,7 +99,7 @@ def test_who_misses_an_objective_or_cannot_be_believed_is_not_the_best() -> None
     of = StudyResult(contenders, ("c1",), "c1")
     assert fastest(of).of == "kept"
     assert best(of, "ttft_ms_p50", "lower") == ("kept", 20.0)
-    assert {place.contender for place in pareto(of)} == {"missed"}
+    assert {place.contender for place in pareto(of, "output_tokens_per_s", "higher")} == {"missed"}
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (390, False)])

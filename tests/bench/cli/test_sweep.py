@@ -315,4 +315,4 @@ def test_a_measured_api_is_held_against_the_repeat_that_its_servers_were_measure
     result = StudyResult((contender("api", "api", 1), *own), ("c1",), "c1")
     sides = _sides(Study((), ()), result, Path("s"))
     assert sides.servers == tuple(f"own{i}=s/own{i}/c1-0{slow}" for i, slow in enumerate(slower))
-    assert (sides.versus, sides.differ) == ((f"s/api/c1-0{api}",), differ)
+    assert (sides.versus, sides.differ) == ((f"api=s/api/c1-0{api}",), differ)
