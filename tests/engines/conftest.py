@@ -62,7 +62,7 @@ def serve_options(*extra_args: str, server: str | None = None, python: str | Non
 
 
 def running(how: Launch, log: Path) -> Iterator[Target]:
-    with launch(how, log, ready_timeout_s=300, on_progress=lambda _: None, port=None) as server:
+    with launch(how, log, ready_timeout_s=900, on_progress=lambda _: None, port=None) as server:
         yield Target(server.url, "tiny")
 
 
@@ -137,7 +137,7 @@ def ask() -> Ask:
         request = backend.request(call, target)
         sent = urllib.request.Request(target.url + request.path, request.body, dict(request.headers))
         try:
-            answer = urllib.request.urlopen(sent, timeout=60)
+            answer = urllib.request.urlopen(sent, timeout=300)
         except urllib.error.HTTPError as refusal:
             answer = refusal
         with answer:
@@ -152,7 +152,7 @@ def vllm_counters() -> Counters:
     """`vllm_counters(target)`: vLLM's counters and histograms, by our names for them."""
 
     def scrape(target: Target) -> dict[str, float]:
-        with urllib.request.urlopen(f"{target.url}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"{target.url}/metrics", timeout=300) as response:
             return read_metrics(response.read().decode(), BACKENDS["vllm"].gauges)
 
     return scrape

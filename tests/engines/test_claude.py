@@ -99,7 +99,7 @@ def test_a_prompt_that_is_too_long_is_refused_in_a_line_that_says_so(server: Tar
 
 def refused(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
     with pytest.raises(urllib.error.HTTPError) as raised:
-        urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60)
+        urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=300)
     with raised.value as error:
         return error.code, error.read()
 

@@ -63,7 +63,7 @@ print("FOUND", json.dumps(found))
 
 
 def test_vllm_holds_as_many_tokens_as_the_size_says(vllm_server: Target, tiny: TinyModel) -> None:
-    with urllib.request.urlopen(f"{vllm_server.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{vllm_server.url}/metrics", timeout=300) as answer:
         exposed = answer.read().decode()
     told = re.search(r'^vllm:cache_config_info{.*kv_cache_size_tokens="(\d+)"', exposed, re.MULTILINE)
     assert told is not None
@@ -76,7 +76,7 @@ def built(vllm_python: str) -> dict[str, tuple[int, dict[str, Any]]]:
     """Of each config, how many weights transformers makes of it, and the config.json that it would write."""
     configs = {name: SMALL | config for name, config in CONFIGS.items()}
     done = subprocess.run(
-        [vllm_python, "-c", COUNT], input=json.dumps(configs), capture_output=True, text=True, timeout=300, check=True
+        [vllm_python, "-c", COUNT], input=json.dumps(configs), capture_output=True, text=True, timeout=900, check=True
     )
     found: dict[str, tuple[int, dict[str, Any]]] = json.loads(done.stdout.partition("FOUND")[2])
     return found

@@ -25,7 +25,7 @@ def ask(target: Target, max_tokens: int = 9) -> tuple[Reply, Body]:
     request = tgi.request(Call(0, None, 0, 0, None, MESSAGES, max_tokens, 1, None), target)
     try:
         answer = urllib.request.urlopen(
-            urllib.request.Request(target.url + request.path, request.body, dict(request.headers)), timeout=60
+            urllib.request.Request(target.url + request.path, request.body, dict(request.headers)), timeout=300
         )
     except urllib.error.HTTPError as error:
         answer = error

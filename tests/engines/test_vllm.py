@@ -34,10 +34,7 @@ MESSAGES = (
 LONG = (Message("user", "the sun " * 300),)  # longer than a block of the prefix cache
 LOAD = ("run", "--scenario", "chat", "--concurrency", "4", "--prompt-tokens", "200")
 FILES = {"run.json", "plan.parquet", "capture", "requests.parquet", "telemetry.parquet", "summary.json", "report.html"}
-# From vLLM's stamp of a first token to ours is the way out, and from ours of the request to its own the way in, with
-# HTTP, template and tokenizer: 2 to 8 ms were seen on two idle cores, up to 40 on busy ones. To take the end of an
-# answer for its beginning would be 400 ms.
-WAY_MS = 150
+DEADLINE_S = 900  # ends what hangs; a slow machine takes its time
 
 
 def call(max_tokens: int, messages: tuple[Message, ...] = MESSAGES) -> Call:
@@ -164,7 +161,7 @@ def observation(
     whom = ("--backend", request.param, "--url", vllm_server.url, "--model", "tiny")
     before = vllm_counters(vllm_server)
     with start_bench(*LOAD, *whom, "--requests", "40", "--warmup", "8", "--quiet", "--out", run) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (0, ""), out
     after = vllm_counters(vllm_server)
     rose = {name: after[name] - before[name] for name in before}
@@ -213,7 +210,11 @@ def test_our_mean_ttft_is_vllms_own_and_the_way_there_and_back(observation: Obse
     ours_ms = np.mean(requests["first_token_ns"].to_numpy() - requests["sent_ns"].to_numpy()) / 1e6
     assert observation.rose["server_ttft_s_count"] == requests.num_rows
     theirs_ms = 1000 * observation.rose["server_ttft_s_sum"] / requests.num_rows
-    assert theirs_ms < ours_ms < theirs_ms + WAY_MS
+    # Between vLLM's stamps and ours are the ways in and out, HTTP, template and tokenizer: 2 to 8 ms were seen on two
+    # idle cores, up to 40 on busy ones. To take the end of an answer for its beginning would be all that its other
+    # tokens took, 400 ms there.
+    rest_ms = np.mean(requests["last_token_ns"].to_numpy() - requests["first_token_ns"].to_numpy()) / 1e6
+    assert theirs_ms < ours_ms < theirs_ms + rest_ms / 2
 
 
 def test_the_command_line_chooses_adapter_and_thinking(
@@ -233,11 +234,11 @@ def test_the_command_line_chooses_adapter_and_thinking(
         "tiny",
     )
     with start_bench(*whom, "--adapter", "poet", "--thinking", "off", "--quiet", "--out", tmp_path / "run") as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (0, ""), out
     assert read(tmp_path / "run", "run.json")["options"] == {"adapter": "poet", "temperature": "0", "thinking": "off"}
     with start_bench(*whom, "--adapter", "bard", "--quiet", "--out", tmp_path / "none") as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err.count("\n"), (tmp_path / "none").exists()) == (2, 1, False)
     assert "--adapter 'bard'" in err
 
@@ -255,7 +256,7 @@ def test_a_vllm_that_dies_in_mid_run_is_said_in_a_line_and_the_folder_is_complet
         family = psutil.Process(process.pid).children(recursive=True)
         (server,) = [each for each in family if each.cmdline()[1:3] == ["-m", vllm_launch.MODULE]]
         server.kill()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 3
     (line,) = [line for line in err.splitlines() if line.startswith("stopped early: ")]
     assert line == f"stopped early: the server is gone: it ended (exit code 137); {run / 'server.log'} may say why"
@@ -271,7 +272,7 @@ def captured_bytes(run: Path) -> int:
     return sum(path.stat().st_size for path in (run / "capture").glob("*.cap"))
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 180) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
