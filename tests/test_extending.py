@@ -56,7 +56,7 @@ def test_what_the_page_adds_is_in_every_result(extended: Path) -> None:
         done = subprocess.run(
             [sys.executable, "bench.py", "run", *asked, "--rate", "200", "--arrivals", "pairs", "--requests", "20",
              "--out", "run"],
-            cwd=extended, capture_output=True, text=True, timeout=60,
+            cwd=extended, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
     finally:
         server.stop()

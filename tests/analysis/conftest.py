@@ -144,7 +144,7 @@ def running(program: str, profile: Path) -> Iterator[str]:
 
 def _url(file: Path, browser: subprocess.Popen[bytes]) -> str:
     """Chromium writes its port and the path of its endpoint, a line each, once it listens."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and browser.poll() is None:
         if file.exists() and len(lines := file.read_text().splitlines()) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
@@ -155,9 +155,9 @@ def _url(file: Path, browser: subprocess.Popen[bytes]) -> str:
 @contextmanager
 def new_page(browser_url: str) -> Iterator[Page]:
     """A fresh page of the browser at that address, closed afterwards."""
-    control = Page(websocket.create_connection(browser_url, timeout=60))
+    control = Page(websocket.create_connection(browser_url, timeout=300))
     target = control.call("Target.createTarget", url="about:blank")["targetId"]
-    page = Page(websocket.create_connection(f"{browser_url.partition('/browser/')[0]}/page/{target}", timeout=60))
+    page = Page(websocket.create_connection(f"{browser_url.partition('/browser/')[0]}/page/{target}", timeout=300))
     try:
         yield page
     finally:

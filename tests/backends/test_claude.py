@@ -446,14 +446,14 @@ def test_the_official_client_sees_the_same_error_inside_a_200(streamed: Callable
 def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("llama.cpp")
     how = llamacpp_launch.serve(str(build("tiny", folder).gguf), ServeOptions(None, 1, 512, threads=1, extra_args=()))
-    with launch(how, folder / "server.log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+    with launch(how, folder / "server.log", ready_timeout_s=300, on_progress=lambda _: None, port=None) as server:
         yield Target(server.url, "tiny")
 
 
 def ask(target: Target, request: HttpRequest) -> Body:
     """One request over the standard library's client; every byte is stamped 0."""
     question = urllib.request.Request(target.url + request.path, request.body, dict(request.headers))
-    with urllib.request.urlopen(question, timeout=30) as response:
+    with urllib.request.urlopen(question, timeout=300) as response:
         data = response.read()
         return Body(data, [len(data)], [0])
 

@@ -54,7 +54,7 @@ def exchange(target: Target, what: Call) -> tuple[int, bytes]:
     request = tgi.request(what, target)
     try:
         answer = urllib.request.urlopen(
-            urllib.request.Request(target.url + request.path, request.body, dict(request.headers)), timeout=10
+            urllib.request.Request(target.url + request.path, request.body, dict(request.headers)), timeout=300
         )
     except urllib.error.HTTPError as error:
         answer = error

@@ -45,7 +45,7 @@ def test_a_backend_takes_less_than_a_hundred_lines() -> None:
 @pytest.mark.slow
 def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
     how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
-    with launch(how, extended / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+    with launch(how, extended / "log", ready_timeout_s=300, on_progress=lambda _: None, port=None) as server:
         asked = [
             "--backend",
             "completion",
@@ -60,7 +60,7 @@ def test_the_added_backend_measures_a_real_server(extended: Path) -> None:
         ]
         done = subprocess.run(
             [sys.executable, "bench.py", "run", *asked, "--concurrency", "2", "--out", "run", "--quiet"],
-            cwd=extended, capture_output=True, text=True, timeout=120,
+            cwd=extended, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads((extended / "run/summary.json").read_text())

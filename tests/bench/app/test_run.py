@@ -67,7 +67,7 @@ def start(*arguments: str | Path, **how: Any) -> "subprocess.Popen[str]":
 def apart(*arguments: str | Path, **how: Any) -> "subprocess.CompletedProcess[str]":
     """Run a command in a process of its own."""
     process = start(*arguments, **how)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -82,7 +82,7 @@ def read(run: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 600) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -101,7 +101,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert serve is not None
     how = serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 2048, 1, ()))
     log = tmp_path_factory.mktemp("server") / "log"
-    with launch(how, log, ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+    with launch(how, log, ready_timeout_s=300, on_progress=lambda _: None, port=None) as server:
         yield server.url
 
 
@@ -282,7 +282,7 @@ def test_ctrl_c_ends_the_load_and_reports_what_there_is(tmp_path: Path) -> None:
         process = start("run", *asked, "--duration", "60s", "--warmup", "0", "--out", run)
         wait_for(loading(run))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
     assert (process.returncode, err.splitlines()[-1]) == (130, "stopped early: interrupted")
     assert {path.name for path in run.iterdir()} >= FILES
     assert read(run, "run.json")["interrupted"] is True
@@ -300,7 +300,7 @@ def test_a_kill_leaves_no_process_and_the_report(tmp_path: Path) -> None:
     started = psutil.Process(process.pid).children(recursive=True)
     assert len(started) >= 5  # the server and its supervisor, the telemetry, a master and two workers
     process.terminate()
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == 130
     assert psutil.wait_procs(started, timeout=0)[1] == []
     assert {path.name for path in run.iterdir()} >= FILES
@@ -314,7 +314,7 @@ def test_a_run_that_was_killed_outright_is_read_from_its_captures(url: str, tmp_
     started = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
-    assert psutil.wait_procs(started, timeout=60)[1] == []
+    assert psutil.wait_procs(started, timeout=600)[1] == []
     done = bench("decode", run)
     assert (done.returncode, done.stderr) == (130, "")
     assert "interrupted: the run was " in done.stdout
@@ -331,7 +331,7 @@ def test_ctrl_c_before_the_load_leaves_nothing(tmp_path: Path) -> None:
     log = run / "server.log"
     wait_for(lambda: log.exists() and log.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert (process.returncode, err.splitlines()[-1]) == (130, "interrupted")
     assert not run.exists()
 
@@ -479,7 +479,7 @@ def test_warm_runs_send_the_same_prompts_and_say_when_they_were_not_warm_and_col
     assert serve is not None
     how = serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 4, 1024, 1, ()))
     seen = []
-    with launch(how, tmp_path / "log", ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+    with launch(how, tmp_path / "log", ready_timeout_s=300, on_progress=lambda _: None, port=None) as server:
         for number, cache in enumerate(["warm", "warm", "cold"]):
             summary = made(tmp_path / str(number), url=server.url, cache=cache)
             codes = {reason.code for reason in summary.verdict.reasons}

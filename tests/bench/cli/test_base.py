@@ -34,7 +34,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     """`bench.py COMMAND` as a shell runs it."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {sys.executable} {ROOT / 'bench.py'} {command}"],
-        capture_output=True, timeout=120, check=False, env={**os.environ, **env}, cwd=ROOT,
+        capture_output=True, timeout=600, check=False, env={**os.environ, **env}, cwd=ROOT,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_a_closed_stream_is_not_given_to_the_next_file() -> None:
     done = subprocess.run(
         ["bash", "-c", f'{sys.executable} -c "{script}" <&- 2>&-'],
         capture_output=True,
-        timeout=120,
+        timeout=600,
         check=True,
         cwd=ROOT,
     )
@@ -185,6 +185,6 @@ def test_programs_that_are_not_ours_keep_the_mask_that_the_user_had() -> None:
     )
     done = subprocess.run(
         ["bash", "-c", f'umask 027; {sys.executable} -c "{script}"'],
-        capture_output=True, timeout=120, check=True, cwd=ROOT,
+        capture_output=True, timeout=600, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout == b"23 63\n"

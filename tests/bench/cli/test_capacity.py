@@ -41,7 +41,7 @@ QUICK = ["--scenario", "smoke", "--requests", "30", "--precision", "90%", "--rep
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     how = llamacpp_launch.serve(str(tinymodel.model_path("tiny", "gguf")), ServeOptions(None, 8, 1024, 1, ()))
     log = tmp_path_factory.mktemp("server") / "log"
-    with launch(how, log, ready_timeout_s=60, on_progress=lambda _: None, port=None) as server:
+    with launch(how, log, ready_timeout_s=300, on_progress=lambda _: None, port=None) as server:
         yield server.url
 
 

@@ -228,7 +228,7 @@ if __name__ == "__main__":
 
     def program(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
     done = program(str(tmp_path / "small.py"), "selftest", "--json")
     assert done.returncode in (0, 3), done.stderr  # a machine too busy is not to be trusted, and says so

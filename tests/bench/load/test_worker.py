@@ -514,7 +514,7 @@ def test_a_stop_in_mid_run_keeps_everything_and_what_is_in_flight_is_unfinished(
 
 
 def fetch(url: str, method: str = "GET") -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=300) as answer:
         return json.loads(answer.read())
 
 
@@ -698,7 +698,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Pat
             started = psutil.Process(run.pid).children(recursive=True)
             assert any("bench.app.load_process" in process.cmdline() for process in started)
             run.kill()
-        assert psutil.wait_procs(started, timeout=60)[1] == []
+        assert psutil.wait_procs(started, timeout=600)[1] == []
     finished = {seq for file in scan_captures(out).files.values() for seq in file.seqs}
     assert not (out / "requests.parquet").exists()
 

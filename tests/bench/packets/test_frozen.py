@@ -79,7 +79,7 @@ def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path, asleep_s: fl
     ):
         pass
     assert segments.scan(tmp_path / "packets.seg").dropped == 0
-    assert len(found[0].sizes) < TOKENS / 2, "most reads brought several tokens"
+    assert len(found[0].sizes) < 0.8 * TOKENS, "many reads brought several tokens"
     seen = arrivals(found, tmp_path / "packets.seg")
     body = parse(found[0].data, seen.ends.tolist(), seen.t_ns.tolist()).body
     starts = [at for at in range(len(body.data)) if body.data.startswith(b" t0", at)]
@@ -91,7 +91,7 @@ def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path, asleep_s: fl
     assert error.gap.p50_ms is not None
     assert error.gap.p50_ms < 0.5
     assert seen.stamps == "packets"
-    assert seen.lags_ns.max() > 10 * MS
+    assert seen.lags_ns.max() > MS, "of the last token of each read, which may just have come"
 
 
 @pytest.mark.clock

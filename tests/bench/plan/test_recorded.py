@@ -251,7 +251,7 @@ def test_another_process_reads_the_texts_which_have_no_name() -> None:
         "print(call(plan, 2).messages[0].text)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(whole), capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", code], input=pickle.dumps(whole), capture_output=True, check=True, timeout=600
     )
     assert done.stdout.decode().strip() == "1 says 1"
 

@@ -115,7 +115,7 @@ def test_a_run_whose_download_fails_says_why_in_one_line(tmp_path: Path) -> None
     environment = os.environ | {"MODEL_ENDPOINT": "http://127.0.0.1:1", "LLAMA_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench.py"), "run", "--model", "mistral-7b"],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 2
     *_, error = done.stderr.splitlines()

@@ -51,7 +51,7 @@ def llamacpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def post(url: str, content: Any) -> bytes:
     request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         body: bytes = response.read()
     return body
 

@@ -37,7 +37,7 @@ def body(**fields: Any) -> bytes:
 
 def connect(server: TruthServer) -> AbstractContextManager[HTTPConnection]:
     url = urlsplit(server.url)
-    return closing(HTTPConnection(str(url.hostname), url.port, timeout=10))
+    return closing(HTTPConnection(str(url.hostname), url.port, timeout=300))
 
 
 def ask(server: TruthServer, *, number: int | None = None, **fields: Any) -> tuple[int, bytes]:
@@ -56,7 +56,7 @@ def raw_request(**fields: Any) -> bytes:
 
 
 def dial(server: TruthServer) -> socket.socket:
-    return socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), timeout=10)
+    return socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), timeout=300)
 
 
 def events(stream: bytes, eol: str = "\n") -> list[str]:
