@@ -15,7 +15,7 @@ import numpy as np
 from bench.app.selftest.measure import LoadResult, SelftestLoad, choose_cores, measure
 from bench.telemetry.machine import hardware
 from bench.truth import server as truth
-from tests.speed import overload, pipeline
+from tests.speed import overload, peers, pipeline
 from tests.speed.freezes import frozen
 
 DOCUMENT = Path("docs/performance.md")
@@ -59,6 +59,7 @@ def main() -> None:
     DOCUMENT.write_text(f"{before}{begin}{generated}\n\n{end}{after}")
     print(generated)
     overload.main()
+    peers.main()
 
 
 def judged(case: SelftestLoad) -> LoadResult:
