@@ -13,9 +13,11 @@ from bench.load.maker import whole
 from bench.types import Call
 from bench.wire.clock import now_ns
 
-# What is encoded before the load starts, at the most: a long plan is not to keep the start waiting.
+# What is encoded before the load starts, at the most: a long plan is not to keep the start waiting. It may for longer
+# where this process would have to make the rest on the time of a loop that is as fast as its server.
 _PREFETCH_BYTES = 16 << 20
 _PREFETCH_NS = 500_000_000
+_LONGER = 4
 _REFILL_STEP = 8
 _READ_BYTES = 1 << 17
 _FULL_S = 0.02
@@ -25,7 +27,7 @@ class Prefetcher:
     """Encoded calls in order, kept a little ahead of those who send them.
 
     `calls` gives those from the n-th on. `beside` starts a process that makes requests from the n-th on; that is done
-    when half of what was made before the load is used up.
+    when half of what was made before the load is used up. Without it, where `all_wanted` soon, more are made before.
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class Prefetcher:
         calls: Callable[[int], Iterator[Call]],
         encode: Callable[[Call], bytes],
         beside: "Callable[[int], subprocess.Popen[bytes]] | None" = None,
+        *,
+        all_wanted: bool = False,
     ) -> None:
         self._calls_from = calls
         self._calls, self._calls_at = calls(0), 0
@@ -41,8 +45,9 @@ class Prefetcher:
         self._bytes = 0
         self._made = 0
         self._exhausted = False
-        give_up_ns = now_ns() + _PREFETCH_NS
-        while self._bytes < _PREFETCH_BYTES and now_ns() < give_up_ns and self._prepare():
+        times = _LONGER if all_wanted and beside is None else 1
+        give_up_ns = now_ns() + times * _PREFETCH_NS
+        while self._bytes < times * _PREFETCH_BYTES and now_ns() < give_up_ns and self._prepare():
             pass
         if not self._exhausted:
             gevent.spawn(self._refill, beside)

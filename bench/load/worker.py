@@ -142,8 +142,9 @@ class LoadWorker:
         # What a call can cost has to be known here; and a maker on the load's own core would only take it away.
         is_beside = billing is None and available_cores() > spec.workers
         beside = partial(start_maker, spec) if is_beside else None
-        prefetched = Prefetcher(partial(calls, plan, spec.worker, spec.workers), prepare, beside)
         own, goes_on = len(range(spec.worker, sessions(plan) or 0, spec.workers)), self._sessions is not None
+        own_calls, all_wanted = partial(calls, plan, spec.worker, spec.workers), own > 0 and not load.is_open
+        prefetched = Prefetcher(own_calls, prepare, beside, all_wanted=all_wanted)
         self._dispatcher = dispatcher_for(load, prefetched, own, self._drop, goes_on=goes_on)
         self._warm_slots = warm_slots(load, spec.slots, spec.workers)
         # Of a burst of connections a server's listen queue may drop some, which the kernel tries again after a second.

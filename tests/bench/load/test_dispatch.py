@@ -170,6 +170,28 @@ def test_no_more_is_encoded_ahead_than_fits_and_the_rest_in_time(monkeypatch: py
     assert encoded == list(range(40))
 
 
+@pytest.mark.parametrize(
+    ("all_wanted", "has_maker", "ahead"), [(False, False, 10), (True, False, 40), (True, True, 10)]
+)
+def test_a_loop_that_wants_all_and_has_no_maker_begins_with_more(
+    monkeypatch: pytest.MonkeyPatch, all_wanted: bool, has_maker: bool, ahead: int
+) -> None:
+    monkeypatch.setattr(prefetch, "_PREFETCH_BYTES", 100)
+    monkeypatch.setattr(prefetch, "now_ns", lambda: 0)
+    monkeypatch.setattr(gevent, "spawn", lambda *_: None)
+    encoded: list[int] = []
+
+    def note(one: Call) -> bytes:
+        encoded.append(one.seq)
+        return b"x" * 10
+
+    every = [call(seq) for seq in range(50)]
+    maker: Any = (lambda first: None) if has_maker else None
+    store = Prefetcher(lambda start: iter(every[start:]), note, maker, all_wanted=all_wanted)
+    assert encoded == list(range(ahead))
+    assert [item[0] for item in iter(store.pop, None)] == list(range(50))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whoever_makes_a_request_each_comes_once_and_in_order(data: st.DataObject) -> None:
