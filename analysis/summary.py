@@ -42,6 +42,7 @@ from analysis.run.window import Window, phases, window
 from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest
 
+_OF_READS = ["reads", "coalesced_reads", "lags_ns", "arrivals_ns"]
 _OF_OUTCOMES = ["phase", "end_ns", "error", "error_message", "class"]
 
 
@@ -234,7 +235,7 @@ def _throughput(flow: Flow, calls: pa.Table, planned: int, span: Window, objecti
 def _client(run: RunManifest, requests: pa.Table, span: Window, requests_per_s: float | None) -> ClientHealth:
     """How this client fared in the window: lags and coalesced reads are of the calls that were under way in it."""
     under_way = keep(
-        requests,
+        requests.select(_OF_READS),
         pc.and_(
             pc.less_equal(requests["sent_ns"], span.end_ns),
             pc.greater_equal(pc.coalesce(requests["end_ns"], span.end_ns), span.start_ns),

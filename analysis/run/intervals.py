@@ -34,17 +34,21 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
     What has something in common with the wait for a first token is as correlated as that wait: of `service_ms`, in
     which most is the work of one request, a short run would not show it.
     """
-    calls = calls.take(pc.sort_indices(calls, _AS_SENT))
-    samples = {name: metric.values(calls) for name, metric in METRICS.items()}
-    waits = samples["ttft_ms"]
+    # This client's own lags are no metric of a call, and of a long run they are gigabytes.
+    calls = calls.drop_columns("lags_ns").take(pc.sort_indices(calls, _AS_SENT))
+    waits = METRICS["ttft_ms"].values(calls)
     of_waits = dependence(waits)
     each = np.zeros(calls.num_rows)
     each[np.diff(waits.offsets) > 0] = waits.values
     beside = Beside(each, of_waits)
-    return {
-        name: read(MetricSummary, describe(sample, of_waits if sample is waits else dependence(sample, beside)), name)
-        for name, sample in samples.items()
-    }
+
+    def described(name: str) -> MetricSummary:
+        sample = METRICS[name].values(calls)
+        return read(
+            MetricSummary, describe(sample, of_waits if name == "ttft_ms" else dependence(sample, beside)), name
+        )
+
+    return {name: described(name) for name in METRICS}
 
 
 def of_throughput(

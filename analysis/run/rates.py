@@ -72,7 +72,9 @@ class Flow(NamedTuple):
         """(instants inside the window, how many units came at each) where a whole call brings `of_call` of them."""
         # The first call of a window begins the time that the others fill.
         inside = (self.t_ns > span.start_ns) & (self.t_ns <= span.end_ns)
-        return self.t_ns[inside], self.weight[inside] * of_call[self.call[inside]]
+        units = self.weight[inside]
+        units *= of_call[self.call[inside]]
+        return self.t_ns[inside], units
 
     def of(self, which: npt.NDArray[np.bool_]) -> "Flow":
         """The flow of some of the calls alone."""
@@ -115,13 +117,14 @@ def _as_it_came(calls: pa.Table, span: Window) -> Flow:
     t_ns, call, tokens = output_times_ns(calls)
     whole = np.bincount(call, tokens, calls.num_rows)
     silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
-    counts = tokens > 0
-    return Flow(
-        np.concatenate([t_ns[counts], column(calls, "end_ns")[silent]]),
-        np.concatenate([call[counts], silent]),
-        np.concatenate([tokens[counts] / whole[call[counts]], np.ones(len(silent))]),
-        span.why,
-    )
+    if not (counts := tokens > 0).all():
+        t_ns, call, tokens = t_ns[counts], call[counts], tokens[counts]
+    tokens /= whole[call]
+    if len(silent):
+        t_ns = np.concatenate([t_ns, column(calls, "end_ns")[silent]])
+        call = np.concatenate([call, silent])
+        tokens = np.concatenate([tokens, np.ones(len(silent))])
+    return Flow(t_ns, call, tokens, span.why)
 
 
 def _edges_decide(found: Flow, own: pa.Table, calls: pa.Table, span: Window) -> str | None:

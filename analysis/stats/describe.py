@@ -45,11 +45,11 @@ class Clusters(NamedTuple):
     sizes: Ints
     starts: Ints
 
-    def sums(self, values: Floats) -> Floats:
+    def sums(self, values: Floats | npt.NDArray[np.bool_]) -> Floats:
         """A value for each value, added up for each request."""
-        return np.asarray(np.add.reduceat(values, self.starts), np.float64)
+        return np.asarray(np.add.reduceat(values, self.starts, dtype=np.float64))
 
-    def residuals(self, values: Floats) -> Floats:
+    def residuals(self, values: Floats | npt.NDArray[np.bool_]) -> Floats:
         """What each request adds to the error of the mean of all values, on the scale of a value."""
         found: Floats = (self.sums(values) - values.mean() * self.sizes) * (len(self.sizes) / len(values))
         return found
@@ -153,7 +153,7 @@ def quantile_interval(
 def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) -> float:
     """As how many independent values these count for the share of them that lies below a percentile."""
     n, clusters = len(ordered), clusters_of(sample)
-    below = (sample.values <= value_at(ordered, level)).astype(np.float64)
+    below = sample.values <= value_at(ordered, level)
     share, residuals = float(below.mean()), clusters.residuals(below)
     alike = found.alike if found.level == "none" else max(found.alike, correlation_time(residuals))
     # By how much a request with several values, or one like the one before, tells less than as many independent ones.
