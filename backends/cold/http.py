@@ -97,7 +97,7 @@ def refusal(target: Target, path: str, answer: HttpAnswer) -> UserError:
     base, said, value = target.url.rstrip("/"), body_message(answer.data), lenient(answer.data)
     if answer.status in (401, 403):
         fault = "the API key it was given" if target.api_key else "a request without an API key"
-        hint = "set the backend's key variable (OPENAI_API_KEY, ANTHROPIC_API_KEY, …) or give --header"
+        hint = "set OPENAI_API_KEY, with --backend claude ANTHROPIC_API_KEY, or give --header"
         return UserError(f"{base} refuses {fault} (HTTP {answer.status}: {said}); {hint}")
     if 300 <= answer.status < 400:
         return UserError(redirects(f"{base}{path}", answer.status, answer.headers.get("location")))

@@ -51,6 +51,17 @@ class Coordinator:
         runner.environment.events.test_stopping.add_listener(lambda **_: self.stop(ON_LOCUSTS_PAGE))
         gevent.spawn(self._watch)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are sent and not answered, as the workers last said."""
+        return self._totals()["in_flight"]
+
+    def _totals(self) -> Counter[str]:
+        totals: Counter[str] = Counter()
+        for counts in self._progress.values():
+            totals.update(counts)
+        return totals
+
     def start(self) -> None:
         """Spawn the slots, once the workers are there."""
         while self._spec.role == "master" and self._runner.worker_count < self._spec.workers:
@@ -78,9 +89,7 @@ class Coordinator:
         worker, counts, gone = progress_of(msg.data, self._spec.workers)
         self._progress[worker] = counts
         self._heard_s[worker] = time.monotonic()
-        totals: Counter[str] = Counter()
-        for counts in self._progress.values():
-            totals.update(counts)
+        totals = self._totals()
         elapsed_s = None if self._start_ns is None else (now_ns() - self._start_ns) / 1e9
         say("progress", elapsed_s=elapsed_s, **totals)
         if worker in self._running:

@@ -2,20 +2,23 @@
 
 Any web page can send requests to a port of this machine. What it asks for is refused: by the name it has for this host,
 which another site's page cannot choose freely, and by the Origin that browsers send with it. The slots are those of the
-plan from start to end, so what Locust offers to change them by is refused to everybody.
+plan from start to end, so what Locust offers to change them by is refused to everybody; users are the requests in
+flight, for of slots there are as many as there may ever be.
 """
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from flask import request
+from flask import Response, jsonify, request
 
 HOST = "127.0.0.1"
 _LOOKING = {"GET", "HEAD"}
 STOP = "/stop"
+_FIGURES = "/stats/requests"
 
 
-def serve_page(environment: Any, port: int) -> None:
+def serve_page(environment: Any, port: int, in_flight: Callable[[], int]) -> None:
     """Serve the page of a Locust environment on a loopback port. Raises OSError where it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -25,7 +28,16 @@ def serve_page(environment: Any, port: int) -> None:
     @page.app.before_request  # type: ignore[untyped-decorator]
     def refuse() -> tuple[str, int] | None:
         why = refusal(port, request.method, request.path, request.host, request.headers.get("Origin"))
+        # What Locust remembers for a page that is loaded again counts slots.
+        environment.stats.history.clear()
         return None if why is None else (why, 403)
+
+    @page.app.after_request  # type: ignore[untyped-decorator]
+    def count_users(answer: Response) -> Response:
+        if request.path != _FIGURES or answer.status_code != 200:
+            return answer
+        figures: Response = jsonify({**answer.get_json(), "user_count": in_flight()})
+        return figures
 
     page.start()
 

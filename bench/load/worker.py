@@ -20,7 +20,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from bench.errors import DEARER, KEY_REFUSED, OUT_OF_BUDGET
+from bench.errors import DEARER, OUT_OF_BUDGET
 from bench.load.answer_cost import Billing, Decode
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import LoadSpec
@@ -32,6 +32,7 @@ from bench.load.maker import encoder, start_maker
 from bench.load.outcomes import ROUND_TRIP_NS, as_locust_has_it, error_of, is_unseen, not_sent, pause_if_unreached
 from bench.load.port import secure
 from bench.load.prefetch import Prefetcher
+from bench.load.refused import KeyWatch
 from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
 from bench.load.targets import Encode
@@ -78,9 +79,9 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, limiter: SpendLimiter | 
     # A watcher of the loop's own, for reading (1): no greenlet has to be scheduled for a stop to be heard.
     lifeline = get_hub().loop.io(0, 1)
     lifeline.start(_on_standard_input, coordinator)
-    if spec.web_port is not None:
-        serve_page(environment, spec.web_port)
     if coordinator is not None:
+        if spec.web_port is not None:
+            serve_page(environment, spec.web_port, lambda: coordinator.in_flight)
         coordinator.start()
     Event().wait()
 
@@ -115,6 +116,7 @@ class LoadWorker:
         self._spec = spec
         self._billing = billing
         self._environment = environment
+        self._key = KeyWatch(spec.key_variable)
         allow_many_files()
         target = endpoint(spec.target.url, spec.target.ca_file, spec.target.client_cert, spec.target.client_key)
         kernel_stamps = KERNEL_STAMPS and spec.stamps != "user"
@@ -288,8 +290,8 @@ class LoadWorker:
         self.done += 1
         if (code := error_of(outcome)) is not None:
             self.failed += 1
-            if code == "http_401" and self._stopped is None:
-                self._stop_all(f"{KEY_REFUSED} (HTTP 401); set {self._spec.key_variable} again")
+        if (why := self._key.note(code)) is not None and self._stopped is None:
+            self._stop_all(why)
         self._environment.events.request.fire(**as_locust_has_it(outcome, code, self._spec.backend))
 
     def _drop(self, seq: int, due_ns: int) -> None:

@@ -434,11 +434,13 @@ def test_a_server_that_stays_away_ends_the_load(folder: Path, workers: int, load
     assert done.most_in_flight() <= 40
 
 
-@pytest.mark.parametrize("load", [{"concurrency": 1}, {"rate": 50.0}])
+@pytest.mark.parametrize(
+    ("status", "load"), [(401, {"concurrency": 1}), (401, {"rate": 50.0}), (407, {"concurrency": 1})]
+)
 def test_the_first_answer_that_refuses_the_key_ends_the_load_and_names_the_variable(
-    folder: Path, load: dict[str, Any]
+    folder: Path, status: int, load: dict[str, Any]
 ) -> None:
-    denied = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+    denied = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
 
     def script(sock: socket.socket, number: int) -> None:
         while (seq := take_request(sock)) is not None:
@@ -446,10 +448,27 @@ def test_the_first_answer_that_refuses_the_key_ends_the_load_and_names_the_varia
 
     with scripted(script) as server:
         done = offer_load(folder, f"http://127.0.0.1:{server.port}", requests=60, warmup="0", **load)
-    assert done.stopped == "the key was refused (HTTP 401); set OPENAI_API_KEY again"
+    assert done.stopped == f"the key was refused (HTTP {status}); set OPENAI_API_KEY again"
     assert stop_reason(done.stopped).unsent == "not_sent"
     assert len(done.calls) < 10, "every further call would be refused too"
     assert done.progress[-1].failed <= 2
+
+
+@pytest.mark.parametrize("in_a_row", [2, 3])
+def test_what_is_forbidden_three_times_in_a_row_ends_the_load_as_a_refused_key(folder: Path, in_a_row: int) -> None:
+    forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+
+    def script(sock: socket.socket, number: int) -> None:
+        while (seq := take_request(sock)) is not None:
+            sock.sendall(WHOLE if seq % (in_a_row + 1) == 0 else forbidden)
+
+    with scripted(script) as server:
+        done = offer_load(folder, f"http://127.0.0.1:{server.port}", requests=12, warmup="0", concurrency=1)
+    if in_a_row == 3:
+        assert done.stopped == "the key was refused (HTTP 403); set OPENAI_API_KEY again"
+        assert done.progress[-1].failed == 3
+    else:
+        assert (done.stopped, done.progress[-1].failed) == (None, 8)
 
 
 @pytest.mark.clock
@@ -528,6 +547,7 @@ def test_locust_counts_every_finished_request_once_and_its_page_can_stop_the_loa
                 with pytest.raises(urllib.error.HTTPError, match="403"):
                     fetch(f"http://127.0.0.1:{port}/{path}", "POST")
             stats.append(fetch(f"http://127.0.0.1:{port}/stats/requests"))
+            assert stats[0]["user_count"] == progress.in_flight == 1, "of two slots"
             fetch(f"http://127.0.0.1:{port}/stop", "POST")
 
     with launch(TruthOptions(ttft_ms=10, gap_ms=1, faults="stall@1:50000ms/20,status:503/10")) as server:
