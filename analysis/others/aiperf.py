@@ -1,13 +1,18 @@
-"""AIPerf's profile_export_aiperf.json: a run as a whole, with a unit beside every metric."""
+"""AIPerf's profile_export_aiperf.json, a unit beside every metric, and profile_export.jsonl beside it, its requests."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, Final
 
-from analysis.others.imported import Imported, counted, figures, with_theirs
-from analysis.others.result_file import Fields, ResultFile
+import pyarrow as pa
+
+from analysis.others.imported import Imported, calls_table, counted, figures, with_theirs
+from analysis.others.result_file import Fields, ResultFile, rows_beside
 from analysis.run.sections import CallFailures, MetricSummary, Throughput
-from bench.runs.table import SCHEMA
-from bench.types import UserError
+from bench.types import Phase, UserError
+
+_SUMMARY, _ROWS = "_aiperf.json", ".jsonl"
+_PHASES: Final[dict[str | None, Phase]] = {"profiling": "measured", "warmup": "warmup"}
 
 NAMES: Final = {
     "time_to_first_token": "ttft_ms",
@@ -35,11 +40,14 @@ def is_aiperf(document: Any) -> bool:
 
 def read_aiperf(result: ResultFile) -> Iterator[Imported]:
     """Read the one run of a file."""
+    name = result.file.name
+    rows = f"{name.removesuffix(_SUMMARY)}{_ROWS}" if name.endswith(_SUMMARY) else None
     for document in result.documents:
-        yield _read(Fields(result.file, document))
+        calls = _calls(list(rows_beside(result.file, rows)) if rows else [])
+        yield _read(Fields(result.file, document), calls)
 
 
-def _read(fields: Fields) -> Imported:
+def _read(fields: Fields, calls: pa.Table) -> Imported:
     config = fields.at("input_config")
     names = [each.text("name") for each in config.at("models").each("items")]
     succeeded, failed = _average(fields, "request_count"), _average(fields, "error_request_count")
@@ -57,7 +65,7 @@ def _read(fields: Fields) -> Imported:
         seconds=_average(fields, "benchmark_duration"),
         requests=counted(round(succeeded or 0), round(failed or 0)),
         failures=tuple(_failures(fields)),
-        metrics=with_theirs(SCHEMA.empty_table(), theirs),
+        metrics=with_theirs(calls, theirs),
         throughput=Throughput(
             requests_per_s=_average(fields, "request_throughput"),
             output_tokens_per_s=_average(fields, "output_token_throughput"),
@@ -65,9 +73,45 @@ def _read(fields: Fields) -> Imported:
             goodput_rps=_average(fields, "goodput"),
         ),
         differs=DIFFERS,
-        lacks=("each request (they are in another file, profile_export.jsonl)",),
+        calls=calls,
+        lacks=() if calls.num_rows else ("each request (they are in profile_export.jsonl: lay it beside)",),
         untranslated=fields.untranslated(),
     )
+
+
+def _calls(rows: list[Fields]) -> pa.Table:
+    """A row for each request; one that failed has no times but its own."""
+    about, metrics = [row.at("metadata") for row in rows], [row.at("metrics") for row in rows]
+    # Whole nanoseconds since 1970 are more than a float holds.
+    starts, ends = ([each.whole(name) for each in about] for name in ("request_start_ns", "request_end_ns"))
+    zero_ns = min((ns for ns in starts if ns is not None), default=0)
+    sent_s, end_s = ([None if ns is None else (ns - zero_ns) / 1e9 for ns in each] for each in (starts, ends))
+    errors = ["" if "error" not in row else row.at("error").text("message") or "failed" for row in rows]
+
+    def value(name: str, scale: float = 1.0) -> list[float | None]:
+        return [each.at(name).number("value", scale) for each in metrics]
+
+    first_s, took_s = value("time_to_first_token", 0.001), value("request_latency", 0.001)
+    begun_s = [_sum(sent, first) for sent, first in zip(sent_s, first_s, strict=True)]
+    gaps_ms = [each.at("inter_chunk_latency").numbers("value") for each in metrics]
+    return calls_table(
+        sent_s=sent_s,
+        end_s=end_s,
+        first_s=begun_s,
+        last_s=[_sum(sent, took) for sent, took in zip(sent_s, took_s, strict=True)],
+        prompt_tokens=value("input_sequence_length"),
+        output_tokens=value("output_sequence_length"),
+        errors=errors,
+        arrivals_s=[
+            [] if begun is None else list(accumulate(((gap or 0.0) / 1000 for gap in gaps), initial=begun))
+            for begun, gaps in zip(begun_s, gaps_ms, strict=True)
+        ],
+        phases=[_PHASES.get(each.text("benchmark_phase")) for each in about],
+    )
+
+
+def _sum(start_s: float | None, took_s: float | None) -> float | None:
+    return None if start_s is None or took_s is None else start_s + took_s
 
 
 def _load(config: Fields) -> Fields | None:

@@ -31,9 +31,17 @@ FORMATS: Final[Mapping[str, Format]] = {
 """By tool, the first that knows a document; SGLang's has the keys of vLLM's and more."""
 
 
+_SUMMARIES: Final = {"profile_export.jsonl": "profile_export_aiperf.json", "responses.jsonl": "stats.json"}
+
+
+def summary_of(file: Path) -> Path:
+    """The file with the figures of a run, where one with its requests is named; that lies beside it."""
+    return file.with_name(_SUMMARIES[file.name]) if file.name in _SUMMARIES else file
+
+
 def results_in(file: Path) -> list[Imported]:
     """What a file of another tool has measured. Raises UserError where it is of none that is known, or damaged."""
-    content = read(file)
+    content = read(summary_of(file))
     found = next((each for each in FORMATS.values() if each.is_of(content.documents[0])), None)
     if found is None:
         known = ", ".join(each.title for each in FORMATS.values())

@@ -1,10 +1,12 @@
 """inference-perf, genai-bench, LLMPerf and LLMeter: one summary for a run, and no instants of single requests."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from analysis.others.imported import Imported, counted, figures
-from analysis.others.result_file import Fields, ResultFile
+import pyarrow as pa
+
+from analysis.others.imported import Imported, calls_table, counted, figures, with_theirs
+from analysis.others.result_file import Fields, ResultFile, rows_beside
 from analysis.run.sections import MetricSummary, Throughput
 
 _EACH: Final = ("each request",)
@@ -173,6 +175,9 @@ _LLMETER: Final = {
 }
 
 
+_LLMETER_ROWS: Final = "responses.jsonl"
+
+
 def is_llmeter(document: Any) -> bool:
     """Whether a document is the stats.json of a run of LLMeter."""
     return isinstance(document, dict) and "time_to_last_token-p50" in document and "failed_requests" in document
@@ -183,6 +188,7 @@ def read_llmeter(result: ResultFile) -> Iterator[Imported]:
     for document in result.documents:
         top = Fields(result.file, document)
         failed, total = top.count("failed_requests"), top.count("total_requests")
+        calls = _calls(list(rows_beside(result.file, _LLMETER_ROWS)))
         metrics = {
             ours: figures(top, {stat: f"{name}-{theirs}" for stat, theirs in _AVERAGE.items()}, scale)
             for name, (ours, scale) in _LLMETER.items()
@@ -197,12 +203,33 @@ def read_llmeter(result: ResultFile) -> Iterator[Imported]:
             concurrency=top.whole("clients"),
             seconds=top.number("total_test_time"),
             requests=counted(total - failed, failed),
-            metrics=_known(metrics),
+            metrics=with_theirs(calls, _known(metrics)),
             throughput=Throughput(
                 requests_per_s=None if per_minute is None else per_minute / 60,
                 output_tokens_per_s=None if tokens is None else tokens / 60,
             ),
             differs={"ttft_ms": "from before the connection is there", "service_ms": "to the last token"},
-            lacks=("their version", *_EACH),
+            calls=calls,
+            lacks=("their version", "to less than a second when each request was sent" if calls.num_rows else _EACH[0]),
             untranslated=top.untranslated(),
         )
+
+
+def _calls(rows: Sequence[Fields]) -> pa.Table:
+    """A row for each request; when it was sent is told to the second, what it took exactly."""
+    sent_s = [None if (at := row.instant("request_time")) is None else at.timestamp() for row in rows]
+
+    def since(name: str) -> list[float | None]:
+        took_s = [row.number(name) for row in rows]
+        return [None if at is None or took is None else at + took for at, took in zip(sent_s, took_s, strict=True)]
+
+    return calls_table(
+        sent_s=sent_s,
+        end_s=since("time_to_last_token"),
+        first_s=since("time_to_first_token"),
+        last_s=since("time_to_last_token"),
+        prompt_tokens=[row.number("num_tokens_input") for row in rows],
+        output_tokens=[row.number("num_tokens_output") for row in rows],
+        cached_tokens=[row.number("num_tokens_input_cached") for row in rows],
+        errors=[row.text("error") or "" for row in rows],
+    )

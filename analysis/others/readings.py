@@ -25,6 +25,7 @@ class Reading:
     with_warmup: bool = False
     with_failures: bool = False
     whole_time: bool = False
+    until_last_sent: bool = False
 
 
 class Definition(NamedTuple):
@@ -46,6 +47,7 @@ DEFINITIONS: Final = {
         Definition("with_warmup", "requests of the warm-up are counted"),
         Definition("with_failures", "requests that failed are counted"),
         Definition("whole_time", "rates are over all the time from the first request to the last answer"),
+        Definition("until_last_sent", "what ended after the last request was sent is not counted, and rates end there"),
     )
 }
 _CLIENT: Final = frozenset({"from_connection", "whole_time"})
@@ -53,7 +55,7 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "vllm-bench": _CLIENT | {"first_chunk", "to_last_token"},
     "sglang-bench": _CLIENT | {"to_last_token"},
     "aiperf": _CLIENT | {"to_last_token"},
-    "guidellm": _CLIENT,
+    "guidellm": _CLIENT | {"until_last_sent"},
     "inference-perf": _CLIENT,
     "genai-bench": _CLIENT,
     "llmperf": _CLIENT | {"first_chunk"},
@@ -64,7 +66,7 @@ RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
 COUNTS: Final = ("prompt_tokens", "output_tokens")
 
 
-_CALLS: Final = ("with_warmup", "with_failures")
+_CALLS: Final = ("with_warmup", "with_failures", "until_last_sent")
 _BEARING: Final[Mapping[str, tuple[str, ...]]] = {
     "ttft_ms": ("first_chunk", "from_connection"),
     "ttft_text_ms": ("from_connection",),
@@ -109,10 +111,13 @@ class Ours:
 
     def _calls(self, reading: Reading) -> pa.Table:
         calls = self._requests if reading.with_warmup else measured(self._requests)
-        return keep(calls, pc.is_valid(calls["end_ns"])) if reading.with_failures else successful(calls)
+        counted = keep(calls, pc.is_valid(calls["end_ns"])) if reading.with_failures else successful(calls)
+        return (
+            keep(counted, pc.less_equal(counted["end_ns"], _last_sent(calls))) if reading.until_last_sent else counted
+        )
 
     def _rate(self, metric: str, reading: Reading) -> float | None:
-        if not (reading.whole_time or reading.with_failures or reading.with_warmup or reading.chunks_are_tokens):
+        if not any(getattr(reading, name) for name in (*_BEARING[metric], "chunks_are_tokens", *_CALLS)):
             found: float | None = getattr(self._summary.throughput, metric)
             return found
         calls = self._calls(reading)
@@ -120,7 +125,9 @@ class Ours:
         if metric != "requests_per_s":
             units = _tokens(calls, reading)
             units = units + column(calls, "prompt_tokens") if metric == "total_tokens_per_s" else units
-        if reading.whole_time:
+        if reading.until_last_sent:
+            seconds = _until_last_sent_s(calls if reading.with_warmup else measured(self._requests))
+        elif reading.whole_time:
             seconds = _seconds(calls)
         else:
             seconds, inside = self._window(calls)
@@ -133,6 +140,15 @@ class Ours:
             return 0.0, slice(None)
         ended_s = column(calls, "end_ns") / NS_PER_S
         return window.seconds, (ended_s >= window.start_s) & (ended_s <= window.start_s + window.seconds)
+
+
+def _last_sent(calls: pa.Table) -> pa.Scalar:
+    return pc.max(calls["sent_ns"])
+
+
+def _until_last_sent_s(calls: pa.Table) -> float:
+    sent = column(calls, "sent_ns")
+    return float((np.nanmax(sent) - np.nanmin(sent)) / NS_PER_S) if calls.num_rows else 0.0
 
 
 def _seconds(calls: pa.Table) -> float:

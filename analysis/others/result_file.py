@@ -26,17 +26,51 @@ class ResultFile(NamedTuple):
 def read(file: Path) -> ResultFile:
     """Read a file of JSON or JSON lines. Raises UserError where it is none, or too large."""
     try:
-        if not file.is_file():
-            raise UserError(f"{file}: expected another tool's file of results, this is {_found(file)}")
-        if (size := file.stat().st_size) > MOST_BYTES:
-            raise UserError(
-                f"{file}: expected {MOST_BYTES >> 20} MiB at most, it has {size >> 20:,}: let the tool write its "
-                "summary without the details of each request, or fewer requests"
-            )
+        _check_size(file)
         text = file.read_bytes()
     except OSError as problem:
-        raise UserError(f"{file}: cannot be read: {problem.strerror}; give a file that can be") from None
+        raise _unreadable(file, problem) from None
     return ResultFile(file, _documents(file, text))
+
+
+def rows_beside(file: Path, name: str) -> "Iterator[Fields]":
+    """The objects of the JSON lines in a file of this name beside another, one at a time; none where there is none.
+
+    Raises UserError where it is damaged or too large.
+    """
+    beside = file.with_name(name)
+    if not beside.exists():
+        return
+    try:
+        _check_size(beside)
+        with beside.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield Fields(beside, _row(beside, number, line), f"line {number}")
+    except OSError as problem:
+        raise _unreadable(beside, problem) from None
+
+
+def _row(file: Path, number: int, line: bytes) -> Any:
+    try:
+        return _parsed(line)
+    except ValueError as problem:
+        where = f"line {number} is cut or damaged ({problem})"
+        raise UserError(f"{file}: expected JSON lines: {where}: copy it again, or move it away") from None
+
+
+def _check_size(file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"{file}: expected another tool's file of results, this is {_found(file)}")
+    if (size := file.stat().st_size) > MOST_BYTES:
+        raise UserError(
+            f"{file}: expected {MOST_BYTES >> 20} MiB at most, it has {size >> 20:,}: let the tool write its "
+            "summary without the details of each request, or fewer requests"
+        )
+
+
+def _unreadable(file: Path, problem: OSError) -> UserError:
+    return UserError(f"{file}: cannot be read: {problem.strerror}; give a file that can be")
 
 
 def _found(file: Path) -> str:

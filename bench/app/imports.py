@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from analysis.others.crosscheck import Crosscheck, crosscheck
 from analysis.others.export import EXPORTS
-from analysis.others.formats import results_in
+from analysis.others.formats import results_in, summary_of
 from analysis.others.imported import Imported, verdict_of
 from analysis.present import report
 from analysis.present.of_imported import ImportedFolder
@@ -19,7 +19,7 @@ from analysis.run.derived import with_derived
 from analysis.run.sections import MeasuredWindow, MetricSummary
 from analysis.run.summary import RunSummary
 from bench.app.results import requests_of
-from bench.runs import folder as files
+from bench.runs import folder as run_files
 from bench.runs import manifest
 from bench.runs.manifest import ImportedFrom, Machine, RunManifest, Tokenizer
 from bench.runs.table import ENCODING
@@ -35,7 +35,8 @@ def import_files(given: Sequence[Path], out: Path | None = None, model: str | No
 
     `out` is the folder of the one result, or of the folders of several; `model` its name where the file has none.
     """
-    found = [(file, part, result) for file in given for part, result in enumerate(results_in(file), 1)]
+    files = dict.fromkeys(map(summary_of, given))
+    found = [(file, part, result) for file in files for part, result in enumerate(results_in(file), 1)]
     return [_made(file, part, result, _folder(out, result, model, alone=len(found) == 1), model)
             for file, part, result in found]  # fmt: skip
 
@@ -63,19 +64,19 @@ def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crossc
 
 
 def _folder(out: Path | None, result: Imported, model: str | None, *, alone: bool) -> Path:
-    run_id = files.new_run_id(result.tool, result.model or model or UNKNOWN, "imported")
+    run_id = run_files.new_run_id(result.tool, result.model or model or UNKNOWN, "imported")
     return out if out is not None and alone else (out or RESULTS) / run_id
 
 
 def _made(file: Path, part: int, result: Imported, folder: Path, model: str | None) -> ImportedFolder:
     run = _manifest(file, part, result, folder.name, model)
     summary = _summary(run, result)
-    files.make(folder)
+    run_files.make(folder)
     manifest.write(folder, run)
-    with files.whole(folder / files.REQUESTS) as partial:
+    with run_files.whole(folder / run_files.REQUESTS) as partial:
         pq.write_table(with_derived(result.calls), partial, **ENCODING)
     summaries.write(folder, summary)
-    files.write_text(folder / files.REPORT, report.render(run, summary, result.calls, None))
+    run_files.write_text(folder / run_files.REPORT, report.render(run, summary, result.calls, None))
     return ImportedFolder(str(folder), run, summary)
 
 

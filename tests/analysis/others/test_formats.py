@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.others.formats import FORMATS, results_in
-from analysis.others.imported import Imported
+from analysis.others.imported import Imported, with_theirs
 from analysis.others.result_file import MOST_BYTES
 from analysis.run.metrics import METRICS
 from bench.types import UserError
@@ -127,8 +127,6 @@ def test_keys_without_equivalent_are_listed_and_unknown_is_never_zero(name: str)
 
 
 def test_rows_say_the_same_as_the_figures_where_both_are_there() -> None:
-    from analysis.others.imported import with_theirs
-
     for name in ("vllm-0.32.0.json", "vllm-rs-0.33.0.json", "guidellm-0.8.1.json"):
         found = only(name)
         own = with_theirs(found.calls, {})
@@ -143,6 +141,56 @@ def test_a_file_is_known_by_what_is_in_it_and_not_by_its_name(tmp_path: Path) ->
         renamed = tmp_path / "x.bin"
         renamed.write_bytes(path.read_bytes())
         assert results_in(renamed)[0].tool == only(name).tool
+
+
+SITTING = HERE / "sitting"
+WITH_ROWS = {
+    "aiperf": ("profile_export_aiperf.json", "profile_export.jsonl", 6),
+    "llmeter": ("stats.json", "responses.jsonl", 0),
+}
+
+
+@pytest.mark.parametrize("tool", WITH_ROWS)
+def test_requests_in_a_file_beside_the_figures_are_read_with_them_whichever_is_named(tool: str, tmp_path: Path) -> None:
+    summary, rows, failed = WITH_ROWS[tool]
+    (found,) = results_in(SITTING / tool / summary)
+    (named,) = results_in(SITTING / tool / rows)
+    assert found.calls.num_rows == named.calls.num_rows == 60
+    assert found.calls["error"].null_count == 60 - failed == found.requests.succeeded
+    own = with_theirs(found.calls, {})
+    for metric in ("ttft_ms", "tpot_ms", "service_ms", "output_tokens"):
+        # What LLMeter's requests began at is told to the second: a float of seconds since 1970 has some 0.2 us.
+        assert own[metric].mean == pytest.approx(found.metrics[metric].mean, rel=2e-4)
+    alone = tmp_path / summary
+    alone.write_bytes((SITTING / tool / summary).read_bytes())
+    (without,) = results_in(alone)
+    assert without.calls.num_rows == 0 and any("each request" in each for each in without.lacks)
+    assert without.metrics["ttft_ms"].mean == found.metrics["ttft_ms"].mean
+
+
+@pytest.mark.parametrize("tool", WITH_ROWS)
+def test_a_file_of_requests_that_is_cut_or_damaged_or_too_large_is_said_in_one_line(tool: str, tmp_path: Path) -> None:
+    summary, name, _ = WITH_ROWS[tool]
+    (tmp_path / summary).write_bytes((SITTING / tool / summary).read_bytes())
+    rows, content = tmp_path / name, (SITTING / tool / name).read_bytes()
+    for text, says in (
+        (content[:-40], "line 60 is cut or damaged"),
+        (b"[]\n", "line 1: expected an object"),
+        (content.replace(b'"request_', b'"x": [], "request_').replace(b'"value"', b'"value": {}, "v"'), ""),
+    ):
+        rows.write_bytes(text)
+        try:
+            results_in(tmp_path / summary)
+        except UserError as problem:
+            assert says in str(problem) and str(rows) in str(problem) and "\n" not in str(problem)
+        else:
+            assert not says
+    with rows.open("wb") as out:
+        out.truncate(2 << 30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="256 MiB at most, it has 2,048"):
+        results_in(tmp_path / summary)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
 
 
 def refused(path: Path) -> str:
