@@ -184,12 +184,12 @@ def test_every_figure_is_that_of_the_cells_own_summaries(swept: Path) -> None:
                 assert (swept / run["folder"] / "report.html").exists()
             of_cell = {**load["metrics"], **load["throughput"], **load["cost"]}
             for name in ("ttft_ms_p50", "output_tokens_per_s", "usd_per_1000_requests"):
-                assert of_cell[name] == pytest.approx(mean(run[name] for run in load["runs"]))  # the median of two
-            if load["load"] == found["main_load"]:
-                row = shown[contender["name"]]
-                assert number(of_cell["ttft_ms_p50"]) in row
-                assert number(of_cell["output_tokens_per_s"]) in row
-                assert dollars(of_cell["usd_per_1000_requests"]) in row
+                # Of two the median is the mean; a run that a busy machine disturbed may have no rate.
+                known = [run[name] for run in load["runs"] if run[name] is not None]
+                assert of_cell[name] == (pytest.approx(mean(known)) if known else None)
+                if load["load"] == found["main_load"] and known:
+                    words = dollars if name.startswith("usd") else number
+                    assert words(of_cell[name]) in shown[contender["name"]]
 
 
 def test_the_first_sentence_and_the_bills_are_those_of_breakeven_by_hand(swept: Path) -> None:
