@@ -32,20 +32,22 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
 @click.command(cls=Configured)
 @grouped(
     groups.SIDES,
-    click.option("--a", metavar="OPTIONS", help="What only the base has, in quotes: '--model tiny'."),
-    click.option("--b", metavar="OPTIONS", help="What only the candidate has."),
+    click.option("--a", metavar="OPTIONS", help="Options of the base only, in quotes: '--model tiny'."),
+    click.option("--b", metavar="OPTIONS", help="Options of the candidate only."),
 )
 @with_options(OPTIONS)
 @grouped(
     groups.HOW_OFTEN,
-    click.option("--max-pairs", type=WHOLE, default=48, help="Stop after so many runs of each.  [48]"),
-    click.option("--decide", multiple=True, metavar="MEASURE", help="Decides, with error_share; repeatable. See docs."),
-    click.option("--equal-sides", is_flag=True, help="A and B may be the same: what can this machine tell apart?"),
+    click.option("--max-pairs", type=WHOLE, default=48, help="Stop after this many runs of each.  [48]"),
+    click.option(
+        "--decide", multiple=True, metavar="MEASURE", help="Decide by this measure and error_share; repeatable."
+    ),
+    click.option("--equal-sides", is_flag=True, help="Allow equal sides, to see what this machine can tell apart."),
 )
 @with_options(JUDGED)
 @grouped(
     groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier ab goes on with it."),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder; that of an earlier ab is continued."),
 )
 def ab(**options: Any) -> int:
     """Say whether B is slower or dearer than A.

@@ -34,19 +34,21 @@ if TYPE_CHECKING:
 HOSTING = groups.group(
     groups.OPERATION,
     click.option("--ops-usd-per-month", type=MONTHLY_USD, default="0", help="Work, storage and all else.  [0]"),
-    click.option("--utilization", type=PART, default="0.7", help="Highest share of the capacity to use.  [0.7]"),
+    click.option("--utilization", type=PART, default="0.7", help="Use at most this share of the capacity.  [0.7]"),
     click.option("--min-replicas", type=REPLICAS, default=1, help="Servers that always run.  [1]"),
-    click.option("--spare-replicas", type=REPLICAS, default=0, help="Servers beyond those that serve.  [0]"),
-    click.option("--autoscale", is_flag=True, help="Pay for servers by the hour of the traffic, not for its peak."),
-    click.option("--commit-replicas", type=REPLICAS, help="So many are paid all month, used or not …"),
+    click.option("--spare-replicas", type=REPLICAS, default=0, help="Servers kept in reserve.  [0]"),
+    click.option(
+        "--autoscale", is_flag=True, help="Scale servers with each hour's traffic instead of paying for the peak."
+    ),
+    click.option("--commit-replicas", type=REPLICAS, help="Servers paid for all month, used or not …"),
     click.option("--commit-usd-per-hour", type=USD, help="… at this price."),
-    click.option("--spot-interruptions-per-hour", type=PER_HOUR, help="How often one is taken away …"),
+    click.option("--spot-interruptions-per-hour", type=PER_HOUR, help="How often a spot server is taken away …"),
     click.option(
         "--spot-reload-s",
         type=SECONDS,
-        help="… and how long the next loads; the API serves.",
+        help="… and how long its replacement loads, while the API serves.",
     ),
-    click.option("--self-good-share", type=PART, default="1", help="Share of their answers that count.  [1]"),
+    click.option("--self-good-share", type=PART, default="1", help="Share of their answers that are good enough.  [1]"),
 )
 """How servers of one's own are run."""
 
@@ -75,7 +77,9 @@ REQUESTS = groups.group(
 
 CACHING = groups.group(
     groups.API,
-    click.option("--cache-ttl", type=OneOf(["5m", "1h", "off"]), default="5m", help="How long the API keeps it.  [5m]"),
+    click.option(
+        "--cache-ttl", type=OneOf(["5m", "1h", "off"]), default="5m", help="How long the API caches a prefix.  [5m]"
+    ),
     click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
     click.option(
         "--cache-delay",
@@ -88,10 +92,19 @@ CACHING = groups.group(
 
 ROUTING = groups.group(
     groups.ROUTING,
-    click.option("--hybrid-share", type=PART, default="1", help="Share of the requests offered to yours.  [1]"),
-    click.option("--pass-rate", type=SHARE, default="1", help="Share of their answers that need no API.  [1]"),
+    click.option(
+        "--hybrid-share", type=PART, default="1", help="Share of requests offered to your servers first.  [1]"
+    ),
+    click.option(
+        "--pass-rate",
+        type=SHARE,
+        default="1",
+        help="Share of their answers that are accepted; the API redoes the rest.  [1]",
+    ),
     click.option("--overflow", is_flag=True, help="Fill your servers first, and send the rest to the API."),
-    click.option("--api-good-share", type=PART, default="1", help="Share of the API's answers that count.  [1]"),
+    click.option(
+        "--api-good-share", type=PART, default="1", help="Share of the API's answers that are good enough.  [1]"
+    ),
 )
 """Who serves what."""
 
@@ -116,20 +129,23 @@ ROUTING = groups.group(
     ),
 )
 @with_options((*COSTS, *REQUESTS, *TRAFFIC, *PEAK, *CACHING))
-@grouped(groups.API, click.option("--batch", is_flag=True, help="At the API's prices for batches."))
+@grouped(groups.API, click.option("--batch", is_flag=True, help="Use the API's batch prices."))
 @with_options((*HOSTING, *ROUTING))
 @grouped(
     groups.OBJECTIVES,
     click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu."),
-    click.option("--different-plans", is_flag=True, help="Compare what was measured with different loads."),
+    click.option("--different-plans", is_flag=True, help="Compare runs of different loads."),
     click.option(
-        "--inconclusive", type=OneOf(["pass", "fail"]), default="pass", help="Whether undecided is exit 1.  [pass]"
+        "--inconclusive",
+        type=OneOf(["pass", "fail"]),
+        default="pass",
+        help="Whether an undecided result exits with 1.  [pass]",
     ),
-    click.option("--seed", type=SEED, default=0, help="Of the resampling.  [0]"),
+    click.option("--seed", type=SEED, default=0, help="Seed of the resampling.  [0]"),
 )
 @grouped(
     groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="A folder for breakeven.json, a page and its figures."),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder for breakeven.json, a page and its figures."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 @click.pass_context

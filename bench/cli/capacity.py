@@ -27,27 +27,29 @@ _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", 
 @with_options((*ASKED, *COSTS))
 @grouped(
     groups.OBJECTIVES,
-    click.option("--attainment", help="Share of requests that must keep all bounds: 95%.  [each objective's own]"),
+    click.option("--attainment", help="Share of requests that must meet all limits: 95%.  [each objective's own]"),
 )
 @grouped(
     groups.HOW_OFTEN,
-    click.option("--precision", default="5%", help="How narrow the answer is to be.  [5%]"),
-    click.option("--repeats", type=WHOLE, default=3, help="Runs at either end of it, with other seeds.  [3]"),
+    click.option("--precision", default="5%", help="Width of the answer.  [5%]"),
+    click.option("--repeats", type=WHOLE, default=3, help="Runs at each end of it, with different seeds.  [3]"),
     click.option(
-        "--up-to", type=NUMBER, help="Look no higher, in requests/s.  [8 times what the closed loop completes]"
+        "--up-to", type=NUMBER, help="Search no higher, in requests/s.  [8 times the closed loop's throughput]"
     ),
-    click.option("--max-time", help="Begin no run that would end later than this, such as 30m.  [as long as it takes]"),
+    click.option("--max-time", help="Start no run that would end later than this, such as 30m.  [no limit]"),
 )
 @grouped(
     groups.LOAD,
-    click.option("--requests", type=WHOLE, help="Of each run.  [what the strictest objective needs, or 10 s worth]"),
-    click.option("--concurrency", type=WHOLE, help="Of the closed loop that comes first.  [4 times the scenario's]"),
-    click.option("--arrivals", help="Of each run: poisson, constant, or gamma:CV for bursts.  [poisson]"),
-    click.option("--max-in-flight", type=WHOLE, help="Limit of each run.  [1024]"),
+    click.option(
+        "--requests", type=WHOLE, help="Requests per run.  [what the strictest objective needs, or 10 s worth]"
+    ),
+    click.option("--concurrency", type=WHOLE, help="Of the closed loop that runs first.  [4 times the scenario's]"),
+    click.option("--arrivals", help="poisson, constant, or gamma:CV for bursts.  [poisson]"),
+    click.option("--max-in-flight", type=WHOLE, help="Most requests in flight.  [1024]"),
 )
 @grouped(
     groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="A folder; that of an earlier search goes on with it."),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder; that of an earlier search is continued."),
 )
 @with_options(SHOWN)
 def capacity(**options: Any) -> int:

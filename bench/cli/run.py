@@ -27,15 +27,19 @@ if TYPE_CHECKING:
 @with_options((*ASKED, *COSTS, *OFFERED))
 @grouped(
     groups.OBJECTIVES,
-    click.option("--window", type=OneOf(WINDOWS), default="planned", help="steady: without the transient.  [planned]"),
-    click.option("--inconclusive", type=OneOf(["pass", "fail"]), help="Objectives that are not certain.  [as seen]"),
+    click.option(
+        "--window", type=OneOf(WINDOWS), default="planned", help="steady: leave out the initial transient.  [planned]"
+    ),
+    click.option(
+        "--inconclusive", type=OneOf(["pass", "fail"]), help="Whether uncertain objectives pass.  [by the value seen]"
+    ),
 )
 @grouped(
     groups.HOW_OFTEN,
-    click.option("--repeat", type=WHOLE, default=1, help="Make this many runs of it, 50 at most.  [1]"),
+    click.option("--repeat", type=WHOLE, default=1, help="Make this many runs, 50 at most.  [1]"),
     click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs."),
     click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing."),
-    click.option("--batch", is_flag=True, help="With --dry-run: at the API's prices for batches."),
+    click.option("--batch", is_flag=True, help="With --dry-run: use the API's batch prices."),
 )
 @grouped(
     groups.RESULT,

@@ -12,9 +12,9 @@ from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
 
 @click.command()
-@click.option("--workers", type=WHOLE, default=1, help="Load processes, as of the runs that it is to speak for.  [1]")
-@click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Whose stamps, as of those runs.  [auto]")
-@click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer in a minute.")
+@click.option("--workers", type=WHOLE, default=1, help="Load processes, as in the runs it is meant for.  [1]")
+@click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Who timestamps arrivals, as in those runs.  [auto]")
+@click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer within a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything that was measured.")
 def selftest(workers: int, stamps: Any, quick: bool, as_json: bool) -> int:
     """Measure how exact this machine's client is, at which load.

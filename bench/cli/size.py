@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", shell_complete=names_of("models"))
 @click.option(
-    "--quantization", metavar="NAME", help="Of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]"
+    "--quantization",
+    metavar="NAME",
+    help="Quantization of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]",
 )
-@click.option("--context", type=WHOLE, help="Tokens of prompt and answer together.  [the load's, else 4096]")
-@click.option("--concurrency", type=WHOLE, help="Sequences of that length a replica must hold.  [1]")
+@click.option("--context", type=WHOLE, help="Tokens per sequence, prompt and answer together.  [the load's, else 4096]")
+@click.option("--concurrency", type=WHOLE, help="Sequences of that length that a replica must hold.  [1]")
 @click.option("--rate", type=NUMBER, help="The load: this many requests per second …")
 @click.option("--prompt-tokens", type=WHOLE, help="… with prompts of this length …")
 @click.option("--output-tokens", type=WHOLE, help="… and answers of this one.")
-@click.option("--prefix-tokens", type=WHOLE, help="So many at the beginning all prompts share, cached.  [0]")
+@click.option("--prefix-tokens", type=WHOLE, help="Length of the prefix that all prompts share, cached.  [0]")
 @click.option("--traffic", metavar="FILE", help="… or the busiest minute of recorded traffic.")
 @click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
-@click.option("--utilization", type=NUMBER, default=0.7, help="Highest share of a replica's capacity to use.  [0.7]")
+@click.option("--utilization", type=NUMBER, default=0.7, help="Use at most this share of a replica's capacity.  [0.7]")
 @click.option(
     "--gpu",
     "gpu_specs",
@@ -36,18 +38,18 @@ if TYPE_CHECKING:
     metavar="NAME[@PROVIDER][:KIND]",
     help="Only these; repeatable.  [all]",
 )
-@click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs to a replica; repeatable.  [1 2 4 8]")
-@click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Numbers in the KV cache.  [fp16]")
-@click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of the memory to take.  [0.92]")
-@click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs on each GPU.  [1.5]")
+@click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs per replica; repeatable.  [1 2 4 8]")
+@click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Number format of the KV cache.  [fp16]")
+@click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of GPU memory to use.  [0.92]")
+@click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs, per GPU.  [1.5]")
 @click.option(
     "--measured",
     shell_complete=names_of("runs"),
     type=click.Path(path_type=Path),
-    help="A run on the first --gpu and --tensor-parallel.",
+    help="A run made on the first --gpu and --tensor-parallel.",
 )
-@click.option("--claimed", type=NUMBER, help="Output tokens/s that are said of those; refused if impossible.")
-@click.option("--prices", type=click.Path(path_type=Path), help="A file of GPU prices that go before the bundled ones.")
+@click.option("--claimed", type=NUMBER, help="Output tokens/s claimed for those; refused if impossible.")
+@click.option("--prices", type=click.Path(path_type=Path), help="File with your own GPU prices.")
 @printed()
 def size(**options: Any) -> "Document":
     """Show which GPUs can serve a model, and what that costs.

@@ -55,20 +55,18 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
 )
 @grouped(
     groups.HOW_OFTEN,
-    click.option("--repeats", type=WHOLE, help="Of every cell.  [1, or as the study says]"),
-    click.option("--dry-run", is_flag=True, help="Print cells, hours and dollars; send nothing."),
+    click.option("--repeats", type=WHOLE, help="Runs per cell.  [1, or as the study says]"),
+    click.option("--dry-run", is_flag=True, help="Print cells, time and cost; send nothing."),
 )
 @grouped(
     groups.COST,
-    click.option("--requests-per-month", type=WHOLE, help="Your volume: what each would cost."),
-    click.option("--versus", multiple=True, metavar="MODEL", help="One more API for the bills; repeatable."),
+    click.option("--requests-per-month", type=WHOLE, help="Your volume, for the bills."),
+    click.option("--versus", multiple=True, metavar="MODEL", help="Another API for the bills; repeatable."),
 )
 @with_options(_but((*ASKED, *COSTS, *OFFERED), _OWN))
 @grouped(
     groups.RESULT,
-    click.option(
-        "--out", type=click.Path(path_type=Path), help="Its folder; with that of an earlier sweep it goes on."
-    ),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder; that of an earlier sweep is continued."),
 )
 @with_options(SHOWN)
 def sweep(study: str | None, **options: Any) -> int:
