@@ -13,15 +13,15 @@ DEFAULT_MODEL = "tiny"
 """What is launched where nothing is named."""
 
 
-class Whom(NamedTuple):
-    """Whom to ask, as completed by what was found; `notes` say what was not named and is used."""
+class ChosenServer(NamedTuple):
+    """The backend and the model of a run; `notes` say which of them nobody named, and what is used."""
 
     backend: Backend
     model: str
     notes: tuple[str, ...] = ()
 
 
-def whom(backend: Backend | None, model: str | None, target: Target) -> Whom:
+def choose(backend: Backend | None, model: str | None, target: Target) -> ChosenServer:
     """Complete what the user named of a server that runs.
 
     Raises UserError where nothing answers, and where the choice among several models is the user's.
@@ -38,7 +38,7 @@ def whom(backend: Backend | None, model: str | None, target: Target) -> Whom:
             raise UserError(f"--model: name the one to ask {backend.name} for; see: bench.py prices TEXT")
         model = _only(target, found.models if found else [entry["id"] for entry in openai.served_models(target)])
         notes.append(f"--model {model} is used: {target.url} serves no other")
-    return Whom(backend, model, tuple(notes))
+    return ChosenServer(backend, model, tuple(notes))
 
 
 def _only(target: Target, models: Sequence[str]) -> str:

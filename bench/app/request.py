@@ -120,7 +120,7 @@ class ClientSettings:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One run: whom to ask (`backend`, `server`), what (`workload`, `wording`), and what is made of it.
+    """One run: who is asked (`backend`, `server`), what (`workload`, `wording`), and what is made of it.
 
     `model` is how the run is called, `watched` where the server tells of itself. `window` is what results are made of:
     all that was measured, or only after the initial transient. `argv` is the command line for the record, if any,
@@ -184,16 +184,18 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
         _, hidden_urls = watched(options)
         headers, hidden = address.headers(options.header)
         secrets = Access(api_key, headers, (*typed, *hidden, *hidden_urls))
-        whom = discover.Whom(named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL)
-        own_fields, hidden_fields = wording.own_fields(whom.backend, options)
+        chosen = discover.ChosenServer(
+            named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL
+        )
+        own_fields, hidden_fields = wording.own_fields(chosen.backend, options)
         secrets = replace(secrets, hidden=(*secrets.hidden, *hidden_fields))
         workload = None
         if given_url and (named is None or options.model is None):
             # First what is wrong whoever answers: nobody is asked before. The workload is read once for both.
-            workload = _request(replace(options, max_usd="none"), whom, secrets, given_url, own_fields).workload
-            whom = discover.whom(named, options.model, _to_ask(options, whom.backend, given_url, secrets))
-            own_fields, _ = wording.own_fields(whom.backend, options)
-        return _request(options, whom, secrets, given_url, own_fields, argv, workload)
+            workload = _request(replace(options, max_usd="none"), chosen, secrets, given_url, own_fields).workload
+            chosen = discover.choose(named, options.model, _to_ask(options, chosen.backend, given_url, secrets))
+            own_fields, _ = wording.own_fields(chosen.backend, options)
+        return _request(options, chosen, secrets, given_url, own_fields, argv, workload)
     except UserError as problem:
         problem.args = (blank(str(problem), secrets.secrets), *problem.args[1:])
         raise
@@ -219,14 +221,14 @@ def _to_ask(options: ServerOptions, backend: Backend, url: str, access: Access) 
 
 def _request(
     options: RunOptions,
-    whom: discover.Whom,
+    chosen: discover.ChosenServer,
     access: Access,
     given_url: str | None,
     own_fields: Mapping[str, str],
     argv: Sequence[str] = (),
     workload: Workload | None = None,
 ) -> RunRequest:
-    backend, model = whom.backend, whom.model
+    backend, model = chosen.backend, chosen.model
     wording.check_images(backend, options)
     workload = workload or _workload(options)
     objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
@@ -266,7 +268,7 @@ def _request(
         slo=objectives,
         inconclusive=options.inconclusive,
         window=options.window,
-        notes=whom.notes,
+        notes=chosen.notes,
         watched=watched(options)[0],
         argv=tuple(without_userinfo(blank(word, access.secrets)) for word in argv),
     )

@@ -69,9 +69,9 @@ TRAFFIC = groups.group(
 
 REQUESTS = groups.group(
     groups.REQUEST,
-    click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Of a request, its prefix included.  [as measured]"),
-    click.option("--output-tokens", type=TOKENS, help="Of its answer.  [as measured]"),
-    click.option("--prefix-tokens", type=TOKENS, help="Of the prompt, what requests share.  [as measured]"),
+    click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Tokens of its prompt, prefix included.  [as measured]"),
+    click.option("--output-tokens", type=TOKENS, help="Tokens of its answer.  [as measured]"),
+    click.option("--prefix-tokens", type=TOKENS, help="Prompt tokens that requests share.  [as measured]"),
 )
 """What a request is."""
 
@@ -226,7 +226,7 @@ def caching(**options: Any) -> "Document":
 @click.option("--window-h", type=HOURS, help="Hours that a batch may take.  [the API's, else 24]")
 @printed()
 def batch(**options: Any) -> "Document":
-    """Whether requests that can wait belong into a batch.
+    """Whether to send requests that can wait as a batch.
 
     \b
     bench.py breakeven batch --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200 --deadline-h 48

@@ -23,7 +23,7 @@ METRICS: Final = "Server metrics"
 CLIENT: Final = "This client"
 SETTINGS: Final = "Settings file"
 # Of breakeven.
-REQUEST: Final = "Tokens of a request"
+REQUEST: Final = "A request"
 VOLUME: Final = "Your traffic"
 API: Final = "The API"
 OPERATION: Final = "Your servers"

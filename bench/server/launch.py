@@ -36,17 +36,17 @@ class Server:
     url: str
     pid: int
     log_path: Path
-    _guard: subprocess.Popen[bytes] = field(repr=False)
+    _supervisor: subprocess.Popen[bytes] = field(repr=False)
     _mark: str = field(repr=False)
     _writer: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def exit_code(self) -> int | None:
         """None while the server runs."""
-        return self._guard.poll()
+        return self._supervisor.poll()
 
     def stop(self) -> None:
         """End the server and all it started; returns when they are gone."""
-        _stop(self._guard, self._mark)
+        _stop(self._supervisor, self._mark)
         _written(self._writer)
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from bench.types import UserError
 
 
 class PlannedCell(NamedTuple):
-    """One measurement: a contender under a load, for the so manieth time."""
+    """One measurement: a contender under a load, in one of the repeats."""
 
     contender: Contender
     load: StudyLoad
