@@ -129,8 +129,7 @@ def _last(answer: Answer, value: Any) -> Usage | None:
     if error := fields.get("error"):
         answer.error = "error_event", one_line(str(error))
     answer.finish = word(fields.get("finish"), "finish")
-    found = Usage(count(fields, "prompt_tokens"), output_tokens=count(fields, "output_tokens"))
-    return None if found == Usage() else found
+    return _usage(fields)
 
 
 def _how(said: bytes) -> Mapping[str, Any] | None:
@@ -148,6 +147,10 @@ def _told(how: Mapping[str, Any]) -> Usage | None:
         fields = known_fields(orjson.loads(last))
     except orjson.JSONDecodeError:
         return None
+    return _usage(fields)
+
+
+def _usage(fields: Mapping[str, Any]) -> Usage | None:
     found = Usage(count(fields, "prompt_tokens"), output_tokens=count(fields, "output_tokens"))
     return None if found == Usage() else found
 

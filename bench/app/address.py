@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from bench.app.options import ServerOptions, flag_of
 from bench.process.secrets import LEAST_SECRET_LENGTH
@@ -43,12 +43,8 @@ def address(url: str | None, backend: Backend) -> Address | None:
     """Take a URL apart. Raises UserError, which shows neither password nor key."""
     if url is None:
         return None
-    try:
-        parts = urlsplit(url.strip())
-        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or re.search(r"[\s\x00-\x1f\x7f]", url.strip()):
+    parts = taken_apart(url.strip())
+    if parts is None:
         guess = "" if "://" in url else f"; did you mean 'http://{url}'?"
         raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]{guess}")
     if "@" in parts.netloc:
@@ -61,6 +57,16 @@ def address(url: str | None, backend: Backend) -> Address | None:
     else:
         api_path = "" if backend.name != "claude" and OWN_ROOT.search(path) else None
     return Address(f"{parts.scheme}://{parts.netloc}{path}", parts.query, api_path)
+
+
+def taken_apart(url: str) -> SplitResult | None:
+    """The parts of a URL of http or https; None for what is none."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if sound and not re.search(r"[\s\x00-\x1f\x7f]", url) else None
 
 
 def default_url(backend: Backend) -> str | None:

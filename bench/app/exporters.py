@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlunsplit
 
 from backends.gauges import of_engines
 from bench.app import address
@@ -77,12 +77,8 @@ def _url(given: str, hidden: list[str]) -> MetricsUrl:
     text, variables = _expanded(given.strip())
     hidden += [*variables, *address.secrets_typed(text, ())]
     shown = without_userinfo(given)
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or not text.isprintable() or " " in text or parts.fragment:
+    parts = address.taken_apart(text)
+    if parts is None or not text.isprintable() or parts.fragment:
         guess = "" if "://" in given else f"; did you mean 'http://{shown}'?"
         raise UserError(f"{FLAG} {shown!r}: expected http://HOST:PORT/metrics or https://HOST/metrics{guess}")
     host = parts.netloc.rpartition("@")[2]

@@ -10,8 +10,8 @@ from click.core import ParameterSource
 
 from bench import app
 from bench.cli import groups
-from bench.cli.base import shown, with_options
-from bench.cli.campaign import say_ended
+from bench.cli.base import with_options
+from bench.cli.campaign import plain, say_ended
 from bench.cli.familiar import Familiar
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
@@ -145,10 +145,4 @@ def _problem_of(common: dict[str, Any]) -> str | None:
 
 def _recorded(options: dict[str, Any]) -> dict[str, Any]:
     """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(each) for each in value]
-        return shown(str(value)) if isinstance(value, str | Path) else value
-
     return {_RECORDED_AS.get(name, name): plain(value) for name, value in options.items() if name != "max_usd"}

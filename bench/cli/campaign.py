@@ -40,13 +40,13 @@ def asked_of(request: "RunRequest", options: Mapping[str, Any], but: Collection[
         "options": dict(request.wording),
         "pricing": request.costs.asked(),
     }
-    return {name: _plain(value) for name, value in asked.items()}
+    return {name: plain(value) for name, value in asked.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Give what JSON holds of a value and gives back the same, without secrets."""
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return list(map(_plain, value))
+        return list(map(plain, value))
     return value if value is None or isinstance(value, bool | int | float) else shown(str(value))

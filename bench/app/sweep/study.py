@@ -3,9 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import yaml
 
@@ -56,6 +56,9 @@ class StudyLoad:
     name: str
     options: Mapping[str, Any]
     search: Mapping[str, Any] | None = None
+
+
+Named = TypeVar("Named", Contender, StudyLoad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +137,8 @@ def study_of(given: Any) -> Study:
     if servers not in get_args(Servers):
         raise UserError(f"servers: expected {' or '.join(get_args(Servers))}, got {top['servers']!r}")
     study = Study(
-        contenders=tuple(_unique("contenders", contenders)),
-        loads=tuple(_unique("loads", loads)),
+        contenders=_unique("contenders", contenders),
+        loads=_unique("loads", loads),
         workload=workload,
         repeats=_whole("repeats", top.get("repeats", 1), MOST_REPEATS) or 1,
         servers=servers,  # type: ignore[arg-type]
@@ -241,7 +244,7 @@ def _whole(what: str, value: Any, most: int) -> int | None:
     return within(what, read, 1, most)
 
 
-def _contender(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:
+def _contender(given: Any, place: int) -> Contender:
     own = [name for name in names(RunOptions) if name not in (*OF_A_LOAD, *OF_THE_WORKLOAD, "out")]
     what = f"contender {place}"
     found = _mapping(what, given, ["name", IMPORTED, *own])
@@ -249,21 +252,15 @@ def _contender(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:
     if imported is not None:
         if found or not isinstance(imported, Mapping) or not imported:
             raise UserError(f"{what}: {IMPORTED}: expected the load's name and a run folder, and no option beside it")
-        return (
-            str(name or IMPORTED),
-            {},
-            {
-                # The study's copy lies in another folder.
-                str(load): str(Path(str(folder)).absolute())
-                for load, folder in imported.items()
-            },
-        )
+        # Absolute, since the study's copy lies in another folder.
+        folders = {str(load): str(Path(str(folder)).absolute()) for load, folder in imported.items()}
+        return Contender(str(name or IMPORTED), {}, folders)
     _check(what, found)
     backend, model = found.get("backend", "llamacpp"), found.get("model")
-    return str(name or (f"{backend} {model}" if model else backend)), found, {}
+    return Contender(str(name or (f"{backend} {model}" if model else backend)), found)
 
 
-def _load(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:
+def _load(given: Any, place: int) -> StudyLoad:
     what = f"load {place}"
     found = _mapping(what, given, ["name", CAPACITY, *OF_A_LOAD])
     name, search = found.pop("name", None), found.pop(CAPACITY, None)
@@ -272,7 +269,7 @@ def _load(given: Any, place: int) -> tuple[str, dict[str, Any], Any]:
         if amount := [key for key in found if key in names(LoadOptions)]:
             raise UserError(f"{what}: {CAPACITY} finds the rate: leave out {amount[0]}")
     _check(what, found)
-    return str(name or _load_name(found, search)), found, search if isinstance(search, dict) else None
+    return StudyLoad(str(name or _load_name(found, search)), found, search if isinstance(search, dict) else None)
 
 
 def _load_name(options: Mapping[str, Any], search: Any) -> str:
@@ -293,18 +290,18 @@ def _check(what: str, options: Mapping[str, Any]) -> None:
         raise UserError(f"{what}: {problem}") from None
 
 
-def _unique(what: str, found: list[tuple[str, dict[str, Any], Any]]) -> list[Any]:
+def _unique(what: str, found: list[Named]) -> tuple[Named, ...]:
     """Entries with names of which no two are the same, as folders have them."""
-    times = Counter(name for name, _, _ in found)
-    seen, made = Counter[str](), []
-    for name, options, search in found:
-        seen[name] += 1
-        own = name if times[name] == 1 else f"{name} {seen[name]}"
-        made.append(Contender(own, options, search) if what == "contenders" else StudyLoad(own, options, search))
+    times = Counter(entry.name for entry in found)
+    seen, made = Counter[str](), list[Named]()
+    for entry in found:
+        seen[entry.name] += 1
+        own = entry.name if times[entry.name] == 1 else f"{entry.name} {seen[entry.name]}"
+        made.append(replace(entry, name=own))
     slugs = Counter(slug(entry.name) for entry in made)
     if twice := [text for text, n in slugs.items() if n > 1]:
         raise UserError(f"{what}: two have the name {twice[0]!r}: give each its own name")
-    return made
+    return tuple(made)
 
 
 def slug(name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import orjson
 import pytest
 
 from bench.app.ab import Side
@@ -53,6 +54,17 @@ def test_repeatable_options_are_added_to_the_common_ones(sides: Sides) -> None:
     assert (first.slo, second.slo) == (("ttft_ms:p99<500",), ())
     assert isinstance(first.server, ServerToLaunch) and first.server.arguments == ("flash=on", "n_batch=64")
     assert isinstance(second.server, ServerToLaunch) and second.server.arguments == ("flash=on",)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--usd-per-hour", "0.34"), ("--gpu", "l4", "--gpus", "2"), ("--metrics-gpu", "0", "--metrics-url", "http://h:1")],
+)
+def test_what_was_asked_can_be_written_down_whatever_kind_its_values_are_of(
+    sides: Sides, options: tuple[str, ...]
+) -> None:
+    a, _ = sides("--model tiny", "--model tiny-3l", *options)
+    assert orjson.loads(orjson.dumps(a.asked)) == a.asked
 
 
 URL = "--backend vllm --url http://10.0.0.5:8000 --model m"
