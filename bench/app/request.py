@@ -177,16 +177,15 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     """
     named = None if options.backend is None else backend_named(options.backend)
     given_url = options.url or (address.default_url(named) if named else None)
-    api_key = address.api_key((named or BACKENDS[discover.DEFAULT_BACKEND]).key_variable)
+    supposed = named or BACKENDS[discover.DEFAULT_BACKEND]
+    api_key = address.api_key(supposed.key_variable)
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
     secrets = Access(api_key, (), typed)
     try:
         _, hidden_urls = watched(options)
         headers, hidden = address.headers(options.header)
         secrets = Access(api_key, headers, (*typed, *hidden, *hidden_urls))
-        chosen = discover.ChosenServer(
-            named or BACKENDS[discover.DEFAULT_BACKEND], options.model or discover.DEFAULT_MODEL
-        )
+        chosen = discover.ChosenServer(supposed, options.model or discover.DEFAULT_MODEL)
         own_fields, hidden_fields = wording.own_fields(chosen.backend, options)
         secrets = replace(secrets, hidden=(*secrets.hidden, *hidden_fields))
         workload = None
@@ -303,7 +302,9 @@ def _workload(options: RunOptions) -> Workload:
     images = None if options.images is None else read_images(options.images)
     if images is not None and scenario.turns is not None:
         raise UserError("--images: is for requests by themselves, and these are sessions; leave it out")
-    return Workload(scenario, load, seed, options.cache, _tokenizer(options.tokenizer), recording, images)
+    path = options.tokenizer
+    tokenizer = None if path is None else (f"tokenizer {path.name}", tokenizers.counter(path))
+    return Workload(scenario, load, seed, options.cache, tokenizer, recording, images)
 
 
 def _client(options: RunOptions, load: Load) -> ClientSettings:
@@ -383,10 +384,6 @@ def _model_to_serve(backend: Backend, model: str) -> tuple[str, str | None]:
         return str(tinymodel.model_path(model, weights)), "fp32"
     resolved = resolve(model, weights)
     return (resolved.reference, resolved.quantization) if resolved else (model, None)
-
-
-def _tokenizer(path: Path | None) -> tuple[str, Count] | None:
-    return None if path is None else (f"tokenizer {path.name}", tokenizers.counter(path))
 
 
 def _port(flag: str, port: int | None) -> int | None:
