@@ -73,21 +73,22 @@ def _climb(climb: MeasuredLadder) -> Section:
 def _by_stamps(found: Sequence[Selftest]) -> Section:
     """What each kind of stamps is worth on this machine, by the number of streams, and in a sentence."""
     rows, said = [], []
-    for ladder, results, _ in (each.climbs[0] for each in found):
+    for ladder, results, limit in (each.climbs[0] for each in found):
         stamps = f"{results[0].stamps} stamps"
         for result in sorted(results, key=lambda each: each.case.streams):
             errors = (_ms(error.p99_ms, 3) for error in (result.first_token, result.gap))
             rates = (f"{result.events_per_s:,.0f}", f"{result.cpu_fraction:.0%}")
             rows.append(row(results[0].stamps, f"{result.case.streams:,}", *errors, *rates))
-        said.append((stamps, _in_a_sentence(highest_exact(ladder, results))))
+        said.append((stamps, _in_a_sentence(highest_exact(ladder, results), limit.bounded_by)))
     caption = "How far from the truth at p99, in ms, by whose stamps and with how many streams"
     return Section("By stamps", (Table(BY_STAMPS, tuple(rows), caption), _apart(facts(said))))
 
 
-def _in_a_sentence(best: LoadResult | None) -> str:
+def _in_a_sentence(best: LoadResult | None, bounded_by: Bound | None) -> str:
     """Up to which load a client is exact, and how exact it is there."""
     if best is None:
-        return f"above {LIMIT_MS:g} ms with any number of streams that was tried"
+        why = ", while others used the client's cores" if bounded_by == "others" else ""
+        return f"above {LIMIT_MS:g} ms with any number of streams that was tried{why}"
     first, gap = (f"±{number(error.p99_ms)} ms" for error in (best.first_token, best.gap))
     return (
         f"up to {count(best.case.streams, 'stream')} at {best.cpu_fraction:.0%} of a core: first token {first}, "
