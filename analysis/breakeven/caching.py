@@ -116,6 +116,7 @@ def replay(
     _, prefix = np.unique(np.asarray(prefixes), return_inverse=True)
     if len(prefix) != len(t_s):
         raise UserError(f"--traffic has {len(t_s)} times and {len(prefix)} prefixes: expected one of each per request")
+    # Each prefix by itself in the order of time: an entry begins where the gap before it is longer than the TTL.
     order = np.lexsort((t_s, prefix))
     t_s, prefix = t_s[order], prefix[order]
     writes = np.ones(len(t_s), np.bool_)

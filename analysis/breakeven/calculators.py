@@ -39,6 +39,7 @@ def prompt_caching(prefix_tokens: int, prices: CachePrices, cache: PrefixCache) 
     if reasons or needed is None:
         return from_spans((), reasons)
     why = (f"it pays from a hit rate of {100 * float(needed):.2f}% on, with a TTL of {cache.ttl_s:g} s",)
+    # The hit rate only grows with the volume; from `settled_at` on every request is a hit.
     volumes = range(1, cache.settled_at)
     first = 1 + bisect_left(volumes, True, key=lambda volume: bool(cache.hit_rate(volume) >= float(needed)))
     return from_spans((Span(first, None),), why)

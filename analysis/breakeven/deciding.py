@@ -94,6 +94,7 @@ def _outcomes(outcome: Ints, inner: Ints) -> Callable[[Floats, int], Floats]:
     def of(values: Floats, effort: int) -> Floats:
         if effort == 1:
             return np.tile(values[inner], OUTCOMES)
+        # The variance of place and spread is (1 - 1/m) + 1/m of today's: together they are what is known today.
         middle = values.mean()
         place = middle + math.sqrt(1 - 1 / effort) * (values[outcome] - middle)
         spread = math.sqrt(1 / effort) * (values[inner] - middle)

@@ -76,6 +76,8 @@ class Staircase:
 
     def _serving(self, offered: Amounts, load: Any, full: Amounts) -> Amounts:
         if self.rounding:
+            # A volume that just fills k replicas must need k of them: in float64 the quotient may come out a hair
+            # above k, and ceil would climb a step too early.
             load = load * (1 - self.rounding)
         count = np.ceil(offered * load / np.where(full > 0, full, np.inf))
         return np.asarray(np.maximum(count, self.min_replicas))
@@ -100,6 +102,8 @@ class Staircase:
         replicas not whole, the best number would be the load that is exceeded for just that share of the hours; what
         replicas gain is concave in their number, so the best whole one lies next to it.
         """
+        # The screening curve of power planning: capacity is added down to the load that lasts for as long as a unit
+        # must run to repay its fixed cost (Stoft, Power System Economics, 2002).
         hours_share = sum(share for _, share in levels)
         loads = np.array([0, *(load for load, _ in levels)], volume.dtype)
         exceeded = np.array([sum(share for other, share in levels if other > load) for load in loads], volume.dtype)
@@ -138,6 +142,7 @@ class Staircase:
 
     def lines(self, full: Amounts) -> "EnclosingLines":
         """The lines that enclose the staircase; their slope is what a request costs in full hours."""
+        # n <= ceil(n) < n + 1: the bill lies between that of replicas in fractions and that of one replica more.
         loads = sum(load * share for load, share in self.billed)
         spare_usd = self.ops_usd + self.spare_replicas * self.replica_usd
         return EnclosingLines(

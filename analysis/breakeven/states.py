@@ -130,6 +130,7 @@ def states_of(
 
 
 def _quantiles(draws: Floats, rng: np.random.Generator) -> Floats:
+    # The middle of each of equally likely strata.
     levels = (np.arange(STATES) + 0.5) / STATES
     return np.asarray(rng.permutation(np.quantile(draws, levels)), np.float64)
 
@@ -142,4 +143,5 @@ def at_level(values: Amounts, level: float) -> Any:
 
 def needed(states: States) -> int:
     """In how many states self-hosting is to be no dearer for that to be said: 95% of them."""
+    # 0.95 has no exact float64: the product may come out a hair above a whole number.
     return math.ceil(CONFIDENCE * len(states) - 1e-9)

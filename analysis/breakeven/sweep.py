@@ -174,6 +174,8 @@ class Climb:
         for _ in range(MOST_STEPS):
             if not len(active):
                 break
+            # A state that loses here loses up to where the API's bill reaches our cost here, for that only grows. One
+            # that wins does so up to the next step, for until then only the API's bill grows.
             at = volume[active]
             pays_from = self._pays_from(at, active)
             wins_now = pays_from <= at
@@ -205,6 +207,8 @@ class Climb:
     def settled(self) -> "_Settled":
         """From where on each state's winner is the same for good; of what wins, down from where that is sure."""
         usd_per_request, low_usd, high_usd = self.steps.lines(self.full)
+        # What each request gains in the long run. Where it is positive, the line above our staircase meets the API's
+        # at high_usd / gain; where it is negative, the line below it has crossed at low_usd / gain.
         gain = self.saved_usd - self.share * usd_per_request
         won = (gain > 0) | ((gain == 0) & (high_usd <= 0))
         lost = (gain < 0) | ((gain == 0) & (low_usd > 0))
@@ -212,6 +216,7 @@ class Climb:
         won_at, lost_at = np.ceil(ratio(high_usd, gain, 0) * up), np.floor(ratio(low_usd, gain, 0) * up) + 1
         at = np.where(won | lost, np.maximum(1, np.where(won, won_at, lost_at)), np.inf)
         below = np.ceil(np.where(gain > 0, ratio(low_usd, gain, 0), 0) * (1 - self.steps.rounding))
+        # The line bounds where a winner wins for good; walking down from there finds the first volume of that span.
         these = np.flatnonzero(won)
         pays_from = self._pays_from(at[these], these)
         for _ in range(MOST_STEPS):
@@ -276,6 +281,7 @@ def _of_curve(pairing: Pairing, states: States, curve: PriceCurve) -> _Changes:
 
     Who is filled first leaves the API any number of requests, so of overflow nothing is known beyond the grid.
     """
+    # The API serves only what we leave: its price settles at so many times the volume.
     left = 1 - exact(pairing.offered_share) * pairing.kept
     until = math.ceil(curve.settled_at / left) if left and not pairing.overflow else curve.settled_at
     if pairing.overflow:

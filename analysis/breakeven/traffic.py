@@ -44,6 +44,7 @@ def steady(peak_to_mean: Number = 1) -> Traffic:
     """Traffic of which only the ratio of its busiest hour to its mean is known."""
     if not math.isfinite(peak_to_mean) or peak_to_mean < 1:
         raise UserError(f"--peak-to-mean {peak_to_mean}: expected 1 or more, the busiest hour over the mean hour")
+    # All of the traffic at p times its mean fills 1/p of the hours.
     peak = exact(peak_to_mean)
     quiet = (Level(Fraction(0), 1 - 1 / peak),) if peak > 1 else ()
     return Traffic((*quiet, Level(peak, 1 / peak)), by_hour=False)

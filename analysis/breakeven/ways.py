@@ -62,5 +62,6 @@ def usd_of_states(way: Way, states: States, volumes: Floats) -> Floats:
     """[state, volume]"""
     month = bills(way.rival.pairing, states, volumes)
     usd, as_good = month.mixed_usd if way.is_own else month.alone_usd, np.broadcast_to(month.as_good, month.left.shape)
+    # A way that gives fewer good answers pays for as many more requests as make up for them.
     scale = np.divide(volumes, as_good, out=np.full(as_good.shape, np.inf), where=as_good > 0)
     return np.asarray(np.where(as_good > 0, usd * scale, np.inf), np.float64)

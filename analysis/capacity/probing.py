@@ -142,6 +142,7 @@ def _worth(keeps: Mask) -> float:
     n, share = len(keeps), float(keeps.mean()) if len(keeps) else 1.0
     if n < 2 * BLOCKS or share in (0.0, 1.0):
         return float(n)
+    # Kish's design effect: how much more the shares of blocks vary than those of independent calls would.
     shares = np.array([block.mean() for block in np.array_split(keeps, BLOCKS)])
     inflation = float(shares.var(ddof=1)) * (n / BLOCKS) / (share * (1 - share))
     return n / max(1.0, inflation)

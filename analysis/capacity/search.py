@@ -215,6 +215,7 @@ def wilson(kept: float, calls: float) -> tuple[float, float]:
 
 def calls_needed(wanted: Iterable[float]) -> int:
     """How many requests, if all keep the bound, make it sure that a share of `wanted` does; with a fifth to spare."""
+    # With all n kept Wilson's lower end is n / (n + z^2), which reaches a share w from n = z^2 w / (1 - w) on.
     strictest = max((share for share in wanted if share < 1), default=0.9)
     return math.ceil(1.2 * _Z95**2 * strictest / (1 - strictest))
 
@@ -246,6 +247,7 @@ def _growth(runs: Sequence[Probe]) -> tuple[float, float, int] | None:
     known = [(run.growth, run.growth_error, run.degrees) for run in runs if run.growth is not None]
     if len(known) < len(runs):
         return None
+    # The standard error of a mean of independent estimates.
     squares = sum((error or 0.0) ** 2 for _, error, _ in known)
     mean = sum(growth for growth, _, _ in known) / len(known)
     return mean, math.sqrt(squares) / len(known), sum(degrees for *_, degrees in known)

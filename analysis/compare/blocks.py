@@ -121,6 +121,7 @@ def errors(sides: Sequence[tuple[RunManifest, pa.Table]], *, same_plan: bool) ->
     series = [_series(found) for side in (base, candidate) for found in side.values() if found.counts.size]
     # Short blocks leave dependence out: with half of this, one comparison in eleven saw a change where none was.
     block = max(math.ceil(2 * cells ** (1 / 3)), *map(block_length, series))
+    # Of fewer blocks the spread itself would be a guess.
     block = min(block, cells // FEWEST_BLOCKS)
     rng = np.random.default_rng(0)
     drawn = draws(rng, cells, block)
@@ -179,6 +180,7 @@ def _statistic(cells: Cells, drawn: Floats) -> Floats:
     """The measure in each resample."""
     if cells.level is None:
         return (drawn @ cells.counts)[:, 0] / len(cells.counts)
+    # The percentile of a histogram: the bin in which the count passes its share, and the part of the way into it.
     below = np.cumsum(drawn @ cells.counts, axis=1)
     wanted = cells.level * below[:, -1]
     above = np.minimum((below < wanted[:, None]).sum(axis=1), len(cells.bins) - 1)

@@ -254,6 +254,7 @@ def _of_cost(base: Run, candidate: Run) -> float | None:
         low, high = cost.ci95.get("usd_per_request", UNKNOWN)
         if low is None or high is None or low <= 0:
             return None
+        # On the scale of logarithms an interval is a standard error to either side, z times.
         widths.append(math.log(high / low) / (2 * _Z))
     return math.hypot(*widths)
 

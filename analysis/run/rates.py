@@ -103,6 +103,7 @@ def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
 def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
     growth, why, pace = growth_of(requests), span.why, 1.0
     if growth is not None and growth.is_clear:
+        # Calls that come 1 + g times faster than they end are answered at 1 / (1 + g) of the rate they come at.
         pace = 1 / (1 + growth.slope)
     if not why and calls.num_rows:
         if growth is None:
@@ -175,6 +176,7 @@ def growth(sent_s: Floats, service_s: Floats) -> Growth | None:
     at_s, took_s = at_s - at_s.mean(), took_s - took_s.mean()
     if not (spread := float(at_s @ at_s)):
         return None
+    # Least squares through the blocks' medians, by which one long answer moves no more than its block's middle.
     slope = float(at_s @ took_s) / spread
     residuals = took_s - slope * at_s
     error = math.sqrt(float(residuals @ residuals) / (blocks - 2) / spread)

@@ -110,6 +110,7 @@ def _ttft_by_length(calls: pa.Table) -> float | None:
     by_length, by_prompt, both = (
         _rank_correlation(a[known], b[known]) for a, b in ((ttft, length), (ttft, prompt), (length, prompt))
     )
+    # The partial correlation: what the first token's wait and the answer's length share beyond the prompt's length.
     rest = (1 - by_prompt**2) * (1 - both**2)
     return float((by_length - by_prompt * both) / np.sqrt(rest)) if rest > 1e-9 else None
 

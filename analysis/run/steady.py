@@ -49,6 +49,8 @@ def steadiness(run: RunManifest, requests: pa.Table) -> Steadiness:
 def trend_p(values: Floats) -> float:
     """The two-sided probability of a trend as clear as this by chance, by Mann and Kendall, ties accounted for."""
     n = len(values)
+    # Pairs in order less pairs out of order, and its variance less what ties take from it (Kendall, Rank Correlation
+    # Methods, 1975); a continuity correction of 1, for the score moves in steps of 2.
     score = float(np.sign(values[None, :] - values[:, None])[np.triu_indices(n, 1)].sum())
     _, ties = np.unique(values, return_counts=True)
     variance = (n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18

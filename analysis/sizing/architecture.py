@@ -98,10 +98,13 @@ def active(model: Architecture, parameters: Parameters) -> float:
 
 def _attention(model: Architecture) -> int:
     """The weights of one layer's matrices."""
+    # Queries and output have `heads` of `head_dim` columns each, keys and values `kv_heads` (grouped-query attention).
     return 2 * model.hidden * (model.heads + model.kv_heads) * model.head_dim
 
 
 def _latent_attention(model: Architecture, mla: Mla) -> int:
+    # Queries, keys and values are made from latents; a rotary part of the key is shared by all heads (DeepSeek-V2,
+    # arXiv:2405.04434, section 2.1).
     queries = model.heads * (mla.nope_dim + mla.rope_dim)
     query = model.hidden * queries if mla.q_lora_rank is None else mla.q_lora_rank * (model.hidden + queries)
     down = model.hidden * (mla.kv_lora_rank + mla.rope_dim)

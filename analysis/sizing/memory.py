@@ -127,6 +127,7 @@ def read_bytes(model: Model, batch: float) -> float:
     experts, taken = model.architecture.experts, model.architecture.active_experts
     if not experts or not taken:
         return model.weights.total_bytes
+    # A token takes k of E experts: the chance that none of the batch takes a given one is (1 - k/E)^batch.
     untouched: float = (1 - taken / experts) ** batch
     return model.weights.total_bytes - model.weights.expert_bytes * untouched
 
@@ -156,6 +157,7 @@ def cached_tokens(prefix_tokens: int) -> int:
 
 
 def _layer_bytes(model: Architecture, value_bytes: int) -> int:
+    # Latents are cached once for all heads; otherwise a key and a value for each head of them.
     if model.mla:
         return (model.mla.kv_lora_rank + model.mla.rope_dim) * value_bytes
     return 2 * model.kv_heads * model.head_dim * value_bytes
@@ -209,6 +211,7 @@ def sequences(
 
 def _share(model: Architecture, gpu_count: int) -> Fraction:
     """How much of a sequence's cache is on one GPU; the latent of MLA is on each that divides the heads."""
+    # Tensor parallelism divides the heads, and copies those of keys and values where there are fewer than GPUs.
     if gpu_count not in splits(model, [gpu_count]):
         return Fraction(1, gpu_count)
     return Fraction(1) if model.mla else max(Fraction(1, gpu_count), Fraction(1, model.kv_heads))

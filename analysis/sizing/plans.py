@@ -140,6 +140,7 @@ def work(model: Model, batch: float, tokens: int, kv_value_bytes: int = 2, prefi
 
 def pace(model: Model, batch: int, demand: Demand, on: Hardware, efficiency: Efficiency, value_bytes: int) -> Pace:
     """Bound a replica with that many of the load's requests under way, each half through its answer."""
+    # Answers under way are in all their stages: on average half of each is in the cache.
     halfway = work(model, batch, demand.prompt_tokens + demand.output_tokens // 2, value_bytes, demand.prefix_tokens)
     return roofline.pace(batch, demand.computed_tokens, demand.output_tokens, halfway, on, efficiency)
 
@@ -252,6 +253,7 @@ class ReplicaPlan(NamedTuple):
 
 def replicas(demand: Demand, requests_per_s: float) -> int:
     """How many replicas the load needs when none is used beyond the demand's utilization."""
+    # Waiting grows without bounds as use nears 1 (Kingman, 1961): the room is for what comes in bursts.
     return max(1, math.ceil(demand.rate_per_s / (requests_per_s * demand.utilization)))
 
 

@@ -43,6 +43,9 @@ class Step(NamedTuple):
 
 def decode_step(batch: float, work: Work, hardware: Hardware, efficiency: Efficiency = PERFECT) -> Step:
     """Time one step of decoding `batch` sequences at once."""
+    # The roofline of Williams, Waterman and Patterson (CACM 52, 2009): a step takes as long as the slower of moving its
+    # bytes and doing its operations. A weight costs a token a multiplication and an addition (Kaplan et al.,
+    # arXiv:2001.08361); what attention computes is left out, so that the bound stays one.
     moved = (work.weight_bytes + batch * work.kv_bytes_per_sequence) / hardware.bandwidth_bytes_per_s
     computed = 2 * work.active_parameters * batch / hardware.flops
     return Step(max(moved, computed) / efficiency.decode, "bandwidth" if moved >= computed else "compute")
@@ -63,6 +66,7 @@ def ceiling_tokens_per_s(batch: float | None, work: Work, hardware: Hardware) ->
     if batch is not None:
         step = decode_step(batch, work, hardware)
         return batch / step.seconds, step.limit
+    # The larger the batch the less the weights weigh: without end, only operations and each sequence's cache are left.
     computed = hardware.flops / (2 * work.active_parameters)
     if not work.kv_bytes_per_sequence:
         return computed, "compute"
@@ -126,6 +130,7 @@ def pace(
     """
     step = decode_step(batch, work, hardware, efficiency)
     prompt_s = prefill_s(prompt_tokens, work, hardware, efficiency)
+    # One request occupies the replica for its prompt alone and for its share of the steps it takes with the others.
     request_s = prompt_s + output_tokens * step.seconds / batch
     return Pace(
         batch=batch,

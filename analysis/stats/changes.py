@@ -42,6 +42,7 @@ class ChangeEstimate(NamedTuple):
         low, high = self.change - margin, self.change + margin
         if self.counts is None:
             return low, high
+        # Runs in which nothing failed have no spread, and yet a failure in the next is no surprise: the counts tell.
         least, most = self.counts.interval(self.share * FAMILY_ERROR)
         return min(low, least), max(high, most)
 
@@ -68,6 +69,7 @@ def between_runs(base: Floats, candidate: Floats) -> ChangeEstimate:
     # What is left of equal values after rounding is no spread.
     if parts.sum() <= (1e-12 * max(abs(base).max(), abs(candidate).max(), 1e-300)) ** 2:
         return ChangeEstimate(change, 0.0, int(sizes.sum()) - 2)
+    # Welch and Satterthwaite's degrees of freedom, rounded down: fewer make a wider interval.
     degrees = parts.sum() ** 2 / (parts**2 / (sizes - 1)).sum()
     return ChangeEstimate(change, math.sqrt(parts.sum()), max(1, math.floor(degrees + 1e-9)))
 
@@ -82,6 +84,7 @@ def between_pairs(differences: Floats, share: float) -> ChangeEstimate:
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Each p adjusted for the others: those below 0.05 are rejected together with one error in twenty families."""
+    # Step down: the smallest of m counts m times, the next m - 1 times, and none less than the one before it.
     adjusted, least = [0.0] * len(ps), 0.0
     for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
         least = max(least, min(1.0, (len(ps) - rank) * ps[i]))

@@ -115,6 +115,7 @@ def _correlation(series: Floats) -> tuple[float, float]:
     """The correlation time and the correlation at lag one of a series that is not constant."""
     n = len(series)
     centred = series - series.mean()
+    # Twice the length, so that the end does not wrap round to the beginning.
     size = next(size for size in _sizes(n) if size >= 2 * n)
     spectrum = np.fft.rfft(centred, size)
     covariance = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: n - n % 2]
@@ -122,6 +123,7 @@ def _correlation(series: Floats) -> tuple[float, float]:
         return 1.0, 0.0
     correlation = covariance / covariance[0]
     pairs = correlation.reshape(-1, 2).sum(axis=1)
+    # Sums of neighbouring correlations of a reversible chain are positive and fall: where they cease to, it is noise.
     negative = np.flatnonzero(pairs <= 0)
     pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
     return float(2 * pairs.sum() - 1), float(correlation[1])

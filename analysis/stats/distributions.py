@@ -30,6 +30,7 @@ class Sample(NamedTuple):
 
 def carries(n: int, level: float) -> bool:
     """Whether n values reach beyond the quantile: a p99 wants 100, a median 2."""
+    # Of 100 values 1 - 0.99 leaves one but for the rounding of 0.99.
     return n * (1 - level) >= 1 - 1e-9
 
 
@@ -60,6 +61,7 @@ def order_statistics(n: int, level: float) -> tuple[int | None, int | None]:
     The number of values below the quantile is binomial(n, level) whatever the distribution
     (David and Nagaraja, Order Statistics, 7.1).
     """
+    # Beyond ten standard deviations the binomial has nothing left that float64 could add to a sum of 1.
     spread = 10 * math.sqrt(n * level * (1 - level)) + 20
     first = max(0, math.floor(n * level - spread))
     k = np.arange(first, min(n, math.ceil(n * level + spread)) + 1)
@@ -115,6 +117,7 @@ def _beta_quantile(level: float, a: float, b: float) -> float:
 
 def _beta(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22, Lentz's method)."""
+    # The fraction converges fast below the mean; above it the other tail is computed.
     if x > (a + 1) / (a + b + 2):
         return 1 - _beta(1 - x, b, a)
     if x <= 0:
@@ -129,6 +132,7 @@ def _beta(x: float, a: float, b: float) -> float:
             step = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         else:
             step = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        # Lentz: a partial denominator of 0 becomes a tiny number, which the next step divides out again.
         d = 1 / (1 + step * d or 1e-300)
         c = 1 + step / c or 1e-300
         fraction *= c * d

@@ -32,6 +32,8 @@ class FailureCounts(NamedTuple):
     @property
     def p(self) -> float:
         """How probable counts at least as unlikely are where both shares are the same."""
+        # Fisher conditions on all failures: how they fall on the sides is hypergeometric where both are alike. Outcomes
+        # that differ by rounding alone count as equally likely, with R's allowance (fisher.test).
         failed = self.base + self.candidate
         k = np.arange(max(0, failed - self.of_candidate), min(failed, self.of_base) + 1)
         logs = np.array([_log_choose(self.of_base, i) + _log_choose(self.of_candidate, failed - i) for i in k.tolist()])

@@ -33,6 +33,7 @@ class Mean(NamedTuple):
 def mean_of(sums: Floats, units: Floats) -> Mean:
     """Σ sums / Σ units, by the residuals of the ratio."""
     n, value = len(sums), float(sums.sum() / units.sum())
+    # The linearised error of a ratio of sums (Cochran, Sampling Techniques, 1977, chapter 6).
     residuals = sums - value * units
     squares = float(residuals @ residuals)
     skewness = float(np.mean(residuals**3)) / (squares / n) ** 1.5 if squares and n >= FEWEST_FOR_SKEWNESS else 0.0
