@@ -82,17 +82,22 @@ class _Prefixes(_Strict):
     zipf: Annotated[float, Field(ge=0, le=10)] = 1.0
 
 
-class _File(_Strict, DocumentKeys):
-    """The keys of a scenario file."""
+class _Load(_Strict):
+    """What every scenario file may say of itself and of its load."""
 
     name: str = ""
     description: str = ""
-    prompt_tokens: _Lengths
-    output_tokens: _Lengths
-    shared_prefix_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
     concurrency: Annotated[int, Field(ge=1)] = 8
     requests: Annotated[int, Field(ge=1)] = 200
     warmup_requests: Annotated[int, Field(ge=0)] = 16
+
+
+class _File(_Load, DocumentKeys):
+    """The keys of a scenario file."""
+
+    prompt_tokens: _Lengths
+    output_tokens: _Lengths
+    shared_prefix_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] = 0
     thinking: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] | None = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -226,15 +231,10 @@ class _Class(_File):
         )
 
 
-class _Mix(_Strict):
+class _Mix(_Load):
     """The keys of a scenario file whose requests are of several classes."""
 
-    name: str = ""
-    description: str = ""
     classes: Annotated[dict[Name, _Class], Field(min_length=1, max_length=MAX_CLASSES)]
-    concurrency: Annotated[int, Field(ge=1)] = 8
-    requests: Annotated[int, Field(ge=1)] = 200
-    warmup_requests: Annotated[int, Field(ge=0)] = 16
 
     def scenario(self, name: str) -> Scenario:
         """It, with bounds of its classes' lengths for its own."""
@@ -372,8 +372,7 @@ def _level(at: Sequence[int | str]) -> type[BaseModel]:
 
 _LEVELS: Sequence[type[BaseModel]] = (_File, _Lengths, _Lognormal)
 _OF_A_LOAD = {
-    *("name", "description", "concurrency", "requests", "warmup_requests", "sessions", "warmup_sessions"),
-    *("dataset", "dataset_output", *DocumentKeys.model_fields),
+    *(*_Load.model_fields, "sessions", "warmup_sessions", "dataset", "dataset_output", *DocumentKeys.model_fields),
 }
 _WANTED = {
     "greater_than_equal": "must be at least {ge}",

@@ -143,5 +143,4 @@ def at_level(values: Amounts, level: float) -> Any:
 
 def needed(states: States) -> int:
     """In how many states self-hosting is to be no dearer for that to be said: 95% of them."""
-    # 0.95 has no exact float64: the product may come out a hair above a whole number.
-    return math.ceil(CONFIDENCE * len(states) - 1e-9)
+    return math.ceil(CONFIDENCE * len(states))

@@ -1,7 +1,7 @@
 """The runs of two sides, and what changed from the base to the candidate."""
 
 import math
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -13,7 +13,8 @@ from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
 from analysis.compare.stamps import StampsApart, stamps_apart
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, verdict, why_undecided
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm
+from analysis.stats.changes import judged as judge_change
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
 from analysis.stats.shares import FailureCounts
 from bench.runs.manifest import RunManifest
@@ -76,9 +77,7 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """The worst of all measures that decide: worse, inconclusive, better, same."""
-        found = {change.verdict for change in self.changes if change.decides}
-        ranked: tuple[Verdict, ...] = ("worse", "inconclusive", "better")
-        return next((verdict for verdict in ranked if verdict in found), "same")
+        return worst(change.verdict for change in self.changes if change.decides)
 
     def of(self, verdict: Verdict) -> tuple[Change, ...]:
         """The changes with this verdict, of measures that decide."""
@@ -87,6 +86,12 @@ class Comparison:
     def failing(self, inconclusive: Inconclusive) -> tuple[Change, ...]:
         """The changes that close a gate to the candidate."""
         return self.of("worse") + (self.of("inconclusive") if inconclusive == "fail" else ())
+
+
+def worst(found: Iterable[Verdict]) -> Verdict:
+    """The one of these verdicts that counts for all; nothing is the same."""
+    ranked: tuple[Verdict, ...] = ("worse", "inconclusive", "better", "same")
+    return min(found, key=ranked.index, default="same")
 
 
 def compare(
@@ -272,26 +277,8 @@ def _change(
     base, candidate = centres
     if isinstance(found, str) or p is None:
         return Change(measure, base, candidate, None, None, None, threshold, "inconclusive", str(found), decides)
-    limit = threshold if measure.is_share else math.log1p(threshold)
-    called = verdict(found, p, limit, measure.better)
-    why = why_undecided(found, limit) if called == "inconclusive" else None
+    shown = judge_change(found, p, threshold, measure.better, is_share=measure.is_share)
+    called, why = shown.verdict, shown.why
     if apart is not None and (hidden := apart.hides(called, base, candidate, threshold)):
         called, why = "inconclusive", hidden
-    scale = (lambda x: x) if measure.is_share else _relative
-    return Change(
-        measure=measure,
-        base=base,
-        candidate=candidate,
-        change=scale(found.change),
-        ci95=(scale(found.ci95[0]), scale(found.ci95[1])),
-        p=p,
-        threshold=threshold,
-        verdict=called,
-        why=why,
-        decides=decides,
-    )
-
-
-def _relative(log_ratio: float) -> float:
-    # Beyond any change that a table can show, and still a number in JSON.
-    return math.expm1(min(log_ratio, 700.0))
+    return Change(measure, base, candidate, shown.change, shown.ci95, p, threshold, called, why, decides)

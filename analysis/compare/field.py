@@ -24,6 +24,7 @@ from analysis.compare.comparison import (
     holm_by_name,
     judged,
     ps_of,
+    worst,
 )
 from analysis.compare.measures import MEASURES
 from analysis.stats.changes import Verdict
@@ -49,9 +50,7 @@ class FieldComparison:
     @property
     def verdict(self) -> Verdict:
         """The worst that any other side is beside the base: worse, inconclusive, better, same."""
-        found = {comparison.verdict for comparison in self.against_base}
-        ranked: tuple[Verdict, ...] = ("worse", "inconclusive", "better")
-        return next((verdict for verdict in ranked if verdict in found), "same")
+        return worst(comparison.verdict for comparison in self.against_base)
 
     @property
     def found(self) -> Counter[Finding]:

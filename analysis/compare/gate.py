@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, verdict, why_undecided
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm, judged
 from analysis.stats.distributions import Floats
 
 Judgement = Verdict | Literal["different", "not judged"]
@@ -225,16 +225,8 @@ def _figure(
     )
     if isinstance(found, str) or p is None:
         return replace(finding, why=str(found))
-    limit = math.log1p(figure.threshold)
-    judged = verdict(found, p, limit, "lower")
-    return replace(
-        finding,
-        verdict=judged,
-        change=math.expm1(found.change),
-        ci95=(math.expm1(found.ci95[0]), math.expm1(found.ci95[1])),
-        p=p,
-        why=why_undecided(found, limit) if judged == "inconclusive" else None,
-    )
+    shown = judged(found, p, figure.threshold, "lower")
+    return replace(finding, **shown._asdict(), p=p)
 
 
 def _counts(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[GateResult]:
@@ -249,11 +241,11 @@ def _limits(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[
             continue
         before, values = _known(base, name), _known(now, name)
         was, error_ms = (statistics.median(side) if side else None for side in (before, values))
-        judged: Judgement = "inconclusive"
+        found: Judgement = "inconclusive"
         why = f"too few rounds undisturbed by other load: {len(values)}, {LEAST_RUNS} are needed"
         if len(values) >= LEAST_RUNS and error_ms is not None:
-            judged, why = "worse" if error_ms > limit_ms else "same", ""
-        yield GateResult(f"{part}:{name}", "ms", was, error_ms, judged, limit=limit_ms, why=why or None)
+            found, why = "worse" if error_ms > limit_ms else "same", ""
+        yield GateResult(f"{part}:{name}", "ms", was, error_ms, found, limit=limit_ms, why=why or None)
 
 
 def failing(findings: Iterable[GateResult]) -> list[GateResult]:

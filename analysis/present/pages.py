@@ -5,17 +5,15 @@ Everything that comes from outside (model names, error messages, settings) goes 
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
 from analysis.present import chart_library
+from analysis.present.document import Drawn
 from analysis.present.palette import FONT, PALETTE
 from bench.process.printable import printable
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 HERE: Final = Path(__file__).parent
 
@@ -75,14 +73,15 @@ def shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def chart(name: str, title: str, wide: bool, figure: "go.Figure") -> dict[str, Any]:
+def chart(drawn: Drawn) -> dict[str, Any]:
     """What the template needs; an axis with labels for a logarithmic scale and no range can be switched to it."""
+    figure = drawn.figure
     axes = ((name, figure.layout[name]) for name in ("xaxis", "yaxis"))
     axis = next((name for name, axis in axes if axis.tickvals is not None and axis.range is None), None)
     return {
-        "id": name,
-        "title": title,
-        "wide": wide,
+        "id": drawn.name,
+        "title": drawn.title,
+        "wide": drawn.wide,
         "axis": axis,
         "log": str(axis is not None and figure.layout[axis].type == "log").lower(),
         "height": int(figure.layout.height),

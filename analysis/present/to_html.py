@@ -1,10 +1,9 @@
 """A Document as one HTML file that needs no network. The template escapes all text that a Document holds."""
 
 from collections.abc import Callable
-from typing import Any
 
 from analysis.present import pages
-from analysis.present.document import Block, Document, Drawn, visible
+from analysis.present.document import Block, Document, visible
 from analysis.present.pages import ALONE, PagePlace
 
 
@@ -17,7 +16,7 @@ def render(document: Document, place: PagePlace = ALONE) -> str:
         document=document,
         visible=_visible,
         identity=_identities(),
-        chart=_chart,
+        chart=pages.chart,
     )
 
 
@@ -39,7 +38,3 @@ def _identities() -> Callable[[str], str]:
         return name
 
     return identity
-
-
-def _chart(drawn: Drawn) -> dict[str, Any]:
-    return pages.chart(drawn.name, drawn.title, drawn.wide, drawn.figure)

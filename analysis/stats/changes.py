@@ -100,6 +100,26 @@ def verdict(found: ChangeEstimate, p: float, limit: float, better: Direction) ->
     return "same" if -limit <= low and high <= limit else "inconclusive"
 
 
+class JudgedChange(NamedTuple):
+    """A change as it is shown: relative, of a share in points; `why` says what leaves it inconclusive."""
+
+    verdict: Verdict
+    change: float
+    ci95: tuple[float, float]
+    why: str | None
+
+
+def judged(
+    found: ChangeEstimate, p: float, threshold: float, better: Direction, *, is_share: bool = False
+) -> JudgedChange:
+    """A change of which `threshold` is the least that matters, and p is adjusted for its family."""
+    limit = threshold if is_share else math.log1p(threshold)
+    called = verdict(found, p, limit, better)
+    # e^700 is beyond any change that a table can show, and still a number in JSON.
+    change, low, high = (x if is_share else math.expm1(min(x, 700.0)) for x in (found.change, *found.ci95))
+    return JudgedChange(called, change, (low, high), why_undecided(found, limit) if called == "inconclusive" else None)
+
+
 def why_undecided(found: ChangeEstimate, limit: float) -> str:
     """Why a change that is called inconclusive is not decided."""
     low, high = found.ci95
