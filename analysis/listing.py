@@ -76,7 +76,7 @@ class RunHead(JsonSection):
 
     @property
     def created(self) -> datetime:
-        """When it was begun. Raises UserError where that is no instant."""
+        """When it began. Raises UserError where that is not an instant."""
         try:
             found = datetime.fromisoformat(self.created_at)
         except ValueError:

@@ -14,7 +14,7 @@ from analysis.checks import identities
 from analysis.checks.verdict import verdict
 from analysis.money.cost import UNIT_COSTS, run_cost, without
 from analysis.run import counting, energy, intervals, selftest, server_metrics, slo, transient
-from analysis.run.gpu import gpus
+from analysis.run.gpu import gpus, throttling
 from analysis.run.host_contention import host
 from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, measured, output_tokens, successful
 from analysis.run.nodes import nodes
@@ -37,7 +37,6 @@ from analysis.run.shape import shape
 from analysis.run.stalls import stalls
 from analysis.run.steady import steadiness
 from analysis.run.summary import RequestGroup, RunSummary, RunVerdict
-from analysis.run.throttling import throttling
 from analysis.run.window import Window, phases, window
 from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest

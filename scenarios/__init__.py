@@ -168,7 +168,7 @@ class _File(_Load, DocumentKeys):
         return prefixes
 
     def scenario(self, name: str) -> Scenario:
-        """It, under the name that it has where it gives itself none."""
+        """The scenario; `name` is for a file that gives itself none."""
         found = Scenario(
             name=self.name or name,
             description=self.description,
@@ -237,7 +237,7 @@ class _Mix(_Load):
     classes: Annotated[dict[Name, _Class], Field(min_length=1, max_length=MAX_CLASSES)]
 
     def scenario(self, name: str) -> Scenario:
-        """It, with bounds of its classes' lengths for its own."""
+        """The scenario; its lengths are the bounds of those of its classes."""
         classes = tuple(each.of(label) for label, each in self.classes.items())
         return Scenario(
             name=self.name or name,
@@ -261,7 +261,7 @@ def _levels(levels: Sequence[_Prefixes]) -> tuple[Prefixes, ...]:
 
 
 def _word(value: float | bool | None) -> str:
-    """A way of wording as the user would say it."""
+    """A sampling option as the user would write it."""
     if value is None:
         return "server"
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:.12g}"
@@ -362,7 +362,7 @@ def _complaint(fault: Any) -> str:
 
 
 def _level(at: Sequence[int | str]) -> type[BaseModel]:
-    """What the mapping is that a key stands in."""
+    """The model of the mapping that a key is in."""
     if "prefixes" in at[:-1]:
         return _Prefixes
     if at[0] == "classes" and len(at) > 2:

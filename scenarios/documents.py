@@ -45,7 +45,7 @@ class DocumentKeys(BaseModel):
         return self
 
     def passages(self) -> Documents | None:
-        """What they say; None where they say nothing."""
+        """The documents these keys name; None where none is given."""
         if not DocumentKeys.model_fields.keys() & self.model_fields_set:
             return None
         return Documents(self.documents, self.chunk_words, self.questions, self.contexts, self.retrieve, self.retrieved)
@@ -60,7 +60,7 @@ class RetrievedRow(NamedTuple):
 
 
 def beside(documents: Documents | None, folder: Path) -> Documents | None:
-    """The same, with its files beside the scenario's."""
+    """The same, with paths relative to the scenario's folder."""
     if documents is None:
         return None
     return replace(

@@ -186,6 +186,6 @@ def staircase(host: SelfHost, *, exactly: bool) -> Staircase:
 
 
 def ratio(upper: Any, lower: Any, otherwise: float) -> Amounts:
-    """The quotients, `otherwise` where there is none."""
+    """Quotients, `otherwise` where the divisor is 0."""
     some = lower != 0
     return np.where(some, upper / np.where(some, lower, 1), otherwise)

@@ -75,11 +75,11 @@ class States:
         return float(np.ptp(self.capacity_rps)) > 0
 
     def number(self, value: Number) -> Any:
-        """A number as those of these states are."""
+        """The value as a Fraction where states are exact, else as float64."""
         return exact(value) if self.exact else float(value)
 
     def volumes(self, requests_per_month: Amounts) -> Amounts:
-        """Whole volumes as numbers of these states."""
+        """Whole volumes in the kind of number these states have."""
         if not self.exact:
             return np.asarray(requests_per_month, np.float64)
         return np.array([int(volume) for volume in np.ravel(requests_per_month)], np.object_).reshape(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_HOUR, Number, at_least_zero, exact
+from analysis.stats.distributions import Floats, Ints
 from bench.types import UserError
 
 HOURS_PER_DAY: Final = 24
@@ -89,3 +90,32 @@ def observed(arrivals_s: npt.ArrayLike) -> tuple[int, Traffic]:
 def _levels(weights: Sequence[Fraction | int]) -> tuple[Level, ...]:
     mean, hours = Fraction(sum(weights), len(weights)), len(weights)
     return tuple(Level(weight / mean, Fraction(weights.count(weight), hours)) for weight in sorted(set(weights)))
+
+
+# --- as files have it -------------------------------------------------------------------------------------------
+
+
+class Trace(NamedTuple):
+    """Arrival times in seconds, in the file's order, and a number for each request's prefix where the file tells."""
+
+    arrivals_s: Floats
+    prefixes: Ints | None
+
+
+def trace(arrivals_ns: Sequence[int], prefixes: Sequence[int | None]) -> Trace:
+    """A trace from a file's requests; where one names no prefix, none is known."""
+    arrivals_s = np.array(arrivals_ns, np.float64) / 1e9
+    known = [prefix for prefix in prefixes if prefix is not None]
+    return Trace(arrivals_s, np.array(known, np.int64) if len(known) == len(arrivals_ns) else None)
+
+
+def weights(text: str, flag: str = "--profile") -> list[Number]:
+    """Numbers separated by blanks, commas or lines. UserError for what is none, and for negative ones."""
+    found: list[Number] = []
+    for word in text.replace(",", " ").split():
+        try:
+            found.append(exact(float(word)))
+        except (ValueError, OverflowError):
+            raise UserError(f"{flag}: expected numbers such as 3 or 0.5, got {word!r}") from None
+        at_least_zero(f"{flag}: weight", found[-1])
+    return found

@@ -49,7 +49,7 @@ class Change:
 
     So `change`, which is from one to the other, never has another sign than what stands beside it shows.
     `change` and `ci95` are relative, for a share differences; `p` is adjusted for its family of measures; None is
-    unknown. What does not decide is only told.
+    unknown. What does not decide is shown only.
     """
 
     measure: Measure
@@ -84,12 +84,12 @@ class Comparison:
         return tuple(change for change in self.changes if change.decides and change.verdict == verdict)
 
     def failing(self, inconclusive: Inconclusive) -> tuple[Change, ...]:
-        """The changes that close a gate to the candidate."""
+        """The changes that fail a gate."""
         return self.of("worse") + (self.of("inconclusive") if inconclusive == "fail" else ())
 
 
 def worst(found: Iterable[Verdict]) -> Verdict:
-    """The one of these verdicts that counts for all; nothing is the same."""
+    """The most serious of these verdicts; `same` where there is none."""
     ranked: tuple[Verdict, ...] = ("worse", "inconclusive", "better", "same")
     return min(found, key=ranked.index, default="same")
 
@@ -239,7 +239,7 @@ def _of_blocks(
 
 
 def counts(base: Sequence[Run], candidate: Sequence[Run]) -> FailureCounts:
-    """What failed on each side, of all its runs together."""
+    """Failed requests on each side, over all its runs."""
     first, second = ([run.summary.requests for run in side] for side in (base, candidate))
     return FailureCounts(
         sum(requests.missed for requests in first),

@@ -58,7 +58,7 @@ class FieldComparison:
         return Counter(finding(change) for pair in self.pairs.values() for change in pair.changes)
 
     def failing(self, inconclusive: Inconclusive) -> tuple[Change, ...]:
-        """The changes from the base that close a gate."""
+        """The changes from the base that fail a gate."""
         return tuple(change for comparison in self.against_base for change in comparison.failing(inconclusive))
 
     def may_be_best(self, measure: str) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class FieldComparison:
 
 
 def finding(change: Change) -> Finding:
-    """What a change is where neither side is the base."""
+    """What a change amounts to where neither side is the base."""
     if change.verdict in ("worse", "better"):
         return "differs"
     return "same" if change.verdict == "same" else "inconclusive"

@@ -110,7 +110,7 @@ class GateResult:
 
     @property
     def part(self) -> str:
-        """Whose figure it is."""
+        """The part it belongs to."""
         return self.name.partition(":")[0]
 
 
@@ -249,7 +249,7 @@ def _limits(part: str, base: Sequence[Round], now: Sequence[Round]) -> Iterator[
 
 
 def failing(findings: Iterable[GateResult]) -> list[GateResult]:
-    """Those that close the gate."""
+    """The findings that fail the gate."""
     return [finding for finding in findings if finding.verdict in FAILING]
 
 
@@ -261,7 +261,7 @@ def undecided(findings: Sequence[GateResult]) -> list[str]:
 
 
 def doubtful_baseline(rounds: Rounds) -> str | None:
-    """Why these rounds cannot be a baseline, None where they can."""
+    """Why these rounds cannot serve as a baseline; None where they can."""
     for part, each in rounds.items():
         if any(one.exact != each[0].exact for one in each):
             names = (name for name, value in each[0].exact.items() if any(one.exact[name] != value for one in each))
@@ -291,5 +291,5 @@ class Gate:
 
 
 def listed(rounds: Rounds) -> dict[str, list[Mapping[str, Any]]]:
-    """Rounds as JSON has them."""
+    """Rounds as they stand in JSON."""
     return {part: [each._asdict() for each in found] for part, found in rounds.items()}

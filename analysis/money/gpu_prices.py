@@ -159,7 +159,7 @@ def _sizes(price: GpuPrice) -> str:
 
 
 def stated(usd_per_hour: Decimal) -> Hourly:
-    """What the user says that an hour costs."""
+    """An hour's price as the user gave it."""
     return Hourly(usd_per_hour, usd_per_hour, GIVEN)
 
 

@@ -82,7 +82,7 @@ def distribution(
 
 
 def line_of(place: int) -> dict[str, str]:
-    """The colour and the dashes of so manieth of several lines, of which 16 are told apart."""
+    """The colour and dashes of the line at this place; 16 of them can be told apart."""
     return {"color": light(SERIES[place % len(SERIES)]), "dash": DASHES[place // len(SERIES) % len(DASHES)]}
 
 
@@ -160,7 +160,7 @@ def _add_phase(figure: go.Figure, phase: PhaseSpan, with_name: bool) -> None:
 
 
 def label(figure: go.Figure, text: str, **at: Any) -> None:
-    """A text without an arrow; `at` is plotly's of an annotation."""
+    """A text without an arrow; `at` is passed on to plotly's annotation."""
     figure.add_annotation(text=text, showarrow=False, **at)
 
 
@@ -170,7 +170,7 @@ def above(figure: go.Figure, text: str, x: float, **other: Any) -> None:
 
 
 def shade(figure: go.Figure, start: float, end: float) -> None:
-    """Set a stretch of the x axis apart, through all panels."""
+    """Shade a stretch of the x axis through all panels."""
     figure.add_shape(
         type="rect", x0=start, x1=end, y0=0, y1=1, yref="paper", layer="below",
         line={"width": 0}, fillcolor=light("shade"),

@@ -72,7 +72,7 @@ def _told(offered: Load) -> str:
 
 
 def verdict(run: RunManifest, summary: RunSummary) -> str:
-    """What the verdict means for whoever wants to use the numbers."""
+    """What the verdict means for using the numbers."""
     interrupted = "Interrupted: the run was stopped before its end. " if run.interrupted else ""
     return interrupted + VERDICTS[summary.verdict.status]
 

@@ -47,7 +47,7 @@ class CapacityResult(NamedTuple):
 
 
 def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figures: Sequence[Section] = ()) -> Document:
-    """The search, `of` what and for which objectives."""
+    """The search; `of` says what was searched."""
     return Document(
         title=f"Capacity of {of}",
         kind="Capacity within objectives",

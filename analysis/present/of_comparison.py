@@ -74,7 +74,7 @@ def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusi
 
 
 def headline(comparison: Comparison) -> str:
-    """What was found, and of what where not all measures decide."""
+    """What was found, and which measures decided where not all do."""
     deciding = [change.measure.name for change in comparison.changes if change.decides]
     alone = "" if len(deciding) == len(comparison.changes) else f" Decided on: {', '.join(deciding)}."
     return f"{comparison.verdict.capitalize()}: {tally(comparison)}.{alone}"
@@ -155,7 +155,7 @@ def pair_line(number: int, base: Run, candidate: Run, measures: Sequence[str]) -
 
 
 def interim_line(comparison: Comparison) -> str:
-    """What is still open after so many pairs."""
+    """What is still open after the pairs so far."""
     open_ = [f"{cells[0]} ({cells[4]})" for cells in map(texts, comparison.of("inconclusive"))]
     found = "decided" if is_decided(comparison) else f"open: {', '.join(open_)}"
     return f"after {len(comparison.base)} pairs   {found}"
@@ -203,7 +203,7 @@ def records_of(base: str, candidate: str, comparison: Comparison) -> Iterator[di
 
 
 def named(run: Run) -> dict[str, Any]:
-    """A run by its name and what it was of."""
+    """A run's name, backend, model, plan and seed."""
     return {
         "name": run.name,
         **{key: getattr(run.run, key) for key in ("run_id", "backend", "model", "plan_hash", "seed")},

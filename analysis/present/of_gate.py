@@ -101,7 +101,7 @@ def _data(gate: Gate) -> dict[str, Any]:
 
 
 def _case(finding: GateResult, gate: Gate) -> JUnitCase:
-    """Worse and different fail, inconclusive is skipped."""
+    """Worse and different fail, inconclusive and not judged are skipped."""
     name, base, now, by, interval, limit, verdict = texts(finding)
     sentence = f"{name} is {verdict}: {base} to {now} {finding.unit}, {by} ({interval}; what matters is {limit})"
     if finding in failing(gate.findings):

@@ -118,7 +118,7 @@ def _mean(line: Line, statistic: str) -> Cell:
 
 
 def _run(run: Run) -> Row:
-    """A run with the way to its report."""
+    """A run with a link to its report."""
     verdict = run.summary.verdict
     status, codes = verdict.status, ", ".join(reason.code for reason in verdict.reasons)
     return row(
@@ -136,7 +136,7 @@ def how_many(found: RepeatsSummary) -> str:
 
 
 def in_short(summary: RunSummary) -> str:
-    """One of the runs in a line."""
+    """A single run in one line."""
     verdict = summary.verdict
     codes = ", ".join(reason.code for reason in verdict.reasons)
     return (

@@ -9,7 +9,7 @@ from analysis.wording import DASH, count, dollars, number
 from bench.runs.sections import dump
 
 MOST_ROWS = 40
-"""On a terminal, unless all are asked for."""
+"""Shown on a terminal unless --all is given."""
 _TONES: Mapping[str, Tone] = {**TONES, BROKEN: "bad", UNFINISHED: "quiet"}
 COLUMNS: Columns[ListedResult] = (
     (Column("folder", "left"), lambda line: line.name),
@@ -28,7 +28,7 @@ COLUMNS: Columns[ListedResult] = (
 
 
 def document(lines: Sequence[ListedResult], root: str, *, shows_all: bool) -> Document:
-    """The newest of the lines, or all; programs get all."""
+    """The newest lines, or all of them; JSON always has all."""
     shown = lines if shows_all else lines[:MOST_ROWS]
     rest = len(lines) - len(shown)
     below = f"{count(rest, 'more folder')}: --all" if rest else ""

@@ -41,7 +41,7 @@ _BURSTS: Final = " (constant 0, independent users 1, bursts more): what is serve
 
 
 def of_run(summary: RunSummary) -> Facts:
-    """All of them, those that are known."""
+    """All facts that are known."""
     seen = [] if summary.verdict.status == "not verifiable" else client(summary)
     return facts([*served(summary), *seen, *server(summary), *energy(summary.energy), *cost(summary.cost)])
 

@@ -15,5 +15,5 @@ def lost(run: RunManifest) -> int:
 
 
 def told_of(run: RunManifest, requests: pa.Table) -> pa.Table:
-    """The calls that somebody tells of: where a process was lost, what was not sent may have been its own."""
+    """The calls that are accounted for: where a process was lost, what was not sent may have been its own."""
     return requests.filter(pc.is_valid(requests["sent_ns"])) if lost(run) else requests

@@ -1,5 +1,7 @@
 """Series out of a run's telemetry, and what its GPUs did in the measured window."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -7,10 +9,14 @@ import pyarrow.compute as pc
 from analysis.run import energy
 from analysis.run.energy import Series
 from analysis.run.metrics import is_text
-from analysis.run.sections import GpuUse
+from analysis.run.sections import GpuThrottling, GpuUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest
+
+# Bits of NVML's nvmlClocksEventReasons: slowdown of the hardware, heat (software, hardware), the power brake.
+SLOWED = 0x08 | 0x20 | 0x40 | 0x80
+POWER_CAPPED = 0x04
 
 
 def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
@@ -52,3 +58,15 @@ def _gpu(run: RunManifest, telemetry: pa.Table, span: Window, index: int) -> Gpu
 def _inside(sampled: Series, span: Window) -> Floats:
     t_ns, values = sampled
     return values[span.holds(t_ns)]
+
+
+def throttling(indices: Iterable[int], telemetry: pa.Table | None, span: Window) -> tuple[GpuThrottling, ...]:
+    """For each GPU that tells, the shares of samples in the window that name a reason of each kind."""
+    found = []
+    for index in indices:
+        t_ns, values = series(telemetry, f"gpu{index}", "throttle_reasons")
+        masks = values[span.holds(t_ns)].astype(np.int64)
+        if len(masks):
+            slowed, capped = (float(((masks & bits) != 0).mean()) for bits in (SLOWED, POWER_CAPPED))
+            found.append(GpuThrottling(index, slowed, capped))
+    return tuple(found)

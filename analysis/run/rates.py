@@ -165,7 +165,7 @@ def growth_of(requests: pa.Table) -> Growth | None:
 
 
 def growth(sent_s: Floats, service_s: Floats) -> Growth | None:
-    """The same of two columns, in any order."""
+    """The same from two columns, in any order."""
     n = len(sent_s)
     if n < LEAST_CALLS or np.ptp(sent_s) == 0:
         return None

@@ -122,7 +122,7 @@ def _by_turn(calls: pa.Table) -> Iterator[TurnFigures]:
 
 
 def _any(session: npt.NDArray[np.int64], holds: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.bool_]:
-    """Of each session whether that holds of any of its calls."""
+    """Whether it holds for any call of each session."""
     return np.bincount(session, holds, count) > 0
 
 

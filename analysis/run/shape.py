@@ -131,18 +131,18 @@ def _blank(calls: pa.Table) -> tuple[float | None, float | None]:
 
 
 def _whole(calls: pa.Table) -> float | None:
-    """The share of answers of which no token has an instant."""
+    """The share of answers without the instant of any token."""
     never = pc.and_(pc.is_null(calls["first_token_ns"]), pc.is_null(calls["first_blank_ns"]))
     return float(pc.mean(never.cast(pa.int8())).as_py()) if calls.num_rows else None
 
 
 def _per_call(function: np.ufunc, values: npt.NDArray[Any], offsets: Ints) -> Floats:
-    """Reduce each call's values, of which there is one at least."""
+    """Reduce each call's values; every call has at least one."""
     return np.asarray(function.reduceat(values, offsets[:-1], dtype=np.float64))
 
 
 def _medians(sample: Sample) -> Floats:
-    """The median of each call's values, of which there is one at least."""
+    """The median of each call's values; every call has at least one."""
     calls = np.repeat(np.arange(len(sample.offsets) - 1), np.diff(sample.offsets))
     ordered = sample.values[np.lexsort((sample.values, calls))]
     starts, ends = sample.offsets[:-1], sample.offsets[1:]

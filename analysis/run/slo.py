@@ -120,7 +120,7 @@ def _bound(objective: Objective, calls: pa.Table) -> pa.Table:
 
 
 def _values(objective: Objective, calls: pa.Table) -> Sample:
-    """What the objective judges of these calls, in ms."""
+    """The values the objective judges, in ms."""
     sample = METRICS[objective.metric].values(calls)
     if objective.from_sending or objective.metric not in _WAITED:
         return sample

@@ -25,7 +25,7 @@ LONGER: Final = "raise --requests or --duration"
 class Window:
     """From `start_ns` to `end_ns` since the run's start; `why` says why no rate can be told of it, None where one can.
 
-    It then is what was planned, in which the client and the hardware were watched all the same.
+    It is then the planned window, over which client and hardware were still watched.
     """
 
     start_ns: int

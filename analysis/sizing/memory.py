@@ -44,7 +44,7 @@ class Storage(NamedTuple):
 
     @classmethod
     def alike(cls, name: str, bits: Fraction) -> "Storage":
-        """One in which experts take as much as other matrices."""
+        """A format in which experts take as many bits as other matrices."""
         return cls(name, bits, bits)
 
 
@@ -58,7 +58,7 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as it is to be served."""
+    """A model, as it will be served."""
 
     name: str
     architecture: Architecture

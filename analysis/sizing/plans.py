@@ -61,12 +61,12 @@ class Demand:
 
     @property
     def tokens(self) -> int:
-        """How long a request gets."""
+        """A request's length at its end: prompt and answer."""
         return self.prompt_tokens + self.output_tokens
 
     @property
     def computed_tokens(self) -> int:
-        """How much of a prompt is computed."""
+        """The part of a prompt that is computed, not cached."""
         return max(1, self.prompt_tokens - memory.cached_tokens(self.prefix_tokens))
 
 

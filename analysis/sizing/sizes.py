@@ -17,7 +17,7 @@ class Sizes(NamedTuple):
     source: str
 
     def need(self, key: str) -> int:
-        """One that must be there."""
+        """A required size."""
         value = self.values.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
             raise UserError(f"{self.source}: expected a whole number above 0 as {key}, found {value!r}")
@@ -26,30 +26,30 @@ class Sizes(NamedTuple):
         return value
 
     def get(self, key: str | None) -> int | None:
-        """One that may be missing; 0 and null say as much as nothing."""
+        """An optional size; 0 and null count as missing."""
         return self.need(key) if key is not None and self.values.get(key) else None
 
     def whole(self, key: str) -> int:
-        """One that may be 0 or negative, as the end of a span is."""
+        """A required whole number that may be 0 or negative, such as the end of a span."""
         value = self.values.get(key)
         if not isinstance(value, int) or isinstance(value, bool):
             raise UserError(f"{self.source}: expected a whole number as {key}, found {value!r}")
         return value
 
     def indices(self, key: str) -> set[int] | None:
-        """A list of layers; None where there is none."""
+        """A list of layers, as a set; None where the key is missing."""
         value = self.values.get(key)
         if value is None:
             return None
         return set(self._list(key, value, int))
 
     def kinds(self, key: str) -> list[str] | None:
-        """What each layer is; None where nothing says it."""
+        """The kind of each layer; None where the key is missing."""
         value = self.values.get(key)
         return None if value is None else self._list(key, value, str)
 
     def flags(self, key: str) -> list[int]:
-        """A 0 or a 1 for each layer; nothing where nothing says it."""
+        """A 0 or a 1 for each layer; empty where the key is missing."""
         return self._list(key, self.values.get(key) or [], int)
 
     def _list(self, key: str, value: Any, kind: type) -> list[Any]:

@@ -121,7 +121,7 @@ def judged(
 
 
 def why_undecided(found: ChangeEstimate, limit: float) -> str:
-    """Why a change that is called inconclusive is not decided."""
+    """Why an inconclusive change is not decided."""
     low, high = found.ci95
     if low <= 0 <= high:
         return "the interval holds both no change and one that matters: more runs, or longer ones"

@@ -53,17 +53,17 @@ class Dependence(NamedTuple):
 
     @property
     def worth(self) -> float:
-        """As how many independent requests these count."""
+        """How many independent requests these are worth."""
         return self.n / self.alike
 
     @property
     def why_unknown(self) -> str | None:
-        """Why nothing can be said of the spread of their mean; None where it can."""
+        """Why there can be no interval; None where there can."""
         return f"an interval needs {FEWEST} requests with a value, there are {self.n:,}" if self.n < FEWEST else None
 
     @property
     def why_wide(self) -> str | None:
-        """Why what can be said of it is little; None where it is not."""
+        """Why an interval will be wide; None where it will not."""
         if self.level == "none" or self.worth >= LEAST_WORTH:
             return None
         return (

@@ -46,7 +46,7 @@ class Clusters(NamedTuple):
     starts: Ints
 
     def sums(self, values: Floats | npt.NDArray[np.bool_]) -> Floats:
-        """A value for each value, added up for each request."""
+        """The sum of the values of each request."""
         return np.asarray(np.add.reduceat(values, self.starts, dtype=np.float64))
 
     def residuals(self, values: Floats | npt.NDArray[np.bool_]) -> Floats:

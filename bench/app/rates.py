@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.breakeven import recorded
-from analysis.breakeven.traffic import checked
+from analysis.breakeven.traffic import checked, weights
 from analysis.money.numbers import Number
 from bench import numeric
 from bench.durations import parse_duration
@@ -66,4 +65,4 @@ def profile(path: Path, flag: str = "--profile") -> Sequence[Number]:
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "not UTF-8"
         raise UserError(f"{flag} {path}: cannot be read: {reason}; expected 168 or 24 weights") from None
-    return checked(recorded.weights(text, flag), flag)
+    return checked(weights(text, flag), flag)

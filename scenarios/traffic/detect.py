@@ -23,7 +23,7 @@ _LINES_LOOKED_AT: Final = 20
 
 
 def detect(path: Path) -> str:
-    """Name the format. Raises UserError for a file that is of none."""
+    """Name the format. Raises UserError for an unknown one."""
     with opened(path) as file:
         if file.read(len(_PARQUET)) == _PARQUET:
             return "parquet"

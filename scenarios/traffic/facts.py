@@ -46,12 +46,12 @@ class TrafficFacts(NamedTuple):
 
     @property
     def cacheable_share(self) -> float | None:
-        """What a cache without end and without bounds serves."""
+        """What a cache of unbounded size that never forgets would serve."""
         return self.cached_shares["without end"]
 
 
 def facts(rows: Iterable[TrafficRow]) -> TrafficFacts:
-    """Go through the rows once."""
+    """Describe the rows, in one pass."""
     count = failed = longest = told = cached = 0
     sessions: set[str] = set()
     times: list[int] = []

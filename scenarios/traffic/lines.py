@@ -148,7 +148,7 @@ class _Place(NamedTuple):
     column: int = 1
 
     def behind(self, text: str) -> "_Place":
-        """The place behind a text that begins here."""
+        """The place after a text that begins here."""
         newline = text.rfind("\n")
         if newline < 0:
             return self._replace(column=self.column + len(text))

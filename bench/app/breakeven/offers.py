@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.breakeven.caching import PrefixCache, replay
-from analysis.breakeven.recorded import weights
 from analysis.breakeven.states import PriceCurve
-from analysis.breakeven.traffic import Traffic
+from analysis.breakeven.traffic import Traffic, weights
 from analysis.money.api_rules import cache_minimum, cache_warning, retirement
 from analysis.money.gpu_prices import OLD_AFTER_DAYS
 from analysis.money.numbers import decimal, exact

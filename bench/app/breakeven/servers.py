@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.breakeven import recorded, selfhost
+from analysis.breakeven import selfhost
 from analysis.breakeven import traffic as hours
-from analysis.breakeven.recorded import Trace
 from analysis.breakeven.selfhost import Commitment, SelfHost, Spot
-from analysis.breakeven.traffic import Traffic
+from analysis.breakeven.traffic import Trace, Traffic
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly
 from analysis.money.numbers import monthly_usd
@@ -113,7 +112,7 @@ def _recorded(rows: Sequence[tuple[Path, TrafficRow]]) -> Trace:
         if row.t_ns is None:
             raise UserError(f"--traffic {path}: line {row.line} has no time: expected when each request came")
         arrivals_ns.append(row.t_ns)
-    return recorded.trace(arrivals_ns, [row.blocks[0] if row.blocks else None for _, row in rows])
+    return hours.trace(arrivals_ns, [row.blocks[0] if row.blocks else None for _, row in rows])
 
 
 def _described(path: Path, found: TrafficFacts) -> str:

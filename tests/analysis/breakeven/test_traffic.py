@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.breakeven.recorded import trace, weights
+from analysis.breakeven.traffic import trace, weights
 from bench.types import UserError
 
 
