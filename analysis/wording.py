@@ -96,6 +96,11 @@ def percent(share: float | None) -> str:
     return "< 0.1%" if text == "0" and share > 0 else f"{text}%"
 
 
+def cut(text: str, length: int) -> str:
+    """A text's beginning, with an ellipsis where there is more."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def count(n: float | None, noun: str) -> str:
     """`1 request`, `2,000 requests`."""
     return f"{number(n)} {noun}{'' if n == 1 else 's'}"

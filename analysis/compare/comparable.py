@@ -9,6 +9,7 @@ from analysis.compare.comparison import Run, has_same_plans
 from analysis.run.phrasing import differing
 from analysis.run.slo import objectives_of
 from analysis.stats.changes import LEAST_RUNS
+from analysis.wording import cut
 from bench.runs.manifest import RunManifest
 from bench.types import UserError
 
@@ -70,16 +71,12 @@ def _check_sizes(runs: Mapping[str, int]) -> None:
 def _asked_otherwise(runs: Sequence[Run]) -> str | None:
     """How some of the runs only were asked: it changes what is seen of the same server and the same plan."""
     worded = differing([run.run for run in runs])
-    flags = [f"{flag} ({', '.join(map(_shortened, values))})" for flag, values in worded.items()]
+    flags = [f"{flag} ({', '.join(cut(value, MOST_SHOWN) for value in values)})" for flag, values in worded.items()]
     meaning = ["requests were not worded alike"] if flags else []
     if len({bool(run.run.quick_ack) for run in runs}) > 1:
         flags.append("--quick-ack")
         meaning.append("a client of another kind was measured")
     return f"{' and '.join(flags)}: {' and '.join(meaning)}" if flags else None
-
-
-def _shortened(value: str) -> str:
-    return value if len(value) <= MOST_SHOWN else f"{value[:MOST_SHOWN]}…"
 
 
 def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:

@@ -141,7 +141,7 @@ def _api(run: RunManifest, pricing: ApiPricing, requests: pa.Table, objectives: 
         "api",
         _api_figures(sent, charges, objectives),
         notes,
-        api_usd=_number(paid),
+        api_usd=float(paid) if isinstance(paid, Decimal) else None,
         prices=_snapshot(),
         priced_as=str(price),
     )
@@ -267,7 +267,3 @@ def _per_hour(
 
 def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.fill_null(values, False).to_numpy(), dtype=np.bool_)
-
-
-def _number(charge: Charge | None) -> float | None:
-    return float(charge) if isinstance(charge, Decimal) else None

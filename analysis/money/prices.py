@@ -99,14 +99,15 @@ def usd_of(price: ApiPrice, usage: Usage) -> Decimal:
     plain = prompt - read - written_5m - written_1h
     if min(plain, read, written_5m, written_1h, output) < 0:
         raise ValueError(f"a usage whose parts are more than the whole has no price: {usage}")
-    rates = _rates_for(price, prompt)
-    return price.usd_per_request + _per_million(
+    rates = next((rates for rates in reversed(price.rates) if prompt > rates.above_tokens), price.rates[0])
+    tokens_usd = (
         plain * rates.input
         + read * _or(rates.cache_read, rates.input)
         + written_5m * _or(rates.cache_write_5m, rates.input)
         + (written_1h * _write_1h(price, rates) if written_1h else 0)
         + _output(rates, output, usage.reasoning_tokens)
     )
+    return price.usd_per_request + tokens_usd / _MILLION
 
 
 def worst_of(price: ApiPrice, prompt_tokens: int, max_output_tokens: int, cache_ttl: CacheTtl | None = None) -> Decimal:
@@ -121,11 +122,7 @@ def worst_of(price: ApiPrice, prompt_tokens: int, max_output_tokens: int, cache_
             dearest_input = max(_ways(price, rates, cache_ttl))
             dearest_output = max(rates.output, _or(rates.reasoning, rates.output))
             most = max(most, min(end, prompt_tokens) * dearest_input + max_output_tokens * dearest_output)
-    return price.usd_per_request + _per_million(most)
-
-
-def _rates_for(price: ApiPrice, prompt_tokens: int) -> Rates:
-    return next((rates for rates in reversed(price.rates) if prompt_tokens > rates.above_tokens), price.rates[0])
+    return price.usd_per_request + most / _MILLION
 
 
 def _output(rates: Rates, output_tokens: int, reasoning_tokens: int | None) -> Decimal:
@@ -156,10 +153,6 @@ def _write_1h(price: ApiPrice, rates: Rates) -> Decimal:
 
 def _or(rate: Decimal | None, otherwise: Decimal) -> Decimal:
     return otherwise if rate is None else rate
-
-
-def _per_million(amount: Decimal) -> Decimal:
-    return amount / _MILLION
 
 
 # --- what the list knows ----------------------------------------------------------------------------------------

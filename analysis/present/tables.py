@@ -16,7 +16,7 @@ from analysis.run.sessions import TurnFigures
 from analysis.run.slo import objectives_of
 from analysis.run.summary import Identity, RunSummary
 from analysis.stats.distributions import carries
-from analysis.wording import DASH, count, number, percent
+from analysis.wording import DASH, count, cut, number, percent
 from bench.runs.manifest import (
     ChosenStamps,
     InstalledGpu,
@@ -129,7 +129,7 @@ def errors(requests: pa.Table) -> Table:
         (Column("code", "left"), lambda code: code),
         (Column("measured"), lambda code: number(by_phase[code, "measured"])),
         (Column("warm-up"), lambda code: number(by_phase[code, "warmup"])),
-        (Column("first message", "left", wraps=True), lambda code: _cut(messages[code] or DASH, MESSAGE_LENGTH)),
+        (Column("first message", "left", wraps=True), lambda code: cut(messages[code] or DASH, MESSAGE_LENGTH)),
     )
     return table(columns, (code for code, _ in Counter(codes).most_common()), "Requests that did not succeed")
 
@@ -148,10 +148,6 @@ def identities(summary: RunSummary) -> Table:
 
 
 # --- what was asked, and of what --------------------------------------------------------------------------------
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def sent(run: RunManifest) -> Rows:
@@ -192,7 +188,7 @@ def _worded(run: RunManifest) -> Rows:
     unusual = {name.replace("_", " ").capitalize(): phrased[name] for name in phrased if phrased[name] != UNSAID[name]}
     return [
         ("Temperature", "the server's own" if heat == "server" else heat),
-        *((label, _cut(value, SETTING_LENGTH)) for label, value in unusual.items()),
+        *((label, cut(value, SETTING_LENGTH)) for label, value in unusual.items()),
     ]
 
 
@@ -204,7 +200,7 @@ def environment(run: RunManifest) -> Rows:
         ("Model it serves", server.model),
         ("Address", f"{run.url} ({'launched for this run' if run.launched else 'already running'})"),
         ("Context", count(server.context_tokens, "token") if server.context_tokens else "unknown"),
-        *((f"Server: {name}", _cut(_text(value), SETTING_LENGTH)) for name, value in server.settings.items()),
+        *((f"Server: {name}", cut(_text(value), SETTING_LENGTH)) for name, value in server.settings.items()),
         *((f"GPU {i}", _card(gpu)) for i, gpu in enumerate(hardware.gpus)),
         ("CPU", f"{hardware.cpu}, {count(hardware.cores, 'core')}"),
         ("Memory", _gib(hardware.memory_bytes)),

@@ -23,7 +23,7 @@ def offered(run: RunManifest, requests: pa.Table) -> OfferedLoad:
     load = run.load
     calls = measured(requests.select(["phase", "due_ns", "sent_ns", "turn"]))
     calls = keep(calls, pc.equal(pc.fill_null(calls["turn"], 0), 0))
-    due_ns, sent_ns = (_known(column(calls, name)) for name in ("due_ns", "sent_ns"))
+    due_ns, sent_ns = (ns[~np.isnan(ns)] for ns in (column(calls, "due_ns"), column(calls, "sent_ns")))
     if not load.is_open:
         due_ns, sent_ns = np.empty(0), np.empty(0)
     due_s = _spans_s(due_ns)
@@ -53,10 +53,6 @@ def _expected(load: Load, t_ns: Floats) -> Floats:
     return np.asarray(
         before[at] + low[at] * own_s + (high[at] - low[at]) * own_s**2 / (2 * seconds[at]) + beyond, np.float64
     )
-
-
-def _known(values: Floats) -> Floats:
-    return values[~np.isnan(values)]
 
 
 def _spans_s(t_ns: Floats) -> float:

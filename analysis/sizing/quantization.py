@@ -29,7 +29,7 @@ def from_config(config: Mapping[str, Any]) -> Storage | None:
     method = settings.get("quant_method") if isinstance(settings, dict) else settings
     if not isinstance(settings, dict) or not isinstance(method, str) or method not in _METHODS:
         raise _unknown(f"its quantization ({method})")
-    kept = [entry for key in _EXCEPTIONS for entry in _listed(settings, key)]
+    kept = [entry for key in _EXCEPTIONS for entry in _part(settings, key, list)]
     storage = _METHODS[method](settings)
     allowed = _ALSO_KEPT.get(method)
     for entry in kept:
@@ -42,16 +42,10 @@ def _unknown(what: str) -> UserError:
     return UserError(f"config.json: {what} is not known here; give --quantization, the nearest")
 
 
-def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:
-    found = settings.get(key) or []
-    if not isinstance(found, list):
-        raise _unknown(f"its quantization ({key}: {found})")
-    return found
-
-
-def _part(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = settings.get(key) or {}
-    if not isinstance(found, dict):
+def _part(settings: Mapping[str, Any], key: str, kind: type = dict) -> Any:
+    """What stands under a key, empty where nothing does."""
+    found = settings.get(key) or kind()
+    if not isinstance(found, kind):
         raise _unknown(f"its quantization ({key}: {found})")
     return found
 
