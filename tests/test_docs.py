@@ -37,8 +37,8 @@ FOREIGN_FLAGS = {
     "--ambient-caps", "--cap-add", "--collect-interval", "--ctx-size", "--deep", "--distributed-executor-backend",
     "--dtype",
     "--enable-prompt-tokens-details", "--inh-caps", "--init-groups", "--interrupt_requests", "--max-model-len",
-    "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--regid", "--reuid", "--served-model-name",
-    "--tensor-parallel-size",
+    "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--regid", "--reuid", "--second-try",
+    "--served-model-name", "--tensor-parallel-size",
 }  # fmt: skip
 TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
