@@ -54,11 +54,24 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
         offers, api_runs, told = _offers(options, own, most_rps, load, now)
         warnings += [*servers.hourly.notes, *servers.capacity.warnings, *told]
         found += [(_side(offer, servers, options, asked, rng), servers) for offer in offers]
-    anchors = [float(edge) for side, _ in found for edge in _edges(side) if edge]
-    volumes = _volumes(each, [*anchors, *([float(asked)] if asked else [])])
+    rivals = [Rival(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
+    return _concluded(load, rivals, warnings, each, api_runs, found)
+
+
+def _concluded(
+    load: MonthlyTraffic,
+    rivals: Sequence[Rival],
+    warnings: Sequence[str],
+    each: Sequence[PricedServers] = (),
+    api_runs: Sequence[MeasuredRun] = (),
+    found: "Sequence[tuple[_Side, PricedServers]]" = (),
+) -> CostComparison:
+    """Rank all ways to serve, and show the volumes around those that matter; `found` are servers against APIs."""
+    asked = load.requests_per_month
+    edges = [float(edge) for side, _ in found for edge in _edges(side) if edge]
+    volumes = _volumes(each, [*edges, *([float(asked)] if asked else [])])
     points = [point(run, servers.hourly) for servers in each for run in servers.capacity.probes]
     points += [point(run, None) for run in api_runs]
-    rivals = [Rival(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
     return CostComparison(
         requests_per_month=asked,
         volumes=volumes,
@@ -84,22 +97,13 @@ def _alone(
         raise UserError("--overflow, --hybrid-share and --pass-rate leave requests to an API: give --versus")
     if not options.different_plans:
         check_same_work([run for servers in each for run in servers.capacity.runs])
-    volumes, rivals = _volumes(each, [float(asked)] if asked else []), list[Rival]()
+    rivals = list[Rival]()
     for servers in each:
         pairing = Pairing(host=servers.host, usd_per_request=Decimal(0))
         states = states_of(pairing, None, servers.capacity.draws, rng, capacity_runs=servers.capacity.measurements)
         rivals.append(Rival(servers.name or OURS, "", pairing, states))
-    points = (point(run, servers.hourly) for servers in each for run in servers.capacity.probes)
     warnings = [warning for servers in each for warning in (*servers.hourly.notes, *servers.capacity.warnings)]
-    return CostComparison(
-        requests_per_month=asked,
-        volumes=volumes,
-        alternatives=(),
-        points=tuple(shown for shown in points if shown is not None),
-        warnings=tuple(dict.fromkeys((*warnings, *filter(None, [load.described])))),
-        ranking=rank(rivals, int(volumes[-1]), asked),
-        sides=_sides(each),
-    )
+    return _concluded(load, rivals, warnings, each)
 
 
 def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, rng: Generator) -> CostComparison:
@@ -111,17 +115,8 @@ def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, 
         pairing = Pairing(host=nobody, usd_per_request=offer.usd(asked))
         states = states_of(pairing, offer.draws(asked, rng), None, rng, offer.curve, offer.requests)
         rivals.append(Rival("", offer.name, pairing, states))
-    volumes = _volumes((), [float(asked)] if asked else [])
-    points = (point(run, None) for run in runs)
     told = (warning for offer in offers for warning in offer.warnings)
-    return CostComparison(
-        requests_per_month=asked,
-        volumes=volumes,
-        alternatives=(),
-        points=tuple(shown for shown in points if shown is not None),
-        warnings=tuple(dict.fromkeys((*warnings, *told, *filter(None, [load.described])))),
-        ranking=rank(rivals, int(volumes[-1]), asked),
-    )
+    return _concluded(load, rivals, [*warnings, *told], api_runs=runs)
 
 
 def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:
