@@ -140,7 +140,7 @@ def is_llmperf(document: Any) -> bool:
 def read_llmperf(result: ResultFile) -> Iterator[Imported]:
     """Read a summary. Their inter-token latency divides the whole answer by its tokens, and is none of ours."""
     for document in result.documents:
-        top = Fields(result.file, document)
+        top = Fields(result.file, _with_numbers(document))
         metrics = {
             ours: figures(top, {stat: f"results_{name}_{theirs}" for stat, theirs in _QUANTILES.items()}, scale)
             for name, (ours, scale) in _LLMPERF.items()
@@ -162,6 +162,16 @@ def read_llmperf(result: ResultFile) -> Iterator[Imported]:
             lacks=_EACH,
             untranslated=top.untranslated(),
         )
+
+
+def _with_numbers(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document, whose least and largest whole numbers it writes as text: those are numpy's, which JSON refuses."""
+    return {
+        name: int(value)
+        if name.endswith(("_min", "_max")) and isinstance(value, str) and value.isascii() and value.isdecimal()
+        else value
+        for name, value in document.items()
+    }
 
 
 # --- LLMeter ----------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "guidellm": _CLIENT | {"until_last_sent"},
     "inference-perf": _CLIENT,
     "genai-bench": _CLIENT,
-    "llmperf": _CLIENT | {"first_chunk"},
+    "llmperf": _CLIENT,
     "llmeter": _CLIENT | {"to_last_token"},
 }
 """What is known of each tool's client, by its code; docs/others.md has the same in words."""
