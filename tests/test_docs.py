@@ -37,7 +37,7 @@ FOREIGN_FLAGS = {
     "--ambient-caps", "--cap-add", "--collect-interval", "--ctx-size", "--deep", "--distributed-executor-backend",
     "--dtype",
     "--enable-prompt-tokens-details", "--inh-caps", "--init-groups", "--interrupt_requests", "--max-model-len",
-    "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--parallel", "--regid", "--reuid", "--second-try",
+    "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--no-deps", "--parallel", "--regid", "--reuid", "--second-try",
     "--served-model-name", "--tensor-parallel-size",
 }  # fmt: skip
 TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
