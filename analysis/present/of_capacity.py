@@ -111,6 +111,7 @@ def in_words(found: Capacity) -> str:
     """The answer, its interval, and what is above it."""
     if not found.rate_per_s:
         return f"none: {found.reason}"
-    high = "no rate that was tried" if found.high_per_s is None else f"{found.high_per_s:.4g}"
-    sure = f"{found.low_per_s:.4g} surely meets the objectives, {high} surely does not"
+    met = f"up to {found.low_per_s:.4g}/s" if found.low_per_s else "at no rate that was tried"
+    missed = "at no rate that was tried" if found.high_per_s is None else f"from {found.high_per_s:.4g}/s"
+    sure = f"the objectives are surely met {met}, surely missed {missed}"
     return f"{found.rate_per_s:g} requests/s ({sure}; {found.reason})"

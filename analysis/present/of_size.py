@@ -115,9 +115,9 @@ def _loaded(plans: Sequence[ReplicaPlan], demand: Demand) -> Table:
         (Column("a replica", "left"), lambda plan: _gpus(plan.fit)),
         (Column("replicas"), lambda plan: _range(*plan.replicas)),
         (Column("at once", drop=2), lambda plan: _paces(plan, lambda pace: pace.batch)),
-        (Column("req/s each"), lambda plan: _paces(plan, lambda pace: pace.requests_per_s)),
-        (Column("ttft ms", drop=1), lambda plan: _paces(plan, lambda pace: 1000 * pace.ttft_s)),
-        (Column("tpot ms", drop=1), lambda plan: _paces(plan, lambda pace: 1000 * pace.tpot_s)),
+        (Column("each, req/s"), lambda plan: _paces(plan, lambda pace: pace.requests_per_s)),
+        (Column("ttft, ms", drop=1), lambda plan: _paces(plan, lambda pace: 1000 * pace.ttft_s)),
+        (Column("tpot, ms", drop=1), lambda plan: _paces(plan, lambda pace: 1000 * pace.tpot_s)),
         (Column("limit", "left", drop=4), lambda plan: _estimate(plan).limit),
         *_MONEY,
     )

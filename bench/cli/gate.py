@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench import app
-from bench.cli.base import OneOf
+from bench.cli.base import OneOf, echo
 from bench.cli.numeric import WHOLE
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ PARTS = ("llamacpp", "vllm", "client")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
 @click.option("--out", type=click.Path(path_type=Path), help="Keep the runs here.  [kept in results if it fails]")
+@click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong.")
 def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     """Say whether an engine or our own client got slower.
 
@@ -42,7 +43,7 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     130 interrupted.
     """
     from bench.app.gate import judging, rounds
-    from bench.cli import output
+    from bench.cli import output, view
 
     task = judging.task_of(
         options["out"],
@@ -55,18 +56,19 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     )
     if options["junit"]:
         app.compare.check_folder_of("--junit", options["junit"])
-    screen = output.Screen(stderr=options["as_json"] or options["form"] != "text", highlight=False)
+    screen = view.progress_screen(quiet=options["quiet"])
     try:
         code = _made(task, screen, options)
     except rounds.RoundEnded as ended:
-        output.say(screen, f"{ended.outcome.name} {ended.outcome.problem}")
+        echo(f"{ended.outcome.name} {ended.outcome.problem}", err=True)
         code = ended.outcome.code
     except BaseException as problem:
         if not options["out"]:
             judging.leave(task, str(problem))
         raise
     if code or options["out"]:
-        output.show_fact(screen, "folder", str(task.out))
+        is_plain = options["form"] == "text" and not options["as_json"]
+        output.show_fact(output.Screen() if is_plain else screen, "folder", str(task.out))
     else:
         judging.leave(task)
     return code
@@ -82,9 +84,9 @@ def _made(task: "GateTask", screen: "Screen", options: dict[str, Any]) -> int:
         path = judging.update(task, say)
         for note in task.notes:
             output.show_fact(screen, "note", note)
-        output.show_fact(screen, "baseline", str(path))
+        output.show_fact(output.Screen(), "baseline", str(path))
         return 0
     found = judging.compare(task, say)
     shown = judging.shown(found, options["junit"])
-    output.deliver(shown, options["form"], as_json=options["as_json"], screen=screen)
+    output.deliver(shown, options["form"], as_json=options["as_json"])
     return judging.CODES[found.verdict]

@@ -16,7 +16,8 @@ from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 @click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Who timestamps arrivals, as in those runs.  [auto]")
 @click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer within a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything that was measured.")
-def selftest(workers: int, stamps: Any, quick: bool, as_json: bool) -> int:
+@click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong.")
+def selftest(workers: int, stamps: Any, quick: bool, as_json: bool, quiet: bool) -> int:
     """Measure how exact this machine's client is, at which load.
 
     A server that logs when it sent each token gets a core of its own, the client another, and loads rise until the
@@ -29,12 +30,13 @@ def selftest(workers: int, stamps: Any, quick: bool, as_json: bool) -> int:
     bench.py selftest --workers 2 --quick
     """
     from bench.app.selftest import climb, document
-    from bench.cli.output import Screen, deliver
+    from bench.cli.output import deliver
+    from bench.cli.view import progress_screen
 
-    screen = Screen(stderr=True)
+    screen = progress_screen(quiet=quiet)
     with screen.status("starts") as status:
         # Where nothing can be drawn, each load has a line.
-        say = status.update if screen.is_terminal else partial(echo, err=True)
+        say = status.update if quiet or screen.is_terminal else partial(echo, err=True)
         found = climb.selftest(workers, say, stamps=stamps, quick=quick)
     deliver(document.document(found), "text", as_json=as_json)
     if found.not_kept:

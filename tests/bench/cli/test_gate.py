@@ -38,6 +38,8 @@ class Machine:
         self.cpu: float | None = 1.0
         self.measured: list[tuple[int, tuple[str, ...]]] = []
         self.rng = np.random.default_rng(1)
+        self.said = ""
+        """What the last command said on standard error."""
 
     def round(self, number: int, parts: Sequence[str]) -> Observed:
         self.measured.append((number, tuple(parts)))
@@ -76,7 +78,9 @@ def call(machine: Machine, capsys: pytest.CaptureFixture[str]) -> Call:
 
     def run(*arguments: str) -> tuple[int, str]:
         code = command.gate.main(["--baseline", "base", *arguments], standalone_mode=False)
-        return int(code), capsys.readouterr().out
+        heard = capsys.readouterr()
+        machine.said = heard.err
+        return int(code), heard.out
 
     code, out = run("--update")
     assert (code, "baseline    base/baseline.json" in out) == (0, True)
@@ -97,7 +101,7 @@ def test_a_slower_engine_fails_with_its_figures_after_a_second_look_at_it_alone(
     machine.slower["llamacpp"] = (1.5, 99)
     code, out = call("--junit", "gate.xml")
     assert code == 1
-    assert "again       llamacpp: worse so far, 5 rounds" in out
+    assert "again       llamacpp: worse so far, 5 rounds" in machine.said
     assert machine.measured[5:] == [(number, ("llamacpp",)) for number in range(6, 11)]
     (verdict,) = [line for line in out.splitlines() if line.startswith("verdict")]
     assert all(f"llamacpp:{name} +" in verdict for name in ("cpu", "tpot", "ttft"))
@@ -112,9 +116,9 @@ def test_a_slower_engine_fails_with_its_figures_after_a_second_look_at_it_alone(
 
 def test_a_slowdown_that_the_second_look_does_not_find_passes(call: Call, machine: Machine) -> None:
     machine.slower["client"] = (1.5, 5)
-    code, out = call()
+    code, _ = call()
     assert (code, len(machine.measured)) == (0, 10)
-    assert "again       client: worse so far" in out
+    assert "again       client: worse so far" in machine.said
 
 
 def test_a_count_that_differs_fails_and_is_not_measured_again(call: Call, machine: Machine) -> None:
@@ -227,9 +231,9 @@ def test_flags_that_do_not_go_together_are_refused(machine: Machine, arguments: 
     assert machine.measured == []
 
 
-def test_json_and_markdown_are_all_that_standard_output_has(call: Call) -> None:
-    code, out = call("--json", "--out", "kept")
-    assert (code, json.loads(out)["verdict"]) == (0, "passed")
+def test_json_and_markdown_are_all_that_standard_output_has(call: Call, machine: Machine) -> None:
+    code, out = call("--json", "--quiet", "--out", "kept")
+    assert (code, json.loads(out)["verdict"], machine.said) == (0, "passed", "")
     assert Path("kept/gate.json").exists()
     assert "\n**Passed: " in call("--format", "markdown")[1]
 
@@ -287,7 +291,7 @@ def test_a_run_that_stops_early_is_named_and_kept_and_is_no_verdict(
     monkeypatch.setattr(machine, "round", ended)
     code, out = call()
     assert code == 3
-    assert "llamacpp-1 stopped early: the server is gone\n" in out
+    assert "llamacpp-1 stopped early: the server is gone\n" in machine.said
     (kept,) = Path("results").iterdir()
     assert f"folder      {kept.absolute()}" in out
 

@@ -66,8 +66,8 @@ def test_a_model_that_does_not_fit_is_shown_with_what_is_short_and_one_that_does
 def test_a_load_is_planned_with_replicas_and_says_what_limits_the_cheapest(size: Size) -> None:
     out = size("llama-3.1-8b", *LOAD, "--slo", "tpot_ms:p99<50", "--gpu", "l40s@mine", "--prices", "mine.yaml")
     header, row = out.partition("for 4 requests/s of 500 + 200 tokens")[2].splitlines()[1:3]
-    assert header == ("a replica  replicas  at once  req/s each    ttft ms    tpot ms  limit        $/month  price")
-    assert row == ("1 x l40s        1-2    44-95   4.40-9.55  69.1-93.2  49.7-49.9  objective  730-2,190  mine")
+    assert header == ("a replica  replicas  at once  each, req/s   ttft, ms   tpot, ms  limit        $/month  price")
+    assert row == ("1 x l40s        1-2    44-95    4.40-9.55  69.1-93.2  49.7-49.9  objective  730-2,190  mine")
     assert "limit       1 x l40s: the objectives: with more than 44 requests at once they are not kept\n" in out
     assert "objectives are held against the mean" in out
 
