@@ -16,8 +16,8 @@ Kind = Literal["run", "repeats", "capacity", "ab", "sweep", "gate"]
 
 UNFINISHED: Final = "unfinished"
 BROKEN: Final = "broken"
-COMPARABLE: Final[tuple[Kind, ...]] = ("run", "repeats")
-"""What `compare` takes as one side: a run, or runs of one load."""
+COMPARABLE: Final[tuple[Kind, ...]] = ("run", "repeats", "sweep")
+"""What `compare` takes: as one side a run, or runs of one load; a sweep is as many sides as it has contenders."""
 FIGURES: Final = ("ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "output_tokens_per_s", "usd_per_million_output_tokens")
 _RANKED: Final = ("valid", "suspect", "not verifiable", "invalid", "missing", "failed")
 

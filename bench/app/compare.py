@@ -24,8 +24,34 @@ MOST_SIDES: Final = 16
 
 
 def runs_of_sides(given: Sequence[str]) -> list[list[Path]]:
-    """The run folders of each side, the base first."""
-    return [runs_in(side, text) for side, text in zip(comparable.side_names(len(given)), given, strict=True)]
+    """The run folders of each side, the base first; a sweep's folder is a side for each of its contenders.
+
+    Raises UserError for less than two sides.
+    """
+    found = list[list[Path]]()
+    for side, text in zip(comparable.side_names(max(2, len(given))), given, strict=False):
+        folder = Path(folder_of(text, *COMPARABLE))
+        found += _contenders(folder) if (folder / files.STUDY).exists() else [runs_in(side, text)]
+    if len(found) < 2:
+        raise UserError(f"{given[0]}: is one side alone; give another run, or a sweep of two contenders with results")
+    return found
+
+
+def _contenders(sweep: Path) -> list[list[Path]]:
+    """The runs of each contender of a sweep at the load that its table is of. Raises UserError where there are none."""
+    content = files.read_json(sweep, files.STUDY)
+    try:
+        sides = [
+            [sweep / run["folder"] for run in load["runs"]]
+            for contender in content["contenders"]
+            for load in contender["loads"]
+            if load["load"] == content["main_load"] and load["runs"]
+        ]
+    except (KeyError, TypeError):
+        raise UserError(f"{sweep / files.STUDY}: expected what a sweep writes; bench.py report {sweep}") from None
+    if not sides:
+        raise UserError(f"{sweep}: no contender has results at {content['main_load']}")
+    return sides
 
 
 def runs_in(side: str, given: str) -> list[Path]:

@@ -14,13 +14,14 @@ from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 @click.command()
 @click.argument("base", shell_complete=names_of("runs"))
-@click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True, shell_complete=names_of("runs"))
+@click.argument("candidates", metavar="[CANDIDATE...]", nargs=-1, shell_complete=names_of("runs"))
 @with_options(JUDGED)
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file.")
 def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:
     """Say whether CANDIDATE is slower or dearer than BASE; of several candidates also which may be best.
 
-    Each is a run folder, a folder of runs, or several of these with commas between. One run on each side is compared
+    Each is a run folder, a folder of runs, or several of these with commas between; a sweep's folder is a side for each
+    of its contenders, at the load of its table. One run on each side is compared
     by its requests; with three and more on each side the run is the unit, which is surer. Exits with 1 where any
     measure is worse than that of BASE.
 
@@ -28,6 +29,7 @@ def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:
     bench.py compare results/before results/after
     bench.py compare results/a1,results/a2,results/a3 results/b1,results/b2,results/b3 --threshold ttft_ms:p99=5%
     bench.py compare results/vllm results/tgi results/llamacpp --html compare.html
+    bench.py compare results/sweep-study
     """
     from bench.cli.output import deliver
 

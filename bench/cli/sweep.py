@@ -13,7 +13,7 @@ from bench.cli.completion import names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
-from bench.cli.settings import Configured, setting_lines
+from bench.cli.settings import Configured, setting_lines, settings
 from bench.durations import expected
 from bench.process.places import told
 from bench.types import UserError
@@ -93,7 +93,7 @@ def sweep(study: str | None, **options: Any) -> int:
     elif out is not None:
         raise UserError(f"--out {out}: {study} is a sweep's folder already; leave --out out")
     folder = folder.absolute()
-    requests = requests_of(asked, folder, tuple(sys.argv))
+    requests = requests_of(asked, folder, tuple(sys.argv), settings())
     keep_secret(secret for _, request in requests.values() for secret in request.access.secrets)
     if dry:
         from bench.app.sweep.dry import lines

@@ -7,7 +7,7 @@ same command goes on with the next cell, and no cell is measured twice.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -26,7 +26,7 @@ from bench.exit_codes import EXIT_INTERRUPTED, EXIT_OUT_OF_BUDGET, EXIT_USER_ERR
 from bench.load.spend import Ledger
 from bench.runs import folder as files
 from bench.server.launch import Server
-from bench.types import UserError
+from bench.types import Setting, UserError
 
 FAILED: Final = "failed.json"
 
@@ -168,9 +168,13 @@ def spent_usd(study: Study, folder: Path) -> Decimal:
     return sum((Ledger.statement(path).spent for path in ledgers if path.exists()), Decimal(0))
 
 
-def requests_of(study: Study, folder: Path, argv: tuple[str, ...] = ()) -> CellRequests:
+def requests_of(
+    study: Study, folder: Path, argv: tuple[str, ...] = (), settings: tuple[Setting, ...] = ()
+) -> CellRequests:
     """Every cell in its order with what it asks, by name. Raises UserError for whatever is wrong with any of them."""
-    found = {cell.name: (cell, request_of(study, cell, folder, argv)) for cell in cells_of(study)}
+    found = {
+        cell.name: (cell, replace(request_of(study, cell, folder, argv), settings=settings)) for cell in cells_of(study)
+    }
     for cell, request in found.values():
         if cell.load.search is not None:
             search_for(cell, request)

@@ -103,3 +103,10 @@ def test_ten_thousand_are_shown_by_the_hundred_and_fit_a_telephone(page: Any, tm
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     filtered(page, "-09999-")
     assert len(rows(page)) == 1
+
+
+def test_one_sweep_is_enough_to_be_compared_for_it_has_several_sides(page: Any, tmp_path: Path) -> None:
+    opened(page, tmp_path, [line("study", 1, kind="sweep", status="answer"), line("a", 2), line("b", 3)])
+    assert select(page, "study") == "bench.py compare results/study"
+    assert select(page, "a") == "bench.py compare results/study results/a"
+    assert select(page, "study") == ""

@@ -24,6 +24,7 @@ from analysis.present import chart_library
 from analysis.run import summary as summaries
 from analysis.study import FIGURES, ContenderResult, StudyCell, StudyResult, StudyRun
 from analysis.wording import dollars, number
+from bench.app.compare import runs_of_sides
 from bench.app.sweep.cells import cells_of
 from bench.app.sweep.results import _sides
 from bench.app.sweep.running import yaml_of
@@ -316,3 +317,34 @@ def test_a_measured_api_is_held_against_the_repeat_that_its_servers_were_measure
     sides = _sides(Study((), ()), result, Path("s"))
     assert sides.servers == tuple(f"own{i}=s/own{i}/c1-0{slow}" for i, slow in enumerate(slower))
     assert (sides.versus, sides.differ) == ((f"api=s/api/c1-0{api}",), differ)
+
+
+def test_compare_takes_a_sweep_as_a_side_for_each_contender_at_the_load_of_its_table(swept: Path) -> None:
+    found = files.read_json(swept, "study.json")
+    load = found["main_load"]
+    assert runs_of_sides([str(swept)]) == [
+        [swept / name / f"{load}-0{repeat}" for repeat in (1, 2)] for name in ("fast", "slow")
+    ]
+    one = str(swept / "fast" / f"{load}-01")
+    assert len(runs_of_sides([one, str(swept)])) == 3
+    alone = bench("compare", one)
+    assert (alone.returncode, "is one side alone" in alone.stderr) == (2, True)
+
+
+def test_the_cells_of_a_sweep_say_what_came_from_variables_and_files(tmp_path: Path, servers: tuple[str, str]) -> None:
+    done = bench(
+        "sweep", "--backend", "openai", "--model", "truth", "--scenario", "smoke", "--concurrency", "1",
+        "--requests", "5", "--out", tmp_path / "out", env={"BENCH_URL": servers[0]},
+    )  # fmt: skip
+    assert done.returncode in (0, 3), done.stderr
+    run = files.read_json(tmp_path / "out" / "openai-truth" / "c1-01", "run.json")
+    assert [(each["option"], each["source"]) for each in run["settings"]] == [("--url", "BENCH_URL")]
+
+
+@pytest.mark.parametrize("value", [4, "4", "4.0", "1e3", "2k", "many", True])
+def test_numbers_of_a_search_are_read_as_they_are_printed_and_what_is_none_is_said(value: Any, tmp_path: Path) -> None:
+    study = study_file(tmp_path / "s.yaml", ("http://127.0.0.1:1",) * 2, loads=[{"capacity": {"up-to": value}}])
+    done = bench("sweep", study, "--out", tmp_path / "out", "--dry-run")
+    is_number = value not in ("many", True)
+    assert done.returncode == (0 if is_number else 2), done.stderr
+    assert is_number or "--up-to: expected a number, got" in done.stderr
