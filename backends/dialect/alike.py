@@ -39,7 +39,7 @@ class AlikeRun(NamedTuple):
 def runs(body: Body) -> Iterator[AlikeRun]:
     """The runs of a body, in their order: events that are a `data: {…}` line and a blank one each."""
     data, at = body.data, 0
-    if data.count(b"\n\n") < _LEAST_EVENTS:
+    if data.count(b"\n") < 2 * _LEAST_EVENTS:
         return
     for _ in range(_MOST_TRIES):
         hole = _HOLE.search(data, at)

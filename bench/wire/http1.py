@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from bench.types import Body, HttpRequest
 from bench.wire.codings import unpacked
 
@@ -33,8 +31,6 @@ HEAD_BYTES_MAX = 64 << 10
 
 _LINE_BYTES_MAX = 8 << 10
 _TRAILERS_BYTES_MAX = 16 << 10
-# Fewer are walked as soon as split.
-_MANY_READS = 16
 # Heads that differ in their Date alone are short; longer ones would be kept in the cache for nothing.
 _CACHED_HEAD_BYTES = 4 << 10
 
@@ -236,8 +232,7 @@ def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
     headers_ns = t_ns[read]
     error: tuple[str, str] | None = None
     if head.chunked:
-        regular = _regular_chunks(data, head.length, ends, t_ns)
-        body, error = (regular, None) if regular else _dechunk(data, head.length, ends, t_ns, read)
+        body, error = _dechunk(data, head.length, ends, t_ns, read)
     else:
         while read < len(ends) and ends[read] <= head.length:
             read += 1
@@ -256,33 +251,6 @@ def _codings(headers: Mapping[str, str]) -> list[str]:
     """What was done to a body before it was sent, first to last, transfer codings but for chunks included."""
     names = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
     return [name for name in map(str.strip, names) if name not in ("", "identity", "chunked")]
-
-
-def _regular_chunks(data: bytes, position: int, ends: list[int], t_ns: list[int]) -> Body | None:
-    """The body of many whole chunks without CRLF in them, none of which came in several reads; None for any other.
-
-    What engines send, in a few passes in C. `_dechunk` gives the same, and takes everything.
-    """
-    if len(ends) < _MANY_READS:
-        return None
-    parts = data[position:].split(b"\r\n")
-    sizes, contents = parts[:-3:2], parts[1:-3:2]
-    if parts[-3:] != [b"0", b"", b""] or len(sizes) != len(contents) or not sizes:
-        return None
-    lengths = list(map(len, contents))
-    try:
-        if any(_chunk_size(size) != length or not length for size, length in set(zip(sizes, lengths, strict=True))):
-            return None
-    except MalformedResponse:
-        return None
-    body_ends = np.cumsum(lengths)
-    # Each chunk so far has a size line and two line ends beside it.
-    starts = position + body_ends - lengths + np.cumsum(list(map(len, sizes))) + 4 * np.arange(len(sizes)) + 2
-    read_ends = np.array(ends)
-    brought_by = np.searchsorted(read_ends, starts + lengths)
-    if (read_ends[brought_by - 1] > starts)[brought_by > 0].any():
-        return None
-    return Body(b"".join(contents), body_ends.tolist(), list(map(t_ns.__getitem__, brought_by.tolist())))
 
 
 def _dechunk(

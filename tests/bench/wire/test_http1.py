@@ -1,13 +1,11 @@
 from collections.abc import Iterator
 from itertools import accumulate
-from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.types import HttpRequest
-from bench.wire import http1
 from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge, encode_request, parse, parse_head
 
 EVENTS = [b"data: " + str(n).encode() * n + b"\n\n" for n in range(1, 6)]
@@ -320,24 +318,6 @@ def test_any_chunks_in_any_reads_give_the_same_body(pieces: list[bytes], draw: s
     error, body, stamps = parse_reads(reads)
     assert (error, body) == (None, b"".join(pieces))
     assert stamps == expected_stamps(data, body, reads)
-
-
-CONTENTS = [b"a", b"data: x\n\n", b"bc", b"\r\n", b"0\r\n\r\n", b"\r"]
-ODD_CHUNKS = [b"1;a=b\r\nx\r\n", b"2\r\nx\r\n", b"-1\r\nx\r\n", b"\r\n", b"x", b"01\r\ny\r\n", b"0\r\nT: 1\r\n\r\n"]
-CHUNKS = st.sampled_from([b"%x\r\n%b\r\n" % (len(data), data) for data in CONTENTS] + ODD_CHUNKS)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(CHUNKS, max_size=8), st.sampled_from([b"0\r\n\r\n", b"0\r\n", b"00\r\n\r\n", b""]), st.data())
-def test_chunks_split_at_once_are_those_walked_one_by_one(pieces: list[bytes], end: bytes, draw: st.DataObject) -> None:
-    data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(pieces) + end
-    ends = sorted({*draw.draw(st.sets(st.integers(1, len(data) - 1), max_size=8)), len(data)})
-    if draw.draw(st.booleans()):  # as most servers write: a chunk a read
-        ends = sorted({*accumulate(map(len, pieces), initial=len(data) - len(end) - len(b"".join(pieces))), len(data)})
-    with patch.object(http1, "_MANY_READS", 0):
-        at_once = parse(data, ends, [10 * end for end in ends])
-    with patch.object(http1, "_MANY_READS", len(data) + 1):
-        assert at_once == parse(data, ends, [10 * end for end in ends])
 
 
 def test_a_request_names_its_host_and_its_length() -> None:
