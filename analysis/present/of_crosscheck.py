@@ -25,7 +25,7 @@ def document(found: Crosscheck, run: str) -> Document:
     return Document(
         title=f"{found.title} beside {run}",
         kind="Two tools, one server",
-        headline=Headline("unexplained" if left else "explained", text, tuple(map(_unexplained, left))),
+        headline=Headline("unexplained" if left else "explained", text, (*_loads(found), *map(_unexplained, left))),
         blocks=(
             Section("Side by side", (_table(found),)),
             Section("Explained", (Notes(_reasons(found.figures)),)),
@@ -34,6 +34,15 @@ def document(found: Crosscheck, run: str) -> Document:
         ),
         data={"tool": found.tool, "run": run, "figures": [_plain(figure) for figure in found.figures]},
     )
+
+
+def _loads(found: Crosscheck) -> Sequence[Note]:
+    """That answers were of other lengths, where no definition makes them so: then another load was compared."""
+    lengths = [each for each in found.of("unexplained") if (each.metric, each.statistic) == ("output_tokens", "mean")]
+    words = (
+        "not the same load: answers had {} tokens there and {} here on average; whatever depends on that differs too"
+    )
+    return [Note(words.format(number(each.theirs), number(each.ours))) for each in lengths]
 
 
 def _table(found: Crosscheck) -> Table:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from analysis.others.crosscheck import Crosscheck, crosscheck
 from analysis.others.imported import Imported, calls_table, counted, with_theirs
 from analysis.others.readings import DEFINITIONS, KNOWN, RATES, Ours, Reading
+from analysis.present import to_markdown
+from analysis.present.of_crosscheck import document
 from analysis.run.sections import ClientHealth, MeasuredWindow, MetricSummary, SelftestAtLoad, Throughput
 from analysis.run.summary import RunSummary, RunVerdict
 
@@ -122,6 +124,18 @@ def test_what_no_definition_makes_is_unexplained_with_its_size(factor: float) ->
         # Half of the gaps between tokens are 0, and so is any multiple of that.
         assert figure.outcome == ("unexplained" if figure.ours else "same")
         assert figure.left == pytest.approx(figure.theirs - figure.recomputed)
+
+
+def test_answers_of_another_length_are_said_to_be_another_load_unless_chunks_were_counted() -> None:
+    def said(found: Crosscheck) -> str:
+        return to_markdown.render(document(found, "ours"))
+
+    longer = theirs(())
+    tokens = MetricSummary(count=1, mean=50.0)
+    longer = replace(longer, metrics={**longer.metrics, "output_tokens": tokens})
+    assert "not the same load: answers had 50 tokens there and 16 here" in said(crosscheck(QUIET, CALLS_TABLE, longer))
+    for names in ((), ("chunks_are_tokens",)):
+        assert "not the same load" not in said(crosscheck(QUIET, CALLS_TABLE, theirs(names)))
 
 
 def test_what_is_known_of_a_tool_explains_before_what_is_not() -> None:
