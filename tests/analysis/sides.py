@@ -113,7 +113,8 @@ def runs() -> Runs:
     """`runs(name, summaries, **changes of run.json) -> runs of one side`."""
 
     def build(name: str, found: list[dict[str, Any]], **changes: Any) -> tuple[Run, ...]:
-        return tuple(Run(f"{name}{i}", manifest(**changes), summary_of(each)) for i, each in enumerate(found))
+        run = manifest(**changes)
+        return tuple(Run(f"{name}{i}", run, summary_of(each)) for i, each in enumerate(found))
 
     return build
 
