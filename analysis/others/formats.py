@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from analysis.others import aiperf, guidellm, others, vllm
-from analysis.others.imported import Imported
+from analysis.others.imported import Imported, without_zeros
 from analysis.others.result_file import ResultFile, keys, read
 from bench.types import UserError
 
@@ -46,7 +46,7 @@ def results_in(file: Path) -> list[Imported]:
     if found is None:
         known = ", ".join(each.title for each in FORMATS.values())
         raise UserError(f"{file}: expected results of {known}; this is {keys(content.documents[0])}")
-    results = list(found.read(content))
+    results = [without_zeros(each) for each in found.read(content)]
     if not results:
         raise UserError(f"{file}: expected a result of {found.title}, there is none in it: let it run to its end")
     return results

@@ -21,6 +21,11 @@ _FIGURES: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
 _MOST: Final = 2**62
 Times = Sequence[float | None]
 UNKNOWN_ARRIVALS: Final = "unknown"
+_NEVER_ZERO: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "prompt_tokens")
+"""A single one of 0 was not counted, and of the figures it is part of nothing is known."""
+
+
+NO_CALLS: Final = SCHEMA.empty_table()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,7 @@ class Imported:
     failures: tuple[CallFailures, ...] = ()
     metrics: Mapping[str, MetricSummary]
     throughput: Throughput
-    calls: pa.Table = field(default_factory=SCHEMA.empty_table)
+    calls: pa.Table = field(default_factory=lambda: NO_CALLS)
     differs: Mapping[str, str] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     untranslated: tuple[str, ...] = ()
@@ -118,23 +123,28 @@ def calls_table(
     def since(t_s: Times) -> list[int | None]:
         return [_whole(None if t is None else (t - zero_s) * 1e9) for t in t_s] or [None] * n
 
+    def later(t_s: Times) -> list[int | None]:
+        """Instants after sending: one that took no time at all was not taken."""
+        return since([None if t == sent else t for t, sent in zip(t_s, sent_s, strict=True)] if t_s else ())
+
     def whole(values: Times) -> list[int | None]:
         return [_whole(value) for value in values] or [None] * n
 
     single = [
         _single(arrivals_s[i] if arrivals_s else (), output_tokens[i] if output_tokens else None) for i in range(n)
     ]
+    first_ns = later(first_s)
     known = {
         "seq": list(range(n)),
         "session": list(range(n)),
         "turn": [0] * n,
         "phase": list(phases) or ["measured"] * n,
         "sent_ns": since(sent_s),
-        "first_token_ns": since(first_s),
-        "last_token_ns": since(last_s),
-        "end_ns": since(end_s),
-        "prompt_tokens": whole(prompt_tokens),
-        "output_tokens": whole(output_tokens),
+        "first_token_ns": first_ns,
+        "last_token_ns": later(last_s),
+        "end_ns": later(end_s),
+        "prompt_tokens": [tokens or None for tokens in whole(prompt_tokens)],
+        "output_tokens": _answered(whole(output_tokens), first_ns),
         "cached_tokens": whole(cached_tokens),
         "error": [FAILED if each else None for each in errors] or [None] * n,
         "error_message": [_line(each) or None for each in errors] or [None] * n,
@@ -153,6 +163,11 @@ def _whole(value: float | None) -> int | None:
     return None if value is None or not abs(value) < _MOST else round(value)
 
 
+def _answered(tokens: Sequence[int | None], first_ns: Sequence[int | None]) -> list[int | None]:
+    """Tokens of answers; of one with none although its first has come nobody counted them."""
+    return [n if n or first is None else None for n, first in zip(tokens, first_ns, strict=True)]
+
+
 def _single(arrivals_s: Sequence[float], output_tokens: float | None) -> Sequence[float]:
     return arrivals_s if len(arrivals_s) == output_tokens else ()
 
@@ -165,12 +180,37 @@ def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[st
     own = of_metrics(measured(successful(calls))) if calls.num_rows else {}
     found = {}
     for name in {**own, **theirs}:
-        given, known = theirs.get(name, MetricSummary()), own.get(name, MetricSummary())
+        given, known = _counted(name, theirs.get(name, MetricSummary())), own.get(name, MetricSummary())
         said = {stat: value for stat in _FIGURES if (value := getattr(given, stat)) is not None}
         both = replace(known, **said, count=given.count or known.count)
-        if both.count or both.mean is not None:
+        if both.mean is not None:
             found[name] = both
     return found
+
+
+def _counted(name: str, given: MetricSummary) -> MetricSummary:
+    """A tool's figures of a metric; none where its zeros say that nothing, or not each, was counted."""
+    zero = given.mean == 0 or (name in _NEVER_ZERO and given.min == 0)
+    return MetricSummary() if zero else given
+
+
+def without_zeros(found: Imported) -> Imported:
+    """The measurement, of which a time or rate of 0 is unknown: where something succeeded it took time.
+
+    So is a rate of all tokens that has none of the prompts in it.
+    """
+    if not found.requests.succeeded:
+        return found
+    rates = found.throughput
+    output = rates.output_tokens_per_s or None
+    total = rates.total_tokens_per_s or None
+    told = replace(
+        rates,
+        requests_per_s=rates.requests_per_s or None,
+        output_tokens_per_s=output,
+        total_tokens_per_s=None if output is None or (total or 0.0) <= output else total,
+    )
+    return replace(found, throughput=told, seconds=found.seconds or None)
 
 
 def figures(fields: Fields, named: Mapping[str, str], scale: float = 1.0, count: int = 0) -> MetricSummary:

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from analysis.others.imported import Imported, calls_table, counted, figures, with_theirs
+from analysis.others.imported import NO_CALLS, Imported, calls_table, counted, figures, with_theirs
 from analysis.others.result_file import Fields, ResultFile, rows_beside
-from analysis.run.sections import MetricSummary, Throughput
+from analysis.run.sections import Throughput
 
 _EACH: Final = ("each request",)
 _MS: Final = 1000.0
@@ -19,10 +19,6 @@ _QUANTILES: Final = {
     stat: f"quantiles_{theirs}" if stat.startswith("p") else theirs for stat, theirs in _STANDARD.items()
 }
 _AVERAGE: Final = {"mean": "average", "p50": "p50", **_TAILS}
-
-
-def _known(metrics: Mapping[str, MetricSummary]) -> dict[str, MetricSummary]:
-    return {name: each for name, each in metrics.items() if each.mean is not None}
 
 
 # --- inference-perf ---------------------------------------------------------------------------------------------
@@ -56,7 +52,7 @@ def read_inference_perf(result: ResultFile) -> Iterator[Imported]:
             rate_per_s=rate,
             seconds=top.number("benchmark_time_seconds"),
             requests=counted(good.count("count"), top.at("failures").count("count")),
-            metrics=_known(metrics),
+            metrics=with_theirs(NO_CALLS, metrics),
             throughput=Throughput(
                 requests_per_s=served.number("requests_per_sec"),
                 output_tokens_per_s=served.number("output_tokens_per_sec"),
@@ -107,7 +103,7 @@ def read_genai_bench(result: ResultFile) -> Iterator[Imported]:
             concurrency=found.whole("num_concurrency"),
             seconds=found.number("run_duration"),
             requests=counted(done, found.whole("num_error_requests") or 0),
-            metrics=_known(metrics),
+            metrics=with_theirs(NO_CALLS, metrics),
             throughput=Throughput(
                 requests_per_s=found.number("requests_per_second"),
                 output_tokens_per_s=found.number("mean_output_throughput_tokens_per_s"),
@@ -153,7 +149,7 @@ def read_llmperf(result: ResultFile) -> Iterator[Imported]:
             began=top.instant("timestamp"),
             concurrency=top.whole("num_concurrent_requests"),
             requests=counted(top.count("results_num_completed_requests"), top.count("results_number_errors")),
-            metrics=_known(metrics),
+            metrics=with_theirs(NO_CALLS, metrics),
             throughput=Throughput(
                 requests_per_s=None if per_minute is None else per_minute / 60,
                 output_tokens_per_s=top.number("results_mean_output_throughput_token_per_s"),
@@ -213,7 +209,7 @@ def read_llmeter(result: ResultFile) -> Iterator[Imported]:
             concurrency=top.whole("clients"),
             seconds=top.number("total_test_time"),
             requests=counted(total - failed, failed),
-            metrics=with_theirs(calls, _known(metrics)),
+            metrics=with_theirs(calls, metrics),
             throughput=Throughput(
                 requests_per_s=None if per_minute is None else per_minute / 60,
                 output_tokens_per_s=None if tokens is None else tokens / 60,

@@ -47,7 +47,10 @@ def test_what_vllms_family_prints_is_what_is_read(name: str) -> None:
     found, compared = only(name), 0
     for line in FIXTURES[name].with_suffix(".txt").read_text().splitlines():
         label, _, printed = (part.strip() for part in line.partition(":"))
-        if label in RATES:
+        if name == "vllm-0.32.0.json" and label.startswith("Total token"):
+            # That counted no prompt: what it prints is the rate of the answers alone.
+            assert found.throughput.total_tokens_per_s is None
+        elif label in RATES:
             assert same_as_printed(getattr(found.throughput, RATES[label]), printed), line
         elif label == "Successful requests":
             assert found.requests.succeeded == int(printed)
@@ -276,3 +279,53 @@ def test_whatever_stands_where_a_value_is_expected_is_read_or_refused_in_one_lin
         results_in(file)
     except UserError as problem:
         assert "\n" not in str(problem) and str(file) in str(problem)
+
+
+def zeroed(value: Any, at: tuple[str, ...]) -> Any:
+    """A copy in which every number below one of these keys, or of a name with one, is 0, as counted nothing is."""
+    if isinstance(value, dict):
+        return {
+            key: nothing(each) if any(part in key for part in at) else zeroed(each, at) for key, each in value.items()
+        }
+    return [zeroed(each, at) for each in value] if isinstance(value, list) else value
+
+
+def nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: each if key == "count" else nothing(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [nothing(each) for each in value]
+    return 0 if isinstance(value, int | float) else "0" if isinstance(value, str) and value.isdecimal() else value
+
+
+# What each tool calls it, by what is unknown where that is 0.
+NOTHING_COUNTED = {
+    "prompt_tokens": ("prompt_token", "input_len", "input_sequence_length", "num_input_tokens", "number_input_tokens"),
+    "ttft_ms": ("time_to_first_token", "ttft"),
+    "service_ms": ("latenc", "e2e", "time_to_last_token"),
+    "output_tokens": ("output_token", "output_len", "output_sequence_length", "num_output_tokens"),
+}
+
+
+@pytest.mark.parametrize("metric", NOTHING_COUNTED)
+@pytest.mark.parametrize("name", FIXTURES)
+def test_a_zero_of_what_cannot_be_zero_is_unknown(name: str, metric: str, tmp_path: Path) -> None:
+    file = tmp_path / "zeros.json"
+    documents = [json.loads(FIXTURES[name].read_text())]
+    file.write_text("\n".join(json.dumps(zeroed(each, NOTHING_COUNTED[metric])) for each in documents))
+    (found,) = results_in(file)
+    assert found.requests.succeeded
+    assert all(each.mean for each in found.metrics.values())
+    assert metric not in found.metrics or found.metrics[metric].min != 0
+    rates = found.throughput
+    for rate in (rates.requests_per_s, rates.output_tokens_per_s, rates.total_tokens_per_s, found.seconds):
+        assert rate is None or rate > 0
+
+
+def test_guidellm_knows_no_prompt_tokens_where_the_server_told_none() -> None:
+    found = only("guidellm-0.8.1.json")
+    assert "prompt_tokens" not in found.metrics
+    # Of those that failed it has what it asked for.
+    assert found.calls["prompt_tokens"].is_null().to_pylist() == found.calls["error"].is_null().to_pylist()
+    assert found.throughput.total_tokens_per_s is None
+    assert found.throughput.output_tokens_per_s is not None
