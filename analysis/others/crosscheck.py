@@ -3,7 +3,7 @@
 Nothing is guessed: our own run is read again by a definition, and explains what then is no difference any more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, Literal
@@ -67,10 +67,14 @@ class Crosscheck:
         return tuple(figure for figure in self.figures if figure.outcome == outcome)
 
 
-def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported) -> Crosscheck:
-    """Set another tool's figures beside those of a run of ours, of the same server under the same load."""
-    ours = Ours(summary, requests)
-    figures = tuple(_figures(summary, ours, theirs))
+def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concurrency: int | None = None) -> Crosscheck:
+    """Set another tool's figures beside those of a run of ours, of the same server under the same load.
+
+    `concurrency` is what ours held in flight, None where calls came at a rate.
+    """
+    times = tuple(_times(summary, Ours(summary, requests), theirs))
+    is_closed = concurrency is not None and concurrency == theirs.concurrency
+    figures = (*times, *_rates(summary, requests, theirs, _pace(times) if is_closed else None))
     seen = {figure.metric for figure in figures}
     own = {name for name in METRICS if summary.metric(name).count}
     return Crosscheck(
@@ -82,15 +86,26 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported) -> Cro
     )
 
 
-def _figures(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossFigure]:
+def _times(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossFigure]:
     known = KNOWN.get(theirs.tool, frozenset())
     for name in METRICS:
         for statistic in STATISTICS:
             value = getattr(theirs.metrics[name], statistic) if name in theirs.metrics else None
             if value is not None:
                 yield from _figure(summary, ours, name, statistic, value, known)
+
+
+def _rates(summary: RunSummary, requests: pa.Table, theirs: Imported, pace: float | None) -> Iterator[CrossFigure]:
+    known = KNOWN.get(theirs.tool, frozenset()) | ({"as_slow"} if pace else set())
+    ours = Ours(summary, requests, pace or 1.0)
     for name, rate in rates_of(theirs.throughput).items():
         yield from _figure(summary, ours, name, "mean", rate, known)
+
+
+def _pace(times: Sequence[CrossFigure]) -> float | None:
+    """Our mean time of a request over theirs, after what definitions make of it."""
+    means = (each for each in times if (each.metric, each.statistic) == ("service_ms", "mean"))
+    return next((each.recomputed / each.theirs for each in means), None)
 
 
 def _figure(

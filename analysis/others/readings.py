@@ -26,6 +26,7 @@ class Reading:
     with_failures: bool = False
     whole_time: bool = False
     until_last_sent: bool = False
+    as_slow: bool = False
 
 
 class Definition(NamedTuple):
@@ -47,6 +48,9 @@ DEFINITIONS: Final = {
         Definition("with_warmup", "requests of the warm-up are counted"),
         Definition("with_failures", "requests that failed are counted"),
         Definition("whole_time", "rates are over all the time from the first request to the last answer"),
+        Definition(
+            "as_slow", "with a fixed number in flight the rate follows from the mean time of a request (Little's law)"
+        ),
         Definition("until_last_sent", "what ended after the last request was sent is not counted, and rates end there"),
     )
 }
@@ -75,9 +79,9 @@ _BEARING: Final[Mapping[str, tuple[str, ...]]] = {
     "chunk_gap_ms": ("first_chunk",),
     "service_ms": ("from_connection", "to_last_token"),
     "output_tokens": ("chunks_are_tokens",),
-    "requests_per_s": ("whole_time",),
-    "output_tokens_per_s": ("whole_time", "chunks_are_tokens"),
-    "total_tokens_per_s": ("whole_time", "chunks_are_tokens"),
+    "requests_per_s": ("whole_time", "as_slow"),
+    "output_tokens_per_s": ("whole_time", "chunks_are_tokens", "as_slow"),
+    "total_tokens_per_s": ("whole_time", "chunks_are_tokens", "as_slow"),
 }
 
 
@@ -87,16 +91,21 @@ def bearing_on(metric: str) -> tuple[str, ...]:
 
 
 class Ours:
-    """A run's calls, of which any figure can be made by any reading."""
+    """A run's calls, of which any figure can be made by any reading.
 
-    def __init__(self, summary: RunSummary, requests: pa.Table) -> None:
-        self._summary, self._requests = summary, requests
+    `pace` is our mean time of a request over theirs, where both held as many in flight: by Little's law theirs would
+    then be our rate times that.
+    """
+
+    def __init__(self, summary: RunSummary, requests: pa.Table, pace: float = 1.0) -> None:
+        self._summary, self._requests, self._pace = summary, requests, pace
         self._read = dict[tuple[str, Reading], Floats]()
 
     def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
         """A statistic of a metric, or a rate; None where this run does not tell it."""
         if metric in RATES:
-            return self._rate(metric, reading)
+            rate = self._rate(metric, replace(reading, as_slow=False))
+            return rate * self._pace if reading.as_slow and rate is not None else rate
         values = self._values(metric, reading)
         if not len(values):
             return None
@@ -104,7 +113,7 @@ class Ours:
 
     def _values(self, metric: str, reading: Reading) -> Floats:
         # What does not bear on times changes nothing here, and is read once.
-        plain = replace(reading, whole_time=False)
+        plain = replace(reading, whole_time=False, as_slow=False)
         if (metric, plain) not in self._read:
             self._read[metric, plain] = values(metric, self._calls(plain), plain)
         return self._read[metric, plain]

@@ -11,8 +11,8 @@ import orjson
 
 from bench.types import UserError
 
-MOST_BYTES: Final = 256 << 20
-"""A larger file is refused before it is opened: it holds the texts of prompts and answers, which nothing here reads."""
+MOST_BYTES: Final = 192 << 20
+"""A larger file is refused before it is opened: reading takes up to seven times its size in memory."""
 _SHOWN: Final = 6
 
 

@@ -56,11 +56,11 @@ def _own(folder: Path) -> RunManifest:
 
 def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crosscheck:
     """Set a result of another tool beside a run of ours. Raises UserError where either is none, or of several."""
-    _own(folder)
+    run = _own(folder)
     found = results_in(file)
     if (part is None and len(found) > 1) or (part is not None and not 0 < part <= len(found)):
         raise UserError(f"--part: {file} has {len(found)} results; expected which, 1 to {len(found)}")
-    return crosscheck(summaries.read(folder), requests_of(folder), found[(part or 1) - 1])
+    return crosscheck(summaries.read(folder), requests_of(folder), found[(part or 1) - 1], run.load.concurrency)
 
 
 def _folder(out: Path | None, result: Imported, model: str | None, *, alone: bool) -> Path:

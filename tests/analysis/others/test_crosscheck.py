@@ -100,7 +100,10 @@ def test_figures_by_our_own_definitions_are_the_same() -> None:
     assert len(found.of("same")) == len(found.figures) == 3 * len(METRICS) + len(RATES)
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
+BY_OUR_CALLS = sorted(DEFINITIONS.keys() - {"as_slow"})
+
+
+@pytest.mark.parametrize("name", BY_OUR_CALLS)
 def test_each_definition_is_found_and_leaves_nothing(name: str) -> None:
     found = crosscheck(QUIET, CALLS_TABLE, theirs((name,)))
     assert found.of("by definition") and not found.of("unexplained")
@@ -109,7 +112,7 @@ def test_each_definition_is_found_and_leaves_nothing(name: str) -> None:
         assert figure.left == pytest.approx(0.0, abs=0.006 * abs(figure.theirs))
 
 
-@given(st.sets(st.sampled_from(sorted(DEFINITIONS)), max_size=3))
+@given(st.sets(st.sampled_from(BY_OUR_CALLS), max_size=3))
 @settings(max_examples=25, deadline=None)
 def test_several_together_are_found_too(names: set[str]) -> None:
     found = crosscheck(QUIET, CALLS_TABLE, theirs(sorted(names)))
@@ -154,3 +157,39 @@ def test_within_the_noise_of_our_run_and_our_clients_error_nothing_is_called_dif
 
 def test_every_definition_that_is_said_of_a_tool_is_one() -> None:
     assert all(names <= DEFINITIONS.keys() for names in KNOWN.values())
+
+
+def slower(found: Imported, factor: float) -> Imported:
+    """The same of a server that takes so much longer, as many in flight."""
+    metrics = {
+        **found.metrics,
+        "service_ms": MetricSummary(count=1, mean=factor * (found.metrics["service_ms"].mean or 0)),
+    }
+    rates = {name: getattr(found.throughput, name) / factor for name in RATES}
+    return replace(found, metrics=metrics, throughput=Throughput(**rates), concurrency=4)
+
+
+@given(st.floats(1.05, 20.0), st.booleans(), st.sampled_from([(), ("with_warmup",), ("whole_time",)]))
+@settings(max_examples=30, deadline=None)
+def test_with_as_many_in_flight_rates_follow_from_the_mean_time_and_are_not_unexplained_twice(
+    factor: float, is_slower: bool, names: tuple[str, ...]
+) -> None:
+    there = slower(theirs(names), factor if is_slower else 1 / factor)
+    found = crosscheck(QUIET, CALLS_TABLE, there, concurrency=4)
+    assert [(each.metric, each.statistic) for each in found.of("unexplained")] in ([], [("service_ms", "mean")])
+    for figure in found.figures:
+        if figure.metric in RATES and not names:
+            assert figure.outcome == "by definition" and {each.name for each in figure.by} == {"as_slow"}
+            assert figure.left == pytest.approx(0, abs=1e-9 * figure.theirs)
+    for concurrency in (None, 8):
+        assert "as_slow" not in names_in(crosscheck(QUIET, CALLS_TABLE, there, concurrency))
+
+
+@given(st.sets(st.sampled_from(BY_OUR_CALLS), max_size=3), st.floats(0.1, 10.0), st.sampled_from(["x", *KNOWN]))
+@settings(max_examples=30, deadline=None)
+def test_what_is_explained_and_what_is_left_add_up_to_the_difference(names: set[str], factor: float, tool: str) -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(sorted(names), tool, factor), concurrency=4), 4)
+    for figure in found.figures:
+        explained = figure.recomputed - figure.ours
+        assert explained + figure.left == pytest.approx(figure.difference, rel=1e-9, abs=1e-9)
+        assert figure.by or not explained

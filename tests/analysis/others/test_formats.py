@@ -209,7 +209,7 @@ def test_a_file_of_requests_that_is_cut_or_damaged_or_too_large_is_said_in_one_l
     with rows.open("wb") as out:
         out.truncate(2 << 30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match="256 MiB at most, it has 2,048"):
+    with pytest.raises(UserError, match="192 MiB at most, it has 2,048"):
         results_in(tmp_path / summary)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
 
