@@ -213,7 +213,7 @@ def gap_spread(arrivals: Arrivals) -> float:
         raise UserError(f"--arrivals {arrivals!r}: expected {', '.join(SPREADS)} or gamma:CV{hint}")
     low, high = GAMMA_SPREADS
     found = read(spread)
-    if found is None or not low <= found <= high:
+    if found is None or not low <= float(found) <= high:
         raise UserError(
             f"--arrivals {arrivals!r}: expected gamma:CV, the gaps' spread over their mean from {low:g} to {high:g}, "
             "such as gamma:2"

@@ -373,7 +373,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
 
 
 class Telltale(http.server.BaseHTTPRequestHandler):
-    """Repeats the secrets it was sent wherever a server can, and refuses all but what comes before the load.
+    """Repeats the secrets it was sent wherever a server can, and fails all but what comes before the load.
 
     It notes on whose command line and in which of our processes' environment they are.
     """
@@ -400,7 +400,7 @@ class Telltale(http.server.BaseHTTPRequestHandler):
             self.answer(200, {"choices": [{"message": {"content": f"hello {KEY}"}, "finish_reason": "stop"}]})
         else:
             said = " ".join(form for secret in SECRETS for form in forms(secret))
-            self.answer(403, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {said}"}})
+            self.answer(503, {"error": {"message": f"no access for {self.headers['Authorization']}, that is {said}"}})
 
     def answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()
@@ -457,7 +457,7 @@ def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path)
             env={"OPENAI_API_KEY": KEY, "GATEWAY_KEY": HEADER_KEY},
         )
     assert done.returncode == 3
-    assert read(run, "summary.json")["requests"]["by_error"] == {"http_403": 16}
+    assert read(run, "summary.json")["requests"]["by_error"] == {"http_503": 16}
     assert {line for line in Telltale.seen_in if "bench.py" not in line} == set()  # what the user typed, anyone sees
     capture = run / "capture" / "worker-0.cap"
     answers = [exchange.data for exchange in exchanges(capture, scan(capture).offsets, 0)]
