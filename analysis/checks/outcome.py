@@ -134,9 +134,10 @@ def few_samples(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
 
 
 def undecided_objectives(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
-    """An objective names a percentile that the sample cannot carry, and is not certain all the same."""
+    """An objective names a percentile that the sample cannot carry, or is taken otherwise than seen: --inconclusive."""
     for result in summary.slo:
-        if result.met is None and result.percentile is not None and summary.requests.planned:
+        is_open = result.met is None or slo.is_failed(result, run.inconclusive) is result.met
+        if is_open and result.percentile is not None and summary.requests.planned:
             more = result.more_requests
             needed = None if more is None else summary.requests.planned + more
             remedy = "ask for a lower percentile"

@@ -184,9 +184,9 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
 def is_failed(result: SloResult, inconclusive: Literal["pass", "fail"] | None) -> bool:
     """Whether an objective is to fail a run: `inconclusive` says what becomes of one that is not certain either way.
 
-    Without it what was seen decides, and what cannot be seen passes.
+    Without it what was seen decides, and what cannot be seen passes. One that no request kept always fails.
     """
-    if inconclusive is None or result.certain:
+    if inconclusive is None or result.certain or result.attainment == 0:
         return result.met is False
     return inconclusive == "fail"
 
@@ -195,7 +195,7 @@ def _settled(found: SloResult, kept: int, planned: int) -> SloResult:
     """With whether another such run would, at 95%, end the same way, and how many more requests would make it so."""
     share = (found.percentile or 0.0) / 100
     certain = _certain(kept, planned, share)
-    met = certain if found.met is None else found.met
+    met = False if not kept else certain if found.met is None else found.met
     if certain is not None and certain == met:
         return replace(found, met=met)
     return replace(found, met=met, certain=False, more_requests=_more(kept / planned, planned, share))

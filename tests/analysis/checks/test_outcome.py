@@ -22,6 +22,16 @@ def test_each_doubt_by_itself(synthetic_run: Any, doubts: Any, options: dict[str
     assert found[code]["status"] == status
 
 
+@pytest.mark.parametrize(("inconclusive", "said"), [(None, []), ("pass", []), ("fail", ["undecided_objective"])])
+def test_an_objective_that_fails_a_run_though_it_was_met_is_told_with_how_many_requests_decide_it(
+    synthetic_run: Any, doubts: Any, inconclusive: str | None, said: list[str]
+) -> None:
+    run, table, telemetry = synthetic_run(requests=200, slo=["error_share<1%"])
+    found = doubts(run | {"inconclusive": inconclusive}, table, telemetry)
+    assert list(found) == said
+    assert all("99 more requests would decide it: --requests 299" in each["message"] for each in found.values())
+
+
 def test_calls_that_failed_are_told_in_the_servers_words_with_what_to_do(
     synthetic_run: Any, doubts: Any, filled: Any
 ) -> None:

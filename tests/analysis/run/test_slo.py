@@ -219,3 +219,17 @@ def test_what_only_counts_says_which_requests_are_good_and_fails_no_run(requests
     found = judge(counted, calls, 2)
     assert (found.met, found.attainment, judge(binding, calls, 2).met) == (None, 0.5, False)
     assert not any(is_failed(found, inconclusive) for inconclusive in (None, "pass", "fail"))
+
+
+@pytest.mark.parametrize("metric", ["ttft_ms", "service_ttft_ms", "tpot_ms", "itl_ms", "response_ms", "service_ms"])
+@pytest.mark.parametrize("percentile", ["", ":p1", ":p50", ":p99"])
+@pytest.mark.parametrize("requests", [1, 5, 300])
+def test_an_objective_that_no_request_keeps_fails_a_run_however_few_there_are(
+    requests_table: Any, metric: str, percentile: str, requests: int
+) -> None:
+    calls = requests_table([call(10, [5, 5])] * requests)
+    missed, kept = (judge(parse(f"{metric}{percentile}<{limit}"), calls, requests) for limit in ("0.001", "1h"))
+    assert (missed.attainment, kept.attainment) == (0, 1)
+    assert all(is_failed(missed, inconclusive) for inconclusive in (None, "pass", "fail"))
+    assert not is_failed(kept, None) and not is_failed(kept, "pass")
+    assert is_failed(kept, "fail") is not kept.certain
