@@ -20,6 +20,7 @@ Sources and names of the rows:
 """
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -215,7 +216,7 @@ def sample(
             asking.append(threading.Thread(target=follow_engines, args=(told, write, stopping), daemon=True))
         for thread in asking:
             thread.start()
-        print(json.dumps({"notes": notes}), flush=True)
+        _answer({"notes": notes})
         for with_host in _ticks(hz):
             for i, gpu in enumerate(gpus):
                 write(f"gpu{i}", gpu.read())
@@ -228,7 +229,13 @@ def sample(
         until_s = time.monotonic() + LAST_SCRAPE_TIMEOUT_S
         for thread in asking:
             thread.join(max(0.0, until_s - time.monotonic()))
-        print(json.dumps([each.account() for each in watched]), flush=True)
+        _answer([each.account() for each in watched])
+
+
+def _answer(what: object) -> None:
+    """Tell whoever started this, who may have been interrupted before the answer: then nobody is left to be told."""
+    with suppress(BrokenPipeError):
+        os.write(1, json.dumps(what).encode() + b"\n")
 
 
 def main() -> None:

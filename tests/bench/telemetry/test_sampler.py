@@ -1,6 +1,7 @@
 """The real sampler process, over real pynvml, on a fake driver library with two GPUs."""
 
 import io
+import json
 import os
 import signal
 import socket
@@ -341,6 +342,25 @@ def test_a_sampler_whose_parent_ends_before_it_has_said_what_to_sample_says_noth
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(begun))
     telemetry.main()
+
+
+def test_a_sampler_whose_parent_goes_before_the_answer_says_nothing(tmp_path: Path) -> None:
+    spec: dict[str, object] = {
+        "out": str(tmp_path / "telemetry.csv"),
+        "url": "http://127.0.0.1",
+        "server_pid": None,
+        "engines": [],
+    }
+    line = json.dumps(spec | {"exporters": [], "ca_file": None, "hz": 10.0}).encode() + b"\n"
+    command = [sys.executable, "-m", "bench.telemetry.sampler"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.write(line)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_throttle_reasons_are_named_bit_by_bit() -> None:
