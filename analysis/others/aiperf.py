@@ -53,6 +53,7 @@ def _read(fields: Fields, calls: pa.Table) -> Imported:
     succeeded, failed = _average(fields, "request_count"), _average(fields, "error_request_count")
     theirs = {ours: _metric(fields, name) for name, ours in NAMES.items()}
     load = _load(config)
+    kinds = {phase.text("kind") for phase in config.each("phases")}
     return Imported(
         tool="aiperf",
         title="AIPerf",
@@ -63,6 +64,7 @@ def _read(fields: Fields, calls: pa.Table) -> Imported:
         concurrency=None if load is None else load.whole("concurrency"),
         rate_per_s=None if load is None else load.number("rate"),
         seconds=_average(fields, "benchmark_duration"),
+        warmed_up="warmup" in kinds if kinds else None,
         requests=counted(round(succeeded or 0), round(failed or 0)),
         failures=tuple(_failures(fields)),
         metrics=with_theirs(calls, theirs),

@@ -3,10 +3,10 @@
 Nothing is guessed: our own run is read again by a definition, and explains what then is no difference any more.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -22,6 +22,15 @@ ROUNDING: Final = 0.005
 """Of theirs: what is nearer is the same, as printed figures are."""
 MOST_LEFT: Final = 0.1
 """Of the difference: what is known of a tool explains it where no more is left."""
+LEAST_TAKEN: Final = 0.1
+"""Of the difference: a definition that takes less of it is not named where the rest is unexplained."""
+
+
+class _TheirClient(NamedTuple):
+    """The definitions that are known of the other tool's client, and those that its run had no occasion for."""
+
+    known: frozenset[str]
+    excluded: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +96,25 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concur
 
 
 def _times(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossFigure]:
-    known = KNOWN.get(theirs.tool, frozenset())
+    client = _client(theirs)
     for name in METRICS:
         for statistic in STATISTICS:
             value = getattr(theirs.metrics[name], statistic) if name in theirs.metrics else None
             if value is not None:
-                yield from _figure(summary, ours, name, statistic, value, known)
+                yield from _figure(summary, ours, name, statistic, value, client)
 
 
 def _rates(summary: RunSummary, requests: pa.Table, theirs: Imported, pace: float | None) -> Iterator[CrossFigure]:
-    known = KNOWN.get(theirs.tool, frozenset()) | ({"as_slow"} if pace else set())
+    client = _client(theirs)
+    client = client._replace(known=client.known | ({"as_slow"} if pace else set()))
     ours = Ours(summary, requests, pace or 1.0)
     for name, rate in rates_of(theirs.throughput).items():
-        yield from _figure(summary, ours, name, "mean", rate, known)
+        yield from _figure(summary, ours, name, "mean", rate, client)
+
+
+def _client(theirs: Imported) -> _TheirClient:
+    excluded = frozenset({"with_warmup"}) if theirs.warmed_up is False else frozenset[str]()
+    return _TheirClient(KNOWN.get(theirs.tool, frozenset()), excluded)
 
 
 def _pace(times: Sequence[CrossFigure]) -> float | None:
@@ -109,7 +124,7 @@ def _pace(times: Sequence[CrossFigure]) -> float | None:
 
 
 def _figure(
-    summary: RunSummary, ours: Ours, metric: str, statistic: str, theirs: float, known: frozenset[str]
+    summary: RunSummary, ours: Ours, metric: str, statistic: str, theirs: float, client: _TheirClient
 ) -> Iterator[CrossFigure]:
     plain = ours.figure(metric, statistic, Reading())
     if plain is None:
@@ -119,15 +134,15 @@ def _figure(
     outcome: Outcome = "same"
     value, by = plain, tuple[str, ...]()
     if difference > near:
-        read = _readings(ours, metric, statistic, known)
+        read = _readings(ours, metric, statistic, client)
         # What is known of a tool explains also what might be noise; what it may do besides only what is none.
         limits = ((True, max(near, MOST_LEFT * difference)), (True, noise), (False, near))
         found = next(
             (
                 (recomputed, names)
                 for sure, limit in limits
-                for names, recomputed in read
-                if (known.issuperset(names) if sure else difference > noise)
+                for names, recomputed in read.items()
+                if (client.known.issuperset(names) if sure else difference > noise)
                 and abs(theirs - recomputed) <= min(limit, difference / 2)
             ),
             None,
@@ -135,29 +150,41 @@ def _figure(
         if found is not None:
             (value, by), outcome = found, "by definition"
         elif difference > noise:
-            value, by = _as_known(read, theirs, plain, known)
+            value, by = _as_known(read, theirs, plain, client.known)
             outcome = "unexplained"
     named = tuple(DEFINITIONS[name] for name in by)
     yield CrossFigure(metric, statistic, theirs, plain, value, named, noise, outcome)
 
 
-def _readings(ours: Ours, metric: str, statistic: str, known: frozenset[str]) -> list[tuple[tuple[str, ...], float]]:
+def _readings(ours: Ours, metric: str, statistic: str, client: _TheirClient) -> dict[tuple[str, ...], float]:
     """Ours by each few of the definitions that bear on it, the fewest first, of these what is known of the tool."""
-    sets = [names for size in range(1, MOST_TOGETHER + 1) for names in combinations(bearing_on(metric), size)]
-    found = []
-    for names in sorted(sets, key=lambda names: (len(set(names) - known), len(names))):
+    bearing = [name for name in bearing_on(metric) if name not in client.excluded]
+    sets = [names for size in range(1, MOST_TOGETHER + 1) for names in combinations(bearing, size)]
+    found = {}
+    for names in sorted(sets, key=lambda names: (len(set(names) - client.known), len(names))):
         value = ours.figure(metric, statistic, Reading(**dict.fromkeys(names, True)))
         if value is not None:
-            found.append((names, value))
+            found[names] = value
     return found
 
 
 def _as_known(
-    read: list[tuple[tuple[str, ...], float]], theirs: float, plain: float, known: frozenset[str]
+    read: Mapping[tuple[str, ...], float], theirs: float, plain: float, known: frozenset[str]
 ) -> tuple[float, tuple[str, ...]]:
-    """Ours by what is known of the tool and comes nearest to theirs, where nothing explains the difference."""
-    sure = [(value, names) for names, value in read if known.issuperset(names)]
-    return min([(plain, ()), *sure], key=lambda each: abs(theirs - each[0]))
+    """Ours by what is known of the tool and comes nearest to theirs, where nothing explains the difference.
+
+    Of several definitions each takes its part of the difference: what the others leave is so much more.
+    """
+    left = {(): abs(theirs - plain)} | {names: abs(theirs - value) for names, value in read.items()}
+
+    def takes_enough(names: tuple[str, ...]) -> bool:
+        others = (tuple(each for each in names if each != name) for name in names)
+        least = LEAST_TAKEN * left[()]
+        return all(left.get(rest, left[()]) - left[names] >= least for rest in others)
+
+    sure = [names for names in read if known.issuperset(names) and takes_enough(names)]
+    by = min([(), *sure], key=left.__getitem__)
+    return read.get(by, plain), by
 
 
 def _noise(summary: RunSummary, metric: str, statistic: str) -> float:

@@ -68,6 +68,7 @@ def _read(benchmark: Fields, version: str | None) -> Imported:
         rate_per_s=rate,
         arrivals=kind if rate and kind in ("poisson", "constant") else "unknown",
         seconds=benchmark.number("duration"),
+        warmed_up=_warmed_up(config),
         requests=counted(totals.count("successful"), totals.count("errored"), totals.count("incomplete")),
         failures=failures(messages),
         metrics=with_theirs(calls, theirs),
@@ -83,6 +84,14 @@ def _read(benchmark: Fields, version: str | None) -> Imported:
         lacks=("the gaps between tokens", *(() if calls.num_rows else ("each request",))),
         untranslated=benchmark.untranslated(),
     )
+
+
+def _warmed_up(config: Fields) -> bool | None:
+    """Whether a share, number or time of requests was its warm-up."""
+    if "warmup" not in config:
+        return None
+    asked = config.at("warmup")
+    return any(asked.number(name) for name in ("percent", "value"))
 
 
 def _metric(found: Fields, scale: float) -> MetricSummary:

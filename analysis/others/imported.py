@@ -34,7 +34,8 @@ class Imported:
 
     `calls` has a row for each of its requests, as far as the file tells them, with the columns of requests.parquet.
     `differs` says of a metric in which way theirs is not ours, `lacks` what of ours they do not tell, `untranslated`
-    are the keys of the file that have no equivalent here. `began` is wall-clock time.
+    are the keys of the file that have no equivalent here. `began` is wall-clock time. `warmed_up` says whether it had a
+    warm-up, None where the file does not tell.
     """
 
     tool: str
@@ -48,6 +49,7 @@ class Imported:
     rate_per_s: float | None = None
     arrivals: str = UNKNOWN_ARRIVALS
     seconds: float | None = None
+    warmed_up: bool | None = None
     requests: RequestCounts
     failures: tuple[CallFailures, ...] = ()
     metrics: Mapping[str, MetricSummary]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.others.crosscheck import Crosscheck, crosscheck
+from analysis.others.crosscheck import LEAST_TAKEN, Crosscheck, crosscheck
 from analysis.others.imported import Imported, calls_table, counted, with_theirs
 from analysis.others.readings import DEFINITIONS, KNOWN, RATES, Ours, Reading
 from analysis.present import to_markdown
@@ -193,3 +193,30 @@ def test_what_is_explained_and_what_is_left_add_up_to_the_difference(names: set[
         explained = figure.recomputed - figure.ours
         assert explained + figure.left == pytest.approx(figure.difference, rel=1e-9, abs=1e-9)
         assert figure.by or not explained
+
+
+@given(st.sampled_from(sorted(KNOWN)), st.floats(0.5, 2.0), st.sets(st.sampled_from(BY_OUR_CALLS), max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_beside_what_is_unexplained_no_definition_is_named_that_takes_less_than_a_tenth(
+    tool: str, factor: float, names: set[str]
+) -> None:
+    ours = Ours(QUIET, CALLS_TABLE)
+    for figure in crosscheck(QUIET, CALLS_TABLE, theirs(sorted(names), tool, factor)).of("unexplained"):
+        by = [each.name for each in figure.by]
+        for name in by:
+            rest = ours.figure(figure.metric, figure.statistic, Reading(**dict.fromkeys(set(by) - {name}, True)))
+            assert rest is not None
+            taken = abs(figure.theirs - rest) - abs(figure.left)
+            assert taken >= (LEAST_TAKEN - 1e-9) * abs(figure.difference)
+
+
+@given(st.sets(st.sampled_from(BY_OUR_CALLS), max_size=3), st.floats(0.5, 2.0), st.sampled_from(["x", *KNOWN]))
+@settings(max_examples=20, deadline=None)
+def test_a_warm_up_that_their_file_says_there_was_none_of_explains_nothing(
+    names: set[str], factor: float, tool: str
+) -> None:
+    found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(sorted(names), tool, factor), warmed_up=False))
+    assert "with_warmup" not in names_in(found)
+    for warmed_up in (None, True):
+        found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(("with_warmup",)), warmed_up=warmed_up))
+        assert "with_warmup" in names_in(found)

@@ -164,6 +164,31 @@ def test_a_file_is_known_by_what_is_in_it_and_not_by_its_name(tmp_path: Path) ->
         assert results_in(renamed)[0].tool == only(name).tool
 
 
+@pytest.mark.parametrize(
+    ("tool", "warm_up", "says"),
+    [
+        ("aiperf", {"phases": [{"kind": "profiling"}]}, False),
+        ("aiperf", {"phases": [{"kind": "warmup"}, {"kind": "profiling"}]}, True),
+        ("aiperf", {}, None),
+        ("guidellm", {"warmup": {"percent": None, "value": None}}, False),
+        ("guidellm", {"warmup": {"percent": 0.1, "value": None}}, True),
+        ("guidellm", {"warmup": {"percent": None, "value": 5}}, True),
+        ("guidellm", {}, None),
+    ],
+)
+def test_whether_there_was_a_warm_up_is_read_where_the_file_tells(
+    tool: str, warm_up: dict[str, Any], says: bool | None, tmp_path: Path
+) -> None:
+    (path,) = (FIXTURES[name] for name in FIXTURES if name.startswith(tool))
+    document = json.loads(path.read_bytes())
+    config = document["input_config"] if tool == "aiperf" else document["benchmarks"][0]["config"]
+    for key in ("phases", "warmup"):
+        config.pop(key, None)
+    config.update(warm_up)
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    assert results_in(tmp_path / "x.json")[0].warmed_up is says
+
+
 SITTING = HERE / "sitting"
 WITH_ROWS = {
     "aiperf": ("profile_export_aiperf.json", "profile_export.jsonl", 6),
