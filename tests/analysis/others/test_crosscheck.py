@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from analysis.present import to_markdown
 from analysis.present.of_crosscheck import document
 from analysis.run.sections import ClientHealth, MeasuredWindow, MetricSummary, SelftestAtLoad, Throughput
 from analysis.run.summary import RunSummary, RunVerdict
+from bench.app.imports import crosscheck_with
 
+BESIDE = Path("tests/fixtures/imported/beside")
 METRICS = ("ttft_ms", "tpot_ms", "itl_ms", "chunk_gap_ms", "service_ms", "output_tokens")
 CALLS, CHUNKS, PER_CHUNK, MS = 40, 8, 2, 1_000_000
 
@@ -220,3 +223,23 @@ def test_a_warm_up_that_their_file_says_there_was_none_of_explains_nothing(
     for warmed_up in (None, True):
         found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(("with_warmup",)), warmed_up=warmed_up))
         assert "with_warmup" in names_in(found)
+
+
+def test_of_a_sitting_of_ours_and_aiperf_the_rates_are_explained_and_tails_are_left() -> None:
+    found = crosscheck_with(BESIDE / "ours", BESIDE / "profile_export_aiperf.json")
+    assert {(each.metric, *sorted(name for name, _ in each.by)) for each in found.of("by definition")} == {
+        (rate, "as_slow", "whole_time") for rate in RATES
+    }
+    left = found.of("unexplained")
+    assert {each.metric for each in left} == {"ttft_ms", "ttft_text_ms", "tpot_ms", "service_ms", "chunk_gap_ms"}
+    assert not {"mean", "p50"} & {each.statistic for each in left}
+    assert all(not each.by and each.left == each.difference for each in left)
+
+
+def test_of_a_sitting_of_ours_and_guidellm_what_is_left_is_named_as_due_to_nothing() -> None:
+    found = crosscheck_with(BESIDE / "ours", BESIDE / "guidellm.json")
+    assert not found.of("by definition")
+    left = found.of("unexplained")
+    assert {each.metric for each in left} == {"ttft_ms", "ttft_text_ms", "service_ms"}
+    assert all(not each.by and each.left == each.difference for each in left)
+    assert {each.metric for each in found.of("same")} >= {"tpot_ms", "output_tokens"}
