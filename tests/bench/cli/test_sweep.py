@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.present import chart_library
+from analysis.present.of_study import COLUMNS, SHOWN
 from analysis.run import summary as summaries
 from analysis.study import FIGURES, ContenderResult, StudyCell, StudyResult, StudyRun
-from analysis.wording import dollars, number
+from analysis.wording import dollars, number, percent
 from bench.app.compare import runs_of_sides
 from bench.app.sweep.cells import cells_of
 from bench.app.sweep.results import _sides
@@ -169,28 +170,44 @@ def test_one_contender_that_cannot_start_costs_only_its_cells(swept: Path) -> No
 
 
 def test_every_figure_is_that_of_the_cells_own_summaries(swept: Path) -> None:
-    """study.json holds the figures of each run; the page's table shows their medians."""
+    """study.json holds the figures of each run; the page's tables show their medians, every column of every cell."""
     found = files.read_json(swept, "study.json")
     page = (swept / "study.html").read_text(encoding="utf-8")
-    (body,) = re.findall(
-        rf"Medians over the runs of each cell at {found['main_load']}</p>.*?<tbody>(.*?)</tbody>", page, re.S
-    )
-    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", body, re.S)]
-    shown = {row[0]: [re.sub("<[^>]*>", "", cell) for cell in row] for row in rows}
+    named = {column.name: figure for column, figure in zip(COLUMNS[3:], SHOWN, strict=False)}
+    assert (named["ttft p50, ms"], named["good"], named["J/token"]) == ("ttft_ms_p50", "good_share", "joules_per_token")
+    main, cells = (dict(_rows(page, before)) for before in (f"at {found['main_load']}</p>", "every cell"))
+    checked = 0
     for contender in found["contenders"][:2]:
         for load in contender["loads"]:
-            for run in load["runs"]:
-                summary = summaries.read(swept / run["folder"])
+            summed = [summaries.read(swept / run["folder"]) for run in load["runs"]]
+            for run, summary in zip(load["runs"], summed, strict=True):
                 assert {name: run[name] for name in FIGURES} == {name: of(summary) for name, of in FIGURES.items()}
                 assert (swept / run["folder"] / "report.html").exists()
-            of_cell = {**load["metrics"], **load["throughput"], **load["cost"]}
-            for name in ("ttft_ms_p50", "output_tokens_per_s", "usd_per_1000_requests"):
+            places = [cells[contender["name"], load["load"]]]
+            places += [main[contender["name"],]] if load["load"] == found["main_load"] else []
+            for column, shown in ((column, row[column]) for row in places for column in named if column in row):
+                of = FIGURES[named[column]]
                 # Of two the median is the mean; a run that a busy machine disturbed may have no rate.
-                known = [run[name] for run in load["runs"] if run[name] is not None]
-                assert of_cell[name] == (pytest.approx(mean(known)) if known else None)
-                if load["load"] == found["main_load"] and known:
-                    words = dollars if name.startswith("usd") else number
-                    assert words(of_cell[name]) in shown[contender["name"]]
+                known = [value for summary in summed if (value := of(summary)) is not None]
+                assert shown == (_written(named[column], mean(known)) if known else "–")
+                checked += 1
+    assert checked >= 30
+
+
+def _rows(page: str, before: str) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:
+    """The rows of the first table behind some words of the page, by contender (and load, where that is a column)."""
+    table = page[page.lower().index(before) :].partition("</table>")[0]
+    read_rows = [
+        [re.sub("<[^>]*>", "", cell).strip(" ◆") for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)]
+        for row in re.findall(r"<tr.*?</tr>", table, re.S)
+    ]
+    for cells in read_rows[1:]:
+        row = dict(zip(read_rows[0], cells, strict=True))
+        yield tuple(row[key] for key in ("contender", "load") if key in row), row
+
+
+def _written(name: str, value: float) -> str:
+    return percent(value) if name == "good_share" else (dollars if name.startswith("usd") else number)(value)
 
 
 def test_the_first_sentence_and_the_bills_are_those_of_breakeven_by_hand(swept: Path) -> None:
