@@ -11,7 +11,7 @@ from analysis.breakeven.decision import WORST
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States, at_level
 from analysis.breakeven.sweep import MOST_EDGES, steps_of
-from analysis.money.numbers import exact
+from analysis.breakeven.ways import leaves_nothing
 from analysis.stats.distributions import Floats
 
 
@@ -50,5 +50,4 @@ def lines(pairing: Pairing, states: States, volumes: Floats) -> Lines:
 
 def serves_all(comparison: CostComparison) -> bool:
     """Whether our replicas leave nothing to any API, so that all comparisons have one bill of our own."""
-    pairings = [alternative.pairing for alternative in comparison.alternatives]
-    return all(not each.overflow and each.kept * exact(each.offered_share) == 1 for each in pairings)
+    return all(leaves_nothing(alternative.pairing) for alternative in comparison.alternatives)

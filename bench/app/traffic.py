@@ -111,7 +111,7 @@ def _wanted(options: RunOptions, scenario: Scenario) -> int:
     if options.duration is not None:
         return 1 << 62
     asked = max(options.requests or 0, options.sessions or 0) or max(scenario.requests, _SESSIONS)
-    warmup = scenario.warmup_requests if (found := whole(options.warmup or "")) is None else found
+    warmup = _warmup(options, scenario.warmup_requests)
     return 2 * (asked + max(warmup, options.concurrency or scenario.concurrency)) + _SPARE
 
 
@@ -119,7 +119,13 @@ def _prompts(options: RunOptions, scenario: Scenario) -> int:
     """As many as the load has requests, since a retriever is asked for each; by time as many as the scenario has."""
     asked = options.requests or scenario.requests
     usual = min(asked, max(scenario.warmup_requests, options.concurrency or scenario.concurrency))
-    return asked + (usual if (found := whole(options.warmup or "")) is None else found)
+    return asked + _warmup(options, usual)
+
+
+def _warmup(options: RunOptions, usual: int) -> int:
+    """The requests before the measured ones where `--warmup` counts them, else the usual number."""
+    counted = whole(options.warmup or "")
+    return usual if counted is None else counted
 
 
 def _cut(options: FileOptions) -> Cut:

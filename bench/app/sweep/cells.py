@@ -96,8 +96,8 @@ def _of_a_search(name: str, text: str) -> str | float | int:
     """An option of a search as its flag has it: numbers as they are printed, what is a text to it as it is."""
     if name in ("precision", "attainment", "max_time"):
         return text
-    value = numeric.read(text)
-    if value is None or (name != "up_to" and value != int(value)):
+    value = numeric.read(text) if name == "up_to" else numeric.whole(text)
+    if value is None:
         raise UserError(f"{CAPACITY}: {flag_of(name)}: expected a number, got {text!r}")
     return float(value) if name == "up_to" else int(value)
 

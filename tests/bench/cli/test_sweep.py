@@ -365,3 +365,11 @@ def test_numbers_of_a_search_are_read_as_they_are_printed_and_what_is_none_is_sa
     is_number = value not in ("many", True)
     assert done.returncode == (0 if is_number else 2), done.stderr
     assert is_number or "--up-to: expected a number, got" in done.stderr
+
+
+@pytest.mark.parametrize(("value", "code"), [("2,000", 0), ("4.5", 2), ("inf", 2)])
+def test_a_whole_number_of_a_search_has_no_fraction_and_an_end(value: str, code: int, tmp_path: Path) -> None:
+    study = study_file(tmp_path / "s.yaml", ("http://127.0.0.1:1",) * 2, loads=[{"capacity": {"requests": value}}])
+    done = bench("sweep", study, "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == code, done.stderr
+    assert code == 0 or "--requests: expected a number, got" in done.stderr
