@@ -6,11 +6,9 @@
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    import signal
+    from bench.process import interrupts
 
-    # While this imports there is nothing to end but itself. Where Ctrl-C is ignored (nohup, cron) it stays so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    interrupts.end_at_once()
     from bench.process.streams import prepare
 
     prepare()
@@ -20,5 +18,4 @@ def main() -> None:
     try:
         run_and_exit(cli)
     finally:
-        # All is said; what is left is the interpreter's own end, which Ctrl-C would only garble.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        interrupts.ignore()

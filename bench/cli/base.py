@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ import click
 
 from bench.cli.completion import complete_for_shell
 from bench.exit_codes import EXIT_BUG, EXIT_INTERRUPTED, EXIT_NOBODY_READS, EXIT_USER_ERROR
+from bench.process import interrupts
 from bench.process import streams as terminal
 from bench.process.limits import memory_is_limited
 from bench.process.printable import is_text, printable
@@ -133,15 +133,19 @@ def run_and_exit(command: click.Command) -> NoReturn:
     An exception that nobody expected is a bug of ours: it has a code of its own, as 1 would say that an objective was
     missed.
     """
-    # A kill is Ctrl-C from afar: servers are stopped and what was measured is kept. So is a terminal that is closed.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, signal.SIGTERM)
-        # What the user wants ignored (nohup) is ignored from the start.
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    interrupts.listen()
+    try:
+        code = _ended(command)
+    except KeyboardInterrupt as late:  # while its end was being said
+        interrupts.ignore()
+        code = tell(late)
+    sys.exit(code)
+
+
+def _ended(command: click.Command) -> int:
     be_private()
     if complete_for_shell(command):
-        sys.exit(0)
+        return 0
     try:
         code = _exit_code(command)
         sys.stdout.flush()
@@ -153,7 +157,7 @@ def run_and_exit(command: click.Command) -> NoReturn:
     except OSError as problem:  # a full disk behind standard output
         terminal.silence(sys.stdout)
         _, code = _fail(f"standard output cannot be written: {problem.strerror}")
-    sys.exit(code)
+    return code
 
 
 def _exit_code(command: click.Command) -> int:
@@ -183,8 +187,7 @@ def _told(problem: BaseException) -> tuple[str, int]:
         echo(note, err=True)
     match problem:
         case KeyboardInterrupt():
-            echo("interrupted", err=True)
-            return "interrupted", EXIT_INTERRUPTED
+            return _interrupted()
         case click.ClickException():
             return _fail(problem.format_message())
         case UserError() | OSError():
@@ -194,7 +197,12 @@ def _told(problem: BaseException) -> tuple[str, int]:
         # Under a limit on memory an import fails in its own ways: a library cannot be mapped, the interpreter gives up.
         case ImportError() | SystemError() if memory_is_limited():
             return _fail(OUT_OF_MEMORY)
-    return _bug(problem)
+    return _interrupted() if interrupts.caused(problem) else _bug(problem)
+
+
+def _interrupted() -> tuple[str, int]:
+    echo("interrupted", err=True)
+    return "interrupted", EXIT_INTERRUPTED
 
 
 def _fail(message: str) -> tuple[str, int]:
