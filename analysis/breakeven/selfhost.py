@@ -75,7 +75,7 @@ class SelfHost:
         share("--utilization", self.utilization)
         share("--self-good-share", self.good_share, least=0)
         if self.autoscale and not self.traffic.by_hour:
-            raise UserError("--autoscale needs the hours of the traffic: give --profile FILE or --traffic FILE")
+            raise UserError("--autoscale needs the hours of the traffic: give --traffic-profile FILE or --traffic FILE")
 
     @property
     def requests_per_replica_month(self) -> Fraction:

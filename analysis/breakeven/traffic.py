@@ -59,7 +59,7 @@ def weekly(weights: Sequence[Number]) -> Traffic:
     return Traffic(_levels([exact(weight) for weight in checked(weights)]), by_hour=True)
 
 
-def checked(weights: Sequence[Number], flag: str = "--profile") -> Sequence[Number]:
+def checked(weights: Sequence[Number], flag: str = "--traffic-profile") -> Sequence[Number]:
     """Give the weights of hours back. Raises UserError for those of neither a day nor a week, or without traffic."""
     if len(weights) not in (HOURS_PER_DAY, HOURS_PER_WEEK):
         raise UserError(
@@ -109,7 +109,7 @@ def trace(arrivals_ns: Sequence[int], prefixes: Sequence[int | None]) -> Trace:
     return Trace(arrivals_s, np.array(known, np.int64) if len(known) == len(arrivals_ns) else None)
 
 
-def weights(text: str, flag: str = "--profile") -> list[Number]:
+def weights(text: str, flag: str = "--traffic-profile") -> list[Number]:
     """Numbers separated by blanks, commas or lines. UserError for what is none, and for negative ones."""
     found: list[Number] = []
     for word in text.replace(",", " ").split():

@@ -33,11 +33,15 @@ _BY_VARIABLE: Final = "a secret comes by an environment variable, never from thi
 
 
 class OptionKind(NamedTuple):
-    """What an option of a command takes: nothing (a flag), one value, several, or JSON."""
+    """What an option of a command takes: nothing (a flag), one value, several, or JSON.
+
+    One of its `own` means something else there than in other commands: only the command's own table speaks of it.
+    """
 
     is_flag: bool = False
     several: bool = False
     is_json: bool = False
+    own: bool = False
 
 
 class FromFile(NamedTuple):
@@ -89,7 +93,7 @@ def _of_layer(
     for key, value in layer.items():
         if key not in kinds:
             name = _known(key, (*for_all, *kinds), where, "any command")
-            if name in kinds[command]:
+            if name in kinds[command] and not kinds[command][name].own:
                 yield name, FromFile(_value(value, kinds[command][name], f"{where}: {key}"), where, in_profile)
     own, table = layer.get(command, {}), f"{where} [{command}]"
     if not isinstance(own, dict):

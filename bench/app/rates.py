@@ -58,7 +58,7 @@ def _number(text: str, whole: str) -> float:
     return float(found)
 
 
-def profile(path: Path, flag: str = "--profile") -> Sequence[Number]:
+def profile(path: Path, flag: str = "--traffic-profile") -> Sequence[Number]:
     """The weights of the hours of a day or a week. Raises UserError."""
     try:
         text = path.read_text(encoding="utf-8-sig")

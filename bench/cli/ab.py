@@ -17,7 +17,7 @@ from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED
 from bench.cli.run import request_of
-from bench.cli.settings import Configured
+from bench.cli.settings import Measuring
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 from bench.types import UserError
 
@@ -29,7 +29,7 @@ OPTIONS = (*ASKED, *COSTS, *OFFERED)
 _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
 
 
-@click.command(cls=Configured)
+@click.command(cls=Measuring)
 @grouped(
     groups.SIDES,
     click.option("--a", metavar="OPTIONS", help="Options of the base only, in quotes: '--model tiny'."),

@@ -9,7 +9,7 @@ from bench.app.breakeven.options import BatchChoice, BreakEvenOptions, CachingCh
 from bench.cli import groups
 from bench.cli.base import OneOf, now, with_options
 from bench.cli.completion import names_of
-from bench.cli.groups import GroupedGroup, grouped
+from bench.cli.groups import grouped
 from bench.cli.numeric import (
     HOURS,
     MONTHLY_USD,
@@ -25,7 +25,8 @@ from bench.cli.numeric import (
     TOKENS,
     USD,
 )  # fmt: skip
-from bench.cli.options import COSTS, printed
+from bench.cli.options import COSTS, json_option, printed
+from bench.cli.settings import ConfiguredGroup
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ TRAFFIC = groups.group(
     groups.VOLUME,
     click.option("--requests-per-month", type=REQUESTS_PER_MONTH, help="Your volume.  [that of --traffic]"),
     click.option(
-        "--profile", type=click.Path(path_type=Path), help="File of 168 weights, one an hour of a week, or 24 of a day."
+        "--traffic-profile",
+        type=click.Path(path_type=Path),
+        help="File of 168 weights, one an hour of a week, or 24 of a day.",
     ),
     click.option("--traffic", type=click.Path(path_type=Path), help="File of arrival times, one a line or in CSV."),
 )
@@ -109,7 +112,7 @@ ROUTING = groups.group(
 """Who serves what."""
 
 
-@click.group(cls=GroupedGroup, invoke_without_command=True)
+@click.group(cls=ConfiguredGroup, invoke_without_command=True)
 @grouped(
     groups.SIDES,
     click.option(
@@ -146,7 +149,7 @@ ROUTING = groups.group(
 @grouped(
     groups.RESULT,
     click.option("--out", type=click.Path(path_type=Path), help="Folder for breakeven.json, a page and its figures."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    json_option(),
 )
 @click.pass_context
 def breakeven(ctx: click.Context, /, **options: Any) -> int:

@@ -13,7 +13,7 @@ from bench.cli.groups import grouped
 from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import ASKED, COSTS, SHOWN
 from bench.cli.run import request_of
-from bench.cli.settings import Configured
+from bench.cli.settings import Measuring
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _HOW_FAR = ("precision", "repeats", "up_to", "max_time")
 _OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", "max_in_flight")
 
 
-@click.command(cls=Configured)
+@click.command(cls=Measuring)
 @with_options((*ASKED, *COSTS))
 @grouped(
     groups.OBJECTIVES,

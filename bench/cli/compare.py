@@ -6,17 +6,23 @@ from typing import Any
 import click
 
 from bench import app
+from bench.cli import groups
 from bench.cli.base import with_options
 from bench.cli.completion import names_of
+from bench.cli.groups import grouped
 from bench.cli.options import JUDGED
+from bench.cli.settings import Configured
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 
-@click.command()
+@click.command(cls=Configured)
 @click.argument("base", shell_complete=names_of("runs"))
 @click.argument("candidates", metavar="[CANDIDATE...]", nargs=-1, shell_complete=names_of("runs"))
 @with_options(JUDGED)
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file.")
+@grouped(
+    groups.RESULT,
+    click.option("--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file."),
+)
 def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:
     """Say whether CANDIDATE is slower or dearer than BASE; of several candidates also which may be best.
 

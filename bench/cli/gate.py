@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench import app
+from bench.cli import groups
 from bench.cli.base import OneOf, echo
+from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
+from bench.cli.options import json_option
+from bench.cli.settings import Configured
 
 if TYPE_CHECKING:
     from bench.app.gate.judging import GateTask
@@ -17,18 +21,27 @@ if TYPE_CHECKING:
 PARTS = ("llamacpp", "vllm", "client")
 
 
-@click.command()
-@click.option("--baseline", "folder", type=click.Path(path_type=Path), help="A folder.")
-@click.option("--against", type=click.Path(path_type=Path), help="Measure this checkout now, and compare with it.")
-@click.option("--update", is_flag=True, help="Measure, and write it as the baseline.")
-@click.option("--add", is_flag=True, help="Measure, and add it to the baseline as one more session.")
-@click.option("--part", "parts", type=OneOf(PARTS), multiple=True, help="Only this; repeatable.  [all]")
-@click.option("--rounds", type=WHOLE, default=5, help="How often each part is measured.  [5]")
-@click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
-@click.option("--out", type=click.Path(path_type=Path), help="Keep the runs here.  [kept in results if it fails]")
-@click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong.")
+@click.command(cls=Configured)
+@grouped(
+    groups.SIDES,
+    click.option("--baseline", "folder", type=click.Path(path_type=Path), help="A folder."),
+    click.option("--against", type=click.Path(path_type=Path), help="Measure this checkout now, and compare with it."),
+    click.option("--update", is_flag=True, help="Measure, and write it as the baseline."),
+    click.option("--add", is_flag=True, help="Measure, and add it to the baseline as one more session."),
+)
+@grouped(
+    groups.HOW_OFTEN,
+    click.option("--part", "parts", type=OneOf(PARTS), multiple=True, help="Only this; repeatable.  [all]"),
+    click.option("--rounds", type=WHOLE, default=5, help="How often each part is measured.  [5]"),
+)
+@grouped(
+    groups.RESULT,
+    click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]"),
+    json_option(),
+    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file."),
+    click.option("--out", type=click.Path(path_type=Path), help="Keep the runs here.  [kept in results if it fails]"),
+    click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong."),
+)
 def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     """Say whether an engine or our own client got slower.
 

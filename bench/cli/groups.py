@@ -68,7 +68,8 @@ class Grouped(click.Command):
     """A command whose help has its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        records = [(group_of(option), option.get_help_record(ctx)) for option in self.get_params(ctx)]
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        records = [(group_of(option), option.get_help_record(ctx)) for option in options]
         for title in (*ORDER, _OTHERS):
             if rows := [record for own, record in records if own == title and record is not None]:
                 with formatter.section(title):

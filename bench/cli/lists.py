@@ -37,7 +37,7 @@ def scenarios() -> "Document":
 
 
 @click.group(cls=Group, invoke_without_command=True)
-@printed("Print JSON, with the shapes and the repositories.")
+@printed(", with the shapes and the repositories")
 @click.pass_context
 def models(ctx: click.Context) -> "Document | None":
     """List the models that have a short name.
@@ -70,7 +70,7 @@ def build(name: str) -> None:
 @click.option("--api", "only_apis", is_flag=True, help="APIs only.")
 @click.option("--gpu", "only_gpus", is_flag=True, help="GPUs only.")
 @click.option("--prices", "price_file", type=click.Path(path_type=Path), help="YAML file of your own GPU prices.")
-@printed("Print JSON, amounts as exact text.")
+@printed(", amounts as exact text")
 def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file: Path | None) -> "Document":
     """List what APIs and rented GPUs cost.
 

@@ -19,11 +19,17 @@ def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> boo
     return wanted
 
 
-def printed(json_help: str = "Print JSON.") -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def json_option(of_what: str = "") -> groups.Decorator:
+    """`--json`, which every command that answers takes."""
+    help = f"Print JSON{of_what}, also where it fails."
+    option = click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_owe_json, help=help)
+    return groups.grouped(groups.RESULT, option)
+
+
+def printed(of_what: str = "") -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Print the Document that a command gives, if it gives one; `--json` prints its data."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., None]:
-        @click.option("--json", "as_json", is_flag=True, help=json_help)
         @wraps(command)
         def run(*arguments: Any, as_json: bool, **options: Any) -> None:
             # What draws on a terminal is not for --help.
@@ -32,16 +38,15 @@ def printed(json_help: str = "Print JSON.") -> Callable[[Callable[..., Any]], Ca
             if (document := command(*arguments, **options)) is not None:
                 deliver(document, "text", as_json=as_json)
 
-        return run
+        decorated: Callable[..., None] = json_option(of_what)(run)
+        return decorated
 
     return decorate
 
 
 SHOWN = groups.group(
     groups.RESULT,
-    click.option(
-        "--json", "as_json", is_flag=True, is_eager=True, callback=_owe_json, help="Print JSON, also where it fails."
-    ),
+    json_option(),
     click.option("--quiet", is_flag=True, help="Print nothing to standard error except errors."),
 )
 """What a command prints: its result on standard output, its progress on standard error."""
@@ -255,7 +260,7 @@ JUDGED = (
     *groups.group(
         groups.RESULT,
         click.option("--format", "form", type=OneOf(["text", "markdown", "csv"]), default="text", help="[text]"),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        json_option(),
         click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file."),
     ),
 )

@@ -15,7 +15,7 @@ from bench.cli.base import OneOf, keep_secret, print_lines, tell, with_options
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, WINDOWS
-from bench.cli.settings import Configured, setting_lines, settings
+from bench.cli.settings import Measuring, setting_lines, settings
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
 from bench.types import UserError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.app.request import RunRequest
 
 
-@click.command(cls=Configured)
+@click.command(cls=Measuring)
 @with_options((*ASKED, *COSTS, *OFFERED))
 @grouped(
     groups.OBJECTIVES,

@@ -7,7 +7,7 @@ import click
 
 from bench.cli.base import OneOf, echo
 from bench.cli.numeric import WHOLE
-from bench.cli.options import STAMPS
+from bench.cli.options import STAMPS, json_option
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
 
@@ -15,7 +15,7 @@ from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 @click.option("--workers", type=WHOLE, default=1, help="Load processes, as in the runs it is meant for.  [1]")
 @click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Who timestamps arrivals, as in those runs.  [auto]")
 @click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer within a minute.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything that was measured.")
+@json_option(", with everything that was measured")
 @click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong.")
 def selftest(workers: int, stamps: Any, quick: bool, as_json: bool, quiet: bool) -> int:
     """Measure how exact this machine's client is, at which load.

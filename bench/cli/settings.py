@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from bench import app
 from bench.app.options import words_of
 from bench.cli.base import echo
 from bench.cli.familiar import Familiar
-from bench.cli.groups import SETTINGS, grouped
+from bench.cli.groups import SETTINGS, Grouped, GroupedGroup, grouped
 from bench.suggest import nearest
 from bench.types import Setting, UserError
 
@@ -24,13 +24,20 @@ if TYPE_CHECKING:
     from bench.app.config import FromFile, OptionKind
 
 PREFIX: Final = "BENCH_"
-_COMMANDS: Final = ("ab", "capacity", "run", "sweep")
+_COMMANDS: Final = ("ab", "breakeven", "capacity", "compare", "gate", "run", "size", "sweep")
+# Options that mean something else than in a run: what a variable or a file says for all commands is not for them.
+_ITS_OWN: Final = {"breakeven": ("model",)}
 _META: Final = "bench.cli.settings"
 # What excludes each other: with one of them said, the others are not taken from where less is meant.
-_EITHER: Final = (
+_Either = Sequence[Sequence[Sequence[str]]]
+_EITHER: Final[_Either] = (
+    (("gpu", "gpus"), ("usd_per_hour",), ("owned",)),
+    (("peak_to_mean",), ("traffic_profile",), ("traffic",)),
+)
+_EITHER_OF_A_RUN: Final[_Either] = (
+    *_EITHER,
     (("concurrency",), ("rate", "arrivals", "max_in_flight", "overload"), ("trace", "speed", "from_", "for_")),
     (("requests",), ("duration",), ("sessions",)),
-    (("gpu", "gpus"), ("usd_per_hour",), ("owned",)),
     (("url",), ("server", "server_arg", "server_cmd", "server_python", "port")),
 )
 
@@ -42,14 +49,18 @@ class _Words(click.types.StringParamType):
         return words_of("a variable", rv)
 
 
-class Configured(Familiar):
+class Configured(Grouped):
     """A command whose options may also come from variables and from a file."""
+
+    either: _Either = _EITHER
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         # First, so that what stands in the file is known when the others are read.
         self.params = [*click.command()(_FILE(lambda: None)).params, *self.params]
         for flag, option in flags_of(self).items():
+            if flag in _ITS_OWN.get(self.name or "", ()):
+                continue
             option.envvar = PREFIX + flag.replace("-", "_").upper()
             if option.multiple and isinstance(option.type, click.types.StringParamType):
                 option.type = _Words()
@@ -65,7 +76,7 @@ class Configured(Familiar):
             if isinstance(problem.param, click.Option) and (source := source_of(ctx, problem.param)):
                 raise click.BadParameter(f"{problem.message} (from {source})", ctx, problem.param) from None
             raise
-        _choose(ctx)
+        _choose(ctx, self.either)
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -78,6 +89,23 @@ class Configured(Familiar):
             if option is not None and (source := source_of(ctx, option)):
                 problem.args = (f"{problem} (from {source})", *problem.args[1:])
             raise
+
+
+class ConfiguredGroup(Configured, GroupedGroup):
+    """The same for a command that has others below it, which have their own options."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """The command below; UserError for an option that is typed before it, where nothing would read it."""
+        for flag, option in flags_of(self).items():
+            if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE and not ctx.resilient_parsing:
+                raise UserError(f"--{flag}: stands before {args[0]}, whose own options follow its name")
+        return super().resolve_command(ctx, args)
+
+
+class Measuring(Configured, Familiar):
+    """A command that makes runs: it has settings, and understands the flags of other tools."""
+
+    either = _EITHER_OF_A_RUN
 
 
 def flags_of(command: click.Command) -> dict[str, click.Option]:
@@ -130,7 +158,8 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         return value
     if given["config"] is None:
         if given["profile"] is not None:
-            raise UserError("--profile: names a part of a file of settings; give --config as well")
+            other = "; weights of hours are --traffic-profile" if "traffic-profile" in flags_of(ctx.command) else ""
+            raise UserError(f"--profile: names a part of a file of settings; give --config as well{other}")
         return value
     own = flags_of(ctx.command)
     found = app.config.read(given["config"], given["profile"], ctx.command.name or "", _kinds())
@@ -145,7 +174,9 @@ def _kinds() -> "dict[str, dict[str, OptionKind]]":
     commands = [getattr(import_module(f"bench.cli.{name}"), name) for name in _COMMANDS]
     return {
         command.name: {
-            flag: app.config.OptionKind(option.is_flag, option.multiple, "JSON" in (option.metavar or ""))
+            flag: app.config.OptionKind(
+                option.is_flag, option.multiple, "JSON" in (option.metavar or ""), option.envvar is None
+            )
             for flag, option in flags_of(command).items()
             if option.name not in ("config", "profile")
         }
@@ -153,10 +184,10 @@ def _kinds() -> "dict[str, dict[str, OptionKind]]":
     }
 
 
-def _choose(ctx: click.Context) -> None:
+def _choose(ctx: click.Context, either: _Either) -> None:
     """Put back what something that is meant more excludes: a rate in a file, where --concurrency is given."""
     options = {option.name: option for option in flags_of(ctx.command).values()}
-    for alternatives in _EITHER:
+    for alternatives in either:
         ranks = [max((_rank(ctx, name) for name in names if name in options), default=0) for names in alternatives]
         for names, rank in zip(alternatives, ranks, strict=True):
             for name in names if 0 < rank < max(ranks) else ():

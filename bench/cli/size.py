@@ -5,51 +5,70 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli import groups
 from bench.cli.base import OneOf
 from bench.cli.completion import names_of
+from bench.cli.groups import grouped
 from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import printed
+from bench.cli.settings import Configured
 
 if TYPE_CHECKING:
     from analysis.present.document import Document
 
 
-@click.command()
+@click.command(cls=Configured)
 @click.argument("model", shell_complete=names_of("models"))
-@click.option(
-    "--quantization",
-    metavar="NAME",
-    help="Quantization of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]",
+@grouped(
+    groups.WHOM,
+    click.option(
+        "--quantization",
+        metavar="NAME",
+        help="Quantization of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]",
+    ),
+    click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Number format of the cache.  [fp16]"),
+    click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of GPU memory to use.  [0.92]"),
+    click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs, per GPU.  [1.5]"),
+    click.option(
+        "--measured",
+        shell_complete=names_of("runs"),
+        type=click.Path(path_type=Path),
+        help="A run made on the first --gpu and --tensor-parallel.",
+    ),
+    click.option("--claimed", type=NUMBER, help="Output tokens/s claimed for those; refused if impossible."),
 )
-@click.option("--context", type=WHOLE, help="Tokens per sequence, prompt and answer together.  [the load's, else 4096]")
-@click.option("--concurrency", type=WHOLE, help="Sequences of that length that a replica must hold.  [1]")
-@click.option("--rate", type=NUMBER, help="The load: this many requests per second …")
-@click.option("--prompt-tokens", type=WHOLE, help="… with prompts of this length …")
-@click.option("--output-tokens", type=WHOLE, help="… and answers of this one.")
-@click.option("--prefix-tokens", type=WHOLE, help="Length of the prefix that all prompts share, cached.  [0]")
-@click.option("--traffic", metavar="FILE", help="… or the busiest minute of recorded traffic.")
-@click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable.")
-@click.option("--utilization", type=NUMBER, default=0.7, help="Use at most this share of a replica's capacity.  [0.7]")
-@click.option(
-    "--gpu",
-    "gpu_specs",
-    multiple=True,
-    shell_complete=names_of("gpus"),
-    metavar="NAME[@PROVIDER][:KIND]",
-    help="Only these; repeatable.  [all]",
+@grouped(
+    groups.LOAD,
+    click.option(
+        "--context", type=WHOLE, help="Tokens per sequence, prompt and answer together.  [the load's, else 4096]"
+    ),
+    click.option("--concurrency", type=WHOLE, help="Sequences of that length that a replica must hold.  [1]"),
+    click.option("--rate", type=NUMBER, help="The load: this many requests per second …"),
+    click.option("--prompt-tokens", type=WHOLE, help="… with prompts of this length …"),
+    click.option("--output-tokens", type=WHOLE, help="… and answers of this one."),
+    click.option("--prefix-tokens", type=WHOLE, help="Length of the prefix that all prompts share, cached.  [0]"),
+    click.option("--traffic", metavar="FILE", help="… or the busiest minute of recorded traffic."),
 )
-@click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs per replica; repeatable.  [1 2 4 8]")
-@click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Number format of the KV cache.  [fp16]")
-@click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of GPU memory to use.  [0.92]")
-@click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs, per GPU.  [1.5]")
-@click.option(
-    "--measured",
-    shell_complete=names_of("runs"),
-    type=click.Path(path_type=Path),
-    help="A run made on the first --gpu and --tensor-parallel.",
+@grouped(
+    groups.OBJECTIVES,
+    click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
+    click.option(
+        "--utilization", type=NUMBER, default=0.7, help="Use at most this share of a replica's capacity.  [0.7]"
+    ),
 )
-@click.option("--claimed", type=NUMBER, help="Output tokens/s claimed for those; refused if impossible.")
-@click.option("--prices", type=click.Path(path_type=Path), help="File with your own GPU prices.")
+@grouped(
+    groups.COST,
+    click.option(
+        "--gpu",
+        "gpu_specs",
+        multiple=True,
+        shell_complete=names_of("gpus"),
+        metavar="NAME[@PROVIDER][:KIND]",
+        help="Only these; repeatable.  [all]",
+    ),
+    click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs per replica; repeatable.  [1 2 4 8]"),
+    click.option("--prices", type=click.Path(path_type=Path), help="File with your own GPU prices."),
+)
 @printed()
 def size(**options: Any) -> "Document":
     """Show which GPUs can serve a model, and what that costs.

@@ -13,7 +13,7 @@ from bench.cli.completion import names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
-from bench.cli.settings import Configured, setting_lines, settings
+from bench.cli.settings import Measuring, setting_lines, settings
 from bench.durations import expected
 from bench.process.places import told
 from bench.types import UserError
@@ -36,7 +36,7 @@ def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(option for option in options if name_of(option) not in names)
 
 
-@click.command(cls=Configured)
+@click.command(cls=Measuring)
 @click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]", shell_complete=names_of("runs"))
 @grouped(
     groups.WHOM,

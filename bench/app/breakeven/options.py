@@ -34,7 +34,7 @@ class TrafficOptions:
     """How much traffic, and when."""
 
     requests_per_month: int | None = None
-    profile: Path | None = None
+    traffic_profile: Path | None = None
     traffic: Path | None = None
     peak_to_mean: Decimal | None = None
 

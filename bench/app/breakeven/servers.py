@@ -90,7 +90,7 @@ class PricedServers(NamedTuple):
 def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
     """Read the traffic. Raises UserError for none, and for more than one description of it."""
     volume = options.requests_per_month
-    given = [name for name in ("peak_to_mean", "profile", "traffic") if getattr(options, name) is not None]
+    given = [name for name in ("peak_to_mean", "traffic_profile", "traffic") if getattr(options, name) is not None]
     if len(given) > 1:
         first, second = ("--" + name.replace("_", "-") for name in given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
@@ -99,8 +99,8 @@ def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
         trace, rows = _recorded(found), [row for _, row in found]
         observed, traffic = hours.observed(trace.arrivals_s)
         return MonthlyTraffic(traffic, volume or observed, trace, _described(options.traffic, facts(rows)))
-    if options.profile is not None:
-        return MonthlyTraffic(hours.weekly(profile(options.profile)), volume, None)
+    if options.traffic_profile is not None:
+        return MonthlyTraffic(hours.weekly(profile(options.traffic_profile)), volume, None)
     ratio = options.peak_to_mean
     return MonthlyTraffic(hours.STEADY if ratio is None else hours.steady(ratio), volume, None)
 

@@ -171,9 +171,9 @@ def test_the_mean_load_of_a_week_is_one(weights: list[int]) -> None:
         (lambda: replace(RTX_4090, autoscale=True), "--autoscale needs the hours of the traffic"),
         (lambda: Commitment(2, Decimal(-1)), "--commit-usd-per-hour -1"),
         (lambda: steady(0.5), "--peak-to-mean 0.5: expected 1 or more"),
-        (lambda: weekly([1] * 25), "--profile has 25 weights: expected"),
-        (lambda: weekly([0] * 168), "--profile has no traffic"),
-        (lambda: weekly([-1] * 168), "--profile: weight -1"),
+        (lambda: weekly([1] * 25), "--traffic-profile has 25 weights: expected"),
+        (lambda: weekly([0] * 168), "--traffic-profile has no traffic"),
+        (lambda: weekly([-1] * 168), "--traffic-profile: weight -1"),
         (lambda: observed([0.0, 3599.0]), "--traffic holds less than an hour"),
     ],
 )

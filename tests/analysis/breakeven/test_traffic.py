@@ -18,5 +18,5 @@ def test_weights_are_separated_by_anything_and_exact() -> None:
 
 @pytest.mark.parametrize("text", ["1 x", "nan", "inf", "-1"])
 def test_a_weight_that_is_no_number_or_negative_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="--profile"):
+    with pytest.raises(UserError, match="--traffic-profile"):
         weights(text)

@@ -289,7 +289,7 @@ def test_a_published_trace_is_traffic_and_says_what_it_is_like(shown: Shown) -> 
 def test_a_profile_of_the_week_is_scaled_with_by_the_hour(shown: Shown) -> None:
     Path("week.txt").write_text(" ".join(["1"] * 84 + ["3"] * 84))
     fixed, scaled = (
-        only(shown("--self", "2", *RTX_4090, *W, "--profile", "week.txt", "--versus", "claude-haiku-5-5",
+        only(shown("--self", "2", *RTX_4090, *W, "--traffic-profile", "week.txt", "--versus", "claude-haiku-5-5",
                    "--requests-per-month", "4000000", *more))
         for more in ([], ["--autoscale"])
     )  # fmt: skip
@@ -667,9 +667,11 @@ WRONG = [
     (f"{SERVERS} {HAIKU} --commit-replicas 1", "--commit-replicas: give --commit-usd-per-hour too"),
     (f"{SERVERS} {HAIKU} --spot-reload-s 1", "--spot-reload-s: give --spot-interruptions-per-hour too"),
     (f"{SERVERS} {HAIKU} --autoscale", "--autoscale needs the hours of the traffic"),
-    (f"{SERVERS} {HAIKU} --profile none.txt", "--profile none.txt: cannot be read: No such file or directory"),
-    (f"{SERVERS} {HAIKU} --profile week.txt", "--profile has 2 weights: expected 168"),
-    (f"{SERVERS} {HAIKU} --profile words.txt", "--profile: expected numbers such as 3 or 0.5, got 'busy'"),
+    (f"{SERVERS} {HAIKU} --traffic-profile none.txt", "--traffic-profile none.txt: cannot be read: No such file or "),
+    (f"{SERVERS} {HAIKU} --traffic-profile week.txt", "--traffic-profile has 2 weights: expected 168"),
+    (f"{SERVERS} {HAIKU} --traffic-profile words.txt", "--traffic-profile: expected numbers such as 3 or 0.5, got 'bu"),
+    (f"{SERVERS} {HAIKU} --profile week.txt", "--profile: names a part of a file of settings; give --config as well"),
+    ("--self 2 caching --versus claude-haiku-4-5", "--self: stands before caching, whose own options follow its name"),
     (f"{SERVERS} {HAIKU} --traffic empty.csv", "no request in it, read as times; expected one a line"),
     (f"{SERVERS} {HAIKU} --traffic week.txt --peak-to-mean 2", "--peak-to-mean and --traffic exclude each other"),
     (f"{SERVERS} {HAIKU} --traffic ms.csv", "--traffic holds less than an hour"),

@@ -30,7 +30,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, said: dict[str, dict[str, Any]], name: str = "run") -> click.Context:
+def asked(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, dict[str, Any]], name: str = "run", *arguments: str
+) -> click.Context:
     """The context of a command for which each source says these options."""
 
     def table(*of: str) -> list[str]:
@@ -41,19 +43,32 @@ def asked(monkeypatch: pytest.MonkeyPatch, said: dict[str, dict[str, Any]], name
     for key, value in said.get("variable", {}).items():
         monkeypatch.setenv(f"BENCH_{key.upper().replace('-', '_')}", str(value))
     flags = [word for key, value in said.get("flag", {}).items() for word in (f"--{key}", str(value))]
-    return command(name).make_context(name, ["--config", "bench.toml", "--profile", "p", *flags])
+    return command(name).make_context(name, ["--config", "bench.toml", "--profile", "p", *flags, *arguments])
+
+
+# An option that is a number, or a name, of each command that has settings.
+ONE = {
+    "ab": "seed", "breakeven": "gpus", "capacity": "seed", "compare": "junit", "gate": "rounds", "run": "seed",
+    "size": "context", "sweep": "seed",
+}  # fmt: skip
+ARGUMENTS = {"compare": ("base",), "size": ("model",)}
 
 
 @QUICK
-@given(st.dictionaries(st.sampled_from(SOURCES), st.integers(1, 999)))
-def test_the_source_that_is_meant_the_most_gives_the_value(here: Path, seeds: dict[str, int]) -> None:
+@given(st.sampled_from(sorted(ONE)), st.dictionaries(st.sampled_from(SOURCES), st.integers(1, 999)))
+def test_the_source_that_is_meant_the_most_gives_the_value(here: Path, name: str, values: dict[str, int]) -> None:
+    flag = ONE[name]
     with pytest.MonkeyPatch.context() as patch:
-        ctx = asked(patch, {source: {"seed": seed} for source, seed in seeds.items()})
-    best = max(seeds, key=SOURCES.index, default=None)
-    assert ctx.params["seed"] == (0 if best is None else seeds[best])
-    source = module.source_of(ctx, flags_of(ctx.command)["seed"])
-    places = ("", " [run]", " [profiles.p]", " [profiles.p] [run]")
-    expected = dict(zip(SOURCES, [*(f"bench.toml{place}" for place in places), "BENCH_SEED", None], strict=True))
+        said = {source: {flag: value} for source, value in values.items()}
+        ctx = asked(patch, said, name, *ARGUMENTS.get(name, ()))
+    best = max(values, key=SOURCES.index, default=None)
+    option = flags_of(ctx.command)[flag]
+    if best is not None:
+        assert ctx.params[flag] == option.type_cast_value(ctx, str(values[best]))
+    source = module.source_of(ctx, option)
+    places = ("", f" [{name}]", " [profiles.p]", f" [profiles.p] [{name}]")
+    variable = f"BENCH_{flag.upper()}"
+    expected = dict(zip(SOURCES, [*(f"bench.toml{place}" for place in places), variable, None], strict=True))
     assert source == (None if best is None else expected[best])
 
 
@@ -72,9 +87,18 @@ def test_of_what_excludes_each_other_only_what_is_meant_the_most_is_left(
 
 
 def test_no_option_that_may_be_left_out_so_has_a_default() -> None:
-    options = {option.name: option for option in flags_of(command("run")).values()}
-    for name in (name for alternatives in module._EITHER for names in alternatives for name in names):
-        assert not options[name].to_info_dict()["default"]
+    assert set(ONE) == set(module._COMMANDS)
+    for found in map(command, ONE):
+        assert isinstance(found, module.Configured)
+        options = {option.name: option for option in flags_of(found).values()}
+        for name in (name for alternatives in found.either for names in alternatives for name in names):
+            assert name not in options or not options[name].to_info_dict()["default"]
+
+
+def test_what_means_something_else_in_a_command_is_said_to_it_alone(here: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        assert asked(patch, {"file": {"model": "m"}, "variable": {"model": "v"}}, "breakeven").params["model"] is None
+        assert asked(patch, {"profile [run]": {"model": "m"}}, "breakeven").params["model"] == "m"
 
 
 def test_several_values_are_a_list_in_a_file_and_words_in_a_variable(
