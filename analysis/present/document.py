@@ -218,10 +218,15 @@ def row(*cells: str | Cell, tone: Tone = "") -> Row:
     return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), tone)
 
 
-def table(columns: Columns[T], of: Iterable[T], caption: str = "") -> Table:
-    """A table with a row for each thing."""
-    rows = tuple(row(*(written(each) for _, written in columns)) for each in of)
+def table(columns: Columns[T], of: Iterable[T], caption: str = "", tone: Callable[[T], Tone] = lambda _: "") -> Table:
+    """A table with a row for each thing, in the tone that it is given."""
+    rows = tuple(Row(cells(columns, each), tone(each)) for each in of)
     return Table(tuple(column for column, _ in columns), rows, caption)
+
+
+def cells(columns: Columns[T], of: T) -> tuple[Cell, ...]:
+    """What the columns say of one thing."""
+    return row(*(written(of) for _, written in columns)).cells
 
 
 def judged(verdict: "RunVerdict", text: str) -> Headline:

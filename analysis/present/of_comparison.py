@@ -1,6 +1,6 @@
 """A comparison of two sides as a Document: the changes, how sure they are, and a test case for each measure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from analysis.compare.comparison import Change, Comparison, Inconclusive, Run
@@ -11,6 +11,7 @@ from analysis.present.document import (
     Block,
     Cell,
     Column,
+    Columns,
     Document,
     Facts,
     Headline,
@@ -18,12 +19,13 @@ from analysis.present.document import (
     Note,
     Notes,
     Prose,
-    Row,
     Section,
     Table,
+    Tone,
     about_same,
+    cells,
     facts,
-    row,
+    table,
 )
 from analysis.stats.changes import FAMILY_ERROR, Verdict
 from analysis.wording import DASH, count, moved, number, percent
@@ -88,18 +90,20 @@ def tally(comparison: Comparison) -> str:
 
 def changes_table(comparison: Comparison) -> Table:
     """Every change, with how sure it is."""
-    return Table(COLUMNS, tuple(map(_row, comparison.changes)), MEANS)
+    return table(COLUMNS, comparison.changes, MEANS, _tone)
 
 
-def _row(change: Change) -> Row:
-    tone = TONES[change.verdict] if change.decides else "quiet"
-    cells = texts(change)
-    return row(*cells[:-1], Cell(cells[-1], tone=tone), tone=tone)
+def _tone(change: Change) -> Tone:
+    return TONES[change.verdict] if change.decides else "quiet"
+
+
+def _called(change: Change) -> Cell:
+    return Cell(change.verdict if change.decides else f"({change.verdict})", tone=_tone(change))
 
 
 def texts(change: Change) -> tuple[str, ...]:
     """What a change is in each of the COLUMNS."""
-    return tuple(written(change) for _, written in _WRITTEN)
+    return tuple(cell.text for cell in cells(COLUMNS, change))
 
 
 def shown_value(measure: Measure, value: float | None) -> str:
@@ -116,7 +120,7 @@ def _matters_from(change: Change) -> str:
     return f"{least.removesuffix('%')} pt" if change.measure.is_share else least
 
 
-_WRITTEN: Final[Sequence[tuple[Column, Callable[[Change], str]]]] = (
+COLUMNS: Final[Columns[Change]] = (
     (Column("measure", "left"), lambda each: each.measure.name),
     (Column("base", "decimal"), lambda each: shown_value(each.measure, each.base)),
     (Column("candidate", "decimal"), lambda each: shown_value(each.measure, each.candidate)),
@@ -124,9 +128,8 @@ _WRITTEN: Final[Sequence[tuple[Column, Callable[[Change], str]]]] = (
     (Column("95% interval", drop=3), lambda each: " to ".join(_moved(each, end) for end in each.ci95 or ()) or DASH),
     (Column("matters from", drop=2), _matters_from),
     (Column("p", drop=1), lambda each: DASH if each.p is None else "< 0.001" if each.p < 0.001 else f"{each.p:.3f}"),
-    (Column("verdict", "left"), lambda each: each.verdict if each.decides else f"({each.verdict})"),
+    (Column("verdict", "left"), _called),
 )
-COLUMNS: Final = tuple(column for column, _ in _WRITTEN)
 
 
 def sides(comparison: Comparison) -> Facts:

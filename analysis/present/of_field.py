@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 from typing import Any, Final
 
-from analysis.compare.comparison import Change, Comparison, Inconclusive
+from analysis.compare.comparison import Comparison, Inconclusive
 from analysis.compare.field import FieldComparison
 from analysis.compare.measures import MEASURES
 from analysis.present import of_comparison
@@ -13,16 +13,18 @@ from analysis.present.document import (
     TONES,
     Cell,
     Column,
+    Columns,
     Document,
     Headline,
     JUnitCase,
     Note,
     Prose,
-    Row,
     Section,
     Table,
+    cells,
     facts,
     row,
+    table,
 )
 from analysis.present.of_comparison import (
     COLUMNS,
@@ -36,7 +38,6 @@ from analysis.present.of_comparison import (
     shown_value,
     side,
     tally,
-    texts,
 )
 from analysis.stats.changes import FAMILY_ERROR
 from analysis.wording import count
@@ -118,32 +119,28 @@ def _side_by_side(found: FieldComparison, letters: Sequence[str]) -> Table:
 
 
 def _against_base(found: FieldComparison, letters: Sequence[str]) -> Table:
-    columns = (Column("side", "left"), Column("verdict", "left"), Column("found", "left", wraps=True))
-    rows = [
-        row(letter, Cell(comparison.verdict, tone=TONES[comparison.verdict]), headline(comparison).partition(": ")[2])
-        for letter, comparison in zip(letters[1:], found.against_base, strict=True)
-    ]
-    return Table(columns, tuple(rows))
+    columns: Columns[tuple[str, Comparison]] = (
+        (Column("side", "left"), lambda each: each[0]),
+        (Column("verdict", "left"), lambda each: Cell(each[1].verdict, tone=TONES[each[1].verdict])),
+        (Column("found", "left", wraps=True), lambda each: headline(each[1]).partition(": ")[2]),
+    )
+    return table(columns, zip(letters[1:], found.against_base, strict=True))
 
 
 def _differing(found: FieldComparison, letters: Sequence[str]) -> Table | None:
     """The changes that are sure, from whichever side is named first to the other."""
+    name, _, _, *others = (column for column, _ in COLUMNS)
     columns = (
-        Column("from", "left"), Column("to", "left"), COLUMNS[0], Column("from", "decimal", drop=4),
-        Column("to", "decimal", drop=4), *COLUMNS[3:],
+        Column("from", "left"), Column("to", "left"), name, Column("from", "decimal", drop=4),
+        Column("to", "decimal", drop=4), *others,
     )  # fmt: skip
     rows = tuple(
-        _row(letters[i], letters[j], change)
+        row(letters[i], letters[j], *cells(COLUMNS, change))
         for (i, j), comparison in found.pairs.items()
         for change in comparison.changes
         if change.verdict in ("better", "worse")
     )
     return Table(columns, rows) if rows else None
-
-
-def _row(first: str, second: str, change: Change) -> Row:
-    *cells, verdict = texts(change)
-    return row(first, second, *cells, Cell(verdict, tone=TONES[verdict]))
 
 
 def _data(found: FieldComparison, letters: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What the gate found as a Document: the findings, and a test case for each figure and count."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -8,14 +7,15 @@ from analysis.compare.gate import Gate, GateResult, failing, listed, undecided
 from analysis.present.document import (
     TONES,
     Column,
+    Columns,
     Document,
     Headline,
     JUnitCase,
     Note,
     Notes,
-    Table,
     about_same,
-    row,
+    cells,
+    table,
 )
 from analysis.wording import DASH, moved, number, percent
 
@@ -24,14 +24,13 @@ HASH_DIGITS: Final = 12
 
 
 def document(gate: Gate) -> Document:
-    rows = tuple(row(*texts(finding), tone=TONES[finding.verdict]) for finding in shown(gate))
     return Document(
         title=f"Gate against {gate.baseline}",
         kind="Gate",
         headline=Headline(gate.verdict, headline(gate)),
         warnings=tuple(map(Note, gate.notes)),
         blocks=(
-            Table(tuple(column for column, _ in COLUMNS), rows),
+            table(COLUMNS, shown(gate), tone=lambda finding: TONES[finding.verdict]),
             Notes(about_same((finding.name, finding.why) for finding in gate.findings)),
         ),
         data=_data(gate),
@@ -64,7 +63,7 @@ def shown(gate: Gate) -> list[GateResult]:
 
 def texts(finding: GateResult) -> tuple[str, ...]:
     """What a finding is in each of the COLUMNS."""
-    return tuple(written(finding) for _, written in COLUMNS)
+    return tuple(cell.text for cell in cells(COLUMNS, finding))
 
 
 def _value(value: float | int | str | None) -> str:
@@ -77,7 +76,7 @@ def _limit(finding: GateResult) -> str:
     return f"{number(finding.limit)} ms" if finding.unit == "ms" else percent(finding.limit)
 
 
-COLUMNS: Final[Sequence[tuple[Column, Callable[[GateResult], str]]]] = (
+COLUMNS: Final[Columns[GateResult]] = (
     (Column("figure", "left"), lambda finding: finding.name),
     (Column("baseline"), lambda finding: _value(finding.base)),
     (Column("now"), lambda finding: _value(finding.now)),

@@ -1,27 +1,31 @@
 """Which way to be served is the cheapest, and where the order changes, as parts of a Document."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from analysis.breakeven.advice import rounded_up
 from analysis.breakeven.ranking import Bill, Cheapest, Ranking
 from analysis.breakeven.turning import Turn
-from analysis.present.document import Cell, Column, Headline, Row, Section, Table, row
+from analysis.present.document import Cell, Column, Columns, Headline, Section, row, table
 from analysis.stats.distributions import CONFIDENCE
 from analysis.wording import DASH, dollars, number
 
-MONTH: Final = (
-    Column("way", "left"),
-    Column("a month"),
-    Column("in 8 of 10", drop=1),
-    Column("P(cheapest)", drop=2),
+MONTH: Final[Columns[Bill]] = (
+    (Column("way", "left"), lambda bill: bill.name),
+    (Column("a month"), lambda bill: shown_usd(bill.usd)),
+    (Column("in 8 of 10", drop=1), lambda bill: _range(bill)),
+    (Column("P(cheapest)", drop=2), lambda bill: _p_cheapest(bill)),
 )
-SPANS: Final = (Column("requests/month", "left"), Column("cheapest", "left"))
-TURNS: Final = (
-    Column("what", "left"),
-    Column("now", "left", drop=1),
-    Column("changes the answer", "left"),
-    Column("to", "left", drop=2),
+SPANS: Final[Columns[Cheapest]] = (
+    (Column("requests/month", "left"), lambda span: f"{span.first:,} to {span.last:,}"),
+    (Column("cheapest", "left"), lambda span: span.name),
+)
+TURNS: Final[Columns[Turn]] = (
+    (Column("what", "left"), lambda turn: f"{turn.way}, {turn.what}" if turn.way else turn.what),
+    (Column("now", "left", drop=1), lambda turn: _turning(turn)[0]),
+    (Column("changes the answer", "left"), lambda turn: _turning(turn)[1]),
+    (Column("to", "left", drop=2), lambda turn: turn.to),
 )
 TURNED: Final = "Each alone, all else as it is, by the bills that are to be expected"
 MOST_SHOWN: Final = 8
@@ -60,36 +64,35 @@ def order(ranking: Ranking) -> str:
 
 def sections(ranking: Ranking, requests_per_month: int | None) -> tuple[Section, ...]:
     """The bills at the volume asked about, the cheapest first, and where the order changes."""
-    month = Table(MONTH, tuple(map(_bill_row, ranking.month)))
+    month = table(MONTH, ranking.month)
     title = "" if requests_per_month is None else f"A month of {requests_per_month:,} requests, every way"
     shown = ranking.spans[:MOST_SHOWN]
     more = len(ranking.spans) - len(shown)
-    rows = [_span_row(span) for span in shown]
-    rows += [row("…", f"it changes {more}{'' if ranking.is_whole else ' or more'} times more")] if more else []
-    changes = Table(SPANS, tuple(rows) if len(ranking.ways) > 1 else (), "By the bills that are to be expected")
+    changes = table(SPANS, shown if len(ranking.ways) > 1 else (), "By the bills that are to be expected")
+    if changes.rows and more:
+        rest = row("…", f"it changes {more}{'' if ranking.is_whole else ' or more'} times more")
+        changes = replace(changes, rows=(*changes.rows, rest))
     return (
         *((Section(title, (month,)),) if ranking.month else ()),
-        Section("What would change the answer", (Table(TURNS, tuple(map(_turn_row, ranking.turns)), TURNED),)),
+        Section("What would change the answer", (table(TURNS, ranking.turns, TURNED),)),
         Section("Where the order changes", (changes,)),
     )
 
 
-def _bill_row(bill: Bill) -> Row:
+def _range(bill: Bill) -> str:
+    return DASH if bill.low_usd == bill.high_usd else f"{shown_usd(bill.low_usd)} to {shown_usd(bill.high_usd)}"
+
+
+def _p_cheapest(bill: Bill) -> Cell:
     sure = bill.p_cheapest in (0.0, 1.0) and bill.low_usd == bill.high_usd
-    return row(
-        bill.name,
-        shown_usd(bill.usd),
-        DASH if bill.low_usd == bill.high_usd else f"{shown_usd(bill.low_usd)} to {shown_usd(bill.high_usd)}",
-        Cell(DASH if sure else f"{bill.p_cheapest:.1%}", tone="good" if bill.p_cheapest >= CONFIDENCE else ""),
-    )
+    return Cell(DASH if sure else f"{bill.p_cheapest:.1%}", tone="good" if bill.p_cheapest >= CONFIDENCE else "")
 
 
-def _span_row(span: Cheapest) -> Row:
-    return row(f"{span.first:,} to {span.last:,}", span.name)
+def _turning(turn: Turn) -> tuple[str, str]:
+    """Its value now, and from where on the answer is another.
 
-
-def _turn_row(turn: Turn) -> Row:
-    """A capacity is rounded up: it is the least that makes a way the cheapest, or keeps it so."""
+    A capacity is rounded up: it is the least that makes a way the cheapest, or keeps it so.
+    """
     is_usd, falls = turn.what.startswith("$"), turn.at < turn.now
     if turn.what == "requests/month":
         edge, now, at = "up to" if falls else "from", number(turn.now), number(turn.at)
@@ -97,7 +100,7 @@ def _turn_row(turn: Turn) -> Row:
         edge, now, at = "below" if falls else "above", dollars(turn.now), dollars(turn.at)
     else:
         edge, now, at = "below" if falls else "from", number(turn.now), rounded_up(turn.at)
-    return row(f"{turn.way}, {turn.what}" if turn.way else turn.what, now, f"{edge} {at}", turn.to)
+    return now, f"{edge} {at}"
 
 
 def shown_usd(usd: float | None) -> str:

@@ -1,8 +1,9 @@
 """A study as a Document: the answer, a row for each contender, how they trade, their bills, what was assumed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
 
 from analysis.breakeven.comparison import CostComparison
 from analysis.present import in_words, of_breakeven, of_ranking
@@ -11,6 +12,7 @@ from analysis.present.document import (
     TONES,
     Cell,
     Column,
+    Columns,
     Document,
     Fact,
     Facts,
@@ -21,8 +23,9 @@ from analysis.present.document import (
     Row,
     Section,
     Table,
+    Tone,
     facts,
-    row,
+    table,
 )
 from analysis.present.figures import figure_sections
 from analysis.present.study_figures import FIGURES, TRADES, Drawing
@@ -44,30 +47,21 @@ from analysis.wording import DASH, count, dollars, number, percent
 from bench.types import Scenario
 
 SCHEMA: Final = 1
-COLUMNS: Final = (
-    Column("contender", "left"),
-    Column("verdict", "left", drop=5),
-    Column("a month", drop=12),
-    Column("ttft p50, ms"),
-    Column("ttft p99, ms", drop=4),
-    Column("tpot p50, ms", drop=11),
-    Column("tpot p99, ms", drop=3),
-    Column("e2e p50, ms", drop=6),
-    Column("tok/s", drop=13),
-    Column("tok/s/user", drop=7),
-    Column("tok/s/GPU", drop=1),
-    Column("J/token", drop=1),
-    Column("$/1,000 requests", drop=10),
-    Column("$/M tokens", drop=2),
-    Column("good", drop=8),
-    Column("capacity, requests/s", drop=9),
-)
-SHOWN: Final = (
-    "ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "tpot_ms_p99", "response_ms_p50", "output_tokens_per_s",
-    "tokens_per_s_per_user", "tokens_per_s_per_gpu", "joules_per_token", "usd_per_1000_requests",
-    "usd_per_million_output_tokens", "good_share",
-)  # fmt: skip
-"""The figures of a row, in the order of its columns."""
+SHOWN: Final[Mapping[str, Column]] = {
+    "ttft_ms_p50": Column("ttft p50, ms"),
+    "ttft_ms_p99": Column("ttft p99, ms", drop=4),
+    "tpot_ms_p50": Column("tpot p50, ms", drop=11),
+    "tpot_ms_p99": Column("tpot p99, ms", drop=3),
+    "response_ms_p50": Column("e2e p50, ms", drop=6),
+    "output_tokens_per_s": Column("tok/s", drop=13),
+    "tokens_per_s_per_user": Column("tok/s/user", drop=7),
+    "tokens_per_s_per_gpu": Column("tok/s/GPU", drop=1),
+    "joules_per_token": Column("J/token", drop=1),
+    "usd_per_1000_requests": Column("$/1,000 requests", drop=10),
+    "usd_per_million_output_tokens": Column("$/M tokens", drop=2),
+    "good_share": Column("good", drop=8),
+}
+"""The figures of a cell, each under its column."""
 BEST: Final[tuple[tuple[str, str, Literal["lower", "higher"]], ...]] = (
     ("output_tokens_per_s", "most output tokens/s", "higher"),
     ("ttft_ms_p50", "least ttft, ms", "lower"),
@@ -160,35 +154,58 @@ def _tiles(study: StudyResult, said: StudyAnswer) -> Iterator[Fact]:
             yield Fact(label, _shown(name, found[1]), note=found[0])
 
 
-# --- the table ----------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+class _Line(NamedTuple):
+    contender: ContenderResult
+    cell: StudyCell
 
 
 def _table(study: StudyResult, bills: StudyBills) -> Table:
-    rows = tuple(_row(contender, contender.cell(study.main_load or ""), bills) for contender in study.contenders)
+    columns: Columns[_Line] = (
+        _NAME,
+        _STATUS,
+        (Column("a month", drop=12), lambda line: _month(line.contender.name, bills)),
+        *_FIGURES,
+        (Column("capacity, requests/s", drop=9), lambda line: _capacity(line.contender.capacity)),
+    )
+    cells = [_Line(contender, contender.cell(study.main_load or "")) for contender in study.contenders]
     caption = f"Medians over the runs of each cell at {study.main_load}" if study.main_load else ""
-    return _known(COLUMNS, rows, caption)
+    return _known(table(columns, cells, caption))
 
 
-def _known(columns: Sequence[Column], rows: Sequence[Row], caption: str) -> Table:
+def _all_cells(study: StudyResult, front: frozenset[CellPlace]) -> Table:
+    def load(line: _Line) -> str:
+        return f"{line.cell.load} ◆" if CellPlace(line.contender.name, line.cell.load) in front else line.cell.load
+
+    columns: Columns[_Line] = (
+        _NAME,
+        (Column("load", "left"), load),
+        _STATUS,
+        *_FIGURES,
+        (Column("runs"), lambda line: str(len(line.cell.runs))),
+    )
+    cells = [_Line(contender, cell) for contender in study.contenders for cell in contender.cells]
+    caption = f"◆ lies on the front of tokens/s a user and {per_gpu(study).replace('_', ' ')}"
+    return _known(table(columns, cells, caption))
+
+
+def _known(whole: Table) -> Table:
     """A table without the columns of which nothing is known."""
-    kept = [i for i in range(len(columns)) if any(row.cells[i].text != DASH for row in rows)]
+    kept = [i for i in range(len(whole.columns)) if any(row.cells[i].text != DASH for row in whole.rows)]
     return Table(
-        tuple(columns[i] for i in kept),
-        tuple(Row(tuple(row.cells[i] for i in kept), row.tone) for row in rows),
-        caption,
+        tuple(whole.columns[i] for i in kept),
+        tuple(Row(tuple(row.cells[i] for i in kept), row.tone) for row in whole.rows),
+        whole.caption,
     )
 
 
-def _row(contender: ContenderResult, cell: StudyCell, bills: StudyBills) -> Row:
+def _status(line: _Line) -> Cell:
+    cell = line.cell
     link = f"{cell.runs[0].folder}/report.html" if cell.runs else ""
-    status = Cell(cell.status, tone=_tone(cell), why=cell.problem or "", link=link)
-    return row(
-        contender.name,
-        status,
-        _month(contender.name, bills),
-        *(_shown(name, cell.figure(name)) for name in SHOWN),
-        _capacity(contender.capacity),
-    )
+    tone: Tone = "bad" if cell.status == "failed" else TONES.get(cell.status, "quiet")
+    return Cell(cell.status, tone=tone, why=cell.problem or "", link=link)
 
 
 def _shown(name: str, value: float | None) -> str:
@@ -197,8 +214,13 @@ def _shown(name: str, value: float | None) -> str:
     return dollars(value) if name.startswith("usd_") else number(value)
 
 
-def _tone(cell: StudyCell) -> Any:
-    return "bad" if cell.status == "failed" else TONES.get(cell.status, "quiet")
+def _figure(name: str, line: _Line) -> str:
+    return _shown(name, line.cell.figure(name))
+
+
+_NAME: Final[tuple[Column, Callable[[_Line], str]]] = (Column("contender", "left"), lambda line: line.contender.name)
+_STATUS: Final = (Column("verdict", "left", drop=5), _status)
+_FIGURES: Final[Columns[_Line]] = tuple((column, partial(_figure, name)) for name, column in SHOWN.items())
 
 
 def _capacity(found: FoundCapacity | None) -> Cell:
@@ -274,20 +296,7 @@ def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterat
         yield "the bills", bills.command
 
 
-# --- every cell ---------------------------------------------------------------------------------------------------
-
-
-def _all_cells(study: StudyResult, front: frozenset[CellPlace]) -> Table:
-    columns = (COLUMNS[0], Column("load", "left"), COLUMNS[1], *COLUMNS[3:-1], Column("runs"))
-    rows: list[Row] = []
-    for contender in study.contenders:
-        for cell in contender.cells:
-            name = f"{cell.load} ◆" if CellPlace(contender.name, cell.load) in front else cell.load
-            values = (_shown(figure, cell.figure(figure)) for figure in SHOWN)
-            link = f"{cell.runs[0].folder}/report.html" if cell.runs else ""
-            status = Cell(cell.status, tone=_tone(cell), why=cell.problem or "", link=link)
-            rows.append(row(contender.name, name, status, *values, str(len(cell.runs))))
-    return _known(columns, rows, f"◆ lies on the front of tokens/s a user and {per_gpu(study).replace('_', ' ')}")
+# --- for programs -------------------------------------------------------------------------------------------------
 
 
 def _records(study: StudyResult, front: frozenset[CellPlace]) -> Iterator[dict[str, Any]]:

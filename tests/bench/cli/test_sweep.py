@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.present import chart_library
-from analysis.present.of_study import COLUMNS, SHOWN
+from analysis.present.of_study import SHOWN
 from analysis.run import summary as summaries
 from analysis.study import FIGURES, ContenderResult, StudyCell, StudyResult, StudyRun
 from analysis.wording import dollars, number, percent
@@ -173,7 +173,7 @@ def test_every_figure_is_that_of_the_cells_own_summaries(swept: Path) -> None:
     """study.json holds the figures of each run; the page's tables show their medians, every column of every cell."""
     found = files.read_json(swept, "study.json")
     page = (swept / "study.html").read_text(encoding="utf-8")
-    named = {column.name: figure for column, figure in zip(COLUMNS[3:], SHOWN, strict=False)}
+    named = {column.name: figure for figure, column in SHOWN.items()}
     assert (named["ttft p50, ms"], named["good"], named["J/token"]) == ("ttft_ms_p50", "good_share", "joules_per_token")
     main, cells = (dict(_rows(page, before)) for before in (f"at {found['main_load']}</p>", "every cell"))
     checked = 0
