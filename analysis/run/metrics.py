@@ -148,6 +148,7 @@ def _rag_response(calls: pa.Table) -> Sample:
 
 def _tpot(calls: pa.Table) -> Sample:
     after_first = column(calls, "output_tokens") - _early_tokens(calls) - 1
+    # One token has no pace. The first is left out of the count because its time, the prefill's, is left out above.
     after_first[after_first < 1] = np.nan
     return _one_per_call((column(calls, "last_token_ns") - column(calls, "first_token_ns")) / after_first / NS_PER_MS)
 

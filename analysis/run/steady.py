@@ -99,6 +99,7 @@ def _backlog_blocks(requests: pa.Table, own_due_ns: Floats) -> Floats | None:
     own_due_ns = own_due_ns[own_due_ns >= _answering_ns(due_ns, column(requests, "sent_ns"), end_ns)]
     if len(own_due_ns) < BLOCKS * LEAST_PER_BLOCK:
         return None
+    # What was never sent (dropped, or refused by the budget) waits in no queue and would look like work without end.
     in_line = ~np.isnan(due_ns) & ~np.isin(np.array(requests["error"].to_pylist(), object), ("dropped", "budget"))
     due_ns, end_ns = np.sort(due_ns[in_line]), np.sort(np.nan_to_num(end_ns[in_line], nan=np.inf))
     at_ns = np.linspace(own_due_ns[0], own_due_ns[-1], BLOCKS * 32)

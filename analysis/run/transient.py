@@ -124,6 +124,7 @@ def onset(values: Floats) -> tuple[int, float] | None:
     batches = n // size
     medians = np.median(values[: batches * size].reshape(batches, size), axis=1)
     logs = np.log(np.maximum(medians, _LEAST_MS))
+    # Never more than half: with few batches left the statistic is small by chance (MSER's usual limit).
     cut = int(np.argmin(_marginal_errors(logs)[: batches // 2 + 1]))
     before, rest = logs[:cut], logs[cut:]
     if not cut or not (_rank_p(before, rest) < MOST_RANK_P or _distance_p(before, rest) < MOST_DISTANCE_P):
@@ -155,6 +156,7 @@ def _rank_p(first: Floats, second: Floats) -> float:
     sizes = len(first), len(second)
     ranked = ranks(np.concatenate([first, second]))
     score = abs(ranked[: sizes[0]].sum() - sizes[0] * (sum(sizes) + 1) / 2)
+    # A continuity correction of half a step below; ties are few among medians of times, and left uncorrected.
     variance = sizes[0] * sizes[1] * (sum(sizes) + 1) / 12 * _inflation(ranks(second))
     return 2 * (1 - NormalDist().cdf(max(score - 0.5, 0.0) / math.sqrt(variance)))
 

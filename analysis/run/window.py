@@ -51,6 +51,7 @@ def window(run: RunManifest, requests: pa.Table) -> Window:
     start_ns, end_ns = span.start_ns, span.end_ns
     sent_ns, ended_ns = _in_order_of_sending(requests)
     open_ns = sent_ns[np.isinf(ended_ns)]
+    # From there on a slot was taken up by a call of which nothing more is known, and the load was no longer whole.
     if run.interrupted and len(open_ns):
         end_ns = min(end_ns, int(open_ns[0]))
     slots = run.load.concurrency

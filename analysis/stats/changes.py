@@ -38,6 +38,7 @@ class ChangeEstimate(NamedTuple):
     @property
     def ci95(self) -> tuple[float, float]:
         """Student's interval of this one change; of all analyses together the intervals hold with 95%."""
+        # Student's and not the normal: of three runs a side the spread itself is barely known.
         margin = t_quantile(1 - self.share * FAMILY_ERROR / 2, self.degrees) * self.error
         low, high = self.change - margin, self.change + margin
         if self.counts is None:
@@ -96,6 +97,7 @@ def verdict(found: ChangeEstimate, p: float, limit: float, better: Direction) ->
     """What to call a change whose p, adjusted for its family, is given, when changes below `limit` do not matter."""
     if p < FAMILY_ERROR and abs(found.change) >= limit:
         return "worse" if (found.change > 0) == (better == "lower") else "better"
+    # Two one-sided tests: the same is what the whole interval says, never what a test failed to find.
     low, high = found.ci95
     return "same" if -limit <= low and high <= limit else "inconclusive"
 
@@ -113,6 +115,7 @@ def judged(
     found: ChangeEstimate, p: float, threshold: float, better: Direction, *, is_share: bool = False
 ) -> JudgedChange:
     """A change of which `threshold` is the least that matters, and p is adjusted for its family."""
+    # Symmetric on the scale of judgement: with 5%, a change to 1.05 and one to 1 / 1.05 are equally large.
     limit = threshold if is_share else math.log1p(threshold)
     called = verdict(found, p, limit, better)
     # e^700 is beyond any change that a table can show, and still a number in JSON.

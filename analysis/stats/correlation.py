@@ -92,7 +92,9 @@ def measure(series: Floats, beside: Beside | None = None) -> Dependence:
     time = max(1.0, time, time_of_ranks)
     level = _level(n, time, lag_one_of_ranks)
     alike = time if level == "none" else time * (1 + _ALLOWANCE * math.sqrt(time / n)) ** 2
+    # A short run sums few correlations. What its first one allows for, were it a first-order process, is the least.
     alike = max(alike, _first_order(max(lag_one, lag_one_of_ranks), n))
+    # A wait wanders slowly, and noise hides that in what it is a part of (a TTFT): what is shared is as correlated.
     if beside is not None and beside.dependence.level != "none":
         shared = float(np.corrcoef(ranked, ranks(beside.values))[0, 1]) if np.ptp(beside.values) > 0 else 0.0
         if abs(shared) * math.sqrt(n) > _SHARED:
@@ -117,6 +119,7 @@ def _correlation(series: Floats) -> tuple[float, float]:
     centred = series - series.mean()
     # Twice the length, so that the end does not wrap round to the beginning.
     size = next(size for size in _sizes(n) if size >= 2 * n)
+    # Autocovariance through the power spectrum (Wiener and Khinchin): n log n instead of n squared.
     spectrum = np.fft.rfft(centred, size)
     covariance = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: n - n % 2]
     if covariance[0] <= 0:
@@ -126,6 +129,7 @@ def _correlation(series: Floats) -> tuple[float, float]:
     # Sums of neighbouring correlations of a reversible chain are positive and fall: where they cease to, it is noise.
     negative = np.flatnonzero(pairs <= 0)
     pairs = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
+    # Both sides of lag 0, which the first pair holds and is counted once: 1 + 2 * (all lags from one on).
     return float(2 * pairs.sum() - 1), float(correlation[1])
 
 

@@ -51,6 +51,7 @@ class Clusters(NamedTuple):
 
     def residuals(self, values: Floats | npt.NDArray[np.bool_]) -> Floats:
         """What each request adds to the error of the mean of all values, on the scale of a value."""
+        # A mean of all values is a ratio of two sums over requests, linearised (Cochran, Sampling Techniques, ch. 6).
         found: Floats = (self.sums(values) - values.mean() * self.sizes) * (len(self.sizes) / len(values))
         return found
 
@@ -109,6 +110,7 @@ def batch_interval(sample: Sample, found: Dependence) -> tuple[float, float]:
     clusters = clusters_of(sample)
     residuals, n = clusters.residuals(sample.values), found.n
     length = max(1, round(TIMES_A_BATCH * found.time)) if found.level != "none" else 1
+    # Of independent requests each is a batch of its own: fewer would give away degrees of freedom.
     batches = max(2, n // length)
     sums = np.add.reduceat(residuals, np.arange(batches) * n // batches) * (batches / n)
     variance = max(float(sums @ sums) / (batches - 1) / batches, float(residuals @ residuals) / (n - 1) / found.worth)
@@ -116,6 +118,7 @@ def batch_interval(sample: Sample, found: Dependence) -> tuple[float, float]:
         mean = float(sample.values.mean())
         return mean, mean
     skewness = SKEWNESS * float((sums**3).mean() / (sums**2).mean() ** 1.5)
+    # No more degrees of freedom than there are independent requests, however many batches they were cut into.
     t = t_quantile(_T, max(1, int(min(batches - 1, found.worth))))
     ends = studentised(np.array([t, -t]), skewness / (6 * math.sqrt(batches)))
     low, high = (float(sample.values.mean()) - math.sqrt(variance) * ends).tolist()
@@ -137,6 +140,7 @@ def quantile_interval(
     if not carries(n, level):
         return UNKNOWN
     worth = min(float(n), _worth_at(sample, ordered, level, found))
+    # Independent values have exact bounds, whatever the distribution; Woodruff's are those of shares, and approximate.
     if worth == n:
         ranks = order_statistics(n, level)
         low, high = (None if rank is None else float(ordered[rank - 1]) for rank in ranks)
@@ -153,6 +157,7 @@ def quantile_interval(
 def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) -> float:
     """As how many independent values these count for the share of them that lies below a percentile."""
     n, clusters = len(ordered), clusters_of(sample)
+    # The share below the percentile has its own correlation: what makes the tail may come in bouts and the bulk not.
     below = sample.values <= value_at(ordered, level)
     share, residuals = float(below.mean()), clusters.residuals(below)
     alike = found.alike if found.level == "none" else max(found.alike, correlation_time(residuals))
@@ -161,6 +166,7 @@ def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) 
     worth = share * (1 - share) / spread if spread > 0 else n / alike
     if worth >= n:
         return worth
+    # Korn and Graubard: fewer by the squared ratio of t quantiles, because the spread is itself only estimated.
     batches = int(found.n / (TIMES_A_BATCH * alike)) if found.level == "clear" else found.n
     return worth * float((t_quantile(_T, 100_000) / t_quantile(_T, max(1, batches - 1))) ** 2)
 
@@ -178,6 +184,7 @@ def rate_interval(
     """
     if requests < FEWEST:
         return UNKNOWN, f"an interval needs {FEWEST} requests in the window, there were {requests}"
+    # Not more parts than requests: empty ones would look like a service that stops and starts.
     cells = min(CELLS, requests)
     sums, _ = np.histogram(t_ns, cells, window_ns, weights=units)
     sample = Sample(np.asarray(sums, np.float64), np.arange(cells + 1))
@@ -197,4 +204,5 @@ def share_interval(flags: npt.NDArray[np.bool_], waits: Dependence | None = None
     found = measure(flags.astype(np.float64))
     if waits is not None and waits.level != "none" and waits.alike > found.alike:
         found = found._replace(alike=waits.alike, level=waits.level)
+    # Of as many independent requests as these are worth, the same share: both counts may be fractions.
     return clopper_pearson(float(flags.mean()) * found.worth, found.worth), found.why_wide

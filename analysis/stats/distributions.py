@@ -46,6 +46,7 @@ def quantile(ordered: Floats, level: float) -> float | None:
 
 def quantile_with_failures(ordered: Floats, level: float, failures: int) -> float | None:
     """The quantile when each failure counts as an infinite value; `inf` where it falls among them."""
+    # They did not answer, so they are slower than every answer: to leave them out would reward a server that fails.
     n = len(ordered) + failures
     if not carries(n, level):
         return None
@@ -61,6 +62,7 @@ def order_statistics(n: int, level: float) -> tuple[int | None, int | None]:
     The number of values below the quantile is binomial(n, level) whatever the distribution
     (David and Nagaraja, Order Statistics, 7.1).
     """
+    # By the ratio of each term to the one before: binomial coefficients of such n are beyond float64.
     # Beyond ten standard deviations the binomial has nothing left that float64 could add to a sum of 1.
     spread = 10 * math.sqrt(n * level * (1 - level)) + 20
     first = max(0, math.floor(n * level - spread))
@@ -101,6 +103,7 @@ def clopper_pearson(count: float, n: float, error: float = 1 - CONFIDENCE) -> tu
 
 def _beta_quantile(level: float, a: float, b: float) -> float:
     """By Newton's steps, and halving where one would leave what is known to hold the quantile."""
+    # Newton alone leaves [0, 1] where the density is flat; halving alone would take fifty evaluations of `_beta`.
     low, high, x = 0.0, 1.0, a / (a + b)
     log_scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     for _ in range(100):
@@ -188,5 +191,6 @@ def index_of_dispersion(t_ns: Floats) -> float | None:
     bins = len(t_ns) // ARRIVALS_PER_BIN
     if bins < 10 or np.ptp(t_ns) == 0:
         return None
+    # Bins by number of arrivals, not of a fixed length: so the index of a given process is the same at every rate.
     counts, _ = np.histogram(t_ns, bins)
     return float(counts.var(ddof=1) / counts.mean())

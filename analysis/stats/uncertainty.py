@@ -65,6 +65,7 @@ def mean_draws(
     if len(sums) < 2:
         raise UserError("uncertainty needs two independent measurements or more: repeat the run with another --seed")
     mean = mean_of(sums, counts)
+    # Draws have the width of `interval`: Student's at 96%, where 95% would not cover the skewness that is still hidden.
     wider = t_quantile(LEVEL, mean.n - 1) / t_quantile(1 - (1 - CONFIDENCE) / 2, mean.n - 1)
     return np.maximum(0.0, _at(mean, wider * rng.standard_t(mean.n - 1, draws)))
 
@@ -87,4 +88,5 @@ def interval_draws(low: float, high: float, rng: np.random.Generator, draws: int
     """Draws of a quantity of which only a 95% interval is known: normal about its middle, reflected at 0."""
     if not 0 <= low <= high < math.inf:
         raise UserError(f"--capacity-rps {low}..{high}: expected an interval, its lower end first, 0 or more")
+    # Reflected and not cut off: a capacity has no probability of being just 0.
     return np.abs(rng.normal((low + high) / 2, (high - low) / (2 * Z95), draws))

@@ -153,6 +153,7 @@ def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
             _take_output(answer, event["content_block"], t_ns)
         case "message_start":
             _take_message(answer, event["message"], t_ns)
+            # The first event counts the whole prompt, and of the output only what is there when it is sent.
             answer.usage_settles = "prompt" if "input_tokens" in answer.prompt_counts else "nothing"
         case "message":
             answer.done, answer.streamed = True, False

@@ -50,6 +50,7 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     payload = {
         "model": target.model,
         **prompt_fields(target, call.messages, call.image),
+        # The name that most servers of this dialect know; to one that wants another the run adapts (`adapting`).
         "max_output_tokens" if by_responses else "max_tokens": call.max_tokens,
         **outgoing.sampling(target, None if by_responses else call.seed),
         **streaming(target),
@@ -115,6 +116,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
+    # A usage in front of the last arrival is a count so far, not of the whole answer.
     settles: Settles = "all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing"
     return answer.reply(headers, usage, error, settles, _with_tokens(answer.arrivals, answer.running_counts))
 

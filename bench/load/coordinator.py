@@ -78,6 +78,7 @@ class Coordinator:
     def _on_ready(self, **_: Any) -> None:
         self._ready += 1
         if self._ready == self._spec.workers:
+            # Their silence counts from here on: before, they import and connect, which may take any time.
             self._heard_s = dict.fromkeys(self._heard_s, time.monotonic())
             self._start_ns = now_ns() + (_LEAD_NS if self._spec.role == "local" else _WORKERS_LEAD_NS)
             self._runner.send_message("load_start", {"start_ns": self._start_ns})
@@ -94,6 +95,7 @@ class Coordinator:
         say("progress", elapsed_s=elapsed_s, **totals)
         if worker in self._running:
             self._running[worker] = gone
+            # Only where all say so: one worker's share of connections may be refused by a limit that others are below.
             if None not in self._running.values():
                 self.stop(f"{SERVER_GONE}: nothing but refused connections for {GONE_AFTER_S:g} s ({gone})")
 

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 
 from bench.types import Call, Message, Reply, Usage, UserError
 
+# Amounts are whole numbers, so that processes that add in any order agree to the last digit.
 _PICO = 10**12  # the finest price of today, $0.01 for a million tokens, is 10,000 of these a token
 # A server's count of a prompt is an estimate where it is asked beforehand; nobody's is off by more.
 _COUNT_MARGIN, _COUNT_MARGIN_TOKENS = 1.05, 64
@@ -113,6 +114,7 @@ class Ledger:
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
+            # A lock of the kernel's: it is gone with the process that held it, however that ended.
             fcntl.lockf(fd, fcntl.LOCK_EX)
             data = os.pread(fd, 2 * _SUMS.size, 0)
             old = _sums_of(data, path) if data else Sums(0)

@@ -127,7 +127,7 @@ class LoadWorker:
             gathers=billing is None,  # what was paid for is not to be lost
         )
         plan, load = spec.plan, spec.plan.load
-        # What goes into a next prompt, or settles a bill, is not to wait.
+        # A late read harms no stamp of the kernel's. What goes into a next prompt, or settles a bill, is not to wait.
         may_be_late = spec.stamps == "packets" and spec.late_reads and billing is None and plan.source.turns_max == 1
         self._wire = Wire(
             target,

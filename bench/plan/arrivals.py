@@ -55,6 +55,7 @@ def at_once(seed: int, count: int) -> Ints:
 
 def poisson(seed: int, count: int) -> Ints:
     # 1 - u is exact, as u is a multiple of 2**-53, and never 0.
+    # By inversion, one draw a gap: the n-th gap is the same however many are asked for.
     gaps = -logarithm(1 - uniform(stream(seed, "arrivals").take(count)))
     return np.cumsum(np.rint(gaps / UNIT).astype(np.int64))
 
@@ -103,6 +104,7 @@ def exponential(x: Floats) -> Floats:
     x = np.maximum(x, -700.0)
     k = np.rint(x / _LN2)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    # Taylor's, of |r| up to ln 2 / 2, where the fifteenth term is below 1e-18; by Horner, the smallest terms first.
     series = np.ones_like(r)
     for power in range(14, 0, -1):
         series = 1 + series * r / power
@@ -152,6 +154,7 @@ def due_ns(arrivals: Arrivals, seed: int, pace: Pace, count: int) -> Ints:
 def due_ns_before(arrivals: Arrivals, seed: int, pace: Pace, end_s: float) -> Ints:
     """Every due time before `end_s`, ascending, in ns since the start of the load; a course is as long as that."""
     expected = courses.requests_in(pace) if isinstance(pace, tuple) else pace * end_s
+    # Six standard deviations of a Poisson count are nearly always enough; bursty processes take another round.
     count = math.ceil(expected + 6 * math.sqrt(expected)) + 1
     while (due := due_ns(arrivals, seed, pace, count))[-1] < end_s * 1e9:
         count *= 2

@@ -18,6 +18,7 @@ from bench.plan.rng import fraction, stream
 from bench.types import Call, Lengths, Pause, Scenario, Turns, UserError
 
 _NORMAL = NormalDist()
+# Length of prompt and answer, pause, seed: drawn even where one is not used, so that no option moves the others.
 _DRAWS_A_TURN = 4
 _OUTLINES = 4096  # of sessions under way, and of those that a table is made of one after the other
 _TURN_BITS = 32

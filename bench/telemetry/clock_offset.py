@@ -41,6 +41,7 @@ def narrowed(before: OffsetBounds | None, asked_s: float, answered_s: float, dat
     """
     if date_s is None or answered_s < asked_s:
         return before
+    # It was written after we asked and before we had it, and lies in [date, date + 1): the widest that both allow.
     now = OffsetBounds(date_s - answered_s, date_s + 1 - asked_s)
     if before is None:
         return now

@@ -18,10 +18,12 @@ def host_readings() -> Iterator[Reading]:
     """
     cpu: Reading = {}
     cores_per_pct = (psutil.cpu_count() or 1) / 100
+    # psutil gives shares since its last call, and this first one has nothing before it.
     psutil.cpu_times_percent()
     while True:
         yield {**cpu, "memory_used_bytes": psutil.virtual_memory().used, "load_1m": psutil.getloadavg()[0]}
         times = psutil.cpu_times_percent()
+        # A core that waits for a disk is free for whoever wants it.
         cpu = {"busy_cores": (100 - times.idle - getattr(times, "iowait", 0.0)) * cores_per_pct}
         if hasattr(times, "steal"):
             cpu["stolen_cores"] = times.steal * cores_per_pct

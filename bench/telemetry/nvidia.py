@@ -39,6 +39,7 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], float], ...]] = {
         lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
     ),
     "power_w": (lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000,),
+    # The card's own counter, from Volta on; what older ones take is made of power over time (`analysis/run/energy.py`).
     "energy_j": (lambda gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000,),
     "sm_clock_mhz": (lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),),
     "mem_clock_mhz": (lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),),
@@ -86,6 +87,7 @@ def _supported(gpu: Any) -> dict[str, Callable[[Any], float]]:
     chosen = {}
     for name, calls in _QUANTITIES.items():
         for call in calls:
+            # Only asking tells whether a card can: that depends on its model, its driver and virtualisation.
             with suppress(nvml.NVMLError):
                 call(gpu)
                 chosen[name] = call

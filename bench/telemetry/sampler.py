@@ -127,6 +127,7 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
 
     schema = pa.schema({"t_ns": pa.int64(), "source": pa.string(), "name": pa.string(), "value": pa.float64()})
     data = raw.read_bytes()
+    # A killed sampler may have left half a line, whose number would be another.
     data = data[: data.rfind(b"\n") + 1]
     if not data:
         return schema.empty_table()
@@ -227,6 +228,7 @@ def sample(
                 raw.flush()
         stopping.set()
         until_s = time.monotonic() + LAST_SCRAPE_TIMEOUT_S
+        # Counters are read at both ends: without the last scrape what was done since the one before would be lost.
         for thread in asking:
             thread.join(max(0.0, until_s - time.monotonic()))
         _answer([each.account() for each in watched])

@@ -19,6 +19,7 @@ from bench.wire.clock import ClockSample
 from bench.wire.frames import FrameReader, FrameWriter, frames_at
 from bench.wire.redact import blanker
 
+# These numbers and layouts stand in files that are years old: new kinds come behind, and none changes its meaning.
 _META, _START, _CLOCK, _EXCHANGE, _DROP, _END, _REFUSED, _SESSION_END, _PLACED_EXCHANGE = range(9)
 
 _START_BODY = struct.Struct("<q")
@@ -79,6 +80,7 @@ class CaptureWriter:
     ) -> None:
         self._frames = FrameWriter(path)
         self._append = self._frames.append
+        # Clocks, drops and refusals go out at once: they are rare, and no exchange tells of those calls.
         self._append_exchange = self._frames.append_soon if gathers else self._frames.append
         # Level -1 still makes a token stream some ten times smaller; above it short answers take twice the time, to be
         # a tenth smaller.
@@ -119,6 +121,7 @@ class CaptureWriter:
         place: WirePlace | None = None,
     ) -> None:
         """Append one finished request."""
+        # An error's message may quote the server, and the server our key.
         text = b"" if error is None else blank("\0".join(error), self._secrets).encode("utf-8", "replace")
         sizes = array("I", map(len, received.parts))
         data = b"".join(received.parts)
@@ -169,6 +172,7 @@ def scan(path: Path, start: int = 0) -> Capture:
     offsets: list[int] = []
     seqs: list[int] = []
     session_ends: list[int] = []
+    # Of an exchange its number is enough to plan the decoding, which reads and checks it whole, one at a time.
     frames = FrameReader(path, start, {_EXCHANGE: _SEQ.size, _PLACED_EXCHANGE: _SEQ.size})
     for position, kind, payload in frames:
         if kind in (_EXCHANGE, _PLACED_EXCHANGE):
@@ -220,6 +224,7 @@ def _unpack(head: tuple[int, ...], where: tuple[Any, ...] | None, content: bytes
     server, port, records_bytes, request_end, answer_start = where or (b"", 0, 0, 0, 0)
     user_ns, kernel, sizes, records = array("q"), array("q"), array("I"), array("q")
     position = 0
+    # The error's text is the one part without a count of its own: the body is whatever follows it.
     widths = ((user_ns, 8 * reads), (sizes, 4 * reads), (kernel, kernel_bytes), (records, records_bytes))
     for stamps, width in widths:
         stamps.frombytes(content[position : position + width])

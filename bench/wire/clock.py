@@ -10,6 +10,7 @@ KERNEL_STAMPS = sys.platform == "linux"
 now_ns = time.monotonic_ns
 cpu_s = time.process_time
 
+# Whatever interrupts the three reads makes the bracket wide; of five tries one is nearly always left alone.
 _BRACKETS = 5
 
 

@@ -32,12 +32,14 @@ from bench.wire.looks import AtOnce, Looks
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
 # the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
 _BUFFER = memoryview(bytearray(READ_BYTES))
-# The kernel's option and message type share a number; the message is a header and a struct timespec.
+# Python's socket module does not name it: 35 in Linux's asm-generic/socket.h, for the struct timespec of 64-bit
+# systems. The kernel's option and message type share that number; the message is a header and the timespec.
 _SO_TIMESTAMPNS = 35
 _TIMESPEC_BYTES = 16
 _ANCILLARY_BYTES = _socket.CMSG_SPACE(_TIMESPEC_BYTES)
 _NO_STAMP = bytes(_TIMESPEC_BYTES)
 _SWEEP_S = 0.1
+# gevent's own asks its loop, and lets others run meanwhile: that would be in front of each request.
 _poll = monkey.get_original("select", "poll")
 _READABLE = 1
 _MIB = 1 << 20
@@ -121,6 +123,7 @@ class Wire:
         except OSError as problem:
             ours = problem.errno in _OUR_LIMITS
             raise WireError("connect_failed", f"{target.host_header}: {problem}", ours=ours) from None
+        # From here on a plain socket, which says at once when nothing is there: gevent's would wait for it in the hub.
         return Connection(self, _socket.socket(fileno=sock.detach()), tls)
 
     def want_stamps(self, sock: _socket.socket) -> None:
@@ -140,6 +143,8 @@ class Wire:
         self._stamping.close()
         self.looks.close()
 
+    # One look at all of them ten times a second: a timer for each request would be armed and disarmed in the timed
+    # path, to notice what is measured in seconds by less than a tenth of one earlier.
     def _end_overdue(self) -> None:
         now = now_ns()
         oldest_start = now - int(self.timeout_s * 1e9)
@@ -229,11 +234,13 @@ class Connection:
         self._greenlet = gevent.getcurrent()
         answer_start = self._got
         self._wire.active.add(self)
+        # Before the write, TLS included: what our own side takes makes a latency longer, never shorter.
         self.sent_ns = sent_ns = now_ns()
         problem = self._send(request)
         # A server may answer before it has read the whole request: then there is nothing left to wait for.
         if not self._finished:
             self._parked = True
+            # Nothing but this greenlet waits for the answer, so that no event has to be made, linked and cleared.
             get_hub().switch()
             self._parked = False
         if problem is not None:
@@ -303,6 +310,7 @@ class Connection:
         return failed
 
     def _on_readable(self) -> None:
+        # One read, not until there is no more: what is left calls back, behind the other connections that are readable.
         try:
             count, ancillary, _, _ = self._recvmsg_into([_BUFFER], _ANCILLARY_BYTES)
         except BlockingIOError:
@@ -310,10 +318,14 @@ class Connection:
         except OSError as problem:
             self.fail("reset", problem.strerror or errno.errorcode.get(problem.errno or 0, "connection lost"))
             return
+        # Our stamp follows the system call at once: whatever comes before it would count as the server's time.
         t_ns = now_ns()
         self._got += count
         data = _BUFFER[:count].tobytes()
+        # Of several segments in one read the kernel hands over the stamp of the last (tcp_recvmsg): that of the newest
+        # byte. An older one looks later than it was, never earlier. A read without a stamp has zeros.
         stamp = ancillary[0][2] if ancillary else _NO_STAMP
+        # Part of a TLS record is not text yet: what it holds has arrived with the read that completes the record.
         if self._tls is not None and data and not (data := self._decrypt(data)):
             return
         if self._finished:

@@ -27,6 +27,7 @@ def dial(target: Endpoint) -> tuple[cooperative.socket, Tls | None]:
     """Open a connection and secure it. Raises OSError."""
     sock = cooperative.create_connection((target.host, target.port))
     try:
+        # A request that takes several segments would otherwise wait with the last for the server's acknowledgement.
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         return sock, None if target.tls is None else _handshake(sock, target.tls, target.host)
     except BaseException:

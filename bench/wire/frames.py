@@ -46,6 +46,8 @@ class FrameWriter:
         if len(self._waiting) >= _WRITE_BYTES:
             self.write()
 
+    # Without fsync: the bytes are the kernel's when write(2) returns and outlive this process. Only a power cut takes
+    # some, and to wait for the disk would take milliseconds of the reads.
     def write(self) -> None:
         """Write what waits. Raises OSError as `append` does."""
         if not self._waiting:

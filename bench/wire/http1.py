@@ -67,6 +67,7 @@ def parse_head(data: bytes) -> Head | None:
         block = data[start:stop]
         parsed = _cached_head_block(block) if len(block) <= _CACHED_HEAD_BYTES else _parse_head_block(block)
         head = Head(stop + 4, *parsed)
+        # A server may send 1xx before its answer, even unasked (RFC 9110, 15.2).
         if not 100 <= head.status < 200:
             return head
         start = head.length
@@ -87,9 +88,12 @@ def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool,
         headers[key] = f"{headers[key]}, {said}" if key == "content-encoding" and key in headers else said
     status = int(parts[1])
     connection = headers.get("connection", "").lower()
+    # Persistence is the default of HTTP/1.1 and has to be asked for in HTTP/1.0 (RFC 9112, 9.3).
     keep_alive = "keep-alive" in connection if parts[0] == b"HTTP/1.0" else "close" not in connection
+    # Chunks tell the length where they are the last coding, whatever Content-Length says (RFC 9112, 6.3).
     chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
     body_bytes = None
+    # These never have a body (RFC 9112, 6.3); a length in a 304's head is that of the answer it stands for.
     if status in (204, 304):
         chunked, body_bytes = False, 0
     elif not chunked and "content-length" in headers:
@@ -155,6 +159,7 @@ class Framing:
             self._missing = head.body_bytes
             self._step = Framing._counted
             return self._counted(body)
+        # Neither chunks nor a length: the body ends where the connection does (RFC 9112, 6.3, last rule).
         self.keep_alive = False
         self._step = Framing._until_close
         return False
@@ -165,6 +170,7 @@ class Framing:
 
     def _counted(self, data: bytes) -> bool:
         self._missing -= len(data)
+        # More than was announced: what follows would be taken for the head of the next answer.
         if self._missing < 0:
             self.keep_alive = False
         return self._missing <= 0
@@ -174,6 +180,7 @@ class Framing:
 
     def _chunked(self, data: bytes) -> bool:
         self._pending.append(data)
+        # A read shorter than the four bytes may bring the last of them, and is looked at if it can.
         if not data.endswith(b"\r\n\r\n") and (len(data) >= 4 or not data.endswith(b"\n")):
             return False
         pending = b"".join(self._pending)
