@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.app import compare as compare
     from bench.app import completing as completing
     from bench.app import config as config
+    from bench.app import dry as dry
     from bench.app import imports as imports
     from bench.app import listing as listing
     from bench.app import lists as lists
@@ -35,8 +36,8 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = (
-    "ab", "campaign", "capacity", "compare", "completing", "config", "imports", "listing", "lists", "options", "prices",
-    "results", "what_follows",
+    "ab", "campaign", "capacity", "compare", "completing", "config", "dry", "imports", "listing", "lists", "options",
+    "prices", "results", "what_follows",
 )  # fmt: skip
 _HOMES = {
     "dry": ("dry_run",),

@@ -1,47 +1,145 @@
 """What a run would offer and may cost, without asking anybody."""
 
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from analysis.money import gpu_prices
+from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.present import in_words
 from analysis.run.server_metrics import planned_share
+from analysis.wording import dollars, number
 from bench.app.planning import cacheable_line, notes, plan_of_work
 from bench.app.prepare import WARM_SALT
-from bench.app.pricing import estimate
+from bench.app.pricing import ApiEstimate, PlanSize, estimate, in_a_line, size_of
 from bench.app.request import RunRequest
-from bench.plan.calls import Plan, lengths, total
+from bench.durations import expected
+from bench.plan.calls import Plan, sessions
 from bench.plan.common import in_common
 from bench.plan.prompts import calibrate
 from bench.plan.written import plan_hash
+from bench.runs.folder import SCHEMA
 from bench.runs.manifest import RecordedTraffic
+from bench.runs.sections import dump
+from bench.types import Load, Setting
+
+ASSUMED_TOKENS_PER_S: Final = 50.0
+"""How fast an answer is taken to come where nobody has measured it."""
 
 
-def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> list[str]:
-    """Say in lines what each of the runs would offer and may cost; `batch` is at the prices of batches.
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What each of `runs` would offer to whom, and what all of them may cost; keys as in run.json, dollars exact.
+
+    `url` is None where a server is launched. `size` is that of a run; `seconds` are those of a run's load, by
+    `seconds_by`, of a closed loop at the assumed speed. `hours_usd` is what servers of one's own cost meanwhile.
+    """
+
+    backend: str
+    model: str
+    url: str | None
+    runs: int
+    offered: str
+    load: Load
+    size: PlanSize
+    cacheable_share: float | None
+    recorded: RecordedTraffic | None
+    plan_hash: str
+    seconds: float
+    seconds_by: str
+    hours_usd: Decimal | None
+    api: ApiEstimate | None
+    settings: tuple[Setting, ...]
+
+
+def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> DryRun:
+    """Say what each of the runs would offer and may cost; `batch` is at the prices of batches.
 
     No server is asked, so that only a local tokenizer counts prompts.
     """
     plan, recorded = dry_plan(request)
-    lines = [load_line(request), *(notes(recorded) if recorded else ())]
-    count = total(plan)
-    if count is not None:
-        prompt, output = (sum(tokens) for tokens in zip(*(lengths(plan, seq) for seq in range(count)), strict=True))
-        counted = "by the tokenizer" if plan.vocabulary.exact else "one token a word assumed"
-        lines.append(
-            f"plan: {count:,} requests, {prompt:,} prompt tokens ({counted}), {output:,} output tokens at most"
+    size, budget, load = size_of(plan), request.costs.budget, request.workload.load
+    seconds = seconds_of(load, plan)
+    return DryRun(
+        request.backend.name,
+        request.model,
+        request.url,
+        runs,
+        load_line(request),
+        load,
+        size,
+        None if size.requests is None else _cacheable_share(plan, recorded),
+        recorded,
+        plan_hash(plan),
+        seconds,
+        "duration" if load.duration_s is not None else "rate" if load.rate_per_s else "assumed speed",
+        hours_usd(request, runs * seconds),
+        None if budget is None else estimate(plan, budget, batch=batch, runs=runs),
+        request.settings,
+    )
+
+
+def lines(found: DryRun) -> list[str]:
+    """The same in words."""
+    said = [*setting_lines(found.settings), found.offered, *(notes(found.recorded) if found.recorded else ())]
+    size = found.size
+    if size.requests is not None:
+        counted = "by the tokenizer" if size.is_counted else "one token a word assumed"
+        said.append(
+            f"plan: {size.requests:,} requests, {size.prompt_tokens:,} prompt tokens ({counted}), "
+            f"{size.output_tokens:,} output tokens at most"
         )
-        if recorded is None:
-            lines += _cacheable(plan)
-    lines.append(f"plan hash: {plan_hash(plan)}")
-    if request.costs.budget is not None:
-        lines.append(estimate(plan, request.costs.budget, batch=batch, runs=runs))
-    if runs > 1:
-        lines.append(f"{runs} runs of this, each with all of it; --max-usd is for all together")
-    return [*lines, "nothing was sent"]
+        if found.recorded is None and found.cacheable_share is not None:
+            said.append(cacheable_line(found.cacheable_share))
+    said.append(f"plan hash: {found.plan_hash}")
+    assumed = f"; {ASSUMED}" if found.seconds_by == "assumed speed" else ""
+    hours = "" if found.hours_usd is None else f", {dollars(found.hours_usd)} of servers by the hour"
+    said.append(f"load: about {expected(found.runs * found.seconds)}{hours}{assumed}")
+    if found.api is not None:
+        said.append(in_a_line(found.api, size, found.runs))
+    if found.runs > 1:
+        said.append(f"{found.runs} runs of this, each with all of it; --max-usd is for all together")
+    return [*said, "nothing was sent"]
 
 
-def _cacheable(plan: Plan) -> list[str]:
-    """What the summary has as `cache.planned`, as a line."""
+ASSUMED: Final = (
+    f"times of closed loops are at an assumed {number(ASSUMED_TOKENS_PER_S)} tokens/s for each request in flight"
+)
+
+
+def document(found: Any) -> dict[str, Any]:
+    """What a dry run of whatever found, as JSON holds it."""
+    return {"schema": SCHEMA, "dry_run": True, **dump(found)}
+
+
+def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
+    """What was not on the command line, and where it was taken from."""
+    return [f"{each.option} {each.value}: from {each.source}" for each in settings]
+
+
+def seconds_of(load: Load, plan: Plan | None) -> float:
+    """How long a load takes: by its duration or its rate; of a closed loop by its answers at an assumed speed."""
+    if load.duration_s is not None or plan is None:
+        return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
+    if load.rate_per_s:
+        return (sessions(plan) or 0) / load.rate_per_s
+    size = size_of(plan)
+    in_flight = load.concurrency or min(size.requests or 1, load.max_in_flight)
+    return (size.output_tokens or 0) / ASSUMED_TOKENS_PER_S / in_flight
+
+
+def hours_usd(request: RunRequest, seconds: float) -> Decimal | None:
+    """What one's own servers cost in that time, to a millionth; None where an hour has no price."""
+    hourly = gpu_prices.hourly_of(request.costs.pricing)
+    return None if hourly is None else round(hourly.usd * Decimal(seconds) / SECONDS_PER_HOUR, 6)
+
+
+def _cacheable_share(plan: Plan, recorded: RecordedTraffic | None) -> float | None:
+    """What the summary has as `cache.planned`."""
+    if recorded is not None:
+        return recorded.cacheable_share
     common = in_common(plan)
-    share = planned_share(common.known, common.prompts)
-    return [] if share is None else [cacheable_line(share)]
+    return planned_share(common.known, common.prompts)
 
 
 def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:

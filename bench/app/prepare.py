@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.app.planning import COUNTED_BY_A_SERVER, plan_of_work
 from bench.app.planning import notes as recorded_notes
-from bench.app.pricing import estimate, prices_of
+from bench.app.pricing import estimate, in_a_line, prices_of, size_of
 from bench.app.request import RunningServer, RunRequest
 from bench.app.wording import replaced
 from bench.load.spend import Ledger, SpendLimiter
@@ -62,7 +62,7 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
         say(note)
     account = _open_account(request)
     if request.costs.budget is not None:
-        say(estimate(plan, request.costs.budget))
+        say(in_a_line(estimate(plan, request.costs.budget), size_of(plan)))
     rehearsed = _rehearse(request, plan, target, unlisted, account, say)
     if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
         plan, recorded = _plan(request, rehearsed.target, info, say)

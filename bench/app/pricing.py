@@ -186,30 +186,84 @@ def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":
     return prices.find(budget.model, budget.provider, budget.at, tier=prices.BATCH if batch else prices.STANDARD)
 
 
-def estimate(plan: Plan, budget: Budget, *, batch: bool = False, runs: int = 1) -> str:
-    """Say what a plan can cost at most, so many times, at whose prices, and where the limit lies."""
+@dataclass(frozen=True, slots=True)
+class PlanSize:
+    """The requests of a plan, warm-up included, and their tokens, answers at their longest.
+
+    None where as many are sent as fit into the time. `is_counted`: a tokenizer counted the prompts.
+    """
+
+    requests: int | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    is_counted: bool
+
+
+def size_of(plan: Plan) -> PlanSize:
+    """Add the calls of a plan up."""
+    count, is_counted = total(plan), plan.vocabulary.exact
+    if count is None:
+        return PlanSize(None, None, None, is_counted)
+    sizes = [lengths(plan, seq) for seq in range(count)]
+    return PlanSize(count, sum(prompt for prompt, _ in sizes), sum(output for _, output in sizes), is_counted)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiEstimate:
+    """What runs of a plan can cost at most at an API, at whose prices, and where the limit lies, in dollars.
+
+    `most_usd` is None where as many requests are sent as fit into the time.
+    """
+
+    most_usd: Decimal | None
+    limit_usd: Decimal
+    fits: bool
+    provider: str
+    model: str
+    tier: str
+    price: str
+    price_list: str
+    prices_of: str | None
+
+
+def estimate(plan: Plan, budget: Budget, *, batch: bool = False, runs: int = 1) -> ApiEstimate:
+    """Say what so many runs of a plan can cost at most."""
     from analysis.money import prices
-    from analysis.wording import dollars
 
     price, snapshot = _price(budget, batch=batch), prices.snapshot()
-    limit = f"--max-usd {budget.cap_usd}"
-    source = f"{price} ({snapshot.source} {snapshot.version}, prices of {snapshot.as_of})"
-    count = total(plan)
-    if count is None:
-        return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"
-    usd, sizes = most_usd(plan, budget, batch=batch), [lengths(plan, seq) for seq in range(count)]
-    prompt, output = (sum(tokens) for tokens in zip(*sizes, strict=True))
-    counted = "" if plan.vocabulary.exact else "about "
-    each = "" if runs == 1 else f" in each of {runs} runs"
-    return (
-        f"estimate: at most {counted}{dollars(runs * usd)} for {count:,} requests{each}, {prompt:,} prompt and "
-        f"{output:,} output tokens, at {source}; the limit is {limit}{does_not_fit(runs * usd, budget.cap_usd)}"
+    usd = None if total(plan) is None else runs * most_usd(plan, budget, batch=batch)
+    return ApiEstimate(
+        usd,
+        budget.cap_usd,
+        usd is None or usd <= budget.cap_usd,
+        price.provider,
+        price.model,
+        price.tier,
+        str(price),
+        f"{snapshot.source} {snapshot.version}",
+        snapshot.as_of,
     )
 
 
-def does_not_fit(usd: Decimal, cap_usd: Decimal) -> str:
-    """What follows where as much as may be needed is more than the limit; nothing where it fits."""
-    return "" if usd <= cap_usd else ": that may not be enough, and what does not fit is not sent; raise --max-usd"
+def in_a_line(found: ApiEstimate, size: PlanSize, runs: int = 1) -> str:
+    """The estimate of so many runs in words."""
+    from analysis.wording import dollars
+
+    limit = f"--max-usd {found.limit_usd}"
+    source = f"{found.price} ({found.price_list}, prices of {found.prices_of})"
+    if found.most_usd is None:
+        return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"
+    counted = "" if size.is_counted else "about "
+    each = "" if runs == 1 else f" in each of {runs} runs"
+    return (
+        f"estimate: at most {counted}{dollars(found.most_usd)} for {size.requests:,} requests{each}, "
+        f"{size.prompt_tokens:,} prompt and {size.output_tokens:,} output tokens, at {source}; the limit is "
+        f"{limit}{'' if found.fits else BEYOND}"
+    )
+
+
+BEYOND = ": that may not be enough, and what does not fit is not sent; raise --max-usd"
+"""What follows where as much as may be needed is more than the limit."""
 
 
 def most_usd(plan: Plan, budget: Budget, *, batch: bool = False) -> Decimal:

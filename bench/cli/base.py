@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,9 +109,9 @@ def typed(*words: str | Path) -> str:
     return shlex.join([*before, *map(str, words)])
 
 
-def print_lines(lines: Sequence[str], *, as_json: bool) -> None:
-    """Print what a dry run says."""
-    echo(json.dumps({"dry_run": lines}, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+def print_dry(document: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
+    """Print what a dry run found."""
+    echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 def owe_json(wanted: bool) -> None:

@@ -11,11 +11,11 @@ import click
 from bench import app
 from bench.app.options import check_repeat
 from bench.cli import groups
-from bench.cli.base import OneOf, keep_secret, print_lines, tell, with_options
+from bench.cli.base import OneOf, keep_secret, print_dry, tell, with_options
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, WINDOWS
-from bench.cli.settings import Measuring, setting_lines, settings
+from bench.cli.settings import Measuring, settings
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
 from bench.types import UserError
 
@@ -64,7 +64,8 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: boo
     request = request_of(options)
     runs = check_repeat(repeat, request.url, keep_server=keep_server)
     if dry_run:
-        print_lines([*setting_lines(), *app.dry_run(request, runs=runs, batch=batch)], as_json=as_json)
+        found = app.dry_run(request, runs=runs, batch=batch)
+        print_dry(app.dry.document(found), app.dry.lines(found), as_json=as_json)
         return 0
     # What draws on a terminal is not for --help.
     from bench.cli import repeat as repeats

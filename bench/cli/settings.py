@@ -138,11 +138,6 @@ def settings() -> tuple[Setting, ...]:
     return tuple(found)
 
 
-def setting_lines() -> list[str]:
-    """The same in words, as a dry run has them."""
-    return [f"{each.option} {each.value}: from {each.source}" for each in settings()]
-
-
 def _from_file(ctx: click.Context) -> "Mapping[str, FromFile]":
     found: Mapping[str, FromFile] = ctx.meta.get(_META, {})
     return found

@@ -8,12 +8,12 @@ import click
 
 from bench import app
 from bench.cli import groups
-from bench.cli.base import echo, fail_as_json, keep_secret, print_lines, with_options
+from bench.cli.base import echo, fail_as_json, keep_secret, print_dry, with_options
 from bench.cli.completion import names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
-from bench.cli.settings import Measuring, setting_lines, settings
+from bench.cli.settings import Measuring, settings
 from bench.durations import expected
 from bench.process.places import told
 from bench.types import UserError
@@ -96,9 +96,10 @@ def sweep(study: str | None, **options: Any) -> int:
     requests = requests_of(asked, folder, tuple(sys.argv), settings())
     keep_secret(secret for _, request in requests.values() for secret in request.access.secrets)
     if dry:
-        from bench.app.sweep.dry import lines
+        from bench.app.sweep.dry import dry_sweep, lines
 
-        print_lines([*setting_lines(), *lines(asked, folder, requests)], as_json=as_json)
+        found = dry_sweep(asked, folder, requests, settings())
+        print_dry(app.dry.document(found), lines(found), as_json=as_json)
         return 0
     return _sweep(asked, folder, requests, as_json=as_json, quiet=quiet)
 

@@ -16,7 +16,7 @@ import pytest
 from analysis.money import prices
 from backends import BACKENDS
 from bench.app.options import RunOptions
-from bench.app.pricing import budget_of, costs_of, estimate, hourly_of
+from bench.app.pricing import budget_of, costs_of, estimate, hourly_of, in_a_line, size_of
 from bench.plan.calls import make_plan
 from bench.plan.prompts import Vocabulary
 from bench.runs.manifest import HourPricing
@@ -97,7 +97,7 @@ def test_the_estimate_is_the_sum_of_every_calls_own_worst_case() -> None:
             plan = make_plan(scenario, load, 0, 0, Vocabulary(WORDS, 1.0, 18, True, "x"))
             budget = budget_of(BACKENDS["claude"], "https://api.anthropic.com", NOTHING, scenario, has_key=True)
             assert budget is not None
-            said += [estimate(plan, budget), estimate(plan, budget, batch=True)]
+            said += [in_a_line(estimate(plan, budget, batch=batch), size_of(plan)) for batch in (False, True)]
     amounts = [text.partition(" for 100 requests, 50,000 prompt and 20,000 output tokens, at ")[0] for text in said]
     assert amounts == [f"estimate: at most ${usd}" for usd in ("0.15", "0.0750", "0.16", "0.0813")]
 

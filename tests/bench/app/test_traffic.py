@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.app import recordings
-from bench.app.dry import dry_plan, dry_run
+from bench.app import dry, recordings
+from bench.app.dry import dry_plan
 from bench.app.options import RunOptions
 from bench.app.recordings import Cut, Recording, read_dataset, read_trace
 from bench.app.request import RunRequest, run_request
@@ -144,7 +144,7 @@ def test_a_scenario_may_name_its_dataset_beside_it(tmp_path: Path) -> None:
 
 def test_what_is_said_and_kept_of_a_dataset_has_nothing_of_its_text(tmp_path: Path) -> None:
     found = request(dataset=prompts_file(tmp_path, ["my own secret words", ""]), requests=3, warmup=0, concurrency=1)
-    lines = dry_run(found)
+    lines = dry.lines(dry.dry_run(found))
     assert "rows, 1 empty" in "\n".join(lines) and "2 prompts are sent again, word by word" in "\n".join(lines)
     assert not any("secret" in line for line in lines) and "secret" not in repr(dry_plan(found)[1])
 

@@ -188,11 +188,11 @@ def test_a_dry_run_and_the_page_say_what_is_taken_from_where(here: Path) -> None
         "run", "--config", "bench.toml", "--profile", "nightly", "--dry-run", "--json", "--seed", "4",
         env={"GATEWAY_KEY": SECRET, "BENCH_MODEL": "other"},
     )  # fmt: skip
-    lines = json.loads(done.stdout)["dry_run"]
-    assert "--model other: from BENCH_MODEL" in lines
-    assert "--duration 10m: from bench.toml [profiles.nightly]" in lines
-    assert "--repeat 5: from bench.toml [profiles.nightly] [run]" in lines
-    assert not any(line.startswith(("--requests", "--seed", "--precision")) for line in lines)
+    settings = {each["option"]: (each["value"], each["source"]) for each in json.loads(done.stdout)["settings"]}
+    assert settings["--model"] == ("other", "BENCH_MODEL")
+    assert settings["--duration"] == ("10m", "bench.toml [profiles.nightly]")
+    assert settings["--repeat"] == ("5", "bench.toml [profiles.nightly] [run]")
+    assert settings.keys().isdisjoint({"--requests", "--seed", "--precision"})
     assert SECRET not in done.stdout + done.stderr
 
 
