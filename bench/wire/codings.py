@@ -4,6 +4,7 @@ A byte of the unpacked body has the stamp of the read whose bytes made it known.
 has more, or is told to flush, therefore comes as late as it came to any client.
 """
 
+import codecs
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -31,9 +32,12 @@ class _TooLarge(Exception):
 def unpacked(body: Body, codings: Sequence[str]) -> tuple[Body, str | None]:
     """The body freed of its codings, named in the order in which they were applied, and what was wrong with it.
 
-    Of a body that is broken or cut short that is what could be unpacked before.
+    Of a body that is broken or cut short that is what could be unpacked before. A text under a coding of an unknown
+    name was not packed at all.
     """
     unknown = [name for name in codings if name not in CODINGS]
+    if unknown and _is_text(body.data):
+        return body, None  # "none", "utf-8", "binary": names of no coding at all, which clients read over
     if unknown or len(codings) > MOST_CODINGS:
         return Body(b"", [], []), f"its content coding is not known: {printable(', '.join(codings)[:80])}"
     unpack = _chain([CODINGS[name]() for name in reversed(codings)])
@@ -62,6 +66,15 @@ def unpacked(body: Body, codings: Sequence[str]) -> tuple[Body, str | None]:
     return Body(b"".join(pieces), ends, t_ns), fault
 
 
+def _is_text(data: bytes) -> bool:
+    """Whether a body is UTF-8, be it cut inside a character: what was packed is not."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
+
+
 def _chain(unpacks: Sequence[Unpack]) -> Unpack:
     """One after another, and none of them without end."""
     made = [0] * len(unpacks)
@@ -84,18 +97,26 @@ def _gzip() -> Unpack:
 
 
 def _inflate(window_bits: int) -> Unpack:
-    """Of any number of members, one after another; null bytes may follow the last."""
+    """Of any number of members, one after another; what follows the last and is none is passed over, as clients do."""
     member = zlib.decompressobj(window_bits)
+    is_whole = is_over = False
 
     def unpack(data: bytes) -> Iterator[bytes]:
-        nonlocal member
-        while True:
+        nonlocal member, is_whole, is_over
+        while not is_over:
             if member.eof:
                 data = data.lstrip(b"\0")
                 if not data:
                     return
-                member = zlib.decompressobj(window_bits)
-            piece = member.decompress(data, _STEP)
+                member, is_whole = zlib.decompressobj(window_bits), True
+            try:
+                piece = member.decompress(data, _STEP)
+            except zlib.error:
+                if not is_whole:
+                    raise
+                is_over = True
+                return
+            is_whole = is_whole and not piece
             yield piece
             data = member.unused_data if member.eof else member.unconsumed_tail
             if not data and len(piece) < _STEP:

@@ -33,6 +33,11 @@ _LINE_BYTES_MAX = 8 << 10
 _TRAILERS_BYTES_MAX = 16 << 10
 # Heads that differ in their Date alone are short; longer ones would be kept in the cache for nothing.
 _CACHED_HEAD_BYTES = 4 << 10
+# A line may end in LF alone (RFC 9112, 2.2), and go on in the next one that begins with a blank (5.2).
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+# Their values may be listed in one header or in several; of any other header the last stands.
+_LISTS = frozenset({"content-encoding", "transfer-encoding", "connection", "content-length"})
 
 
 class Head(NamedTuple):
@@ -59,14 +64,14 @@ def parse_head(data: bytes) -> Head | None:
     """Parse the final response's head, stepping over 1xx; None while incomplete. Header names become lower case."""
     start = 0
     while True:
-        stop = data.find(b"\r\n\r\n", start)
-        if stop < 0:
+        blank = _BLANK_LINE.search(data, start)
+        if blank is None:
             if start == 0 and not b"HTTP/1.".startswith(data[:7]):
                 raise MalformedResponse(f"not HTTP/1.1: {data[:40]!r}")
             return None
-        block = data[start:stop]
+        block = data[start : blank.start()]
         parsed = _cached_head_block(block) if len(block) <= _CACHED_HEAD_BYTES else _parse_head_block(block)
-        head = Head(stop + 4, *parsed)
+        head = Head(blank.end(), *parsed)
         # A server may send 1xx before its answer, even unasked (RFC 9110, 15.2).
         if not 100 <= head.status < 200:
             return head
@@ -74,7 +79,7 @@ def parse_head(data: bytes) -> Head | None:
 
 
 def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None]:
-    first, *rest = block.split(b"\r\n")
+    first, *rest = [line.removesuffix(b"\r") for line in _FOLD.sub(b" ", block).split(b"\n")]
     parts = first.split(b" ", 2)
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not STATUS.fullmatch(parts[1]):
         raise MalformedResponse(f"bad status line: {first[:60]!r}")
@@ -84,20 +89,22 @@ def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool,
         if not colon:
             raise MalformedResponse(f"bad header line: {line[:60]!r}")
         key, said = name.strip().decode("latin-1").lower(), value.strip().decode("latin-1")
-        # Codings may be listed in one header or in several; of any other header the last stands.
-        headers[key] = f"{headers[key]}, {said}" if key == "content-encoding" and key in headers else said
+        headers[key] = f"{headers[key]}, {said}" if key in _LISTS and key in headers else said
     status = int(parts[1])
     connection = headers.get("connection", "").lower()
     # Persistence is the default of HTTP/1.1 and has to be asked for in HTTP/1.0 (RFC 9112, 9.3).
     keep_alive = "keep-alive" in connection if parts[0] == b"HTTP/1.0" else "close" not in connection
     # Chunks tell the length where they are the last coding, whatever Content-Length says (RFC 9112, 6.3).
-    chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
+    chunked = _listed(headers.get("transfer-encoding", ""))[-1:] == ["chunked"]
     body_bytes = None
     # These never have a body (RFC 9112, 6.3); a length in a 304's head is that of the answer it stands for.
     if status in (204, 304):
         chunked, body_bytes = False, 0
     elif not chunked and "content-length" in headers:
-        body_bytes = _number(headers["content-length"].encode("latin-1"), 10)
+        said_bytes = {_number(length.encode("latin-1"), 10) for length in headers["content-length"].split(",")}
+        if len(said_bytes) > 1:
+            raise MalformedResponse(f"more than one length: {headers['content-length'][:40]!r}")
+        (body_bytes,) = said_bytes
     return status, headers, keep_alive, chunked, body_bytes
 
 
@@ -138,14 +145,13 @@ class Framing:
         if self._head_bytes:
             searched = max(0, len(self._head_bytes) - 3)
             self._head_bytes += data
-            if self._head_bytes.find(b"\r\n\r\n", searched) < 0:
+            if _BLANK_LINE.search(self._head_bytes, searched) is None:
                 return self._incomplete_head()
             data = bytes(self._head_bytes)
         head = parse_head(data)
         if head is None:
             # Whatever is complete in it was interim, and is not looked at again.
-            interim = data.rfind(b"\r\n\r\n")
-            self._head_bytes = bytearray(data if interim < 0 else data[interim + 4 :])
+            self._head_bytes = bytearray(data[max((blank.end() for blank in _BLANK_LINE.finditer(data)), default=0) :])
             return self._incomplete_head()
         _check_length("a response's head", head.length, HEAD_BYTES_MAX)
         self._head_bytes = bytearray()
@@ -256,8 +262,14 @@ def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
 
 def _codings(headers: Mapping[str, str]) -> list[str]:
     """What was done to a body before it was sent, first to last, transfer codings but for chunks included."""
-    names = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
-    return [name for name in map(str.strip, names) if name not in ("", "identity", "chunked")]
+    named = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}"
+    return [name for name in _listed(named) if name != "chunked"]
+
+
+def _listed(codings: str) -> list[str]:
+    """The names in a list of codings, without their parameters; identity is none."""
+    names = (one.partition(";")[0].strip() for one in codings.lower().split(","))
+    return [name for name in names if name not in ("", "identity")]
 
 
 def _dechunk(

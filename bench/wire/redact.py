@@ -11,14 +11,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from bench.process.secrets import LEAST_SECRET_LENGTH, encoded_forms, secret_pattern
-from bench.wire.http1 import HEAD_BYTES_MAX, parse
+from bench.wire.http1 import HEAD_BYTES_MAX, parse, parse_head
 
 # The end of one chunk and the size of the next.
 _FRAMES = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
 _OF_FRAMES = b"\r\n0123456789abcdefABCDEF"
 _LEAST_LEFT = 4
 # gzip and its like may be said of the content or of its transfer; chunked is no coding, nor is identity.
-_CODED = re.compile(rb"(?i)\r\n(?:content|transfer)-encoding:[^\r\n]*(?:gzip|deflate|compress|br|zstd)")
+_CODED = re.compile(
+    rb"(?i)[\r\n](?:content|transfer)-encoding\s*:(?:[^\r\n]|\r?\n[ \t])*?(?:gzip|deflate|compress|br|zstd)"
+)
 
 
 def blanker(secrets: Sequence[str]) -> Callable[[bytes], bytes] | None:
@@ -33,10 +35,9 @@ def blanker(secrets: Sequence[str]) -> Callable[[bytes], bytes] | None:
     def blank(data: bytes) -> bytes:
         if _CODED.search(data, 0, HEAD_BYTES_MAX):
             unpacked = parse(data, [len(data)], [0]).body.data
-            if holds(unpacked) and pattern.search(unpacked):
+            if holds(unpacked) and pattern.search(unpacked) and (head := parse_head(data)):
                 # In a compressed body no byte can be changed for another: all of it goes.
-                body = data.find(b"\r\n\r\n") + 4
-                data = data[:body] + b"*" * (len(data) - body)
+                data = data[: head.length] + b"*" * (len(data) - head.length)
         if not may_hold(data.translate(None, _OF_FRAMES)):
             return data
         whole = _FRAMES.sub(b"", data)

@@ -162,8 +162,24 @@ def test_a_bomb_is_left_when_it_has_unpacked_to_more_than_anyone_sends(
 
 
 def test_codings_that_are_not_known_are_named() -> None:
-    assert unpacked(body(b"x"), ["gzip", "lzma"]) == (Body(b"", [], []), "its content coding is not known: gzip, lzma")
-    assert unpacked(body(b"x"), ["gzip"] * 5)[1] is not None
+    assert unpacked(body(b"\xfd"), ["gzip", "lzma"]) == (Body(b"", [], []), "its content coding is not known: gzip, lzma")
+    assert unpacked(body(b"\xfd"), ["gzip"] * 5)[1] is not None
+
+
+@pytest.mark.parametrize("name", ["none", "utf-8", "binary", "8bit", "aws-chunked", "lzma"])
+def test_a_text_under_the_name_of_an_unknown_coding_was_not_packed(name: str) -> None:
+    for sent in (body(*EVENTS), body(b"data: \xc3")):
+        assert unpacked(sent, [name]) == (sent, None)
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 200), max_size=4))
+def test_what_follows_a_whole_member_and_is_none_is_passed_over(junk: bytes, cuts: list[int]) -> None:
+    whole = gzip.compress(WHOLE)
+    data = whole + b"x" + junk
+    edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    reads = [data[start:stop] for start, stop in pairwise(edges)]
+    found, fault = unpacked(body(*reads), ["gzip"])
+    assert (found.data, fault) == (WHOLE, None)
 
 
 # --- in responses -------------------------------------------------------------------------------------------------
@@ -199,7 +215,7 @@ def test_chunks_come_off_before_the_coding_and_a_cut_stays_a_cut() -> None:
 
 
 def test_what_cannot_be_unpacked_is_malformed_and_a_refusal_keeps_its_status() -> None:
-    assert response("Content-Encoding: lzma\r\n", b"x").error == (
+    assert response("Content-Encoding: lzma\r\n", b"\xfd").error == (
         "malformed", "its content coding is not known: lzma")  # fmt: skip
     assert response("Content-Encoding: gzip\r\n", b"not gzip").error is not None
     assert response("Content-Encoding: gzip\r\n", b"not gzip", status=503).error is None

@@ -49,6 +49,20 @@ COMPLETE = {
         head("Content-Length: 3", "Connection: keep-alive", status="HTTP/1.0 200 OK") + b"abc", b"abc", True),
     "an error with a body": (head("Content-Length: 4", status="HTTP/1.1 503 Service Unavailable") + b"busy",
                              b"busy", True),
+    "lines that end in LF alone": (b"HTTP/1.1 200 OK\nX: y\nContent-Length: 4\n\na\n\nb", b"a\n\nb", True),
+    "lines that end in both ways": (b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 3\n\r\nabc", b"abc", True),
+    "a header folded into two lines": (head("X: y", " z", "Transfer-Encoding:", "\tchunked") + chunked(EVENTS),
+                                       b"".join(EVENTS), True),
+    "the same length twice": (head("Content-Length: 3", "Content-Length: 3") + b"abc", b"abc", True),
+    "the same length in a list": (head("Content-Length: 3, 3") + b"abc", b"abc", True),
+    "a length beside chunks": (head("Content-Length: 3", "Transfer-Encoding: chunked") + chunked(EVENTS),
+                               b"".join(EVENTS), True),
+    "chunks said twice": (head("Transfer-Encoding: chunked", "Transfer-Encoding: Chunked") + chunked(EVENTS),
+                          b"".join(EVENTS), True),
+    "chunks, and no other coding": (head("Transfer-Encoding: chunked;q=1", "Transfer-Encoding: identity")
+                                    + chunked(EVENTS), b"".join(EVENTS), True),
+    "closing said first of two": (head("Content-Length: 3", "Connection: close", "Connection: keep-alive") + b"abc",
+                                  b"abc", False),
 }  # fmt: skip
 UNTIL_CLOSED = {
     "HTTP/1.1": (head("Content-Type: text/event-stream") + b"".join(EVENTS), b"".join(EVENTS)),
@@ -208,6 +222,8 @@ MALFORMED = {
     "a header without a colon": b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
     "a length that is no number": head("Content-Length: many") + b"x",
     "a negative length": head("Content-Length: -1") + b"x",
+    "two lengths": head("Content-Length: 1", "Content-Length: 2") + b"x",
+    "two lengths in a list": head("Content-Length: 1, 2") + b"x",
 }
 MALFORMED_CHUNKS = {
     "a chunk size that is no number": CHUNKED + b"3\r\nabc\r\nxyz\r\nabc\r\n0\r\n\r\n",

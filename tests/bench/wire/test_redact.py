@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bench.process.secrets import blank
 from bench.wire.http1 import parse
+from bench.wire.http1 import parse
 from bench.wire.redact import blanker, environment
 
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=48)
@@ -98,6 +99,23 @@ def test_a_compressed_body_with_a_key_in_it_is_starred_whole_and_another_is_kept
         body = pack(said)
         head = b"HTTP/1.1 403 No\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (coding.encode(), len(body))
         assert hide(head + body) == head + (body if is_kept else b"*" * len(body))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Content-Encoding : gzip", "content-encoding:\r\n gzip", "Content-Encoding: identity,\r\n\tgzip"),
+        *("Transfer-Encoding:gzip", "Content-Encoding: gzip;q=1", "X: y\nContent-Encoding: gzip"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_whatever_head_says_that_a_body_is_compressed_a_key_in_it_is_starred(line: str, end: str) -> None:
+    hide = blanker(["sk-very-secret"])
+    assert hide is not None
+    head = f"HTTP/1.1 403 No{end}{line}{end}{end}".encode()
+    body = gzip.compress(b"no: sk-very-secret")
+    assert parse(head + body, [len(head + body)], [0]).body.data == b"no: sk-very-secret"
+    assert hide(head + body) == head + b"*" * len(body)
 
 
 @pytest.mark.parametrize("form", list(FORMS))
