@@ -42,6 +42,7 @@ OURS = {
     "bench/durations.py": ("bench.types",),
     "bench/errors.py": ("bench.exit_codes",),
     "bench/exit_codes.py": (),
+    "bench/endings.py": (),
     "bench/process/*": ("bench.types",),
     "bench/wire/*": ("bench.types", "bench.process"),
     "bench/packets/*": ("bench.types", "bench.process", "bench.wire"),
@@ -73,7 +74,7 @@ OURS = {
     "analysis/sizing/*": (*ABOVE_A_RUN, "analysis.money"),
     "analysis/*": (*OF_A_RUN, "analysis"),
 }  # fmt: skip
-FOR_ALL = ("bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations", "bench.numeric")
+FOR_ALL = ("bench.endings", "bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations", "bench.numeric")
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,

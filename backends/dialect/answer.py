@@ -8,6 +8,7 @@ from backends.dialect import alike, outside
 from backends.dialect.errors import Error, verdict
 from backends.dialect.outside import Unfit, known_word, shown
 from backends.dialect.sse import json_values, regular_events
+from bench import endings
 from bench.types import Body, Delta, DeltaKind, Reply, Usage
 
 Settles = Literal["nothing", "prompt", "all"]
@@ -55,8 +56,14 @@ class Answer:
         self.arrivals += [(t_ns, None, kind) for t_ns, _ in rest]
 
     def end(self, reason: Any) -> None:
-        """Take in why the answer ended; null and an empty word say nothing."""
-        self.finish = outside.word(reason, "the finish reason") or self.finish
+        """Take in why the answer ended; null, in any spelling, says nothing, and no second word mends a failure."""
+        said = outside.word(reason.strip() if isinstance(reason, str) else reason, "the finish reason")
+        if said and endings.is_ending(said) and (self.finish is None or endings.is_sound(self.finish)):
+            self.finish = said
+
+    def is_untouched(self) -> bool:
+        """Whether nothing that was read said anything of an answer."""
+        return not (self.arrivals or self.finish or self.error or self.unread)
 
     def text(self) -> str:
         """All the visible text."""

@@ -7,7 +7,15 @@ from typing import Any
 
 from backends.dialect import outside
 from backends.dialect.outside import lenient, shown
+from bench import endings
 
+# Where the words of an error stand, OpenAI's first: FastAPI, Zhipu, Baidu, MiniMax, Cloudflare, AWS, Apigee.
+WORDS = (
+    *("error", "message", "detail", "msg", "errors", "error_msg", "error_message", "status_msg", "base_resp"),
+    *("Error", "Message", "fault", "faultstring"),
+)
+# What no event of an answer has, of those that vendors send inside a 200 without the word that OpenAI has for it.
+OF_AN_ERROR = ("errors", "error_msg", "error_message", "detail", "Error", "fault")
 Error = tuple[str, str]
 """(code of the taxonomy, message)."""
 
@@ -15,24 +23,12 @@ MOST_READ_BYTES = 64 << 10  # of a failed response; what fits into a line stands
 DEEPEST = 20
 KEY = re.compile(r"(?i)(\bbearer +|\b(?:sk|pk|hf|gsk|xai|key)[-_])[\w.*-]{6,}")
 
-# Why an answer ended, where that is the end that was asked for: by the model's own word, at the length or a stop word
-# that the request named, or with the call of a tool. By vendor in docs/backends.md.
-SOUND_ENDINGS = frozenset(
-    {
-        *("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "stop_word", "word"),
-        *("stop_str", "stop_string", "end_of_turn", "complete", "completed", "finished", "done", "normal"),
-        *("length", "max_tokens", "max_new_tokens", "max_length", "max_completion_tokens", "max_output_tokens"),
-        *("limit", "model_length", "model_context_window_exceeded"),
-        *("tool_calls", "tool_call", "tool_use", "function_call", "tools"),
-    }
-)
-
 
 def error_message(error: Any) -> str:
     """The message of an error in any of the servers' shapes: a string, or one nested under the usual names."""
     for _ in range(DEEPEST):
         if isinstance(error, dict):
-            inner = next((error[name] for name in ("error", "message", "detail", "msg") if error.get(name)), None)
+            inner = next((error[name] for name in WORDS if error.get(name)), None)
         else:
             inner = error[0] if isinstance(error, list) and error else None
         if inner is None:
@@ -61,6 +57,16 @@ def named_message(data: bytes) -> str:
     return one_line(f"{kind}: {body_message(data)}") if kind else body_message(data)
 
 
+def is_error(event: Mapping[str, Any]) -> bool:
+    """Whether an event that brings nothing of an answer says, in the way of any vendor, that there will be none."""
+    if any(event.get(name) for name in OF_AN_ERROR) or "error" in (event.get("status"), event.get("type")):
+        return True
+    refused = event.get("base_resp")
+    if isinstance(refused, dict):
+        return bool(refused.get("status_code"))
+    return bool(event.get("code")) and any(event.get(name) for name in ("message", "msg"))
+
+
 def event_error(event: Mapping[str, Any]) -> Error:
     """The code and message of an event of a stream, or of a body with a 200, that is an error.
 
@@ -69,7 +75,7 @@ def event_error(event: Mapping[str, Any]) -> Error:
     error, kind = event.get("error"), event.get("error_type")
     named = event.get("type") == "error" or bool(kind)
     kind = kind if isinstance(kind, str) else _kind(error)
-    return stream_error(kind, error_message(event), _status(error), named=named)
+    return stream_error(kind, error_message(event), _status(error or event), named=named)
 
 
 def stream_error(kind: str, message: str, status: int | None = None, *, named: bool = True) -> Error:
@@ -97,7 +103,8 @@ def _status(error: Any) -> int | None:
     if not isinstance(error, dict):
         return None
     statuses = (error.get(name) for name in ("http_status_code", "status_code", "status", "code"))
-    return next((status for status in statuses if isinstance(status, int)), None)
+    said = (re.fullmatch(r"([45]\d\d)(?:\.0)?", str(status)[:9], re.ASCII) for status in statuses)
+    return next((int(found[1]) for found in said if found), None)
 
 
 def one_line(text: str) -> str:
@@ -146,6 +153,6 @@ def verdict(
     if not arrivals:
         why = f" ({finish})" if finish else ""
         return "empty", f"the answer was complete{why} but held no model output"
-    if finish and finish.lower() not in SOUND_ENDINGS:
+    if finish and not endings.is_sound(finish):
         return "ended_early", f"the server ended the answer for a reason of its own: {finish}"
     return None

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from backends.dialect import outgoing, pictures, structured
+from backends.dialect import outgoing, pictures, structured, usages
 from backends.dialect.answer import Answer, Settles, content_coding, read
-from backends.dialect.errors import body_message, event_error
-from backends.dialect.outside import Unfit, count
+from backends.dialect.errors import body_message, event_error, is_error
+from backends.dialect.outside import Unfit, count, shown
 from backends.dialect.sse import DONE, is_document
 from bench.types import (
     Body,
@@ -25,7 +25,6 @@ from bench.types import (
     Message,
     Reply,
     Target,
-    Usage,
 )
 
 CHAT, RESPONSES = "chat", "responses"
@@ -33,10 +32,8 @@ ROUTES = {CHAT: "/chat/completions", "completions": "/completions", RESPONSES: "
 CHOICES = {**outgoing.CHOICES, **structured.CHOICES, "route": tuple(ROUTES)}
 THOUGHTS = ("thinking", "reasoning")
 IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
-PROMPT_COUNTS = ("prompt_tokens", "input_tokens")
-OUTPUT_COUNTS = ("completion_tokens", "output_tokens")
-OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
-ANY_COUNT = (*PROMPT_COUNTS, *OUTPUT_COUNTS, "total_tokens")
+# Beside the content: of DeepSeek and many others; OpenRouter and MiniMax; GitHub; LiteLLM.
+REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "reasoning_text", "thinking_blocks")
 
 
 def request(call: Call, target: Target) -> HttpRequest:
@@ -110,9 +107,11 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     answer = read(OpenAIAnswer(), body, _take)
     if is_document(body):
         answer.done, answer.streamed = True, False  # a completion in one piece, or an error
+        if answer.is_untouched() and b'"choices"' not in body.data:
+            answer.unread_example = shown(body.data)
     usage, arrivals_at_usage = None, 0
     try:
-        usage, arrivals_at_usage = usage_of(answer.usages)
+        usage, arrivals_at_usage = usages.together(answer.usages)
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
@@ -130,7 +129,7 @@ def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
     if get("error") or get("object") == "error":
         answer.error = event_error(chunk)
         return
-    usage = get("usage")
+    usage, brings = get("usage"), False
     for choice in get("choices") or ():
         if finish := choice.get("finish_reason"):
             answer.end(finish)
@@ -141,14 +140,21 @@ def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
         if not (said := delta.get("content") or delta.get("text") or delta.get("refusal")) or type(said) is not str:
             said, kind = _unusual(delta, said)
             if not said:
+                if failed := next((one for one in (choice, delta) if one.get("error")), None):
+                    answer.error = event_error(failed)
+                    return
                 continue
         # Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token.
         so_far = count(usage, "completion_tokens") if usage else count(get("timings"), "predicted_n")
         answer.arrive(t_ns, kind, said)
+        brings = True
         if so_far:
             answer.running_counts.append(so_far)
-    if not usage and (groq := get("x_groq")):
-        usage = groq.get("usage")
+    if not (usage or brings):
+        if not get("choices") and is_error(chunk):
+            answer.error = event_error(chunk)
+            return
+        usage = usages.found_in(chunk)
     if usage:
         answer.usages.append((len(answer.arrivals), usage))
 
@@ -162,7 +168,7 @@ def _unusual(delta: Mapping[str, Any], content: Any) -> tuple[str, DeltaKind]:
     if text:
         return text, "text"
     if not thought:
-        _, thought = _blocks(delta.get("reasoning_content") or delta.get("reasoning") or delta.get("thinking"), True)
+        _, thought = _blocks(next((delta[name] for name in REASONING if delta.get(name)), None), True)
     if thought:
         return thought, "reasoning"
     is_call = bool(delta.get("tool_calls") or delta.get("function_call"))
@@ -197,48 +203,3 @@ def _with_tokens(arrivals: list[Delta], running: Sequence[int]) -> list[Delta]:
         return arrivals
     made = (after - before for before, after in pairwise([0, *running]))
     return [(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(arrivals, made, strict=True)]
-
-
-def usage_of(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
-    """What the usage objects of an answer say together, and after how many arrivals the deciding one came.
-
-    That is the last that says something, which is a count above zero. Some servers send zeros until the end (Ollama's
-    completions), others a count so far (vLLM), and each may come at the top, in a choice (Moonshot) or under a name of
-    the vendor's (Groq). A zero or a gap at the end says nothing of what was counted before.
-    """
-    stated = [usage for _, usage in usages if isinstance(usage, dict)]
-    if not stated:
-        return None, 0
-    arrivals, last = next(
-        ((at, usage) for at, usage in reversed(usages) if any(count(usage, name) for name in ANY_COUNT)),
-        (0, stated[-1]),
-    )
-    cached = (
-        (last, "cached_tokens"),  # Moonshot
-        (last, "prompt_cache_hit_tokens"),  # DeepSeek
-        *((last.get(details), "cached_tokens") for details in ("prompt_tokens_details", "input_tokens_details")),
-    )
-    reasoned = *((last.get(details), "reasoning_tokens") for details in OUTPUT_DETAILS), (last, "reasoning_tokens")
-    usage = Usage(
-        prompt_tokens=_last_positive(stated, PROMPT_COUNTS),
-        cached_tokens=_first_known(*cached),
-        cache_write_tokens=_first_known((last.get("prompt_tokens_details"), "cache_write_tokens")),  # OpenRouter
-        output_tokens=_last_positive(stated, OUTPUT_COUNTS),
-        reasoning_tokens=_first_known(*reasoned),
-        total_tokens=count(last, "total_tokens"),
-    )
-    return usage, arrivals
-
-
-def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int | None:
-    """The last count above zero under any of the names, else zero where that is all that is said."""
-    found = None
-    for usage in reversed(usages):
-        if said := _first_known(*((usage, name) for name in names)):
-            return said
-        found = 0 if said == 0 else found
-    return found
-
-
-def _first_known(*places: tuple[Any, str]) -> int | None:
-    return next((found for counts, name in places if (found := count(counts, name)) is not None), None)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from backends.dialect import openai
+from backends.dialect import openai, usages
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error
 from backends.dialect.outside import Unfit
@@ -44,7 +44,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     answer = read(openai.OpenAIAnswer(), body, _take)
     usage = None
     try:
-        usage, _ = openai.usage_of(answer.usages)
+        usage, _ = usages.together(answer.usages)
     except Unfit as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "an event of the Responses API", "response.completed")

@@ -5,8 +5,9 @@ few passes in C over the whole body do. Whatever is not, to the byte, of that sh
 line by line. Both give the same events with the same stamps; a test holds them to it.
 
 Servers and the proxies before them also break the standard, in ways that other clients read over or report: a blank
-`data:` to keep the connection alive, blanks around `[DONE]`, and errors as a line of JSON or of words in the middle of
-the stream, or as a field or an event of the name `error`. All of these are read here, for every dialect.
+`data:` to keep the connection alive, blanks around `[DONE]`, no blank lines between events, and errors as a line of
+JSON or of words in the middle of the stream, or as a field or an event of the name `error`. All of these are read here,
+for every dialect.
 """
 
 import re
@@ -32,12 +33,16 @@ FIELD_BEGINNINGS = frozenset((b"event", b"data", b"id", b"retry", b"error", b"")
 
 
 class Event(NamedTuple):
-    """`name` is that of its `event:` line, b"" without one. Not `standard` are lines of no field, or of `error:`."""
+    """`name` is that of its `event:` line, b"" without one. Not `standard` are lines of no field, or of `error:`.
+
+    `line_ends` are the bytes of the body at which its lines of data were complete.
+    """
 
     t_ns: int
     data: bytes
     name: bytes
     standard: bool
+    line_ends: tuple[int, ...] = ()
 
 
 def every_event(body: Body) -> Iterator[Event]:
@@ -49,33 +54,39 @@ def every_event(body: Body) -> Iterator[Event]:
     """
     data: list[bytes] = []
     bare: list[bytes] = []
+    ends: list[int] = []
+    bare_ends: list[int] = []
     name = b""
-    completed = bare_end = 0
     for line in LINE.finditer(body.data, len(BOM) if body.data.startswith(BOM) else 0):
         text = line[1] if line[2] is None else line[2]
-        field, colon, value = text.partition(b":")
         end = line.start() + len(text) + 1
+        text = text.removeprefix(BOM)  # .NET's writers put one before whatever they are made for
+        field, colon, value = text.partition(b":")
         if bare and (field in FIELD_BEGINNINGS or not text):
-            yield Event(_stamp(body, bare_end), b"\n".join(bare), b"", False)
-            bare = []
+            yield _event(body, bare, bare_ends, b"", False)
+            bare, bare_ends = [], []
         if field == b"data":
             data.append(value.removeprefix(b" "))
-            completed = end
+            ends.append(end)
         elif not text:
             if data:
-                yield Event(_stamp(body, completed), b"\n".join(data), name, True)
-            data, name = [], b""
+                yield _event(body, data, ends, name, True)
+            data, ends, name = [], [], b""
         elif field == b"event":
-            name = value.removeprefix(b" ")
+            name = value.strip().lower()
         elif field == b"error" and colon:
             yield Event(_stamp(body, end), value.strip(), b"error", False)
         elif field not in FIELD_BEGINNINGS:
             bare.append(text)
-            bare_end = end
+            bare_ends.append(end)
     if bare:
-        yield Event(_stamp(body, bare_end), b"\n".join(bare), b"", False)
+        yield _event(body, bare, bare_ends, b"", False)
     if data:
-        yield Event(_stamp(body, completed), b"\n".join(data), name, True)
+        yield _event(body, data, ends, name, True)
+
+
+def _event(body: Body, lines: list[bytes], ends: list[int], name: bytes, standard: bool) -> Event:
+    return Event(_stamp(body, ends[-1]), b"\n".join(lines), name, standard, tuple(ends))
 
 
 def json_events(body: Body) -> tuple[list[Any], list[int]]:
@@ -87,14 +98,30 @@ def json_events(body: Body) -> tuple[list[Any], list[int]]:
         return regular
     values, stamps = list[Any](), list[int]()
     for event in every_event(body):
-        if event.name != b"error" and isinstance(value := lenient(event.data), dict):
+        value = lenient(event.data)
+        if event.name != b"error" and isinstance(value, dict):
             values.append(value)
             stamps.append(event.t_ns)
             continue
-        for value in _values(event):
-            values.append(value)
-            stamps.append(event.t_ns)
+        for each in _lines(body, event) if isinstance(value, bytes) else [event]:
+            for value in _values(each):
+                values.append(value)
+                stamps.append(each.t_ns)
     return values, stamps
+
+
+def _lines(body: Body, event: Event) -> list[Event]:
+    """Each line as an event of its own where all are whole: servers, and gateways, leave the blank lines out."""
+    if len(event.line_ends) < 2:
+        return [event]
+    lines = zip(event.data.split(b"\n"), event.line_ends, strict=True)
+    told = [event._replace(t_ns=_stamp(body, end), data=line) for line, end in lines if line.strip()]
+    are_whole = all(_is_done(one.data) or isinstance(lenient(one.data), dict) for one in told)
+    return told if len(told) > 1 and are_whole else [event]
+
+
+def _is_done(data: bytes) -> bool:
+    return data.strip(b' "\t').upper() == DONE
 
 
 def regular_events(body: Body, start: int, stop: int) -> tuple[list[Any], list[int]] | None:
@@ -154,7 +181,7 @@ def _values(event: Event) -> list[Any]:
     data = event.data.strip()
     if not data or data == b"null":
         return []
-    if data.strip(b' "').upper() == DONE:
+    if _is_done(data):
         return [DONE]
     if not (event.standard or event.name):
         return _documents(lenient(data))

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
+from bench.endings import is_for_length
 from bench.types import Delta, DeltaKind, Usage
 
 Source = Literal["server usage", "per-chunk usage", "arrivals", "tokenizer", "chunk count"]
@@ -28,7 +29,6 @@ Contradiction = Literal[
 _READINGS: Final[tuple[Reading, ...]] = get_args(Reading)
 _CONTRADICTIONS: Final[tuple[Contradiction, ...]] = get_args(Contradiction)
 
-ENDED_FOR_LENGTH: Final = {"length", "max_tokens", "max_output_tokens"}
 # No backend lets such a count through (bench.runs.records has 32 bits for that of an arrival).
 _MOST_OF_A_COLUMN = 2**31 - 1
 # At the end of an answer tokens may be held back with half a character, or be of the kind that is never shown.
@@ -125,7 +125,7 @@ def _seen(asked: Asked, deltas: Sequence[Delta], finish: str | None, text_bytes:
         tokens if is_split else None,
         text_bytes,
         asked.max_tokens,
-        asked.max_tokens if (finish or "").lower() in ENDED_FOR_LENGTH else 0,
+        asked.max_tokens if is_for_length(finish) else 0,
     )
 
 

@@ -74,6 +74,16 @@ DIALECTS = {
 every = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 
 
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+DONE, STOP = event(b"[DONE]"), event({"type": "message_stop"})
+
+
 def body(*segments: bytes) -> Body:
     """Segment i arrives at 10 * (i + 1)."""
     return Body(b"".join(segments), list(accumulate(map(len, segments))), [10 * (i + 1) for i in range(len(segments))])
@@ -296,6 +306,7 @@ FAILURES = [
     *("SAFETY", "cancelled", "sensitive", "load", "unknown", "whatever a server may yet think of"),
 ]
 SOUND = [
+    *("FinishReason.STOP", "FINISH_REASON_MAX_TOKENS", " stop", "stop\n", "tool-calls", "endoftext", "token_limit"),
     *("stop", "STOP", "length", "max_tokens", "MAX_TOKENS", "eos", "eos_token", "end_turn", "stop_sequence"),
     *("tool_calls", "function_call", "tool_use", "COMPLETE", "model_length", "model_context_window_exceeded"),
 ]
@@ -314,7 +325,31 @@ def test_an_answer_that_ends_for_another_reason_than_was_asked_for_is_no_success
 @pytest.mark.parametrize("reason", SOUND)
 def test_an_answer_that_ends_as_it_was_asked_to_is_one(dialect: Dialect, reason: str) -> None:
     reply = ask(dialect, *parts(dialect)[:2], dialect.end(reason, 7, 2))
-    assert (reply.error, reply.finish) == (None, reason)
+    assert (reply.error, reply.finish) == (None, reason.strip())
+
+
+@pytest.mark.parametrize("name", ["chat", "completions"])
+@given(st.lists(st.sampled_from(["", None, "null", "None", "NULL", "not_finished", "in_progress"]), max_size=4))
+def test_a_reason_that_says_the_answer_goes_on_is_none(name: str, said: list[str | None]) -> None:
+    dialect = DIALECTS[name]
+    ends = [dialect.end(one, None, None).removesuffix(DONE) for one in said]
+    assert error_of(dialect, dialect.word("a"), *ends)[0] == "cut_stream"
+    assert error_of(dialect, dialect.word("a"), *ends, dialect.end("stop", 7, 2)) == (None, None)
+
+
+# In TGI's native stream the first reason ends the answer.
+@pytest.mark.parametrize("name", ["chat", "completions", "messages"])
+@given(st.sampled_from(SOUND), st.sampled_from(FAILURES), st.booleans())
+def test_of_two_reasons_a_failure_counts(name: str, sound: str, failure: str, failed_first: bool) -> None:
+    dialect = DIALECTS[name]
+    first, second = (failure, sound) if failed_first else (sound, failure)
+    ends = dialect.end(first, None, None).removesuffix(DONE).removesuffix(STOP), dialect.end(second, 7, 2)
+    assert error_of(dialect, dialect.word("a"), *ends) == (
+        "ended_early", f"the server ended the answer for a reason of its own: {failure}")  # fmt: skip
+
+
+def error_of(dialect: Dialect, *segments: bytes) -> tuple[str | None, str | None]:
+    return ask(dialect, *segments).error or (None, None)
 
 
 # --- usage wherever it is ---------------------------------------------------------------------------------------
@@ -339,6 +374,17 @@ ZEROS = dict.fromkeys(COUNTS, 0)
         [WORD, {"choices": None, "usage": COUNTS}],
         [WORD, {"usage": COUNTS}],
         [WORD, {"usage": {"input_tokens": 7, "output_tokens": 2, "total_tokens": 9}}],
+        [WORD, {"choices": [{"delta": {"usage": COUNTS}, "finish_reason": "stop"}]}],
+        [WORD, {"choices": [{"delta": {}, "message": {"usage": COUNTS}}]}],
+        [WORD, COUNTS],
+        [WORD, {"usage": [COUNTS]}],
+        [WORD, {"meta": {"usage": COUNTS}}],
+        [WORD, {"token_usage": COUNTS, "usage": None}],
+        [WORD, {"usage": {"promptTokens": 7, "completionTokens": 2, "totalTokens": 9}}],
+        [WORD, {"usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 2, "totalTokenCount": 9}}],
+        [WORD, {"usage": {"billed": {"input_tokens": 3, "output_tokens": 2}, "tokens": COUNTS}}],
+        [WORD, {"limits": {"total_tokens": 100_000}}, {"usage": COUNTS}],
+        [WORD, {"limits": {"prompt_tokens": "7", "completion_tokens": -1}}, {"usage": COUNTS}],
         [WORD | {"usage": ZEROS}, WORD | {"usage": ZEROS}, {"choices": [], "usage": COUNTS}],  # Ollama
         [WORD | {"usage": None}, {"choices": [], "usage": COUNTS}],
         [WORD, {"choices": [], "usage": COUNTS}, {"choices": [], "usage": ZEROS}],
@@ -375,10 +421,78 @@ def test_zeros_in_every_chunk_say_nothing_of_the_arrivals() -> None:
         {"cached_tokens": 5},
         {"cached_tokens": 5, "prompt_tokens_details": None},
         {"cached_tokens": 5, "prompt_tokens_details": []},
+        {"cached_tokens": 0, "prompt_tokens_details": {"cached_tokens": 5}},
+        {"cache_read_input_tokens": 5},
+        {"num_cached_tokens": 5},
+        {"cached_prompt_tokens": 5},
     ],
 )
 def test_the_cached_part_is_found_under_any_of_its_names(details: dict[str, Any]) -> None:
     assert chat(WORD, {"usage": COUNTS | details}).usage == FOUND._replace(cached_tokens=5)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"prompt_tokens_details": {"cache_write_tokens": 5}},
+        {"prompt_tokens_details": {"cache_creation_tokens": 5, "cached_tokens": None}},
+        {"prompt_tokens_details": {"cache_creation_input_tokens": 5}},
+        {"cache_creation_input_tokens": 5},
+    ],
+)
+def test_what_was_written_to_the_cache_is_found_under_any_of_its_names(details: dict[str, Any]) -> None:
+    assert chat(WORD, {"usage": COUNTS | details}).usage == FOUND._replace(cache_write_tokens=5)
+
+
+@given(JSON)
+@settings(max_examples=150, deadline=None)
+def test_usage_is_looked_for_in_anything(value: Any) -> None:
+    assert chat(WORD, {"usage": COUNTS, "x": value}).usage == FOUND
+    chat(WORD, {"x": value})
+    chat(WORD, {"usage": value})
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+        {"reasoning_text": "hm"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "hm"}]},
+        {"reasoning": {"summary": [{"text": "hm"}]}},
+        {"reasoning_content": [{"type": "text", "text": "hm"}], "content": ""},
+    ],
+)
+def test_reasoning_is_found_under_any_of_its_names(thought: dict[str, Any]) -> None:
+    reply = chat({"choices": [{"delta": thought}]}, WORD)
+    assert ([kind for _, _, kind in reply.deltas], reply.text) == (["reasoning", "text"], "a")
+
+
+IN_A_200: list[dict[str, Any]] = [
+    {"code": "InvalidParameter", "message": "bad thing", "request_id": "x"},  # DashScope
+    {"error_code": 336003, "error_msg": "bad thing"},  # Qianfan
+    {"base_resp": {"status_code": 1004, "status_msg": "bad thing"}},  # MiniMax
+    {"detail": "bad thing"},
+    {"detail": [{"loc": ["body"], "msg": "bad thing"}]},
+    {"success": False, "errors": [{"code": 1, "message": "bad thing"}], "result": None},  # Cloudflare
+    {"fault": {"faultstring": "bad thing"}},  # Apigee
+    {"status": "error", "message": "bad thing"},
+    {"choices": [{"error": {"message": "bad thing", "code": 502}, "delta": {"content": ""}}]},
+    {"choices": [{"delta": {"error": "bad thing"}, "finish_reason": "error"}]},
+]
+
+
+@pytest.mark.parametrize("said", IN_A_200)
+def test_an_error_inside_a_200_has_its_words_in_whatever_shape_it_comes(said: dict[str, Any]) -> None:
+    for segments in ([event(said)], [event(WORD), event(said)], [json.dumps(said).encode()]):
+        assert openai.decode(200, {}, body(*segments)).error == ("error_event", "bad thing")
+
+
+def test_a_document_that_is_no_completion_is_shown() -> None:
+    said: Any
+    for said in {"message": "hello"}, {"error": ""}, {"base_resp": {"status_code": 0}}, {}:
+        error = openai.decode(200, {}, body(json.dumps(said).encode())).error
+        assert error == ("malformed", f"not a chat completion: {json.dumps(said).encode()!r}")
+    assert error_of(DIALECTS["chat"], b'{"choices": []}')[0] == "empty"
 
 
 def messages(*usages: Any) -> Usage | None:
@@ -406,13 +520,6 @@ def test_an_estimate_of_the_prompt_gives_way_to_the_count() -> None:
     assert messages({"input_tokens": 2, "cache_read_input_tokens": 5}, {"output_tokens": 4}) == Usage(
         7, 5, output_tokens=4
     )
-
-
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @given(st.sampled_from(sorted(DIALECTS)), JSON, JSON, JSON)

@@ -37,7 +37,9 @@ def test_an_error_of_no_kind_keeps_its_message_without_keys() -> None:
         ({"message": "boom", "code": 500}, "error_event"),
         ("boom", "error_event"),
         (["boom"], "error_event"),
-        ({"code": True, "type": 5, "status": "429"}, "error_event"),
+        ({"message": "slow", "status": "429"}, "rate_limited"),
+        ({"message": "busy", "code": 503.0}, "overloaded"),
+        ({"code": True, "type": 5, "status": "1429"}, "error_event"),
     ],
 )
 def test_an_error_as_an_event_has_the_code_of_its_kind_or_status(error: Any, code: str) -> None:

@@ -1,3 +1,4 @@
+import json
 from itertools import accumulate, pairwise
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backends.dialect import sse
+from backends.dialect.outside import lenient
 from bench.types import Body
 
 
@@ -31,7 +33,7 @@ def standard_events(stream: Body) -> list[tuple[int, bytes]]:
         (b"event: message\nid: 7\ndata: a\nretry: 10\n\n", [b"a"]),
         (b"event: ping\n\ndata: a\n\n", [b"a"]),
         (b"data\n\ndata:\n\n", [b"", b""]),
-        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a", b"b"]),
         (b"\n\n\ndata: a\n\n\n\n", [b"a"]),
         (b"database: a\n\n data: b\n\n", []),
         (b"", []),
@@ -63,6 +65,21 @@ def test_what_is_not_json_stays_bytes() -> None:
 def test_json_that_only_lenient_parsers_take_is_still_read() -> None:
     values, _ = sse.json_events(body(b'data: {"a":"\xc3"}\n\ndata: {"a":"\\ud83d"}\n\ndata: {"p":Infinity}\n\n'))
     assert values == [{"a": "�"}, {"a": "\ud83d"}, {"p": float("inf")}]
+
+
+@given(st.lists(st.sampled_from([b'{"a":1}', b"{}", b"[DONE]"]), min_size=1), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_without_blank_lines_every_line_is_an_event_at_its_own_time(datas: list[bytes], line_end: bytes) -> None:
+    values, stamps = sse.json_events(body(*[b"data: " + data + line_end for data in datas]))
+    assert values == [lenient(data) for data in datas]
+    assert stamps == [10 * (i + 1) for i in range(len(datas))]
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r\n", b"\r"]), min_size=8, max_size=8), st.integers(0, 2))
+def test_json_over_several_lines_is_one_event_whatever_ends_them(ends: list[bytes], indent: int) -> None:
+    lines = json.dumps({"a": [1, {"b": 2}]}, indent=indent).encode().split(b"\n")
+    assert len(lines) == len(ends)
+    stream = b"".join(b"data: " + line + end for line, end in zip(lines, ends, strict=True))
+    assert sse.json_events(body(stream + b"\n\ndata: [DONE]\n\n"))[0] == [{"a": [1, {"b": 2}]}, b"[DONE]"]
 
 
 DATAS = st.lists(st.sampled_from([b"{}", b'{"a": [1, "x"]}', b'{"a": "}"}']), min_size=1)
@@ -105,7 +122,8 @@ def test_the_fast_path_takes_what_engines_send(stream: bytes) -> None:
 @example(b"data: {},{}\n\n", [])
 def test_the_fast_path_gives_the_events_and_stamps_of_the_exact_one(stream: bytes, cuts: list[int]) -> None:
     segments = cut(stream, cuts)
-    exact = [(value, event.t_ns) for event in sse.every_event(segments) for value in sse._values(event)]
+    events = [line for event in sse.every_event(segments) for line in sse._lines(segments, event)]
+    exact = [(value, event.t_ns) for event in events for value in sse._values(event)]
     assert sse.json_events(segments) == ([value for value, _ in exact], [t_ns for _, t_ns in exact])
 
 

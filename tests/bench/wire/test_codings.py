@@ -162,7 +162,10 @@ def test_a_bomb_is_left_when_it_has_unpacked_to_more_than_anyone_sends(
 
 
 def test_codings_that_are_not_known_are_named() -> None:
-    assert unpacked(body(b"\xfd"), ["gzip", "lzma"]) == (Body(b"", [], []), "its content coding is not known: gzip, lzma")
+    assert unpacked(body(b"\xfd"), ["gzip", "lzma"]) == (
+        Body(b"", [], []),
+        "its content coding is not known: gzip, lzma",
+    )
     assert unpacked(body(b"\xfd"), ["gzip"] * 5)[1] is not None
 
 

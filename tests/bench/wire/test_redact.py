@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bench.process.secrets import blank
 from bench.wire.http1 import parse
-from bench.wire.http1 import parse
 from bench.wire.redact import blanker, environment
 
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=48)
