@@ -17,7 +17,7 @@ from analysis.breakeven.decision import WORST
 from analysis.breakeven.states import at_level
 from analysis.breakeven.sweep import steps_of
 from analysis.breakeven.turning import Turn, turns
-from analysis.breakeven.ways import Rival, Way, expected_usd, usd_of_states, ways_of
+from analysis.breakeven.ways import CostedPairing, Way, expected_usd, usd_of_states, ways_of
 from analysis.stats.distributions import CONFIDENCE, Floats
 
 MOST_CHANGES: Final = 40
@@ -71,9 +71,9 @@ class Ranking:
         return bool(self.month) and self.choice is None
 
 
-def rank(rivals: Sequence[Rival], up_to: int, requests_per_month: int | None) -> Ranking:
-    """Order the ways of these rivals; servers that have no API beside them are ways of their own."""
-    ways = ways_of(rivals)
+def rank(pairs: Sequence[CostedPairing], up_to: int, requests_per_month: int | None) -> Ranking:
+    """Order the ways that these pairs give; servers that have no API beside them are ways of their own."""
+    ways = ways_of(pairs)
     spans, is_whole = _spans(ways, up_to)
     if requests_per_month is None:
         return Ranking(ways, spans, is_whole=is_whole)
@@ -93,7 +93,7 @@ def _of_volume(spans: Sequence[Cheapest], asked: int) -> Iterator[Turn]:
 
 def _month(ways: Sequence[Way], requests_per_month: int) -> tuple[Bill, ...]:
     volume = np.array([float(requests_per_month)])
-    states = [usd_of_states(way, way.rival.states.rounded(), volume)[:, 0] for way in ways]
+    states = [usd_of_states(way, way.pair.states.rounded(), volume)[:, 0] for way in ways]
     each = np.stack(np.broadcast_arrays(*states))
     wins = each <= each.min(axis=0) * (1 + ROUNDING)
     found = [
@@ -132,7 +132,7 @@ def _spans(ways: Sequence[Way], up_to: int) -> tuple[tuple[Cheapest, ...], bool]
 
 def _volumes(ways: Sequence[Way], up_to: int) -> Floats:
     """Volumes with both sides of every step of ours, between which no bill jumps where the capacity was stated."""
-    steps = [step for way in ways if way.is_own for step in steps_of(way.rival.pairing, 1.0, float(up_to))]
+    steps = [step for way in ways if way.is_own for step in steps_of(way.pair.pairing, 1.0, float(up_to))]
     grid = np.unique(np.geomspace(1.0, up_to, 512).round())
     return np.unique(np.concatenate([grid, np.array(steps)]))
 

@@ -42,7 +42,7 @@ def turns(month: Sequence[tuple[Way, float]], volume: int) -> tuple[Turn, ...]:
 
     Nothing where it is not for one way alone to change: where two cost the same, or an API serves what servers leave.
     """
-    if len(month) < 2 or not all(leaves_nothing(way.rival.pairing) for way, _ in month if way.is_own):
+    if len(month) < 2 or not all(leaves_nothing(way.pair.pairing) for way, _ in month if way.is_own):
         return ()
     (cheapest, usd), (second, second_usd), *_ = month
     if not usd < second_usd or not np.isfinite(usd):
@@ -56,7 +56,7 @@ def turns(month: Sequence[tuple[Way, float]], volume: int) -> tuple[Turn, ...]:
 
 def _of(way: Way, usd: float, wanted_usd: float, volume: int, to: str) -> Iterator[Turn]:
     """The inputs of one way at which its bill becomes the wanted one."""
-    pairing = way.rival.pairing
+    pairing = way.pair.pairing
     if not way.is_own:
         if usd and np.isfinite(usd):
             yield Turn(way.name, "$ a request", usd / volume, wanted_usd / volume, to)
@@ -66,7 +66,7 @@ def _of(way: Way, usd: float, wanted_usd: float, volume: int, to: str) -> Iterat
         yield Turn(way.name, "$ an hour", hour_usd, hour_usd * (wanted_usd - free_usd) / (usd - free_usd), to)
     factor = _factor(way, wanted_usd, volume, grows=usd > wanted_usd)
     if factor is not None:
-        rps = float(np.mean(way.rival.states.rounded().capacity_rps))
+        rps = float(np.mean(way.pair.states.rounded().capacity_rps))
         yield Turn(way.name, "requests/s a replica", rps, rps * factor, to)
 
 
@@ -90,12 +90,12 @@ def _usd(way: Way, volume: int) -> float:
 
 def _paid(way: Way, factor: float) -> Way:
     """The way with replicas at so many times their price."""
-    host = way.rival.pairing.host
+    host = way.pair.pairing.host
     priced = replace(host, usd_per_replica_month=host.usd_per_replica_month * Decimal(factor))
-    return way._replace(rival=way.rival._replace(pairing=replace(way.rival.pairing, host=priced)))
+    return way._replace(pair=way.pair._replace(pairing=replace(way.pair.pairing, host=priced)))
 
 
 def _serving(way: Way, factor: float) -> Way:
     """The way with replicas that serve so many times as much."""
-    states = way.rival.states.rounded()
-    return way._replace(rival=way.rival._replace(states=replace(states, capacity_rps=states.capacity_rps * factor)))
+    states = way.pair.states.rounded()
+    return way._replace(pair=way.pair._replace(states=replace(states, capacity_rps=states.capacity_rps * factor)))

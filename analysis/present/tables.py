@@ -110,7 +110,7 @@ def nodes(summary: RunSummary) -> Table:
     """What each machine of a server elsewhere did."""
     columns: Columns[NodeUse] = (
         (Column("machine", "left"), lambda machine: str(machine.index)),
-        (Column("told by", "left", drop=2), lambda machine: machine.url or DASH),
+        (Column("reported by", "left", drop=2), lambda machine: machine.url or DASH),
         (Column("busy cores, mean"), lambda machine: number(machine.busy_cores_mean)),
         (Column("memory used, peak", drop=1), lambda machine: _gib(machine.memory_used_bytes_max)),
         (Column("energy of its processors"), lambda machine: _with_unit(machine.energy_j, "J")),
@@ -232,7 +232,7 @@ def _answered(source: MetricsSource) -> str:
     if source.scrapes is None or source.failed is None:
         return f"{told}; how it answered is not known"
     slowest = "" if source.scrape_s_max is None else f", the slowest in {number(source.scrape_s_max)} s"
-    clock = "clock not told"
+    clock = "its clock is unknown"
     if source.clock_offset_s is not None:
         clock = f"clock {source.clock_offset_s:+.2f} s from ours, give or take {number(source.clock_offset_within_s)} s"
     return f"{told}; {count(source.scrapes, 'answer')}{slowest}, {source.failed:,} failed; {clock}"

@@ -19,7 +19,7 @@ _TFD_TIMER_ABSTIME = 1
 
 
 class Timer:
-    """One greenlet's alarm clock."""
+    """Wakes one greenlet at an instant of the monotonic clock."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None

@@ -17,7 +17,7 @@ from analysis.breakeven.scenarios import tornado
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import stated, states_of
 from analysis.breakeven.traffic import steady
-from analysis.breakeven.ways import Rival
+from analysis.breakeven.ways import CostedPairing
 from analysis.money.numbers import monthly_usd
 from analysis.stats.distributions import UNKNOWN
 from analysis.stats.uncertainty import interval_draws
@@ -72,8 +72,8 @@ def build_comparison(
     asked: dict[str, Any] = {"requests_per_month": VOLUME, "volumes": VOLUMES, "points": POINTS} | options
     at = asked["requests_per_month"], asked["volumes"], measured
     alternatives = tuple(alternative(name, usd, host, *at, **(pairing or {})) for name, usd in given)
-    rivals = [Rival("self-hosting", each.name, each.pairing, each.states) for each in alternatives]
-    ranking = rank(rivals, int(asked["volumes"][-1]), asked["requests_per_month"]) if rivals else None
+    pairs = [CostedPairing("self-hosting", each.name, each.pairing, each.states) for each in alternatives]
+    ranking = rank(pairs, int(asked["volumes"][-1]), asked["requests_per_month"]) if pairs else None
     sides = {each.servers: CostedServers(each.servers, each.pairing.host) for each in alternatives}
     return CostComparison(alternatives=alternatives, ranking=ranking, sides=tuple(sides.values()), **asked)
 

@@ -18,7 +18,7 @@ from analysis.breakeven.scenarios import Bar, Scenario, tornado
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States, states_of
 from analysis.breakeven.traffic import steady
-from analysis.breakeven.ways import Rival
+from analysis.breakeven.ways import CostedPairing
 from analysis.money.numbers import exact, monthly_usd
 from analysis.stats.distributions import Floats
 from analysis.wording import dollars
@@ -54,13 +54,13 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
         offers, api_runs, told = _offers(options, own, most_rps, load, now)
         warnings += [*servers.hourly.notes, *servers.capacity.warnings, *told]
         found += [(_side(offer, servers, options, asked, rng), servers) for offer in offers]
-    rivals = [Rival(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
-    return _concluded(load, rivals, warnings, each, api_runs, found)
+    pairs = [CostedPairing(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
+    return _concluded(load, pairs, warnings, each, api_runs, found)
 
 
 def _concluded(
     load: MonthlyTraffic,
-    rivals: Sequence[Rival],
+    pairs: Sequence[CostedPairing],
     warnings: Sequence[str],
     each: Sequence[PricedServers] = (),
     api_runs: Sequence[MeasuredRun] = (),
@@ -78,7 +78,7 @@ def _concluded(
         alternatives=tuple(_alternative(side, servers, volumes) for side, servers in found),
         points=tuple(shown for shown in points if shown is not None),
         warnings=tuple(dict.fromkeys((*warnings, *filter(None, [load.described])))),
-        ranking=rank(rivals, int(volumes[-1]), asked),
+        ranking=rank(pairs, int(volumes[-1]), asked),
         sides=_sides(each),
     )
 
@@ -97,26 +97,26 @@ def _alone(
         raise UserError("--overflow, --hybrid-share and --pass-rate leave requests to an API: give --versus")
     if not options.different_plans:
         check_same_work([run for servers in each for run in servers.capacity.runs])
-    rivals = list[Rival]()
+    pairs = list[CostedPairing]()
     for servers in each:
         pairing = Pairing(host=servers.host, usd_per_request=Decimal(0))
         states = states_of(pairing, None, servers.capacity.draws, rng, capacity_runs=servers.capacity.measurements)
-        rivals.append(Rival(servers.name or OURS, "", pairing, states))
+        pairs.append(CostedPairing(servers.name or OURS, "", pairing, states))
     warnings = [warning for servers in each for warning in (*servers.hourly.notes, *servers.capacity.warnings)]
-    return _concluded(load, rivals, warnings, each)
+    return _concluded(load, pairs, warnings, each)
 
 
 def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, rng: Generator) -> CostComparison:
     """What APIs cost, and which of several is the cheapest, with no servers of one's own to compare them with."""
     asked = load.requests_per_month
     offers, runs, warnings = _offers(options, (), None, load, now)
-    nobody, rivals = SelfHost(Decimal(0), 1), list[Rival]()
+    nobody, pairs = SelfHost(Decimal(0), 1), list[CostedPairing]()
     for offer in offers:
         pairing = Pairing(host=nobody, usd_per_request=offer.usd(asked))
         states = states_of(pairing, offer.draws(asked, rng), None, rng, offer.curve, offer.requests)
-        rivals.append(Rival("", offer.name, pairing, states))
+        pairs.append(CostedPairing("", offer.name, pairing, states))
     told = (warning for offer in offers for warning in offer.warnings)
-    return _concluded(load, rivals, [*warnings, *told], api_runs=runs)
+    return _concluded(load, pairs, [*warnings, *told], api_runs=runs)
 
 
 def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:

@@ -15,7 +15,7 @@ from analysis.breakeven.ranking import Ranking, rank
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import stated, states_of
 from analysis.breakeven.sweep import break_even
-from analysis.breakeven.ways import Rival
+from analysis.breakeven.ways import CostedPairing
 from analysis.money.numbers import SECONDS_PER_MONTH
 from analysis.stats.uncertainty import interval_draws
 
@@ -24,14 +24,14 @@ TRIED = 400
 ONE_A_MONTH_RPS = Fraction(1, SECONDS_PER_MONTH)
 
 
-def rivals(hosts: list[tuple[int, int, int]], prices: list[int]) -> list[Rival]:
+def pairs_of(hosts: list[tuple[int, int, int]], prices: list[int]) -> list[CostedPairing]:
     """Sides from ($ a replica, requests a replica, $ besides), APIs from cents a request."""
     found = []
     for i, (usd, requests, ops_usd) in enumerate(hosts):
         host = SelfHost(Decimal(usd), requests * ONE_A_MONTH_RPS, Decimal(ops_usd), 1)
         for cents in prices:
             pairing = Pairing(host, Decimal(cents) / 100)
-            found.append(Rival(f"side {i}", f"{cents} cents", pairing, stated(pairing)))
+            found.append(CostedPairing(f"side {i}", f"{cents} cents", pairing, stated(pairing)))
     return found
 
 
@@ -51,7 +51,7 @@ HOSTS = st.lists(st.tuples(st.integers(1, 60), st.integers(5, 120), st.integers(
 def test_at_every_volume_the_cheapest_is_the_one_with_the_least_bill(
     hosts: list[tuple[int, int, int]], prices: list[int], asked: int
 ) -> None:
-    found = rank(rivals(hosts, prices), TRIED, asked)
+    found = rank(pairs_of(hosts, prices), TRIED, asked)
     assert (found.spans[0].first, found.spans[-1].last) == (1, TRIED if found.is_whole else found.spans[-1].last)
     for span in found.spans:
         for volume in (span.first, (span.first + span.last) // 2, span.last):
@@ -71,8 +71,8 @@ def test_at_every_volume_the_cheapest_is_the_one_with_the_least_bill(
 def test_one_side_and_one_api_change_places_where_the_break_even_is(
     hosts: list[tuple[int, int, int]], cents: int
 ) -> None:
-    (rival,) = rivals(hosts[:1], [cents])
-    answer, found = break_even(rival.pairing), rank([rival], TRIED, None)
+    (pair,) = pairs_of(hosts[:1], [cents])
+    answer, found = break_even(pair.pairing), rank([pair], TRIED, None)
     for span in found.spans:
         assert answer.holds(span.first) == answer.holds(span.last) == (span.name == "side 0")
 
@@ -84,7 +84,7 @@ def test_what_a_comparison_of_two_says_of_a_volume_the_order_says_too(volume: in
     states = states_of(pairing, rng.normal(0.0045, 0.0003, 500), interval_draws(1.8, 2.2, rng), rng)
     decision = judge(pairing, states, volume).decision
     assert decision is not None
-    found = rank([Rival("ours", "theirs", pairing, states)], 10**6, volume)
+    found = rank([CostedPairing("ours", "theirs", pairing, states)], 10**6, volume)
     chances = {bill.name: bill.p_cheapest for bill in found.month}
     assert chances["ours"] == pytest.approx(decision.p_cheaper, abs=1e-9)
     assert found.choice == {"self-host": "ours", "api": "theirs", "undecided": None}[decision.choice]
@@ -94,7 +94,7 @@ def test_what_a_comparison_of_two_says_of_a_volume_the_order_says_too(volume: in
 
 def test_too_many_changes_are_cut_off_and_said() -> None:
     def order(up_to: int) -> Ranking:
-        return rank(rivals([(10, 10, 0), (9, 9, 1)], [400]), up_to, None)
+        return rank(pairs_of([(10, 10, 0), (9, 9, 1)], [400]), up_to, None)
 
     assert order(100).is_whole
     assert not order(5_000).is_whole

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from analysis.breakeven.ranking import rank
 from analysis.breakeven.turning import Turn
 from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH
-from tests.analysis.breakeven.test_ranking import HOSTS, TRIED, rivals
+from tests.analysis.breakeven.test_ranking import HOSTS, TRIED, pairs_of
 
 Hosts = list[tuple[float, float, int]]
 HAIR = 1e-7
@@ -45,8 +45,8 @@ def changed(
 def test_up_to_a_turn_the_cheapest_stays_and_beyond_it_is_the_one_that_is_named(
     hosts: list[tuple[int, int, int]], cents: list[int], volume: int
 ) -> None:
-    of_apis = rivals(hosts, cents or [1])
-    each = of_apis if cents else [rival._replace(api="") for rival in of_apis]
+    of_apis = pairs_of(hosts, cents or [1])
+    each = of_apis if cents else [pair._replace(api="") for pair in of_apis]
     found = rank(each, TRIED, volume)
     names = [*(f"side {i}" for i in range(len(hosts))), *(f"{price} cents" for price in cents)]
     prices = [price / 100 for price in cents]
@@ -66,7 +66,7 @@ def test_up_to_a_turn_the_cheapest_stays_and_beyond_it_is_the_one_that_is_named(
 
 
 def test_each_input_of_the_nearest_ways_is_told_and_of_equal_ones_only_the_volume() -> None:
-    found = rank(rivals([(10, 100, 0), (30, 100, 5)], [40]), TRIED, 60)
+    found = rank(pairs_of([(10, 100, 0), (30, 100, 5)], [40]), TRIED, 60)
     assert [(turn.way, turn.what, turn.to) for turn in found.turns] == [
         ("", "requests/month", "40 cents"),
         ("side 0", "$ an hour", "40 cents"),
@@ -74,5 +74,5 @@ def test_each_input_of_the_nearest_ways_is_told_and_of_equal_ones_only_the_volum
         ("40 cents", "$ a request", "40 cents"),
         ("side 1", "$ an hour", "side 1"),  # one replica is the least: no capacity would make it cheaper
     ]
-    equal = rank(rivals([(10, 100, 0), (10, 100, 0)], [40]), TRIED, 60)
+    equal = rank(pairs_of([(10, 100, 0), (10, 100, 0)], [40]), TRIED, 60)
     assert [turn.what for turn in equal.turns] == ["requests/month"]
