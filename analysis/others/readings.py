@@ -99,26 +99,27 @@ class Ours:
 
     def __init__(self, summary: RunSummary, requests: pa.Table, pace: float = 1.0) -> None:
         self._summary, self._requests, self._pace = summary, requests, pace
-        self._read = dict[tuple[str, Reading], Floats]()
+        self._counted = dict[Reading, pa.Table]()
+        self._read = dict[tuple[str, Reading], Mapping[str, float]]()
 
     def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
         """A statistic of a metric, or a rate; None where this run does not tell it."""
         if metric in RATES:
             rate = self._rate(metric, replace(reading, as_slow=False))
             return rate * self._pace if reading.as_slow and rate is not None else rate
-        values = self._values(metric, reading)
-        if not len(values):
-            return None
-        return float(values.mean() if statistic == "mean" else np.quantile(values, LEVELS[statistic]))
-
-    def _values(self, metric: str, reading: Reading) -> Floats:
         # What does not bear on times changes nothing here, and is read once.
         plain = replace(reading, whole_time=False, as_slow=False)
         if (metric, plain) not in self._read:
-            self._read[metric, plain] = values(metric, self._calls(plain), plain)
-        return self._read[metric, plain]
+            self._read[metric, plain] = _statistics(values(metric, self._calls(plain), plain))
+        return self._read[metric, plain].get(statistic)
 
     def _calls(self, reading: Reading) -> pa.Table:
+        which = Reading(**{name: getattr(reading, name) for name in _CALLS})
+        if which not in self._counted:
+            self._counted[which] = self._count(which)
+        return self._counted[which]
+
+    def _count(self, reading: Reading) -> pa.Table:
         calls = self._requests if reading.with_warmup else measured(self._requests)
         counted = keep(calls, pc.is_valid(calls["end_ns"])) if reading.with_failures else successful(calls)
         return (
@@ -149,6 +150,13 @@ class Ours:
             return 0.0, slice(None)
         ended_s = column(calls, "end_ns") / NS_PER_S
         return window.seconds, (ended_s >= window.start_s) & (ended_s <= window.start_s + window.seconds)
+
+
+def _statistics(values: Floats) -> Mapping[str, float]:
+    if not len(values):
+        return {}
+    levels = np.quantile(values, list(LEVELS.values()))
+    return {"mean": float(values.mean()), **dict(zip(LEVELS, map(float, levels), strict=True))}
 
 
 def _last_sent(calls: pa.Table) -> pa.Scalar:
