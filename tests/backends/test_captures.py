@@ -9,14 +9,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import pytest
-from openai import OpenAI
 
 from backends.dialect import claude, openai, responses, tgi
 from bench.types import Reply, Usage
 from bench.wire.http1 import parse
 from tests.simulations import few_or_many
+from tests.vendors import anthropic_client, openai_client
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 Decode = Callable[..., Reply]
@@ -222,7 +221,7 @@ CHATS = [key for key in ANSWERS if key[1].startswith("chat-") and not key[1].end
 @pytest.mark.parametrize(("server", "name"), CHATS)
 def test_openais_client_reads_a_chat_as_we_do(server: str, name: str, replaying: Callable[[bytes], str]) -> None:
     url, ours = replaying(captured(server, name)), our_answer(server, name)
-    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(url) as client:
         messages: Any = [{"role": "user", "content": "hi"}]
         chunks = list(client.chat.completions.create(model="m", messages=messages, stream=True))
     choices = [choice for chunk in chunks for choice in chunk.choices]
@@ -238,7 +237,7 @@ def test_openais_client_reads_a_chat_as_we_do(server: str, name: str, replaying:
 @pytest.mark.parametrize("server", ["tgi", "ollama"])
 def test_openais_client_reads_a_completion_as_we_do(server: str, replaying: Callable[[bytes], str]) -> None:
     url, ours = replaying(captured(server, "completions")), our_answer(server, "completions")
-    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(url) as client:
         chunks = list(client.completions.create(model="m", prompt="hi", stream=True))
     choices = [choice for chunk in chunks for choice in chunk.choices]
     assert "".join(choice.text for choice in choices) == ours.text
@@ -253,7 +252,7 @@ def test_openais_client_reads_a_completion_as_we_do(server: str, replaying: Call
 def test_anthropics_client_reads_ollamas_messages_as_we_do(replaying: Callable[[bytes], str]) -> None:
     url, ours = replaying(captured("ollama", "messages")), our_answer("ollama", "messages")
     with (
-        anthropic.Anthropic(api_key="k", base_url=url, max_retries=0) as client,
+        anthropic_client(url) as client,
         client.messages.stream(max_tokens=4, messages=[{"role": "user", "content": "hello"}], model="m") as stream,
     ):
         message = stream.get_final_message()
@@ -300,11 +299,11 @@ def test_tgis_client_sees_the_same_error(name: str, replaying: Callable[[bytes],
 def test_openais_client_reads_the_responses_of_llama_cpp_as_we_do(replaying: Callable[[bytes], str]) -> None:
     ours = our_answer("xllamacpp", "responses")
     url, whole_url = (replaying(captured("xllamacpp", name)) for name in ("responses", "responses-whole"))
-    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(url) as client:
         events = list(client.responses.create(model="m", input="hi", stream=True))
     said = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert ("".join(said), len(said)) == (ours.text, len(ours.deltas))
-    with OpenAI(base_url=f"{whole_url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(whole_url) as client:
         whole = client.responses.create(model="m", input="hi")
     assert (whole.output_text, whole.status) == (ours.text, ours.finish)
     assert whole.usage is not None and ours.usage is not None

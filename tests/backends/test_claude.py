@@ -5,9 +5,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import pytest
-from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from backends import BACKENDS
@@ -19,6 +17,7 @@ from bench.server.tinymodel import build
 from bench.types import Body, Call, DeltaKind, HttpRequest, Message, Reply, ServeOptions, Target, Usage, UserError
 from bench.wire import http1
 from tests.simulations import few_or_many
+from tests.vendors import anthropic_client
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = (
@@ -384,6 +383,8 @@ def test_where_the_bytes_are_cut_changes_only_the_stamps(name: str) -> None:
 
 
 def test_the_documented_stream_is_one_that_the_vendors_types_describe() -> None:
+    from anthropic.types import RawMessageStreamEvent
+
     events = TypeAdapter(RawMessageStreamEvent)
     kinds = set()
     for line in (FIXTURES / "claude.sse").read_text().splitlines():
@@ -404,7 +405,7 @@ def streamed(answering: Callable[..., str]) -> Callable[[str], Any]:
 
     def start(name: str) -> Any:
         url = answering(lambda _: (200, {"Content-Type": "text/event-stream"}, (FIXTURES / f"{name}.sse").read_bytes()))
-        client = anthropic.Anthropic(api_key="k", base_url=url, max_retries=0)
+        client = anthropic_client(url)
         return client.messages.stream(max_tokens=9, messages=[{"role": "user", "content": "hello"}], model="m")
 
     return start
@@ -430,8 +431,10 @@ def test_the_official_client_reads_the_same_text_usage_and_finish(streamed: Call
 
 
 def test_the_official_client_sees_the_same_error_inside_a_200(streamed: Callable[[str], Any]) -> None:
+    from anthropic import APIStatusError
+
     text = ""
-    with pytest.raises(anthropic.APIStatusError) as raised, streamed("claude-overloaded") as stream:
+    with pytest.raises(APIStatusError) as raised, streamed("claude-overloaded") as stream:
         for piece in stream.text_stream:
             text += piece
     reply = decode((FIXTURES / "claude-overloaded.sse").read_bytes())

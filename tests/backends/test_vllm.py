@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
 
 from backends import BACKENDS
 from backends.cold import openai as openai_cold
@@ -17,6 +16,7 @@ from backends.launch import vllm as vllm_launch
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, Usage, UserError
 from tests.backends.conftest import Asked
 from tests.simulations import few_or_many
+from tests.vendors import openai_client
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CALL = Call(0, None, 0, 0, None, (Message("user", "hello"),), 16, 7, None)
@@ -276,7 +276,7 @@ def test_a_captured_stream_has_the_tokens_of_every_chunk(name: str) -> None:
 def test_the_official_client_reads_the_same(serve: Serve, name: str) -> None:
     stream = (FIXTURES / f"{name}.sse").read_text()
     url = serve(lambda _: (200, stream))
-    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(url) as client:
         chunks = list(
             client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], stream=True)
         )

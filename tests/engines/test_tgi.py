@@ -5,10 +5,10 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
-from openai import OpenAI
 
 from backends.dialect import openai, tgi
 from bench.types import Body, Call, Message, Reply, Target
+from tests.vendors import openai_client
 
 pytestmark = pytest.mark.engine
 
@@ -45,7 +45,7 @@ def test_the_chat_dialect_has_a_real_engines_text_usage_and_finish(chat: Target)
 
 def test_the_official_openai_client_reads_the_same(chat: Target) -> None:
     reply, _ = ask(chat)
-    with OpenAI(base_url=f"{chat.url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(chat.url) as client:
         whole = client.chat.completions.create(
             model=chat.model,
             messages=[{"role": "system", "content": MESSAGES[0].text}, {"role": "user", "content": MESSAGES[1].text}],
