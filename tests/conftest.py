@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import wraps
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -24,6 +26,7 @@ from bench.runs.table import SCHEMA
 from bench.types import Arrivals, Lengths, Load, Scenario, ServerInfo
 from tests import warm
 
+ROOT = Path(__file__).parents[1]
 FIXTURES = Path(__file__).parent / "fixtures"
 WebServer = Callable[[type[BaseHTTPRequestHandler]], str]
 SyntheticData = tuple[dict[str, Any], pa.Table, pa.Table]
@@ -58,6 +61,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.rerun_show_tracebacks = True
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each of several workers import first what the others import later: compiling takes most of the collecting.
+
+    In step with each other each of them would compile everything of a clean checkout; so it finds most of it compiled.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    asked = [Path(arg.partition("::")[0]).resolve() for arg in session.config.args]
+    files = sorted({file for path in asked for file in (path.rglob("test_*.py") if path.is_dir() else ())})
+    if worker is None or not files:
+        return
+    begin = int(worker["workerid"].removeprefix("gw")) * len(files) // worker["workercount"]
+    for file in files[begin:]:
+        with suppress(Exception):  # which the collecting will meet, and show
+            import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
 
 @pytest.hookimpl(trylast=True)  # hypothesis marks its tests in the same hook
