@@ -1,12 +1,10 @@
 """What became of a request, beyond what the wire saw of it."""
 
-from typing import Any
-
 import gevent
 
 from bench.wire.capture import Received
 from bench.wire.clock import now_ns
-from bench.wire.connection import CLOSED_BY_SERVER, RequestOutcome, WireError
+from bench.wire.connection import CLOSED_BY_SERVER, RequestOutcome
 
 ROUND_TRIP_NS = 500_000_000
 """A connection that the server had closed before it saw a request shows it within so long."""
@@ -34,18 +32,6 @@ def error_of(outcome: RequestOutcome) -> str | None:
     if outcome.error is not None:
         return outcome.error[0]
     return None if outcome.status == 200 else f"http_{outcome.status}"
-
-
-def as_locust_has_it(outcome: RequestOutcome, code: str | None, name: str) -> dict[str, Any]:
-    """What Locust's `request` event is fired with, for its own page."""
-    return {
-        "request_type": "POST",
-        "name": name,
-        "response_time": (outcome.end_ns - (outcome.sent_ns or outcome.end_ns)) / 1e6,
-        "response_length": sum(map(len, outcome.received.parts)),
-        "exception": None if code is None else WireError(code, code),
-        "context": {},
-    }
 
 
 def pause_if_unreached(outcome: RequestOutcome) -> None:

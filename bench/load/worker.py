@@ -1,6 +1,6 @@
 """The load process: Locust's users offer the calls of a plan, the wire observes them, the capture keeps them.
 
-Locust gives users, spawning, master and workers, and the web page; `request` fires once for each finished request.
+Locust gives users, spawning, master and workers, and the web page, which shows what is counted beside it.
 A user is a slot: it takes the next call, sends it, waits for its end, and takes the next. Every process computes the
 same plan and takes its share; all users are spawned and connected before the load starts, at one instant for all.
 """
@@ -29,12 +29,13 @@ from bench.load.dispatch import ClosedLoopDispatcher, Ready, dispatcher_for, war
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
 from bench.load.maker import encoder, start_maker
-from bench.load.outcomes import ROUND_TRIP_NS, as_locust_has_it, error_of, is_unseen, not_sent, pause_if_unreached
+from bench.load.outcomes import ROUND_TRIP_NS, is_unseen, not_sent, pause_if_unreached
 from bench.load.port import secure
 from bench.load.prefetch import Prefetcher
 from bench.load.refused import KeyWatch
 from bench.load.sessions import Sessions
 from bench.load.spend import Admission, SpendLimiter
+from bench.load.tally import Tally
 from bench.load.targets import Encode
 from bench.plan.calls import calls, sessions, total
 from bench.process.cores import available_cores
@@ -115,7 +116,8 @@ class LoadWorker:
     ) -> None:
         self._spec = spec
         self._billing = billing
-        self._environment = environment
+        self._runner = environment.runner
+        self._tally = Tally(environment.stats, spec.backend)
         self._key = KeyWatch(spec.key_variable)
         allow_many_files()
         target = endpoint(spec.target.url, spec.target.ca_file, spec.target.client_cert, spec.target.client_key)
@@ -161,7 +163,7 @@ class LoadWorker:
         self._clock = sample()
         self._cpu_at_start_s = 0.0
         self._error: str | None = None
-        self.sent = self.done = self.failed = self.dropped = 0
+        self.sent = self.dropped = 0
         self.backing_off = self._waits = 0
         self._waited_ns = 0
         environment.events.spawning_complete.add_listener(fatal(self._on_spawned))
@@ -287,12 +289,9 @@ class LoadWorker:
             self._billing.settle(ready.seq, outcome)
             if self._billing.limiter.was_dearer and self._stopped is None:
                 self._stop_all(DEARER)
-        self.done += 1
-        if (code := error_of(outcome)) is not None:
-            self.failed += 1
+        code = self._tally.add(outcome)
         if (why := self._key.note(code)) is not None and self._stopped is None:
             self._stop_all(why)
-        self._environment.events.request.fire(**as_locust_has_it(outcome, code, self._spec.backend))
 
     def _drop(self, seq: int, due_ns: int) -> None:
         self.dropped += 1
@@ -312,7 +311,7 @@ class LoadWorker:
     def _stop_all(self, reason: str) -> None:
         """End the load of every process, this one at once."""
         self._stop(reason)
-        self._environment.runner.send_message("load_wants_stop", {"reason": reason})
+        self._runner.send_message("load_wants_stop", {"reason": reason})
 
     def _stop(self, reason: str) -> None:
         self._stopped = reason
@@ -322,7 +321,7 @@ class LoadWorker:
 
     def _on_spawned(self, **_: Any) -> None:
         # The event's own count is that of all workers.
-        self._slots = self._environment.runner.user_count
+        self._slots = self._runner.user_count
         self._say_if_ready()
 
     def _say_if_ready(self) -> None:
@@ -331,7 +330,7 @@ class LoadWorker:
             gc.collect()
             gc.freeze()
             gc.disable()
-            self._environment.runner.send_message("load_ready", {})
+            self._runner.send_message("load_ready", {})
 
     def _on_start(self, msg: Any, **_: Any) -> None:
         self._start_ns = msg.data["start_ns"]
@@ -367,19 +366,20 @@ class LoadWorker:
             gevent.sleep(_PROGRESS_S)
 
     def _send_progress(self) -> None:
+        self._tally.tell()
         self._write(self._capture.write)  # what is counted is on disk
         progress = {
             "worker": self._spec.worker,
             "sent": self.sent + len(self._wire.active),
-            "done": self.done,
-            "failed": self.failed,
+            "done": self._tally.done,
+            "failed": self._tally.failed,
             "dropped": self.dropped,
             "in_flight": len(self._wire.active),
             "waiting": self._dispatcher.waiting,
             "backing_off": self.backing_off,
             "gone": self._gone(),
         }
-        self._environment.runner.send_message("load_progress", progress)
+        self._runner.send_message("load_progress", progress)
 
     def _gone(self) -> str | None:
         """What was said last where nobody has been there for some seconds, nor holds a request."""
@@ -397,4 +397,4 @@ class LoadWorker:
         self._write(self._capture.close, facts)
         self._ended.set()
         self._send_progress()
-        self._environment.runner.send_message("load_done", {"worker": self._spec.worker, "error": self._error})
+        self._runner.send_message("load_done", {"worker": self._spec.worker, "error": self._error})

@@ -288,13 +288,14 @@ class Connection:
             self._tls.plain.write(request)
             request = self._tls.ciphertext_out.read()
         self._sent += len(request)
-        rest = memoryview(request)
+        rest: bytes | memoryview = request
         failed = None
         self._sending = True
         try:
             while rest and not self._finished:
                 try:
-                    rest = rest[self._sock.send(rest) :]
+                    taken = self._sock.send(rest)
+                    rest = memoryview(rest)[taken:] if taken < len(rest) else b""
                 except BlockingIOError:
                     # In short waits: a request may be ended, or answered early, meanwhile.
                     with suppress(TimeoutError):

@@ -124,7 +124,7 @@ class Framing:
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
-        self._head_bytes = bytearray()
+        self._head_bytes: bytes | bytearray = b""
         # Of a counted body what is to come; in chunks what is to be stepped over before the next size line.
         self._missing = 0
         # A plain function, not a bound method: that would be a cycle per request, and nothing collects cycles here.
@@ -154,7 +154,7 @@ class Framing:
             self._head_bytes = bytearray(data[max((blank.end() for blank in _BLANK_LINE.finditer(data)), default=0) :])
             return self._incomplete_head()
         _check_length("a response's head", head.length, HEAD_BYTES_MAX)
-        self._head_bytes = bytearray()
+        self._head_bytes = b""
         self.keep_alive = head.keep_alive
         self.status = head.status
         body = data[head.length :]
