@@ -7,6 +7,7 @@ from typing import Final
 
 from analysis.compare.comparison import Run, has_same_plans
 from analysis.run.phrasing import differing
+from analysis.run.same_requests import FITTED, are_fitted
 from analysis.run.slo import objectives_of
 from analysis.stats.changes import LEAST_RUNS
 from analysis.wording import cut
@@ -44,6 +45,8 @@ def check(*sides: Sequence[Run], different_plans: bool, untrusted: bool) -> tupl
             )
         which = "the two sides have different plans" if len(sides) == 2 else f"{_listed(other)}: another plan than BASE"
         warnings.append(f"{which}: other requests were measured")
+    if any(are_fitted(*([run.run for run in side] for side in (sides[0], other))) for other in sides[1:]):
+        warnings.append(FITTED)
     if asked_otherwise := _asked_otherwise(runs):
         if not different_plans:
             raise UserError(f"the runs differ in {asked_otherwise}; make their runs alike, or give --different-plans")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
 from analysis.compare.stamps import StampsApart, stamps_apart
+from analysis.run.same_requests import have_same_requests
 from analysis.run.summary import RunSummary
 from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm
 from analysis.stats.changes import judged as judge_change
@@ -118,8 +119,8 @@ def estimator_of(
 
 
 def has_same_plans(base: Sequence[Run], candidate: Sequence[Run]) -> bool:
-    """Whether both sides offered the same loads: the same plan, or repeats with the same set of seeds."""
-    return {run.run.plan_hash for run in base} == {run.run.plan_hash for run in candidate}
+    """Whether both sides offered the same loads."""
+    return have_same_requests([run.run for run in base], [run.run for run in candidate])
 
 
 def judge(

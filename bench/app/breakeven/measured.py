@@ -14,6 +14,7 @@ from analysis.money.gpu_prices import Hourly
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.run import summary as summaries
 from analysis.run.metrics import column, measured, successful
+from analysis.run.same_requests import have_same_requests
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import Ints
 from bench.runs import folder as files
@@ -118,10 +119,10 @@ def read_search(folder: Path, flag: str) -> SearchedCapacity:
 def check_same_load(own: Sequence[MeasuredRun], apis: Sequence[MeasuredRun]) -> None:
     """Raise UserError where the runs did not offer the same load, so that they measure different things."""
     runs = [*own, *apis]
-    hashes = {run.run.plan_hash for run in own or apis[:1]}
     for run in apis:
+        is_same = any(have_same_requests([run.run], [each.run]) for each in own or apis[:1])
         # What was asked of an imported run's server nobody knows, as its warning says.
-        if run.run.plan_hash not in hashes and not any(each.run.imported for each in (run, *own)):
+        if not is_same and not any(each.run.imported for each in (run, *own)):
             raise UserError(
                 f"--versus {run.folder}: its plan is another than that of {runs[0].folder}, so other requests were "
                 "measured; make both runs alike, or give --different-plans"

@@ -11,6 +11,7 @@ from analysis.money import gpu_prices
 from analysis.present.document import Document
 from analysis.present.of_study import StudyAsked, StudyBills, document
 from analysis.run import summary as summaries
+from analysis.run.same_requests import have_same_requests
 from analysis.study import ContenderResult, FoundCapacity, StudyCell, StudyResult, StudyRun, main_load
 from bench.app.around import write_page
 from bench.app.breakeven.comparison import compare
@@ -23,6 +24,7 @@ from bench.app.sweep.study import Contender, Study, StudyLoad, flags_of, slug
 from bench.process.places import told
 from bench.runs import folder as files
 from bench.runs import manifest
+from bench.runs.manifest import RunManifest
 from bench.types import UserError
 
 
@@ -159,7 +161,7 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
     """Servers by the capacity that was found, else by what their runs served at the load that matters."""
     folder = told(folder)
     servers, apis, differ = list[str](), dict[str, list[StudyRun]](), False
-    chosen = list[set[str]]()
+    chosen = list[list[RunManifest]]()
     for contender in result.contenders:
         runs = contender.cell(result.main_load).runs if result.main_load else ()
         good = [run for run in runs if run.summary.verdict.status != "invalid"]
@@ -172,15 +174,17 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
         elif basis == "self-hosted" and (good := [run for run in good if _rate(run) is not None]):
             taken = _measured(good)
             servers.append(f"{_plain(contender.name)}={','.join(str(folder / run.folder) for run in taken)}")
-            chosen.append({run.summary.plan_hash for run in taken})
+            chosen.append([manifest.read(folder / run.folder) for run in taken])
         elif basis == "api":
             apis[contender.name] = good
-    shared = set[str].intersection(*chosen) if chosen else set[str]()
+
+    def is_as_all(run: StudyRun) -> bool:
+        own = manifest.read(folder / run.folder)
+        return all(any(have_same_requests([own], [each]) for each in runs) for runs in chosen)
+
     # An API's run that was asked what all servers were asked; repeats have plans of their own.
-    chosen_of = {
-        name: next((run for run in good if run.summary.plan_hash in shared), good[0]) for name, good in apis.items()
-    }
-    differ = differ or any(run.summary.plan_hash not in plans for run in chosen_of.values() for plans in chosen)
+    chosen_of = {name: next(filter(is_as_all, good), good[0]) for name, good in apis.items()}
+    differ = differ or not all(map(is_as_all, chosen_of.values()))
     versus = (f"{_plain(name)}={folder / run.folder}" for name, run in chosen_of.items())
     names = {contender.name: _plain(contender.name) for contender in result.contenders}
     return _Sides(tuple(servers), (*versus, *study.versus), differ, names)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from analysis.compare.comparable import check
 from analysis.compare.comparison import Comparison, Run, compare
 from analysis.compare.measures import thresholds
+from analysis.run.same_requests import FITTED
 from analysis.stats.distributions import Floats
+from bench.runs.sections import dump
 from bench.types import UserError
 from tests.simulations import few_or_many
 
@@ -185,6 +187,19 @@ def test_other_plans_are_refused_unless_asked_for(runs: Runs, around: Tool) -> N
     assert checked(*sides, different_plans=True) == (
         "the two sides have different plans: other requests were measured",
     )
+
+
+def test_prompts_that_were_fitted_to_each_servers_tokenizer_are_compared_and_that_is_said(
+    runs: Runs, around: Tool
+) -> None:
+    tokenizers = [{"words": words, "tokens_per_word": 1.0, "overhead_tokens": 1} for words in ("a b", "c d")]
+    sides = [
+        runs(name, around(100), plan_hash=name * 64, tokenizer={"exact": True, "source": "s", **tokenizer})
+        for name, tokenizer in zip("ab", tokenizers, strict=True)
+    ]
+    assert checked(*sides) == (FITTED,)
+    with pytest.raises(UserError, match="different plans"):
+        checked(sides[0], runs("b", around(100), plan_hash="b" * 64, seed=2, tokenizer=dump(sides[1][0].run.tokenizer)))
 
 
 def test_another_way_to_acknowledge_is_refused_unless_asked_for(runs: Runs, around: Tool) -> None:
