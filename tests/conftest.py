@@ -43,7 +43,7 @@ LISTS = {field.name for field in SCHEMA if pa.types.is_list(field.type)}
 FEWEST_EXAMPLES = 10
 # Marks of tests that measure with the real clock: other load on the machine can fail them.
 MEASURING = frozenset({"clock", "alone", "engine"})
-RERUNS_OF_MEASURING = 2
+RERUNS_OF_MEASURING = 4
 RERUN_AFTER_S = 2  # other load comes in bursts
 RUNS_KEPT = 100
 
@@ -54,13 +54,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Judge no example by its time, and let what is started hear Ctrl-C, which a shell's background job ignores."""
+    """Judge no example by its time, and let what is started hear what a shell's background job or nohup ignores."""
     settings.register_profile("ours", deadline=None, derandomize=not config.getoption("deep"))
     settings.load_profile("ours")
     # A try that failed is shown with why, whatever became of the next.
     config.option.rerun_show_tracebacks = True
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)
