@@ -55,7 +55,15 @@ def distribution(
     """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`)."""
     if not all(len(values) for values in curves.values()):
         return None
-    figure = go.Figure(layout=layout(300, caption))
+    x_scale = scale(np.concatenate(list(curves.values())))
+    figure = go.Figure(
+        layout=layout(300, caption)
+        | {
+            "xaxis": x_axis(x_title) | x_scale,
+            "yaxis": axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
+            "legend": {"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
+        }
+    )
     for i, (name, values) in enumerate(curves.items()):
         x, share = series.ecdf(values, never)
         figure.add_scatter(
@@ -65,7 +73,6 @@ def distribution(
         )  # fmt: skip
     n = len(next(iter(curves.values())))
     known = {name: value for name, value in percentiles.items() if value is not None}
-    x_scale = scale(np.concatenate(list(curves.values())))
     # A cumulative curve leaves two corners free: above it to the left, below it to the right.
     crowded = 0.0 if x_scale.get("type") == "log" else 0.3 * max(values.max() for values in curves.values())
     figure.add_scatter(
@@ -74,11 +81,7 @@ def distribution(
         cliponaxis=False, showlegend=False,
         marker={"color": light("ink"), "size": 6}, hovertemplate="%{text}: %{x:,.3~r} ms<extra></extra>",
     )  # fmt: skip
-    return figure.update_layout(
-        xaxis=x_axis(x_title) | x_scale,
-        yaxis=axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
-        legend={"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
-    )
+    return figure
 
 
 def line_of(place: int) -> dict[str, str]:
@@ -106,34 +109,34 @@ def over_time(
     panels: Sequence[Panel], phases: Sequence[PhaseSpan], end_s: float, caption: str, row_px: int = 120
 ) -> go.Figure:
     """Panels one above the other on one time axis from 0 to `end_s`, the phases shaded through all of them."""
-    figure = stacked(panels, TIME_TITLE, caption, row_px)
-    figure.update_layout(xaxis={"range": [0, end_s], "hoverformat": ",.2f"})
+    figure = stacked(panels, TIME_TITLE, caption, row_px, {"range": [0, end_s], "hoverformat": ",.2f"})
     for phase in phases:
         _add_phase(figure, phase, with_name=phase.end_s - phase.start_s > 0.18 * end_s)
     return figure
 
 
-def stacked(panels: Sequence[Panel], x_title: str, caption: str, row_px: int) -> go.Figure:
-    """Panels one above the other on one x axis."""
+def stacked(
+    panels: Sequence[Panel], x_title: str, caption: str, row_px: int, x_more: Mapping[str, Any] = {}
+) -> go.Figure:
+    """Panels one above the other on one x axis; `x_more` is what else plotly is told of that.
+
+    The layout is given as one: plotly takes longer over each change of it than over the whole.
+    """
     inner_px = len(panels) * (row_px + ROW_GAP_PX) - ROW_GAP_PX
-    figure = go.Figure(layout=layout(inner_px + TOP_PX + BOTTOM_PX, caption))
+    look = layout(inner_px + TOP_PX + BOTTOM_PX, caption)
+    look["margin"] |= {"t": TOP_PX, "b": BOTTOM_PX}
+    anchor = f"y{len(panels)}" if len(panels) > 1 else "y"
+    look |= {"hovermode": "x unified", "xaxis": x_axis(x_title) | {"anchor": anchor, **x_more}, "annotations": []}
+    traces = []
     for i, panel in enumerate(panels):
-        top = 1 - i * (row_px + ROW_GAP_PX) / inner_px
-        _add_panel(figure, panel, str(i + 1) if i else "", max(0.0, top - row_px / inner_px), top)
-    return figure.update_layout(
-        xaxis=x_axis(x_title) | {"anchor": f"y{len(panels)}" if len(panels) > 1 else "y"},
-        hovermode="x unified",
-        margin={"t": TOP_PX, "b": BOTTOM_PX},
-    )
-
-
-def _add_panel(figure: go.Figure, panel: Panel, suffix: str, bottom: float, top: float) -> None:
-    """`suffix` is plotly's for an axis: '' for the first, then 2, 3 …"""
-    figure.add_traces([trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces])
-    y_axis = axis(panel.unit) | {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5}
-    figure.update_layout({f"yaxis{suffix}": y_axis})
-    title = "  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces))
-    above(figure, title, 0, xref="paper", xanchor="left", y=top, yshift=3)
+        # Plotly's suffix of an axis: none for the first, then 2, 3 …
+        suffix, top = str(i + 1) if i else "", 1 - i * (row_px + ROW_GAP_PX) / inner_px
+        traces += [trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces]
+        domain = [max(0.0, top - row_px / inner_px), top]
+        look[f"yaxis{suffix}"] = axis(panel.unit) | {"domain": domain, "rangemode": "tozero", "nticks": 5}
+        title = "  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces))
+        look["annotations"].append(_above(title, 0, xref="paper", xanchor="left", y=top, yshift=3))
+    return go.Figure(traces, look)
 
 
 def _keys(traces: Sequence[go.Scatter]) -> list[str]:
@@ -166,7 +169,11 @@ def label(figure: go.Figure, text: str, **at: Any) -> None:
 
 def above(figure: go.Figure, text: str, x: float, **other: Any) -> None:
     """A text above the panels at one x."""
-    label(figure, text, x=x, **({"yref": "paper", "y": 1, "yanchor": "bottom"} | other))
+    figure.add_annotation(_above(text, x, **other))
+
+
+def _above(text: str, x: float, **other: Any) -> dict[str, Any]:
+    return {"text": text, "showarrow": False, "x": x, "yref": "paper", "y": 1, "yanchor": "bottom"} | other
 
 
 def shade(figure: go.Figure, start: float, end: float) -> None:
