@@ -2,7 +2,7 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -47,12 +47,18 @@ def tree(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of a file's syntax tree, which most rules go through."""
+    return tuple(ast.walk(tree(path)))
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def imports(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    return (inner for inner in ast.walk(node) if isinstance(inner, ast.Import | ast.ImportFrom))
+def imports(among: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    return (node for node in among if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def names(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
@@ -80,7 +86,7 @@ def needs(place: Mapping[str, str]) -> dict[str, set[str]]:
     """Which places import which others, where `place` says of each module in which it is."""
     found: dict[str, set[str]] = defaultdict(set)
     for module, path in MODULES.items():
-        for statement in imports(tree(path)):
+        for statement in imports(nodes(path)):
             for _, dotted in names(statement):
                 other = module_of(dotted)
                 if other is not None and place[other] != place[module]:
@@ -99,7 +105,7 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
 def test_a_class_has_a_name_of_its_own() -> None:
     places = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(path))
     twice = {name: where for name, where in places.items() if len(where) > 1}
@@ -133,7 +139,7 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
 
 
 def test_a_function_imports_only_what_start_up_cannot_afford() -> None:
-    lazy = {(str(path), node.name): len(list(imports(node))) for path in FILES for node in functions(path)}
+    lazy = {(str(path), node.name): len(list(imports(ast.walk(node)))) for path in FILES for node in functions(path)}
     stray = [
         f"{path}: {name}"
         for (path, name), count in lazy.items()
@@ -147,7 +153,7 @@ def test_a_function_imports_only_what_start_up_cannot_afford() -> None:
 def test_what_is_public_is_used_by_more_than_tests() -> None:
     used = set[str]()
     for module, path in [*MODULES.items(), ("bench", Path("bench.py"))]:
-        used |= set(_used(module, tree(path)))
+        used |= set(_used(module, path))
     public = {
         f"{module}.{node.name}"
         for module, path in MODULES.items()
@@ -160,10 +166,10 @@ def test_what_is_public_is_used_by_more_than_tests() -> None:
     assert not alive, f"these are used now; take them out of OFFERED: {alive}"
 
 
-def _used(module: str, parsed: ast.Module) -> Iterator[str]:
+def _used(module: str, path: Path) -> Iterator[str]:
     """Every name of ours that a module uses, with the module that it is from; a definition is no use of itself."""
-    known = {name: dotted for statement in imports(parsed) for name, dotted in names(statement)}
-    for statement in parsed.body:
+    known = {name: dotted for statement in imports(nodes(path)) for name, dotted in names(statement)}
+    for statement in tree(path).body:
         own = getattr(statement, "name", None)
         registered = getattr(statement, "decorator_list", ())
         if registered and own:
@@ -184,7 +190,7 @@ def _dotted(node: ast.expr, known: Mapping[str, str]) -> str:
 @pytest.mark.parametrize("source", ["import a.b\n", "from a import b\n"])
 def test_the_rules_see_imports_in_functions(source: str) -> None:
     parsed = ast.parse(f"def f():\n    {source}")
-    assert [dotted for statement in imports(parsed) for _, dotted in names(statement)] == ["a.b"]
+    assert [dotted for statement in imports(ast.walk(parsed)) for _, dotted in names(statement)] == ["a.b"]
 
 
 def test_a_circle_is_found() -> None:

@@ -108,8 +108,10 @@ def serve(web_server: Any, **answers: Any) -> str:
             (413, error("request_too_large", "Request exceeds the maximum size")),
             "http_413 (request_too_large: Request exceeds the maximum size): the request is too large",
             marks=pytest.mark.slow),
-        ((429, error("rate_limit_error", "Number of requests has exceeded your rate limit")),
-         "http_429 (rate_limit_error: Number of requests has exceeded your rate limit): the server takes no more"),
+        pytest.param(
+            (429, error("rate_limit_error", "Number of requests has exceeded your rate limit")),
+            "http_429 (rate_limit_error: Number of requests has exceeded your rate limit): the server takes no more",
+            marks=pytest.mark.slow),
         pytest.param(
             (529, json.dumps(OVERLOADED).encode()),
             "http_529 (overloaded_error: Overloaded): the API was overloaded: run again later",

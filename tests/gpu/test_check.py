@@ -80,7 +80,7 @@ def test_an_nvidia_smi_that_fails_is_quoted(fake_nvml: Callable[..., None], fake
         (None, "the NVIDIA driver's library does not load: "),
         pytest.param(["NO_DEVICE"], "cuInit: no CUDA-capable device is detected", marks=pytest.mark.slow),
         pytest.param(["FULL"], "only 3 MiB of the card are free: end what uses it", marks=pytest.mark.slow),
-        (["BROKEN"], "cuCtxSynchronize: an illegal memory access was encountered"),
+        pytest.param(["BROKEN"], "cuCtxSynchronize: an illegal memory access was encountered", marks=pytest.mark.slow),
     ],
 )
 def test_a_card_that_cannot_be_loaded_gives_the_drivers_reason_in_one_line(

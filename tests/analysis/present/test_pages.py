@@ -96,7 +96,14 @@ def test_in_its_place_a_page_has_links_and_charts_and_a_copy_says_what_it_lacks(
     assert page.evaluate(shown) == ["abovenone", "banner warn missingblock"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PAGES if kind != "largest report"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in ("report", "break-even") else pytest.mark.slow)
+        for kind in PAGES
+        if kind != "largest report"
+    ],
+)
 def test_paper_holds_every_page_in_its_width_with_nothing_to_click(page: Any, tmp_path: Path, kind: str) -> None:
     file = tmp_path / "page.html"
     file.write_text(PAGES[kind](), encoding="utf-8")

@@ -137,7 +137,11 @@ def test_the_page_names_no_other_file(report: Callable[..., str]) -> None:
 INK = "getComputedStyle(document.querySelector('.xtick text')).fill"
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1400, False)], ids=["narrow and dark", "wide and light"])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(390, True), pytest.param(1400, False, marks=pytest.mark.slow)],
+    ids=["narrow and dark", "wide and light"],
+)
 def test_a_browser_draws_every_chart_alone(
     page: Any, report: Callable[..., str], tmp_path: Path, width: int, dark: bool
 ) -> None:

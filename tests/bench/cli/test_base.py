@@ -48,7 +48,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
         ("size no-such 2>/dev/full", 2),
         ("size mistral-7b >/dev/full", 2),
         ("scenarios | true", 141),
-        ("size no-such 2>&1 | true", 2),
+        pytest.param("size no-such 2>&1 | true", 2, marks=pytest.mark.slow),
     ],
 )
 def test_streams_that_are_closed_full_or_unread_are_no_bug(command: str, code: int) -> None:

@@ -602,7 +602,9 @@ def test_a_batch_pays_where_its_answers_may_wait(ask: Ask, shown: Shown) -> None
 # --- without an API -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("volume", ["1", "1234567", "30m"])
+@pytest.mark.parametrize(
+    "volume", ["1234567", *(pytest.param(volume, marks=pytest.mark.slow) for volume in ("1", "30m"))]
+)
 @pytest.mark.parametrize("sides", [("2@l4",), ("2@l4", "9@h100-sxm"), ("1.5..2@l4", "7..9@h100-sxm", "0.5@l4")])
 def test_servers_alone_cost_what_they_cost_beside_an_api(shown: Shown, sides: tuple[str, ...], volume: str) -> None:
     flags = [word for side in sides for word in ("--self", side)]

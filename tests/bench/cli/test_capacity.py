@@ -385,7 +385,7 @@ def test_a_wrong_max_time_is_refused(wrong: str, said: str) -> None:
         command.capacity.main([*ASKED, "--max-time", wrong], standalone_mode=False)
 
 
-@pytest.mark.parametrize("name", ["out", "it's (here), $HOME=1"])
+@pytest.mark.parametrize("name", [pytest.param("out", marks=pytest.mark.slow), "it's (here), $HOME=1"])
 @pytest.mark.parametrize("price", [[], ["--usd-per-hour", "1.10"], ["--gpu", "h100-sxm"]])
 def test_the_breakeven_that_follows_can_be_pasted(
     runs: Runs, call: Call, tmp_path: Path, name: str, price: list[str]

@@ -55,7 +55,9 @@ def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
 
 
 @pytest.mark.clock
-@pytest.mark.parametrize(("nodelay", "quick_ack"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("nodelay", "quick_ack"), [(False, False), pytest.param(False, True, marks=pytest.mark.slow), (True, False)]
+)
 def test_a_run_says_of_its_server_that_it_waits(tmp_path: Path, nodelay: bool, quick_ack: bool) -> None:
     run = tmp_path / "run"
     argv = ["run", "--backend", "openai", "--model", "truth", "--out", str(run)]
