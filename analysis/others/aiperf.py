@@ -11,7 +11,6 @@ from analysis.others.result_file import Fields, ResultFile, rows_beside
 from analysis.run.sections import CallFailures, MetricSummary, Throughput
 from bench.types import Phase, UserError
 
-_SUMMARY, _ROWS = "_aiperf.json", ".jsonl"
 _PHASES: Final[dict[str | None, Phase]] = {"profiling": "measured", "warmup": "warmup"}
 
 NAMES: Final = {
@@ -40,11 +39,8 @@ def is_aiperf(document: Any) -> bool:
 
 def read_aiperf(result: ResultFile) -> Iterator[Imported]:
     """Read the one run of a file."""
-    name = result.file.name
-    rows = f"{name.removesuffix(_SUMMARY)}{_ROWS}" if name.endswith(_SUMMARY) else None
     for document in result.documents:
-        calls = _calls(list(rows_beside(result.file, rows)) if rows else [])
-        yield _read(Fields(result.file, document), calls)
+        yield _read(Fields(result.file, document), _calls(list(rows_beside(result.file))))
 
 
 def _read(fields: Fields, calls: pa.Table) -> Imported:

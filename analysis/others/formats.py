@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from analysis.others import aiperf, guidellm, others, vllm
 from analysis.others.imported import Imported, without_zeros
-from analysis.others.result_file import ResultFile, keys, read
+from analysis.others.result_file import ResultFile, keys, read, summary_of
 from bench.types import UserError
 
 
@@ -29,14 +29,6 @@ FORMATS: Final[Mapping[str, Format]] = {
     "llmeter": Format("LLMeter", others.is_llmeter, others.read_llmeter),
 }
 """By tool, the first that knows a document; SGLang's has the keys of vLLM's and more."""
-
-
-_SUMMARIES: Final = {"profile_export.jsonl": "profile_export_aiperf.json", "responses.jsonl": "stats.json"}
-
-
-def summary_of(file: Path) -> Path:
-    """The file with the figures of a run, where one with its requests is named; that lies beside it."""
-    return file.with_name(_SUMMARIES[file.name]) if file.name in _SUMMARIES else file
 
 
 def results_in(file: Path) -> list[Imported]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from analysis.others.imported import Imported, calls_table, counted, failures, with_theirs
+from analysis.others.imported import Imported, calls_table, counted, failures, lacks_of, with_theirs
 from analysis.others.result_file import Fields, ResultFile
 from analysis.run.sections import MetricSummary, Throughput
 from bench.types import UserError
@@ -81,7 +81,7 @@ def _read(benchmark: Fields, version: str | None) -> Imported:
         ),
         calls=calls,
         differs=DIFFERS,
-        lacks=("the gaps between tokens", *(() if calls.num_rows else ("each request",))),
+        lacks=("the gaps between tokens", *lacks_of(calls)),
         untranslated=benchmark.untranslated(),
     )
 

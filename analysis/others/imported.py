@@ -1,5 +1,6 @@
 """What another tool measured, in our words: a metric by what it means, whatever it is called there."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +20,7 @@ FAILED: Final = "failed"
 """The error code of a call of which the other tool says no more than that it failed."""
 _FIGURES: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
 _MOST: Final = 2**62
+_SAME: Final = 0.01
 Times = Sequence[float | None]
 UNKNOWN_ARRIVALS: Final = "unknown"
 _NEVER_ZERO: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "prompt_tokens")
@@ -26,6 +28,7 @@ _NEVER_ZERO: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "prompt_tokens")
 
 
 NO_CALLS: Final = SCHEMA.empty_table()
+NO_INSTANTS: Final = "when each request was sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,11 @@ NOT_TOLD: Final = {
     "no_server": "what the server, its version and its hardware are",
 }
 """What no file of another tool says, and our verdict on a run rests on, by code."""
+
+
+def lacks_of(calls: pa.Table, *of_rows: str) -> tuple[str, ...]:
+    """What a file leaves out of its requests: some of it, or all."""
+    return of_rows if calls.num_rows else ("each request",)
 
 
 def verdict_of(found: Imported) -> RunVerdict:
@@ -177,13 +185,16 @@ def _single(arrivals_s: Sequence[float], output_tokens: float | None) -> Sequenc
 def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[str, MetricSummary]:
     """The metrics of the rows, of which whatever the tool itself gives has its figures; those without any are left out.
 
-    Intervals are of the rows: the tools that give any, do so by another method.
+    Intervals are of the rows: the tools that give any, do so by another method. Rows of another mean than the tool's
+    own count otherwise, or other requests, and add nothing to it.
     """
     own = of_metrics(measured(successful(calls))) if calls.num_rows else {}
     found = {}
     for name in {**own, **theirs}:
         given, known = _counted(name, theirs.get(name, MetricSummary())), own.get(name, MetricSummary())
         said = {stat: value for stat in _FIGURES if (value := getattr(given, stat)) is not None}
+        if None not in (given.mean, known.mean) and not math.isclose(given.mean or 0, known.mean or 0, rel_tol=_SAME):
+            known = MetricSummary()
         both = replace(known, **said, count=given.count or known.count)
         if both.mean is not None:
             found[name] = both

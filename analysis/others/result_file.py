@@ -33,13 +33,38 @@ def read(file: Path) -> ResultFile:
     return ResultFile(file, _documents(file, text))
 
 
-def rows_beside(file: Path, name: str) -> "Iterator[Fields]":
-    """The objects of the JSON lines in a file of this name beside another, one at a time; none where there is none.
+_BESIDE: Final = (
+    ("_aiperf.json", ".jsonl"),
+    ("stats.json", "responses.jsonl"),
+    ("summary_lifecycle_metrics.json", "per_request_lifecycle_metrics.json"),
+    ("_summary.json", "_individual_responses.json"),
+)
+"""How the names of a file with a run's figures and of the one with its requests end: AIPerf, LLMeter, inference-perf
+and LLMPerf."""
+
+
+def summary_of(file: Path) -> Path:
+    """The file with the figures of a run, where one with its requests is named and that lies beside it."""
+    named = (file.with_name(file.name.removesuffix(rows) + summary) for summary, rows in _BESIDE
+             if file.name.endswith(rows))  # fmt: skip
+    return next(filter(Path.exists, named), file)
+
+
+def rows_beside(file: Path) -> "Iterator[Fields]":
+    """The objects in the file of requests that lies beside one of figures, one at a time; none where there is none.
 
     Raises UserError where it is damaged or too large.
     """
-    beside = file.with_name(name)
-    if not beside.exists():
+    named = (file.with_name(file.name.removesuffix(summary) + rows) for summary, rows in _BESIDE
+             if file.name.endswith(summary))  # fmt: skip
+    beside = next(filter(Path.exists, named), None)
+    if beside is None:
+        return
+    if beside.suffix == ".json":
+        (rows, *_) = read(beside).documents
+        if not isinstance(rows, list):
+            raise _unfit(beside, "the file", "a list of requests", rows)
+        yield from (Fields(beside, row, f"[{i}]") for i, row in enumerate(rows))
         return
     try:
         _check_size(beside)

@@ -6,7 +6,16 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from analysis.others.imported import Imported, calls_table, counted, failures, figures, with_theirs
+from analysis.others.imported import (
+    NO_INSTANTS,
+    Imported,
+    calls_table,
+    counted,
+    failures,
+    figures,
+    lacks_of,
+    with_theirs,
+)
 from analysis.others.result_file import Fields, ResultFile
 from analysis.run.sections import MetricSummary, Throughput
 from bench.runs.table import SCHEMA
@@ -85,7 +94,7 @@ def _read(fields: Fields, tool: str, title: str, names: Mapping[str, str], diffe
         ),
         calls=calls,
         differs=differs,
-        lacks=("their version", *(() if calls.num_rows else ("each request",))),
+        lacks=("their version", *lacks_of(calls, *(() if "start_times" in fields else (NO_INSTANTS,)))),
         untranslated=fields.untranslated(),
     )
 
@@ -103,10 +112,14 @@ def _calls(fields: Fields, errors: list[str]) -> pa.Table:
     ttft_s, latency_s, gaps_s = fields.numbers("ttfts"), fields.numbers("latencies"), fields.rows("itls")
     prompt, output, start_s = (fields.numbers(name) for name in ("input_lens", "output_lens", "start_times"))
     n = len(ttft_s)
-    # An older version does not say when a request began, and from what follows nothing is in its place.
+    start_s = start_s or [0.0] * n  # SGLang and older versions do not say when a request began
     if not n or not n == len(gaps_s) == len(output) == len(errors) == len(start_s):
         return SCHEMA.empty_table()
     ok = [not error for error in errors]
+    if sum(tokens or 0 for tokens, good in zip(prompt, ok, strict=False) if good) != fields.number(
+        "total_input_tokens"
+    ):
+        prompt = []  # SGLang's are not in the order of its answers
     began_s = [start or 0.0 for start in start_s]
     arrivals_s = [
         list(accumulate(gaps, initial=began + (ttft or 0.0))) if good else []

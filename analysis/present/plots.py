@@ -151,6 +151,8 @@ def _within(metric: MetricSummary, of: str) -> str:
 
 def ttft_over_time(data: Data) -> go.Figure | None:
     """Every request's wait for its first token by when it was sent; the failures at their end."""
+    if not _has_instants(data):
+        return None
     sent_s, end_s = _seconds(data.requests, "sent_ns"), _seconds(data.requests, "end_ns")
     wait_ms, until_end_ms = (_seconds(data.requests, "first_token_ns") - sent_s) * 1e3, (end_s - sent_s) * 1e3
     failed = _failed(data.requests)
@@ -198,7 +200,7 @@ def throughput(data: Data) -> go.Figure | None:
     """Tokens and requests per second, and how many requests were in flight."""
     sent_s, end_s = _seconds(data.requests, "sent_ns"), _seconds(data.requests, "end_ns")
     was_sent, ended = ~np.isnan(sent_s), ~np.isnan(end_s)
-    if not ended.any():
+    if not ended.any() or not _has_instants(data):
         return None
     good = successful(data.requests)
     failed = _failed(data.requests)
@@ -324,6 +326,12 @@ def _shaded(data: Data) -> str:
 def _end_s(data: Data) -> float:
     """The last instant of the last request: where every axis of time ends."""
     return (last_ns(data.requests) or NS_PER_S) / NS_PER_S
+
+
+def _has_instants(data: Data) -> bool:
+    """Whether it is told when requests were sent: of what another tool measured all may stand at one instant."""
+    sent = pc.min_max(data.requests["sent_ns"])
+    return data.summary.verdict.status != "not verifiable" or sent["min"] != sent["max"]
 
 
 def _failed(requests: pa.Table) -> npt.NDArray[np.bool_]:

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from analysis.others.crosscheck import Crosscheck, crosscheck
 from analysis.others.export import EXPORTS
-from analysis.others.formats import results_in, summary_of
+from analysis.others.formats import results_in
 from analysis.others.imported import Imported, verdict_of
+from analysis.others.result_file import summary_of
 from analysis.present import report
 from analysis.present.of_imported import ImportedFolder
 from analysis.run import summary as summaries

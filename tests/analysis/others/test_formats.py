@@ -4,7 +4,7 @@ import json
 import re
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analysis.others.formats import FORMATS, results_in
 from analysis.others.imported import Imported, with_theirs
 from analysis.others.result_file import MOST_BYTES
-from analysis.run.metrics import METRICS
+from analysis.run.metrics import METRICS, successful
 from bench.types import UserError
 from tests.files import ANYTHING
 
@@ -131,8 +131,11 @@ def test_seconds_become_milliseconds_where_the_tool_has_seconds() -> None:
 
 
 def test_a_gap_between_chunks_is_not_called_one_between_tokens() -> None:
-    for name in ("vllm-0.32.0.json", "vllm-rs-0.33.0.json", "sglang-0.5.23.jsonl", "aiperf-0.13.0.json"):
+    for name in ("vllm-0.32.0.json", "vllm-rs-0.33.0.json", "aiperf-0.13.0.json"):
         assert "itl_ms" not in only(name).metrics
+    # SGLang's has none either; of its requests each chunk brought one token.
+    of_sglang = only("sglang-0.5.23.jsonl").metrics
+    assert of_sglang["itl_ms"].mean == pytest.approx(of_sglang["chunk_gap_ms"].mean)
     # One that divides by all tokens is none of ours at all.
     assert not {"tpot_ms", "itl_ms", "chunk_gap_ms"} & only("llmperf-004d3af.json").metrics.keys()
 
@@ -190,21 +193,36 @@ def test_whether_there_was_a_warm_up_is_read_where_the_file_tells(
 
 
 SITTING = HERE / "sitting"
+
+
+class WithRows(NamedTuple):
+    summary: str
+    rows: str
+    failed: int
+    same: tuple[str, ...] = ("ttft_ms", "tpot_ms", "service_ms", "output_tokens")
+
+
 WITH_ROWS = {
-    "aiperf": ("profile_export_aiperf.json", "profile_export.jsonl", 6),
-    "llmeter": ("stats.json", "responses.jsonl", 0),
-}
+    "aiperf": WithRows("profile_export_aiperf.json", "profile_export.jsonl", 6),
+    "llmeter": WithRows("stats.json", "responses.jsonl", 0),
+    # Its time per token is over tokens of another tokenizer.
+    "inference-perf": WithRows("summary_lifecycle_metrics.json", "per_request_lifecycle_metrics.json", 7,
+                               ("ttft_ms", "service_ms", "prompt_tokens", "output_tokens")),
+    # It has no time per token.
+    "llmperf": WithRows("truth_20_32_summary.json", "truth_20_32_individual_responses.json", 6,
+                        ("ttft_ms", "service_ms", "prompt_tokens", "output_tokens")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("tool", WITH_ROWS)
 def test_requests_in_a_file_beside_the_figures_are_read_with_them_whichever_is_named(tool: str, tmp_path: Path) -> None:
-    summary, rows, failed = WITH_ROWS[tool]
+    summary, rows, failed, same = WITH_ROWS[tool]
     (found,) = results_in(SITTING / tool / summary)
     (named,) = results_in(SITTING / tool / rows)
     assert found.calls.num_rows == named.calls.num_rows == 60
     assert found.calls["error"].null_count == 60 - failed == found.requests.succeeded
     own = with_theirs(found.calls, {})
-    for metric in ("ttft_ms", "tpot_ms", "service_ms", "output_tokens"):
+    for metric in same:
         # What LLMeter's requests began at is told to the second: a float of seconds since 1970 has some 0.2 us.
         assert own[metric].mean == pytest.approx(found.metrics[metric].mean, rel=2e-4)
     alone = tmp_path / summary
@@ -214,14 +232,174 @@ def test_requests_in_a_file_beside_the_figures_are_read_with_them_whichever_is_n
     assert without.metrics["ttft_ms"].mean == found.metrics["ttft_ms"].mean
 
 
+def test_genai_bench_has_its_requests_in_its_file_but_does_not_say_which_were_left_out_at_the_edges() -> None:
+    (whole,) = results_in(SITTING / "genai-bench" / "all.json")
+    own = with_theirs(whole.calls, {})
+    for metric in ("ttft_ms", "tpot_ms", "service_ms", "prompt_tokens", "output_tokens"):
+        assert own[metric].mean == pytest.approx(whole.metrics[metric].mean)
+        assert own[metric].count == whole.metrics[metric].count == whole.requests.succeeded == 54
+    assert whole.calls["error"].null_count == 54 and whole.warmed_up is False
+    (edges,) = results_in(SITTING / "genai-bench" / "edges-left-out.json")
+    assert edges.requests.succeeded == 60 and edges.metrics["ttft_ms"].count == 50
+    assert edges.calls.num_rows == 0 and "each request" in edges.lacks and edges.warmed_up
+
+
+def test_sglangs_prompts_are_unknown_where_they_are_not_those_of_its_answers() -> None:
+    calls = only("sglang-0.5.23.jsonl").calls
+    assert calls["prompt_tokens"].null_count == calls.num_rows == 20
+    assert calls["error"].null_count == 17 and "when each request was sent" in only("sglang-0.5.23.jsonl").lacks
+
+
+def test_rows_that_count_otherwise_than_the_tool_add_nothing_to_its_figures() -> None:
+    (found,) = results_in(SITTING / "inference-perf" / "summary_lifecycle_metrics.json")
+    theirs, own = found.metrics["tpot_ms"], with_theirs(found.calls, {})["tpot_ms"]
+    assert theirs.mean == pytest.approx(1.3446182634) and own.mean == pytest.approx(9.69, abs=0.01)
+    assert theirs.std is None and not theirs.ci95 and own.ci95
+    low, high = found.metrics["ttft_ms"].ci95["mean"]
+    assert low is not None and high is not None and low <= (found.metrics["ttft_ms"].mean or 0) <= high
+
+
+class Asked(NamedTuple):
+    """A request as any tool tells of it, times in seconds."""
+
+    sent_s: float
+    ttft_s: float
+    rest_s: float
+    prompt: int
+    output: int
+    error: str
+
+
+def row_of(tool: str, asked: Asked) -> dict[str, Any]:
+    """The request in a tool's words, of which a failed one has no times."""
+    sent_s, ttft_s, rest_s, prompt, output, error = asked
+    took_s = ttft_s + rest_s
+    if tool == "inference-perf":
+        times = [] if error else [sent_s + ttft_s, sent_s + took_s]
+        answer = {"output_tokens": output + 7, "server_usage": {"completion_tokens": output}, "chunk_times": times}
+        return {
+            "start_time": sent_s, "end_time": sent_s + took_s,
+            "info": {"input_tokens": prompt, "response_metrics": None if error else answer},
+            "error": {"error_type": "x", "error_msg": error} if error else None,
+        }  # fmt: skip
+    first, took = (0 if error else ttft_s), (0 if error else took_s)
+    if tool == "llmperf":
+        return {"error_code": 500 if error else None, "error_msg": error, "ttft_s": first, "end_to_end_latency_s": took,
+                "inter_token_latency_s": took / output, "number_input_tokens": prompt,
+                "number_output_tokens": output}  # fmt: skip
+    return {"error_code": 500 if error else None, "error_message": error or None, "ttft": first or None,
+            "e2e_latency": took or None, "num_input_tokens": prompt, "num_output_tokens": output}  # fmt: skip
+
+
+def with_rows(tool: str, rows: list[Any], folder: Path) -> Path:
+    """The tool's figures of the sitting with these requests, in the file or beside it."""
+    if tool == "genai-bench":
+        file = folder / "all.json"
+        whole = json.loads((SITTING / tool / file.name).read_text())
+        file.write_text(json.dumps(whole | {"individual_request_metrics": rows}))
+        return file
+    file = folder / WITH_ROWS[tool].summary
+    file.write_bytes((SITTING / tool / file.name).read_bytes())
+    (folder / WITH_ROWS[tool].rows).write_text(json.dumps(rows))
+    return file
+
+
+THREE = ("inference-perf", "llmperf", "genai-bench")
+TIMES = st.floats(1e-3, 1e3)
+ASKED = st.builds(Asked, st.floats(0, 1e6), TIMES, TIMES, st.integers(1, 9999), st.integers(2, 9999),
+                  st.sampled_from(["", "refused"]))  # fmt: skip
+
+
+@given(st.sampled_from(THREE), st.lists(ASKED, min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_what_the_rows_of_a_tool_say_is_what_their_metrics_are(
+    tmp_path_factory: pytest.TempPathFactory, tool: str, asked: list[Asked]
+) -> None:
+    (found,) = results_in(with_rows(tool, [row_of(tool, each) for each in asked], tmp_path_factory.mktemp("rows")))
+    assert found.calls["error"].is_null().to_pylist() == [not each.error for each in asked]
+    good = [each for each in asked if not each.error]
+    calls = successful(found.calls)
+    for name, expected in (
+        ("ttft_ms", [each.ttft_s * 1e3 for each in good]),
+        ("service_ms", [(each.ttft_s + each.rest_s) * 1e3 for each in good]),
+        ("tpot_ms", [each.rest_s * 1e3 / (each.output - 1) for each in good]),
+        ("prompt_tokens", [each.prompt for each in good]),
+        ("output_tokens", [each.output for each in good]),
+    ):
+        # Sent after a million seconds, a time is exact to a tenth of a nanosecond.
+        assert METRICS[name].values(calls).values.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@given(st.sampled_from(THREE), st.data())
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_in_a_row_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, tool: str, data: st.DataObject
+) -> None:
+    rows: list[Any] = [row_of(tool, Asked(1.0, 0.1, 0.2, 5, 3, error)) for error in ("", "refused")]
+    path = data.draw(st.sampled_from(places(rows)[1:]))
+    inner: Any = rows
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = data.draw(ANYTHING)
+    folder = tmp_path_factory.mktemp("rows")
+    file = with_rows(tool, rows, folder)
+    try:
+        (found,) = results_in(file)
+    except UserError as problem:
+        assert "\n" not in str(problem) and str(folder) in str(problem)
+    else:
+        assert found.calls.num_rows == len(rows)
+
+
+def test_published_rows_of_llmperf_and_rows_of_older_versions_are_read(tmp_path: Path) -> None:
+    # Two of benchmarks/results/yi/4xa10g/vllm, concurrency 1, of ray-project/llmperf; the third has a list of gaps.
+    published = [
+        {"error_code": None, "error_msg": "", "inter_token_latency_s": 0.04658090811874445,
+         "ttft_s": 0.6055155840003863, "end_to_end_latency_s": 7.453143953000108,
+         "request_output_throughput_token_per_s": 20.25990655114317, "number_total_tokens": 710,
+         "number_output_tokens": 160, "number_input_tokens": 550},
+        {"error_code": None, "error_msg": "", "inter_token_latency_s": 0.04770505742948654,
+         "ttft_s": 0.5807030780006244, "end_to_end_latency_s": 7.442206753999926,
+         "request_output_throughput_token_per_s": 20.28968086903025, "number_total_tokens": 706,
+         "number_output_tokens": 156, "number_input_tokens": 550},
+    ]  # fmt: skip
+    rows = [*published, published[0] | {"inter_token_latency_s": [0.6, 0.04]}]
+    (found,) = results_in(with_rows("llmperf", rows, tmp_path))
+    assert METRICS["ttft_ms"].values(found.calls).values.tolist() == pytest.approx([605.515584, 580.703078, 605.515584])
+    assert METRICS["tpot_ms"].values(found.calls).values.tolist() == pytest.approx([43.0657, 44.2665], abs=1e-3)
+    info = {"input_tokens": 591, "output_tokens": 3, "output_token_times": [1393.381, 1393.5, 1395.1]}
+    old = {"start_time": 1393.251, "end_time": 1395.195, "request": "{}", "error": None, "info": info}
+    (found,) = results_in(with_rows("inference-perf", [old], tmp_path))
+    assert METRICS["ttft_ms"].values(found.calls).values.tolist() == pytest.approx([130])
+    assert METRICS["itl_ms"].values(found.calls).values.tolist() == pytest.approx([119, 1600])
+    assert found.calls["prompt_tokens"].to_pylist() == [591]
+
+
+@pytest.mark.parametrize("unit", ["us", "ns", "seconds", "", 1])
+def test_a_unit_that_is_not_known_is_refused(unit: Any, tmp_path: Path) -> None:
+    whole = json.loads((SITTING / "genai-bench" / "all.json").read_text())
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(whole | {"_time_unit": unit}))
+    if unit == "":
+        assert results_in(file)[0].metrics == results_in(SITTING / "genai-bench" / "all.json")[0].metrics
+    else:
+        assert "_time_unit: expected" in refused(file)
+    file.write_text(json.dumps(whole | {"_time_unit": "ms"}))
+    in_ms, in_s = results_in(file)[0], results_in(SITTING / "genai-bench" / "all.json")[0]
+    assert (in_ms.metrics["ttft_ms"].mean or 0) * 1000 == pytest.approx(in_s.metrics["ttft_ms"].mean)
+    assert METRICS["ttft_ms"].values(in_ms.calls).values.max() < 1
+
+
 @pytest.mark.parametrize("tool", WITH_ROWS)
 def test_a_file_of_requests_that_is_cut_or_damaged_or_too_large_is_said_in_one_line(tool: str, tmp_path: Path) -> None:
-    summary, name, _ = WITH_ROWS[tool]
+    summary, name, _, _ = WITH_ROWS[tool]
     (tmp_path / summary).write_bytes((SITTING / tool / summary).read_bytes())
     rows, content = tmp_path / name, (SITTING / tool / name).read_bytes()
+    is_list = rows.suffix == ".json"
     for text, says in (
-        (content[:-40], "line 60 is cut or damaged"),
-        (b"[]\n", "line 1: expected an object"),
+        (content[:-40], "cut or damaged" if is_list else "line 60 is cut or damaged"),
+        (b"[[]]\n" if is_list else b"[]\n", "[0]: expected an object" if is_list else "line 1: expected an object"),
+        (b"{}" if is_list else b"1\n", "expected a list of requests" if is_list else "expected an object"),
         (content.replace(b'"request_', b'"x": [], "request_').replace(b'"value"', b'"value": {}, "v"'), ""),
     ):
         rows.write_bytes(text)
