@@ -37,6 +37,11 @@ SERVICE: Final = "service_"
 """Before the name of a metric that an objective counts from when it was due: count it from sending."""
 _MANY: Final = 1_000_000
 _WAITED: Final = ("ttft_ms", "ttft_text_ms")
+LATENCIES: Final = (
+    *(name for name, metric in METRICS.items() if metric.unit == "ms"),
+    *(SERVICE + metric for metric in _WAITED),
+)
+"""What an objective can bound, besides `error_share`."""
 
 _SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>[^<]+)")
 _SYNTAX = re.compile(
@@ -82,11 +87,9 @@ def parse(text: str) -> Objective:
             f"--slo {text!r} is not an objective: write METRIC:pNN<LIMIT or METRIC<LIMIT, as in ttft_ms:p99<500 or "
             "ttft_ms:p99<0.5s"
         )
-    latencies = [name for name, metric in METRICS.items() if metric.unit == "ms"]
-    latencies += [SERVICE + metric for metric in _WAITED]
     name = found["metric"]
-    if name not in latencies:
-        near = did_you_mean(name, latencies) or f"; known are {', '.join(latencies)}"
+    if name not in LATENCIES:
+        near = did_you_mean(name, LATENCIES) or f"; known are {', '.join(LATENCIES)}"
         raise UserError(f"--slo {text!r}: {name} is not a latency metric{near}")
     percentile = float(found["percentile"]) if found["percentile"] else None
     if percentile is not None and not 0 < percentile < 100:

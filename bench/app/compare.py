@@ -7,6 +7,7 @@ from typing import Final
 from analysis.compare import comparable
 from analysis.compare.comparison import Comparison, Inconclusive, Run, compare
 from analysis.compare.field import FieldComparison, compare_all
+from analysis.compare.measures import MEASURES as MEASURES
 from analysis.compare.measures import thresholds
 from analysis.listing import COMPARABLE
 from analysis.present import to_html, to_junit

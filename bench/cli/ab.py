@@ -12,6 +12,7 @@ from bench import app
 from bench.cli import groups
 from bench.cli.base import with_options
 from bench.cli.campaign import plain, say_ended
+from bench.cli.completion import names_of
 from bench.cli.familiar import Familiar
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
@@ -40,7 +41,11 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
     groups.HOW_OFTEN,
     click.option("--max-pairs", type=WHOLE, default=48, help="Stop after this many runs of each.  [48]"),
     click.option(
-        "--decide", multiple=True, metavar="MEASURE", help="Decide by this measure and error_share; repeatable."
+        "--decide",
+        multiple=True,
+        metavar="MEASURE",
+        shell_complete=names_of("measures"),
+        help="Decide by this measure and error_share; repeatable.",
     ),
     click.option("--equal-sides", is_flag=True, help="Allow equal sides, to see what this machine can tell apart."),
 )

@@ -7,23 +7,37 @@ from pathlib import Path
 from typing import Literal
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
+from click.shell_completion import CompletionItem, FishComplete, add_completion_class, shell_complete
 
 from bench import app
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def names_of(what: Literal["backends", "gpus", "models", "runs", "scenarios"]) -> Complete:
+@add_completion_class
+class _Fish(FishComplete):
+    """Click's own, but with the commas that a name has: `vllm,llamacpp`."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
+
+
+def names_of(
+    what: Literal["backends", "gpus", "measures", "models", "objectives", "runs", "scenarios"],
+) -> Complete:
     """Complete these names, each of several with commas between."""
 
     def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",")
-        known = app.completing.NAMES[what]()
+        known = app.compare.MEASURES if what == "measures" else app.completing.NAMES[what]()
         found = [CompletionItem(f"{before}{comma}{name}") for name in known if name.startswith(last)]
         return found or [CompletionItem(incomplete, type="file")]
 
     return complete
+
+
+def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete a file's name, or a folder's, of an option that also takes other text."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def complete_for_shell(command: click.Command) -> bool:

@@ -9,7 +9,7 @@ import click
 
 from bench.cli import groups
 from bench.cli.base import OneOf, owe_json
-from bench.cli.completion import names_of
+from bench.cli.completion import files, names_of
 from bench.cli.numeric import USD, WHOLE, Within
 
 
@@ -79,11 +79,18 @@ ASKED = (
             shell_complete=names_of("scenarios"),
             help="A name from `scenarios`, or a YAML file.  [chat]",
         ),
-        click.option("--dataset", metavar="FILE", help="Your own prompts: a file, a folder or a pattern."),
+        click.option(
+            "--dataset", metavar="FILE", shell_complete=files, help="Your own prompts: a file, a folder or a pattern."
+        ),
         click.option(
             "--dataset-output", type=OneOf(["file", "scenario"]), help="Where answer lengths come from.  [file]"
         ),
-        click.option("--images", metavar="FOLDER", help="Send an image from it with each request, chosen by the seed."),
+        click.option(
+            "--images",
+            metavar="FOLDER",
+            shell_complete=files,
+            help="Send an image from it with each request, chosen by the seed.",
+        ),
         click.option(
             "--prompt-tokens", type=WHOLE, help="Make every prompt this long, instead of the scenario's lengths."
         ),
@@ -107,7 +114,12 @@ ASKED = (
     ),
     *groups.group(
         groups.OBJECTIVES,
-        click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
+        click.option(
+            "--slo",
+            multiple=True,
+            shell_complete=names_of("objectives"),
+            help="An objective such as 'ttft_ms:p99<500'; repeatable.",
+        ),
         click.option("--goodput", help="Limits that make a request count as good: 'ttft:200 tpot:50 e2el:5000'."),
     ),
     *groups.group(
@@ -119,9 +131,15 @@ ASKED = (
     *groups.group(
         groups.LAUNCH,
         click.option(
-            "--server", help="llamacpp: xllamacpp, llama-cpp-python or a llama-server; exec: process or kept."
+            "--server",
+            shell_complete=files,
+            help="llamacpp: xllamacpp, llama-cpp-python or a llama-server; exec: process or kept.",
         ),
-        click.option("--server-python", help="Python that has the server installed.  [see docs/backends.md]"),
+        click.option(
+            "--server-python",
+            shell_complete=files,
+            help="Python that has the server installed.  [see docs/backends.md]",
+        ),
         click.option("--server-cmd", help="Command that launches it instead; flags are appended."),
         click.option("--server-arg", multiple=True, help="Passed on to the launched server; repeatable."),
         click.option("--port", type=WHOLE, help="Port of the launched server.  [a free one]"),
@@ -144,10 +162,18 @@ ASKED = (
         ),
         click.option("--thinking", help="claude, vllm: on or off; claude: a token budget.  [the scenario's]"),
         click.option("--adapter", help="vllm, tgi: name of the LoRA adapter; llamacpp: its number."),
-        click.option("--tools", metavar="JSON|FILE", help="Functions the model may call."),
-        click.option("--response-format", metavar="JSON|FILE", help="json_object, or a JSON schema for the answers."),
+        click.option("--tools", metavar="JSON|FILE", shell_complete=files, help="Functions the model may call."),
         click.option(
-            "--extra-body", metavar="JSON|FILE", help="Extra fields for every request; a value '$VAR' is a secret."
+            "--response-format",
+            metavar="JSON|FILE",
+            shell_complete=files,
+            help="json_object, or a JSON schema for the answers.",
+        ),
+        click.option(
+            "--extra-body",
+            metavar="JSON|FILE",
+            shell_complete=files,
+            help="Extra fields for every request; a value '$VAR' is a secret.",
         ),
         click.option("--cache-ttl", help="claude: 5m, 1h or off, for a shared prefix.  [5m]"),
         click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),
@@ -155,9 +181,13 @@ ASKED = (
     *groups.group(
         groups.CONNECTION,
         click.option("--header", multiple=True, help="'NAME: VALUE' for every request; $VAR is a secret; repeatable."),
-        click.option("--ca-file", help="PEM file that verifies the server's certificate.  [the system's]"),
-        click.option("--client-cert", help="PEM file with this client's certificate."),
-        click.option("--client-key", help="PEM file with the certificate's key.  [in --client-cert]"),
+        click.option(
+            "--ca-file", shell_complete=files, help="PEM file that verifies the server's certificate.  [the system's]"
+        ),
+        click.option("--client-cert", shell_complete=files, help="PEM file with this client's certificate."),
+        click.option(
+            "--client-key", shell_complete=files, help="PEM file with the certificate's key.  [in --client-cert]"
+        ),
         click.option("--timeout", default="120s", help="End a request that takes longer than this.  [120s]"),
         click.option(
             "--stall-timeout", default="30s", help="End a request that receives nothing for this long.  [30s]"
@@ -237,7 +267,9 @@ OFFERED = groups.group(
     click.option(
         "--overload", type=OneOf(["wait", "drop"]), help="What happens to requests beyond that limit.  [wait]"
     ),
-    click.option("--trace", metavar="FILE", help="Recorded traffic, replayed at its recorded times."),
+    click.option(
+        "--trace", metavar="FILE", shell_complete=files, help="Recorded traffic, replayed at its recorded times."
+    ),
     click.option("--speed", metavar="X", help="Replay the trace this many times faster.  [1]"),
     click.option("--from", "from_", metavar="TIME", help="Skip this much of the trace, such as 10m."),
     click.option("--for", "for_", metavar="TIME", help="Replay this much of the trace, such as 1h."),
@@ -247,7 +279,12 @@ OFFERED = groups.group(
 JUDGED = (
     *groups.group(
         groups.OBJECTIVES,
-        click.option("--threshold", multiple=True, help="Smallest change that matters: ttft_ms:p99=5%; repeatable."),
+        click.option(
+            "--threshold",
+            multiple=True,
+            shell_complete=names_of("measures"),
+            help="Smallest change that matters: ttft_ms:p99=5%; repeatable.",
+        ),
         click.option(
             "--inconclusive",
             type=OneOf(["pass", "fail"]),

@@ -7,7 +7,7 @@ import click
 
 from bench.cli import groups
 from bench.cli.base import OneOf
-from bench.cli.completion import names_of
+from bench.cli.completion import files, names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import printed
@@ -47,11 +47,18 @@ if TYPE_CHECKING:
     click.option("--prompt-tokens", type=WHOLE, help="… with prompts of this length …"),
     click.option("--output-tokens", type=WHOLE, help="… and answers of this one."),
     click.option("--prefix-tokens", type=WHOLE, help="Length of the prefix that all prompts share, cached.  [0]"),
-    click.option("--traffic", metavar="FILE", help="… or the busiest minute of recorded traffic."),
+    click.option(
+        "--traffic", metavar="FILE", shell_complete=files, help="… or the busiest minute of recorded traffic."
+    ),
 )
 @grouped(
     groups.OBJECTIVES,
-    click.option("--slo", multiple=True, help="An objective such as 'ttft_ms:p99<500'; repeatable."),
+    click.option(
+        "--slo",
+        multiple=True,
+        shell_complete=names_of("objectives"),
+        help="An objective such as 'ttft_ms:p99<500'; repeatable.",
+    ),
     click.option(
         "--utilization", type=NUMBER, default=0.7, help="Use at most this share of a replica's capacity.  [0.7]"
     ),

@@ -1,6 +1,7 @@
 """What a shell completes: flags, names, run folders; by click's own classes, and by a shell that is there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import click
 import pytest
-from click.shell_completion import ShellComplete, get_completion_class
+from click.shell_completion import ShellComplete
 
+from analysis.compare.measures import MEASURES
+from analysis.run.slo import ERROR_SHARE, LATENCIES
 from backends import BACKENDS
 from bench.cli.root import COMMANDS, cli, command
 from scenarios import names
@@ -41,6 +44,7 @@ def test_names_are_completed_where_they_are_asked_for(folders: Path) -> None:
     assert completed("bench sweep --backend vllm,ll") == ["vllm,llamacpp"]
     assert completed("bench run --history ") == ["actual", "planned"]
     assert "--backend" in completed("bench run --ba")
+    assert completed("bench run --scenario mine/") == completed("bench run --model ./") == ["<file>"]
 
 
 @pytest.mark.parametrize(
@@ -68,24 +72,62 @@ def test_every_option_of_a_name_that_has_a_list_completes_it() -> None:
                 assert option.shell_complete(context, ""), (name, option.opts)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_a_shell_asks_for_this_program(shell: str) -> None:
-    kind = get_completion_class(shell)
-    assert kind is not None
-    assert f"_BENCH_COMPLETE={shell}_complete" in kind(cli, {}, "bench", "_BENCH_COMPLETE").source()
+def test_metrics_are_completed_where_an_objective_or_a_measure_is_asked_for() -> None:
+    assert set(completed("bench run --slo ")) == {*LATENCIES, ERROR_SHARE}
+    assert completed("bench size m --slo e") == ["error_share"]
+    assert completed("bench compare --threshold ") == completed("bench ab --decide ") == list(MEASURES)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_completes(folders: Path) -> None:
+def test_every_option_that_takes_a_file_completes_one() -> None:
+    for name in COMMANDS:
+        context = click.Context(command(name))
+        for option in command(name).params:
+            if isinstance(option.type, click.Path) or re.search("FILE|FOLDER|PATH", option.metavar or ""):
+                assert option.shell_complete(context, "elsewhere/")[0].type == "file", (name, option.opts)
+
+
+# What each shell has typed, and what it then offers: a name, several with commas, a flag, a run folder, a file.
+TYPED = {
+    "sweep --backend vllm,ll": "vllm,llamacpp",
+    "run --quick": "--quick-ack",
+    "decode results/202601": "results/20260101-a",
+    "run --dataset my": "my-prompts.jsonl",
+}
+BASH = """
+compopt() { [ "$2" = default ] && COMPREPLY=(my-*); }
+eval "$(_BENCH_COMPLETE=bash_source bench)"
+for line; do
+    COMP_WORDS=(bench $line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+    _bench_completion bench; printf '%s\\n' "${COMPREPLY[@]}"
+done
+"""
+ZSH = """
+compdef() { }
+compadd() { print -rl -- "${(P)@[-1]}" }
+_describe() { print -r -- "${${(P)@[3]}%%:*}" }
+_path_files() { print -r -- my-* }
+eval "$(_BENCH_COMPLETE=zsh_source bench)"
+for line; do words=(bench ${=line}); CURRENT=$#words; _bench_completion; done
+"""
+FISH = """
+_BENCH_COMPLETE=fish_source bench | source
+for line in $argv; complete -C "bench $line" | string replace -r '\\t.*' ''; end
+"""
+SHELLS = {"bash": ["--norc", "-c", BASH, "bash"], "zsh": ["-f", "-c", ZSH, "zsh"], "fish": ["--no-config", "-c", FISH]}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_by_the_script_that_it_was_given(shell: str, folders: Path) -> None:
+    if (found := shutil.which(shell)) is None:
+        pytest.skip(f"there is no {shell}")
     program = folders / "bin" / "bench"
     program.parent.mkdir()
     start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'bench'; from bench.cli import main; main()"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{start}" "$@"\n')
     program.chmod(0o755)
-    script = (
-        'eval "$(_BENCH_COMPLETE=bash_source bench)"; COMP_WORDS=(bench decode results/202601); COMP_CWORD=2; '
-        '_bench_completion bench; echo "${COMPREPLY[@]}"'
+    (folders / "my-prompts.jsonl").touch()
+    env = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(folders)}
+    done = subprocess.run(
+        [found, *SHELLS[shell], *TYPED], env=env, cwd=folders, capture_output=True, text=True, check=False
     )
-    env = os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], env=env, cwd=folders, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("results/20260101-a\n", "")
+    assert (done.stdout.split(), done.stderr) == (list(TYPED.values()), "")
