@@ -19,7 +19,7 @@ from analysis.run.metrics import METRICS
 from analysis.run.sections import Intervals, MetricSummary, RequestCounts, RunCost, Throughput
 from analysis.run.summary import RunVerdict, Status, WrittenFinding
 from analysis.stats.changes import LEAST_RUNS
-from analysis.stats.distributions import LEVELS, Interval, Sample, mean_interval
+from analysis.stats.distributions import LEVELS, UNKNOWN, Interval, Sample, mean_interval
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection
 
@@ -38,7 +38,6 @@ COST: Final = (
     "usd_per_million_total_tokens",
 )
 COUNTS: Final = ("planned", "succeeded", "failed", "dropped", "unfinished")
-_UNKNOWN: Final[Interval] = (None, None)
 _SEVERITY: Final[tuple[Status, ...]] = ("valid", "suspect", "not verifiable", "invalid")
 
 
@@ -143,10 +142,10 @@ def over_runs(values: Sequence[float | None]) -> OverRuns:
     """
     known = np.array([value for value in values if value is not None], np.float64)
     if not len(known) or len(known) < len(values):
-        return OverRuns(None, _UNKNOWN, None)
+        return OverRuns(None, UNKNOWN, None)
     has_logs = known.min() > 0
     scaled = np.log(known) if has_logs else known
-    low, high = mean_interval(Sample(scaled, np.arange(len(known) + 1))) if len(known) >= LEAST_RUNS else _UNKNOWN
+    low, high = mean_interval(Sample(scaled, np.arange(len(known) + 1))) if len(known) >= LEAST_RUNS else UNKNOWN
 
     def back(value: float | None) -> float | None:
         return None if value is None else float(np.exp(value)) if has_logs else value

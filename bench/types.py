@@ -314,6 +314,9 @@ class Record:
 
 # --- servers ----------------------------------------------------------------------------------------------------
 
+Decode = Callable[[int, Mapping[str, str], Body], Reply]
+"""From status, headers and body to what the answer says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -333,7 +336,7 @@ class Backend:
     name: str
     description: str
     request: Callable[[Call, Target], HttpRequest]
-    decode: Callable[[int, Mapping[str, str], Body], Reply]
+    decode: Decode
     preflight: Callable[[Target], ServerInfo]
     count_tokens: Callable[[Target, tuple[Message, ...]], int | None]
     serve: Callable[[str, ServeOptions], Launch] | None = None

@@ -87,16 +87,13 @@ def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:
     found: dict[str, list[tuple[Run, str]]] = {}
     for run in runs:
         if run.summary.verdict.status == "invalid" and not untrusted:
-            raise UserError(f"{run.name}: not to be trusted: {reasons(run)}; repeat it, or give --untrusted")
+            why = run.summary.verdict.because
+            raise UserError(f"{run.name}: not to be trusted: {why}; repeat it, or give --untrusted")
         for reason in run.summary.verdict.reasons:
             found.setdefault(reason.code, []).append((run, reason.message))
     for (first, message), *others in found.values():
         who = f"{first.name} and {len(others)} more of {len(runs)} runs are" if others else f"{first.name} is"
         yield f"{who} {first.summary.verdict.status}: {message}"
-
-
-def reasons(run: Run) -> str:
-    return "; ".join(reason.message for reason in run.summary.verdict.reasons)
 
 
 def _differences(sides: Sequence[Sequence[Run]]) -> list[str]:

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from analysis.others import guidellm_export
 from analysis.others.aiperf import NAMES as AIPERF_NAMES
+from analysis.others.vllm import VLLM
 from analysis.run.metrics import METRICS, NS_PER_S, column, flat, is_successful, measured
 from analysis.run.sections import MetricSummary
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
 
-_VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2el": "service_ms"}
 _VLLM_STATISTICS: Final = {"mean": "mean", "median": "p50", "std": "std", "p90": "p90", "p95": "p95", "p99": "p99"}
 _STATISTICS: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
 _RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", "goodput_rps")
@@ -28,7 +28,7 @@ def vllm(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
     served, load = summary.throughput, run.load
     figures = {
         f"{theirs}_{name}_ms": getattr(summary.metric(ours), statistic)
-        for name, ours in _VLLM.items()
+        for name, ours in VLLM.items()
         for theirs, statistic in _VLLM_STATISTICS.items()
     }
     sent_s, first_s, end_s = (column(calls, name) / NS_PER_S for name in ("sent_ns", "first_token_ns", "end_ns"))

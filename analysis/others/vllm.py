@@ -33,7 +33,7 @@ OF_SGLANG: Final = {
 }
 _FIGURES: Final = {"mean": "mean", "std": "std", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
 # Ours by theirs; ITL is of chunks, whatever its name says.
-_VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2el": "service_ms"}
+VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2el": "service_ms"}
 _SGLANG: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2e_latency": "service_ms"}
 
 
@@ -50,7 +50,7 @@ def is_sglang(document: Any) -> bool:
 def read_vllm(result: ResultFile) -> Iterator[Imported]:
     """Read one result, or one for each line of a file that was appended to."""
     for document in result.documents:
-        yield _read(Fields(result.file, document), "vllm-bench", "vLLM bench serve", _VLLM, OF_VLLM)
+        yield _read(Fields(result.file, document), "vllm-bench", "vLLM bench serve", VLLM, OF_VLLM)
 
 
 def read_sglang(result: ResultFile) -> Iterator[Imported]:

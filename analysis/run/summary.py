@@ -68,6 +68,11 @@ class RunVerdict(JsonSection):
     def codes(self) -> frozenset[str]:
         return frozenset(reason.code for reason in self.reasons)
 
+    @property
+    def because(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(reason.message for reason in self.reasons)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity(JsonSection):

@@ -233,9 +233,8 @@ def _concluded(campaign: Campaign, name: str, maker: Maker, stopped: str | None)
     if stopped is not None:
         return Outcome(name, exit_code(stopped, summary), _early(stopped))
     if not campaign.is_usable(summary):
-        reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
         code = worst_of((code_of_summary(summary), EXIT_NOT_TO_BE_TRUSTED))
-        return Outcome(name, code, f"is not to be trusted: {reasons}")
+        return Outcome(name, code, f"is not to be trusted: {summary.verdict.because}")
     return Outcome(name, code_of_summary(summary))
 
 

@@ -8,8 +8,7 @@ from bench.app.request import backend_named
 from bench.plan import tokenizer
 from bench.plan.prompts import Count
 from bench.runs.manifest import RunManifest
-from bench.runs.records import Decode
-from bench.types import Body, Message, Reply, Usage, UserError
+from bench.types import Body, Decode, Message, Reply, Usage, UserError
 
 
 def decoder(run: RunManifest) -> Decode:

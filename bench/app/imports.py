@@ -19,6 +19,7 @@ from analysis.run import summary as summaries
 from analysis.run.derived import with_derived
 from analysis.run.sections import MeasuredWindow, MetricSummary
 from analysis.run.summary import RunSummary
+from bench.app.listing import ROOT
 from bench.app.results import requests_of
 from bench.runs import folder as run_files
 from bench.runs import manifest
@@ -27,7 +28,6 @@ from bench.runs.table import ENCODING
 from bench.types import Lengths, Load, Scenario, ServerInfo, UserError
 
 UNKNOWN: Final = "unknown"
-RESULTS: Final = Path("results")
 _NO_LENGTHS: Final = Lengths("uniform", 0, 0)
 
 
@@ -66,7 +66,7 @@ def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crossc
 
 def _folder(out: Path | None, result: Imported, model: str | None, *, alone: bool) -> Path:
     run_id = run_files.new_run_id(result.tool, result.model or model or UNKNOWN, "imported")
-    return out if out is not None and alone else (out or RESULTS) / run_id
+    return out if out is not None and alone else (out or ROOT) / run_id
 
 
 def _made(file: Path, part: int, result: Imported, folder: Path, model: str | None) -> ImportedFolder:

@@ -3,18 +3,15 @@
 That takes time from the wire, which the kernel's stamps do not mind, and which no uncapped run spends.
 """
 
-from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from bench.load.spend import SpendLimiter
-from bench.types import Body, Reply
+from bench.types import Decode, Reply
 from bench.wire import http1
 
 if TYPE_CHECKING:
     from bench.wire.connection import RequestOutcome
-
-Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 
 class Billing:

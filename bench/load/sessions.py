@@ -8,11 +8,11 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.load.answer_cost import Decode, reply_of
+from bench.load.answer_cost import reply_of
 from bench.load.dispatch import Ready
 from bench.plan.calls import Plan, call, following
 from bench.plan.source import Conversation
-from bench.types import Call
+from bench.types import Call, Decode
 from bench.wire.connection import RequestOutcome
 
 _TIMESPEC = struct.Struct("qq")

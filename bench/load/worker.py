@@ -21,7 +21,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from bench.errors import DEARER, OUT_OF_BUDGET
-from bench.load.answer_cost import Billing, Decode
+from bench.load.answer_cost import Billing
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import LoadSpec
 from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
@@ -40,6 +40,7 @@ from bench.load.targets import Encode
 from bench.plan.calls import calls, sessions, total
 from bench.process.cores import available_cores
 from bench.process.limits import allow_many_files, peak_rss_bytes
+from bench.types import Decode
 from bench.wire.capture import CaptureWriter
 from bench.wire.clock import KERNEL_STAMPS, cpu_s, now_ns, sample
 from bench.wire.connection import Connection, RequestOutcome, Wire, WireError
@@ -140,7 +141,6 @@ class LoadWorker:
             body_bytes_max=spec.body_bytes_max,
             looks=Looks(is_closed_loop=load.rate_per_s is None) if may_be_late else None,
         )
-
         prepare = encoder(spec, encode, None if billing is None else billing.limiter.plan)
         self._sessions = Sessions(plan, prepare, decode) if plan.source.turns_max > 1 else None
         # What a call can cost has to be known here; and a maker on the load's own core would only take it away.

@@ -4,10 +4,11 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from bench.wire.endpoint import MAPPED_IPV4
+
 _NETLINK_ROUTE, _GET_ROUTE, _REQUEST, _ERROR = 0, 26, 1, 2
 _DESTINATION, _INTERFACE = 1, 4
 _MESSAGE, _ROUTE, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI"), struct.Struct("=HH")
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 def addresses_of(host: str, port: int) -> list[bytes]:
@@ -24,11 +25,11 @@ def interfaces_to(addresses: Sequence[bytes]) -> list[int]:
 
 def _packed(family: int, text: str) -> bytes:
     packed = socket.inet_pton(family, text)
-    return packed if len(packed) == 16 else _MAPPED + packed
+    return packed if len(packed) == 16 else MAPPED_IPV4 + packed
 
 
 def _interface_to(address: bytes) -> int | None:
-    family, plain = (socket.AF_INET, address[12:]) if address.startswith(_MAPPED) else (socket.AF_INET6, address)
+    family, plain = (socket.AF_INET, address[12:]) if address.startswith(MAPPED_IPV4) else (socket.AF_INET6, address)
     route = _ROUTE.pack(family, 8 * len(plain), 0, 0, 0, 0, 0, 0, 0) + _ATTRIBUTE.pack(4 + len(plain), _DESTINATION)
     ask = _MESSAGE.pack(_MESSAGE.size + len(route) + len(plain), _GET_ROUTE, _REQUEST, 1, 0) + route + plain
     try:

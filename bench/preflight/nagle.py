@@ -7,16 +7,14 @@ at once, such a server gives itself away. Blocking, and cold: for before the loa
 """
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from bench.runs.manifest import ArrivedAnswer, NagleProbe
-from bench.types import Body, Reply
+from bench.types import Decode
 from bench.wire.clock import now_ns
 from bench.wire.http1 import Framing, MalformedResponse, parse
-
-Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 # Half of Linux's shortest delayed acknowledgement.
 LEAST_DIFFERENCE_MS = 20.0

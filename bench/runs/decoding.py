@@ -22,10 +22,10 @@ from bench.process.cores import available_cores
 from bench.runs.arrivals import Stopwatch, stopwatch
 from bench.runs.folder import CAPTURE, PLAN, REQUESTS, SEGMENTS, whole
 from bench.runs.manifest import LoadClient, PacketRing, RunManifest
-from bench.runs.records import Decode, Planned, never_sent, record, sound_table
+from bench.runs.records import Planned, never_sent, record, sound_table
 from bench.runs.sections import load
 from bench.runs.table import ENCODING, SCHEMA, column_of, to_table
-from bench.types import Exchange
+from bench.types import Decode, Exchange
 from bench.wire.capture import Capture, exchanges, scan
 
 Complete = Callable[[pa.Table], pa.Table]

@@ -8,8 +8,8 @@ from statistics import median
 
 from bench.runs.arrivals import stopwatch
 from bench.runs.folder import CAPTURE
-from bench.runs.records import Decode, Planned, record
-from bench.types import Record
+from bench.runs.records import Planned, record
+from bench.types import Decode, Record
 from bench.wire.capture import exchanges, scan
 from bench.wire.clock import ClockSample
 

@@ -6,7 +6,7 @@ A pure reading of the run folder: it can be run again, on old folders and with b
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -18,10 +18,8 @@ from bench.packets.join import Joined
 from bench.runs.arrivals import Arrivals, Stopwatch
 from bench.runs.counts import Asked, Counts, reconcile
 from bench.runs.table import to_table
-from bench.types import Body, Exchange, Phase, Record, Reply, Usage
+from bench.types import Decode, Exchange, Phase, Record, Reply, Usage
 from bench.wire import http1
-
-Decode = Callable[[int, Mapping[str, str], Body], Reply]
 
 # What a record calls otherwise than the plan, and what the load may decide.
 _RENAMED, _DECIDED = {"prompt_tokens": "prompt_tokens_wanted"}, {"due_ns", "phase"}

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from gevent import socket as cooperative
 
-from bench.wire.endpoint import Endpoint
+from bench.wire.endpoint import MAPPED_IPV4, Endpoint
 
 READ_BYTES = 65536
-# In front of an IPv4 address where there is room for one of IPv6.
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Tls(NamedTuple):
@@ -62,5 +60,5 @@ def peer_of(sock: _socket.socket) -> tuple[bytes, int] | None:
     if sock.family == _socket.AF_INET6:
         return _socket.inet_pton(_socket.AF_INET6, sock.getpeername()[0].partition("%")[0]), sock.getsockname()[1]
     if sock.family == _socket.AF_INET:
-        return _MAPPED + _socket.inet_aton(sock.getpeername()[0]), sock.getsockname()[1]
+        return MAPPED_IPV4 + _socket.inet_aton(sock.getpeername()[0]), sock.getsockname()[1]
     return None

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 from bench.process.certificates import tls_context
 from bench.types import UserError
 
+# In front of an IPv4 address where there is room for one of IPv6 (RFC 4291, 2.5.5.2).
+MAPPED_IPV4 = bytes(10) + b"\xff\xff"
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

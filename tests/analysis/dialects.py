@@ -15,9 +15,9 @@ import pyarrow as pa
 from backends import BACKENDS
 from backends.dialect import claude, openai, tgi
 from bench.runs.arrivals import stopwatch
-from bench.runs.records import Decode, Planned, record
+from bench.runs.records import Planned, record
 from bench.runs.table import to_table
-from bench.types import Exchange, Record
+from bench.types import Decode, Exchange, Record
 from tests.summaries import summarize
 
 TOKENS, PROMPT_TOKENS, TTFT_MS, GAP_MS = 40, 64, 20.0, 5.0

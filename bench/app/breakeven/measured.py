@@ -73,14 +73,14 @@ def read_run(folder: Path, flag: str) -> MeasuredRun:
     """Read a run folder. Raises UserError for one that is not to be trusted."""
     found = MeasuredRun(folder, manifest.read(folder), summaries.read(folder))
     if found.summary.verdict.status == "invalid":
-        raise UserError(f"{flag} {folder}: the run is not to be trusted: {_reasons(found)}")
+        raise UserError(f"{flag} {folder}: the run is not to be trusted: {found.summary.verdict.because}")
     return found
 
 
 def warnings_of(run: MeasuredRun) -> list[str]:
     """What there is to say against relying on a run."""
     status = run.summary.verdict.status
-    return [] if status == "valid" else [f"{run.folder.name} is {status}: {_reasons(run)}"]
+    return [] if status == "valid" else [f"{run.folder.name} is {status}: {run.summary.verdict.because}"]
 
 
 def measured_elsewhere(runs: Sequence[MeasuredRun], gpu: str) -> list[str]:
@@ -98,10 +98,6 @@ def measured_elsewhere(runs: Sequence[MeasuredRun], gpu: str) -> list[str]:
         f"{folder} was measured on {what}, and is priced as {name} here: what {name} serves was not measured"
         for what, folder in found.items()
     ]
-
-
-def _reasons(run: MeasuredRun) -> str:
-    return "; ".join(reason.message for reason in run.summary.verdict.reasons)
 
 
 def read_search(folder: Path, flag: str) -> SearchedCapacity:

@@ -214,9 +214,8 @@ def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, 
         raise UserError("--measured: give --gpu too, the hardware it ran on first")
     folder = Path(folder_of(str(folder), "run"))
     run, summary = manifest.read(folder), summaries.read(folder)
-    reasons = "; ".join(reason.message for reason in summary.verdict.reasons)
     if summary.verdict.status == "invalid":
-        raise UserError(f"--measured {folder}: the run is not to be trusted: {reasons}")
+        raise UserError(f"--measured {folder}: the run is not to be trusted: {summary.verdict.because}")
     prompt, output, service_ms = (
         summary.metric(name).mean for name in ("prompt_tokens", "output_tokens", "service_ms")
     )
@@ -226,5 +225,5 @@ def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, 
     # An open loop has as many under way as Little's law says.
     batch = run.load.concurrency or requests_per_s * service_ms / 1000
     status = summary.verdict.status
-    warnings = () if status == "valid" else (f"the measured run is {status}: {reasons}",)
+    warnings = () if status == "valid" else (f"the measured run is {status}: {summary.verdict.because}",)
     return Measured(tokens_per_s, max(1.0, batch), prompt, output), warnings

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from backends.dialect import claude, openai, tgi
 from bench.runs.counts import Asked, Counts, reconcile
-from bench.runs.records import Decode
-from bench.types import Body, Usage
+from bench.types import Body, Decode, Usage
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 DECODES: dict[str, Decode] = {
