@@ -21,7 +21,9 @@ NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 # Where Python is told to keep no bytecode, every process of the tests would compile all our modules.
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST := $(BYTECODE) $(BIN)/python -m pytest --second-try --durations 10 --durations-min 3
-TEST := $(PYTEST) -n 2 --dist worksteal
+# One more than there are cores: a third of the time a test waits for a process, a server or a browser.
+WORKERS := 3
+TEST := $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test fuzz check check-gpu bench engines test-engines gate sizing-facts lock clean
 
