@@ -23,9 +23,9 @@ BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST := $(BYTECODE) $(BIN)/python -m pytest --second-try --durations 10 --durations-min 3
 # One more than there are cores: a third of the time a test waits for a process, a server or a browser.
 WORKERS := 3
-TEST := $(PYTEST) -n $(WORKERS) --dist worksteal
+TEST = $(PYTEST) -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test fuzz check check-gpu bench engines test-engines gate sizing-facts lock clean
+.PHONY: demo test fuzz check check-gpu bench engines test-engines test-slow test-beside gate sizing-facts lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
@@ -55,9 +55,17 @@ bench: $(READY)
 
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready .engines/pandas/ready
 
+# The engines beside the slow ones, whose workers are one fewer then; what another load would disturb comes last, alone.
 test-engines: $(READY) engines
+	$(MAKE) --jobs 2 test-slow test-beside
+	BENCH_ENGINES=required $(PYTEST) -m alone
+
+test-slow: WORKERS := 2
+test-slow:
 	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone"
-	BENCH_ENGINES=required $(PYTEST) -m "engine or alone"
+
+test-beside:
+	BENCH_ENGINES=required $(PYTEST) -m "engine and not alone"
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny

@@ -15,6 +15,7 @@ LOAD = ("--prompt-tokens", "800", "--output-tokens", "8", "--concurrency", "1", 
 DEADLINE_S = 900  # ends what hangs; a slow machine takes its time
 
 
+@pytest.mark.alone  # a pair that other load disturbs decides nothing
 def test_a_model_with_eight_times_the_layers_is_worse(start_bench: StartBench, tmp_path: Path) -> None:
     bound = ("--decide", "ttft_ms:p50", "--max-pairs", "12")
     with start_bench(
