@@ -9,6 +9,10 @@ LEAST_SECRET_LENGTH = 8
 """A shorter key is a placeholder for servers that want any ("EMPTY", "x"), and may be part of any word or answer."""
 
 
+# Each escape of an escape doubles them; a run of any length would be gone through from each of its places.
+_BACKSLASHES = r"(?:\\{1,16})"
+
+
 def blank(text: str, secrets: Sequence[str]) -> str:
     """`text` with "(key)" in place of every secret, in whatever form a server or a shell may have given it back."""
     pattern = secret_pattern(tuple(secrets))
@@ -24,7 +28,7 @@ def without_userinfo(text: str) -> str:
 def secret_pattern(secrets: tuple[str, ...]) -> str | None:
     r"""A regular expression for the secrets as they are, and in JSON, a URL, HTML and base64; None for none.
 
-    Every character may be escaped or not: `\/`, `\u002f`, `%2F`, `&#47;`.
+    Every character may be escaped or not: `\/`, `\u002f`, `\x2f`, `%2F`, `&#47;`, and escaped again.
     """
     forms: list[str] = []
     for secret in sorted({one for one in secrets if len(one) >= LEAST_SECRET_LENGTH}, key=len, reverse=True):
@@ -47,8 +51,9 @@ def encoded_forms(secret: str) -> tuple[str, ...]:
 def _any_form(character: str) -> str:
     code = ord(character)
     hexadecimal = "".join(f"[{digit}{digit.upper()}]" for digit in f"{code:02x}")
-    slashes = r"\\*" if character in "/\\\"'" else ""
-    named = {"&": "|&amp;", "<": "|&lt;", ">": "|&gt;", '"': "|&quot;"}.get(character, "")
-    escaped = rf"\\+u00{hexadecimal}|%(?:25)*{hexadecimal}|&#(?:[xX]0*{hexadecimal}|0*{code});{named}"
+    slashes = rf"{_BACKSLASHES}?" if character in "/\\\"'" else ""
+    named = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}.get(character, "")
+    in_code = rf"{_BACKSLASHES}(?:(?:u00|x|U000000){hexadecimal}|u\{{0{{0,6}}{hexadecimal}\}})"
+    escaped = rf"{in_code}|%(?:25)*{hexadecimal}|&(?:amp;)*(?:#[xX]0*{hexadecimal}|#0*{code}{named});"
     # A character that begins one of its own escapes ends that escape only where the longer form is tried first.
     return f"(?:{escaped}|{slashes}{re.escape(character)})"

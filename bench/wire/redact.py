@@ -75,9 +75,12 @@ def _filters(secrets: tuple[str, ...]) -> tuple[Callable[[bytes], bool], Callabl
     numbers = "|".join(sorted(f"{ord(c)}|x0*{ord(c):x}" for c in characters)).encode()
     # What begins an escape, and the escapes of a secret's own characters.
     escapes = [
-        (b"\\u", re.compile(rb"\\u00(?:%b)" % codes)),
+        (b"\\u", re.compile(rb"\\u(?:00|\{0*)(?:%b)" % codes)),
+        (b"\\x", re.compile(rb"\\x(?:%b)" % codes)),
+        (b"\\U", re.compile(rb"\\U000000(?:%b)" % codes)),
         (b"%", re.compile(rb"%%(?:25)*(?:%b)" % codes)),
         (b"&#", re.compile(rb"(?i)&#0*(?:%b);" % numbers)),
+        (b"&", re.compile(rb"(?i)&amp;(?:amp;)*(?:#0*(?:%b)|[a-z]+);" % numbers)),
     ]
     escaped = sorted(characters & set("/\"'\\"))
     escapes += [(f"\\{c}".encode(), re.compile(re.escape(f"\\{c}").encode())) for c in escaped]
