@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
 from bench.app.options import ServerOptions, flag_of
 from bench.process.secrets import LEAST_SECRET_LENGTH
@@ -148,13 +148,18 @@ def secrets_typed(url: str | None, server_args: Iterable[str]) -> tuple[str, ...
 
 
 def _of_url(url: str) -> Iterator[str]:
-    before_query, _, query = url.partition("#")[0].partition("?")
+    before_query = re.split(r"[?#]", url, maxsplit=1)[0]
     if "@" in before_query:
         userinfo = before_query.rpartition("@")[0].rpartition("//")[2]
         yield from (userinfo, *userinfo.split(":", 1)[1:])
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if NAMES_A_SECRET.search(name) or LOOKS_LIKE_A_KEY.fullmatch(value):
-            yield value
+    # A query, what is taken for one, and a path have them: ?key=…, ;key=…, /key=…/, ?key%3D…
+    for piece in (piece for text in (url, unquote(url)) for piece in re.split(r"[?&;#]", text)):
+        name, equals, value = piece.partition("=")
+        named = equals and NAMES_A_SECRET.search(name.rpartition("/")[2])
+        for said in (value, unquote_plus(value), value.partition("/")[0]):
+            if named or LOOKS_LIKE_A_KEY.fullmatch(said):
+                yield said
+    yield url.partition("#")[2]  # which no server is told: it is what was meant for the user alone
     yield from like_keys(url)
     yield from (unquote(one) for one in before_query.split("/")[1:] if LOOKS_LIKE_A_KEY.fullmatch(unquote(one)))
 

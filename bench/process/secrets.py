@@ -14,9 +14,21 @@ _BACKSLASHES = r"(?:\\{1,16})"
 
 
 def blank(text: str, secrets: Sequence[str]) -> str:
-    """`text` with "(key)" in place of every secret, in whatever form a server or a shell may have given it back."""
+    """`text` with "(key)" in place of every secret, in whatever form a server or a shell may have given it back.
+
+    So is the beginning of one that the text ends with: messages are shortened before they come here.
+    """
     pattern = secret_pattern(tuple(secrets))
-    return text if pattern is None else re.sub(pattern, "(key)", text)
+    return text if pattern is None else _without_beginning(re.sub(pattern, "(key)", text), secrets)
+
+
+def _without_beginning(text: str, secrets: Sequence[str]) -> str:
+    end = text.rstrip("'\"…)")
+    for secret in secrets:
+        for length in range(min(len(secret) - 1, len(end)), LEAST_SECRET_LENGTH - 1, -1):
+            if end.endswith(secret[:length]):
+                return f"{end[:-length]}(key){text[len(end) :]}"
+    return text
 
 
 def without_userinfo(text: str) -> str:

@@ -94,6 +94,20 @@ def test_what_looks_like_a_secret_in_a_url_or_a_servers_flags_is_one() -> None:
     assert not {"2024-10-21", "80801234"} & set(found)
 
 
+@given(
+    st.sampled_from(["?x=1;", "?", "?x=1&", "?x=1&amp;", ";", "/", "#", "#x=1&", "?q#"]),
+    st.sampled_from(["api_key", "sig", "x-functions-key", "access_token", "Password"]),
+    st.sampled_from(["=", "%3D"]),
+    st.text("abcXYZ0189-_.~", min_size=8),
+)
+def test_what_a_url_names_a_secret_is_one_wherever_it_stands(before: str, name: str, sign: str, secret: str) -> None:
+    assert secret in address.secrets_typed(f"http://h:8000/v1{before}{name}{sign}{secret}", ())
+
+
+def test_all_of_a_fragment_is_a_secret() -> None:
+    assert address.secrets_typed("http://h/v1#anything-at-all", ()) == ("anything-at-all",)
+
+
 @pytest.mark.parametrize(
     "typed", ["http://u:secret-pw@h", "https://secret-token@h/v1", "http://h /v1", "http://h:99999/"]
 )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.process.secrets import blank
+from bench.process.secrets import LEAST_SECRET_LENGTH, blank
 from bench.wire.http1 import parse
 from bench.wire.redact import blanker, environment
 
@@ -140,6 +140,16 @@ def test_a_key_goes_whole_whatever_it_ends_with(form: str) -> None:
         assert hide(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n<%b>" % (len(said) + 2, said)).endswith(
             b"\r\n\r\n<%b>" % (b"*" * len(said))
         ), last
+
+
+@settings(max_examples=100, deadline=None)
+@given(key=KEYS, before=st.text(max_size=9), end=st.sampled_from(["", "'", "…", "')"]), draw=st.data())
+def test_the_beginning_of_a_key_at_the_end_of_a_shortened_text_goes_too(
+    key: str, before: str, end: str, draw: st.DataObject
+) -> None:
+    shown = blank(f"{before}{key[: draw.draw(st.integers(LEAST_SECRET_LENGTH, len(key)))]}{end}", [key])
+    assert key[:LEAST_SECRET_LENGTH] not in shown
+    assert "(key)" in shown
 
 
 def test_a_word_too_short_for_a_secret_is_none() -> None:
