@@ -8,7 +8,7 @@ the stamp of the read that brought it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -41,7 +41,10 @@ _LISTS = frozenset({"content-encoding", "transfer-encoding", "connection", "cont
 
 
 class Head(NamedTuple):
-    """A response's head, itself `length` bytes; `body_bytes` is None where chunks or the connection's end say it."""
+    """A response's head, itself `length` bytes; `body_bytes` is None where chunks or the connection's end say it.
+
+    `codings` are what was done to the body before it was sent, first to last, chunks not among them.
+    """
 
     length: int
     status: int
@@ -49,6 +52,7 @@ class Head(NamedTuple):
     keep_alive: bool
     chunked: bool
     body_bytes: int | None
+    codings: Sequence[str]
 
 
 def encode_request(request: HttpRequest, host: str) -> bytes:
@@ -78,7 +82,7 @@ def parse_head(data: bytes) -> Head | None:
         start = head.length
 
 
-def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None]:
+def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None, Sequence[str]]:
     first, *rest = [line.removesuffix(b"\r") for line in _FOLD.sub(b" ", block).split(b"\n")]
     parts = first.split(b" ", 2)
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not STATUS.fullmatch(parts[1]):
@@ -105,7 +109,7 @@ def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool,
         if len(said_bytes) > 1:
             raise MalformedResponse(f"more than one length: {headers['content-length'][:40]!r}")
         (body_bytes,) = said_bytes
-    return status, headers, keep_alive, chunked, body_bytes
+    return status, headers, keep_alive, chunked, body_bytes, _codings(headers)
 
 
 # At thousands of responses a second they differ in their Date at most, which changes once in that second.
@@ -252,8 +256,8 @@ def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
         body = Body(data[head.length :], [end - head.length for end in ends[read:]], t_ns[read:])
         if head.body_bytes is not None and len(body.data) < head.body_bytes:
             error = ("cut_stream", f"closed after {len(body.data)} of {head.body_bytes} body bytes")
-    if codings := _codings(head.headers):
-        body, fault = unpacked(body, codings)
+    if head.codings:
+        body, fault = unpacked(body, head.codings)
         # What a failed request says is for whoever reads its message; its status is the error.
         if fault and head.status == 200:
             error = error or ("malformed", fault)

@@ -11,16 +11,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from bench.process.secrets import LEAST_SECRET_LENGTH, encoded_forms, secret_pattern
-from bench.wire.http1 import HEAD_BYTES_MAX, parse, parse_head
+from bench.wire.http1 import Head, MalformedResponse, parse, parse_head
 
 # The end of one chunk and the size of the next.
 _FRAMES = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
 _OF_FRAMES = b"\r\n0123456789abcdefABCDEF"
 _LEAST_LEFT = 4
-# gzip and its like may be said of the content or of its transfer; chunked is no coding, nor is identity.
-_CODED = re.compile(
-    rb"(?i)[\r\n](?:content|transfer)-encoding\s*:(?:[^\r\n]|\r?\n[ \t])*?(?:gzip|deflate|compress|br|zstd)"
-)
 
 
 def blanker(secrets: Sequence[str]) -> Callable[[bytes], bytes] | None:
@@ -33,9 +29,9 @@ def blanker(secrets: Sequence[str]) -> Callable[[bytes], bytes] | None:
     may_hold, holds = _filters(known)
 
     def blank(data: bytes) -> bytes:
-        if _CODED.search(data, 0, HEAD_BYTES_MAX):
+        if (head := _head(data)) is not None and head.codings:
             unpacked = parse(data, [len(data)], [0]).body.data
-            if holds(unpacked) and pattern.search(unpacked) and (head := parse_head(data)):
+            if holds(unpacked) and pattern.search(unpacked):
                 # In a compressed body no byte can be changed for another: all of it goes.
                 data = data[: head.length] + b"*" * (len(data) - head.length)
         if not may_hold(data.translate(None, _OF_FRAMES)):
@@ -50,6 +46,13 @@ def environment(secrets: Sequence[str]) -> dict[str, str]:
     """Our environment for a process that is to know none of the secrets: what it needs of them it is told."""
     known = [secret for secret in secrets if len(secret) >= LEAST_SECRET_LENGTH]
     return {name: value for name, value in os.environ.items() if not any(secret in value for secret in known)}
+
+
+def _head(data: bytes) -> Head | None:
+    try:
+        return parse_head(data)
+    except MalformedResponse:
+        return None  # what is behind it is no body, and nobody unpacks it
 
 
 def _starred(data: bytes, spans: list[tuple[int, int]]) -> bytes:

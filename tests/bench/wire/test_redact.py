@@ -131,6 +131,14 @@ def test_whatever_head_says_that_a_body_is_compressed_a_key_in_it_is_starred(lin
     assert hide(head + body) == head + b"*" * len(body)
 
 
+def test_a_body_that_only_speaks_of_compression_loses_the_key_and_nothing_else() -> None:
+    hide = blanker(["sk-very-secret"])
+    assert hide is not None
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"
+    said = b"\r\nContent-Encoding: gzip\r\n%b is none"
+    assert hide(head + said % b"sk-very-secret") == head + said % (b"*" * 14)
+
+
 @pytest.mark.parametrize("form", list(FORMS))
 def test_a_key_goes_whole_whatever_it_ends_with(form: str) -> None:
     for last in map(chr, range(0x21, 0x7F)):
