@@ -65,6 +65,7 @@ def _own(pairing: Pairing, states: States, volumes: Amounts) -> OwnMonth:
     """Our part of the month; a share of 0 needs no replicas."""
     steps = states.staircase(pairing)
     full = steps.full(states.capacity_rps)[:, np.newaxis]
+    # With overflow the API takes what our replicas do not: how many of them pay depends on what a request saves there.
     if pairing.overflow:
         saved_usd = _price(pairing, states, volumes) * states.number(pairing.kept * pairing.worth)
         return steps.fill(volumes, full, saved_usd)

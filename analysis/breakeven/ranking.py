@@ -95,6 +95,7 @@ def _month(ways: Sequence[Way], requests_per_month: int) -> tuple[Bill, ...]:
     volume = np.array([float(requests_per_month)])
     states = [usd_of_states(way, way.pair.states.rounded(), volume)[:, 0] for way in ways]
     each = np.stack(np.broadcast_arrays(*states))
+    # Ways that cost the same both win: to give a tie to one of them would make a coin's side look sure.
     wins = each <= each.min(axis=0) * (1 + ROUNDING)
     found = [
         Bill(
@@ -133,6 +134,7 @@ def _spans(ways: Sequence[Way], up_to: int) -> tuple[tuple[Cheapest, ...], bool]
 def _volumes(ways: Sequence[Way], up_to: int) -> Floats:
     """Volumes with both sides of every step of ours, between which no bill jumps where the capacity was stated."""
     steps = [step for way in ways if way.is_own for step in steps_of(way.pair.pairing, 1.0, float(up_to))]
+    # Even on a logarithm: what matters of a volume is how many times as large it is.
     grid = np.unique(np.geomspace(1.0, up_to, 512).round())
     return np.unique(np.concatenate([grid, np.array(steps)]))
 

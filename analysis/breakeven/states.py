@@ -122,6 +122,7 @@ def states_of(
     if usd is None and capacity_rps is None:
         return stated(pairing, curve)
     middle_usd = float(pairing.usd_per_request)
+    # Relative to the middle, so that the same states serve every scenario that moves the price itself.
     factor = np.ones(STATES) if usd is None or not middle_usd else _quantiles(usd, rng) / middle_usd
     capacity = np.full(STATES, float(pairing.host.capacity_rps))
     if capacity_rps is not None:

@@ -155,6 +155,7 @@ def next_probe(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] | N
     doubtful = missed / met > _COARSE and not _is_sure(_by_rate(probes)[missed], "missed")
     if doubtful and (again := _repeat(probes, (missed,), limits)):
         return again
+    # The geometric middle: precision is asked for as a ratio.
     between = rounded(math.sqrt(met * missed))
     if missed / met - 1 > limits.precision and met < between < missed:
         return between, 0
@@ -239,6 +240,7 @@ def _by_rate(probes: Sequence[Probe]) -> dict[float, list[Probe]]:
 
 
 def _is_met(runs: Sequence[Probe]) -> bool:
+    # A tie is no majority: of two runs that disagree the cautious one counts.
     return 2 * sum(run.outcome == "met" for run in runs) > len(runs)
 
 

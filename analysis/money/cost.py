@@ -188,6 +188,7 @@ def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence
     calls = sent.filter(pa.array(served))
     output = column(calls, "output_tokens")
     good = np.zeros(len(charges))
+    # What failed is paid for too: its bill is carried by those that succeeded within the objectives.
     good[served] = slo.keeps_all(objectives, calls)
     of_served = [charge for charge, counts in zip(charges, served, strict=True) if counts]
     of_measured = [charge for charge, counts in zip(charges, measured, strict=True) if counts]
@@ -260,6 +261,7 @@ def _per_hour(
     t_ns, units = served.units(span, of_call)
     usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
     usd = float(usd_of_window / Decimal(float(units.sum())))
+    # Money per unit is one over a rate: its interval is the rate's, ends exchanged.
     (low, high), _ = rate_interval(t_ns, units, (span.start_ns, span.end_ns), requests)
     usd_per_s = float(usd_of_window) / span.seconds
     return UnitCost(usd, (usd_per_s / high if high else None, usd_per_s / low if low else None))

@@ -43,6 +43,7 @@ def of_card(power: Series, counter: Series, span: Window) -> CardEnergy:
         CardEnergy(counted, "counter", min(resolved, coverage(counter[0], span))),
         CardEnergy(_integral(power, span), "power", min(resolved, coverage(power[0], span))),
     ]
+    # The counter first: it has what lies between two samples, where power is known only at them.
     known = [each for each in candidates if each.joules is not None and each.coverage >= ENOUGH]
     if not known:
         return CardEnergy(None, None, max(each.coverage for each in candidates))
@@ -58,6 +59,7 @@ def coverage(t_ns: Floats, span: Window) -> float:
     """The share of the window that lies between samples without a gap, or one usual interval beyond the outermost."""
     if len(t_ns) < 2 or span.end_ns <= span.start_ns:
         return 0.0
+    # The median: gaps are what is looked for, and must not widen what counts as usual.
     usual_ns = float(np.median(np.diff(t_ns)))
     at = np.concatenate([[t_ns[0] - usual_ns], t_ns, [t_ns[-1] + usual_ns]])
     inside = np.minimum(at[1:], span.end_ns) - np.maximum(at[:-1], span.start_ns)
@@ -109,6 +111,7 @@ def _integral(power: Series, span: Window) -> float | None:
     if len(t_ns) < 2:
         return None
     inner = t_ns[(t_ns > span.start_ns) & (t_ns < span.end_ns)]
+    # Beyond the outermost samples `interp` holds their value: an interval at most, or the window is not covered.
     at_ns = np.concatenate([[span.start_ns], inner, [span.end_ns]])
     return float(np.trapezoid(np.interp(at_ns, *power), at_ns / NS_PER_S))
 

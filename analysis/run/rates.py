@@ -120,6 +120,7 @@ def _as_it_came(calls: pa.Table, span: Window) -> Flow:
     silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
     if not (counts := tokens > 0).all():
         t_ns, call, tokens = t_ns[counts], call[counts], tokens[counts]
+    # As shares of their call: requests, tokens and costs then follow from the same weights.
     tokens /= whole[call]
     if len(silent):
         t_ns = np.concatenate([t_ns, column(calls, "end_ns")[silent]])

@@ -145,6 +145,7 @@ def _medians(sample: Sample) -> Floats:
     """The median of each call's values; every call has at least one."""
     calls = np.repeat(np.arange(len(sample.offsets) - 1), np.diff(sample.offsets))
     ordered = sample.values[np.lexsort((sample.values, calls))]
+    # Sorted once, by call and value: a median for each call by itself would take a loop over all of them.
     starts, ends = sample.offsets[:-1], sample.offsets[1:]
     found: Floats = (ordered[(starts + ends - 1) // 2] + ordered[(starts + ends) // 2]) / 2
     return found

@@ -147,6 +147,7 @@ def kv_bytes_per_token(model: Architecture, value_bytes: int = 2) -> int:
 def kv_bytes(model: Architecture, tokens: int, value_bytes: int = 2) -> int:
     """Bytes that a sequence of that length holds, in whole blocks of 16 tokens; layers that slide hold a window."""
     sliding = min(tokens, model.sliding_window) if model.sliding_window else tokens
+    # vLLM gives a sequence whole blocks; a layer that slides frees those behind its window.
     layer_tokens = (model.layers - model.sliding_layers) * _blocks(tokens) + model.sliding_layers * _blocks(sliding)
     return layer_tokens * _layer_bytes(model, value_bytes)
 

@@ -141,6 +141,7 @@ def _last_before(keys: Int64s, t_ns: Int64s, chosen: NDArray[np.bool_], of_keys:
 def _places(rows: Rows, rows_flow: Int64s, first: Int64s, base: Int64s) -> Int64s:
     """Where each segment starts in its stream: the place nearest to the stream's `base` that its number can mean."""
     of_32_bits = rows["seq"].astype(np.int64) - first[rows_flow] - 1
+    # Sequence numbers have 32 bits and wrap every 4 GiB: of the places they can mean the one near the answer is meant.
     near = base[rows_flow]
     return near + ((of_32_bits - near + (1 << 31)) % (1 << 32) - (1 << 31))
 
@@ -168,6 +169,7 @@ def _departures(
     again = start < _highest_before(rows_flow, stop)
     inside = (start >= 0) & (number < len(ends)) & (flow[of] == rows_flow)
     inside &= _during(asked, of, rows["t_ns"])
+    # The first departure of the last byte: what was sent again later had left before, and the server may have had it.
     last = inside & (asked.request_end[of] <= stop)
     sent_ns = np.full(len(flow), np.iinfo(np.int64).max)
     np.minimum.at(sent_ns, of[last], rows["t_ns"][last])

@@ -53,6 +53,7 @@ def open_socket(code: bytes) -> socket.socket:
     """Open a packet socket that sees nothing yet, and never more than its filter lets in. Needs CAP_NET_RAW."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     text = ctypes.create_string_buffer(code)
+    # struct sock_fprog: how many instructions of 8 bytes, and where; the buffer must live until the call returns.
     attach = struct.pack("HL", len(code) // 8, ctypes.addressof(text))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
     # From now on nobody can widen the filter, this process included: no other traffic can be read by a mistake.
@@ -91,6 +92,7 @@ class Ring:
             if not status & 1:
                 break
             found.append((self._bytes[at + first : at + length].copy(), packets))
+            # Only now: from this write on the kernel may fill the block, whose copy is ours.
             struct.pack_into("I", self._memory, at + 8, 0)
             self._block = (self._block + 1) % BLOCKS
         return found

@@ -18,10 +18,12 @@ def hold(fd: int | None = 0) -> None:
     poll = select.poll()
     if fd is not None:
         poll.register(fd, 0)  # nothing is read: a hang-up is always reported
+    # Not `threading`, which would have to be imported first: until this line nothing watches.
     _thread.start_new_thread(_watch, (os.getppid(), poll))
 
 
 def _watch(parent: int, poll: "select.poll") -> None:
     while os.getppid() == parent and not poll.poll(_LOOK_MS):
         pass
+    # Not sys.exit, which would end the thread alone, and wait for what the process is busy with.
     os._exit(0)

@@ -77,6 +77,7 @@ class Stopwatch:
             return user_ns - self.start_ns, user_ns[:0]
         pairs = np.frombuffer(exchange.kernel, np.int64)
         wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
+        # The last sample before the read: the offset drifts by microseconds until the next, a tenth of a second later.
         sample = np.maximum(np.searchsorted(self.times_ns, user_ns, "right") - 1, 0)
         # Nothing is read before it arrives: what the samples' own noise of some 100 ns says else is cut off.
         kernel_ns = np.minimum(wall_ns - self.offsets_ns[sample], user_ns)
@@ -90,5 +91,6 @@ class Stopwatch:
 def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
     """Make a stopwatch; without samples the kernel's stamps cannot be mapped, and ours serve."""
     times, offsets = np.array(sorted(samples), np.int64).reshape(-1, 2).T
+    # The last sample has no next one: what came after it has the offset of the last, and no step is known of.
     stepped = np.abs(np.diff(offsets, append=offsets[-1:])) > _CLOCK_STEP_NS
     return Stopwatch(start_ns, times, offsets, stepped)

@@ -136,6 +136,7 @@ def decode_run(
 def _tasks(path: Path, file: Capture) -> Iterator[_Task]:
     worker, begin = int(str(file.meta["worker"])), 0
     for end in range(1, len(file.offsets) + 1):
+        # By bytes as well as by calls: a thousand long answers take as long as a hundred thousand short ones.
         last = end == len(file.offsets)
         if last or end - begin >= _CALLS_PER_TASK or file.offsets[end] - file.offsets[begin] >= _TASK_BYTES:
             yield _Task(path, worker, file.offsets[begin:end], file.seqs[begin:end])

@@ -78,6 +78,7 @@ def launch(
     log, writer = _log(log_path, hidden)
     with log:
         supervisor = subprocess.Popen(
+            # Isolated: it needs the standard library alone, and what PYTHONPATH may hold is the server's business.
             [sys.executable, "-I", SUPERVISOR, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -127,6 +128,7 @@ def _written(writer: "subprocess.Popen[bytes] | None") -> None:
 def free_port(wanted: int | None = None) -> int:
     """A loopback port nobody listens on: the one wanted, else any. Raises UserError when it is taken."""
     with socket.socket() as probe:
+        # As servers do it: connections of the last one, still in TIME_WAIT, do not make a port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, wanted or 0))

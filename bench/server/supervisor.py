@@ -38,7 +38,9 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 def main(command: list[str]) -> int:
     """Run `command` until it or the bench ends; its exit code as a shell gives it, 127 when it could not be started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Noted before anything can fork: a parent that changes afterwards is a bench that died.
     bench, supervisor = os.getppid(), os.getpid()
+    # What loses its own parent becomes our child, and not init's: so it can be found again (prctl(2), Linux 3.4).
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         server = subprocess.Popen(
@@ -58,6 +60,7 @@ def main(command: list[str]) -> int:
             if select.select([sys.stdin], [], [], POLL_S)[0]:
                 break
     finally:
+        # A second SIGTERM must not interrupt the ending that the first has begun.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # What a dead server leaves behind is waited for no longer than what a dead bench does.
         is_asked = os.getppid() == bench and server.returncode is None
@@ -104,6 +107,7 @@ def others(mark: str | None) -> set[int]:
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):  # noqa: PTH208
         with suppress(OSError, ValueError, IndexError):
             with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123
+                # The name before it may hold spaces and parentheses; the last one closes it (proc(5)).
                 state, parent = stat.read().rpartition(b")")[2].split()[:2]
             if state in (b"Z", b"X"):
                 continue
@@ -137,6 +141,7 @@ def _signal(leader: subprocess.Popen[bytes], number: int) -> bool:
 def _die_with(supervisor: int) -> None:
     """Have the kernel kill this process when the supervisor dies, also where it has died already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It is sent for deaths from now on only, and the supervisor may have died between the fork and here.
     if os.getppid() != supervisor:
         os._exit(1)
 
