@@ -1,7 +1,7 @@
 """How many requests have ended, and Locust's statistics of them, which its page shows.
 
-Locust counts a request twice when its `request` event is fired, at a seventh of a short one's instructions. So it is
-given many at a time, as one entry: its master takes in what a worker has counted in the same way.
+Locust counts a request twice when its `request` event is fired, on the load's time. So it is given many at a time, as
+one entry: its master takes in what a worker has counted in the same way.
 """
 
 import time
