@@ -10,7 +10,7 @@ from backends.cold import anthropic as anthropic_client
 from backends.cold import openai
 from backends.dialect import structured
 from backends.dialect.claude import KEY_VARIABLE, THINKING_TYPES, identity, option, prompt_fields, thinking_field
-from backends.dialect.outside import known_count, known_fields, known_id, known_word
+from backends.dialect.outside import known_fields, known_id, known_limit, known_word
 from bench.types import Message, ServerInfo, Target, UserError
 
 KEY_HEADERS = frozenset({"x-api-key", "authorization"})
@@ -33,10 +33,10 @@ def preflight(target: Target) -> ServerInfo:
         name=known_word(page.get("owned_by")) or "anthropic",
         version=None,
         model=known_id(page["id"]) or target.model,
-        context_tokens=known_count(page, "max_input_tokens") or openai.context_tokens(page),
+        context_tokens=known_limit(page, "max_input_tokens") or openai.context_tokens(page),
         metrics_path=None,
-        settings={"max_output_tokens": known_count(page, "max_tokens")},
-        max_output_tokens=known_count(page, "max_tokens"),
+        settings={"max_output_tokens": known_limit(page, "max_tokens")},
+        max_output_tokens=known_limit(page, "max_tokens"),
         notes=tuple(_notes(target, page, thinking)),
     )
 

@@ -3,7 +3,7 @@
 from backends.cold import http, openai
 from backends.dialect import openai as openai_dialect
 from backends.dialect import outgoing
-from backends.dialect.outside import known_count, known_id, known_word
+from backends.dialect.outside import known_id, known_limit, known_setting, known_word
 from bench.types import Message, ServerInfo, Target, UserError
 
 
@@ -24,10 +24,10 @@ def preflight(target: Target) -> ServerInfo:
         name="llama.cpp",
         version=None if "unknown" in build else build,
         model=known_id(props.get("model_alias")) or known_id(props.get("model_path")) or target.model,
-        context_tokens=known_count(props["default_generation_settings"], "n_ctx"),
-        slots=known_count(props, "total_slots"),
+        context_tokens=known_limit(props["default_generation_settings"], "n_ctx"),
+        slots=known_limit(props, "total_slots"),
         metrics_path="/metrics" if http.fetch(target, "/metrics").status == 200 else None,
-        settings={name: props[name] for name in ("total_slots", "model_ftype") if name in props},
+        settings=known_setting({name: props[name] for name in ("total_slots", "model_ftype") if name in props}),
     )
 
 

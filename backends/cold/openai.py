@@ -6,7 +6,7 @@ from typing import Any
 from backends.cold import http
 from backends.dialect import outgoing
 from backends.dialect.openai import prompt_fields, route
-from backends.dialect.outside import known_count, known_id, known_word, lenient
+from backends.dialect.outside import known_count, known_id, known_limit, known_word, lenient
 from bench.process.exchange import HttpAnswer
 from bench.suggest import did_you_mean
 from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted, UserError
@@ -56,7 +56,7 @@ def loaded_context(target: Target) -> int | None:
     models = running.get("models") if isinstance(running, dict) else None
     for model in models if isinstance(models, list) else ():
         if isinstance(model, dict) and {model.get("name"), model.get("model")} & _known_as(target):
-            return known_count(model, "context_length")
+            return known_limit(model, "context_length")
     return None
 
 
@@ -71,11 +71,18 @@ def _entries(target: Target, answer: HttpAnswer) -> list[dict[str, Any]]:
     listing = http.parse(target, path, answer)
     if isinstance(listing, dict):
         listing = next((listing[name] for name in ("data", "models") if isinstance(listing.get(name), list)), None)
-    named = [{"id": one} if isinstance(one, str) else one for one in listing] if isinstance(listing, list) else [None]
+    named = [_with_id(one) for one in listing] if isinstance(listing, list) else [None]
     entries = [one for one in named if isinstance(one, dict) and known_id(one.get("id"))]
     if named and not entries:
         raise ServerFault(f"no LLM server at {target.url}: its {path} is no list of models; check --url")
     return entries
+
+
+def _with_id(entry: Any) -> Any:
+    """An entry by OpenAI's name of its name, which some lists give as `name`, or as all that they say."""
+    if isinstance(entry, str):
+        return {"id": entry}
+    return entry | {"id": entry["name"]} if isinstance(entry, dict) and "id" not in entry and "name" in entry else entry
 
 
 def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -97,9 +104,9 @@ def _known_as(target: Target) -> set[str]:
 def context_tokens(entry: Mapping[str, Any]) -> int | None:
     """A model's context length under the names that vLLM and SGLang, OpenRouter, Groq and llama.cpp give it."""
     for name in ("max_model_len", "context_length", "context_window"):
-        if length := known_count(entry, name):
+        if length := known_limit(entry, name):
             return length
-    return known_count(entry.get("meta"), "n_ctx")
+    return known_limit(entry.get("meta"), "n_ctx")
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[str, Any] | None = None) -> int | None:

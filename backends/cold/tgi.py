@@ -9,7 +9,7 @@ from backends.cold import http, openai
 from backends.dialect import openai as openai_dialect
 from backends.dialect import outgoing
 from backends.dialect.errors import body_message
-from backends.dialect.outside import known_count, known_id, known_word, lenient
+from backends.dialect.outside import known_id, known_limit, known_setting, known_word, lenient
 from backends.dialect.tgi import SAMPLE_CONTENTS, SHAPES, frame_from, frame_of, framed, is_chat
 from bench.types import Message, ServerFault, ServerInfo, Target, UserError
 
@@ -40,11 +40,11 @@ def preflight(target: Target) -> ServerInfo:
         name="text-generation-inference",
         version=known_word(info.get("version")),
         model=model,
-        context_tokens=known_count(info, "max_total_tokens"),
-        max_prompt_tokens=known_count(info, "max_input_tokens"),
-        max_in_flight=known_count(info, "max_concurrent_requests"),
+        context_tokens=known_limit(info, "max_total_tokens"),
+        max_prompt_tokens=known_limit(info, "max_input_tokens"),
+        max_in_flight=known_limit(info, "max_concurrent_requests"),
         metrics_path="/metrics" if http.fetch(target, "/metrics").status == 200 else None,
-        settings={name: value for name, value in info.items() if name not in ("model_id", "version")},
+        settings=known_setting({name: value for name, value in info.items() if name not in ("model_id", "version")}),
         options=options,
         notes=tuple(notes),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from backends.cold import http, openai
 from backends.dialect.openai import route
-from backends.dialect.outside import lenient
+from backends.dialect.outside import known_limit, known_setting, known_word, lenient
 from backends.dialect.responses import decode
 from backends.dialect.sse import json_values
 from backends.dialect.vllm import as_asked, request, template_fields
@@ -37,7 +37,9 @@ def preflight(target: Target) -> ServerInfo:
         context_tokens=openai.context_tokens(entry),
         metrics_path="/metrics" if metrics.status == 200 else None,
         cache_tokens=_cache_tokens(metrics.data.decode("utf-8", "replace")) if metrics.status == 200 else None,
-        settings={name: entry[name] for name in ("root", "max_model_len") if name in entry} | {"adapters": adapters},
+        settings=known_setting(
+            {name: entry[name] for name in ("root", "max_model_len") if name in entry} | {"adapters": adapters}
+        ),
         options={} if running_usage else {"usage": "final"},
         notes=()
         if running_usage
@@ -52,14 +54,15 @@ def _cache_tokens(metrics: str) -> int | None:
     """What the KV cache holds: blocks of so many tokens, which stand in the labels of one metric."""
     info = re.search(r"^vllm:cache_config_info\{(.*)\}", metrics, re.MULTILINE)
     numbers = dict(re.findall(r'(block_size|num_gpu_blocks)="(\d{1,9})"', info[1])) if info else {}
-    return int(numbers["block_size"]) * int(numbers["num_gpu_blocks"]) if len(numbers) == 2 else None
+    tokens = int(numbers["block_size"]) * int(numbers["num_gpu_blocks"]) if len(numbers) == 2 else None
+    return known_limit({"tokens": tokens}, "tokens")
 
 
-def _version(target: Target) -> str:
+def _version(target: Target) -> str | None:
     answer = http.fetch(target, "/version")
     said = http.parse(target, "/version", answer) if answer.status in (401, 403) else lenient(answer.data)
     if answer.status == 200 and isinstance(said, dict) and isinstance(said.get("version"), str):
-        return str(said["version"])
+        return known_word(said["version"])
     raise UserError(f"{target.url} is not vLLM: its /version names none; try --backend openai")
 
 

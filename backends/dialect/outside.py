@@ -6,6 +6,7 @@ After it nothing is checked again. `count` and `word` refuse with `Unfit`, which
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ MOST_TOKENS = 1_000_000_000
 LONGEST_WORD = 100
 LONGEST_LINE = 200
 LONGEST_ID = 1000
+MOST_SETTING, MOST_SETTINGS, DEEPEST_SETTING = 10**15, 100, 4
 
 
 class Unfit(ValueError):
@@ -58,6 +60,27 @@ def known_word(value: Any) -> str | None:
         return word(value, "")
     except Unfit:
         return None
+
+
+def known_limit(counts: Any, name: str) -> int | None:
+    """How much a server takes at most, where it says so: none takes nothing."""
+    return known_count(counts, name) or None
+
+
+def known_setting(value: Any, depth: int = 0) -> Any:
+    """A setting as run.json can hold it: sane numbers, lines, sizes and depth, and in place of the rest its text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return value if -MOST_SETTING <= value <= MOST_SETTING else shown(value)  # NaN is not
+    if isinstance(value, str):
+        return one_line(value)
+    if depth < DEEPEST_SETTING and isinstance(value, list):
+        return [known_setting(one, depth + 1) for one in value[:MOST_SETTINGS]]
+    if depth < DEEPEST_SETTING and isinstance(value, dict):
+        kept = islice(value.items(), MOST_SETTINGS)
+        return {one_line(name, LONGEST_WORD): known_setting(one, depth + 1) for name, one in kept}
+    return shown(value)
 
 
 def known_fields(value: Any) -> Mapping[str, Any]:
@@ -111,6 +134,6 @@ def lenient(data: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(data.decode("utf-8", "replace"), strict=False)
+        return json.loads(data.decode("utf-8", "replace").removeprefix("\ufeff"), strict=False)
     except (ValueError, RecursionError):
         return data

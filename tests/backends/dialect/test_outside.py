@@ -1,5 +1,6 @@
 from typing import Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from backends.dialect.outside import (
     count,
     encodable,
     known_count,
+    known_setting,
     known_word,
     one_line,
     shown,
@@ -45,6 +47,13 @@ def test_a_word_is_short_and_can_be_printed_and_written_or_nothing_or_unfit(valu
         assert word(value, "w") == known
     except Unfit as problem:
         assert len(str(problem)) <= LONGEST_LINE
+
+
+@given(ANYTHING | st.sampled_from([10**400, -(2**64), float("nan"), "\ud800", {"\ud800": [[[[[1]]]]]}, ["x" * 10**6]]))
+def test_a_setting_is_small_and_can_be_written(value: Any) -> None:
+    assert len(orjson.dumps(known_setting(value))) < 10**5
+    assert known_setting({"slots": 4, "type": "Q4_K", "on": [True, None, 0.5]}) == {
+        "slots": 4, "type": "Q4_K", "on": [True, None, 0.5]}  # fmt: skip
 
 
 @given(st.text(st.characters()))
