@@ -141,18 +141,20 @@ def _change_of_price(pairing: Pairing, at: Decision) -> Iterator[str]:
     """At which price of either side, all else unchanged, both ways cost the same at this volume (on average)."""
     offered = at.requests * exact(pairing.offered_share)
     own = _self_hosted_usd(pairing, at)
+    same = "Both ways cost the same here"
     if pairing.kept and pairing.worth:
         tie_usd = own / (offered * pairing.kept * pairing.worth)
         now = dollars(pairing.usd_per_request)
-        yield f"Both ways cost the same here at an API price of {dollars(decimal(tie_usd))} per request (now {now})."
+        yield f"{same} at an API price of {dollars(decimal(tie_usd))} per request (now {now})."
+        same = "They also do"
     free = replace(pairing, host=replace(pairing.host, usd_per_replica_month=Decimal(0)))
     fixed, saved = self_hosted_usd(free, at.requests), offered * pairing.usd_saved_per_offered
     if own == fixed:
         return
     replica = exact(pairing.host.usd_per_replica_month)
     tie, now = (dollars(decimal(usd / HOURS_PER_MONTH)) for usd in (replica * (saved - fixed) / (own - fixed), replica))
-    if saved > fixed:
-        yield f"They also do at {tie} per replica-hour (now {now})."
+    if saved >= fixed:
+        yield f"{same} at {tie} per replica-hour (now {now})."
     else:
         yield f"No replica is cheap enough here: all but the replicas costs {dollars(decimal(fixed))} already."
 

@@ -120,10 +120,12 @@ class CostComparison:
 
     @property
     def undecided(self) -> bool:
-        """Whether the measurements leave the question open: which way is the cheapest, or with one side any API."""
-        if len(self.sides) != 1 and self.ranking is not None and self.ranking.month:
-            return self.ranking.undecided
-        return any(alternative.found.answer.kind == "undecided" for alternative in self.alternatives)
+        """Whether the measurements leave open which of several ways is the cheapest, or with one side any API."""
+        is_ranked = self.ranking is not None and bool(self.ranking.month) and len(self.alternatives) != 1
+        if is_ranked and self.ranking is not None and self.ranking.undecided:
+            return True
+        is_any = any(alternative.found.answer.kind == "undecided" for alternative in self.alternatives)
+        return is_any and not (is_ranked and len(self.sides) != 1)
 
 
 def judge(pairing: Pairing, states: States, requests_per_month: int | None) -> Judgement:

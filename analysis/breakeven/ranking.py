@@ -7,7 +7,7 @@ states that the measurements leave possible, as of a single pairing.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -50,8 +50,8 @@ class Cheapest(NamedTuple):
 class Ranking:
     """The ways, our own first; who is the cheapest from one request a month up to as many as were looked at.
 
-    `month` has their bills at the volume asked about, the cheapest first, and `turns` what would make another way the
-    cheapest there; empty where none was. `is_whole`: the order changes no more often than told.
+    `month` has their bills at the volume asked about, the lowest first, and `turns` what would make another bill the
+    lowest there; empty where no volume was asked about. `is_whole`: the order changes no more often than told.
     """
 
     ways: tuple[Way, ...]
@@ -61,9 +61,18 @@ class Ranking:
     is_whole: bool = True
 
     @property
+    def named(self) -> Bill:
+        """The bill, of a volume asked about, of the way that is surely the cheapest there; else the lowest one.
+
+        They may differ: what is the cheapest in nearly all states may cost so much in the rest that more is expected.
+        """
+        surest = max(self.month, key=lambda bill: bill.p_cheapest)
+        return surest if surest.p_cheapest >= CONFIDENCE else self.month[0]
+
+    @property
     def choice(self) -> str | None:
         """The way that is surely the cheapest at the volume asked about; None where that is open, or none was asked."""
-        return self.month[0].name if self.month and self.month[0].p_cheapest >= CONFIDENCE else None
+        return self.named.name if self.month and self.named.p_cheapest >= CONFIDENCE else None
 
     @property
     def undecided(self) -> bool:
@@ -78,8 +87,11 @@ def rank(pairs: Sequence[CostedPairing], up_to: int, requests_per_month: int | N
     if requests_per_month is None:
         return Ranking(ways, spans, is_whole=is_whole)
     month, by_name = _month(ways, requests_per_month), {way.name: way for way in ways}
+    ranking = Ranking(ways, spans, month, is_whole=is_whole)
+    if ranking.named is not month[0]:
+        return ranking  # what would make another bill the lowest would not change the answer
     found = turns([(by_name[bill.name], bill.usd) for bill in month], requests_per_month)
-    return Ranking(ways, spans, month, (*_of_volume(spans, requests_per_month), *found), is_whole)
+    return replace(ranking, turns=(*_of_volume(spans, requests_per_month), *found))
 
 
 def _of_volume(spans: Sequence[Cheapest], asked: int) -> Iterator[Turn]:

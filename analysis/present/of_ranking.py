@@ -35,20 +35,28 @@ def headline(ranking: Ranking, requests_per_month: int | None) -> Headline:
     """Who is the cheapest at the volume asked about, how sure that is, and what comes next."""
     if requests_per_month is None or not ranking.month:
         return Headline("cheapest", f"{order(ranking)}.")
-    first, *others = ranking.month
+    first, named = ranking.month[0], ranking.named
+    others = [bill for bill in ranking.month if bill is not named]
     rest = f"; {others[0].name} would cost {shown_usd(others[0].usd)}" if others else ""
-    bill = f"{first.name} at {shown_usd(first.usd)} a month{rest}"
+    bill = f"{named.name} at {shown_usd(named.usd)} a month{rest}"
     at = f"At {requests_per_month:,} requests a month"
     if not others:
         return Headline("cheapest", f"{at} {first.name} costs {shown_usd(first.usd)}.")
     level = [bill.name for bill in ranking.month if bill.p_cheapest >= CONFIDENCE]
     if len(level) > 1:
-        told = f"{' and '.join(level)} cost the same, {shown_usd(first.usd)} a month"
-        beyond = [f"; {bill.name} would cost {shown_usd(bill.usd)}" for bill in ranking.month[len(level) :]]
+        told = f"{' and '.join(level)} cost the same, {shown_usd(named.usd)} a month"
+        beyond = [f"; {bill.name} would cost {shown_usd(bill.usd)}" for bill in others if bill.name not in level]
         return Headline("cheapest", f"{at} {told}{''.join(beyond[:1])}.")
+    if ranking.choice is not None and named is not first:
+        chance = f"{at} the cheapest is {named.name} with a probability of {named.p_cheapest:.1%}"
+        return Headline(
+            "cheapest",
+            f"{chance}; on average it costs {shown_usd(named.usd)}, and {first.name} {shown_usd(first.usd)}.",
+        )
     if ranking.choice is not None:
         return Headline("cheapest", f"{at} the cheapest is {bill}.")
-    open_ = " or ".join(bill.name for bill in ranking.month if bill.p_cheapest > 1 - CONFIDENCE)
+    likely = sorted(ranking.month, key=lambda bill: -bill.p_cheapest)
+    open_ = " or ".join(bill.name for i, bill in enumerate(likely) if i < 2 or bill.p_cheapest > 1 - CONFIDENCE)
     text = f"{at} the measurements do not tell which is the cheapest, {open_}; expected to be is {bill}."
     return Headline("undecided", text)
 

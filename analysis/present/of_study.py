@@ -140,8 +140,8 @@ def answer(study: StudyResult, bills: StudyBills) -> tuple[StudyAnswer, str]:
     if ranking is None or not ranking.month or bills.comparison is None:
         return fastest(study), "answer"
     found = of_ranking.headline(ranking, bills.comparison.requests_per_month)
-    first = ranking.month[0]
-    return StudyAnswer(found.text, "a month", of_ranking.shown_usd(first.usd), first.name), found.status
+    named = ranking.named
+    return StudyAnswer(found.text, "a month", of_ranking.shown_usd(named.usd), named.name), found.status
 
 
 def _tiles(study: StudyResult, said: StudyAnswer) -> Iterator[Fact]:

@@ -47,15 +47,15 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     each = sides_of(options, load.traffic, rng)
     if not options.versus:
         return _alone(options, each, load, rng)
-    asked, found = load.requests_per_month, list[tuple[_Side, PricedServers]]()
-    warnings, api_runs = list[str](), list[MeasuredRun]()
+    _check_sides(options, each)
+    # Once for all servers, on the requests of all of them: one bill of each API.
+    offers, api_runs, told = _offers(options, [run for servers in each for run in servers.capacity.runs], load, now)
+    asked, found, warnings = load.requests_per_month, list[tuple[_Side, PricedServers]](), list[str]()
     for servers in each:
-        own, most_rps = servers.capacity.runs, servers.capacity.high_rps
-        offers, api_runs, told = _offers(options, own, most_rps, load, now)
-        warnings += [*servers.hourly.notes, *servers.capacity.warnings, *told]
+        warnings += [*servers.hourly.notes, *servers.capacity.warnings, *_above_roofline(options, servers, api_runs)]
         found += [(_side(offer, servers, options, asked, rng), servers) for offer in offers]
     pairs = [CostedPairing(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
-    return _concluded(load, pairs, warnings, each, api_runs, found)
+    return _concluded(load, pairs, [*warnings, *told], each, api_runs, found)
 
 
 def _concluded(
@@ -95,8 +95,7 @@ def _alone(
         )
     if options.overflow or options.hybrid_share != 1 or options.pass_rate != 1:
         raise UserError("--overflow, --hybrid-share and --pass-rate leave requests to an API: give --versus")
-    if not options.different_plans:
-        check_same_work([run for servers in each for run in servers.capacity.runs])
+    _check_sides(options, each)
     pairs = list[CostedPairing]()
     for servers in each:
         pairing = Pairing(host=servers.host, usd_per_request=Decimal(0))
@@ -106,10 +105,28 @@ def _alone(
     return _concluded(load, pairs, warnings, each)
 
 
+def _check_sides(options: BreakEvenOptions, each: Sequence[PricedServers]) -> None:
+    """Raise UserError where servers were measured with different work, unless that is asked for."""
+    if not options.different_plans:
+        check_same_work([(run, servers.capacity.is_searched) for servers in each for run in servers.capacity.runs])
+
+
+def _above_roofline(
+    options: BreakEvenOptions, servers: PricedServers, api_runs: Sequence[MeasuredRun]
+) -> tuple[str, ...]:
+    """What there is to say of a capacity that the model may not reach. Raises UserError for one that it cannot."""
+    if options.model is None:
+        return ()
+    capacity = servers.capacity
+    requests = requests_stated(options) or requests_measured(capacity.runs or api_runs, options)
+    here = options if servers.gpu is None else replace(options, gpu=servers.gpu)
+    return tuple(check_capacity(options.model, capacity.high_rps, requests, here))
+
+
 def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, rng: Generator) -> CostComparison:
     """What APIs cost, and which of several is the cheapest, with no servers of one's own to compare them with."""
     asked = load.requests_per_month
-    offers, runs, warnings = _offers(options, (), None, load, now)
+    offers, runs, warnings = _offers(options, (), load, now)
     nobody, pairs = SelfHost(Decimal(0), 1), list[CostedPairing]()
     for offer in offers:
         pairing = Pairing(host=nobody, usd_per_request=offer.usd(asked))
@@ -131,12 +148,9 @@ def _edges(side: "_Side") -> tuple[int | None, int | None]:
 
 
 def _offers(
-    options: BreakEvenOptions, own: Sequence[MeasuredRun], most_rps: float | None, load: MonthlyTraffic, now: datetime
+    options: BreakEvenOptions, own: Sequence[MeasuredRun], load: MonthlyTraffic, now: datetime
 ) -> tuple[list[Offer], list[MeasuredRun], list[str]]:
-    """(the APIs, the runs among them, what there is to say of the requests) beside runs of our own, if there are any.
-
-    A replica of ours serves `most_rps` at most.
-    """
+    """(the APIs, the runs among them, what there is to say of the requests) beside runs of our own, if any."""
     runs = runs_of(options.versus)
     if runs and options.batch:
         raise UserError("--batch: a measured run is priced as it was made; give PROVIDER/MODEL instead of it")
@@ -148,9 +162,6 @@ def _offers(
         check_same_load(own, list(runs.values()))
         if requests is not None or options.prefix_tokens is not None:
             warnings += check_same_requests([*own, *runs.values()], requests, options.prefix_tokens)
-    if options.model is not None and most_rps is not None:
-        requests = requests or requests_measured([*own] or [*runs.values()], options)
-        warnings += check_capacity(options.model, most_rps, requests, options)
     for spec in options.versus:
         if spec in runs:
             offers.append(of_run(runs[spec], spec))

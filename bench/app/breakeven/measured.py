@@ -125,12 +125,17 @@ def check_same_load(own: Sequence[MeasuredRun], apis: Sequence[MeasuredRun]) -> 
             )
 
 
-def check_same_work(own: Sequence[MeasuredRun]) -> None:
-    """Raise UserError where servers to be compared were measured with other requests, or under another load."""
-    for run in own[1:]:
-        if differing := [name for name in ("scenario", "load") if getattr(run.run, name) != getattr(own[0].run, name)]:
+def check_same_work(own: "Sequence[tuple[MeasuredRun, bool]]") -> None:
+    """Raise UserError where servers to be compared were measured with other requests, or under another load.
+
+    With each run whether a search found its load, which is then what the servers differ in.
+    """
+    for run, is_searched in own[1:]:
+        first, was_searched = own[0]
+        names = ("scenario",) if is_searched or was_searched else ("scenario", "load")
+        if differing := [name for name in names if getattr(run.run, name) != getattr(first.run, name)]:
             raise UserError(
-                f"--self {run.folder}: has another {differing[0]} than {own[0].folder}; make both runs alike, or give "
+                f"--self {run.folder}: has another {differing[0]} than {first.folder}; make both runs alike, or give "
                 "--different-plans"
             )
 
@@ -191,7 +196,7 @@ def requests_of(runs: Sequence[MeasuredRun]) -> Requests | None:
         np.concatenate(outputs).astype(np.int64),
         runs[0].run.scenario.shared_prefix_tokens,
         np.concatenate(clusters) if len(runs) > 1 else None,
-        runs[0].run.model,
+        " and ".join(dict.fromkeys(run.run.model for run in runs)),
     )
 
 

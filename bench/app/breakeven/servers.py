@@ -56,7 +56,7 @@ class MonthlyTraffic(NamedTuple):
 class ReplicaCapacity(NamedTuple):
     """Requests/s of one replica: the ends of its interval, and draws, or None where it was not measured.
 
-    `runs` are those that measured it, `probes` these and those at other rates.
+    `runs` are those that measured it, `probes` these and those at other rates; with `is_searched` a search chose these.
     """
 
     low_rps: float
@@ -66,6 +66,7 @@ class ReplicaCapacity(NamedTuple):
     runs: tuple[MeasuredRun, ...] = ()
     probes: tuple[MeasuredRun, ...] = ()
     warnings: tuple[str, ...] = ()
+    is_searched: bool = False
 
     @property
     def ci95(self) -> tuple[float | None, float | None]:
@@ -79,12 +80,16 @@ class ReplicaCapacity(NamedTuple):
 
 
 class PricedServers(NamedTuple):
-    """Servers of one's own, and what was said and measured of them; `name` tells them from others, if there are any."""
+    """Servers of one's own, and what was said and measured of them; `name` tells them from others, if there are any.
+
+    `gpu` is what they are priced on, as it was named.
+    """
 
     host: SelfHost
     hourly: Hourly
     capacity: ReplicaCapacity
     name: str = ""
+    gpu: str | None = None
 
 
 def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
@@ -233,7 +238,7 @@ def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Gener
         spot=_spot(options),
         good_share=options.self_good_share,
     )
-    return PricedServers(host, hourly, capacity)
+    return PricedServers(host, hourly, capacity, gpu=options.gpu)
 
 
 def _commitment(options: HostingOptions) -> Commitment | None:
@@ -273,7 +278,7 @@ def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapaci
     if any(searched) and not all(searched):
         raise UserError(f"{SELF}: give runs or capacity folders, not both")
     if all(searched):
-        return _of_searches(folders, rng)
+        return _of_searches(folders, rng)._replace(is_searched=True)
     runs = tuple(read_run(path, SELF) for path in folders)
     check_repeats(runs)
     warnings = tuple(warning for run in runs for warning in warnings_of(run))
@@ -293,7 +298,8 @@ def _stated(text: str, rng: np.random.Generator) -> ReplicaCapacity | None:
     if any(numeric.read(end) is None and end.strip().lower() != "nan" for end in ends):
         return None
     low, high = (float(numeric.within("--capacity-rps", end, *CAPACITIES, or_zero=True)) for end in (ends[0], ends[-1]))
-    return ReplicaCapacity(low, high, interval_draws(low, high, rng) if dots else None)
+    # An interval without width leaves nothing open.
+    return ReplicaCapacity(low, high, interval_draws(low, high, rng) if low != high else None)
 
 
 def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapacity:

@@ -157,3 +157,11 @@ def test_costs_per_good_request_are_not_confused_with_the_month_s() -> None:
 
 def test_an_answer_for_every_volume_says_so() -> None:
     assert where(from_spans((Span(1, None),))) == "Self-hosting pays at any volume."
+
+
+@pytest.mark.parametrize(("usd", "pass_rate"), [("0", "1"), ("0.0045", "0")])
+def test_servers_that_save_nothing_tie_when_they_are_free(usd: str, pass_rate: str) -> None:
+    pairing = Pairing(SelfHost(Decimal("248.20"), 2), Decimal(usd), pass_rate=Decimal(pass_rate))
+    said = " ".join(advice(pairing, stated(pairing), judge(pairing, stated(pairing), 1_000)))
+    assert "cheap enough" not in said and ("also do" in said) == ("API price of" in said)
+    assert "at $0.00 per replica-hour (now $0.34)" in said

@@ -557,6 +557,35 @@ def test_runs_of_other_models_are_other_servers_and_repeats_of_one_are_one(shown
     assert [side["name"] for side in found["sides"]] == ["a on llamacpp", "b on llamacpp"]
 
 
+def test_an_api_has_one_bill_beside_all_servers_however_they_counted(shown: Shown, write_run: WriteRun) -> None:
+    runs = [str(write_run(model, manifest={"model": model}, tokens=tokens)) for model, tokens in (("a", 30), ("b", 34))]
+    asked = ("--self", runs[0], "--self", runs[1], "--usd-per-hour", "0.5", "--versus", "claude-haiku-5-5",
+             "--requests-per-month", "20m")  # fmt: skip
+    with pytest.raises(UserError, match=r"b: has another scenario than .*a; make both runs alike"):
+        shown(*asked)
+    found = shown(*asked, "--different-plans")
+    (bill,) = (bill["usd"] for bill in found["ranking"]["month"] if bill["name"] == "anthropic/claude-haiku-5-5")
+    assert [float(rival["month"]["api_usd"]) for rival in found["rivals"]] == pytest.approx([bill, bill])
+    # 100 and 30 or 34 tokens.
+    assert bill == pytest.approx(20e6 * (100 * 0.1 + 32 * 0.5) * 1e-6)
+    assert any("those that a and b counted" in warning for warning in found["rivals"][0]["warnings"])
+
+
+def test_an_interval_without_width_was_not_measured(shown: Shown) -> None:
+    asked = ("--usd-per-hour", "0.34", "--versus", "0.0045", "--requests-per-month", "100000")
+    found = shown("--self", "2..2", *asked)
+    assert found["servers"]["capacity_rps_ci95"] == [None, None]
+    assert not only(found)["measured"] and only(found) == only(shown("--self", "2", *asked))
+
+
+def test_each_side_s_roofline_is_that_of_its_own_gpu(shown: Shown) -> None:
+    asked = ("--model", "mistral-7b", *W, "--versus", "claude-haiku-5-5")
+    said = " ".join(shown("--self", "1@l4", "--self", "2@h100-sxm", *asked)["warnings"])
+    assert "on 1 x l4" in said and "on 1 x h100-sxm" in said
+    with pytest.raises(UserError, match=r"roofline of .* on 1 x l4"):
+        shown("--self", "1000@l4", "--self", "2@h100-sxm", *asked)
+
+
 def test_the_same_seed_gives_the_same_answer(shown: Shown) -> None:
     arguments = ("--self", "1.6..2.4", *RTX_4090, *W, "--peak-to-mean", "1.5", "--versus", "claude-haiku-5-5",
                  "--requests-per-month", "2100000")  # fmt: skip

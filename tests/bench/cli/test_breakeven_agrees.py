@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from analysis.breakeven import written
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States
 from analysis.present.of_breakeven import CHOICES
@@ -147,3 +148,67 @@ def test_so_they_do_for_measured_runs(
     assert ("Pay the API: " in advice) == (alternative["choice"] == "api") == (chance <= 0.05 + 1e-9)
     for told in re.findall(r"probability of ([\d.]+)%", advice):
         assert Decimal(told) == round(Decimal(str(100 * (1 - chance if alternative["choice"] == "api" else chance))), 1)
+
+
+@st.composite
+def fields(draw: st.DrawFn) -> tuple[str, ...]:
+    """Two or three ways or more, their bills near each other, capacities known well or hardly at all."""
+    volume = draw(st.sampled_from([1, 3_000, 300_000, 4_000_000]))
+    sides, apis = draw(st.integers(0, 2)), draw(st.integers(1, 2))
+    asked = ["--requests-per-month", str(volume), "--usd-per-hour", draw(st.sampled_from(["0.5", "0.05"]))]
+    for _ in range(sides):
+        high = draw(st.sampled_from([0.4, 1.3, 4.0]))
+        asked += [
+            "--self",
+            draw(st.sampled_from([f"{high}", f"{high * 0.8:.3f}..{high}", f"0.02..{high}", f"0..{high}"])),
+        ]
+    for _ in range(apis):
+        # About what the cheaper servers cost at this volume.
+        asked += ["--versus", f"{36.5 / volume * draw(st.sampled_from([0.9, 1.0, 1.02, 10.0, 10.3, 11.0])):.9f}"]
+    return tuple(asked if sides else asked[:2] + asked[4:])
+
+
+@settings(
+    deadline=None,
+    max_examples=25,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@example(question=("--self", "0.02..4", "--usd-per-hour", "0.5", "--versus", "0.00124", "--versus", "0.1",
+          "--requests-per-month", "300000"))  # fmt: skip
+@given(question=fields())
+def test_the_verdict_its_bills_each_pair_and_the_exit_code_agree_on_which_way_is_the_cheapest(
+    question: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+    compare = comparison.compare
+
+    def watched(*asked: Any) -> Any:
+        seen.append(compare(*asked))
+        return seen[-1]
+
+    with monkeypatch.context() as patch, pinned():
+        patch.setattr(comparison, "compare", watched)
+        code = cli.main(["breakeven", *question, "--inconclusive", "fail"], standalone_mode=False)
+    text = " ".join(capsys.readouterr().out.split())
+    document = written.plain(seen[0])
+    ranking, rivals = document["ranking"], document["rivals"]
+    bills = {bill["name"]: bill for bill in ranking["month"]}
+    sure = [name for name, bill in bills.items() if bill["p_cheapest"] >= 0.95]
+    assert ranking["cheapest"] in (sure or [None]) and ranking["undecided"] == (not sure)
+    if len(rivals) != 1 and len(bills) > 1:
+        assert ("the measurements do not tell" in text) == (not sure)
+        assert not sure or f"the cheapest is {ranking['cheapest']}" in text or "cost the same" in text
+    assert all(turn["to"] != ranking["cheapest"] or turn["way"] for turn in ranking["turns"])
+    for rival in rivals:
+        ours = bills[rival["servers"] or "self-hosting"]
+        for bill, usd in ((ours, rival["month"]["self_usd"]), (bills[rival["name"]], rival["month"]["api_usd"])):
+            assert bill["usd"] is None if usd is None else bill["usd"] == pytest.approx(float(usd), rel=1e-6)
+        # Whoever is surely the cheapest of all surely is of two.
+        if ranking["cheapest"] == ours["name"]:
+            assert rival["choice"] in ("self-host", "same")
+        if ranking["cheapest"] == rival["name"] and len(sure) == 1:
+            assert rival["choice"] in ("api", "same")
+    any_open = any(rival["answer"]["kind"] == "undecided" for rival in rivals)
+    headline_open = len(rivals) != 1 and ranking["undecided"]
+    assert code == (1 if headline_open or (any_open and len(document["sides"]) == 1) else 0)
