@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.run import summary as summaries
 from analysis.run.derived import with_derived
@@ -15,7 +14,7 @@ from analysis.run.summary import RunSummary
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import RunManifest
-from bench.runs.table import read_requests
+from bench.runs.table import read_parquet, read_requests
 from bench.types import UserError
 
 if TYPE_CHECKING:
@@ -57,10 +56,10 @@ def load(folder: str | Path) -> RunFrames:
     return RunFrames(
         manifest=run,
         summary=summary,
-        plan=frame(pq.read_table(path / files.PLAN)),
+        plan=frame(read_parquet(path / files.PLAN)),
         requests=frame(requests),
         tokens=frame(_tokens(requests)),
-        telemetry=frame(pq.read_table(telemetry)) if telemetry.exists() else None,
+        telemetry=frame(read_parquet(telemetry)) if telemetry.exists() else None,
     )
 
 

@@ -24,7 +24,7 @@ from bench.runs.folder import CAPTURE, PLAN, REQUESTS, SEGMENTS, whole
 from bench.runs.manifest import LoadClient, PacketRing, RunManifest
 from bench.runs.records import Planned, never_sent, record, sound_table
 from bench.runs.sections import load
-from bench.runs.table import ENCODING, SCHEMA, column_of, to_table
+from bench.runs.table import ENCODING, SCHEMA, column_of, read_parquet, to_table
 from bench.types import Decode, Exchange
 from bench.wire.capture import Capture, exchanges, scan
 
@@ -192,10 +192,9 @@ class PlannedCalls:
     """What `plan.parquet` says of each call, in columns; a row is made where it is asked for: a million take a GB."""
 
     def __init__(self, folder: Path) -> None:
+        table = read_parquet(folder / PLAN, [column_of(name) for name in Planned._fields])
         # An older plan has fewer columns.
-        known = set(pq.read_schema(folder / PLAN).names)
-        self._names = [name for name in Planned._fields if column_of(name) in known]
-        table = pq.read_table(folder / PLAN, columns=[column_of(name) for name in self._names])
+        self._names = [name for name in Planned._fields if column_of(name) in table.column_names]
         self._table = table.sort_by(column_of("seq")).combine_chunks()
         self._seqs = self._table[column_of("seq")].to_numpy()
 

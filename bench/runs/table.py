@@ -1,6 +1,6 @@
 """`requests.parquet` as a table: its columns are the fields of `Record`, its rows the records."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.runs.folder import REQUESTS
-from bench.types import Record
+from bench.runs.folder import PLAN, REQUESTS
+from bench.types import Record, UserError
 
 _TEXTS = {
     "phase", "finish", "error", "error_message", "token_source", "text_sha", "service_tier", "rate_limits",
@@ -66,9 +66,20 @@ def _column(values: list[Any], field: pa.Field) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(flat, field.type.value_type))
 
 
+def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table:
+    """Read one of a run's tables, or those of its columns that it has. Raises UserError where it is damaged."""
+    try:
+        known = pq.read_schema(path).names
+        return pq.read_table(path, columns=known if columns is None else [name for name in columns if name in known])
+    except (OSError, pa.ArrowException) as problem:
+        again = "restore the file" if path.name == PLAN else f"make it again with: bench.py decode {path.parent}"
+        why = (str(problem).splitlines() or ["no reason given"])[0][:120]
+        raise UserError(f"{path} cannot be read: {why}; {again}") from None
+
+
 def read_requests(folder: Path) -> pa.Table:
     """Read a run's `requests.parquet`; what an older one has no column for is unknown."""
-    table = pq.read_table(folder / REQUESTS)
+    table = read_parquet(folder / REQUESTS)
     for field in SCHEMA:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
