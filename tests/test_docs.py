@@ -34,11 +34,11 @@ PAGES = DOCS | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("RE
 PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
-    "--ambient-caps", "--cap-add", "--collect-interval", "--ctx-size", "--deep", "--distributed-executor-backend",
-    "--dtype",
-    "--enable-prompt-tokens-details", "--inh-caps", "--init-groups", "--interrupt_requests", "--max-model-len",
-    "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--no-deps", "--parallel", "--regid", "--reuid", "--second-try",
-    "--served-model-name", "--tensor-parallel-size",
+    "--ambient-caps", "--cap-add", "--collect-interval", "--cooldown-ratio", "--ctx-size", "--deep",
+    "--distributed-executor-backend", "--dtype", "--enable-prompt-tokens-details", "--inh-caps", "--init-groups",
+    "--interrupt_requests", "--max-model-len", "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--no-deps",
+    "--output-details", "--parallel", "--regid", "--reuid", "--second-try", "--served-model-name",
+    "--tensor-parallel-size", "--warmup-ratio",
 }  # fmt: skip
 TAKE_A_CODE = {"WireError", "fail", "end_all", "_not_sent"}
 # A command of another tool, with its lines that go on.
