@@ -52,7 +52,7 @@ SHOWN: Final[Mapping[str, Column]] = {
     "ttft_ms_p99": Column("ttft p99, ms", drop=4),
     "tpot_ms_p50": Column("tpot p50, ms", drop=11),
     "tpot_ms_p99": Column("tpot p99, ms", drop=3),
-    "response_ms_p50": Column("e2e p50, ms", drop=6),
+    "response_ms_p50": Column("response p50, ms", drop=6),
     "output_tokens_per_s": Column("tok/s", drop=13),
     "tokens_per_s_per_user": Column("tok/s/user", drop=7),
     "tokens_per_s_per_gpu": Column("tok/s/GPU", drop=1),
@@ -68,9 +68,9 @@ BEST: Final[tuple[tuple[str, str, Literal["lower", "higher"]], ...]] = (
     ("usd_per_million_output_tokens", "least for 1M tokens", "lower"),
 )
 METHOD: Final = (
-    "A row shows the medians over the runs of its cell; those of one run are those of its own report. e2e is from the "
-    "planned instant of a request to its end; a user's tokens/s are 1000 / tpot. Contenders took turns, so that what "
-    "drifts favours nobody.",
+    "A row shows the medians over the runs of its cell; those of one run are those of its own report. A response takes "
+    "from the planned instant of a request to its end; a user's tokens/s are 1000 / tpot. Contenders took turns, so "
+    "that what drifts favours nobody.",
     "Bills come from the command in the box of assumptions, run on the same folders: its first sentence, its table and "
     "its lines are those of this page.",
 )
