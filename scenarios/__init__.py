@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from bench import numeric
 from bench.suggest import did_you_mean
 from bench.types import Lengths, Prefixes, Scenario, TrafficClass, Turns, UserError
 from scenarios.documents import DocumentKeys, beside
 from scenarios.lined import Location, parse
+from scenarios.numbers import Strict
 from scenarios.sessions import MAX_TURNS, added_tokens, parse_pause, pause_text
 
 MAX_TOKENS = 2_000_000
@@ -24,11 +26,7 @@ Name = Annotated[str, Field(pattern=r"^[\w.:/@+-]{1,200}$")]
 _OF_SESSIONS = {"turn_tokens", "think_time", "history", "window", "when_full", "sessions", "warmup_sessions"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class _Lognormal(_Strict):
+class _Lognormal(Strict):
     median: Tokens
     sigma: Annotated[float, Field(gt=0, le=3)]
     low: Tokens
@@ -43,7 +41,7 @@ class _Lognormal(_Strict):
         return high
 
 
-class _Lengths(_Strict):
+class _Lengths(Strict):
     fixed: Tokens | None = None
     uniform: Annotated[list[Tokens], Field(min_length=2, max_length=2)] | None = None
     lognormal: _Lognormal | None = None
@@ -58,7 +56,8 @@ class _Lengths(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _number_is_fixed(cls, value: Any) -> Any:
-        return {"fixed": value} if isinstance(value, int | float) else value
+        is_number = isinstance(value, int | float) or (isinstance(value, str) and numeric.read(value) is not None)
+        return {"fixed": value} if is_number else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -76,13 +75,13 @@ class _Lengths(_Strict):
         return Lengths("fixed", self.fixed, self.fixed)
 
 
-class _Prefixes(_Strict):
+class _Prefixes(Strict):
     tokens: Tokens
     groups: Annotated[int, Field(ge=1, le=MAX_GROUPS)]
     zipf: Annotated[float, Field(ge=0, le=10)] = 1.0
 
 
-class _Load(_Strict):
+class _Load(Strict):
     """What every scenario file may say of itself and of its load."""
 
     name: str = ""
@@ -101,8 +100,8 @@ class _File(_Load, DocumentKeys):
     thinking: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] | None = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    prefixes: list[_Prefixes] = []
-    adapters: dict[Name, Weight] = {}
+    prefixes: list[_Prefixes] = Field(default_factory=list)
+    adapters: dict[Name, Weight] = Field(default_factory=dict)
     turns: _Lengths | None = None
     turn_tokens: _Lengths | None = None
     think_time: str = "0"
@@ -144,7 +143,7 @@ class _File(_Load, DocumentKeys):
     @field_validator("temperature", mode="before")
     @classmethod
     def _or_the_servers(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "server":
+        if isinstance(value, str) and value != "server" and numeric.read(value) is None:
             raise ValueError(f"must be a number or server, got {value!r}")
         return None if value == "server" else value
 
@@ -206,7 +205,7 @@ class _Class(_File):
     """The keys of a class of a mix: what its requests are, and how many of all they are."""
 
     weight: Weight = 1.0
-    slo: list[str] = []
+    slo: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _is_no_load(self) -> Self:

@@ -56,6 +56,8 @@ def where(answer: BreakEven, *, measured: bool = False) -> str:
     text = f"Self-hosting pays{sure} {_named(answer.spans, answer.unit)}." if answer.spans else _nowhere(answer, sure)
     if answer.open_spans:
         text += f" The measurements leave it open {_named(answer.open_spans, answer.unit)}."
+    if answer.spans and answer.known_to is not None:
+        text += f" Further ranges, beyond {answer.known_to:,}, are left out."
     return text
 
 

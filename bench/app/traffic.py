@@ -84,10 +84,10 @@ def trace_load(options: RunOptions, recording: Recording) -> Load:
         if getattr(options, name) is not None:
             raise UserError(f"{flag_of(name)}: a trace has its own arrival times; leave it out")
     count, is_of_sessions = len(recording.sessions), recording.turns_max > 1
-    warmup = options.warmup or "0"
-    if not warmup.isdecimal() or int(warmup) >= count:
-        raise UserError(f"--warmup: expected a number below the {count} sessions of {recording.name}, got {warmup!r}")
-    before = int(warmup)
+    before = whole(options.warmup or "0")
+    if before is None or not 0 <= before < count:
+        said = f"expected a number below the {count} sessions of {recording.name}, got {options.warmup!r}"
+        raise UserError(f"--warmup: {said}")
     flag, asked = ("--sessions", options.sessions) if is_of_sessions else ("--requests", options.requests)
     measured = count - before if asked is None else within(flag, asked, 1, count - before)
     span_s = (recording.sessions[before + measured - 1].due_ns or 0) / 1e9

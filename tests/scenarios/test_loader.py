@@ -1,9 +1,14 @@
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bench import numeric
 from bench.types import Lengths, Prefixes, Scenario, UserError
-from scenarios import list_scenarios, load_scenario, with_lengths
+from scenarios import MAX_TOKENS, list_scenarios, load_scenario, with_lengths
 
 VALID = "prompt_tokens: 100\noutput_tokens: 10\n"
 
@@ -207,3 +212,38 @@ def test_what_is_wrong_with_a_class_is_said_with_its_place(tmp_path: Path, chang
     with pytest.raises(UserError) as wrong:
         load_scenario(str(path))
     assert said in str(wrong.value) and "\n" not in str(wrong.value)
+
+
+FORMS = st.one_of(
+    st.integers(1, 10**6).map(str),
+    st.integers(1, 900).map("{}k".format),
+    st.integers(1, 9).map("{}e2".format),
+    st.integers(1000, 99_999).map("{:,}".format),
+    st.integers(1, 90).map("{}00%".format),
+    st.sampled_from(["2m", "1_000", "20.0", "0.5", "70%", "x", "-3", "", "true", "1,4", "inf", "nan"]),
+)
+LINES = ["requests: {}", "prompt_tokens: {}", "prompt_tokens: {{uniform: [{}, {}]}}", "top_p: {}"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(FORMS, st.sampled_from(LINES))
+def test_a_number_of_a_file_is_read_as_one_of_the_command_line(text: str, line: str) -> None:
+    key, named = line.partition(":")[0], numeric.whole(text)
+    other = "" if key == "prompt_tokens" else "prompt_tokens: 8\n"
+    quoted = json.dumps(text) if "," in text or not text else text
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "my.yaml")
+        path.write_text(f"{other}output_tokens: 1\n{line.format(quoted, quoted)}\n")
+        try:
+            found = load_scenario(str(path))
+        except UserError as problem:
+            assert f": {key}: " in str(problem) or f": {key}." in str(problem)
+            accepted = None
+        else:
+            accepted = {"requests": found.requests, "prompt_tokens": found.prompt_tokens.low, "top_p": found.top_p}[key]
+    if key == "top_p":
+        part = numeric.read(text)
+        assert accepted == (float(part) if part is not None and 0 < part <= 1 else None)
+    else:
+        low_enough = named is not None and 1 <= named <= (MAX_TOKENS if key == "prompt_tokens" else 10**9)
+        assert accepted == (named if low_enough else None)

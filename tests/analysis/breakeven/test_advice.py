@@ -117,6 +117,8 @@ def test_an_undecided_answer_gives_no_advice_but_its_reasons_and_both_outcomes()
         "The measurements leave it open from 60,243 to 73,629 (requests/month)."
     )
     assert where(BreakEven("never", known_to=5)) == "Up to 5 requests/month self-hosting pays nowhere."
+    found = where(BreakEven("intervals", (Span(2, 3),), known_to=5))
+    assert found == "Self-hosting pays from 2 to 3 (requests/month). Further ranges, beyond 5, are left out."
     assert where(BreakEven("undecided", open_spans=(Span(3, None),)), measured=True).startswith(
         "At no volume does self-hosting pay with 95% certainty. The measurements leave it open from 3 on"
     )
