@@ -163,8 +163,8 @@ def fields(draw: st.DrawFn) -> tuple[str, ...]:
             draw(st.sampled_from([f"{high}", f"{high * 0.8:.3f}..{high}", f"0.02..{high}", f"0..{high}"])),
         ]
     for _ in range(apis):
-        # About what the cheaper servers cost at this volume.
-        asked += ["--versus", f"{36.5 / volume * draw(st.sampled_from([0.9, 1.0, 1.02, 10.0, 10.3, 11.0])):.9f}"]
+        # About what the cheaper servers cost, never just that: a tie of two is won by servers of one's own.
+        asked += ["--versus", f"{36.5 / volume * draw(st.sampled_from([0.9, 1.003, 1.02, 10.03, 10.3, 11.03])):.9f}"]
     return tuple(asked if sides else asked[:2] + asked[4:])
 
 
