@@ -6,7 +6,7 @@
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
 # make gate    did an engine or our client get slower than results/baselines/tiny?
 # make check-gpu  what is read of a real GPU beside nvidia-smi, idle and under load; needs an NVIDIA driver, no more
-#                 (with PYTHON=..., which installs nothing: brotli, numpy, nvidia-ml-py, psutil, pyarrow, zstandard there)
+#                 (with PYTHON=..., which installs nothing: numpy, nvidia-ml-py, orjson, psutil and pyarrow there)
 # make engines real engines of their own, in .engines/;  make test-engines  the tests against them, and the slow ones
 PYTHON ?= python3
 BIN := .venv/bin

@@ -56,7 +56,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     outcomes = _outcomes(measured(everything.select(_OF_OUTCOMES)), requests)
     calls = measured(successful(requests))
     objectives = slo.objectives_of(run)
-    cards = gpus(run, telemetry, span)
+    cards = gpus(_names_of_cards(run), telemetry, span)
     metrics = intervals.of_metrics(calls)
     judged = slo.judge_all(objectives, calls, planned)
     counts = counting.counts(run, calls)
@@ -105,6 +105,12 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
         throttling=throttling([gpu.index for gpu in cards], telemetry, span),
     )
     return _judged(identities.Evidence(run, requests, telemetry, span, summary))
+
+
+def _names_of_cards(run: RunManifest) -> dict[int, str | None]:
+    """The names of the GPUs by their index: of those that were sampled, or else that the machine has."""
+    sampled = {card.index: card.name for card in run.telemetry.gpus} if run.telemetry else {}
+    return sampled or dict(enumerate(gpu.name for gpu in run.hardware.gpus))
 
 
 def _judged(evidence: identities.Evidence) -> RunSummary:

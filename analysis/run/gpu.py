@@ -1,6 +1,6 @@
 """Series out of a run's telemetry, and what its GPUs did in the measured window."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,6 @@ from analysis.run.metrics import is_text
 from analysis.run.sections import GpuThrottling, GpuUse
 from analysis.run.window import Window
 from analysis.stats.distributions import Floats
-from bench.runs.manifest import RunManifest
 
 # Bits of NVML's nvmlClocksEventReasons: slowdown of the hardware, heat (software, hardware), the power brake.
 SLOWED = 0x08 | 0x20 | 0x40 | 0x80
@@ -28,17 +27,15 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
     return rows["t_ns"].to_numpy().astype(np.float64), rows["value"].to_numpy()
 
 
-def gpus(run: RunManifest, telemetry: pa.Table | None, span: Window) -> tuple[GpuUse, ...]:
-    """What each GPU that was sampled did in the window."""
+def gpus(names: Mapping[int, str | None], telemetry: pa.Table | None, span: Window) -> tuple[GpuUse, ...]:
+    """What each GPU that was sampled did in the window; `names` are those of the cards by their index."""
     if telemetry is None:
         return ()
     sources = [source for source in pc.unique(telemetry["source"]).to_pylist() if source.startswith("gpu")]
-    return tuple(_gpu(run, telemetry, span, index) for index in sorted(int(source[3:]) for source in sources))
+    return tuple(_gpu(names, telemetry, span, index) for index in sorted(int(source[3:]) for source in sources))
 
 
-def _gpu(run: RunManifest, telemetry: pa.Table, span: Window, index: int) -> GpuUse:
-    names = {card.index: card.name for card in run.telemetry.gpus} if run.telemetry else {}
-    names = names or dict(enumerate(gpu.name for gpu in run.hardware.gpus))
+def _gpu(names: Mapping[int, str | None], telemetry: pa.Table, span: Window, index: int) -> GpuUse:
     quantities = ("util_pct", "memory_used_bytes", "power_w", "energy_j")
     util, memory, power, counter = (series(telemetry, f"gpu{index}", name) for name in quantities)
     took = energy.of_card(power, counter, span)

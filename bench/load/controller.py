@@ -21,9 +21,9 @@ from bench.load.spend import Budget
 from bench.load.targets import ByClass
 from bench.plan.calls import Plan
 from bench.process.module import start_module
+from bench.process.secrets import environment
 from bench.runs.folder import LOAD_LOG
 from bench.types import TakenStamps, Target
-from bench.wire.redact import environment
 
 _POLL_S = 0.25
 _STOP_GRACE_S = 15.0

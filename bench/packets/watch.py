@@ -11,8 +11,8 @@ from pathlib import Path
 from bench.packets import route
 from bench.packets.filter import SERVERS_MAX
 from bench.process.module import ask, start_module
+from bench.process.secrets import environment
 from bench.wire.endpoint import Endpoint
-from bench.wire.redact import environment
 
 _STOP_S = 5.0
 AS_YOURSELF = "sudo setpriv --reuid $(id -u) --regid $(id -g) --init-groups --inh-caps +net_raw --ambient-caps +net_raw"

@@ -1,5 +1,6 @@
 """Keys and passwords kept out of whatever is shown or written: found in every form a server may give back."""
 
+import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
@@ -29,6 +30,12 @@ def _without_beginning(text: str, secrets: Sequence[str]) -> str:
             if end.endswith(secret[:length]):
                 return f"{end[:-length]}(key){text[len(end) :]}"
     return text
+
+
+def environment(secrets: Sequence[str]) -> dict[str, str]:
+    """Our environment for a process that is to know none of the secrets: what it needs of them it is told."""
+    known = [secret for secret in secrets if len(secret) >= LEAST_SECRET_LENGTH]
+    return {name: value for name, value in os.environ.items() if not any(secret in value for secret in known)}
 
 
 def without_userinfo(text: str) -> str:

@@ -15,10 +15,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from bench.process.private import users_umask
-from bench.process.secrets import LEAST_SECRET_LENGTH
+from bench.process.secrets import LEAST_SECRET_LENGTH, environment
 from bench.server.supervisor import GRACE_S, MARK, end_others
 from bench.types import Launch, UserError
-from bench.wire.redact import environment
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 HOST = "127.0.0.1"

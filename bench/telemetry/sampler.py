@@ -35,12 +35,12 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 
 from bench.process.module import ask, start_module
+from bench.process.secrets import environment
 from bench.telemetry import amd, nvidia
 from bench.telemetry.cards import LocalGpu
 from bench.telemetry.clock_offset import OffsetBounds
 from bench.telemetry.host import Reading, host_readings, listener, network_readings, process_readings
 from bench.telemetry.scraping import Engine, Exporter, follow_engines
-from bench.wire.redact import environment
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,7 +5,6 @@ must find something before the expression that knows every form of a secret is t
 after any of its characters: the frames between chunks are taken out, and what is found is put back around them.
 """
 
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -40,12 +39,6 @@ def blanker(secrets: Sequence[str]) -> Callable[[bytes], bytes] | None:
         return _starred(data, [found.span() for found in pattern.finditer(whole)]) if holds(whole) else data
 
     return blank
-
-
-def environment(secrets: Sequence[str]) -> dict[str, str]:
-    """Our environment for a process that is to know none of the secrets: what it needs of them it is told."""
-    known = [secret for secret in secrets if len(secret) >= LEAST_SECRET_LENGTH]
-    return {name: value for name, value in os.environ.items() if not any(secret in value for secret in known)}
 
 
 def _head(data: bytes) -> Head | None:

@@ -13,7 +13,6 @@ from analysis.run.sections import GpuUse
 from analysis.run.window import Window
 from bench.telemetry.nvidia import throttle_names
 from tests.gpu.smi import COLUMNS, EVERY_S, SmiAnswer, SmiDialect
-from tests.summaries import manifest_of
 
 HZ = 10
 NEAR_NS = 100_000_000
@@ -196,7 +195,7 @@ def _beside_itself(seen: GpuObservation, card: int, stretch: str, span: Window) 
 
 def _gpu(telemetry: pa.Table, card: int, span: Window) -> GpuUse | None:
     """What a run's summary would say of the card."""
-    return next((row for row in gpus(manifest_of({}), telemetry, span) if row.index == card), None)
+    return next((row for row in gpus({}, telemetry, span) if row.index == card), None)
 
 
 def _beside_the_load(seen: GpuObservation) -> Iterator[Difference]:

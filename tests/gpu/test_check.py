@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.types import UserError
+from tests.gpu.__main__ import NEEDS, lacks
 from tests.gpu.check import loaded
 from tests.gpu.load import ptx
 from tests.gpu.smi import SmiAnswer, parsed
@@ -204,3 +205,33 @@ def test_the_load_needs_nothing_but_the_standard_library() -> None:
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {module.partition(".")[0] for module in modules} <= sys.stdlib_module_names
+
+
+IMPORTED = """
+import sys, importlib.metadata as metadata
+before = set(sys.modules)
+import tests.gpu.check
+of = metadata.packages_distributions()
+print(*sorted({module for name in set(sys.modules) - before if (module := name.partition(".")[0]) in of}))
+"""
+
+
+def test_the_check_needs_no_other_packages_than_it_says() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTED], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = {"analysis", "backends", "bench", "scenarios"}
+    assert set(done.stdout.split()) - ours == set(NEEDS)
+
+
+@pytest.mark.parametrize("missing", [["pyarrow"], ["numpy", "pynvml"], list(NEEDS)])
+def test_a_python_that_lacks_packages_is_told_which_in_one_line(missing: list[str]) -> None:
+    blocked = f"import sys, runpy; sys.modules.update(dict.fromkeys({missing!r})); "
+    run = "runpy.run_module('tests.gpu', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", blocked + run], cwd=ROOT, capture_output=True, text=True)
+    packages = ", ".join(NEEDS[name] for name in missing)
+    assert line(done).startswith(f"check-gpu: {sys.executable} lacks {packages}: install them there")
+
+
+def test_a_python_that_is_too_old_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacks() is None
+    monkeypatch.setattr(sys, "version_info", (3, 10, 14))
+    assert "older than Python 3.11" in (lacks() or "")

@@ -8,10 +8,9 @@ from analysis.run.gpu import POWER_CAPPED, SLOWED, gpus, throttling
 from analysis.run.sections import GpuThrottling
 from analysis.run.window import Window
 from bench.telemetry.nvidia import throttle_names
-from tests.summaries import manifest_of
 
 SECOND = 1_000_000_000
-RUN = manifest_of({"hardware": {"gpus": [{"name": "First"}, {"name": "Second"}]}})
+NAMES = {0: "First", 1: "Second"}
 SPAN = Window(2 * SECOND, 6 * SECOND)
 
 
@@ -35,7 +34,7 @@ def test_means_and_maxima_are_of_the_window() -> None:
         },
         t_s,
     )
-    (gpu,) = gpus(RUN, table, SPAN)
+    (gpu,) = gpus(NAMES, table, SPAN)
     assert (gpu.index, gpu.name, gpu.energy_source) == (1, "Second", "power")
     assert (gpu.util_pct_mean, gpu.memory_used_bytes_max, gpu.power_w_mean) == (70.0, 9, 100.0)
     assert gpu.energy_j == pytest.approx(400.0)
@@ -44,7 +43,7 @@ def test_means_and_maxima_are_of_the_window() -> None:
 def test_the_energy_counter_goes_before_power_and_is_interpolated_at_the_edges() -> None:
     t_s = np.arange(0.5, 10)
     table = telemetry({("gpu0", "energy_j"): 1000 + 250 * t_s, ("gpu0", "power_w"): np.full(10, 1.0)}, t_s)
-    (gpu,) = gpus(RUN, table, SPAN)
+    (gpu,) = gpus(NAMES, table, SPAN)
     assert gpu.energy_j == pytest.approx(1000.0)
     assert gpu.energy_source == "counter"
 
@@ -53,7 +52,7 @@ def test_the_energy_counter_goes_before_power_and_is_interpolated_at_the_edges()
 def test_a_counter_that_began_anew_in_the_window_gives_way_to_the_power(reset_s: float) -> None:
     t_s = np.arange(0.5, 10)
     counted = np.where(t_s < reset_s, 1000 + 250 * t_s, 250 * (t_s - reset_s))
-    (gpu,) = gpus(RUN, telemetry({("gpu0", "energy_j"): counted, ("gpu0", "power_w"): np.full(10, 250.0)}, t_s), SPAN)
+    (gpu,) = gpus(NAMES, telemetry({("gpu0", "energy_j"): counted, ("gpu0", "power_w"): np.full(10, 250.0)}, t_s), SPAN)
     touched = 1.5 < reset_s <= 6.5  # between samples that the window reaches over
     assert gpu.energy_j == pytest.approx(1000.0)
     assert gpu.energy_source == ("power" if touched else "counter")
@@ -61,23 +60,23 @@ def test_a_counter_that_began_anew_in_the_window_gives_way_to_the_power(reset_s:
 
 def test_power_is_integrated_by_trapezoids() -> None:
     t_s = np.arange(0, 10)
-    (gpu,) = gpus(RUN, telemetry({("gpu0", "power_w"): 10 * t_s}, t_s), SPAN)
+    (gpu,) = gpus(NAMES, telemetry({("gpu0", "power_w"): 10 * t_s}, t_s), SPAN)
     assert gpu.energy_j == pytest.approx(10 * (6**2 - 2**2) / 2)
 
 
 def test_energy_is_unknown_where_the_samples_do_not_cover_the_window() -> None:
     t_s = np.arange(0, 5)
-    (gpu,) = gpus(RUN, telemetry({("gpu0", "energy_j"): 250 * t_s}, t_s), SPAN)
+    (gpu,) = gpus(NAMES, telemetry({("gpu0", "energy_j"): 250 * t_s}, t_s), SPAN)
     assert (gpu.energy_j, gpu.energy_source, gpu.util_pct_mean) == (None, None, None)
 
 
 def test_a_gpu_that_the_inventory_does_not_name_has_no_name() -> None:
-    (gpu,) = gpus(manifest_of({}), telemetry({("gpu0", "power_w"): [1.0, 1.0]}, [0, 1]), SPAN)
+    (gpu,) = gpus({}, telemetry({("gpu0", "power_w"): [1.0, 1.0]}, [0, 1]), SPAN)
     assert gpu.name is None
 
 
 def test_no_telemetry_is_no_gpu() -> None:
-    assert gpus(RUN, None, SPAN) == ()
+    assert gpus(NAMES, None, SPAN) == ()
 
 
 def test_the_bits_are_those_that_telemetry_names() -> None:

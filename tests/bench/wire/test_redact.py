@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.process.secrets import LEAST_SECRET_LENGTH, blank
+from bench.process.secrets import LEAST_SECRET_LENGTH, blank, environment
 from bench.wire.http1 import parse
-from bench.wire.redact import blanker, environment
+from bench.wire.redact import blanker
 
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=48)
 FORMS: dict[str, Callable[[str], str]] = {
