@@ -43,7 +43,7 @@ def observed(exporter: FakeExporter, seconds: float, start_s: float = 5.0) -> An
     _, table = exporter.observed(end_s + 4)
     truth_j = exporter.course.energy_j(end_s) - exporter.course.energy_j(start_s)
     span = Window(int(start_s * SECOND), int(end_s * SECOND))
-    return gpus(RUN, table, span) + nodes(RUN, table, span), truth_j
+    return gpus({}, table, span) + nodes(RUN, table, span), truth_j
 
 
 @settings(max_examples=25, deadline=None)
