@@ -14,6 +14,7 @@ from analysis.others.imported import Imported
 from analysis.others.readings import COUNTS, DEFINITIONS, KNOWN, RATES, Definition, Ours, Reading, bearing_on, rates_of
 from analysis.run.metrics import METRICS
 from analysis.run.summary import RunSummary
+from analysis.stats.distributions import UNKNOWN, Interval
 
 Outcome = Literal["same", "by definition", "unexplained"]
 STATISTICS: Final = ("mean", "p50", "p90", "p95", "p99")
@@ -38,7 +39,8 @@ class CrossFigure:
     """One figure of both. `by` are the definitions that explain the difference, the sure ones first, and `recomputed`
     is ours by them; `left` is what they leave, and within `noise` nothing is left to explain.
 
-    `noise` is what another run of ours may differ by, by its 95% interval, and our client's error where that is known.
+    `noise` is what another run of ours may differ by, by its 95% interval, and our client's error where that is known;
+    `why` says why ours has no interval, None where it has one: then noise may be all that is left.
     """
 
     metric: str
@@ -49,6 +51,7 @@ class CrossFigure:
     by: tuple[Definition, ...]
     noise: float
     outcome: Outcome
+    why: str | None = None
 
     @property
     def difference(self) -> float:
@@ -153,7 +156,7 @@ def _figure(
             value, by = _as_known(read, theirs, plain, client.known)
             outcome = "unexplained"
     named = tuple(DEFINITIONS[name] for name in by)
-    yield CrossFigure(metric, statistic, theirs, plain, value, named, noise, outcome)
+    yield CrossFigure(metric, statistic, theirs, plain, value, named, noise, outcome, _why(summary, metric, statistic))
 
 
 def _readings(ours: Ours, metric: str, statistic: str, client: _TheirClient) -> dict[tuple[str, ...], float]:
@@ -187,10 +190,21 @@ def _as_known(
     return read.get(by, plain), by
 
 
+def _interval(summary: RunSummary, metric: str, statistic: str) -> Interval:
+    ci95 = summary.throughput.ci95.get(metric) if metric in RATES else summary.metric(metric).ci95.get(statistic)
+    return ci95 or UNKNOWN
+
+
+def _why(summary: RunSummary, metric: str, statistic: str) -> str | None:
+    """Why ours has no interval."""
+    if None not in _interval(summary, metric, statistic):
+        return None
+    return summary.throughput.why.get(metric) if metric in RATES else summary.metric(metric).why
+
+
 def _noise(summary: RunSummary, metric: str, statistic: str) -> float:
     """What two runs of ours may differ by, and our client's error on a time."""
-    ci95 = summary.throughput.ci95.get(metric) if metric in RATES else summary.metric(metric).ci95.get(statistic)
-    low, high = ci95 or (None, None)
+    low, high = _interval(summary, metric, statistic)
     spread = 0.0 if low is None or high is None else 2**0.5 * (high - low) / 2
     checked = summary.client.selftest
     error_ms = checked.error_ms if checked and checked.error_ms and metric not in (*RATES, *COUNTS) else 0.0

@@ -134,8 +134,9 @@ def calls_table(
         return [_whole(None if t is None else (t - zero_s) * 1e9) for t in t_s] or [None] * n
 
     def later(t_s: Times) -> list[int | None]:
-        """Instants after sending: one that took no time at all was not taken."""
-        return since([None if t == sent else t for t, sent in zip(t_s, sent_s, strict=True)] if t_s else ())
+        """Instants after sending: one that took no time at all, or less, was not taken."""
+        return since([None if t is None or (sent is not None and t <= sent) else t
+                      for t, sent in zip(t_s, sent_s, strict=True)] if t_s else ())  # fmt: skip
 
     def whole(values: Times) -> list[int | None]:
         return [_whole(value) for value in values] or [None] * n

@@ -25,7 +25,9 @@ def document(found: Crosscheck, run: str) -> Document:
     return Document(
         title=f"{found.title} beside {run}",
         kind="Two tools, one server",
-        headline=Headline("unexplained" if left else "explained", text, (*_loads(found), *map(_unexplained, left))),
+        headline=Headline(
+            "unexplained" if left else "explained", text, (*_loads(found), *map(_unexplained, left), *_untold(left))
+        ),
         blocks=(
             Section("Side by side", (_table(found),)),
             Section("Explained", (Notes(_reasons(found.figures)),)),
@@ -68,6 +70,16 @@ def _name(figure: CrossFigure) -> str:
 def _unexplained(figure: CrossFigure) -> Note:
     known = f", after {' and '.join(each.name.replace('_', ' ') for each in figure.by)}" if figure.by else ""
     return Note(f"{_name(figure)}: {number(figure.left)} of {number(figure.theirs)} is unexplained{known}")
+
+
+def _untold(left: Sequence[CrossFigure]) -> Sequence[Note]:
+    """Of which of them ours has no interval, and why: what to do about it."""
+    names: dict[str, list[str]] = {}
+    for each in left:
+        if each.why:
+            names.setdefault(each.why, []).append(_name(each))
+    words = "may be noise, for ours has no interval of {}: {}; measure again with more --requests"
+    return [Note(words.format(", ".join(of), why)) for why, of in names.items()]
 
 
 def _reasons(figures: Sequence[CrossFigure]) -> tuple[Note, ...]:

@@ -164,6 +164,15 @@ def test_every_definition_that_is_said_of_a_tool_is_one() -> None:
     assert all(names <= DEFINITIONS.keys() for names in KNOWN.values())
 
 
+def test_what_is_left_of_a_figure_that_ours_has_no_interval_of_may_be_noise_and_says_what_helps() -> None:
+    found = crosscheck_with(BESIDE / "ours", BESIDE / "guidellm.json")
+    open_ended = [each for each in found.of("unexplained") if each.why]
+    assert {each.statistic for each in open_ended} == {"p90", "p95", "p99"}
+    said = to_markdown.render(document(found, "ours"))
+    assert "may be noise, for ours has no interval of ttft p90, " in said and "with more --requests" in said
+    assert "a narrow interval needs at least" in said
+
+
 def slower(found: Imported, factor: float) -> Imported:
     """The same of a server that takes so much longer, as many in flight."""
     metrics = {

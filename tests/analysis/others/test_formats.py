@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.others.formats import FORMATS, results_in
-from analysis.others.imported import Imported, with_theirs
+from analysis.others.imported import Imported, calls_table, with_theirs
 from analysis.others.result_file import MOST_BYTES
 from analysis.run.metrics import METRICS, successful
 from bench.types import UserError
@@ -373,6 +373,13 @@ def test_published_rows_of_llmperf_and_rows_of_older_versions_are_read(tmp_path:
     assert METRICS["ttft_ms"].values(found.calls).values.tolist() == pytest.approx([130])
     assert METRICS["itl_ms"].values(found.calls).values.tolist() == pytest.approx([119, 1600])
     assert found.calls["prompt_tokens"].to_pylist() == [591]
+
+
+@given(st.floats(-1e3, 0), st.floats(-1e3, 0))
+@settings(max_examples=20, deadline=None)
+def test_a_time_before_the_request_was_sent_is_unknown(ttft_s: float, took_s: float) -> None:
+    calls = calls_table(sent_s=[7.0], first_s=[7.0 + ttft_s], last_s=[None], end_s=[7.0 + took_s])
+    assert calls["first_token_ns"].null_count == calls["end_ns"].null_count == 1
 
 
 @pytest.mark.parametrize("unit", ["us", "ns", "seconds", "", 1])
