@@ -83,7 +83,11 @@ def parse_head(data: bytes) -> Head | None:
 
 
 def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool, int | None, Sequence[str]]:
-    first, *rest = [line.removesuffix(b"\r") for line in _FOLD.sub(b" ", block).split(b"\n")]
+    if b"\n " in block or b"\n\t" in block:
+        block = _FOLD.sub(b" ", block)
+    if block.count(b"\n") != block.count(b"\r\n"):
+        block = block.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    first, *rest = block.removesuffix(b"\r").split(b"\r\n")
     parts = first.split(b" ", 2)
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not STATUS.fullmatch(parts[1]):
         raise MalformedResponse(f"bad status line: {first[:60]!r}")
@@ -99,7 +103,8 @@ def _parse_head_block(block: bytes) -> tuple[int, Mapping[str, str], bool, bool,
     # Persistence is the default of HTTP/1.1 and has to be asked for in HTTP/1.0 (RFC 9112, 9.3).
     keep_alive = "keep-alive" in connection if parts[0] == b"HTTP/1.0" else "close" not in connection
     # Chunks tell the length where they are the last coding, whatever Content-Length says (RFC 9112, 6.3).
-    chunked = _listed(headers.get("transfer-encoding", ""))[-1:] == ["chunked"]
+    coding = headers.get("transfer-encoding", "")
+    chunked = coding == "chunked" or _listed(coding)[-1:] == ["chunked"]
     body_bytes = None
     # These never have a body (RFC 9112, 6.3); a length in a 304's head is that of the answer it stands for.
     if status in (204, 304):
