@@ -34,7 +34,7 @@ test: $(READY)
 	$(TEST) -m "not engine and not slow"
 
 fuzz: $(READY)
-	while FUZZ_TIMES=40 $(BIN)/python -m pytest -x --deep -m slow tests/test_fuzz.py; do :; done
+	while FUZZ_TIMES=40 $(BIN)/python -m pytest -x --deep --explore -m slow tests/test_fuzz.py; do :; done
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -49,13 +49,14 @@ RUNS_KEPT = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--deep", action="store_true", help="try properties on all their examples, others each time")
+    parser.addoption("--deep", action="store_true", help="try properties on all their examples, not on a quarter")
+    parser.addoption("--explore", action="store_true", help="try other examples of properties each time")
     parser.addoption("--second-try", action="store_true", help="try once more what failed, as on a shared machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Judge no example by its time, and let what is started hear what a shell's background job or nohup ignores."""
-    settings.register_profile("ours", deadline=None, derandomize=not config.getoption("deep"))
+    settings.register_profile("ours", deadline=None, derandomize=not config.getoption("explore"))
     settings.load_profile("ours")
     # A try that failed is shown with why, whatever became of the next.
     config.option.rerun_show_tracebacks = True

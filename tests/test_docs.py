@@ -35,8 +35,9 @@ PYTHON = ".venv/bin/python"
 # Of programs that are not ours.
 FOREIGN_FLAGS = {
     "--ambient-caps", "--cap-add", "--collect-interval", "--cooldown-ratio", "--ctx-size", "--deep",
-    "--distributed-executor-backend", "--dtype", "--enable-prompt-tokens-details", "--inh-caps", "--init-groups",
-    "--interrupt_requests", "--max-model-len", "--metrics", "--n-gpu-layers", "--n_gpu_layers", "--no-deps",
+    "--distributed-executor-backend", "--dtype", "--explore", "--enable-prompt-tokens-details",
+    "--inh-caps", "--init-groups", "--interrupt_requests", "--max-model-len", "--metrics", "--n-gpu-layers",
+    "--n_gpu_layers", "--no-deps",
     "--output-details", "--parallel", "--regid", "--reuid", "--second-try", "--served-model-name",
     "--tensor-parallel-size", "--warmup-ratio",
 }  # fmt: skip

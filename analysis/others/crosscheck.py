@@ -11,7 +11,18 @@ from typing import Final, Literal, NamedTuple
 import pyarrow as pa
 
 from analysis.others.imported import Imported
-from analysis.others.readings import COUNTS, DEFINITIONS, KNOWN, RATES, Definition, Ours, Reading, bearing_on, rates_of
+from analysis.others.readings import (
+    COUNTS,
+    DEFINITIONS,
+    KNOWN,
+    RATES,
+    Definition,
+    Ours,
+    Reading,
+    TheirMean,
+    bearing_on,
+    rates_of,
+)
 from analysis.run.metrics import METRICS
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import UNKNOWN, Interval
@@ -86,7 +97,7 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concur
     """
     times = tuple(_times(summary, Ours(summary, requests), theirs))
     is_closed = concurrency is not None and concurrency == theirs.concurrency
-    figures = (*times, *_rates(summary, requests, theirs, _pace(times) if is_closed else None))
+    figures = (*times, *_rates(summary, requests, theirs, _mean_time(times) if is_closed else None))
     seen = {figure.metric for figure in figures}
     own = {name for name in METRICS if summary.metric(name).count}
     return Crosscheck(
@@ -107,10 +118,10 @@ def _times(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossF
                 yield from _figure(summary, ours, name, statistic, value, client)
 
 
-def _rates(summary: RunSummary, requests: pa.Table, theirs: Imported, pace: float | None) -> Iterator[CrossFigure]:
+def _rates(summary: RunSummary, requests: pa.Table, theirs: Imported, mean: TheirMean | None) -> Iterator[CrossFigure]:
     client = _client(theirs)
-    client = client._replace(known=client.known | ({"as_slow"} if pace else set()))
-    ours = Ours(summary, requests, pace or 1.0)
+    client = client._replace(known=client.known | ({"as_slow"} if mean else set()))
+    ours = Ours(summary, requests, mean)
     for name, rate in rates_of(theirs.throughput).items():
         yield from _figure(summary, ours, name, "mean", rate, client)
 
@@ -120,10 +131,9 @@ def _client(theirs: Imported) -> _TheirClient:
     return _TheirClient(KNOWN.get(theirs.tool, frozenset()), excluded)
 
 
-def _pace(times: Sequence[CrossFigure]) -> float | None:
-    """Our mean time of a request over theirs, after what definitions make of it."""
-    means = (each for each in times if (each.metric, each.statistic) == ("service_ms", "mean"))
-    return next((each.recomputed / each.theirs for each in means), None)
+def _mean_time(times: Sequence[CrossFigure]) -> TheirMean | None:
+    means = (each for each in times if (each.metric, each.statistic) == ("service_ms", "mean") and each.theirs)
+    return next((TheirMean(each.theirs, tuple(by.name for by in each.by)) for each in means), None)
 
 
 def _figure(

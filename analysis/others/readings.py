@@ -90,15 +90,21 @@ def bearing_on(metric: str) -> tuple[str, ...]:
     return (*_BEARING.get(metric, ()), *_CALLS)
 
 
+class TheirMean(NamedTuple):
+    """Their mean time of a request, and the definitions that were found in it."""
+
+    service_ms: float
+    by: tuple[str, ...]
+
+
 class Ours:
     """A run's calls, of which any figure can be made by any reading.
 
-    `pace` is our mean time of a request over theirs, where both held as many in flight: by Little's law theirs would
-    then be our rate times that.
+    `mean` is where both held as many in flight: by Little's law their rate is ours times our mean time over theirs.
     """
 
-    def __init__(self, summary: RunSummary, requests: pa.Table, pace: float = 1.0) -> None:
-        self._summary, self._requests, self._pace = summary, requests, pace
+    def __init__(self, summary: RunSummary, requests: pa.Table, mean: TheirMean | None = None) -> None:
+        self._summary, self._requests, self._mean = summary, requests, mean
         self._counted = dict[Reading, pa.Table]()
         self._read = dict[tuple[str, Reading], Mapping[str, float]]()
 
@@ -106,12 +112,19 @@ class Ours:
         """A statistic of a metric, or a rate; None where this run does not tell it."""
         if metric in RATES:
             rate = self._rate(metric, replace(reading, as_slow=False))
-            return rate * self._pace if reading.as_slow and rate is not None else rate
+            return rate * self._pace(reading) if reading.as_slow and rate is not None else rate
         # What does not bear on times changes nothing here, and is read once.
         plain = replace(reading, whole_time=False, as_slow=False)
         if (metric, plain) not in self._read:
             self._read[metric, plain] = _statistics(values(metric, self._calls(plain), plain))
         return self._read[metric, plain].get(statistic)
+
+    def _pace(self, reading: Reading) -> float:
+        """Our mean time over theirs, of the same calls as the rate is of."""
+        if self._mean is None:
+            return 1.0
+        ours_ms = self.figure("service_ms", "mean", replace(reading, **dict.fromkeys(self._mean.by, True)))
+        return (ours_ms or 0.0) / self._mean.service_ms
 
     def _calls(self, reading: Reading) -> pa.Table:
         which = Reading(**{name: getattr(reading, name) for name in _CALLS})
