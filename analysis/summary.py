@@ -16,7 +16,7 @@ from analysis.money.cost import UNIT_COSTS, run_cost, without
 from analysis.run import counting, energy, intervals, selftest, server_metrics, slo, transient
 from analysis.run.gpu import gpus, throttling
 from analysis.run.host_contention import host
-from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, measured, output_tokens, successful
+from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, lags_ns, measured, output_tokens, successful
 from analysis.run.nodes import nodes
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
@@ -40,8 +40,8 @@ from analysis.run.summary import RequestGroup, RunSummary, RunVerdict
 from analysis.run.window import Window, phases, window
 from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest
+from bench.runs.table import blocks
 
-_OF_READS = ["reads", "coalesced_reads", "lags_ns", "arrivals_ns"]
 _OF_OUTCOMES = ["phase", "end_ns", "error", "error_message", "class"]
 
 
@@ -62,8 +62,8 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     counts = counting.counts(run, calls)
     unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
-    throughput = _served(rates, run, requests, span, objectives, unknown)
-    groups = partial(_groups, run, everything, rates, span, objectives, unknown)
+    throughput = _served(rates, run, requests, objectives, unknown)
+    groups = partial(_groups, run, everything, rates, objectives, unknown)
     cost = run_cost(run, requests, span, gpu_power_w=None if energy.not_the_servers(run) else _power_w(cards))
     summary = RunSummary(
         run_id=run.run_id,
@@ -123,7 +123,6 @@ def _groups(
     run: RunManifest,
     everything: pa.Table,
     rates: Flow,
-    span: Window,
     objectives: list[slo.Objective],
     unknown: "_Unknown",
     by: str,
@@ -139,7 +138,7 @@ def _groups(
             name=name,
             requests=_outcomes(measured(planned.select(_OF_OUTCOMES)), rows),
             metrics=intervals.of_metrics(measured(successful(rows))),
-            throughput=_served(own, run, rows, span, bind, unknown),
+            throughput=_served(own, run, rows, bind, unknown),
         )
         found.append(group)
     return tuple(found)
@@ -149,14 +148,13 @@ def _served(
     rates: Flow,
     run: RunManifest,
     requests: pa.Table,
-    span: Window,
     objectives: list[slo.Objective],
     unknown: "_Unknown",
 ) -> Throughput:
     """What these requests brought per second, as far as it is known, with its intervals."""
     planned = measured(requests.select(["phase"])).num_rows
-    found = _without(_throughput(rates, successful(requests), planned, span, objectives), unknown)
-    return intervals.of_throughput(found, rates, requests, span, objectives, run.load)
+    found = _without(_throughput(rates, successful(requests), planned, objectives), unknown)
+    return intervals.of_throughput(found, rates, requests, objectives, run.load)
 
 
 class _Unknown(NamedTuple):
@@ -219,7 +217,7 @@ def _failures(planned: pa.Table) -> tuple[CallFailures, ...]:
     return tuple(CallFailures(code, count, first[code]) for code, count in counts.most_common())
 
 
-def _throughput(flow: Flow, calls: pa.Table, planned: int, span: Window, objectives: list[slo.Objective]) -> Throughput:
+def _throughput(flow: Flow, calls: pa.Table, planned: int, objectives: list[slo.Objective]) -> Throughput:
     """What successful calls of any phase brought per second of the window, and how much of it was good.
 
     Goodput is null without an objective; `rates_unknown` says why there are no rates, null where there are.
@@ -228,10 +226,10 @@ def _throughput(flow: Flow, calls: pa.Table, planned: int, span: Window, objecti
     good = slo.keeps_all(objectives, calls)
     good_measured = good & np.asarray(pc.fill_null(is_text(calls["phase"], "measured"), False))
     return Throughput(
-        requests_per_s=flow.per_s(span, np.ones(calls.num_rows)),
-        output_tokens_per_s=flow.per_s(span, output),
-        total_tokens_per_s=flow.per_s(span, output + column(calls, "prompt_tokens")),
-        goodput_rps=flow.per_s(span, good.astype(np.float64)) if objectives else None,
+        requests_per_s=flow.per_s(np.ones(calls.num_rows)),
+        output_tokens_per_s=flow.per_s(output),
+        total_tokens_per_s=flow.per_s(output + column(calls, "prompt_tokens")),
+        goodput_rps=flow.per_s(good.astype(np.float64)) if objectives else None,
         slo_attainment=float(good_measured.sum() / planned) if objectives and planned else None,
         rates_unknown=flow.why,
     )
@@ -240,21 +238,22 @@ def _throughput(flow: Flow, calls: pa.Table, planned: int, span: Window, objecti
 def _client(run: RunManifest, requests: pa.Table, span: Window, requests_per_s: float | None) -> ClientHealth:
     """How this client fared in the window: lags and coalesced reads are of the calls that were under way in it."""
     under_way = keep(
-        requests.select(_OF_READS),
+        requests,
         pc.and_(
             pc.less_equal(requests["sent_ns"], span.end_ns),
             pc.greater_equal(pc.coalesce(requests["end_ns"], span.end_ns), span.start_ns),
         ),
     )
-    lags_ns, _ = flat(under_way, "lags_ns")
-    t_ns, _ = flat(under_way, "arrivals_ns")
     clients = run.clients or ()
     # A worker that was killed has left no account of its time.
     shares = [client.cpu_s / client.wall_s for client in clients if client.wall_s and client.cpu_s is not None]
-    events_per_s = float(span.holds(t_ns).sum() / span.seconds) if span.seconds else None
+    in_window = sum(
+        int(span.holds(flat(part, "arrivals_ns")[0]).sum()) for _, part in blocks(under_way, ["arrivals_ns"])
+    )
+    events_per_s = in_window / span.seconds if span.seconds else None
     return ClientHealth(
         cpu_fraction=max(shares, default=None),
-        lag_ms=tail_ms(lags_ns),
+        lag_ms=tail_ms(lags_ns(under_way)),
         stamps=_stamps(clients, requests) if pc.sum(requests["reads"]).as_py() else None,
         packets=_packets(run, requests),
         reads=pc.sum(under_way["reads"]).as_py() or 0,

@@ -79,18 +79,15 @@ def _values(measure: Measure, calls: pa.Table, cell: Any, cells: int) -> Cells:
 def _served(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Floats]:
     """Calls, tokens and good calls that were served in each of so many equal parts of the window."""
     done, span = successful(requests), window(run, requests)
-    edges, served = np.linspace(span.start_ns, span.end_ns, cells + 1), flow(run, requests, span)
+    served = flow(run, requests, span)
     good = slo.keeps_all(slo.objectives_of(run), done)
 
-    def counts(of_call: Floats) -> Floats:
-        t_ns, units = served.units(span, of_call)
-        return np.asarray(np.histogram(t_ns, edges, weights=units)[0], np.float64)
-
-    return {
-        "requests_per_s": counts(np.ones(done.num_rows)),
-        "output_tokens_per_s": counts(output_tokens(done)),
-        "goodput_rps": counts(good.astype(np.float64)),
+    of_call = {
+        "requests_per_s": np.ones(done.num_rows),
+        "output_tokens_per_s": output_tokens(done),
+        "goodput_rps": good.astype(np.float64),
     }
+    return dict(zip(of_call, served.units_in(cells, list(of_call.values())), strict=True))
 
 
 class Errors(NamedTuple):

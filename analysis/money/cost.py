@@ -24,7 +24,7 @@ from analysis.run.metrics import column, is_successful, is_text, keep, output_to
 from analysis.run.rates import Flow, flow
 from analysis.run.sections import PriceSource, RunCost
 from analysis.run.window import Window
-from analysis.stats.describe import rate_interval
+from analysis.stats.describe import cells_of, rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval
 from analysis.stats.uncertainty import interval, mean_of
 from analysis.wording import dollars
@@ -227,7 +227,7 @@ def _self_hosted(
 ) -> RunCost:
     """An hour's price over what was served in an hour like the measured window; the counts are those of throughput."""
     output = output_tokens(calls)
-    rate = served.per_s(span, np.ones(calls.num_rows))
+    rate = served.per_s(np.ones(calls.num_rows))
     per = partial(_per_hour, hourly.usd, served, span, int((rate or 0) * span.seconds))
     figures = UnitCosts(
         per(np.ones(calls.num_rows)),
@@ -256,13 +256,14 @@ def _per_hour(
     usd_per_hour: Decimal, served: Flow, span: Window, requests: int, of_call: Floats, scale: int = 1
 ) -> UnitCost:
     """What `scale` units cost, of which each call brings some; its interval is that of the rate, turned over."""
-    if not served.per_s(span, of_call):
+    if not served.per_s(of_call):
         return UnitCost(None)
-    t_ns, units = served.units(span, of_call)
+    window_ns = (span.start_ns, span.end_ns)
+    (units,) = served.units_in(cells_of(requests), [of_call])
     usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
-    usd = float(usd_of_window / Decimal(float(units.sum())))
+    usd = float(usd_of_window / Decimal(served.units(of_call)))
     # Money per unit is one over a rate: its interval is the rate's, ends exchanged.
-    (low, high), _ = rate_interval(t_ns, units, (span.start_ns, span.end_ns), requests)
+    (low, high), _ = rate_interval(units, window_ns, requests)
     usd_per_s = float(usd_of_window) / span.seconds
     return UnitCost(usd, (usd_per_s / high if high else None, usd_per_s / low if low else None))
 

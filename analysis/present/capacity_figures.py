@@ -54,7 +54,7 @@ def load(found: CapacityResult) -> go.Figure | None:
     )
     figure = stacked([panel for panel in panels if panel.traces], RATE, caption, ROW_PX)
     if len(waits):
-        figure.update_layout(yaxis=scale(waits))
+        figure.update_layout(yaxis=scale(np.sort(waits)))
     _mark_capacity(figure, found.capacity, last, 22)
     return figure.update_layout(xaxis={"range": [0, 1.04 * last]}, hovermode="x unified")
 

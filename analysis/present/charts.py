@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.present import series
 from analysis.present.palette import CLEAR, FONT, PALETTE, SERIES
 from analysis.run.sections import PhaseSpan
-from analysis.stats.distributions import Floats
+from analysis.stats.distributions import Floats, value_at
 from bench.process.printable import printable
 
 TIME_TITLE: Final = "time since the run's start, s"
@@ -52,10 +52,16 @@ def distribution(
     percentiles: Mapping[str, float | None],
     never: int = 0,
 ) -> go.Figure | None:
-    """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`)."""
+    """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`).
+
+    The values, which may be a GB, are sorted where they are.
+    """
     if not all(len(values) for values in curves.values()):
         return None
-    x_scale = scale(np.concatenate(list(curves.values())))
+    for values in curves.values():
+        values.sort()
+    first, *others = curves.values()
+    x_scale = scale(np.sort(np.concatenate([first, *others])) if others else first)
     figure = go.Figure(
         layout=layout(300, caption)
         | {
@@ -89,13 +95,13 @@ def line_of(place: int) -> dict[str, str]:
     return {"color": light(SERIES[place % len(SERIES)]), "dash": DASHES[place // len(SERIES) % len(DASHES)]}
 
 
-def scale(values: Floats) -> dict[str, Any]:
-    """A linear axis from zero, or a logarithmic one when the tail is far; the labels of the other are there too."""
-    positive = values[values > 0]
+def scale(ordered: Floats) -> dict[str, Any]:
+    """The axis of ascending values: linear from zero, or logarithmic where the tail is far, with labels for both."""
+    positive = ordered[np.searchsorted(ordered, 0, "right") :]
     if not len(positive):
         return {"rangemode": "tozero"}
-    ticks = series.ticks_1_2_5(float(positive.min()), float(positive.max()))
-    far = float(np.quantile(positive, 0.999)) > 10 * float(np.median(positive))
+    ticks = series.ticks_1_2_5(float(positive[0]), float(positive[-1]))
+    far = value_at(positive, 0.999) > 10 * value_at(positive, 0.5)
     return {
         "type": "log" if far else "linear",
         "tickmode": "array" if far else "auto",

@@ -34,9 +34,10 @@ from analysis.run.metrics import (
     METRICS,
     NS_PER_MS,
     NS_PER_S,
+    OF_OUTPUT_TIMES,
     column,
-    flat,
     is_text,
+    lags_ns,
     measured,
     output_times_ns,
     successful,
@@ -46,6 +47,7 @@ from analysis.run.summary import RunSummary
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
 from analysis.wording import count, number, percent
+from bench.runs.table import blocks
 
 POINTS: Final = 4000
 SPANS: Final = 500
@@ -113,11 +115,10 @@ def _of_requests(data: Data, name: str, x_title: str) -> go.Figure | None:
 def itl(data: Data) -> go.Figure | None:
     """How evenly tokens arrived."""
     calls = successful(measured(data.requests))
-    per_token, per_arrival = (METRICS[name].values(calls).values for name in ("itl_ms", "chunk_gap_ms"))
+    curves = {"per token": METRICS["itl_ms"].values(calls).values}
     caption = _within(data.summary.metric("itl_ms"), "of the gaps between tokens")
-    curves = {"per token": per_token}
-    if len(per_token) > len(per_arrival):
-        curves["per arrival"] = per_arrival
+    if data.summary.tokens.tokens_equal_chunks is False:
+        curves["per arrival"] = METRICS["chunk_gap_ms"].values(calls).values
         caption += " Some arrivals bring several tokens: per token, all but the first of them have a gap of zero."
     return distribution(
         curves, "gap between tokens, ms", "share of gaps", caption, _percentiles(data.summary.metric("itl_ms"))
@@ -126,7 +127,8 @@ def itl(data: Data) -> go.Figure | None:
 
 def client_lag(data: Data) -> go.Figure | None:
     """How late this client was to look at what the kernel had already received."""
-    lag_ms = flat(measured(data.requests), "lags_ns")[0] / NS_PER_MS
+    lag_ms = lags_ns(measured(data.requests))
+    lag_ms /= NS_PER_MS
     lag = data.summary.client.lag_ms
     caption = (
         "How late the client came to read what the kernel had already received and stamped, read by read. "
@@ -174,7 +176,9 @@ def ttft_over_time(data: Data) -> go.Figure | None:
     caption = "Each point is a request; a failed one stands at the time from its sending to its end."
     caption += _left_out(sum(len(trace.x) for trace in traces), drawable, int((failed & np.isnan(until_end_ms)).sum()))
     figure = _over_time(data, [Panel("", "time since sending, ms", traces)], caption, row_px=280)
-    return figure.update_layout(yaxis=scale(np.concatenate([trace.y for trace in traces])), hovermode="closest")
+    return figure.update_layout(
+        yaxis=scale(np.sort(np.concatenate([trace.y for trace in traces]))), hovermode="closest"
+    )
 
 
 def _points(name: str, sent_s: Floats, height_ms: Floats, marker: Mapping[str, Any]) -> go.Scatter:
@@ -205,8 +209,10 @@ def throughput(data: Data) -> go.Figure | None:
     good = successful(data.requests)
     failed = _failed(data.requests)
     edges = series.bin_edges(_end_s(data), bins=int(np.clip(len(sent_s) / 8, 20, 120)))
-    t_ns, _, made = output_times_ns(good)
-    tokens_per_s = series.rate_per_s(t_ns / NS_PER_S, edges, weights=made)
+    tokens_per_s = np.zeros(len(edges) - 1)
+    for _, some in blocks(good, OF_OUTPUT_TIMES):
+        t_ns, _, made = output_times_ns(some)
+        tokens_per_s += series.rate_per_s(t_ns / NS_PER_S, edges, weights=made)
     completed_per_s = series.rate_per_s(end_s[ended & ~failed], edges)
     failed_per_s = series.rate_per_s(end_s[ended & failed], edges)
     in_flight = series.mean_in_flight(sent_s[was_sent], np.where(ended, end_s, edges[-1])[was_sent], edges)

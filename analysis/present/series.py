@@ -10,12 +10,11 @@ from analysis.stats.distributions import Floats, Ints
 _POINTS = 500
 
 
-def ecdf(values: Floats, never: int = 0) -> tuple[Floats, Floats]:
+def ecdf(ordered: Floats, never: int = 0) -> tuple[Floats, Floats]:
     """(x, share of all at or below x) as a step curve: every value, or 500 quantiles with the tail drawn denser.
 
-    `never` more are counted in the share's denominator: those that failed and have no value.
+    The values are ascending. `never` more are counted in the share's denominator: those that failed and have no value.
     """
-    ordered = np.sort(values)
     n = len(ordered)
     if n <= _POINTS:
         rank = np.arange(1, n + 1)

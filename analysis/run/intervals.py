@@ -9,13 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run import slo
+from analysis.run import counting, slo
 from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
 from analysis.run.rates import Flow
 from analysis.run.sections import MetricSummary, RequestCounts, Throughput
-from analysis.run.window import Window
 from analysis.stats.correlation import Beside, Dependence
-from analysis.stats.describe import dependence, describe, rate_interval, share_interval
+from analysis.stats.describe import cells_of, dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval
 from bench.runs.sections import load as read
 from bench.types import Load
@@ -34,8 +33,8 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
     What has something in common with the wait for a first token is as correlated as that wait: of `service_ms`, in
     which most is the work of one request, a short run would not show it.
     """
-    # This client's own lags are no metric of a call, and of a long run they are gigabytes.
-    calls = calls.drop_columns("lags_ns").take(pc.sort_indices(calls, _AS_SENT))
+    calls = calls.take(pc.sort_indices(calls, _AS_SENT))
+    one_each = counting.tokens(calls).tokens_equal_chunks
     waits = METRICS["ttft_ms"].values(calls)
     of_waits = dependence(waits)
     each = np.zeros(calls.num_rows)
@@ -48,11 +47,15 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
             MetricSummary, describe(sample, of_waits if name == "ttft_ms" else dependence(sample, beside)), name
         )
 
-    return {name: described(name) for name in METRICS}
+    found: dict[str, MetricSummary] = {}
+    for name in METRICS:
+        # Where every arrival brings one token the gaps between arrivals are those between tokens.
+        found[name] = found["itl_ms"] if one_each and name == "chunk_gap_ms" else described(name)
+    return found
 
 
 def of_throughput(
-    rates: Throughput, served: Flow, requests: pa.Table, span: Window, objectives: Sequence[slo.Objective], load: Load
+    rates: Throughput, served: Flow, requests: pa.Table, objectives: Sequence[slo.Objective], load: Load
 ) -> Throughput:
     """Add the intervals of the rates and shares that are known, and why one of them is missing or wide.
 
@@ -67,12 +70,10 @@ def of_throughput(
         "total_tokens_per_s": output + column(calls, "prompt_tokens"),
         "goodput_rps": good.astype(np.float64),
     }
-    ended = int(served.units(span, of_call["requests_per_s"])[1].sum())
-    found = {
-        name: rate_interval(*served.units(span, units), (span.start_ns, span.end_ns), ended)
-        for name, units in of_call.items()
-        if getattr(rates, name) is not None and load.is_stationary
-    }
+    known = [name for name in of_call if getattr(rates, name) is not None and load.is_stationary]
+    ended, window_ns = int(served.units(of_call["requests_per_s"])), (served.span.start_ns, served.span.end_ns)
+    in_cells = served.units_in(cells_of(ended), [of_call[name] for name in known]) if known else []
+    found = {name: rate_interval(units, window_ns, ended) for name, units in zip(known, in_cells, strict=True)}
     if rates.slo_attainment is not None:
         waits = _of_waits(calls) if any(objective.metric in _WITH_WAIT for objective in objectives) else None
         found["slo_attainment"] = share_interval(_of_planned(requests, calls["seq"].filter(pa.array(good))), waits)

@@ -15,16 +15,19 @@ their call, so that every figure (goodput, cost of a request, of a token) follow
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.run.metrics import NS_PER_S, column, measured, output_times_ns, successful
+from analysis.run.metrics import NS_PER_S, OF_OUTPUT_TIMES, column, measured, output_times_ns, successful
 from analysis.run.window import LONGER, Window
 from analysis.stats.distributions import Floats, Ints, t_quantile
 from bench.runs.manifest import RunManifest
+from bench.runs.table import blocks
 
 BLOCKS: Final = 12
 LEAST_CALLS: Final = 8
@@ -60,33 +63,61 @@ class Growth(NamedTuple):
         return self.slope > max(LEAST_GROWTH, self.margin)
 
 
-class Flow(NamedTuple):
-    """What was served by time: at each of `t_ns` the share `weight` of the successful call number `call`."""
+class Part(NamedTuple):
+    """At each of `t_ns` the share `weight` of the call number `call` came."""
 
     t_ns: Floats
     call: Ints
     weight: Floats
+
+    def inside(self, span: Window) -> "Part":
+        """What came in a window; its first call begins the time that the others fill."""
+        inside = (self.t_ns > span.start_ns) & (self.t_ns <= span.end_ns)
+        return Part(self.t_ns[inside], self.call[inside], self.weight[inside])
+
+
+class Flow(NamedTuple):
+    """What was served by time: of each successful call the `share` that came in the window.
+
+    `parts` gives it by instant, for some calls at a time: at each of `t_ns` a share of a call number came.
+    """
+
+    share: Floats
+    parts: Callable[[], Iterator[Part]]
+    span: Window
     why: str | None
 
-    def units(self, span: Window, of_call: Floats) -> tuple[Floats, Floats]:
-        """(instants inside the window, how many units came at each) where a whole call brings `of_call` of them."""
-        # The first call of a window begins the time that the others fill.
-        inside = (self.t_ns > span.start_ns) & (self.t_ns <= span.end_ns)
-        units = self.weight[inside]
-        units *= of_call[self.call[inside]]
-        return self.t_ns[inside], units
+    def units(self, of_call: Floats) -> float:
+        """How many units came in the window where a whole call brings `of_call` of them."""
+        return float((self.share * of_call)[self.share > 0].sum())
+
+    def units_in(self, cells: int, of_calls: Sequence[Floats]) -> list[Floats]:
+        """The same in each of so many equal parts of the window, for several kinds of units."""
+        found = [np.zeros(cells) for _ in of_calls]
+        between = self.span.start_ns, self.span.end_ns
+        for part in self.parts():
+            t_ns, call, weight = part.inside(self.span)
+            for sums, of_call in zip(found, of_calls, strict=True):
+                sums += np.histogram(t_ns, cells, between, weights=weight * of_call[call])[0]
+        return found
 
     def of(self, which: npt.NDArray[np.bool_]) -> "Flow":
         """The flow of some of the calls alone."""
-        kept = which[self.call]
-        return Flow(self.t_ns[kept], (np.cumsum(which) - 1)[self.call[kept]], self.weight[kept], self.why)
+        number = np.cumsum(which) - 1
 
-    def per_s(self, span: Window, of_call: Floats) -> float | None:
+        def parts() -> Iterator[Part]:
+            for part in self.parts():
+                kept = which[part.call]
+                yield Part(part.t_ns[kept], number[part.call[kept]], part.weight[kept])
+
+        return Flow(self.share[which], parts, self.span, self.why)
+
+    def per_s(self, of_call: Floats) -> float | None:
         """Units per second over the window; None where no rate can be told, or a call's units are unknown."""
-        if self.why or not span.seconds:
+        if self.why or not self.span.seconds:
             return None
-        total = float(self.units(span, of_call)[1].sum())
-        return None if math.isnan(total) else total / span.seconds
+        total = self.units(of_call)
+        return None if math.isnan(total) else total / self.span.seconds
 
 
 def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
@@ -94,7 +125,7 @@ def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
     calls = successful(requests)
     if run.load.is_open and run.is_stationary:
         return _of_open_loop(requests, calls, span)
-    found = _as_it_came(calls, span)
+    found = _flow(partial(_as_it_came, calls), calls, span, span.why)
     if run.load.is_open or span.why or not span.seconds:
         return found
     return found._replace(why=_edges_decide(found, measured(requests), calls, span))
@@ -111,28 +142,34 @@ def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
         elif growth.error > MOST_ERROR / pace:
             why = f"answers are too long for so short a load to tell whether the server kept up: {LONGER}"
     sent_ns = column(calls, "sent_ns")
-    return Flow(sent_ns, np.arange(len(sent_ns)), np.full(len(sent_ns), pace), why)
+    return _flow(lambda: iter([Part(sent_ns, np.arange(len(sent_ns)), np.full(len(sent_ns), pace))]), calls, span, why)
 
 
-def _as_it_came(calls: pa.Table, span: Window) -> Flow:
-    t_ns, call, tokens = output_times_ns(calls)
-    whole = np.bincount(call, tokens, calls.num_rows)
-    silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
-    if not (counts := tokens > 0).all():
-        t_ns, call, tokens = t_ns[counts], call[counts], tokens[counts]
-    # As shares of their call: requests, tokens and costs then follow from the same weights.
-    tokens /= whole[call]
-    if len(silent):
-        t_ns = np.concatenate([t_ns, column(calls, "end_ns")[silent]])
-        call = np.concatenate([call, silent])
-        tokens = np.concatenate([tokens, np.ones(len(silent))])
-    return Flow(t_ns, call, tokens, span.why)
+def _flow(parts: Callable[[], Iterator[Part]], calls: pa.Table, span: Window, why: str | None) -> Flow:
+    share = np.zeros(calls.num_rows)
+    for part in parts():
+        _, call, weight = part.inside(span)
+        share += np.bincount(call, weight, calls.num_rows)
+    return Flow(share, parts, span, why)
+
+
+def _as_it_came(calls: pa.Table) -> Iterator[Part]:
+    for rows, some in blocks(calls, OF_OUTPUT_TIMES):
+        t_ns, call, tokens = output_times_ns(some)
+        whole = np.bincount(call, tokens, some.num_rows)
+        silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
+        if not (counts := tokens > 0).all():
+            t_ns, call, tokens = t_ns[counts], call[counts], tokens[counts]
+        # As shares of their call: requests, tokens and costs then follow from the same weights.
+        weight = np.concatenate([tokens / whole[call], np.ones(len(silent))])
+        t_ns = np.concatenate([t_ns, column(some, "end_ns")[silent]])
+        yield Part(t_ns, rows[np.concatenate([call, silent])], weight)
 
 
 def _edges_decide(found: Flow, own: pa.Table, calls: pa.Table, span: Window) -> str | None:
     """Little's law: a rate that does not fit the calls in flight and their service is one of the window's edges."""
     service_s = mean_service_s(own)
-    rate = found.per_s(span, np.ones(calls.num_rows))
+    rate = found.per_s(np.ones(calls.num_rows))
     if service_s is None or rate is None:
         return None
     seen = in_flight(calls, span)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep
+from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep, per_call
 from analysis.run.sections import StreamShape
 from analysis.stats.distributions import Floats, Ints, Sample, ranks
 
@@ -37,7 +37,8 @@ def shape(calls: pa.Table) -> StreamShape:
     `whole_share` of those that came in one piece of JSON and not as a stream.
     """
     long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
-    answers = _sample(keep(long, pc.greater(pc.list_value_length(long["arrivals_ns"]), 1)))
+    arrivals = per_call(long, ["arrivals_ns"], lambda part: np.diff(flat(part, "arrivals_ns")[1]))
+    answers = _sample(long.filter(pa.array(arrivals > 1)))
     blank_share, blank_pause_ms = _blank(calls)
     found = StreamShape(
         answers=answers.num_rows,

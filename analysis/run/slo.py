@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from analysis.run.metrics import METRICS, NS_PER_MS, POOLED, column, is_text, keep
 from analysis.run.sections import RequestCounts, SloResult
-from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
+from analysis.stats.distributions import CONFIDENCE, Sample, ascending, clopper_pearson, quantile_with_failures
 from bench.durations import read_milliseconds
 from bench.numeric import read
 from bench.runs.manifest import RunManifest
@@ -232,7 +232,7 @@ def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | 
         return math.inf if failures else float(values.max(initial=-math.inf))
     # In a pooled metric a failed call weighs as much as an average one.
     weight = max(1.0, len(values) / calls.num_rows) if calls.num_rows else 1.0
-    return quantile_with_failures(np.sort(values), objective.share, round(failures * weight))
+    return quantile_with_failures(ascending(values), objective.share, round(failures * weight))
 
 
 def _finite(value: float | None) -> float | None:

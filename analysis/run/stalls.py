@@ -4,14 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, is_text, keep, measured
+from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, is_text, keep, measured, per_call
 from analysis.run.sections import Stalls
+from analysis.stats.distributions import Floats
 
 # An engine's longest step, with a whole chunk of somebody's prompt in it, takes some ten times as long as its usual
 # one. What takes a hundred times as long is no step.
 LEAST_STALL_MS, USUAL_GAPS = 1000.0, 100.0
-
-_NEEDED = ["seq", "phase", "first_token_ns", "last_token_ns", "end_ns", "error", "arrivals_ns"]
 
 
 def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
@@ -21,14 +20,13 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
     whatever the limit, unless it waited for its first token: that is a queue. `longest_ms` and `seq` tell of the
     longest gap of all, also where it is none to speak of; None without one.
     """
-    calls = measured(requests.select(_NEEDED))
-    begun = keep(calls, pc.is_valid(calls["first_token_ns"]))
+    begun = keep(requests, pc.is_valid(requests["first_token_ns"]))
+    begun = measured(begun)
     given_up = np.asarray(pc.fill_null(is_text(begun["error"], "stall"), False))
     silence_ms = (column(begun, "end_ns") - column(begun, "last_token_ns")) / NS_PER_MS
     given_up &= ~np.isnan(silence_ms)
     longest_ms = np.where(given_up, silence_ms, 0.0)
-    gaps = gaps_ms(*flat(begun, "arrivals_ns"))
-    np.maximum.at(longest_ms, np.repeat(np.arange(begun.num_rows), np.diff(gaps.offsets)), gaps.values)
+    longest_ms = np.maximum(longest_ms, per_call(begun, ["arrivals_ns"], _longest_ms))
     limit_ms = max(LEAST_STALL_MS, USUAL_GAPS * (usual_gap_ms or 0))
     most = int(longest_ms.argmax()) if longest_ms.any() else None
     return Stalls(
@@ -37,3 +35,10 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
         longest_ms=None if most is None else float(longest_ms[most]),
         seq=None if most is None else begun["seq"][most].as_py(),
     )
+
+
+def _longest_ms(calls: pa.Table) -> Floats:
+    gaps = gaps_ms(*flat(calls, "arrivals_ns"))
+    longest_ms = np.zeros(calls.num_rows)
+    np.maximum.at(longest_ms, np.repeat(np.arange(calls.num_rows), np.diff(gaps.offsets)), gaps.values)
+    return longest_ms

@@ -15,12 +15,15 @@ from analysis.stats.correlation import FEWEST, Beside, Dependence, correlation_t
 from analysis.stats.distributions import (
     LEVELS,
     UNKNOWN,
+    Ascending,
     Floats,
     Interval,
     Ints,
     Sample,
+    ascending,
     carries,
     clopper_pearson,
+    deviation,
     order_statistics,
     quantile,
     studentised,
@@ -79,14 +82,14 @@ def describe(sample: Sample, found: Dependence | None = None) -> dict[str, Any]:
     there is no interval, or a wide one.
     """
     values, n = sample.values, len(sample.values)
-    ordered = np.sort(values)
+    ordered = ascending(values)
     found = found or dependence(sample)
     unknown = found.why_unknown
     of_mean = UNKNOWN if unknown else batch_interval(sample, found)
     return {
         "count": n,
         "mean": float(values.mean()) if n else None,
-        "std": float(values.std(ddof=1)) if n > 1 else None,
+        "std": deviation(values, float(values.mean())) if n > 1 else None,
         "min": float(ordered[0]) if n else None,
         "max": float(ordered[-1]) if n else None,
         **{name: quantile(ordered, level) for name, level in LEVELS.items()},
@@ -127,7 +130,7 @@ def batch_interval(sample: Sample, found: Dependence) -> tuple[float, float]:
 
 
 def quantile_interval(
-    sample: Sample, ordered: Floats, level: float, found: Dependence, of_mean: Interval = UNKNOWN
+    sample: Sample, ordered: Ascending, level: float, found: Dependence, of_mean: Interval = UNKNOWN
 ) -> Interval:
     """The interval of a percentile; `ordered` is the sample's values, ascending, `of_mean` their mean's interval.
 
@@ -154,7 +157,7 @@ def quantile_interval(
     return low, high
 
 
-def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) -> float:
+def _worth_at(sample: Sample, ordered: Ascending, level: float, found: Dependence) -> float:
     """As how many independent values these count for the share of them that lies below a percentile."""
     n, clusters = len(ordered), clusters_of(sample)
     # The share below the percentile has its own correlation: what makes the tail may come in bouts and the bulk not.
@@ -174,20 +177,21 @@ def _worth_at(sample: Sample, ordered: Floats, level: float, found: Dependence) 
 # --- rates and shares -------------------------------------------------------------------------------------------
 
 
-def rate_interval(
-    t_ns: Floats, units: Floats, window_ns: tuple[int, int], requests: int
-) -> tuple[Interval, str | None]:
+def cells_of(requests: int) -> int:
+    """Into how many equal parts a window is cut for `rate_interval`, where so many requests came in it."""
+    return max(1, min(CELLS, requests))
+
+
+def rate_interval(units: Floats, window_ns: tuple[int, int], requests: int) -> tuple[Interval, str | None]:
     """The interval of units per second in the long run, and why there is none, or a wide one.
 
-    Each instant inside the window brought some units, so many requests in all. The window is cut into equal parts,
-    which are to a rate what successive requests are to a mean.
+    Each part of the window brought some units, so many requests in all. The parts, which are equal, are to a rate what
+    successive requests are to a mean.
     """
     if requests < FEWEST:
         return UNKNOWN, f"an interval needs {FEWEST} requests in the window, there were {requests}"
-    # Not more parts than requests: empty ones would look like a service that stops and starts.
-    cells = min(CELLS, requests)
-    sums, _ = np.histogram(t_ns, cells, window_ns, weights=units)
-    sample = Sample(np.asarray(sums, np.float64), np.arange(cells + 1))
+    cells = len(units)
+    sample = Sample(units, np.arange(cells + 1))
     found = dependence(sample)
     low, high = batch_interval(sample, found)
     per_s = cells * 1e9 / (window_ns[1] - window_ns[0])

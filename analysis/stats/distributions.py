@@ -5,6 +5,7 @@ from. A bound is None where the sample cannot carry it.
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ LEVELS = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.95
 UNKNOWN: Interval = (None, None)
 ARRIVALS_PER_BIN = 10
+AT_ONCE = 1 << 22
+"""Of more values no copies are made."""
 
 
 class Sample(NamedTuple):
@@ -26,6 +29,46 @@ class Sample(NamedTuple):
 
     values: Floats
     offsets: Ints
+
+
+class Ordered:
+    """Values ascending, of which a few are asked for: in half the memory of a sorted copy.
+
+    Rounding keeps their order, so that each is among those that round to what stands in its place of the rounded ones.
+    """
+
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+        self._rounded = np.sort(values.astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, rank: int) -> float:
+        rank %= len(self)
+        rounded = self._rounded[rank]
+        alike = [part[part.astype(np.float32) == rounded] for part in parts_of(self._values)]
+        return float(np.sort(np.concatenate(alike))[rank - np.searchsorted(self._rounded, rounded)])
+
+
+Ascending = Floats | Ordered
+
+
+def ascending(values: Floats) -> Ascending:
+    """Values in their order; of a hundred million a sorted copy would be nearly a GB."""
+    return np.sort(values) if len(values) <= AT_ONCE else Ordered(values)
+
+
+def parts_of(values: Floats) -> Iterator[Floats]:
+    """The same values, in successive parts of which copies may be made."""
+    for start in range(0, len(values), AT_ONCE):
+        yield values[start : start + AT_ONCE]
+
+
+def deviation(values: Floats, mean: float) -> float:
+    """The standard deviation of a sample of two values or more."""
+    squares = sum(float(((part - mean) ** 2).sum()) for part in parts_of(values))
+    return math.sqrt(squares / (len(values) - 1))
 
 
 def carries(n: int, level: float) -> bool:
@@ -39,12 +82,12 @@ def values_needed(level: float) -> int:
     return math.ceil(1 / (1 - level) - 1e-6)
 
 
-def quantile(ordered: Floats, level: float) -> float | None:
+def quantile(ordered: Ascending, level: float) -> float | None:
     """The quantile of ascending values by linear interpolation (Hyndman and Fan's type 7), None if not carried."""
     return value_at(ordered, level) if carries(len(ordered), level) else None
 
 
-def quantile_with_failures(ordered: Floats, level: float, failures: int) -> float | None:
+def quantile_with_failures(ordered: Ascending, level: float, failures: int) -> float | None:
     """The quantile when each failure counts as an infinite value; `inf` where it falls among them."""
     # They did not answer, so they are slower than every answer: to leave them out would reward a server that fails.
     n = len(ordered) + failures
@@ -144,12 +187,12 @@ def _beta(x: float, a: float, b: float) -> float:
     return front * (fraction - 1)
 
 
-def value_at(ordered: Floats, level: float) -> float:
+def value_at(ordered: Ascending, level: float) -> float:
     """The value at a share of the way from the least to the greatest, by linear interpolation."""
     return _at_position(ordered, level * (len(ordered) - 1))
 
 
-def _at_position(ordered: Floats, position: float) -> float:
+def _at_position(ordered: Ascending, position: float) -> float:
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return float(ordered[below] + (position - below) * (ordered[above] - ordered[below]))

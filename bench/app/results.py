@@ -34,7 +34,7 @@ from bench.plan.written import write_plan
 from bench.runs import decoding, manifest
 from bench.runs import folder as files
 from bench.runs.manifest import NOTHING_CUT, RunManifest, WindowChoice
-from bench.runs.table import ENCODING, read_parquet, read_requests
+from bench.runs.table import read_parquet, read_requests, write_requests
 from bench.telemetry import sampler
 from bench.types import UserError
 
@@ -127,7 +127,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
         requests, cut = transient.steady(run, requests)
         run = replace(run, cut=cut)
         with files.whole(folder / files.REQUESTS) as partial:
-            pq.write_table(requests, partial, **ENCODING)
+            write_requests(partial, requests)
     manifest.write(folder, run)
     summary = summarize(run, requests, samples)
     summaries.write(folder, summary)
@@ -142,7 +142,7 @@ def _offered(plan: Plan, captured: decoding.Captured) -> list[int]:
 
 def _tables(folder: Path) -> tuple[pa.Table, pa.Table | None]:
     telemetry = folder / files.TELEMETRY
-    return read_requests(folder), read_parquet(telemetry) if telemetry.exists() else None
+    return read_requests(folder, lists=False), read_parquet(telemetry) if telemetry.exists() else None
 
 
 def report_of(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """`requests.parquet` as a table: its columns are the fields of `Record`, its rows the records."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from bench.runs.folder import PLAN, REQUESTS
 from bench.types import Record, UserError
@@ -45,6 +47,8 @@ ENCODING: Final[Mapping[str, Any]] = {
     "column_encoding": {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in _LISTS},
 }
 """How they are written: instants are nearly all different, and near each other."""
+# Columns of a table whose lists have been left in the file, and how many calls' are read from there at a time.
+_ROW, _FILE, _BLOCK = "row", b"file", 4096
 _NAMES = [field.name for field in fields(Record)]
 
 
@@ -68,19 +72,72 @@ def _column(values: list[Any], field: pa.Field) -> pa.Array:
 
 def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     """Read one of a run's tables, or those of its columns that it has. Raises UserError where it is damaged."""
-    try:
+    with _named(path):
         known = pq.read_schema(path).names
         return pq.read_table(path, columns=known if columns is None else [name for name in columns if name in known])
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of a table that cannot be read which it is, and how to get it back."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as problem:
         again = "restore the file" if path.name == PLAN else f"make it again with: bench.py decode {path.parent}"
         why = (str(problem).splitlines() or ["no reason given"])[0][:120]
         raise UserError(f"{path} cannot be read: {why}; {again}") from None
 
 
-def read_requests(folder: Path) -> pa.Table:
-    """Read a run's `requests.parquet`; what an older one has no column for is unknown."""
-    table = read_parquet(folder / REQUESTS)
+def read_requests(folder: Path, *, lists: bool = True) -> pa.Table:
+    """Read a run's `requests.parquet`; what an older one has no column for is unknown.
+
+    Without `lists` those of a hundred million token events stay in the file, where `blocks` reads them: a column `row`
+    says which a call's are, the table's metadata which file.
+    """
+    path = folder / REQUESTS
+    with _named(path):
+        there = pq.read_schema(path).names
+    lists = lists or not set(_LISTS).issubset(there)
+    table = read_parquet(path, None if lists else [name for name in there if name not in _LISTS])
     for field in SCHEMA:
-        if field.name not in table.column_names:
+        if field.name not in there:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    return table
+    if lists:
+        return table
+    table = table.append_column(_ROW, pa.array(np.arange(table.num_rows)))
+    return table.replace_schema_metadata({_FILE: str(path.absolute())})
+
+
+def write_requests(path: Path, calls: pa.Table) -> None:
+    """Write a table that was read without its lists with those that are in its file, which is not `path`."""
+    schema = pq.read_schema(calls.schema.metadata[_FILE].decode())
+    with pq.ParquetWriter(path, schema, **ENCODING) as writer:
+        for _, part in blocks(calls, schema.names):
+            writer.write_table(part.select(schema.names))
+
+
+def blocks(calls: pa.Table, names: Iterable[str]) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    """Take some columns of some of the calls at a time, lists included: (which of the calls these are, columns)."""
+    lists = [name for name in names if name in _LISTS and name not in calls.column_names]
+    others = calls.select([name for name in names if name not in lists])
+    if not lists:
+        for start in range(0, calls.num_rows, _BLOCK):
+            part = others.slice(start, _BLOCK)
+            yield np.arange(start, start + part.num_rows), part
+        return
+    rows = calls[_ROW].to_numpy()
+    in_order = np.argsort(rows, kind="stable")
+    rows, first = rows[in_order], 0
+    for batch in _batches(Path(calls.schema.metadata[_FILE].decode()), lists):
+        begin, end = np.searchsorted(rows, (first, first + batch.num_rows))
+        if end > begin:
+            which, part = in_order[begin:end], pa.Table.from_batches([batch]).take(rows[begin:end] - first)
+            for name in others.column_names:
+                part = part.append_column(name, others[name].take(which))
+            yield which, part
+        first += batch.num_rows
+
+
+def _batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
+    with _named(path), pq.ParquetFile(path) as file:
+        yield from file.iter_batches(_BLOCK, columns=names)

@@ -2,12 +2,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.run.metrics import METRICS
 from analysis.run.summary import read, write
 from analysis.stats.distributions import LEVELS
+from bench.runs.folder import REQUESTS
 from bench.runs.sections import dump
+from bench.runs.table import read_requests
 from tests.summaries import summarize, summary_of
 
 MS = 1_000_000
@@ -310,3 +313,24 @@ def test_owned_hardware_is_priced_with_the_power_that_its_gpus_drew(synthetic_ru
     cost = summarize(run, requests, telemetry)["cost"]
     assert cost["usd_per_hour"] == [1.0, 1.0]
     assert any(note.startswith("without electricity") for note in cost["notes"])
+
+
+@pytest.mark.parametrize("options", [{}, {"tokens_per_arrival": 3}, {"warmup": 9}, {"duration_s": 20.0}], ids=str)
+def test_what_is_read_a_few_calls_at_a_time_has_the_summary_of_what_is_read_at_once(
+    options: dict[str, Any], synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, requests, telemetry = synthetic_run(failed=[5, 50], **options)
+    pq.write_table(requests, tmp_path / REQUESTS)
+    at_once = summarize(run, requests, telemetry)
+    monkeypatch.setattr("bench.runs.table._BLOCK", 7)
+    for table in (requests, read_requests(tmp_path, lists=False)):
+        # A sum of shares depends in its last digit on where it is cut.
+        assert rounded(summarize(run, table, telemetry)) == rounded(at_once)
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each) for each in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.stats.correlation import Beside
-from analysis.stats.describe import dependence, describe, rate_interval, share_interval
+from analysis.stats.describe import cells_of, dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval, Sample, clopper_pearson
 from tests.processes import PROCESSES, Runs
 
@@ -73,7 +73,9 @@ def _intervals(found: Runs, row: int) -> Iterator[tuple[str, Interval, float]]:
     if found.sent_s is not None and found.end_s is not None and found.truth.rate_per_s is not None:
         first_ns, last_ns = (found.sent_s[row, [0, -1]] * 1e9).astype(int).tolist()
         end_ns = found.end_s[row][found.end_s[row] * 1e9 <= last_ns] * 1e9
-        interval, _ = rate_interval(end_ns, np.ones(len(end_ns)), (first_ns, last_ns), len(end_ns))
+        interval, _ = rate_interval(
+            np.histogram(end_ns, cells_of(len(end_ns)), (first_ns, last_ns))[0] * 1.0, (first_ns, last_ns), len(end_ns)
+        )
         yield "rate", interval, found.truth.rate_per_s
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.run.metrics import NS_PER_S
-from analysis.run.rates import Flow, flow, growth, mean_service_s
+from analysis.run.rates import flow, growth, mean_service_s
 from analysis.run.window import LONGER, Window, window
 from bench.runs.table import SCHEMA
 from tests.simulations import few_or_many
@@ -47,7 +47,7 @@ def rate(given: dict[str, Any], table: pa.Table) -> tuple[float | None, str | No
     run = manifest_of(given)
     span = window(run, table)
     found = flow(run, table, span)
-    return found.per_s(span, np.ones(table.num_rows)), found.why
+    return found.per_s(np.ones(len(found.share))), found.why
 
 
 def closed(concurrency: int, requests: int, warmup: int, works_s: Any, slots: int | None = None, **how: Any) -> Any:
@@ -162,9 +162,9 @@ def test_a_call_counts_by_the_share_of_its_output_that_came_in_the_window() -> N
     span = Window(0, 2 * 10**9)
     found = flow(manifest_of(load(concurrency=2)), table, span)._replace(why=None)
     # The k-th of 16 tokens comes after k sixteenths of 3 s.
-    assert found.per_s(span, np.ones(2)) == pytest.approx((10 + 5) / 16 / 2)
-    assert found.per_s(span, np.array([100.0, np.nan])) is None
-    assert Flow(*found[:3], why="too short").per_s(span, np.ones(2)) is None
+    assert found.per_s(np.ones(2)) == pytest.approx((10 + 5) / 16 / 2)
+    assert found.per_s(np.array([100.0, np.nan])) is None
+    assert found._replace(why="too short").per_s(np.ones(2)) is None
 
 
 def test_growth_is_seen_where_work_piles_up_and_not_where_answers_differ() -> None:
