@@ -9,19 +9,22 @@ What differs from one run to the next (a restart, a neighbour, a temperature) ca
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.compare.measures import MEASURES, Measure
+from analysis.compare.measures import MEASURES, Measure, value
 from analysis.run import slo
+from analysis.run.agreement import agree, tells_of
 from analysis.run.metrics import METRICS, is_successful, measured, output_tokens, successful
 from analysis.run.rates import flow
+from analysis.run.sections import MetricSummary
+from analysis.run.summary import RunSummary
 from analysis.run.window import window
-from analysis.stats.distributions import LEVELS, Floats
+from analysis.stats.distributions import LEVELS, Floats, quantile
 from bench.runs.manifest import RunManifest
 from bench.types import UserError
 
@@ -91,30 +94,43 @@ def _served(run: RunManifest, requests: pa.Table, cells: int) -> dict[str, Float
 
 
 class Errors(NamedTuple):
-    """The standard error of each measure's change by name, on the scale of judgement; absent where it is unknown."""
+    """The standard error of each measure's change by name, on the scale of judgement; absent where it is unknown.
 
-    of: dict[str, float]
+    `otherwise` are the measures of which the requests of a side say another figure than its tool.
+    """
+
+    of: Mapping[str, float]
     degrees: int
+    otherwise: frozenset[str] = frozenset()
 
 
 NOTHING_SEEN: Final = Errors({}, 1)
 """Of figures without their requests, as other tools give them."""
 
 
-def errors(sides: Sequence[tuple[RunManifest, pa.Table]], *, same_plan: bool) -> Errors:
-    """The errors of the changes from the first to the second (run.json, requests).
+class Side(NamedTuple):
+    """The one run of a side: its run.json, summary.json and requests."""
+
+    run: RunManifest
+    summary: RunSummary
+    requests: pa.Table
+
+
+def errors(sides: Sequence[Side], *, same_plan: bool) -> Errors:
+    """The errors of the changes from the first side to the second.
 
     Raises UserError where one of them has too few calls to cut into blocks.
     """
-    cells = min(CELLS, *(successful(measured(requests)).num_rows for _, requests in sides))
-    if cells < FEWEST_CELLS and any(run.imported for run, _ in sides):
+    cells = min(CELLS, *(successful(measured(side.requests)).num_rows for side in sides))
+    if cells < FEWEST_CELLS and any(side.run.imported for side in sides):
         return NOTHING_SEEN
     if cells < FEWEST_CELLS:
         raise UserError(
             f"a comparison of one run on each side needs {FEWEST_CELLS} measured requests that succeeded in both, one "
             f"has {cells}: give --requests, or three runs on each side"
         )
-    base, candidate = (cells_of(run, requests, cells) for run, requests in sides)
+    base, candidate = (cells_of(side.run, side.requests, cells) for side in sides)
+    otherwise = _otherwise(sides[0], base) | _otherwise(sides[1], candidate)
     series = [_series(found) for side in (base, candidate) for found in side.values() if found.counts.size]
     # Short blocks leave dependence out: with half of this, one comparison in eleven saw a change where none was.
     block = max(math.ceil(2 * cells ** (1 / 3)), *map(block_length, series))
@@ -126,9 +142,32 @@ def errors(sides: Sequence[tuple[RunManifest, pa.Table]], *, same_plan: bool) ->
     found = {}
     for name, of_base in base.items():
         error = _error(of_base, candidate[name], (drawn, again), is_share=MEASURES[name].is_share)
-        if error is not None:
+        if error is not None and name not in otherwise:
             found[name] = error
-    return Errors(found, cells // block - 1)
+    return Errors(found, cells // block - 1, otherwise)
+
+
+def _otherwise(side: Side, found: Mapping[str, Cells]) -> frozenset[str]:
+    """The measures of an imported run of which its requests, as they are counted here, say another figure than it."""
+    if side.run.imported is None:
+        return frozenset()
+    calls, seconds = successful(measured(side.requests)), window(side.run, side.requests).seconds
+
+    def agrees(measure: Measure) -> bool:
+        if measure.statistic is not None:
+            return tells_of(side.summary.metric(measure.metric), _figures(measure.metric, calls), measure.statistic)
+        total = float(found[measure.name].counts.sum())
+        of = len(found[measure.name].counts) if measure.is_share else seconds
+        return agree(value(measure, side.summary), total / of if of else None)
+
+    return frozenset(name for name in found if not agrees(MEASURES[name]))
+
+
+def _figures(metric: str, calls: pa.Table) -> MetricSummary:
+    values = np.sort(METRICS[metric].values(calls).values)
+    if not len(values):
+        return MetricSummary()
+    return MetricSummary(mean=float(values.mean()), p50=quantile(values, 0.5), p99=quantile(values, 0.99))
 
 
 def draws(rng: np.random.Generator, cells: int, block: int) -> Floats:

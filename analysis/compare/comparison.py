@@ -12,6 +12,7 @@ import pyarrow as pa
 from analysis.compare import blocks
 from analysis.compare.measures import MEASURES, Measure, value
 from analysis.compare.stamps import StampsApart, stamps_apart
+from analysis.run.agreement import OTHERWISE
 from analysis.run.same_requests import have_same_requests
 from analysis.run.summary import RunSummary
 from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm
@@ -113,7 +114,9 @@ def estimator_of(
     """What tells a change from the spread between runs, or from the requests of the one run on each side."""
     if requests is None:
         return partial(_of_runs, base, candidate)
-    sides = [(base[0].run, requests[0]), (candidate[0].run, requests[1])]
+    sides = [
+        blocks.Side(side[0].run, side[0].summary, rows) for side, rows in zip((base, candidate), requests, strict=True)
+    ]
     errors = blocks.errors(sides, same_plan=has_same_plans(base, candidate))
     return partial(_of_blocks, base[0], candidate[0], errors)
 
@@ -222,17 +225,20 @@ def _of_blocks(
     base: Run, candidate: Run, errors: blocks.Errors, measure: Measure, firsts: Floats, seconds: Floats
 ) -> ChangeEstimate | str:
     first, second = float(firsts[0]), float(seconds[0])
+    # A run compared with itself is the same, however few requests it has, and whoever counted them.
+    is_itself = base.name == candidate.name
     if measure.is_share:
         # Where calls are not there one by one, their counts alone tell the spread.
         error = 0.0 if first == second else errors.of.get(measure.name, 0.0)
-        # A run compared with itself is the same, however few requests it has.
-        seen = None if base.name == candidate.name else counts([base], [candidate])
+        seen = None if is_itself else counts([base], [candidate])
         return ChangeEstimate(second - first, error, errors.degrees, counts=seen)
-    if first == second == 0:
+    if is_itself or first == second == 0:
         return ChangeEstimate(0.0, 0.0, errors.degrees)
     if min(first, second) <= 0:
         return NO_RATIO
     found = errors.of.get(measure.name) if measure.metric != "usd_per_request" else _of_cost(base, candidate)
+    if measure.name in errors.otherwise:
+        return f"{OTHERWISE}: {LEAST_RUNS} runs on each side"
     if found is None:
         wanted = f"{blocks.BEYOND} values beyond the percentile" if measure.statistic else "its interval"
         return f"its spread within a run is unknown without {wanted}: longer runs, or {LEAST_RUNS} on each side"

@@ -1,6 +1,5 @@
 """What another tool measured, in our words: a metric by what it means, whatever it is called there."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from analysis.others.result_file import Fields
+from analysis.run.agreement import OTHERWISE, agree, tells_of
 from analysis.run.intervals import of_metrics
 from analysis.run.metrics import measured, successful
 from analysis.run.sections import CallFailures, MetricSummary, RequestCounts, Throughput
@@ -20,7 +20,6 @@ FAILED: Final = "failed"
 """The error code of a call of which the other tool says no more than that it failed."""
 _FIGURES: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
 _MOST: Final = 2**62
-_SAME: Final = 0.01
 Times = Sequence[float | None]
 UNKNOWN_ARRIVALS: Final = "unknown"
 _NEVER_ZERO: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "prompt_tokens")
@@ -187,16 +186,17 @@ def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[st
     """The metrics of the rows, of which whatever the tool itself gives has its figures; those without any are left out.
 
     Intervals are of the rows: the tools that give any, do so by another method. Rows of another mean than the tool's
-    own count otherwise, or other requests, and add nothing to it.
+    own count otherwise, or other requests, and add nothing to it; nor an interval to a figure that is not theirs.
     """
     own = of_metrics(measured(successful(calls))) if calls.num_rows else {}
     found = {}
     for name in {**own, **theirs}:
         given, known = _counted(name, theirs.get(name, MetricSummary())), own.get(name, MetricSummary())
         said = {stat: value for stat in _FIGURES if (value := getattr(given, stat)) is not None}
-        if None not in (given.mean, known.mean) and not math.isclose(given.mean or 0, known.mean or 0, rel_tol=_SAME):
-            known = MetricSummary()
-        both = replace(known, **said, count=given.count or known.count)
+        ci95 = {stat: ends for stat, ends in known.ci95.items() if tells_of(given, known, stat)}
+        if not agree(given.mean, known.mean):
+            known = MetricSummary(why=OTHERWISE)
+        both = replace(known, **said, ci95=ci95, count=given.count or known.count)
         if both.mean is not None:
             found[name] = both
     return found

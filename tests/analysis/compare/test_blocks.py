@@ -2,16 +2,25 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis.compare import blocks
 from analysis.compare.comparison import Comparison, Run, compare
-from analysis.compare.measures import thresholds
+from analysis.compare.measures import MEASURES, thresholds
+from analysis.run.agreement import OTHERWISE
+from analysis.run.metrics import METRICS
+from analysis.run.window import window
+from analysis.stats.distributions import LEVELS
 from bench.types import UserError
+from tests.analysis.sides import build_one, manifest
+from tests.summaries import summary_of
 
 One = Callable[..., tuple[Run, pa.Table]]
 DEFAULTS = thresholds([])
@@ -112,3 +121,59 @@ def test_an_error_is_that_of_theory_where_requests_are_independent() -> None:
     again = blocks.draws(rng, 200, 6)
     error = blocks._error(cells, cells, (drawn, again), is_share=False)
     assert error == pytest.approx(math.sqrt(2 / 1000), rel=0.25)
+
+
+IMPORTED = {"tool": "x", "title": "X", "file": "f", "sha256": "0", "differs": {}, "lacks": [], "untranslated": []}
+APART = st.sampled_from([1.0, 1.0, 1.005, 0.995, 1.02, 0.98, 0.15, 7.0])
+
+
+@cache
+def counted_here(seed: int) -> tuple[dict[str, dict[str, float]], dict[str, float], pa.Table]:
+    """What the requests of a run say themselves: its metrics' statistics, its rates, and the requests."""
+    run, table = build_one("", np.random.default_rng(seed))
+    cells, seconds = blocks.cells_of(run.run, table, 200), window(run.run, table).seconds
+    metrics: dict[str, dict[str, float]] = {}
+    for measure in MEASURES.values():
+        if measure.statistic is None:
+            continue
+        values = METRICS[measure.metric].values(table).values
+        if len(values):
+            said = metrics.setdefault(measure.metric, {"mean": float(values.mean())})
+            said[measure.statistic] = float(np.quantile(values, LEVELS[measure.statistic]))
+    rates = {name: float(cells[name].counts.sum()) / seconds for name in ("requests_per_s", "output_tokens_per_s")}
+    return metrics, rates, table
+
+
+def as_a_tool_says(name: str, seed: int, factors: dict[str, float]) -> tuple[Run, pa.Table]:
+    """A run whose tool gives these multiples of what its requests say, by `metric:statistic` or rate."""
+    metrics, rates, table = counted_here(seed)
+    summary = {
+        "metrics": {
+            metric: {each: value * factors.get(f"{metric}:{each}", 1.0) for each, value in said.items()}
+            for metric, said in metrics.items()
+        },
+        "throughput": {rate: value * factors.get(rate, 1.0) for rate, value in rates.items()},
+        "requests": {"planned": table.num_rows, "failed": 0, "dropped": 0, "unfinished": 0},
+    }
+    return Run(name, manifest(imported=IMPORTED), summary_of(summary)), table
+
+
+FACTORS = st.dictionaries(
+    st.sampled_from([*MEASURES, *(f"{each.metric}:mean" for each in MEASURES.values() if each.statistic)]), APART
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(FACTORS, FACTORS)
+def test_nothing_is_concluded_from_requests_that_say_another_figure_than_their_tool(
+    base: dict[str, float], candidate: dict[str, float]
+) -> None:
+    sides = as_a_tool_says("a", 1, base), as_a_tool_says("b", 2, candidate)
+    for change in compared(*sides, DEFAULTS).changes:
+        names = (change.measure.name, f"{change.measure.metric}:mean")
+        apart = max(abs(factors.get(name, 1.0) - 1) for factors in (base, candidate) for name in names)
+        if apart > 0.01 and not change.measure.is_share:
+            assert (change.ci95, change.p, change.verdict) == (None, None, "inconclusive"), names
+            assert (change.why or "").startswith(OTHERWISE)
+        else:
+            assert change.ci95 is not None, (names, change.why)
