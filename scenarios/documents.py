@@ -152,7 +152,7 @@ def _row(line: bytes, where: str) -> RetrievedRow:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode("utf-8")
+        return file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text at byte {error.start}"
         raise UserError(f"documents: {file} cannot be read: {reason}") from error

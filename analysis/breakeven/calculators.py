@@ -6,6 +6,7 @@ Fine-tune or long prompt · prompt cached or not · batch or live.
 import math
 from bisect import bisect_left
 from decimal import Decimal
+from fractions import Fraction
 
 from analysis.breakeven.caching import CachePrices, PrefixCache, uncacheable
 from analysis.breakeven.volumes import ALWAYS, BreakEven, Span, from_spans
@@ -21,13 +22,17 @@ def fine_tune(train_usd: Decimal, prompted_usd_per_request: Decimal, tuned_usd_p
     at_least_zero("--train-usd", train_usd)
     at_least_zero("--prompted-usd", prompted_usd_per_request)
     at_least_zero("--tuned-usd", tuned_usd_per_request)
-    saving = exact(prompted_usd_per_request) - exact(tuned_usd_per_request)
-    if saving <= 0:
-        tuned, prompted = f"${tuned_usd_per_request:f}", f"${prompted_usd_per_request:f}"
-        reason = f"a request costs {tuned} on the tuned model and {prompted} with the long prompt: nothing is saved"
-        return from_spans((), (reason,), "requests")
-    first = max(1, math.ceil(exact(train_usd) / saving))
-    return from_spans((Span(first, None),), unit="requests")
+    saved = exact(prompted_usd_per_request) - exact(tuned_usd_per_request)
+    tuned, prompted = f"${tuned_usd_per_request:f}", f"${prompted_usd_per_request:f}"
+    reason = f"a request costs {tuned} on the tuned model and {prompted} with the long prompt: nothing is saved"
+    return from_spans(_repaid(exact(train_usd), saved), (reason,) if saved <= 0 else (), "requests")
+
+
+def _repaid(first_usd: Fraction, saved_usd_per_request: Fraction) -> tuple[Span, ...]:
+    """From which volume on what is paid first and saved by each request comes to no more: a tie is no dearer."""
+    if saved_usd_per_request > 0:
+        return (Span(max(1, math.ceil(first_usd / saved_usd_per_request)), None),)
+    return ALWAYS if first_usd == saved_usd_per_request == 0 else ()
 
 
 def prompt_caching(prefix_tokens: int, prices: CachePrices, cache: PrefixCache) -> BreakEven:
@@ -58,6 +63,6 @@ def batch(
     if deadline_h < window_h:
         reason = f"an answer is wanted within {deadline_h:g} h, and a batch may take {window_h:g} h"
         return from_spans((), (reason,))
-    cheaper = batch_usd_per_request <= live_usd_per_request
+    saved = exact(live_usd_per_request) - exact(batch_usd_per_request)
     reason = f"a request costs ${batch_usd_per_request:f} in a batch and ${live_usd_per_request:f} live"
-    return from_spans(ALWAYS if cheaper else (), (reason,))
+    return from_spans(_repaid(Fraction(0), saved), (reason,))

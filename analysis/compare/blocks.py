@@ -108,7 +108,7 @@ NOTHING_SEEN: Final = Errors({}, 1)
 """Of figures without their requests, as other tools give them."""
 
 
-class Side(NamedTuple):
+class OneRun(NamedTuple):
     """The one run of a side: its run.json, summary.json and requests."""
 
     run: RunManifest
@@ -116,7 +116,7 @@ class Side(NamedTuple):
     requests: pa.Table
 
 
-def errors(sides: Sequence[Side], *, same_plan: bool) -> Errors:
+def errors(sides: Sequence[OneRun], *, same_plan: bool) -> Errors:
     """The errors of the changes from the first side to the second.
 
     Raises UserError where one of them has too few calls to cut into blocks.
@@ -147,7 +147,7 @@ def errors(sides: Sequence[Side], *, same_plan: bool) -> Errors:
     return Errors(found, cells // block - 1, otherwise)
 
 
-def _otherwise(side: Side, found: Mapping[str, Cells]) -> frozenset[str]:
+def _otherwise(side: OneRun, found: Mapping[str, Cells]) -> frozenset[str]:
     """The measures of an imported run of which its requests, as they are counted here, say another figure than it."""
     if side.run.imported is None:
         return frozenset()

@@ -114,10 +114,9 @@ def estimator_of(
     """What tells a change from the spread between runs, or from the requests of the one run on each side."""
     if requests is None:
         return partial(_of_runs, base, candidate)
-    sides = [
-        blocks.Side(side[0].run, side[0].summary, rows) for side, rows in zip((base, candidate), requests, strict=True)
-    ]
-    errors = blocks.errors(sides, same_plan=has_same_plans(base, candidate))
+    first, second = (blocks.OneRun(side[0].run, side[0].summary, rows)
+                     for side, rows in zip((base, candidate), requests, strict=True))  # fmt: skip
+    errors = blocks.errors((first, second), same_plan=has_same_plans(base, candidate))
     return partial(_of_blocks, base[0], candidate[0], errors)
 
 

@@ -1,5 +1,6 @@
 """A file of another tool, read whole within bounds: one JSON document or JSON lines, whatever its name is."""
 
+import codecs
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -129,7 +130,11 @@ def _documents(file: Path, text: bytes) -> tuple[Any, ...]:
 
 
 def _parsed(text: bytes) -> Any:
-    """JSON as the standard has it, else as Python writes it, with NaN and Infinity, which are unknown here."""
+    """JSON as the standard has it, else as Python writes it, with NaN and Infinity, which are unknown here.
+
+    An editor may have put a byte order mark before it.
+    """
+    text = text.removeprefix(codecs.BOM_UTF8)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as problem:

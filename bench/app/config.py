@@ -60,8 +60,7 @@ def read(
     Raises UserError, in a line without secrets, for what is none and for a profile that is not there.
     """
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as problem:
         raise UserError(f"--config {path}: {problem.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:

@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis.breakeven.caching import CachePrices, PrefixCache
 from analysis.breakeven.calculators import batch, fine_tune, prompt_caching
@@ -30,6 +32,18 @@ def test_a_fine_tune_that_saves_nothing_is_never_repaid() -> None:
 
 def test_a_fine_tune_that_was_free_always_pays() -> None:
     assert fine_tune(Decimal(0), Decimal("0.0045"), Decimal("0.0030")).kind == "always"
+
+
+AMOUNTS = st.integers(0, 3).map(lambda cents: Decimal(cents) / 100)
+
+
+@given(AMOUNTS, AMOUNTS, AMOUNTS, st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_a_tie_is_no_dearer_whatever_is_asked(paid: Decimal, before: Decimal, after: Decimal, volume: int) -> None:
+    assert fine_tune(paid, before, after).holds(volume) == (paid + volume * after <= volume * before)
+    assert batch(before, after, 24, 24).kind == fine_tune(Decimal(0), before, after).kind
+    prices = CachePrices(before, after, after)
+    assert (prompt_caching(PREFIX_TOKENS, prices, PrefixCache(300.0)).kind == "always") == (after <= before)
 
 
 @pytest.mark.parametrize(("ttl_s", "write"), [(300.0, "3.75"), (3600.0, "6")])

@@ -1,5 +1,6 @@
 """Files of other tools: figures are read by meaning, to the last printed digit; what is no such file is said."""
 
+import codecs
 import json
 import re
 import resource
@@ -230,6 +231,15 @@ def test_requests_in_a_file_beside_the_figures_are_read_with_them_whichever_is_n
     (without,) = results_in(alone)
     assert without.calls.num_rows == 0 and any("each request" in each for each in without.lacks)
     assert without.metrics["ttft_ms"].mean == found.metrics["ttft_ms"].mean
+
+
+@pytest.mark.parametrize(
+    "file", [*FIXTURES.values(), *(SITTING / tool / WITH_ROWS[tool].summary for tool in WITH_ROWS)]
+)
+def test_a_byte_order_mark_before_a_file_or_its_requests_changes_nothing(file: Path, tmp_path: Path) -> None:
+    for each in (file, *(file.parent / rows for summary, rows, *_ in WITH_ROWS.values() if summary == file.name)):
+        (tmp_path / each.name).write_bytes(codecs.BOM_UTF8 + each.read_bytes())
+    assert results_in(tmp_path / file.name) == results_in(file)
 
 
 def test_genai_bench_has_its_requests_in_its_file_but_does_not_say_which_were_left_out_at_the_edges() -> None:

@@ -110,6 +110,7 @@ class Biller(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     billed: ClassVar[list[Decimal]]
+    drawn: ClassVar[random.Random]
     lock = threading.Lock()
 
     def log_message(self, *_: object) -> None:
@@ -127,14 +128,15 @@ class Biller(BaseHTTPRequestHandler):
             return self.answer({"input_tokens": words})
         with self.lock:
             fates = ["full", *["short"] * 6, "written", "limited", "broken", "overloaded"]  # not most of them fail
-            fate = random.choice(fates) if self.billed else "full"  # what comes before the load is to succeed
-            output = asked["max_tokens"] if fate in ("full", "written") else random.randrange(1, asked["max_tokens"])
-        time.sleep(random.uniform(0.001, 0.03))
+            fate = self.drawn.choice(fates) if self.billed else "full"  # what comes before the load is to succeed
+            most = asked["max_tokens"]
+            output = most if fate in ("full", "written") else self.drawn.randrange(1, most)
+            took_s = self.drawn.uniform(0.001, 0.03)
+        time.sleep(took_s)
         if fate == "limited":
             return self.answer({"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}, 429)
         written = words if fate in ("written", "broken", "overloaded") else 0
-        most = fate in ("broken", "overloaded")
-        self.bill(Usage(words, 0, written, asked["max_tokens"] if most else output))
+        self.bill(Usage(words, 0, written, most if fate in ("broken", "overloaded") else output))
         return self.stream(fate, words, written, output)
 
     def bill(self, usage: Usage) -> None:
@@ -175,6 +177,7 @@ class Biller(BaseHTTPRequestHandler):
 def biller(web_server: Any) -> Iterator[tuple[str, type[Biller]]]:
     class Own(Biller):
         billed: ClassVar[list[Decimal]] = []
+        drawn: ClassVar[random.Random] = random.Random(1)
 
     yield web_server(Own), Own
 

@@ -137,6 +137,11 @@ def test_what_is_wrong_in_a_file_is_one_line_that_says_where(here: Path, text: s
     assert done.stderr.startswith(f"error: {message}")
 
 
+def test_a_byte_order_mark_before_a_file_changes_nothing(here: Path) -> None:
+    Path("bench.toml").write_text("\ufeff[run]\r\nseed = 7\r\n", encoding="utf-8")
+    assert command("run").make_context("run", ["--config", "bench.toml"]).params["seed"] == 7
+
+
 def test_an_error_says_from_where_a_value_was_taken(here: Path) -> None:
     done = bench("run", "--dry-run", env={"BENCH_RATE": "x"})
     assert done.stderr.endswith(" or inf (from BENCH_RATE)\n") and done.returncode == 2
