@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from analysis.others import aiperf, guidellm, others, vllm
-from analysis.others.imported import Imported, without_zeros
-from analysis.others.result_file import ResultFile, keys, read, summary_of
+from analysis.others.imported import Imported, unlike_requests, without_zeros
+from analysis.others.result_file import ResultFile, file_beside, keys, read, summary_of
 from bench.types import UserError
 
 
@@ -41,4 +41,10 @@ def results_in(file: Path) -> list[Imported]:
     results = [without_zeros(each) for each in found.read(content)]
     if not results:
         raise UserError(f"{file}: expected a result of {found.title}, there is none in it: let it run to its end")
+    beside = file_beside(content.file)
+    if beside is not None and (unlike := next(filter(None, map(unlike_requests, results)), None)):
+        raise UserError(
+            f"{beside}: has the requests of another run than {content.file.name}: {unlike}; lay its own beside it, or "
+            "move this one away"
+        )
     return results

@@ -10,9 +10,10 @@ import pyarrow as pa
 from analysis.others.result_file import Fields
 from analysis.run.agreement import OTHERWISE, agree, tells_of
 from analysis.run.intervals import of_metrics
-from analysis.run.metrics import measured, successful
+from analysis.run.metrics import METRICS, measured, successful
 from analysis.run.sections import CallFailures, MetricSummary, RequestCounts, Throughput
 from analysis.run.summary import RunVerdict, WrittenFinding
+from analysis.wording import number
 from bench.runs.table import SCHEMA
 from bench.types import Phase
 
@@ -200,6 +201,21 @@ def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[st
         if both.mean is not None:
             found[name] = both
     return found
+
+
+def unlike_requests(found: Imported) -> str | None:
+    """In what its requests are not those that its figures are of: how many there are, or how long they took."""
+    calls = measured(found.calls)
+    if not calls.num_rows:
+        return None
+    good, counts = successful(calls), found.requests
+    failed = calls.num_rows - good.num_rows
+    if (good.num_rows, failed) != (counts.succeeded, counts.missed):
+        return f"{good.num_rows:,} succeeded and {failed:,} did not, there {counts.succeeded:,} and {counts.missed:,}"
+    took_ms, said_ms = METRICS["service_ms"].values(good).values, found.metrics.get("service_ms", MetricSummary()).mean
+    if len(took_ms) and not agree(said_ms, float(took_ms.mean())):
+        return f"they took {number(float(took_ms.mean()))} ms on average, there {number(said_ms)} ms"
+    return None
 
 
 def _counted(name: str, given: MetricSummary) -> MetricSummary:

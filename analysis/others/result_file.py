@@ -51,14 +51,19 @@ def summary_of(file: Path) -> Path:
     return next(filter(Path.exists, named), file)
 
 
+def file_beside(file: Path) -> Path | None:
+    """The file of requests that lies beside one of figures."""
+    named = (file.with_name(file.name.removesuffix(summary) + rows) for summary, rows in _BESIDE
+             if file.name.endswith(summary))  # fmt: skip
+    return next(filter(Path.exists, named), None)
+
+
 def rows_beside(file: Path) -> "Iterator[Fields]":
     """The objects in the file of requests that lies beside one of figures, one at a time; none where there is none.
 
     Raises UserError where it is damaged or too large.
     """
-    named = (file.with_name(file.name.removesuffix(summary) + rows) for summary, rows in _BESIDE
-             if file.name.endswith(summary))  # fmt: skip
-    beside = next(filter(Path.exists, named), None)
+    beside = file_beside(file)
     if beside is None:
         return
     if beside.suffix == ".json":

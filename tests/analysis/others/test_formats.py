@@ -301,15 +301,26 @@ def row_of(tool: str, asked: Asked) -> dict[str, Any]:
             "e2e_latency": took or None, "num_input_tokens": prompt, "num_output_tokens": output}  # fmt: skip
 
 
+def has_failed(row: Any) -> bool:
+    return isinstance(row, dict) and bool(row.get("error") or row.get("error_msg") or row.get("error_code") is not None)
+
+
 def with_rows(tool: str, rows: list[Any], folder: Path) -> Path:
-    """The tool's figures of the sitting with these requests, in the file or beside it."""
+    """The tool's figures of the sitting with these requests, in the file or beside it, which its counts fit."""
     if tool == "genai-bench":
         file = folder / "all.json"
         whole = json.loads((SITTING / tool / file.name).read_text())
         file.write_text(json.dumps(whole | {"individual_request_metrics": rows}))
         return file
     file = folder / WITH_ROWS[tool].summary
-    file.write_bytes((SITTING / tool / file.name).read_bytes())
+    whole, failed = json.loads((SITTING / tool / file.name).read_text()), sum(has_failed(row) for row in rows)
+    if tool == "inference-perf":
+        whole["successes"] |= {"count": len(rows) - failed, "latency": {}}
+        whole["failures"]["count"] = failed
+    else:
+        whole = {key: value for key, value in whole.items() if "end_to_end" not in key}
+        whole |= {"results_num_completed_requests": len(rows) - failed, "results_number_errors": failed}
+    file.write_text(json.dumps(whole))
     (folder / WITH_ROWS[tool].rows).write_text(json.dumps(rows))
     return file
 
@@ -405,6 +416,31 @@ def test_a_unit_that_is_not_known_is_refused(unit: Any, tmp_path: Path) -> None:
     in_ms, in_s = results_in(file)[0], results_in(SITTING / "genai-bench" / "all.json")[0]
     assert (in_ms.metrics["ttft_ms"].mean or 0) * 1000 == pytest.approx(in_s.metrics["ttft_ms"].mean)
     assert METRICS["ttft_ms"].values(in_ms.calls).values.max() < 1
+
+
+@pytest.mark.parametrize("tool", WITH_ROWS)
+@given(st.integers(0, 60), st.sampled_from([1.0, 1.005, 1.02, 0.5, 9.0]))
+@settings(max_examples=8, deadline=None)
+def test_requests_of_another_run_beside_the_figures_are_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, tool: str, missing: int, slower: float
+) -> None:
+    folder, (summary, name, _, _) = tmp_path_factory.mktemp("other"), WITH_ROWS[tool]
+    text = (SITTING / tool / summary).read_text()
+    for key in ("request_latency", "time_to_last_token-average", "results_end_to_end_latency_s_mean"):
+        said = rf'("{key}": (?:\{{[^}}]*?"(?:avg|mean)": )?)([\d.]+)'
+        text = re.sub(said, lambda found: f"{found[1]}{float(found[2]) * slower}", text, count=1)
+    (folder / summary).write_text(text)
+    rows = (SITTING / tool / name).read_text()
+    if name.endswith(".json"):
+        (folder / name).write_text(json.dumps(json.loads(rows)[missing:]))
+    else:
+        (folder / name).write_text("".join(rows.splitlines(keepends=True)[missing:]))
+    if missing in (0, 60) and (abs(slower - 1) < 0.01 or missing):
+        assert results_in(folder / summary)[0].calls.num_rows == 60 - missing
+    else:
+        with pytest.raises(UserError, match="has the requests of another run") as told:
+            results_in(folder / summary)
+        assert str(told.value).startswith(str(folder / name)) and "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("tool", WITH_ROWS)
