@@ -82,8 +82,8 @@ def _renamed(values: Mapping[str, Any], other_names: Mapping[str, str]) -> dict[
     for key, value in values.items():
         name = usual.get(key, key)
         name = SAME_KEY.get(name, name)
-        if found.setdefault(name, value) != value:
-            raise UserError(f"{_WHERE}: {key} says {value!r}, where another name of it says {found[name]!r}")
+        if (other := found.setdefault(name, value)) is not value and other != value:
+            raise UserError(f"{_WHERE}: {key} says {value!r}, where another name of it says {other!r}")
     return found
 
 
@@ -112,11 +112,9 @@ def _same(value: Any, usual: Any) -> bool:
 
 def _architecture(family: Family, sizes: Sizes) -> Architecture:
     hidden, heads, layers = (sizes.need(key) for key in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
-    kv_heads = sizes.get("num_key_value_heads") or heads
-    head_dim = (sizes.get("head_dim") if family.head_dim else None) or hidden // heads
-    if not head_dim:
-        raise UserError(f"{_WHERE}: {heads} heads cannot share a hidden_size of {hidden}")
-    vocab, tied = sizes.need("vocab_size"), bool(sizes.values.get("tie_word_embeddings"))
+    kv_heads = sizes.kv_heads("num_key_value_heads", "num_attention_heads")
+    head_dim = sizes.head_dim("head_dim" if family.head_dim else None, "hidden_size", "num_attention_heads")
+    vocab, tied = sizes.need("vocab_size"), sizes.says("tie_word_embeddings")
     experts = sizes.get("num_experts") if family.experts else None
     expert_width = sizes.need(family.expert_width) if experts else 0
     sparse_layers = _sparse_layers(family, sizes, layers) if experts else 0
@@ -146,7 +144,7 @@ def _architecture(family: Family, sizes: Sizes) -> Architecture:
         tied=tied,
         context_tokens=sizes.get("max_position_embeddings"),
         experts=experts,
-        active_experts=sizes.need("num_experts_per_tok") if experts else None,
+        active_experts=sizes.taken_experts("num_experts_per_tok", experts) if experts else None,
         expert_intermediate=expert_width or None,
         shared_intermediate=shared,
         dense_layers=layers - sparse_layers if experts else 0,
@@ -236,5 +234,7 @@ def _windows_unsaid(family: Family, sizes: Sizes, layers: int) -> int:
     if family.window == "chunks":
         every = sizes.need("no_rope_layer_interval")
         rotated = sizes.flags("no_rope_layers") or [(layer + 1) % every != 0 for layer in range(layers)]
+        if len(rotated) < layers:
+            raise UserError(f"{_WHERE}: no_rope_layers says what {len(rotated)} layers are, and there are {layers}")
         return sum(map(bool, rotated[:layers]))
     return layers

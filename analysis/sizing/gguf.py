@@ -56,9 +56,7 @@ def from_gguf(metadata: Mapping[str, Any], elements: Mapping[str, int]) -> Archi
     sizes = Sizes(values, f"GGUF: {name}")
     blocks, hidden, heads = (sizes.need(key) for key in ("block_count", "embedding_length", "attention.head_count"))
     layers = blocks - (sizes.get("nextn_predict_layers") or 0)
-    head_dim = sizes.get("attention.key_length") or hidden // heads
-    if not head_dim:
-        raise UserError(f"GGUF: {name}: {heads} heads cannot share an embedding_length of {hidden}")
+    head_dim = sizes.head_dim("attention.key_length", "embedding_length", "attention.head_count")
     mla = _mla(sizes) if "attention.kv_lora_rank" in values else None
     if mla is None and (sizes.get("attention.value_length") or head_dim) != head_dim:
         raise UserError(f"GGUF: {name}: heads of {head_dim} for keys and others for values cannot be sized here")
@@ -68,14 +66,14 @@ def from_gguf(metadata: Mapping[str, Any], elements: Mapping[str, int]) -> Archi
         layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=sizes.get("attention.head_count_kv") or heads,
+        kv_heads=sizes.kv_heads("attention.head_count_kv", "attention.head_count"),
         head_dim=head_dim,
         intermediate=sizes.get("feed_forward_length") or expert_intermediate or sizes.need("feed_forward_length"),
         vocab=_vocab(elements, hidden),
         tied="output.weight" not in elements,
         context_tokens=sizes.get("context_length"),
         experts=experts,
-        active_experts=sizes.need("expert_used_count") if experts else None,
+        active_experts=sizes.taken_experts("expert_used_count", experts) if experts else None,
         expert_intermediate=expert_intermediate,
         shared_intermediate=(sizes.get("expert_shared_count") or 0) * (expert_intermediate or 0),
         dense_layers=sizes.get("leading_dense_block_count") or 0,

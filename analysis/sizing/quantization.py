@@ -14,6 +14,11 @@ _KEPT: Final = re.compile(
     r"e_score_correction_bias"
 )
 _EXCEPTIONS: Final = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
+# What is not the same in all layers, or of the matrices only in some.
+_UNEVEN: Final = (
+    "dynamic", "extra_config", "layer_config", "lm_head", "modules_in_block_to_quantize", "modules_to_convert",
+    "quantized_layers",
+)  # fmt: skip
 _HALF: Final = 16
 
 
@@ -29,7 +34,10 @@ def from_config(config: Mapping[str, Any]) -> Storage | None:
     method = settings.get("quant_method") if isinstance(settings, dict) else settings
     if not isinstance(settings, dict) or not isinstance(method, str) or method not in _METHODS:
         raise _unknown(f"its quantization ({method})")
-    kept = [entry for key in _EXCEPTIONS for entry in _part(settings, key, list)]
+    nested = _part(settings, "quantization")
+    kept = [entry for part in (settings, nested) for key in _EXCEPTIONS for entry in _part(part, key, list)]
+    if uneven := [key for key in _UNEVEN if settings.get(key) or nested.get(key)]:
+        raise _unknown(f"its quantization ({method} with {uneven[0]})")
     storage = _METHODS[method](settings)
     allowed = _ALSO_KEPT.get(method)
     for entry in kept:
@@ -67,15 +75,14 @@ def _group(bits: int, size: Any, zero_bits: int) -> Fraction:
 
 
 def _awq(settings: Mapping[str, Any]) -> Storage:
-    bits = _bits({"bits": 4} | dict(settings), "bits", (4,))
-    return Storage.alike("awq", _group(bits, settings.get("group_size"), bits))
+    # AutoAWQ and the tool of the paper's authors name the same two things each in its own way.
+    bits_key, size_key = ("w_bit" if "w_bit" in settings else "bits"), "q_group_size"
+    bits = _bits({"bits": 4} | dict(settings), bits_key, (4,))
+    return Storage.alike("awq", _group(bits, settings.get(size_key, settings.get("group_size")), bits))
 
 
 def _gptq(settings: Mapping[str, Any]) -> Storage:
     bits = _bits(settings, "bits", (2, 3, 4, 8))
-    for key in ("dynamic", "lm_head"):
-        if settings.get(key):
-            raise _unknown(f"its quantization (gptq with {key})")
     return Storage.alike("gptq", _group(bits, settings.get("group_size"), bits))
 
 
@@ -95,9 +102,9 @@ def _mxfp4(_: Mapping[str, Any]) -> Storage:
 
 def _bitsandbytes(settings: Mapping[str, Any]) -> Storage:
     """8 bits with a scale for each row; or 4 bits, 64 of which share a scale of 32, itself in 8 bits where doubled."""
-    if settings.get("load_in_8bit"):
+    if settings.get("load_in_8bit") is True:
         return Storage.alike("int8", Fraction(8))
-    if not settings.get("load_in_4bit"):
+    if settings.get("load_in_4bit") is not True:
         raise _unknown("its quantization (bitsandbytes in neither 4 nor 8 bits)")
     scale = 8 + Fraction(32, 256) if settings.get("bnb_4bit_use_double_quant") else Fraction(32)
     return Storage.alike("bitsandbytes", 4 + scale / 64)
@@ -122,6 +129,8 @@ def _compressed(settings: Mapping[str, Any]) -> Storage:
             raise _unknown(f"its quantization (nvfp4 in groups of {size})")
         return Storage.alike("nvfp4", 4 + Fraction(8, 16))
     zero_bits = 0 if weights.get("symmetric", True) else bits
+    if strategy == "group" and size is None:
+        raise _unknown("its quantization (compressed-tensors in groups of no size)")
     stored = _group(bits, size, zero_bits) if strategy == "group" else Fraction(bits)
     name = "fp8" if floats else "int8" if computed and bits == 8 else f"w{bits}a16"
     return Storage.alike(name, stored)

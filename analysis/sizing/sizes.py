@@ -27,7 +27,8 @@ class Sizes(NamedTuple):
 
     def get(self, key: str | None) -> int | None:
         """An optional size; 0 and null count as missing."""
-        return self.need(key) if key is not None and self.values.get(key) else None
+        value = None if key is None else self.values.get(key)
+        return None if key is None or value is None or (value == 0 and type(value) is int) else self.need(key)
 
     def whole(self, key: str) -> int:
         """A required whole number that may be 0 or negative, such as the end of a span."""
@@ -59,4 +60,31 @@ class Sizes(NamedTuple):
 
     def says(self, flag: bool | str) -> bool:
         """Whether a family has what the flag is about."""
-        return bool(self.values.get(flag)) if isinstance(flag, str) else bool(flag)
+        value = self.values.get(flag) if isinstance(flag, str) else flag
+        if value not in (None, False, True):
+            raise UserError(f"{self.source}: expected true or false as {flag}, found {value!r}")
+        return bool(value)
+
+    def kv_heads(self, key: str, heads_key: str) -> int:
+        """How many heads of keys and values there are: as many as others where nothing is said."""
+        heads = self.need(heads_key)
+        kv_heads = heads if self.values.get(key) is None else self.need(key)
+        if heads % kv_heads:
+            raise UserError(f"{self.source}: {heads_key} of {heads} cannot share {key} of {kv_heads}")
+        return kv_heads
+
+    def head_dim(self, key: str | None, hidden_key: str, heads_key: str) -> int:
+        """How wide a head is: its share of the hidden size where nothing is said."""
+        if given := self.get(key):
+            return given
+        hidden, heads = self.need(hidden_key), self.need(heads_key)
+        if hidden % heads:
+            raise UserError(f"{self.source}: {heads_key} of {heads} cannot share a {hidden_key} of {hidden}")
+        return hidden // heads
+
+    def taken_experts(self, key: str, experts: int) -> int:
+        """How many of its experts a token takes."""
+        taken = self.need(key)
+        if taken > experts:
+            raise UserError(f"{self.source}: {key} of {taken} is more than the {experts} experts there are")
+        return taken

@@ -1,6 +1,7 @@
 """A load of the user's own traffic: from `--dataset` and `--trace` to sessions, their scenario and their load."""
 
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -17,7 +18,7 @@ _LAUNCHED_TOKENS_MAX: Final = 8192
 _TEMPLATE_TOKENS: Final = 64
 _SPARE: Final = 1024
 _SESSIONS: Final = 64
-_SPEEDS: Final = Fraction(1, 1000), Fraction(1000)
+_SPEEDS: Final = Decimal("0.001"), Decimal(1000)
 
 
 def recording_of(options: RunOptions, scenario: Scenario) -> Recording | None:
@@ -129,7 +130,7 @@ def _warmup(options: RunOptions, usual: int) -> int:
 
 
 def _cut(options: FileOptions) -> Cut:
-    speed = Fraction(1 if options.speed is None else options.speed)
+    speed = Decimal(1) if options.speed is None else options.speed
     if not _SPEEDS[0] <= speed <= _SPEEDS[1]:
         raise UserError(f"--speed: must be from 0.001 to 1000, got {options.speed}")
     from_s, for_s = (
@@ -138,7 +139,7 @@ def _cut(options: FileOptions) -> Cut:
     )
     if for_s == 0:
         raise UserError("--for: must be more than 0 s; leave it out for all of the trace")
-    return Cut(from_s or Fraction(0), for_s, speed)
+    return Cut(from_s or Fraction(0), for_s, Fraction(speed))
 
 
 def _check(options: RunOptions, dataset: str | None, *, is_own: bool) -> None:

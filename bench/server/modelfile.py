@@ -26,7 +26,7 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes())
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror}; expected a model's config.json") from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"{path}: expected a model's config.json, this is not JSON: {problem}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected a model's config.json, found no object in it")

@@ -169,6 +169,7 @@ def _need(options: SizeOptions, model: Model) -> Need:
 def _demand(options: SizeOptions) -> Demand | None:
     """The load, when there is a rate; lengths alone only say what a sequence holds."""
     prompt, output = options.prompt_tokens, options.output_tokens
+    utilization = within("--utilization", options.utilization, 0.01, 1.0)
     if options.rate is None or prompt is None or output is None:
         if options.slo:
             raise UserError("--slo: objectives are of a load; give --rate, --prompt-tokens and --output-tokens")
@@ -185,7 +186,7 @@ def _demand(options: SizeOptions) -> Demand | None:
         prompt_tokens=prompt,
         output_tokens=output,
         bounds_s=plans.bounds_s(limits_ms),
-        utilization=within("--utilization", options.utilization, 0.01, 1.0),
+        utilization=utilization,
         prefix_tokens=options.prefix_tokens or 0,
     )
 

@@ -121,7 +121,7 @@ def test_without_head_dim_and_kv_heads_a_model_has_the_plain_ones() -> None:
         ({"is_encoder_decoder": True}, "llama has an encoder and a decoder, whose size is not known here"),
         ({"wider": 2, "deeper": [1]}, "what deeper, wider changes in llama is not known here, so its size is not"),
         ({"num_experts": 8}, "what num_experts changes in llama is not known here"),
-        ({"head_dim": 0, "num_attention_heads": 300}, "300 heads cannot share a hidden_size of 256"),
+        ({"head_dim": 0, "num_attention_heads": 300}, "num_attention_heads of 300 cannot share a hidden_size of 256"),
         ({"num_hidden_layers": 10**7}, "num_hidden_layers of 10000000 is more than any model has"),
         (
             {"model_type": "mixtral", "num_local_experts": 8, "num_experts": 16},
@@ -135,6 +135,42 @@ def test_without_head_dim_and_kv_heads_a_model_has_the_plain_ones() -> None:
 def test_what_is_not_known_is_named_and_has_no_size(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         small(**changes)
+
+
+def made_by_shape(draw: st.DrawFn) -> dict[str, Any]:
+    sizes = st.integers(1, 24)
+    shape = {
+        "model_type": "mixtral", "hidden_size": draw(sizes), "num_attention_heads": draw(sizes),
+        "num_key_value_heads": draw(sizes), "num_local_experts": draw(sizes), "num_experts_per_tok": draw(sizes),
+    }  # fmt: skip
+    return shape | draw(st.sampled_from([{}, {"head_dim": 8}]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.composite(made_by_shape)())
+def test_a_shape_that_no_model_can_have_has_no_size(shape: dict[str, Any]) -> None:
+    hidden, heads, kv_heads = (shape[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
+    can_be = (
+        heads % kv_heads == 0
+        and ("head_dim" in shape or hidden % heads == 0)
+        and shape["num_experts_per_tok"] <= shape["num_local_experts"]
+    )
+    if can_be:
+        model = from_config(SMALL | shape)
+        assert (model.kv_heads, model.head_dim) == (kv_heads, shape.get("head_dim", hidden // heads))
+        assert active(model, count(model)) <= count(model).total
+    else:
+        with pytest.raises(UserError, match=r"cannot share|is more than the"):
+            from_config(SMALL | shape)
+
+
+@given(
+    st.sampled_from(["tie_word_embeddings", "attention_bias", "mlp_bias"]),
+    st.text() | st.integers(2) | st.lists(st.none()),
+)
+def test_what_is_neither_true_nor_false_is_not_taken_for_either(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"expected true or false as {key}"):
+        from_config(SMALL | {"model_type": "llama", key: value})
 
 
 def test_keys_without_a_value_and_those_that_change_no_size_are_no_obstacle() -> None:

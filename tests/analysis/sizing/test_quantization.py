@@ -32,6 +32,7 @@ def packed(weights: dict[str, Any], computed: Any = None, **more: Any) -> dict[s
     [
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["gate"]}, "awq", 4.15625),
         ({"quant_method": "awq"}, "awq", 4.15625),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 64}, "awq", 4 + 20 / 64),
         ({"quant_method": "gptq", "bits": 4, "group_size": 32}, "gptq", 4.625),
         ({"quant_method": "gptq", "bits": 8, "group_size": -1}, "gptq", 8),
         ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "gptq", 3 + 19 / 128),
@@ -83,6 +84,17 @@ def test_mxfp4_is_of_the_experts_alone_and_weighs_what_the_files_do(name: str, g
         ({}, ""),
         ("awq", "its quantization (awq)"),
         ({"quant_method": "awq", "bits": 3}, "its quantization (awq, 3 bits)"),
+        ({"quant_method": "awq", "w_bit": 8}, "its quantization (awq, 8 bits)"),
+        (
+            {"quant_method": "gptq", "bits": 4, "modules_in_block_to_quantize": [["mlp.up_proj"]]},
+            "gptq with modules_in_block_to_quantize",
+        ),
+        (
+            {"quant_method": "modelopt", "quantization": {"quant_algo": "FP8", "exclude_modules": ["layers.0*"]}},
+            "leaves as they are (layers.0*)",
+        ),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": "false"}, "bitsandbytes in neither 4 nor 8 bits"),
+        (packed(INT4 | {"group_size": None}), "compressed-tensors in groups of no size"),
         ({"quant_method": "gptq", "bits": 4, "lm_head": True}, "gptq with lm_head"),
         ({"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*": {}}}, "gptq with dynamic"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 0}, "groups of 0"),

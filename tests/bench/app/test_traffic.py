@@ -257,6 +257,7 @@ def test_calls_that_failed_are_sent_for_one_token(tmp_path: Path) -> None:
         ({"trace": AZURE, "requests": 3001}, "--requests: must be from 1 to 3000"),
         ({"trace": AZURE, "warmup": "3k"}, "--warmup: expected a number below the 3000 sessions of .*, got .3k."),
         ({"trace": AZURE, "speed": "0"}, "--speed: must be from 0.001 to 1000"),
+        ({"trace": AZURE, "speed": "inf"}, "--speed: must be from 0.001 to 1000"),
         ({"trace": AZURE, "for": "0s"}, "--for: must be more than 0 s"),
         ({"trace": AZURE, "from": "2"}, "--from: expected a time with its unit"),
         ({"trace": AZURE, "from": "2h"}, "no request of .* came then: its last one came 628"),

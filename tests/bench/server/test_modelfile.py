@@ -83,6 +83,7 @@ def test_a_config_is_read_from_its_file_or_its_folder(tiny: tinymodel.TinyModel)
     [
         (b"{", "expected a model's config.json, this is not JSON"),
         (b"\x85\x00", "expected a model's config.json, this is not JSON"),
+        (b"[" * 100_000, "expected a model's config.json, this is not JSON"),
         (json.dumps([1]).encode(), "expected a model's config.json, found no object in it"),
     ],
 )
