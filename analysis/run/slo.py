@@ -227,11 +227,12 @@ def _more(seen: float, planned: int, share: float) -> int | None:
 def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | None:
     """What the objective bounds, `inf` where it falls among the failures; None where the sample cannot carry it."""
     values, _ = _values(objective, calls)
-    failures = planned - (calls.num_rows if METRICS[objective.metric].optional else len(values))
+    optional = METRICS[objective.metric].optional
+    failures = planned - (calls.num_rows if optional else len(values))
     if objective.percentile is None:
         return math.inf if failures else float(values.max(initial=-math.inf))
-    # In a pooled metric a failed call weighs as much as an average one.
-    weight = max(1.0, len(values) / calls.num_rows) if calls.num_rows else 1.0
+    # A failed call weighs as much as an average one, which may have several values, or seldom one.
+    weight = len(values) / calls.num_rows if optional and calls.num_rows else 1.0
     return quantile_with_failures(ascending(values), objective.share, round(failures * weight))
 
 
