@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import combinations
 from typing import Final
 
 DASH: Final = "–"
@@ -57,8 +58,34 @@ def dollars(usd: Decimal | float | None, places: int | None = None) -> str:
     amount = usd if isinstance(usd, Decimal) else Decimal(str(usd))
     size = abs(amount)
     if places is None:
-        places = 2 if size >= Decimal("0.1") or not size else 2 - size.adjusted()
+        places = _places(size)
     return f"{'-' if amount < 0 else ''}${size.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,f}"
+
+
+def _places(size: Decimal) -> int:
+    return 2 if size >= Decimal("0.1") or not size else 2 - size.adjusted()
+
+
+def dollars_apart(*amounts: Decimal | float, places: int | None = None) -> tuple[str, ...]:
+    """Amounts that stand beside each other, with so many more places that two that differ are seen to differ.
+
+    What is nearer than a billionth of them, or of a dollar, is the same, and what no float tells apart.
+    """
+    exact = [each if isinstance(each, Decimal) else Decimal(str(each)) for each in amounts]
+    least = [_places(abs(each)) if places is None else places for each in exact]
+    said = tuple(map(dollars, exact, least))
+
+    def look_alike(one: Decimal, other: Decimal, *texts: str) -> bool:
+        # A loss that is shown as -$0.00 looks like nothing.
+        apart, most = abs(abs(one) - abs(other)), max(abs(one), abs(other))
+        near = max(min(Decimal(1), most) * Decimal("1e-9"), most * Decimal("1e-15"))
+        return len({text.lstrip("-") for text in texts}) == 1 and apart > near
+
+    pairs = list(combinations(range(len(exact)), 2))
+    while any(look_alike(exact[i], exact[j], said[i], said[j]) for i, j in pairs):
+        least = [each + 1 for each in least]
+        said = tuple(map(dollars, exact, least))
+    return said
 
 
 def moved(change: float | None, *, points: bool = False) -> str:

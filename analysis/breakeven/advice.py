@@ -16,7 +16,7 @@ from analysis.breakeven.sweep import BOTH_FREE
 from analysis.breakeven.volumes import ALWAYS, BreakEven, Span
 from analysis.money.numbers import HOURS_PER_MONTH, SECONDS_PER_MONTH, decimal, exact
 from analysis.stats.distributions import CONFIDENCE
-from analysis.wording import dollars
+from analysis.wording import dollars, dollars_apart
 
 SPANS_NAMED: Final = 3
 SURE: Final = f"with {CONFIDENCE:.0%} certainty"
@@ -84,10 +84,11 @@ def _named(spans: tuple[Span, ...], unit: str) -> str:
 
 def _costs(pairing: Pairing, at: Decision, *, measured: bool) -> str:
     as_good = "" if pairing.worth == 1 else " for as many good requests"
-    bill = f"At {at.requests:,} requests/month the API costs {dollars(at.api_usd)}{as_good}"
+    head = f"At {at.requests:,} requests/month the API costs"
     if not at.self_usd.is_finite():
-        return f"{bill}; servers that may serve nothing cost any amount."
-    return f"{bill}; self-hosting costs {dollars(at.self_usd)}{' on average' * measured}, with {_ways(at)}."
+        return f"{head} {dollars(at.api_usd)}{as_good}; servers that may serve nothing cost any amount."
+    theirs, ours = dollars_apart(at.api_usd, at.self_usd)
+    return f"{head} {theirs}{as_good}; self-hosting costs {ours}{' on average' * measured}, with {_ways(at)}."
 
 
 def _ways(at: Decision) -> str:
@@ -146,15 +147,16 @@ def _change_of_price(pairing: Pairing, at: Decision) -> Iterator[str]:
     same = "Both ways cost the same here"
     if pairing.kept and pairing.worth:
         tie_usd = own / (offered * pairing.kept * pairing.worth)
-        now = dollars(pairing.usd_per_request)
-        yield f"{same} at an API price of {dollars(decimal(tie_usd))} per request (now {now})."
+        tie, now = dollars_apart(decimal(tie_usd), pairing.usd_per_request)
+        yield f"{same} at an API price of {tie} per request (now {now})."
         same = "They also do"
     free = replace(pairing, host=replace(pairing.host, usd_per_replica_month=Decimal(0)))
     fixed, saved = self_hosted_usd(free, at.requests), offered * pairing.usd_saved_per_offered
     if own == fixed:
         return
     replica = exact(pairing.host.usd_per_replica_month)
-    tie, now = (dollars(decimal(usd / HOURS_PER_MONTH)) for usd in (replica * (saved - fixed) / (own - fixed), replica))
+    both = (decimal(usd / HOURS_PER_MONTH) for usd in (replica * (saved - fixed) / (own - fixed), replica))
+    tie, now = dollars_apart(*both)
     if saved >= fixed:
         yield f"{same} at {tie} per replica-hour (now {now})."
     else:

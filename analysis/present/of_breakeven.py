@@ -28,7 +28,7 @@ from analysis.present.document import (
     facts,
     table,
 )
-from analysis.wording import DASH, dollars, number, percent
+from analysis.wording import DASH, dollars, dollars_apart, number, percent
 
 OURS: Final = "Self-hosting"
 KINDS: Final = {
@@ -207,9 +207,9 @@ def _months(apis: Sequence[Alternative], requests_per_month: int) -> Table:
     months = [(api, api.found.decision) for api in apis if api.found.decision is not None]
     columns: Columns[tuple[Alternative, Decision]] = (
         (Column("API", "left"), lambda each: each[0].label),
-        (Column("the API's bill"), lambda each: _usd(each[1].api_usd, 2)),
-        (Column("ours"), lambda each: _usd(each[1].self_usd, 2)),
-        (Column("saved"), lambda each: _usd(each[1].saving_usd, 2)),
+        (Column("the API's bill"), lambda each: _bills(each[1])[0]),
+        (Column("ours"), lambda each: _bills(each[1])[1]),
+        (Column("saved"), lambda each: _bills(each[1])[2]),
         (
             Column("in 9 of 10 at least", drop=1),
             lambda each: _usd(each[1].low_usd if each[0].states.measured else None, 2),
@@ -218,6 +218,14 @@ def _months(apis: Sequence[Alternative], requests_per_month: int) -> Table:
         (Column("left to the API", drop=2), lambda each: f"{each[1].api_share:.0%}" if each[1].api_share else "none"),
     )
     return table(columns, months, f"A month of {requests_per_month:,} requests")
+
+
+def _bills(at: Decision) -> tuple[str, ...]:
+    """The API's bill, ours and what is saved, none of them as if it were another, or nothing."""
+    bills = (at.api_usd, at.self_usd, at.saving_usd)
+    if not all(each.is_finite() for each in bills):
+        return tuple(_usd(each, 2) for each in bills)
+    return dollars_apart(*bills, Decimal(0), places=2)[:3]
 
 
 def _replicas(ends: tuple[int, int] | None) -> str:

@@ -9,7 +9,7 @@ from analysis.breakeven.ranking import Bill, Cheapest, Ranking
 from analysis.breakeven.turning import Turn
 from analysis.present.document import Cell, Column, Columns, Headline, Section, row, table
 from analysis.stats.distributions import CONFIDENCE
-from analysis.wording import DASH, dollars, number
+from analysis.wording import DASH, dollars, dollars_apart, number
 
 MONTH: Final[Columns[Bill]] = (
     (Column("way", "left"), lambda bill: bill.name),
@@ -105,7 +105,7 @@ def _turning(turn: Turn) -> tuple[str, str]:
     if turn.what == "requests/month":
         edge, now, at = "up to" if falls else "from", number(turn.now), number(turn.at)
     elif is_usd:
-        edge, now, at = "below" if falls else "above", dollars(turn.now), dollars(turn.at)
+        edge, (now, at) = "below" if falls else "above", dollars_apart(turn.now, turn.at)
     else:
         edge, now, at = "below" if falls else "from", number(turn.now), rounded_up(turn.at)
     return now, f"{edge} {at}"

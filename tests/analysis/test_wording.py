@@ -1,6 +1,10 @@
 """Numbers as people read them."""
 
+from decimal import Decimal
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis import wording
 
@@ -36,3 +40,21 @@ def test_an_interval_shows_the_ends_it_has(bounds: list[float | None] | None, te
 )
 def test_a_percentage_is_never_rounded_to_all_or_nothing(share: float | None, text: str) -> None:
     assert wording.percent(share) == text
+
+
+AMOUNTS = st.decimals(-(10**6), 10**6, places=6)
+
+
+@given(st.lists(AMOUNTS, min_size=2, max_size=4), st.sampled_from([None, 2]))
+@settings(max_examples=100, deadline=None)
+def test_amounts_beside_each_other_look_different_exactly_where_they_differ(
+    amounts: list[Decimal], places: int | None
+) -> None:
+    said = wording.dollars_apart(*amounts, places=places)
+    assert len(set(said)) == len({amount + 0 for amount in amounts})
+    beside_nothing = wording.dollars_apart(*amounts, Decimal(0), places=places)
+    assert all(
+        bool(usd) == any(map(text.__contains__, "123456789"))
+        for text, usd in zip(beside_nothing, amounts, strict=False)
+    )
+    assert set(wording.dollars_apart(0.1 + 0.2, 0.3, places=places)) == {"$0.30"}
