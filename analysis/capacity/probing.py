@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.capacity.reserve import steady_from
 from analysis.capacity.search import Probe
 from analysis.run import slo
 from analysis.run.metrics import NS_PER_S, column, is_successful, is_text, keep, measured, successful
@@ -80,6 +81,9 @@ def probe(
     first_s = run.due_s if run.begins is None else run.due_s[run.begins]
     first_for_s = float(np.ptp(first_s)) if len(first_s) else 0.0
     binds = run.binds or (np.ones(len(run.due_s), np.bool_),) * len(run.keeps)
+    own = [keeps[binds] for keeps, binds in zip(run.keeps, binds, strict=True)]
+    # The share of the end is the one that lasts.
+    ends = [keeps[steady_from(keeps) :] for keeps in own]
     completed = None
     if stopped and ended.any():
         completed = float(ended.sum() / (run.end_s[ended].max() - run.due_s[0]))
@@ -89,7 +93,7 @@ def probe(
         rate_per_s=rate_per_s,
         repeat=repeat,
         calls=len(run.due_s),
-        kept=tuple(int((keeps & own).sum()) for keeps, own in zip(run.keeps, binds, strict=True)),
+        kept=tuple(int(end.sum()) for end in ends),
         wanted=tuple(wanted),
         completed_per_s=completed,
         folder=folder,
@@ -98,10 +102,14 @@ def probe(
         degrees=10 if found is None else found.degrees,
         service_s=float(np.nanmean(run.service_s)) if ended.any() else None,
         sent_per_s=turns * (len(first_s) - 1) / first_for_s if first_for_s else None,
-        worth=tuple(_worth(keeps[own]) for keeps, own in zip(run.keeps, binds, strict=True)),
+        worth=tuple(map(_worth, ends)),
         stopped=stopped,
-        bound=tuple(int(own.sum()) for own in run.binds),
+        bound=tuple(map(len, ends)),
         classes=classes,
+        reserve=tuple(
+            float(keeps.sum() - len(keeps) * end.mean()) if len(end) < len(keeps) else 0.0
+            for keeps, end in zip(own, ends, strict=True)
+        ),
     )
 
 

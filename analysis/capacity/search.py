@@ -9,9 +9,10 @@ far, so that a test can drive the whole search against a server in virtual time.
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import NormalDist
+from statistics import NormalDist, median_low
 from typing import Final, Literal, NamedTuple
 
+from analysis.capacity.reserve import calls_until_spent
 from analysis.stats.distributions import t_quantile
 
 Outcome = Literal["met", "missed", "saturated"]
@@ -36,13 +37,17 @@ _SURELY: Final = 0.9975
 _AT_MOST: Final = 0.995
 # The ramp climbs in steps so coarse that a doubtful end of it is worth a second look before the gap is narrowed.
 _COARSE: Final = 1.25
+# Runs of so much of each other's length, which of sessions depends on chance, see equally far.
+_AS_LONG: Final = 0.8
 
 
 class Probe(NamedTuple):
     """One run at one rate: of `calls` requests, `kept[i]` kept the bound that a share `wanted[i]` must keep.
 
-    That is of `bound[i]` requests of the class `classes[i]`, without them of all. `worth[i]` is how many independent
-    calls they are worth, `sent_per_s` the rate that arrivals came to by chance. Calls came by `growth` faster than they
+    That is of `bound[i]` requests of the class `classes[i]`, without them of all; where the share fell they are those
+    from when it did no more, and `reserve[i]` is by how many calls more kept the bound until then than by the share of
+    the end. `worth[i]` is how many independent calls they are worth, `sent_per_s` the rate that arrivals came to by
+    chance. Calls came by `growth` faster than they
     were answered, with a standard error of `growth_error` (`degrees` of freedom); None where the run is too short to
     tell. `stopped`: it was ended early because the server fell behind.
     """
@@ -63,6 +68,7 @@ class Probe(NamedTuple):
     stopped: bool = False
     bound: tuple[int, ...] = ()
     classes: tuple[str | None, ...] = ()
+    reserve: tuple[float, ...] = ()
 
     @property
     def among(self) -> tuple[int, ...]:
@@ -143,6 +149,8 @@ def next_probe(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] | N
     if not probes:
         return rounded(min(limits.closed_loop_rps * _FIRST_SHARE, top)), 0
     met, missed = _bracket(probes)
+    if met is not None and _is_too_short(met, probes, limits):
+        return met, _runs_at(met, probes)
     if missed is None:
         assert met is not None
         if met >= rounded(top):
@@ -164,11 +172,28 @@ def next_probe(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] | N
 
 
 def _repeat(probes: Sequence[Probe], rates: Iterable[float], limits: Limits) -> tuple[float, int] | None:
+    by_rate = _by_rate(probes)
     for rate in rates:
-        done = sum(each.rate_per_s == rate for each in probes)
-        if done < limits.repeats:
+        done = _runs_at(rate, probes)
+        if len(by_rate[rate]) < limits.repeats and done < 2 * limits.repeats:
             return rate, done
     return None
+
+
+def _is_too_short(met: float, probes: Sequence[Probe], limits: Limits) -> bool:
+    """Whether all runs at a rate that is met end before the server's reserve does, and a longer one was not tried."""
+    found = reserves(probes)
+    return _runs_at(met, probes) <= limits.repeats and all(
+        any(
+            n < calls_until_spent(unspent, wanted, limits.precision)
+            for unspent, n, wanted in zip(_unspent(run, found), run.among, run.wanted, strict=True)
+        )
+        for run in _by_rate(probes)[met]
+    )
+
+
+def _runs_at(rate_per_s: float, probes: Sequence[Probe]) -> int:
+    return sum(each.rate_per_s == rate_per_s for each in probes)
 
 
 def _farther_out(probes: Sequence[Probe], limits: Limits) -> tuple[float, int] | None:
@@ -194,7 +219,8 @@ def capacity(probes: Sequence[Probe], limits: Limits | None = None) -> Capacity:
     by_rate = _by_rate(probes)
     if met is None:
         return Capacity(0.0, 0.0, missed, f"no rate down to {min(by_rate):.3g}/s meets the objectives")
-    sure = [_kept_up_with(runs) for rate, runs in by_rate.items() if rate <= met and _is_sure(runs, "met")]
+    found = reserves(probes)
+    sure = [_kept_up_with(runs, found) for rate, runs in by_rate.items() if rate <= met and _is_sure(runs, "met")]
     lost = [max(rate, _sent_per_s(runs)) for rate, runs in by_rate.items() if rate > met and _is_sure(runs, "missed")]
     if missed is None:
         further = f"; {limits.top_rps(probes)[1]}" if limits else ""
@@ -226,8 +252,8 @@ def _bracket(probes: Sequence[Probe]) -> tuple[float | None, float | None]:
 
     A doubtful miss is none where the server surely kept up with more.
     """
-    by_rate = _by_rate(probes)
-    kept_up_with = max((_kept_up_with(runs) for runs in by_rate.values() if _is_sure(runs, "met")), default=0.0)
+    by_rate, found = _by_rate(probes), reserves(probes)
+    kept_up_with = max((_kept_up_with(runs, found) for runs in by_rate.values() if _is_sure(runs, "met")), default=0.0)
     is_met = {
         rate: _is_met(runs) or (rate <= kept_up_with and not _is_sure(runs, "missed")) for rate, runs in by_rate.items()
     }
@@ -236,7 +262,42 @@ def _bracket(probes: Sequence[Probe]) -> tuple[float | None, float | None]:
 
 
 def _by_rate(probes: Sequence[Probe]) -> dict[float, list[Probe]]:
-    return {rate: [p for p in probes if p.rate_per_s == rate] for rate in sorted({p.rate_per_s for p in probes})}
+    """The runs at each rate, without those that met the objectives where a longer one was run to see further."""
+    found = dict[float, list[Probe]]()
+    for rate in sorted({probe.rate_per_s for probe in probes}):
+        runs = [probe for probe in probes if probe.rate_per_s == rate]
+        longest = [max((each.calls for each in runs if each.repeat > run.repeat), default=0) for run in runs]
+        found[rate] = [
+            run
+            for run, later in zip(runs, longest, strict=True)
+            if run.outcome != "met" or run.calls > _AS_LONG * later
+        ]
+    return found
+
+
+def reserves(probes: Sequence[Probe]) -> tuple[float, ...]:
+    """How many calls beyond those that it keeps up with a server takes, for each bound: the median of what was seen.
+
+    0 where the share never fell. Where work piles up the growth of waits says what lasts.
+    """
+    seen = [run.reserve for run in probes if run.reserve and run.outcome != "saturated"]
+    return tuple(median_low([each for each in of_bound if each] or [0.0]) for of_bound in zip(*seen, strict=True))
+
+
+def calls_spent(probes: Sequence[Probe], limits: Limits) -> tuple[int, ...]:
+    """How many calls of each bound's a run needs beside its others, because the first of them may spend a reserve."""
+    found = reserves(probes)
+    return tuple(
+        math.ceil(calls_until_spent(reserve, wanted, limits.precision))
+        for reserve, wanted in zip(found, probes[0].wanted if found else (), strict=True)
+    )
+
+
+def _unspent(run: Probe, found: tuple[float, ...]) -> tuple[float, ...]:
+    """How many calls of each bound may have been served from a reserve, of which the run did not see the end."""
+    if not found or not run.reserve:
+        return (0.0,) * len(run.kept)
+    return tuple(0.0 if own else reserve for own, reserve in zip(run.reserve, found, strict=True))
 
 
 def _is_met(runs: Sequence[Probe]) -> bool:
@@ -264,13 +325,28 @@ def _grows(runs: Sequence[Probe], errors: float | None = None) -> bool:
     return mean > max(_LEAST_GROWTH, (errors or t_quantile(_SURELY, degrees + 1)) * error)
 
 
-def _kept_up_with(runs: Sequence[Probe]) -> float:
-    """The rate that the server surely kept up with in these runs: calls come 1 + growth times faster than they end."""
+def _kept_up_with(runs: Sequence[Probe], reserve: tuple[float, ...]) -> float:
+    """The rate that the server surely kept up with in these runs: calls come 1 + growth times faster than they end.
+
+    What kept a bound may have been served from a reserve of so many calls that the runs did not see end.
+    """
     found = _growth(runs)
     if found is None:
         return 0.0
     mean, error, degrees = found
-    return min(_sent_per_s(runs), runs[0].rate_per_s) / (1 + max(0.0, mean + t_quantile(_AT_MOST, degrees + 1) * error))
+    grows = max(0.0, mean + t_quantile(_AT_MOST, degrees + 1) * error)
+    return _lasting(runs, reserve) * min(_sent_per_s(runs), runs[0].rate_per_s) / (1 + grows)
+
+
+def _lasting(runs: Sequence[Probe], reserve: tuple[float, ...]) -> float:
+    """At which part of their rate runs surely keep their shares for good, if the server kept no more at a lower one."""
+    parts = [1.0]
+    for n, wanted in enumerate(runs[0].wanted):
+        worth = sum((run.worth or run.among)[n] for run in runs)
+        kept = sum(max(0.0, run.kept[n] - _unspent(run, reserve)[n]) for run in runs)
+        calls = sum(run.among[n] for run in runs)
+        parts.append(wilson(worth * kept / calls, worth)[0] / wanted if calls else 0.0)
+    return min(parts)
 
 
 def _sent_per_s(runs: Sequence[Probe]) -> float:

@@ -14,6 +14,7 @@ from analysis.capacity.search import (
     Capacity,
     Limits,
     Probe,
+    calls_spent,
     next_probe,
     rounded,
     service_seen_s,
@@ -208,6 +209,7 @@ def _look(
         search.request.workload.scenario, shape, search.bounds, search.requests, search.arrivals, search.max_in_flight
     )
     probes, pace = _probes(search, shape), RunPace()
+    loads = loads._replace(spent=calls_spent(probes, limits))
     say(f"{_bounds(search, limits)}: {_left(probes, limits, loads, pace)}")
     while wanted := next_probe(probes, limits):
         rate, repeat = wanted
@@ -223,6 +225,7 @@ def _look(
         if ended.problem is not None:
             return ended
         probes = _probes(search, shape)
+        loads = loads._replace(spent=calls_spent(probes, limits))
         say(f"{line(next(probe for probe in probes if probe.folder == name))}; {_left(probes, limits, loads, pace)}")
     return None
 

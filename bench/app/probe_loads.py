@@ -36,13 +36,17 @@ class Shape(NamedTuple):
         """How long a session lasts on average."""
         return self.turns * service_s + (self.turns - 1) * self.pause_s
 
-    def requests_for(self, bound: Bound) -> int:
-        """So many requests make it sure that a share keeps a bound, though only its class's count."""
-        return math.ceil(calls_needed([bound.share]) / self.shares.get(bound.klass, 1 / _PLANNED_SESSIONS))
+    def requests_for(self, bound: Bound, spent: int = 0) -> int:
+        """So many requests make it sure that a share keeps a bound, though only its class's count, after some of it."""
+        calls = calls_needed([bound.share]) + spent
+        return math.ceil(calls / self.shares.get(bound.klass, 1 / _PLANNED_SESSIONS))
 
 
 class ProbeLoads(NamedTuple):
-    """What a run at a rate of requests offers, and how long that takes, by how long an answer takes."""
+    """What a run at a rate of requests offers, and how long that takes, by how long an answer takes.
+
+    `spent` is how many of each bound's first calls say nothing of what lasts, none where it is empty.
+    """
 
     scenario: Scenario
     shape: Shape
@@ -50,10 +54,12 @@ class ProbeLoads(NamedTuple):
     asked: int | None
     arrivals: str
     max_in_flight: int
+    spent: tuple[int, ...] = ()
 
     def requests(self, rate_per_s: float, service_s: float) -> int:
         """How many requests it has."""
-        least = max(_LEAST_REQUESTS, *(self.shape.requests_for(bound) for bound in self.bounds))
+        spent = self.spent or (0,) * len(self.bounds)
+        least = max(_LEAST_REQUESTS, *map(self.shape.requests_for, self.bounds, spent))
         return self.asked or requests_for(rate_per_s, least, self.shape.turns * service_s)
 
     def load(self, rate_per_s: float, service_s: float) -> Load:
