@@ -31,10 +31,11 @@ from bench.app.sweep.results import _sides
 from bench.app.sweep.running import yaml_of
 from bench.app.sweep.study import Contender, Study, StudyLoad, of_flags, read, study_of
 from bench.runs import folder as files
+from bench.runs import manifest
 from bench.truth.server import TruthOptions, launch
 from bench.types import UserError
 from tests.commands import bench
-from tests.summaries import summary_of
+from tests.summaries import manifest_of, summary_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -316,7 +317,7 @@ def test_a_field_without_an_api_has_the_bills_of_its_own_servers(swept: Path, tm
 
 @pytest.mark.parametrize(("slower", "api", "differ"), [((1,), 1, False), ((2,), 2, False), ((1, 2), 1, True)])
 def test_a_measured_api_is_held_against_the_repeat_that_its_servers_were_measured_with(
-    slower: tuple[int, ...], api: int, differ: bool
+    slower: tuple[int, ...], api: int, differ: bool, tmp_path: Path
 ) -> None:
     """Of two repeats, which have plans of their own, a server's bill is by the slower one."""
 
@@ -327,13 +328,16 @@ def test_a_measured_api_is_held_against_the_repeat_that_its_servers_were_measure
             for repeat in (1, 2)
         ]  # fmt: skip
         runs = tuple(StudyRun(f"{name}/c1-0{i}", i, summary) for i, summary in enumerate(found, 1))
+        for run in runs:
+            (tmp_path / run.folder).mkdir(parents=True)
+            manifest.write(tmp_path / run.folder, manifest_of({"plan_hash": run.summary.plan_hash, "seed": run.seed}))
         return ContenderResult(name, "vllm", "m", (StudyCell("c1", runs),))
 
     own = [contender(f"own{i}", "self-hosted", slow) for i, slow in enumerate(slower)]
     result = StudyResult((contender("api", "api", 1), *own), ("c1",), "c1")
-    sides = _sides(Study((), ()), result, Path("s"))
-    assert sides.servers == tuple(f"own{i}=s/own{i}/c1-0{slow}" for i, slow in enumerate(slower))
-    assert (sides.versus, sides.differ) == ((f"api=s/api/c1-0{api}",), differ)
+    sides = _sides(Study((), ()), result, tmp_path)
+    assert sides.servers == tuple(f"own{i}={tmp_path}/own{i}/c1-0{slow}" for i, slow in enumerate(slower))
+    assert (sides.versus, sides.differ) == ((f"api={tmp_path}/api/c1-0{api}",), differ)
 
 
 def test_compare_takes_a_sweep_as_a_side_for_each_contender_at_the_load_of_its_table(swept: Path) -> None:
