@@ -163,4 +163,4 @@ def test_what_is_ordered_without_a_copy_has_in_each_place_what_a_sorted_copy_has
         assert [ordered[rank] for rank in range(-1, len(ordered))] == np.sort(values)[
             np.arange(-1, len(values))
         ].tolist()
-        assert deviation(values, float(values.mean())) == pytest.approx(values.std(ddof=1), abs=1e-9)
+        assert deviation(values, float(values.mean())) == pytest.approx(values.std(ddof=1), rel=1e-9, abs=1e-9)
