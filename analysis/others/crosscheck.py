@@ -95,9 +95,10 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concur
 
     `concurrency` is what ours held in flight, None where calls came at a rate.
     """
-    times = tuple(_times(summary, Ours(summary, requests), theirs))
+    ours, client = Ours(summary, requests), _client(theirs)
+    times = tuple(_times(summary, ours, theirs, client))
     is_closed = concurrency is not None and concurrency == theirs.concurrency
-    figures = (*times, *_rates(summary, requests, theirs, _mean_time(times) if is_closed else None))
+    figures = (*times, *_rates(summary, ours, theirs, client, _mean_time(times) if is_closed else None))
     seen = {figure.metric for figure in figures}
     own = {name for name in METRICS if summary.metric(name).count}
     return Crosscheck(
@@ -109,8 +110,7 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concur
     )
 
 
-def _times(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossFigure]:
-    client = _client(theirs)
+def _times(summary: RunSummary, ours: Ours, theirs: Imported, client: _TheirClient) -> Iterator[CrossFigure]:
     for name in METRICS:
         for statistic in STATISTICS:
             value = getattr(theirs.metrics[name], statistic) if name in theirs.metrics else None
@@ -118,10 +118,11 @@ def _times(summary: RunSummary, ours: Ours, theirs: Imported) -> Iterator[CrossF
                 yield from _figure(summary, ours, name, statistic, value, client)
 
 
-def _rates(summary: RunSummary, requests: pa.Table, theirs: Imported, mean: TheirMean | None) -> Iterator[CrossFigure]:
-    client = _client(theirs)
-    client = client._replace(known=client.known | ({"as_slow"} if mean else set()))
-    ours = Ours(summary, requests, mean)
+def _rates(
+    summary: RunSummary, ours: Ours, theirs: Imported, client: _TheirClient, mean: TheirMean | None
+) -> Iterator[CrossFigure]:
+    if mean is not None:
+        ours, client = ours.beside(mean), client._replace(known=client.known | {"as_slow"})
     for name, rate in rates_of(theirs.throughput).items():
         yield from _figure(summary, ours, name, "mean", rate, client)
 

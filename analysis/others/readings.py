@@ -1,6 +1,7 @@
 """Our own run read by others' definitions: what a figure of ours would be if it were measured as theirs is."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -98,15 +99,19 @@ class TheirMean(NamedTuple):
 
 
 class Ours:
-    """A run's calls, of which any figure can be made by any reading.
+    """A run's calls, of which any figure can be made by any reading."""
 
-    `mean` is where both held as many in flight: by Little's law their rate is ours times our mean time over theirs.
-    """
-
-    def __init__(self, summary: RunSummary, requests: pa.Table, mean: TheirMean | None = None) -> None:
-        self._summary, self._requests, self._mean = summary, requests, mean
+    def __init__(self, summary: RunSummary, requests: pa.Table) -> None:
+        self._summary, self._requests = summary, requests
+        self._mean: TheirMean | None = None
         self._counted = dict[Reading, pa.Table]()
         self._read = dict[tuple[str, Reading], Mapping[str, float]]()
+
+    def beside(self, mean: TheirMean) -> "Ours":
+        """The same where both held as many in flight: by Little's law their rate is ours times our mean over theirs."""
+        found = copy(self)  # with what was read so far
+        found._mean = mean
+        return found
 
     def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
         """A statistic of a metric, or a rate; None where this run does not tell it."""

@@ -20,8 +20,7 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
     whatever the limit, unless it waited for its first token: that is a queue. `longest_ms` and `seq` tell of the
     longest gap of all, also where it is none to speak of; None without one.
     """
-    begun = keep(requests, pc.is_valid(requests["first_token_ns"]))
-    begun = measured(begun)
+    begun = measured(keep(requests, pc.is_valid(requests["first_token_ns"])))
     given_up = np.asarray(pc.fill_null(is_text(begun["error"], "stall"), False))
     silence_ms = (column(begun, "end_ns") - column(begun, "last_token_ns")) / NS_PER_MS
     given_up &= ~np.isnan(silence_ms)

@@ -59,7 +59,7 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> DryRu
     """
     plan, recorded = dry_plan(request)
     size, budget, load = size_of(plan), request.costs.budget, request.workload.load
-    seconds = seconds_of(load, plan)
+    seconds = seconds_of(load, plan, size)
     return DryRun(
         request.backend.name,
         request.model,
@@ -117,13 +117,16 @@ def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
     return [f"{each.option} {each.value}: from {each.source}" for each in settings]
 
 
-def seconds_of(load: Load, plan: Plan | None) -> float:
-    """How long a load takes: by its duration or its rate; of a closed loop by its answers at an assumed speed."""
+def seconds_of(load: Load, plan: Plan | None, size: PlanSize | None = None) -> float:
+    """How long a load takes: by its duration or its rate; of a closed loop by its answers at an assumed speed.
+
+    `size` is the plan's, where it is known already: a long plan takes seconds to add up.
+    """
     if load.duration_s is not None or plan is None:
         return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
     if load.rate_per_s:
         return (sessions(plan) or 0) / load.rate_per_s
-    size = size_of(plan)
+    size = size or size_of(plan)
     in_flight = load.concurrency or min(size.requests or 1, load.max_in_flight)
     return (size.output_tokens or 0) / ASSUMED_TOKENS_PER_S / in_flight
 

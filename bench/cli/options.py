@@ -44,6 +44,12 @@ def printed(of_what: str = "") -> Callable[[Callable[..., Any]], Callable[..., N
     return decorate
 
 
+SLO = click.option(
+    "--slo",
+    multiple=True,
+    shell_complete=names_of("objectives"),
+    help="An objective such as 'ttft_ms:p99<500'; repeatable.",
+)
 SHOWN = groups.group(
     groups.RESULT,
     json_option(),
@@ -114,12 +120,7 @@ ASKED = (
     ),
     *groups.group(
         groups.OBJECTIVES,
-        click.option(
-            "--slo",
-            multiple=True,
-            shell_complete=names_of("objectives"),
-            help="An objective such as 'ttft_ms:p99<500'; repeatable.",
-        ),
+        SLO,
         click.option("--goodput", help="Limits that make a request count as good: 'ttft:200 tpot:50 e2el:5000'."),
     ),
     *groups.group(

@@ -10,7 +10,7 @@ from bench.cli.base import OneOf
 from bench.cli.completion import files, names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import NUMBER, WHOLE
-from bench.cli.options import printed
+from bench.cli.options import SLO, printed
 from bench.cli.settings import Configured
 
 if TYPE_CHECKING:
@@ -53,12 +53,7 @@ if TYPE_CHECKING:
 )
 @grouped(
     groups.OBJECTIVES,
-    click.option(
-        "--slo",
-        multiple=True,
-        shell_complete=names_of("objectives"),
-        help="An objective such as 'ttft_ms:p99<500'; repeatable.",
-    ),
+    SLO,
     click.option(
         "--utilization", type=NUMBER, default=0.7, help="Use at most this share of a replica's capacity.  [0.7]"
     ),

@@ -183,9 +183,9 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
         return all(any(have_same_requests([own], [each]) for each in runs) for runs in chosen)
 
     # An API's run that was asked what all servers were asked; repeats have plans of their own.
-    chosen_of = {name: next(filter(is_as_all, good), good[0]) for name, good in apis.items()}
-    differ = differ or not all(map(is_as_all, chosen_of.values()))
-    versus = (f"{_plain(name)}={folder / run.folder}" for name, run in chosen_of.items())
+    as_all = {name: next(filter(is_as_all, good), None) for name, good in apis.items()}
+    differ = differ or None in as_all.values()
+    versus = (f"{_plain(name)}={folder / (run or apis[name][0]).folder}" for name, run in as_all.items())
     names = {contender.name: _plain(contender.name) for contender in result.contenders}
     return _Sides(tuple(servers), (*versus, *study.versus), differ, names)
 
