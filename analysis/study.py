@@ -91,7 +91,7 @@ class StudyCell:
         return None if not met or None in met else all(met)
 
 
-class FoundCapacity(NamedTuple):
+class CellCapacity(NamedTuple):
     """The highest rate that meets the objectives, in requests/s, with its interval, and where it is told."""
 
     rate_per_s: float
@@ -108,7 +108,7 @@ class ContenderResult:
     backend: str
     model: str
     cells: tuple[StudyCell, ...]
-    capacity: FoundCapacity | None = None
+    capacity: CellCapacity | None = None
     problem: str | None = None
     server: str | None = None
     usd_per_hour: float | None = None

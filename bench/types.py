@@ -23,8 +23,8 @@ from bench.workload import Lengths as Lengths
 from bench.workload import Load as Load
 from bench.workload import Pause as Pause
 from bench.workload import Prefixes as Prefixes
+from bench.workload import RateSegment as RateSegment
 from bench.workload import Scenario as Scenario
-from bench.workload import Stretch as Stretch
 from bench.workload import TrafficClass as TrafficClass
 from bench.workload import Turns as Turns
 

@@ -180,7 +180,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class RateSegment:
     """A part of a load's time, in which its rate goes evenly from one value to another; the same two: it stays."""
 
     seconds: float
@@ -188,7 +188,7 @@ class Stretch:
     to_per_s: float
 
 
-Course = tuple[Stretch, ...]
+Course = tuple[RateSegment, ...]
 """How a rate changes over the measured time, from its start to its end; beyond, the last rate goes on."""
 
 

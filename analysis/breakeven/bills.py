@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.staircase import Amounts, OwnMonth
+from analysis.breakeven.staircase import Amounts, SelfHostedMonth
 from analysis.breakeven.states import States, stated
 from analysis.money.numbers import exact
 
@@ -61,7 +61,7 @@ def self_hosted_usd(pairing: Pairing, requests_per_month: int) -> Fraction:
     return Fraction(bills(pairing, stated(pairing), np.array([requests_per_month])).self_hosted_usd[0, 0])
 
 
-def _own(pairing: Pairing, states: States, volumes: Amounts) -> OwnMonth:
+def _own(pairing: Pairing, states: States, volumes: Amounts) -> SelfHostedMonth:
     """Our part of the month; a share of 0 needs no replicas."""
     steps = states.staircase(pairing)
     full = steps.full(states.capacity_rps)[:, np.newaxis]
@@ -71,7 +71,7 @@ def _own(pairing: Pairing, states: States, volumes: Amounts) -> OwnMonth:
         return steps.fill(volumes, full, saved_usd)
     if not pairing.offered_share:
         nothing = volumes * 0
-        return OwnMonth(nothing, nothing, nothing)
+        return SelfHostedMonth(nothing, nothing, nothing)
     return steps.serve(volumes * states.number(pairing.offered_share), full)
 
 

@@ -10,7 +10,7 @@ from analysis.breakeven.deciding import proposal
 from analysis.breakeven.decision import Decision, decide
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.ranking import Ranking
-from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.scenarios import SensitivityBar
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States
 from analysis.breakeven.sweep import answer
@@ -71,7 +71,7 @@ class Alternative:
     states: States
     found: Judgement
     p_cheaper: Floats
-    tornado: tuple[Bar, ...]
+    tornado: tuple[SensitivityBar, ...]
     advice: tuple[str, ...]
     warnings: tuple[str, ...]
     usd_ci95: Interval = UNKNOWN

@@ -12,7 +12,7 @@ from analysis.breakeven.sweep import break_even
 Scenario = tuple[Pairing, States]
 
 
-class Bar(NamedTuple):
+class SensitivityBar(NamedTuple):
     """What one input does to the month, and to the first break-even of its middle, at its low and high value."""
 
     name: str
@@ -28,7 +28,7 @@ class Bar(NamedTuple):
         return abs(ends[1] - ends[0]) if all(end.is_finite() for end in ends) else Decimal("Infinity")
 
 
-def tornado(inputs: Mapping[str, tuple[Scenario, Scenario]], requests_per_month: int) -> list[Bar]:
+def tornado(inputs: Mapping[str, tuple[Scenario, Scenario]], requests_per_month: int) -> list[SensitivityBar]:
     """A bar for each input, that which moves the month at this volume most first.
 
     `inputs` holds the comparison with the low and with the high value of each; savings are those to be expected.
@@ -37,5 +37,5 @@ def tornado(inputs: Mapping[str, tuple[Scenario, Scenario]], requests_per_month:
     for name, ends in inputs.items():
         first_low, first_high = (break_even(pairing).first for pairing, _ in ends)
         saving_low, saving_high = (decide(*end, requests_per_month).saving_usd for end in ends)
-        bars.append(Bar(name, first_low, first_high, saving_low, saving_high))
+        bars.append(SensitivityBar(name, first_low, first_high, saving_low, saving_high))
     return sorted(bars, key=lambda bar: -bar.swing_usd)

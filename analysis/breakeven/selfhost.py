@@ -22,7 +22,7 @@ class Commitment:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class SpotReplicas:
     """Replicas that are taken away now and then; while a new one loads the model, a fallback serves its requests."""
 
     interruptions_per_hour: Number
@@ -63,7 +63,7 @@ class SelfHost:
     min_replicas: int = 1
     spare_replicas: int = 0
     commitment: Commitment | None = None
-    spot: Spot | None = None
+    spot: SpotReplicas | None = None
     good_share: Number = 1
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ Amounts = npt.NDArray[Any]
 """float64, or Fractions and whole numbers as objects."""
 
 
-class OwnMonth(NamedTuple):
+class SelfHostedMonth(NamedTuple):
     """Our bill in $/month, the requests that our replicas are offered, and how many replicas the busiest hour has."""
 
     usd: Amounts
@@ -61,13 +61,13 @@ class Staircase:
         """Requests a month of a full replica."""
         return np.asarray(capacity_rps * self.busy_s)
 
-    def serve(self, offered: Amounts, full: Amounts) -> OwnMonth:
+    def serve(self, offered: Amounts, full: Amounts) -> SelfHostedMonth:
         """A month in which our replicas serve all that they are offered; infinitely dear at a capacity of 0."""
         usd, count = np.where(full > 0, self.ops_usd, np.inf), offered
         for load, hours_share in self.billed:
             count = self._serving(offered, load, full) + self.spare_replicas
             usd = usd + hours_share * self.replicas_usd(count)
-        return OwnMonth(usd, offered, count)
+        return SelfHostedMonth(usd, offered, count)
 
     def last_at_same_cost(self, offered: Amounts, full: Amounts) -> Amounts:
         """The requests up to which no hour needs another replica than at so many of them."""
@@ -82,20 +82,22 @@ class Staircase:
         count = np.ceil(offered * load / np.where(full > 0, full, np.inf))
         return np.asarray(np.maximum(count, self.min_replicas))
 
-    def fill(self, requests_per_month: Amounts, full: Amounts, saved_usd: Amounts) -> OwnMonth:
+    def fill(self, requests_per_month: Amounts, full: Amounts, saved_usd: Amounts) -> SelfHostedMonth:
         """A month in which replicas are filled first, and the rest is left; their number is the cheapest.
 
         A request that they are offered saves `saved_usd`. The number is chosen by the hour where replicas scale.
         """
         terms = np.broadcast_arrays(requests_per_month, full, saved_usd)
         months = [self._fill_group(levels, *terms) for levels in self._groups]
-        return OwnMonth(
+        return SelfHostedMonth(
             np.asarray(self.ops_usd + sum(month.usd for month in months)),
             np.asarray(sum(month.offered for month in months)),
             np.maximum.reduce([month.replicas for month in months]),
         )
 
-    def _fill_group(self, levels: tuple[Any, ...], volume: Amounts, full: Amounts, saved_usd: Amounts) -> OwnMonth:
+    def _fill_group(
+        self, levels: tuple[Any, ...], volume: Amounts, full: Amounts, saved_usd: Amounts
+    ) -> SelfHostedMonth:
         """Hours that have their number of replicas in common.
 
         One more replica pays while it is in use for more than its price / (what a full one saves) of the hours. Were
@@ -110,14 +112,14 @@ class Staircase:
         paying = ratio(self.replica_usd * hours_share, saved_usd * full, np.inf)
         near = ratio(volume * loads[np.searchsorted(-exceeded, -paying)], full, 0)
 
-        def filled(count: Amounts) -> OwnMonth:
+        def filled(count: Amounts) -> SelfHostedMonth:
             offered = sum(share * np.minimum(volume * load, count * full) for load, share in levels)
             count = count + self.spare_replicas
-            return OwnMonth(hours_share * self.replicas_usd(count), np.asarray(offered), count)
+            return SelfHostedMonth(hours_share * self.replicas_usd(count), np.asarray(offered), count)
 
         fewer, more = (filled(np.maximum(self._fewest, count)) for count in (np.floor(near), np.ceil(near)))
         more_gains = more.usd - saved_usd * more.offered < fewer.usd - saved_usd * fewer.offered
-        return OwnMonth(*(np.where(more_gains, *ends) for ends in zip(more, fewer, strict=True)))
+        return SelfHostedMonth(*(np.where(more_gains, *ends) for ends in zip(more, fewer, strict=True)))
 
     def surely_filled_at(self, full: Amounts, saved_usd: Amounts) -> Amounts:
         """Requests a month at which replicas that are filled first pay, if they ever do.

@@ -8,7 +8,7 @@ from analysis.breakeven.comparison import Alternative, CostComparison, CostedSer
 from analysis.breakeven.curves import lines
 from analysis.breakeven.decision import Decision
 from analysis.breakeven.ranking import Ranking
-from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.scenarios import SensitivityBar
 from analysis.breakeven.volumes import BreakEven
 from analysis.money import prices
 from analysis.stats.distributions import Floats
@@ -120,7 +120,7 @@ def _month(at: Decision) -> Json:
     }
 
 
-def _bar(bar: Bar) -> Json:
+def _bar(bar: SensitivityBar) -> Json:
     return {
         "input": bar.name,
         "first_break_even": [bar.first_at_low, bar.first_at_high],

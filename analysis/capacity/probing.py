@@ -156,7 +156,7 @@ def _worth(keeps: Mask) -> float:
     return n / max(1.0, inflation)
 
 
-class Watch:
+class LoadWatch:
     """Watches a load while it runs: is it sure already that the server falls behind?"""
 
     def __init__(self, service_s: float) -> None:

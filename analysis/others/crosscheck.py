@@ -17,7 +17,7 @@ from analysis.others.readings import (
     KNOWN,
     RATES,
     Definition,
-    Ours,
+    OurCalls,
     Reading,
     TheirMean,
     bearing_on,
@@ -95,7 +95,7 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concur
 
     `concurrency` is what ours held in flight, None where calls came at a rate.
     """
-    ours, client = Ours(summary, requests), _client(theirs)
+    ours, client = OurCalls(summary, requests), _client(theirs)
     times = tuple(_times(summary, ours, theirs, client))
     is_closed = concurrency is not None and concurrency == theirs.concurrency
     figures = (*times, *_rates(summary, ours, theirs, client, _mean_time(times) if is_closed else None))
@@ -110,7 +110,7 @@ def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concur
     )
 
 
-def _times(summary: RunSummary, ours: Ours, theirs: Imported, client: _TheirClient) -> Iterator[CrossFigure]:
+def _times(summary: RunSummary, ours: OurCalls, theirs: Imported, client: _TheirClient) -> Iterator[CrossFigure]:
     for name in METRICS:
         for statistic in STATISTICS:
             value = getattr(theirs.metrics[name], statistic) if name in theirs.metrics else None
@@ -119,7 +119,7 @@ def _times(summary: RunSummary, ours: Ours, theirs: Imported, client: _TheirClie
 
 
 def _rates(
-    summary: RunSummary, ours: Ours, theirs: Imported, client: _TheirClient, mean: TheirMean | None
+    summary: RunSummary, ours: OurCalls, theirs: Imported, client: _TheirClient, mean: TheirMean | None
 ) -> Iterator[CrossFigure]:
     if mean is not None:
         ours, client = ours.beside(mean), client._replace(known=client.known | {"as_slow"})
@@ -138,7 +138,7 @@ def _mean_time(times: Sequence[CrossFigure]) -> TheirMean | None:
 
 
 def _figure(
-    summary: RunSummary, ours: Ours, metric: str, statistic: str, theirs: float, client: _TheirClient
+    summary: RunSummary, ours: OurCalls, metric: str, statistic: str, theirs: float, client: _TheirClient
 ) -> Iterator[CrossFigure]:
     plain = ours.figure(metric, statistic, Reading())
     if plain is None:
@@ -170,7 +170,7 @@ def _figure(
     yield CrossFigure(metric, statistic, theirs, plain, value, named, noise, outcome, _why(summary, metric, statistic))
 
 
-def _readings(ours: Ours, metric: str, statistic: str, client: _TheirClient) -> dict[tuple[str, ...], float]:
+def _readings(ours: OurCalls, metric: str, statistic: str, client: _TheirClient) -> dict[tuple[str, ...], float]:
     """Ours by each few of the definitions that bear on it, the fewest first, of these what is known of the tool."""
     bearing = [name for name in bearing_on(metric) if name not in client.excluded]
     sets = [names for size in range(1, MOST_TOGETHER + 1) for names in combinations(bearing, size)]

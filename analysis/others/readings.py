@@ -98,7 +98,7 @@ class TheirMean(NamedTuple):
     by: tuple[str, ...]
 
 
-class Ours:
+class OurCalls:
     """A run's calls, of which any figure can be made by any reading."""
 
     def __init__(self, summary: RunSummary, requests: pa.Table) -> None:
@@ -107,7 +107,7 @@ class Ours:
         self._counted = dict[Reading, pa.Table]()
         self._read = dict[tuple[str, Reading], Mapping[str, float]]()
 
-    def beside(self, mean: TheirMean) -> "Ours":
+    def beside(self, mean: TheirMean) -> "OurCalls":
         """The same where both held as many in flight: by Little's law their rate is ours times our mean over theirs."""
         found = copy(self)  # with what was read so far
         found._mean = mean

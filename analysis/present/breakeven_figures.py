@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Alternative, CostComparison, Point
 from analysis.breakeven.curves import lines
-from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.scenarios import SensitivityBar
 from analysis.present import ranking_figure
 from analysis.present.breakeven_look import (
     LEFT_PX,
@@ -118,7 +118,7 @@ def tornado(comparison: CostComparison) -> go.Figure | None:
     )
 
 
-def _add_bar(figure: go.Figure, bar: Bar, row: int, least_usd: float) -> None:
+def _add_bar(figure: go.Figure, bar: SensitivityBar, row: int, least_usd: float) -> None:
     """A bar with its ends' amounts beside it and its name above it; an end that nothing can serve is the least."""
     ends = [
         (float(usd) if usd.is_finite() else least_usd, usd, which)
@@ -141,7 +141,7 @@ def _add_bar(figure: go.Figure, bar: Bar, row: int, least_usd: float) -> None:
     )  # fmt: skip
 
 
-def _tornado_caption(main: Alternative, bars: Sequence[Bar]) -> str:
+def _tornado_caption(main: Alternative, bars: Sequence[SensitivityBar]) -> str:
     caption = (
         f"What self-hosting saves a month against {main.name} when one input alone goes from its low to its high "
         "value; what moves the month most comes first."

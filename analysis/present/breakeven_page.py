@@ -3,7 +3,7 @@
 from analysis.breakeven.comparison import CostComparison
 from analysis.present import to_html
 from analysis.present.breakeven_figures import FIGURES
-from analysis.present.document import Document, Drawn, Figures
+from analysis.present.document import Document, Figures, PageFigure
 from analysis.present.figures import drawn, figure_sections
 from analysis.present.of_breakeven import document, title
 
@@ -16,7 +16,7 @@ def figure_pages(comparison: CostComparison) -> dict[str, str]:
     """Each figure that there is something to draw in as an HTML page of its own, by name."""
     above = title([alternative.name for alternative in comparison.alternatives])
     alone = {
-        name: Figures((Drawn(name, FIGURES[name].title, figure),))
+        name: Figures((PageFigure(name, FIGURES[name].title, figure),))
         for name, figure in drawn(FIGURES, comparison).items()
     }
     return {name: to_html.render(Document(title=above, blocks=(figures,))) for name, figures in alone.items()}

@@ -142,7 +142,7 @@ class Prose:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PageFigure:
     """A figure on a page; a wide one takes a whole row."""
 
     name: str
@@ -155,7 +155,7 @@ class Drawn:
 class Figures:
     """Figures, and the titles of those that there was nothing to draw in. Only pages show them."""
 
-    drawn: tuple[Drawn, ...]
+    drawn: tuple[PageFigure, ...]
     missing: tuple[str, ...] = ()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from analysis.present.charts import Plot, T
-from analysis.present.document import PAGE, Drawn, Figures, Section
+from analysis.present.document import PAGE, Figures, PageFigure, Section
 
 
 def drawn(plots: Mapping[str, Plot[T]], data: T) -> dict[str, go.Figure]:
@@ -26,6 +26,6 @@ def figure_sections(plots: Mapping[str, Plot[T]], data: T) -> tuple[Section, ...
 def _of_section(plots: Mapping[str, Plot[T]], figures: Mapping[str, go.Figure], section: str) -> Figures:
     mine = {name: plot for name, plot in plots.items() if plot.section == section}
     return Figures(
-        tuple(Drawn(name, plot.title, figures[name], plot.wide) for name, plot in mine.items() if name in figures),
+        tuple(PageFigure(name, plot.title, figures[name], plot.wide) for name, plot in mine.items() if name in figures),
         tuple(plot.title for name, plot in mine.items() if name not in figures),
     )

@@ -8,7 +8,7 @@ from typing import Final
 from analysis.breakeven import written
 from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, FirstBreakEven
 from analysis.breakeven.decision import Decision
-from analysis.breakeven.scenarios import Bar
+from analysis.breakeven.scenarios import SensitivityBar
 from analysis.breakeven.volumes import BreakEven
 from analysis.money import prices
 from analysis.present import of_ranking
@@ -173,7 +173,7 @@ def _is_open(api: Alternative) -> bool:
     return _verdict(api) == KINDS["undecided"]
 
 
-def _bar(bar: Bar, *, of_month: bool) -> str:
+def _bar(bar: SensitivityBar, *, of_month: bool) -> str:
     """What an input does to the user's month or, where no volume is named, to the first break-even."""
     if of_month:
         savings = (bar.saving_usd_at_low, bar.saving_usd_at_high)

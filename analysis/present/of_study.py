@@ -32,9 +32,9 @@ from analysis.present.study_figures import FIGURES, TRADES, Drawing
 from analysis.study import FIGURES as OF_A_CELL
 from analysis.study import (
     MOST_NAMED,
+    CellCapacity,
     CellPlace,
     ContenderResult,
-    FoundCapacity,
     StudyAnswer,
     StudyCell,
     StudyResult,
@@ -223,7 +223,7 @@ _STATUS: Final = (Column("verdict", "left", drop=5), _status)
 _FIGURES: Final[Columns[_Line]] = tuple((column, partial(_figure, name)) for name, column in SHOWN.items())
 
 
-def _capacity(found: FoundCapacity | None) -> Cell:
+def _capacity(found: CellCapacity | None) -> Cell:
     return Cell(DASH) if found is None else Cell(number(found.rate_per_s), link=found.page)
 
 

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from analysis.present import chart_library
-from analysis.present.document import Drawn
+from analysis.present.document import PageFigure
 from analysis.present.palette import FONT, PALETTE
 from bench.process.printable import printable
 
@@ -73,7 +73,7 @@ def shown(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def chart(drawn: Drawn) -> dict[str, Any]:
+def chart(drawn: PageFigure) -> dict[str, Any]:
     """What the template needs; an axis with labels for a logarithmic scale and no range can be switched to it."""
     figure = drawn.figure
     axes = ((name, figure.layout[name]) for name in ("xaxis", "yaxis"))

@@ -20,7 +20,7 @@ NS_PER_S = 1e9
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 
-class Weighed(NamedTuple):
+class WeightedSamples(NamedTuple):
     """The samples of a window: when each was taken, and for how much of the window it stands (s)."""
 
     t_ns: Floats
@@ -61,7 +61,7 @@ def host(run: RunManifest, telemetry: pa.Table | None, span: Window) -> HostUse:
     )
 
 
-def _window(telemetry: pa.Table | None, span: Window, name: str) -> tuple[Weighed, Floats]:
+def _window(telemetry: pa.Table | None, span: Window, name: str) -> tuple[WeightedSamples, Floats]:
     """The samples of the host of which some time lies in the window."""
     t_ns, values = series(telemetry, "host", name)
     gaps = np.diff(t_ns)
@@ -69,7 +69,7 @@ def _window(telemetry: pa.Table | None, span: Window, name: str) -> tuple[Weighe
     inside_s = np.maximum(np.minimum(t_ns, span.end_ns) - np.maximum(before, span.start_ns), 0.0) / NS_PER_S
     some, known_s = inside_s > 0, float(inside_s.sum())
     is_enough = known_s >= max(LEAST_S, min(ENOUGH_S, LEAST_PART * span.seconds)) and some.any()
-    return Weighed(t_ns[some], inside_s[some], bool(is_enough)), values[some]
+    return WeightedSamples(t_ns[some], inside_s[some], bool(is_enough)), values[some]
 
 
 def _link_share(telemetry: pa.Table | None, span: Window) -> float | None:

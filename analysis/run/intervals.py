@@ -13,7 +13,7 @@ from analysis.run import counting, slo
 from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
 from analysis.run.rates import Flow
 from analysis.run.sections import MetricSummary, RequestCounts, Throughput
-from analysis.stats.correlation import Beside, Dependence
+from analysis.stats.correlation import Dependence, PairedSeries
 from analysis.stats.describe import cells_of, dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval
 from bench.runs.sections import load as read
@@ -39,7 +39,7 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
     of_waits = dependence(waits)
     each = np.zeros(calls.num_rows)
     each[np.diff(waits.offsets) > 0] = waits.values
-    beside = Beside(each, of_waits)
+    beside = PairedSeries(each, of_waits)
 
     def described(name: str) -> MetricSummary:
         sample = METRICS[name].values(calls)

@@ -13,7 +13,7 @@ from analysis.money.numbers import HOURS_PER_MONTH
 from analysis.sizing import gpus, memory, roofline
 from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import Memory, Model
-from analysis.sizing.roofline import Efficiency, Hardware, Pace, Work
+from analysis.sizing.roofline import Efficiency, Hardware, Pace, StepWork
 from bench.types import UserError
 
 Bottleneck = Literal["memory", "bandwidth", "compute", "objective", "engine"]
@@ -31,7 +31,7 @@ _BOUNDS: Final[Mapping[str, Bound]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class ReplicaNeed:
     """What each replica must hold: `concurrency` sequences of `context_tokens`, in an engine that takes so much.
 
     Of those, the first `prefix_tokens` are the same in all sequences, and in the cache once.
@@ -89,12 +89,14 @@ class Estimate(NamedTuple):
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
-def fits(model: Model, gpu: Gpu, need: Need, tensor_parallel: Iterable[int] = memory.TENSOR_PARALLEL) -> list[Fit]:
+def fits(
+    model: Model, gpu: Gpu, need: ReplicaNeed, tensor_parallel: Iterable[int] = memory.TENSOR_PARALLEL
+) -> list[Fit]:
     """Lay the model out on each number of GPUs that its heads can be divided over, whether it fits or not."""
     return [_fit(model, gpu, need, n) for n in memory.splits(model.architecture, tensor_parallel)]
 
 
-def shortage(fit: Fit, need: Need) -> str | None:
+def shortage(fit: Fit, need: ReplicaNeed) -> str | None:
     """Why the model does not fit; None where it does."""
     usable, weights, overhead = (size / memory.GIB for size in fit.memory)
     if fit.memory.weights_bytes > fit.memory.usable_bytes:
@@ -107,14 +109,14 @@ def shortage(fit: Fit, need: Need) -> str | None:
     return None
 
 
-def _fit(model: Model, gpu: Gpu, need: Need, tensor_parallel: int) -> Fit:
+def _fit(model: Model, gpu: Gpu, need: ReplicaNeed, tensor_parallel: int) -> Fit:
     divided = memory.divide(
         model.weights.total_bytes, gpu.memory_bytes, tensor_parallel, need.gpu_memory_utilization, need.overhead_bytes
     )
     return Fit(gpu, tensor_parallel, divided, _sequences(model, divided, tensor_parallel, need, need.context_tokens))
 
 
-def _sequences(model: Model, divided: Memory, tensor_parallel: int, need: Need, tokens: int) -> int:
+def _sequences(model: Model, divided: Memory, tensor_parallel: int, need: ReplicaNeed, tokens: int) -> int:
     return memory.sequences(
         model.architecture, divided.kv_bytes, tokens, tensor_parallel, need.kv_value_bytes, need.prefix_tokens
     )
@@ -128,14 +130,14 @@ def hardware(gpu: Gpu, tensor_parallel: int, quantization: str) -> Hardware:
     return Hardware(tensor_parallel * gpu.bandwidth_bytes_per_s, tensor_parallel * gpus.flops(gpu, quantization))
 
 
-def work(model: Model, batch: float, tokens: int, kv_value_bytes: int = 2, prefix_tokens: int = 0) -> Work:
+def work(model: Model, batch: float, tokens: int, kv_value_bytes: int = 2, prefix_tokens: int = 0) -> StepWork:
     """What a step over `batch` sequences of that length needs; for experts see `memory.read_bytes`.
 
     The first `prefix_tokens` are the same in all sequences: they are read once, as the weights are.
     """
     shared = memory.cached_tokens(min(prefix_tokens, tokens))
     once, each = (memory.kv_bytes(model.architecture, part, kv_value_bytes) for part in (shared, tokens - shared))
-    return Work(memory.read_bytes(model, batch) + once, each, model.active_parameters)
+    return StepWork(memory.read_bytes(model, batch) + once, each, model.active_parameters)
 
 
 def pace(model: Model, batch: int, demand: Demand, on: Hardware, efficiency: Efficiency, value_bytes: int) -> Pace:
@@ -145,7 +147,7 @@ def pace(model: Model, batch: int, demand: Demand, on: Hardware, efficiency: Eff
     return roofline.pace(batch, demand.computed_tokens, demand.output_tokens, halfway, on, efficiency)
 
 
-def estimate(model: Model, fit: Fit, need: Need, demand: Demand, efficiency: Efficiency) -> Estimate | None:
+def estimate(model: Model, fit: Fit, need: ReplicaNeed, demand: Demand, efficiency: Efficiency) -> Estimate | None:
     """Find the most requests at once that keep the objectives, which is the highest rate too; None where one breaks
     them.
     """
@@ -172,7 +174,7 @@ def _limit(best: Pace, stopped_by_objective: bool, held: int, doubled: Pace, mos
     return "compute" if best.prefill_share > 0.5 or best.limit == "compute" else "bandwidth"
 
 
-def unmet(model: Model, fit: Fit, need: Need, demand: Demand, efficiency: Efficiency) -> str:
+def unmet(model: Model, fit: Fit, need: ReplicaNeed, demand: Demand, efficiency: Efficiency) -> str:
     """Which objectives even a single request breaks, and by how much."""
     on = hardware(fit.gpu, fit.tensor_parallel, model.weights.quantization)
     alone = _seen(pace(model, 1, demand, on, efficiency, need.kv_value_bytes), demand)
@@ -205,7 +207,7 @@ def bounds_s(limits_ms: Mapping[str, float]) -> dict[Bound, float]:
 # --- what cannot be ---------------------------------------------------------------------------------------------------
 
 
-class Most(NamedTuple):
+class ReplicaCeiling(NamedTuple):
     """The most requests of a load that one replica can serve on perfect hardware.
 
     `shortage` says why it cannot hold even one of them; there is then no rate.
@@ -215,22 +217,24 @@ class Most(NamedTuple):
     requests_per_s: float | None
 
 
-def most(model: Model, gpu: Gpu, gpu_count: int, demand: Demand) -> Most:
+def most(model: Model, gpu: Gpu, gpu_count: int, demand: Demand) -> ReplicaCeiling:
     """Bound what `gpu_count` GPUs of one replica serve of requests like the demand's, whose rate does not count.
 
     A replica must hold one of them. GPUs that the heads cannot be divided over may divide the layers, so that nothing
     is refused for that. Prompts are computed while answers are read, as if neither kept the other waiting: a capacity
     above this is none, whatever the engine.
     """
-    need = Need(demand.tokens, prefix_tokens=demand.prefix_tokens)
+    need = ReplicaNeed(demand.tokens, prefix_tokens=demand.prefix_tokens)
     fit = _fit(model, gpu, need, gpu_count)
     if short := shortage(fit, need):
-        return Most(short, None)
+        return ReplicaCeiling(short, None)
     halfway = demand.prompt_tokens + demand.output_tokens // 2
     batch = max(1, _sequences(model, fit.memory, gpu_count, need, halfway))
     needed = work(model, batch, halfway, need.kv_value_bytes, demand.prefix_tokens)
     on = hardware(gpu, gpu_count, model.weights.quantization)
-    return Most(None, roofline.ceiling_requests_per_s(batch, demand.computed_tokens, demand.output_tokens, needed, on))
+    return ReplicaCeiling(
+        None, roofline.ceiling_requests_per_s(batch, demand.computed_tokens, demand.output_tokens, needed, on)
+    )
 
 
 # --- money ------------------------------------------------------------------------------------------------------
@@ -260,7 +264,7 @@ def replicas(demand: Demand, requests_per_s: float) -> int:
 def plan(
     model: Model,
     fit: Fit,
-    need: Need,
+    need: ReplicaNeed,
     demand: Demand | None,
     efficiencies: tuple[Efficiency, Efficiency],
     price: GpuPrice | None,
@@ -307,7 +311,7 @@ def _usd_per_month(
 # --- calibration ------------------------------------------------------------------------------------------------
 
 
-class Claimed(NamedTuple):
+class ClaimedThroughput(NamedTuple):
     """A number of output tokens per second that somebody quotes, for sequences of `tokens` on average.
 
     `batch` is None where nobody says how many there were at once.
@@ -318,7 +322,7 @@ class Claimed(NamedTuple):
     tokens: int
 
 
-def check(model: Model, on: Hardware, claimed: Claimed, kv_value_bytes: int = 2) -> None:
+def check(model: Model, on: Hardware, claimed: ClaimedThroughput, kv_value_bytes: int = 2) -> None:
     """Raise UserError, with the reason, for a number above the roofline. Of experts, only those of a token are read."""
     needed = work(model, 1, claimed.tokens, kv_value_bytes)
     if impossible := roofline.check(claimed.output_tokens_per_s, claimed.batch, needed, on):

@@ -24,7 +24,7 @@ class Hardware(NamedTuple):
     flops: float
 
 
-class Work(NamedTuple):
+class StepWork(NamedTuple):
     """What a step over a batch needs: bytes of weights it reads, bytes of cache for each sequence, weights a token
     passes.
     """
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     limit: Limit
 
 
-def decode_step(batch: float, work: Work, hardware: Hardware, efficiency: Efficiency = PERFECT) -> Step:
+def decode_step(batch: float, work: StepWork, hardware: Hardware, efficiency: Efficiency = PERFECT) -> Step:
     """Time one step of decoding `batch` sequences at once."""
     # The roofline of Williams, Waterman and Patterson (CACM 52, 2009): a step takes as long as the slower of moving its
     # bytes and doing its operations. A weight costs a token a multiplication and an addition (Kaplan et al.,
@@ -51,17 +51,17 @@ def decode_step(batch: float, work: Work, hardware: Hardware, efficiency: Effici
     return Step(max(moved, computed) / efficiency.decode, "bandwidth" if moved >= computed else "compute")
 
 
-def decode_tokens_per_s(batch: float, work: Work, hardware: Hardware, efficiency: Efficiency = PERFECT) -> float:
+def decode_tokens_per_s(batch: float, work: StepWork, hardware: Hardware, efficiency: Efficiency = PERFECT) -> float:
     """Output tokens per second of all sequences together, were there no prompts."""
     return batch / decode_step(batch, work, hardware, efficiency).seconds
 
 
-def prefill_s(tokens: float, work: Work, hardware: Hardware, efficiency: Efficiency = PERFECT) -> float:
+def prefill_s(tokens: float, work: StepWork, hardware: Hardware, efficiency: Efficiency = PERFECT) -> float:
     """Time to compute a prompt of that length."""
     return 2 * work.active_parameters * tokens / (efficiency.prefill * hardware.flops)
 
 
-def ceiling_tokens_per_s(batch: float | None, work: Work, hardware: Hardware) -> tuple[float, Limit]:
+def ceiling_tokens_per_s(batch: float | None, work: StepWork, hardware: Hardware) -> tuple[float, Limit]:
     """Output tokens per second that no engine can exceed; `batch` None where nobody said how many sequences."""
     if batch is not None:
         step = decode_step(batch, work, hardware)
@@ -74,7 +74,7 @@ def ceiling_tokens_per_s(batch: float | None, work: Work, hardware: Hardware) ->
     return min(moved, computed), "bandwidth" if moved < computed else "compute"
 
 
-def check(claimed_tokens_per_s: float, batch: float | None, work: Work, hardware: Hardware) -> str | None:
+def check(claimed_tokens_per_s: float, batch: float | None, work: StepWork, hardware: Hardware) -> str | None:
     """Why a number of output tokens per second cannot be; None where it can."""
     ceiling, limit = ceiling_tokens_per_s(batch, work, hardware)
     if claimed_tokens_per_s <= ceiling:
@@ -119,7 +119,7 @@ def pace(
     batch: float,
     prompt_tokens: float,
     output_tokens: float,
-    work: Work,
+    work: StepWork,
     hardware: Hardware,
     efficiency: Efficiency = PERFECT,
 ) -> Pace:
@@ -143,7 +143,7 @@ def pace(
 
 
 def ceiling_requests_per_s(
-    batch: float, prompt_tokens: float, output_tokens: float, work: Work, hardware: Hardware
+    batch: float, prompt_tokens: float, output_tokens: float, work: StepWork, hardware: Hardware
 ) -> float:
     """Requests per second that no replica with `batch` under way exceeds, though prompts and steps overlap."""
     step = work.weight_bytes / batch + work.kv_bytes_per_sequence

@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.sizing import memory, plans, roofline
 from analysis.sizing.memory import Model
-from analysis.sizing.plans import Demand, Estimate, Fit, Need, ReplicaPlan
+from analysis.sizing.plans import Demand, Estimate, Fit, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import Efficiency, Limit
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ class Sizing:
     """
 
     model: Model
-    need: Need
+    need: ReplicaNeed
     demand: Demand | None
     efficiencies: tuple[Efficiency, Efficiency]
     efficiency_source: str
@@ -63,7 +63,7 @@ class Sizing:
         """What keeps it from decoding faster."""
         return roofline.decode_step(*self._decoding(fit)).limit
 
-    def _decoding(self, fit: Fit) -> tuple[int, roofline.Work, roofline.Hardware]:
+    def _decoding(self, fit: Fit) -> tuple[int, roofline.StepWork, roofline.Hardware]:
         need = self.need
         work = plans.work(self.model, need.concurrency, need.context_tokens, need.kv_value_bytes, need.prefix_tokens)
         on = plans.hardware(fit.gpu, fit.tensor_parallel, self.model.weights.quantization)

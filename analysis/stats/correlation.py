@@ -72,14 +72,14 @@ class Dependence(NamedTuple):
         )
 
 
-class Beside(NamedTuple):
+class PairedSeries(NamedTuple):
     """Another series over the same requests, and its dependence: what is shared with it has its correlation."""
 
     values: Floats
     dependence: Dependence
 
 
-def measure(series: Floats, beside: Beside | None = None) -> Dependence:
+def measure(series: Floats, beside: PairedSeries | None = None) -> Dependence:
     """The dependence of a series in the order of sending.
 
     Of values and of their ranks the longer time counts: ranks do not see how far outliers are, values little else.

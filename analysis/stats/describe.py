@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.stats.correlation import FEWEST, Beside, Dependence, correlation_time, measure
+from analysis.stats.correlation import FEWEST, Dependence, PairedSeries, correlation_time, measure
 from analysis.stats.distributions import (
     LEVELS,
     UNKNOWN,
@@ -65,13 +65,13 @@ def clusters_of(sample: Sample) -> Clusters:
     return Clusters(sample, sizes[sizes > 0], sample.offsets[:-1][sizes > 0])
 
 
-def dependence(sample: Sample, beside: Beside | None = None) -> Dependence:
+def dependence(sample: Sample, beside: PairedSeries | None = None) -> Dependence:
     """How far the successive requests of a sample resemble each other; `beside` has a value for each request."""
     clusters = clusters_of(sample)
     if not len(clusters.sizes):
         return Dependence(0, 1.0, 1.0, "none")
     if beside is not None:
-        beside = Beside(beside.values[np.diff(sample.offsets) > 0], beside.dependence)
+        beside = PairedSeries(beside.values[np.diff(sample.offsets) > 0], beside.dependence)
     return measure(clusters.residuals(sample.values), beside)
 
 

@@ -66,7 +66,7 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
     import anthropic
     import httpx2
 
-    class Cold(httpx2.BaseTransport):
+    class ColdTransport(httpx2.BaseTransport):
         """The client's requests by the cold path's own way: its deadline, its caps, its certificates."""
 
         def handle_request(self, request: "httpx2.Request") -> "httpx2.Response":
@@ -86,7 +86,7 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
             max_retries=retries,
             timeout=TIMEOUT_S,
             default_headers=every,
-            http_client=httpx2.Client(transport=Cold(), trust_env=False),
+            http_client=httpx2.Client(transport=ColdTransport(), trust_env=False),
         ) as client:
             yield client
     except anthropic.APIStatusError as error:

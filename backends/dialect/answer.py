@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from backends.dialect import alike, outside
 from backends.dialect.errors import Error, verdict
-from backends.dialect.outside import Unfit, known_word, shown
+from backends.dialect.outside import UnsoundValue, known_word, shown
 from backends.dialect.sse import json_values, regular_events
 from bench import endings
 from bench.types import Body, Delta, DeltaKind, Reply, Usage
@@ -174,7 +174,7 @@ def _take_each(answer: SomeAnswer, events: _Events, take: Callable[[SomeAnswer, 
     for event, t_ns in zip(*events, strict=True):
         try:
             take(answer, event, t_ns)
-        except Unfit as problem:
+        except UnsoundValue as problem:
             answer.error = "malformed", str(problem)
         except (AttributeError, KeyError, TypeError, ValueError):
             answer.unread += 1

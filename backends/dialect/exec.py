@@ -15,7 +15,7 @@ import orjson
 from backends.dialect import outgoing
 from backends.dialect.answer import Answer
 from backends.dialect.errors import one_line
-from backends.dialect.outside import Unfit, count, known_fields, word
+from backends.dialect.outside import UnsoundValue, count, known_fields, word
 from bench.types import Body, Call, DeltaKind, HttpRequest, Reply, Target, Usage
 
 END = b"\n\0end of the program "
@@ -61,7 +61,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
             tokens = [None] * len(answer.arrivals)
         if how is not None:
             usage = _told(how) or usage
-    except Unfit as problem:
+    except UnsoundValue as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.error or _failure(how, len(answer.arrivals))
     answer.finish = answer.finish or (None if how is None or error else "completed")
@@ -117,7 +117,7 @@ def _take_lines(answer: Answer, tokens: list[int | None], data: bytes, body: Bod
         if piece is None:
             return _last(answer, value)
         if type(piece) is not str:
-            raise Unfit("text that is no text")
+            raise UnsoundValue("text that is no text")
         if piece:
             answer.arrive(body.t_ns[read], "text", piece)
             tokens.append(count(value, "tokens"))

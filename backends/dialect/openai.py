@@ -13,7 +13,7 @@ from typing import Any
 from backends.dialect import outgoing, pictures, structured, usages
 from backends.dialect.answer import Answer, Settles, content_coding, read
 from backends.dialect.errors import body_message, event_error, is_error
-from backends.dialect.outside import Unfit, count, shown
+from backends.dialect.outside import UnsoundValue, count, shown
 from backends.dialect.sse import DONE, is_document
 from bench.types import (
     Body,
@@ -112,7 +112,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     usage, arrivals_at_usage = None, 0
     try:
         usage, arrivals_at_usage = usages.together(answer.usages)
-    except Unfit as problem:
+    except UnsoundValue as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
     # A usage in front of the last arrival is a count so far, not of the whole answer.

@@ -1,6 +1,6 @@
 """The gate for values from outside: what a server says is a count, a word or a text of sane size, or it is refused.
 
-After it nothing is checked again. `count` and `word` refuse with `Unfit`, which makes one call `malformed`;
+After it nothing is checked again. `count` and `word` refuse with `UnsoundValue`, which makes one call `malformed`;
 `known_count` and `known_word` take what is unfit for unknown, where nothing depends on it.
 """
 
@@ -18,7 +18,7 @@ LONGEST_ID = 1000
 MOST_SETTING, MOST_SETTINGS, DEEPEST_SETTING = 10**15, 100, 4
 
 
-class Unfit(ValueError):
+class UnsoundValue(ValueError):
     """A value that no sound server sends, named in one short line."""
 
 
@@ -33,7 +33,7 @@ def count(counts: Any, name: str) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= MOST_TOKENS:
-        raise Unfit(f"{name} is {shown(value, 80)}, expected a whole number from 0 to {MOST_TOKENS:,}")
+        raise UnsoundValue(f"{name} is {shown(value, 80)}, expected a whole number from 0 to {MOST_TOKENS:,}")
     return value
 
 
@@ -41,7 +41,7 @@ def known_count(counts: Any, name: str) -> int | None:
     """The same, with what is unfit taken for unknown."""
     try:
         return count(counts, name)
-    except Unfit:
+    except UnsoundValue:
         return None
 
 
@@ -50,7 +50,7 @@ def word(value: Any, name: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > LONGEST_WORD or not value.isprintable():
-        raise Unfit(f"{name} is {shown(value, 80)}, expected a short word")
+        raise UnsoundValue(f"{name} is {shown(value, 80)}, expected a short word")
     return value
 
 
@@ -58,7 +58,7 @@ def known_word(value: Any) -> str | None:
     """The same, with what is unfit taken for unknown."""
     try:
         return word(value, "")
-    except Unfit:
+    except UnsoundValue:
         return None
 
 

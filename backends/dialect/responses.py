@@ -11,7 +11,7 @@ from typing import Any
 from backends.dialect import openai, usages
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error
-from backends.dialect.outside import Unfit
+from backends.dialect.outside import UnsoundValue
 from backends.dialect.sse import DONE
 from bench.types import Body, DeltaKind, Reply
 
@@ -45,7 +45,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     usage = None
     try:
         usage, _ = usages.together(answer.usages)
-    except Unfit as problem:
+    except UnsoundValue as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "an event of the Responses API", "response.completed")
     settles = usage is not None and answer.done and error is None

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backends.dialect.outside import Unfit, count
+from backends.dialect.outside import UnsoundValue, count
 from bench.types import Usage
 
 PROMPT = ("prompt_tokens", "input_tokens")
@@ -83,7 +83,7 @@ def _objects(event: Any) -> Iterator[dict[str, Any]]:
 def _is_count(value: Any) -> bool:
     try:
         return count({"": value}, "") is not None
-    except Unfit:
+    except UnsoundValue:
         return False
 
 

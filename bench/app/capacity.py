@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from analysis.capacity.outlook import rates_left
-from analysis.capacity.probing import Bound, Watch, bounds, of_closed_loop, probe, read
+from analysis.capacity.probing import Bound, LoadWatch, bounds, of_closed_loop, probe, read
 from analysis.capacity.search import (
     Capacity,
     Limits,
@@ -154,7 +154,7 @@ def _share(flag: str, text: str) -> float:
     return float(value)
 
 
-class CapacityFound(NamedTuple):
+class CapacityOutcome(NamedTuple):
     """The answer and how it is told; or the run that ended the search before."""
 
     capacity: Capacity | None = None
@@ -164,7 +164,7 @@ class CapacityFound(NamedTuple):
 
 def find(
     search: CapacitySearch, maker: Maker, say: Callable[[str], None], server: Server | None = None
-) -> CapacityFound:
+) -> CapacityOutcome:
     """Look for the answer, or go on looking; with all runs there it only reads them. `server` is one that runs already.
 
     Raises UserError where the first run cannot begin, and where nobody is served at all.
@@ -180,9 +180,9 @@ def find(
             ended = _look(search, maker, server, say, began_s)
         if ended is not None and ended.name != MAX_TIME:
             check_began(search.folder, ended)
-            return CapacityFound(ended=ended)
+            return CapacityOutcome(ended=ended)
         found = _write(search, ended)
-        return CapacityFound(ended=ended) if found is None else CapacityFound(found, _write_page(search, found))
+        return CapacityOutcome(ended=ended) if found is None else CapacityOutcome(found, _write_page(search, found))
 
 
 def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
@@ -269,7 +269,7 @@ def closed_loop(search: CapacitySearch) -> Load:
 
 def stop_behind(service_s: float) -> Stop:
     """Give what ends a load once the server surely falls behind, by the time that answers take."""
-    watch = Watch(service_s)
+    watch = LoadWatch(service_s)
 
     def stop(progress: Progress) -> str | None:
         due = progress.sent + progress.waiting + progress.dropped

@@ -50,7 +50,7 @@ class WatchedServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
+class SamplingSetup:
     """What is there to be sampled: what the sampler is told, what run.json says, and notes for the user."""
 
     engines: tuple[Engine, ...] = ()
@@ -105,13 +105,13 @@ def _expanded(given: str) -> tuple[str, list[str]]:
 # --- the look before the load -------------------------------------------------------------------------------------
 
 
-def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool) -> Watching:
+def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool) -> SamplingSetup:
     """Ask each address once, and see what it tells of. Raises UserError where one is of no use.
 
     `url` is where requests go.
     """
     engines: list[Engine] = []
-    found: list[_Looked] = []
+    found: list[_ExporterGpus] = []
     numbers, nodes, known = count(), count(), dict[str, str]()
     for place in server.urls:
         answer, offset = _asked(place, ca_file)
@@ -128,9 +128,9 @@ def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool
         tells = (*(("gpus",) if cards else ()), *(("node",) if node is not None else ()), *gauges)
         if not tells:
             raise UserError(f"{FLAG} {place.shown}: expected metrics of {KNOWN}; found no name of theirs")
-        found.append(_Looked(place, tells, cards, own, node, offset))
+        found.append(_ExporterGpus(place, tells, cards, own, node, offset))
     _check_selected(server, found)
-    return Watching(
+    return SamplingSetup(
         tuple(engines),
         tuple(each.exporter() for each in found),
         ObservedServer(
@@ -143,7 +143,7 @@ def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool
     )
 
 
-class _Looked(NamedTuple):
+class _ExporterGpus(NamedTuple):
     """What one address told: of which cards, and which of them count, by their numbers in the telemetry."""
 
     place: MetricsUrl
@@ -209,7 +209,7 @@ def _refusal(answer: HttpAnswer) -> str:
     return f"HTTP {answer.status} in place of metrics; is its path right, such as /metrics?"
 
 
-def _check_selected(server: WatchedServer, found: Sequence[_Looked]) -> None:
+def _check_selected(server: WatchedServer, found: Sequence[_ExporterGpus]) -> None:
     """Each `--metrics-gpu` has to name a GPU that is there."""
     cards = [card for each in found for card in each.cards.values()]
     for selector in server.gpus:
@@ -219,7 +219,7 @@ def _check_selected(server: WatchedServer, found: Sequence[_Looked]) -> None:
                             f"{FLAG} tells of; there are {there or 'none'}")  # fmt: skip
 
 
-def _notes(found: _Looked, selectors: Sequence[str]) -> Iterable[str]:
+def _notes(found: _ExporterGpus, selectors: Sequence[str]) -> Iterable[str]:
     if found.own and not selectors:
         of = "the one GPU" if len(found.own) == 1 else f"all {len(found.own)} GPUs"
         yield f"{of} of {found.place.shown} counted as the server's; --metrics-gpu names those that are"

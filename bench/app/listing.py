@@ -29,7 +29,7 @@ WRITTEN_AGAIN: Final = 3
 """How often a page is written in one go while others change what it lists."""
 
 
-class _Sort(NamedTuple):
+class _FolderKind(NamedTuple):
     """A sort of folder: which file makes it one, where its results are and from which key on, and its page."""
 
     head: str
@@ -38,13 +38,14 @@ class _Sort(NamedTuple):
     page: str
 
 
-_SORTS: Final[Mapping[Kind, _Sort]] = {
-    "run": _Sort(files.RUN, files.SUMMARY, "verdict", files.REPORT),
-    "repeats": _Sort(files.REPEATS, files.REPEATS, "verdict", files.REPEATS_PAGE),
-    "capacity": _Sort(files.CAPACITY, files.CAPACITY, "capacity", files.CAPACITY_PAGE),
-    "ab": _Sort(files.AB, files.AB, "comparison", files.AB_PAGE),
-    "sweep": _Sort(files.STUDY_FILE, files.STUDY, "answer", files.STUDY_PAGE),
-    "gate": _Sort(files.CAMPAIGN, files.GATE, "verdict", ""),  # the one that has no file of its own from its beginning
+_SORTS: Final[Mapping[Kind, _FolderKind]] = {
+    "run": _FolderKind(files.RUN, files.SUMMARY, "verdict", files.REPORT),
+    "repeats": _FolderKind(files.REPEATS, files.REPEATS, "verdict", files.REPEATS_PAGE),
+    "capacity": _FolderKind(files.CAPACITY, files.CAPACITY, "capacity", files.CAPACITY_PAGE),
+    "ab": _FolderKind(files.AB, files.AB, "comparison", files.AB_PAGE),
+    "sweep": _FolderKind(files.STUDY_FILE, files.STUDY, "answer", files.STUDY_PAGE),
+    # The one that has no file of its own from its beginning.
+    "gate": _FolderKind(files.CAMPAIGN, files.GATE, "verdict", ""),
 }
 
 
@@ -136,7 +137,7 @@ def _line(root: Path, name: str, kind: Kind, known: Mapping[str, ListedResult]) 
         return replace(line, status=BROKEN, said=printable(str(problem)))
 
 
-def _read(line: ListedResult, folder: Path, sort: _Sort) -> ListedResult:
+def _read(line: ListedResult, folder: Path, sort: _FolderKind) -> ListedResult:
     """The line with what its files say. Raises UserError where one of them is broken."""
     if line.kind == "run":
         head = head_of(_content(folder, files.RUN))

@@ -8,11 +8,11 @@ from bench.app.recordings import Recording
 from bench.app.request import Workload
 from bench.plan import images
 from bench.plan.calls import Plan, make_plan, plan_of
-from bench.plan.common import InCommon, in_common
+from bench.plan.common import PrefixOverlap, in_common
 from bench.plan.due import sessions_at_most
 from bench.plan.prompts import Count, Vocabulary
 from bench.plan.recorded import Recorded, restore
-from bench.plan.recording import Account, TakeLimits, source_of
+from bench.plan.recording import Account, DatasetLimits, source_of
 from bench.runs import folder as files
 from bench.runs.manifest import RecordedTraffic, RunManifest
 from bench.types import Load, UserError
@@ -47,7 +47,7 @@ def plan_of_work(
         salt=salt,
         vocabulary=vocabulary,
         count=count,
-        limits=TakeLimits(context_tokens, wanted, counted_turns),
+        limits=DatasetLimits(context_tokens, wanted, counted_turns),
         output=recording.output,
         planned=work.scenario.turns is not None and work.scenario.turns.history == "planned",
         block_tokens=recording.block_tokens,
@@ -109,7 +109,7 @@ def cacheable_line(share: float) -> str:
     return f"a prefix cache of unbounded size would serve {share:.1%} of prompt tokens"
 
 
-def _section(recording: Recording, source: Recorded, account: Account, common: InCommon) -> RecordedTraffic:
+def _section(recording: Recording, source: Recorded, account: Account, common: PrefixOverlap) -> RecordedTraffic:
     return RecordedTraffic(
         kind=recording.kind,
         file=recording.name,

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Final
 
 from bench.app.recordings import SAMPLE_MAX, Recording, read_dataset
-from bench.app.retrieval import Found, retriever
+from bench.app.retrieval import RetrievedPassages, retriever
 from bench.plan.recording import RecordedSession, RecordedTurn
 from bench.plan.rng import stream
-from bench.plan.texts import Said, TextsWriter
+from bench.plan.texts import TextsWriter, TurnText
 from bench.types import Documents, Message
 from scenarios.documents import RetrievedRow, joined, read_documents, read_retrieved
 
@@ -35,7 +35,7 @@ def read_passages(documents: Documents, *, seed: int, wanted: int) -> Recording:
         size = text.encode("utf-8", "replace")
         digest.update(hashlib.sha256(size).digest())
         empty += not row.contexts
-        place = writer.add(Said((Message("user", text),), None))
+        place = writer.add(TurnText((Message("user", text),), None))
         sessions.append(
             RecordedSession((RecordedTurn(place=place, text_bytes=len(size), retrieval_ns=row.retrieval_ns),))
         )
@@ -76,7 +76,7 @@ def _found(documents: Documents, seed: int, wanted: int) -> Iterator[RetrievedRo
 
 
 @lru_cache(_ANSWERS_KEPT)
-def _asked(named: str, contexts: int, question: str) -> Found:
+def _asked(named: str, contexts: int, question: str) -> RetrievedPassages:
     """What the retriever found, which all loads of a study share."""
     return retriever(named, contexts)(question)
 

@@ -10,7 +10,7 @@ from analysis.breakeven.traffic import checked, weights
 from analysis.money.numbers import Number
 from bench import numeric
 from bench.durations import parse_duration
-from bench.types import Course, Stretch, UserError
+from bench.types import Course, RateSegment, UserError
 
 _PROFILED: Final = re.compile(r"((?P<process>[^,]*),)?profile:(?P<path>.*)", re.DOTALL)
 _EXPECTED: Final = "expected requests/s such as 4, a ramp such as 1..10:5m, steps such as 2:1m,20:10s,2:1m, or inf"
@@ -42,13 +42,13 @@ def _pace(text: str) -> float | Course:
     return tuple(_stretch(part[1], part[2], text) for part in parts)
 
 
-def _stretch(rates: str, time: str, whole: str) -> Stretch:
+def _stretch(rates: str, time: str, whole: str) -> RateSegment:
     first, dots, last = rates.partition("..")
     seconds = parse_duration(time, "--rate")
     if not seconds:
         raise UserError(f"--rate {whole}: expected a time above 0, got {time!r}")
     low = _number(first, whole)
-    return Stretch(seconds, low, _number(last, whole) if dots else low)
+    return RateSegment(seconds, low, _number(last, whole) if dots else low)
 
 
 def _number(text: str, whole: str) -> float:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from bench.plan.recording import Output, RecordedSession, RecordedTurn
 from bench.plan.rng import stream
-from bench.plan.texts import Said, TextsWriter
+from bench.plan.texts import TextsWriter, TurnText
 from bench.types import Lengths, Message, UserError
 from scenarios.traffic import read_all
 from scenarios.traffic.files import files_of
@@ -59,7 +59,7 @@ class Recording:
         return Path(self.name).name.split(".")[0] or self.kind
 
 
-class Cut(NamedTuple):
+class TraceCut(NamedTuple):
     """What of a trace is sent, from its first request on, and how many times faster than it came."""
 
     from_s: Fraction = Fraction(0)
@@ -93,7 +93,7 @@ def _read(name: str, seed: int, size: int, output: Output, flag: str, _files: tu
     return reader.recording("dataset", sample.offered, sample.in_order(), output)
 
 
-def read_trace(name: str, cut: Cut, output: Output) -> Recording:
+def read_trace(name: str, cut: TraceCut, output: Output) -> Recording:
     """Read a trace: its sessions are due when they came, in ns after the cut begins, at its speed exactly.
 
     Raises UserError for what cannot be read, has no times or nothing within the cut.
@@ -164,7 +164,7 @@ class _Reader:
         turns = []
         before: TrafficRow | None = None
         for row in rows:
-            said = Said(_added(before, row), row.answer)
+            said = TurnText(_added(before, row), row.answer)
             blocks = row.blocks if row.block_tokens else ()
             self._block_tokens = row.block_tokens or self._block_tokens
             turns.append(

@@ -26,14 +26,14 @@ MAX_BYTES: Final = 8 * 2**20
 _SHOWN: Final = 200
 
 
-class Found(NamedTuple):
+class RetrievedPassages(NamedTuple):
     """The passages that came back for a question, and how long that took."""
 
     contexts: tuple[str, ...]
     took_ns: int
 
 
-def retriever(named: str, contexts: int, timeout_s: float = TIMEOUT_S) -> Callable[[str], Found]:
+def retriever(named: str, contexts: int, timeout_s: float = TIMEOUT_S) -> Callable[[str], RetrievedPassages]:
     """What asks a program or a URL for so many passages. Raises UserError, and so does what it gives."""
     if named.startswith(("http://", "https://")):
         url = urlsplit(named)
@@ -47,24 +47,24 @@ def retriever(named: str, contexts: int, timeout_s: float = TIMEOUT_S) -> Callab
     return lambda question: _asked_program(words, question, contexts, timeout_s)
 
 
-def _asked_url(target: Target, question: str, contexts: int, timeout_s: float) -> Found:
+def _asked_url(target: Target, question: str, contexts: int, timeout_s: float) -> RetrievedPassages:
     begin_ns = time.monotonic_ns()
     try:
         answer = post_json(target, "", {"query": question, "k": contexts}, headers=(), timeout_s=timeout_s)
     except UserError as problem:
         raise UserError(f"retrieve: {problem}") from None
     took_ns = time.monotonic_ns() - begin_ns
-    return Found(_checked(texts_of(answer), target.url, contexts), took_ns)
+    return RetrievedPassages(_checked(texts_of(answer), target.url, contexts), took_ns)
 
 
-def _asked_program(words: list[str], question: str, contexts: int, timeout_s: float) -> Found:
+def _asked_program(words: list[str], question: str, contexts: int, timeout_s: float) -> RetrievedPassages:
     begin_ns = time.monotonic_ns()
     output, errors, status = _run(words, question, timeout_s)
     took_ns = time.monotonic_ns() - begin_ns
     if status != 0:
         said = " ".join(errors.decode("utf-8", "replace").split())[-_SHOWN:]
         raise UserError(f"retrieve: {words[0]} ended with exit code {status}{': ' + said if said else ''}")
-    return Found(_checked(_passages(output), words[0], contexts), took_ns)
+    return RetrievedPassages(_checked(_passages(output), words[0], contexts), took_ns)
 
 
 def _run(words: list[str], question: str, timeout_s: float) -> tuple[bytes, bytes, int]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.app.dry import load_line
-from bench.app.exporters import Watching, look, with_accounts
+from bench.app.exporters import SamplingSetup, look, with_accounts
 from bench.app.prepare import Prepared, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
@@ -155,7 +155,7 @@ def _needed_context_tokens(scenario: Scenario) -> int:
 
 
 def _sampler(
-    request: RunRequest, server: Server | None, target: Target, info: ServerInfo, watching: Watching
+    request: RunRequest, server: Server | None, target: Target, info: ServerInfo, watching: SamplingSetup
 ) -> Sampler:
     """Start it on what was named, and on the server's own metrics unless an engine's were named."""
     return sampler.start(
@@ -185,7 +185,7 @@ def _offer(
     server: Server | None,
     stop: Stop,
 ) -> str | None:
-    load, client, enough = request.workload.load, request.client, _Once(stop)
+    load, client, enough = request.workload.load, request.client, _StopLatch(stop)
     spec = LoadSpec(
         role="local",
         worker=0,
@@ -227,7 +227,7 @@ def _offer(
         raise KeyboardInterrupt from None
 
 
-class _Once:
+class _StopLatch:
     """Asks whether to stop until there is a reason, and keeps that."""
 
     def __init__(self, stop: Stop) -> None:
@@ -240,7 +240,7 @@ class _Once:
 
 
 def _manifest(
-    request: RunRequest, found: Prepared, stamps: ChosenStamps, watching: Watching, *, launched: bool
+    request: RunRequest, found: Prepared, stamps: ChosenStamps, watching: SamplingSetup, *, launched: bool
 ) -> RunManifest:
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client

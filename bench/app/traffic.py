@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.app import rag
 from bench.app.options import FileOptions, RunOptions, flag_of
-from bench.app.recordings import Cut, Recording, read_dataset, read_trace
+from bench.app.recordings import Recording, TraceCut, read_dataset, read_trace
 from bench.durations import parse_duration
 from bench.numeric import whole
 from bench.plan.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_DURATION_S, within
@@ -129,7 +129,7 @@ def _warmup(options: RunOptions, usual: int) -> int:
     return usual if counted is None else counted
 
 
-def _cut(options: FileOptions) -> Cut:
+def _cut(options: FileOptions) -> TraceCut:
     speed = Decimal(1) if options.speed is None else options.speed
     if not _SPEEDS[0] <= speed <= _SPEEDS[1]:
         raise UserError(f"--speed: must be from 0.001 to 1000, got {options.speed}")
@@ -139,7 +139,7 @@ def _cut(options: FileOptions) -> Cut:
     )
     if for_s == 0:
         raise UserError("--for: must be more than 0 s; leave it out for all of the trace")
-    return Cut(from_s or Fraction(0), for_s, Fraction(speed))
+    return TraceCut(from_s or Fraction(0), for_s, Fraction(speed))
 
 
 def _check(options: RunOptions, dataset: str | None, *, is_own: bool) -> None:

@@ -7,7 +7,7 @@ from analysis.capacity.search import Capacity
 from analysis.money.gpu_names import priced_name
 from bench.app.capacity import CLOSED_LOOP
 from bench.app.request import RunRequest
-from bench.process.places import told
+from bench.process.places import as_typed
 from bench.runs import manifest
 from bench.runs.manifest import ApiPricing
 
@@ -33,4 +33,4 @@ def after_capacity(request: RunRequest, folder: Path, found: Capacity) -> NextSt
         gpu = next(filter(None, (priced_name(device.name) for device in devices)), None)
         price = ("--gpu", gpu or EXAMPLE_GPU)
         what += "" if gpu else f"; in place of {EXAMPLE_GPU} name what this runs on"
-    return NextStep(what, ("breakeven", "--self", str(told(folder)), *price, "--versus", EXAMPLE_API))
+    return NextStep(what, ("breakeven", "--self", str(as_typed(folder)), *price, "--versus", EXAMPLE_API))

@@ -13,7 +13,7 @@ from bench.cli import groups
 from bench.cli.base import with_options
 from bench.cli.campaign import plain, say_ended
 from bench.cli.completion import names_of
-from bench.cli.familiar import Familiar
+from bench.cli.familiar import SynonymCommand
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED
@@ -115,7 +115,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
     return app.ab.Side(name, request, _recorded(options))
 
 
-@click.command(cls=Familiar, add_help_option=False)
+@click.command(cls=SynonymCommand, add_help_option=False)
 @with_options(OPTIONS)
 def _of_a_side() -> None:
     pass

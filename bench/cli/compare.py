@@ -11,11 +11,11 @@ from bench.cli.base import with_options
 from bench.cli.completion import names_of
 from bench.cli.groups import grouped
 from bench.cli.options import JUDGED
-from bench.cli.settings import Configured
+from bench.cli.settings import ConfigurableCommand
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 
-@click.command(cls=Configured)
+@click.command(cls=ConfigurableCommand)
 @click.argument("base", shell_complete=names_of("runs"))
 @click.argument("candidates", metavar="[CANDIDATE...]", nargs=-1, shell_complete=names_of("runs"))
 @with_options(JUDGED)

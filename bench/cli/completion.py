@@ -15,7 +15,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 @add_completion_class
-class _Fish(FishComplete):
+class _FishCompletion(FishComplete):
     """Click's own, but with the commas that a name has: `vllm,llamacpp`."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')

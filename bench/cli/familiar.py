@@ -13,7 +13,7 @@ from bench.types import UserError
 _BOUND = re.compile(r"[A-Za-z_]\w*:[\d.]\S*")
 
 
-class Familiar(Grouped):
+class SynonymCommand(Grouped):
     """Its own flags, and those of other tools that mean the same."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

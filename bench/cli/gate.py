@@ -12,7 +12,7 @@ from bench.cli.base import OneOf, echo
 from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
 from bench.cli.options import json_option
-from bench.cli.settings import Configured
+from bench.cli.settings import ConfigurableCommand
 
 if TYPE_CHECKING:
     from bench.app.gate.judging import GateTask
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PARTS = ("llamacpp", "vllm", "client")
 
 
-@click.command(cls=Configured)
+@click.command(cls=ConfigurableCommand)
 @grouped(
     groups.SIDES,
     click.option("--baseline", "folder", type=click.Path(path_type=Path), help="A folder."),

@@ -22,7 +22,7 @@ class Plain(click.ParamType[Any]):
         return found if self._whole else float(found)
 
 
-class Within(click.ParamType[Any]):
+class NumberWithin(click.ParamType[Any]):
     """An option's number, from low to high: an int where it is `whole`, else a Decimal as exact as it is written."""
 
     name = "number"
@@ -43,19 +43,19 @@ class Within(click.ParamType[Any]):
 WHOLE: Final = Plain(whole=True)
 NUMBER: Final = Plain(whole=False)
 
-USD: Final = Within("1e-12", 10**6, or_zero=True)
+USD: Final = NumberWithin("1e-12", 10**6, or_zero=True)
 """Dollars for a request, or for an hour."""
-MONTHLY_USD: Final = Within("1e-6", 10**9, or_zero=True)
+MONTHLY_USD: Final = NumberWithin("1e-6", 10**9, or_zero=True)
 """Dollars a month, or once."""
-PART: Final = Within("1e-6", 1)
+PART: Final = NumberWithin("1e-6", 1)
 """A share that is not 0."""
-SHARE: Final = Within("1e-6", 1, or_zero=True)
-REQUESTS_PER_MONTH: Final = Within(1, 10**12, whole=True)
-TOKENS: Final = Within(0, 10**7, whole=True)
-PROMPT_TOKENS: Final = Within(1, 10**7, whole=True)
-REPLICAS: Final = Within(0, 10**6, whole=True)
-RATIO: Final = Within(1, 10**6)
-HOURS: Final = Within("1e-3", 10**5)
-SECONDS: Final = Within("1e-3", 86_400, or_zero=True)
-PER_HOUR: Final = Within("1e-6", 1_000, or_zero=True)
-SEED: Final = Within(0, 2**63 - 1, whole=True)
+SHARE: Final = NumberWithin("1e-6", 1, or_zero=True)
+REQUESTS_PER_MONTH: Final = NumberWithin(1, 10**12, whole=True)
+TOKENS: Final = NumberWithin(0, 10**7, whole=True)
+PROMPT_TOKENS: Final = NumberWithin(1, 10**7, whole=True)
+REPLICAS: Final = NumberWithin(0, 10**6, whole=True)
+RATIO: Final = NumberWithin(1, 10**6)
+HOURS: Final = NumberWithin("1e-3", 10**5)
+SECONDS: Final = NumberWithin("1e-3", 86_400, or_zero=True)
+PER_HOUR: Final = NumberWithin("1e-6", 1_000, or_zero=True)
+SEED: Final = NumberWithin(0, 2**63 - 1, whole=True)

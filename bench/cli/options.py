@@ -10,7 +10,7 @@ import click
 from bench.cli import groups
 from bench.cli.base import OneOf, owe_json
 from bench.cli.completion import files, names_of
-from bench.cli.numeric import USD, WHOLE, Within
+from bench.cli.numeric import USD, WHOLE, NumberWithin
 
 
 def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> bool:
@@ -248,7 +248,7 @@ COSTS = groups.group(
         shell_complete=names_of("gpus"),
         help="The GPU it runs on, at the price from `prices --gpu`.",
     ),
-    click.option("--gpus", type=Within(1, 4096, whole=True), help="Number of GPUs.  [1]"),
+    click.option("--gpus", type=NumberWithin(1, 4096, whole=True), help="Number of GPUs.  [1]"),
     click.option("--usd-per-hour", type=USD, help="Price of an hour of it, instead of --gpu."),
     click.option("--owned", help="Hardware you own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
     click.option("--prices", type=click.Path(path_type=Path, exists=True), help="File with your own GPU prices."),

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from bench import app
 from bench.app.options import words_of
 from bench.cli.base import echo
-from bench.cli.familiar import Familiar
+from bench.cli.familiar import SynonymCommand
 from bench.cli.groups import SETTINGS, Grouped, GroupedGroup, grouped
 from bench.suggest import nearest
 from bench.types import Setting, UserError
@@ -42,14 +42,14 @@ _EITHER_OF_A_RUN: Final[_Either] = (
 )
 
 
-class _Words(click.types.StringParamType):
+class _WordList(click.types.StringParamType):
     """The text of an option that is given several times; in a variable its values are words, as a shell has them."""
 
     def split_envvar_value(self, rv: str) -> tuple[str, ...]:
         return words_of("a variable", rv)
 
 
-class Configured(Grouped):
+class ConfigurableCommand(Grouped):
     """A command whose options may also come from variables and from a file."""
 
     either: _Either = _EITHER
@@ -63,7 +63,7 @@ class Configured(Grouped):
                 continue
             option.envvar = PREFIX + flag.replace("-", "_").upper()
             if option.multiple and isinstance(option.type, click.types.StringParamType):
-                option.type = _Words()
+                option.type = _WordList()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read all, say of what is wrong where it stands, and leave out what something nearer excludes."""
@@ -91,7 +91,7 @@ class Configured(Grouped):
             raise
 
 
-class ConfiguredGroup(Configured, GroupedGroup):
+class ConfiguredGroup(ConfigurableCommand, GroupedGroup):
     """The same for a command that has others below it, which have their own options."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -102,7 +102,7 @@ class ConfiguredGroup(Configured, GroupedGroup):
         return super().resolve_command(ctx, args)
 
 
-class Measuring(Configured, Familiar):
+class Measuring(ConfigurableCommand, SynonymCommand):
     """A command that makes runs: it has settings, and understands the flags of other tools."""
 
     either = _EITHER_OF_A_RUN

@@ -11,13 +11,13 @@ from bench.cli.completion import files, names_of
 from bench.cli.groups import grouped
 from bench.cli.numeric import NUMBER, WHOLE
 from bench.cli.options import SLO, printed
-from bench.cli.settings import Configured
+from bench.cli.settings import ConfigurableCommand
 
 if TYPE_CHECKING:
     from analysis.present.document import Document
 
 
-@click.command(cls=Configured)
+@click.command(cls=ConfigurableCommand)
 @click.argument("model", shell_complete=names_of("models"))
 @grouped(
     groups.WHOM,

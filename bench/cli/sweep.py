@@ -15,13 +15,13 @@ from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
 from bench.cli.settings import Measuring, settings
 from bench.durations import expected
-from bench.process.places import told
+from bench.process.places import as_typed
 from bench.types import UserError
 
 if TYPE_CHECKING:
     from bench.app.campaign import Outcome
     from bench.app.sweep.cells import PlannedCell
-    from bench.app.sweep.running import CellRequests, Position
+    from bench.app.sweep.running import CellRequests, SweepPosition
     from bench.app.sweep.study import Study
 
 _OWN = ("backend", "concurrency", "rate")
@@ -149,9 +149,9 @@ def _sweep(study: "Study", folder: Path, requests: "CellRequests", *, as_json: b
     makers = Runs(view), Runs(view, with_report=False)
     swept = running.sweep(study, folder, requests, makers, view, lambda: shown.append(results.conclude(study, folder)))
     if shown:
-        show_result(shown[-1], {"page": told(results.page_of(folder))}, as_json=as_json, quiet=quiet)
+        show_result(shown[-1], {"page": as_typed(results.page_of(folder))}, as_json=as_json, quiet=quiet)
     if any(outcome.problem is not None for outcome in swept.outcomes):
-        again = f"what is missing is tried again by: bench.py sweep {told(folder)}"
+        again = f"what is missing is tried again by: bench.py sweep {as_typed(folder)}"
         echo(again, err=True)
         fail_as_json(again, swept.code)
     return swept.code
@@ -186,7 +186,7 @@ class _View:
     def say(self, line: str) -> None:
         """A run's own lines are in its folder."""
 
-    def begin(self, cell: "PlannedCell", position: "Position") -> None:
+    def begin(self, cell: "PlannedCell", position: "SweepPosition") -> None:
         """Say how far it is, how long it may take yet, and what was spent."""
         left = "" if position.left_s is None else f", about {expected(position.left_s)} left"
         spent = f", ${position.spent_usd:.2f} spent" if position.spent_usd else ""

@@ -28,7 +28,7 @@ _PIPE_BYTES, _WRITE_BYTES = 1 << 20, 1 << 16
 _HEAD = struct.Struct("<qqqI")
 
 
-class Made(NamedTuple):
+class MadeRequest(NamedTuple):
     """A request as bytes: the worker's `place`-th, of the call `seq`."""
 
     place: int
@@ -74,7 +74,7 @@ def make(calls: Iterable[Call], first: int, prepare: Callable[[Call], bytes], ou
         _write(out, waiting)
 
 
-def whole(data: bytearray) -> Iterator[Made]:
+def whole(data: bytearray) -> Iterator[MadeRequest]:
     """Take the requests that are there whole from the beginning of what was read."""
     at = 0
     while at + _HEAD.size <= len(data):
@@ -82,7 +82,7 @@ def whole(data: bytearray) -> Iterator[Made]:
         start, stop = at + _HEAD.size, at + _HEAD.size + length
         if stop > len(data):
             break
-        yield Made(place, seq, None if due_ns < 0 else due_ns, bytes(data[start:stop]))
+        yield MadeRequest(place, seq, None if due_ns < 0 else due_ns, bytes(data[start:stop]))
         at = stop
     del data[:at]
 

@@ -18,7 +18,7 @@ from bench.wire.connection import RequestOutcome
 _TIMESPEC = struct.Struct("qq")
 
 
-class Went(NamedTuple):
+class TurnOutcome(NamedTuple):
     """How a turn went: the call that follows it, None where none does; `ended` says that others were to follow."""
 
     ready: Ready | None
@@ -35,22 +35,22 @@ class Sessions:
         # What was said before the call of this number, and in it.
         self._conversations: dict[int, Conversation] = {}
 
-    def after(self, seq: int, outcome: RequestOutcome | None, offset_ns: int) -> Went:
+    def after(self, seq: int, outcome: RequestOutcome | None, offset_ns: int) -> TurnOutcome:
         """What follows a call and its answer (None: it was not sent); the wall clock is ahead by `offset_ns`."""
         conversation = self._conversations.pop(seq, None)
         upcoming = following(self._plan, seq)
         if upcoming is None:
-            return Went(None, ended=False)
+            return TurnOutcome(None, ended=False)
         reply = None if outcome is None else reply_of(outcome, self._decode)
         if outcome is None or reply is None or reply.error is not None:
-            return Went(None, ended=True)
+            return TurnOutcome(None, ended=True)
         if conversation is None:
             conversation = Conversation()
             conversation.prompt(call(self._plan, seq))
         messages = conversation.prompt(upcoming, reply.text)
         self._conversations[upcoming.seq] = conversation
         due_ns = _arrived_ns(outcome, offset_ns) + upcoming.pause_ns
-        return Went(Ready(upcoming.seq, due_ns, self._encode(upcoming._replace(messages=messages))), ended=False)
+        return TurnOutcome(Ready(upcoming.seq, due_ns, self._encode(upcoming._replace(messages=messages))), ended=False)
 
 
 def _arrived_ns(outcome: RequestOutcome, offset_ns: int) -> int:

@@ -45,7 +45,7 @@ from bench.wire.capture import CaptureWriter
 from bench.wire.clock import KERNEL_STAMPS, cpu_s, now_ns, sample
 from bench.wire.connection import Connection, RequestOutcome, Wire, WireError
 from bench.wire.endpoint import endpoint
-from bench.wire.looks import Looks
+from bench.wire.looks import TickReader
 
 _PROGRESS_S = 0.5
 _CLOCK_S = 0.1
@@ -139,7 +139,7 @@ class LoadWorker:
             quick_ack=spec.quick_ack,
             kernel_stamps=kernel_stamps,
             body_bytes_max=spec.body_bytes_max,
-            looks=Looks(is_closed_loop=load.rate_per_s is None) if may_be_late else None,
+            looks=TickReader(is_closed_loop=load.rate_per_s is None) if may_be_late else None,
         )
         prepare = encoder(spec, encode, None if billing is None else billing.limiter.plan)
         self._sessions = Sessions(plan, prepare, decode) if plan.source.turns_max > 1 else None

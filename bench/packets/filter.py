@@ -24,14 +24,14 @@ _TCP, _SYN, _FRAGMENT = 6, 2, 0x1FFF
 _DROP = "drop"
 
 
-class _Do(NamedTuple):
+class _Op(NamedTuple):
     """One instruction that goes on with the next."""
 
     code: int
     k: int = 0
 
 
-class _If(NamedTuple):
+class _Jump(NamedTuple):
     """Go to one of two labels."""
 
     code: int
@@ -53,7 +53,7 @@ class _Header(NamedTuple):
 _V4 = _Header(12, 16, 2, 20, 20)
 _V6 = _Header(8, 24, 4, 0, 40)
 
-_Step = _Do | _If | str
+_Step = _Op | _Jump | str
 """An instruction, or the label of the next."""
 
 
@@ -65,25 +65,25 @@ def program(servers: Sequence[bytes], port: int) -> bytes:
     addresses = [ipaddress.IPv6Address(server) for server in servers]
     v4 = [address.ipv4_mapped.packed for address in addresses if address.ipv4_mapped]
     v6 = [address.packed for address in addresses if not address.ipv4_mapped]
-    return _assembled([*_by_version(), *_of_v4(v4, port), *_of_v6(v6, port), _DROP, _Do(_RETURN, 0)])
+    return _assembled([*_by_version(), *_of_v4(v4, port), *_of_v6(v6, port), _DROP, _Op(_RETURN, 0)])
 
 
 def _by_version() -> Iterator[_Step]:
-    yield from (_Do(_BYTE, 0), _Do(_AND, 0xF0), _If(_IF_IS, 0x40, "4", "not 4"))
-    yield from ("not 4", _If(_IF_IS, 0x60, "6", _DROP))
+    yield from (_Op(_BYTE, 0), _Op(_AND, 0xF0), _Jump(_IF_IS, 0x40, "4", "not 4"))
+    yield from ("not 4", _Jump(_IF_IS, 0x60, "6", _DROP))
 
 
 def _of_v4(servers: Sequence[bytes], port: int) -> Iterator[_Step]:
-    yield from ("4", _Do(_BYTE, 0), _If(_IF_IS, 0x45, "4 plain", _DROP))
-    yield from ("4 plain", _Do(_BYTE, 9), _If(_IF_IS, _TCP, "4 tcp", _DROP))
-    yield from ("4 tcp", _Do(_HALF, 6), _If(_IF_HAS, _FRAGMENT, _DROP, "4 whole"))
+    yield from ("4", _Op(_BYTE, 0), _Jump(_IF_IS, 0x45, "4 plain", _DROP))
+    yield from ("4 plain", _Op(_BYTE, 9), _Jump(_IF_IS, _TCP, "4 tcp", _DROP))
+    yield from ("4 tcp", _Op(_HALF, 6), _Jump(_IF_HAS, _FRAGMENT, _DROP, "4 whole"))
     yield "4 whole"
     yield from _between(_V4, servers, port, "4")
     yield from _with_bytes(_V4, "4", V4_BYTES)
 
 
 def _of_v6(servers: Sequence[bytes], port: int) -> Iterator[_Step]:
-    yield from ("6", _Do(_BYTE, 6), _If(_IF_IS, _TCP, "6 tcp", _DROP))
+    yield from ("6", _Op(_BYTE, 6), _Jump(_IF_IS, _TCP, "6 tcp", _DROP))
     yield "6 tcp"
     yield from _between(_V6, servers, port, "6")
     yield from _with_bytes(_V6, "6", V6_BYTES)
@@ -94,27 +94,36 @@ def _between(header: _Header, servers: Sequence[bytes], port: int, name: str) ->
     ends = ((header.source, header.tcp, "from"), (header.destination, header.tcp + 2, "to"))
     for address_at, port_at, end in ends:
         miss = f"{name} not {end}"
-        yield from (_Do(_HALF, port_at), _If(_IF_IS, port, f"{name} {end} 0", miss))
+        yield from (_Op(_HALF, port_at), _Jump(_IF_IS, port, f"{name} {end} 0", miss))
         for n, server in enumerate(servers):
             yield f"{name} {end} {n}"
             words = struct.unpack(f"!{len(server) // 4}I", server)
             for i, word in enumerate(words):
                 there = f"{name} ours" if i == len(words) - 1 else f"{name} {end} {n} {i}"
-                yield from (_Do(_WORD, address_at + 4 * i), _If(_IF_IS, word, there, f"{name} {end} {n + 1}"))
+                yield from (
+                    _Op(_WORD, address_at + 4 * i),
+                    _Jump(_IF_IS, word, there, f"{name} {end} {n + 1}"),
+                )
                 yield from () if i == len(words) - 1 else (there,)
         yield from (f"{name} {end} {len(servers)}", miss)
-    yield _If(_IF_IS, 0, _DROP, _DROP)
+    yield _Jump(_IF_IS, 0, _DROP, _DROP)
     yield f"{name} ours"
 
 
 def _with_bytes(header: _Header, name: str, kept: int) -> Iterator[_Step]:
     """Keep what opens a connection or carries bytes; a length of 0 is that of a jumbo packet, which does."""
     keep, sized = f"{name} keep", f"{name} sized"
-    yield from (_Do(_BYTE, header.tcp + 13), _If(_IF_HAS, _SYN, keep, f"{name} open"))
-    yield from (f"{name} open", _Do(_BYTE, header.tcp + 12), _Do(_AND, 0xF0), _Do(_RIGHT, 2), _Do(_TO_X))
-    yield from (_Do(_HALF, header.length), _If(_IF_IS, 0, keep, sized))
-    yield from (sized, _Do(_MINUS, header.counted), _Do(_MINUS_X), _If(_IF_IS, 0, _DROP, keep))
-    yield from (keep, _Do(_RETURN, kept))
+    yield from (_Op(_BYTE, header.tcp + 13), _Jump(_IF_HAS, _SYN, keep, f"{name} open"))
+    yield from (
+        f"{name} open",
+        _Op(_BYTE, header.tcp + 12),
+        _Op(_AND, 0xF0),
+        _Op(_RIGHT, 2),
+        _Op(_TO_X),
+    )
+    yield from (_Op(_HALF, header.length), _Jump(_IF_IS, 0, keep, sized))
+    yield from (sized, _Op(_MINUS, header.counted), _Op(_MINUS_X), _Jump(_IF_IS, 0, _DROP, keep))
+    yield from (keep, _Op(_RETURN, kept))
 
 
 def _assembled(steps: Sequence[_Step]) -> bytes:
@@ -125,12 +134,12 @@ def _assembled(steps: Sequence[_Step]) -> bytes:
         if isinstance(step, str):
             places[step] = at
         else:
-            at += 3 if isinstance(step, _If) else 1
+            at += 3 if isinstance(step, _Jump) else 1
     code: list[tuple[int, int, int, int]] = []
     for step in steps:
-        if isinstance(step, _Do):
+        if isinstance(step, _Op):
             code.append((step.code, 0, 0, step.k))
-        elif isinstance(step, _If):
+        elif isinstance(step, _Jump):
             code.append((step.code, 0, 1, step.k))
             for label in (step.then, step.otherwise):
                 code.append((_GO, 0, 0, places[label] - len(code) - 1))

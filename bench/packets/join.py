@@ -35,7 +35,7 @@ class Joined(NamedTuple):
     repeated: int
 
 
-class Wanted(NamedTuple):
+class WantedSegments(NamedTuple):
     """Which segments a number of exchanges are made of: those in a time, of some connections by their `key`."""
 
     first_ns: int
@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
     keys: NDArray[np.bool_]
 
 
-class _Asked(NamedTuple):
+class _LocatedExchanges(NamedTuple):
     """Exchanges whose place is known, as columns; `which` is their number."""
 
     which: Int64s
@@ -54,18 +54,18 @@ class _Asked(NamedTuple):
     start: Int64s
     length: Int64s
 
-    def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "_Asked":
-        return _Asked(*(column[chosen] for column in self))
+    def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "_LocatedExchanges":
+        return _LocatedExchanges(*(column[chosen] for column in self))
 
 
-def wanted(exchanges: Sequence[Exchange], servers: Sequence[bytes]) -> Wanted:
+def wanted(exchanges: Sequence[Exchange], servers: Sequence[bytes]) -> WantedSegments:
     """Say which segments to look for."""
     asked = _asked(exchanges, servers)
     keys = np.zeros(len(servers) << 16, bool)
     keys[asked.key] = True
     if not len(asked.which):
-        return Wanted(0, -1, keys)
-    return Wanted(int(asked.sent_ns.min()) - _AROUND_NS, int(asked.end_ns.max()) + _AROUND_NS, keys)
+        return WantedSegments(0, -1, keys)
+    return WantedSegments(int(asked.sent_ns.min()) - _AROUND_NS, int(asked.end_ns.max()) + _AROUND_NS, keys)
 
 
 def join(exchanges: Sequence[Exchange], servers: Sequence[bytes], opened: Rows, rows: Rows) -> list[Joined | None]:
@@ -98,14 +98,14 @@ def join(exchanges: Sequence[Exchange], servers: Sequence[bytes], opened: Rows, 
     return found
 
 
-def _asked(exchanges: Sequence[Exchange], servers: Sequence[bytes]) -> _Asked:
+def _asked(exchanges: Sequence[Exchange], servers: Sequence[bytes]) -> _LocatedExchanges:
     numbers = {server: n for n, server in enumerate(servers)}
     columns = [
         (i, numbers[e.place.server] << 16 | e.place.port, e.sent_ns, e.end_ns, e.place.request_end, *_answer(e))
         for i, e in enumerate(exchanges)
         if e.place is not None and e.sent_ns is not None and e.place.server in numbers
     ]
-    return _Asked(*np.array(columns, np.int64).reshape(-1, 7).T)
+    return _LocatedExchanges(*np.array(columns, np.int64).reshape(-1, 7).T)
 
 
 def _answer(exchange: Exchange) -> tuple[int, int]:
@@ -156,7 +156,7 @@ def _of_flows(flow: Int64s, first: NDArray[np.uint32], place: Int64s) -> tuple[I
 
 
 def _departures(
-    asked: _Asked, flow: Int64s, first: NDArray[np.uint32], rows: Rows, rows_flow: Int64s
+    asked: _LocatedExchanges, flow: Int64s, first: NDArray[np.uint32], rows: Rows, rows_flow: Int64s
 ) -> tuple[Int64s, Int64s]:
     """When the last byte of each request left first, -1 where that was not seen; and how many segments left again."""
     start = _places(rows, rows_flow, *_of_flows(flow, first, asked.request_end))
@@ -178,7 +178,7 @@ def _departures(
 
 
 def _arrivals(
-    asked: _Asked, flow: Int64s, first: NDArray[np.uint32], rows: Rows, rows_flow: Int64s
+    asked: _LocatedExchanges, flow: Int64s, first: NDArray[np.uint32], rows: Rows, rows_flow: Int64s
 ) -> Iterator[tuple[int, Int64s, Int64s, int]]:
     """Of each exchange whose answer was seen whole: its number, ends from the answer's start, times, repeated."""
     start = _places(rows, rows_flow, *_of_flows(flow, first, asked.start))
@@ -208,7 +208,7 @@ def _arrivals(
             yield which, ends, times, int(np.count_nonzero(again[here]))
 
 
-def _during(asked: _Asked, of: Int64s, t_ns: Int64s) -> NDArray[np.bool_]:
+def _during(asked: _LocatedExchanges, of: Int64s, t_ns: Int64s) -> NDArray[np.bool_]:
     return (t_ns >= asked.sent_ns[of] - _AROUND_NS) & (t_ns <= asked.end_ns[of] + _AROUND_NS)
 
 

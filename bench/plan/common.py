@@ -6,7 +6,7 @@ from bench.plan.calls import Plan, sessions, turns
 from bench.plan.due import phase_of
 
 
-class InCommon(NamedTuple):
+class PrefixOverlap(NamedTuple):
     """Of the measured calls of a plan: the tokens of prompts, and those that earlier prompts have.
 
     `again` are the sessions, also of the warm-up, whose first prompt was there before as a whole.
@@ -17,7 +17,7 @@ class InCommon(NamedTuple):
     again: int
 
 
-def in_common(plan: Plan, among: int = 0) -> InCommon:
+def in_common(plan: Plan, among: int = 0) -> PrefixOverlap:
     """Of a plan without an end, by which only time ends the load, the first so many sessions are looked at."""
     prompts = known = again = 0
     source, count = plan.source, sessions(plan)
@@ -29,4 +29,4 @@ def in_common(plan: Plan, among: int = 0) -> InCommon:
             if phase_of(plan.load, session, seq, None if turn else due_ns) != "warmup":
                 prompts += own
                 known += seen
-    return InCommon(prompts, known, again)
+    return PrefixOverlap(prompts, known, again)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from bench.types import Course, Stretch
+from bench.types import Course, RateSegment
 
 
 def requests_in(course: Course) -> float:
@@ -39,24 +39,26 @@ def of_weights(weights: Sequence[float], seconds: float, mean_per_s: float) -> C
     scale = mean_per_s * len(weights) / math.fsum(weights)
     rates = [weight * scale for weight in weights]
     edges = [seconds * i / len(weights) for i in range(len(weights) + 1)]
-    return tuple(Stretch(end - start, rate, rate) for (start, end), rate in zip(pairwise(edges), rates, strict=True))
+    return tuple(
+        RateSegment(end - start, rate, rate) for (start, end), rate in zip(pairwise(edges), rates, strict=True)
+    )
 
 
 def lasting(course: Course, seconds: float) -> Course:
     """Cut it to this length, or let its last rate go on until then."""
-    left, fitted = seconds, list[Stretch]()
+    left, fitted = seconds, list[RateSegment]()
     for stretch in course:
         share = min(1.0, left / stretch.seconds)
         fitted.append(_first(stretch, share))
         left -= stretch.seconds
         if left <= 0:
             return tuple(fitted)
-    return (*fitted, Stretch(left, course[-1].to_per_s, course[-1].to_per_s))
+    return (*fitted, RateSegment(left, course[-1].to_per_s, course[-1].to_per_s))
 
 
 def until(course: Course, requests: int) -> Course | None:
     """Cut it where so many are expected to have come, or let its last rate go on; None where they never come."""
-    left, fitted = float(requests), list[Stretch]()
+    left, fitted = float(requests), list[RateSegment]()
     for stretch in course:
         if (own := _requests(stretch)) >= left:
             a, b, seconds = stretch.from_per_s, stretch.to_per_s, stretch.seconds
@@ -65,7 +67,7 @@ def until(course: Course, requests: int) -> Course | None:
         fitted.append(stretch)
         left -= own
     last = course[-1].to_per_s
-    return (*fitted, Stretch(left / last, last, last)) if last else None
+    return (*fitted, RateSegment(left / last, last, last)) if last else None
 
 
 def _ending(course: Course) -> Course | None:
@@ -73,13 +75,13 @@ def _ending(course: Course) -> Course | None:
     return course if course[-1].to_per_s else None
 
 
-def _first(stretch: Stretch, share: float) -> Stretch:
+def _first(stretch: RateSegment, share: float) -> RateSegment:
     """The first part of it."""
     if share == 1:
         return stretch
     step = (stretch.to_per_s - stretch.from_per_s) * share
-    return Stretch(stretch.seconds * share, stretch.from_per_s, stretch.from_per_s + step)
+    return RateSegment(stretch.seconds * share, stretch.from_per_s, stretch.from_per_s + step)
 
 
-def _requests(stretch: Stretch) -> float:
+def _requests(stretch: RateSegment) -> float:
     return stretch.seconds * (stretch.from_per_s + stretch.to_per_s) / 2

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bench.plan import arrivals as schedule
 from bench.plan.source import Source
-from bench.types import Load, Phase, Stretch
+from bench.types import Load, Phase, RateSegment
 
 
 def due_ns_of(source: Source, load: Load) -> NDArray[np.int64] | None:
@@ -30,7 +30,7 @@ def _pace(load: Load) -> schedule.Pace:
         return load.rate_per_s or math.inf
     first_per_s = load.course[0].from_per_s
     warmup_s = load.warmup_s or (load.warmup_requests or load.warmup_sessions or 0) / (first_per_s or 1.0)
-    return (Stretch(warmup_s, first_per_s, first_per_s), *load.course) if warmup_s else load.course
+    return (RateSegment(warmup_s, first_per_s, first_per_s), *load.course) if warmup_s else load.course
 
 
 def sessions_at_most(load: Load) -> int:

@@ -15,7 +15,7 @@ from bench.plan.prompts import FRESH_TOKENS, Count, Vocabulary
 from bench.plan.recorded import NO_TEXT, UNKNOWN, Blocks, Recorded, TurnSizes
 from bench.plan.rng import stream, uniform
 from bench.plan.synthetic import draw_pause_ns, sample
-from bench.plan.texts import Said, Texts
+from bench.plan.texts import Texts, TurnText
 from bench.types import Message, Scenario, UserError
 
 Output = Literal["file", "scenario"]
@@ -59,7 +59,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeLimits:
+class DatasetLimits:
     """`tokens` are the most of a prompt and its answer together, `sessions` the most of them; None: no limit."""
 
     tokens: int | None = None
@@ -89,7 +89,7 @@ def source_of(
     salt: int,
     vocabulary: Vocabulary,
     count: Count,
-    limits: TakeLimits,
+    limits: DatasetLimits,
     output: Output,
     planned: bool,
     block_tokens: int | None,
@@ -151,7 +151,7 @@ class _Maker:
         seed: int,
         vocabulary: Vocabulary,
         count: Count,
-        limits: TakeLimits,
+        limits: DatasetLimits,
         output: Output,
         planned: bool,
         block_tokens: int,
@@ -218,7 +218,7 @@ class _Maker:
 
     # --- how long they are
 
-    def _output_tokens(self, turn: RecordedTurn, said: Said | None, draw: float) -> int:
+    def _output_tokens(self, turn: RecordedTurn, said: TurnText | None, draw: float) -> int:
         if self._from_file:
             if said is not None and said.answer:
                 if (counted := self._answer_counted(said.answer)) is not None:
@@ -236,7 +236,7 @@ class _Maker:
         counted = None if self._bare_tokens is None else self._ask(answer)
         return None if counted is None or self._bare_tokens is None else counted - self._bare_tokens
 
-    def _text_tokens(self, turn: RecordedTurn, said: Said, *, is_first: bool) -> tuple[int, bool]:
+    def _text_tokens(self, turn: RecordedTurn, said: TurnText, *, is_first: bool) -> tuple[int, bool]:
         """What a turn adds in tokens, and whether that was counted: a later turn's depends on the answers before."""
         counted = self._counted(said.messages) if is_first else None
         if counted is not None:
@@ -268,7 +268,7 @@ class _Maker:
         self._blocks_seen.update(blocks)
         return min(prompt_tokens, known * self._block_tokens)
 
-    def _text_seen(self, said: Said, tokens: int) -> int:
+    def _text_seen(self, said: TurnText, tokens: int) -> int:
         """The share of a prompt's text that an earlier prompt began with, in tokens, by pieces of so many bytes."""
         text = "\0".join(f"{role}\0{text}" for role, text in said.messages).encode("utf-8", "replace")
         digest, known, is_known = hashlib.blake2b(digest_size=12), 0, True

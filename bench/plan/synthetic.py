@@ -26,7 +26,7 @@ _SOURCES = 8
 _TEXTS = 1024
 
 
-class Outline(NamedTuple):
+class TurnOutline(NamedTuple):
     """A turn without its words: what it adds, and what its prompt comes to.
 
     `words` are the tokens of its own, `since` is the oldest turn that its prompt has. `cacheable_tokens` of the prompt
@@ -203,7 +203,7 @@ def _lengths(source: Synthetic, draws: Sequence[int]) -> tuple[int, int]:
 
 
 @lru_cache(_OUTLINES)
-def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
+def outlines(source: Synthetic, session: int) -> tuple[TurnOutline, ...]:
     """All turns of a session without their words."""
     scenario, vocabulary = source.scenario, source.vocabulary
     turns = scenario.turns
@@ -213,7 +213,7 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
     drawn: Iterator[int] = iter(bits.take(_DRAWS_A_TURN * count).tolist())
     base = vocabulary.overhead_tokens + scenario.prefix_tokens
     limit = math.inf if turns.window_tokens is None else turns.window_tokens
-    found: list[Outline] = []
+    found: list[TurnOutline] = []
     # `held` is what the window holds of earlier turns with their answers, `since` the oldest of them.
     held, since, seen = 0, 0, 0
     # Numbers one by one: of the few that a session has NumPy would take three times as long.
@@ -232,7 +232,7 @@ def outlines(source: Synthetic, session: int) -> tuple[Outline, ...]:
             seen = scenario.prefix_tokens
         prompt = base + held + own
         pause_ns = draw_pause_ns(turns.pause, fraction(of_pause)) if turn else 0
-        found.append(Outline(own, prompt, output, pause_ns, since, seen, of_seed % 2**31))
+        found.append(TurnOutline(own, prompt, output, pause_ns, since, seen, of_seed % 2**31))
         held += own + output + vocabulary.turn_tokens
         # Of an answer that came back the last token has been given out, and never been read.
         seen = prompt + (output - 1 if turns.history == "actual" else 0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench.types import Message
 
 
-class Said(NamedTuple):
+class TurnText(NamedTuple):
     """What one turn adds to a conversation, and the answer that it was once given."""
 
     messages: tuple[Message, ...]
@@ -38,10 +38,10 @@ class Texts:
     begins: NDArray[np.int64]
     ends: NDArray[np.int64]
 
-    def __getitem__(self, turn: int) -> Said:
+    def __getitem__(self, turn: int) -> TurnText:
         begin, end = int(self.begins[turn]), int(self.ends[turn])
         messages, answer = json.loads(os.pread(_opened(self.key, self.path), end - begin, begin))
-        return Said(tuple(Message(role, text) for role, text in messages), answer)
+        return TurnText(tuple(Message(role, text) for role, text in messages), answer)
 
 
 class TextsWriter:
@@ -60,7 +60,7 @@ class TextsWriter:
         # It is there for as long as this is: calls are read from it to the end of the load.
         weakref.finalize(self, self._file.close)
 
-    def add(self, said: Said) -> tuple[int, int]:
+    def add(self, said: TurnText) -> tuple[int, int]:
         """Write a turn; gives from where to where it lies."""
         # Half of a surrogate pair is in JSON and in no text: it would fail when the prompt is sent.
         line = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")

@@ -60,6 +60,6 @@ def _temporary() -> Path:
     return folder
 
 
-def told(path: Path) -> Path:
+def as_typed(path: Path) -> Path:
     """A path as a command in this folder takes it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -42,7 +42,7 @@ _FEWEST_BYTES = 2
 _FIRST_STEP = 8
 
 
-class Asked(NamedTuple):
+class PlannedTokens(NamedTuple):
     """What was planned: the prompt's length (None where nobody said), and the longest answer (0: not known)."""
 
     prompt_tokens: int | None
@@ -65,7 +65,7 @@ class Counts(NamedTuple):
     contradictions: tuple[Contradiction, ...] = ()
 
 
-class _Seen(NamedTuple):
+class _ArrivedTexts(NamedTuple):
     """What arrived of an answer, and where it was to end.
 
     `tokens` is how many each event was said to bring, None where that is not known of all; `full` is the planned
@@ -89,7 +89,7 @@ class _Found(NamedTuple):
 
 
 def reconcile(
-    asked: Asked,
+    asked: PlannedTokens,
     usage: Usage | None,
     deltas: Sequence[Delta],
     finish: str | None,
@@ -113,14 +113,14 @@ def reconcile(
     )
 
 
-def _seen(asked: Asked, deltas: Sequence[Delta], finish: str | None, text_bytes: int) -> _Seen:
+def _seen(asked: PlannedTokens, deltas: Sequence[Delta], finish: str | None, text_bytes: int) -> _ArrivedTexts:
     _, said, kinds = zip(*deltas, strict=True) if deltas else ((), (), ())
     tokens = [count for count in said if count is not None and count >= 0] if any(said) else []
     if max(tokens, default=0) > _MOST_OF_A_COLUMN:
         raise OverflowError("an event with more tokens than a record can hold")
     # A server that says 0 with every event does not count them.
     is_split = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
-    return _Seen(
+    return _ArrivedTexts(
         list(kinds),
         tokens if is_split else None,
         text_bytes,
@@ -136,7 +136,7 @@ def _most(limit: int) -> float:
 # --- the prompt -------------------------------------------------------------------------------------------------
 
 
-def _prompt(usage: Usage, asked: Asked) -> _Found:
+def _prompt(usage: Usage, asked: PlannedTokens) -> _Found:
     """The prompt's tokens, with those of the cache, and what is odd about their count."""
     counted, planned, by_total = usage.prompt_tokens, asked.prompt_tokens, None
     if usage.total_tokens and usage.output_tokens is not None:
@@ -162,7 +162,7 @@ def _near(tokens: int | None, planned: int | None) -> bool:
 # --- the answer -------------------------------------------------------------------------------------------------
 
 
-def _said(usage: Usage, prompt: int | None, seen: _Seen) -> _Found:
+def _said(usage: Usage, prompt: int | None, seen: _ArrivedTexts) -> _Found:
     """What the server's own sums make of the answer, which may leave reasoning out; None where it says nothing."""
     output, reasoned, total = usage.output_tokens, usage.reasoning_tokens or 0, usage.total_tokens
     rest = total - prompt if total and prompt else None
@@ -181,7 +181,7 @@ def _said(usage: Usage, prompt: int | None, seen: _Seen) -> _Found:
     return _Found(output, "total_differs")
 
 
-def _against_arrivals(counted: int, reasoned: int, seen: _Seen) -> _Found:
+def _against_arrivals(counted: int, reasoned: int, seen: _ArrivedTexts) -> _Found:
     """The answer's tokens: the server's sum, unless arrivals and plan speak against it."""
     visible, full, running = seen.visible, seen.full, sum(seen.tokens or ())
     hidden = 0 if "reasoning" in seen.kinds else reasoned
@@ -203,7 +203,7 @@ def _against_arrivals(counted: int, reasoned: int, seen: _Seen) -> _Found:
     return _Found(counted, "length_not_reached" if counted < full - max(1, full // 100) else None)
 
 
-def _spread(usage: Usage, total: int | None, seen: _Seen, findings: list[Reading | Contradiction]) -> Counts:
+def _spread(usage: Usage, total: int | None, seen: _ArrivedTexts, findings: list[Reading | Contradiction]) -> Counts:
     """Give every arrival its tokens: by its own count, or evenly; what was made before the first token, apart."""
     reasoned, hidden = usage.reasoning_tokens or 0, 0
     source: Source | None = "server usage"
@@ -243,7 +243,7 @@ def _made_before(counts: Sequence[int]) -> int:
     return first - most if most and first > max(_FIRST_STEP, 4 * most) else 0
 
 
-def _hidden(reasoned: int, total: int, seen: _Seen) -> int:
+def _hidden(reasoned: int, total: int, seen: _ArrivedTexts) -> int:
     """How many of the tokens counted were reasoned out of sight, before the first that was shown."""
     visible = seen.visible
     if not visible or "reasoning" in seen.kinds:

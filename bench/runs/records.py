@@ -16,7 +16,7 @@ import pyarrow as pa
 from bench.errors import error_code
 from bench.packets.join import Joined
 from bench.runs.arrivals import Arrivals, Stopwatch
-from bench.runs.counts import Asked, Counts, reconcile
+from bench.runs.counts import Counts, PlannedTokens, reconcile
 from bench.runs.table import to_table
 from bench.types import Decode, Exchange, Phase, Record, Reply, Usage
 from bench.wire import http1
@@ -170,7 +170,7 @@ def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None
         return Counts(Usage(), None, None, [], None)
     counts = reconcile(
         # Of a prompt with an image nobody knows the tokens beforehand.
-        Asked(planned.prompt_tokens if planned.image_bytes is None else None, planned.max_tokens),
+        PlannedTokens(planned.prompt_tokens if planned.image_bytes is None else None, planned.max_tokens),
         reply.usage,
         reply.deltas if reply.streamed else (),
         reply.finish,

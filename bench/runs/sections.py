@@ -16,7 +16,7 @@ from bench.types import UserError
 
 T = TypeVar("T")
 Read = Callable[[Any, str], Any]
-"""From a value of JSON and its place in the file to a value of a type; raises `_Unfit`."""
+"""From a value of JSON and its place in the file to a value of a type; raises `_WrongType`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class JsonSection:
     other: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class _Unfit(Exception):
+class _WrongType(Exception):
     """A value is not what its type expects."""
 
 
@@ -35,7 +35,7 @@ def load(kind: type[T], content: Any, file: Path | str) -> T:
     wanted: Any = kind
     try:
         found: T = _reader(wanted)(content, "")
-    except _Unfit as problem:
+    except _WrongType as problem:
         raise UserError(f"{file}: {problem}; it was edited, or another version of this tool wrote it") from None
     return found
 
@@ -79,9 +79,11 @@ def _checked(expected: str, fits: Callable[[Any], bool]) -> Read:
     return read
 
 
-def _unfit(place: str, expected: str, found: Any) -> _Unfit:
+def _unfit(place: str, expected: str, found: Any) -> _WrongType:
     text = repr(found)
-    return _Unfit(f"{place or 'the file'}: expected {expected}, found {text if len(text) < 50 else text[:46] + ' ...'}")
+    return _WrongType(
+        f"{place or 'the file'}: expected {expected}, found {text if len(text) < 50 else text[:46] + ' ...'}"
+    )
 
 
 def _decimal(value: Any, place: str) -> Decimal:
@@ -120,7 +122,7 @@ def _union(kinds: tuple[Any, ...]) -> Read:
         for reader in readers[:-1]:
             try:
                 return reader(value, place)
-            except _Unfit:
+            except _WrongType:
                 continue
         return readers[-1](value, place)
 
@@ -165,7 +167,7 @@ def _dataclass(kind: type[Any]) -> Read:
             raise _unfit(place, "an object", value)
         for name in required:
             if name not in value:
-                raise _Unfit(f"{place or 'the file'}: expected a key {name!r}, there is none")
+                raise _WrongType(f"{place or 'the file'}: expected a key {name!r}, there is none")
         known = {name: reader(value[name], _within(place, name)) for name, reader in readers.items() if name in value}
         if not keeps_other:
             return kind(**known)

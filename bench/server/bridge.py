@@ -46,7 +46,7 @@ class Bridge:
     def __init__(self, mode: str, slots: int, words: list[str]) -> None:
         self.mode = mode
         self.words = words
-        self.idle: queue.SimpleQueue[Kept | None] = queue.SimpleQueue()
+        self.idle: queue.SimpleQueue[KeptProcess | None] = queue.SimpleQueue()
         for _ in range(slots):
             self.idle.put(None)
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class Bridge:
         kept = self.idle.get()  # as many wait here as there are more requests than processes
         try:
             if kept is None:
-                kept = Kept([filled(word, values) for word in self.words])
+                kept = KeptProcess([filled(word, values) for word in self.words])
             if not kept.ask(values, connection):
                 status, usage = kept.end()
                 _end(connection, {"exit": status, "stderr": kept.last_words(), **self._account(usage)})
@@ -146,7 +146,7 @@ class Bridge:
             self.idle.put(kept)
 
 
-class Kept:
+class KeptProcess:
     """One process that answers request after request, by lines."""
 
     def __init__(self, words: list[str]) -> None:

@@ -71,7 +71,7 @@ class ExportedGpu(NamedTuple):
         return next((value for name in names if (value := self.labels[0].get(name))), None)
 
 
-class _Told(NamedTuple):
+class _CardSample(NamedTuple):
     """One sample of a card: of which part of it, and whether that is the part that tells for the whole card."""
 
     labels: Mapping[str, str]
@@ -89,7 +89,7 @@ def gpus(text: str) -> dict[str, ExportedGpu]:
     A card that is cut up, or shared by several pods, is told of once for each of them: its power and energy are those
     of the whole card every time and count once. Memory of MIG instances adds up.
     """
-    told: defaultdict[str, list[_Told]] = defaultdict(list)
+    told: defaultdict[str, list[_CardSample]] = defaultdict(list)
     for sample in samples(text, _GPU_PREFIXES):
         found = _nvidia(sample) if sample.metric.startswith("DCGM") else _amd(sample)
         if found is not None and 0 <= found[1].value <= _MOST[found[1].quantity]:
@@ -97,7 +97,7 @@ def gpus(text: str) -> dict[str, ExportedGpu]:
     return {key: _card(key, each) for key, each in told.items()}
 
 
-def _nvidia(sample: MetricSample) -> tuple[str, _Told] | None:
+def _nvidia(sample: MetricSample) -> tuple[str, _CardSample] | None:
     labels, known = sample.labels, _DCGM.get(sample.metric)
     key = labels.get("UUID") or _on_host(labels.get("Hostname"), labels.get("gpu"))
     if known is None or key is None:
@@ -105,10 +105,10 @@ def _nvidia(sample: MetricSample) -> tuple[str, _Told] | None:
     quantity, factor = known
     part = labels.get("GPU_I_ID", "")
     rank, value = _RANK[sample.metric], sample.value * factor
-    return key, _Told(labels, part, part == "", quantity, rank, value, sample.timestamp_ms)
+    return key, _CardSample(labels, part, part == "", quantity, rank, value, sample.timestamp_ms)
 
 
-def _amd(sample: MetricSample) -> tuple[str, _Told] | None:
+def _amd(sample: MetricSample) -> tuple[str, _CardSample] | None:
     labels, metric = sample.labels, sample.metric.removeprefix(_AMD_PREFIX)
     if metric == "gpu_clock":
         metric = f"{metric} {labels.get('clock_type', '').removeprefix('GPU_CLOCK_TYPE_').lower()}"
@@ -122,16 +122,16 @@ def _amd(sample: MetricSample) -> tuple[str, _Told] | None:
     quantity, factor = known
     # A list of clocks: the first of each kind is that of the first engine.
     rank = _RANK[metric] + (int(index) / 1000 if (index := labels.get("clock_index", "0")).isdecimal() else 0.5)
-    return key, _Told(labels, part, part == "0", quantity, rank, sample.value * factor, sample.timestamp_ms)
+    return key, _CardSample(labels, part, part == "0", quantity, rank, sample.value * factor, sample.timestamp_ms)
 
 
 def _on_host(host: str | None, number: str | None) -> str | None:
     return None if not number else f"{host} {number}" if host else number
 
 
-def _card(key: str, told: Iterable[_Told]) -> ExportedGpu:
+def _card(key: str, told: Iterable[_CardSample]) -> ExportedGpu:
     told = list(told)
-    by_quantity: defaultdict[str, list[_Told]] = defaultdict(list)
+    by_quantity: defaultdict[str, list[_CardSample]] = defaultdict(list)
     for each in told:
         by_quantity[each.quantity].append(each)
     labels = tuple({tuple(each.labels.items()): each.labels for each in told}.values())
@@ -146,7 +146,7 @@ def _card(key: str, told: Iterable[_Told]) -> ExportedGpu:
     )
 
 
-def _value(quantity: str, told: Iterable[_Told]) -> float:
+def _value(quantity: str, told: Iterable[_CardSample]) -> float:
     """One number of a card, out of all that its best metric says of it."""
     told = list(told)
     best = min(each.rank for each in told)

@@ -27,7 +27,7 @@ from bench.wire.dial import READ_BYTES, Tls, dial, peer_of
 from bench.wire.endpoint import Endpoint as Endpoint
 from bench.wire.endpoint import endpoint as endpoint
 from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
-from bench.wire.looks import AtOnce, Looks
+from bench.wire.looks import ImmediateReader, TickReader
 
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
 # the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
@@ -91,7 +91,7 @@ class Wire:
         quick_ack: bool = False,
         kernel_stamps: bool = True,
         body_bytes_max: int = BODY_BYTES_MAX,
-        looks: Looks | None = None,
+        looks: TickReader | None = None,
     ) -> None:
         self.target = target
         self.body_bytes_max = body_bytes_max
@@ -100,7 +100,7 @@ class Wire:
         self.timeout_s = timeout_s
         self.stall_timeout_s = stall_timeout_s
         self.active: set[Connection] = set()
-        self.looks = looks or AtOnce()
+        self.looks = looks or ImmediateReader()
         # The kernel stamps as long as some socket wants it, and begins some milliseconds after the first has asked.
         self._stamping = _socket.socket()
         self.want_stamps(self._stamping)

@@ -28,7 +28,7 @@ _ROUNDS = 16
 _READABLE = 1
 
 
-class AtOnce:
+class ImmediateReader:
     """Reads each connection as soon as something is there."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class AtOnce:
         """Connections that are open are looked at until they are closed."""
 
 
-class Looks:
+class TickReader:
     """Reads all connections, at once or on a tick of `tick_s` (0 is at once)."""
 
     def __init__(self, *, is_closed_loop: bool) -> None:

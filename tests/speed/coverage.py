@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.stats.correlation import Beside
+from analysis.stats.correlation import PairedSeries
 from analysis.stats.describe import cells_of, dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval, Sample, clopper_pearson
 from tests.processes import PROCESSES, Runs
@@ -64,7 +64,7 @@ def _intervals(found: Runs, row: int) -> Iterator[tuple[str, Interval, float]]:
     sample = _sample(found.values[row])
     waits = _sample(found.values[row] if found.waits is None else found.waits[row])
     of_waits = dependence(waits)
-    of_sample = of_waits if found.waits is None else dependence(sample, Beside(waits.values, of_waits))
+    of_sample = of_waits if found.waits is None else dependence(sample, PairedSeries(waits.values, of_waits))
     given = describe(sample, of_sample)["ci95"]
     for name, truth in found.truth.of.items():
         if name in STATISTICS:

@@ -14,7 +14,7 @@ from analysis.breakeven.comparison import Alternative, CostComparison, CostedSer
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.ranking import rank
-from analysis.breakeven.scenarios import Bar, Scenario, tornado
+from analysis.breakeven.scenarios import Scenario, SensitivityBar, tornado
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States, states_of
 from analysis.breakeven.traffic import steady
@@ -236,7 +236,7 @@ def _alternative(side: _Side, servers: PricedServers, volumes: Floats) -> Altern
 # --- scenarios --------------------------------------------------------------------------------------------------
 
 
-def _tornado(side: _Side, servers: PricedServers, volume: int | None) -> "tuple[Bar, ...]":
+def _tornado(side: _Side, servers: PricedServers, volume: int | None) -> tuple[SensitivityBar, ...]:
     """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
     if volume is None or not side.pairing.host.capacity_rps:
         return ()

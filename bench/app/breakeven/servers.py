@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.breakeven import selfhost
 from analysis.breakeven import traffic as hours
-from analysis.breakeven.selfhost import Commitment, SelfHost, Spot
+from analysis.breakeven.selfhost import Commitment, SelfHost, SpotReplicas
 from analysis.breakeven.traffic import Trace, Traffic
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly
@@ -155,7 +155,7 @@ def grouped(options: BreakEvenOptions) -> list[tuple[str, BreakEvenOptions]]:
     With a name, commas or a GPU behind an @ each --self is a side; else each stated capacity is, and folders of one
     backend and model together.
     """
-    said = [_Said.of(text) for text in options.servers]
+    said = [_SelfArgument.of(text) for text in options.servers]
     explicit = any(one.is_explicit for one in said)
     sides = dict[Any, tuple[str, BreakEvenOptions]]()
     for place, one in enumerate(said):
@@ -170,7 +170,7 @@ def grouped(options: BreakEvenOptions) -> list[tuple[str, BreakEvenOptions]]:
     return list(sides.values()) or [("", options)]
 
 
-class _Said(NamedTuple):
+class _SelfArgument(NamedTuple):
     """One --self: `NAME=WHAT,WHAT@GPU`, of which all but one WHAT may be left out."""
 
     name: str
@@ -182,7 +182,7 @@ class _Said(NamedTuple):
         return bool(self.name or self.gpu) or len(self.what) > 1
 
     @classmethod
-    def of(cls, text: str) -> "_Said":
+    def of(cls, text: str) -> "_SelfArgument":
         """A folder is one whatever its name has in it."""
         if Path(text).exists():
             return cls("", (text,), "")
@@ -247,10 +247,10 @@ def _commitment(options: HostingOptions) -> Commitment | None:
     return None if count is None or usd is None else Commitment(count, monthly_usd(usd))
 
 
-def _spot(options: HostingOptions) -> Spot | None:
+def _spot(options: HostingOptions) -> SpotReplicas | None:
     rate, reload_s = options.spot_interruptions_per_hour, options.spot_reload_s
     _check_pair("--spot-interruptions-per-hour", rate, "--spot-reload-s", reload_s)
-    return None if rate is None or reload_s is None else Spot(rate, reload_s)
+    return None if rate is None or reload_s is None else SpotReplicas(rate, reload_s)
 
 
 def _check_pair(first: str, one: object, second: str, other: object) -> None:

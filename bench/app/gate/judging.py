@@ -18,7 +18,7 @@ from bench.app.compare import write
 from bench.app.gate import baseline as baselines
 from bench.app.gate import rounds as measuring
 from bench.app.gate.baseline import Session, base_of, differences
-from bench.app.gate.rounds import PARTS, Observed
+from bench.app.gate.rounds import PARTS, RoundsObserved
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 from bench.plan.resolve import within
 from bench.runs import folder as files
@@ -32,7 +32,7 @@ FEWEST_ROUNDS: Final = 3
 MOST_ROUNDS: Final = 50
 
 Say = Callable[[str], None]
-MeasureRound = Callable[[int, Sequence[str]], Observed]
+MeasureRound = Callable[[int, Sequence[str]], RoundsObserved]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,9 @@ def _together(first: Sequence[Session], again: Sequence[Session]) -> Sequence[Se
 
 def _measure(
     task: GateTask, measure_round: MeasureRound, say: Say, parts: Sequence[str], *, is_second: bool = False
-) -> Observed:
+) -> RoundsObserved:
     """Measure parts in as many rounds as asked, for the first or the second time."""
-    found = Observed({part: [] for part in parts}, {})
+    found = RoundsObserved({part: [] for part in parts}, {})
     names = ", ".join(parts)
     what = f"again       {names}: worse so far" if is_second else f"measuring   {names}"
     say(f"{what}, {task.count} rounds")

@@ -59,7 +59,7 @@ class RoundEnded(Exception):
         self.outcome = outcome
 
 
-class Observed(NamedTuple):
+class RoundsObserved(NamedTuple):
     """What the rounds found of each part, and which server an engine was, with its version."""
 
     rounds: dict[str, list[Round]]
@@ -72,7 +72,7 @@ def is_installed(part: str) -> bool:
 
 
 @contextmanager
-def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], Observed]]:
+def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], RoundsObserved]]:
     """Start what is started once; the context gives what measures a round of some parts, and ends the servers."""
     if CLIENT in parts:
         truth.compile_server()
@@ -85,9 +85,9 @@ def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequenc
         yield lambda number, wanted: _round(number, wanted, servers, folder)
 
 
-def _round(number: int, parts: Sequence[str], servers: Mapping[str, Server], folder: Path) -> Observed:
+def _round(number: int, parts: Sequence[str], servers: Mapping[str, Server], folder: Path) -> RoundsObserved:
     """Every part once, in turns in this order and in the reverse."""
-    found = Observed({}, {})
+    found = RoundsObserved({}, {})
     before = reference()
     for part in parts if number % 2 else reversed(parts):
         if part == CLIENT:

@@ -11,7 +11,7 @@ from analysis.money.gpu_prices import GpuPrice
 from analysis.sizing import gpus, memory, plans
 from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import Model
-from analysis.sizing.plans import Claimed, Demand, Measured, Need, ReplicaPlan
+from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL
 from analysis.sizing.written import Sizing
 from bench.types import UserError
@@ -23,13 +23,13 @@ Priced = tuple[Gpu, Callable[[int], GpuPrice | None]]
 def sized(
     model: Model,
     notes: Sequence[str],
-    need: Need,
+    need: ReplicaNeed,
     demand: Demand | None,
     *,
     gpu_specs: Sequence[str],
     tensor_parallel: Sequence[int],
     measured: Measured | None,
-    claimed: Claimed | None,
+    claimed: ClaimedThroughput | None,
     prices: Path | None,
     traffic: Mapping[str, Any] | None,
 ) -> Sizing:
@@ -91,7 +91,9 @@ def _chosen(gpu_specs: Sequence[str], prices: Path | None) -> list[Priced]:
     return chosen
 
 
-def _notes(model: Model, demand: Demand | None, claimed: Claimed | None, ranked: Sequence[ReplicaPlan]) -> list[str]:
+def _notes(
+    model: Model, demand: Demand | None, claimed: ClaimedThroughput | None, ranked: Sequence[ReplicaPlan]
+) -> list[str]:
     notes = []
     if claimed is not None:
         notes.append(f"the claimed {claimed.output_tokens_per_s:,.4g} output tokens/s are not above the roofline")

@@ -11,7 +11,7 @@ from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import TENSOR_PARALLEL, Model
-from analysis.sizing.plans import Claimed, Demand, Measured, Need
+from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
 from analysis.sizing.written import Sizing
 from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
@@ -147,7 +147,7 @@ def _or(given: int | None, otherwise: int) -> int:
     return otherwise if given is None else given
 
 
-def _need(options: SizeOptions, model: Model) -> Need:
+def _need(options: SizeOptions, model: Model) -> ReplicaNeed:
     longest = model.architecture.context_tokens or 2**31
     prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
     if prompt + output > longest:
@@ -156,7 +156,7 @@ def _need(options: SizeOptions, model: Model) -> Need:
     context = within("--context", _or(options.context, usual), 1, longest)
     if context < prompt + output:
         raise UserError(f"--context {context}: prompts and answers of the load take {prompt + output} tokens")
-    return Need(
+    return ReplicaNeed(
         context_tokens=context,
         concurrency=within("--concurrency", _or(options.concurrency, 1), 1, MAX_CONCURRENCY),
         prefix_tokens=options.prefix_tokens or 0,
@@ -195,14 +195,14 @@ def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(within("--tensor-parallel", n, 1, MAX_TENSOR_PARALLEL) for n in sizes) or TENSOR_PARALLEL
 
 
-def _claimed(options: SizeOptions) -> Claimed | None:
+def _claimed(options: SizeOptions) -> ClaimedThroughput | None:
     """A number that somebody quotes; what nobody says of its requests is taken to be as light as can be."""
     if options.claimed is None:
         return None
     if not options.gpu_specs:
         raise UserError("--claimed: give --gpu too, the hardware it is said of first")
     prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
-    return Claimed(
+    return ClaimedThroughput(
         output_tokens_per_s=within("--claimed", options.claimed, 0.001, MAX_TOKENS_PER_S),
         batch=options.concurrency,
         tokens=prompt + output // 2,

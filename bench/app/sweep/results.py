@@ -12,7 +12,7 @@ from analysis.present.document import Document
 from analysis.present.of_study import StudyAsked, StudyBills, document
 from analysis.run import summary as summaries
 from analysis.run.same_requests import have_same_requests
-from analysis.study import ContenderResult, FoundCapacity, StudyCell, StudyResult, StudyRun, main_load
+from analysis.study import CellCapacity, ContenderResult, StudyCell, StudyResult, StudyRun, main_load
 from bench.app.around import write_page
 from bench.app.breakeven.comparison import compare
 from bench.app.breakeven.options import BreakEvenOptions
@@ -21,7 +21,7 @@ from bench.app.campaign import is_done
 from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of
 from bench.app.sweep.running import FAILED, is_cell_done
 from bench.app.sweep.study import Contender, Study, StudyLoad, flags_of, slug
-from bench.process.places import told
+from bench.process.places import as_typed
 from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import RunManifest
@@ -101,12 +101,12 @@ def _imported(contender: Contender, load: StudyLoad, folder: Path) -> StudyCell:
     return StudyCell(load.name, (StudyRun(os.path.relpath(place, folder), run.seed, summary),))
 
 
-def _capacity(cell: PlannedCell, folder: Path) -> FoundCapacity | None:
+def _capacity(cell: PlannedCell, folder: Path) -> CellCapacity | None:
     if not is_cell_done(cell, folder):
         return None
     found = files.read_json(folder / cell.name, files.CAPACITY)["capacity"]
     page = f"{cell.name}/{files.CAPACITY_PAGE}"
-    return FoundCapacity(found["rate_per_s"], found["low_per_s"], found["high_per_s"], page)
+    return CellCapacity(found["rate_per_s"], found["low_per_s"], found["high_per_s"], page)
 
 
 # --- bills --------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def _command(study: Study, sides: _Sides) -> str:
 
 def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
     """Servers by the capacity that was found, else by what their runs served at the load that matters."""
-    folder = told(folder)
+    folder = as_typed(folder)
     servers, apis, differ = list[str](), dict[str, list[StudyRun]](), False
     chosen = list[list[RunManifest]]()
     for contender in result.contenders:
@@ -217,7 +217,7 @@ def asked_of(study: Study, result: StudyResult, folder: Path) -> StudyAsked:
     first = manifest.read(folder / runs[0].folder) if runs else None
     scenario = None if first is None else first.scenario
     return StudyAsked(
-        folder=str(told(folder)),
+        folder=str(as_typed(folder)),
         scenario=scenario,
         slo=() if first is None else first.slo,
         machine=None

@@ -34,7 +34,7 @@ CellRequests = Mapping[str, tuple[PlannedCell, RunRequest]]
 """Every cell of a study with what it asks, by its name, in their order."""
 
 
-class Position(NamedTuple):
+class SweepPosition(NamedTuple):
     """Where a sweep stands: cells done and failed of how many, the time left as far as it is known, money spent."""
 
     done: int
@@ -51,7 +51,7 @@ class SweepView(Protocol):
         """Take a line for the user."""
         ...
 
-    def begin(self, cell: PlannedCell, position: Position) -> None:
+    def begin(self, cell: PlannedCell, position: SweepPosition) -> None:
         """A cell is about to be measured."""
         ...
 
@@ -100,10 +100,10 @@ class Sweep:
                         self.given_up[cell.contender.name] = outcome.problem
                 self._end_servers_but(cells[place + 1 :])
 
-    def _position(self, cells: list[PlannedCell]) -> Position:
+    def _position(self, cells: list[PlannedCell]) -> SweepPosition:
         done = sum(is_cell_done(cell, self.folder) for cell in cells)
         left_s = self.pace.seconds(len(cells) - done - len(self.failed))
-        return Position(done, len(self.failed), len(cells), left_s, spent_usd(self.study, self.folder))
+        return SweepPosition(done, len(self.failed), len(cells), left_s, spent_usd(self.study, self.folder))
 
     def _measure(self, cell: PlannedCell, stack: ExitStack) -> Outcome:
         if (why := self.given_up.get(cell.contender.name)) is not None:
@@ -181,7 +181,7 @@ def requests_of(
     return found
 
 
-class Swept(NamedTuple):
+class CellOutcomes(NamedTuple):
     """What became of the cells that this command has tried."""
 
     outcomes: list[Outcome]
@@ -199,7 +199,7 @@ def sweep(
     makers: tuple[Maker, Maker],
     view: SweepView,
     conclude: Callable[[], None],
-) -> Swept:
+) -> CellOutcomes:
     """Run a study, or go on with it, and conclude from what there is, also where it ends early.
 
     `requests` are what its cells ask; `makers` make the runs of cells and those of searches. Raises UserError where no
@@ -215,7 +215,7 @@ def sweep(
             check_began(folder, at_work.outcomes[0])
         if any(is_cell_done(cell, folder) for cell, _ in requests.values()):
             conclude()
-    return Swept(at_work.outcomes)
+    return CellOutcomes(at_work.outcomes)
 
 
 def _hidden(text: str, secrets: set[str]) -> str:

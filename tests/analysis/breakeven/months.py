@@ -9,7 +9,7 @@ import numpy as np
 from analysis.breakeven.bills import bills
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.selfhost import SelfHost
-from analysis.breakeven.staircase import EnclosingLines, OwnMonth, staircase
+from analysis.breakeven.staircase import EnclosingLines, SelfHostedMonth, staircase
 from analysis.breakeven.states import stated
 from analysis.money.numbers import decimal, exact
 
@@ -32,17 +32,19 @@ def month(pairing: Pairing, volume: int) -> Month:
     return Month(alone, mixed, saving, int(at.replicas[0, 0]), left / volume)
 
 
-def served(host: SelfHost, volume: int) -> OwnMonth:
+def served(host: SelfHost, volume: int) -> SelfHostedMonth:
     """Our month, all that we are offered served; arrays of one."""
     steps = staircase(host, exactly=True)
     return steps.serve(np.array([volume], np.object_), steps.full(np.array([exact(host.capacity_rps)])))
 
 
-def filled(host: SelfHost, volume: int, saved_usd: Fraction) -> OwnMonth:
+def filled(host: SelfHost, volume: int, saved_usd: Fraction) -> SelfHostedMonth:
     """Our month, the cheapest number of replicas filled; scalars."""
     steps = staircase(host, exactly=True)
     full = steps.full(np.array([exact(host.capacity_rps)]))
-    return OwnMonth(*(part[0] for part in steps.fill(np.array([volume], np.object_), full, np.array([saved_usd]))))
+    return SelfHostedMonth(
+        *(part[0] for part in steps.fill(np.array([volume], np.object_), full, np.array([saved_usd])))
+    )
 
 
 def lines(host: SelfHost) -> EnclosingLines:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.breakeven.bills import bills
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.selfhost import SelfHost, Spot
+from analysis.breakeven.selfhost import SelfHost, SpotReplicas
 from analysis.breakeven.states import PriceCurve, States, stated
 from analysis.breakeven.traffic import steady
 from analysis.money.numbers import decimal, monthly_usd
@@ -58,7 +58,7 @@ def test_a_cascade_pays_for_all_on_our_replicas_and_for_those_that_fail_at_the_a
 
 
 def test_what_a_spot_replica_misses_while_it_loads_is_paid_at_the_api() -> None:
-    host = replace(RTX_4090, spot=Spot(Decimal("0.1"), 360))
+    host = replace(RTX_4090, spot=SpotReplicas(Decimal("0.1"), 360))
     seen = month(Pairing(host, SONNET), 100_000)
     assert seen.api_share == Decimal("0.01")
     assert seen.mixed_usd == Decimal("298.20") + 1_000 * SONNET
@@ -107,7 +107,7 @@ def test_answers_that_are_good_less_often_count_for_less() -> None:
 
 
 def test_a_request_offered_saves_its_price_where_the_answer_is_kept() -> None:
-    host = replace(RTX_4090, spot=Spot(Decimal("0.1"), 360))
+    host = replace(RTX_4090, spot=SpotReplicas(Decimal("0.1"), 360))
     pairing = Pairing(host, SONNET, pass_rate=Decimal("0.8"))
     assert pairing.kept == Fraction(99, 100) * Fraction(8, 10)
     assert pairing.usd_saved_per_offered == Fraction(45, 10_000) * pairing.kept

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.breakeven.selfhost import Commitment, SelfHost, Spot
+from analysis.breakeven.selfhost import Commitment, SelfHost, SpotReplicas
 from analysis.breakeven.staircase import staircase
 from analysis.breakeven.traffic import observed, steady, weekly
 from analysis.money.numbers import SECONDS_PER_MONTH, exact, monthly_usd
@@ -123,11 +123,11 @@ def test_committed_replicas_are_paid_used_or_not_and_more_of_them_on_demand() ->
 
 
 def test_a_spot_replica_serves_when_it_is_not_loading() -> None:
-    spot = Spot(interruptions_per_hour=Decimal("0.05"), reload_s=180)
+    spot = SpotReplicas(interruptions_per_hour=Decimal("0.05"), reload_s=180)
     assert replace(RTX_4090, spot=spot).availability == Fraction(9975, 10_000)
     assert RTX_4090.availability == 1
     with pytest.raises(UserError, match="--spot-reload-s 3600: at 1 interruptions per hour"):
-        Spot(1, 3600)
+        SpotReplicas(1, 3600)
 
 
 def test_no_replica_keeps_the_objectives_at_capacity_zero() -> None:

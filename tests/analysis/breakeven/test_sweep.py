@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analysis.breakeven.pairing import Pairing
-from analysis.breakeven.selfhost import Commitment, SelfHost, Spot
+from analysis.breakeven.selfhost import Commitment, SelfHost, SpotReplicas
 from analysis.breakeven.states import PriceCurve, stated
 from analysis.breakeven.sweep import ALL_BUT_A_TIE, BOTH_FREE, break_even
 from analysis.breakeven.sweep import answer as answer_over
@@ -98,7 +98,7 @@ def cases(draw: st.DrawFn) -> Pairing:
         min_replicas=draw(st.integers(0, 2)),
         spare_replicas=draw(st.integers(0, 1)),
         commitment=draw(st.none() | committed),
-        spot=draw(st.none() | st.just(Spot(Decimal("0.1"), 3_600))),
+        spot=draw(st.none() | st.just(SpotReplicas(Decimal("0.1"), 3_600))),
     )
     # Prices near that of a full replica are where self-hosting wins and loses many times.
     near = float(lines(host).usd_per_request) * draw(st.sampled_from([0.5, 0.9, 1, 1.05, 1.2, 1.5, 3]))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.capacity.probing import ProbedRun, Watch, bounds, of_closed_loop, probe, read
+from analysis.capacity.probing import LoadWatch, ProbedRun, bounds, of_closed_loop, probe, read
 from analysis.run import slo
 
 
@@ -64,6 +64,6 @@ def test_a_closed_loop_says_roughly_what_a_server_does(synthetic_run: Any, reque
 
 
 def test_a_load_is_not_called_hopeless_while_its_first_answers_are_on_their_way() -> None:
-    watch = Watch(service_s=5.0)
+    watch = LoadWatch(service_s=5.0)
     assert not any(watch.falls_behind(t / 2, 10 * t, 0) for t in range(79))
     assert watch.falls_behind(40.5, 810, 0)

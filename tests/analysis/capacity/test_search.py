@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.capacity.probing import ProbedRun, Watch, probe
+from analysis.capacity.probing import LoadWatch, ProbedRun, probe
 from analysis.capacity.search import (
     Capacity,
     Limits,
@@ -206,7 +206,7 @@ def find(server: Machine, seed: int, concurrency: int = 32, share: float = 0.9) 
 
 def stop_s(due: np.ndarray, end_s: np.ndarray, service_s: float) -> float:
     """When a load is ended early, never where it is not."""
-    watch, ended_s = Watch(service_s), np.sort(end_s)
+    watch, ended_s = LoadWatch(service_s), np.sort(end_s)
     for at_s in np.linspace(0, due[-1], 60)[1:]:
         if watch.falls_behind(at_s, int(np.searchsorted(due, at_s)), int(np.searchsorted(ended_s, at_s))):
             return float(at_s)

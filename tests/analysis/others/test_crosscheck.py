@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analysis.others.crosscheck import LEAST_TAKEN, Crosscheck, crosscheck
 from analysis.others.imported import Imported, calls_table, counted, with_theirs
-from analysis.others.readings import DEFINITIONS, KNOWN, RATES, Ours, Reading
+from analysis.others.readings import DEFINITIONS, KNOWN, RATES, OurCalls, Reading
 from analysis.present import to_markdown
 from analysis.present.of_crosscheck import document
 from analysis.run.sections import ClientHealth, MeasuredWindow, MetricSummary, SelftestAtLoad, Throughput
@@ -73,7 +73,7 @@ SUMMARY = RunSummary(
 # No noise, so that everything is to be explained.
 QUIET = replace(SUMMARY, metrics={name: replace(each, ci95={}) for name, each in SUMMARY.metrics.items()})
 
-OURS = Ours(QUIET, CALLS_TABLE)
+OURS = OurCalls(QUIET, CALLS_TABLE)
 
 
 def theirs(names: Sequence[str], tool: str = "some tool", factor: float = 1.0) -> Imported:

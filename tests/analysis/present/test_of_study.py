@@ -10,8 +10,8 @@ import pytest
 from analysis.present import to_html
 from analysis.present.of_study import StudyAsked, StudyBills, document
 from analysis.study import (
+    CellCapacity,
     ContenderResult,
-    FoundCapacity,
     StudyCell,
     StudyResult,
     StudyRun,
@@ -59,7 +59,7 @@ def known_in_all_columns(contenders: int) -> StudyResult:
         "cost": {"basis": "self-hosted", "usd_per_request": 1.23456, "usd_per_million_output_tokens": 12345.67},
     })  # fmt: skip
     cells = tuple(StudyCell(load, (StudyRun(f"x/{load}-01", 0, found),)) for load in LOADS)
-    each = ContenderResult("", "vllm", "m", cells, FoundCapacity(123.4, 120.0, 130.0, "x/capacity.html"))
+    each = ContenderResult("", "vllm", "m", cells, CellCapacity(123.4, 120.0, 130.0, "x/capacity.html"))
     names = (f"vLLM mistral-7b-awq on {n} H100 SXM" for n in range(1, contenders + 1))
     return StudyResult(tuple(replace(each, name=name) for name in names), LOADS, LOADS[-1])
 

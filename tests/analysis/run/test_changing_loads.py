@@ -9,13 +9,13 @@ from analysis.run.offered import offered
 from analysis.run.sending import sending
 from bench.plan.arrivals import due_ns_before
 from bench.plan.course import requests_in, seconds_of
-from bench.types import AT_ONCE, Course, Stretch
+from bench.types import AT_ONCE, Course, RateSegment
 from tests.analysis.run.test_rates import records
 from tests.summaries import manifest_of, summarize
 from tests.virtual import open_loop
 
-RAMP: Course = (Stretch(120.0, 0.0, 12.0),)
-SPIKE: Course = (Stretch(60.0, 2.0, 2.0), Stretch(10.0, 40.0, 40.0), Stretch(60.0, 2.0, 2.0))
+RAMP: Course = (RateSegment(120.0, 0.0, 12.0),)
+SPIKE: Course = (RateSegment(60.0, 2.0, 2.0), RateSegment(10.0, 40.0, 40.0), RateSegment(60.0, 2.0, 2.0))
 STEADINESS = {"ttft_drifts", "backlog_grows", "littles_law", "delivered_rate", "delivered_dispersion", "late_sends",
               "waited_for_seats"}  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_a_load_that_changes_on_purpose_is_not_taken_for_an_unsteady_server(cour
 def test_burstiness_is_what_remains_when_the_course_is_taken_off(
     course: Course, arrivals: str, dispersion: float
 ) -> None:
-    longer = tuple(Stretch(part.seconds * 20, part.from_per_s, part.to_per_s) for part in course)
+    longer = tuple(RateSegment(part.seconds * 20, part.from_per_s, part.to_per_s) for part in course)
     run, table = changing(longer, 10_000, arrivals)
     found = offered(manifest_of(run), table)
     # In bins of ten arrivals the bursts of a gamma process are not yet all that they come to.

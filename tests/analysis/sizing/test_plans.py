@@ -13,7 +13,7 @@ from analysis.money.gpu_prices import GpuPrice
 from analysis.sizing import gpus, memory, plans, roofline
 from analysis.sizing.architecture import Architecture, count
 from analysis.sizing.memory import GIB, Model
-from analysis.sizing.plans import Bound, Claimed, Demand, Fit, Measured, Need
+from analysis.sizing.plans import Bound, ClaimedThroughput, Demand, Fit, Measured, ReplicaNeed
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL, PERFECT
 from bench.types import UserError
 
@@ -29,7 +29,7 @@ def model(shape: Architecture = LLAMA_8B, quantization: str = "bf16") -> Model:
 
 
 def fit(name: str = "h100-sxm", tensor_parallel: int = 1, of: Model | None = None, tokens: int = 700) -> Fit:
-    return plans.fits(of or model(), gpus.find(name), Need(tokens), [tensor_parallel])[0]
+    return plans.fits(of or model(), gpus.find(name), ReplicaNeed(tokens), [tensor_parallel])[0]
 
 
 def demand(rate: float = 4.0, utilization: float = 0.7, **bounds_s: float) -> Demand:
@@ -45,7 +45,7 @@ def price(gpu: str, low: str, high: str | None = None, *, kind: str = "on_demand
 
 
 def test_a_model_is_laid_out_on_every_number_of_gpus_that_its_heads_allow() -> None:
-    laid_out = plans.fits(model(), gpus.find("l4"), Need(4096))
+    laid_out = plans.fits(model(), gpus.find("l4"), ReplicaNeed(4096))
     assert [fit.tensor_parallel for fit in laid_out] == [1, 2, 4, 8]
     assert [fit.sequences for fit in laid_out] == sorted(fit.sequences for fit in laid_out)
     one = laid_out[0].memory
@@ -55,7 +55,7 @@ def test_a_model_is_laid_out_on_every_number_of_gpus_that_its_heads_allow() -> N
 
 def test_what_does_not_fit_says_what_is_short() -> None:
     mixtral = model(MIXTRAL, "awq")
-    need = Need(4096, concurrency=8)
+    need = ReplicaNeed(4096, concurrency=8)
     assert plans.shortage(plans.fits(mixtral, gpus.find("rtx-4090"), need)[0], need) == (
         "22.96 GiB of weights, 22.07 GiB usable"
     )
@@ -74,7 +74,7 @@ def test_what_does_not_fit_says_what_is_short() -> None:
 
 def test_a_replica_is_filled_until_one_more_request_breaks_an_objective() -> None:
     wanted = demand(tpot=0.02)
-    found = plans.estimate(model(), fit(), Need(700), wanted, CAUTIOUS)
+    found = plans.estimate(model(), fit(), ReplicaNeed(700), wanted, CAUTIOUS)
     assert found is not None and found.limit == "objective"
     on = plans.hardware(gpus.find("h100-sxm"), 1, "bf16")
     one_more = plans.pace(model(), int(found.pace.batch) + 1, wanted, on, CAUTIOUS, 2)
@@ -95,22 +95,22 @@ def test_what_keeps_a_replica_from_more_is_named(
 ) -> None:
     wanted = Demand(1.0, prompt_tokens, output_tokens, {})
     of = model(quantization=quantization)
-    found = plans.estimate(of, fit(gpu, of=of), Need(700), wanted, CAUTIOUS)
+    found = plans.estimate(of, fit(gpu, of=of), ReplicaNeed(700), wanted, CAUTIOUS)
     assert found is not None
     assert found.limit == limit
 
 
 def test_a_load_whose_objectives_one_request_alone_breaks_has_no_plan_and_a_reason() -> None:
     strict = demand(ttft=0.001, tpot=0.5)
-    assert plans.plan(model(), fit(), Need(700), strict, ASSUMED, None) is None
-    assert plans.unmet(model(), fit(), Need(700), strict, HOPEFUL) == "a single request has at best ttft 19 ms"
+    assert plans.plan(model(), fit(), ReplicaNeed(700), strict, ASSUMED, None) is None
+    assert plans.unmet(model(), fit(), ReplicaNeed(700), strict, HOPEFUL) == "a single request has at best ttft 19 ms"
 
 
 def test_a_load_that_only_the_hopeful_efficiency_serves_has_no_upper_end() -> None:
     on = plans.hardware(gpus.find("h100-sxm"), 1, "bf16")
     alone = [plans.pace(model(), 1, demand(), on, efficiency, 2).tpot_s for efficiency in ASSUMED]
     between = demand(tpot=sum(alone) / 2)
-    made = plans.plan(model(), fit(), Need(700), between, ASSUMED, price("h100-sxm", "2.69"))
+    made = plans.plan(model(), fit(), ReplicaNeed(700), between, ASSUMED, price("h100-sxm", "2.69"))
     assert made is not None and made.cautious is None and made.hopeful is not None
     assert (made.replicas[1], made.usd_per_month and made.usd_per_month[1]) == (None, None)
 
@@ -135,7 +135,7 @@ def test_only_objectives_that_a_roofline_can_speak_of_are_taken_the_tightest_of_
 
 def test_a_month_costs_every_gpu_of_every_replica_for_730_hours() -> None:
     of = model(quantization="awq")
-    made = plans.plan(of, fit("t4", 2, of), Need(700), demand(rate=40.0), ASSUMED, price("t4", "0.35", "0.50"))
+    made = plans.plan(of, fit("t4", 2, of), ReplicaNeed(700), demand(rate=40.0), ASSUMED, price("t4", "0.35", "0.50"))
     assert made is not None and made.usd_per_month is not None and made.cautious is not None
     fewest, most = made.replicas
     assert most is not None and fewest < most
@@ -143,7 +143,7 @@ def test_a_month_costs_every_gpu_of_every_replica_for_730_hours() -> None:
 
 
 def test_without_a_load_one_replica_is_priced() -> None:
-    made = plans.plan(model(), fit(), Need(700), None, ASSUMED, price("h100-sxm", "2"))
+    made = plans.plan(model(), fit(), ReplicaNeed(700), None, ASSUMED, price("h100-sxm", "2"))
     assert made is not None
     assert (made.replicas, made.usd_per_month, made.hopeful) == ((1, 1), (Decimal(1460), Decimal(1460)), None)
 
@@ -151,7 +151,7 @@ def test_without_a_load_one_replica_is_priced() -> None:
 def test_plans_are_ranked_by_what_they_cost_at_most_and_those_without_a_price_come_last() -> None:
     def made(gpu: str, tensor_parallel: int, *amounts: str) -> plans.ReplicaPlan:
         row = price(gpu, *amounts) if amounts else None
-        found = plans.plan(model(), fit(gpu, tensor_parallel), Need(700), None, ASSUMED, row)
+        found = plans.plan(model(), fit(gpu, tensor_parallel), ReplicaNeed(700), None, ASSUMED, row)
         assert found is not None
         return found
 
@@ -176,10 +176,10 @@ def test_a_70b_at_3245_tokens_per_s_on_four_t4_is_refused_whatever_its_batch() -
     four_t4 = plans.hardware(gpus.find("t4"), 4, "awq")
     of = model(LLAMA_2_70B, "awq")
     with pytest.raises(UserError, match=r"--claimed: 3,245 output tokens/s are above the roofline of 1,885 at any"):
-        plans.check(of, four_t4, Claimed(3245, None, 0))
-    plans.check(of, four_t4, Claimed(1884, None, 0))
+        plans.check(of, four_t4, ClaimedThroughput(3245, None, 0))
+    plans.check(of, four_t4, ClaimedThroughput(1884, None, 0))
     with pytest.raises(UserError, match=r"above the roofline of 280 at 8 sequences: it takes 36.61 GB of weights"):
-        plans.check(of, four_t4, Claimed(1884, 8, 0))
+        plans.check(of, four_t4, ClaimedThroughput(1884, 8, 0))
 
 
 def test_a_claim_about_experts_is_held_against_those_of_one_token_only() -> None:
@@ -187,9 +187,9 @@ def test_a_claim_about_experts_is_held_against_those_of_one_token_only() -> None
     of = model(MIXTRAL, "awq")
     few, every = (roofline.decode_tokens_per_s(8, plans.work(of, n, 100), on) for n in (1, 8))
     assert every < 0.5 * few
-    plans.check(of, on, Claimed(0.99 * few, 8, 100))
+    plans.check(of, on, ClaimedThroughput(0.99 * few, 8, 100))
     with pytest.raises(UserError, match="--claimed"):
-        plans.check(of, on, Claimed(1.01 * few, 8, 100))
+        plans.check(of, on, ClaimedThroughput(1.01 * few, 8, 100))
 
 
 @pytest.mark.parametrize("shape", [LLAMA_8B, MIXTRAL])
@@ -257,7 +257,7 @@ def test_no_plan_of_size_is_above_the_ceiling_and_a_cached_prefix_only_lifts_it(
     if found.requests_per_s is not None:
         assert with_cache.requests_per_s is not None and with_cache.requests_per_s >= found.requests_per_s * (1 - 1e-9)
     for load, ceiling in ((plain, found), (cached, with_cache)):
-        need = Need(load.tokens, prefix_tokens=load.prefix_tokens)
+        need = ReplicaNeed(load.tokens, prefix_tokens=load.prefix_tokens)
         for laid_out in plans.fits(model(), gpus.find(gpu), need, [gpu_count]):
             best = plans.estimate(model(), laid_out, need, load, PERFECT)
             assert (ceiling.requests_per_s is None) == (best is None)

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.sizing import roofline
-from analysis.sizing.roofline import CAUTIOUS, HOPEFUL, PERFECT, Efficiency, Hardware, Work
+from analysis.sizing.roofline import CAUTIOUS, HOPEFUL, PERFECT, Efficiency, Hardware, StepWork
 
 # An 8B model in 16 bits on an H100 SXM, 1,000 tokens of 131,072 bytes a sequence.
-WORK = Work(weight_bytes=16e9, kv_bytes_per_sequence=131_072_000, active_parameters=8e9)
+WORK = StepWork(weight_bytes=16e9, kv_bytes_per_sequence=131_072_000, active_parameters=8e9)
 H100 = Hardware(bandwidth_bytes_per_s=3350e9, flops=989e12)
 FOUR_T4 = Hardware(bandwidth_bytes_per_s=4 * 320e9, flops=4 * 65e12)
 LLAMA_2_70B = 68_976_648_192
@@ -39,7 +39,7 @@ def test_a_prompt_takes_two_operations_for_each_weight_and_token() -> None:
 
 def test_a_70b_at_3245_tokens_per_s_on_four_t4_is_refused_at_1885() -> None:
     """The 70B is Llama 2's, in fp16 operations at full speed, whatever the batch and the format of its weights."""
-    work = Work(weight_bytes=0, kv_bytes_per_sequence=0, active_parameters=LLAMA_2_70B)
+    work = StepWork(weight_bytes=0, kv_bytes_per_sequence=0, active_parameters=LLAMA_2_70B)
     ceiling, limit = roofline.ceiling_tokens_per_s(None, work, FOUR_T4)
     assert (round(ceiling), limit) == (1885, "compute")
     reason = roofline.check(3245, None, work, FOUR_T4)
@@ -71,13 +71,15 @@ def test_long_sequences_bound_even_a_batch_of_any_size_by_their_cache() -> None:
 
 batches = st.integers(1, 4096)
 lengths = st.integers(1, 10_000)
-works = st.builds(Work, st.floats(1e8, 1e12), st.floats(1e3, 1e10), st.floats(1e8, 1e12))
+works = st.builds(StepWork, st.floats(1e8, 1e12), st.floats(1e3, 1e10), st.floats(1e8, 1e12))
 shares = st.floats(0.05, 1.0)
 efficiencies = st.builds(Efficiency, shares, shares)
 
 
 @given(batches, lengths, lengths, works, efficiencies)
-def test_a_replica_keeps_littles_law(batch: int, prompt: int, output: int, work: Work, efficiency: Efficiency) -> None:
+def test_a_replica_keeps_littles_law(
+    batch: int, prompt: int, output: int, work: StepWork, efficiency: Efficiency
+) -> None:
     pace = roofline.pace(batch, prompt, output, work, H100, efficiency)
     assert pace.requests_per_s * output * pace.tpot_s == pytest.approx(batch)
     assert 0 < pace.prefill_share < 1
@@ -85,7 +87,7 @@ def test_a_replica_keeps_littles_law(batch: int, prompt: int, output: int, work:
 
 @given(batches, lengths, lengths, works)
 def test_more_at_once_is_never_fewer_per_second_and_never_faster_for_one(
-    batch: int, prompt: int, output: int, work: Work
+    batch: int, prompt: int, output: int, work: StepWork
 ) -> None:
     few, many = (roofline.pace(n, prompt, output, work, H100) for n in (batch, 2 * batch))
     assert many.requests_per_s >= few.requests_per_s * (1 - 1e-9)
@@ -94,7 +96,7 @@ def test_more_at_once_is_never_fewer_per_second_and_never_faster_for_one(
 
 @given(batches, lengths, lengths, works, shares)
 def test_one_efficiency_for_everything_scales_everything(
-    batch: int, prompt: int, output: int, work: Work, share: float
+    batch: int, prompt: int, output: int, work: StepWork, share: float
 ) -> None:
     best = roofline.pace(batch, prompt, output, work, H100, PERFECT)
     real = roofline.pace(batch, prompt, output, work, H100, Efficiency(share, share))
@@ -105,7 +107,7 @@ def test_one_efficiency_for_everything_scales_everything(
 
 @given(batches, lengths, lengths, works)
 def test_output_with_prompts_is_never_above_the_ceiling_without(
-    batch: int, prompt: int, output: int, work: Work
+    batch: int, prompt: int, output: int, work: StepWork
 ) -> None:
     pace = roofline.pace(batch, prompt, output, work, H100)
     assert roofline.check(pace.requests_per_s * output * (1 - 1e-9), batch, work, H100) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.stats.correlation import FEWEST, LEAST_WORTH, Beside, correlation_time, measure
+from analysis.stats.correlation import FEWEST, LEAST_WORTH, PairedSeries, correlation_time, measure
 
 
 def first_order(rng: Any, n: int, factor: float) -> Any:
@@ -53,9 +53,9 @@ def test_what_shares_a_wait_is_as_correlated_as_the_wait() -> None:
     wait, work = first_order(rng, 300, 0.97), rng.standard_normal(300)
     both = 0.6 * wait + work
     alone = measure(both)
-    beside = measure(both, Beside(wait, measure(wait)))
+    beside = measure(both, PairedSeries(wait, measure(wait)))
     assert beside.alike > 2 * alone.alike
-    assert measure(work, Beside(wait, measure(wait))).alike <= 2 * measure(work).alike
+    assert measure(work, PairedSeries(wait, measure(wait))).alike <= 2 * measure(work).alike
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from backends.dialect.outside import (
     LONGEST_LINE,
     MOST_TOKENS,
-    Unfit,
+    UnsoundValue,
     count,
     encodable,
     known_count,
@@ -31,7 +31,7 @@ def test_a_count_is_a_whole_number_of_sane_size_or_nothing_or_unfit(value: Any) 
     assert known is None or (type(known) is int and 0 <= known <= MOST_TOKENS and known == value)
     try:
         assert count({"n": value}, "n") == known
-    except Unfit as problem:
+    except UnsoundValue as problem:
         assert known is None
         assert value is not None
         assert "\n" not in str(problem)
@@ -45,7 +45,7 @@ def test_a_word_is_short_and_can_be_printed_and_written_or_nothing_or_unfit(valu
     assert known is None or (known == value and known.isprintable() and known.encode())
     try:
         assert word(value, "w") == known
-    except Unfit as problem:
+    except UnsoundValue as problem:
         assert len(str(problem)) <= LONGEST_LINE
 
 

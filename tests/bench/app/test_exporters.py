@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.app.exporters import MetricsUrl, WatchedServer, Watching, look, watched, with_accounts
+from bench.app.exporters import MetricsUrl, SamplingSetup, WatchedServer, look, watched, with_accounts
 from bench.app.options import WatchOptions
 from bench.process.secrets import without_userinfo
 from bench.types import UserError
@@ -48,7 +48,7 @@ def named(*urls: str, gpus: tuple[str, ...] = ()) -> WatchedServer:
     return watched(WatchOptions(metrics_url=urls, metrics_gpu=gpus))[0]
 
 
-def seen(*urls: str, gpus: tuple[str, ...] = ()) -> Watching:
+def seen(*urls: str, gpus: tuple[str, ...] = ()) -> SamplingSetup:
     return look(named(*urls, gpus=gpus), HERE, None, launched=True)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.app import rates
-from bench.types import Stretch, UserError
+from bench.types import RateSegment, UserError
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from bench.types import Stretch, UserError
         ("2,000", 2000.0),
         ("1k", 1000.0),
         ("inf", math.inf),
-        ("1..10:5m", (Stretch(300.0, 1.0, 10.0),)),
-        ("2:1m,10:30s", (Stretch(60.0, 2.0, 2.0), Stretch(30.0, 10.0, 10.0))),
-        ("2:1m,20:10s,2:1m", (Stretch(60.0, 2.0, 2.0), Stretch(10.0, 20.0, 20.0), Stretch(60.0, 2.0, 2.0))),
-        ("0.5..1.5:500ms,1,000:1h", (Stretch(0.5, 0.5, 1.5), Stretch(3600.0, 1000.0, 1000.0))),
+        ("1..10:5m", (RateSegment(300.0, 1.0, 10.0),)),
+        ("2:1m,10:30s", (RateSegment(60.0, 2.0, 2.0), RateSegment(30.0, 10.0, 10.0))),
+        ("2:1m,20:10s,2:1m", (RateSegment(60.0, 2.0, 2.0), RateSegment(10.0, 20.0, 20.0), RateSegment(60.0, 2.0, 2.0))),
+        ("0.5..1.5:500ms,1,000:1h", (RateSegment(0.5, 0.5, 1.5), RateSegment(3600.0, 1000.0, 1000.0))),
     ],
 )
 def test_a_rate_is_a_number_a_course_or_everything_at_once(text: str, pace: object) -> None:

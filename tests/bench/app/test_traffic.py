@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.app import dry, recordings
 from bench.app.dry import dry_plan
 from bench.app.options import RunOptions
-from bench.app.recordings import Cut, Recording, read_dataset, read_trace
+from bench.app.recordings import Recording, TraceCut, read_dataset, read_trace
 from bench.app.request import RunRequest, run_request
 from bench.plan.calls import call, lengths, total
 from bench.plan.written import plan_hash
@@ -170,7 +170,7 @@ def test_a_trace_is_due_when_it_came_at_its_speed_exactly(
     tmp_path_factory: pytest.TempPathFactory, times_ms: list[int], speed: Fraction, from_ms: int, for_ms: int | None
 ) -> None:
     name = timed(tmp_path_factory.mktemp("t"), [t / 1000 for t in times_ms])
-    cut = Cut(Fraction(from_ms, 1000), None if for_ms is None else Fraction(for_ms, 1000), speed)
+    cut = TraceCut(Fraction(from_ms, 1000), None if for_ms is None else Fraction(for_ms, 1000), speed)
     first = times_ms[0]
     kept = [t - first - from_ms for t in times_ms]
     kept = [t for t in kept if t >= 0 and (for_ms is None or t < for_ms)]
@@ -293,7 +293,7 @@ def test_rows_of_one_time_or_session_and_rows_that_come_twice_are_each_a_request
         {"timestamp": t, "prompt": text, **({} if name is None else {"session_id": name})} for t, name, text in rows
     )
     path.write_text("".join(json.dumps(row) + "\n" for row in said))
-    recording = read_trace(str(path), Cut(), "file")
+    recording = read_trace(str(path), TraceCut(), "file")
     assert [session.due_ns for session in recording.sessions] == [(t - rows[0][0]) * SECOND_NS for t, *_ in rows]
     texts = recording.writer.texts([session.turns[0].place or (0, 0) for session in recording.sessions])
     assert [texts[n].messages[0].text for n in range(len(rows))] == [text for *_, text in rows]
@@ -303,4 +303,4 @@ def test_a_session_whose_rows_are_out_of_order_is_refused_with_its_line(tmp_path
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps({"timestamp": t, "prompt": "Hi", "session": "a"}) + "\n" for t in (1, 3, 2)))
     with pytest.raises(UserError, match=r"log.jsonl:3: timestamp: goes 1 s backwards from line 2; sort the file"):
-        read_trace(str(path), Cut(), "file")
+        read_trace(str(path), TraceCut(), "file")

@@ -16,7 +16,7 @@ import pytest
 from analysis.compare.gate import Round
 from bench.app.campaign import Outcome
 from bench.app.gate import rounds
-from bench.app.gate.rounds import Observed, RoundEnded
+from bench.app.gate.rounds import RoundEnded, RoundsObserved
 from bench.cli import gate as command
 from bench.types import UserError
 
@@ -41,9 +41,9 @@ class Machine:
         self.said = ""
         """What the last command said on standard error."""
 
-    def round(self, number: int, parts: Sequence[str]) -> Observed:
+    def round(self, number: int, parts: Sequence[str]) -> RoundsObserved:
         self.measured.append((number, tuple(parts)))
-        found = Observed({}, {})
+        found = RoundsObserved({}, {})
         for part in parts:
             factor, until = self.slower.get(part, (1.0, 99))
             speed = factor if number <= until else 1.0
@@ -62,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     made_up = Machine()
 
     @contextmanager
-    def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], Observed]]:
+    def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], RoundsObserved]]:
         (folder / "llamacpp-1").mkdir()
         yield made_up.round
 
@@ -285,7 +285,7 @@ def test_an_unknown_part_names_the_nearest(call: Call) -> None:
 def test_a_run_that_stops_early_is_named_and_kept_and_is_no_verdict(
     call: Call, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ended(number: int, parts: Sequence[str]) -> Observed:
+    def ended(number: int, parts: Sequence[str]) -> RoundsObserved:
         raise RoundEnded(Outcome("llamacpp-1", 3, "stopped early: the server is gone"))
 
     monkeypatch.setattr(machine, "round", ended)
@@ -299,7 +299,7 @@ def test_a_run_that_stops_early_is_named_and_kept_and_is_no_verdict(
 def test_ctrl_c_leaves_nothing_but_the_folder_that_was_asked_for(
     call: Call, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(number: int, parts: Sequence[str]) -> Observed:
+    def interrupted(number: int, parts: Sequence[str]) -> RoundsObserved:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(machine, "round", interrupted)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cli.breakeven import breakeven
-from bench.cli.numeric import USD, Within
+from bench.cli.numeric import USD, NumberWithin
 from bench.cli.root import COMMANDS, command
 from bench.types import UserError
 from tests.commands import bench
@@ -25,7 +25,7 @@ def options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
 
 OPTIONS = dict(options(breakeven))
 EVERY = {name: option for command_name in COMMANDS for name, option in options(command(command_name))}
-NUMBERS = {name: option for name, option in OPTIONS.items() if isinstance(option.type, Within)}
+NUMBERS = {name: option for name, option in OPTIONS.items() if isinstance(option.type, NumberWithin)}
 
 
 def test_no_command_reads_a_number_in_another_way() -> None:

@@ -89,7 +89,7 @@ def test_of_what_excludes_each_other_only_what_is_meant_the_most_is_left(
 def test_no_option_that_may_be_left_out_so_has_a_default() -> None:
     assert set(ONE) == set(module._COMMANDS)
     for found in map(command, ONE):
-        assert isinstance(found, module.Configured)
+        assert isinstance(found, module.ConfigurableCommand)
         options = {option.name: option for option in flags_of(found).values()}
         for name in (name for alternatives in found.either for names in alternatives for name in names):
             assert name not in options or not options[name].to_info_dict()["default"]

@@ -13,19 +13,19 @@ from bench.plan.calls import call, make_plan, total
 from bench.plan.prompts import calibrate
 from bench.plan.resolve import resolve_load
 from bench.plan.written import plan_hash
-from bench.types import Course, Lengths, Load, Scenario, Stretch
+from bench.types import Course, Lengths, Load, RateSegment, Scenario
 
 SCENARIO = Scenario("s", "", Lengths("fixed", 60, 60), Lengths("fixed", 8, 8), 0, 8, 200, 0)
 VOCABULARY = calibrate(lambda _: None, "nobody")
 PROCESS = st.sampled_from(["constant", "poisson", "gamma:0.3", "gamma:3"])
 RATE = st.one_of(st.just(0.0), st.floats(0.01, 500.0))
-STRETCH = st.builds(Stretch, st.floats(0.01, 100.0), RATE, RATE)
+STRETCH = st.builds(RateSegment, st.floats(0.01, 100.0), RATE, RATE)
 COURSE = st.lists(STRETCH, min_size=1, max_size=6).map(tuple).filter(lambda course: courses.highest(course) > 0)
 RAMP: Course = (
-    Stretch(50.0, 2.0, 30.0),
-    Stretch(30.0, 30.0, 30.0),
-    Stretch(0.5, 300.0, 300.0),
-    Stretch(40.0, 10.0, 0.0),
+    RateSegment(50.0, 2.0, 30.0),
+    RateSegment(30.0, 30.0, 30.0),
+    RateSegment(0.5, 300.0, 300.0),
+    RateSegment(40.0, 10.0, 0.0),
 )
 
 
@@ -86,7 +86,7 @@ def test_a_fitted_course_is_as_long_as_it_is_to_be(course: Course, seconds: floa
 @pytest.mark.parametrize("cv", [0.4, 1.0, 2.0])
 def test_bursts_along_a_course_are_those_of_the_process_at_one_rate(cv: float) -> None:
     course = courses.lasting(
-        (Stretch(4000.0, 1.0, 40.0), Stretch(100.0, 200.0, 200.0), Stretch(4000.0, 30.0, 5.0)), 8100
+        (RateSegment(4000.0, 1.0, 40.0), RateSegment(100.0, 200.0, 200.0), RateSegment(4000.0, 30.0, 5.0)), 8100
     )
     due_s = due_ns_before(f"gamma:{cv}", 3, course, 8100) / 1e9
     came = np.array([expected_by(course, t) for t in due_s.tolist()])
@@ -107,29 +107,29 @@ def load(rate: Any, **flags: Any) -> Load:
 
 
 def test_a_course_says_how_long_the_load_is_and_what_its_mean_rate_is() -> None:
-    found = load((Stretch(60.0, 2.0, 10.0),))
+    found = load((RateSegment(60.0, 2.0, 10.0),))
     assert (found.duration_s, found.requests, found.rate_per_s) == (60.0, None, 6.0)
     assert (found.is_open, found.is_stationary) == (True, False)
 
 
 def test_a_course_of_one_rate_is_that_rate_and_no_course() -> None:
-    assert load((Stretch(60.0, 4.0, 4.0), Stretch(10.0, 4.0, 4.0)), duration="30s") == load(4.0, duration="30s")
+    assert load((RateSegment(60.0, 4.0, 4.0), RateSegment(10.0, 4.0, 4.0)), duration="30s") == load(4.0, duration="30s")
 
 
 def test_a_load_longer_than_its_course_goes_on_at_the_last_rate_and_a_shorter_one_is_cut() -> None:
-    course = (Stretch(60.0, 0.0, 10.0),)
-    assert load(course, duration="90s").course == (*course, Stretch(30.0, 10.0, 10.0))
-    assert load(course, duration="30s").course == (Stretch(30.0, 0.0, 5.0),)
+    course = (RateSegment(60.0, 0.0, 10.0),)
+    assert load(course, duration="90s").course == (*course, RateSegment(30.0, 10.0, 10.0))
+    assert load(course, duration="30s").course == (RateSegment(30.0, 0.0, 5.0),)
     assert courses.requests_in(load(course, requests=1000).course) == pytest.approx(1000)
 
 
 def test_the_warm_up_has_the_first_rate_and_none_is_there_where_that_is_nothing() -> None:
-    found = load((Stretch(60.0, 5.0, 50.0),), warmup="10s")
+    found = load((RateSegment(60.0, 5.0, 50.0),), warmup="10s")
     plan = make_plan(SCENARIO, found, 1, 1, VOCABULARY)
     assert plan.due_ns is not None
     assert np.sum(plan.due_ns < 10e9) == pytest.approx(50, abs=25)
     assert {call(plan, seq).phase for seq in range(int(np.sum(plan.due_ns < 10e9)))} == {"warmup"}
-    assert load((Stretch(60.0, 0.0, 50.0),)).warmup_s == 0
+    assert load((RateSegment(60.0, 0.0, 50.0),)).warmup_s == 0
 
 
 def test_a_profile_is_spread_over_the_duration_and_has_the_mean_that_was_asked_for() -> None:
@@ -154,6 +154,9 @@ def test_a_course_is_in_the_hash_and_a_load_without_one_keeps_the_hash_it_had() 
 
     even = load(6.0, duration="60s")
     assert (
-        len({hashed(even), hashed(load((Stretch(60.0, 2.0, 10.0),))), hashed(load((Stretch(60.0, 10.0, 2.0),)))}) == 3
+        len(
+            {hashed(even), hashed(load((RateSegment(60.0, 2.0, 10.0),))), hashed(load((RateSegment(60.0, 10.0, 2.0),)))}
+        )
+        == 3
     )
     assert hashed(even) == hashed(replace(even, course=()))

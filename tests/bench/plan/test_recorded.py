@@ -16,8 +16,8 @@ from bench.plan.calls import Plan, calls, plan_of, total, turns
 from bench.plan.common import in_common
 from bench.plan.prompts import Vocabulary
 from bench.plan.recorded import Recorded, keep, restore
-from bench.plan.recording import Account, Output, RecordedSession, RecordedTurn, TakeLimits, source_of
-from bench.plan.texts import Said, TextsWriter
+from bench.plan.recording import Account, DatasetLimits, Output, RecordedSession, RecordedTurn, source_of
+from bench.plan.texts import TextsWriter, TurnText
 from bench.plan.written import plan_hash
 from bench.types import Lengths, Load, Message, Scenario, UserError
 
@@ -42,7 +42,7 @@ def made(
     sessions: Sequence[RecordedSession],
     writer: TextsWriter | None = None,
     *,
-    limits: TakeLimits | None = None,
+    limits: DatasetLimits | None = None,
     output: Output = "file",
     planned: bool = False,
     block_tokens: int | None = None,
@@ -51,7 +51,7 @@ def made(
 ) -> tuple[Recorded, Account]:
     return source_of(
         sessions, (writer or TextsWriter()).texts, scenario=SCENARIO, seed=seed, salt=salt, vocabulary=VOCABULARY,
-        count=counted, limits=limits or TakeLimits(), output=output, planned=planned, block_tokens=block_tokens,
+        count=counted, limits=limits or DatasetLimits(), output=output, planned=planned, block_tokens=block_tokens,
         content="abc", name="--dataset f",
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ def made(
 def text_session(writer: TextsWriter, *turns: tuple[str, str | None]) -> RecordedSession:
     found = []
     for prompt, answer in turns:
-        place = writer.add(Said((Message("user", prompt),), answer))
+        place = writer.add(TurnText((Message("user", prompt),), answer))
         found.append(RecordedTurn(place, len(prompt.encode()), len((answer or "").encode())))
     return RecordedSession(tuple(found))
 
@@ -183,17 +183,17 @@ def test_what_does_not_fit_is_left_out_and_counted() -> None:
         text_session(writer, ("a b", "c"), ("d " * 60, "e"), ("f", "g")),
         text_session(writer, ("x y", "z")),
     ]
-    source, account = made(sessions, writer, limits=TakeLimits(tokens=30))
+    source, account = made(sessions, writer, limits=DatasetLimits(tokens=30))
     assert (account.too_long, account.sessions, account.turns) == (2, 2, 2)
     assert source.call(1, 0).messages == (Message("user", "x y"),)
     with pytest.raises(UserError, match="--dataset f: none of 3 sessions fits into 4 tokens"):
-        made(sessions, writer, limits=TakeLimits(tokens=4))
+        made(sessions, writer, limits=DatasetLimits(tokens=4))
 
 
 def test_what_nobody_counts_is_estimated_by_what_was_counted() -> None:
     writer = TextsWriter()
     sessions = [text_session(writer, ("abcd efgh " * 40, None)) for _ in range(3)]
-    source, account = made(sessions, writer, limits=TakeLimits(counted_turns=1))
+    source, account = made(sessions, writer, limits=DatasetLimits(counted_turns=1))
     assert account.estimated == 2
     assert source.call(0, 0).prompt_tokens == 83 and source.call(1, 0).prompt_tokens is None
     assert source.lengths(1, 0)[0] == pytest.approx(83, abs=2)

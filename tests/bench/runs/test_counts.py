@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.dialect import claude, openai, tgi
-from bench.runs.counts import Asked, Counts, reconcile
+from bench.runs.counts import Counts, PlannedTokens, reconcile
 from bench.types import Body, Decode, Usage
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -18,7 +18,7 @@ DECODES: dict[str, Decode] = {
     "tgi": tgi.decode,
     "openai": openai.decode,
 }
-ASKED = Asked(64, 40)
+ASKED = PlannedTokens(64, 40)
 PLAIN = Usage(prompt_tokens=64, output_tokens=40, total_tokens=104)
 
 
@@ -26,7 +26,9 @@ def deltas(*kinds: Any, tokens: Any = None) -> list[Any]:
     return [(i, tokens[i] if tokens else None, kind) for i, kind in enumerate(kinds)]
 
 
-def taken(usage: Usage, arrived: Any = 40, finish: str = "length", asked: Asked = ASKED, **other: Any) -> Counts:
+def taken(
+    usage: Usage, arrived: Any = 40, finish: str = "length", asked: PlannedTokens = ASKED, **other: Any
+) -> Counts:
     seen = deltas(*["text"] * arrived) if isinstance(arrived, int) else arrived
     return reconcile(asked, usage, seen, finish, other.get("text_bytes", 4 * len(seen)))
 
@@ -49,7 +51,7 @@ def taken(usage: Usage, arrived: Any = 40, finish: str = "length", asked: Asked 
 def test_reasoning_that_was_not_shown_came_before_the_first_token(
     usage: Usage, output: int, early: int, reading: tuple[str, ...]
 ) -> None:
-    found = taken(usage, finish="stop", asked=Asked(64, 200))
+    found = taken(usage, finish="stop", asked=PlannedTokens(64, 200))
     assert (found.output_tokens, found.early_tokens, found.readings) == (output, early, reading)
     assert found.early_tokens is not None
     assert sum(found.arrival_tokens) == output - found.early_tokens
@@ -80,7 +82,7 @@ def test_reasoning_that_was_not_shown_came_before_the_first_token(
 def test_what_cannot_be_is_named_and_where_one_number_fits_all_the_rest_it_is_taken(
     usage: Usage, arrived: Any, output: int, contradiction: str
 ) -> None:
-    found = taken(usage, arrived, asked=Asked(64, 16))
+    found = taken(usage, arrived, asked=PlannedTokens(64, 16))
     assert (found.output_tokens, found.contradictions) == (output, (contradiction,))
     if found.source in ("arrivals", "per-chunk usage") or contradiction == "final_overruled":
         assert found.arrival_tokens == [1] * len(found.arrival_tokens)
@@ -134,7 +136,7 @@ def test_reasoning_that_was_shown_has_its_own_tokens() -> None:
 
 def test_what_the_first_event_counts_and_did_not_bring_was_made_before_it() -> None:
     seen = deltas("text", "text", "text", tokens=[101, 1, 1])
-    found = taken(Usage(64, output_tokens=103), seen, finish="stop", asked=Asked(64, 200))
+    found = taken(Usage(64, output_tokens=103), seen, finish="stop", asked=PlannedTokens(64, 200))
     assert (found.output_tokens, found.early_tokens, found.arrival_tokens) == (103, 100, [1, 1, 1])
 
 
@@ -143,7 +145,7 @@ def test_what_real_servers_sent_holds_no_contradiction(path: Path) -> None:
     data = path.read_bytes()
     decode = DECODES[next((name for name in DECODES if name in path.stem), "openai")]
     reply = decode(200, {}, Body(data, [len(data)], [0]))
-    found = reconcile(Asked(None, 0), reply.usage, reply.deltas, reply.finish, len(reply.text.encode()))
+    found = reconcile(PlannedTokens(None, 0), reply.usage, reply.deltas, reply.finish, len(reply.text.encode()))
     assert (found.readings, found.contradictions) == ((), ())
     assert found.output_tokens is not None
     assert sum(found.arrival_tokens) == found.output_tokens - (found.early_tokens or 0)
@@ -165,7 +167,7 @@ def test_whatever_is_said_arrivals_and_what_came_before_them_are_all_the_output(
     usage: Usage, seen: Any, planned: int | None, limit: int, for_length: bool, complete: bool
 ) -> None:
     finish = "length" if for_length else "stop"
-    found = reconcile(Asked(planned, limit), usage, seen, finish, 3 * len(seen), complete=complete)
+    found = reconcile(PlannedTokens(planned, limit), usage, seen, finish, 3 * len(seen), complete=complete)
     leading = next((i for i, (_, _, kind) in enumerate(seen) if kind != "blank"), len(seen))
     assert len(found.arrival_tokens) == len(seen) - leading
     assert all(tokens >= 0 for tokens in found.arrival_tokens)

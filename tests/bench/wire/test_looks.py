@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.wire.clock import now_ns
-from bench.wire.looks import SHARE_OF_ANSWER, TICK_S, Looks, tick_s
+from bench.wire.looks import SHARE_OF_ANSWER, TICK_S, TickReader, tick_s
 
 
 @given(st.floats(0, 2), st.floats(0, TICK_S), st.floats(0, TICK_S))
@@ -31,14 +31,14 @@ def test_short_answers_are_looked_for_at_once() -> None:
 
 
 @pytest.fixture
-def looks() -> Iterator[Looks]:
-    one = Looks(is_closed_loop=False)
+def looks() -> Iterator[TickReader]:
+    one = TickReader(is_closed_loop=False)
     yield one
     one.close()
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
+def test_all_that_comes_is_read(looks: TickReader, late: bool) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     got = bytearray()
@@ -59,7 +59,7 @@ def test_all_that_comes_is_read(looks: Looks, late: bool) -> None:
     theirs.close()
 
 
-def test_one_that_is_read_may_take_away_another(looks: Looks) -> None:
+def test_one_that_is_read_may_take_away_another(looks: TickReader) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     read: list[int] = []
 
@@ -81,7 +81,7 @@ def test_one_that_is_read_may_take_away_another(looks: Looks) -> None:
 
 
 def test_in_a_closed_loop_the_shortest_answer_says_how_late_a_look_may_be() -> None:
-    one = Looks(is_closed_loop=True)
+    one = TickReader(is_closed_loop=True)
     try:
         assert one._bound_s() == 0, "nothing is known of answers yet"
         one.answered(800_000_000)
