@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from analysis.others.imported import Imported, calls_table, counted, figures, with_theirs
-from analysis.others.result_file import Fields, ResultFile, rows_beside
+from analysis.others.result_file import Fields, rows_beside
 from analysis.run.sections import CallFailures, MetricSummary, Throughput
 from bench.types import Phase, UserError
 
@@ -32,30 +32,18 @@ DIFFERS: Final = {
 }
 
 
-def is_aiperf(document: Any) -> bool:
-    """Whether a document is an export of AIPerf: every metric is an object with its unit."""
-    return isinstance(document, dict) and "aiperf_version" in document and "input_config" in document
-
-
-def read_aiperf(result: ResultFile) -> Iterator[Imported]:
+def read_aiperf(fields: Fields) -> Iterator[Imported]:
     """Read the one run of a file."""
-    for document in result.documents:
-        yield _read(Fields(result.file, document), _calls(list(rows_beside(result.file))))
-
-
-def _read(fields: Fields, calls: pa.Table) -> Imported:
-    config = fields.at("input_config")
-    names = [each.text("name") for each in config.at("models").each("items")]
+    calls, config = _calls(list(rows_beside(fields.file))), fields.at("input_config")
+    names = [each.text("name") for each in config.each("models.items")]
     succeeded, failed = _average(fields, "request_count"), _average(fields, "error_request_count")
     theirs = {ours: _metric(fields, name) for name, ours in NAMES.items()}
     load = _load(config)
     kinds = {phase.text("kind") for phase in config.each("phases")}
-    return Imported(
-        tool="aiperf",
-        title="AIPerf",
+    yield Imported(
         version=fields.text("aiperf_version"),
         model=next(iter(names), None),
-        url=next(iter(config.at("endpoint").texts("urls")), None),
+        url=next(iter(config.texts("endpoint.urls")), None),
         began=fields.instant("start_time"),
         concurrency=None if load is None else load.whole("concurrency"),
         rate_per_s=None if load is None else load.number("rate"),
@@ -84,14 +72,14 @@ def _calls(rows: list[Fields]) -> pa.Table:
     starts, ends = ([each.whole(name) for each in about] for name in ("request_start_ns", "request_end_ns"))
     zero_ns = min((ns for ns in starts if ns is not None), default=0)
     sent_s, end_s = ([None if ns is None else (ns - zero_ns) / 1e9 for ns in each] for each in (starts, ends))
-    errors = ["" if "error" not in row else row.at("error").text("message") or "failed" for row in rows]
+    errors = ["" if "error" not in row else row.text("error.message") or "failed" for row in rows]
 
     def value(name: str, scale: float = 1.0) -> list[float | None]:
-        return [each.at(name).number("value", scale) for each in metrics]
+        return [each.number(f"{name}.value", scale) for each in metrics]
 
     first_s, took_s = value("time_to_first_token", 0.001), value("request_latency", 0.001)
     begun_s = [_sum(sent, first) for sent, first in zip(sent_s, first_s, strict=True)]
-    gaps_ms = [each.at("inter_chunk_latency").numbers("value") for each in metrics]
+    gaps_ms = [each.numbers("inter_chunk_latency.value") for each in metrics]
     return calls_table(
         sent_s=sent_s,
         end_s=end_s,
@@ -118,9 +106,8 @@ def _load(config: Fields) -> Fields | None:
 
 
 def _average(fields: Fields, name: str) -> float | None:
-    found = fields.at(name)
-    found.text("unit")
-    return found.number("avg")
+    fields.text(f"{name}.unit")
+    return fields.number(f"{name}.avg")
 
 
 def _metric(fields: Fields, name: str) -> MetricSummary:
@@ -131,7 +118,7 @@ def _metric(fields: Fields, name: str) -> MetricSummary:
     if unit not in _UNITS:
         raise UserError(f"{fields.file}: {name}.unit: expected {', '.join(_UNITS)}, found {unit!r}")
     scale = _UNITS[unit]
-    return figures(found, _FIGURES, scale, found.whole("count") or 0)
+    return figures(found, "{figure}", name, _FIGURES, scale, found.whole("count") or 0)
 
 
 def _failures(fields: Fields) -> Iterator[CallFailures]:

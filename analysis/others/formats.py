@@ -1,32 +1,48 @@
 """Which tool a file is of, by what is in it, and its reader."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from analysis.others import aiperf, guidellm, others, vllm
 from analysis.others.imported import Imported, unlike_requests, without_zeros
-from analysis.others.result_file import ResultFile, file_beside, keys, read, summary_of
+from analysis.others.result_file import Fields, file_beside, keys, read, summary_of
 from bench.types import UserError
 
 
+def having(*keys: str) -> Callable[[Any], bool]:
+    """Whether a document is an object with all keys of one of these lines."""
+    each = [frozenset(line.split()) for line in keys]
+    return lambda document: isinstance(document, dict) and any(some <= document.keys() for some in each)
+
+
 class Format(NamedTuple):
-    """The results of one tool: what they are, how a document of them is known, and how they are read."""
+    """The results of one tool: what they are, how a document of them is known, and how one is read."""
 
     title: str
     is_of: Callable[[Any], bool]
-    read: Callable[[ResultFile], Iterator[Imported]]
+    read: Callable[[Fields], Iterator[Imported]]
 
 
 FORMATS: Final[Mapping[str, Format]] = {
-    "sglang-bench": Format("SGLang bench_serving", vllm.is_sglang, vllm.read_sglang),
-    "vllm-bench": Format("vLLM bench serve", vllm.is_vllm, vllm.read_vllm),
+    "sglang-bench": Format(
+        "SGLang bench_serving",
+        having(
+            "mean_ttft_ms total_input_tokens mean_e2e_latency_ms",
+            "mean_ttft_ms total_input_tokens sharegpt_output_len",
+        ),
+        vllm.read_sglang,
+    ),
+    "vllm-bench": Format("vLLM bench serve", having("mean_ttft_ms total_input_tokens"), vllm.read_vllm),
     "guidellm": Format("GuideLLM", guidellm.is_guidellm, guidellm.read_guidellm),
-    "aiperf": Format("AIPerf", aiperf.is_aiperf, aiperf.read_aiperf),
-    "inference-perf": Format("inference-perf", others.is_inference_perf, others.read_inference_perf),
-    "genai-bench": Format("genai-bench", others.is_genai_bench, others.read_genai_bench),
-    "llmperf": Format("LLMPerf", others.is_llmperf, others.read_llmperf),
-    "llmeter": Format("LLMeter", others.is_llmeter, others.read_llmeter),
+    "aiperf": Format("AIPerf", having("aiperf_version input_config"), aiperf.read_aiperf),
+    "inference-perf": Format("inference-perf", having("load_summary successes failures"), others.read_inference_perf),
+    "genai-bench": Format(
+        "genai-bench", having("aggregated_metrics individual_request_metrics"), others.read_genai_bench
+    ),
+    "llmperf": Format("LLMPerf", having("results_ttft_s_mean"), others.read_llmperf),
+    "llmeter": Format("LLMeter", having("time_to_last_token-p50 failed_requests"), others.read_llmeter),
 }
 """By tool, the first that knows a document; SGLang's has the keys of vLLM's and more."""
 
@@ -34,11 +50,13 @@ FORMATS: Final[Mapping[str, Format]] = {
 def results_in(file: Path) -> list[Imported]:
     """What a file of another tool has measured. Raises UserError where it is of none that is known, or damaged."""
     content = read(summary_of(file))
-    found = next((each for each in FORMATS.values() if each.is_of(content.documents[0])), None)
-    if found is None:
+    tool = next((name for name, each in FORMATS.items() if each.is_of(content.documents[0])), None)
+    if tool is None:
         known = ", ".join(each.title for each in FORMATS.values())
         raise UserError(f"{file}: expected results of {known}; this is {keys(content.documents[0])}")
-    results = [without_zeros(each) for each in found.read(content)]
+    found, documents = FORMATS[tool], (Fields(content.file, each) for each in content.documents)
+    read_of_all = (each for document in documents for each in found.read(document))
+    results = [without_zeros(replace(each, tool=tool, title=found.title)) for each in read_of_all]
     if not results:
         raise UserError(f"{file}: expected a result of {found.title}, there is none in it: let it run to its end")
     beside = file_beside(content.file)

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from analysis.others.imported import Imported, calls_table, counted, failures, lacks_of, with_theirs
-from analysis.others.result_file import Fields, ResultFile
+from analysis.others.imported import Imported, calls_table, counted, failures, figures, lacks_of, with_theirs
+from analysis.others.result_file import Fields
 from analysis.run.sections import MetricSummary, Throughput
 from bench.types import UserError
 
@@ -20,6 +20,10 @@ METRICS: Final = (
     ("prompt_token_count", "prompt_tokens", 1.0),
     ("output_token_count", "output_tokens", 1.0),
 )
+_FIGURES: Final = {
+    "mean": "mean", "std": "std_dev", "min": "min", "max": "max", "p50": "median",
+    **{name: f"percentiles.{name}" for name in ("p90", "p95", "p99")},
+}  # fmt: skip
 DIFFERS: Final = {
     "tpot_ms": "their ITL: one value for each request, which counts as often as it has gaps between tokens",
     "ttft_ms": "percentiles are values that were seen, not interpolated; that holds for all metrics",
@@ -36,30 +40,26 @@ def is_guidellm(document: Any) -> bool:
     )
 
 
-def read_guidellm(result: ResultFile) -> Iterator[Imported]:
+def read_guidellm(top: Fields) -> Iterator[Imported]:
     """Read each benchmark. Raises UserError for another version, whose metrics have other places."""
-    for document in result.documents:
-        top = Fields(result.file, document)
-        version = top.at("metadata").whole("version")
-        if version != VERSION:
-            raise UserError(
-                f"{result.file}: expected version {VERSION} of GuideLLM's report, found {version}: write it again with "
-                "GuideLLM 0.6 or later"
-            )
-        for benchmark in top.each("benchmarks"):
-            yield _read(benchmark, top.at("metadata").text("guidellm_version"))
+    version = top.whole("metadata.version")
+    if version != VERSION:
+        raise UserError(
+            f"{top.file}: expected version {VERSION} of GuideLLM's report, found {version}: write it again with "
+            "GuideLLM 0.6 or later"
+        )
+    for benchmark in top.each("benchmarks"):
+        yield _read(benchmark, top.text("metadata.guidellm_version"))
 
 
 def _read(benchmark: Fields, version: str | None) -> Imported:
-    config, totals = benchmark.at("config"), benchmark.at("metrics", "request_totals")
+    config, totals = benchmark.at("config"), benchmark.at("metrics.request_totals")
     strategy, backend = config.at("strategy"), config.at("backend")
     calls, messages = _calls(benchmark)
     kind, rate = strategy.text("type_"), strategy.number("rate")
     served = benchmark.at("metrics")
-    theirs = {ours: _metric(served.at(name, "successful"), scale) for name, ours, scale in METRICS}
+    theirs = {ours: _metric(served, name, scale) for name, ours, scale in METRICS}
     return Imported(
-        tool="guidellm",
-        title="GuideLLM",
         version=version,
         model=backend.text("model"),
         url=backend.text("target"),
@@ -73,9 +73,9 @@ def _read(benchmark: Fields, version: str | None) -> Imported:
         failures=failures(messages),
         metrics=with_theirs(calls, theirs),
         throughput=Throughput(
-            requests_per_s=served.at("requests_per_second", "successful").number("mean"),
-            output_tokens_per_s=served.at("output_tokens_per_second", "successful").number("mean"),
-            total_tokens_per_s=served.at("tokens_per_second", "successful").number("mean"),
+            requests_per_s=served.number("requests_per_second.successful.mean"),
+            output_tokens_per_s=served.number("output_tokens_per_second.successful.mean"),
+            total_tokens_per_s=served.number("tokens_per_second.successful.mean"),
             goodput_rps=served.number("request_goodput"),
             slo_attainment=served.number("slo_attainment"),
         ),
@@ -94,22 +94,13 @@ def _warmed_up(config: Fields) -> bool | None:
     return any(asked.number(name) for name in ("percent", "value"))
 
 
-def _metric(found: Fields, scale: float) -> MetricSummary:
-    """The figures of one status; of nothing they write zeros."""
-    percentiles = found.at("percentiles")
+def _metric(served: Fields, name: str, scale: float) -> MetricSummary:
+    """The figures of those that succeeded; of nothing they write zeros."""
+    found = served.at(f"{name}.successful")
+    found.at("percentiles")  # what of it is not read is named, also where nothing was counted
     if not found.whole("count"):
         return MetricSummary()
-    return MetricSummary(
-        count=found.count("count"),
-        mean=found.number("mean", scale),
-        std=found.number("std_dev", scale),
-        min=found.number("min", scale),
-        max=found.number("max", scale),
-        p50=found.number("median", scale),
-        p90=percentiles.number("p90", scale),
-        p95=percentiles.number("p95", scale),
-        p99=percentiles.number("p99", scale),
-    )
+    return figures(found, "{figure}", name, _FIGURES, scale, found.count("count"))
 
 
 def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
@@ -118,7 +109,7 @@ def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
     good, bad = list(requests.each("successful")), list(requests.each("errored"))
     ended = [*good, *bad]
     messages = [""] * len(good) + [_error(each) for each in bad]
-    stamps = [each.at("info", "timings") for each in ended]
+    stamps = [each.at("info.timings") for each in ended]
     end_s = [each.number("request_end_time") for each in ended]
     counted_in = [ends_s is None or end is None or end <= ends_s for end in end_s]
     calls = calls_table(
@@ -135,4 +126,4 @@ def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
 
 
 def _error(request: Fields) -> str:
-    return request.at("info").text("error") or "failed"
+    return request.text("info.error") or "failed"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -38,11 +38,11 @@ class Imported:
     `calls` has a row for each of its requests, as far as the file tells them, with the columns of requests.parquet.
     `differs` says of a metric in which way theirs is not ours, `lacks` what of ours they do not tell, `untranslated`
     are the keys of the file that have no equivalent here. `began` is wall-clock time. `warmed_up` says whether it had a
-    warm-up, None where the file does not tell.
+    warm-up, None where the file does not tell. `tool` and `title` are filled in by who knows the format.
     """
 
-    tool: str
-    title: str
+    tool: str = ""
+    title: str = ""
     version: str | None = None
     model: str | None = None
     url: str | None = None
@@ -243,17 +243,31 @@ def without_zeros(found: Imported) -> Imported:
     return replace(found, throughput=told, seconds=found.seconds or None)
 
 
-def figures(fields: Fields, named: Mapping[str, str], scale: float = 1.0, count: int = 0) -> MetricSummary:
-    """A metric's figures times `scale`, by the names that ours have there."""
-    said = {ours: fields.number(theirs, scale) for ours, theirs in named.items()}
-    return MetricSummary(
-        count=count,
-        mean=said.get("mean"),
-        std=said.get("std"),
-        min=said.get("min"),
-        max=said.get("max"),
-        p50=said.get("p50"),
-        p90=said.get("p90"),
-        p95=said.get("p95"),
-        p99=said.get("p99"),
-    )
+def figures(
+    fields: Fields, place: str, metric: str, named: Mapping[str, str], scale: float = 1.0, count: int = 0
+) -> MetricSummary:
+    """A metric's figures times `scale`; `place` is their key, of their metric and their name of a figure of ours."""
+    said: dict[str, Any] = {
+        ours: fields.number(place.format(metric=metric, figure=theirs), scale) for ours, theirs in named.items()
+    }
+    return MetricSummary(count=count, **said)
+
+
+def metrics(
+    fields: Fields, place: str, names: Mapping[str, str], named: Mapping[str, str], ms: float = 1.0, count: int = 0
+) -> dict[str, MetricSummary]:
+    """Metrics of ours, by their names of them; their times are in units of so many `ms`."""
+    return {
+        ours: figures(fields, place, theirs, named, ms if ours.endswith("_ms") else 1.0, count)
+        for theirs, ours in names.items()
+    }
+
+
+def rates(fields: Fields, within: str = "", **named: str) -> Throughput:
+    """Our rates by their keys, which may all lie within another."""
+    said: dict[str, Any] = {ours: fields.number(f"{within}{theirs}") for ours, theirs in named.items()}
+    return Throughput(**said)
+
+
+def per_s(per_minute: float | None) -> float | None:
+    return None if per_minute is None else per_minute / 60

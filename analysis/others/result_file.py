@@ -154,7 +154,8 @@ def _parsed(text: bytes) -> Any:
 class Fields:
     """The keys of an object in a file, which remembers those that were asked for: the others have no equivalent.
 
-    A value of another type than is asked for is a UserError that names file and key.
+    Keys within each other are joined by dots. A value of another type than is asked for is a UserError that names file
+    and key.
     """
 
     def __init__(self, file: Path, content: Any, place: str = "", taken: set[str] | None = None) -> None:
@@ -163,15 +164,22 @@ class Fields:
         self.file, self._content, self._place = file, content, place
         self._taken = set[str]() if taken is None else taken
 
+    def with_numbers(self, *endings: str) -> "Fields":
+        """The same object, with numbers for the whole ones that stand as text under keys of these endings."""
+        found = {
+            name: int(value)
+            if name.endswith(endings) and isinstance(value, str) and value.isascii() and value.isdecimal()
+            else value
+            for name, value in self._content.items()
+        }
+        return Fields(self.file, found, self._place, self._taken)
+
     def __contains__(self, name: str) -> bool:
         return self._content.get(name) is not None
 
-    def at(self, *names: str) -> "Fields":
-        """The object under a key, or under keys within each other, empty where there is none."""
-        found = self
-        for name in names:
-            found = Fields(self.file, found._get(name) or {}, found._within(name), self._taken)
-        return found
+    def at(self, name: str) -> "Fields":
+        """The object under a key, empty where there is none."""
+        return Fields(self.file, self._get(name) or {}, self._within(name), self._taken)
 
     def each(self, name: str) -> "Iterator[Fields]":
         """The objects of a list."""
@@ -250,6 +258,9 @@ class Fields:
         return value or []
 
     def _get(self, name: str) -> Any:
+        around, _, last = name.rpartition(".")
+        if around:
+            return self.at(around)._get(last)
         self._taken.add(self._within(name))
         return self._content.get(name)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from analysis.others.imported import (
     lacks_of,
     with_theirs,
 )
-from analysis.others.result_file import Fields, ResultFile
+from analysis.others.result_file import Fields
 from analysis.run.sections import MetricSummary, Throughput
 from bench.runs.table import SCHEMA
 
@@ -37,29 +37,17 @@ VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2e
 _SGLANG: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2e_latency": "service_ms"}
 
 
-def is_vllm(document: Any) -> bool:
-    """Whether a document is a result of vLLM's client."""
-    return isinstance(document, dict) and "mean_ttft_ms" in document and "total_input_tokens" in document
+def read_vllm(fields: Fields) -> Iterator[Imported]:
+    """Read one result, which may be a line of a file that was appended to."""
+    yield _read(fields, VLLM, OF_VLLM)
 
 
-def is_sglang(document: Any) -> bool:
-    """Whether a document is a line of SGLang's file, which has keys of vLLM's and others."""
-    return is_vllm(document) and ("mean_e2e_latency_ms" in document or "sharegpt_output_len" in document)
+def read_sglang(fields: Fields) -> Iterator[Imported]:
+    """Read one line, which is a run."""
+    yield _read(fields, _SGLANG, OF_SGLANG)
 
 
-def read_vllm(result: ResultFile) -> Iterator[Imported]:
-    """Read one result, or one for each line of a file that was appended to."""
-    for document in result.documents:
-        yield _read(Fields(result.file, document), "vllm-bench", "vLLM bench serve", VLLM, OF_VLLM)
-
-
-def read_sglang(result: ResultFile) -> Iterator[Imported]:
-    """Read each line, which is a run."""
-    for document in result.documents:
-        yield _read(Fields(result.file, document), "sglang-bench", "SGLang bench_serving", _SGLANG, OF_SGLANG)
-
-
-def _read(fields: Fields, tool: str, title: str, names: Mapping[str, str], differs: Mapping[str, str]) -> Imported:
+def _read(fields: Fields, names: Mapping[str, str], differs: Mapping[str, str]) -> Imported:
     errors = fields.texts("errors")
     completed = fields.count("completed")
     failed = fields.whole("failed")
@@ -74,8 +62,6 @@ def _read(fields: Fields, tool: str, title: str, names: Mapping[str, str], diffe
     theirs = {ours: _metric(fields, name, completed) for name, ours in names.items()}
     burstiness = fields.number("burstiness")
     return Imported(
-        tool=tool,
-        title=title,
         model=fields.text("model_id"),
         server=fields.text("backend") or fields.text("endpoint_type"),
         began=fields.instant("date"),
@@ -101,9 +87,8 @@ def _read(fields: Fields, tool: str, title: str, names: Mapping[str, str], diffe
 
 def _metric(fields: Fields, name: str, completed: int) -> MetricSummary:
     """A metric's figures; of nothing that succeeded they write zeros."""
-    unit = f"{name}_ms"
-    found = figures(fields, {stat: f"{theirs}_{unit}" for stat, theirs in _FIGURES.items()})
-    fields.number(f"p50_{unit}")  # the median again
+    found = figures(fields, "{figure}_{metric}_ms", name, _FIGURES)
+    fields.number(f"p50_{name}_ms")  # the median again
     return found if completed else MetricSummary()
 
 
@@ -113,12 +98,12 @@ def _calls(fields: Fields, errors: list[str]) -> pa.Table:
     prompt, output, start_s = (fields.numbers(name) for name in ("input_lens", "output_lens", "start_times"))
     n = len(ttft_s)
     start_s = start_s or [0.0] * n  # SGLang and older versions do not say when a request began
-    if not n or not n == len(gaps_s) == len(output) == len(errors) == len(start_s):
+    latency_s = latency_s or [None] * n
+    if not n or not n == len(gaps_s) == len(output) == len(errors) == len(start_s) == len(latency_s):
         return SCHEMA.empty_table()
     ok = [not error for error in errors]
-    if sum(tokens or 0 for tokens, good in zip(prompt, ok, strict=False) if good) != fields.number(
-        "total_input_tokens"
-    ):
+    known = sum(tokens or 0 for tokens, good in zip(prompt, ok, strict=False) if good)
+    if len(prompt) != n or known != fields.number("total_input_tokens"):
         prompt = []  # SGLang's are not in the order of its answers
     began_s = [start or 0.0 for start in start_s]
     arrivals_s = [
@@ -132,7 +117,7 @@ def _calls(fields: Fields, errors: list[str]) -> pa.Table:
         last_s=last_s,
         end_s=[
             began + latency if good and latency else last
-            for began, latency, last, good in zip(began_s, latency_s or [None] * n, last_s, ok, strict=True)
+            for began, latency, last, good in zip(began_s, latency_s, last_s, ok, strict=True)
         ],
         prompt_tokens=prompt,
         output_tokens=[tokens if good else None for tokens, good in zip(output, ok, strict=True)],

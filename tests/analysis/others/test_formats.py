@@ -215,6 +215,15 @@ WITH_ROWS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("key", ["ttfts", "latencies", "itls", "input_lens", "output_lens", "start_times", "errors"])
+def test_a_list_of_requests_that_is_shorter_than_the_others_takes_no_figure_with_it(key: str, tmp_path: Path) -> None:
+    document = json.loads(FIXTURES["vllm-0.32.0.json"].read_text())
+    (whole,) = results_in(FIXTURES["vllm-0.32.0.json"])
+    (tmp_path / "cut.json").write_text(json.dumps(document | {key: document[key][:-1]}))
+    (found,) = results_in(tmp_path / "cut.json")
+    assert found.metrics["ttft_ms"].mean == whole.metrics["ttft_ms"].mean
+
+
 @pytest.mark.parametrize("tool", WITH_ROWS)
 def test_requests_in_a_file_beside_the_figures_are_read_with_them_whichever_is_named(tool: str, tmp_path: Path) -> None:
     summary, rows, failed, same = WITH_ROWS[tool]
