@@ -1,17 +1,18 @@
 """Workloads, one YAML file each, and the loader; a new one is a file and no code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from bench import numeric
 from bench.suggest import did_you_mean
 from bench.types import Lengths, Prefixes, Scenario, TrafficClass, Turns, UserError
 from scenarios.documents import DocumentKeys, beside
-from scenarios.lined import Location, parse
+from scenarios.faults import explain
+from scenarios.lined import parse
 from scenarios.numbers import Strict
 from scenarios.sessions import MAX_TURNS, added_tokens, parse_pause, pause_text
 
@@ -201,6 +202,11 @@ class _File(_Load, DocumentKeys):
         return replace(found, turns=turns)
 
 
+_OF_A_LOAD = {
+    *(*_Load.model_fields, "sessions", "warmup_sessions", "dataset", "dataset_output", *DocumentKeys.model_fields),
+}
+
+
 class _Class(_File):
     """The keys of a class of a mix: what its requests are, and how many of all they are."""
 
@@ -324,66 +330,11 @@ def _read(path: Path) -> Scenario:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(f"--scenario: {path} cannot be read: {reason}") from error
     data, lines = parse(content, path)
+    kind: type[_Mix | _File] = _Mix if "classes" in data else _File
     try:
-        file: _File | _Mix = (_Mix if "classes" in data else _File).model_validate(data)
+        file = kind.model_validate(data)
     except ValidationError as error:
-        raise UserError(_explain(error, path, lines)) from error
+        raise UserError(explain(error, kind, path, lines)) from error
     scenario = file.scenario(path.stem)
     dataset = scenario.dataset and str(path.parent / scenario.dataset)
     return replace(scenario, dataset=dataset, documents=beside(scenario.documents, path.parent))
-
-
-def _explain(error: ValidationError, path: Path, lines: Mapping[Location, int]) -> str:
-    """The first fault in the file's order, as `path:line: key: what is wrong`."""
-    faults = []
-    for fault in error.errors():
-        wanted = at = tuple(map(str, fault["loc"]))
-        while at and at not in lines:  # a missing key, or a name of ours that the file leaves out, such as `fixed`
-            at = at[:-1]
-        key = wanted if fault["type"] == "missing" else at
-        faults.append((lines.get(at, 1), ".".join(key), _complaint(fault)))
-    line, name, complaint = min(faults)
-    return f"{path}:{line}: {name}: {complaint}"
-
-
-def _complaint(fault: Any) -> str:
-    kind, got, context = fault["type"], fault["input"], fault.get("ctx", {})
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        known = _level(fault["loc"]).model_fields.keys() - {"fixed"}
-        near = did_you_mean(str(fault["loc"][-1]), known) or f"; known are {', '.join(sorted(known))}"
-        return f"unknown key{near}"
-    if kind == "value_error":
-        return str(context["error"])
-    wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]
-    return f"{wanted}, got {got!r}"
-
-
-def _level(at: Sequence[int | str]) -> type[BaseModel]:
-    """The model of the mapping that a key is in."""
-    if "prefixes" in at[:-1]:
-        return _Prefixes
-    if at[0] == "classes" and len(at) > 2:
-        return _Class if len(at) == 3 else _LEVELS[len(at) - 3]
-    return _LEVELS[len(at) - 1]
-
-
-_LEVELS: Sequence[type[BaseModel]] = (_File, _Lengths, _Lognormal)
-_OF_A_LOAD = {
-    *(*_Load.model_fields, "sessions", "warmup_sessions", "dataset", "dataset_output", *DocumentKeys.model_fields),
-}
-_WANTED = {
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "greater_than": "must be more than {gt}",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be on or off",
-    "string_type": "must be text",
-    "list_type": "must be [low, high]",
-    "too_short": "must be [low, high]",
-    "too_long": "must be [low, high]",
-    "literal_error": "must be {expected}",
-    "model_type": "must be a number, {{uniform: [low, high]}} or {{lognormal: {{…}}}}",
-}

@@ -10,18 +10,18 @@ from bench import numeric
 class Strict(BaseModel):
     """A mapping of a file; its numbers may be written as on the command line: 2k, 2e3, 70%."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = _leaves(cls.model_fields[info.field_name or ""].annotation)
+        kinds = leaves(cls.model_fields[info.field_name or ""].annotation)
         return _number(value, is_whole=int in kinds) if kinds & {int, float} else value
 
 
-def _leaves(kind: Any) -> set[Any]:
+def leaves(kind: Any) -> set[Any]:
     """The types that a type is made of."""
-    return set[Any]().union(*map(_leaves, get_args(kind))) if get_args(kind) else {kind}
+    return set[Any]().union(*map(leaves, get_args(kind))) if get_args(kind) else {kind}
 
 
 def _number(value: Any, *, is_whole: bool) -> Any:

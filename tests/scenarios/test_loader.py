@@ -1,8 +1,12 @@
 import json
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +206,9 @@ def test_a_mix_has_classes_with_what_is_their_own(tmp_path: Path) -> None:
         (("groups: 20", "groupes: 20"), "classes.chat.prefixes.0.groupes: unknown key; did you mean 'groups'?"),
         (("tokens: 50", "tokens: 5000"), "classes.chat.prefixes: must be less than the shortest prompt together"),
         (("weight: 3", "concurrency: 3"), "classes.chat: concurrency is said of all classes together"),
-        (("concurrency: 4", "prompt_tokens: 4"), ": prompt_tokens: unknown key"),
+        (("concurrency: 4", "prompt_tokens: 4"), ": prompt_tokens: is said of each class, below `classes`"),
+        (("concurrency: 4", "slo: []"), ": slo: is said of each class, below `classes`"),
+        (("weight: 3", "weight: .nan"), "4: classes.chat.weight: must be a number, got nan"),
         (("a: 5", "a: -5"), "classes.chat.adapters.a: must be more than 0"),
     ],
 )
@@ -247,3 +253,37 @@ def test_a_number_of_a_file_is_read_as_one_of_the_command_line(text: str, line: 
     else:
         low_enough = named is not None and 1 <= named <= (MAX_TOKENS if key == "prompt_tokens" else 10**9)
         assert accepted == (named if low_enough else None)
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(place for key, each in inner for place in places(each, (*at, key)))]
+
+
+KEYS = ["prompt_tokens", "slo", "weight", "classes", "uniform", "low", "groups", "requests", "documents", "turns"]
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.integers(-2, 10**7), st.text(max_size=3),
+    st.lists(st.integers(0, 9), max_size=3), st.dictionaries(st.sampled_from(KEYS), st.integers(0, 9), max_size=2),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_whatever_stands_anywhere_in_a_file_is_taken_or_refused_in_our_own_words(data: st.DataObject) -> None:
+    file = yaml.safe_load(data.draw(st.sampled_from([MIX, VALID, VALID + "turns: {uniform: [2, 3]}\n"])))
+    *way, last = data.draw(st.sampled_from(places(file)[1:]))
+    inner = reduce(getitem, way, file)
+    value, key = data.draw(VALUES), data.draw(st.sampled_from(KEYS))
+    if isinstance(inner, dict) and data.draw(st.booleans()):
+        inner[key] = value
+    else:
+        inner[last] = value
+    with TemporaryDirectory() as folder:
+        try:
+            read(Path(folder), yaml.safe_dump(file))
+        except UserError as error:
+            said = str(error).removeprefix(folder)
+            assert "\n" not in said and "Input should" not in said
+            unknown, _, offered = said.partition(": unknown key; did you mean ")
+            assert not offered or offered != f"{unknown.rpartition('.')[2].rpartition(' ')[2]!r}?"
+            assert "[low, high]" not in said or "uniform" in said
