@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.types import HttpRequest
+from bench.wire import http1
 from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge, encode_request, parse, parse_head
 
 EVENTS = [b"data: " + str(n).encode() * n + b"\n\n" for n in range(1, 6)]
@@ -179,14 +180,16 @@ def test_a_head_that_is_too_long_is_refused_also_where_it_is_whole() -> None:
 
 
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The size lines that are looked at from now on."""
+    """The size lines that are looked at from now on, where no chunk is known."""
     walked: list[bytes] = []
 
     def chunk_size(line: bytes) -> int:
         walked.append(line)
         return int(line, 16)
 
-    monkeypatch.setattr("bench.wire.http1._chunk_size", chunk_size)
+    monkeypatch.setattr(http1, "_KNOWN_MAX", 0)
+    monkeypatch.setattr(http1, "_known_chunks", {})
+    monkeypatch.setattr(http1, "_chunk_size", chunk_size)
     return walked
 
 
@@ -209,6 +212,27 @@ def test_a_stream_of_crlf_events_is_walked_once(monkeypatch: pytest.MonkeyPatch)
         framing.feed(chunked([b"data: x\r\n\r\n"], b""))
     assert framing.feed(b"0\r\n\r\n")
     assert len(walked) == 101
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=6), st.sampled_from(sorted(COMPLETE)))
+def test_an_answer_ends_where_it_does_whatever_heads_and_chunks_came_before(pieces: list[bytes], before: str) -> None:
+    data = CHUNKED + chunked(pieces)
+    reads = [data[place : place + 97] for place in range(0, len(data), 97)]
+    assert Framing().feed(COMPLETE[before][0])
+    for known in ({}, http1._known_chunks):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(http1, "_known_chunks", known)
+            framing = Framing()
+            assert [framing.feed(read) for read in reads] == [False] * (len(reads) - 1) + [True]
+            assert (framing.status, framing.keep_alive) == (200, True)
+
+
+def test_what_is_remembered_of_chunks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "_known_chunks", known := dict[bytes, int]())
+    pieces = [bytes(divmod(n, 256)) for n in range(http1._KNOWN_MAX + 100)]
+    for _ in range(2):
+        assert Framing().feed(CHUNKED + chunked(pieces))
+        assert len(known) == http1._KNOWN_MAX
 
 
 # --- what is no response ------------------------------------------------------------------------------------------
