@@ -243,8 +243,7 @@ class Reply(NamedTuple):
     counted_by: Literal["server", "tokenizer"] = "server"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One planned call and what became of it; failures and calls never sent are records too.
 
     `*_ns` count from the run's start. `arrivals_ns[i]` is when `arrival_tokens[i]` tokens arrived, from the first token

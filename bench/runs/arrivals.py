@@ -3,8 +3,10 @@
 What is decoded further up takes `Arrivals` and does not know which.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,8 @@ Int64s = NDArray[np.int64]
 
 # No clock is slewed by this much between two samples.
 _CLOCK_STEP_NS = 1_000_000
+# Of so few reads plain numbers are taken as soon as arrays.
+_FEW_READS = 24
 
 
 class Arrivals(NamedTuple):
@@ -28,9 +32,9 @@ class Arrivals(NamedTuple):
     """
 
     sent_ns: int | None
-    ends: Int64s
-    t_ns: Int64s
-    lags_ns: Int64s
+    ends: list[int]
+    t_ns: list[int]
+    lags_ns: list[int]
     stamps: TakenStamps
     repeated: int | None
 
@@ -39,23 +43,23 @@ class Arrivals(NamedTuple):
 class Stopwatch:
     """How stamps become nanoseconds since the run's start: the clock's samples (ascending) and the start.
 
-    `stepped` says of each sample that the wall clock was set before the next.
+    `stepped` says of each sample that the wall clock was set before the next; `plain` is the same in lists.
     """
 
     start_ns: int
     times_ns: Int64s
     offsets_ns: Int64s
     stepped: NDArray[np.bool_]
+    plain: tuple[list[int], list[int], list[bool]]
 
     def arrivals(self, exchange: Exchange, joined: Joined | None = None) -> Arrivals:
         """Give when each byte arrived: by the segments it is joined to, else by the best stamp of each read."""
         if joined is not None:
             return self._of_segments(exchange, joined)
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - self.start_ns
-        t_ns, lags_ns = self._of_reads(exchange)
-        stamps: TakenStamps = "kernel" if len(lags_ns) else "user"
-        ends = np.asarray(exchange.sizes).cumsum(dtype=np.int64)
-        return Arrivals(sent_ns, ends, t_ns, lags_ns, stamps, None)
+        t_ns, lags_ns = (of_few if len(exchange.user_ns) <= _FEW_READS else of_many)(self, exchange)
+        stamps: TakenStamps = "kernel" if lags_ns else "user"
+        return Arrivals(sent_ns, list(accumulate(exchange.sizes)), t_ns, lags_ns, stamps, None)
 
     def _of_segments(self, exchange: Exchange, joined: Joined) -> Arrivals:
         read_ns = np.frombuffer(exchange.user_ns, np.int64)
@@ -63,29 +67,53 @@ class Stopwatch:
         lags_ns = read_ns - joined.t_ns[last]
         start_ns = self.start_ns
         return Arrivals(
-            joined.sent_ns - start_ns, joined.ends, joined.t_ns - start_ns, lags_ns, "packets", joined.repeated
+            joined.sent_ns - start_ns,
+            joined.ends.tolist(),
+            (joined.t_ns - start_ns).tolist(),
+            lags_ns.tolist(),
+            "packets",
+            joined.repeated,
         )
 
-    def _of_reads(self, exchange: Exchange) -> tuple[Int64s, Int64s]:
-        """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
 
-        The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read. Between two
-        samples with a step of that clock nobody knows which, and our own stamps serve.
-        """
-        user_ns = np.frombuffer(exchange.user_ns, np.int64)
-        if not (exchange.kernel and len(self.times_ns)):
-            return user_ns - self.start_ns, user_ns[:0]
-        pairs = np.frombuffer(exchange.kernel, np.int64)
-        wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
+def of_few(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]:
+    """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
+
+    The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read. Between two
+    samples with a step of that clock nobody knows which, and our own stamps serve.
+    """
+    start_ns, kernel, (times_ns, offsets_ns, stepped) = watch.start_ns, exchange.kernel, watch.plain
+    if not (kernel and times_ns):
+        return [user_ns - start_ns for user_ns in exchange.user_ns], []
+    t_ns, lags_ns, latest_ns = list[int](), list[int](), None
+    for user_ns, seconds, rest_ns in zip(exchange.user_ns, kernel[::2], kernel[1::2], strict=True):
+        wall_ns = seconds * 1_000_000_000 + rest_ns
         # The last sample before the read: the offset drifts by microseconds until the next, a tenth of a second later.
-        sample = np.maximum(np.searchsorted(self.times_ns, user_ns, "right") - 1, 0)
-        # Nothing is read before it arrives: what the samples' own noise of some 100 ns says else is cut off.
-        kernel_ns = np.minimum(wall_ns - self.offsets_ns[sample], user_ns)
-        stamped = (wall_ns > 0) & ~self.stepped[sample]
-        if not stamped.all():
-            kernel_ns = np.where(stamped, kernel_ns, user_ns)
+        sample = max(bisect_right(times_ns, user_ns) - 1, 0)
+        arrived_ns = user_ns
+        if wall_ns > 0 and not stepped[sample]:
+            # Nothing is read before it arrives: what the samples' own noise of some 100 ns says else is cut off.
+            arrived_ns = min(wall_ns - offsets_ns[sample], user_ns)
+            lags_ns.append(user_ns - arrived_ns)
         # Nor may it turn two reads around.
-        return np.maximum.accumulate(kernel_ns) - self.start_ns, (user_ns - kernel_ns)[stamped]
+        latest_ns = arrived_ns if latest_ns is None else max(latest_ns, arrived_ns)
+        t_ns.append(latest_ns - start_ns)
+    return t_ns, lags_ns
+
+
+def of_many(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]:
+    """The same of many reads at once."""
+    user_ns = np.frombuffer(exchange.user_ns, np.int64)
+    if not (exchange.kernel and len(watch.times_ns)):
+        return (user_ns - watch.start_ns).tolist(), []
+    pairs = np.frombuffer(exchange.kernel, np.int64)
+    wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
+    sample = np.maximum(np.searchsorted(watch.times_ns, user_ns, "right") - 1, 0)
+    kernel_ns = np.minimum(wall_ns - watch.offsets_ns[sample], user_ns)
+    stamped = (wall_ns > 0) & ~watch.stepped[sample]
+    if not stamped.all():
+        kernel_ns = np.where(stamped, kernel_ns, user_ns)
+    return (np.maximum.accumulate(kernel_ns) - watch.start_ns).tolist(), (user_ns - kernel_ns)[stamped].tolist()
 
 
 def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
@@ -93,4 +121,4 @@ def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:
     times, offsets = np.array(sorted(samples), np.int64).reshape(-1, 2).T
     # The last sample has no next one: what came after it has the offset of the last, and no step is known of.
     stepped = np.abs(np.diff(offsets, append=offsets[-1:])) > _CLOCK_STEP_NS
-    return Stopwatch(start_ns, times, offsets, stepped)
+    return Stopwatch(start_ns, times, offsets, stepped, (times.tolist(), offsets.tolist(), stepped.tolist()))

@@ -188,13 +188,15 @@ def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
         return None
 
 
+_PLANNED = [column_of(name) for name in Planned._fields]
+
+
 class PlannedCalls:
     """What `plan.parquet` says of each call, in columns; a row is made where it is asked for: a million take a GB."""
 
     def __init__(self, folder: Path) -> None:
-        table = read_parquet(folder / PLAN, [column_of(name) for name in Planned._fields])
-        # An older plan has fewer columns.
-        self._names = [name for name in Planned._fields if column_of(name) in table.column_names]
+        table = read_parquet(folder / PLAN, _PLANNED)
+        self._there = frozenset(table.column_names)  # an older plan has fewer
         self._table = table.sort_by(column_of("seq")).combine_chunks()
         self._seqs = self._table[column_of("seq")].to_numpy()
 
@@ -211,8 +213,9 @@ class PlannedCalls:
 
     def _rows(self, places: NDArray[np.int64]) -> dict[int, Planned]:
         table = self._table.take(places)
-        rows = zip(*(table[column_of(name)].to_pylist() for name in self._names), strict=True)
-        return {one.seq: one for one in (Planned(**dict(zip(self._names, row, strict=True))) for row in rows)}
+        nothing = [None] * table.num_rows
+        columns = [table[name].to_pylist() if name in self._there else nothing for name in _PLANNED]
+        return {row[0]: Planned._make(row) for row in zip(*columns, strict=True)}
 
 
 class _Job(NamedTuple):

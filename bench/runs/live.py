@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -46,7 +46,7 @@ class LiveFigures:
             planned = Planned(exchange.seq, None, 0, 0, None, None, 0)
             found = record(exchange, planned, watch, 0, self.decode)
             # Thousands of arrivals a call are not needed here.
-            self._records.append(replace(found, arrivals_ns=(), arrival_tokens=(), lags_ns=()))
+            self._records.append(found._replace(arrivals_ns=(), arrival_tokens=(), lags_ns=()))
 
     @property
     def ttft_ms_p50(self) -> float | None:

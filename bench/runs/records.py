@@ -7,8 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +54,10 @@ class Planned(NamedTuple):
     retrieval_ns: int | None = None
 
 
+_NO_REPLY, _NO_COUNTS = Reply("", [], None, None, None), Counts(Usage(), None, None, [], None)
+_NOTHING = Record._make([None] * len(Record._fields))._replace(
+    arrivals_ns=(), arrival_tokens=(), lags_ns=(), bytes_received=0, reads=0, coalesced_reads=0, unread=0
+)
 _OF_PLAN = [(place, _RENAMED.get(name, name)) for place, name in enumerate(Planned._fields) if name not in _DECIDED]
 
 
@@ -77,8 +80,7 @@ def record(
         due_ns = exchange.due_ns - watch.start_ns
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - watch.start_ns
         # What this client knows without the answer is kept: the call was sent, and is billed and counted.
-        known = replace(
-            _blank(planned),
+        known = _blank(planned)._replace(
             worker=exchange.worker,
             phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
             due_ns=due_ns,
@@ -94,68 +96,49 @@ def record(
 def _record(
     exchange: Exchange, planned: Planned, watch: Stopwatch, seen: Arrivals, warmup_ns: int, decode: Decode
 ) -> Record:
-    sent_ns, arrivals_ns = seen.sent_ns, seen.t_ns
-    response = http1.parse(exchange.data, seen.ends.tolist(), arrivals_ns.tolist())
-    reply = None if response.status is None else decode(response.status, response.headers, response.body)
-    error = exchange.error or response.error or (reply.error if reply else None)
-    counts = _counts(planned, reply, error)
+    sent_ns, arrived_ns, start_ns = seen.sent_ns, seen.t_ns, watch.start_ns
+    response = http1.parse(exchange.data, seen.ends, arrived_ns)
+    reply = _NO_REPLY if response.status is None else decode(response.status, response.headers, response.body)
+    error, message = exchange.error or response.error or reply.error or (None, None)
+    counts = _NO_COUNTS if response.status is None else _counts(planned, reply, error)
+    usage = counts.usage
     # Of an answer in one piece nobody knows when its tokens were made.
-    deltas = reply.deltas if reply and reply.streamed else []
+    deltas = reply.deltas if reply.streamed else []
     output_ns = [delta[0] for delta in deltas]
     # White space at the start of an answer is no first token.
     tokens_ns = output_ns[len(output_ns) - len(counts.arrival_tokens) :]
-    due_ns = exchange.due_ns - watch.start_ns
-    arrived = len(arrivals_ns) > 0
+    due_ns = exchange.due_ns - start_ns
+    # By their places: with so many names it would take as long as all the rest.
     return Record(
-        **_of_plan(planned),
-        worker=exchange.worker,
-        phase=planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
-        due_ns=due_ns,
-        sent_ns=sent_ns,
-        connect_ns=exchange.connect_ns,
-        headers_ns=response.headers_ns,
-        first_byte_ns=int(arrivals_ns[0]) if arrived else None,
-        first_token_ns=tokens_ns[0] if tokens_ns else None,
-        first_text_ns=next((t_ns for t_ns, _, kind in deltas if kind == "text"), None),
-        last_token_ns=tokens_ns[-1] if tokens_ns else None,
-        end_ns=int(arrivals_ns[-1]) if arrived and exchange.error is None else exchange.end_ns - watch.start_ns,
-        status=response.status,
-        finish=reply.finish if reply else None,
-        error=error[0] if error else None,
-        error_message=_SECRET.sub("[removed]", error[1]) if error else None,
-        prompt_tokens=counts.usage.prompt_tokens,
-        cached_tokens=counts.usage.cached_tokens,
-        cache_write_tokens=counts.usage.cache_write_tokens,
-        cache_write_1h_tokens=counts.usage.cache_write_1h_tokens,
-        output_tokens=counts.output_tokens,
-        reasoning_tokens=counts.usage.reasoning_tokens,
-        token_source=counts.source,
-        arrivals_ns=tokens_ns,
-        arrival_tokens=counts.arrival_tokens,
-        bytes_received=len(exchange.data),
-        reads=len(exchange.sizes),
+        planned.seq, exchange.worker, planned.session, planned.turn,
+        planned.phase or _phase(due_ns if sent_ns is None else sent_ns, warmup_ns),
+        due_ns, sent_ns, exchange.connect_ns, response.headers_ns,
+        arrived_ns[0] if arrived_ns else None,
+        tokens_ns[0] if tokens_ns else None,
+        next((t_ns for t_ns, _, kind in deltas if kind == "text"), None),
+        tokens_ns[-1] if tokens_ns else None,
+        arrived_ns[-1] if arrived_ns and exchange.error is None else exchange.end_ns - start_ns,
+        response.status, reply.finish, error,
+        _SECRET.sub("[removed]", message) if message is not None else None,
+        planned.prompt_tokens, planned.max_tokens,
+        usage.prompt_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens,
+        counts.output_tokens, usage.reasoning_tokens, counts.source,
+        tokens_ns, counts.arrival_tokens, len(exchange.data), len(exchange.sizes),
         # Of a segment's bytes none came before the others.
-        coalesced_reads=0 if seen.stamps == "packets" else _repeated(output_ns),
-        lags_ns=seen.lags_ns.tolist(),
-        text_sha=hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply and reply.text else None,
-        service_tier=reply.service_tier if reply else None,
-        rate_limits=json.dumps(dict(reply.rate_limits)) if reply and reply.rate_limits else None,
-        unread=reply.unread if reply else 0,
-        unread_example=_SECRET.sub("[removed]", reply.unread_example) if reply and reply.unread_example else None,
-        encoding=reply.encoding if reply else None,
-        first_blank_ns=output_ns[0] if len(tokens_ns) < len(output_ns) else None,
-        early_tokens=counts.early_tokens,
-        count_readings=" ".join(counts.readings) or None,
-        count_contradictions=" ".join(counts.contradictions) or None,
-        stamps=seen.stamps if arrived else None,
-        repeated_segments=seen.repeated,
-        image_tokens=_image_tokens(planned, counts.usage.prompt_tokens),
-    )
-
-
-def _of_plan(planned: Planned) -> dict[str, Any]:
-    """What a record has of the plan as it is."""
-    return {name: planned[place] for place, name in _OF_PLAN}
+        0 if seen.stamps == "packets" else _repeated(output_ns),
+        seen.lags_ns,
+        hashlib.sha256(reply.text.encode()).hexdigest()[:16] if reply.text else None,
+        reply.service_tier,
+        json.dumps(dict(reply.rate_limits)) if reply.rate_limits else None,
+        reply.unread,
+        _SECRET.sub("[removed]", reply.unread_example) if reply.unread_example else None,
+        reply.encoding,
+        output_ns[0] if len(tokens_ns) < len(output_ns) else None,
+        counts.early_tokens, " ".join(counts.readings) or None, " ".join(counts.contradictions) or None,
+        planned.pause_ns, planned.cacheable_tokens, planned.klass, planned.adapter,
+        seen.stamps if arrived_ns else None, seen.repeated,
+        planned.image_bytes, _image_tokens(planned, usage.prompt_tokens), planned.retrieval_ns,
+    )  # fmt: skip
 
 
 def _image_tokens(planned: Planned, prompt_tokens: int | None) -> int | None:
@@ -165,9 +148,7 @@ def _image_tokens(planned: Planned, prompt_tokens: int | None) -> int | None:
     return prompt_tokens - planned.prompt_tokens if prompt_tokens >= planned.prompt_tokens else None
 
 
-def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None) -> Counts:
-    if reply is None:
-        return Counts(Usage(), None, None, [], None)
+def _counts(planned: Planned, reply: Reply, error: str | None) -> Counts:
     counts = reconcile(
         # Of a prompt with an image nobody knows the tokens beforehand.
         PlannedTokens(planned.prompt_tokens if planned.image_bytes is None else None, planned.max_tokens),
@@ -175,7 +156,7 @@ def _counts(planned: Planned, reply: Reply | None, error: tuple[str, str] | None
         reply.deltas if reply.streamed else (),
         reply.finish,
         len(reply.text.encode()),
-        complete=error is None or error_code(error[0]).whole,
+        complete=error is None or error_code(error).whole,
     )
     if reply.counted_by == "tokenizer" and counts.source == "server usage":
         counts = counts._replace(source="tokenizer")
@@ -196,8 +177,7 @@ _OURS = ("worker", "phase", "due_ns", "sent_ns", "connect_ns", "end_ns", "bytes_
 
 def _undecodable(known: Record, planned: Planned, problem: Exception) -> Record:
     reason = f"{type(problem).__name__}: {problem}".encode("ascii", "backslashreplace").decode()
-    return replace(
-        _blank(planned),
+    return _blank(planned)._replace(
         **{name: getattr(known, name) for name in _OURS},
         error="malformed",
         error_message=_SECRET.sub("[removed]", f"the answer could not be decoded ({' '.join(reason.split())[:160]})"),
@@ -209,26 +189,15 @@ def _phase(begun_ns: int, warmup_ns: int) -> Phase:
 
 
 def never_sent(planned: Planned, error: str) -> Record:
-    return replace(_blank(planned), error=error, error_message=NEVER_SENT[error])
+    return _blank(planned)._replace(error=error, error_message=NEVER_SENT[error])
 
 
 def _blank(planned: Planned) -> Record:
     """A record of a call of which nothing is known but the plan."""
-    nothing = dict.fromkeys(field.name for field in fields(Record))
-    return Record(
-        **{
-            **nothing,
-            **_of_plan(planned),
-            "due_ns": planned.due_ns,
-            "phase": planned.phase or "measured",
-            "arrivals_ns": [],
-            "arrival_tokens": [],
-            "lags_ns": [],
-            "bytes_received": 0,
-            "reads": 0,
-            "coalesced_reads": 0,
-            "unread": 0,
-        }
+    return _NOTHING._replace(
+        **{name: planned[place] for place, name in _OF_PLAN},  # type: ignore[arg-type]
+        due_ns=planned.due_ns,
+        phase=planned.phase or "measured",
     )
 
 

@@ -1,8 +1,7 @@
 """`requests.parquet` as a table: its columns are the fields of `Record`, its rows the records."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -30,14 +29,10 @@ def column_of(name: str) -> str:
 SCHEMA = pa.schema(
     [
         (
-            column_of(field.name),
-            pa.string()
-            if field.name in _TEXTS
-            else pa.list_(_LISTS[field.name])
-            if field.name in _LISTS
-            else pa.int64(),
+            column_of(name),
+            pa.string() if name in _TEXTS else pa.list_(_LISTS[name]) if name in _LISTS else pa.int64(),
         )
-        for field in fields(Record)
+        for name in Record._fields
     ]
 )
 """The columns of `requests.parquet`: the fields of `Record`."""
@@ -49,19 +44,15 @@ ENCODING: Final[Mapping[str, Any]] = {
 """How they are written: instants are nearly all different, and near each other."""
 # Columns of a table whose lists have been left in the file, and how many calls' are read from there at a time.
 _ROW, _FILE, _BLOCK = "row", b"file", 4096
-_NAMES = [field.name for field in fields(Record)]
 
 
 def to_table(records: Iterable[Record]) -> pa.Table:
     """Records as a table of `SCHEMA`."""
-    rows = list(records)
-    return pa.Table.from_arrays(
-        [_column([getattr(row, name) for row in rows], field) for name, field in zip(_NAMES, SCHEMA, strict=True)],
-        schema=SCHEMA,
-    )
+    columns = list(zip(*records, strict=True)) or [()] * len(SCHEMA)
+    return pa.Table.from_arrays([_column(*each) for each in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
-def _column(values: list[Any], field: pa.Field) -> pa.Array:
+def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
     if not pa.types.is_list(field.type):
         return pa.array(values, field.type)
     offsets = np.zeros(len(values) + 1, np.int32)
