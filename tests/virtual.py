@@ -40,7 +40,8 @@ class Server:
 def open_loop(due_s: Sequence[float] | Floats, works_s: Floats, slots: int | None) -> tuple[Floats, Floats]:
     """(when the work on each call begins, when it ends), sent when they are due."""
     server = Server(slots)
-    begin_s = np.array([server.begin_s(due, work) for due, work in zip(due_s, works_s, strict=True)])
+    calls = zip(np.asarray(due_s).tolist(), works_s.tolist(), strict=True)
+    begin_s = np.array([server.begin_s(due, work) for due, work in calls])
     return begin_s, begin_s + works_s
 
 

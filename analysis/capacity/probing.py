@@ -174,6 +174,7 @@ class LoadWatch:
         if came.sum() < _PARTS * _LEAST_PER_PART:
             return False
         short = came - went
+        if float(short.mean()) <= _LEAST_SHORTFALL * float(came.mean()):
+            return False
         error = float(short.std(ddof=1)) / math.sqrt(_PARTS)
-        behind = max(_LEAST_SHORTFALL * float(came.mean()), t_quantile(_SURE, _PARTS) * error)
-        return float(short.mean()) > behind
+        return float(short.mean()) > t_quantile(_SURE, _PARTS) * error

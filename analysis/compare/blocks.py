@@ -34,6 +34,7 @@ FEWEST_CELLS: Final = 50
 FEWEST_BLOCKS: Final = 5
 # The spread of a percentile cannot be seen in the few values beyond it.
 BEYOND: Final = 10
+_STRIDE: Final = 16
 LEVELS_KEPT: Final = np.unique(np.concatenate([np.linspace(0, 1, 401), 1 - np.geomspace(0.1, 1e-4, 200)]))
 
 
@@ -216,15 +217,21 @@ def _statistic(cells: Cells, drawn: Floats) -> Floats:
     """The measure in each resample."""
     if cells.level is None:
         return (drawn @ cells.counts)[:, 0] / len(cells.counts)
-    # The percentile of a histogram: the bin in which the count passes its share, and the part of the way into it.
-    below = np.cumsum(drawn @ cells.counts, axis=1)
-    wanted = cells.level * below[:, -1]
-    above = np.minimum((below < wanted[:, None]).sum(axis=1), len(cells.bins) - 1)
+    # The percentile of a histogram: the bin in which the count passes its share, and the part of the way into it. As
+    # counts are whole, sums are exact, and only the bins between which all resamples pass it need to be counted.
+    at_most = np.cumsum(cells.counts, axis=1)
+    wanted = cells.level * (drawn @ at_most[:, -1])
+    passed = (drawn @ at_most[:, _STRIDE - 1 :: _STRIDE] < wanted[:, None]).sum(axis=1)
+    begin = max(int(passed.min()) * _STRIDE - 1, 0)
+    below = drawn @ at_most[:, begin : (int(passed.max()) + 1) * _STRIDE]
+    last = below.shape[1] - 1
+    above = np.minimum((below < wanted[:, None]).sum(axis=1), last)
     under = np.maximum(above - 1, 0)
     each = np.arange(len(drawn))
     before = np.where(above > 0, below[each, under], 0)
     part = np.clip((wanted - before) / np.maximum(below[each, above] - before, 1e-9), 0, 1)
-    return np.asarray(cells.bins[under] + part * (cells.bins[above] - cells.bins[under]), np.float64)
+    bins = cells.bins[begin:]
+    return np.asarray(bins[under] + part * (bins[above] - bins[under]), np.float64)
 
 
 def _error(base: Cells, candidate: Cells, drawn: tuple[Floats, Floats], *, is_share: bool) -> float | None:

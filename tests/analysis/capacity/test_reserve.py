@@ -40,7 +40,7 @@ class Limiter(NamedTuple):
 
     def takes(self, due: Any, _: np.random.Generator) -> Any:
         left, at_s, taken = float(self.burst), 0.0, []
-        for due_at_s in due:
+        for due_at_s in due.tolist():
             left, at_s = min(self.burst, left + self.per_s * (due_at_s - at_s)), due_at_s
             taken.append(left >= 1)
             left -= taken[-1]

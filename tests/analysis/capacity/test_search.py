@@ -206,10 +206,11 @@ def find(server: Machine, seed: int, concurrency: int = 32, share: float = 0.9) 
 
 def stop_s(due: np.ndarray, end_s: np.ndarray, service_s: float) -> float:
     """When a load is ended early, never where it is not."""
-    watch, ended_s = LoadWatch(service_s), np.sort(end_s)
-    for at_s in np.linspace(0, due[-1], 60)[1:]:
-        if watch.falls_behind(at_s, int(np.searchsorted(due, at_s)), int(np.searchsorted(ended_s, at_s))):
-            return float(at_s)
+    watch, at_s = LoadWatch(service_s), np.linspace(0, due[-1], 60)[1:]
+    counts = (np.searchsorted(times_s, at_s).tolist() for times_s in (due, np.sort(end_s)))
+    for instant_s, came, went in zip(at_s.tolist(), *counts, strict=True):
+        if watch.falls_behind(instant_s, came, went):
+            return float(instant_s)
     return math.inf
 
 

@@ -65,6 +65,26 @@ def test_the_percentile_of_the_cells_is_that_of_the_values(one: One) -> None:
     assert cells["output_tokens_per_s"].counts.sum() == pytest.approx(9_900, abs=99)
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), cells=st.integers(1, 6), bins=st.integers(1, 70), seed=st.integers(0, 99))
+def test_the_percentile_is_where_the_count_of_all_bins_passes_its_share(
+    data: st.DataObject, cells: int, bins: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    filled, level = (
+        rng.random(bins) < data.draw(st.sampled_from([0.1, 0.5, 1.0])),
+        data.draw(st.sampled_from([0.5, 0.99])),
+    )
+    counts = np.floor(rng.pareto(1.0, (cells, bins))) * filled
+    values, drawn = np.sort(rng.normal(size=bins)), np.floor(rng.exponential(1.5, (40, cells)))
+    found = blocks._statistic(blocks.Cells(counts, values, level), drawn)
+    for value, below in zip(found, np.cumsum(drawn @ counts, axis=1), strict=True):
+        above = min(int((below < level * below[-1]).sum()), bins - 1)
+        under, before = max(above - 1, 0), below[above - 1] if above else 0
+        part = min(max((level * below[-1] - before) / max(below[above] - before, 1e-9), 0), 1)
+        assert value == values[under] + part * (values[above] - values[under])
+
+
 def test_a_p99_of_few_requests_is_inconclusive(one: One) -> None:
     rng = np.random.default_rng(4)
     found = compared(one("a", rng, requests=300), one("b", rng, requests=300), DEFAULTS)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,15 @@ def test_measures_that_do_not_decide_cost_those_that_do_nothing(pairs: Pairs) ->
 @pytest.fixture
 def simulated(runs: Runs, summary: Tool) -> Simulated:
     """`simulated(rng, noise, change, limits) -> (verdict, pairs)`: the differences of pairs scatter by 5%."""
+    medians = {name: {"p50": 1.0, "p99": None} for name in ("ttft_ms", "tpot_ms")}
+    (one,) = runs("x", [summary(metrics=medians, planned=100)])
+    metrics, throughput = one.summary.metrics, one.summary.throughput
+
+    def told(ttft: float, tpot: float, interval: float) -> Run:
+        p50s, per_s = {"ttft_ms": math.exp(ttft), "tpot_ms": math.exp(tpot)}, math.exp(-interval)
+        changed = {name: replace(metrics[name], p50=p50) for name, p50 in p50s.items()}
+        rates = replace(throughput, requests_per_s=per_s, output_tokens_per_s=100 * per_s)
+        return one._replace(summary=replace(one.summary, metrics=changed, throughput=rates))
 
     def run(
         rng: np.random.Generator, noise: str, change: float, limits: dict[str, float] = DEFAULTS
@@ -155,17 +165,11 @@ def simulated(runs: Runs, summary: Tool) -> Simulated:
         x = 0.05 / math.sqrt(2) * scatter(rng, 2 * MAX_PAIRS, noise)
         is_candidate = np.tile([False, True, True, False], MAX_PAIRS // 2)
         x[is_candidate] += math.log1p(change)
-        told = [
-            summary(
-                metrics={name: {"p50": math.exp(log), "p99": None} for name, log in (("ttft_ms", i), ("tpot_ms", j))},
-                requests_per_s=math.exp(-k),
-                planned=100,
-            )
-            for i, j, k in x
-        ]
-        sides = [runs("x", [told[i] for i in np.flatnonzero(which)]) for which in (~is_candidate, is_candidate)]
+        sides: tuple[list[Run], list[Run]] = ([], [])
         for interim in interim_analyses(MAX_PAIRS):
-            found = analyse_interim(interim, sides[0], sides[1], limits)
+            for side, which in zip(sides, (~is_candidate, is_candidate), strict=True):
+                side += [told(*logs) for logs in x[which][len(side) : interim.pairs]]
+            found = analyse_interim(interim, *sides, limits)
             if is_decided(found):
                 break
         return found.verdict, interim.pairs
