@@ -82,15 +82,14 @@ CORNERS = {
     "gevent": (*LOAD_PROCESS, "bench/app/gate/token_cost.py"),
     "greenlet": LOAD_PROCESS,
     "genai_prices": ("analysis/money/prices.py",),
-    "plotly": ("analysis/present/*",),
     "pynvml": ("bench/telemetry/nvidia.py",),
     "xllamacpp": ("bench/server/embedded.py",),
     "anthropic": ("backends/cold/anthropic.py",),
     "httpx2": ("backends/cold/anthropic.py",),
-    **dict.fromkeys(("google", "huggingface_hub", "llama_cpp", "openai", "text_generation", "vllm"), ()),
+    **dict.fromkeys(("google", "huggingface_hub", "llama_cpp", "openai", "plotly", "text_generation", "vllm"), ()),
 }
 NOT_FOR_HELP = (
-    "anthropic", "genai_prices", "gevent", "gguf", "jinja2", "locust", "numpy", "orjson", "plotly",
+    "anthropic", "genai_prices", "gevent", "gguf", "jinja2", "locust", "numpy", "orjson",
     "psutil", "pyarrow", "pydantic", "pynvml", "rich", "yaml", "zstandard",
 )  # fmt: skip
 

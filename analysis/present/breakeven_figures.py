@@ -1,4 +1,4 @@
-"""The break-even page's plots: one function from `CostComparison` to a plotly Figure each, and one line in FIGURES.
+"""The break-even page's plots: one function from `CostComparison` to a Figure each, and one line in FIGURES.
 
 A function returns None when there is nothing to draw. `layout.meta` is the caption: what the figure shows, in words.
 Text that comes from outside is escaped, because plotly reads labels as HTML.
@@ -11,7 +11,6 @@ from fractions import Fraction
 from typing import Final
 
 import numpy as np
-import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Alternative, CostComparison, Point
 from analysis.breakeven.curves import lines
@@ -31,6 +30,7 @@ from analysis.present.breakeven_look import (
 )
 from analysis.present.breakeven_staircase import cost
 from analysis.present.charts import Plot, above, axis, escape, label, layout, light, x_axis
+from analysis.present.figure import Figure
 from analysis.stats.distributions import CONFIDENCE, Floats
 from analysis.wording import count, dollars
 
@@ -43,7 +43,7 @@ PAGE_PX: Final = 900
 # --- probability ------------------------------------------------------------------------------------------------
 
 
-def chance(comparison: CostComparison) -> go.Figure | None:
+def chance(comparison: CostComparison) -> Figure | None:
     """How likely self-hosting is the cheaper way, by volume, and where that is sure enough to decide."""
     known = [(i, alternative) for i, alternative in enumerate(comparison.alternatives) if alternative.states.measured]
     if not known:
@@ -53,7 +53,7 @@ def chance(comparison: CostComparison) -> go.Figure | None:
         volumes, chances = comparison.volumes, alternative.p_cheaper
         # Lines lie on one another at 0 and at 1: each is narrower than the one below it.
         width = 2 + 1.5 * (len(comparison.alternatives) - 1 - i)
-        figure.add_trace(line(volumes, chances, alternative.label, *style(i), "%{y:.1%}", width))
+        figure.add_traces([line(volumes, chances, alternative.label, *style(i), "%{y:.1%}", width)])
         if (at := alternative.found.decision) is not None:
             figure.add_scatter(
                 x=[at.requests], y=[at.p_cheaper], mode="markers", showlegend=False,
@@ -95,7 +95,7 @@ def _chance_caption(comparison: CostComparison) -> str:
 # --- tornado ----------------------------------------------------------------------------------------------------
 
 
-def tornado(comparison: CostComparison) -> go.Figure | None:
+def tornado(comparison: CostComparison) -> Figure | None:
     """What each input, moved alone from its low to its high value, does to the month against the first API."""
     main = comparison.alternatives[0] if comparison.alternatives else None
     bars = main.tornado if main else ()
@@ -104,32 +104,35 @@ def tornado(comparison: CostComparison) -> go.Figure | None:
         return None
     low_usd, high_usd = min(0.0, *ends), max(0.0, *ends)
     margin = 0.3 * (high_usd - low_usd or 1.0)
-    figure = go.Figure(layout=layout(len(bars) * BAR_PX + TOP_PX + 50, _tornado_caption(main, bars)))
+    figure = Figure(layout(len(bars) * BAR_PX + TOP_PX + 50, _tornado_caption(main, bars)))
     for i, bar in enumerate(bars):
         _add_bar(figure, bar, len(bars) - 1 - i, low_usd - 0.5 * margin)
-    figure.add_vline(x=0, line={"color": light("ink"), "width": 1.5})
+    figure.add_shape(
+        type="line", x0=0, x1=0, xref="x", y0=0, y1=1, yref="y domain", line={"color": light("ink"), "width": 1.5}
+    )
     for text, anchor in (("dearer ◂ ", "right"), (" ▸ cheaper", "left")):
         above(figure, text, 0, font={"color": light("muted")}, xanchor=anchor, yshift=4)
     return figure.update_layout(
         xaxis=x_axis("saved by self-hosting, per month")
         | {"tickformat": "$,.4~r", "range": [low_usd - margin, high_usd + margin], "nticks": 7},
-        yaxis=axis("") | {"showticklabels": False, "showgrid": False, "range": [-0.6, len(bars) - 0.4], "title": None},
+        yaxis={"showticklabels": False, "showgrid": False, "zeroline": False, "range": [-0.6, len(bars) - 0.4]},
         margin={"t": 44, "l": 12},
     )
 
 
-def _add_bar(figure: go.Figure, bar: SensitivityBar, row: int, least_usd: float) -> None:
+def _add_bar(figure: Figure, bar: SensitivityBar, row: int, least_usd: float) -> None:
     """A bar with its ends' amounts beside it and its name above it; an end that nothing can serve is the least."""
     ends = [
         (float(usd) if usd.is_finite() else least_usd, usd, which)
         for usd, which in ((bar.saving_usd_at_low, "low"), (bar.saving_usd_at_high, "high"))
     ]
     left, right = sorted(ends, key=lambda end: end[0])
-    figure.add_bar(
-        x=[right[0] - left[0]], base=[left[0]], y=[row], orientation="h", width=0.42, showlegend=False,
-        name=escape(bar.name), marker={"color": light(OURS), "line": {"color": light(OURS), "width": 2}},
-        hoverinfo="skip",
-    )  # fmt: skip
+    drawn = {
+        "type": "bar", "x": [right[0] - left[0]], "base": [left[0]], "y": [row], "orientation": "h", "width": 0.42,
+        "marker": {"color": light(OURS), "line": {"color": light(OURS), "width": 2}}, "name": escape(bar.name),
+        "showlegend": False, "hoverinfo": "skip",
+    }  # fmt: skip
+    figure.add_traces([drawn])
     beside = [(*left, "right"), (*right, "left")] if left[0] < right[0] else [(*left[:2], "low or high", "left")]
     for at, usd, which, anchor in beside:
         amount = dollars(usd, 0) if usd.is_finite() else "no capacity"
@@ -155,7 +158,7 @@ def _tornado_caption(main: Alternative, bars: Sequence[SensitivityBar]) -> str:
 # --- hybrid -----------------------------------------------------------------------------------------------------
 
 
-def hybrid(comparison: CostComparison) -> go.Figure | None:
+def hybrid(comparison: CostComparison) -> Figure | None:
     """What the month at the user's volume costs when a share of the requests goes to our replicas."""
     volume = comparison.requests_per_month
     served = [
@@ -169,7 +172,7 @@ def hybrid(comparison: CostComparison) -> go.Figure | None:
     best = []
     for i, alternative in served:
         shares, usd = _by_share(alternative, volume)
-        figure.add_trace(line(shares, usd, alternative.label, *style(i)))
+        figure.add_traces([line(shares, usd, alternative.label, *style(i))])
         least = int(np.argmin(usd))
         figure.add_scatter(
             x=[shares[least]], y=[usd[least]], mode="markers", showlegend=False, hoverinfo="skip", cliponaxis=False,
@@ -199,7 +202,7 @@ def _by_share(alternative: Alternative, volume: int) -> tuple[Floats, Floats]:
 # --- what was measured ------------------------------------------------------------------------------------------
 
 
-def pareto(comparison: CostComparison) -> go.Figure | None:
+def pareto(comparison: CostComparison) -> Figure | None:
     """What a request cost and how long it took in each measured run, and which runs no other beats in both."""
     first_token = [point.ttft_ms_p50 for point in comparison.points]
     whole = [point.response_ms_p99 for point in comparison.points]
@@ -214,7 +217,7 @@ def pareto(comparison: CostComparison) -> go.Figure | None:
         return None
     points = [point for _, point in runs]
     ms, usd = np.array([ms for ms, _ in runs]), 1000 * np.array([point.usd_per_request for point in points])
-    figure = go.Figure(layout=layout(PARETO_PX, _pareto_caption(points, len(comparison.points))))
+    figure = Figure(layout(PARETO_PX, _pareto_caption(points, len(comparison.points))))
     best = front(ms, usd, [point.meets_objectives is not False for point in points])
     figure.add_scatter(
         x=ms[best], y=usd[best], mode="lines", name="front", hoverinfo="skip", showlegend=False,

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import plotly.graph_objects as go
 
 from analysis.present import series
 from analysis.present.charts import above, escape, layout, light, mark, x_axis
+from analysis.present.figure import Figure, Trace, scatter
 from analysis.present.palette import CLEAR
 from analysis.stats.distributions import Floats
 
@@ -34,9 +34,9 @@ def style(i: int) -> tuple[str, str]:
     return RIVALS[i % len(RIVALS)], DASHES[i // len(RIVALS) % len(DASHES)]
 
 
-def framed(height_px: int, caption: str) -> go.Figure:
+def framed(height_px: int, caption: str) -> Figure:
     """An empty figure with its legend above, and room for a mark's name between the two."""
-    figure = go.Figure(layout=layout(height_px, caption))
+    figure = Figure(layout(height_px, caption))
     inside_px = height_px - TOP_PX - BOTTOM_PX
     return figure.update_layout(
         legend={
@@ -50,28 +50,28 @@ def framed(height_px: int, caption: str) -> go.Figure:
 
 def line(
     x: Floats, y: Floats, name: str, color: str, dash: str = "solid", hover: str = "$%{y:,.2f}", width: float = 2
-) -> go.Scatter:
+) -> Trace:
     """A line with a place in the legend; where it is not finite it has a gap."""
-    return go.Scatter(
+    return scatter(
         x=x, y=np.where(np.isfinite(y), y, np.nan), name=escape(name), mode="lines",
         line={"color": light(color), "width": width, "dash": dash}, hovertemplate=hover,
     )  # fmt: skip
 
 
-def ground(x: Floats, y: Floats, color: str, name: str) -> go.Scatter:
+def ground(x: Floats, y: Floats, color: str, name: str) -> Trace:
     """The inside of a polygon, or of several with a gap between them, in the tint of a colour."""
-    return go.Scatter(
+    return scatter(
         x=x, y=y, fill="toself", fillcolor=light(f"{color}-tint"), mode="lines", line={"width": 0},
         hoverinfo="skip", showlegend=False, name=name,
     )  # fmt: skip
 
 
-def band(x: Floats, low: Floats, high: Floats, color: str, name: str) -> go.Scatter:
+def band(x: Floats, low: Floats, high: Floats, color: str, name: str) -> Trace:
     """What lies between two curves."""
     return ground(np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]]), color, name)
 
 
-def mark_volume(figure: go.Figure, volume: int | None, *, is_log: bool) -> None:
+def mark_volume(figure: Figure, volume: int | None, *, is_log: bool) -> None:
     """A vertical line at the user's volume, where there is one, with its name above."""
     if volume is not None:
         mark(figure, volume)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import Alternative, CostComparison
 from analysis.breakeven.curves import Lines, lines, serves_all, volumes_of
@@ -21,12 +20,13 @@ from analysis.present.breakeven_look import (
     volume_axis,
 )
 from analysis.present.charts import axis, escape, light
+from analysis.present.figure import Figure, Trace, scatter
 from analysis.stats.distributions import CONFIDENCE, Floats
 
 SELF_HOSTING: Final = "self-hosting"
 
 
-def cost(comparison: CostComparison) -> go.Figure | None:
+def cost(comparison: CostComparison) -> Figure | None:
     """What a month costs by volume: the staircase of our replicas, a line for each API, and who is cheapest."""
     alternatives = comparison.alternatives
     if len(comparison.volumes) < 2 or not alternatives:
@@ -50,7 +50,7 @@ def cost(comparison: CostComparison) -> go.Figure | None:
         figure.add_traces([*_price_band(api, usd, color, volumes), *_where_it_may_lie(api, usd, color, volumes)])
     figure.add_traces([line(volumes, usd, api.name, color, dash) for api, usd, color, dash in apis])
     for i, (name, curve) in enumerate(own.items()):
-        figure.add_trace(line(volumes, curve.self_usd, name, OURS, DASHES[i % len(DASHES)]))
+        figure.add_traces([line(volumes, curve.self_usd, name, OURS, DASHES[i % len(DASHES)])])
     for api, usd, color, _ in apis:
         figure.add_traces(_break_evens(api, usd, color, volumes))
     mark_volume(figure, comparison.requests_per_month, is_log=True)
@@ -60,7 +60,7 @@ def cost(comparison: CostComparison) -> go.Figure | None:
     )
 
 
-def _own_band(curve: Lines, volumes: Floats) -> list[go.Scatter]:
+def _own_band(curve: Lines, volumes: Floats) -> list[Trace]:
     """What eight of ten states of self-hosting cost, where they differ."""
     known = np.isfinite(curve.high_usd)
     if not np.any(known) or np.array_equal(curve.low_usd[known], curve.high_usd[known]):
@@ -68,7 +68,7 @@ def _own_band(curve: Lines, volumes: Floats) -> list[go.Scatter]:
     return [band(volumes[known], curve.low_usd[known], curve.high_usd[known], OURS, "eight of ten states")]
 
 
-def _winners(volumes: Floats, bills: Sequence[Floats], colors: Sequence[str], floor_usd: float) -> list[go.Scatter]:
+def _winners(volumes: Floats, bills: Sequence[Floats], colors: Sequence[str], floor_usd: float) -> list[Trace]:
     """The ground below the cheapest of these bills, in its colour."""
     usd = np.stack(bills)
     cheapest, lowest_usd = np.argmin(usd, axis=0), usd.min(axis=0)
@@ -84,7 +84,7 @@ def _winners(volumes: Floats, bills: Sequence[Floats], colors: Sequence[str], fl
     return [ground(x, y, color, f"cheapest: {color}") for color, (x, y) in joined.items()]
 
 
-def _price_band(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[go.Scatter]:
+def _price_band(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[Trace]:
     """The 95% interval of a measured price, all along its line."""
     low, high = alternative.usd_ci95
     if low is None or high is None or not alternative.pairing.usd_per_request:
@@ -93,7 +93,7 @@ def _price_band(alternative: Alternative, usd: Floats, color: str, volumes: Floa
     return [band(volumes, usd * (low / price), usd * (high / price), color, f"price of {escape(alternative.name)}")]
 
 
-def _where_it_may_lie(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[go.Scatter]:
+def _where_it_may_lie(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[Trace]:
     """The stretch of an API's line that holds the first break-even in 95 of 100 draws."""
     low, high = alternative.found.first.low, alternative.found.first.high
     if low is None or low == high or low > volumes[-1]:
@@ -101,7 +101,7 @@ def _where_it_may_lie(alternative: Alternative, usd: Floats, color: str, volumes
     ends = np.clip([low, volumes[-1] if high is None else high], volumes[0], volumes[-1])
     x = np.unique(np.concatenate([ends, volumes[(volumes > ends[0]) & (volumes < ends[1])]]))
     return [
-        go.Scatter(
+        scatter(
             x=x, y=np.interp(x, volumes, usd), mode="lines", hoverinfo="skip", showlegend=False,
             line={"color": light(f"{color}-tint"), "width": 12},
             name=f"break-even with {escape(alternative.name)}",
@@ -109,14 +109,14 @@ def _where_it_may_lie(alternative: Alternative, usd: Floats, color: str, volumes
     ]  # fmt: skip
 
 
-def _break_evens(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[go.Scatter]:
+def _break_evens(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[Trace]:
     """A dot at the first volume at which self-hosting pays, a diamond at the one from which it does for good."""
     first, permanent = alternative.found.answer.first, alternative.found.answer.permanent
     marks = [(first, "circle", "top left", "from")]
     if permanent != first:
         marks.append((permanent, "diamond", "bottom right", "for good from"))
     return [
-        go.Scatter(
+        scatter(
             x=[volume], y=np.interp([volume], volumes, usd), text=[f"{volume:,}"],
             mode="markers+text", textposition=place, showlegend=False, name=f"{words} {volume:,}", hoverinfo="skip",
             textfont={"color": light(color)}, cliponaxis=False,

@@ -6,12 +6,12 @@ from operator import attrgetter
 from typing import Final
 
 import numpy as np
-import plotly.graph_objects as go
 
 from analysis.capacity.search import Capacity, Outcome
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.present.charts import Panel, Plot, above, axis, layout, light, mark, scale, shade, stacked, x_axis
 from analysis.present.document import Section
+from analysis.present.figure import Figure, Trace, scatter
 from analysis.present.figures import figure_sections
 from analysis.present.of_capacity import CapacityResult, LoadPoint, usd_per_request
 from analysis.stats.distributions import Floats
@@ -30,7 +30,7 @@ def sections(found: CapacityResult) -> tuple[Section, ...]:
     return figure_sections(FIGURES, found)
 
 
-def load(found: CapacityResult) -> go.Figure | None:
+def load(found: CapacityResult) -> Figure | None:
     """Latency above, what was served below, both by the rate that was offered."""
     if not found.runs:
         return None
@@ -40,7 +40,7 @@ def load(found: CapacityResult) -> go.Figure | None:
     ]
     last = max(run.rate_per_s for run in found.runs)
     served = [
-        go.Scatter(
+        scatter(
             x=[0, last], y=[0, last], mode="lines", name="as offered", hoverinfo="skip",
             line={"color": light("muted"), "width": 1, "dash": "dot"},
         ),
@@ -59,16 +59,16 @@ def load(found: CapacityResult) -> go.Figure | None:
     return figure.update_layout(xaxis={"range": [0, 1.04 * last]}, hovermode="x unified")
 
 
-def _drawn(traces: Sequence[go.Scatter]) -> list[go.Scatter]:
-    return [trace for trace in traces if len(trace.x)]
+def _drawn(traces: Sequence[Trace]) -> list[Trace]:
+    return [trace for trace in traces if len(trace["x"])]
 
 
 def _series(
     found: CapacityResult, name: str, color: str, value: Callable[[LoadPoint], float | None], unit: str
-) -> go.Scatter:
+) -> Trace:
     """A mark for each run that has the value, its symbol by its outcome, joined in the order of the rates."""
     runs = [run for run in sorted(found.runs, key=_by_rate) if value(run) is not None]
-    return go.Scatter(
+    return scatter(
         x=[run.rate_per_s for run in runs], y=[value(run) for run in runs], name=name, mode="lines+markers",
         line={"color": light(color), "width": 1.5}, hovertemplate=f"%{{y:,.4~r}}{unit}",
         marker={
@@ -88,7 +88,7 @@ def _knee(capacity: Capacity) -> str:
     )
 
 
-def _mark_capacity(figure: go.Figure, capacity: Capacity, last: float, above_px: int) -> None:
+def _mark_capacity(figure: Figure, capacity: Capacity, last: float, above_px: int) -> None:
     """The capacity as a line through all panels, named so far above them, and its interval as ground."""
     if not capacity.rate_per_s:
         return
@@ -98,7 +98,7 @@ def _mark_capacity(figure: go.Figure, capacity: Capacity, last: float, above_px:
     above(figure, f"capacity {number(capacity.rate_per_s)}/s", capacity.rate_per_s, yshift=above_px)
 
 
-def cost(found: CapacityResult) -> go.Figure | None:
+def cost(found: CapacityResult) -> Figure | None:
     """What a request costs by load: the more of them share an hour the less, up to where the objectives end."""
     if not found.usd_per_hour or not found.runs:
         return None
@@ -106,7 +106,7 @@ def cost(found: CapacityResult) -> go.Figure | None:
     if not runs:
         return None
     rates = np.array([run.rate_per_s for run in runs])
-    figure = go.Figure(layout=layout(340, _cost_caption(found, found.usd_per_hour)))
+    figure = Figure(layout(340, _cost_caption(found, found.usd_per_hour)))
     along = np.geomspace(rates.min(), rates.max(), 200)
     figure.add_scatter(
         x=along, y=float(found.usd_per_hour) / (SECONDS_PER_HOUR * along), mode="lines", name="as offered",

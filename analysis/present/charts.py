@@ -6,9 +6,9 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import plotly.graph_objects as go
 
 from analysis.present import series
+from analysis.present.figure import Figure, Trace, scatter
 from analysis.present.palette import CLEAR, FONT, PALETTE, SERIES
 from analysis.run.sections import PhaseSpan
 from analysis.stats.distributions import Floats, value_at
@@ -19,6 +19,8 @@ ROW_GAP_PX: Final = 44
 TOP_PX: Final = 50
 BOTTOM_PX: Final = 48
 DASHES: Final = ("solid", "dash", "dot", "dashdot")
+BARE: Final = {"data": {"scatter": [{"type": "scatter"}]}}
+"""The template that sets nothing."""
 
 
 T = TypeVar("T")
@@ -34,14 +36,14 @@ class Plot(NamedTuple, Generic[T]):
 
     section: str
     title: str
-    draw: Callable[[T], go.Figure | None]
+    draw: Callable[[T], Figure | None]
     wide: bool = True
 
 
 class Panel(NamedTuple):
     title: str
     unit: str
-    traces: Sequence[go.Scatter]
+    traces: Sequence[Trace]
 
 
 def distribution(
@@ -51,7 +53,7 @@ def distribution(
     caption: str,
     percentiles: Mapping[str, float | None],
     never: int = 0,
-) -> go.Figure | None:
+) -> Figure | None:
     """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`).
 
     The values, which may be a GB, are sorted where they are.
@@ -62,8 +64,8 @@ def distribution(
         values.sort()
     first, *others = curves.values()
     x_scale = scale(np.sort(np.concatenate([first, *others])) if others else first)
-    figure = go.Figure(
-        layout=layout(300, caption)
+    figure = Figure(
+        layout(300, caption)
         | {
             "xaxis": x_axis(x_title) | x_scale,
             "yaxis": axis(y_title) | {"tickformat": ".0%", "range": [0, 1.08], "nticks": 6},
@@ -113,7 +115,7 @@ def scale(ordered: Floats) -> dict[str, Any]:
 
 def over_time(
     panels: Sequence[Panel], phases: Sequence[PhaseSpan], end_s: float, caption: str, row_px: int = 120
-) -> go.Figure:
+) -> Figure:
     """Panels one above the other on one time axis from 0 to `end_s`, the phases shaded through all of them."""
     figure = stacked(panels, TIME_TITLE, caption, row_px, {"range": [0, end_s], "hoverformat": ",.2f"})
     for phase in phases:
@@ -121,13 +123,8 @@ def over_time(
     return figure
 
 
-def stacked(
-    panels: Sequence[Panel], x_title: str, caption: str, row_px: int, x_more: Mapping[str, Any] = {}
-) -> go.Figure:
-    """Panels one above the other on one x axis; `x_more` is what else plotly is told of that.
-
-    The layout is given as one: plotly takes longer over each change of it than over the whole.
-    """
+def stacked(panels: Sequence[Panel], x_title: str, caption: str, row_px: int, x_more: Mapping[str, Any] = {}) -> Figure:
+    """Panels one above the other on one x axis; `x_more` is what else plotly is told of that."""
     inner_px = len(panels) * (row_px + ROW_GAP_PX) - ROW_GAP_PX
     look = layout(inner_px + TOP_PX + BOTTOM_PX, caption)
     look["margin"] |= {"t": TOP_PX, "b": BOTTOM_PX}
@@ -137,30 +134,28 @@ def stacked(
     for i, panel in enumerate(panels):
         # Plotly's suffix of an axis: none for the first, then 2, 3 …
         suffix, top = str(i + 1) if i else "", 1 - i * (row_px + ROW_GAP_PX) / inner_px
-        traces += [trace.update(yaxis=f"y{suffix}", showlegend=False) for trace in panel.traces]
+        traces += [trace | {"yaxis": f"y{suffix}", "showlegend": False} for trace in panel.traces]
         domain = [max(0.0, top - row_px / inner_px), top]
         look[f"yaxis{suffix}"] = axis(panel.unit) | {"domain": domain, "rangemode": "tozero", "nticks": 5}
         title = "  ".join([f"<b>{panel.title}</b>"] * bool(panel.title) + _keys(panel.traces))
         look["annotations"].append(_above(title, 0, xref="paper", xanchor="left", y=top, yshift=3))
-    return go.Figure(traces, look)
+    return Figure(look, traces)
 
 
-def _keys(traces: Sequence[go.Scatter]) -> list[str]:
+def _keys(traces: Sequence[Trace]) -> list[str]:
     """The legend as one line of text, which fits a narrow page where plotly's would cover the title."""
     if len(traces) > len(SERIES):
-        return [f"{traces[0].name} to {traces[-1].name}"]
+        return [f"{traces[0]['name']} to {traces[-1]['name']}"]
     keys = []
     for trace in traces:
-        color = trace.marker.color or trace.line.color
-        mark = "✕" if trace.marker.symbol == "x" else "●"
-        line = "╌" if trace.line.dash else "━"
-        keys.append(
-            f'<span style="color: {color}">{mark if trace.mode == "markers" else line}\u2009{trace.name}</span>'
-        )
-    return keys if all(trace.name for trace in traces) else []
+        line, marker = trace.get("line", {}), trace.get("marker", {})
+        dot, stroke = "✕" if marker.get("symbol") == "x" else "●", "╌" if "dash" in line else "━"
+        key = f"{dot if trace['mode'] == 'markers' else stroke}\u2009{trace['name']}"
+        keys.append(f'<span style="color: {marker.get("color") or line["color"]}">{key}</span>')
+    return keys if all(trace["name"] for trace in traces) else []
 
 
-def _add_phase(figure: go.Figure, phase: PhaseSpan, with_name: bool) -> None:
+def _add_phase(figure: Figure, phase: PhaseSpan, with_name: bool) -> None:
     if phase.name != "measured":
         shade(figure, phase.start_s, phase.end_s)
     if with_name:
@@ -168,21 +163,21 @@ def _add_phase(figure: go.Figure, phase: PhaseSpan, with_name: bool) -> None:
         above(figure, name, middle_s, font={"color": light("muted")}, yshift=24)
 
 
-def label(figure: go.Figure, text: str, **at: Any) -> None:
+def label(figure: Figure, text: str, **at: Any) -> None:
     """A text without an arrow; `at` is passed on to plotly's annotation."""
     figure.add_annotation(text=text, showarrow=False, **at)
 
 
-def above(figure: go.Figure, text: str, x: float, **other: Any) -> None:
+def above(figure: Figure, text: str, x: float, **other: Any) -> None:
     """A text above the panels at one x."""
-    figure.add_annotation(_above(text, x, **other))
+    figure.add_annotation(**_above(text, x, **other))
 
 
 def _above(text: str, x: float, **other: Any) -> dict[str, Any]:
     return {"text": text, "showarrow": False, "x": x, "yref": "paper", "y": 1, "yanchor": "bottom"} | other
 
 
-def shade(figure: go.Figure, start: float, end: float) -> None:
+def shade(figure: Figure, start: float, end: float) -> None:
     """Shade a stretch of the x axis through all panels."""
     figure.add_shape(
         type="rect", x0=start, x1=end, y0=0, y1=1, yref="paper", layer="below",
@@ -190,24 +185,24 @@ def shade(figure: go.Figure, start: float, end: float) -> None:
     )  # fmt: skip
 
 
-def mark(figure: go.Figure, x: float) -> None:
+def mark(figure: Figure, x: float) -> None:
     """A dotted line at one x, through all panels."""
     figure.add_shape(
         type="line", x0=x, x1=x, yref="paper", y0=0, y1=1, line={"color": light("ink"), "width": 1.5, "dash": "dot"}
     )
 
 
-def steps(edges: Floats, values: Floats, color: str, name: str = "") -> go.Scatter:
+def steps(edges: Floats, values: Floats, color: str, name: str = "") -> Trace:
     """A rate per bin as a step curve."""
-    return go.Scatter(
+    return scatter(
         x=compact(edges), y=compact(np.append(values, values[-1:])), name=name,
         mode="lines", line={"shape": "hv", "color": light(color), "width": 1.5}, hovertemplate="%{y:,.4~r}",
     )  # fmt: skip
 
 
-def level(phase: PhaseSpan, value: float, name: str) -> go.Scatter:
+def level(phase: PhaseSpan, value: float, name: str) -> Trace:
     """A dashed line at one height through a phase."""
-    return go.Scatter(
+    return scatter(
         x=[phase.start_s, phase.end_s], y=[value, value], name=name,
         mode="lines", line={"dash": "dash", "color": light("ink"), "width": 1.5}, hovertemplate="%{y:,.4~r}",
     )  # fmt: skip
@@ -226,7 +221,7 @@ def light(name: str) -> str:
 def layout(height_px: int, caption: str) -> dict[str, Any]:
     """What the layout of every figure begins with."""
     return {
-        "template": "none",
+        "template": BARE,
         "height": height_px,
         "meta": caption,
         "margin": {"l": 64, "r": 12, "t": 12, "b": BOTTOM_PX},

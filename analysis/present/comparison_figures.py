@@ -5,11 +5,11 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 import pyarrow as pa
 
 from analysis.present.charts import Plot, distribution
 from analysis.present.document import Section
+from analysis.present.figure import Figure
 from analysis.present.figures import figure_sections
 from analysis.run.metrics import METRICS, measured, successful
 from analysis.stats.distributions import LEVELS, Floats, quantile
@@ -37,7 +37,7 @@ def sections(sides: Mapping[str, Sequence[pa.Table]]) -> tuple[Section, ...]:
     return figure_sections(FIGURES, Compared(values, sum(map(len, sides.values()))))
 
 
-def _overlaid(name: str, compared: Compared) -> go.Figure | None:
+def _overlaid(name: str, compared: Compared) -> Figure | None:
     curves = {side: values[name] for side, values in compared.sides.items() if len(values[name])}
     if len(curves) < 2:
         return None

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
+    from analysis.present.figure import Figure
     from analysis.run.summary import RunVerdict
 
 T = TypeVar("T")
@@ -147,7 +146,7 @@ class PageFigure:
 
     name: str
     title: str
-    figure: "go.Figure"
+    figure: "Figure"
     wide: bool = True
 
 

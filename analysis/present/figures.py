@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-import plotly.graph_objects as go
-
 from analysis.present.charts import Plot, T
 from analysis.present.document import PAGE, Figures, PageFigure, Section
+from analysis.present.figure import Figure
 
 
-def drawn(plots: Mapping[str, Plot[T]], data: T) -> dict[str, go.Figure]:
+def drawn(plots: Mapping[str, Plot[T]], data: T) -> dict[str, Figure]:
     """The figures that there is something to draw in, by name."""
     figures = {name: plot.draw(data) for name, plot in plots.items()}
     return {name: figure for name, figure in figures.items() if figure is not None}
@@ -23,7 +22,7 @@ def figure_sections(plots: Mapping[str, Plot[T]], data: T) -> tuple[Section, ...
     )
 
 
-def _of_section(plots: Mapping[str, Plot[T]], figures: Mapping[str, go.Figure], section: str) -> Figures:
+def _of_section(plots: Mapping[str, Plot[T]], figures: Mapping[str, Figure], section: str) -> Figures:
     mine = {name: plot for name, plot in plots.items() if plot.section == section}
     return Figures(
         tuple(PageFigure(name, plot.title, figures[name], plot.wide) for name, plot in mine.items() if name in figures),

@@ -75,16 +75,16 @@ def shown(value: Any) -> Any:
 
 def chart(drawn: PageFigure) -> dict[str, Any]:
     """What the template needs; an axis with labels for a logarithmic scale and no range can be switched to it."""
-    figure = drawn.figure
-    axes = ((name, figure.layout[name]) for name in ("xaxis", "yaxis"))
-    axis = next((name for name, axis in axes if axis.tickvals is not None and axis.range is None), None)
+    layout = drawn.figure.layout
+    axes = ((name, layout[name]) for name in ("xaxis", "yaxis"))
+    axis = next((name for name, axis in axes if "tickvals" in axis and "range" not in axis), None)
     return {
         "id": drawn.name,
         "title": drawn.title,
         "wide": drawn.wide,
         "axis": axis,
-        "log": str(axis is not None and figure.layout[axis].type == "log").lower(),
-        "height": int(figure.layout.height),
-        "caption": figure.layout.meta,
-        "spec": Markup(figure.to_json().replace("<", "\\u003c")),
+        "log": str(axis is not None and layout[axis].get("type") == "log").lower(),
+        "height": layout["height"],
+        "caption": layout["meta"],
+        "spec": Markup(drawn.figure.to_json()),
     }

@@ -1,4 +1,4 @@
-"""The report's plots: one function from `Data` to a plotly Figure each, and one line in FIGURES.
+"""The report's plots: one function from `Data` to a Figure each, and one line in FIGURES.
 
 A function returns None when there is nothing to draw. `layout.meta` is the caption: what the figure shows, in words.
 Text that comes from outside is escaped, because plotly reads labels as HTML.
@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +28,7 @@ from analysis.present.charts import (
     stacked,
     steps,
 )
+from analysis.present.figure import Figure, Trace, scatter
 from analysis.present.palette import SERIES
 from analysis.run.metrics import (
     METRICS,
@@ -89,17 +89,17 @@ GAUGES: Final = (
 # --- distributions ----------------------------------------------------------------------------------------------
 
 
-def ttft(data: Data) -> go.Figure | None:
+def ttft(data: Data) -> Figure | None:
     """How long requests waited for their first token; those that failed never got one."""
     return _of_requests(data, "ttft_ms", "time to first token, ms")
 
 
-def tpot(data: Data) -> go.Figure | None:
+def tpot(data: Data) -> Figure | None:
     """How long each request took per token after its first."""
     return _of_requests(data, "tpot_ms", "time per output token, ms")
 
 
-def _of_requests(data: Data, name: str, x_title: str) -> go.Figure | None:
+def _of_requests(data: Data, name: str, x_title: str) -> Figure | None:
     planned = measured(data.requests)
     calls = successful(planned)
     values, failed = METRICS[name].values(calls).values, planned.num_rows - calls.num_rows
@@ -112,7 +112,7 @@ def _of_requests(data: Data, name: str, x_title: str) -> go.Figure | None:
     )
 
 
-def itl(data: Data) -> go.Figure | None:
+def itl(data: Data) -> Figure | None:
     """How evenly tokens arrived."""
     calls = successful(measured(data.requests))
     curves = {"per token": METRICS["itl_ms"].values(calls).values}
@@ -125,7 +125,7 @@ def itl(data: Data) -> go.Figure | None:
     )
 
 
-def client_lag(data: Data) -> go.Figure | None:
+def client_lag(data: Data) -> Figure | None:
     """How late this client was to look at what the kernel had already received."""
     lag_ms = lags_ns(measured(data.requests))
     lag_ms /= NS_PER_MS
@@ -151,7 +151,7 @@ def _within(metric: MetricSummary, of: str) -> str:
 # --- over time --------------------------------------------------------------------------------------------------
 
 
-def ttft_over_time(data: Data) -> go.Figure | None:
+def ttft_over_time(data: Data) -> Figure | None:
     """Every request's wait for its first token by when it was sent; the failures at their end."""
     if not _has_instants(data):
         return None
@@ -174,15 +174,17 @@ def ttft_over_time(data: Data) -> go.Figure | None:
     if not traces:
         return None
     caption = "Each point is a request; a failed one stands at the time from its sending to its end."
-    caption += _left_out(sum(len(trace.x) for trace in traces), drawable, int((failed & np.isnan(until_end_ms)).sum()))
+    caption += _left_out(
+        sum(len(trace["x"]) for trace in traces), drawable, int((failed & np.isnan(until_end_ms)).sum())
+    )
     figure = _over_time(data, [Panel("", "time since sending, ms", traces)], caption, row_px=280)
     return figure.update_layout(
-        yaxis=scale(np.sort(np.concatenate([trace.y for trace in traces]))), hovermode="closest"
+        yaxis=scale(np.sort(np.concatenate([trace["y"] for trace in traces]))), hovermode="closest"
     )
 
 
-def _points(name: str, sent_s: Floats, height_ms: Floats, marker: Mapping[str, Any]) -> go.Scatter:
-    return go.Scatter(
+def _points(name: str, sent_s: Floats, height_ms: Floats, marker: Mapping[str, Any]) -> Trace:
+    return scatter(
         x=compact(sent_s), y=compact(height_ms), name=name, mode="markers", marker=marker,
         hovertemplate=f"{name}: %{{y:,.4~r}} ms<br>sent at %{{x:,.2f}} s<extra></extra>",
     )  # fmt: skip
@@ -200,7 +202,7 @@ def _left_out(drawn: int, drawable: int, unplaced: int) -> str:
     return text
 
 
-def throughput(data: Data) -> go.Figure | None:
+def throughput(data: Data) -> Figure | None:
     """Tokens and requests per second, and how many requests were in flight."""
     sent_s, end_s = _seconds(data.requests, "sent_ns"), _seconds(data.requests, "end_ns")
     was_sent, ended = ~np.isnan(sent_s), ~np.isnan(end_s)
@@ -239,21 +241,21 @@ def throughput(data: Data) -> go.Figure | None:
     return _over_time(data, panels, caption)
 
 
-def _mean(data: Data, value: float | None) -> list[go.Scatter]:
+def _mean(data: Data, value: float | None) -> list[Trace]:
     measured = [phase for phase in data.summary.phases if phase.name == "measured"]
     return [level(phase, value, "mean") for phase in measured if value is not None]
 
 
-def by_turn(data: Data) -> go.Figure | None:
+def by_turn(data: Data) -> Figure | None:
     """How the wait and the cache changed as sessions grew."""
     if data.summary.sessions is None:
         return None
     rows = data.summary.sessions.by_turn
     turns = [row.turn for row in rows]
 
-    def line(values: Sequence[float | None], name: str, n: int) -> list[go.Scatter]:
+    def line(values: Sequence[float | None], name: str, n: int) -> list[Trace]:
         known = any(value is not None for value in values)
-        return [go.Scatter(x=turns, y=values, name=name, mode="lines+markers", line=line_of(n))] if known else []
+        return [scatter(x=turns, y=values, name=name, mode="lines+markers", line=line_of(n))] if known else []
 
     shares = [
         *line([row.cached_share and 100 * row.cached_share for row in rows], "cached, as the server says", 0),
@@ -268,7 +270,7 @@ def by_turn(data: Data) -> go.Figure | None:
     return stacked(drawn, "turn of the session", caption, row_px=150) if drawn else None
 
 
-def telemetry(data: Data) -> go.Figure | None:
+def telemetry(data: Data) -> Figure | None:
     """What the machine and the engine said of themselves meanwhile."""
     if data.telemetry is None:
         return None
@@ -297,13 +299,13 @@ def _sampled(telemetry: pa.Table, gauge: Gauge) -> dict[tuple[str, str], pa.Tabl
     }
 
 
-def _lines(gauge: Gauge, sampled: Mapping[tuple[str, str], pa.Table], points: int, spans: int) -> list[go.Scatter]:
+def _lines(gauge: Gauge, sampled: Mapping[tuple[str, str], pa.Table], points: int, spans: int) -> list[Trace]:
     traces = []
     for i, ((name, source), rows) in enumerate(sampled.items()):
         t_s, values = _seconds(rows, "t_ns"), column(rows, "value") * gauge.factor
         kept = series.decimate(t_s, values, points, spans)
         traces.append(
-            go.Scatter(
+            scatter(
                 x=compact(t_s[kept]), y=compact(values[kept]), mode="lines",
                 name=escape(source if len(gauge.names) == 1 else name),
                 line={"color": light(SERIES[i % len(SERIES)]), "width": 1.5},
@@ -313,7 +315,7 @@ def _lines(gauge: Gauge, sampled: Mapping[tuple[str, str], pa.Table], points: in
     return traces
 
 
-def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120) -> go.Figure:
+def _over_time(data: Data, panels: list[Panel], caption: str, row_px: int = 120) -> Figure:
     proposed = data.summary.steadiness.proposed
     if proposed is not None:
         caption += f" Dotted: from there on ({number(proposed.start_s)} s) the run is steady."

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import CostComparison
 from analysis.breakeven.ranking import Ranking
 from analysis.breakeven.ways import expected_usd
 from analysis.present.breakeven_look import framed, mark_volume
 from analysis.present.charts import axis, escape, light, line_of, x_axis
+from analysis.present.figure import Figure
 from analysis.stats.distributions import Floats
 from analysis.wording import dollars
 
@@ -22,7 +22,7 @@ FAR: Final = 5.0
 """What costs so many times the cheapest at the volume asked about may leave the picture."""
 
 
-def cost(comparison: CostComparison) -> go.Figure | None:
+def cost(comparison: CostComparison) -> Figure | None:
     """The bills of all ways around the user's volume, on linear axes; where another is the cheapest there is a mark."""
     ranking = comparison.ranking
     if ranking is None:

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
-
-import plotly.graph_objects as go
+from typing import Any, Final
 
 from analysis.compare.comparison import Run
 from analysis.compare.measures import MEASURES, value
 from analysis.present.charts import Plot, axis, layout, light, x_axis
 from analysis.present.document import Section
+from analysis.present.figure import Figure
 from analysis.present.figures import figure_sections
 from analysis.present.of_repeats import IN_EACH_RUN
 from analysis.repeats import RepeatsSummary, over_runs
 
 MOST_TICKS: Final = 10
+ACROSS: Final[Mapping[str, Any]] = {"x0": 0, "x1": 1, "xref": "x domain", "yref": "y"}
 
 
 def sections(found: RepeatsSummary, runs: Sequence[Run]) -> tuple[Section, ...]:
@@ -24,17 +24,20 @@ def sections(found: RepeatsSummary, runs: Sequence[Run]) -> tuple[Section, ...]:
     return figure_sections(FIGURES, whole)
 
 
-def _in_order(name: str, runs: Sequence[Run]) -> go.Figure | None:
+def _in_order(name: str, runs: Sequence[Run]) -> Figure | None:
     """A measure in each run, in their order, with the mean over them and its interval."""
     values = [value(MEASURES[name], run.summary) for run in runs]
     if not values or None in values:
         return None
     over = over_runs(values)
-    figure = go.Figure(layout=layout(260, _caption(over.ci95, len(values))))
+    figure = Figure(layout(260, _caption(over.ci95, len(values))))
     low, high = over.ci95
     if low is not None and high is not None:
-        figure.add_hrect(y0=low, y1=high, line_width=0, fillcolor=light("shade"), layer="below")
-    figure.add_hline(y=over.mean, line={"color": light("muted"), "width": 1, "dash": "dot"})
+        figure.add_shape(
+            type="rect", y0=low, y1=high, fillcolor=light("shade"), layer="below", line={"width": 0}, **ACROSS
+        )
+    dotted = {"color": light("muted"), "width": 1, "dash": "dot"}
+    figure.add_shape(type="line", y0=over.mean, y1=over.mean, line=dotted, **ACROSS)
     figure.add_scatter(
         x=list(range(1, len(values) + 1)), y=values, text=[run.name for run in runs], mode="lines+markers",
         line={"color": light("blue"), "width": 1.5}, marker={"color": light("blue"), "size": 8},

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 
 from analysis.breakeven.comparison import CostComparison
 from analysis.present import ranking_figure
 from analysis.present.breakeven_look import LEFT_PX, framed
 from analysis.present.charts import Plot, axis, escape, light, line_of, x_axis
+from analysis.present.figure import Figure
 from analysis.study import CellPlace, ContenderResult, StudyResult, pareto, per_gpu
 
 NAMES: Final = {
@@ -29,7 +29,7 @@ class Drawing(NamedTuple):
     bills: CostComparison | None
 
 
-def latency(drawing: Drawing) -> go.Figure | None:
+def latency(drawing: Drawing) -> Figure | None:
     """How long the first token takes against how much is served."""
     caption = (
         "Each line is a contender, each dot a load, in the order of the study: further right more is served, further "
@@ -38,19 +38,19 @@ def latency(drawing: Drawing) -> go.Figure | None:
     return _traded(drawing, "output_tokens_per_s", "ttft_ms_p50", caption)
 
 
-def user_against_all(drawing: Drawing) -> go.Figure | None:
+def user_against_all(drawing: Drawing) -> Figure | None:
     """What one user gets against what all get."""
     caption = "Each dot is a cell: further right one user reads faster, further up all get more."
     return _traded(drawing, "tokens_per_s_per_user", per_gpu(drawing.study), caption, "higher")
 
 
-def user_against_usd(drawing: Drawing) -> go.Figure | None:
+def user_against_usd(drawing: Drawing) -> Figure | None:
     """What one user gets against what a token costs."""
     caption = "Each dot is a cell: further right one user reads faster, further down a token costs less."
     return _traded(drawing, "tokens_per_s_per_user", "usd_per_million_output_tokens", caption, "lower")
 
 
-def bills(drawing: Drawing) -> go.Figure | None:
+def bills(drawing: Drawing) -> Figure | None:
     return None if drawing.bills is None else ranking_figure.cost(drawing.bills)
 
 
@@ -61,7 +61,7 @@ FRONT: Final = " Diamonds on the dotted line are the front: no other cell beats 
 
 def _traded(
     drawing: Drawing, x: str, y: str, caption: str, front: Literal["lower", "higher"] | None = None
-) -> go.Figure | None:
+) -> Figure | None:
     """A line for each contender, and through those cells that no other beats in both figures the front."""
     on_front = frozenset[CellPlace]() if front is None else pareto(drawing.study, y, front)
     rows = _legend_rows([contender.name for contender in drawing.study.contenders])
@@ -111,7 +111,7 @@ def _points(contender: ContenderResult, x: str, y: str) -> list[tuple[float, flo
     ]
 
 
-def _draw_front(figure: go.Figure, study: StudyResult, front: frozenset[CellPlace], x: str, y: str) -> None:
+def _draw_front(figure: Figure, study: StudyResult, front: frozenset[CellPlace], x: str, y: str) -> None:
     """A dotted line through the cells of the front."""
     found = sorted(
         (a, b)

@@ -17,6 +17,7 @@ from analysis.breakeven.traffic import steady
 from analysis.present.breakeven_figures import FIGURES, front
 from analysis.present.breakeven_look import label_places
 from tests.analysis.breakeven.months import exact_usd, month
+from tests.analysis.present.as_plotly import as_plotly
 
 EVIL = "<a href='x'>%{y}"
 N1 = 1_226_400
@@ -24,9 +25,7 @@ Build = Callable[..., CostComparison]
 
 
 def draw(name: str, comparison: CostComparison) -> go.Figure:
-    figure = FIGURES[name].draw(comparison)
-    assert figure is not None
-    return figure
+    return as_plotly(FIGURES[name].draw(comparison))
 
 
 def named(figure: go.Figure, name: str) -> go.Scatter:

@@ -13,6 +13,7 @@ from analysis.compare.measures import thresholds
 from analysis.present import to_html
 from analysis.present.comparison_figures import FIGURES, Compared, sections, values_of
 from analysis.present.of_comparison import document
+from tests.analysis.present.as_plotly import as_plotly
 
 One = Callable[..., tuple[Run, pa.Table]]
 EVIL = "<img src=x onerror=alert(1)>"
@@ -35,8 +36,8 @@ def test_the_page_says_the_verdict_and_escapes_what_comes_from_outside(written_p
 def test_each_distribution_has_both_sides_and_marks_those_of_the_base(one: One) -> None:
     rng = np.random.default_rng(5)
     (_, before), (_, after) = one("before", rng), one("after", rng)
-    figure = FIGURES["ttft_ms"].draw(Compared({"base": values_of([before]), "candidate": values_of([after])}, 2))
-    assert figure is not None
+    compared = Compared({"base": values_of([before]), "candidate": values_of([after])}, 2)
+    figure = as_plotly(FIGURES["ttft_ms"].draw(compared))
     assert [trace.name for trace in figure.data[:2]] == ["base", "candidate"]
     assert list(figure.data[2].text) == ["p50", "p99"]
 

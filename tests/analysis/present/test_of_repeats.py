@@ -10,6 +10,7 @@ from analysis.present.of_repeats import document
 from analysis.present.repeats_figures import FIGURES, sections
 from analysis.repeats import summarize
 from analysis.summary import summarize as summarize_run
+from tests.analysis.present.as_plotly import as_plotly
 from tests.golden import same_as_before
 from tests.summaries import manifest_of
 
@@ -52,15 +53,13 @@ def test_text_from_outside_is_escaped(runs: list[Run]) -> None:
 
 def test_a_figure_has_the_whole_runs_in_their_order_with_mean_and_interval(runs: list[Run]) -> None:
     whole = [run for run in runs if run.name != "04"]
-    figure = FIGURES["ttft_ms-p50"].draw(whole)
-    assert figure is not None
+    figure = as_plotly(FIGURES["ttft_ms-p50"].draw(whole))
     assert list(figure.data[0].y) == pytest.approx([80, 90, 85, 95])
     assert list(figure.data[0].text) == ["01", "02", "03", "05"]
     shade, mean = figure.layout.shapes
     assert (shade.y0, mean.y0, shade.y1) == pytest.approx((77.6, 87.3, 98.2), rel=1e-2)
     assert "The shade is its 95% interval." in figure.layout.meta
-    two = FIGURES["ttft_ms-p50"].draw(whole[:2])
-    assert two is not None
+    two = as_plotly(FIGURES["ttft_ms-p50"].draw(whole[:2]))
     assert len(two.layout.shapes) == 1 and "shade" not in two.layout.meta
     assert FIGURES["ttft_ms-p50"].draw([]) is None
 

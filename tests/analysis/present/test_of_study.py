@@ -21,6 +21,7 @@ from analysis.study import (
     pareto,
 )
 from tests.analysis.conftest import PAPER_PX
+from tests.analysis.present.as_plotly import plotly_takes_all
 from tests.golden import fits_every_terminal
 from tests.summaries import slo_result, summary_of
 
@@ -76,6 +77,7 @@ def test_twelve_contenders_under_eight_loads_are_one_page_below_1_6_mb() -> None
     page = rendered(study(12))
     assert len(page.encode()) < 1_600_000
     assert page.count("contender 11") >= 9
+    plotly_takes_all(page)
 
 
 @pytest.mark.parametrize("contenders", [1, 5])

@@ -1,6 +1,5 @@
 """What holds for every page: its weight, that it is alone, and the library that draws its figures."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from analysis.present.document import Document
 from analysis.present.pages import PagePlace
 from bench.app.around import around, share_library
 from tests.analysis.conftest import PAPER_PX
+from tests.analysis.present.as_plotly import plotly_takes_all, specs
 from tests.analysis.sample_pages import PAGES
 
 MOST_BYTES = 1_600_000
@@ -46,9 +46,12 @@ def test_nothing_in_a_page_is_loaded_from_elsewhere(html: str) -> None:
 
 
 def test_the_bundle_draws_every_trace_of_every_figure(html: str) -> None:
-    specs = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.S)
-    drawn = {trace["type"] for spec in specs for trace in json.loads(spec)["data"]}
-    assert specs and drawn <= TRACES_IN_THE_BUNDLE
+    drawn = {trace["type"] for spec in specs(html) for trace in spec["data"]}
+    assert drawn and drawn <= TRACES_IN_THE_BUNDLE
+
+
+def test_plotly_takes_every_figure_as_it_is(html: str) -> None:
+    plotly_takes_all(html)
 
 
 def test_the_vendored_library_is_the_one_that_the_figures_are_made_for() -> None:

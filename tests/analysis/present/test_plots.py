@@ -12,6 +12,7 @@ import pytest
 from analysis.present.palette import PALETTE, SERIES, Color
 from analysis.present.plots import FIGURES, POINTS, POINTS_PER_GAUGE, Data
 from analysis.run.sessions import sessions
+from tests.analysis.present.as_plotly import as_plotly
 from tests.analysis.run.test_sessions import table, turn
 from tests.analysis.sample_pages import sampled
 from tests.summaries import typed
@@ -27,9 +28,7 @@ def data(synthetic_run: Any) -> Callable[..., Data]:
 
 
 def draw(name: str, data: Data) -> go.Figure:
-    figure = FIGURES[name].draw(data)
-    assert figure is not None
-    return figure
+    return as_plotly(FIGURES[name].draw(data))
 
 
 def named(figure: go.Figure, name: str) -> go.Scatter:
@@ -56,7 +55,8 @@ def test_the_turns_of_sessions_have_their_wait_and_both_shares_of_the_cache(data
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_run_without_a_success_breaks_no_plot(name: str, data: Callable[..., Data]) -> None:
-    FIGURES[name].draw(data(requests=5, failed=range(5), gpus=0))
+    figure = FIGURES[name].draw(data(requests=5, failed=range(5), gpus=0))
+    assert figure is None or as_plotly(figure)
 
 
 def test_the_cumulative_curve_ends_at_the_share_that_succeeded(data: Callable[..., Data]) -> None:

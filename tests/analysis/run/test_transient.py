@@ -15,6 +15,7 @@ from analysis.run.transient import LEAST_CALLS, onset, proposed, steady, without
 from analysis.run.window import planned
 from bench.runs.manifest import NOTHING_CUT
 from bench.runs.sections import dump
+from tests.analysis.present.as_plotly import as_plotly
 from tests.summaries import manifest_of, summarize, summary_of, typed
 
 S = 1_000_000_000
@@ -237,8 +238,7 @@ def test_a_proposal_is_said_with_its_flag_and_drawn(synthetic_run: Any) -> None:
     said = steady_window(summary)
     assert said is not None
     assert said.startswith(f"The first {found.cut_calls} measured requests (") and "--window steady" in said
-    figure = FIGURES["ttft-over-time"].draw(Data(requests, telemetry, summary))
-    assert figure is not None
+    figure = as_plotly(FIGURES["ttft-over-time"].draw(Data(requests, telemetry, summary)))
     assert figure.layout.shapes[-1].x0 == found.start_s
     assert "Dotted: from there on" in figure.layout.meta
     rest, cut = steady(manifest_of(run), requests)
