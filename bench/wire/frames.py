@@ -9,6 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,11 +41,15 @@ class FrameWriter:
         self._add(kind, payload)
         self.write()
 
-    def append_soon(self, kind: int, payload: bytes) -> None:
-        """Append one frame when there are 64 KiB of them, or by the next `append`. Raises OSError as that does."""
+    def append_soon(self, kind: int, payload: bytes) -> int:
+        """Append one frame when there are 64 KiB of them, or by the next `append`; gives its length in the file.
+
+        Raises OSError as that does.
+        """
         self._add(kind, payload)
         if len(self._waiting) >= _WRITE_BYTES:
             self.write()
+        return _FRAME.size + len(payload)
 
     # Without fsync: the bytes are the kernel's when write(2) returns and outlive this process. Only a power cut takes
     # some, and to wait for the disk would take milliseconds of the reads.
@@ -109,12 +114,17 @@ def frames_at(path: Path, positions: Iterator[int]) -> Iterator[Frame]:
     """Read single frames. Raises UserError on a damaged one."""
     with path.open("rb") as file:
         for position in positions:
-            file.seek(position)
-            _, kind, length, crc = _FRAME.unpack(file.read(_FRAME.size))
-            payload = file.read(length)
-            if zlib.crc32(payload) != crc:
-                raise _damaged(path, position)
-            yield Frame(position, kind, payload)
+            yield frame_at(file, position)
+
+
+def frame_at(file: BufferedReader, position: int) -> Frame:
+    """Read one frame. Raises UserError where it is damaged."""
+    file.seek(position)
+    _, kind, length, crc = _FRAME.unpack(file.read(_FRAME.size))
+    payload = file.read(length)
+    if zlib.crc32(payload) != crc:
+        raise _damaged(Path(file.name), position)
+    return Frame(position, kind, payload)
 
 
 def _damaged(path: Path, position: int) -> UserError:

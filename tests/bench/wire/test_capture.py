@@ -4,7 +4,9 @@ import sys
 import textwrap
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.types import Exchange, UserError
+from bench.types import Exchange, UserError, WirePlace
 from bench.wire.capture import Capture, CaptureWriter, Received, exchanges, scan
 from bench.wire.clock import ClockSample
 
@@ -20,6 +22,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 STAMP = st.integers(0, 2**62)
 TIMESPEC = st.tuples(STAMP, st.integers(0, 999_999_999))
 READS = st.lists(st.tuples(STAMP, TIMESPEC, st.binary(min_size=1, max_size=40)), max_size=6)
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 META = {"worker": 3, "backend": "openai", "stamps": "kernel"}
 
 
@@ -60,6 +63,14 @@ def write_one_of_each(path: Path) -> list[int]:
         write()
         sizes.append(path.stat().st_size)
     return sizes
+
+
+def frame_ends(data: bytes) -> list[int]:
+    """Where each frame of a file ends, the file's beginning before them."""
+    ends = [0]
+    while ends[-1] < len(data):
+        ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] + 8 : ends[-1] + 12], "little"))
+    return ends
 
 
 def counts(capture: Capture) -> tuple[int, int, int, int, int, int]:
@@ -158,6 +169,51 @@ def test_any_exchange_can_be_read_without_the_others(tmp_path: Path) -> None:
     assert [one.data for one in found] == [b"answer 3", b"answer 1"]
 
 
+@given(st.lists(st.tuples(READS, st.booleans()), min_size=1, max_size=12), st.booleans(), st.integers(0, 200))
+def test_exchanges_that_lie_together_are_each_read_alone_and_a_torn_file_has_the_first_of_them(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[list[Any], bool]], gathers: bool, torn: int
+) -> None:
+    path = tmp_path_factory.mktemp("capture") / "worker-0.cap"
+    writer = CaptureWriter(path, META, gathers=gathers)
+    place = WirePlace(bytes(range(16)), 40_000, 600, 1200, array("q", (5, 6)))
+    for seq, (reads, placed) in enumerate(calls):
+        facts = exchange(seq, received=received(reads), error=("reset", "gone"))
+        writer.exchange(**facts, place=place if placed else None)
+        if seq % 4 == 3:
+            writer.clock(ClockSample(seq, 0))
+    writer.close({})
+    offsets = scan(path).offsets
+    found = [next(exchanges(path, [offset], 0)) for offset in reversed(offsets)][::-1]
+    assert found == read_all(path)
+    for (reads, placed), one in zip(calls, found, strict=True):
+        assert one.data == b"".join(data for _, _, data in reads)
+        assert one.user_ns.tolist() == [t_ns for t_ns, _, _ in reads]
+        assert (one.error, one.place) == (("reset", "gone"), place if placed else None)
+    os.truncate(path, path.stat().st_size - torn)
+    with suppress(ValueError):  # torn inside its head
+        assert read_all(path) == found[: len(scan(path).offsets)]
+
+
+def test_captures_of_earlier_versions_are_read() -> None:
+    """Those in which each exchange was compressed by itself, with its place in its connection and without."""
+    path = FIXTURES / "captures" / "one-frame-each.cap"
+    capture, found = scan(path), read_all(path)
+    assert (capture.meta, capture.start_ns, capture.clock, capture.end) == (META, 10, [(11, 500)], {"cpu_s": 0.5})
+    assert (capture.drops, capture.refusals, capture.session_ends) == ([(1, 12)], [(5, 13)], [4])
+    assert [one.seq for one in found] == capture.seqs == [0, 2, 3, 4]
+    assert [one.data.count(b"data") for one in found] == [9, 0, 1, 0]
+    assert [one.error for one in found] == [None, ("connect_refused", "nobody there"), None, None]
+    assert [(one.sent_ns, one.connect_ns) for one in found] == [(2, None), (None, None), (2, 7), (2, None)]
+    assert found[0].user_ns.tolist() == [100, 101]
+    assert found[0].kernel.tolist() == [1, 0, 1, 1]
+    assert [one.place for one in found] == [
+        None,
+        None,
+        WirePlace(bytes(10) + b"\xff\xff\x7f\0\0\1", 40_000, 600, 1200, None),
+        WirePlace(bytes(range(16)), 40_001, 601, 1201, array("q", (19, 2000))),
+    ]
+
+
 def test_a_token_stream_is_kept_small(tmp_path: Path) -> None:
     event = b'f4\r\ndata: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":" t"}}]}\n\n\r\n'
     writer = CaptureWriter(tmp_path / "a.cap", META)
@@ -179,12 +235,14 @@ def test_a_file_torn_anywhere_reads_up_to_its_last_whole_frame(tmp_path: Path) -
     whole, torn = tmp_path / "whole.cap", tmp_path / "torn.cap"
     sizes = write_one_of_each(whole)
     data = whole.read_bytes()
+    ends = frame_ends(data)
     for size in range(sizes[0], len(data) + 1):
         torn.write_bytes(data[:size])
         last = max(n for n, end in enumerate(sizes) if end <= size)
         capture = scan(torn)
         assert counts(capture) == COUNTS_AFTER_FRAME[last]
-        assert (capture.position, capture.torn_bytes) == (sizes[last], size - sizes[last])
+        whole_frames = max(end for end in ends if end <= size)
+        assert (capture.position, capture.torn_bytes) == (whole_frames, size - whole_frames)
         assert [one.seq for one in read_all(torn)] == capture.seqs == [0, 2][: len(capture.seqs)]
 
 
@@ -216,9 +274,9 @@ def test_a_growing_file_is_read_from_where_the_last_look_ended(tmp_path: Path) -
 
 def test_a_byte_changed_in_any_frame_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     whole, damaged = tmp_path / "whole.cap", tmp_path / "damaged.cap"
-    sizes = write_one_of_each(whole)
+    write_one_of_each(whole)
     data = whole.read_bytes()
-    for start, end in zip([0, *sizes], sizes, strict=False):
+    for start, end in pairwise(frame_ends(data)):
         for position in (start, start + 13, end - 1):  # the magic, the check sum, the last byte of the payload
             damaged.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
             with pytest.raises(UserError, match=r"damaged\.cap is damaged at byte"):
