@@ -27,7 +27,7 @@ LABELS: Final = {
 
 
 VERDICTS: Final = {
-    "valid": "Valid: every check of the measurement passed.",
+    "valid": "Valid: all checks passed.",
     "suspect": "Suspect: use these numbers with care.",
     "not verifiable": "Not verifiable: another tool measured this, and its file does not say enough to check it.",
     "invalid": "Invalid: do not use these numbers.",

@@ -136,7 +136,7 @@ def judge(pairing: Pairing, states: States, requests_per_month: int | None) -> J
     decision = decide(pairing, states, requests_per_month)
     if decision.choice == "undecided":
         reasons = (
-            f"at {requests_per_month:,} requests/month self-hosting is no dearer with a probability of "
+            f"at {requests_per_month:,} requests/month self-hosting costs no more with a probability of "
             f"{decision.p_cheaper:.1%}, short of {CONFIDENCE:.0%} either way",
             proposal(pairing, states, requests_per_month),
         )

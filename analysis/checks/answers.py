@@ -43,9 +43,9 @@ def counts_contradict(run: RunManifest, summary: RunSummary) -> Iterator[Finding
     for code, calls in summary.counts.contradictions.items():
         if succeeded and calls / succeeded > MOST_OFF:
             rest = (
-                "the answers are counted right, and what the server bills by its usage is not known"
+                "answers are counted correctly, but what the server bills for its reported usage is unknown"
                 if code in RESOLVED
-                else "what is built on that count is not known; check --backend against the server, and its version"
+                else "figures that depend on that count are unknown; check --backend and the server's version"
             )
             message = f"in {calls:,} of {succeeded:,} requests {CONTRADICTIONS[code]}: {rest}"
             yield Finding("suspect", "counts_contradict", message, calls / succeeded, MOST_OFF)
@@ -68,7 +68,7 @@ def prompts_not_as_planned(run: RunManifest, summary: RunSummary) -> Iterator[Fi
     if longer is not None and longer > MOST_OFF:
         message = (
             f"for {longer:.0%} of requests the server counts more prompt tokens than were sent (median: "
-            f"{of_planned:.3g} of the plan): it adds text of its own, or miscounts; costs follow its "
+            f"{of_planned:.3g} of the plan): it adds text, or miscounts; costs follow its "
             "count, and ttft_ms is not that of this plan"
         )
         yield Finding("suspect", "prompts_longer", message, longer, MOST_OFF)

@@ -50,7 +50,7 @@ def client_lag(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     for statistic, late_ms, limit_ms in ("p99", lag_ms.p99, LAG_P99_MS), ("max", lag_ms.max, LAG_MAX_MS):
         if late_ms is not None and late_ms > limit_ms:
             message = (
-                f"this client looked up to {late_ms:.3g} ms late ({statistic}; limit {limit_ms:g} ms): "
+                f"this client read data up to {late_ms:.3g} ms late ({statistic}; limit {limit_ms:g} ms): "
                 "give it a core of its own, raise --workers, or lower --rate or --concurrency"
             )
             yield Finding("suspect", "client_lag", message, late_ms, limit_ms)
@@ -65,8 +65,8 @@ def _late_looks(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     limit_ms = max(LAG_P99_MS, LATE_SHARE * service_ms)
     if late_ms > limit_ms:
         message = (
-            f"this client looked up to {late_ms:.3g} ms late (p99; limit {limit_ms:.3g} ms): stamps are exact all the "
-            "same, but the next requests of this closed loop were late; give it a core of its own or raise --workers"
+            f"this client read data up to {late_ms:.3g} ms late (p99; limit {limit_ms:.3g} ms): timestamps are "
+            "still exact, but the next requests of this closed loop were late; give it its own core or raise --workers"
         )
         yield Finding("suspect", "client_lag", message, late_ms, limit_ms)
 
@@ -79,9 +79,9 @@ def lost_packets(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     share = packets.unstamped / packets.answers
     if share > MOST_UNSTAMPED:
         message = (
-            f"{packets.unstamped:,} of {packets.answers:,} answers carry stamps of reads instead of packets: "
-            f"{packets.dropped:,} of {packets.seen:,} packets were dropped; give the client and its ring more of a "
-            "core, or compare with --stamps kernel"
+            f"{packets.unstamped:,} of {packets.answers:,} answers are timestamped by read, not by packet: "
+            f"{packets.dropped:,} of {packets.seen:,} packets were dropped; give the client more CPU, "
+            "or compare with --stamps kernel"
         )
         yield Finding("suspect", "lost_packets", message, share, MOST_UNSTAMPED)
 
@@ -96,8 +96,8 @@ def coalesced_reads(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     # A server that sends two events at once is not this client's fault, nor are their stamps wrong.
     if share > MOST_COALESCED and lag_ms > gap_ms / 2:
         message = (
-            f"{share:.0%} of reads brought several arrivals, which share one stamp: token gaps are blurred; give the "
-            "client a core of its own, raise --workers, or lower the load"
+            f"{share:.0%} of reads brought several arrivals, which share one timestamp: token gaps are blurred; give "
+            "the client its own core, raise --workers, or lower the load"
         )
         yield Finding("suspect", "coalesced_reads", message, share, MOST_COALESCED)
 
@@ -125,7 +125,7 @@ def beyond_selftest(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     ):
         if per_s is not None and per_s > limit.limit_per_s and limit.bounded_by in CLIENTS_OWN_LIMITS:
             message = (
-                f"{per_s:,.0f} {unit} are more than the {limit.limit_per_s:,.0f} up to which the selftest of "
+                f"{per_s:,.0f} {unit} exceed the {limit.limit_per_s:,.0f} up to which the selftest of "
                 f"{kept.measured_at[:10]} found this machine's client to be exact: raise --workers, take a larger "
                 "machine, or measure again with bench.py selftest if this one was busy then"
             )
@@ -146,7 +146,7 @@ def waited_for_seats(run: RunManifest, summary: RunSummary) -> Iterator[Finding]
 def user_stamps(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     """The kernel stamped no arrivals, so the client's own lag is in every latency and unknown."""
     if summary.client.stamps == "user":
-        message = "arrivals were stamped by this process, not by the kernel: its own lag is in every latency"
+        message = "arrivals were timestamped by this process, not by the kernel: its lag is part of every latency"
         yield Finding("suspect", "user_stamps", message, None, None)
 
 
@@ -156,7 +156,7 @@ def lost_workers(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if gone:
         message = (
             f"{gone} of {run.workers} load processes ended without closing their capture: "
-            "what they had in flight is missing, long requests above all; find out what killed them (memory?), and run "
+            "their requests in flight are missing, mostly long ones; find out what killed them (memory?), and run "
             "again"
         )
         yield Finding("suspect", "lost_workers", message, run.workers - gone, run.workers)
@@ -167,7 +167,7 @@ def torn_capture(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     torn_bytes = run.capture_torn_bytes or 0
     if torn_bytes:
         message = (
-            f"{torn_bytes} bytes at the end of a capture are part of a request that was never written whole: a load "
+            f"{torn_bytes} bytes at the end of a capture belong to a request that was only partly written: a load "
             "process was killed or the disk was full; make sure that --out has room, and run again"
         )
         yield Finding("suspect", "torn_capture", message, torn_bytes, 0)

@@ -51,7 +51,7 @@ def wire_full(run: RunManifest, summary: RunSummary) -> Iterator[Finding]:
     if share is not None and share > MOST_LINK_SHARE:
         message = (
             f"the network towards the server used {share:.0%} of its link (limit {MOST_LINK_SHARE:.0%}): "
-            "what waited for the wire is in every latency; a faster link, a client nearer to the server, or less load"
+            "waiting for it is in every latency; use a faster link, a client nearer to the server, or less load"
         )
         yield Finding("suspect", "wire_full", message, share, MOST_LINK_SHARE)
 

@@ -78,9 +78,8 @@ def chance(comparison: CostComparison) -> Figure | None:
 
 def _chance_caption(comparison: CostComparison) -> str:
     caption = (
-        "The share of the states that measured prices and capacity leave possible in which self-hosting costs no more "
-        "than the API. "
-        f"Between {1 - CONFIDENCE:.0%} and {CONFIDENCE:.0%} the measurements do not decide."
+        "The share of states consistent with the measured prices and capacity in which self-hosting costs no more "
+        "than the API."
     )
     at = [
         f"{alternative.found.decision.p_cheaper:.1%} against {alternative.label}"
@@ -110,10 +109,10 @@ def tornado(comparison: CostComparison) -> Figure | None:
     figure.add_shape(
         type="line", x0=0, x1=0, xref="x", y0=0, y1=1, yref="y domain", line={"color": light("ink"), "width": 1.5}
     )
-    for text, anchor in (("dearer ◂ ", "right"), (" ▸ cheaper", "left")):
+    for text, anchor in (("costlier ◂ ", "right"), (" ▸ cheaper", "left")):
         above(figure, text, 0, font={"color": light("muted")}, xanchor=anchor, yshift=4)
     return figure.update_layout(
-        xaxis=x_axis("saved by self-hosting, per month")
+        xaxis=x_axis("monthly saving from self-hosting")
         | {"tickformat": "$,.4~r", "range": [low_usd - margin, high_usd + margin], "nticks": 7},
         yaxis={"showticklabels": False, "showgrid": False, "zeroline": False, "range": [-0.6, len(bars) - 0.4]},
         margin={"t": 44, "l": 12},
@@ -146,13 +145,13 @@ def _add_bar(figure: Figure, bar: SensitivityBar, row: int, least_usd: float) ->
 
 def _tornado_caption(main: Alternative, bars: Sequence[SensitivityBar]) -> str:
     caption = (
-        f"What self-hosting saves a month against {main.name} when one input alone goes from its low to its high "
-        "value; what moves the month most comes first."
+        f"What self-hosting saves per month against {main.name} when one input alone goes from its low to its high "
+        "value, largest effect first."
     )
     turning = [bar.name for bar in bars if (bar.saving_usd_at_low >= 0) != (bar.saving_usd_at_high >= 0)]
     if turning:
-        return f"{caption} A bar across the line would turn saving into losing: {', '.join(turning)}."
-    return f"{caption} None of them alone would turn saving into losing."
+        return f"{caption} Inputs whose bar crosses the line turn a saving into a loss: {', '.join(turning)}."
+    return f"{caption} No single input turns a saving into a loss."
 
 
 # --- hybrid -----------------------------------------------------------------------------------------------------
@@ -181,7 +180,7 @@ def hybrid(comparison: CostComparison) -> Figure | None:
         best.append(f"{shares[least]:.0%} with {alternative.name} ({dollars(float(usd[least]), 2)})")
     caption = (
         f"What {count(volume, 'request')} a month cost when a share of them goes to our replicas and the rest to the "
-        f"API: the first request to them costs a whole replica. The cheapest share is marked: {', '.join(best)}."
+        f"API: even a small share costs a whole replica. The cheapest share is marked: {', '.join(best)}."
     )
     return figure.update_layout(
         meta=caption,
@@ -261,21 +260,19 @@ def front(ms: Floats, usd: Floats, counts: Sequence[bool]) -> list[int]:
 
 def _pareto_caption(points: Sequence[Point], given: int) -> str:
     caption = (
-        "Each dot is a measured run: further left is faster, further down is cheaper. The dotted line joins the runs "
-        "that no other one beats in both."
+        "Each dot is a measured run: faster to the left, cheaper towards the bottom. The dotted line joins the runs "
+        "that no other run beats on both."
     )
     if any(point.meets_objectives is False for point in points):
-        caption += " Hollow: the run missed its objectives, and no line is drawn to it."
+        caption += " Hollow dots missed their objectives and are left off the line."
     left_out = given - len(points)
-    return caption + (
-        f" {count(left_out, 'run')} without that latency or without a price cannot be placed." if left_out else ""
-    )
+    return caption + (f" {count(left_out, 'run')} without that latency or a price: not shown." if left_out else "")
 
 
 FIGURES: Final[Mapping[str, Plot[CostComparison]]] = {
     "cost": Plot("Cost", "Cost against volume", lambda asked: None if asked.has_several_sides else cost(asked)),
     "ways": Plot("Cost", "Every way around your volume", ranking_figure.cost),
-    "hybrid": Plot("Cost", "Cost by the share that we serve", hybrid),
+    "hybrid": Plot("Cost", "Cost by share served by our replicas", hybrid),
     "chance": Plot("How sure it is", "Probability that self-hosting is cheaper", chance),
     "tornado": Plot("How sure it is", "What moves the month most", tornado),
     "pareto": Plot("What was measured", "Cost against latency", pareto),

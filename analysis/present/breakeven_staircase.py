@@ -130,21 +130,21 @@ def _break_evens(alternative: Alternative, usd: Floats, color: str, volumes: Flo
 
 def _caption(comparison: CostComparison) -> str:
     caption = (
-        "What a month costs by its number of requests; both axes are logarithmic. Self-hosting is a staircase with a "
-        "step for each further replica. The area below the lines has the colour of whoever is cheapest on average. A "
-        "dot marks the first volume at which self-hosting costs no more than that API, a diamond the one from which it "
-        "never costs more again, if that is another. The broad stretch of a line holds the first break-even in 95 of "
-        "100 states that the measurements leave possible."
+        "Cost per month by number of requests, on logarithmic axes. Self-hosting is a staircase with one step per "
+        "replica. The area below the lines has the colour of whichever is cheapest on average. A dot marks the first "
+        "volume at which self-hosting costs no more than that API; a diamond marks the volume from which it never "
+        "costs more again, if different. The thick part of a line contains the first break-even in 95 of 100 states "
+        "consistent with the measurements."
     )
     if any(None not in alternative.usd_ci95 for alternative in comparison.alternatives):
         caption += " The band along a line is the 95% interval of the measured price."
     if any(alternative.pairing.worth != 1 for alternative in comparison.alternatives):
-        caption += " An API's line is for as many good requests as self-hosting gives."
+        caption += " An API's line is for the number of good requests that self-hosting gives."
     if any(alternative.states.capacity_measured for alternative in comparison.alternatives):
         caption += (
-            " The expected cost of self-hosting is drawn, within the band of eight of ten states of its capacity; "
-            f"a dot wants {CONFIDENCE:.0%} of the states."
+            "The line for self-hosting is its expected cost, the band covers eight of ten states of its capacity, "
+            f"and a dot requires {CONFIDENCE:.0%} of the states."
         )
     if never := [alternative.name for alternative in comparison.alternatives if not alternative.found.answer.spans]:
-        caption += f" Without a dot: {', '.join(never)}, against which self-hosting surely pays nowhere."
+        caption += f" Without a dot: {', '.join(never)}, where self-hosting does not surely pay at any volume."
     return caption

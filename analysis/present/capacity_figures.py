@@ -20,9 +20,7 @@ from analysis.wording import dollars, number
 RATE: Final = "offered, requests/s"
 SYMBOLS: Final[Mapping[Outcome, str]] = {"met": "circle", "missed": "circle-open", "saturated": "x-thin-open"}
 ROW_PX: Final = 190
-MARKS: Final = (
-    "filled where the objectives were met, hollow where they were missed, a cross where the server fell behind"
-)
+MARKS: Final = "filled = objectives met, hollow = missed, cross = the server fell behind"
 _by_rate = attrgetter("rate_per_s")
 
 
@@ -49,9 +47,7 @@ def load(found: CapacityResult) -> Figure | None:
     ]  # fmt: skip
     waits = np.array([ms for run in found.runs for ms in (run.ttft_ms_p50, run.ttft_ms_p99) if ms])
     panels = [Panel("Time to first token", "ms", _drawn(latency)), Panel("Served", "requests/s", _drawn(served))]
-    caption = (
-        f"Each mark is a run at that rate: {MARKS}. Repeated runs stand above one another. {_knee(found.capacity)}"
-    )
+    caption = f"Each mark is a run at that rate ({MARKS}). {_knee(found.capacity)}"
     figure = stacked([panel for panel in panels if panel.traces], RATE, caption, ROW_PX)
     if len(waits):
         figure.update_layout(yaxis=scale(np.sort(waits)))
@@ -81,9 +77,9 @@ def _series(
 def _knee(capacity: Capacity) -> str:
     if not capacity.rate_per_s:
         return "No rate met the objectives."
-    high = number(capacity.high_per_s) if capacity.high_per_s is not None else "what was offered at most"
+    high = number(capacity.high_per_s) if capacity.high_per_s is not None else "the highest rate offered"
     return (
-        f"The line is the capacity, {number(capacity.rate_per_s)} requests/s; shaded is its interval, "
+        f"The line is the capacity, {number(capacity.rate_per_s)} requests/s, with its interval shaded, "
         f"{number(capacity.low_per_s)} to {high}."
     )
 
@@ -139,8 +135,8 @@ def _priced(usd_per_hour: Decimal, runs: Sequence[LoadPoint]) -> tuple[list[Load
 
 def _cost_caption(found: CapacityResult, usd_per_hour: Decimal) -> str:
     caption = (
-        f"What a request costs when an hour costs {dollars(usd_per_hour)} and is full of requests at that rate. Right "
-        "of the line the objectives are missed: the lower costs there cannot be had."
+        f"What a request costs when an hour costs {dollars(usd_per_hour)} and the server is kept busy at that rate. "
+        "Right of the line the objectives are missed, so those lower costs are out of reach."
     )
     if found.capacity.rate_per_s:
         usd = float(usd_per_hour) / (SECONDS_PER_HOUR * found.capacity.rate_per_s)

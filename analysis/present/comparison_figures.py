@@ -43,12 +43,8 @@ def _overlaid(name: str, compared: Compared) -> Figure | None:
         return None
     first = np.sort(next(iter(curves.values())))
     marked = {mark: quantile(first, LEVELS[mark]) for mark in ("p50", "p99")}
-    together = (
-        "" if compared.runs == len(compared.sides) else (f" All {compared.runs} runs, those of a side taken together.")
-    )
-    caption = (
-        f"The share of values at or below each, of requests that succeeded; marked is {next(iter(curves))}.{together}"
-    )
+    together = "" if compared.runs == len(compared.sides) else (f" All {compared.runs} runs, pooled by side.")
+    caption = f"Cumulative, over requests that succeeded; percentiles are marked on {next(iter(curves))}.{together}"
     return distribution(curves, f"{LABELS[name]}, ms", "share of values", caption, marked)
 
 

@@ -25,6 +25,6 @@ def groups(found: Sequence[RequestGroup], of: str) -> Table:
         ),
         (Column("requests/s", "decimal"), lambda each: number(each.throughput.requests_per_s)),
         (Column("output tokens/s", "decimal", 2), lambda each: number(each.throughput.output_tokens_per_s)),
-        (Column("kept all objectives", drop=1), lambda each: percent(each.throughput.slo_attainment)),
+        (Column("met all objectives", drop=1), lambda each: percent(each.throughput.slo_attainment)),
     )
-    return table(columns, found, f"The measured requests of each {of}; together they are all that have one")
+    return table(columns, found, f"Measured requests by {of}")

@@ -11,9 +11,9 @@ def load(planned: Load, scenario: Scenario) -> str:
     if planned.is_open:
         offered = f"{_rate(planned, what)} (open loop)"
     elif scenario.turns is None:
-        offered = f"{count(planned.concurrency, what)} in flight at all times (closed loop)"
+        offered = f"{count(planned.concurrency, what)} in flight (closed loop)"
     else:
-        offered = f"{count(planned.concurrency, 'user')} with one session after the other (closed loop)"
+        offered = f"{count(planned.concurrency, 'user')} with one session after another (closed loop)"
     if planned.sessions is not None:
         length = f"for {count(planned.sessions, what)}"
     elif planned.requests is not None:
@@ -60,7 +60,7 @@ def lengths(tokens: Lengths) -> str:
 def asked(run: RunManifest) -> str:
     if run.imported is not None:
         return f"{run.imported.title} measured {run.model} with {_told(run.load)}; its file was imported."
-    return f"{run.backend} served {run.model} under the scenario {run.scenario.name}: {load(run.load, run.scenario)}."
+    return f"{run.backend} served {run.model}, scenario {run.scenario.name}: {load(run.load, run.scenario)}."
 
 
 def _told(offered: Load) -> str:
@@ -88,9 +88,9 @@ def steady_window(summary: RunSummary) -> str | None:
     if summary.steadiness.window != "steady" or cut is None:
         return None
     if not cut.calls:
-        return "A steady window was asked for, and nothing had to be cut."
+        return "--window steady found nothing to cut."
     return (
-        f"The first {count(cut.calls, 'request')} ({number(cut.s)} s) were cut and count as warm-up, as "
+        f"The first {count(cut.calls, 'request')} ({number(cut.s)} s) count as warm-up, as "
         f"--window steady asked: {cut.why}."
     )
 
@@ -109,12 +109,12 @@ def found(summary: RunSummary) -> str:
         outcome += f", {number(requests.missed)} did not"
     else:
         outcome = f"All {count(requests.planned, 'measured request')} succeeded"
-    waited = f"half of them had their first token within {number(ttft_ms.p50)} ms" if ttft_ms.p50 is not None else ""
+    waited = f"half had their first token within {number(ttft_ms.p50)} ms" if ttft_ms.p50 is not None else ""
     if waited and ttft_ms.p99 is not None:
         waited += f" and 99% within {number(ttft_ms.p99)} ms"
     whole_ms = summary.metric("service_ms").p50
     if not waited and whole_ms is not None:
-        waited = f"half of the answers were there, in one piece, within {number(whole_ms)} ms"
+        waited = f"half of the answers arrived, in one piece, within {number(whole_ms)} ms"
     speed = summary.tokens_per_s_per_user
     read = f"; a typical user then read {number(speed)} tokens/s" if speed else ""
     return f"{outcome}; {waited}{read}." if waited else f"{outcome}."

@@ -32,11 +32,11 @@ from analysis.wording import DASH, dollars, dollars_apart, number, percent
 
 OURS: Final = "Self-hosting"
 KINDS: Final = {
-    "point": "pays from one volume on",
+    "point": "pays from one volume up",
     "intervals": "pays at some volumes only",
     "never": "never pays",
     "always": "pays at any volume",
-    "undecided": "undecided, too near to call",
+    "undecided": "undecided, too close to call",
 }
 CHOICES: Final = {
     "self-host": "self-host",
@@ -46,16 +46,16 @@ CHOICES: Final = {
 }
 BARS_SHOWN: Final = 3
 METHOD: Final = (
-    "Self-hosting is paid for what is reserved, not for what is used: enough replicas for the busiest hour, each at "
-    "its measured capacity times the highest use allowed. An API is paid by the request. A month has 730 hours. Both "
-    "break-evens are exact whole numbers of requests, found on the staircase itself.",
-    "Bills are what a month is expected to cost; saved in 9 of 10 at least is what self-hosting saves or more in nine "
-    "of ten states that the measurements leave possible. The interval is that of the first volume at which it pays; P "
-    "is that self-hosting is no dearer at your volume. A dash: nothing was measured that could make it uncertain.",
-    "Measurements leave the mean price of a request and the capacity of a replica uncertain: that is laid out as "
-    "states, all equally likely; the probability is the share of the states in which self-hosting costs no more. "
-    "From 95% on it is recommended, up to 5% the API is, and between them the measurements do not decide. Prices, "
-    "peaks and the cost of operation are not noise but choices: each is moved alone to see what it does.",
+    "Self-hosting is paid for as reserved, not as used: enough replicas for the busiest hour, each at its measured "
+    "capacity times the maximum utilisation. An API is paid per request. A month has 730 hours. Both break-evens are "
+    "exact whole numbers of requests, found on the staircase itself.",
+    "Bills are expected costs per month. Saved in 9 of 10 is the least that self-hosting saves in nine of ten "
+    "states consistent with the measurements. The interval is that of the first break-even; P(cheaper) is the "
+    "probability that self-hosting costs no more at your volume. A dash means that nothing uncertain was measured.",
+    "The measurements leave the mean price of a request and the capacity of a replica uncertain. That uncertainty is "
+    "laid out as equally likely states; the probability is the share of states in which self-hosting costs no more. "
+    "From 95% self-hosting is recommended, up to 5% the API, and in between the measurements do not decide. Prices, "
+    "peaks and operating costs are choices, not noise: each is varied on its own to show its effect.",
 )
 
 
@@ -79,7 +79,7 @@ def document(comparison: CostComparison, figures: Sequence[Section] = ()) -> Doc
             Section("What to do", tuple(map(_advice, apis))),
             Section("Break-even", (_answers(apis), *month)),
             *figures,
-            Section("How it was found", (Prose(METHOD),), PAGE),
+            Section("Method", (Prose(METHOD),), PAGE),
         ),
         data=written.plain(comparison),
     )
@@ -105,7 +105,7 @@ def of_choice(what: str, answer: BreakEven, requests_per_month: int | None = Non
 def _where(answer: BreakEven) -> str:
     if answer.kind == "always":
         return "costs no more at any volume"
-    return "never pays" if answer.first is None else f"pays from {answer.first:,} {answer.unit} on"
+    return "never pays" if answer.first is None else f"pays from {answer.first:,} {answer.unit}"
 
 
 def _compared(comparison: CostComparison) -> list[tuple[str, str]]:
@@ -135,9 +135,9 @@ def _capacity(side: CostedServers) -> str:
         return "none: no rate meets the objectives"
     rate = number(float(host.capacity_rps)) + ("" if low is None else f" ({number(low)} to {number(high)})")
     peak = number(float(host.traffic.peak))
-    used = f"{percent(float(host.utilization))} of it used at most, peak {peak} times the mean"
+    used = f"used up to {percent(float(host.utilization))}, peak {peak} times the mean"
     each = math.floor(host.requests_at_peak_per_replica)
-    return f"{rate} requests/s a replica, {used}: {each:,} requests/month for each"
+    return f"{rate} requests/s per replica, {used}: {each:,} requests/month each"
 
 
 # --- against one API --------------------------------------------------------------------------------------------
@@ -189,14 +189,14 @@ def _bar(bar: SensitivityBar, *, of_month: bool) -> str:
 def _answers(apis: Sequence[Alternative]) -> Table:
     columns: Columns[Alternative] = (
         (Column("API", "left"), lambda api: api.label),
-        (Column("a request"), lambda api: _usd(api.pairing.usd_per_request)),
+        (Column("per request"), lambda api: _usd(api.pairing.usd_per_request)),
         (Column("answer", "left"), lambda api: Cell(_verdict(api), tone="warn" if _is_open(api) else "")),
         (Column("pays from"), lambda api: _whole(api.found.answer.first)),
         (Column("for good from", drop=2), lambda api: _whole(api.found.answer.permanent)),
         (Column("95% interval", drop=1), lambda api: _interval(api.found.first) if api.states.measured else DASH),
         (Column("P(cheaper)", drop=3), _p_cheaper),
     )
-    return table(columns, apis, "Self-hosting is no dearer from so many requests/month on")
+    return table(columns, apis, "Requests/month from which self-hosting costs no more")
 
 
 def _p_cheaper(api: Alternative) -> str:
@@ -211,11 +211,11 @@ def _months(apis: Sequence[Alternative], requests_per_month: int) -> Table:
         (Column("ours"), lambda each: _bills(each[1])[1]),
         (Column("saved"), lambda each: _bills(each[1])[2]),
         (
-            Column("in 9 of 10 at least", drop=1),
+            Column("saved in 9 of 10", drop=1),
             lambda each: _usd(each[1].low_usd if each[0].states.measured else None, 2),
         ),
         (Column("replicas", drop=3), lambda each: _replicas(each[1].replicas)),
-        (Column("left to the API", drop=2), lambda each: f"{each[1].api_share:.0%}" if each[1].api_share else "none"),
+        (Column("sent to the API", drop=2), lambda each: f"{each[1].api_share:.0%}" if each[1].api_share else "none"),
     )
     return table(columns, months, f"A month of {requests_per_month:,} requests")
 

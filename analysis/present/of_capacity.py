@@ -10,11 +10,11 @@ from analysis.present.document import PAGE, TONES, Cell, Column, Columns, Docume
 from analysis.wording import dollars, number
 
 METHOD: Final = (
-    "Requests arrive at each rate whatever the server does: the number of users does not adapt to it. A rate is "
-    "saturated when work piles up: requests wait longer the later they come. Otherwise it is met when the required "
-    "share of its requests keeps each bound, and missed when not. The capacity is the highest rate that met the "
-    "objectives. Its interval reaches from the highest rate that the server surely kept up with, less the growth "
-    "that its runs are too short to show, to the lowest that was surely missed.",
+    "Requests arrive at each rate regardless of how fast the server answers (open loop). A rate is saturated when "
+    "work piles up, so that later requests wait longer. Otherwise it is met when the required share of requests "
+    "meets each bound, and missed when not. The capacity is the highest rate that met the objectives. Its interval "
+    "runs from the highest rate that the server surely kept up with, less any growth that the runs are too short to "
+    "show, to the lowest rate that was surely missed.",
 )
 
 
@@ -56,13 +56,13 @@ def document(found: CapacityResult, *, of: str, objectives: Sequence[str], figur
                 [
                     ("capacity", in_words(found.capacity)),
                     ("objectives", ", ".join(objectives)),
-                    ("arrivals", f"{found.arrivals}; traffic that comes in larger bursts has a lower capacity"),
+                    ("arrivals", f"{found.arrivals}; burstier traffic has a lower capacity"),
                     *_of_sessions(found),
                 ]
             ),
             *figures,
             Section("Runs", (_table(found),)),
-            Section("How it was found", (Prose(METHOD),), PAGE),
+            Section("Method", (Prose(METHOD),), PAGE),
         ),
     )
 
@@ -71,7 +71,7 @@ def _of_sessions(found: CapacityResult) -> list[tuple[str, str]]:
     if found.turns == 1:
         return []
     per_s, turns = found.capacity.rate_per_s / found.turns, f"of {number(found.turns)} turns on average"
-    return [("sessions", f"{number(per_s)} begin in a second at this rate, {turns}" if per_s else turns)]
+    return [("sessions", f"{number(per_s)} start per second at this rate, {turns}" if per_s else turns)]
 
 
 def _table(found: CapacityResult) -> Table:
@@ -88,7 +88,7 @@ def _table(found: CapacityResult) -> Table:
         (Column("$/request", drop=1), usd),
     )
     runs = sorted(found.runs, key=lambda run: run.rate_per_s)
-    return table(columns, runs, "Each run of the search, by the rate that was offered")
+    return table(columns, runs, "Each run of the search, by offered rate")
 
 
 def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
@@ -100,7 +100,7 @@ def usd_per_request(usd_per_hour: Decimal, run: LoadPoint) -> float | None:
 def line(probe: Probe) -> str:
     names = [f"{klass}: " if klass else "" for klass in probe.classes or (None,) * len(probe.kept)]
     each = zip(names, probe.kept, probe.among, probe.wanted, strict=True)
-    shares = ", ".join(f"{name}{kept / max(n, 1):.1%} kept, {wanted:.1%} wanted" for name, kept, n, wanted in each)
+    shares = ", ".join(f"{name}{kept / max(n, 1):.1%} met, {wanted:.1%} required" for name, kept, n, wanted in each)
     sure = "" if probe.is_sure else ", not sure"
     completed = "?" if probe.completed_per_s is None else f"{probe.completed_per_s:.3g}"
     early = ", ended early" if probe.stopped else ""
@@ -111,7 +111,7 @@ def in_words(found: Capacity) -> str:
     """The answer, its interval, and what is above it."""
     if not found.rate_per_s:
         return f"none: {found.reason}"
-    met = f"up to {found.low_per_s:.4g}/s" if found.low_per_s else "at no rate that was tried"
-    missed = "at no rate that was tried" if found.high_per_s is None else f"from {found.high_per_s:.4g}/s"
+    met = f"up to {found.low_per_s:.4g}/s" if found.low_per_s else "at no rate tried"
+    missed = "at no rate tried" if found.high_per_s is None else f"from {found.high_per_s:.4g}/s"
     sure = f"the objectives are surely met {met}, surely missed {missed}"
     return f"{found.rate_per_s:g} requests/s ({sure}; {found.reason})"

@@ -34,18 +34,18 @@ SCHEMA: Final = 1
 # Of more runs than these a side's first and last are named.
 NAMED_RUNS: Final = 8
 UNITS: Final = {
-    "run": "The run is the unit: requests inside a run share a server, a queue and a cache, so they are not "
-    "independent observations. Intervals are Welch's, from the spread between runs, of logarithms.",
-    "block": "One run on each side: intervals come from a block bootstrap of its requests. What differs from one run "
-    "to the next is not in them; three runs and more on each side would show it.",
-    "pair": "The pair of neighbouring runs is the unit, in the order A B B A, so that what drifts cancels. Intervals "
-    "are Student's, from the spread between pairs, of logarithms; they and p allow for all analyses at which it may "
-    "have stopped. Verdicts in parentheses do not decide.",
+    "run": "The unit is the run: requests within a run share a server, a queue and a cache, so they are not "
+    "independent. Intervals are Welch's, on logarithms, from the spread between runs.",
+    "block": "One run on each side: intervals come from a block bootstrap of its requests. They do not include "
+    "variation between runs; three or more runs on each side would show it.",
+    "pair": "The unit is a pair of neighbouring runs, in the order A B B A, which cancels drift. Intervals are "
+    "Student's, on logarithms, from the spread between pairs; intervals and p allow for every analysis at which the "
+    "comparison could have stopped. Verdicts in parentheses do not decide.",
 }
-MEANS: Final = "From base to candidate; geometric means over the runs of a side, arithmetic ones for shares"
+MEANS: Final = "From base to candidate; geometric means over each side's runs, arithmetic means for shares"
 FAMILY: Final = (
-    "p is adjusted for the number of measures (Holm): where nothing changed, at most one comparison in twenty calls "
-    "any measure better or worse. Each interval is of its own measure alone."
+    "p is adjusted for the number of measures (Holm): if nothing changed, at most one comparison in twenty calls any "
+    "measure better or worse. Each interval is for its own measure alone."
 )
 
 
@@ -66,7 +66,7 @@ def document(comparison: Comparison, figures: Sequence[Section] = (), inconclusi
             sides(comparison),
             Section("Changes", changes),
             *figures,
-            Section("How it was found", (Prose((UNITS[comparison.unit], FAMILY), "quiet"),)),
+            Section("Method", (Prose((UNITS[comparison.unit], FAMILY), "quiet"),)),
         ),
         data=_data(comparison),
         records=tuple(records_of("base", "candidate", comparison)),

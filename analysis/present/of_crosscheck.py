@@ -11,9 +11,9 @@ from analysis.present.run_facts import RATES
 from analysis.wording import count, number
 
 METHOD: Final = (
-    "Nothing here is guessed: a definition explains a difference where our run, read again by that definition, has "
-    "their figure. What is within the noise is no difference: two runs may differ by that, by the 95% interval of "
-    "ours, and our client by its error in its selftest."
+    "Nothing here is guessed: a definition explains a difference only if our run, recomputed by that definition, "
+    "gives their figure. Differences within the noise do not count: run-to-run variation, the 95% interval of our "
+    "figure, and our client's error from its selftest."
 )
 
 
@@ -31,8 +31,8 @@ def document(found: Crosscheck, run: str) -> Document:
         blocks=(
             Section("Side by side", (_table(found),)),
             Section("Explained", (Notes(_reasons(found.figures)),)),
-            Section("Only one of both has", (Notes(tuple(_lone(found))),)),
-            Section("How it was found", (Prose((METHOD,), "quiet"),)),
+            Section("Reported by only one", (Notes(tuple(_lone(found))),)),
+            Section("Method", (Prose((METHOD,), "quiet"),)),
         ),
         data={"tool": found.tool, "run": run, "figures": [_plain(figure) for figure in found.figures]},
     )
@@ -41,9 +41,7 @@ def document(found: Crosscheck, run: str) -> Document:
 def _loads(found: Crosscheck) -> Sequence[Note]:
     """That answers were of other lengths, where no definition makes them so: then another load was compared."""
     lengths = [each for each in found.of("unexplained") if (each.metric, each.statistic) == ("output_tokens", "mean")]
-    words = (
-        "not the same load: answers had {} tokens there and {} here on average; whatever depends on that differs too"
-    )
+    words = "not the same load: answers averaged {} tokens there and {} here; whatever depends on length differs too"
     return [Note(words.format(number(each.theirs), number(each.ours))) for each in lengths]
 
 
@@ -78,7 +76,7 @@ def _untold(left: Sequence[CrossFigure]) -> Sequence[Note]:
     for each in left:
         if each.why:
             names.setdefault(each.why, []).append(_name(each))
-    words = "may be noise, for ours has no interval of {}: {}; measure again with more --requests"
+    words = "may be noise: our run has no interval for {} ({}); measure again with more --requests"
     return [Note(words.format(", ".join(of), why)) for why, of in names.items()]
 
 

@@ -44,10 +44,10 @@ from analysis.wording import count
 
 SCHEMA: Final = 1
 FAMILY: Final = (
-    "p is adjusted for all measures of all pairs together (Holm): where all sides are equal, at most one study in "
-    "twenty says that anything differs. Each interval is of its own pair and measure alone."
+    "p is adjusted for all measures of all pairs together (Holm): if all sides are equal, at most one study in "
+    "twenty reports any difference. Each interval is for its own pair and measure alone."
 )
-BEST: Final = "may be best: no other side is surely better, by as much as matters."
+BEST: Final = "may be best: no other side is surely better by a margin that matters."
 
 
 def labels(found: Comparison | FieldComparison) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def document(found: FieldComparison, figures: Sequence[Section] = (), inconclusi
                 Section(f"{first} to {second}: {tally(comparison)}", (changes_table(comparison),), PAGE, folded=True)
                 for first, second, comparison in named_pairs
             ),
-            Section("How it was found", (Prose((UNITS[found.unit], FAMILY), "quiet"),)),
+            Section("Method", (Prose((UNITS[found.unit], FAMILY), "quiet"),)),
         ),
         data=_data(found, letters),
         records=tuple(record for pair in named_pairs for record in records_of(*pair)),
@@ -97,7 +97,7 @@ def _headline(found: FieldComparison) -> str:
     measures = count(len(found.measures()), "measure")
     return (
         f"Of {measures} between {count(len(found.sides), 'side')} ({count(pairs, 'pair')}): "
-        f"{counts['differs']} differ, {counts['same']} same, {counts['inconclusive']} open."
+        f"{counts['differs']} differ, {counts['same']} same, {counts['inconclusive']} inconclusive."
     )
 
 
@@ -115,7 +115,7 @@ def _side_by_side(found: FieldComparison, letters: Sequence[str]) -> Table:
         ]
         places = "any" if all_may else " ".join(letters[place] for place in best)
         rows.append(row(name, *values, places))
-    return Table(columns, tuple(rows), f"Geometric means over the runs of a side, arithmetic ones for shares; {BEST}")
+    return Table(columns, tuple(rows), f"Geometric means over each side's runs, arithmetic means for shares; {BEST}")
 
 
 def _against_base(found: FieldComparison, letters: Sequence[str]) -> Table:

@@ -12,8 +12,8 @@ from analysis.stats.distributions import CONFIDENCE
 from analysis.wording import DASH, dollars, dollars_apart, number
 
 MONTH: Final[Columns[Bill]] = (
-    (Column("way", "left"), lambda bill: bill.name),
-    (Column("a month"), lambda bill: shown_usd(bill.usd)),
+    (Column("option", "left"), lambda bill: bill.name),
+    (Column("per month"), lambda bill: shown_usd(bill.usd)),
     (Column("in 8 of 10", drop=1), lambda bill: _range(bill)),
     (Column("P(cheapest)", drop=2), lambda bill: _p_cheapest(bill)),
 )
@@ -27,7 +27,7 @@ TURNS: Final[Columns[Turn]] = (
     (Column("changes the answer", "left"), lambda turn: _turning(turn)[1]),
     (Column("to", "left", drop=2), lambda turn: turn.to),
 )
-TURNED: Final = "Each alone, all else as it is, by the bills that are to be expected"
+TURNED: Final = "Each input changed alone, by expected bills"
 MOST_SHOWN: Final = 8
 
 
@@ -51,13 +51,13 @@ def headline(ranking: Ranking, requests_per_month: int | None) -> Headline:
         chance = f"{at} the cheapest is {named.name} with a probability of {named.p_cheapest:.1%}"
         return Headline(
             "cheapest",
-            f"{chance}; on average it costs {shown_usd(named.usd)}, and {first.name} {shown_usd(first.usd)}.",
+            f"{chance}; on average it costs {shown_usd(named.usd)}, {first.name} {shown_usd(first.usd)}.",
         )
     if ranking.choice is not None:
         return Headline("cheapest", f"{at} the cheapest is {bill}.")
     likely = sorted(ranking.month, key=lambda bill: -bill.p_cheapest)
     open_ = " or ".join(bill.name for i, bill in enumerate(likely) if i < 2 or bill.p_cheapest > 1 - CONFIDENCE)
-    text = f"{at} the measurements do not tell which is the cheapest, {open_}; expected to be is {bill}."
+    text = f"{at} the measurements do not decide which is cheapest, {open_}; the lowest expected cost is {bill}."
     return Headline("undecided", text)
 
 
@@ -67,18 +67,18 @@ def order(ranking: Ranking) -> str:
     ranges = [f"{first.name} is the cheapest up to {first.last:,} requests a month"]
     ranges += [f"{span.name} from {span.first:,}" for span in others[:MOST_SHOWN]]
     more = len(others) - MOST_SHOWN
-    return ", ".join(ranges) + (f", and it changes {more} times more" if more > 0 else "")
+    return ", ".join(ranges) + (f", and {more} more changes" if more > 0 else "")
 
 
 def sections(ranking: Ranking, requests_per_month: int | None) -> tuple[Section, ...]:
     """The bills at the volume asked about, the cheapest first, and where the order changes."""
     month = table(MONTH, ranking.month)
-    title = "" if requests_per_month is None else f"A month of {requests_per_month:,} requests, every way"
+    title = "" if requests_per_month is None else f"A month of {requests_per_month:,} requests, all options"
     shown = ranking.spans[:MOST_SHOWN]
     more = len(ranking.spans) - len(shown)
-    changes = table(SPANS, shown if len(ranking.ways) > 1 else (), "By the bills that are to be expected")
+    changes = table(SPANS, shown if len(ranking.ways) > 1 else (), "By expected bills")
     if changes.rows and more:
-        rest = row("…", f"it changes {more}{'' if ranking.is_whole else ' or more'} times more")
+        rest = row("…", f"{more}{'' if ranking.is_whole else ' or more'} further changes")
         changes = replace(changes, rows=(*changes.rows, rest))
     return (
         *((Section(title, (month,)),) if ranking.month else ()),

@@ -45,11 +45,11 @@ IN_EACH_RUN: Final = (
 )
 HEADLINES: Final = wording.VERDICTS | {"valid": "Valid: every run passed every check, and they agree."}
 METHOD: Final = (
-    "The same load was offered in every run. Each number is the geometric mean over the runs of what the run's own "
-    "report says, with its 95% interval, Student's t of logarithms with the run as the unit. What differs from one run "
-    "to the next is in it, and so is what chance does within a run. A number is unknown where any run does not know "
-    "it, an interval with fewer than three runs.",
-    "cv is the spread between runs: their standard deviation over their mean, of p50 where there is one.",
+    "Every run had the same load. Each number is the geometric mean over the runs of the figure in the run's own "
+    "report, with its 95% interval (Student's t on logarithms; the unit is the run). The interval includes variation "
+    "between runs and chance within a run. A number is unknown if any run lacks it, an interval with fewer than "
+    "three runs.",
+    "cv is the spread between runs: standard deviation over mean, of p50 where there is one.",
 )
 
 
@@ -80,7 +80,7 @@ def document(found: RepeatsSummary, runs: Sequence[Run] = (), figures: Sequence[
             Section("Means over the runs", (means,)),
             *figures,
             Section("Runs", (Table(head, tuple(map(_run, runs))),), WRITTEN),
-            Section("How it was found", (Prose(METHOD),), PAGE),
+            Section("Method", (Prose(METHOD),), PAGE),
         ),
         data=dump(found),
     )

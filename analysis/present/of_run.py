@@ -44,19 +44,20 @@ COLUMNS: Final = (
     *(Column(name, "right" if name == "count" else "decimal", MINOR.get(name, 0)) for name in STATISTICS),
 )
 METHOD: Final = (
-    "Every metric is over the measured requests that succeeded, those that ended after the window included. Warm-up "
-    "requests are not. Throughput counts what completed and what arrived inside the window, whichever request it "
-    "belongs to. No outlier is removed.",
-    "Percentiles interpolate linearly between raw values. Intervals assume no distribution: they hold the true value "
-    "in 95 of 100 such runs. Where a request has many values (its token gaps), they count requests, not values.",
+    "Metrics cover the measured requests that succeeded, including those that ended after the window; warm-up "
+    "requests are excluded. Throughput counts what completed or arrived inside the window, whichever request it "
+    "belongs to. No outliers are removed.",
+    "Percentiles interpolate linearly between raw values. Intervals assume no distribution: they contain the true "
+    "value in 95 of 100 such runs. Where a request has many values (its token gaps), intervals count requests, not "
+    "values.",
 )
 STAMPS: Final = {
-    "packets": "Arrivals carry the kernel's own time of each segment, whenever this client came to read it, and "
-    "requests the time at which their last byte left. Clocks are monotonic.",
-    "kernel": "Arrivals carry the kernel's own receive time of each segment, not the time this client came to read it; "
-    "the difference, the client's lag, is reported. Clocks are monotonic.",
-    "user": "Arrivals carry the time this client read them, because the kernel gave no receive times here: any delay "
-    "of the client's own is part of the latencies and is not known. Clocks are monotonic.",
+    "packets": "Arrivals carry the time at which the kernel received each segment, whenever this client read it; a "
+    "request carries the time at which its last byte left. Clocks are monotonic.",
+    "kernel": "Arrivals carry the time at which the kernel received each segment, not the time at which this client "
+    "read it; the difference, the client's lag, is reported. Clocks are monotonic.",
+    "user": "Arrivals carry the time at which this client read them, because the kernel gave no receive times: any "
+    "delay in the client is part of the latencies and is unknown. Clocks are monotonic.",
 }
 
 
@@ -71,7 +72,7 @@ def document(
     plan = Prose((f"Seed {run.seed}, plan {run.plan_hash[:12]}.",))
     return Document(
         title=f"{run.model} on {run.backend}, scenario {run.scenario.name}",
-        kind=f"LLM serving benchmark · {run.created_at}",
+        kind=f"LLM serving benchmark · {run.created_at[:16].replace('T', ' ')} UTC",
         headline=judged(summary.verdict, in_words.verdict(run, summary)),
         blocks=(
             Section("", (lead, Section("", (_tiles(summary),), PAGE)), WRITTEN),
@@ -96,7 +97,7 @@ def document(
 def _origin(run: RunManifest, plan: Prose) -> tuple[Section, ...]:
     """By what a run can be repeated: its plan, or the file it was imported from."""
     if run.imported is not None:
-        return (Section("Where it is from", provenance(run.imported), WRITTEN),)
+        return (Section("Where it comes from", provenance(run.imported), WRITTEN),)
     return (Section("", (plan,), frozenset({"markdown"})),)
 
 
@@ -117,13 +118,13 @@ def _particulars(run: RunManifest, summary: RunSummary) -> tuple[Section, ...]:
 def _tiles(summary: RunSummary) -> Facts:
     ttft_ms, throughput = summary.metric("ttft_ms"), summary.throughput
     missed, planned = summary.requests.missed, summary.requests.planned
-    unknown = "too short a run" if throughput.rates_unknown else ""
+    unknown = "run too short" if throughput.rates_unknown else ""
     rows = [
         ("Time to first token, median", number(ttft_ms.p50), "ms", _interval_note(ttft_ms, "p50")),
         ("Time to first token, p99", number(ttft_ms.p99), "ms", _interval_note(ttft_ms, "p99")),
         ("Speed for one user", number(summary.tokens_per_s_per_user), "tokens/s", "median"),
-        ("Output, all users", number(throughput.output_tokens_per_s), "tokens/s", unknown),
-        ("Requests completed", number(throughput.requests_per_s), "per second", unknown),
+        ("Output, all requests", number(throughput.output_tokens_per_s), "tokens/s", unknown),
+        ("Completed", number(throughput.requests_per_s), "requests/s", unknown),
         ("Failed", number(missed), f"of {number(planned)}", percent(missed / planned) if planned else ""),
     ]
     return Facts(tuple(Fact(*each) for each in rows), tiles=True)
@@ -134,7 +135,7 @@ def _interval_note(metric: MetricSummary, name: str) -> str:
         return "too few requests"
     if bounds := interval(metric.ci95.get(name)):
         return f"95% CI {bounds}" + (" (a longer run narrows it)" if metric.why else "")
-    return "no interval: too short a run"
+    return "no interval: run too short"
 
 
 def _metrics(summary: RunSummary) -> tuple[Block, ...]:
@@ -143,7 +144,7 @@ def _metrics(summary: RunSummary) -> tuple[Block, ...]:
         return (Prose(("No measured request succeeded, so there are no latencies.",)),)
     lacking = [name for name in LEVELS if any(getattr(summary.metric(metric), name) is None for metric in shown)]
     rows = tuple(_metric(name, summary.metric(name)) for name in shown)
-    caption = "Of the measured requests that succeeded"
+    caption = "Measured requests that succeeded"
     return Table(COLUMNS, rows, caption), Prose(tuple(filter(None, [_too_few(lacking)])), "quiet")
 
 
@@ -165,8 +166,8 @@ def _statistic(values: MetricSummary, name: str) -> Cell:
 def _too_few(lacking: Sequence[str]) -> str | None:
     if not lacking:
         return None
-    wants = ", ".join(f"{name} wants {values_needed(LEVELS[name]):,}" for name in lacking)
-    return f"{DASH} where a metric has too few values for the percentile: {wants}."
+    wants = ", ".join(f"{name} needs {values_needed(LEVELS[name]):,}" for name in lacking)
+    return f"{DASH}: too few values for this percentile ({wants})."
 
 
 # --- what only a page has ---------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ def _too_few(lacking: Sequence[str]) -> str | None:
 
 def _errors(requests: pa.Table) -> Block:
     found = tables.errors(requests)
-    return found if found.rows else Prose(("None: every request succeeded.",))
+    return found if found.rows else Prose(("None. Every request succeeded.",))
 
 
 def _environment(run: RunManifest) -> tuple[Block, ...]:
@@ -182,8 +183,8 @@ def _environment(run: RunManifest) -> tuple[Block, ...]:
     configuration = Table(columns, tuple(row(*pair) for pair in tables.flatten(dump(run))), "run.json")
     return (
         facts(tables.environment(run)),
-        Section("Notes of the run", (Notes(tuple(map(Note, run.notes))),)),
-        Section("The whole configuration", (configuration,), folded=True),
+        Section("Notes", (Notes(tuple(map(Note, run.notes))),)),
+        Section("Full configuration", (configuration,), folded=True),
     )
 
 
@@ -194,6 +195,6 @@ def _method(summary: RunSummary) -> tuple[Block, ...]:
     )
     return (
         Prose((*filter(None, [STAMPS.get(summary.client.stamps or "")]), *METHOD)),
-        Section("Checks of the measurement against itself", (tables.identities(summary),)),
+        Section("Self-consistency checks", (tables.identities(summary),)),
         Section("Definitions", (Facts(definitions),)),
     )

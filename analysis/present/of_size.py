@@ -24,9 +24,9 @@ from analysis.wording import DASH, count, number, percent
 
 _GIB = 2**30
 _LIMITS = {
-    "memory": "memory: {at} requests at once are what the KV space holds, and more at once would serve more",
-    "engine": "the engine: it takes {at} sequences at once unless told otherwise, and more at once would serve more",
-    "objective": "the objectives: with more than {at} requests at once they are not kept",
+    "memory": "memory: the KV cache holds {at} requests at once; room for more would serve more",
+    "engine": "the engine: it batches {at} sequences by default; a larger batch would serve more",
+    "objective": "the objectives: they are missed with more than {at} requests at once",
     "bandwidth": "bandwidth: {decode:.0%} of the time goes to reading weights and cache for each token",
     "compute": "compute: {prefill:.0%} of the time goes to the prompts, {decode:.0%} to the answers",
 }
@@ -179,11 +179,11 @@ def _facts(sizing: Sizing, plans: Sequence[ReplicaPlan]) -> list[tuple[str, str]
     for fit, reason in sizing.refused[:_FEW_GPUS]:
         found.append(("too slow", f"{fit.tensor_parallel} x {fit.gpu.name}: {reason}"))
     if left := sizing.refused[_FEW_GPUS:]:
-        found.append(("", f"and {len(left)} more that do not keep the objectives (--json)"))
+        found.append(("", f"and {len(left)} more that miss the objectives (--json lists them)"))
     cautious, hopeful = sizing.efficiencies
     decode, prefill = _shares(cautious.decode, hopeful.decode), _shares(cautious.prefill, hopeful.prefill)
     reached = f"decoding at {decode} of the roofline and prompts at {prefill}, {sizing.efficiency_source}"
-    found.append(("efficiency", f"{reached}; waiting and links between GPUs are left out"))
+    found.append(("efficiency", f"{reached}; queueing and GPU interconnects are not modelled"))
     return found + [("note", note) for note in sizing.notes]
 
 
@@ -201,9 +201,9 @@ def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
     served = {ttl: share for ttl, share in recorded["cached_share_by_ttl"].items() if share is not None}
     if served:
         kept = ", ".join(
-            f"{percent(share)} kept {ttl if 'end' in ttl else f'for {ttl}'}" for ttl, share in served.items()
+            f"{percent(share)} {ttl if 'end' in ttl else f'if kept for {ttl}'}" for ttl, share in served.items()
         )
-        found.append(("", f"of prompt tokens a prefix cache of unbounded size serves {kept}"))
+        found.append(("", f"share of prompt tokens an unbounded prefix cache serves: {kept}"))
     if recorded["recorded_cached_share"] is not None:
         found.append(("", f"{percent(recorded['recorded_cached_share'])} of prompt tokens were cached when recorded"))
     return found
@@ -213,7 +213,7 @@ def _limit(plan: ReplicaPlan) -> str:
     estimate = _estimate(plan)
     prefill = estimate.pace.prefill_share
     text = _LIMITS[estimate.limit].format(at=estimate.pace.batch, prefill=prefill, decode=1 - prefill)
-    return text if plan.cautious else f"{text}; the objectives are kept only at the higher efficiency"
+    return text if plan.cautious else f"{text}; the objectives are met only at the higher efficiency"
 
 
 # --- cells ------------------------------------------------------------------------------------------------------

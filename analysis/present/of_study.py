@@ -68,11 +68,11 @@ BEST: Final[tuple[tuple[str, str, Literal["lower", "higher"]], ...]] = (
     ("usd_per_million_output_tokens", "least for 1M tokens", "lower"),
 )
 METHOD: Final = (
-    "A row shows the medians over the runs of its cell; those of one run are those of its own report. A response takes "
-    "from the planned instant of a request to its end; a user's tokens/s are 1000 / tpot. Contenders took turns, so "
-    "that what drifts favours nobody.",
-    "Bills come from the command in the box of assumptions, run on the same folders: its first sentence, its table and "
-    "its lines are those of this page.",
+    "Each row has the medians over the runs of its cell; with one run they are the figures of its report. A response "
+    "lasts from a request's planned instant to its end; tokens/s per user are 1000 / tpot. Contenders took turns, so "
+    "drift favours none.",
+    "Bills come from the command in the assumptions box, run on the same folders; it prints the same sentence, table "
+    "and lines as this page.",
 )
 
 
@@ -121,7 +121,7 @@ def document(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Docume
             Section("What was assumed", (facts(list(_assumed(study, bills, asked))),), boxed=True),
             Section("Every cell", (_all_cells(study, front),), PAGE, folded=True),
             *_pairs(bills),
-            Section("How it was found", (Prose(METHOD, "quiet"),), PAGE),
+            Section("Method", (Prose(METHOD, "quiet"),), PAGE),
         ),
         data=_data(study, said, bills, front),
         records=tuple(_records(study, front)),
@@ -261,7 +261,7 @@ def _pairs(bills: StudyBills) -> Iterator[Section]:
         return
     inner = of_breakeven.document(bills.comparison).blocks
     kept = tuple(block for block in inner if isinstance(block, Section) and block.title in ("What to do", "Break-even"))
-    yield Section("Each against each API", kept, PAGE, folded=True)
+    yield Section("Each contender against each API", kept, PAGE, folded=True)
 
 
 def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterator[tuple[str, str]]:
@@ -279,7 +279,7 @@ def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterat
         said = filter(None, (flags, contender.server or "not measured", paid))
         yield f"contender {contender.name}", "; ".join(said)
     for used in dict.fromkeys(
-        f"{percent(float(side.host.utilization))} of a replica at most, peak {number(float(side.host.traffic.peak))} "
+        f"{percent(float(side.host.utilization))} of a replica, peak {number(float(side.host.traffic.peak))} "
         "times the mean"
         for side in sides.values()
     ):

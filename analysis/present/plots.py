@@ -106,7 +106,7 @@ def _of_requests(data: Data, name: str, x_title: str) -> Figure | None:
     caption = _within(data.summary.metric(name), "of the requests")
     if failed and len(values):
         end = percent(len(values) / (len(values) + failed))
-        caption += f" {count(failed, 'request')} did not succeed and never will: the curve ends at {end}."
+        caption += f" {count(failed, 'request')} failed, so the curve ends at {end}."
     return distribution(
         {"": values}, x_title, "share of requests", caption, _percentiles(data.summary.metric(name)), never=failed
     )
@@ -131,7 +131,7 @@ def client_lag(data: Data) -> Figure | None:
     lag_ms /= NS_PER_MS
     lag = data.summary.client.lag_ms
     caption = (
-        "How late the client came to read what the kernel had already received and stamped, read by read. "
+        "How long data had waited in the kernel, already timestamped, before the client read it. "
         f"99% of the reads were at most {number(lag.p99)} ms late, the worst {number(lag.max)} ms."
     )
     return distribution({"": lag_ms}, "client lag, ms", "share of reads", caption, {"p50": lag.p50, "p99": lag.p99})
@@ -173,7 +173,7 @@ def ttft_over_time(data: Data) -> Figure | None:
             traces.append(_points(name, sent_s[rows], height_ms[rows], marker))
     if not traces:
         return None
-    caption = "Each point is a request; a failed one stands at the time from its sending to its end."
+    caption = "Each point is a request. A failed one is plotted at the time from sending to failure."
     caption += _left_out(
         sum(len(trace["x"]) for trace in traces), drawable, int((failed & np.isnan(until_end_ms)).sum())
     )
@@ -194,8 +194,8 @@ def _left_out(drawn: int, drawable: int, unplaced: int) -> str:
     text = ""
     if drawn < drawable:
         text += (
-            f" {drawn:,} of {drawable:,} points are drawn: an even sample, and the highest and the lowest of each of "
-            f"{SPANS} equal spans of time."
+            f"{drawn:,} of {drawable:,} points are drawn: an even sample, plus the highest and lowest in each of "
+            f"{SPANS} equal time spans."
         )
     if unplaced:
         text += f" {count(unplaced, 'request')} never sent or never ended cannot be placed."
@@ -235,9 +235,9 @@ def throughput(data: Data) -> Figure | None:
         Panel("Requests", "requests/s", completed),
         Panel("Requests in flight", "requests", [steps(edges, in_flight, "blue")]),
     ]
-    caption = f"Means over {edges[1]:g} s. Tokens are those of requests that succeeded in the end."
+    caption = f"Means over {edges[1]:g} s. Tokens are those of requests that succeeded."
     if due:
-        caption += " Due is what the plan had of an open loop, whenever it was sent."
+        caption += " Due: what the open loop's plan called for, whenever it was sent."
     return _over_time(data, panels, caption)
 
 
@@ -258,14 +258,14 @@ def by_turn(data: Data) -> Figure | None:
         return [scatter(x=turns, y=values, name=name, mode="lines+markers", line=line_of(n))] if known else []
 
     shares = [
-        *line([row.cached_share and 100 * row.cached_share for row in rows], "cached, as the server says", 0),
+        *line([row.cached_share and 100 * row.cached_share for row in rows], "cached, reported by the server", 0),
         *line([row.cacheable_share and 100 * row.cacheable_share for row in rows], "cacheable, by the plan", 1),
     ]
     panels = [
         Panel("Time to first token, median", "ms", line([row.ttft_ms_p50 for row in rows], "ttft", 0)),
         Panel("Share of prompt tokens", "%", shares),
     ]
-    caption = "By the turn's number; where several share a point, by the first of them."
+    caption = "By turn number; a point that covers several turns stands at the first."
     drawn = [panel for panel in panels if panel.traces]
     return stacked(drawn, "turn of the session", caption, row_px=150) if drawn else None
 
@@ -282,8 +282,8 @@ def telemetry(data: Data) -> Figure | None:
     spans = points * 5 // 16
     panels = [Panel(gauge.title, gauge.unit, _lines(gauge, rows, points, spans)) for gauge, rows in sampled.items()]
     caption = (
-        f"As sampled while the load ran. Of more than {points} samples an even part is drawn, and the highest and the "
-        f"lowest of each of {spans} equal spans of time."
+        f"Sampled while the load ran. Lines with more than {points} samples show an even selection, plus the highest "
+        f"and lowest in each of {spans} equal time spans."
     )
     return _over_time(data, panels, caption)
 
@@ -355,9 +355,9 @@ FIGURES: Final[Mapping[str, Plot[Data]]] = {
     "ttft": Plot("Latency", "Time to first token", ttft, wide=False),
     "tpot": Plot("Latency", "Time per output token", tpot, wide=False),
     "itl": Plot("Latency", "Inter-token latency", itl, wide=False),
-    "ttft-over-time": Plot("Latency", "Time to first token by when the request was sent", ttft_over_time),
+    "ttft-over-time": Plot("Latency", "Time to first token by send time", ttft_over_time),
     "turns": Plot("Over the run", "Turns of a session", by_turn),
     "throughput": Plot("Over the run", "Throughput and concurrency", throughput),
     "telemetry": Plot("Over the run", "Machine and engine", telemetry),
-    "client-lag": Plot("The client's own error", "Client lag", client_lag),
+    "client-lag": Plot("Client error", "Client lag", client_lag),
 }

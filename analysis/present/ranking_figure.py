@@ -42,7 +42,7 @@ def cost(comparison: CostComparison) -> Figure | None:
         at = np.array([float(span.first) for span in changes])
         marked_usd = [float(expected_usd(by_name[span.name], at[i : i + 1])[0]) for i, span in enumerate(changes)]
         figure.add_scatter(
-            x=at, y=marked_usd, mode="markers", name="another is the cheapest", showlegend=False, cliponaxis=False,
+            x=at, y=marked_usd, mode="markers", name="another becomes cheapest", showlegend=False, cliponaxis=False,
             text=[escape(span.name) for span in changes], hovertemplate="%{text} from %{x:,.0f} on<extra></extra>",
             marker={"color": light("ink"), "size": 9, "symbol": "circle-open", "line": {"width": 2}},
         )  # fmt: skip
@@ -77,12 +77,12 @@ def drawn_volumes(ranking: Ranking, requests_per_month: int | None) -> Floats:
 
 
 def _caption(ranking: Ranking, requests_per_month: int | None, beyond: Sequence[str]) -> str:
-    found = "What a month is expected to cost by its requests; where a circle is, another way becomes the cheapest."
+    found = "Expected cost per month by number of requests; a circle marks where another option becomes cheapest."
     if requests_per_month is None or not ranking.month:
         return found
     first = ranking.month[0]
     if len(ranking.ways) == 1:
-        return f"What a month is expected to cost by its requests; at {requests_per_month:,}, {dollars(first.usd, 2)}."
-    said = f"{found} At {requests_per_month:,} requests {first.name} costs least, {dollars(first.usd, 2)}."
-    far = f" Many times as dear, and out of the picture there: {', '.join(beyond)}." if beyond else ""
+        return f"Expected cost per month by number of requests; at {requests_per_month:,}, {dollars(first.usd, 2)}."
+    said = f"{found} At {requests_per_month:,} requests {first.name} costs least: {dollars(first.usd, 2)}."
+    far = f" Far more expensive there, and off the chart: {', '.join(beyond)}." if beyond else ""
     return said + far

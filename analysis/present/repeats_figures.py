@@ -51,8 +51,8 @@ def _in_order(name: str, runs: Sequence[Run]) -> Figure | None:
 
 
 def _caption(bounds: Sequence[float | None], runs: int) -> str:
-    shaded = " The shade is its 95% interval." if None not in bounds else ""
-    return f"Each mark is a run, in the order in which they were made. The line is the mean of the {runs}.{shaded}"
+    shaded = " The shaded band is its 95% interval." if None not in bounds else ""
+    return f"Each mark is a run, in order. The line is the mean of all {runs}.{shaded}"
 
 
 FIGURES: Final[Mapping[str, Plot[Sequence[Run]]]] = {

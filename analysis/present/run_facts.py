@@ -59,9 +59,9 @@ def served(summary: RunSummary) -> Rows:
     errors = ", ".join(f"{calls:,} {code}" for code, calls in requests.by_error.items())
     rows = [("requests", f"{requests.succeeded:,} of {requests.planned:,} succeeded{errors and f'; {errors}'}")]
     if rates.rates_unknown:
-        rows.append(("rates", f"not known: {rates.rates_unknown}"))
+        rows.append(("rates", f"unknown: {rates.rates_unknown}"))
     elif rates.requests_per_s is None:
-        rows.append(("rates", "not known: nothing was measured for any time"))
+        rows.append(("rates", "unknown: nothing was measured"))
     else:
         rows.append(("measured for", f"{number(summary.window.seconds)} s"))
     rows += [
@@ -70,9 +70,9 @@ def served(summary: RunSummary) -> Rows:
         if (rate := getattr(rates, name)) is not None
     ]
     if share := summary.shape.whole_share:
-        rows.append(("times of tokens", f"not known of {percent(share)} of answers, which came in one piece"))
+        rows.append(("token times", f"unknown for {percent(share)} of answers, which came in one piece"))
     if rates.tokens_unknown:
-        rows.append(("tokens per second", f"not known: {rates.tokens_unknown}"))
+        rows.append(("tokens per second", f"unknown: {rates.tokens_unknown}"))
     if rates.slo_attainment is not None:
         sure = _sure(interval(rates.ci95.get("slo_attainment"), percent))
         rows.append(("met all objectives", f"{percent(rates.slo_attainment)} of requests{sure}"))
@@ -97,7 +97,7 @@ def _sure(bounds: str | None) -> str:
 def client(summary: RunSummary) -> Rows:
     """How the client stamped, how busy it was, how long it waited, and what its selftest says of it."""
     seen, backoff = summary.client, summary.backoff
-    stamps = "nothing arrived" if seen.stamps is None else f"{seen.stamps} stamps"
+    stamps = "nothing arrived" if seen.stamps is None else f"{seen.stamps.removesuffix('s')} timestamps"
     busy = f"{number(seen.token_events_per_s)} token events/s, {percent(seen.cpu_fraction)} of a core"
     rows = [("client", f"{stamps}, lag p99 {number(seen.lag_ms.p99)} ms, {busy}; {_error(seen.selftest)}")]
     if seen.packets:
@@ -112,16 +112,16 @@ def client(summary: RunSummary) -> Rows:
 def _packets(packets: PacketsSeen) -> str:
     """How many were seen, and what became of all of them."""
     again = f"{count(packets.retransmitted, 'segment')} retransmitted or out of order"
-    rest = f"; {count(packets.unstamped, 'answer')} with stamps of reads" if packets.unstamped else ""
+    rest = f"; {count(packets.unstamped, 'answer')} timestamped by read instead" if packets.unstamped else ""
     return f"{number(packets.seen)} seen, {number(packets.dropped)} dropped, {again}{rest}"
 
 
 def _error(selftest: SelftestAtLoad | None) -> str:
     """What this machine's selftest says of the client's error under such a load."""
     if selftest is None:
-        return "its error here is not known: bench.py selftest"
+        return "error unknown (measure it with bench.py selftest)"
     error_ms = selftest.error_ms
-    return "beyond what selftest saw" if error_ms is None else f"error p99 {number(error_ms)} ms by selftest"
+    return "load above what selftest measured" if error_ms is None else f"error p99 {number(error_ms)} ms (selftest)"
 
 
 def server(summary: RunSummary) -> Rows:
@@ -133,8 +133,8 @@ def server(summary: RunSummary) -> Rows:
     ]
     if summary.cache.hit_rate is not None:
         planned = summary.cache.planned
-        of = f"; by the plan earlier prompts have {percent(planned)} of them" if planned else ""
-        rows.append(("prefix cache", f"{percent(summary.cache.hit_rate)} of prompt tokens out of the server's{of}"))
+        of = f"; the plan repeats {percent(planned)} of them" if planned else ""
+        rows.append(("prefix cache", f"{percent(summary.cache.hit_rate)} of prompt tokens were cached{of}"))
     return rows + [
         (f"rate limit {limit.name}", f"at least {number(limit.remaining_min)} of {number(limit.limit)} left")
         for limit in summary.rate_limits
@@ -146,7 +146,7 @@ def energy(energy: RunEnergy | None) -> Rows:
     if energy is None:
         return []
     if energy.joules is None:
-        return [("energy", f"not known: {energy.why}")]
+        return [("energy", f"unknown: {energy.why}")]
     watched = f"{percent(energy.coverage)} of the window watched"
     of = f"of {count(energy.gpus, 'GPU')}, {ENERGY_SOURCES[energy.source or 'both']}, {watched}"
     rows = [("energy", f"{number(energy.joules)} J {of}")]
@@ -160,7 +160,7 @@ def energy(energy: RunEnergy | None) -> Rows:
         rows.append(("energy per request", f"{number(energy.joules_per_request)} J, {thousand}"))
     if energy.gco2e is not None:
         thousand = f", {number(energy.gco2e_per_1000_requests)} g per 1,000 requests"
-        grid = f"at {number(energy.grid_gco2e_per_kwh)} g/kWh, as --grid-gco2e-per-kwh says"
+        grid = f"at {number(energy.grid_gco2e_per_kwh)} g/kWh (--grid-gco2e-per-kwh)"
         rows.append(("CO2e", f"{number(energy.gco2e)} g{thousand if energy.joules_per_request else ''}, {grid}"))
     return rows
 
@@ -176,7 +176,7 @@ def cost(cost: RunCost | None) -> Rows:
     ]
     if cost.usd_per_hour is not None:
         low, high = cost.usd_per_hour
-        rows.append(("an hour of it", dollars(low) + (f" to {dollars(high)}" if high != low else "")))
+        rows.append(("price per hour", dollars(low) + (f" to {dollars(high)}" if high != low else "")))
     if cost.priced_as:
         rows.append(("priced as", cost.priced_as))
     of = cost.prices or PriceSource()

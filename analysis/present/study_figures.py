@@ -32,21 +32,21 @@ class Drawing(NamedTuple):
 def latency(drawing: Drawing) -> Figure | None:
     """How long the first token takes against how much is served."""
     caption = (
-        "Each line is a contender, each dot a load, in the order of the study: further right more is served, further "
-        "down the first token comes sooner."
+        "Each line is a contender, each dot a load, in the order of the study: more throughput to the right, an "
+        "earlier first token towards the bottom."
     )
     return _traded(drawing, "output_tokens_per_s", "ttft_ms_p50", caption)
 
 
 def user_against_all(drawing: Drawing) -> Figure | None:
     """What one user gets against what all get."""
-    caption = "Each dot is a cell: further right one user reads faster, further up all get more."
+    caption = "Each dot is a cell: more tokens/s for one user to the right, more for all towards the top."
     return _traded(drawing, "tokens_per_s_per_user", per_gpu(drawing.study), caption, "higher")
 
 
 def user_against_usd(drawing: Drawing) -> Figure | None:
     """What one user gets against what a token costs."""
-    caption = "Each dot is a cell: further right one user reads faster, further down a token costs less."
+    caption = "Each dot is a cell: more tokens/s for one user to the right, cheaper tokens towards the bottom."
     return _traded(drawing, "tokens_per_s_per_user", "usd_per_million_output_tokens", caption, "lower")
 
 
@@ -56,7 +56,7 @@ def bills(drawing: Drawing) -> Figure | None:
 
 HEIGHT_PX: Final = 300
 NARROW_PX, KEY_PX, CHARACTER_PX, ROW_PX = 250, 50, 7, 20
-FRONT: Final = " Diamonds on the dotted line are the front: no other cell beats one in both."
+FRONT: Final = " Diamonds on the dotted line form the Pareto front: no other cell beats them on both."
 
 
 def _traded(
@@ -127,10 +127,10 @@ def _draw_front(figure: Figure, study: StudyResult, front: frozenset[CellPlace],
 
 TRADES: Final[Mapping[str, Plot[Drawing]]] = {
     "latency": Plot("How they trade", "Latency against throughput", latency, wide=False),
-    "front": Plot("How they trade", "One user against all", user_against_all, wide=False),
-    "usd": Plot("How they trade", "One user against money", user_against_usd, wide=False),
+    "front": Plot("How they trade", "Speed per user against throughput", user_against_all, wide=False),
+    "usd": Plot("How they trade", "Speed per user against cost", user_against_usd, wide=False),
 }
 FIGURES: Final[Mapping[str, Plot[Drawing]]] = {
     **TRADES,
-    "bills": Plot("What a month costs", "Every way around your volume", bills),
+    "bills": Plot("What a month costs", "All options around your volume", bills),
 }

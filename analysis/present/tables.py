@@ -40,12 +40,13 @@ def objectives(summary: RunSummary) -> Table:
         (Column("objective", "left"), lambda each: each.objective),
         (Column("outcome", "left"), _outcome),
         (Column("seen", "left", wraps=True), lambda each: _seen(each, summary.requests.planned)),
-        (Column("kept by"), lambda each: percent(each.attainment)),
+        (Column("met by"), lambda each: percent(each.attainment)),
         (Column("certain", "left", drop=2), _certain),
         (Column("limit", drop=1), lambda each: _in_its_unit(each, each.limit)),
     )
     caption = (
-        "Over all measured requests; one that failed does not keep an objective. Certain: another such run ends so too"
+        "Over all measured requests; a failed one misses every objective. Certain: another such run would have the "
+        "same outcome"
     )
     return table(columns, summary.slo, caption)
 
@@ -88,7 +89,7 @@ def turns(summary: RunSummary) -> Table:
         (Column("cached"), lambda each: percent(each.cached_share)),
         (Column("cacheable"), lambda each: percent(each.cacheable_share)),
     )
-    caption = "Cacheable is what a prefix cache without bounds would serve of the prompts, cached what the server says"
+    caption = "Cacheable: the share an unbounded prefix cache would serve. Cached: the share the server reports"
     return table(columns, summary.sessions.by_turn if summary.sessions else (), caption)
 
 
@@ -113,10 +114,10 @@ def nodes(summary: RunSummary) -> Table:
         (Column("reported by", "left", drop=2), lambda machine: machine.url or DASH),
         (Column("busy cores, mean"), lambda machine: number(machine.busy_cores_mean)),
         (Column("memory used, peak", drop=1), lambda machine: _gib(machine.memory_used_bytes_max)),
-        (Column("energy of its processors"), lambda machine: _with_unit(machine.energy_j, "J")),
+        (Column("CPU energy"), lambda machine: _with_unit(machine.energy_j, "J")),
         (Column("watched", drop=3), lambda machine: percent(machine.energy_coverage)),
     )
-    return table(columns, summary.nodes, "Over the measured window; no figure of energy above holds it")
+    return table(columns, summary.nodes, "Over the measured window; not included in the energy figures above")
 
 
 def errors(requests: pa.Table) -> Table:
@@ -131,7 +132,7 @@ def errors(requests: pa.Table) -> Table:
         (Column("warm-up"), lambda code: number(by_phase[code, "warmup"])),
         (Column("first message", "left", wraps=True), lambda code: cut(messages[code] or DASH, MESSAGE_LENGTH)),
     )
-    return table(columns, (code for code, _ in Counter(codes).most_common()), "Requests that did not succeed")
+    return table(columns, (code for code, _ in Counter(codes).most_common()), "Failed requests")
 
 
 def identities(summary: RunSummary) -> Table:
@@ -160,15 +161,15 @@ def sent(run: RunManifest) -> Rows:
         ("Prompt tokens", lengths(scenario.prompt_tokens)),
         ("Shared prefix", count(scenario.shared_prefix_tokens, "token")),
         ("Output tokens", lengths(scenario.output_tokens)),
-        ("Prompt lengths are", f"{exact}, counted by {tokenizer.source}"),
+        ("Prompt lengths", f"{exact}, counted by {tokenizer.source}"),
         *_worded(run),
-        ("Adapted to the server", "; ".join(run.adapted or ()) or "nothing"),
+        ("Adapted to this server", "; ".join(run.adapted or ()) or "nothing"),
         ("Objectives", ", ".join(each.text for each in objectives_of(run)) or "none"),
-        ("Timeouts", f"{number(run.timeout_s)} s in all, {number(run.stall_timeout_s)} s without a byte"),
+        ("Timeouts", f"{number(run.timeout_s)} s in total, {number(run.stall_timeout_s)} s without a byte"),
         ("Client processes", number(run.workers)),
-        ("A slot that is refused", "asks again at once" if run.backoff is False else "waits (--backoff)"),
-        ("What comes is acknowledged", "at once (--quick-ack on)" if run.quick_ack else "as clients do"),
-        ("Arrivals are stamped by", _stamps(run.stamps)),
+        ("After a refusal", "slots retry at once" if run.backoff is False else "slots wait (--backoff)"),
+        ("TCP acknowledgements", "immediate (--quick-ack on)" if run.quick_ack else "the system's default"),
+        ("Arrival timestamps", _stamps(run.stamps)),
         ("Seed", str(run.seed)),
         ("Plan", run.plan_hash),
     ]
@@ -176,7 +177,7 @@ def sent(run: RunManifest) -> Rows:
 
 def _stamps(chosen: ChosenStamps | None) -> str:
     if chosen is None:
-        return "the kernel, or this client where it cannot"
+        return "by the kernel, or by this client where it cannot"
     lacks = f"; {chosen.lacks}" if chosen.lacks else ""
     return f"{chosen.taken} (--stamps {chosen.asked}{lacks})"
 
@@ -187,7 +188,7 @@ def _worded(run: RunManifest) -> Rows:
     heat = phrased.pop("temperature")
     unusual = {name.replace("_", " ").capitalize(): phrased[name] for name in phrased if phrased[name] != UNSAID[name]}
     return [
-        ("Temperature", "the server's own" if heat == "server" else heat),
+        ("Temperature", "the server's default" if heat == "server" else heat),
         *((label, cut(value, SETTING_LENGTH)) for label, value in unusual.items()),
     ]
 
@@ -197,7 +198,7 @@ def environment(run: RunManifest) -> Rows:
     server, hardware = run.server, run.hardware
     rows = [
         ("Server", f"{server.name} {server.version or '(version unknown)'}"),
-        ("Model it serves", server.model),
+        ("Model served", server.model),
         ("Address", f"{run.url} ({'launched for this run' if run.launched else 'already running'})"),
         ("Context", count(server.context_tokens, "token") if server.context_tokens else "unknown"),
         *((f"Server: {name}", cut(_text(value), SETTING_LENGTH)) for name, value in server.settings.items()),
@@ -211,7 +212,7 @@ def environment(run: RunManifest) -> Rows:
     ]
     if run.telemetry is not None and run.telemetry.sources:
         return [*rows, *_observed(run.telemetry)]
-    return rows if hardware.gpus else [*rows, ("GPU", "none seen by this client")]
+    return rows if hardware.gpus else [*rows, ("GPU", "none on this machine")]
 
 
 def _observed(server: ObservedServer) -> Rows:
@@ -230,11 +231,11 @@ def _exported(gpu: ObservedGpu) -> str:
 def _answered(source: MetricsSource) -> str:
     told = ", ".join(source.tells)
     if source.scrapes is None or source.failed is None:
-        return f"{told}; how it answered is not known"
+        return f"{told}; scrapes unknown"
     slowest = "" if source.scrape_s_max is None else f", the slowest in {number(source.scrape_s_max)} s"
     clock = "its clock is unknown"
     if source.clock_offset_s is not None:
-        clock = f"clock {source.clock_offset_s:+.2f} s from ours, give or take {number(source.clock_offset_within_s)} s"
+        clock = f"clock offset {source.clock_offset_s:+.2f} s ± {number(source.clock_offset_within_s)} s"
     return f"{told}; {count(source.scrapes, 'answer')}{slowest}, {source.failed:,} failed; {clock}"
 
 

@@ -24,7 +24,7 @@ from bench.exit_codes import EXIT_OBJECTIVE_MISSED
     click.option("--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file."),
 )
 def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:
-    """Say whether CANDIDATE is slower or dearer than BASE; of several candidates also which may be best.
+    """Say whether CANDIDATE is slower or costs more than BASE; of several, also which may be best.
 
     Each is a run folder, a folder of runs, or several of these with commas between; a sweep's folder is a side for each
     of its contenders, at the load of its table. One run on each side is compared

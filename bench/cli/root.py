@@ -22,12 +22,12 @@ class Place(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Place]] = {
-    "ab": Place("ab", "Say whether B is slower or dearer than A."),
+    "ab": Place("ab", "Say whether B is slower or costs more than A."),
     "backends": Place("lists", "List the server dialects."),
     "breakeven": Place("breakeven", "Find the volumes at which your own servers cost no more."),
     "capacity": Place("capacity", "Find the highest rate that meets the objectives."),
     "compare": Place(
-        "compare", "Say whether CANDIDATE is slower or dearer than BASE; of several candidates also which may be best."
+        "compare", "Say whether CANDIDATE is slower or costs more than BASE; of several, also which may be best."
     ),
     "crosscheck": Place("others", "Set a run of ours beside what another tool measured of the same server."),
     "decode": Place("results", "Read a run's captures again, also after a crash."),

@@ -246,5 +246,5 @@ def _about_tokens(requests: Requests, price: ApiPrice) -> list[str]:
     above = price.rates[1].above_tokens if len(price.rates) > 1 else None
     if above is not None and (longer := int((requests.prompt_tokens > above).sum())):
         share = longer / len(requests.prompt_tokens)
-        notes.append(f"{share:.0%} of the prompts are longer than {above:,} tokens and billed at the dearer tier")
+        notes.append(f"{share:.0%} of the prompts are longer than {above:,} tokens and billed at the higher tier")
     return notes

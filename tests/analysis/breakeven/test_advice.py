@@ -105,7 +105,7 @@ def test_an_undecided_answer_gives_no_advice_but_its_reasons_and_both_outcomes()
     states = States(np.repeat([0.9, 1.1], 10), np.full(20, 2.0), None, 1_000)
     sentences = advice(pairing, states, judge(pairing, states, 66_267))
     assert sentences[1].startswith(
-        "Too near to call: at 66,267 requests/month self-hosting is no dearer with a probability of 50.0%, short of "
+        "Too near to call: at 66,267 requests/month self-hosting costs no more with a probability of 50.0%, short of "
         "95% either way; "
     )
     assert sentences[2] == (

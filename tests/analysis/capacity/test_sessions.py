@@ -154,4 +154,4 @@ def test_a_class_of_few_requests_is_not_outvoted() -> None:
     )
     found = probe(run, (0.9, 0.9), 10.0, 0, "x", stopped=False, classes=(None, "rare"))
     assert (found.outcome, found.is_sure) == ("missed", True)
-    assert line(found).startswith("10 requests/s: missed (95.0% kept, 90.0% wanted, rare: 0.0% kept, 90.0% wanted")
+    assert line(found).startswith("10 requests/s: missed (95.0% met, 90.0% required, rare: 0.0% met, 90.0% required")

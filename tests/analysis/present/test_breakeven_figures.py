@@ -85,7 +85,7 @@ def test_break_evens_stand_on_the_api_s_line_at_the_answer_s_own_volumes(compari
     assert marks[66_267].y[0] == pytest.approx(66_267 * 0.0045)
     assert marks[middle.found.answer.permanent].marker.symbol == "diamond"
     assert not cheap.found.answer.spans
-    assert "Without a dot: cheap, against which self-hosting surely pays nowhere." in figure.layout.meta
+    assert "Without a dot: cheap, where self-hosting does not surely pay at any volume." in figure.layout.meta
 
 
 def test_the_ground_is_the_cheapest_way_s_from_break_even_to_break_even(comparison: Build) -> None:
@@ -147,7 +147,7 @@ def test_good_answers_that_differ_move_the_line_and_not_the_break_even(compariso
     first = given.alternatives[0].found.answer.first
     wins = api.y >= stairs.y
     assert api.x[wins][0] == first
-    assert "for as many good requests" in figure.layout.meta
+    assert "for the number of good requests" in figure.layout.meta
 
 
 def test_servers_that_keep_the_objectives_at_no_rate_have_no_line(comparison: Build) -> None:
@@ -181,7 +181,7 @@ def test_the_tornado_s_bars_span_what_each_input_does_to_the_month(comparison: B
     assert [trace.name for trace in figure.data] == ["operation", "nothing"]
     said = [note.text for note in figure.layout.annotations]
     assert " -$298 <i>(high)</i> " in said and " $152 <i>(low or high)</i> " in said
-    assert "would turn saving into losing: operation." in figure.layout.meta
+    assert "turn a saving into a loss: operation." in figure.layout.meta
 
 
 def test_an_end_that_nothing_can_serve_is_said_on_its_bar(comparison: Build) -> None:
@@ -215,7 +215,7 @@ def test_the_front_joins_the_runs_that_no_other_beats(comparison: Build) -> None
     line, runs = named(figure, "front"), named(figure, "runs")
     assert (line.x.tolist(), line.y.tolist()) == ([180, 240], pytest.approx([0.09, 0.047]))
     assert list(runs.marker.symbol) == ["circle", "circle", "circle", "circle-open"]
-    assert "Hollow: the run missed its objectives" in figure.layout.meta
+    assert "Hollow dots missed their objectives" in figure.layout.meta
 
 
 def test_of_two_runs_that_are_alike_one_is_on_the_front() -> None:
@@ -232,7 +232,7 @@ def test_runs_are_placed_by_the_latency_that_most_of_them_have(comparison: Build
     figure = draw("pareto", comparison(points=points))
     assert named(figure, "runs").x.tolist() == [800, 900]
     assert figure.layout.xaxis.title.text == "response time, p99, ms"
-    assert "1 run without that latency or without a price cannot be placed" in figure.layout.meta
+    assert "1 run without that latency or a price: not shown" in figure.layout.meta
 
 
 def test_labels_of_runs_side_by_side_do_not_cover_one_another() -> None:

@@ -65,7 +65,7 @@ def test_where_nothing_was_measured_no_probability_and_no_interval_are_shown(com
 def test_what_is_not_known_is_a_dash_and_what_cannot_be_drawn_is_said(comparison: Build) -> None:
     html = pages.render(comparison(requests_per_month=None, points=()))
     assert "A month of" not in html
-    assert "No data for: Cost by the share that we serve." in html
+    assert "No data for: Cost by share served by our replicas." in html
     assert "No data for: Cost against latency." in html
 
 

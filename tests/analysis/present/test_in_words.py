@@ -20,9 +20,7 @@ def test_the_load_is_said_in_words(synthetic_run: Any) -> None:
     def said_of(run: Any) -> str:
         return in_words.load(manifest_of(run).load, manifest_of(run).scenario)
 
-    assert said_of(closed) == (
-        "8 requests in flight at all times (closed loop), for 200 requests after 1 warm-up request"
-    )
+    assert said_of(closed) == ("8 requests in flight (closed loop), for 200 requests after 1 warm-up request")
     assert said_of(timed) == "4 requests/s with poisson arrivals (open loop), for 60 s"
 
 
@@ -36,7 +34,7 @@ SESSIONS = with_turns(SCENARIO, "3", None, None)
         (SCENARIO, {"rate": "1"}, "1 request/s with poisson arrivals (open loop), for 20 requests"),
         (SCENARIO, {"rate": "inf"}, "all requests due at once, 1,024 in flight at most (open loop), for 20 requests"),
         (SCENARIO, {"rate": "1..3:10s"}, "1 to 3 requests/s, 2 on average, with poisson arrivals (open loop), for 10"),
-        (SESSIONS, {"concurrency": 1, "sessions": 1}, "1 user with one session after the other (closed loop), for 1 "),
+        (SESSIONS, {"concurrency": 1, "sessions": 1}, "1 user with one session after another (closed loop), for 1 "),
         (SESSIONS, {"rate": "2", "sessions": 5}, "2 sessions/s with poisson arrivals (open loop), for 5 sessions"),
         (
             SESSIONS,
@@ -63,7 +61,7 @@ def test_a_recording_has_times_of_its_own_and_no_rate_that_was_asked_for() -> No
 def test_the_outcome_is_said_in_words(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=200, jitter=0, ttft_ms=80, itl_ms=10, failed=[3])
     assert in_words.found(typed(run, requests, telemetry)[1]) == (
-        "199 of 200 measured requests succeeded, 1 did not; half of them had their first token within 80 ms and 99% "
+        "199 of 200 measured requests succeeded, 1 did not; half had their first token within 80 ms and 99% "
         "within 80 ms; a typical user then read 100 tokens/s."
     )
 
@@ -71,5 +69,5 @@ def test_the_outcome_is_said_in_words(synthetic_run: Any) -> None:
 def test_no_percentile_is_claimed_that_the_sample_cannot_carry(synthetic_run: Any) -> None:
     run, requests, telemetry = synthetic_run(requests=20)
     found = in_words.found(typed(run, requests, telemetry)[1])
-    assert found.startswith("All 20 measured requests succeeded; half of them")
+    assert found.startswith("All 20 measured requests succeeded; half")
     assert "99%" not in found

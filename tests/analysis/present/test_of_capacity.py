@@ -57,7 +57,7 @@ def test_the_capacity_and_its_interval_are_marked(name: str) -> None:
     interval, knee = figure.layout.shapes
     assert (interval.x0, interval.x1) == (1.0, 2.5)
     assert knee.x0 == knee.x1 == 2.0
-    assert "the capacity, 2 requests/s; shaded is its interval, 1 to 2.50." in figure.layout.meta
+    assert "the capacity, 2 requests/s, with its interval shaded, 1 to 2.50." in figure.layout.meta
 
 
 def test_a_request_costs_its_share_of_the_hour_and_more_where_the_server_falls_behind() -> None:

@@ -40,7 +40,7 @@ def test_a_headline_counts_its_rows_and_no_sign_contradicts_the_values_beside_it
     rows = [change for pair in shown.data["pairs"] for change in pair["changes"]]
     counts = Counter(row["verdict"] for row in rows)
     differ, same = counts["better"] + counts["worse"], counts["same"]
-    said = f": {differ} differ, {same} same, {counts['inconclusive']} open."
+    said = f": {differ} differ, {same} same, {counts['inconclusive']} inconclusive."
     assert shown.headline is not None and shown.headline.text.endswith(said)
     for pair in found.pairs.values():
         for change in pair.changes:

@@ -58,7 +58,7 @@ def test_a_figure_has_the_whole_runs_in_their_order_with_mean_and_interval(runs:
     assert list(figure.data[0].text) == ["01", "02", "03", "05"]
     shade, mean = figure.layout.shapes
     assert (shade.y0, mean.y0, shade.y1) == pytest.approx((77.6, 87.3, 98.2), rel=1e-2)
-    assert "The shade is its 95% interval." in figure.layout.meta
+    assert "The shaded band is its 95% interval." in figure.layout.meta
     two = as_plotly(FIGURES["ttft_ms-p50"].draw(whole[:2]))
     assert len(two.layout.shapes) == 1 and "shade" not in two.layout.meta
     assert FIGURES["ttft_ms-p50"].draw([]) is None

@@ -66,7 +66,7 @@ def printed(run: Any, *tables: Any) -> str:
 
 def test_a_percentile_that_the_sample_cannot_carry_is_a_dash_with_its_reason(synthetic_run: Any) -> None:
     few, enough = (printed(*synthetic_run(requests=requests)) for requests in (20, 200))
-    assert "– where a metric has too few values for the percentile: p99 wants 100." in few
+    assert "–: too few values for this percentile (p99 needs 100)." in few
     assert re.search(r"ttft, ms .* – +20\n", few)
     assert "too few values" not in enough
 

@@ -49,7 +49,7 @@ def test_the_turns_of_sessions_have_their_wait_and_both_shares_of_the_cache(data
     figure = draw("turns", run._replace(summary=replace(run.summary, sessions=found)))
     assert figure.layout.meta and all(figure.layout[axis].title.text for axis in ("xaxis", "yaxis", "yaxis2"))
     assert list(named(figure, "ttft").y) == [100, 200, 300]
-    assert list(named(figure, "cached, as the server says").y) == [0, 45, 60]
+    assert list(named(figure, "cached, reported by the server").y) == [0, 45, 60]
     assert list(named(figure, "cacheable, by the plan").x) == [0, 1, 2]
 
 
@@ -62,7 +62,7 @@ def test_a_run_without_a_success_breaks_no_plot(name: str, data: Callable[..., D
 def test_the_cumulative_curve_ends_at_the_share_that_succeeded(data: Callable[..., Data]) -> None:
     figure = draw("ttft", data(requests=100, failed=range(10)))
     assert figure.data[0].y[-1] == pytest.approx(0.9)
-    assert "10 requests did not succeed" in figure.layout.meta
+    assert "10 requests failed" in figure.layout.meta
 
 
 def test_percentiles_of_the_summary_lie_on_the_curve(data: Callable[..., Data]) -> None:

@@ -18,7 +18,7 @@ def test_the_servers_own_books_stand_beside_ours_where_there_are_any(synthetic_r
     assert run_facts.server(summary_of(told)) == [
         ("server's mean to first token", "41.3 ms"),
         ("server's mean in its queue", "0.5 ms"),
-        ("prefix cache", "25% of prompt tokens out of the server's"),
+        ("prefix cache", "25% of prompt tokens were cached"),
         ("rate limit output-tokens", "at least 120 of 8,000 left"),
     ]
 
@@ -26,9 +26,9 @@ def test_the_servers_own_books_stand_beside_ours_where_there_are_any(synthetic_r
 @pytest.mark.parametrize(
     ("selftest", "words"),
     [
-        (None, "of a core; its error here is not known: bench.py selftest"),
-        ({"measured_at": "2026-11-21", "error_ms": 0.0123}, "of a core; error p99 0.0123 ms by selftest"),
-        ({"measured_at": "2026-11-21", "error_ms": None}, "of a core; beyond what selftest saw"),
+        (None, "of a core; error unknown (measure it with bench.py selftest)"),
+        ({"measured_at": "2026-11-21", "error_ms": 0.0123}, "of a core; error p99 0.0123 ms (selftest)"),
+        ({"measured_at": "2026-11-21", "error_ms": None}, "of a core; load above what selftest measured"),
     ],
 )
 def test_the_client_has_its_error_at_such_a_load_beside_its_lag(selftest: Any, words: str, synthetic_run: Any) -> None:
@@ -47,9 +47,9 @@ def test_a_slot_that_waited_says_how_long_and_what_turns_it_off(synthetic_run: A
 def test_rates_that_are_not_known_say_why(synthetic_run: Any) -> None:
     content = summary(synthetic_run)
     content["throughput"] |= {"rates_unknown": "too short", "requests_per_s": None}
-    assert dict(run_facts.served(summary_of(content)))["rates"] == "not known: too short"
+    assert dict(run_facts.served(summary_of(content)))["rates"] == "unknown: too short"
     content["throughput"]["rates_unknown"] = None
-    assert dict(run_facts.served(summary_of(content)))["rates"] == "not known: nothing was measured for any time"
+    assert dict(run_facts.served(summary_of(content)))["rates"] == "unknown: nothing was measured"
 
 
 def test_a_cost_is_in_dollars_with_its_interval_what_an_hour_costs_and_what_was_left_out(synthetic_run: Any) -> None:
@@ -68,6 +68,6 @@ def test_a_cost_is_in_dollars_with_its_interval_what_an_hour_costs_and_what_was_
     per_request = cost.usd_per_request
     assert shown["per request"].startswith(f"${per_request:.{9}f}"[:8])
     assert " to $" in shown["per million output tokens"]
-    assert shown["an hour of it"] == "$0.45 to $0.87"
+    assert shown["price per hour"] == "$0.45 to $0.87"
     assert ("note", "old") in rows
     assert run_facts.cost(None) == []
