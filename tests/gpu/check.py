@@ -22,7 +22,7 @@ SECONDS = 30.0
 SETTLE_S = 3.0
 """What NVML calls utilization is of the last sixth of a second to a second, its power mostly of the last second."""
 ROOT = Path(__file__).parents[2]
-HEADINGS = ("card", "when", "what", "telemetry", "beside it", "says", "apart", "allowed", "")
+HEADINGS = ("card", "when", "what", "telemetry", "reference", "value", "difference", "tolerance", "")
 
 
 class LoadSteps:
