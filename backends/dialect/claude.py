@@ -13,6 +13,7 @@ from typing import Any
 from backends.dialect import openai, outgoing, pictures, structured
 from backends.dialect.answer import Answer, Settles, content_coding, read
 from backends.dialect.errors import event_error, named_message
+from backends.dialect.forms import by_form
 from backends.dialect.outside import count, known_word, word
 from bench.types import Body, Call, DeltaKind, Headers, HttpRequest, Image, Message, Reply, Target, Usage, UserError
 
@@ -125,6 +126,7 @@ class _ClaudeAnswer(Answer):
     service_tier: str | None = None
 
 
+@by_form
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """What the response says; whatever had arrived before an error is kept. Tokens of each delta are unknown.
 

@@ -11,6 +11,7 @@ from typing import Any
 from backends.dialect import openai, usages
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error
+from backends.dialect.forms import by_form
 from backends.dialect.outside import UnsoundValue
 from backends.dialect.sse import DONE
 from bench.types import Body, DeltaKind, Reply
@@ -34,6 +35,7 @@ _PARTS: Mapping[str, DeltaKind] = {
 }
 
 
+@by_form
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """What the response says, in this dialect or the other ones of OpenAI's; error codes are those of `openai.decode`.
 

@@ -14,6 +14,7 @@ import orjson
 from backends.dialect import openai, outgoing
 from backends.dialect.answer import Answer, read
 from backends.dialect.errors import event_error
+from backends.dialect.forms import by_form
 from backends.dialect.outside import count, encodable, known_count
 from bench.types import Body, Call, HttpRequest, Message, Render, Reply, Target, Usage
 
@@ -80,6 +81,7 @@ class _TgiAnswer(Answer):
     usage: Usage | None = None
 
 
+@by_form
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """What the response says, in whichever of the two dialects it is; whatever had arrived before an error is kept.
 

@@ -1,11 +1,12 @@
 """A run's captures decoded into `requests.parquet`, on every core: a pure reading of the folder."""
 
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import islice, repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ Complete = Callable[[pa.Table], pa.Table]
 _CALLS_PER_TASK, _TASK_BYTES = 5000, 1 << 20
 # Calls are joined to their packets together; so much of their answers is held for that.
 _JOINED_BYTES = 16 << 20
+# Tables wait to be written: each core makes so many ahead.
+_AHEAD = 3
 # About a million token events: below that, starting processes takes longer than decoding.
 _POOL_FROM_BYTES = 16 << 20
 
@@ -170,13 +173,21 @@ def _decode_tasks(
         yield from map(_decode_task, tasks)
         return
     with pool:
-        # Ctrl-C is for this process to hear, and they inherit what is blocked. They are all started by the first task.
+        rest = iter(tasks)
+        # Ctrl-C is for this process to hear, and they inherit what is blocked. They are all started by the first tasks.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            decoded = pool.map(_decode_task, tasks)
+            ahead = deque(pool.submit(_decode_task, task) for task in islice(rest, _AHEAD * available_cores()))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        yield from decoded
+        try:
+            while ahead:
+                table = ahead.popleft().result()
+                ahead.extend(pool.submit(_decode_task, task) for task in islice(rest, 1))
+                yield table
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
 
 
 def _pool(tasks: int, *job: Any) -> ProcessPoolExecutor | None:
