@@ -1,6 +1,7 @@
 """Numbers as users write them: read as they are printed, kept exact, refused in one line outside of their range."""
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from typing import Final
 
@@ -29,19 +30,28 @@ def whole(text: str) -> int | None:
     return int(found) if found is not None and _is_whole(found) else None
 
 
-def within(flag: str, text: str, low: Decimal, high: Decimal, *, or_zero: bool = False, whole: bool = False) -> Decimal:
-    """The number, from low to high (or 0). UserError that names the flag, what was expected, and what came."""
-    found = read(text)
-    if (
-        found is not None
-        and found.is_finite()
-        and (low <= found <= high or (or_zero and not found))
-        and (not whole or _is_whole(found))
-    ):
-        return found
-    kind = "a whole number" if whole else "a number"
-    zero = "0, or " if or_zero and low > 0 else ""
-    raise UserError(f"{flag} {text[:_LONGEST]}: expected {zero}{kind} from {_shown(low)} to {_shown(high)}")
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What numbers an option takes: from low to high, as they are written; with `or_zero` 0 as well."""
+
+    low: str | int
+    high: str | int
+    or_zero: bool = False
+    whole: bool = False
+
+    def of(self, flag: str, text: str) -> Decimal:
+        """The number that a text is. UserError that names the flag, what was expected, and what came."""
+        found, low, high = read(text), Decimal(self.low), Decimal(self.high)
+        if (
+            found is not None
+            and found.is_finite()
+            and (low <= found <= high or (self.or_zero and not found))
+            and (not self.whole or _is_whole(found))
+        ):
+            return found
+        kind = "a whole number" if self.whole else "a number"
+        zero = "0, or " if self.or_zero and low > 0 else ""
+        raise UserError(f"{flag} {text[:_LONGEST]}: expected {zero}{kind} from {_shown(low)} to {_shown(high)}")
 
 
 def _is_whole(number: Decimal) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from analysis.compare import comparable
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import MEASURES, thresholds, value
 from analysis.compare.sequential import (
@@ -22,7 +21,8 @@ from analysis.present.of_comparison import document, interim_line, pair_line
 from analysis.run.summary import RunSummary
 from bench.app.around import write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, check_began, is_missing, make_run, put_aside
-from bench.app.compare import read
+from bench.app.compare import checked, read
+from bench.app.options import AbOptions
 from bench.app.pace import RunPace
 from bench.app.request import RunRequest
 from bench.app.results import requests_of
@@ -49,24 +49,18 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class AbTask:
-    """Two sides, the folder of their runs, and how it is decided between them.
-
-    `explicit` are the measures that the user has named to decide, all of which the runs must know.
-    """
+    """Two sides, the folder of their runs, and how it is decided between them; `options` are as they were given."""
 
     sides: tuple[Side, Side]
     folder: Path
     thresholds: dict[str, float]
     deciding: tuple[str, ...]
-    max_pairs: int
-    different_plans: bool = False
-    untrusted: bool = False
-    explicit: tuple[str, ...] = ()
+    options: AbOptions
 
     @property
     def campaign(self) -> Campaign:
         """Its runs; with `untrusted` those count as well."""
-        return Campaign(self.folder, is_usable=_any_run if self.untrusted else _is_trusted)
+        return Campaign(self.folder, is_usable=_any_run if self.options.untrusted else _is_trusted)
 
     @property
     def page(self) -> Path:
@@ -79,33 +73,25 @@ class AbTask:
             **{side.name: side.asked for side in self.sides},
             "thresholds": self.thresholds,
             "deciding": list(self.deciding),
-            "max_pairs": self.max_pairs,
+            "max_pairs": self.options.max_pairs,
         }
 
 
-def task_of(
-    sides: tuple[Side, Side],
-    out: Path | None = None,
-    threshold: Sequence[str] = (),
-    decide: Sequence[str] = (),
-    max_pairs: int = 48,
-    *,
-    different_plans: bool = False,
-    untrusted: bool = False,
-    equal_sides: bool = False,
-) -> AbTask:
-    """Make the task; `threshold` and `decide` as their flags have them. Raises UserError for what cannot be."""
-    within("--max-pairs", max_pairs, FEWEST_PAIRS, MOST_PAIRS)
-    if max_pairs % 2:
-        raise UserError(f"--max-pairs: expected an even number, so that both orders are as frequent, got {max_pairs}")
-    folder = (out or Path("results") / f"ab-{sides[0].request.out.name}").absolute()
-    limits, deciding = thresholds(threshold), _deciding(decide)
-    if not equal_sides and ask_the_same(*(side.request for side in sides)):
+def task_of(sides: tuple[Side, Side], options: AbOptions) -> AbTask:
+    """Make the task. Raises UserError for what cannot be."""
+    within("--max-pairs", options.max_pairs, FEWEST_PAIRS, MOST_PAIRS)
+    if options.max_pairs % 2:
+        raise UserError(
+            f"--max-pairs: expected an even number, so that both orders are as frequent, got {options.max_pairs}"
+        )
+    folder = (options.out or Path("results") / f"ab-{sides[0].request.out.name}").absolute()
+    limits, deciding = thresholds(options.threshold), _deciding(options.decide)
+    if not options.equal_sides and ask_the_same(*(side.request for side in sides)):
         raise UserError(
             "--a and --b ask for the same run: give in --b what the candidate has otherwise, such as "
             "--b '--server-arg=n_batch=512', or --equal-sides to see what this machine can tell apart"
         )
-    return AbTask(sides, folder, limits, deciding, max_pairs, different_plans, untrusted, tuple(decide))
+    return AbTask(sides, folder, limits, deciding, options)
 
 
 def _deciding(named: Sequence[str]) -> tuple[str, ...]:
@@ -138,10 +124,11 @@ def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
 
 
 def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    plan, found, made, pace = interim_analyses(task.max_pairs), None, 0, RunPace()
+    most = task.options.max_pairs
+    plan, found, made, pace = interim_analyses(most), None, 0, RunPace()
     after = ", ".join(str(interim.pairs) for interim in plan)
     say(
-        f"A B B A …: at most {task.max_pairs} pairs ({2 * task.max_pairs} runs), an interim analysis after {after}; it "
+        f"A B B A …: at most {most} pairs ({2 * most} runs), an interim analysis after {after}; it "
         "ends at the first that decides"
     )
     for interim in plan:
@@ -155,13 +142,13 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
             base, candidate = (side[-1] for side in runs_of(task, made))
             say(pair_line(made, base, candidate, task.deciding))
             if made < interim.pairs:
-                say(_left(interim.pairs - made, task.max_pairs - made, pace))
+                say(_left(interim.pairs - made, most - made, pace))
         found = _analyse(task, interim)
         _keep(task, found)
         say(interim_line(found))
-        if is_decided(found) or made == task.max_pairs:
+        if is_decided(found) or made == most:
             break
-        say(_left(0, task.max_pairs - made, pace))
+        say(_left(0, most - made, pace))
     return Decided(found)
 
 
@@ -224,8 +211,8 @@ def _read(task: AbTask, name: str) -> Run:
 def _check_first(task: AbTask) -> None:
     """Refuse after the first pair what would be refused after the last."""
     first = runs_of(task, 1)
-    comparable.check(*first, different_plans=task.different_plans, untrusted=task.untrusted)
-    for name in task.explicit:
+    checked(first, task.options)
+    for name in task.options.decide:  # all of which the runs must know
         for (run,) in first:
             if value(MEASURES[name], run.summary) is None:
                 raise UserError(f"--decide {name}: {run.name} does not know it; more --requests may, or leave it out")
@@ -233,7 +220,7 @@ def _check_first(task: AbTask) -> None:
 
 def _analyse(task: AbTask, interim: InterimAnalysis) -> Comparison:
     sides = runs_of(task, interim.pairs)
-    warnings = comparable.check(*sides, different_plans=task.different_plans, untrusted=task.untrusted)
+    warnings = checked(sides, task.options)
     return analyse_interim(interim, *sides, task.thresholds, warnings, task.deciding)
 
 

@@ -30,6 +30,7 @@ from analysis.wording import count, number, percent
 from bench import numeric
 from bench.app.around import share_library, write_page
 from bench.app.campaign import Campaign, Maker, Outcome, begun, check_began, is_done, make_run
+from bench.app.options import SearchOptions, flag_of
 from bench.app.pace import RunPace
 from bench.app.probe_loads import ProbeLoads, Shape, shape_of
 from bench.app.request import RunRequest
@@ -105,44 +106,33 @@ class CapacitySearch:
 
 
 def search_of(
-    request: RunRequest,
-    asked: Mapping[str, Any],
-    out: Path | None = None,
-    *,
-    attainment: str | None = None,
-    precision: str = "5%",
-    repeats: int = 3,
-    requests: int | None = None,
-    concurrency: int | None = None,
-    max_in_flight: int | None = None,
-    up_to: float | None = None,
-    arrivals: str | None = None,
-    max_time: str | None = None,
+    request: RunRequest, asked: Mapping[str, Any], options: SearchOptions, out: Path | None = None
 ) -> CapacitySearch:
-    """Make the search, each as its flag has it; `asked` must be the same of whoever goes on. Raises UserError."""
-    if not slo.objectives(request.slo, request.workload.scenario):
+    """Make the search; `asked` must be the same of whoever goes on. Raises UserError."""
+    scenario, arrivals = request.workload.scenario, options.arrivals or "poisson"
+    if not slo.objectives(request.slo, scenario):
         raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
-    gap_spread(arrivals or "poisson")
-    share = None if attainment is None else _share("--attainment", attainment)
+    gap_spread(arrivals)
 
-    def given(flag: str, value: Any, low: float, high: float, default: Any) -> Any:
-        return default if value is None else within(flag, value, low, high)
+    def given(name: str, low: float, high: float, default: Any = None) -> Any:
+        value = getattr(options, name)
+        return default if value is None else within(flag_of(name), value, low, high)
 
     return CapacitySearch(
         request=request,
         folder=(out or Path("results") / f"capacity-{request.out.name}").absolute(),
-        attainment=share,
-        precision=within("--precision", _share("--precision", precision), _FINEST_PRECISION, 1.0),
-        repeats=within("--repeats", repeats, 1, MAX_REPEATS),
-        requests=given("--requests", requests, 1, MAX_REQUESTS, None),
-        concurrency=given("--concurrency", concurrency, 1, MAX_CONCURRENCY, 4 * request.workload.scenario.concurrency),
-        max_in_flight=given("--max-in-flight", max_in_flight, 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
-        up_to=given("--up-to", up_to, 0.001, MAX_RATE_PER_S, None),
-        arrivals=arrivals or "poisson",
+        attainment=None if options.attainment is None else _share("--attainment", options.attainment),
+        precision=within("--precision", _share("--precision", options.precision), _FINEST_PRECISION, 1.0),
+        repeats=within("--repeats", options.repeats, 1, MAX_REPEATS),
+        requests=given("requests", 1, MAX_REQUESTS),
+        concurrency=given("concurrency", 1, MAX_CONCURRENCY, 4 * scenario.concurrency),
+        max_in_flight=given("max_in_flight", 1, MAX_CONCURRENCY, DEFAULT_MAX_IN_FLIGHT),
+        up_to=given("up_to", 0.001, MAX_RATE_PER_S),
+        arrivals=arrivals,
         asked=asked,
         max_time_s=None
-        if max_time is None
-        else within("--max-time", parse_duration(max_time, "--max-time"), *MAX_TIME_S, " s"),
+        if options.max_time is None
+        else within(MAX_TIME, parse_duration(options.max_time, MAX_TIME), *MAX_TIME_S, " s"),
     )
 
 

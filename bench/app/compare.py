@@ -16,6 +16,7 @@ from analysis.present.document import Document
 from analysis.present.of_field import document_of, labels
 from analysis.run import summary as summaries
 from bench.app.listing import folder_of
+from bench.app.options import JudgeOptions
 from bench.app.results import requests_of
 from bench.runs import folder as files
 from bench.runs import manifest
@@ -71,26 +72,25 @@ def runs_in(side: str, given: str) -> list[Path]:
     return found
 
 
-def compare_runs(
-    sides: Sequence[Sequence[Path]],
-    threshold: Sequence[str] = (),
-    *,
-    different_plans: bool = False,
-    untrusted: bool = False,
-) -> Comparison | FieldComparison:
+def compare_runs(sides: Sequence[Sequence[Path]], options: JudgeOptions) -> Comparison | FieldComparison:
     """Compare the runs of two sides, or each two of more; one on each side by its requests, more by their runs.
 
     Raises UserError for runs that cannot be compared, unless that is asked for.
     """
     if len(sides) > MOST_SIDES:
         raise UserError(f"{len(sides)} sides: expected {MOST_SIDES} at most")
-    limits, read_sides = thresholds(threshold), [[read(folder) for folder in side] for side in sides]
-    warnings = comparable.check(*read_sides, different_plans=different_plans, untrusted=untrusted)
+    limits, read_sides = thresholds(options.threshold), [[read(folder) for folder in side] for side in sides]
+    warnings = checked(read_sides, options)
     tables = [requests_of(side[0]) for side in sides] if len(sides[0]) == 1 else None
     if len(sides) > 2:
         return compare_all(read_sides, limits, tables, warnings)
     (base, candidate), pair = read_sides, None if tables is None else (tables[0], tables[1])
     return compare(base, candidate, limits, pair, warnings)
+
+
+def checked(sides: Sequence[Sequence[Run]], options: JudgeOptions) -> tuple[str, ...]:
+    """What there is to say against comparing these sides. Raises UserError where the options do not allow it."""
+    return comparable.check(*sides, different_plans=options.different_plans, untrusted=options.untrusted)
 
 
 def read(folder: Path) -> Run:

@@ -11,8 +11,7 @@ from urllib.parse import quote, urlunsplit
 
 from backends.gauges import of_engines
 from bench.app import address
-from bench.app.options import WatchOptions
-from bench.numeric import within
+from bench.app.options import GCO2E_PER_KWH, WatchOptions
 from bench.process.exchange import HttpAnswer
 from bench.process.secrets import without_userinfo
 from bench.runs.manifest import MetricsSource, ObservedGpu, ObservedServer
@@ -26,7 +25,6 @@ from bench.types import UserError
 
 FLAG = "--metrics-url"
 MOST_URLS = 64
-GCO2E_PER_KWH = (Decimal("0.001"), Decimal(5000))
 KNOWN = (
     "a GPU exporter (NVIDIA's dcgm-exporter, AMD's device-metrics-exporter), node_exporter, or an engine (vLLM, "
     "TGI, llama.cpp, SGLang)"
@@ -69,7 +67,7 @@ def watched(options: WatchOptions) -> tuple[WatchedServer, tuple[str, ...]]:
         raise UserError(f"--metrics-gpu: names GPUs that {FLAG} tells of; give that as well, or leave it out")
     factor = options.grid_gco2e_per_kwh
     if factor is not None:
-        factor = within("--grid-gco2e-per-kwh", str(factor), *GCO2E_PER_KWH)
+        factor = GCO2E_PER_KWH.of("--grid-gco2e-per-kwh", str(factor))
     return WatchedServer(tuple(dict.fromkeys(urls)), options.metrics_gpu, factor), address.long_enough(hidden)
 
 

@@ -8,23 +8,29 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NewType, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NewType, Self, get_args, get_origin, get_type_hints
 
 from bench import numeric
 from bench.app import familiar
+from bench.numeric import Range
 from bench.plan.resolve import within
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
-MAX_WORKERS = 64
-MAX_REPEATS = 50
+MAX_WORKERS: Final = 64
+MAX_REPEATS: Final = 50
+GPUS: Final = Range(1, 4096, whole=True)
+USD: Final = Range("1e-12", 10**6, or_zero=True)
+"""Dollars for a request, or for an hour."""
+GCO2E_PER_KWH: Final = Range("0.001", 5000)
 
 OnOff = Literal["on", "off"]
 JsonText = NewType("JsonText", str)
 """JSON, or the name of a file with it; from YAML and Python also the value itself."""
+Inconclusive = Literal["pass", "fail"]
+GatePart = Literal["llamacpp", "vllm", "client"]
 Window = Literal["planned", "steady"]
 Stamps = Literal["auto", "packets", "kernel", "user"]
 
@@ -61,8 +67,8 @@ class HourOptions:
     """What an hour of servers of one's own costs."""
 
     gpu: str | None = None
-    gpus: int | None = None
-    usd_per_hour: Decimal | None = None
+    gpus: Annotated[int, GPUS] | None = None
+    usd_per_hour: Annotated[Decimal, USD] | None = None
     owned: str | None = None
     prices: Path | None = None
 
@@ -106,7 +112,7 @@ class WatchOptions:
 
     metrics_url: tuple[str, ...] = ()
     metrics_gpu: tuple[str, ...] = ()
-    grid_gco2e_per_kwh: Decimal | None = None
+    grid_gco2e_per_kwh: Annotated[Decimal, GCO2E_PER_KWH] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +131,54 @@ class ClientOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How the highest rate is searched for; what is not said here the scenario and the objectives say."""
+
+    precision: str = "5%"
+    repeats: int = 3
+    up_to: float | None = None
+    max_time: str | None = None
+    attainment: str | None = None
+    requests: int | None = None
+    concurrency: int | None = None
+    max_in_flight: int | None = None
+    arrivals: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """How two sides are judged."""
+
+    threshold: tuple[str, ...] = ()
+    inconclusive: Inconclusive = "pass"
+    different_plans: bool = False
+    untrusted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbOptions(JudgeOptions):
+    """How it is decided between two sides whose runs are made in turns, in which folder."""
+
+    max_pairs: int = 48
+    decide: tuple[str, ...] = ()
+    equal_sides: bool = False
+    out: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """What is measured, how often, and what it is compared with or written to."""
+
+    baseline: Path | None = None
+    against: Path | None = None
+    update: bool = False
+    add: bool = False
+    part: tuple[GatePart, ...] = ()
+    rounds: int = 5
+    out: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOptions, WatchOptions):
     """All that can be asked of a run; each field is the flag of its name."""
 
@@ -139,7 +193,7 @@ class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOpt
     tokenizer: Path | None = None
     slo: tuple[str, ...] = ()
     goodput: str | None = None
-    inconclusive: Literal["pass", "fail"] | None = None
+    inconclusive: Inconclusive | None = None
     window: Window = "planned"
     images: str | None = None
     max_usd: str | None = None
@@ -151,15 +205,14 @@ class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOpt
 
         Raises UserError for a name that is no option and a value that is of another kind.
         """
-        kinds, values = _kinds(), {}
+        kinds, found = kinds_of(cls), {}
         for key, value in given.items():
             name = str(key).replace("-", "_")
             name = f"{name}_" if f"{name}_" in kinds else name
             if name not in kinds:
                 name, value = _in_our_words(name, value, given)
-            if value is not None:
-                values[name] = _read(name, value, kinds[name])
-        return cls(**values)
+            found[name] = value
+        return cls(**values_of(cls, found))
 
 
 def _in_our_words(name: str, value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:
@@ -169,7 +222,7 @@ def _in_our_words(name: str, value: Any, given: Mapping[str, Any]) -> tuple[str,
     meaning = familiar.meaning_of(name, at_a_rate=rate is not None and str(rate) != "inf")
     if meaning is None:
         said = familiar.here(flag_of(name))
-        raise UserError(said or f"{flag_of(name)}: no such option of a run{did_you_mean(name, _kinds())}")
+        raise UserError(said or f"{flag_of(name)}: no such option of a run{did_you_mean(name, names(RunOptions))}")
     if plain.get(meaning.option) is not None:
         raise UserError(f"{flag_of(name)} and {flag_of(meaning.option)} say the same: give one of them")
     return meaning.option, value if isinstance(value, bool) or value is None else meaning.value(str(value))
@@ -201,14 +254,24 @@ def names(group: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(group))
 
 
-@cache
-def _kinds() -> dict[str, Any]:
-    """The type of each option, without the None that stands for one that is not given."""
-    kinds = get_type_hints(RunOptions)
-    return {
-        name: next((kind for kind in get_args(kinds[name]) if NoneType in get_args(kinds[name])), kinds[name])
-        for name in names(RunOptions)
-    }
+_KINDS: dict[Any, dict[str, Any]] = {}  # half a millisecond for each group, and help asks for many
+
+
+def kinds_of(group: type[Any]) -> dict[str, Any]:
+    """The type of each option of a group, without the None that stands for one that is not given."""
+    if group not in _KINDS:
+        kinds = get_type_hints(group, include_extras=True)
+        _KINDS[group] = {
+            name: next((kind for kind in get_args(kinds[name]) if NoneType in get_args(kinds[name])), kinds[name])
+            for name in names(group)
+        }
+    return _KINDS[group]
+
+
+def values_of(group: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file or Python says of options of a group, as their types are; None is not given. Raises UserError."""
+    kinds = kinds_of(group)
+    return {name: _read(name, value, kinds[name]) for name, value in given.items() if value is not None}
 
 
 def _read(name: str, value: Any, kind: Any) -> Any:
@@ -222,6 +285,9 @@ def _read(name: str, value: Any, kind: Any) -> Any:
         raise UserError(f"{flag_of(name)}: expected {' or '.join(choices)}, got {value!r}{near}")
     if kind is bool and isinstance(value, bool):
         return value
+    if get_origin(kind) is Annotated:
+        number, of = get_args(kind)
+        return number(of.of(flag_of(name), str(value)))
     if get_origin(kind) is tuple:
         each = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
         return tuple(_read(name, one, str) for one in each)

@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly, Owned
 from bench.app.discover import DEFAULT_MODEL
-from bench.app.options import HourOptions, RunOptions, flag_of
+from bench.app.options import GPUS, USD, HourOptions, RunOptions, flag_of
 from bench.load.spend import Budget, Prices
-from bench.numeric import read, within
-from bench.plan import resolve
+from bench.numeric import Range, read
 from bench.plan.calls import Plan, lengths, total
 from bench.runs.manifest import ApiPricing, HourPricing
 from bench.runs.sections import dump
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
 
 DEFAULT_CAP_USD = Decimal("1.00")
 NO_CAP = "none"
-# From so little (or 0, where the calculation allows it) to so much.
 OWNED_RANGES = {
-    "price_usd": (Decimal("0.01"), Decimal(10**9)), "months": (Decimal("0.1"), Decimal(1_200)),
-    "watts": (Decimal("0.01"), Decimal(10**7)), "usd_per_kwh": (Decimal("1e-6"), Decimal(1_000)),
-    "resale_usd": (Decimal("0.01"), Decimal(10**9)), "pue": (Decimal(1), Decimal(10)),
-    "hosting_usd_per_month": (Decimal("0.01"), Decimal(10**9)),
-}  # fmt: skip
-USD_PER_HOUR = (Decimal("1e-12"), Decimal(10**6))
-MAX_GPUS = 4096
+    "price_usd": Range("0.01", 10**9, or_zero=True),
+    "months": Range("0.1", 1_200, or_zero=True),
+    "watts": Range("0.01", 10**7, or_zero=True),
+    "usd_per_kwh": Range("1e-6", 1_000, or_zero=True),
+    "resale_usd": Range("0.01", 10**9, or_zero=True),
+    "pue": Range(1, 10, or_zero=True),
+    "hosting_usd_per_month": Range("0.01", 10**9, or_zero=True),
+}
 MEASURED = "measured"
 MOST_IMAGE_TOKENS = {"anthropic": 8_464, "openai": 48_169}
 """The most tokens that an image of any size can have, by whoever bills them.
@@ -133,8 +132,7 @@ def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | No
         first, second = map(flag_of, given[:2])
         raise UserError(f"{first} and {second} exclude each other; give one of them")
     if options.usd_per_hour is not None:
-        usd = within("--usd-per-hour", str(options.usd_per_hour), *USD_PER_HOUR, or_zero=True)
-        return gpu_prices.stated(usd)
+        return gpu_prices.stated(USD.of("--usd-per-hour", str(options.usd_per_hour)))
     if options.owned is not None:
         if _measures(options) and not may_measure:
             raise UserError(f"--owned: watts={MEASURED} is for a run, which measures them; give a number here")
@@ -144,7 +142,7 @@ def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | No
     if options.prices is not None and not options.prices.is_file():
         raise UserError(f"--prices {options.prices}: there is no such file")
     files = [path for path in (gpu_prices.user_file(), options.prices) if path is not None and path.exists()]
-    count = 1 if options.gpus is None else resolve.within("--gpus", options.gpus, 1, MAX_GPUS)
+    count = 1 if options.gpus is None else int(GPUS.of("--gpus", str(options.gpus)))
     price = gpu_prices.find(options.gpu, gpu_prices.load(files), count)
     return gpu_prices.rented(price, count, datetime.now(UTC).date())
 
@@ -159,7 +157,7 @@ def _owned(text: str) -> Owned:
         if name not in names:
             raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{did_you_mean(name, names)}")
         measured = name == "watts" and value == MEASURED
-        values[name] = Decimal(0) if measured else within(f"--owned: {name}", value, *OWNED_RANGES[name], or_zero=True)
+        values[name] = Decimal(0) if measured else OWNED_RANGES[name].of(f"--owned: {name}", value)
     if missing := [name for name in required if name not in values]:
         raise UserError(f"--owned: {missing[0]} is missing; expected {'=…,'.join(required)}=…")
     return Owned(**values)

@@ -9,14 +9,11 @@ import click
 from click.core import ParameterSource
 
 from bench import app
+from bench.app.options import AbOptions, names
 from bench.cli import groups
-from bench.cli.base import with_options
 from bench.cli.campaign import plain, say_ended
-from bench.cli.completion import names_of
 from bench.cli.familiar import SynonymCommand
-from bench.cli.groups import grouped
-from bench.cli.numeric import WHOLE
-from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED
+from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED, Form, options_of, out_option
 from bench.cli.run import request_of
 from bench.cli.settings import Measuring
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
@@ -25,36 +22,27 @@ from bench.types import UserError
 if TYPE_CHECKING:
     from bench.app.ab import Side
 
-OPTIONS = (*ASKED, *COSTS, *OFFERED)
+OPTIONS = {**ASKED, **COSTS, **OFFERED}
 # The names that options have in ab.json, where those are others.
 _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
 
 
 @click.command(cls=Measuring)
-@grouped(
-    groups.SIDES,
-    click.option("--a", metavar="OPTIONS", help="Options of the base only, in quotes: '--model tiny'."),
-    click.option("--b", metavar="OPTIONS", help="Options of the candidate only."),
-)
-@with_options(OPTIONS)
-@grouped(
-    groups.HOW_OFTEN,
-    click.option("--max-pairs", type=WHOLE, default=48, help="Stop after this many runs of each.  [48]"),
-    click.option(
-        "--decide",
-        multiple=True,
-        metavar="MEASURE",
-        shell_complete=names_of("measures"),
-        help="Decide by this measure and error_share; repeatable.",
-    ),
-    click.option("--equal-sides", is_flag=True, help="Allow equal sides, to see what this machine can tell apart."),
-)
-@with_options(JUDGED)
-@grouped(
-    groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="Folder; that of an earlier ab is continued."),
-)
-def ab(**options: Any) -> int:
+@groups.with_options(
+    groups.under(groups.SIDES, {
+        "a": click.option("--a", metavar="OPTIONS", help="Options of the base only, in quotes: '--model tiny'."),
+        "b": click.option("--b", metavar="OPTIONS", help="Options of the candidate only."),
+    }),
+    OPTIONS,
+    options_of(AbOptions, groups.HOW_OFTEN, {
+        "max_pairs": "Stop after this many runs of each.",
+        "decide": "Decide by this measure and error_share; repeatable.",
+        "equal_sides": "Allow equal sides, to see what this machine can tell apart.",
+    }),
+    JUDGED,
+    out_option("Folder; that of an earlier ab is continued."),
+)  # fmt: skip
+def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
     """Say whether B is slower or dearer than A.
 
     It makes runs in the order A B B A until that is decided. Each launches its own server, unless --url names one.
@@ -68,26 +56,24 @@ def ab(**options: Any) -> int:
     """
     from bench.cli.output import Screen, deliver, say, show_fact
 
-    judged = ("threshold", "decide", "max_pairs", "different_plans", "untrusted", "equal_sides")
-    task = app.ab.task_of(sides_of(options), options["out"], **{name: options[name] for name in judged})
-    if options["junit"]:
-        app.compare.check_folder_of("--junit", options["junit"])
-    plain = options["form"] == "text" and not options["as_json"]
+    judged = AbOptions(**{name: options[name] for name in names(AbOptions)})
+    task = app.ab.task_of(sides_of(options), judged)
+    if junit:
+        app.compare.check_folder_of("--junit", junit)
     screen = Screen(stderr=True, highlight=False)
     # A line for each pair is enough; nothing is drawn over it.
     found, ended = app.ab.decide(task, app.campaign.Runs(with_report=False), partial(say, screen))
     if found is not None:
-        if plain:
+        if form == "text" and not as_json:
             Screen().print()
-        shown = app.compare.document(found, options["inconclusive"], options["junit"])
-        deliver(shown, options["form"], as_json=options["as_json"])
+        deliver(app.compare.document(found, judged.inconclusive, junit), form, as_json=as_json)
         show_fact(screen, "page", str(task.page))
     if ended is not None:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
         say_ended(ended, task.folder, far)
         return ended.code
     assert found is not None, "the last analysis is at the bound"
-    return EXIT_OBJECTIVE_MISSED if found.failing(options["inconclusive"]) else 0
+    return EXIT_OBJECTIVE_MISSED if found.failing(judged.inconclusive) else 0
 
 
 # --- the options of the two sides ---------------------------------------------------------------------------------
@@ -116,7 +102,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
 
 
 @click.command(cls=SynonymCommand, add_help_option=False)
-@with_options(OPTIONS)
+@groups.with_options(OPTIONS)
 def _of_a_side() -> None:
     pass
 

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,17 +64,6 @@ class OneOf(click.Choice[str]):
             near = did_you_mean(value, self.choices)
             self.fail(f"expected {' or '.join(self.choices)}, got {value!r}{near}", param, ctx)
         return value
-
-
-def with_options(decorators: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """Give a command all of these options, in their order."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(decorators):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def echo(text: str, *, err: bool = False) -> None:

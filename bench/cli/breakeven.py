@@ -1,156 +1,100 @@
 """`bench.py breakeven`: at which volumes servers of one's own cost no more than an API, and small choices beside it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.app.breakeven.options import BatchChoice, BreakEvenOptions, CachingChoice
+from bench.app.breakeven.options import (
+    BatchChoice,
+    BreakEvenOptions,
+    CachingChoice,
+    CachingOptions,
+    FineTuneChoice,
+    HostingOptions,
+    RequestOptions,
+    RoutingOptions,
+    TrafficOptions,
+)
+from bench.app.options import JudgeOptions
 from bench.cli import groups
-from bench.cli.base import OneOf, now, with_options
+from bench.cli.base import now
 from bench.cli.completion import names_of
-from bench.cli.groups import grouped
-from bench.cli.numeric import (
-    HOURS,
-    MONTHLY_USD,
-    PART,
-    PER_HOUR,
-    PROMPT_TOKENS,
-    RATIO,
-    REPLICAS,
-    REQUESTS_PER_MONTH,
-    SECONDS,
-    SEED,
-    SHARE,
-    TOKENS,
-    USD,
-)  # fmt: skip
-from bench.cli.options import COSTS, json_option, printed
+from bench.cli.options import COSTS, json_option, options_of, out_option, printed
 from bench.cli.settings import ConfiguredGroup
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
 if TYPE_CHECKING:
     from analysis.present.document import Document
 
-HOSTING = groups.group(
-    groups.OPERATION,
-    click.option("--ops-usd-per-month", type=MONTHLY_USD, default="0", help="Work, storage and all else.  [0]"),
-    click.option("--utilization", type=PART, default="0.7", help="Use at most this share of the capacity.  [0.7]"),
-    click.option("--min-replicas", type=REPLICAS, default=1, help="Servers that always run.  [1]"),
-    click.option("--spare-replicas", type=REPLICAS, default=0, help="Servers kept in reserve.  [0]"),
-    click.option(
-        "--autoscale", is_flag=True, help="Scale servers with each hour's traffic instead of paying for the peak."
-    ),
-    click.option("--commit-replicas", type=REPLICAS, help="Servers paid for all month, used or not …"),
-    click.option("--commit-usd-per-hour", type=USD, help="… at this price."),
-    click.option("--spot-interruptions-per-hour", type=PER_HOUR, help="How often a spot server is taken away …"),
-    click.option(
-        "--spot-reload-s",
-        type=SECONDS,
-        help="… and how long its replacement loads, while the API serves.",
-    ),
-    click.option("--self-good-share", type=PART, default="1", help="Share of their answers that are good enough.  [1]"),
-)
-"""How servers of one's own are run."""
-
-PEAK = groups.group(
-    groups.VOLUME,
-    click.option("--peak-to-mean", type=RATIO, help="The busiest hour over the mean one.  [1]"),
-)
-
-TRAFFIC = groups.group(
-    groups.VOLUME,
-    click.option("--requests-per-month", type=REQUESTS_PER_MONTH, help="Your volume.  [that of --traffic]"),
-    click.option(
-        "--traffic-profile",
-        type=click.Path(path_type=Path),
-        help="File of 168 weights, one an hour of a week, or 24 of a day.",
-    ),
-    click.option("--traffic", type=click.Path(path_type=Path), help="File of arrival times, one a line or in CSV."),
-)
-"""How much traffic, and when."""
-
-REQUESTS = groups.group(
-    groups.REQUEST,
-    click.option("--prompt-tokens", type=PROMPT_TOKENS, help="Tokens of its prompt, prefix included.  [as measured]"),
-    click.option("--output-tokens", type=TOKENS, help="Tokens of its answer.  [as measured]"),
-    click.option("--prefix-tokens", type=TOKENS, help="Prompt tokens that requests share.  [as measured]"),
-)
-"""What a request is."""
-
-CACHING = groups.group(
-    groups.API,
-    click.option(
-        "--cache-ttl", type=OneOf(["5m", "1h", "off"]), default="5m", help="How long the API caches a prefix.  [5m]"
-    ),
-    click.option("--prefix-weights", help="How often each of several prefixes is used: 3,1,1.  [one]"),
-    click.option(
-        "--cache-delay",
-        type=SECONDS,
-        default="0",
-        help="Seconds until a prefix can be read.  [0]",
-    ),
-)
-"""How an API is to cache the prefix."""
-
-ROUTING = groups.group(
-    groups.ROUTING,
-    click.option(
-        "--hybrid-share", type=PART, default="1", help="Share of requests offered to your servers first.  [1]"
-    ),
-    click.option(
-        "--pass-rate",
-        type=SHARE,
-        default="1",
-        help="Share of their answers that are accepted; the API redoes the rest.  [1]",
-    ),
-    click.option("--overflow", is_flag=True, help="Fill your servers first, and send the rest to the API."),
-    click.option(
-        "--api-good-share", type=PART, default="1", help="Share of the API's answers that are good enough.  [1]"
-    ),
-)
-"""Who serves what."""
+REQUESTS = options_of(RequestOptions, groups.REQUEST, {
+    "prompt_tokens": "Tokens of its prompt, prefix included.  [as measured]",
+    "output_tokens": "Tokens of its answer.  [as measured]",
+    "prefix_tokens": "Prompt tokens that requests share.  [as measured]",
+})  # fmt: skip
+TRAFFIC = options_of(TrafficOptions, groups.VOLUME, {
+    "requests_per_month": "Your volume.  [that of --traffic]",
+    "traffic_profile": "File of 168 weights, one an hour of a week, or 24 of a day.",
+    "traffic": "File of arrival times, one a line or in CSV.",
+})  # fmt: skip
+CACHING = options_of(CachingOptions, groups.API, {
+    "cache_ttl": "How long the API caches a prefix.",
+    "prefix_weights": "How often each of several prefixes is used: 3,1,1.  [one]",
+    "cache_delay": "Seconds until a prefix can be read.",
+})  # fmt: skip
 
 
 @click.group(cls=ConfiguredGroup, invoke_without_command=True)
-@grouped(
-    groups.SIDES,
-    click.option(
-        "--self",
-        "--capacity-rps",
-        "servers",
-        multiple=True,
-        metavar="RUN|CAPACITY|RATE",
-        shell_complete=names_of("runs"),
-        help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2, @GPU; repeatable.",
-    ),
-    click.option(
-        "--versus",
-        multiple=True,
-        metavar="MODEL|RUN|USD",
-        help="An API: MODEL, PROVIDER/MODEL, a run of it, or dollars a request; repeatable.",
-    ),
-)
-@with_options((*COSTS, *REQUESTS, *TRAFFIC, *PEAK, *CACHING))
-@grouped(groups.API, click.option("--batch", is_flag=True, help="Use the API's batch prices."))
-@with_options((*HOSTING, *ROUTING))
-@grouped(
-    groups.OBJECTIVES,
-    click.option("--model", help="What you serve: refuse a capacity above its roofline on --gpu."),
-    click.option("--different-plans", is_flag=True, help="Compare runs of different loads."),
-    click.option(
-        "--inconclusive",
-        type=OneOf(["pass", "fail"]),
-        default="pass",
-        help="Whether an undecided result exits with 1.  [pass]",
-    ),
-    click.option("--seed", type=SEED, default=0, help="Seed of the resampling.  [0]"),
-)
-@grouped(
-    groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="Folder for breakeven.json, a page and its figures."),
+@groups.with_options(
+    groups.under(groups.SIDES, {
+        "servers": click.option(
+            "--self",
+            "--capacity-rps",
+            "servers",
+            multiple=True,
+            metavar="RUN|CAPACITY|RATE",
+            shell_complete=names_of("runs"),
+            help="Your servers: a run, a folder of `capacity`, or requests/s such as 2 or 1.8..2.2, @GPU; repeatable.",
+        ),
+        "versus": click.option(
+            "--versus",
+            multiple=True,
+            metavar="MODEL|RUN|USD",
+            help="An API: MODEL, PROVIDER/MODEL, a run of it, or dollars a request; repeatable.",
+        ),
+    }),
+    COSTS,
+    REQUESTS,
+    TRAFFIC,
+    options_of(TrafficOptions, groups.VOLUME, {"peak_to_mean": "The busiest hour over the mean one.  [1]"}),
+    CACHING,
+    options_of(BreakEvenOptions, groups.API, {"batch": "Use the API's batch prices."}),
+    options_of(HostingOptions, groups.OPERATION, {
+        "ops_usd_per_month": "Work, storage and all else.",
+        "utilization": "Use at most this share of the capacity.",
+        "min_replicas": "Servers that always run.",
+        "spare_replicas": "Servers kept in reserve.",
+        "autoscale": "Scale servers with each hour's traffic instead of paying for the peak.",
+        "commit_replicas": "Servers paid for all month, used or not …",
+        "commit_usd_per_hour": "… at this price.",
+        "spot_interruptions_per_hour": "How often a spot server is taken away …",
+        "spot_reload_s": "… and how long its replacement loads, while the API serves.",
+        "self_good_share": "Share of their answers that are good enough.",
+    }),
+    options_of(RoutingOptions, groups.ROUTING, {
+        "hybrid_share": "Share of requests offered to your servers first.",
+        "pass_rate": "Share of their answers that are accepted; the API redoes the rest.",
+        "overflow": "Fill your servers first, and send the rest to the API.",
+        "api_good_share": "Share of the API's answers that are good enough.",
+    }),
+    options_of(BreakEvenOptions, groups.OBJECTIVES, {
+        "model": "What you serve: refuse a capacity above its roofline on --gpu.",
+        "different_plans": "Compare runs of different loads.",
+    }),
+    options_of(JudgeOptions, groups.OBJECTIVES, {"inconclusive": "Whether an undecided result exits with 1."}),
+    options_of(BreakEvenOptions, groups.OBJECTIVES, {"seed": "Seed of the resampling."}),
+    out_option("Folder for breakeven.json, a page and its figures."),
     json_option(),
-)
+)  # fmt: skip
 @click.pass_context
 def breakeven(ctx: click.Context, /, **options: Any) -> int:
     """Find the volumes at which your own servers cost no more.
@@ -188,11 +132,15 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
 
 
 @click.command("fine-tune")
-@click.option("--train-usd", type=MONTHLY_USD, required=True, help="What training costs, once.")
-@click.option("--prompted-usd", type=USD, required=True, help="A request with the long prompt.")
-@click.option("--tuned-usd", type=USD, required=True, help="A request to the tuned model.")
+@groups.with_options(
+    options_of(FineTuneChoice, groups.COST, {
+        "train_usd": "What training costs, once.",
+        "prompted_usd": "A request with the long prompt.",
+        "tuned_usd": "A request to the tuned model.",
+    }),
+)  # fmt: skip
 @printed()
-def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any) -> "Document":
+def fine_tune(**options: Any) -> "Document":
     """After how many requests a fine-tuned model is repaid.
 
     On servers of your own that cache prefixes a long prompt costs little: give measured amounts.
@@ -202,12 +150,13 @@ def fine_tune(train_usd: Any, prompted_usd: Any, tuned_usd: Any) -> "Document":
     """
     from bench.app.breakeven import choices
 
-    return choices.fine_tune(train_usd, prompted_usd, tuned_usd)
+    return choices.fine_tune(FineTuneChoice(**options))
 
 
 @click.command()
-@click.option("--versus", required=True, help="MODEL or PROVIDER/MODEL.")
-@with_options((*REQUESTS, *CACHING, *TRAFFIC))
+@groups.with_options(
+    options_of(CachingChoice, groups.SIDES, {"versus": "MODEL or PROVIDER/MODEL."}), REQUESTS, CACHING, TRAFFIC
+)
 @printed()
 def caching(**options: Any) -> "Document":
     """From which volume on an API's prompt cache pays.
@@ -221,12 +170,16 @@ def caching(**options: Any) -> "Document":
 
 
 @click.command()
-@click.option("--versus", help="MODEL or PROVIDER/MODEL; or give both amounts.")
-@with_options(REQUESTS)
-@click.option("--live-usd", type=USD, help="A request, answered at once.")
-@click.option("--batch-usd", type=USD, help="A request in a batch.")
-@click.option("--deadline-h", type=HOURS, required=True, help="Hours in which an answer is wanted.")
-@click.option("--window-h", type=HOURS, help="Hours that a batch may take.  [the API's, else 24]")
+@groups.with_options(
+    options_of(BatchChoice, groups.SIDES, {"versus": "MODEL or PROVIDER/MODEL; or give both amounts."}),
+    REQUESTS,
+    options_of(BatchChoice, groups.COST, {
+        "live_usd": "A request, answered at once.",
+        "batch_usd": "A request in a batch.",
+        "deadline_h": "Hours in which an answer is wanted.",
+        "window_h": "Hours that a batch may take.  [the API's, else 24]",
+    }),
+)  # fmt: skip
 @printed()
 def batch(**options: Any) -> "Document":
     """Whether to send requests that can wait as a batch.

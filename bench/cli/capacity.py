@@ -1,17 +1,15 @@
 """`bench.py capacity`: the highest rate at which objectives are met, found by running at one rate after another."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench import app
+from bench.app.options import SearchOptions, names
 from bench.cli import groups
-from bench.cli.base import typed, with_options
+from bench.cli.base import typed
 from bench.cli.campaign import asked_of, say_ended
-from bench.cli.groups import grouped
-from bench.cli.numeric import NUMBER, WHOLE
-from bench.cli.options import ASKED, COSTS, SHOWN
+from bench.cli.options import ASKED, COSTS, SHOWN, options_of, out_option
 from bench.cli.run import request_of
 from bench.cli.settings import Measuring
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
@@ -20,38 +18,29 @@ if TYPE_CHECKING:
     from bench.app.capacity import CapacitySearch
 
 _HOW_FAR = ("precision", "repeats", "up_to", "max_time")
-_OF_A_SEARCH = (*_HOW_FAR, "attainment", "arrivals", "requests", "concurrency", "max_in_flight")
 
 
 @click.command(cls=Measuring)
-@with_options((*ASKED, *COSTS))
-@grouped(
-    groups.OBJECTIVES,
-    click.option("--attainment", help="Share of requests that must meet all limits: 95%.  [each objective's own]"),
-)
-@grouped(
-    groups.HOW_OFTEN,
-    click.option("--precision", default="5%", help="Width of the answer.  [5%]"),
-    click.option("--repeats", type=WHOLE, default=3, help="Runs at each end of it, with different seeds.  [3]"),
-    click.option(
-        "--up-to", type=NUMBER, help="Search no higher, in requests/s.  [8 times the closed loop's throughput]"
-    ),
-    click.option("--max-time", help="Start no run that would end later than this, such as 30m.  [no limit]"),
-)
-@grouped(
-    groups.LOAD,
-    click.option(
-        "--requests", type=WHOLE, help="Requests per run.  [what the strictest objective needs, or 10 s worth]"
-    ),
-    click.option("--concurrency", type=WHOLE, help="Of the closed loop that runs first.  [4 times the scenario's]"),
-    click.option("--arrivals", help="poisson, constant, or gamma:CV for bursts.  [poisson]"),
-    click.option("--max-in-flight", type=WHOLE, help="Most requests in flight.  [1024]"),
-)
-@grouped(
-    groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="Folder; that of an earlier search is continued."),
-)
-@with_options(SHOWN)
+@groups.with_options(
+    ASKED, COSTS,
+    options_of(SearchOptions, groups.OBJECTIVES, {
+        "attainment": "Share of requests that must meet all limits: 95%.  [each objective's own]",
+    }),
+    options_of(SearchOptions, groups.HOW_OFTEN, {
+        "precision": "Width of the answer.",
+        "repeats": "Runs at each end of it, with different seeds.",
+        "up_to": "Search no higher, in requests/s.  [8 times the closed loop's throughput]",
+        "max_time": "Start no run that would end later than this, such as 30m.  [no limit]",
+    }),
+    options_of(SearchOptions, groups.LOAD, {
+        "requests": "Requests per run.  [what the strictest objective needs, or 10 s worth]",
+        "concurrency": "Of the closed loop that runs first.  [4 times the scenario's]",
+        "arrivals": "poisson, constant, or gamma:CV for bursts.  [poisson]",
+        "max_in_flight": "Most requests in flight.  [1024]",
+    }),
+    out_option("Folder; that of an earlier search is continued."),
+    SHOWN,
+)  # fmt: skip
 def capacity(**options: Any) -> int:
     """Find the highest rate that meets the objectives.
 
@@ -81,7 +70,7 @@ def capacity(**options: Any) -> int:
 
 def _search(options: dict[str, Any]) -> "CapacitySearch":
     """The search that the options ask for; the name of the folder and all but the load are those of a run."""
-    ours = (*_HOW_FAR, "attainment", "as_json", "quiet", *app.options.names(app.options.LoadOptions))
-    request = request_of({name: value for name, value in options.items() if name not in ours})
+    ours = {name: options[name] for name in names(SearchOptions)}
+    request = request_of({name: value for name, value in options.items() if name not in (*ours, "as_json", "quiet")})
     asked = asked_of(request, options, but=_HOW_FAR)
-    return app.capacity.search_of(request, asked, options["out"], **{name: options[name] for name in _OF_A_SEARCH})
+    return app.capacity.search_of(request, asked, SearchOptions(**ours), options["out"])

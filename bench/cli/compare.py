@@ -6,11 +6,10 @@ from typing import Any
 import click
 
 from bench import app
+from bench.app.options import JudgeOptions
 from bench.cli import groups
-from bench.cli.base import with_options
 from bench.cli.completion import names_of
-from bench.cli.groups import grouped
-from bench.cli.options import JUDGED
+from bench.cli.options import JUDGED, Form
 from bench.cli.settings import ConfigurableCommand
 from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 
@@ -18,12 +17,24 @@ from bench.exit_codes import EXIT_OBJECTIVE_MISSED
 @click.command(cls=ConfigurableCommand)
 @click.argument("base", shell_complete=names_of("runs"))
 @click.argument("candidates", metavar="[CANDIDATE...]", nargs=-1, shell_complete=names_of("runs"))
-@with_options(JUDGED)
-@grouped(
-    groups.RESULT,
-    click.option("--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file."),
-)
-def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:
+@groups.with_options(
+    JUDGED,
+    groups.under(groups.RESULT, {
+        "html": click.option(
+            "--html", type=click.Path(path_type=Path), help="Write a page with all distributions to this file."
+        ),
+    }),
+)  # fmt: skip
+def compare(
+    base: str,
+    candidates: tuple[str, ...],
+    html: Path | None,
+    form: Form,
+    junit: Path | None,
+    *,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Say whether CANDIDATE is slower or costs more than BASE; of several, also which may be best.
 
     Each is a run folder, a folder of runs, or several of these with commas between; a sweep's folder is a side for each
@@ -39,15 +50,9 @@ def compare(base: str, candidates: tuple[str, ...], **options: Any) -> int:
     """
     from bench.cli.output import deliver
 
-    sides, inconclusive = app.compare.runs_of_sides((base, *candidates)), options["inconclusive"]
-    found = app.compare.compare_runs(
-        sides,
-        options["threshold"],
-        different_plans=options["different_plans"],
-        untrusted=options["untrusted"],
-    )
-    if options["html"]:
-        app.compare.write_page(options["html"], found, sides)
-    shown = app.compare.document(found, inconclusive, options["junit"])
-    deliver(shown, options["form"], as_json=options["as_json"])
-    return EXIT_OBJECTIVE_MISSED if found.failing(inconclusive) else 0
+    sides, judged = app.compare.runs_of_sides((base, *candidates)), JudgeOptions(**options)
+    found = app.compare.compare_runs(sides, judged)
+    if html:
+        app.compare.write_page(html, found, sides)
+    deliver(app.compare.document(found, judged.inconclusive, junit), form, as_json=as_json)
+    return EXIT_OBJECTIVE_MISSED if found.failing(judged.inconclusive) else 0

@@ -2,47 +2,39 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bench import app
+from bench.app.options import GateOptions
 from bench.cli import groups
 from bench.cli.base import OneOf, echo
-from bench.cli.groups import grouped
-from bench.cli.numeric import WHOLE
-from bench.cli.options import json_option
+from bench.cli.options import JUNIT, QUIET, Form, json_option, options_of
 from bench.cli.settings import ConfigurableCommand
-
-if TYPE_CHECKING:
-    from bench.app.gate.judging import GateTask
-    from bench.cli.output import Screen
-
-PARTS = ("llamacpp", "vllm", "client")
 
 
 @click.command(cls=ConfigurableCommand)
-@grouped(
-    groups.SIDES,
-    click.option("--baseline", "folder", type=click.Path(path_type=Path), help="A folder."),
-    click.option("--against", type=click.Path(path_type=Path), help="Measure this checkout now, and compare with it."),
-    click.option("--update", is_flag=True, help="Measure, and write it as the baseline."),
-    click.option("--add", is_flag=True, help="Measure, and add it to the baseline as one more session."),
-)
-@grouped(
-    groups.HOW_OFTEN,
-    click.option("--part", "parts", type=OneOf(PARTS), multiple=True, help="Only this; repeatable.  [all]"),
-    click.option("--rounds", type=WHOLE, default=5, help="How often each part is measured.  [5]"),
-)
-@grouped(
-    groups.RESULT,
-    click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]"),
-    json_option(),
-    click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file."),
-    click.option("--out", type=click.Path(path_type=Path), help="Keep the runs here.  [kept in results if it fails]"),
-    click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong."),
-)
-def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
+@groups.with_options(
+    options_of(GateOptions, groups.SIDES, {
+        "baseline": "Folder with what was measured before.",
+        "against": "Measure this checkout now, and compare with it.",
+        "update": "Measure, and write it as the baseline.",
+        "add": "Measure, and add it to the baseline as one more session.",
+    }),
+    options_of(GateOptions, groups.HOW_OFTEN, {
+        "part": "Only this; repeatable.  [all]",
+        "rounds": "How often each part is measured.",
+    }),
+    groups.under(groups.RESULT, {
+        "form": click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]"),
+        **json_option(),
+        "junit": JUNIT,
+    }),
+    options_of(GateOptions, groups.RESULT, {"out": "Keep the runs here.  [kept in results if it fails]"}),
+    QUIET,
+)  # fmt: skip
+def gate(form: Form, junit: Path | None, *, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say whether an engine or our own client got slower.
 
     Runs a tiny model on the embedded llama.cpp, and on vLLM where it is installed, and our own client against the
@@ -58,48 +50,31 @@ def gate(folder: Path | None, parts: tuple[str, ...], **options: Any) -> int:
     from bench.app.gate import judging, rounds
     from bench.cli import output, view
 
-    task = judging.task_of(
-        options["out"],
-        options["rounds"],
-        parts,
-        folder,
-        options["against"],
-        update=options["update"],
-        add=options["add"],
-    )
-    if options["junit"]:
-        app.compare.check_folder_of("--junit", options["junit"])
-    screen = view.progress_screen(quiet=options["quiet"])
+    asked = GateOptions(**options)
+    task = judging.task_of(asked)
+    if junit:
+        app.compare.check_folder_of("--junit", junit)
+    screen = view.progress_screen(quiet=quiet)
+    say = partial(output.say, screen)
     try:
-        code = _made(task, screen, options)
+        if asked.update or asked.add:
+            path, code = judging.update(task, say), 0
+            for note in task.notes:
+                output.show_fact(screen, "note", note)
+            output.show_fact(output.Screen(), "baseline", str(path))
+        else:
+            found = judging.compare(task, say)
+            output.deliver(judging.shown(found, junit), form, as_json=as_json)
+            code = judging.CODES[found.verdict]
     except rounds.RoundEnded as ended:
         echo(f"{ended.outcome.name} {ended.outcome.problem}", err=True)
         code = ended.outcome.code
     except BaseException as problem:
-        if not options["out"]:
+        if not asked.out:
             judging.leave(task, str(problem))
         raise
-    if code or options["out"]:
-        is_plain = options["form"] == "text" and not options["as_json"]
-        output.show_fact(output.Screen() if is_plain else screen, "folder", str(task.out))
+    if code or asked.out:
+        output.show_fact(output.Screen() if form == "text" and not as_json else screen, "folder", str(task.out))
     else:
         judging.leave(task)
     return code
-
-
-def _made(task: "GateTask", screen: "Screen", options: dict[str, Any]) -> int:
-    """Measure and write a session, or compare and show what was found; the exit code."""
-    from bench.app.gate import judging
-    from bench.cli import output
-
-    say = partial(output.say, screen)
-    if options["update"] or options["add"]:
-        path = judging.update(task, say)
-        for note in task.notes:
-            output.show_fact(screen, "note", note)
-        output.show_fact(output.Screen(), "baseline", str(path))
-        return 0
-    found = judging.compare(task, say)
-    shown = judging.shown(found, options["junit"])
-    output.deliver(shown, options["form"], as_json=options["as_json"])
-    return judging.CODES[found.verdict]

@@ -1,11 +1,11 @@
 """Help in groups, in the order in which a person needs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
 
-from bench.cli.base import Group, with_options
+from bench.cli.base import Group
 
 SIDES: Final = "What is compared"
 # Of commands that make runs.
@@ -37,9 +37,11 @@ _OTHERS: Final = "Others"
 _ATTRIBUTE: Final = "help_group"
 
 Decorator = Callable[[Any], Any]
+Options = Mapping[str, Decorator]
+"""What gives a command its options, by their names as keyword arguments."""
 
 
-def group(title: str, *options: Decorator) -> tuple[Decorator, ...]:
+def under(title: str, options: Options) -> Options:
     """The options, marked to stand under a title of ORDER."""
 
     def marked(option: Decorator) -> Decorator:
@@ -50,12 +52,18 @@ def group(title: str, *options: Decorator) -> tuple[Decorator, ...]:
 
         return decorate
 
-    return tuple(map(marked, options))
+    return {name: marked(option) for name, option in options.items()}
 
 
-def grouped(title: str, *options: Decorator) -> Decorator:
-    """A command's own options under a title of ORDER."""
-    return with_options(group(title, *options))
+def with_options(*groups: Options) -> Decorator:
+    """Give a command all of these options, in their order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed([option for group in groups for option in group.values()]):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def group_of(option: click.Parameter) -> str:

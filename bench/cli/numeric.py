@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from bench.numeric import read, whole, within
+from bench.numeric import Range, read, whole
 
 
 class Plain(click.ParamType[Any]):
@@ -13,7 +13,7 @@ class Plain(click.ParamType[Any]):
 
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
-        self.name = "integer" if whole else "float"
+        self.name = "N" if whole else "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = whole(str(value)) if self._whole else read(str(value))
@@ -23,39 +23,16 @@ class Plain(click.ParamType[Any]):
 
 
 class NumberWithin(click.ParamType[Any]):
-    """An option's number, from low to high: an int where it is `whole`, else a Decimal as exact as it is written."""
+    """An option's number within its range: an int where that is of whole numbers, else as exact as it is written."""
 
-    name = "number"
+    def __init__(self, allowed: Range) -> None:
+        self.range = allowed
+        self.name = "N" if allowed.whole else "number"
 
-    def __init__(self, low: str | int, high: str | int, *, or_zero: bool = False, whole: bool = False) -> None:
-        self.low, self.high = Decimal(low), Decimal(high)
-        self.or_zero, self.whole = or_zero, whole
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = self.of(param.opts[0] if param is not None else self.name, str(value))
-        return int(found) if self.whole else found
-
-    def of(self, flag: str, text: str) -> Decimal:
-        """The number that a text is. UserError, naming the flag, for any other."""
-        return within(flag, text, self.low, self.high, or_zero=self.or_zero, whole=self.whole)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Decimal:
+        found = self.range.of(param.opts[0] if param is not None else self.name, str(value))
+        return int(found) if self.range.whole else found
 
 
 WHOLE: Final = Plain(whole=True)
 NUMBER: Final = Plain(whole=False)
-
-USD: Final = NumberWithin("1e-12", 10**6, or_zero=True)
-"""Dollars for a request, or for an hour."""
-MONTHLY_USD: Final = NumberWithin("1e-6", 10**9, or_zero=True)
-"""Dollars a month, or once."""
-PART: Final = NumberWithin("1e-6", 1)
-"""A share that is not 0."""
-SHARE: Final = NumberWithin("1e-6", 1, or_zero=True)
-REQUESTS_PER_MONTH: Final = NumberWithin(1, 10**12, whole=True)
-TOKENS: Final = NumberWithin(0, 10**7, whole=True)
-PROMPT_TOKENS: Final = NumberWithin(1, 10**7, whole=True)
-REPLICAS: Final = NumberWithin(0, 10**6, whole=True)
-RATIO: Final = NumberWithin(1, 10**6)
-HOURS: Final = NumberWithin("1e-3", 10**5)
-SECONDS: Final = NumberWithin("1e-3", 86_400, or_zero=True)
-PER_HOUR: Final = NumberWithin("1e-6", 1_000, or_zero=True)
-SEED: Final = NumberWithin(0, 2**63 - 1, whole=True)

@@ -1,16 +1,93 @@
-"""The options of every command that makes runs, each under the name it has in bench.app.options."""
+"""The options of commands: help for the fields of an options class of bench.app, which has their types and defaults."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import click
 
+from bench.app.options import (
+    FileOptions,
+    HourOptions,
+    JsonText,
+    JudgeOptions,
+    LoadOptions,
+    RunOptions,
+    ServerOptions,
+    WatchOptions,
+    flag_of,
+    kinds_of,
+)
 from bench.cli import groups
 from bench.cli.base import OneOf, owe_json
-from bench.cli.completion import files, names_of
-from bench.cli.numeric import USD, WHOLE, NumberWithin
+from bench.cli.completion import Complete, files, names_of
+from bench.cli.groups import Decorator, Options
+from bench.cli.numeric import NUMBER, WHOLE, NumberWithin
+
+Form = Literal["text", "markdown", "csv"]
+
+_PLACEHOLDERS: Final[Mapping[str, str]] = {
+    "a": "OPTIONS", "b": "OPTIONS", "backend": "NAME", "ca_file": "FILE", "client_cert": "FILE", "client_key": "FILE",
+    "command": "COMMAND", "dataset": "FILE", "decide": "MEASURE", "duration": "TIME", "for_": "TIME", "from_": "TIME",
+    "gpu": "NAME[@PROVIDER][:KIND]", "grid_gco2e_per_kwh": "GRAMS", "header": "'NAME: VALUE'", "images": "FOLDER",
+    "max_body": "SIZE", "max_time": "TIME", "metrics_gpu": "GPU", "metrics_url": "URL", "quantization": "NAME",
+    "ready_timeout": "TIME", "server_cmd": "COMMAND", "slo": "OBJECTIVE", "speed": "X", "stall_timeout": "TIME",
+    "think_time": "TIME", "timeout": "TIME", "trace": "FILE", "traffic": "FILE", "turns": "N|A..B", "url": "URL",
+}  # fmt: skip
+"""What help shows in place of a value, by the option's name, where its type does not say it."""
+
+_COMPLETED: Final[Mapping[str, Complete]] = {
+    "backend": names_of("backends"),
+    "decide": names_of("measures"),
+    "gpu": names_of("gpus"),
+    "measured": names_of("runs"),
+    "model": names_of("models"),
+    "scenario": names_of("scenarios"),
+    "slo": names_of("objectives"),
+    "threshold": names_of("measures"),
+    **dict.fromkeys(("server", "server_python"), files),
+}
+
+
+def options_of(group: type[Any], title: str, helps: Mapping[str, str]) -> Options:
+    """Options of a command under a title of its help: fields of a group, with what help says of each."""
+    kinds = kinds_of(group)
+    defaults = {field.name: field.default for field in fields(group)}
+    return groups.under(title, {name: _option(name, kinds[name], defaults[name], said) for name, said in helps.items()})
+
+
+def _option(name: str, kind: Any, default: Any, said: str) -> Decorator:
+    placeholder = _PLACEHOLDERS.get(name, "JSON|FILE" if kind is JsonText else None)
+    takes_file = kind is JsonText or placeholder in ("FILE", "FOLDER")
+    told = _as_click_has_it(kind)
+    if not (default is MISSING or default is None or isinstance(default, bool | tuple)):
+        told["default"] = default
+        said = said if said.endswith("]") else f"{said}  [{default}]"
+    return click.option(
+        flag_of(name),
+        name,
+        required=default is MISSING,
+        metavar=placeholder,
+        shell_complete=_COMPLETED.get(name, files if takes_file else None),
+        help=said,
+        **told,
+    )
+
+
+def _as_click_has_it(kind: Any) -> dict[str, Any]:
+    """What click is told of a field's type; what is read only with the rest of a request is text to it."""
+    of = get_args(kind)
+    if kind is bool:
+        return {"is_flag": True}
+    if get_origin(kind) is tuple:
+        return {**_as_click_has_it(of[0]), "multiple": True}
+    if get_origin(kind) is Literal:
+        return {"type": OneOf(of)}
+    if get_origin(kind) is Annotated:
+        return {"type": NumberWithin(of[1])}
+    return {"type": {int: WHOLE, float: NUMBER, Path: click.Path(path_type=Path)}.get(kind, click.STRING)}
 
 
 def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> bool:
@@ -19,11 +96,17 @@ def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> boo
     return wanted
 
 
-def json_option(of_what: str = "") -> groups.Decorator:
+def json_option(of_what: str = "") -> Options:
     """`--json`, which every command that answers takes."""
     help = f"Print JSON{of_what}, also where it fails."
     option = click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_owe_json, help=help)
-    return groups.grouped(groups.RESULT, option)
+    return groups.under(groups.RESULT, {"as_json": option})
+
+
+def out_option(help: str) -> Options:
+    """`--out`: the folder of what a command makes."""
+    option = click.option("--out", type=click.Path(path_type=Path), help=help)
+    return groups.under(groups.RESULT, {"out": option})
 
 
 def printed(of_what: str = "") -> Callable[[Callable[..., Any]], Callable[..., None]]:
@@ -38,268 +121,144 @@ def printed(of_what: str = "") -> Callable[[Callable[..., Any]], Callable[..., N
             if (document := command(*arguments, **options)) is not None:
                 deliver(document, "text", as_json=as_json)
 
-        decorated: Callable[..., None] = json_option(of_what)(run)
+        decorated: Callable[..., None] = groups.with_options(json_option(of_what))(run)
         return decorated
 
     return decorate
 
 
-SLO = click.option(
-    "--slo",
-    multiple=True,
-    shell_complete=names_of("objectives"),
-    help="An objective such as 'ttft_ms:p99<500'; repeatable.",
-)
-SHOWN = groups.group(
+QUIET: Final = groups.under(
     groups.RESULT,
-    json_option(),
-    click.option("--quiet", is_flag=True, help="Print nothing to standard error except errors."),
+    {"quiet": click.option("--quiet", is_flag=True, help="Print nothing to standard error except errors.")},
 )
+SHOWN: Final = {**json_option(), **QUIET}
 """What a command prints: its result on standard output, its progress on standard error."""
 
-ON_OFF = ("on", "off")
-STAMPS = ("auto", "packets", "kernel", "user")
-WINDOWS = ("planned", "steady")
-
-ASKED = (
-    *groups.group(
-        groups.WHOM,
-        click.option(
-            "--backend",
-            metavar="NAME",
-            shell_complete=names_of("backends"),
-            help="See `backends`.  [llamacpp; with --url whatever answers there]",
-        ),
-        click.option(
-            "--model",
-            shell_complete=names_of("models"),
-            help="A name from `models`, a path, or the server's name for it.  [tiny; with --url the only one served]",
-        ),
-        click.option("--url", help="Use a running server at this base URL instead of launching one."),
-    ),
-    *groups.group(
-        groups.WHAT,
-        click.option(
-            "--scenario",
-            default="chat",
-            shell_complete=names_of("scenarios"),
-            help="A name from `scenarios`, or a YAML file.  [chat]",
-        ),
-        click.option(
-            "--dataset", metavar="FILE", shell_complete=files, help="Your own prompts: a file, a folder or a pattern."
-        ),
-        click.option(
-            "--dataset-output", type=OneOf(["file", "scenario"]), help="Where answer lengths come from.  [file]"
-        ),
-        click.option(
-            "--images",
-            metavar="FOLDER",
-            shell_complete=files,
-            help="Send an image from it with each request, chosen by the seed.",
-        ),
-        click.option(
-            "--prompt-tokens", type=WHOLE, help="Make every prompt this long, instead of the scenario's lengths."
-        ),
-        click.option(
-            "--output-tokens", type=WHOLE, help="Make every answer this long, instead of the scenario's lengths."
-        ),
-        click.option("--turns", metavar="N|A..B", help="Turns per session.  [the scenario's]"),
-        click.option("--think-time", metavar="TIME", help="Pause before a turn: 5s, exponential:5s, lognormal:5s:1."),
-        click.option(
-            "--history",
-            type=OneOf(["actual", "planned"]),
-            help="Build the next turn on actual answers or on planned ones.  [actual]",
-        ),
-        click.option(
-            "--cache",
-            type=OneOf(["cold", "warm"]),
-            default="cold",
-            help="cold: prompts new to any cache; warm: those of other warm runs.  [cold]",
-        ),
-        click.option("--seed", type=WHOLE, default=0, help="Seed for prompts, lengths and arrivals.  [0]"),
-    ),
-    *groups.group(
-        groups.OBJECTIVES,
-        SLO,
-        click.option("--goodput", help="Limits that make a request count as good: 'ttft:200 tpot:50 e2el:5000'."),
-    ),
-    *groups.group(
-        groups.COST,
-        click.option(
-            "--max-usd", help="Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]"
-        ),
-    ),
-    *groups.group(
-        groups.LAUNCH,
-        click.option(
-            "--server",
-            shell_complete=files,
-            help="llamacpp: xllamacpp, llama-cpp-python or a llama-server; exec: process or kept.",
-        ),
-        click.option(
-            "--server-python",
-            shell_complete=files,
-            help="Python that has the server installed.  [see docs/backends.md]",
-        ),
-        click.option("--server-cmd", help="Command that launches it instead; flags are appended."),
-        click.option("--server-arg", multiple=True, help="Passed on to the launched server; repeatable."),
-        click.option("--port", type=WHOLE, help="Port of the launched server.  [a free one]"),
-        click.option(
-            "--ready-timeout", help="Time a server may take to get ready.  [launched: 120s; with --url: none]"
-        ),
-        click.option(
-            "--command", help="exec: the program to run, such as './run model.bin -n {output_tokens} -i {prompt}'."
-        ),
-    ),
-    *groups.group(
-        groups.WORDING,
-        click.option("--dialect", help="tgi: native or chat.  [native]"),
-        click.option("--route", help="openai, vllm, llamacpp: chat, completions or responses.  [chat]"),
-        click.option("--no-stream", is_flag=True, help="Ask for whole answers, which leaves token times unknown."),
-        click.option("--temperature", help="A number, or server for its default.  [the scenario's, 0; claude: server]"),
-        click.option("--top-p", help="Sample from the likeliest tokens with this total probability.  [the server's]"),
-        click.option(
-            "--seed-requests", type=OneOf(ON_OFF), help="Send a seed with each request.  [on, where supported]"
-        ),
-        click.option("--thinking", help="claude, vllm: on or off; claude: a token budget.  [the scenario's]"),
-        click.option("--adapter", help="vllm, tgi: name of the LoRA adapter; llamacpp: its number."),
-        click.option("--tools", metavar="JSON|FILE", shell_complete=files, help="Functions the model may call."),
-        click.option(
-            "--response-format",
-            metavar="JSON|FILE",
-            shell_complete=files,
-            help="json_object, or a JSON schema for the answers.",
-        ),
-        click.option(
-            "--extra-body",
-            metavar="JSON|FILE",
-            shell_complete=files,
-            help="Extra fields for every request; a value '$VAR' is a secret.",
-        ),
-        click.option("--cache-ttl", help="claude: 5m, 1h or off, for a shared prefix.  [5m]"),
-        click.option("--service-tier", help="claude: auto or standard_only.  [the API's]"),
-    ),
-    *groups.group(
-        groups.CONNECTION,
-        click.option("--header", multiple=True, help="'NAME: VALUE' for every request; $VAR is a secret; repeatable."),
-        click.option(
-            "--ca-file", shell_complete=files, help="PEM file that verifies the server's certificate.  [the system's]"
-        ),
-        click.option("--client-cert", shell_complete=files, help="PEM file with this client's certificate."),
-        click.option(
-            "--client-key", shell_complete=files, help="PEM file with the certificate's key.  [in --client-cert]"
-        ),
-        click.option("--timeout", default="120s", help="End a request that takes longer than this.  [120s]"),
-        click.option(
-            "--stall-timeout", default="30s", help="End a request that receives nothing for this long.  [30s]"
-        ),
-        click.option("--max-body", default="64MiB", help="End a request whose answer is larger than this.  [64MiB]"),
-        click.option(
-            "--backoff", type=OneOf(ON_OFF), default="on", help="Closed loop: wait after a refused request.  [on]"
-        ),
-    ),
-    *groups.group(
-        groups.METRICS,
-        click.option(
-            "--metrics-url", multiple=True, help="Metrics of the server's GPU, node or engine exporter; repeatable."
-        ),
-        click.option(
-            "--metrics-gpu", multiple=True, help="Its GPUs among those: number, UUID, LABEL=VALUE; repeatable.  [all]"
-        ),
-        click.option(
-            "--grid-gco2e-per-kwh", type=USD, metavar="GRAMS", help="Emissions per kWh where the server runs."
-        ),
-    ),
-    *groups.group(
-        groups.CLIENT,
-        click.option("--workers", type=WHOLE, default=1, help="Load processes.  [1]"),
-        click.option(
-            "--tokenizer",
-            type=click.Path(path_type=Path),
-            help="tokenizer.json or its folder, to count tokens.  [the server counts]",
-        ),
-        click.option(
-            "--stamps",
-            type=OneOf(STAMPS),
-            default="auto",
-            help="Who timestamps arrivals.  [auto: the best permitted]",
-        ),
-        click.option(
-            "--late-reads",
-            type=OneOf(ON_OFF),
-            default="on",
-            help="With packet stamps, let a busy client read later.  [on]",
-        ),
-        click.option(
-            "--quick-ack",
-            type=OneOf(ON_OFF),
-            default="off",
-            help="Acknowledge packets at once, unlike ordinary clients.  [off]",
-        ),
-    ),
-)
+ASKED: Final = {
+    **options_of(ServerOptions, groups.WHOM, {
+        "backend": "See `backends`.  [llamacpp; with --url whatever answers there]",
+        "model": "A name from `models`, a path, or the server's name for it.  [tiny; with --url the only one served]",
+        "url": "Use a running server at this base URL instead of launching one.",
+    }),
+    **options_of(RunOptions, groups.WHAT, {
+        "scenario": "A name from `scenarios`, or a YAML file.",
+        "dataset": "Your own prompts: a file, a folder or a pattern.",
+        "dataset_output": "Where answer lengths come from.  [file]",
+        "images": "Send an image from it with each request, chosen by the seed.",
+        "prompt_tokens": "Make every prompt this long, instead of the scenario's lengths.",
+        "output_tokens": "Make every answer this long, instead of the scenario's lengths.",
+        "turns": "Turns per session.  [the scenario's]",
+        "think_time": "Pause before a turn: 5s, exponential:5s, lognormal:5s:1.",
+        "history": "Build the next turn on actual answers or on planned ones.  [actual]",
+        "cache": "cold: prompts new to any cache; warm: those of other warm runs.",
+        "seed": "Seed for prompts, lengths and arrivals.",
+    }),
+    **options_of(RunOptions, groups.OBJECTIVES, {
+        "slo": "An objective such as 'ttft_ms:p99<500'; repeatable.",
+        "goodput": "Limits that make a request count as good: 'ttft:200 tpot:50 e2el:5000'.",
+    }),
+    **options_of(RunOptions, groups.COST, {
+        "max_usd": "Never spend more than this; 'none' lifts the limit.  [1.00 for an API that bills]",
+    }),
+    **options_of(ServerOptions, groups.LAUNCH, {
+        "server": "llamacpp: xllamacpp, llama-cpp-python or a llama-server; exec: process or kept.",
+        "server_python": "Python that has the server installed.  [see docs/backends.md]",
+        "server_cmd": "Command that launches it instead; flags are appended.",
+        "server_arg": "Passed on to the launched server; repeatable.",
+        "port": "Port of the launched server.  [a free one]",
+        "ready_timeout": "Time a server may take to get ready.  [launched: 120s; with --url: none]",
+        "command": "exec: the program to run, such as './run model.bin -n {output_tokens} -i {prompt}'.",
+    }),
+    **options_of(ServerOptions, groups.WORDING, {
+        "dialect": "tgi: native or chat.  [native]",
+        "route": "openai, vllm, llamacpp: chat, completions or responses.  [chat]",
+        "no_stream": "Ask for whole answers, which leaves token times unknown.",
+        "temperature": "A number, or server for its default.  [the scenario's, 0; claude: server]",
+        "top_p": "Sample from the likeliest tokens with this total probability.  [the server's]",
+        "seed_requests": "Send a seed with each request.  [on, where supported]",
+        "thinking": "claude, vllm: on or off; claude: a token budget.  [the scenario's]",
+        "adapter": "vllm, tgi: name of the LoRA adapter; llamacpp: its number.",
+        "tools": "Functions the model may call.",
+        "response_format": "json_object, or a JSON schema for the answers.",
+        "extra_body": "Extra fields for every request; a value '$VAR' is a secret.",
+        "cache_ttl": "claude: 5m, 1h or off, for a shared prefix.  [5m]",
+        "service_tier": "claude: auto or standard_only.  [the API's]",
+    }),
+    **options_of(RunOptions, groups.CONNECTION, {
+        "header": "'NAME: VALUE' for every request; $VAR is a secret; repeatable.",
+        "ca_file": "PEM file that verifies the server's certificate.  [the system's]",
+        "client_cert": "PEM file with this client's certificate.",
+        "client_key": "PEM file with the certificate's key.  [in --client-cert]",
+        "timeout": "End a request that takes longer than this.",
+        "stall_timeout": "End a request that receives nothing for this long.",
+        "max_body": "End a request whose answer is larger than this.",
+        "backoff": "Closed loop: wait after a refused request.",
+    }),
+    **options_of(WatchOptions, groups.METRICS, {
+        "metrics_url": "Metrics of the server's GPU, node or engine exporter; repeatable.",
+        "metrics_gpu": "Its GPUs among those: number, UUID, LABEL=VALUE; repeatable.  [all]",
+        "grid_gco2e_per_kwh": "Emissions per kWh where the server runs.",
+    }),
+    **options_of(RunOptions, groups.CLIENT, {
+        "workers": "Load processes.",
+        "tokenizer": "tokenizer.json or its folder, to count tokens.  [the server counts]",
+        "stamps": "Who timestamps arrivals.  [auto: the best permitted]",
+        "late_reads": "With packet stamps, let a busy client read later.",
+        "quick_ack": "Acknowledge packets at once, unlike ordinary clients.",
+    }),
+}  # fmt: skip
 """What is asked of whom: all options of a run but how much load there is."""
 
-COSTS = groups.group(
-    groups.COST,
-    click.option(
-        "--gpu",
-        metavar="NAME[@PROVIDER][:KIND]",
-        shell_complete=names_of("gpus"),
-        help="The GPU it runs on, at the price from `prices --gpu`.",
-    ),
-    click.option("--gpus", type=NumberWithin(1, 4096, whole=True), help="Number of GPUs.  [1]"),
-    click.option("--usd-per-hour", type=USD, help="Price of an hour of it, instead of --gpu."),
-    click.option("--owned", help="Hardware you own: price_usd=…,months=…,watts=…,usd_per_kwh=…"),
-    click.option("--prices", type=click.Path(path_type=Path, exists=True), help="File with your own GPU prices."),
-)
+COSTS: Final = {
+    **options_of(HourOptions, groups.COST, {
+        "gpu": "The GPU it runs on, at the price from `prices --gpu`.",
+        "gpus": "Number of GPUs.  [1]",
+        "usd_per_hour": "Price of an hour of it, instead of --gpu.",
+        "owned": "Hardware you own: price_usd=…,months=…,watts=…,usd_per_kwh=…",
+    }),
+    **groups.under(groups.COST, {
+        # It has to exist even where no GPU is named whose price would be looked up in it.
+        "prices": click.option(
+            "--prices", type=click.Path(path_type=Path, exists=True), help="File with your own GPU prices."
+        ),
+    }),
+}  # fmt: skip
 """What servers of one's own cost."""
 
-OFFERED = groups.group(
-    groups.LOAD,
-    click.option("--concurrency", type=WHOLE, help="Closed loop: requests (or sessions) in flight."),
-    click.option("--rate", help="Open loop: requests/s (or sessions/s); 1..10:5m is a ramp, inf is all at once."),
-    click.option("--requests", type=WHOLE, help="Measure this many requests …"),
-    click.option("--duration", help="… or for this long: 60s, 2m …"),
-    click.option("--sessions", type=WHOLE, help="… or this many sessions, in scenarios with turns."),
-    click.option("--warmup", help="Not measured, before that: a number of requests; with --duration a time."),
-    click.option("--arrivals", help="Open loop: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]"),
-    click.option("--max-in-flight", type=WHOLE, help="Open loop: most requests in flight.  [1024]"),
-    click.option(
-        "--overload", type=OneOf(["wait", "drop"]), help="What happens to requests beyond that limit.  [wait]"
-    ),
-    click.option(
-        "--trace", metavar="FILE", shell_complete=files, help="Recorded traffic, replayed at its recorded times."
-    ),
-    click.option("--speed", metavar="X", help="Replay the trace this many times faster.  [1]"),
-    click.option("--from", "from_", metavar="TIME", help="Skip this much of the trace, such as 10m."),
-    click.option("--for", "for_", metavar="TIME", help="Replay this much of the trace, such as 1h."),
-)
+OFFERED: Final = {
+    **options_of(LoadOptions, groups.LOAD, {
+        "concurrency": "Closed loop: requests (or sessions) in flight.",
+        "rate": "Open loop: requests/s (or sessions/s); 1..10:5m is a ramp, inf is all at once.",
+        "requests": "Measure this many requests …",
+        "duration": "… or for this long: 60s, 2m …",
+        "sessions": "… or this many sessions, in scenarios with turns.",
+        "warmup": "Not measured, before that: a number of requests; with --duration a time.",
+        "arrivals": "Open loop: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]",
+        "max_in_flight": "Open loop: most requests in flight.  [1024]",
+        "overload": "What happens to requests beyond that limit.  [wait]",
+    }),
+    **options_of(FileOptions, groups.LOAD, {
+        "trace": "Recorded traffic, replayed at its recorded times.",
+        "speed": "Replay the trace this many times faster.  [1]",
+        "from_": "Skip this much of the trace, such as 10m.",
+        "for_": "Replay this much of the trace, such as 1h.",
+    }),
+}  # fmt: skip
 """How much load there is."""
 
-JUDGED = (
-    *groups.group(
-        groups.OBJECTIVES,
-        click.option(
-            "--threshold",
-            multiple=True,
-            shell_complete=names_of("measures"),
-            help="Smallest change that matters: ttft_ms:p99=5%; repeatable.",
-        ),
-        click.option(
-            "--inconclusive",
-            type=OneOf(["pass", "fail"]),
-            default="pass",
-            help="Whether an inconclusive result passes.  [pass]",
-        ),
-        click.option("--different-plans", is_flag=True, help="Compare runs of different requests."),
-        click.option("--untrusted", is_flag=True, help="Compare runs whose verdict is invalid."),
-    ),
-    *groups.group(
-        groups.RESULT,
-        click.option("--format", "form", type=OneOf(["text", "markdown", "csv"]), default="text", help="[text]"),
-        json_option(),
-        click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file."),
-    ),
-)
+JUNIT: Final = click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+
+JUDGED: Final = {
+    **options_of(JudgeOptions, groups.OBJECTIVES, {
+        "threshold": "Smallest change that matters: ttft_ms:p99=5%; repeatable.",
+        "inconclusive": "Whether an inconclusive result passes.",
+        "different_plans": "Compare runs of different requests.",
+        "untrusted": "Compare runs whose verdict is invalid.",
+    }),
+    **groups.under(groups.RESULT, {
+        "form": click.option("--format", "form", type=OneOf(get_args(Form)), default="text", help="[text]"),
+        **json_option(),
+        "junit": JUNIT,
+    }),
+}  # fmt: skip
 """How two sides are judged and how that is told: options of every command that compares."""

@@ -1,20 +1,20 @@
 """`bench.py decode` and `report`: what a run folder says, made or shown again."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import click
 
 from bench import app
+from bench.app.options import Window
 from bench.cli.base import OneOf, echo
 from bench.cli.completion import names_of
-from bench.cli.options import WINDOWS
 
 
 @click.command()
 @click.argument("folder", shell_complete=names_of("runs"))
-@click.option("--window", type=OneOf(WINDOWS), help="Make them of another window.  [the run's own]")
-def decode(folder: str, window: Literal["planned", "steady"] | None) -> int:
+@click.option("--window", type=OneOf(get_args(Window)), help="Make them of another window.  [the run's own]")
+def decode(folder: str, window: Window | None) -> int:
     """Read a run's captures again, also after a crash.
 
     Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.

@@ -3,18 +3,16 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench import app
-from bench.app.options import check_repeat
+from bench.app.options import RunOptions, check_repeat
 from bench.cli import groups
-from bench.cli.base import OneOf, keep_secret, print_dry, tell, with_options
-from bench.cli.groups import grouped
+from bench.cli.base import keep_secret, print_dry, tell
 from bench.cli.numeric import WHOLE
-from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, WINDOWS
+from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, options_of
 from bench.cli.settings import Measuring, settings
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED, worst_of
 from bench.types import UserError
@@ -24,29 +22,26 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Measuring)
-@with_options((*ASKED, *COSTS, *OFFERED))
-@grouped(
-    groups.OBJECTIVES,
-    click.option(
-        "--window", type=OneOf(WINDOWS), default="planned", help="steady: leave out the initial transient.  [planned]"
-    ),
-    click.option(
-        "--inconclusive", type=OneOf(["pass", "fail"]), help="Whether uncertain objectives pass.  [by the value seen]"
-    ),
-)
-@grouped(
-    groups.HOW_OFTEN,
-    click.option("--repeat", type=WHOLE, default=1, help="Make this many runs, 50 at most.  [1]"),
-    click.option("--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs."),
-    click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing."),
-    click.option("--batch", is_flag=True, help="With --dry-run: use the API's batch prices."),
-)
-@grouped(
-    groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [results/<run-id>]"),
-    click.option("--locust-web", type=WHOLE, help="Serve Locust's page on this loopback port."),
-)
-@with_options(SHOWN)
+@groups.with_options(
+    ASKED, COSTS, OFFERED,
+    options_of(RunOptions, groups.OBJECTIVES, {
+        "window": "steady: leave out the initial transient.",
+        "inconclusive": "Whether uncertain objectives pass.  [by the value seen]",
+    }),
+    groups.under(groups.HOW_OFTEN, {
+        "repeat": click.option("--repeat", type=WHOLE, default=1, help="Make this many runs, 50 at most.  [1]"),
+        "keep_server": click.option(
+            "--keep-server", is_flag=True, help="With --repeat: launch the server once for all runs."
+        ),
+        "dry_run": click.option("--dry-run", is_flag=True, help="Print the plan and what it may cost; send nothing."),
+        "batch": click.option("--batch", is_flag=True, help="With --dry-run: use the API's batch prices."),
+    }),
+    options_of(RunOptions, groups.RESULT, {
+        "out": "Run folder.  [results/<run-id>]",
+        "locust_web": "Serve Locust's page on this loopback port.",
+    }),
+    SHOWN,
+)  # fmt: skip
 def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """Offer one load to one backend, observe it, judge it and report.
 
@@ -86,6 +81,6 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: boo
 
 def request_of(options: Mapping[str, Any]) -> "RunRequest":
     """The request of a run from its flags; what of it is secret is not printed from now on."""
-    request = app.run_request(app.RunOptions.of(options), sys.argv)
+    request = app.run_request(RunOptions.of(options), sys.argv)
     keep_secret(request.access.secrets)
     return replace(request, settings=settings())

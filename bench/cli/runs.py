@@ -6,13 +6,14 @@ import click
 
 from bench import app
 from bench.cli.base import echo
+from bench.cli.groups import with_options
 from bench.cli.options import json_option
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--all", "shows_all", is_flag=True, help="All of them.  [the newest 40]")
-@json_option(", of all of them")
+@with_options(json_option(", of all of them"))
 def runs(folder: Path | None, shows_all: bool, as_json: bool) -> None:
     """List what is in results, and bring its page up to date.
 

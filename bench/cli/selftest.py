@@ -1,23 +1,27 @@
 """`bench.py selftest`: how far this machine's client is from the truth, at which load."""
 
 from functools import partial
-from typing import Any
 
 import click
 
-from bench.cli.base import OneOf, echo
-from bench.cli.numeric import WHOLE
-from bench.cli.options import STAMPS, json_option
+from bench.app.options import ClientOptions, Stamps
+from bench.cli import groups
+from bench.cli.base import echo
+from bench.cli.options import QUIET, json_option, options_of
 from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 
 
 @click.command()
-@click.option("--workers", type=WHOLE, default=1, help="Load processes, as in the runs it is meant for.  [1]")
-@click.option("--stamps", type=OneOf(STAMPS), default="auto", help="Who timestamps arrivals, as in those runs.  [auto]")
-@click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer within a minute.")
-@json_option(", with everything that was measured")
-@click.option("--quiet", is_flag=True, help="Say nothing on standard error but what goes wrong.")
-def selftest(workers: int, stamps: Any, quick: bool, as_json: bool, quiet: bool) -> int:
+@groups.with_options(
+    options_of(ClientOptions, groups.CLIENT, {
+        "workers": "Load processes, as in the runs it is meant for.",
+        "stamps": "Who timestamps arrivals, as in those runs.",
+    }),
+    {"quick": click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer within a minute.")},
+    json_option(", with everything that was measured"),
+    QUIET,
+)  # fmt: skip
+def selftest(workers: int, stamps: Stamps, quick: bool, as_json: bool, quiet: bool) -> int:
     """Measure how exact this machine's client is, at which load.
 
     A server that logs when it sent each token gets a core of its own, the client another, and loads rise until the

@@ -16,7 +16,7 @@ from bench import app
 from bench.app.options import words_of
 from bench.cli.base import echo
 from bench.cli.familiar import SynonymCommand
-from bench.cli.groups import SETTINGS, Grouped, GroupedGroup, grouped
+from bench.cli.groups import SETTINGS, Grouped, GroupedGroup, under, with_options
 from bench.suggest import nearest
 from bench.types import Setting, UserError
 
@@ -215,14 +215,13 @@ def _strange(own: Mapping[str, click.Option]) -> Iterator[str]:
                 yield name
 
 
-_FILE = grouped(
-    SETTINGS,
-    click.option(
+_FILE = with_options(under(SETTINGS, {
+    "config": click.option(
         "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_read_file,
         help="A file of settings (TOML): options by their names, for all commands, for one, in profiles.",
     ),
-    click.option(
+    "profile": click.option(
         "--profile", metavar="NAME", is_eager=True, expose_value=False, callback=_read_file,
         help="Of that file: take what stands in [profiles.NAME] first.",
     ),
-)  # fmt: skip
+}))  # fmt: skip

@@ -1,16 +1,13 @@
 """`bench.py size`: which GPUs can serve a model under a load, and what that costs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.app.size.options import SizeOptions
 from bench.cli import groups
-from bench.cli.base import OneOf
-from bench.cli.completion import files, names_of
-from bench.cli.groups import grouped
-from bench.cli.numeric import NUMBER, WHOLE
-from bench.cli.options import SLO, printed
+from bench.cli.completion import names_of
+from bench.cli.options import options_of, printed
 from bench.cli.settings import ConfigurableCommand
 
 if TYPE_CHECKING:
@@ -19,58 +16,34 @@ if TYPE_CHECKING:
 
 @click.command(cls=ConfigurableCommand)
 @click.argument("model", shell_complete=names_of("models"))
-@grouped(
-    groups.WHOM,
-    click.option(
-        "--quantization",
-        metavar="NAME",
-        help="Quantization of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]",
-    ),
-    click.option("--kv-cache", type=OneOf(["fp16", "fp8"]), default="fp16", help="Number format of the cache.  [fp16]"),
-    click.option("--gpu-memory-utilization", type=NUMBER, default=0.92, help="Share of GPU memory to use.  [0.92]"),
-    click.option("--overhead-gib", type=NUMBER, default=1.5, help="Activations and graphs, per GPU.  [1.5]"),
-    click.option(
-        "--measured",
-        shell_complete=names_of("runs"),
-        type=click.Path(path_type=Path),
-        help="A run made on the first --gpu and --tensor-parallel.",
-    ),
-    click.option("--claimed", type=NUMBER, help="Output tokens/s claimed for those; refused if impossible."),
-)
-@grouped(
-    groups.LOAD,
-    click.option(
-        "--context", type=WHOLE, help="Tokens per sequence, prompt and answer together.  [the load's, else 4096]"
-    ),
-    click.option("--concurrency", type=WHOLE, help="Sequences of that length that a replica must hold.  [1]"),
-    click.option("--rate", type=NUMBER, help="The load: this many requests per second …"),
-    click.option("--prompt-tokens", type=WHOLE, help="… with prompts of this length …"),
-    click.option("--output-tokens", type=WHOLE, help="… and answers of this one."),
-    click.option("--prefix-tokens", type=WHOLE, help="Length of the prefix that all prompts share, cached.  [0]"),
-    click.option(
-        "--traffic", metavar="FILE", shell_complete=files, help="… or the busiest minute of recorded traffic."
-    ),
-)
-@grouped(
-    groups.OBJECTIVES,
-    SLO,
-    click.option(
-        "--utilization", type=NUMBER, default=0.7, help="Use at most this share of a replica's capacity.  [0.7]"
-    ),
-)
-@grouped(
-    groups.COST,
-    click.option(
-        "--gpu",
-        "gpu_specs",
-        multiple=True,
-        shell_complete=names_of("gpus"),
-        metavar="NAME[@PROVIDER][:KIND]",
-        help="Only these; repeatable.  [all]",
-    ),
-    click.option("--tensor-parallel", type=WHOLE, multiple=True, help="GPUs per replica; repeatable.  [1 2 4 8]"),
-    click.option("--prices", type=click.Path(path_type=Path), help="File with your own GPU prices."),
-)
+@groups.with_options(
+    options_of(SizeOptions, groups.WHOM, {
+        "quantization": "Quantization of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]",
+        "kv_cache": "Number format of the cache.",
+        "gpu_memory_utilization": "Share of GPU memory to use.",
+        "overhead_gib": "Activations and graphs, per GPU.",
+        "measured": "A run made on the first --gpu and --tensor-parallel.",
+        "claimed": "Output tokens/s claimed for those; refused if impossible.",
+    }),
+    options_of(SizeOptions, groups.LOAD, {
+        "context": "Tokens per sequence, prompt and answer together.  [the load's, else 4096]",
+        "concurrency": "Sequences of that length that a replica must hold.  [1]",
+        "rate": "The load: this many requests per second …",
+        "prompt_tokens": "… with prompts of this length …",
+        "output_tokens": "… and answers of this one.",
+        "prefix_tokens": "Length of the prefix that all prompts share, cached.  [0]",
+        "traffic": "… or the busiest minute of recorded traffic.",
+    }),
+    options_of(SizeOptions, groups.OBJECTIVES, {
+        "slo": "An objective such as 'ttft_ms:p99<500'; repeatable.",
+        "utilization": "Use at most this share of a replica's capacity.",
+    }),
+    options_of(SizeOptions, groups.COST, {
+        "gpu": "Only these; repeatable.  [all]",
+        "tensor_parallel": "GPUs per replica; repeatable.  [1 2 4 8]",
+        "prices": "File with your own GPU prices.",
+    }),
+)  # fmt: skip
 @printed()
 def size(**options: Any) -> "Document":
     """Show which GPUs can serve a model, and what that costs.
@@ -85,4 +58,4 @@ def size(**options: Any) -> "Document":
     """
     from bench.app.size import sizing
 
-    return sizing.shown(sizing.SizeOptions(**options))
+    return sizing.shown(SizeOptions(**options))

@@ -8,11 +8,10 @@ import click
 
 from bench import app
 from bench.cli import groups
-from bench.cli.base import echo, fail_as_json, keep_secret, print_dry, with_options
+from bench.cli.base import echo, fail_as_json, keep_secret, print_dry
 from bench.cli.completion import names_of
-from bench.cli.groups import grouped
 from bench.cli.numeric import WHOLE
-from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN
+from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, out_option
 from bench.cli.settings import Measuring, settings
 from bench.durations import expected
 from bench.process.places import as_typed
@@ -24,51 +23,42 @@ if TYPE_CHECKING:
     from bench.app.sweep.running import CellRequests, SweepPosition
     from bench.app.sweep.study import Study
 
+# Options of a run of which a sweep takes several, or none.
 _OWN = ("backend", "concurrency", "rate")
-
-
-def _but(options: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
-    """The options without those of these names."""
-
-    def name_of(option: Any) -> str | None:
-        return click.command()(option(lambda: None)).params[0].name
-
-    return tuple(option for option in options if name_of(option) not in names)
 
 
 @click.command(cls=Measuring)
 @click.argument("study", required=False, metavar="[STUDY.yaml|FOLDER]", shell_complete=names_of("runs"))
-@grouped(
-    groups.WHOM,
-    click.option(
-        "--backend",
-        "backends",
-        shell_complete=names_of("backends"),
-        help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5.",
-    ),
-)
-@grouped(
-    groups.LOAD,
-    click.option("--concurrency", "concurrencies", help="Several with commas: 1,4,16,64."),
-    click.option("--rate", "rates", help="Several with commas, in requests/s: 1,2,4."),
-    click.option("--find-capacity", is_flag=True, help="Also find the highest rate that meets the objectives."),
-)
-@grouped(
-    groups.HOW_OFTEN,
-    click.option("--repeats", type=WHOLE, help="Runs per cell.  [1, or as the study says]"),
-    click.option("--dry-run", is_flag=True, help="Print cells, time and cost; send nothing."),
-)
-@grouped(
-    groups.COST,
-    click.option("--requests-per-month", type=WHOLE, help="Your volume, for the bills."),
-    click.option("--versus", multiple=True, metavar="MODEL", help="Another API for the bills; repeatable."),
-)
-@with_options(_but((*ASKED, *COSTS, *OFFERED), _OWN))
-@grouped(
-    groups.RESULT,
-    click.option("--out", type=click.Path(path_type=Path), help="Folder; that of an earlier sweep is continued."),
-)
-@with_options(SHOWN)
+@groups.with_options(
+    groups.under(groups.WHOM, {
+        "backends": click.option(
+            "--backend",
+            "backends",
+            shell_complete=names_of("backends"),
+            help="Several with commas: vllm,llamacpp,claude:claude-haiku-4-5.",
+        ),
+    }),
+    groups.under(groups.LOAD, {
+        "concurrencies": click.option("--concurrency", "concurrencies", help="Several with commas: 1,4,16,64."),
+        "rates": click.option("--rate", "rates", help="Several with commas, in requests/s: 1,2,4."),
+        "find_capacity": click.option(
+            "--find-capacity", is_flag=True, help="Also find the highest rate that meets the objectives."
+        ),
+    }),
+    groups.under(groups.HOW_OFTEN, {
+        "repeats": click.option("--repeats", type=WHOLE, help="Runs per cell.  [1, or as the study says]"),
+        "dry_run": click.option("--dry-run", is_flag=True, help="Print cells, time and cost; send nothing."),
+    }),
+    groups.under(groups.COST, {
+        "requests_per_month": click.option("--requests-per-month", type=WHOLE, help="Your volume, for the bills."),
+        "versus": click.option(
+            "--versus", multiple=True, metavar="MODEL", help="Another API for the bills; repeatable."
+        ),
+    }),
+    {name: option for name, option in {**ASKED, **COSTS, **OFFERED}.items() if name not in _OWN},
+    out_option("Folder; that of an earlier sweep is continued."),
+    SHOWN,
+)  # fmt: skip
 def sweep(study: str | None, **options: Any) -> int:
     """Measure several contenders under several loads, and write one page that settles it.
 

@@ -11,7 +11,7 @@ from analysis.present.document import Document
 from analysis.present.of_breakeven import of_choice
 from bench.app.breakeven.measured import Requests
 from bench.app.breakeven.offers import VERSUS, prefix_cache, rates_at, requests_stated
-from bench.app.breakeven.options import OFF, BatchChoice, CachingChoice, RequestOptions
+from bench.app.breakeven.options import OFF, BatchChoice, CachingChoice, FineTuneChoice, RequestOptions
 from bench.app.breakeven.servers import traffic_of
 from bench.types import Usage, UserError
 
@@ -19,9 +19,10 @@ BATCH_HOURS = 24
 """Within so many hours a batch is answered where the API does not say."""
 
 
-def fine_tune(train_usd: Decimal, prompted_usd: Decimal, tuned_usd: Decimal) -> Document:
+def fine_tune(options: FineTuneChoice) -> Document:
     """After how many requests a fine-tuned model is repaid. Raises UserError."""
-    return of_choice("the fine-tuned model", calculators.fine_tune(train_usd, prompted_usd, tuned_usd))
+    found = calculators.fine_tune(options.train_usd, options.prompted_usd, options.tuned_usd)
+    return of_choice("the fine-tuned model", found)
 
 
 def caching(options: CachingChoice, now: datetime) -> Document:

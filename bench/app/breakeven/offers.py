@@ -25,14 +25,12 @@ from bench.app.breakeven.measured import MeasuredRun, Requests, read_run, reques
 from bench.app.breakeven.options import OFF, BreakEvenOptions, CachingOptions, RequestOptions
 from bench.app.breakeven.servers import MonthlyTraffic
 from bench.app.listing import folder_of
+from bench.app.options import USD
 from bench.numeric import read
-from bench.numeric import within as within_range
 from bench.plan.resolve import within
 from bench.types import Usage, UserError
 
 VERSUS = "--versus"
-# Dollars, where they are not nothing.
-USD_PER_REQUEST = (Decimal("1e-12"), Decimal(10**6))
 TTLS_S = {"5m": 300.0, "1h": 3600.0}
 
 
@@ -116,7 +114,7 @@ def of_price(spec: str) -> Offer | None:
     """A price per request that the user states; None for what is no number."""
     if read(spec) is None and spec.strip().lower() != "nan":
         return None
-    usd = within_range("--versus: price per request", spec, *USD_PER_REQUEST, or_zero=True)
+    usd = USD.of("--versus: price per request", spec)
     return Offer(f"${usd:f} a request", lambda _: usd, lambda *_: None, 0, ())
 
 

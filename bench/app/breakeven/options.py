@@ -3,21 +3,32 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from bench.app.options import HourOptions
+from bench.app.options import USD, HourOptions
+from bench.numeric import Range
 
 CacheTtlOption = Literal["5m", "1h", "off"]
-OFF = "off"
+OFF: Final = "off"
+
+Usd = Annotated[Decimal, USD]
+MonthlyUsd = Annotated[Decimal, Range("1e-6", 10**9, or_zero=True)]
+"""Dollars a month, or once."""
+Part = Annotated[Decimal, Range("1e-6", 1)]
+"""A share that is not 0."""
+Tokens = Annotated[int, Range(0, 10**7, whole=True)]
+Replicas = Annotated[int, Range(0, 10**6, whole=True)]
+Seconds = Annotated[Decimal, Range("1e-3", 86_400, or_zero=True)]
+Hours = Annotated[Decimal, Range("1e-3", 10**5)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestOptions:
     """What a request is; None where measured ones say."""
 
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    prefix_tokens: int | None = None
+    prompt_tokens: Annotated[int, Range(1, 10**7, whole=True)] | None = None
+    output_tokens: Tokens | None = None
+    prefix_tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,43 +37,43 @@ class CachingOptions:
 
     cache_ttl: CacheTtlOption = "5m"
     prefix_weights: str | None = None
-    cache_delay: Decimal = Decimal(0)
+    cache_delay: Seconds = Decimal(0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficOptions:
     """How much traffic, and when."""
 
-    requests_per_month: int | None = None
+    requests_per_month: Annotated[int, Range(1, 10**12, whole=True)] | None = None
     traffic_profile: Path | None = None
     traffic: Path | None = None
-    peak_to_mean: Decimal | None = None
+    peak_to_mean: Annotated[Decimal, Range(1, 10**6)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostingOptions:
     """How servers of one's own are run."""
 
-    ops_usd_per_month: Decimal = Decimal(0)
-    utilization: Decimal = Decimal("0.7")
-    min_replicas: int = 1
-    spare_replicas: int = 0
+    ops_usd_per_month: MonthlyUsd = Decimal(0)
+    utilization: Part = Decimal("0.7")
+    min_replicas: Replicas = 1
+    spare_replicas: Replicas = 0
     autoscale: bool = False
-    commit_replicas: int | None = None
-    commit_usd_per_hour: Decimal | None = None
-    spot_interruptions_per_hour: Decimal | None = None
-    spot_reload_s: Decimal | None = None
-    self_good_share: Decimal = Decimal(1)
+    commit_replicas: Replicas | None = None
+    commit_usd_per_hour: Usd | None = None
+    spot_interruptions_per_hour: Annotated[Decimal, Range("1e-6", 1_000, or_zero=True)] | None = None
+    spot_reload_s: Seconds | None = None
+    self_good_share: Part = Decimal(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingOptions:
     """Who serves what."""
 
-    hybrid_share: Decimal = Decimal(1)
-    pass_rate: Decimal = Decimal(1)
+    hybrid_share: Part = Decimal(1)
+    pass_rate: Annotated[Decimal, Range("1e-6", 1, or_zero=True)] = Decimal(1)
     overflow: bool = False
-    api_good_share: Decimal = Decimal(1)
+    api_good_share: Part = Decimal(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +89,7 @@ class BreakEvenOptions(RequestOptions, CachingOptions, TrafficOptions, HostingOp
     batch: bool = False
     model: str | None = None
     different_plans: bool = False
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63 - 1, whole=True)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +103,17 @@ class CachingChoice(RequestOptions, CachingOptions, TrafficOptions):
 class BatchChoice(RequestOptions):
     """Whether to send requests that can wait in a batch: of an API, or at two prices."""
 
-    deadline_h: Decimal
     versus: str | None = None
-    live_usd: Decimal | None = None
-    batch_usd: Decimal | None = None
-    window_h: Decimal | None = None
+    live_usd: Usd | None = None
+    batch_usd: Usd | None = None
+    deadline_h: Hours
+    window_h: Hours | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneChoice:
+    """Whether to train a model once, so that its requests cost less."""
+
+    train_usd: MonthlyUsd
+    prompted_usd: Usd
+    tuned_usd: Usd

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, Traffi
 from bench.app.listing import folder_of
 from bench.app.pricing import hourly_of
 from bench.app.rates import profile
+from bench.numeric import Range
 from bench.runs import manifest
 from bench.runs.folder import CAPACITY, RUN
 from bench.types import UserError
@@ -41,7 +41,7 @@ from scenarios.traffic.rows import TrafficRow
 
 SELF = "--self"
 FEWEST_RUNS = 5
-CAPACITIES = (Decimal("1e-6"), Decimal(10**9))
+CAPACITIES = Range("1e-6", 10**9, or_zero=True)
 
 
 class MonthlyTraffic(NamedTuple):
@@ -297,7 +297,7 @@ def _stated(text: str, rng: np.random.Generator) -> ReplicaCapacity | None:
     ends = (low_text, high_text) if dots else (low_text,)
     if any(numeric.read(end) is None and end.strip().lower() != "nan" for end in ends):
         return None
-    low, high = (float(numeric.within("--capacity-rps", end, *CAPACITIES, or_zero=True)) for end in (ends[0], ends[-1]))
+    low, high = (float(CAPACITIES.of("--capacity-rps", end)) for end in (ends[0], ends[-1]))
     # An interval without width leaves nothing open.
     return ReplicaCapacity(low, high, interval_draws(low, high, rng) if low != high else None)
 

@@ -19,6 +19,7 @@ from bench.app.gate import baseline as baselines
 from bench.app.gate import rounds as measuring
 from bench.app.gate.baseline import Session, base_of, differences
 from bench.app.gate.rounds import PARTS, RoundsObserved
+from bench.app.options import GateOptions
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 from bench.plan.resolve import within
 from bench.runs import folder as files
@@ -48,37 +49,31 @@ class GateTask:
     against: Path | None = None
 
 
-def task_of(
-    out: Path | None,
-    rounds: int,
-    parts: Sequence[str],
-    baseline: Path | None,
-    against: Path | None,
-    *,
-    update: bool = False,
-    add: bool = False,
-) -> GateTask:
+def task_of(asked: GateOptions) -> GateTask:
     """Make the task: which parts can be measured here, and which sessions there are.
 
     Raises UserError for what does not go together, and where nothing is left to be measured.
     """
-    count = within("--rounds", rounds, FEWEST_ROUNDS, MOST_ROUNDS)
-    _check(baseline, against, update=update, add=add)
-    sessions = [] if baseline is None or update else baselines.read(baseline)
-    is_compared = not (update or add or against)
+    count = within("--rounds", asked.rounds, FEWEST_ROUNDS, MOST_ROUNDS)
+    _check(asked)
+    baseline, against = asked.baseline, asked.against
+    sessions = [] if baseline is None or asked.update else baselines.read(baseline)
+    is_compared = not (asked.update or asked.add or against)
     known = {part for session in sessions for part in session.rounds} if is_compared else None
-    chosen, notes = _chosen(parts or PARTS, known)
+    chosen, notes = _chosen(asked.part or PARTS, known)
+    out = asked.out
     if out is None:
         out = Path("results") / files.new_run_id("gate", (baseline or against or Path()).absolute().name, "smoke")
     return GateTask(out.absolute(), count, tuple(chosen), tuple(notes), baseline, tuple(sessions), against)
 
 
-def _check(baseline: Path | None, against: Path | None, *, update: bool, add: bool) -> None:
-    if (baseline is None) == (against is None):
+def _check(asked: GateOptions) -> None:
+    against = asked.against
+    if (asked.baseline is None) == (against is None):
         raise UserError("give one of --baseline FOLDER and --against CHECKOUT: what to compare with")
-    if against is not None and (update or add):
+    if against is not None and (asked.update or asked.add):
         raise UserError("--against measures what it compares with: --update and --add want --baseline")
-    if update and add:
+    if asked.update and asked.add:
         raise UserError("--update starts a baseline anew and --add adds to it: give one of them")
     if against is not None and not (against / "bench.py").is_file():
         raise UserError(f"--against {against}: no bench.py in it; expected a checkout of another revision of this tool")

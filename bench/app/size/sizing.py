@@ -1,9 +1,9 @@
 """From what the user asks of a model's size to what is known of it: the memory, the load, what was measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from analysis.present import of_size
 from analysis.present.document import Document
@@ -16,6 +16,7 @@ from analysis.sizing.written import Sizing
 from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
 from bench.app.size.model import load
+from bench.app.size.options import SizeOptions
 from bench.plan.resolve import MAX_CONCURRENCY, MAX_RATE_PER_S, within
 from bench.runs import manifest
 from bench.types import UserError
@@ -27,31 +28,6 @@ MAX_LENGTH_TOKENS = 2_000_000
 MAX_TENSOR_PARALLEL = 64
 MAX_TOKENS_PER_S = 1e9
 _MINUTE_S = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeOptions:
-    """All that can be asked of a size, in the names of its flags; None is what the model or the load say."""
-
-    model: str
-    quantization: str | None = None
-    context: int | None = None
-    concurrency: int | None = None
-    rate: float | None = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    prefix_tokens: int | None = None
-    slo: tuple[str, ...] = ()
-    utilization: float = 0.7
-    gpu_specs: tuple[str, ...] = ()
-    tensor_parallel: tuple[int, ...] = ()
-    kv_cache: Literal["fp16", "fp8"] = "fp16"
-    gpu_memory_utilization: float = 0.92
-    overhead_gib: float = 1.5
-    measured: Path | None = None
-    claimed: float | None = None
-    prices: Path | None = None
-    traffic: str | None = None
 
 
 def shown(options: SizeOptions) -> Document:
@@ -74,7 +50,7 @@ def size_of(options: SizeOptions) -> Sizing:
         (*notes, *warnings),
         need,
         demand,
-        gpu_specs=options.gpu_specs,
+        gpu_specs=options.gpu,
         tensor_parallel=_tensor_parallel(options.tensor_parallel),
         measured=measured,
         claimed=_claimed(options),
@@ -199,7 +175,7 @@ def _claimed(options: SizeOptions) -> ClaimedThroughput | None:
     """A number that somebody quotes; what nobody says of its requests is taken to be as light as can be."""
     if options.claimed is None:
         return None
-    if not options.gpu_specs:
+    if not options.gpu:
         raise UserError("--claimed: give --gpu too, the hardware it is said of first")
     prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
     return ClaimedThroughput(
@@ -211,7 +187,7 @@ def _claimed(options: SizeOptions) -> ClaimedThroughput | None:
 
 def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, ...]]:
     """What a run has measured, and the warnings about it. Raises UserError for one that is invalid or lacks figures."""
-    if not options.gpu_specs:
+    if not options.gpu:
         raise UserError("--measured: give --gpu too, the hardware it ran on first")
     folder = Path(folder_of(str(folder), "run"))
     run, summary = manifest.read(folder), summaries.read(folder)

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench import numeric
 from bench.app.campaign import Campaign
 from bench.app.capacity import CapacitySearch, closed_loop, search_of
-from bench.app.options import RunOptions, flag_of
+from bench.app.options import RunOptions, SearchOptions, values_of
 from bench.app.request import RunRequest, run_request
-from bench.app.sweep.study import CAPACITY, Contender, Study, StudyLoad, slug
+from bench.app.sweep.study import Contender, Study, StudyLoad, slug
 from bench.runs import folder as files
 from bench.types import UserError
 
@@ -84,22 +83,11 @@ def campaign_of(contender: Contender, folder: Path) -> Campaign:
 
 def search_for(cell: PlannedCell, request: RunRequest) -> CapacitySearch:
     """The search that a cell asks for. Raises UserError."""
-    given = {name: value for name, value in (cell.load.search or {}).items() if value is not None}
     try:
-        how: dict[str, Any] = {name: _of_a_search(name, str(value)) for name, value in given.items()}
-        return search_of(request, {"cell": cell.name}, request.out, **how)
+        options = SearchOptions(**values_of(SearchOptions, cell.load.search or {}))
+        return search_of(request, {"cell": cell.name}, options, request.out)
     except UserError as problem:
         raise UserError(f"contender {cell.contender.name!r} at {cell.load.name!r}: {problem}") from None
-
-
-def _of_a_search(name: str, text: str) -> str | float | int:
-    """An option of a search as its flag has it: numbers as they are printed, what is a text to it as it is."""
-    if name in ("precision", "attainment", "max_time"):
-        return text
-    value = numeric.read(text) if name == "up_to" else numeric.whole(text)
-    if value is None:
-        raise UserError(f"{CAPACITY}: {flag_of(name)}: expected a number, got {text!r}")
-    return float(value) if name == "up_to" else int(value)
 
 
 def widest(requests: list[tuple[PlannedCell, RunRequest]]) -> RunRequest:

@@ -10,6 +10,7 @@ from analysis.compare.comparison import Comparison
 from analysis.run import summary as summaries
 from bench.app import imports, results
 from bench.app.compare import compare_runs
+from bench.app.options import JudgeOptions
 from bench.app.sweep.cells import cells_of
 from bench.app.sweep.results import conclude
 from bench.app.sweep.running import yaml_of
@@ -48,13 +49,13 @@ def test_its_report_has_what_is_missing_and_nothing_of_a_client_of_ours(folders:
 
 def test_two_tools_are_compared_and_nothing_is_decided_without_their_requests(folders: dict[str, Path]) -> None:
     vllm, aiperf = folders["vllm-0.32.0.json"], folders["aiperf-0.13.0.json"]
-    found = compare_runs([[vllm], [aiperf]])
+    found = compare_runs([[vllm], [aiperf]], JudgeOptions())
     assert found.verdict == "inconclusive"
     assert any("imported" in warning for warning in found.warnings)
     assert any("not verifiable" in warning for warning in found.warnings)
     # A run is the same as itself, whoever made it.
     for run in folders.values():
-        same = compare_runs([[run], [run]])
+        same = compare_runs([[run], [run]], JudgeOptions())
         assert isinstance(same, Comparison)
         assert all((change.change, change.verdict) == (0.0, "same") for change in same.changes)
 

@@ -11,7 +11,7 @@ from bench.app.ab import Side
 from bench.app.request import ServerToLaunch
 from bench.app.sameness import ask_the_same
 from bench.cli.ab import OPTIONS, sides_of
-from bench.cli.base import with_options
+from bench.cli.groups import with_options
 from bench.types import UserError
 
 Sides = Callable[..., tuple[Side, Side]]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.app.options import USD
 from bench.cli.breakeven import breakeven
-from bench.cli.numeric import USD, NumberWithin
+from bench.cli.numeric import NumberWithin
 from bench.cli.root import COMMANDS, command
 from bench.types import UserError
 from tests.commands import bench
@@ -47,7 +48,7 @@ def test_what_is_no_number_or_out_of_range_is_refused_in_one_line(name: str, tex
 @given(st.decimals(Decimal("1e-12"), 10**6, places=12))
 def test_a_number_is_as_exact_as_it_is_written(number: Decimal) -> None:
     if number:
-        assert USD.convert(f"{number:f}", None, None) == number
+        assert NumberWithin(USD).convert(f"{number:f}", None, None) == number
 
 
 GONE = ("--backend", "openai", "--model", "m", "--url", "http://127.0.0.1:9", "--dry-run")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.app.size.sizing import SizeOptions, shown
+from bench.app.size.options import SizeOptions
+from bench.app.size.sizing import shown
 from bench.cli.size import size as command
 from bench.runs import folder
 from bench.server import tinymodel
@@ -60,7 +61,7 @@ def write_run(path: Path, *, tokens_per_s: float | None = 900.0, concurrency: in
 
 def test_a_model_that_does_not_fit_is_shown_with_what_is_short_and_one_that_does_with_its_price(size: Size) -> None:
     gpus, prices = ("rtx-4090@mine", "l40s@mine"), Path("mine.yaml")
-    same_as_before("size", shown(SizeOptions(model="mixtral-8x7b-awq", gpu_specs=gpus, prices=prices)))
+    same_as_before("size", shown(SizeOptions(model="mixtral-8x7b-awq", gpu=gpus, prices=prices)))
 
 
 def test_a_load_is_planned_with_replicas_and_says_what_limits_the_cheapest(size: Size) -> None:

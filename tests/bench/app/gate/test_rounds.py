@@ -1,16 +1,17 @@
 import os
+from typing import get_args
 
 import pytest
 
 from analysis.compare.gate import Round
 from bench.app.gate import rounds
 from bench.app.gate.reference import ROOT, Reference, between
-from bench.cli.gate import PARTS
+from bench.app.options import GatePart
 from bench.truth import server as truth
 
 
 def test_what_can_be_measured_is_what_the_command_offers() -> None:
-    assert rounds.PARTS == PARTS
+    assert get_args(GatePart) == rounds.PARTS
 
 
 @pytest.mark.parametrize("part", rounds.ENGINES)
