@@ -376,4 +376,4 @@ def test_a_whole_number_of_a_search_has_no_fraction_and_an_end(value: str, code:
     study = study_file(tmp_path / "s.yaml", ("http://127.0.0.1:1",) * 2, loads=[{"capacity": {"requests": value}}])
     done = bench("sweep", study, "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == code, done.stderr
-    assert code == 0 or "--requests: expected a number, got" in done.stderr
+    assert code == 0 or "--requests: expected a whole number, got" in done.stderr
