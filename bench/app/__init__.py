@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.app import lists as lists
     from bench.app import options as options
     from bench.app import prices as prices
+    from bench.app import reports as reports
     from bench.app import results as results
     from bench.app import what_follows as what_follows
     from bench.app.dry import dry_run
@@ -37,7 +38,7 @@ __all__ = [
 
 _MODULES = (
     "ab", "campaign", "capacity", "compare", "completing", "config", "dry", "imports", "listing", "lists", "options",
-    "prices", "results", "what_follows",
+    "prices", "reports", "results", "what_follows",
 )  # fmt: skip
 _HOMES = {
     "dry": ("dry_run",),

@@ -22,14 +22,13 @@ def decode(folder: str, window: Window | None) -> int:
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
     """
-    from bench.cli import repeat, view
+    from bench.cli import view
 
-    path = Path(app.listing.folder_of(folder, "run", "repeats", is_concluded=False)).absolute()
-    if app.results.has_repeats(path):
-        return repeat.decode_all(path, window)
-    summary = app.summarise(path, window)
-    view.show_results(path)
-    return app.exit_code(app.results.recorded_stop(path), summary)
+    found = app.reports.decode(
+        Path(app.listing.folder_of(folder, "run", "repeats", is_concluded=False)).absolute(), window
+    )
+    view.show_result(found.document, {"report": found.page})
+    return found.code
 
 
 @click.command()
@@ -45,22 +44,14 @@ def report(folder: str, form: Literal["html", "markdown", "json", "csv"], alone:
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format csv > requests.csv
     """
-    from bench.app.sweep.study import has_study
-    from bench.cli import output, repeat, sweep
+    from bench.cli import output
 
     path = Path(app.listing.folder_of(folder, "run", "repeats", "sweep"))
     if alone is not None:
         app.compare.check_folder_of("--html", alone)
-    if has_study(path):
-        sweep.report_study(path.absolute(), form, alone)
-        return
-    if form == "csv":
+    if form == "csv" and not app.reports.has_study(path):
         output.print_rows(app.results.csv_rows(path))
-        return
-    if app.results.has_repeats(path):
-        repeat.report_all(path, form, alone)
-        return
-    if form == "html":
-        echo(str(app.results.write_report(path, alone)))
+    elif form == "html":
+        echo(str(app.reports.write_page(path, alone)))
     else:
-        output.deliver(app.results.describe(path), "markdown", as_json=form == "json")
+        output.deliver(app.reports.described(path), "csv" if form == "csv" else "markdown", as_json=form == "json")

@@ -72,7 +72,8 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: boo
     try:
         with app.captured_is_kept(request.out):
             summary = app.summarise(request.out)
-            view.show_results(request.out, as_json=as_json, quiet=quiet)
+            places = {"report": app.results.report_of(request.out)}
+            view.show_result(app.results.describe(request.out), places, as_json=as_json, quiet=quiet)
     except (UserError, MemoryError) as problem:
         # Something was measured, which an exit code of wrong use would deny.
         return tell(problem, worst_of((app.code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED)))

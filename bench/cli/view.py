@@ -6,7 +6,6 @@ from pathlib import Path
 
 from analysis.present.document import Document
 from bench.app.request import RunRequest
-from bench.app.results import describe, report_of
 from bench.app.view import LiveFigures, OnProgress
 from bench.cli.base import shown
 from bench.cli.output import Screen, deliver, say, show_fact
@@ -38,11 +37,6 @@ class TerminalView:
 def progress_screen(*, quiet: bool) -> Screen:
     """Standard error, where all is said that is no result."""
     return Screen(stderr=True, quiet=quiet)
-
-
-def show_results(folder: Path, *, as_json: bool = False, quiet: bool = False) -> None:
-    """Print what was made of a run's folder."""
-    show_result(describe(folder), {"report": report_of(folder)}, as_json=as_json, quiet=quiet)
 
 
 def show_result(

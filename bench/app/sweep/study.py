@@ -11,6 +11,7 @@ import yaml
 
 from backends import BACKENDS
 from bench import numeric
+from bench.app.compare import check_folder_of
 from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, WatchOptions, flag_of, names
 from bench.plan.resolve import within
 from bench.process.secrets import without_userinfo
@@ -115,11 +116,6 @@ def read(path: Path) -> Study:
         raise UserError(f"{path}: {problem}") from None
 
 
-def has_study(folder: Path) -> bool:
-    """Whether a folder is a sweep's."""
-    return (folder / files.STUDY_FILE).exists()
-
-
 def read_folder(folder: Path) -> Study:
     """Read the study of a sweep's folder. Raises UserError."""
     return read(folder / files.STUDY_FILE)
@@ -159,12 +155,12 @@ def study_of(given: Any) -> Study:
 
 
 def of_flags(
+    *,
     backends: str,
     concurrencies: str | None,
     rates: str | None,
-    common: Mapping[str, Any],
-    *,
     find_capacity: bool,
+    common: Mapping[str, Any],
     **study: Any,
 ) -> Study:
     """The study of `--backend a,b --concurrency 1,4`; NAME:MODEL names the model of one backend. Raises UserError."""
@@ -316,6 +312,14 @@ def flags_of(options: Mapping[str, Any]) -> str:
         values = value if isinstance(value, list | tuple) else (value,)
         words += [flag_of(name) if one is True else f"{flag_of(name)} {one}" for one in values]
     return " ".join(words)
+
+
+def write_template(path: Path) -> None:
+    """Write a study to begin with. Raises UserError where that cannot be."""
+    check_folder_of("PATH", path)
+    if path.exists():
+        raise UserError(f"{path}: is there already; choose another name")
+    path.write_text(TEMPLATE, encoding="utf-8")
 
 
 TEMPLATE: Final = """\

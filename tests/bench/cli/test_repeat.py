@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import pytest
 
 from analysis.run.summary import RunSummary
+from bench.app import reports
 from bench.app.options import RunOptions
 from bench.app.request import RunRequest, run_request
 from bench.cli import repeat as repeats
@@ -248,8 +249,8 @@ def test_repeats_that_were_killed_are_concluded_by_decode(runs: Runs, tmp_path: 
     (tmp_path / "out" / "03" / "summary.json").unlink()
     files.write_json(tmp_path / "out" / "repeats.json", {"schema": 1, "asked": 3, "keep_server": False})
     with pytest.raises(UserError, match="nothing was concluded from its runs yet"):
-        repeats.report_all(tmp_path / "out", "markdown")
-    assert repeats.decode_all(tmp_path / "out", None) == 0
+        reports.described(tmp_path / "out")
+    assert reports.decode(tmp_path / "out", None).code == 0
     assert read(tmp_path / "out") == before
 
 

@@ -106,7 +106,8 @@ def test_a_contender_names_its_own_exporters_and_the_study_keeps_no_password_of_
 
 def test_flags_for_exporters_go_to_servers_of_ones_own() -> None:
     of_all = {"metrics_url": ("http://gpu7:9400",), "url": "http://gpu7:8000"}
-    own, api = of_flags("vllm,claude", "1", None, of_all, find_capacity=False).contenders
+    study = of_flags(backends="vllm,claude", concurrencies="1", rates=None, find_capacity=False, common=of_all)
+    own, api = study.contenders
     assert own.options["metrics_url"] == ("http://gpu7:9400",) and "metrics_url" not in api.options
 
 
