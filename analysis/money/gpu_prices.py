@@ -244,6 +244,12 @@ def load(extra_files: Iterable[Path] = ()) -> tuple[GpuPrice, ...]:
     return tuple(price for rows in prices.values() for price in rows)
 
 
+def known(price_file: Path | None) -> tuple[GpuPrice, ...]:
+    """All prices: the bundled ones, those of the user's own file where there is one, and of a file that is named."""
+    own = user_file()
+    return load([*([own] if own.exists() else []), *([price_file] if price_file else [])])
+
+
 def find(spec: str, prices: Sequence[GpuPrice], gpus: int = 1) -> GpuPrice:
     """The price that NAME[@PROVIDER][:KIND] means for so many GPUs together: on demand where no kind is named.
 

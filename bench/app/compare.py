@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Final
 
 from analysis.compare import comparable
-from analysis.compare.comparison import Comparison, Inconclusive, Run, compare
+from analysis.compare.comparison import Comparison, Run, compare
 from analysis.compare.field import FieldComparison, compare_all
 from analysis.compare.measures import MEASURES as MEASURES
 from analysis.compare.measures import thresholds
 from analysis.listing import COMPARABLE
-from analysis.present import to_html, to_junit
+from analysis.present import to_html
 from analysis.present.comparison_figures import sections
-from analysis.present.document import Document
 from analysis.present.of_field import document_of, labels
 from analysis.run import summary as summaries
 from bench.app.listing import folder_of
@@ -96,14 +95,6 @@ def checked(sides: Sequence[Sequence[Run]], options: JudgeOptions) -> tuple[str,
 def read(folder: Path) -> Run:
     """Read a run's folder, as far as a comparison needs it."""
     return Run(str(folder), manifest.read(folder), summaries.read(folder))
-
-
-def document(found: Comparison | FieldComparison, inconclusive: Inconclusive, junit: Path | None) -> Document:
-    """What was found, which is written to the file `junit` as well."""
-    shown = document_of(found, inconclusive=inconclusive)
-    if junit is not None:
-        write("--junit", junit, to_junit.render(shown))
-    return shown
 
 
 def write_page(path: Path, found: Comparison | FieldComparison, sides: Sequence[Sequence[Path]]) -> None:

@@ -16,15 +16,9 @@ from bench.types import UserError
 _CLAUDE = "anthropic"
 
 
-def _gpus(price_file: Path | None) -> list[GpuPrice]:
-    own = gpu_prices.user_file()
-    files = [*([own] if own.exists() else []), *([price_file] if price_file else [])]
-    return sorted(gpu_prices.load(files), key=lambda price: (price.gpu, price.usd_per_gpu_hour))
-
-
 def select(names: Sequence[str], price_file: Path | None, now: datetime, *, apis: bool, gpus: bool) -> Document:
     """What the names stand for, each once; UserError with near names for one that stands for nothing."""
-    known = _gpus(price_file)
+    known = sorted(gpu_prices.known(price_file), key=lambda price: (price.gpu, price.usd_per_gpu_hour))
     if not names:
         return document(_still_served(now) if apis else [], known if gpus else [], now.date())
     shown_apis, shown_gpus = list[ApiPrice](), list[GpuPrice]()

@@ -141,9 +141,8 @@ def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | No
         return None
     if options.prices is not None and not options.prices.is_file():
         raise UserError(f"--prices {options.prices}: there is no such file")
-    files = [path for path in (gpu_prices.user_file(), options.prices) if path is not None and path.exists()]
     count = 1 if options.gpus is None else int(GPUS.of("--gpus", str(options.gpus)))
-    price = gpu_prices.find(options.gpu, gpu_prices.load(files), count)
+    price = gpu_prices.find(options.gpu, gpu_prices.known(options.prices), count)
     return gpu_prices.rented(price, count, datetime.now(UTC).date())
 
 

@@ -38,7 +38,7 @@ from bench.telemetry import sampler
 from bench.telemetry.machine import hardware, versions
 from bench.telemetry.sampler import Sampler
 from bench.telemetry.scraping import Engine
-from bench.types import Launch, Scenario, ServeOptions, ServerInfo, Target, UserError
+from bench.types import Launch, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
 
 Stop = Callable[[Progress], str | None]
 
@@ -132,11 +132,11 @@ def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) ->
 
 def how_to_launch(request: RunRequest) -> Launch:
     """The command that starts the server that a request asks for. Raises UserError where it cannot be started here."""
-    asked, serve, load = request.server, request.backend.serve, request.workload.load
+    asked, serve = request.server, request.backend.serve
     assert isinstance(asked, ServerToLaunch) and serve is not None, "the request names a server that runs"
     options = ServeOptions(
         server=asked.kind,
-        slots=load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS),
+        slots=slots_of(request.workload.load),
         context_tokens=_needed_context_tokens(request.workload.scenario),
         # One core is left to the client, which must not wait for the server it observes.
         threads=max(1, available_cores() - 1),
@@ -147,6 +147,11 @@ def how_to_launch(request: RunRequest) -> Launch:
         quantization=asked.quantization,
     )
     return serve(asked.model, options)
+
+
+def slots_of(load: Load) -> int:
+    """For how many requests at once a server is launched."""
+    return load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS)
 
 
 def _needed_context_tokens(scenario: Scenario) -> int:
@@ -185,7 +190,7 @@ def _offer(
     server: Server | None,
     stop: Stop,
 ) -> str | None:
-    load, client, enough = request.workload.load, request.client, _StopLatch(stop)
+    load, client, reasons = request.workload.load, request.client, list[str]()
     spec = LoadSpec(
         role="local",
         worker=0,
@@ -211,11 +216,12 @@ def _offer(
 
     def follow(progress: Progress) -> None:
         on_progress(progress)
-        enough.ask(progress)
+        if not reasons and (why := stop(progress)) is not None:
+            reasons.append(why)
 
     def should_stop() -> str | None:
         if server is None or (code := server.exit_code()) is None:
-            return enough.reason
+            return reasons[0] if reasons else None
         return f"{SERVER_GONE}: it ended (exit code {code}); {server.log_path} may say why"
 
     try:
@@ -225,18 +231,6 @@ def _offer(
     except NeverBegun:
         files.discard(request.out)
         raise KeyboardInterrupt from None
-
-
-class _StopLatch:
-    """Asks whether to stop until there is a reason, and keeps that."""
-
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self.reason: str | None = None
-
-    def ask(self, progress: Progress) -> None:
-        """Ask, where there is no reason yet."""
-        self.reason = self.reason or self._stop(progress)
 
 
 def _manifest(

@@ -54,6 +54,7 @@ def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
     bench.py ab --b '--server-arg=n_batch=512' --model model.gguf --out results/n-batch
     Exit codes: 0 nothing worse, 1 worse, 2 wrong use, 3 a run is not to be trusted, 4 out of budget, 130 interrupted.
     """
+    from analysis.present import of_comparison
     from bench.cli.output import Screen, deliver, say, show_fact
 
     judged = AbOptions(**{name: options[name] for name in names(AbOptions)})
@@ -66,7 +67,7 @@ def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
     if found is not None:
         if form == "text" and not as_json:
             Screen().print()
-        deliver(app.compare.document(found, judged.inconclusive, junit), form, as_json=as_json)
+        deliver(of_comparison.document(found, inconclusive=judged.inconclusive), form, as_json=as_json, junit=junit)
         show_fact(screen, "page", str(task.page))
     if ended is not None:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"

@@ -48,11 +48,12 @@ def compare(
     bench.py compare results/vllm results/tgi results/llamacpp --html compare.html
     bench.py compare results/sweep-study
     """
+    from analysis.present.of_field import document_of
     from bench.cli.output import deliver
 
     sides, judged = app.compare.runs_of_sides((base, *candidates)), JudgeOptions(**options)
     found = app.compare.compare_runs(sides, judged)
     if html:
         app.compare.write_page(html, found, sides)
-    deliver(app.compare.document(found, judged.inconclusive, junit), form, as_json=as_json)
+    deliver(document_of(found, inconclusive=judged.inconclusive), form, as_json=as_json, junit=junit)
     return EXIT_OBJECTIVE_MISSED if found.failing(judged.inconclusive) else 0

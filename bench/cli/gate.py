@@ -47,6 +47,7 @@ def gate(form: Form, junit: Path | None, *, as_json: bool, quiet: bool, **option
     Exit codes: 0 passed, 1 worse or different, 2 wrong use, 3 too much other load to tell, or a run stopped early,
     130 interrupted.
     """
+    from analysis.present import of_gate
     from bench.app.gate import judging, rounds
     from bench.cli import output, view
 
@@ -64,7 +65,7 @@ def gate(form: Form, junit: Path | None, *, as_json: bool, quiet: bool, **option
             output.show_fact(output.Screen(), "baseline", str(path))
         else:
             found = judging.compare(task, say)
-            output.deliver(judging.shown(found, junit), form, as_json=as_json)
+            output.deliver(of_gate.document(found), form, as_json=as_json, junit=junit)
             code = judging.CODES[found.verdict]
     except rounds.RoundEnded as ended:
         echo(f"{ended.outcome.name} {ended.outcome.problem}", err=True)

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from analysis.present import to_csv, to_json, to_markdown
+from analysis.present import to_csv, to_json, to_junit, to_markdown
 from analysis.present.document import (
     Block,
     Cell,
@@ -32,6 +32,7 @@ from analysis.present.document import (
     Tone,
     visible,
 )
+from bench import app
 from bench.cli.base import echo
 from bench.process import streams as terminal
 from bench.process.printable import printable
@@ -78,8 +79,14 @@ def deliver(
     as_json: bool = False,
     screen: Console | None = None,
     places: Mapping[str, Path] = {},
+    junit: Path | None = None,
 ) -> None:
-    """Print a document in the form that was asked for, as text on the screen given and with where it lies."""
+    """Print a document in the form that was asked for, as text on the screen given and with where it lies.
+
+    Its cases are written to the file `junit` as well.
+    """
+    if junit is not None:
+        app.compare.write("--junit", junit, to_junit.render(document))
     if as_json:
         echo(to_json.render(document))
     elif form == "markdown":

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, Judgement, SelfHosted, judge
+from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers, SelfHosted, judge
 from analysis.breakeven.decision import p_cheaper
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.ranking import rank
 from analysis.breakeven.scenarios import Scenario, SensitivityBar, tornado
 from analysis.breakeven.selfhost import SelfHost
-from analysis.breakeven.states import States, states_of
+from analysis.breakeven.states import states_of
 from analysis.breakeven.traffic import steady
 from analysis.breakeven.ways import CostedPairing
 from analysis.money.numbers import exact, monthly_usd
@@ -50,11 +50,11 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     _check_sides(options, each)
     # Once for all servers, on the requests of all of them: one bill of each API.
     offers, api_runs, told = _offers(options, [run for servers in each for run in servers.capacity.runs], load, now)
-    asked, found, warnings = load.requests_per_month, list[tuple[_Side, PricedServers]](), list[str]()
+    asked, found, warnings = load.requests_per_month, list[Alternative](), list[str]()
     for servers in each:
         warnings += [*servers.hourly.notes, *servers.capacity.warnings, *_above_roofline(options, servers, api_runs)]
-        found += [(_side(offer, servers, options, asked, rng), servers) for offer in offers]
-    pairs = [CostedPairing(servers.name or OURS, side.offer.name, side.pairing, side.states) for side, servers in found]
+        found += [_alternative(offer, servers, options, asked, rng) for offer in offers]
+    pairs = [CostedPairing(one.servers.name or OURS, one.name, one.pairing, one.states) for one in found]
     return _concluded(load, pairs, [*warnings, *told], each, api_runs, found)
 
 
@@ -64,18 +64,19 @@ def _concluded(
     warnings: Sequence[str],
     each: Sequence[PricedServers] = (),
     api_runs: Sequence[MeasuredRun] = (),
-    found: "Sequence[tuple[_Side, PricedServers]]" = (),
+    found: Sequence[Alternative] = (),
 ) -> CostComparison:
     """Rank all ways to serve, and show the volumes around those that matter; `found` are servers against APIs."""
     asked = load.requests_per_month
-    edges = [float(edge) for side, _ in found for edge in _edges(side) if edge]
+    answers = [one.found.answer for one in found]
+    edges = [float(edge) for answer in answers for edge in (answer.first, answer.permanent) if edge]
     volumes = _volumes(each, [*edges, *([float(asked)] if asked else [])])
     points = [point(run, servers.hourly) for servers in each for run in servers.capacity.probes]
     points += [point(run, None) for run in api_runs]
     return CostComparison(
         requests_per_month=asked,
         volumes=volumes,
-        alternatives=tuple(_alternative(side, servers, volumes) for side, servers in found),
+        alternatives=tuple(replace(one, p_cheaper=p_cheaper(one.pairing, one.states, volumes)) for one in found),
         points=tuple(shown for shown in points if shown is not None),
         warnings=tuple(dict.fromkeys((*warnings, *filter(None, [load.described])))),
         ranking=rank(pairs, int(volumes[-1]), asked),
@@ -143,10 +144,6 @@ def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:
     )
 
 
-def _edges(side: "_Side") -> tuple[int | None, int | None]:
-    return side.found.answer.first, side.found.answer.permanent
-
-
 def _offers(
     options: BreakEvenOptions, own: Sequence[MeasuredRun], load: MonthlyTraffic, now: datetime
 ) -> tuple[list[Offer], list[MeasuredRun], list[str]]:
@@ -192,18 +189,9 @@ def _volumes(each: Sequence[PricedServers], anchors: Sequence[float]) -> Floats:
     return np.unique(np.geomspace(max(1.0, low), max(high, 100.0), VOLUMES).round())
 
 
-class _Side(NamedTuple):
-    """One API against the servers: the pairing at the price of the volume that matters, the states, what they say."""
-
-    offer: Offer
-    pairing: Pairing
-    states: States
-    found: Judgement
-    volume: int | None
-    usd_ci95: tuple[float | None, float | None]
-
-
-def _side(offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked: int | None, rng: Generator) -> _Side:
+def _alternative(
+    offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked: int | None, rng: Generator
+) -> Alternative:
     """Judge one API. Where no volume is asked about, prices are taken at the first break-even."""
     volume = asked
     pairing = _pairing(offer, servers, options, volume)
@@ -214,36 +202,32 @@ def _side(offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked
     states = states_of(pairing, usd, capacity.draws, rng, offer.curve, offer.requests, capacity.measurements)
     found = judge(pairing, states, asked)
     low, high = (None, None) if usd is None else (float(end) for end in np.quantile(usd, (0.025, 0.975)))
-    return _Side(offer, pairing, states, found, volume or found.answer.first, (low, high))
-
-
-def _alternative(side: _Side, servers: PricedServers, volumes: Floats) -> Alternative:
-    offer, pairing, states, found, volume, usd_ci95 = side
-    return Alternative(
+    alternative = Alternative(
         name=offer.name,
-        servers=SelfHosted(_description(servers), servers.capacity.ci95, servers.name),
+        servers=SelfHosted(_description(servers), capacity.ci95, servers.name),
         pairing=pairing,
         states=states,
         found=found,
-        p_cheaper=p_cheaper(pairing, states, volumes),
-        tornado=_tornado(side, servers, volume),
+        p_cheaper=np.empty(0),  # at volumes that only all alternatives together decide
+        tornado=(),
         advice=tuple(advice(pairing, states, found)),
         warnings=offer.warnings,
-        usd_ci95=usd_ci95,
+        usd_ci95=(low, high),
     )
+    return replace(alternative, tornado=_tornado(alternative, servers, volume or found.answer.first))
 
 
 # --- scenarios --------------------------------------------------------------------------------------------------
 
 
-def _tornado(side: _Side, servers: PricedServers, volume: int | None) -> tuple[SensitivityBar, ...]:
+def _tornado(side: Alternative, servers: PricedServers, volume: int | None) -> tuple[SensitivityBar, ...]:
     """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
     if volume is None or not side.pairing.host.capacity_rps:
         return ()
     return tuple(tornado(_scenarios(side, servers), volume))
 
 
-def _scenarios(side: _Side, servers: PricedServers) -> "dict[str, tuple[Scenario, Scenario]]":
+def _scenarios(side: Alternative, servers: PricedServers) -> "dict[str, tuple[Scenario, Scenario]]":
     """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
     pairing, states, hourly, capacity = side.pairing, side.states, servers.hourly, servers.capacity
     host = pairing.host
@@ -282,7 +266,7 @@ def _scenarios(side: _Side, servers: PricedServers) -> "dict[str, tuple[Scenario
     return found
 
 
-def _of_capacity(side: _Side, low_rps: Any, high_rps: Any) -> "tuple[Scenario, Scenario]":
+def _of_capacity(side: Alternative, low_rps: Any, high_rps: Any) -> "tuple[Scenario, Scenario]":
     """The capacity at either end, and nothing else open than the price."""
 
     def at(rps: Any) -> Scenario:
@@ -292,7 +276,7 @@ def _of_capacity(side: _Side, low_rps: Any, high_rps: Any) -> "tuple[Scenario, S
     return at(low_rps), at(high_rps)
 
 
-def _of_price(side: _Side, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenario, Scenario]":
+def _of_price(side: Alternative, low_usd: Decimal, high_usd: Decimal) -> "tuple[Scenario, Scenario]":
     """The API's price at either end, by the same factor at every volume."""
 
     def at(usd: Decimal) -> Scenario:

@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from analysis.compare.gate import Gate, judge
-from analysis.present import to_junit
-from analysis.present.document import Document
 from analysis.present.of_gate import document
 from bench.app.campaign import held
-from bench.app.compare import write
 from bench.app.gate import baseline as baselines
 from bench.app.gate import rounds as measuring
 from bench.app.gate.baseline import Session, base_of, differences
@@ -126,14 +123,6 @@ def compare(task: GateTask, say: Say) -> Gate:
     gate = Gate(str(task.against or task.baseline), tuple(findings), notes, tuple(again), found.rounds)
     files.write_json(task.out / files.GATE, document(gate).data)
     return gate
-
-
-def shown(gate: Gate, junit: Path | None = None) -> Document:
-    """What a gate found, which is written to the file `junit` as well."""
-    found = document(gate)
-    if junit is not None:
-        write("--junit", junit, to_junit.render(found))
-    return found
 
 
 def _sessions(task: GateTask, say: Say, parts: Sequence[str]) -> Sequence[Session]:

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import GpuPrice
 from analysis.sizing import gpus, memory, plans
 from analysis.sizing.gpus import Gpu
-from analysis.sizing.memory import Model
+from analysis.sizing.memory import TENSOR_PARALLEL, Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL
 from analysis.sizing.written import Sizing
+from bench.app.size.options import SizeOptions
+from bench.plan.resolve import within
 from bench.types import UserError
+
+MAX_TENSOR_PARALLEL = 64
 
 Priced = tuple[Gpu, Callable[[int], GpuPrice | None]]
 """A GPU, and the price of so many of them together."""
@@ -25,16 +28,15 @@ def sized(
     notes: Sequence[str],
     need: ReplicaNeed,
     demand: Demand | None,
-    *,
-    gpu_specs: Sequence[str],
-    tensor_parallel: Sequence[int],
+    options: SizeOptions,
     measured: Measured | None,
     claimed: ClaimedThroughput | None,
-    prices: Path | None,
     traffic: Mapping[str, Any] | None,
 ) -> Sizing:
     """All that is known of serving the model. Raises UserError where no GPU is left to speak of."""
-    chosen = _chosen(gpu_specs, prices)
+    chosen, tensor_parallel = _chosen(options), options.tensor_parallel or TENSOR_PARALLEL
+    for size in tensor_parallel:
+        within("--tensor-parallel", size, 1, MAX_TENSOR_PARALLEL)
     if not memory.splits(model.architecture, tensor_parallel):
         heads = f"{model.architecture.heads} heads and {model.architecture.kv_heads} of keys and values"
         raise UserError(f"--tensor-parallel: {model.name} has {heads}, which cannot be divided by that")
@@ -74,14 +76,13 @@ def sized(
     )
 
 
-def _chosen(gpu_specs: Sequence[str], prices: Path | None) -> list[Priced]:
+def _chosen(options: SizeOptions) -> list[Priced]:
     """The GPUs asked for, each with a price; without any, all that are known."""
-    own = [path for path in (gpu_prices.user_file(),) if path.exists()]
-    listed = gpu_prices.load([*own, *([prices] if prices else [])])
-    if not gpu_specs:
+    listed = gpu_prices.known(options.prices)
+    if not options.gpu:
         return [(gpu, partial(plans.cheapest, gpu, listed)) for gpu in gpus.gpus().values()]
     chosen: list[Priced] = []
-    for spec in gpu_specs:
+    for spec in options.gpu:
         gpu = gpus.find(spec.partition(":")[0].partition("@")[0])
         plain = spec.lower().replace(" ", "-")
         by_name = plain == gpu.name

@@ -30,7 +30,7 @@ def load(name: str, asked: str | None) -> tuple[Model, tuple[str, ...]]:
     return _from_name(name, asked), ()
 
 
-def from_list(listed: "KnownModel", storage: str = DEFAULT_QUANTIZATION) -> Model:
+def from_list(listed: KnownModel, storage: str = DEFAULT_QUANTIZATION) -> Model:
     """Give a model of models.csv. Raises UserError for a quantization that is not known."""
     shape = architecture.Architecture(
         **{
@@ -46,7 +46,6 @@ def from_list(listed: "KnownModel", storage: str = DEFAULT_QUANTIZATION) -> Mode
 
 
 def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-
     if asked is not None:
         raise UserError(f"--quantization: {path.name} is quantized as it is; leave it out")
     head = read_gguf(path)
@@ -57,7 +56,6 @@ def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
 
 
 def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-
     values = read_config(path)
     shape = config.from_config(values)
     parameters = architecture.count(shape)
@@ -72,7 +70,6 @@ def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple
 
 
 def _from_name(name: str, asked: str | None) -> Model:
-
     alias, in_name = _split(name.lower())
     if alias not in models():
         raise UserError(

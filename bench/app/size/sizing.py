@@ -10,7 +10,7 @@ from analysis.present.document import Document
 from analysis.run import slo
 from analysis.run import summary as summaries
 from analysis.sizing import memory, plans
-from analysis.sizing.memory import TENSOR_PARALLEL, Model
+from analysis.sizing.memory import Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
 from analysis.sizing.written import Sizing
 from bench.app.listing import folder_of
@@ -25,7 +25,6 @@ from scenarios.traffic.facts import facts
 
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_LENGTH_TOKENS = 2_000_000
-MAX_TENSOR_PARALLEL = 64
 MAX_TOKENS_PER_S = 1e9
 _MINUTE_S = 60
 
@@ -50,12 +49,10 @@ def size_of(options: SizeOptions) -> Sizing:
         (*notes, *warnings),
         need,
         demand,
-        gpu_specs=options.gpu,
-        tensor_parallel=_tensor_parallel(options.tensor_parallel),
-        measured=measured,
-        claimed=_claimed(options),
-        prices=options.prices,
-        traffic=None if recorded is None else recorded.shown,
+        options,
+        measured,
+        _claimed(options),
+        None if recorded is None else recorded.shown,
     )
 
 
@@ -165,10 +162,6 @@ def _demand(options: SizeOptions) -> Demand | None:
         utilization=utilization,
         prefix_tokens=options.prefix_tokens or 0,
     )
-
-
-def _tensor_parallel(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(within("--tensor-parallel", n, 1, MAX_TENSOR_PARALLEL) for n in sizes) or TENSOR_PARALLEL
 
 
 def _claimed(options: SizeOptions) -> ClaimedThroughput | None:

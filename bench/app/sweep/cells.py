@@ -9,6 +9,7 @@ from bench.app.campaign import Campaign
 from bench.app.capacity import CapacitySearch, closed_loop, search_of
 from bench.app.options import RunOptions, SearchOptions, values_of
 from bench.app.request import RunRequest, run_request
+from bench.app.run import slots_of
 from bench.app.sweep.study import Contender, Study, StudyLoad, slug
 from bench.runs import folder as files
 from bench.types import UserError
@@ -92,14 +93,10 @@ def search_for(cell: PlannedCell, request: RunRequest) -> CapacitySearch:
 
 def widest(requests: list[tuple[PlannedCell, RunRequest]]) -> RunRequest:
     """What a server is launched for that serves all of these: the most slots, the longest prompts and answers."""
-
-    def slots(cell: PlannedCell, request: RunRequest) -> int:
-        return request.workload.load.concurrency or min(request.workload.load.max_in_flight, 16)
-
-    asked = [(cell, request if cell.load.search is None else _of_search(cell, request)) for cell, request in requests]
-    _, request = max(asked, key=lambda pair: slots(*pair))
+    asked = [request if cell.load.search is None else _of_search(cell, request) for cell, request in requests]
+    request = max(asked, key=lambda request: slots_of(request.workload.load))
     scenario = max(
-        (one.workload.scenario for _, one in asked),
+        (one.workload.scenario for one in asked),
         key=lambda scenario: scenario.prompt_tokens.high + scenario.output_tokens.high,
     )
     return replace(request, workload=replace(request.workload, scenario=scenario))
