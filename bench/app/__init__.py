@@ -36,10 +36,6 @@ __all__ = [
     "run_request", "summarise", "write_report",
 ]  # fmt: skip
 
-_MODULES = (
-    "ab", "campaign", "capacity", "compare", "completing", "config", "dry", "imports", "listing", "lists", "options",
-    "prices", "reports", "results", "what_follows",
-)  # fmt: skip
 _HOMES = {
     "dry": ("dry_run",),
     "options": ("RunOptions",),
@@ -51,9 +47,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"bench.app.{home}"), name)
-    if name in _MODULES:
-        return import_module(f"bench.app.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    try:
+        module = import_module(f"{__name__}.{home or name}")
+    except ModuleNotFoundError as problem:
+        if problem.name != f"{__name__}.{name}":
+            raise  # a library that a module of ours needs
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(module, name) if home else module

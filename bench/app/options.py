@@ -249,6 +249,15 @@ def words_of(name: str, text: str | None) -> tuple[str, ...]:
         raise UserError(f"{name}: expected words as on a command line ({problem})") from None
 
 
+def plain(value: Any, text: Callable[[str], str]) -> Any:
+    """What JSON and YAML hold of a value and give back the same; `text` leaves out what nobody is to read."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner, text) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner, text) for inner in value]
+    return value if value is None or isinstance(value, bool | int | float) else text(str(value))
+
+
 def names(group: type[Any]) -> tuple[str, ...]:
     """The options of a group."""
     return tuple(field.name for field in fields(group))

@@ -9,9 +9,10 @@ import click
 from click.core import ParameterSource
 
 from bench import app
-from bench.app.options import AbOptions, names
+from bench.app.options import AbOptions, names, plain
 from bench.cli import groups
-from bench.cli.campaign import plain, say_ended
+from bench.cli.base import shown
+from bench.cli.campaign import say_ended
 from bench.cli.familiar import SynonymCommand
 from bench.cli.options import ASKED, COSTS, JUDGED, OFFERED, Form, options_of, out_option
 from bench.cli.run import request_of
@@ -137,4 +138,4 @@ def _problem_of(common: dict[str, Any]) -> str | None:
 
 def _recorded(options: dict[str, Any]) -> dict[str, Any]:
     """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
-    return {_RECORDED_AS.get(name, name): plain(value) for name, value in options.items() if name != "max_usd"}
+    return {_RECORDED_AS.get(name, name): plain(value, shown) for name, value in options.items() if name != "max_usd"}

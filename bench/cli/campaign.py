@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.app.options import plain
 from bench.cli.base import echo, fail_as_json, shown
 
 if TYPE_CHECKING:
@@ -40,13 +41,4 @@ def asked_of(request: "RunRequest", options: Mapping[str, Any], but: Collection[
         "options": dict(request.wording),
         "pricing": request.costs.asked(),
     }
-    return {name: plain(value) for name, value in asked.items()}
-
-
-def plain(value: Any) -> Any:
-    """Give what JSON holds of a value and gives back the same, without secrets."""
-    if isinstance(value, Mapping):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return list(map(plain, value))
-    return value if value is None or isinstance(value, bool | int | float) else shown(str(value))
+    return {name: plain(value, shown) for name, value in asked.items()}

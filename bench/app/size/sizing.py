@@ -12,7 +12,6 @@ from analysis.run import summary as summaries
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
-from analysis.sizing.written import Sizing
 from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
 from bench.app.size.model import load
@@ -31,11 +30,6 @@ _MINUTE_S = 60
 
 def shown(options: SizeOptions) -> Document:
     """All that is known of serving a model. Raises UserError."""
-    return of_size.document(size_of(options))
-
-
-def size_of(options: SizeOptions) -> Sizing:
-    """All that is known of serving a model. Raises UserError."""
     model, notes = load(options.model, options.quantization)
     recorded = None if options.traffic is None else _recorded_load(options.traffic)
     if recorded is not None:
@@ -44,7 +38,7 @@ def size_of(options: SizeOptions) -> Sizing:
     _check_lengths(options)
     need, demand = _need(options, model), _demand(options)
     measured, warnings = (None, ()) if options.measured is None else _measured(options.measured, options)
-    return sized(
+    found = sized(
         model,
         (*notes, *warnings),
         need,
@@ -54,6 +48,7 @@ def size_of(options: SizeOptions) -> Sizing:
         _claimed(options),
         None if recorded is None else recorded.shown,
     )
+    return of_size.document(found)
 
 
 class _RecordedLoad(NamedTuple):

@@ -17,13 +17,15 @@ import yaml
 from bench.app.around import share_library
 from bench.app.campaign import Maker, Outcome, begun, check_began, is_done, make_run, outcome_of
 from bench.app.capacity import find
+from bench.app.options import plain
 from bench.app.pace import RunPace
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.run import launched
 from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of, request_of, search_for, widest
-from bench.app.sweep.study import Study, plain
+from bench.app.sweep.study import Study
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_OUT_OF_BUDGET, EXIT_USER_ERROR, worst_of
 from bench.load.spend import Ledger
+from bench.process.secrets import without_userinfo
 from bench.runs import folder as files
 from bench.server.launch import Server
 from bench.types import Setting, UserError
@@ -243,6 +245,6 @@ def yaml_of(study: Study) -> str:
         "versus": study.versus,
         "main_load": study.main_load,
     }
-    given = {name: plain(value) for name, value in content.items() if value not in (None, (), {})}
+    given = {name: plain(value, without_userinfo) for name, value in content.items() if value not in (None, (), {})}
     text: str = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
     return text

@@ -12,7 +12,17 @@ import yaml
 from backends import BACKENDS
 from bench import numeric
 from bench.app.compare import check_folder_of
-from bench.app.options import FileOptions, HourOptions, LoadOptions, RunOptions, WatchOptions, flag_of, names
+from bench.app.options import (
+    FileOptions,
+    HourOptions,
+    LoadOptions,
+    RunOptions,
+    SearchOptions,
+    WatchOptions,
+    flag_of,
+    names,
+    plain,
+)
 from bench.plan.resolve import within
 from bench.process.secrets import without_userinfo
 from bench.runs import folder as files
@@ -25,10 +35,6 @@ OF_A_LOAD: Final = (*names(LoadOptions), "prompt_tokens", "output_tokens")
 OF_THE_WORKLOAD: Final = (
     *("scenario", "seed", "cache", "slo", "goodput", "inconclusive", "window", "tokenizer", "turns", "think_time"),
     *("history", "tools", "response_format", "images", *names(FileOptions)),
-)
-OF_A_SEARCH: Final = (
-    *("precision", "repeats", "up_to", "max_time"),
-    *("attainment", "requests", "concurrency", "max_in_flight"),
 )
 KEYS: Final = ("workload", "contenders", "loads", "repeats", "servers", "requests_per_month", "versus", "main_load")
 MOST_CONTENDERS: Final = 16
@@ -87,16 +93,7 @@ class Study:
         loads = {load.name: {**load.options, **({CAPACITY: load.search} if load.search is not None else {})}
                  for load in self.loads}  # fmt: skip
         asked = {"contenders": contenders, "loads": loads, "workload": self.workload, "servers": self.servers}
-        return {name: plain(value) for name, value in asked.items()}
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON and YAML hold it, without users and passwords in URLs."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return list(map(plain, value))
-    return value if value is None or isinstance(value, bool | int | float) else without_userinfo(str(value))
+        return {name: plain(value, without_userinfo) for name, value in asked.items()}
 
 
 def read(path: Path) -> Study:
@@ -261,7 +258,7 @@ def _load(given: Any, place: int) -> StudyLoad:
     found = _mapping(what, given, ["name", CAPACITY, *OF_A_LOAD])
     name, search = found.pop("name", None), found.pop(CAPACITY, None)
     if search is not None and search is not False:
-        search = {} if search is True else _mapping(f"{what}: {CAPACITY}", search, OF_A_SEARCH)
+        search = {} if search is True else _mapping(f"{what}: {CAPACITY}", search, names(SearchOptions))
         if amount := [key for key in found if key in names(LoadOptions)]:
             raise UserError(f"{what}: {CAPACITY} finds the rate: leave out {amount[0]}")
     _check(what, found)
