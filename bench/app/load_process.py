@@ -18,11 +18,8 @@ import pickle  # noqa: E402
 
 from backends import BACKENDS  # noqa: E402
 from bench.load import worker as load  # noqa: E402
-from bench.load.controller import LoadSpec  # noqa: E402
-from bench.load.spend import Ledger, SpendLimiter  # noqa: E402
 from bench.load.targets import by_call  # noqa: E402
 from bench.runs.folder import LEDGER  # noqa: E402
-from bench.types import Backend  # noqa: E402
 
 
 def main() -> None:
@@ -32,24 +29,13 @@ def main() -> None:
         spec = pickle.load(io.BufferedReader(io.FileIO(0, closefd=False), buffer_size=1))
     except EOFError:
         return
-    backend = BACKENDS[spec.backend]
-    load.run(spec, by_call(backend.request, spec.by_class), backend.decode, _limiter(spec, backend))
+    backend, limiter, budget = BACKENDS[spec.backend], None, spec.budget
+    if budget is not None:
+        # Prices take time to load, and few runs have a limit.
+        from bench.app.pricing import limiter_of
 
-
-def _limiter(spec: LoadSpec, backend: Backend) -> SpendLimiter | None:
-    if spec.budget is None:
-        return None
-    # Prices take time to load, and few runs have a limit.
-    from bench.app.pricing import prices_of
-
-    return SpendLimiter(
-        Ledger(spec.budget.account or spec.folder / LEDGER),
-        prices_of(spec.budget),
-        spec.plan.source.least,
-        counted=spec.plan.vocabulary.exact,
-        # Of its own API a backend knows; what stands between us and another may have passed a request on.
-        bills_errors=backend.bills_errors or spec.target.url != backend.default_url,
-    )
+        limiter = limiter_of(budget, budget.account or spec.folder / LEDGER, spec.plan, backend, spec.target.url)
+    load.run(spec, by_call(backend.request, spec.by_class), backend.decode, limiter)
 
 
 if __name__ == "__main__":

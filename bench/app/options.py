@@ -236,6 +236,23 @@ def check_repeat(runs: int, url: str | None, *, keep_server: bool) -> int:
     return runs
 
 
+def given_of(options: Any, *names: str) -> list[str]:
+    """The flags of those of these options that are given."""
+    return [flag_of(name) for name in names if getattr(options, name) not in (None, ())]
+
+
+def check_one_of(options: Any, *names: str) -> None:
+    """Raise UserError where more than one of these is given."""
+    if len(given := given_of(options, *names)) > 1:
+        raise UserError(f"{given[0]} and {given[1]} exclude each other; give one of them")
+
+
+def refuse(why: str, options: Any, *names: str) -> None:
+    """Raise UserError, which says why, where one of these is given."""
+    if given := given_of(options, *names):
+        raise UserError(f"{given[0]}: {why}")
+
+
 def flag_of(name: str) -> str:
     """The flag of an option."""
     return f"--{name.rstrip('_').replace('_', '-')}"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from bench.app.planning import COUNTED_BY_A_SERVER, plan_of_work
 from bench.app.planning import notes as recorded_notes
-from bench.app.pricing import estimate, in_a_line, prices_of, size_of
+from bench.app.pricing import estimate, in_a_line, limiter_of, size_of
 from bench.app.request import RunningServer, RunRequest
 from bench.app.wording import replaced
-from bench.load.spend import Ledger, SpendLimiter
+from bench.load.spend import Ledger
 from bench.load.targets import own_options, target_of
 from bench.plan.calls import Plan, call, with_salt
 from bench.plan.prompts import Count, calibrate
@@ -120,12 +120,9 @@ def _rehearse(
 ) -> RehearsalResult:
     """Send the plan's first request, but with a prompt that the load does not have."""
     other = with_salt(plan, secrets.randbits(63))
-    limiter = None
-    if request.costs.budget is not None and account is not None:
-        counted = plan.vocabulary.exact
-        bills_errors = request.backend.bills_errors or target.url != request.backend.default_url
-        prices = prices_of(request.costs.budget)
-        limiter = SpendLimiter(Ledger(account), prices, plan.source.least, counted=counted, bills_errors=bills_errors)
+    limiter, budget = None, request.costs.budget
+    if budget is not None and account is not None:
+        limiter = limiter_of(budget, account, plan, request.backend, target.url)
     one = Rehearsal(
         request.backend,
         request.client.timeout_s,

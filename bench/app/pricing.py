@@ -6,14 +6,15 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import Hourly, Owned
 from bench.app.discover import DEFAULT_MODEL
-from bench.app.options import GPUS, USD, HourOptions, RunOptions, flag_of
-from bench.load.spend import Budget, Prices
+from bench.app.options import GPUS, USD, HourOptions, RunOptions, check_one_of, given_of
+from bench.load.spend import Budget, Ledger, Prices, SpendLimiter
 from bench.numeric import Range, read
 from bench.plan.calls import Plan, lengths, total
 from bench.runs.manifest import ApiPricing, HourPricing
@@ -124,13 +125,11 @@ def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | No
 
     Power that a run is to measure is not in it yet. Raises UserError.
     """
-    given = [name for name in ("gpu", "usd_per_hour", "owned") if getattr(options, name) is not None]
+    given = given_of(options, "gpu", "usd_per_hour", "owned")
     if options.gpus is not None and options.gpu is None:
-        whole = "" if not given else f": {flag_of(given[0])} is what all of it costs"
+        whole = "" if not given else f": {given[0]} is what all of it costs"
         raise UserError(f"--gpus counts those of --gpu{whole}; give --gpu too, such as l4, or leave --gpus out")
-    if len(given) > 1:
-        first, second = map(flag_of, given[:2])
-        raise UserError(f"{first} and {second} exclude each other; give one of them")
+    check_one_of(options, "gpu", "usd_per_hour", "owned")
     if options.usd_per_hour is not None:
         return gpu_prices.stated(USD.of("--usd-per-hour", str(options.usd_per_hour)))
     if options.owned is not None:
@@ -162,19 +161,29 @@ def _owned(text: str) -> Owned:
     return Owned(**values)
 
 
-def prices_of(budget: Budget) -> Prices:
+def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
     """Give the prices that a budget is charged at."""
-    return _functions(_price(budget), budget)
-
-
-def _functions(price: "ApiPrice", budget: Budget) -> Prices:
     from analysis.money import prices
+
+    price = _price(budget, batch=batch)
 
     def worst_usd(prompt_tokens: int, max_output_tokens: int) -> Decimal:
         with_image = prompt_tokens + budget.image_tokens
         return prices.worst_of(price, with_image, max_output_tokens, cache_ttl=budget.cache_ttl)
 
     return Prices(worst_usd, charge_usd=partial(prices.usd_of, price))
+
+
+def limiter_of(budget: Budget, account: Path, plan: Plan, backend: Backend, url: str) -> SpendLimiter:
+    """What keeps the spending on a plan's requests to a URL within the budget, in an account that is open."""
+    return SpendLimiter(
+        Ledger(account),
+        prices_of(budget),
+        plan.source.least,
+        counted=plan.vocabulary.exact,
+        # Of its own API a backend knows; what stands between us and another may have passed a request on.
+        bills_errors=backend.bills_errors or url != backend.default_url,
+    )
 
 
 def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":
@@ -265,7 +274,7 @@ BEYOND = ": that may not be enough, and what does not fit is not sent; raise --m
 
 def most_usd(plan: Plan, budget: Budget, *, batch: bool = False) -> Decimal:
     """What the requests of a plan can cost at most, whatever the limit; of those that fit into a time nothing."""
-    worst_usd = _functions(_price(budget, batch=batch), budget).worst_usd
+    worst_usd = prices_of(budget, batch=batch).worst_usd
     return sum((worst_usd(*lengths(plan, seq)) for seq in range(total(plan) or 0)), Decimal(0))
 
 

@@ -1,7 +1,7 @@
 """The same load again and again, so that the spread between runs is in the intervals."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +61,10 @@ def repeat(
         files.write_json(folder / files.REPEATS, dump(RepeatsAsked(asked=times, keep_server=keep_server)))
         share_library(folder)
         try:
-            is_whole = all(is_done(campaign, name) for name in names)
-            with _server(request, say, is_kept=keep_server and not is_whole) as server:
+            kept: AbstractContextManager[Server | None] = nullcontext()
+            if keep_server and not all(is_done(campaign, name) for name in names):
+                kept = launched(request, say, folder / files.SERVER_LOG)
+            with kept as server:
                 for name in names:
                     say(f"run {int(name)} of {times}")
                     outcomes.append(make_run(campaign, name, request, maker, server))
@@ -85,12 +87,6 @@ def _check(folder: Path, times: int) -> None:
 
 def _asked(folder: Path) -> RepeatsAsked:
     return load(RepeatsAsked, files.read_json(folder, files.REPEATS), folder / files.REPEATS)
-
-
-@contextmanager
-def _server(request: RunRequest, say: Say, *, is_kept: bool) -> Iterator[Server | None]:
-    with ExitStack() as stack:
-        yield stack.enter_context(launched(request, say, request.out / files.SERVER_LOG)) if is_kept else None
 
 
 def decode(folder: Path, window: WindowChoice | None = None) -> tuple[Document, int]:

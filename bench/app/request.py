@@ -18,7 +18,7 @@ from bench.app.options import (
     ServerOptions,
     Stamps,
     Window,
-    flag_of,
+    given_of,
     names,
     words_of,
 )
@@ -346,10 +346,8 @@ def _check_server_options(backend: Backend, options: ServerOptions, url: str | N
         if backend.serve is None:
             raise UserError(f"--backend {backend.name} launches no server: give --url of one that runs")
         return
-    for name in ("server", "server_python", "server_cmd", "server_arg", "port", "command"):
-        if getattr(options, name):
-            flag = flag_of(name)
-            raise UserError(f"{flag} is for a server this command launches; leave it out, or leave out --url")
+    if given := given_of(options, "server", "server_python", "server_cmd", "server_arg", "port", "command"):
+        raise UserError(f"{given[0]} is for a server this command launches; leave it out, or leave out --url")
 
 
 def _server(

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Final
 
 from bench.app import rag
-from bench.app.options import FileOptions, RunOptions, flag_of
+from bench.app.options import FileOptions, RunOptions, check_one_of, refuse
 from bench.app.recordings import Recording, TraceCut, read_dataset, read_trace
 from bench.durations import parse_duration
 from bench.numeric import whole
@@ -81,9 +81,8 @@ def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
 
 def trace_load(options: RunOptions, recording: Recording) -> Load:
     """The load of a trace: all of it, or its first requests; where calls follow each other, its first sessions."""
-    for name in ("concurrency", "rate", "arrivals", "duration"):
-        if getattr(options, name) is not None:
-            raise UserError(f"{flag_of(name)}: a trace has its own arrival times; leave it out")
+    own = ("concurrency", "rate", "arrivals", "duration")
+    refuse("a trace has its own arrival times; leave it out", options, *own)
     count, is_of_sessions = len(recording.sessions), recording.turns_max > 1
     before = whole(options.warmup or "0")
     if before is None or not 0 <= before < count:
@@ -144,16 +143,13 @@ def _cut(options: FileOptions) -> TraceCut:
 
 def _check(options: RunOptions, dataset: str | None, *, is_own: bool) -> None:
     """Say which options do not go with each other."""
-    if options.dataset is not None and options.trace is not None:
-        raise UserError("--dataset and --trace exclude each other; give one of them")
-    for name in ("speed", "from_", "for_"):
-        if getattr(options, name) is not None and options.trace is None:
-            raise UserError(f"{flag_of(name)}: only a trace has it; give --trace as well, or leave it out")
-    if options.dataset_output is not None and dataset is None:
-        raise UserError("--dataset-output: only a dataset has it; give --dataset as well, or leave it out")
+    check_one_of(options, "dataset", "trace")
+    if options.trace is None:
+        refuse("only a trace has it; give --trace as well, or leave it out", options, "speed", "from_", "for_")
+    if dataset is None:
+        refuse("only a dataset has it; give --dataset as well, or leave it out", options, "dataset_output")
     if options.dataset_output == "file" and options.output_tokens is not None:
         raise UserError("--dataset-output file and --output-tokens exclude each other; give one of them")
-    if options.turns is not None and is_own:
-        raise UserError("--turns: sessions have the turns of the file; leave it out")
-    if options.prompt_tokens is not None and is_own:
-        raise UserError("--prompt-tokens: prompts are those of the file; leave it out")
+    if is_own:
+        refuse("sessions have the turns of the file; leave it out", options, "turns")
+        refuse("prompts are those of the file; leave it out", options, "prompt_tokens")

@@ -29,6 +29,7 @@ from bench.app.breakeven.measured import (
 )
 from bench.app.breakeven.options import BreakEvenOptions, HostingOptions, TrafficOptions
 from bench.app.listing import folder_of
+from bench.app.options import check_one_of
 from bench.app.pricing import hourly_of
 from bench.app.rates import profile
 from bench.numeric import Range
@@ -95,10 +96,7 @@ class PricedServers(NamedTuple):
 def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
     """Read the traffic. Raises UserError for none, and for more than one description of it."""
     volume = options.requests_per_month
-    given = [name for name in ("peak_to_mean", "traffic_profile", "traffic") if getattr(options, name) is not None]
-    if len(given) > 1:
-        first, second = ("--" + name.replace("_", "-") for name in given[:2])
-        raise UserError(f"{first} and {second} exclude each other; give one of them")
+    check_one_of(options, "peak_to_mean", "traffic_profile", "traffic")
     if options.traffic is not None:
         found = list(read_all(str(options.traffic), "--traffic"))
         trace, rows = _recorded(found), [row for _, row in found]

@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 from analysis.present import of_size
 from analysis.present.document import Document
 from analysis.run import slo
-from analysis.run import summary as summaries
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
+from bench.app.breakeven.measured import read_run
 from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
 from bench.app.size.model import load
 from bench.app.size.options import SizeOptions
 from bench.plan.resolve import MAX_CONCURRENCY, MAX_RATE_PER_S, within
-from bench.runs import manifest
 from bench.types import UserError
 from scenarios.traffic import read_all
 from scenarios.traffic.facts import facts
@@ -177,10 +176,7 @@ def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, 
     """What a run has measured, and the warnings about it. Raises UserError for one that is invalid or lacks figures."""
     if not options.gpu:
         raise UserError("--measured: give --gpu too, the hardware it ran on first")
-    folder = Path(folder_of(str(folder), "run"))
-    run, summary = manifest.read(folder), summaries.read(folder)
-    if summary.verdict.status == "invalid":
-        raise UserError(f"--measured {folder}: the run is not to be trusted: {summary.verdict.because}")
+    folder, run, summary = read_run(Path(folder_of(str(folder), "run")), "--measured")
     prompt, output, service_ms = (
         summary.metric(name).mean for name in ("prompt_tokens", "output_tokens", "service_ms")
     )
