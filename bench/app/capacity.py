@@ -191,6 +191,7 @@ def _look(
         return make_run(campaign, name, request, maker, server, stop)
 
     campaign = search.campaign
+    # A closed loop first: what it completes is near the capacity, and says from where to search.
     ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, closed_loop(search), 0, never)
     if ended.problem is not None:
         return ended

@@ -110,6 +110,7 @@ def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool
     """
     engines: list[Engine] = []
     found: list[_ExporterGpus] = []
+    # Two exporters may tell of one card, by its UUID: it is counted for the first that names it.
     numbers, nodes, known = count(), count(), dict[str, str]()
     for place in server.urls:
         answer, offset = _asked(place, ca_file)

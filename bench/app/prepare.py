@@ -64,6 +64,7 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     if request.costs.budget is not None:
         say(in_a_line(estimate(plan, request.costs.budget), size_of(plan)))
     rehearsed = _rehearse(request, plan, target, unlisted, account, say)
+    # Prompts have lengths in tokens: where the server had to be asked in another shape, they are counted and made anew.
     if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
         plan, recorded = _plan(request, rehearsed.target, info, say)
         again = _rehearse(request, plan, rehearsed.target, unlisted, account, say)

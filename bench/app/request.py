@@ -180,6 +180,7 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     supposed = named or BACKENDS[discover.DEFAULT_BACKEND]
     api_key = address.api_key(supposed.key_variable)
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
+    # What is secret becomes known step by step; an error of any step hides all that was known by then.
     secrets = Access(api_key, (), typed)
     try:
         _, hidden_urls = watched(options)

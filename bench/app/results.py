@@ -105,6 +105,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
         raise UserError(
             f"{folder}: was imported from {run.imported.title}, there is nothing to decode: import it again"
         )
+    # Everything below is made of what was captured and of run.json alone, so that it can be made again at any time.
     captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
         # Made again from its seed; a recording's, if it has an end, was written before the load, its texts at hand.

@@ -73,6 +73,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
     secrets = request.access.secrets
     check_open_files(request.workload.load, request.client.workers)
     with ExitStack() as stack:
+        # Until the load begins whatever fails takes the folder with it, from then on nothing does.
         with files.new(request.out):
             # Ended after the load processes, so that it sees their last packets.
             source = stack.enter_context(stamp_source(request.client.stamps, request.out, secrets))

@@ -98,7 +98,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
         request = request_of(options)
     except UserError as problem:
         if str(problem) == _problem_of(common):
-            raise
+            raise  # what is wrong on both sides is not said of one of them
         raise UserError(f"{flag}: {problem}") from None
     return app.ab.Side(name, request, _recorded(options))
 

@@ -150,6 +150,7 @@ def _ended(command: click.Command) -> int:
 
 
 def _exit_code(command: click.Command) -> int:
+    # Before anything is parsed: a wrong flag beside --json is answered in JSON too.
     owe_json("--json" in sys.argv[1:])
     # Not click's own `main`: when nobody reads its output that ends with 1, our code for a missed objective.
     try:

@@ -69,7 +69,7 @@ CACHING = options_of(CachingOptions, groups.API, {
     CACHING,
     options_of(BreakEvenOptions, groups.API, {"batch": "Use the API's batch prices."}),
     options_of(HostingOptions, groups.OPERATION, {
-        "ops_usd_per_month": "Work, storage and all else.",
+        "ops_usd_per_month": "Staff, storage and all other costs of running them.",
         "utilization": "Use at most this share of the capacity.",
         "min_replicas": "Servers that always run.",
         "spare_replicas": "Servers kept in reserve.",

@@ -9,8 +9,8 @@ import click
 from bench import app
 from bench.app.options import GateOptions
 from bench.cli import groups
-from bench.cli.base import OneOf, echo
-from bench.cli.options import JUNIT, QUIET, Form, json_option, options_of
+from bench.cli.base import echo
+from bench.cli.options import JUNIT, QUIET, Form, form_option, json_option, options_of
 from bench.cli.settings import ConfigurableCommand
 
 
@@ -23,14 +23,12 @@ from bench.cli.settings import ConfigurableCommand
         "add": "Measure, and add it to the baseline as one more session.",
     }),
     options_of(GateOptions, groups.HOW_OFTEN, {
-        "part": "Only this; repeatable.  [all]",
+        "part": "Measure only this; repeatable.  [all]",
         "rounds": "How often each part is measured.",
     }),
-    groups.under(groups.RESULT, {
-        "form": click.option("--format", "form", type=OneOf(["text", "markdown"]), default="text", help="[text]"),
-        **json_option(),
-        "junit": JUNIT,
-    }),
+    form_option("text", "markdown"),
+    json_option(),
+    JUNIT,
     options_of(GateOptions, groups.RESULT, {"out": "Keep the runs here.  [kept in results if it fails]"}),
     QUIET,
 )  # fmt: skip
@@ -71,7 +69,7 @@ def gate(form: Form, junit: Path | None, *, as_json: bool, quiet: bool, **option
         echo(f"{ended.outcome.name} {ended.outcome.problem}", err=True)
         code = ended.outcome.code
     except BaseException as problem:
-        if not asked.out:
+        if not asked.out:  # nobody asked for this folder; what the message names stays
             judging.leave(task, str(problem))
         raise
     if code or asked.out:

@@ -103,6 +103,12 @@ def json_option(of_what: str = "") -> Options:
     return groups.under(groups.RESULT, {"as_json": option})
 
 
+def form_option(*forms: str) -> Options:
+    """`--format`: the first of these unless another is asked for."""
+    option = click.option("--format", "form", type=OneOf(forms), default=forms[0], help=f"Output format.  [{forms[0]}]")
+    return groups.under(groups.RESULT, {"form": option})
+
+
 def out_option(help: str) -> Options:
     """`--out`: the folder of what a command makes."""
     option = click.option("--out", type=click.Path(path_type=Path), help=help)
@@ -136,7 +142,7 @@ SHOWN: Final = {**json_option(), **QUIET}
 
 ASKED: Final = {
     **options_of(ServerOptions, groups.WHOM, {
-        "backend": "See `backends`.  [llamacpp; with --url whatever answers there]",
+        "backend": "The server's dialect, see `backends`.  [llamacpp; with --url whatever answers there]",
         "model": "A name from `models`, a path, or the server's name for it.  [tiny; with --url the only one served]",
         "url": "Use a running server at this base URL instead of launching one.",
     }),
@@ -144,13 +150,13 @@ ASKED: Final = {
         "scenario": "A name from `scenarios`, or a YAML file.",
         "dataset": "Your own prompts: a file, a folder or a pattern.",
         "dataset_output": "Where answer lengths come from.  [file]",
-        "images": "Send an image from it with each request, chosen by the seed.",
+        "images": "Send one of its images with each request, chosen by the seed.",
         "prompt_tokens": "Make every prompt this long, instead of the scenario's lengths.",
         "output_tokens": "Make every answer this long, instead of the scenario's lengths.",
         "turns": "Turns per session.  [the scenario's]",
         "think_time": "Pause before a turn: 5s, exponential:5s, lognormal:5s:1.",
         "history": "Build the next turn on actual answers or on planned ones.  [actual]",
-        "cache": "cold: prompts new to any cache; warm: those of other warm runs.",
+        "cache": "cold: prompts that no cache has seen; warm: the same prompts as in other warm runs.",
         "seed": "Seed for prompts, lengths and arrivals.",
     }),
     **options_of(RunOptions, groups.OBJECTIVES, {
@@ -163,10 +169,10 @@ ASKED: Final = {
     **options_of(ServerOptions, groups.LAUNCH, {
         "server": "llamacpp: xllamacpp, llama-cpp-python or a llama-server; exec: process or kept.",
         "server_python": "Python that has the server installed.  [see docs/backends.md]",
-        "server_cmd": "Command that launches it instead; flags are appended.",
-        "server_arg": "Passed on to the launched server; repeatable.",
+        "server_cmd": "Command that launches the server instead; our flags are appended.",
+        "server_arg": "Argument for the launched server; repeatable.",
         "port": "Port of the launched server.  [a free one]",
-        "ready_timeout": "Time a server may take to get ready.  [launched: 120s; with --url: none]",
+        "ready_timeout": "How long a server may take to become ready.  [launched: 120s; with --url: none]",
         "command": "exec: the program to run, such as './run model.bin -n {output_tokens} -i {prompt}'.",
     }),
     **options_of(ServerOptions, groups.WORDING, {
@@ -185,7 +191,7 @@ ASKED: Final = {
         "service_tier": "claude: auto or standard_only.  [the API's]",
     }),
     **options_of(RunOptions, groups.CONNECTION, {
-        "header": "'NAME: VALUE' for every request; $VAR is a secret; repeatable.",
+        "header": "Header for every request; $VAR is read from the environment and kept secret; repeatable.",
         "ca_file": "PEM file that verifies the server's certificate.  [the system's]",
         "client_cert": "PEM file with this client's certificate.",
         "client_key": "PEM file with the certificate's key.  [in --client-cert]",
@@ -196,7 +202,7 @@ ASKED: Final = {
     }),
     **options_of(WatchOptions, groups.METRICS, {
         "metrics_url": "Metrics of the server's GPU, node or engine exporter; repeatable.",
-        "metrics_gpu": "Its GPUs among those: number, UUID, LABEL=VALUE; repeatable.  [all]",
+        "metrics_gpu": "Which of those GPUs are the server's: number, UUID, LABEL=VALUE; repeatable.  [all]",
         "grid_gco2e_per_kwh": "Emissions per kWh where the server runs.",
     }),
     **options_of(RunOptions, groups.CLIENT, {
@@ -213,7 +219,7 @@ COSTS: Final = {
     **options_of(HourOptions, groups.COST, {
         "gpu": "The GPU it runs on, at the price from `prices --gpu`.",
         "gpus": "Number of GPUs.  [1]",
-        "usd_per_hour": "Price of an hour of it, instead of --gpu.",
+        "usd_per_hour": "Price of an hour of all of it, instead of --gpu.",
         "owned": "Hardware you own: price_usd=…,months=…,watts=…,usd_per_kwh=…",
     }),
     **groups.under(groups.COST, {
@@ -232,10 +238,10 @@ OFFERED: Final = {
         "requests": "Measure this many requests …",
         "duration": "… or for this long: 60s, 2m …",
         "sessions": "… or this many sessions, in scenarios with turns.",
-        "warmup": "Not measured, before that: a number of requests; with --duration a time.",
+        "warmup": "Before what is measured: a number of requests, or with --duration a time.",
         "arrivals": "Open loop: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]",
-        "max_in_flight": "Open loop: most requests in flight.  [1024]",
-        "overload": "What happens to requests beyond that limit.  [wait]",
+        "max_in_flight": "Open loop: at most this many requests in flight.  [1024]",
+        "overload": "What requests beyond --max-in-flight do.  [wait]",
     }),
     **options_of(FileOptions, groups.LOAD, {
         "trace": "Recorded traffic, replayed at its recorded times.",
@@ -246,7 +252,10 @@ OFFERED: Final = {
 }  # fmt: skip
 """How much load there is."""
 
-JUNIT: Final = click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")
+JUNIT: Final = groups.under(
+    groups.RESULT,
+    {"junit": click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML to this file.")},
+)
 
 JUDGED: Final = {
     **options_of(JudgeOptions, groups.OBJECTIVES, {
@@ -255,10 +264,8 @@ JUDGED: Final = {
         "different_plans": "Compare runs of different requests.",
         "untrusted": "Compare runs whose verdict is invalid.",
     }),
-    **groups.under(groups.RESULT, {
-        "form": click.option("--format", "form", type=OneOf(get_args(Form)), default="text", help="[text]"),
-        **json_option(),
-        "junit": JUNIT,
-    }),
+    **form_option(*get_args(Form)),
+    **json_option(),
+    **JUNIT,
 }  # fmt: skip
 """How two sides are judged and how that is told: options of every command that compares."""

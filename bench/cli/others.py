@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command("import")
 @click.argument("given", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder, or of several theirs.  [results/]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the run, or of the folders of several.  [results/]"
+)
 @click.option("--model", help="The model's name, where a file has none.")
 @printed()
 def import_(given: tuple[Path, ...], out: Path | None, model: str | None) -> "Document":
@@ -61,7 +63,7 @@ def crosscheck(folder: str, theirs: Path, part: int | None) -> "Document":
     "form",
     required=True,
     type=OneOf(["vllm", "aiperf", "guidellm", "openmetrics", "csv"]),
-    help="whose",
+    help="Whose format.",
 )
 def export(folder: str, form: str) -> None:
     """Print a run of ours as another tool's file.

@@ -9,11 +9,13 @@ from bench import app
 from bench.app.options import Window
 from bench.cli.base import OneOf, echo
 from bench.cli.completion import names_of
+from bench.cli.groups import with_options
+from bench.cli.options import form_option
 
 
 @click.command()
 @click.argument("folder", shell_complete=names_of("runs"))
-@click.option("--window", type=OneOf(get_args(Window)), help="Make them of another window.  [the run's own]")
+@click.option("--window", type=OneOf(get_args(Window)), help="Summarise another window.  [the run's own]")
 def decode(folder: str, window: Window | None) -> int:
     """Read a run's captures again, also after a crash.
 
@@ -33,7 +35,7 @@ def decode(folder: str, window: Window | None) -> int:
 
 @click.command()
 @click.argument("folder", shell_complete=names_of("runs"))
-@click.option("--format", "form", type=OneOf(["html", "markdown", "json", "csv"]), default="html", help="[html]")
+@with_options(form_option("html", "markdown", "json", "csv"))
 @click.option("--html", "alone", type=click.Path(path_type=Path), help="Write the page here, with all that it needs.")
 def report(folder: str, form: Literal["html", "markdown", "json", "csv"], alone: Path | None) -> None:
     """Write a run's report again, or print it (markdown, JSON), or its requests (CSV).

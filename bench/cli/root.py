@@ -72,6 +72,7 @@ class Commands(Group):
         try:
             return super().invoke(ctx)
         finally:
+            # After help and wrong flags there is no new run to list.
             nothing = isinstance(sys.exception(), click.exceptions.Exit | click.ClickException)
             if ctx.invoked_subcommand in LEAVE_RUNS and not nothing and Path("results").is_dir():
                 from bench.cli.runs import refresh

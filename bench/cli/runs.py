@@ -12,7 +12,7 @@ from bench.cli.options import json_option
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
-@click.option("--all", "shows_all", is_flag=True, help="All of them.  [the newest 40]")
+@click.option("--all", "shows_all", is_flag=True, help="Show all of them.  [the newest 40]")
 @with_options(json_option(", of all of them"))
 def runs(folder: Path | None, shows_all: bool, as_json: bool) -> None:
     """List what is in results, and bring its page up to date.

@@ -218,10 +218,10 @@ def _strange(own: Mapping[str, click.Option]) -> Iterator[str]:
 _FILE = with_options(under(SETTINGS, {
     "config": click.option(
         "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_read_file,
-        help="A file of settings (TOML): options by their names, for all commands, for one, in profiles.",
+        help="Settings file (TOML): options for all commands, for one command, in profiles.",
     ),
     "profile": click.option(
         "--profile", metavar="NAME", is_eager=True, expose_value=False, callback=_read_file,
-        help="Of that file: take what stands in [profiles.NAME] first.",
+        help="Profile of that file: what stands in [profiles.NAME] takes precedence.",
     ),
 }))  # fmt: skip

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "gpu_memory_utilization": "Share of GPU memory to use.",
         "overhead_gib": "Activations and graphs, per GPU.",
         "measured": "A run made on the first --gpu and --tensor-parallel.",
-        "claimed": "Output tokens/s claimed for those; refused if impossible.",
+        "claimed": "Output tokens/s claimed for those; refused if above the roofline.",
     }),
     options_of(SizeOptions, groups.LOAD, {
         "context": "Tokens per sequence, prompt and answer together.  [the load's, else 4096]",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         "utilization": "Use at most this share of a replica's capacity.",
     }),
     options_of(SizeOptions, groups.COST, {
-        "gpu": "Only these; repeatable.  [all]",
+        "gpu": "Consider only this GPU; repeatable.  [all]",
         "tensor_parallel": "GPUs per replica; repeatable.  [1 2 4 8]",
         "prices": "File with your own GPU prices.",
     }),

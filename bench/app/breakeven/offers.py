@@ -128,6 +128,7 @@ def of_model(spec: str, requests: Requests, load: MonthlyTraffic, options: Break
     if cache is None:
         plain, each = values(None)
         return Offer(name, lambda _: plain, _resampled(lambda _: each, requests), len(each), tuple(warnings))
+    # Priced once as if all hit and once as if all missed: any share of hits lies between the two, in a straight line.
     (hit, each_hit), (miss, each_miss) = values(hit=True), values(hit=False)
     if load.trace is not None:
         prefixes = load.trace.prefixes if load.trace.prefixes is not None else [0] * len(load.trace.arrivals_s)

@@ -55,6 +55,7 @@ def cells_of(study: Study) -> Iterator[PlannedCell]:
 
 
 def _rotated(contenders: tuple[Contender, ...], turn: int) -> tuple[Contender, ...]:
+    # Whoever goes first under a load finds the machine as the load before has left it: each is that in turn.
     first = turn % max(1, len(contenders))
     return contenders[first:] + contenders[:first]
 

@@ -109,7 +109,7 @@ class Sweep:
 
     def _measure(self, cell: PlannedCell, stack: ExitStack) -> Outcome:
         if (why := self.given_up.get(cell.contender.name)) is not None:
-            return Outcome(cell.name, EXIT_USER_ERROR, why)
+            return Outcome(cell.name, EXIT_USER_ERROR, why)  # its server never came up, or its money is gone
         _, request = self.requests[cell.name]
         try:
             server = self._server(cell, request, stack)
