@@ -24,6 +24,7 @@ SPARINGLY := PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1
 PYTEST := $(SPARINGLY) $(BIN)/python -m pytest --second-try --durations 10 --durations-min 3
 # One more than there are cores: a third of the time a test waits for a process, a server or a browser.
 WORKERS := 3
+QUICK := not engine and not slow
 # The files that name one of these: to import all the others would take longer than most of their tests.
 naming = $$(grep -rlE '$(1)' --include 'test_*.py' tests | sort)
 TEST = $(PYTEST) -n $(WORKERS) --dist worksteal
@@ -34,7 +35,7 @@ demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
 
 test: $(READY)
-	$(TEST) -m "not engine and not slow"
+	$(TEST) -m "$(QUICK)"
 
 fuzz: $(READY)
 	while FUZZ_TIMES=40 $(BIN)/python -m pytest -x --deep --explore -m slow tests/test_fuzz.py; do :; done

@@ -18,6 +18,7 @@ from backends.cold import vllm as vllm_cold
 from backends.launch import vllm as vllm_launch
 from bench.server.tinymodel import TinyModel
 from bench.types import Backend, Call, Message, Reply, Target
+from tests.commands import bench
 
 pytestmark = pytest.mark.engine
 
@@ -152,7 +153,6 @@ class Observation(NamedTuple):
 def observation(
     request: pytest.FixtureRequest,
     vllm_server: Target,
-    start_bench: StartBench,
     vllm_counters: Counters,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Observation:
@@ -160,9 +160,8 @@ def observation(
     run = tmp_path_factory.mktemp(request.param) / "run"
     whom = ("--backend", request.param, "--url", vllm_server.url, "--model", "tiny")
     before = vllm_counters(vllm_server)
-    with start_bench(*LOAD, *whom, "--requests", "40", "--warmup", "8", "--quiet", "--out", run) as process:
-        out, err = process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, err) == (0, ""), out
+    done = bench(*LOAD, *whom, "--requests", "20", "--warmup", "4", "--quiet", "--out", run)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     after = vllm_counters(vllm_server)
     rose = {name: after[name] - before[name] for name in before}
     telemetry = pq.read_table(run / "telemetry.parquet").sort_by("t_ns").to_pylist()
@@ -175,7 +174,7 @@ def observation(
 @pytest.mark.parametrize("observation", ["vllm"], indirect=True)
 def test_every_token_of_a_run_is_one_that_the_server_counted(observation: Observation) -> None:
     requests = pq.read_table(observation.run / "requests.parquet")
-    assert requests.num_rows == 48
+    assert requests.num_rows == 24
     assert set(requests["error"].to_pylist()) == {None}
     assert sum(requests["output_tokens"].to_pylist()) == observation.rose["generation_tokens_total"]
     assert sum(requests["prompt_tokens"].to_pylist()) == observation.rose["prompt_tokens_total"]
@@ -217,30 +216,15 @@ def test_our_mean_ttft_is_vllms_own_and_the_way_there_and_back(observation: Obse
     assert theirs_ms < ours_ms < theirs_ms + rest_ms / 2
 
 
-def test_the_command_line_chooses_adapter_and_thinking(
-    vllm_server: Target, start_bench: StartBench, tmp_path: Path
-) -> None:
-    whom = (
-        "run",
-        "--scenario",
-        "smoke",
-        "--requests",
-        "16",
-        "--backend",
-        "vllm",
-        "--url",
-        vllm_server.url,
-        "--model",
-        "tiny",
-    )
-    with start_bench(*whom, "--adapter", "poet", "--thinking", "off", "--quiet", "--out", tmp_path / "run") as process:
-        out, err = process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, err) == (0, ""), out
+def test_the_command_line_chooses_adapter_and_thinking(vllm_server: Target, tmp_path: Path) -> None:
+    load, whom = ("--scenario", "smoke", "--requests", "16"), ("--backend", "vllm", "--url", vllm_server.url)
+    asked = ("run", *load, *whom, "--model", "tiny", "--quiet", "--out")
+    done = bench(*asked, tmp_path / "run", "--adapter", "poet", "--thinking", "off")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert read(tmp_path / "run", "run.json")["options"] == {"adapter": "poet", "temperature": "0", "thinking": "off"}
-    with start_bench(*whom, "--adapter", "bard", "--quiet", "--out", tmp_path / "none") as process:
-        out, err = process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, err.count("\n"), (tmp_path / "none").exists()) == (2, 1, False)
-    assert "--adapter 'bard'" in err
+    done = bench(*asked, tmp_path / "none", "--adapter", "bard")
+    assert (done.returncode, done.stderr.count("\n"), (tmp_path / "none").exists()) == (2, 1, False)
+    assert "--adapter 'bard'" in done.stderr
 
 
 def test_a_vllm_that_dies_in_mid_run_is_said_in_a_line_and_the_folder_is_complete(

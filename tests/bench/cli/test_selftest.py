@@ -218,7 +218,7 @@ from dataclasses import replace
 from bench.cli import main
 from bench.app.selftest import ladder
 
-ladder.EVENTS = replace(ladder.EVENTS, first_streams=4, most_streams=8, seconds=1.7)
+ladder.EVENTS = replace(ladder.EVENTS, first_streams=4, most_streams=4, seconds=1.7)
 ladder.REQUESTS = replace(ladder.REQUESTS, first_streams=2, most_streams=4, seconds=0.5)
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ def test_killed_twice_it_goes_on_with_the_same_cells_and_measures_none_twice(
         ended = {one: one.stat().st_mtime_ns for one in (tmp_path / "out").glob("*/*/summary.json")}
         assert done.items() <= ended.items()
         done = ended
-    last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    last = bench("sweep", path, "--out", tmp_path / "out")
     assert last.returncode in (2, 3), last.stderr
     after = {one: one.stat().st_mtime_ns for one in (tmp_path / "out").glob("*/*/summary.json")}
     assert done.items() <= after.items()

@@ -24,10 +24,10 @@ from bench.server.launch import launch
 from bench.truth import server as truth
 from bench.truth.server import TruthOptions
 from bench.types import ServeOptions
+from tests.commands import bench
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.alone,
     pytest.mark.skipif(sys.platform != "linux", reason="the ground-truth server and pinning to a core need Linux"),
 ]
 
@@ -35,6 +35,11 @@ ROOT = Path(__file__).parents[3]
 CLOSED = ("--concurrency", "4", "--requests", "60", "--warmup", "0")
 OPEN = ("--rate", "50", "--requests", "150", "--warmup", "0")
 HURRIED = ("--rate", "100", "--requests", "100", "--warmup", "0")
+# What is said of the faults that are held against a run without them.
+OF_FAULTS = {
+    "tokens_not_chunks", "stalled_stream", "rate_limited", "failed_calls", "waited_for_seats", "backlog_grows",
+    "late_sends", "client_lag", "lost_workers",
+}  # fmt: skip
 DEADLINE_S = 600  # ends what hangs; a slow machine takes its time
 
 Alter = Callable[[bytes], bytes]
@@ -42,16 +47,20 @@ Codes = set[str]
 Load = tuple[str, ...]
 
 
-def start(out: Path, backend: str, url: str, *load: str) -> "subprocess.Popen[str]":
+def asked(out: Path, backend: str, url: str, *load: str) -> tuple[str, ...]:
     model = "truth" if backend == "openai" else "tiny"
-    asked = ["--backend", backend, "--url", url, "--model", model, "--scenario", "smoke", "--out", str(out), *load]
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "bench.py", "run", *asked], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    words = f"run --backend {backend} --url {url} --model {model} --scenario smoke --out"
+    return (*words.split(), str(out), *load)
 
 
-def outcome(process: "subprocess.Popen[str]", out: Path) -> tuple[int, Codes]:
+def start(out: Path, url: str, *load: str) -> "subprocess.Popen[str]":
+    """Start a run against the ground-truth server, to which something is done meanwhile."""
+    command, pipe = [sys.executable, "bench.py", *asked(out, "openai", url, *load)], subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def outcome(out: Path, code: int, printed: str, complaint: str) -> tuple[int, Codes]:
     """The run's exit code and the codes of its verdict, which stands first on the screen."""
-    printed, complaint = process.communicate(timeout=DEADLINE_S)
     assert not re.search("^(error|note):|Traceback", complaint, re.MULTILINE), complaint
     verdict = json.loads((out / "summary.json").read_bytes())["verdict"]
     codes = [reason["code"] for reason in verdict["reasons"]]
@@ -59,11 +68,17 @@ def outcome(process: "subprocess.Popen[str]", out: Path) -> tuple[int, Codes]:
     assert said is not None
     shown = printed[said.start() :].split("\n\n")[0]
     assert re.findall(r"^ {12}(\w+): ", shown, re.MULTILINE) == codes
-    return process.returncode, set(codes)
+    return code, set(codes)
+
+
+def ended(process: "subprocess.Popen[str]", out: Path) -> tuple[int, Codes]:
+    printed, complaint = process.communicate(timeout=DEADLINE_S)
+    return outcome(out, process.returncode, printed, complaint)
 
 
 def run(out: Path, backend: str, url: str, *load: str) -> tuple[int, Codes]:
-    return outcome(start(out, backend, url, *load), out)
+    done = bench(*asked(out, backend, url, *load))
+    return outcome(out, done.returncode, done.stdout, done.stderr)
 
 
 def run_truth(out: Path, options: TruthOptions, *load: str) -> tuple[int, Codes]:
@@ -80,7 +95,7 @@ SOUND = TruthOptions(ttft_ms=20, gap_ms=5)
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Codes:
     """What verdicts say where nothing is wrong: of others on this machine one may tell, and the next not."""
     said: list[Codes] = []
-    while not said or (said[-1] and len(said) < 3):
+    while not said or (said[-1] & OF_FAULTS and len(said) < 3):
         code, codes = run_truth(tmp_path_factory.mktemp("clean") / "run", SOUND, *OPEN)
         assert code == 0
         said.append(codes)
@@ -89,6 +104,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Codes:
 
 def assert_unprovoked(clean: Codes, codes: Codes) -> None:
     """Without the fault nothing is said of it, unless this machine has that fault itself: others load it."""
+    assert codes <= OF_FAULTS
     assert not clean & codes or clean & {"other_load", "stolen_cores"}
 
 
@@ -166,6 +182,7 @@ def counts(field: str, change: Callable[[int], int]) -> Alter:
 # --- what the server does ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_proxy_that_changes_nothing_raises_no_doubt_about_the_server(through_proxy: Any) -> None:
     code, codes = through_proxy()
     assert code == 0
@@ -200,6 +217,7 @@ def test_prompts_that_the_servers_cache_has_seen(through_proxy: Any) -> None:
     assert codes >= {"cache_not_cold", "same_answers"}
 
 
+@pytest.mark.alone
 def test_a_rate_that_the_engine_cannot_take(through_proxy: Any, clean: Codes) -> None:
     # Twenty requests a second at most are let in, on a slow machine fewer: no machine can take forty.
     load = ("--rate", "40", "--requests", "180", "--warmup", "0", "--output-tokens", "4")
@@ -208,6 +226,7 @@ def test_a_rate_that_the_engine_cannot_take(through_proxy: Any, clean: Codes) ->
     assert_unprovoked(clean, {"backlog_grows", "waited_for_seats"})
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("faults", "tokens_per_event", "load", "expected"),
     [
@@ -233,23 +252,24 @@ def test_faults_of_the_ground_truth_server(
 # --- what is around it ------------------------------------------------------------------------------------------
 
 
-def load_process(bench: "subprocess.Popen[str]", out: Path) -> psutil.Process:
+def load_process(process: "subprocess.Popen[str]", out: Path) -> psutil.Process:
     """The load process of a run, once an answer has come."""
     deadline = time.monotonic() + 600
     while not any(path.stat().st_size > 2000 for path in out.glob("capture/*.cap")):
-        assert bench.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    children = psutil.Process(bench.pid).children(recursive=True)
+    children = psutil.Process(process.pid).children(recursive=True)
     return next(child for child in children if "bench.app.load_process" in child.cmdline())
 
 
+@pytest.mark.alone
 def test_a_client_whose_core_others_take(tmp_path: Path, clean: Codes) -> None:
     core, other_core = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
     load = ("--rate", "100", "--requests", "300", "--warmup", "0", "--output-tokens", "32", "--stamps", "kernel")
     out, hogs = tmp_path / "run", []
     with truth.launch(TruthOptions(ttft_ms=20, gap_ms=20), cpu=other_core) as server:
-        bench = start(out, "openai", server.url, *load)
-        load_process(bench, out).cpu_affinity([core])
+        process = start(out, server.url, *load)
+        load_process(process, out).cpu_affinity([core])
         try:
             for _ in range(24):
                 # Each in a session of its own: Linux shares a core out among sessions first.
@@ -261,20 +281,21 @@ def test_a_client_whose_core_others_take(tmp_path: Path, clean: Codes) -> None:
             for hog in hogs:
                 hog.kill()
                 hog.wait()
-        code, codes = outcome(bench, out)
+        code, codes = ended(process, out)
     assert code == 0
     assert codes >= {"late_sends", "client_lag"}
     assert_unprovoked(clean, {"late_sends", "client_lag"})
 
 
+@pytest.mark.alone
 def test_a_load_process_that_is_killed(tmp_path: Path, clean: Codes) -> None:
     out = tmp_path / "run"
     with truth.launch(SOUND) as server:
-        bench = start(out, "openai", server.url, *OPEN, "--workers", "2")
-        load_process(bench, out).kill()
-        code, codes = outcome(bench, out)
+        process = start(out, server.url, *OPEN, "--workers", "2")
+        load_process(process, out).kill()
+        code, codes = ended(process, out)
     assert (code, "lost_workers" in codes) == (3, True)
-    assert "lost_workers" not in clean
+    assert "lost_workers" in OF_FAULTS - clean
 
 
 @pytest.mark.parametrize(("defines", "codes"), [((), {"gpu_slowed", "gpu_power_capped"}), (("COOL",), set())])
