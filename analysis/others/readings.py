@@ -106,6 +106,7 @@ class OurCalls:
         self._mean: TheirMean | None = None
         self._counted = dict[Reading, pa.Table]()
         self._read = dict[tuple[str, Reading], Mapping[str, float]]()
+        self._rates = dict[tuple[str, Reading], float | None]()
 
     def beside(self, mean: TheirMean) -> "OurCalls":
         """The same where both held as many in flight: by Little's law their rate is ours times our mean over theirs."""
@@ -116,7 +117,10 @@ class OurCalls:
     def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
         """A statistic of a metric, or a rate; None where this run does not tell it."""
         if metric in RATES:
-            rate = self._rate(metric, replace(reading, as_slow=False))
+            key = metric, replace(reading, as_slow=False)
+            if key not in self._rates:
+                self._rates[key] = self._rate(*key)
+            rate = self._rates[key]
             return rate * self._pace(reading) if reading.as_slow and rate is not None else rate
         # What does not bear on times changes nothing here, and is read once.
         plain = replace(reading, whole_time=False, as_slow=False)

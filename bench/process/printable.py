@@ -22,9 +22,11 @@ _SAME_IN_ASCII: Final = {
 
 def printable(text: str) -> str:
     """The same text, with every character that acts and is no letter shown as \\uXXXX. Line feeds and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(_escaped(character) if _acts(character) else character for character in text)
+    return "\n".join(line if line.isprintable() else _without_acts(line) for line in text.split("\n"))
+
+
+def _without_acts(line: str) -> str:
+    return "".join(_escaped(character) if _acts(character) else character for character in line)
 
 
 def is_text(name: str) -> bool:
