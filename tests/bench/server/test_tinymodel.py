@@ -130,7 +130,9 @@ def longest_row(matrix: NDArray[np.float64]) -> float:
 
 
 def stretch(matrix: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(matrix, 2))
+    """The largest singular value, of the smaller of the two products of the matrix and its transpose."""
+    wide = matrix if len(matrix) <= len(matrix.T) else matrix.T
+    return float(np.sqrt(np.linalg.eigvalsh(wide @ wide.T)[-1]))
 
 
 # --- the files --------------------------------------------------------------------------------------------------
