@@ -6,7 +6,9 @@ closes, nobody could have read what lies behind it. An answer of which a byte wa
 not seen to open, is not joined; nor is one whose request was not seen to leave.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ Int64s = NDArray[np.int64]
 _PLACE_BITS = 44
 # Stamps of a connection may be this far outside the time that the client knew it for; clocks differ by less.
 _AROUND_NS = 1_000_000
+# Of so few segments and reads plain numbers are taken as soon as arrays.
+_FEW = 32
 
 
 class Joined(NamedTuple):
@@ -196,16 +200,19 @@ def _arrivals(
     inside = inside[_by(of[inside])]
     of, start, stop, t_ns = of[inside], start[inside], stop[inside], rows["t_ns"][inside]
     before = _highest_before(of, stop)
-    jumps, grows, again = start > before, stop > before, start < before
-    edges = np.searchsorted(of, np.arange(len(flow) + 1)).tolist()
+    grows, exchanges = stop > before, np.arange(len(flow) + 1)
+    again, jumps = (np.bincount(of[odd], minlength=len(flow)).tolist() for odd in (start < before, start > before))
+    edges = np.searchsorted(of, exchanges).tolist()
+    grown, grown_stop, grown_ns = np.searchsorted(of[grows], exchanges).tolist(), stop[grows], t_ns[grows]
     for which, length in enumerate(asked.length.tolist()):
-        here = slice(edges[which], edges[which + 1])
-        if jumps[here].any():
+        if jumps[which]:
+            here = slice(edges[which], edges[which + 1])
             ends, times = _in_order(start[here], stop[here], t_ns[here])
         else:
-            ends, times = stop[here][grows[here]], t_ns[here][grows[here]]
+            here = slice(grown[which], grown[which + 1])
+            ends, times = grown_stop[here], grown_ns[here]
         if (ends[-1] if len(ends) else 0) == length:
-            yield which, ends, times, int(np.count_nonzero(again[here]))
+            yield which, ends, times, again[which]
 
 
 def _during(asked: _LocatedExchanges, of: Int64s, t_ns: Int64s) -> NDArray[np.bool_]:
@@ -259,9 +266,23 @@ def _on(exchange: Exchange, sent_ns: int, ends: Int64s, t_ns: Int64s, repeated: 
         ends = np.cumsum(plain)
     sent_ns = max(sent_ns, exchange.sent_ns)
     if len(ends):
-        read = np.searchsorted(np.cumsum(exchange.sizes), ends)
         # Nothing is read before it arrives: what the clocks' noise of some 100 ns says else is cut off.
-        t_ns = np.maximum.accumulate(np.minimum(t_ns, np.frombuffer(exchange.user_ns, np.int64)[read]))
+        t_ns = (_few_read if len(ends) + len(exchange.sizes) <= _FEW else _read)(exchange, ends, t_ns)
         if t_ns[0] < sent_ns:  # answered before the request was complete: then it is sent when it is begun
             sent_ns = exchange.sent_ns
     return Joined(sent_ns, ends, t_ns, repeated)
+
+
+def _read(exchange: Exchange, ends: Int64s, t_ns: Int64s) -> Int64s:
+    """When bytes up to `ends` arrived, at `t_ns` or when they were read, whatever was first; ascending."""
+    read = np.searchsorted(np.cumsum(exchange.sizes), ends)
+    found: Int64s = np.maximum.accumulate(np.minimum(t_ns, np.frombuffer(exchange.user_ns, np.int64)[read]))
+    return found
+
+
+def _few_read(exchange: Exchange, ends: Int64s, t_ns: Int64s) -> Int64s:
+    """The same in plain numbers, which of so few is sooner done."""
+    read_ends, read_ns = list(accumulate(exchange.sizes)), exchange.user_ns
+    each = zip(ends.tolist(), t_ns.tolist(), strict=True)
+    arrived = (min(at_ns, read_ns[bisect_left(read_ends, end)]) for end, at_ns in each)
+    return np.fromiter(accumulate(arrived, max), np.int64, len(ends))

@@ -3,7 +3,7 @@
 What is decoded further up takes `Arrivals` and does not know which.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -62,18 +62,15 @@ class Stopwatch:
         return Arrivals(sent_ns, list(accumulate(exchange.sizes)), t_ns, lags_ns, stamps, None)
 
     def _of_segments(self, exchange: Exchange, joined: Joined) -> Arrivals:
-        read_ns = np.frombuffer(exchange.user_ns, np.int64)
-        last = np.searchsorted(joined.ends, np.cumsum(exchange.sizes))
-        lags_ns = read_ns - joined.t_ns[last]
-        start_ns = self.start_ns
-        return Arrivals(
-            joined.sent_ns - start_ns,
-            joined.ends.tolist(),
-            (joined.t_ns - start_ns).tolist(),
-            lags_ns.tolist(),
-            "packets",
-            joined.repeated,
-        )
+        ends, arrived_ns, start_ns = joined.ends.tolist(), joined.t_ns.tolist(), self.start_ns
+        if len(exchange.user_ns) <= _FEW_READS:
+            reads = zip(exchange.user_ns, accumulate(exchange.sizes), strict=True)
+            lags_ns = [user_ns - arrived_ns[bisect_left(ends, end)] for user_ns, end in reads]
+        else:
+            last = np.searchsorted(joined.ends, np.cumsum(exchange.sizes))
+            lags_ns = (np.frombuffer(exchange.user_ns, np.int64) - joined.t_ns[last]).tolist()
+        t_ns = [each - start_ns for each in arrived_ns]
+        return Arrivals(joined.sent_ns - start_ns, ends, t_ns, lags_ns, "packets", joined.repeated)
 
 
 def of_few(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]:
