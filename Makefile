@@ -4,6 +4,7 @@
 # make check   style, types
 # make sizing-facts  ask transformers again which keys its models' configurations have, and count their weights
 # make bench   how fast and how exact the client is on this machine; writes the table of docs/performance.md
+# make pictures  the pictures of docs/ and README's run, from runs on this machine; needs a Chromium
 # make gate    did an engine or our client get slower than results/baselines/tiny?
 # make check-gpu  what is read of a real GPU beside nvidia-smi, idle and under load; needs an NVIDIA driver, no more
 #                 (with PYTHON=..., which installs nothing: numpy, nvidia-ml-py, orjson, psutil and pyarrow there)
@@ -29,7 +30,7 @@ QUICK := not engine and not slow
 naming = $$(grep -rlE '$(1)' --include 'test_*.py' tests | sort)
 TEST = $(PYTEST) -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test fuzz check check-gpu bench engines test-engines test-slow test-beside gate sizing-facts lock clean
+.PHONY: demo test fuzz check check-gpu bench pictures engines test-engines test-slow test-beside gate sizing-facts lock clean
 
 demo: $(READY)
 	$(BIN)/python bench.py run --scenario chat
@@ -56,6 +57,10 @@ endif
 
 bench: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/speed/table.py
+
+# Ten minutes or less, with nothing else running: readers see these pictures first.
+pictures: $(READY)
+	PYTHONPATH=. $(BIN)/python tests/speed/pictures.py
 
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready .engines/pandas/ready
 

@@ -120,8 +120,8 @@ def _tiles(summary: RunSummary) -> Facts:
     missed, planned = summary.requests.missed, summary.requests.planned
     unknown = "run too short" if throughput.rates_unknown else ""
     rows = [
-        ("Time to first token, median", number(ttft_ms.p50), "ms", _interval_note(ttft_ms, "p50")),
-        ("Time to first token, p99", number(ttft_ms.p99), "ms", _interval_note(ttft_ms, "p99")),
+        ("First token, median", number(ttft_ms.p50), "ms", _interval_note(ttft_ms, "p50")),
+        ("First token, p99", number(ttft_ms.p99), "ms", _interval_note(ttft_ms, "p99")),
         ("Speed for one user", number(summary.tokens_per_s_per_user), "tokens/s", "median"),
         ("Output, all requests", number(throughput.output_tokens_per_s), "tokens/s", unknown),
         ("Completed", number(throughput.requests_per_s), "requests/s", unknown),

@@ -201,7 +201,7 @@ def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
     served = {ttl: share for ttl, share in recorded["cached_share_by_ttl"].items() if share is not None}
     if served:
         kept = ", ".join(
-            f"{percent(share)} {ttl if 'end' in ttl else f'if kept for {ttl}'}" for ttl, share in served.items()
+            f"{percent(share)} if kept {ttl if 'end' in ttl else f'for {ttl}'}" for ttl, share in served.items()
         )
         found.append(("", f"share of prompt tokens an unbounded prefix cache serves: {kept}"))
     if recorded["recorded_cached_share"] is not None:

@@ -64,8 +64,8 @@ SHOWN: Final[Mapping[str, Column]] = {
 """The figures of a cell, each under its column."""
 BEST: Final[tuple[tuple[str, str, Literal["lower", "higher"]], ...]] = (
     ("output_tokens_per_s", "most output tokens/s", "higher"),
-    ("ttft_ms_p50", "least ttft, ms", "lower"),
-    ("usd_per_million_output_tokens", "least for 1M tokens", "lower"),
+    ("ttft_ms_p50", "lowest ttft p50, ms", "lower"),
+    ("usd_per_million_output_tokens", "cheapest 1M tokens", "lower"),
 )
 METHOD: Final = (
     "Each row has the medians over the runs of its cell; with one run they are the figures of its report. A response "

@@ -14,5 +14,7 @@ def render(
     run: RunManifest, summary: RunSummary, requests: pa.Table, telemetry: pa.Table | None, place: PagePlace = ALONE
 ) -> str:
     """One HTML page from what was asked, what came out, and the two tables."""
-    figures = figure_sections(FIGURES, Data(requests, telemetry, summary))
+    # Single requests have no turns, and nobody asks where a figure of them is.
+    plots = {name: plot for name, plot in FIGURES.items() if name != "turns" or summary.sessions is not None}
+    figures = figure_sections(plots, Data(requests, telemetry, summary))
     return to_html.render(of_run.document(run, summary, requests, figures), place)

@@ -126,9 +126,9 @@ def _draw_front(figure: Figure, study: StudyResult, front: frozenset[CellPlace],
 
 
 TRADES: Final[Mapping[str, Plot[Drawing]]] = {
-    "latency": Plot("How they trade", "Latency against throughput", latency, wide=False),
-    "front": Plot("How they trade", "Speed per user against throughput", user_against_all, wide=False),
-    "usd": Plot("How they trade", "Speed per user against cost", user_against_usd, wide=False),
+    "latency": Plot("Trade-offs", "Latency against throughput", latency, wide=False),
+    "front": Plot("Trade-offs", "Speed per user against throughput", user_against_all, wide=False),
+    "usd": Plot("Trade-offs", "Speed per user against cost", user_against_usd, wide=False),
 }
 FIGURES: Final[Mapping[str, Plot[Drawing]]] = {
     **TRADES,

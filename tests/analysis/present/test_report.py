@@ -104,7 +104,7 @@ def test_a_run_that_sent_nothing_has_a_report(report: Callable[..., str]) -> Non
 
 def test_a_run_without_telemetry_has_a_report(report: Callable[..., str]) -> None:
     text = TurnOutline(report(requests=20, without_telemetry=True)).text
-    assert "No data for: Turns of a session, Machine and engine." in text
+    assert "No data for: Machine and engine." in text
 
 
 def test_text_from_outside_is_escaped_wherever_it_shows(synthetic_run: Any) -> None:

@@ -197,7 +197,7 @@ def test_the_terminal_says_what_is_compared_what_comes_out_and_what_to_do(ask: A
     out = ask("--self", "2", *RTX_4090, *W, "--versus", "claude-sonnet-4-6", "--requests-per-month", "100000")
     for fact in (
         "servers     replicas at $0.34 an hour, $248.20 a month each (given by the user), and $50.00 a month besides\n",
-        "capacity    2 requests/s a replica, 70% of it used at most, peak 1 times the mean: 3,679,200 requests/month",
+        "capacity    2 requests/s per replica, used up to 70%, peak 1 times the mean: 3,679,200 requests/month",
         "volume      100,000 requests/month\n",
         "Against anthropic/claude-sonnet-4-6: self-host\n",
         "At 100,000 requests/month the API costs $450.00; self-hosting costs $298.20, with 1 replica.\n",
@@ -600,7 +600,7 @@ def test_the_same_seed_gives_the_same_answer(shown: Shown) -> None:
 def test_a_fine_tuned_model_is_repaid_after_so_many_requests(ask: Ask, shown: Shown) -> None:
     arguments = ("fine-tune", "--train-usd", "120", "--prompted-usd", "0.0045", "--tuned-usd", "0.0030")
     assert ask(*arguments) == (
-        "answer      point\n            the fine-tuned model pays from 80,000 requests on\n"
+        "answer      point\n            the fine-tuned model pays from 80,000 requests\n"
     )  # fmt: skip
     assert shown(*arguments)["answer"]["first"] == 80_000
 

@@ -254,4 +254,4 @@ if __name__ == "__main__":
     assert carried["measured_at"] == found["measured_at"]
     summary = json.loads((out / "summary.json").read_text())
     assert summary["client"]["selftest"]["measured_at"] == found["measured_at"]
-    assert "its error here is not known" not in ran.stdout
+    assert "error unknown" not in ran.stdout

@@ -69,7 +69,7 @@ def test_a_load_is_planned_with_replicas_and_says_what_limits_the_cheapest(size:
     header, row = out.partition("for 4 requests/s of 500 + 200 tokens")[2].splitlines()[1:3]
     assert header == ("a replica  replicas  at once  each, req/s   ttft, ms   tpot, ms  limit        $/month  price")
     assert row == ("1 x l40s        1-2    44-95    4.40-9.55  69.1-93.2  49.7-49.9  objective  730-2,190  mine")
-    assert "limit       1 x l40s: the objectives: with more than 44 requests at once they are not kept\n" in out
+    assert "limit       1 x l40s: the objectives: they are missed with more than 44 requests at once\n" in out
     assert "objectives are held against the mean" in out
 
 
@@ -84,7 +84,7 @@ def test_a_load_that_nothing_can_serve_says_so(size: Size) -> None:
     out = size("llama-3.1-8b", *LOAD, "--slo", "tpot_ms<1", "--gpu", "l40s", "--gpu", "l4")
     assert "result      no GPU keeps the objectives\n" in out
     assert "too slow    1 x l40s: a single request has at best tpot 22 ms\n" in out
-    assert "            and 5 more that do not keep the objectives (--json)\n" in out
+    assert "            and 5 more that miss the objectives (--json lists them)\n" in out
     out = size("llama-3.1-70b", "--gpu", "l4", "--tensor-parallel", "1")
     assert "not on 1 x l4: 131.42 GiB of weights, 22.08 GiB usable\n" in out
     assert "result      it fits on no GPU here\n" in out
@@ -347,7 +347,7 @@ def test_recorded_traffic_gives_the_load_and_is_shown_with_what_a_cache_would_se
     assert traffic["cached_share_by_ttl"]["without end"] == pytest.approx(0.29411, abs=5e-6)
     assert shown["memory"]["context_tokens"] > traffic["prompt_tokens"]["p99"]
     text = size("llama-3.1-8b", "--gpu", "h200", "--traffic", slice_)
-    assert "a prefix cache of unbounded size serves" in text and "29.4% kept without end" in text
+    assert "an unbounded prefix cache serves" in text and "29.4% if kept without end" in text
 
 
 def test_what_is_said_beside_recorded_traffic_goes_before_it(size: Size) -> None:
