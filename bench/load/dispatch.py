@@ -35,6 +35,10 @@ class Ready(NamedTuple):
     request: bytes
 
 
+# As its type makes one, without the Python function by which that calls for its fields: once for each request.
+_ready: Callable[[tuple[int, int, bytes]], Ready] = partial(tuple.__new__, Ready)
+
+
 class ClosedLoopDispatcher:
     """A user's next call is due the moment it asks for one, until the calls or the time are used up."""
 
@@ -60,7 +64,7 @@ class ClosedLoopDispatcher:
         # Due when it is asked for, not when the last answer came: a slot's own pause is no lateness of the call.
         now = now_ns()
         item = self._prefetched.pop() if now < self._end_ns else None
-        return None if item is None else Ready(item[0], now, item[2])
+        return None if item is None else _ready((item[0], now, item[2]))
 
     def follow(self, ready: Ready | None) -> Ready | None:
         """Wait until a session's next call is due, and give it back; None where there is none, or no time for it."""

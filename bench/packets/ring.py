@@ -111,6 +111,7 @@ class Ring:
 
 def watch(rings: Sequence[Ring], out: SegmentsWriter, servers: Sequence[bytes], port: int) -> None:
     """Write segments down until a line comes on standard input and nothing more from the kernel."""
+    begun_s = cpu_s()  # what it takes to begin is no load's
     waiting = select.poll()
     for ring in rings:
         waiting.register(ring.sock, select.POLLIN)
@@ -138,7 +139,7 @@ def watch(rings: Sequence[Ring], out: SegmentsWriter, servers: Sequence[bytes], 
                 rows = rows_of(data, packets, servers, port)
                 rows["t_ns"] -= _offsets_ns(rows["t_ns"], looks)
                 out.append(rows, seen, dropped + missed)
-    out.close({"seen": seen, "dropped": dropped + missed, "cpu_s": cpu_s()})
+    out.close({"seen": seen, "dropped": dropped + missed, "cpu_s": cpu_s() - begun_s})
 
 
 def _offsets_ns(wall_ns: NDArray[np.int64], looks: Sequence[ClockSample]) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ class Received:
     """What one request has received, read by read: our stamps, the kernel's timespecs as they came, the bytes.
 
     Stamps lie in flat buffers, which takes a third less memory than an object for each read. `records` are those of
-    `bench.types.WirePlace`.
+    `bench.types.WirePlace`, None without TLS.
     """
 
     __slots__ = ("kernel", "parts", "records", "user_ns")
@@ -53,7 +53,7 @@ class Received:
         self.user_ns = array("q")
         self.kernel = bytearray()
         self.parts: list[bytes] = []
-        self.records = array("q")
+        self.records: array[int] | None = None
 
 
 class Capture(NamedTuple):

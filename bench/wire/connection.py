@@ -10,6 +10,7 @@ its end. TLS is read the same way, as ciphertext, and decrypted through memory, 
 import _socket
 import errno
 import ssl
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -32,6 +33,7 @@ from bench.wire.looks import ImmediateReader, TickReader
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
 # the heap in pieces that no later buffer fits, and memory would grow with the length of the run.
 _BUFFER = memoryview(bytearray(READ_BYTES))
+_BUFFERS = [_BUFFER]
 # Python's socket module does not name it: 35 in Linux's asm-generic/socket.h, for the struct timespec of 64-bit
 # systems. The kernel's option and message type share that number; the message is a header and the timespec.
 _SO_TIMESTAMPNS = 35
@@ -73,6 +75,11 @@ class RequestOutcome(NamedTuple):
     status: int | None
     error: tuple[str, str] | None
     place: WirePlace | None = None
+
+
+# What a NamedTuple is made by is a Python function that its type calls: to fill the tuple takes a third of that.
+_outcome: Callable[[tuple[object, ...]], RequestOutcome] = partial(tuple.__new__, RequestOutcome)
+_wire_place: Callable[[tuple[object, ...]], WirePlace] = partial(tuple.__new__, WirePlace)
 
 
 class Wire:
@@ -250,8 +257,8 @@ class Connection:
         # The end is when the last bytes came, not when this greenlet had its turn again.
         end_ns = now_ns() if self._error or not received.user_ns else received.user_ns[-1]
         self._wire.looks.answered(end_ns - sent_ns)
-        place = self._peer and WirePlace(*self._peer, self._sent, answer_start, received.records or None)
-        return RequestOutcome(sent_ns, end_ns, received, self._framing.status, self._error, place)
+        place = self._peer and _wire_place((*self._peer, self._sent, answer_start, received.records))
+        return _outcome((sent_ns, end_ns, received, self._framing.status, self._error, place))
 
     def is_open(self) -> bool:
         """Whether the server has kept the connection; some announce keep-alive and close all the same."""
@@ -313,7 +320,7 @@ class Connection:
     def _on_readable(self) -> None:
         # One read, not until there is no more: what is left calls back, behind the other connections that are readable.
         try:
-            count, ancillary, _, _ = self._recvmsg_into([_BUFFER], _ANCILLARY_BYTES)
+            count, ancillary, _, _ = self._recvmsg_into(_BUFFERS, _ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as problem:
@@ -369,12 +376,13 @@ class Connection:
         tls = self._tls
         assert tls is not None
         tls.ciphertext_in.write(data)
+        records = self._received.records = self._received.records or array("q")
         plain = []
         try:
             # Each read brings what one record holds, and leaves the records behind it where they are.
             while piece := tls.plain.read(READ_BYTES):
                 plain.append(piece)
-                self._received.records.extend((len(piece), self._got - tls.ciphertext_in.pending))
+                records.extend((len(piece), self._got - tls.ciphertext_in.pending))
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as problem:
