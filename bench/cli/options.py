@@ -29,12 +29,14 @@ from bench.cli.numeric import NUMBER, WHOLE, NumberWithin
 Form = Literal["text", "markdown", "csv"]
 
 _PLACEHOLDERS: Final[Mapping[str, str]] = {
-    "a": "OPTIONS", "b": "OPTIONS", "backend": "NAME", "ca_file": "FILE", "client_cert": "FILE", "client_key": "FILE",
+    "arrivals": "PROCESS", "backend": "NAME", "ca_file": "FILE", "client_cert": "FILE", "client_key": "FILE",
     "command": "COMMAND", "dataset": "FILE", "decide": "MEASURE", "duration": "TIME", "for_": "TIME", "from_": "TIME",
     "gpu": "NAME[@PROVIDER][:KIND]", "grid_gco2e_per_kwh": "GRAMS", "header": "'NAME: VALUE'", "images": "FOLDER",
-    "max_body": "SIZE", "max_time": "TIME", "metrics_gpu": "GPU", "metrics_url": "URL", "quantization": "NAME",
-    "ready_timeout": "TIME", "server_cmd": "COMMAND", "slo": "OBJECTIVE", "speed": "X", "stall_timeout": "TIME",
-    "think_time": "TIME", "timeout": "TIME", "trace": "FILE", "traffic": "FILE", "turns": "N|A..B", "url": "URL",
+    "max_body": "SIZE", "max_time": "TIME", "max_usd": "USD", "metrics_gpu": "GPU", "metrics_url": "URL",
+    "model": "NAME|PATH", "quantization": "NAME", "rate": "RATE", "ready_timeout": "TIME", "scenario": "NAME|FILE",
+    "server_cmd": "COMMAND", "slo": "OBJECTIVE", "speed": "X", "stall_timeout": "TIME", "temperature": "T",
+    "think_time": "TIME", "timeout": "TIME", "top_p": "P", "trace": "FILE", "traffic": "FILE", "turns": "N|A..B",
+    "url": "URL", "warmup": "N|TIME",
 }  # fmt: skip
 """What help shows in place of a value, by the option's name, where its type does not say it."""
 
