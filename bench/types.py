@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from bench.deltas import Delta as Delta
+from bench.deltas import DeltaKind as DeltaKind
 from bench.serving import Adaptation as Adaptation
 from bench.serving import Launch as Launch
 from bench.serving import Refusal as Refusal
@@ -29,9 +31,6 @@ from bench.workload import TrafficClass as TrafficClass
 from bench.workload import Turns as Turns
 
 Phase = Literal["warmup", "measured"]
-DeltaKind = Literal["text", "blank", "reasoning", "tool"]
-Delta = tuple[int, int | None, DeltaKind]
-"""(when, how many tokens or None where that is unknown, of what kind) model output arrived."""
 TakenStamps = Literal["packets", "kernel", "user"]
 """Who noted when the bytes of an answer arrived: the packet ring, the kernel for each read, or this client."""
 Headers = tuple[tuple[str, str], ...]
@@ -198,8 +197,8 @@ class Body(NamedTuple):
     """A response body freed of its transfer coding; bytes up to `ends[i]` had arrived at `t_ns[i]` (both ascending)."""
 
     data: bytes
-    ends: list[int]
-    t_ns: list[int]
+    ends: Sequence[int]
+    t_ns: Sequence[int]
 
 
 class Usage(NamedTuple):
@@ -229,7 +228,7 @@ class Reply(NamedTuple):
     """
 
     text: str
-    deltas: list[Delta]
+    deltas: Sequence[Delta]
     usage: Usage | None
     finish: str | None
     error: tuple[str, str] | None

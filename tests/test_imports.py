@@ -34,7 +34,8 @@ ABOVE_A_RUN = (*OF_A_RUN, "analysis.run")
 
 # Of our own modules, what each room may import besides itself: whoever stands below may not know of those above.
 OURS = {
-    "bench/types.py": ("bench.serving", "bench.workload"),
+    "bench/types.py": ("bench.deltas", "bench.serving", "bench.workload"),
+    "bench/deltas.py": (),
     "bench/serving.py": (),
     "bench/workload.py": (),
     "bench/suggest.py": (),
@@ -74,7 +75,15 @@ OURS = {
     "analysis/sizing/*": (*ABOVE_A_RUN, "analysis.money"),
     "analysis/*": (*OF_A_RUN, "analysis"),
 }  # fmt: skip
-FOR_ALL = ("bench.endings", "bench.errors", "bench.exit_codes", "bench.suggest", "bench.durations", "bench.numeric")
+FOR_ALL = (
+    "bench.deltas",
+    "bench.endings",
+    "bench.errors",
+    "bench.exit_codes",
+    "bench.suggest",
+    "bench.durations",
+    "bench.numeric",
+)
 # Libraries that only some modules may import; of the vendors' clients only one, and that in the cold path.
 CORNERS = {
     "locust": LOAD_PROCESS,
@@ -134,7 +143,7 @@ def test_a_library_is_imported_only_in_its_corner() -> None:
 
 
 def test_the_types_need_nothing_but_the_standard_library() -> None:
-    files = ("bench/types.py", "bench/serving.py", "bench/workload.py")
+    files = ("bench/types.py", "bench/deltas.py", "bench/serving.py", "bench/workload.py")
     found = {module.partition(".")[0] for file in files for module in imported(ROOT / file)}
     assert found - {"bench"} <= sys.stdlib_module_names
 

@@ -1,6 +1,7 @@
 """One answer as its events are taken in, whatever the dialect: its text, its arrivals, and what became of it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -9,7 +10,8 @@ from backends.dialect.errors import Error, verdict
 from backends.dialect.outside import UnsoundValue, known_word, shown
 from backends.dialect.sse import json_values, regular_events
 from bench import endings
-from bench.types import Body, Delta, DeltaKind, Reply, Usage
+from bench.deltas import Deltas
+from bench.types import Body, DeltaKind, Reply, Usage
 
 Settles = Literal["nothing", "prompt", "all"]
 """How much of a bill the usage is, as in `Reply`."""
@@ -23,7 +25,7 @@ class Answer:
     """
 
     pieces: list[str] = field(default_factory=list)
-    arrivals: list[Delta] = field(default_factory=list)
+    arrivals: Deltas = field(default_factory=Deltas)
     begun: bool = False
     finish: str | None = None
     done: bool = False
@@ -43,17 +45,18 @@ class Answer:
                 kind = "blank"
             else:
                 self.begun = True
-        self.arrivals.append((t_ns, None, kind))
+        self.arrivals.add(t_ns, kind)
 
-    def arrive_alike(self, stamps: Iterable[int], kind: DeltaKind, texts: Iterable[str]) -> None:
-        """The same for a run of texts, none of them empty."""
-        each = zip(stamps, texts, strict=True)
-        while not self.begun and (one := next(each, None)) is not None:
-            self.arrive(one[0], kind, one[1])
-        rest = list(each)
+    def arrive_alike(self, stamps: "array[int]", kind: DeltaKind, texts: str) -> None:
+        """The same for a run of texts, none of them empty, with `alike.BETWEEN` behind each."""
+        taken = at = 0
+        while not self.begun and taken < len(stamps):
+            end = texts.index(alike.BETWEEN, at)
+            self.arrive(stamps[taken], kind, texts[at:end])
+            taken, at = taken + 1, end + 1
         if kind == "text":
-            self.pieces += [said for _, said in rest]
-        self.arrivals += [(t_ns, None, kind) for t_ns, _ in rest]
+            self.pieces.append(texts[at:].replace(alike.BETWEEN, ""))
+        self.arrivals.add_alike(stamps[taken:], kind)
 
     def end(self, reason: Any) -> None:
         """Take in why the answer ended; null, in any spelling, says nothing, and no second word mends a failure."""
@@ -88,7 +91,7 @@ class Answer:
         usage: Usage | None,
         error: Error | None,
         usage_settles: Settles,
-        deltas: list[Delta] | None = None,
+        deltas: Deltas | None = None,
     ) -> Reply:
         """What was taken in, with what the dialect makes of its usage, and its `deltas` where it knows their tokens."""
         return Reply(
@@ -132,12 +135,12 @@ def read(answer: SomeAnswer, body: Body, take: Callable[[SomeAnswer, Any, int], 
 
 
 class _AlikeOutput(NamedTuple):
-    stamps: Iterable[int]
+    stamps: "array[int]"
     kind: DeltaKind
-    texts: Iterable[str]
+    texts: str
 
 
-_Events = tuple[list[Any], list[int]]
+_Events = tuple[list[Any], Sequence[int]]
 
 
 def _runs_and_rests(
@@ -150,7 +153,7 @@ def _runs_and_rests(
         if (kind := _brings(type(answer), run.event, take)) is None:
             continue
         rest = regular_events(body, at, run.start)
-        if rest is None or not all(run.texts):
+        if rest is None:
             return []
         parts += [rest, _AlikeOutput(run.stamps, kind, run.texts)]
         at = run.stop

@@ -143,7 +143,7 @@ def verdict(
     """
     if error:
         return error
-    if not data.strip():
+    if not data or data.isspace():
         return "empty", "the response had no body"
     if unread and not arrivals:
         return "malformed", one_line(f"not {what}: {unread}")

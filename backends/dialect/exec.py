@@ -65,7 +65,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.error or _failure(how, len(answer.arrivals))
     answer.finish = answer.finish or (None if how is None or error else "completed")
-    deltas = [(t_ns, each, kind) for (t_ns, _, kind), each in zip(answer.arrivals, tokens, strict=True)]
+    deltas = answer.arrivals.with_tokens(tokens)
     return answer.reply(headers, usage, error, "all" if usage is not None and error is None else "nothing", deltas)
 
 
@@ -81,7 +81,7 @@ def _take_text(answer: Answer, headers: Mapping[str, str], data: bytes, body: Bo
         piece = data[max(before, begin) : end]
         answer.begun = answer.begun or not piece.isspace()
         kind = "text" if answer.begun else "blank"
-        answer.arrivals.append((t_ns, None, kind))
+        answer.arrivals.add(t_ns, kind)
 
 
 def _echoed(headers: Mapping[str, str], data: bytes) -> int:

@@ -15,10 +15,10 @@ from backends.dialect.answer import Answer, Settles, content_coding, read
 from backends.dialect.errors import body_message, event_error, is_error
 from backends.dialect.outside import UnsoundValue, count, shown
 from backends.dialect.sse import DONE, is_document
+from bench.deltas import Deltas
 from bench.types import (
     Body,
     Call,
-    Delta,
     DeltaKind,
     HttpRequest,
     Image,
@@ -196,10 +196,9 @@ def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
     return "".join(text), "".join(thought)
 
 
-def _with_tokens(arrivals: list[Delta], running: Sequence[int]) -> list[Delta]:
+def _with_tokens(arrivals: Deltas, running: Sequence[int]) -> Deltas:
     """Counts of [3, 4, 6] tokens so far are [3, 1, 2]; unknown unless every arrival carried a count, and they rise."""
     falls = any(after < before for before, after in pairwise(running))
     if len(running) < len(arrivals) or falls or (len(running) > 1 and running[0] == running[-1]):
         return arrivals
-    made = (after - before for before, after in pairwise([0, *running]))
-    return [(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(arrivals, made, strict=True)]
+    return arrivals.with_tokens([after - before for before, after in pairwise([0, *running])])

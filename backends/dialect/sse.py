@@ -12,7 +12,7 @@ for every dialect.
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
@@ -89,7 +89,7 @@ def _event(body: Body, lines: list[bytes], ends: list[int], name: bytes, standar
     return Event(_stamp(body, ends[-1]), b"\n".join(lines), name, standard, tuple(ends))
 
 
-def json_events(body: Body) -> tuple[list[Any], list[int]]:
+def json_events(body: Body) -> tuple[list[Any], Sequence[int]]:
     """The data of every event as JSON, and every event's stamp; data that is not JSON (`[DONE]`) stays `bytes`.
 
     An error in any shape is a dictionary with the key `error`; events without data, or with null, are left out.
@@ -124,7 +124,7 @@ def _is_done(data: bytes) -> bool:
     return data.strip(b' "\t').upper() == DONE
 
 
-def regular_events(body: Body, start: int, stop: int) -> tuple[list[Any], list[int]] | None:
+def regular_events(body: Body, start: int, stop: int) -> tuple[list[Any], Sequence[int]] | None:
     """The same of these bytes, which begin and end with an event, where they are regular to the byte; else None."""
     if start == stop > 0:
         return [], []
@@ -133,7 +133,7 @@ def regular_events(body: Body, start: int, stop: int) -> tuple[list[Any], list[i
     return None if values is None else (values, _regular_stamps(body, start, data))
 
 
-def json_values(body: Body) -> tuple[list[Any], list[int]]:
+def json_values(body: Body) -> tuple[list[Any], Sequence[int]]:
     """What a body says as JSON values with their stamps: a stream's events, or one document, such as an error.
 
     Data that is not JSON stays `bytes`, as does a body that is neither. The event in which a stream was cut is left
@@ -144,7 +144,7 @@ def json_values(body: Body) -> tuple[list[Any], list[int]]:
         value = lenient(text)
         if not (isinstance(value, bytes) and A_FIELD.search(text)):
             documents = _documents(value) if text and not _begins(text, FIELD_NAMES) else []
-            return documents, body.t_ns[-1:] * len(documents)
+            return documents, list(body.t_ns[-1:]) * len(documents)
     values, stamps = json_events(body)
     if values and isinstance(values[-1], bytes) and not body.data.endswith((b"\n", b"\r")) and _is_cut(values[-1]):
         return values[:-1], stamps[:-1]

@@ -96,7 +96,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         # /generate says how long the prompt was in its headers alone.
         answer.usage = answer.usage._replace(prompt_tokens=_header_count(headers, "x-prompt-tokens"))
     error = answer.fault(body, f"an event of {GENERATE}", "generated_text")
-    deltas = [(t_ns, tokens, kind) for (t_ns, _, kind), tokens in zip(answer.arrivals, answer.tokens, strict=True)]
+    deltas = answer.arrivals.with_tokens(answer.tokens)
     found = answer.reply(headers, answer.usage, error, "all" if answer.done else "nothing", deltas)
     return found if answer.whole_text is None else found._replace(text=encodable(answer.whole_text))
 

@@ -3,6 +3,7 @@
 What is decoded further up takes `Arrivals` and does not know which.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +30,13 @@ class Arrivals(NamedTuple):
 
     `sent_ns` is when the request left. `lags_ns` is for each read how long after its last byte this client took it,
     empty where nobody but the client has stamped it. `repeated` segments were sent again, or overtaken; None = unknown.
+    Of many reads the columns are arrays.
     """
 
     sent_ns: int | None
-    ends: list[int]
-    t_ns: list[int]
-    lags_ns: list[int]
+    ends: Sequence[int]
+    t_ns: Sequence[int]
+    lags_ns: Sequence[int]
     stamps: TakenStamps
     repeated: int | None
 
@@ -57,23 +59,37 @@ class Stopwatch:
         if joined is not None:
             return self._of_segments(exchange, joined)
         sent_ns = None if exchange.sent_ns is None else exchange.sent_ns - self.start_ns
-        t_ns, lags_ns = (of_few if len(exchange.user_ns) <= _FEW_READS else of_many)(self, exchange)
+        ends: Sequence[int]
+        if len(exchange.user_ns) <= _FEW_READS:
+            ends, (t_ns, lags_ns) = list(accumulate(exchange.sizes)), of_few(self, exchange)
+        else:
+            ends = _array(np.cumsum(exchange.sizes, dtype=np.int64))
+            t_ns, lags_ns = of_many(self, exchange)
         stamps: TakenStamps = "kernel" if lags_ns else "user"
-        return Arrivals(sent_ns, list(accumulate(exchange.sizes)), t_ns, lags_ns, stamps, None)
+        return Arrivals(sent_ns, ends, t_ns, lags_ns, stamps, None)
 
     def _of_segments(self, exchange: Exchange, joined: Joined) -> Arrivals:
-        ends, arrived_ns, start_ns = joined.ends.tolist(), joined.t_ns.tolist(), self.start_ns
-        if len(exchange.user_ns) <= _FEW_READS:
+        start_ns = self.start_ns
+        ends: Sequence[int]
+        t_ns: Sequence[int]
+        lags_ns: Sequence[int]
+        if max(len(exchange.user_ns), len(joined.ends)) <= _FEW_READS:
+            ends, arrived_ns = joined.ends.tolist(), joined.t_ns.tolist()
             reads = zip(exchange.user_ns, accumulate(exchange.sizes), strict=True)
             lags_ns = [user_ns - arrived_ns[bisect_left(ends, end)] for user_ns, end in reads]
+            t_ns = [each - start_ns for each in arrived_ns]
         else:
             last = np.searchsorted(joined.ends, np.cumsum(exchange.sizes))
-            lags_ns = (np.frombuffer(exchange.user_ns, np.int64) - joined.t_ns[last]).tolist()
-        t_ns = [each - start_ns for each in arrived_ns]
+            lags_ns = _array(np.frombuffer(exchange.user_ns, np.int64) - joined.t_ns[last])
+            ends, t_ns = _array(joined.ends), _array(joined.t_ns - start_ns)
         return Arrivals(joined.sent_ns - start_ns, ends, t_ns, lags_ns, "packets", joined.repeated)
 
 
-def of_few(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]:
+def _array(values: Int64s) -> "array[int]":
+    return array("q", values.tobytes())
+
+
+def of_few(watch: Stopwatch, exchange: Exchange) -> tuple[Sequence[int], Sequence[int]]:
     """Give when each read's bytes arrived, and the client's lag for those the kernel stamped.
 
     The kernel's stamps are of the wall clock; each is mapped by the offset in force when it was read. Between two
@@ -98,11 +114,11 @@ def of_few(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]:
     return t_ns, lags_ns
 
 
-def of_many(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]:
+def of_many(watch: Stopwatch, exchange: Exchange) -> tuple[Sequence[int], Sequence[int]]:
     """The same of many reads at once."""
     user_ns = np.frombuffer(exchange.user_ns, np.int64)
     if not (exchange.kernel and len(watch.times_ns)):
-        return (user_ns - watch.start_ns).tolist(), []
+        return _array(user_ns - watch.start_ns), []
     pairs = np.frombuffer(exchange.kernel, np.int64)
     wall_ns = pairs[::2] * 1_000_000_000 + pairs[1::2]
     sample = np.maximum(np.searchsorted(watch.times_ns, user_ns, "right") - 1, 0)
@@ -110,7 +126,7 @@ def of_many(watch: Stopwatch, exchange: Exchange) -> tuple[list[int], list[int]]
     stamped = (wall_ns > 0) & ~watch.stepped[sample]
     if not stamped.all():
         kernel_ns = np.where(stamped, kernel_ns, user_ns)
-    return (np.maximum.accumulate(kernel_ns) - watch.start_ns).tolist(), (user_ns - kernel_ns)[stamped].tolist()
+    return _array(np.maximum.accumulate(kernel_ns) - watch.start_ns), _array((user_ns - kernel_ns)[stamped])
 
 
 def stopwatch(start_ns: int, samples: Sequence[ClockSample]) -> Stopwatch:

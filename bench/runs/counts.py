@@ -8,12 +8,16 @@ reading fits, it is taken and named. Where none does, the contradiction is named
 """
 
 import math
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, get_args
 
+import numpy as np
+
+from bench.deltas import KIND_CODES, in_columns
 from bench.endings import is_for_length
-from bench.types import Delta, DeltaKind, Usage
+from bench.types import Delta, Usage
 
 Source = Literal["server usage", "per-chunk usage", "arrivals", "tokenizer", "chunk count"]
 
@@ -27,6 +31,7 @@ Contradiction = Literal[
 ]  # fmt: skip
 """What cannot all be true of one call's counts; of the overruled ones all other witnesses agree on the number taken."""
 
+_TEXT, _BLANK, _REASONING = KIND_CODES["text"], KIND_CODES["blank"], KIND_CODES["reasoning"]
 _READINGS: Final[tuple[Reading, ...]] = get_args(Reading)
 _CONTRADICTIONS: Final[tuple[Contradiction, ...]] = get_args(Contradiction)
 
@@ -43,8 +48,6 @@ _FEWEST_BYTES = 2
 _FIRST_STEP = 8
 # Of answers of so few arrivals what was found is kept.
 _FEW_DELTAS = 16
-# Of an arrival how many tokens it was said to bring, and of what kind.
-_Said = tuple[int | None, DeltaKind]
 
 
 class PlannedTokens(NamedTuple):
@@ -64,7 +67,7 @@ class Counts(NamedTuple):
     usage: Usage
     output_tokens: int | None
     early_tokens: int | None
-    arrival_tokens: list[int]
+    arrival_tokens: Sequence[int]
     source: Source | None
     readings: tuple[Reading, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
@@ -73,11 +76,11 @@ class Counts(NamedTuple):
 class _ArrivedTexts(NamedTuple):
     """What arrived of an answer, and where it was to end.
 
-    `tokens` is how many each event was said to bring, None where that is not known of all; `full` is the planned
-    length where the answer ended for it, else 0.
+    `kinds` are those of `Deltas`; `tokens` is how many each event was said to bring, None where that is not known of
+    all; `full` is the planned length where the answer ended for it, else 0.
     """
 
-    kinds: list[DeltaKind]
+    kinds: bytes
     tokens: list[int] | None
     text_bytes: int
     limit: int
@@ -103,20 +106,22 @@ def reconcile(
     complete: bool = True,
 ) -> Counts:
     """The counts of one call. Of an answer that is not `complete` the usage says nothing of the output yet."""
-    said = tuple([delta[1:] for delta in deltas])
-    return (_few if len(said) <= _FEW_DELTAS else _reconciled)(asked, usage, said, finish, text_bytes, complete)
+    columns = in_columns(deltas)
+    count = _few if len(columns) <= _FEW_DELTAS else _reconciled
+    return count(asked, usage, bytes(columns.kinds), tuple(columns.tokens or ()), finish, text_bytes, complete=complete)
 
 
 def _reconciled(
     asked: PlannedTokens,
     usage: Usage | None,
-    deltas: tuple[_Said, ...],
+    kinds: bytes,
+    said: tuple[int | None, ...],
     finish: str | None,
     text_bytes: int,
     complete: bool,
 ) -> Counts:
     usage = Usage(*(None if count is None or count < 0 else count for count in usage or Usage()))
-    seen = _seen(asked, deltas, finish, text_bytes)
+    seen = _seen(asked, kinds, said, finish, text_bytes)
     prompt = _prompt(usage, asked)
     output = _said(usage, prompt.tokens, seen) if complete else _Found(None)
     findings = [prompt.finding, output.finding]
@@ -134,15 +139,16 @@ def _reconciled(
 _few = lru_cache(maxsize=4096)(_reconciled)
 
 
-def _seen(asked: PlannedTokens, deltas: tuple[_Said, ...], finish: str | None, text_bytes: int) -> _ArrivedTexts:
-    said, kinds = zip(*deltas, strict=True) if deltas else ((), ())
+def _seen(
+    asked: PlannedTokens, kinds: bytes, said: Sequence[int | None], finish: str | None, text_bytes: int
+) -> _ArrivedTexts:
     tokens = [count for count in said if count is not None and count >= 0] if any(said) else []
     if max(tokens, default=0) > _MOST_OF_A_COLUMN:
         raise OverflowError("an event with more tokens than a record can hold")
     # A server that says 0 with every event does not count them.
-    is_split = len(tokens) == len(deltas) and 0 < sum(tokens) <= _most(asked.max_tokens)
+    is_split = len(tokens) == len(kinds) and 0 < sum(tokens) <= _most(asked.max_tokens)
     return _ArrivedTexts(
-        list(kinds),
+        kinds,
         tokens if is_split else None,
         text_bytes,
         asked.max_tokens,
@@ -205,7 +211,7 @@ def _said(usage: Usage, prompt: int | None, seen: _ArrivedTexts) -> _Found:
 def _against_arrivals(counted: int, reasoned: int, seen: _ArrivedTexts) -> _Found:
     """The answer's tokens: the server's sum, unless arrivals and plan speak against it."""
     visible, full, running = seen.visible, seen.full, sum(seen.tokens or ())
-    hidden = 0 if "reasoning" in seen.kinds else reasoned
+    hidden = 0 if _REASONING in seen.kinds else reasoned
     two_counts = running and not running <= counted <= running + max(_HELD_BACK, counted // 20)
     if two_counts and full and full in (running, counted):
         return _Found(full, "final_overruled")
@@ -228,7 +234,7 @@ def _spread(usage: Usage, total: int | None, seen: _ArrivedTexts, findings: list
     """Give every arrival its tokens: by its own count, or evenly; what was made before the first token, apart."""
     reasoned, hidden = usage.reasoning_tokens or 0, 0
     source: Source | None = "server usage"
-    counts = seen.tokens or []
+    counts: Sequence[int] = seen.tokens or []
     if counts and (total is None or 0 <= total - sum(counts) <= max(_HELD_BACK, total // 20)):
         hidden, source = _made_before(counts), "per-chunk usage"
         # Tokens without text at the end, such as half of a character, came with no arrival of their own.
@@ -237,7 +243,7 @@ def _spread(usage: Usage, total: int | None, seen: _ArrivedTexts, findings: list
         counts[-1] += held_back
         total = hidden + sum(counts)
     elif total is None:
-        counts, source = [1] * seen.visible, "chunk count" if seen.visible else None
+        counts, source = _evenly(seen.visible, seen.visible), "chunk count" if seen.visible else None
         total = seen.visible or None
     else:
         hidden = _hidden(reasoned, total, seen)
@@ -246,7 +252,7 @@ def _spread(usage: Usage, total: int | None, seen: _ArrivedTexts, findings: list
         counts = _shares(reasoned, total - hidden, seen.kinds)
     if "output_overruled" in findings:
         source = "arrivals"
-    blank = next((i for i, kind in enumerate(seen.kinds) if kind != "blank"), seen.visible)
+    blank = seen.visible - len(seen.kinds.lstrip(bytes([_BLANK])))
     return Counts(
         usage,
         total,
@@ -267,28 +273,29 @@ def _made_before(counts: Sequence[int]) -> int:
 def _hidden(reasoned: int, total: int, seen: _ArrivedTexts) -> int:
     """How many of the tokens counted were reasoned out of sight, before the first that was shown."""
     visible = seen.visible
-    if not visible or "reasoning" in seen.kinds:
+    if not visible or _REASONING in seen.kinds:
         return 0
     if reasoned:
         # Where more arrived than the rest can be, some of the reasoning came as text.
         shown = total - reasoned
         return reasoned if shown >= visible - max(1, visible // 20) else max(0, total - visible)
-    all_text = {"text", "blank"}.issuperset(seen.kinds)
+    all_text = seen.kinds.count(_TEXT) + seen.kinds.count(_BLANK) == visible
     too_many = total >= 2 * visible and _FEWEST_BYTES * visible <= seen.text_bytes < _FEWEST_BYTES * total
     return total - visible if all_text and too_many else 0
 
 
-def _shares(reasoned: int, total: int, kinds: Sequence[DeltaKind]) -> list[int]:
+def _shares(reasoned: int, total: int, kinds: bytes) -> Sequence[int]:
     """`total` tokens over the arrivals, evenly; where reasoning was counted and shown, it has its own."""
-    thoughts = kinds.count("reasoning")
+    thoughts = kinds.count(_REASONING)
     others = len(kinds) - thoughts
     if not (thoughts and others and thoughts <= reasoned and others <= total - reasoned):
         return _evenly(total, len(kinds))
-    of_thoughts, of_others = iter(_evenly(reasoned, thoughts)), iter(_evenly(total - reasoned, others))
-    return [next(of_thoughts if kind == "reasoning" else of_others) for kind in kinds]
+    is_thought, shares = np.frombuffer(kinds, np.uint8) == _REASONING, np.empty(len(kinds), np.int32)
+    shares[is_thought], shares[~is_thought] = _evenly(reasoned, thoughts), _evenly(total - reasoned, others)
+    return array("i", shares.tobytes())
 
 
-def _evenly(total: int, parts: int) -> list[int]:
+def _evenly(total: int, parts: int) -> "array[int]":
     if total == parts:
-        return [1] * parts
-    return [(i + 1) * total // parts - i * total // parts for i in range(parts)]
+        return array("i", [1]) * parts
+    return array("i", np.diff(np.arange(parts + 1) * total // max(parts, 1)).tolist())

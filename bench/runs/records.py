@@ -6,12 +6,14 @@ A pure reading of the run folder: it can be run again, on old folders and with b
 import hashlib
 import json
 import re
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from bench.deltas import in_columns
 from bench.errors import error_code
 from bench.packets.join import Joined
 from bench.runs.arrivals import Arrivals, Stopwatch
@@ -20,6 +22,8 @@ from bench.runs.table import to_table
 from bench.types import Decode, Exchange, Phase, Record, Reply, Usage
 from bench.wire import http1
 
+# Of so few a set is made as soon as a sorted copy.
+_FEW = 64
 # What a record calls otherwise than the plan, and what the load may decide.
 _RENAMED, _DECIDED = {"prompt_tokens": "prompt_tokens_wanted"}, {"due_ns", "phase"}
 
@@ -103,8 +107,8 @@ def _record(
     counts = _NO_COUNTS if response.status is None else _counts(planned, reply, error)
     usage = counts.usage
     # Of an answer in one piece nobody knows when its tokens were made.
-    deltas = reply.deltas if reply.streamed else []
-    output_ns = [delta[0] for delta in deltas]
+    deltas = in_columns(reply.deltas if reply.streamed else ())
+    output_ns = deltas.t_ns
     # White space at the start of an answer is no first token.
     tokens_ns = output_ns[len(output_ns) - len(counts.arrival_tokens) :]
     due_ns = exchange.due_ns - start_ns
@@ -115,7 +119,7 @@ def _record(
         due_ns, sent_ns, exchange.connect_ns, response.headers_ns,
         arrived_ns[0] if arrived_ns else None,
         tokens_ns[0] if tokens_ns else None,
-        next((t_ns for t_ns, _, kind in deltas if kind == "text"), None),
+        deltas.first("text"),
         tokens_ns[-1] if tokens_ns else None,
         arrived_ns[-1] if arrived_ns and exchange.error is None else exchange.end_ns - start_ns,
         response.status, reply.finish, error,
@@ -164,11 +168,12 @@ def _counts(planned: Planned, reply: Reply, error: str | None) -> Counts:
     return counts if reply.streamed else counts._replace(early_tokens=counts.output_tokens)
 
 
-def _repeated(t_ns: list[int]) -> int:
+def _repeated(t_ns: "array[int]") -> int:
     """How many stamps stand for more than one arrival: reads that brought several, whose own times are lost."""
-    if len(set(t_ns)) == len(t_ns):
+    if len(t_ns) <= _FEW and len(set(t_ns)) == len(t_ns):
         return 0
-    return int((np.unique(t_ns, return_counts=True)[1] > 1).sum())
+    _, counts = np.unique(np.frombuffer(t_ns, np.int64), return_counts=True)
+    return int((counts > 1).sum())
 
 
 _OURS = ("worker", "phase", "due_ns", "sent_ns", "connect_ns", "end_ns", "bytes_received", "reads")

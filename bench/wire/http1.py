@@ -8,11 +8,13 @@ the stamp of the read that brought it.
 """
 
 import re
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from bench.types import Body, HttpRequest
+from bench.wire.chunks import plain_chunks
 from bench.wire.codings import unpacked
 
 STATUS = re.compile(rb"[1-5]\d\d")
@@ -256,9 +258,11 @@ class Response(NamedTuple):
 
 
 _NO_BODY = Body(b"", [], [])
+# Of shorter answers chunks are as soon taken apart one by one.
+_BYTES_IN_COLUMNS = 8 << 10
 
 
-def parse(data: bytes, ends: list[int], t_ns: list[int]) -> Response:
+def parse(data: bytes, ends: Sequence[int], t_ns: Sequence[int]) -> Response:
     """Take a captured response apart. Read i ended at byte `ends[i]` and is stamped `t_ns[i]` (both ascending)."""
     try:
         head = parse_head(data)
@@ -301,12 +305,14 @@ def _listed(codings: str) -> list[str]:
 
 
 def _dechunk(
-    data: bytes, position: int, ends: list[int], t_ns: list[int], read: int
+    data: bytes, position: int, ends: Sequence[int], t_ns: Sequence[int], read: int
 ) -> tuple[Body, tuple[str, str] | None]:
     parts: list[bytes] = []
-    body_ends: list[int] = []
-    body_t_ns: list[int] = []
-    total = 0
+    body_ends, body_t_ns = array("q"), array("q")
+    if len(data) >= _BYTES_IN_COLUMNS:
+        position, plain, body_ends, body_t_ns, read = plain_chunks(data, position, ends, t_ns, read)
+        parts.append(plain)
+    total = sum(map(len, parts))
     available = len(data)
     error: tuple[str, str] | None = ("cut_stream", "closed before the last chunk")
     find = data.find

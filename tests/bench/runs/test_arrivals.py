@@ -33,7 +33,7 @@ def test_few_reads_are_stamped_as_many_are(
     kernel = array("q", chain.from_iterable(divmod(wall_ns, SECOND) for wall_ns in walls_ns)) if stamped else array("q")
     user_ns, sizes = array("q", sorted(t_ns for t_ns, _ in reads)), array("I", [1] * len(reads))
     exchange = Exchange(0, 0, 0, 0, 5000, None, user_ns, sizes, kernel, b"", None)
-    assert of_few(watch, exchange) == of_many(watch, exchange)
+    assert of_few(watch, exchange) == tuple(map(list, of_many(watch, exchange)))
 
 
 def joined_arrivals(exchange: Exchange, rows: list[tuple[int, ...]]) -> Arrivals:
@@ -64,4 +64,5 @@ def test_few_segments_are_read_as_many_are(segments: list[tuple[int, int]], read
     exchange = Exchange(0, 0, 0, 10, 900, None, array("q", read_ns), sizes, array("q"), bytes(length), None, place)
     found = joined_arrivals(exchange, rows)
     with patch.object(join, "_FEW", 0), patch.object(arrivals, "_FEW_READS", 0):
-        assert joined_arrivals(exchange, rows) == found
+        many = joined_arrivals(exchange, rows)
+    assert many._replace(ends=list(many.ends), t_ns=list(many.t_ns), lags_ns=list(many.lags_ns)) == found

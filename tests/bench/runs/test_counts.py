@@ -85,7 +85,7 @@ def test_what_cannot_be_is_named_and_where_one_number_fits_all_the_rest_it_is_ta
     found = taken(usage, arrived, asked=PlannedTokens(64, 16))
     assert (found.output_tokens, found.contradictions) == (output, (contradiction,))
     if found.source in ("arrivals", "per-chunk usage") or contradiction == "final_overruled":
-        assert found.arrival_tokens == [1] * len(found.arrival_tokens)
+        assert list(found.arrival_tokens) == [1] * len(found.arrival_tokens)
 
 
 @pytest.mark.parametrize(
@@ -123,21 +123,21 @@ def test_what_honest_servers_and_proxies_do_is_no_contradiction(arrived: Any, us
 
 def test_white_space_at_the_start_is_no_first_token_and_its_tokens_came_before() -> None:
     found = taken(Usage(64, output_tokens=6), deltas("blank", "blank", *["text"] * 4), finish="stop")
-    assert (found.output_tokens, found.early_tokens, found.arrival_tokens) == (6, 2, [1, 1, 1, 1])
+    assert (found.output_tokens, found.early_tokens, list(found.arrival_tokens)) == (6, 2, [1, 1, 1, 1])
     nothing_else = taken(Usage(64, output_tokens=2), deltas("blank", "blank"), finish="stop")
-    assert (nothing_else.output_tokens, nothing_else.early_tokens, nothing_else.arrival_tokens) == (2, 2, [])
+    assert (nothing_else.output_tokens, nothing_else.early_tokens, list(nothing_else.arrival_tokens)) == (2, 2, [])
 
 
 def test_reasoning_that_was_shown_has_its_own_tokens() -> None:
     seen = deltas("reasoning", "reasoning", "text", "text")
     found = taken(Usage(64, output_tokens=22, reasoning_tokens=20), seen, finish="stop")
-    assert (found.early_tokens, found.arrival_tokens) == (0, [10, 10, 1, 1])
+    assert (found.early_tokens, list(found.arrival_tokens)) == (0, [10, 10, 1, 1])
 
 
 def test_what_the_first_event_counts_and_did_not_bring_was_made_before_it() -> None:
     seen = deltas("text", "text", "text", tokens=[101, 1, 1])
     found = taken(Usage(64, output_tokens=103), seen, finish="stop", asked=PlannedTokens(64, 200))
-    assert (found.output_tokens, found.early_tokens, found.arrival_tokens) == (103, 100, [1, 1, 1])
+    assert (found.output_tokens, found.early_tokens, list(found.arrival_tokens)) == (103, 100, [1, 1, 1])
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.sse")), ids=lambda path: path.stem)

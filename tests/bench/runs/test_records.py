@@ -518,7 +518,8 @@ def test_rows_survive_the_table() -> None:
     table = to_table([row, row])
     names = [column_of(name) for name in Record._fields]
     assert table.schema.names == names
-    assert table.to_pylist() == [dict(zip(names, row, strict=True))] * 2
+    values = [list(value) if isinstance(value, array) else value for value in row]
+    assert table.to_pylist() == [dict(zip(names, values, strict=True))] * 2
     assert to_table([]).num_rows == 0
 
 
