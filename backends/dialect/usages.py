@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from backends.dialect.outside import UnsoundValue, count
@@ -25,7 +26,7 @@ _SPELLED = {
     **dict.fromkeys(("completiontokens", "outputtokens", "candidatestokencount", "outputtokencount"), OUTPUT[0]),
     **dict.fromkeys(("totaltokens", "totaltokencount"), TOTAL),
 }
-_DEEPEST, _MOST_LOOKED_AT = 4, 100
+_DEEPEST, _MOST_LOOKED_AT, _LONG_NAME = 4, 100, 64
 
 
 def together(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
@@ -70,14 +71,23 @@ def _objects(event: Any) -> Iterator[dict[str, Any]]:
             return
         value, depth = waiting.popleft()
         if isinstance(value, dict):
-            yield value | {
+            ours = {
                 name: number
                 for said, number in value.items()
-                if (name := _SPELLED.get(said.replace("_", "").replace("-", "").lower())) and _is_count(number)
+                if (name := (_few_names if len(said) <= _LONG_NAME else _our_name)(said)) and _is_count(number)
             }
+            yield value | ours if ours else value
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         if depth < _DEEPEST:
             waiting += [(one, depth + 1) for one in inner if isinstance(one, dict | list)]
+
+
+def _our_name(said: str) -> str | None:
+    return _SPELLED.get(said.replace("_", "").replace("-", "").lower())
+
+
+# A stream's events have the same few names each.
+_few_names = lru_cache(maxsize=1024)(_our_name)
 
 
 def _is_count(value: Any) -> bool:
