@@ -102,17 +102,17 @@ def _choice(answer: BreakEven, at: Decision, states: States) -> list[str]:
         return ["Both ways cost the same here."]
     if at.choice == "undecided":
         reasons = "; ".join(answer.reasons[:2])
-        return [f"Too near to call: {reasons}.", f"Self-hosting {_on_average(at.saving_usd)}: {_either_way(at)}."]
+        return [f"Too close to call: {reasons}.", f"Self-hosting {_on_average(at.saving_usd)}: {_either_way(at)}."]
     ours = at.choice == "self-host"
     head, saving = ("Self-host", at.saving_usd) if ours else ("Pay the API", -at.saving_usd)
     if not states.measured:
         return [f"{head}: it saves {dollars(saving)} a month."]
     least = at.low_usd if ours else -at.high_usd
     chance = at.p_cheaper if ours else 1 - at.p_cheaper
-    text = f"{head}: it is the cheaper with a probability of {chance:.1%}"
+    text = f"{head}: it is cheaper with a probability of {chance:.1%}"
     if not least.is_finite() or not saving.is_finite():
         return [f"{text}."]
-    return [f"{text}; it {_on_average(saving)}, and saves {dollars(least)} or more in nine outcomes of ten."]
+    return [f"{text}; it {_on_average(saving)}, and saves {dollars(least)} or more in nine of ten outcomes."]
 
 
 def _on_average(saving: Decimal) -> str:
@@ -124,7 +124,7 @@ def _on_average(saving: Decimal) -> str:
 def _either_way(at: Decision) -> str:
     won, lost = at.won_usd or Decimal(0), at.lost_usd or Decimal(0)
     loss = f"costs {dollars(-lost)} more" if lost.is_finite() else "may cost any amount"
-    return f"where it is the cheaper it saves {dollars(won)} a month, where it is not it {loss}"
+    return f"where it is cheaper it saves {dollars(won)} a month, elsewhere it {loss}"
 
 
 def _changes_of_volume(answer: BreakEven, at: Decision) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _change_of_price(pairing: Pairing, at: Decision) -> Iterator[str]:
     if saved >= fixed:
         yield f"{same} at {tie} per replica-hour (now {now})."
     else:
-        yield f"No replica is cheap enough here: all but the replicas costs {dollars(decimal(fixed))} already."
+        yield f"No replica is cheap enough here: the rest alone costs {dollars(decimal(fixed))}."
 
 
 def _self_hosted_usd(pairing: Pairing, at: Decision) -> Fraction:

@@ -84,7 +84,7 @@ def test_the_named_capacity_is_where_one_more_replica_would_cost_too_much() -> N
 
 
 def test_it_says_where_no_price_of_a_replica_is_low_enough() -> None:
-    assert "No replica is cheap enough here: all but the replicas costs $50.00 already." in said("0.0000001", 30_000)
+    assert "No replica is cheap enough here: the rest alone costs $50.00." in said("0.0000001", 30_000)
 
 
 def test_it_says_why_never_and_why_without_capacity() -> None:
@@ -105,11 +105,11 @@ def test_an_undecided_answer_gives_no_advice_but_its_reasons_and_both_outcomes()
     states = States(np.repeat([0.9, 1.1], 10), np.full(20, 2.0), None, 1_000)
     sentences = advice(pairing, states, judge(pairing, states, 66_267))
     assert sentences[1].startswith(
-        "Too near to call: at 66,267 requests/month self-hosting costs no more with a probability of 50.0%, short of "
+        "Too close to call: at 66,267 requests/month self-hosting costs no more with a probability of 50.0%, short of "
         "95% either way; "
     )
     assert sentences[2] == (
-        "Self-hosting saves $0.00150 on average: where it is the cheaper it saves $29.82 a month, where it is not it "
+        "Self-hosting saves $0.00150 on average: where it is cheaper it saves $29.82 a month, elsewhere it "
         "costs $29.82 more."
     )
     assert sentences[3] == (
@@ -128,12 +128,12 @@ def test_a_recommendation_from_measurements_says_how_sure_it_is_and_the_worst_of
     pairing = Pairing(RTX_4090, Decimal("0.0045"))
     states = States(np.linspace(0.9, 1.1, 20), np.full(20, 2.0), None, 1_000)
     assert advice(pairing, states, judge(pairing, states, 100_000))[1] == (
-        "Self-host: it is the cheaper with a probability of 100.0%; it saves $151.80 on average, and saves $111.54 or "
-        "more in nine outcomes of ten."
+        "Self-host: it is cheaper with a probability of 100.0%; it saves $151.80 on average, and saves $111.54 or "
+        "more in nine of ten outcomes."
     )
     assert advice(pairing, states, judge(pairing, states, 30_000))[1] == (
-        "Pay the API: it is the cheaper with a probability of 100.0%; it saves $163.20 on average, and saves $152.54 "
-        "or more in nine outcomes of ten."
+        "Pay the API: it is cheaper with a probability of 100.0%; it saves $163.20 on average, and saves $152.54 "
+        "or more in nine of ten outcomes."
     )
 
 
@@ -145,7 +145,7 @@ def test_where_some_outcomes_serve_nothing_no_amount_is_promised() -> None:
         sentences[0]
         == "At 100,000 requests/month the API costs $450.00; servers that may serve nothing cost any amount."
     )
-    assert sentences[1] == "Self-host: it is the cheaper with a probability of 97.0%."
+    assert sentences[1] == "Self-host: it is cheaper with a probability of 97.0%."
 
 
 def test_costs_per_good_request_are_not_confused_with_the_month_s() -> None:

@@ -99,7 +99,7 @@ def test_sentence_probability_spans_month_curves_table_page_and_exit_code_agree(
     # The words.
     assert ("Self-host: " in text) == ("Self-host: " in page) == (choice == "self-host")
     assert ("Pay the API: " in text) == ("Pay the API: " in page) == (choice == "api")
-    assert ("Too near to call" in text) == (choice == "undecided") == (alternative["answer"]["kind"] == "undecided")
+    assert ("Too close to call" in text) == (choice == "undecided") == (alternative["answer"]["kind"] == "undecided")
     assert f" {CHOICES[choice]} " in text and code == (1 if choice == "undecided" else 0)
     # The spans, and the curves through the volumes that are drawn.
     for at, p in zip(document["volumes"], alternative["curves"]["p_cheaper"], strict=True):
