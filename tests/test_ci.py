@@ -51,7 +51,7 @@ def test_every_command_of_a_workflow_is_there(workflow: dict[str, Any]) -> None:
     redirected = arguments.index(">>") if ">>" in arguments else None
     parsed = command(name).make_context(name, arguments[:redirected]).params
     assert (str(parsed["junit"]), str(parsed["out"])) == ("gate.xml", "results/gate")
-    assert (parsed["folder"], str(parsed["against"])) == (None, "base")
+    assert (parsed["baseline"], str(parsed["against"])) == (None, "base")
 
 
 def test_the_page_has_every_figure_with_what_matters() -> None:
