@@ -707,8 +707,9 @@ def held_back(quick_ack: bool) -> int:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         take(sock)
         [client] = one.active
-        client._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)  # as on a connection that is no longer new
         for count in range(1, 9):
+            # As on a connection that is no longer new; after a late acknowledgement the kernel gives a few at once.
+            client._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
             sock.sendall(WHOLE_IN_8[count - 1])
             held += struct.unpack("i", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, bytes(4)))[0] > 0
             while b"".join(client._received.parts) != b"".join(WHOLE_IN_8[:count]):
