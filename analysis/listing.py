@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from analysis.wording import SEVERITY
 from bench.runs.sections import JsonSection, dump, load
 from bench.types import UserError
 
@@ -19,7 +20,6 @@ BROKEN: Final = "broken"
 COMPARABLE: Final[tuple[Kind, ...]] = ("run", "repeats", "sweep")
 """What `compare` takes: as one side a run, or runs of one load; a sweep is as many sides as it has contenders."""
 FIGURES: Final = ("ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "output_tokens_per_s", "usd_per_million_output_tokens")
-_RANKED: Final = ("valid", "suspect", "not verifiable", "invalid", "missing", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +191,9 @@ def _with(line: ListedResult, content: Any, places: Mapping[str, str], file: str
 def _of_study(line: ListedResult, found: _StudyHead) -> ListedResult:
     """Its status is that of its worst cell; contenders without a run are named too."""
     verdicts = [cell.verdict for contender in found.contenders for cell in contender.loads]
-    ranked = sorted((verdict for verdict in verdicts if verdict in _RANKED), key=_RANKED.index)
     return replace(
         line,
-        status=ranked[-1] if ranked else "found",
+        status=max((verdict for verdict in verdicts if verdict in SEVERITY), key=SEVERITY.index, default="found"),
         said=found.answer,
         backend=", ".join(dict.fromkeys(contender.backend for contender in found.contenders)),
         model=", ".join(dict.fromkeys(contender.model for contender in found.contenders)),

@@ -20,25 +20,11 @@ from analysis.run.sections import Intervals, MetricSummary, RequestCounts, RunCo
 from analysis.run.summary import RunVerdict, Status, WrittenFinding
 from analysis.stats.changes import LEAST_RUNS
 from analysis.stats.distributions import LEVELS, UNKNOWN, Interval, Sample, mean_interval
+from analysis.wording import SEVERITY, together
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection
 
 STATISTICS: Final = ("mean", *LEVELS)
-THROUGHPUT: Final = (
-    "requests_per_s",
-    "output_tokens_per_s",
-    "total_tokens_per_s",
-    "goodput_rps",
-    "slo_attainment",
-)
-COST: Final = (
-    "usd_per_request",
-    "usd_per_good_request",
-    "usd_per_million_output_tokens",
-    "usd_per_million_total_tokens",
-)
-COUNTS: Final = ("planned", "succeeded", "failed", "dropped", "unfinished")
-_SEVERITY: Final[tuple[Status, ...]] = ("valid", "suspect", "not verifiable", "invalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +78,12 @@ class RepeatedCost(MeansOverRuns):
     usd_per_good_request: float | None
     usd_per_million_output_tokens: float | None
     usd_per_million_total_tokens: float | None
+
+
+# The annotations of a class are its own fields, without those of what it extends.
+COUNTS: Final = tuple(name for name in RepeatedRequests.__annotations__ if name != "by_error")
+THROUGHPUT: Final = tuple(RepeatedThroughput.__annotations__)
+COST: Final = tuple(RepeatedCost.__annotations__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,17 +200,14 @@ def _means(names: Sequence[str], found: Sequence[MetricSummary | Throughput | Ru
 def verdict(runs: Sequence[Run], own: Sequence[Finding]) -> RunVerdict:
     """The worst verdict of the runs and of our own findings; those of runs stand once, with the runs they are of."""
     statuses: list[Status] = [*(run.summary.verdict.status for run in runs), *(finding.status for finding in own)]
-    worst: Status = max(statuses, key=_SEVERITY.index, default="suspect")
+    worst: Status = max(statuses, key=SEVERITY.index, default="suspect")
     return RunVerdict(worst, (*(finding.written for finding in own), *_of_runs(runs)))
 
 
 def _of_runs(runs: Sequence[Run]) -> list[WrittenFinding]:
     """The reasons of the runs by code, those of invalid runs first, in the words of the first run that has them."""
     ordered = sorted(runs, key=lambda run: run.summary.verdict.status != "invalid")
-    found: dict[str, list[tuple[str, WrittenFinding]]] = {}
-    for run in ordered:
-        for reason in run.summary.verdict.reasons:
-            found.setdefault(reason.code, []).append((run.name, reason))
+    found = together((reason.code, (run.name, reason)) for run in ordered for reason in run.summary.verdict.reasons)
     reasons = []
     for of_code in found.values():
         names = sorted({name for name, _ in of_code})

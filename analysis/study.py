@@ -10,11 +10,9 @@ from statistics import median
 from typing import Any, Final, Literal, NamedTuple
 
 from analysis.run.summary import RunSummary
-from analysis.wording import number
+from analysis.wording import SEVERITY, number
 
 CellStatus = Literal["valid", "suspect", "not verifiable", "invalid", "failed", "missing"]
-RANKED: Final[tuple[CellStatus, ...]] = ("valid", "suspect", "not verifiable", "invalid", "failed", "missing")
-
 
 MOST_NAMED: Final = 3
 """Contenders that a line names one by one."""
@@ -72,7 +70,7 @@ class StudyCell:
         if not self.runs:
             return "missing" if self.problem is None else "failed"
         found: list[CellStatus] = [run.summary.verdict.status for run in self.runs]
-        return max(found, key=RANKED.index)
+        return max(found, key=SEVERITY.index)
 
     @property
     def is_usable(self) -> bool:
@@ -168,19 +166,19 @@ def pareto(study: StudyResult, figure: str, better: Literal["lower", "higher"]) 
     )
 
 
-def best(study: StudyResult, figure: str, better: Literal["lower", "higher"]) -> tuple[str, float] | None:
-    """Whose figure is the best at the load that matters, and that figure; of those that meet their objectives."""
+def _ranked(study: StudyResult, figure: str, better: Literal["lower", "higher"]) -> list[tuple[float, str, StudyCell]]:
+    """The figures at the load that matters, the best first; of those that meet their objectives where any does."""
     cells = [(contender.name, contender.cell(study.main_load or "")) for contender in study.contenders]
     known = [
-        (value, name, cell.meets_objectives is not False)
-        for name, cell in cells
-        if cell.is_usable and (value := cell.figure(figure)) is not None
+        (value, name, cell) for name, cell in cells if cell.is_usable and (value := cell.figure(figure)) is not None
     ]
-    good = [found for found in known if found[2]] or known
-    if not good:
-        return None
-    value, name, _ = (min if better == "lower" else max)(good, key=lambda found: found[0])
-    return name, value
+    good = [found for found in known if found[2].meets_objectives is not False] or known
+    return sorted(good, key=lambda found: found[0], reverse=better == "higher")
+
+
+def best(study: StudyResult, figure: str, better: Literal["lower", "higher"]) -> tuple[str, float] | None:
+    """Whose figure is the best at the load that matters, and that figure; of those that meet their objectives."""
+    return next(((name, value) for value, name, _ in _ranked(study, figure, better)), None)
 
 
 class StudyAnswer(NamedTuple):
@@ -199,16 +197,9 @@ def fastest(study: StudyResult) -> StudyAnswer:
     """
     if study.main_load is None:
         return _of_capacity(study)
-    cells = [(contender, contender.cell(study.main_load)) for contender in study.contenders]
-    known = [
-        (rate, contender.name, cell)
-        for contender, cell in cells
-        if cell.is_usable and (rate := cell.figure("output_tokens_per_s")) is not None
-    ]
-    if not known:
+    ordered = _ranked(study, "output_tokens_per_s", "higher")
+    if not ordered:
         return StudyAnswer(f"No contender has a result that can be believed at {study.main_load}.")
-    good = [found for found in known if found[2].meets_objectives is not False] or known
-    ordered = sorted(good, key=lambda found: found[0], reverse=True)
     rate, name, cell = ordered[0]
     missed = "" if cell.meets_objectives is not False else ", though it misses an objective"
     text = f"At {study.main_load} {name} serves most, {number(rate)} tokens/s{missed}{_others(ordered)}."

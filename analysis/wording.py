@@ -1,9 +1,12 @@
 """Numbers and names as people read them, the same wherever they stand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
-from typing import Final
+from typing import Final, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 DASH: Final = "–"
 # From here on a factor is easier to read than a percentage.
@@ -32,6 +35,8 @@ VERDICTS: Final = {
     "not verifiable": "Not verifiable: another tool measured this, and its file does not say enough to check it.",
     "invalid": "Invalid: do not use these numbers.",
 }
+SEVERITY: Final = (*VERDICTS, "missing", "failed")
+"""What may have become of a run, the worst last."""
 
 
 def short(name: str) -> str:
@@ -121,6 +126,14 @@ def percent(share: float | None) -> str:
     if text == "100" and share < 1:
         return "> 99.9%"
     return "< 0.1%" if text == "0" and share > 0 else f"{text}%"
+
+
+def together(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """What is to be said once of several: those of each key, in the order in which they came."""
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def cut(text: str, length: int) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from analysis.breakeven.comparison import Alternative, CostComparison, CostedServers
 from analysis.breakeven.curves import lines
@@ -12,8 +12,10 @@ from analysis.breakeven.scenarios import SensitivityBar
 from analysis.breakeven.volumes import BreakEven
 from analysis.money import prices
 from analysis.stats.distributions import Floats
+from bench.runs.sections import pick
 
 Json = dict[str, Any]
+_DECIDED: Final = ("choice", "p_cheaper")
 
 
 def plain(comparison: CostComparison) -> Json:
@@ -27,8 +29,7 @@ def plain(comparison: CostComparison) -> Json:
         "volumes": comparison.volumes.tolist(),
         "rivals": [_alternative(alternative, comparison) for alternative in comparison.alternatives],
         "ranking": None if comparison.ranking is None else _ranking(comparison.ranking),
-        "points": [{name: getattr(point, name) for name in point.__dataclass_fields__} for point in comparison.points],
-        "warnings": list(comparison.warnings),
+        **pick(comparison, "points", "warnings"),
     }
 
 
@@ -56,9 +57,7 @@ def _ranking(ranking: Ranking) -> Json:
         "cheapest": ranking.choice,
         "undecided": ranking.undecided,
         "month": list(bills),
-        "turns": [turn._asdict() for turn in ranking.turns],
-        "spans": [span._asdict() for span in ranking.spans],
-        "is_whole": ranking.is_whole,
+        **pick(ranking, "turns", "spans", "is_whole"),
     }
 
 
@@ -67,16 +66,7 @@ def _known(value: str | float) -> str | float | None:
 
 
 def _break_even(found: BreakEven) -> Json:
-    return {
-        "kind": found.kind,
-        "unit": found.unit,
-        "first": found.first,
-        "permanent": found.permanent,
-        "spans": [span._asdict() for span in found.spans],
-        "open_spans": [span._asdict() for span in found.open_spans],
-        "known_to": found.known_to,
-        "reasons": list(found.reasons),
-    }
+    return pick(found, "kind", "unit", "first", "permanent", "spans", "open_spans", "known_to", "reasons")
 
 
 def choice(found: BreakEven, requests_per_month: int | None = None) -> Json:
@@ -96,14 +86,12 @@ def _alternative(alternative: Alternative, comparison: CostComparison) -> Json:
         "measured": alternative.states.measured,
         "answer": _break_even(found.answer),
         "first_break_even": {"median": first.median, "ci95": [first.low, first.high], "never_share": first.never_share},
-        "choice": None if found.decision is None else found.decision.choice,
-        "p_cheaper": None if found.decision is None else found.decision.p_cheaper,
+        **(dict.fromkeys(_DECIDED) if found.decision is None else pick(found.decision, *_DECIDED)),
         "month": None if found.decision is None else _month(found.decision),
         "curves": {name: _finite(usd) for name, usd in curves._asdict().items()}
         | {"p_cheaper": alternative.p_cheaper.tolist()},
         "tornado": [_bar(bar) for bar in alternative.tornado],
-        "advice": list(alternative.advice),
-        "warnings": list(alternative.warnings),
+        **pick(alternative, "advice", "warnings"),
     }
 
 

@@ -10,7 +10,7 @@ from analysis.run.phrasing import differing
 from analysis.run.same_requests import FITTED, are_fitted
 from analysis.run.slo import objectives_of
 from analysis.stats.changes import LEAST_RUNS
-from analysis.wording import cut
+from analysis.wording import cut, together
 from bench.runs.manifest import RunManifest
 from bench.types import UserError
 
@@ -84,13 +84,11 @@ def _asked_otherwise(runs: Sequence[Run]) -> str | None:
 
 def _doubts(runs: Sequence[Run], *, untrusted: bool) -> Iterable[str]:
     """What the verdicts of runs say against them; what they say of several is said once."""
-    found: dict[str, list[tuple[Run, str]]] = {}
     for run in runs:
         if run.summary.verdict.status == "invalid" and not untrusted:
             why = run.summary.verdict.because
             raise UserError(f"{run.name}: not to be trusted: {why}; repeat it, or give --untrusted")
-        for reason in run.summary.verdict.reasons:
-            found.setdefault(reason.code, []).append((run, reason.message))
+    found = together((reason.code, (run, reason.message)) for run in runs for reason in run.summary.verdict.reasons)
     for (first, message), *others in found.values():
         who = f"{first.name} and {len(others)} more of {len(runs)} runs are" if others else f"{first.name} is"
         yield f"{who} {first.summary.verdict.status}: {message}"

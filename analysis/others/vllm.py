@@ -103,7 +103,7 @@ def _calls(fields: Fields, errors: list[str]) -> pa.Table:
         return SCHEMA.empty_table()
     ok = [not error for error in errors]
     known = sum(tokens or 0 for tokens, good in zip(prompt, ok, strict=False) if good)
-    if len(prompt) != n or known != fields.number("total_input_tokens"):
+    if known != fields.number("total_input_tokens") or len(prompt) != n:
         prompt = []  # SGLang's are not in the order of its answers
     began_s = [start or 0.0 for start in start_s]
     arrivals_s = [

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from analysis.wording import together
+
 if TYPE_CHECKING:
     from analysis.present.figure import Figure
     from analysis.run.summary import RunVerdict
@@ -234,10 +236,7 @@ def judged(verdict: "RunVerdict", text: str) -> Headline:
 
 def about_same(reasons: Iterable[tuple[str, str | None]]) -> tuple[Note, ...]:
     """Notes from (name, why), those with one reason together; without a reason there is nothing to note."""
-    names: dict[str, list[str]] = {}
-    for name, why in reasons:
-        if why:
-            names.setdefault(why, []).append(name)
+    names = together((why, name) for name, why in reasons if why)
     return tuple(Note(why, ", ".join(of), "quiet") for why, of in names.items())
 
 

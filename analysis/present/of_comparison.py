@@ -29,6 +29,7 @@ from analysis.present.document import (
 )
 from analysis.stats.changes import FAMILY_ERROR, Verdict
 from analysis.wording import DASH, count, moved, number, percent
+from bench.runs.sections import pick
 
 SCHEMA: Final = 1
 # Of more runs than these a side's first and last are named.
@@ -167,8 +168,7 @@ def interim_line(comparison: Comparison) -> str:
 def _data(comparison: Comparison) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "verdict": comparison.verdict,
-        "unit": comparison.unit,
+        **pick(comparison, "verdict", "unit"),
         "family_error": round(FAMILY_ERROR, 6),
         "base": [named(run) for run in comparison.base],
         "candidate": [named(run) for run in comparison.candidate],
@@ -179,21 +179,9 @@ def _data(comparison: Comparison) -> dict[str, Any]:
 
 def changes_of(comparison: Comparison) -> list[dict[str, Any]]:
     """Every change with full digits."""
+    own = ("base", "candidate", "change", "ci95", "p", "threshold", "verdict", "decides", "why")
     return [
-        {
-            "measure": change.measure.name,
-            "unit": change.measure.unit,
-            "better": change.measure.better,
-            "base": change.base,
-            "candidate": change.candidate,
-            "change": change.change,
-            "ci95": None if change.ci95 is None else list(change.ci95),
-            "p": change.p,
-            "threshold": change.threshold,
-            "verdict": change.verdict,
-            "decides": change.decides,
-            "why": change.why,
-        }
+        {"measure": change.measure.name, **pick(change.measure, "unit", "better"), **pick(change, *own)}
         for change in comparison.changes
     ]
 
@@ -207,10 +195,7 @@ def records_of(base: str, candidate: str, comparison: Comparison) -> Iterator[di
 
 def named(run: Run) -> dict[str, Any]:
     """A run's name, backend, model, plan and seed."""
-    return {
-        "name": run.name,
-        **{key: getattr(run.run, key) for key in ("run_id", "backend", "model", "plan_hash", "seed")},
-    }
+    return {"name": run.name, **pick(run.run, "run_id", "backend", "model", "plan_hash", "seed")}
 
 
 def case_of(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:

@@ -8,7 +8,7 @@ from analysis import wording
 from analysis.others.crosscheck import Crosscheck, CrossFigure
 from analysis.present.document import Column, Columns, Document, Headline, Note, Notes, Prose, Section, Table, table
 from analysis.present.run_facts import RATES
-from analysis.wording import count, number
+from analysis.wording import count, number, together
 
 METHOD: Final = (
     "Nothing here is guessed: a definition explains a difference only if our run, recomputed by that definition, "
@@ -72,20 +72,14 @@ def _unexplained(figure: CrossFigure) -> Note:
 
 def _untold(left: Sequence[CrossFigure]) -> Sequence[Note]:
     """Of which of them ours has no interval, and why: what to do about it."""
-    names: dict[str, list[str]] = {}
-    for each in left:
-        if each.why:
-            names.setdefault(each.why, []).append(_name(each))
+    names = together((each.why, _name(each)) for each in left if each.why)
     words = "may be noise: our run has no interval for {} ({}); measure again with more --requests"
     return [Note(words.format(", ".join(of), why)) for why, of in names.items()]
 
 
 def _reasons(figures: Sequence[CrossFigure]) -> tuple[Note, ...]:
     """Each definition that explains something, with the figures that it takes part in."""
-    names: dict[str, list[str]] = {}
-    for figure in figures:
-        for each in figure.by:
-            names.setdefault(each.words, []).append(_name(figure))
+    names = together((each.words, _name(figure)) for figure in figures for each in figure.by)
     return tuple(Note(f"{words}: {', '.join(of)}.") for words, of in names.items())
 
 

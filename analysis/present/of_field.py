@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from analysis.compare.comparison import Comparison, Inconclusive
-from analysis.compare.field import FieldComparison
+from analysis.compare.field import FieldComparison, Finding
 from analysis.compare.measures import MEASURES
 from analysis.present import of_comparison
 from analysis.present.document import (
@@ -41,6 +41,7 @@ from analysis.present.of_comparison import (
 )
 from analysis.stats.changes import FAMILY_ERROR
 from analysis.wording import count
+from bench.runs.sections import pick
 
 SCHEMA: Final = 1
 FAMILY: Final = (
@@ -147,10 +148,9 @@ def _data(found: FieldComparison, letters: Sequence[str]) -> dict[str, Any]:
     counts = found.found
     return {
         "schema": SCHEMA,
-        "verdict": found.verdict,
-        "unit": found.unit,
+        **pick(found, "verdict", "unit"),
         "family_error": round(FAMILY_ERROR, 6),
-        "found": {"differs": counts["differs"], "same": counts["same"], "inconclusive": counts["inconclusive"]},
+        "found": {outcome: counts[outcome] for outcome in get_args(Finding)},
         "sides": [
             {"name": letter, "runs": [named(run) for run in runs]}
             for letter, runs in zip(letters, found.sides, strict=True)

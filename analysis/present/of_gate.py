@@ -1,6 +1,5 @@
 """What the gate found as a Document: the findings, and a test case for each figure and count."""
 
-from dataclasses import asdict
 from typing import Any, Final
 
 from analysis.compare.gate import Gate, GateResult, failing, listed, undecided
@@ -18,6 +17,7 @@ from analysis.present.document import (
     table,
 )
 from analysis.wording import DASH, moved, number, percent
+from bench.runs.sections import pick
 
 SCHEMA: Final = 1
 HASH_DIGITS: Final = 12
@@ -88,15 +88,8 @@ COLUMNS: Final[Columns[GateResult]] = (
 
 
 def _data(gate: Gate) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "verdict": gate.verdict,
-        "baseline": gate.baseline,
-        "notes": list(gate.notes),
-        "confirmed": list(gate.confirmed),
-        "findings": [asdict(finding) for finding in gate.findings],
-        "rounds": listed(gate.rounds),
-    }
+    own = pick(gate, "verdict", "baseline", "notes", "confirmed", "findings")
+    return {"schema": SCHEMA, **own, "rounds": listed(gate.rounds)}
 
 
 def _case(finding: GateResult, gate: Gate) -> JUnitCase:

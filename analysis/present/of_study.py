@@ -43,7 +43,8 @@ from analysis.study import (
     pareto,
     per_gpu,
 )
-from analysis.wording import DASH, count, dollars, number, percent
+from analysis.wording import DASH, count, dollars, number, percent, together
+from bench.runs.sections import pick
 from bench.types import Scenario
 
 SCHEMA: Final = 1
@@ -235,13 +236,8 @@ def _month(name: str, bills: StudyBills) -> str:
 
 def _failures(study: StudyResult) -> Iterator[Note]:
     for contender in study.contenders:
-        reasons: dict[str, list[str]] = {}
-        for cell in contender.cells:
-            if cell.problem is not None:
-                reasons.setdefault(cell.problem, []).append(cell.load)
-        if contender.problem is not None:
-            reasons.setdefault(contender.problem, []).append("capacity")
-        for why, loads in reasons.items():
+        problems = [*((cell.problem, cell.load) for cell in contender.cells), (contender.problem, "capacity")]
+        for why, loads in together((why, load) for why, load in problems if why is not None).items():
             yield Note(f"{contender.name} at {', '.join(loads)}: {why}", tone="bad")
 
 
@@ -327,11 +323,7 @@ def _data(study: StudyResult, said: StudyAnswer, bills: StudyBills, front: froze
 
 def _contender(contender: ContenderResult, front: frozenset[CellPlace]) -> dict[str, Any]:
     return {
-        "name": contender.name,
-        "backend": contender.backend,
-        "model": contender.model,
-        "server": contender.server,
-        "capacity": None if contender.capacity is None else contender.capacity._asdict(),
+        **pick(contender, "name", "backend", "model", "server", "capacity"),
         "loads": [_cell(cell, CellPlace(contender.name, cell.load) in front) for cell in contender.cells],
     }
 

@@ -16,7 +16,6 @@ from analysis.run.sections import MetricSummary, RequestCounts, Throughput
 from analysis.stats.correlation import Dependence, PairedSeries
 from analysis.stats.describe import cells_of, dependence, describe, rate_interval, share_interval
 from analysis.stats.distributions import Interval
-from bench.runs.sections import load as read
 from bench.types import Load
 
 Known = tuple[Interval, str | None]
@@ -43,9 +42,7 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
 
     def described(name: str) -> MetricSummary:
         sample = METRICS[name].values(calls)
-        return read(
-            MetricSummary, describe(sample, of_waits if name == "ttft_ms" else dependence(sample, beside)), name
-        )
+        return MetricSummary(**describe(sample, of_waits if name == "ttft_ms" else dependence(sample, beside)))
 
     found: dict[str, MetricSummary] = {}
     for name in METRICS:

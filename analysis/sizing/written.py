@@ -8,6 +8,7 @@ from analysis.sizing import memory, plans, roofline
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import Demand, Estimate, Fit, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import Efficiency, Limit
+from bench.runs.sections import pick
 
 Json = dict[str, Any]
 
@@ -89,21 +90,17 @@ def plain(sizing: Sizing) -> Json:
             {"gpu": fit.gpu.name, "tensor_parallel": fit.tensor_parallel, "reason": reason}
             for fit, reason in sizing.refused
         ],
-        "notes": list(sizing.notes),
-        **({} if sizing.traffic is None else {"traffic": dict(sizing.traffic)}),
+        **pick(sizing, "notes", *(() if sizing.traffic is None else ("traffic",))),
     }
 
 
 def _model(model: Model) -> Json:
-    shape = model.architecture
     return {
         "name": model.name,
         "quantization": model.weights.quantization,
         "parameters": model.parameters.total,
         "active_parameters": round(model.active_parameters),
-        "experts": shape.experts,
-        "active_experts": shape.active_experts,
-        "context_tokens": shape.context_tokens,
+        **pick(model.architecture, "experts", "active_experts", "context_tokens"),
     }
 
 
@@ -116,19 +113,13 @@ def _memory(sizing: Sizing) -> Json:
         "kv_bytes_per_sequence": shared + own,
         "kv_bytes": sizing.kv_bytes,
         "overhead_bytes_per_gpu": need.overhead_bytes,
-        "concurrency": need.concurrency,
-        "context_tokens": need.context_tokens,
-        "prefix_tokens": need.prefix_tokens,
-        "gpu_memory_utilization": need.gpu_memory_utilization,
+        **pick(need, "concurrency", "context_tokens", "prefix_tokens", "gpu_memory_utilization"),
     }
 
 
 def _load(demand: Demand) -> Json:
     return {
-        "rate_per_s": demand.rate_per_s,
-        "prompt_tokens": demand.prompt_tokens,
-        "prefix_tokens": demand.prefix_tokens,
-        "output_tokens": demand.output_tokens,
+        **pick(demand, "rate_per_s", "prompt_tokens", "prefix_tokens", "output_tokens"),
         "objectives_ms": {name: 1000 * limit_s for name, limit_s in demand.bounds_s.items()},
         "utilization": demand.utilization,
     }

@@ -94,9 +94,9 @@ def describe(sample: Sample, found: Dependence | None = None) -> dict[str, Any]:
         "max": float(ordered[-1]) if n else None,
         **{name: quantile(ordered, level) for name, level in LEVELS.items()},
         "ci95": {
-            "mean": list(of_mean),
+            "mean": of_mean,
             **{
-                name: list(UNKNOWN if unknown else quantile_interval(sample, ordered, level, found, of_mean))
+                name: UNKNOWN if unknown else quantile_interval(sample, ordered, level, found, of_mean)
                 for name, level in LEVELS.items()
             },
         },

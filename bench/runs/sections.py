@@ -47,9 +47,16 @@ def dump(value: Any) -> Any:
         return _merged(own, value.other) if isinstance(value, JsonSection) else own
     if isinstance(value, Mapping):
         return {name: dump(each) for name, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return dump(value._asdict())
     if isinstance(value, (tuple, list)):
         return [dump(each) for each in value]
     return f"{value:f}" if isinstance(value, Decimal) else value
+
+
+def pick(value: Any, *names: str) -> dict[str, Any]:
+    """Some attributes of a value by their names, as JSON can hold them."""
+    return {name: dump(getattr(value, name)) for name in names}
 
 
 @cache

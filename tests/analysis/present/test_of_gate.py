@@ -84,5 +84,5 @@ def test_junit_fails_what_fails_and_skips_what_is_inconclusive() -> None:
 def test_json_has_everything_with_full_digits() -> None:
     found = document(gate(WORSE, HASH)).data
     assert found["verdict"] == "failed"
-    assert found["findings"][0]["ci95"] == (0.4, 0.61)
+    assert found["findings"][0]["ci95"] == [0.4, 0.61]
     assert found["findings"][1]["now"] == "b" * 64

@@ -24,7 +24,7 @@ from tests.speed.coverage import LENGTHS, Cell, coverage
 SAMPLES = 400
 RUNS = 80
 P99_OF_NORMAL = 2.3263478740408408
-NO_INTERVALS = {name: [None, None] for name in ("mean", *LEVELS)}
+NO_INTERVALS = {name: (None, None) for name in ("mean", *LEVELS)}
 
 
 def independent(values: Any) -> Sample:
@@ -127,7 +127,7 @@ def test_independent_requests_have_every_interval_from_thirty_on_even_where_they
         for _ in range(40):
             described = describe(independent(rng.lognormal(0, 1, n)))
             for name, level in (("mean", 0.5), *LEVELS.items()):
-                assert not carries(n, level) or described["ci95"][name] != [None, None]
+                assert not carries(n, level) or described["ci95"][name] != (None, None)
 
 
 def test_one_request_carries_no_interval_of_its_gaps() -> None:
@@ -164,8 +164,8 @@ def test_describe_of_nothing_and_of_one_value_claims_nothing() -> None:
 
 def test_equal_values_have_an_interval_without_width() -> None:
     described = describe(independent(np.full(50, 16.0)))
-    assert described["ci95"]["mean"] == [16.0, 16.0]
-    assert described["ci95"]["p50"] == [16.0, 16.0]
+    assert described["ci95"]["mean"] == (16.0, 16.0)
+    assert described["ci95"]["p50"] == (16.0, 16.0)
 
 
 @settings(deadline=None, max_examples=60)
