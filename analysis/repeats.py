@@ -19,7 +19,7 @@ from analysis.run.metrics import METRICS
 from analysis.run.sections import Intervals, MetricSummary, RequestCounts, RunCost, Throughput
 from analysis.run.summary import RunVerdict, Status, WrittenFinding
 from analysis.stats.changes import LEAST_RUNS
-from analysis.stats.distributions import LEVELS, UNKNOWN, Interval, Sample, mean_interval
+from analysis.stats.distributions import LEVELS, UNKNOWN, Interval, Sample, all_known, mean_interval
 from analysis.wording import SEVERITY, together
 from bench.runs import folder as files
 from bench.runs.sections import JsonSection
@@ -132,9 +132,9 @@ def over_runs(values: Sequence[float | None]) -> OverRuns:
 
     It is geometric; arithmetic, with an interval to match, where a run has a value that has no logarithm.
     """
-    known = np.array([value for value in values if value is not None], np.float64)
-    if not len(known) or len(known) < len(values):
+    if not (given := all_known(values)):
         return OverRuns(None, UNKNOWN, None)
+    known = np.array(given, np.float64)
     has_logs = known.min() > 0
     scaled = np.log(known) if has_logs else known
     low, high = mean_interval(Sample(scaled, np.arange(len(known) + 1))) if len(known) >= LEAST_RUNS else UNKNOWN
@@ -183,8 +183,8 @@ def _metric(described: Sequence[MetricSummary]) -> RepeatedMetric:
 
 
 def _cost(costs: Sequence[RunCost | None]) -> RepeatedCost | None:
-    known = [cost for cost in costs if cost is not None]
-    return RepeatedCost(**_means(COST, known)) if known and len(known) == len(costs) else None
+    known = all_known(costs)
+    return RepeatedCost(**_means(COST, known)) if known else None
 
 
 def _means(names: Sequence[str], found: Sequence[MetricSummary | Throughput | RunCost]) -> dict[str, Any]:

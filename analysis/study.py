@@ -152,7 +152,7 @@ def per_gpu(study: StudyResult) -> str:
 
 def pareto(study: StudyResult, figure: str, better: Literal["lower", "higher"]) -> frozenset[CellPlace]:
     """The usable cells that no other one beats both in tokens/s for each user and in this figure."""
-    sign = 1 if better == "higher" else -1
+    sign = 1 if better == "higher" else -1  # so that more is better of both
     points = {}
     for contender in study.contenders:
         for cell in contender.cells:

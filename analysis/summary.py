@@ -38,6 +38,7 @@ from analysis.run.stalls import stalls
 from analysis.run.steady import steadiness
 from analysis.run.summary import RequestGroup, RunSummary, RunVerdict
 from analysis.run.window import Window, phases, window
+from analysis.stats.distributions import all_known
 from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest
 from bench.runs.table import blocks
@@ -63,6 +64,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
     throughput = _served(rates, run, requests, objectives, unknown)
+    # Groups are of all calls: what a session had left when a turn failed is counted as not reached in its class too.
     groups = partial(_groups, run, everything, rates, objectives, unknown)
     cost = run_cost(run, requests, span, gpu_power_w=None if energy.not_the_servers(run) else _power_w(cards))
     summary = RunSummary(
@@ -186,8 +188,8 @@ def _without(throughput: Throughput, unknown: _Unknown) -> Throughput:
 
 def _power_w(cards: Sequence[GpuUse]) -> float | None:
     """What all GPUs drew on average; one that does not tell makes the sum unknown."""
-    watts = [card.power_w_mean for card in cards if card.power_w_mean is not None]
-    return sum(watts) if watts and len(watts) == len(cards) else None
+    watts = all_known(card.power_w_mean for card in cards)
+    return sum(watts) if watts else None
 
 
 def _outcomes(planned: pa.Table, requests: pa.Table) -> RequestCounts:
@@ -212,7 +214,7 @@ def _failures(planned: pa.Table) -> tuple[CallFailures, ...]:
     """What failed, by falling count; the message is the first that was given."""
     rows = zip(planned["error"].to_pylist(), planned["error_message"].to_pylist(), strict=True)
     failed = [(code, message) for code, message in rows if code is not None and error_code(code).counts_as == "failed"]
-    first = dict(reversed(failed))
+    first = dict(reversed(failed))  # of equal keys the last one stays
     counts = Counter(code for code, _ in failed)
     return tuple(CallFailures(code, count, first[code]) for code, count in counts.most_common())
 
@@ -269,8 +271,8 @@ def _backoff(run: RunManifest) -> BackoffWaits:
     All are None where a load process has left no account, the share also in an open loop, whose slots do not wait.
     """
     clients = run.clients or ()
-    accounts = [client.backoff for client in clients if client.backoff is not None]
-    if not accounts or len(accounts) < len(clients):
+    accounts = all_known(client.backoff for client in clients)
+    if not accounts:
         return BackoffWaits()
     seat_s = sum(account.seat_s for account in accounts)
     slots, wall_s = run.load.concurrency, max(client.wall_s or 0.0 for client in clients)

@@ -15,9 +15,9 @@ FACTOR_FROM: Final = 9
 LABELS: Final = {
     "ttft_ms": "Time to first token (ttft)",
     "ttft_text_ms": "Time to first visible text",
-    "tpot_ms": "Time per output token (tpot)",
     "itl_ms": "Inter-token latency (itl)",
     "chunk_gap_ms": "Gap between arrivals",
+    "tpot_ms": "Time per output token (tpot)",
     "service_ms": "Service time (e2e)",
     "response_ms": "Response time",
     "lateness_ms": "Send lateness",
@@ -28,6 +28,14 @@ LABELS: Final = {
     "output_tokens": "Output tokens",
 }
 
+
+SERVICE: Final = "service_"
+"""Before the name of a metric that an objective counts from when it was due: count it from sending."""
+WAITED: Final = ("ttft_ms", "ttft_text_ms")
+# Here and not in analysis.run.slo, whose own modules take a second to import: shells complete these.
+LATENCIES: Final = (*(name for name in LABELS if name.endswith("_ms")), *(SERVICE + metric for metric in WAITED))
+"""What an objective can bound, besides `error_share`."""
+ERROR_SHARE: Final = "error_share"
 
 VERDICTS: Final = {
     "valid": "Valid: all checks passed.",

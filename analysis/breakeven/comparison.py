@@ -14,7 +14,7 @@ from analysis.breakeven.scenarios import SensitivityBar
 from analysis.breakeven.selfhost import SelfHost
 from analysis.breakeven.states import States
 from analysis.breakeven.sweep import answer
-from analysis.breakeven.volumes import BreakEven, Span
+from analysis.breakeven.volumes import BreakEven
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, Interval
 
 
@@ -156,8 +156,3 @@ def _first(firsts: Floats) -> FirstBreakEven:
 
 def _volume(requests_per_month: float) -> int | None:
     return int(requests_per_month) if math.isfinite(requests_per_month) else None
-
-
-def spans_of(alternative: Alternative) -> tuple[Span, ...]:
-    """Where self-hosting surely pays, and where that is open."""
-    return (*alternative.found.answer.spans, *alternative.found.answer.open_spans)

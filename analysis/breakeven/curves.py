@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.breakeven.bills import bills
-from analysis.breakeven.comparison import CostComparison, spans_of
+from analysis.breakeven.comparison import CostComparison
 from analysis.breakeven.decision import WORST
 from analysis.breakeven.pairing import Pairing
 from analysis.breakeven.states import States, at_level
@@ -33,7 +33,8 @@ def volumes_of(comparison: CostComparison) -> Floats:
     found = [*comparison.volumes.tolist(), float(comparison.requests_per_month or low)]
     for alternative in comparison.alternatives:
         found += steps_of(alternative.pairing, low, high)
-        edges = [edge for span in spans_of(alternative) for edge in (span.first - 1, span.first, span.last) if edge]
+        spans = (*alternative.found.answer.spans, *alternative.found.answer.open_spans)
+        edges = [edge for span in spans for edge in (span.first - 1, span.first, span.last) if edge]
         found += map(float, edges[:MOST_EDGES])
     volumes = np.unique(np.array(found))
     return volumes[(volumes >= low) & (volumes <= high)]

@@ -13,7 +13,7 @@ from statistics import NormalDist, median_low
 from typing import Final, Literal, NamedTuple
 
 from analysis.capacity.reserve import calls_until_spent
-from analysis.stats.distributions import t_quantile
+from analysis.stats.distributions import all_known, t_quantile
 
 Outcome = Literal["met", "missed", "saturated"]
 
@@ -307,13 +307,12 @@ def _is_met(runs: Sequence[Probe]) -> bool:
 
 def _growth(runs: Sequence[Probe]) -> tuple[float, float, int] | None:
     """(mean growth, its standard error, degrees of freedom) of runs at one rate; None where one cannot tell."""
-    known = [(run.growth, run.growth_error, run.degrees) for run in runs if run.growth is not None]
-    if len(known) < len(runs):
+    growths = all_known(run.growth for run in runs)
+    if growths is None:
         return None
     # The standard error of a mean of independent estimates.
-    squares = sum((error or 0.0) ** 2 for _, error, _ in known)
-    mean = sum(growth for growth, _, _ in known) / len(known)
-    return mean, math.sqrt(squares) / len(known), sum(degrees for *_, degrees in known)
+    squares = sum((run.growth_error or 0.0) ** 2 for run in runs)
+    return sum(growths) / len(runs), math.sqrt(squares) / len(runs), sum(run.degrees for run in runs)
 
 
 def _grows(runs: Sequence[Probe], errors: float | None = None) -> bool:

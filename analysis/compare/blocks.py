@@ -35,6 +35,7 @@ FEWEST_BLOCKS: Final = 5
 # The spread of a percentile cannot be seen in the few values beyond it.
 BEYOND: Final = 10
 _STRIDE: Final = 16
+# Of many values only these quantiles are kept apart: finer towards the tail, where a p99 lies.
 LEVELS_KEPT: Final = np.unique(np.concatenate([np.linspace(0, 1, 401), 1 - np.geomspace(0.1, 1e-4, 200)]))
 
 
@@ -139,6 +140,7 @@ def errors(sides: Sequence[OneRun], *, same_plan: bool) -> Errors:
     block = min(block, cells // FEWEST_BLOCKS)
     rng = np.random.default_rng(0)
     drawn = draws(rng, cells, block)
+    # The same requests on both sides: what is long in one is long in the other, and cancels if drawn together.
     again = drawn if same_plan else draws(rng, cells, block)
     found = {}
     for name, of_base in base.items():

@@ -29,6 +29,7 @@ def check(*sides: Sequence[Run], different_plans: bool, untrusted: bool) -> tupl
         for run in side[1:]:
             if others := [key for key in REPEATED if getattr(run.run, key) != getattr(side[0].run, key)]:
                 raise UserError(f"{name} {run.name}: has another {others[0]} than {side[0].name}: expected repeats")
+    # A run may be compared with itself; of repeats one on both sides would make them look alike.
     on = Counter(name for side in sides for name in {run.name for run in side})
     if len(runs) > 2 and (several := [name for name, times in on.items() if times > 1]):
         where = "both sides" if len(sides) == 2 else "more than one side"

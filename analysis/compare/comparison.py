@@ -1,10 +1,10 @@
 """The runs of two sides, and what changed from the base to the candidate."""
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,14 @@ from analysis.compare.stamps import StampsApart, stamps_apart
 from analysis.run.agreement import OTHERWISE
 from analysis.run.same_requests import have_same_requests
 from analysis.run.summary import RunSummary
-from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, between_runs, holm
+from analysis.stats.changes import LEAST_RUNS, ChangeEstimate, Verdict, adjusted, between_runs
 from analysis.stats.changes import judged as judge_change
 from analysis.stats.distributions import CONFIDENCE, UNKNOWN, Floats, t_quantile
 from analysis.stats.shares import FailureCounts
 from bench.runs.manifest import RunManifest
 
 NO_RATIO: Final = "a change from or to zero has no ratio"
+# Student's distribution of so many degrees of freedom is the normal one.
 _Z: Final = t_quantile(1 - (1 - CONFIDENCE) / 2, 1000)
 
 Inconclusive = Literal["fail", "pass"]
@@ -32,9 +33,6 @@ Unit = Literal["run", "block", "pair"]
 
 Estimator = Callable[[Measure, Floats, Floats], ChangeEstimate | str]
 """From a measure and its value in each run of the two sides to its change, or why that is unknown."""
-
-
-K = TypeVar("K", bound=Hashable)
 
 
 class Run(NamedTuple):
@@ -139,9 +137,9 @@ def judge(
     Those named in `deciding` are a family of their own; the others are adjusted for all measures.
     """
     found = estimates(base, candidate, estimator)
-    ps = ps_of(found)
-    adjusted = holm_by_name(ps) | holm_by_name({name: p for name, p in ps.items() if name in deciding})
-    changes = judged(base, candidate, thresholds, found, adjusted, deciding)
+    # Those that decide are held to their error rate whatever else is shown beside them.
+    ps = adjusted(found) | adjusted({name: each for name, each in found.items() if name in deciding})
+    changes = judged(base, candidate, thresholds, found, ps, deciding)
     return Comparison(tuple(base), tuple(candidate), changes, tuple(warnings), unit)
 
 
@@ -156,32 +154,22 @@ def estimates(base: Sequence[Run], candidate: Sequence[Run], estimator: Estimato
     return found
 
 
-def ps_of(found: Mapping[K, ChangeEstimate | str]) -> dict[K, float]:
-    """The p of each change that is known, not adjusted for the others."""
-    return {key: estimate.p for key, estimate in found.items() if isinstance(estimate, ChangeEstimate)}
-
-
-def holm_by_name(ps: Mapping[K, float]) -> dict[K, float]:
-    """Each p adjusted for the others."""
-    return dict(zip(ps, holm(list(ps.values())), strict=True))
-
-
 def judged(
     base: Sequence[Run],
     candidate: Sequence[Run],
     thresholds: Mapping[str, float],
     found: Mapping[str, ChangeEstimate | str],
-    adjusted: Mapping[str, float],
+    ps: Mapping[str, float],
     deciding: Collection[str] = MEASURES,
 ) -> tuple[Change, ...]:
-    """What to call each change, by its p adjusted for its family, and by what other stamps may hide of a latency."""
+    """What to call each change, by its p of `ps` adjusted for its family, and by what other stamps may hide of a latency."""
     apart = stamps_apart(*([run.summary for run in side] for side in (base, candidate)))
     return tuple(
         _change(
             MEASURES[name],
             (_centre(MEASURES[name], base), _centre(MEASURES[name], candidate)),
             estimate,
-            adjusted.get(name),
+            ps.get(name),
             thresholds[name],
             apart if MEASURES[name].unit == "ms" else None,
             decides=name in deciding,
@@ -202,7 +190,7 @@ def _centre(measure: Measure, runs: Sequence[Run]) -> float | None:
     if not len(values):
         return None
     if np.ptp(values) == 0:
-        return float(values[0])
+        return float(values[0])  # which the exponential of its logarithm may miss by a rounding
     if measure.is_share:
         return float(values.mean())
     return math.exp(np.log(values).mean()) if values.min() > 0 else 0.0
@@ -213,6 +201,7 @@ def _of_runs(
 ) -> ChangeEstimate | str:
     if measure.is_share:
         return between_runs(first, second)._replace(counts=counts(base, candidate))
+    # From nothing to nothing there is no ratio, and no change either.
     if not (first.any() or second.any()):
         return ChangeEstimate(0.0, 0.0, len(first) + len(second) - 2)
     if min(first.min(), second.min()) <= 0:

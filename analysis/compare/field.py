@@ -21,13 +21,11 @@ from analysis.compare.comparison import (
     Unit,
     estimates,
     estimator_of,
-    holm_by_name,
     judged,
-    ps_of,
     worst,
 )
 from analysis.compare.measures import MEASURES
-from analysis.stats.changes import Verdict
+from analysis.stats.changes import Verdict, adjusted
 
 Finding = Literal["differs", "same", "inconclusive"]
 """What a pair is in a measure, where neither side is the base."""
@@ -107,10 +105,10 @@ def compare_all(
     for i, j in pairs:
         tables = None if requests is None else (requests[i], requests[j])
         found[i, j] = estimates(sides[i], sides[j], estimator_of(sides[i], sides[j], tables))
-    adjusted = holm_by_name({(pair, name): p for pair, of_pair in found.items() for name, p in ps_of(of_pair).items()})
+    ps_of_all = adjusted({(pair, name): each for pair, of_pair in found.items() for name, each in of_pair.items()})
 
     def compared(i: int, j: int) -> Comparison:
-        ps = {name: p for (pair, name), p in adjusted.items() if pair == (i, j)}
+        ps = {name: p for (pair, name), p in ps_of_all.items() if pair == (i, j)}
         changes = judged(sides[i], sides[j], thresholds, found[i, j], ps)
         return Comparison(tuple(sides[i]), tuple(sides[j]), changes, (), unit)
 

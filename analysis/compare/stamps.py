@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from analysis.run.summary import RunSummary
 from analysis.stats.changes import Verdict
+from analysis.stats.distributions import all_known
 from analysis.wording import number
 
 
@@ -36,10 +37,9 @@ def stamps_apart(base: Sequence[RunSummary], candidate: Sequence[RunSummary]) ->
     sides = [_stamps(side) for side in (base, candidate)]
     if len(sides[0] | sides[1]) < 2:
         return None
-    errors_ms = [_error_ms(side) for side in (base, candidate)]
-    known = [error for error in errors_ms if error is not None]
+    errors_ms = all_known(map(_error_ms, (base, candidate)))
     whose = ", then ".join(" and ".join(sorted(side)) for side in sides)
-    return StampsApart(sum(known) if len(known) == len(errors_ms) else None, whose)
+    return StampsApart(None if errors_ms is None else sum(errors_ms), whose)
 
 
 def _stamps(side: Iterable[RunSummary]) -> set[str]:
@@ -48,6 +48,5 @@ def _stamps(side: Iterable[RunSummary]) -> set[str]:
 
 def _error_ms(side: Iterable[RunSummary]) -> float | None:
     """The largest of a side's runs, None where one is unknown."""
-    errors = [None if run.client.selftest is None else run.client.selftest.error_ms for run in side]
-    known = [error for error in errors if error is not None]
-    return max(known) if len(known) == len(errors) else None
+    known = all_known(None if run.client.selftest is None else run.client.selftest.error_ms for run in side)
+    return None if known is None else max(known)

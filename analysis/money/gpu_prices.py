@@ -140,8 +140,8 @@ def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
         notes.append(f"with ${host_usd:f} an hour for the host of {price} ({price.source})")
     if paid > gpus:
         notes.append(
-            f"{price} comes in machines of {_sizes(price)}: a replica of {gpus} pays for {paid}; "
-            "to share a machine, measure all of it as one replica"
+            f"{price} comes in machines of {' or '.join(map(str, price.machine_gpus))}: a replica of {gpus} pays for "
+            f"{paid}; to share a machine, measure all of it as one replica"
         )
     if machines > 1:
         notes.append(f"{gpus} x {price} are {machines} machines: what passes between them is slower than within one")
@@ -154,10 +154,6 @@ def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
         price.read_on,
         tuple(notes),
     )
-
-
-def _sizes(price: GpuPrice) -> str:
-    return " or ".join(map(str, price.machine_gpus))
 
 
 def stated(usd_per_hour: Decimal) -> Hourly:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from analysis.others.imported import Imported
 from analysis.others.readings import (
+    AS_OURS,
     COUNTS,
     DEFINITIONS,
     KNOWN,
@@ -140,7 +141,7 @@ def _mean_time(times: Sequence[CrossFigure]) -> TheirMean | None:
 def _figure(
     summary: RunSummary, ours: OurCalls, metric: str, statistic: str, theirs: float, client: _TheirClient
 ) -> Iterator[CrossFigure]:
-    plain = ours.figure(metric, statistic, Reading())
+    plain = ours.figure(metric, statistic, AS_OURS)
     if plain is None:
         return
     noise, difference = _noise(summary, metric, statistic), abs(theirs - plain)
@@ -176,7 +177,7 @@ def _readings(ours: OurCalls, metric: str, statistic: str, client: _TheirClient)
     sets = [names for size in range(1, MOST_TOGETHER + 1) for names in combinations(bearing, size)]
     found = {}
     for names in sorted(sets, key=lambda names: (len(set(names) - client.known), len(names))):
-        value = ours.figure(metric, statistic, Reading(**dict.fromkeys(names, True)))
+        value = ours.figure(metric, statistic, Reading(names))
         if value is not None:
             found[names] = value
     return found

@@ -108,7 +108,7 @@ def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
     requests, ends_s = benchmark.at("requests"), benchmark.at("scheduler_metrics").number("measure_end_time")
     good, bad = list(requests.each("successful")), list(requests.each("errored"))
     ended = [*good, *bad]
-    messages = [""] * len(good) + [_error(each) for each in bad]
+    messages = [""] * len(good) + [each.text("info.error") or "failed" for each in bad]
     stamps = [each.at("info.timings") for each in ended]
     end_s = [each.number("request_end_time") for each in ended]
     counted_in = [ends_s is None or end is None or end <= ends_s for end in end_s]
@@ -123,7 +123,3 @@ def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
         phases=["measured" if each else None for each in counted_in],
     )
     return calls, messages
-
-
-def _error(request: Fields) -> str:
-    return request.text("info.error") or "failed"

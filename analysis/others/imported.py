@@ -141,9 +141,8 @@ def calls_table(
     def whole(values: Times) -> list[int | None]:
         return [_whole(value) for value in values] or [None] * n
 
-    single = [
-        _single(arrivals_s[i] if arrivals_s else (), output_tokens[i] if output_tokens else None) for i in range(n)
-    ]
+    told = zip(arrivals_s or [()] * n, output_tokens or [None] * n, strict=False)
+    single = [each if len(each) == tokens else () for each, tokens in told]
     first_ns = later(first_s)
     known = {
         "seq": list(range(n)),
@@ -177,10 +176,6 @@ def _whole(value: float | None) -> int | None:
 def _answered(tokens: Sequence[int | None], first_ns: Sequence[int | None]) -> list[int | None]:
     """Tokens of answers; of one with none although its first has come nobody counted them."""
     return [n if n or first is None else None for n, first in zip(tokens, first_ns, strict=True)]
-
-
-def _single(arrivals_s: Sequence[float], output_tokens: float | None) -> Sequence[float]:
-    return arrivals_s if len(arrivals_s) == output_tokens else ()
 
 
 def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[str, MetricSummary]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,24 +13,13 @@ from analysis.run.sections import Throughput
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, Floats
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How figures are made of the calls of a run; without an argument, as ours are."""
-
-    first_chunk: bool = False
-    from_connection: bool = False
-    to_last_token: bool = False
-    chunks_are_tokens: bool = False
-    with_warmup: bool = False
-    with_failures: bool = False
-    whole_time: bool = False
-    until_last_sent: bool = False
-    as_slow: bool = False
+Reading = frozenset[str]
+"""How figures are made of the calls of a run: the names of the definitions that are not ours; empty, as ours are."""
+AS_OURS: Final = Reading()
 
 
 class Definition(NamedTuple):
-    """One way in which another tool's figures differ: a field of `Reading`, and what it is in words."""
+    """One way in which another tool's figures differ: its name in a `Reading`, and what it is in words."""
 
     name: str
     words: str
@@ -71,7 +59,7 @@ RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
 COUNTS: Final = ("prompt_tokens", "output_tokens")
 
 
-_CALLS: Final = ("with_warmup", "with_failures", "until_last_sent")
+_CALLS: Final = Reading({"with_warmup", "with_failures", "until_last_sent"})
 _BEARING: Final[Mapping[str, tuple[str, ...]]] = {
     "ttft_ms": ("first_chunk", "from_connection"),
     "ttft_text_ms": ("from_connection",),
@@ -117,13 +105,13 @@ class OurCalls:
     def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
         """A statistic of a metric, or a rate; None where this run does not tell it."""
         if metric in RATES:
-            key = metric, replace(reading, as_slow=False)
+            key = metric, reading - {"as_slow"}
             if key not in self._rates:
                 self._rates[key] = self._rate(*key)
             rate = self._rates[key]
-            return rate * self._pace(reading) if reading.as_slow and rate is not None else rate
+            return rate * self._pace(reading) if "as_slow" in reading and rate is not None else rate
         # What does not bear on times changes nothing here, and is read once.
-        plain = replace(reading, whole_time=False, as_slow=False)
+        plain = reading - {"whole_time", "as_slow"}
         if (metric, plain) not in self._read:
             self._read[metric, plain] = _statistics(values(metric, self._calls(plain), plain))
         return self._read[metric, plain].get(statistic)
@@ -132,24 +120,24 @@ class OurCalls:
         """Our mean time over theirs, of the same calls as the rate is of."""
         if self._mean is None:
             return 1.0
-        ours_ms = self.figure("service_ms", "mean", replace(reading, **dict.fromkeys(self._mean.by, True)))
+        ours_ms = self.figure("service_ms", "mean", reading | set(self._mean.by))
         return (ours_ms or 0.0) / self._mean.service_ms
 
     def _calls(self, reading: Reading) -> pa.Table:
-        which = Reading(**{name: getattr(reading, name) for name in _CALLS})
+        which = reading & _CALLS
         if which not in self._counted:
             self._counted[which] = self._count(which)
         return self._counted[which]
 
     def _count(self, reading: Reading) -> pa.Table:
-        calls = self._requests if reading.with_warmup else measured(self._requests)
-        counted = keep(calls, pc.is_valid(calls["end_ns"])) if reading.with_failures else successful(calls)
-        return (
-            keep(counted, pc.less_equal(counted["end_ns"], _last_sent(calls))) if reading.until_last_sent else counted
-        )
+        calls = self._requests if "with_warmup" in reading else measured(self._requests)
+        counted = keep(calls, pc.is_valid(calls["end_ns"])) if "with_failures" in reading else successful(calls)
+        if "until_last_sent" not in reading:
+            return counted
+        return keep(counted, pc.less_equal(counted["end_ns"], pc.max(calls["sent_ns"])))
 
     def _rate(self, metric: str, reading: Reading) -> float | None:
-        if not any(getattr(reading, name) for name in (*_BEARING[metric], "chunks_are_tokens", *_CALLS)):
+        if reading.isdisjoint({*_BEARING[metric], "chunks_are_tokens", *_CALLS}):
             found: float | None = getattr(self._summary.throughput, metric)
             return found
         calls = self._calls(reading)
@@ -157,9 +145,9 @@ class OurCalls:
         if metric != "requests_per_s":
             units = _tokens(calls, reading)
             units = units + column(calls, "prompt_tokens") if metric == "total_tokens_per_s" else units
-        if reading.until_last_sent:
-            seconds = _until_last_sent_s(calls if reading.with_warmup else measured(self._requests))
-        elif reading.whole_time:
+        if "until_last_sent" in reading:
+            seconds = _until_last_sent_s(calls if "with_warmup" in reading else measured(self._requests))
+        elif "whole_time" in reading:
             seconds = _seconds(calls)
         else:
             seconds, inside = self._window(calls)
@@ -181,10 +169,6 @@ def _statistics(values: Floats) -> Mapping[str, float]:
     return {"mean": float(values.mean()), **dict(zip(LEVELS, map(float, levels), strict=True))}
 
 
-def _last_sent(calls: pa.Table) -> pa.Scalar:
-    return pc.max(calls["sent_ns"])
-
-
 def _until_last_sent_s(calls: pa.Table) -> float:
     sent = column(calls, "sent_ns")
     return float((np.nanmax(sent) - np.nanmin(sent)) / NS_PER_S) if calls.num_rows else 0.0
@@ -197,17 +181,17 @@ def _seconds(calls: pa.Table) -> float:
 
 
 def _tokens(calls: pa.Table, reading: Reading) -> Floats:
-    if not reading.chunks_are_tokens:
+    if "chunks_are_tokens" not in reading:
         return column(calls, "output_tokens")
     return np.asarray(np.diff(flat(calls, "arrivals_ns")[1]), np.float64)
 
 
 def values(metric: str, calls: pa.Table, reading: Reading) -> Floats:
     """A metric's values by a reading, in our units; of gaps and counts too."""
-    first = column(calls, "first_byte_ns" if reading.first_chunk else "first_token_ns")
+    first = column(calls, "first_byte_ns" if "first_chunk" in reading else "first_token_ns")
     last = column(calls, "last_token_ns")
     sent = column(calls, "sent_ns")
-    if reading.from_connection:
+    if "from_connection" in reading:
         sent = sent - np.nan_to_num(column(calls, "connect_ns"))
     if metric in ("ttft_ms", "ttft_text_ms"):
         found = (first if metric == "ttft_ms" else column(calls, "first_text_ns")) - sent
@@ -215,7 +199,7 @@ def values(metric: str, calls: pa.Table, reading: Reading) -> Floats:
         gaps = _tokens(calls, reading) - 1
         found = (last - first) / np.where(gaps >= 1, gaps, np.nan)
     elif metric == "service_ms":
-        found = (last if reading.to_last_token else column(calls, "end_ns")) - sent
+        found = (last if "to_last_token" in reading else column(calls, "end_ns")) - sent
     elif metric in ("chunk_gap_ms", "itl_ms"):
         return _gaps(metric, calls, first, reading)
     elif metric == "output_tokens":
@@ -227,10 +211,10 @@ def values(metric: str, calls: pa.Table, reading: Reading) -> Floats:
 
 def _gaps(metric: str, calls: pa.Table, first_ns: Floats, reading: Reading) -> Floats:
     """Gaps between chunks or tokens; with an empty first chunk also the one from that to the first token."""
-    chunks = metric == "chunk_gap_ms" or reading.chunks_are_tokens
+    chunks = metric == "chunk_gap_ms" or "chunks_are_tokens" in reading
     t_ns, offsets = flat(calls, "arrivals_ns") if chunks else token_times_ns(calls)
     own = gaps_ms(t_ns, offsets).values
-    if not reading.first_chunk:
+    if "first_chunk" not in reading:
         return np.asarray(own, np.float64)
     before = (column(calls, "first_token_ns") - first_ns) / NS_PER_MS
     return np.concatenate([before[before > 0], own])

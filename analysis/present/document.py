@@ -230,6 +230,11 @@ def cells(columns: Columns[T], of: T) -> tuple[Cell, ...]:
     return row(*(written(of) for _, written in columns)).cells
 
 
+def texts(columns: Columns[T], of: T) -> tuple[str, ...]:
+    """The same as text alone."""
+    return tuple(cell.text for cell in cells(columns, of))
+
+
 def judged(verdict: "RunVerdict", text: str) -> Headline:
     return Headline(verdict.status, text, tuple(Note(reason.message, reason.code) for reason in verdict.reasons))
 
@@ -250,6 +255,7 @@ def _has_content(block: Block, place: Place) -> bool:
         case Section(blocks=blocks, on=on):
             return place in on and bool(visible(blocks, place))
         case Figures():
+            # Also without any: a page says which of them there was nothing to draw in.
             return place == "page"
         case Facts(facts=parts) | Table(rows=parts) | Notes(notes=parts) | Prose(paragraphs=parts):
             return bool(parts)

@@ -23,9 +23,9 @@ from analysis.present.document import (
     Table,
     Tone,
     about_same,
-    cells,
     facts,
     table,
+    texts,
 )
 from analysis.stats.changes import FAMILY_ERROR, Verdict
 from analysis.wording import DASH, count, moved, number, percent
@@ -102,11 +102,6 @@ def _called(change: Change) -> Cell:
     return Cell(change.verdict if change.decides else f"({change.verdict})", tone=_tone(change))
 
 
-def texts(change: Change) -> tuple[str, ...]:
-    """What a change is in each of the COLUMNS."""
-    return tuple(cell.text for cell in cells(COLUMNS, change))
-
-
 def shown_value(measure: Measure, value: float | None) -> str:
     """A value of a measure, without its unit."""
     return percent(value) if measure.is_share else number(value)
@@ -160,7 +155,8 @@ def pair_line(number: int, base: Run, candidate: Run, measures: Sequence[str]) -
 
 def interim_line(comparison: Comparison) -> str:
     """What is still open after the pairs so far."""
-    open_ = [f"{cells[0]} ({cells[4]})" for cells in map(texts, comparison.of("inconclusive"))]
+    shown = (texts(COLUMNS, change) for change in comparison.of("inconclusive"))
+    open_ = [f"{name} ({interval})" for name, _, _, _, interval, *_ in shown]
     found = "decided" if is_decided(comparison) else f"open: {', '.join(open_)}"
     return f"after {len(comparison.base)} pairs   {found}"
 
@@ -200,7 +196,7 @@ def named(run: Run) -> dict[str, Any]:
 
 def case_of(change: Change, comparison: Comparison, inconclusive: Inconclusive) -> JUnitCase:
     """A case for CI: worse fails, inconclusive unless it is to is skipped; what does not decide never fails."""
-    name, base, candidate, by, interval, least, _, verdict = texts(change)
+    name, base, candidate, by, interval, least, _, verdict = texts(COLUMNS, change)
     sentence = f"{name} is {verdict}: {base} to {candidate}, {by} ({interval}; what matters is {least} and more)"
     if change in comparison.failing(inconclusive):
         return JUnitCase(name, "failed", sentence, change.verdict, change.why or "")

@@ -13,8 +13,8 @@ from analysis.present.document import (
     Note,
     Notes,
     about_same,
-    cells,
     table,
+    texts,
 )
 from analysis.wording import DASH, moved, number, percent
 from bench.runs.sections import pick
@@ -41,7 +41,9 @@ def document(gate: Gate) -> Document:
 
 def headline(gate: Gate) -> str:
     if gate.verdict == "failed":
-        return f"Failed: {', '.join(_short(finding) for finding in failing(gate.findings))}."
+        failed = failing(gate.findings)
+        moves = (each.verdict if each.change is None else moved(each.change) for each in failed)
+        return f"Failed: {', '.join(f'{each.name} {move}' for each, move in zip(failed, moves, strict=True))}."
     if gate.verdict == "undecided":
         parts = ", ".join(undecided(gate.findings))
         return f"Undecided: other load left nothing to compare for {parts}; run it again on a quieter machine."
@@ -52,18 +54,9 @@ def headline(gate: Gate) -> str:
     return "Passed: nothing got worse than the baseline, and all counts are equal."
 
 
-def _short(finding: GateResult) -> str:
-    return f"{finding.name} {finding.verdict if finding.change is None else moved(finding.change)}"
-
-
 def shown(gate: Gate) -> list[GateResult]:
     """The findings that a table has: all but the counts that are equal, as nearly all always are."""
     return [finding for finding in gate.findings if finding.limit is not None or finding.verdict != "same"]
-
-
-def texts(finding: GateResult) -> tuple[str, ...]:
-    """What a finding is in each of the COLUMNS."""
-    return tuple(cell.text for cell in cells(COLUMNS, finding))
 
 
 def _value(value: float | int | str | None) -> str:
@@ -94,7 +87,7 @@ def _data(gate: Gate) -> dict[str, Any]:
 
 def _case(finding: GateResult, gate: Gate) -> JUnitCase:
     """Worse and different fail, inconclusive and not judged are skipped."""
-    name, base, now, by, interval, limit, verdict = texts(finding)
+    name, base, now, by, interval, limit, verdict = texts(COLUMNS, finding)
     sentence = f"{name} is {verdict}: {base} to {now} {finding.unit}, {by} ({interval}; what matters is {limit})"
     if finding in failing(gate.findings):
         return JUnitCase(name, "failed", sentence, verdict)

@@ -88,7 +88,10 @@ def _gpus(gpus: Sequence[GpuPrice], today: date) -> Section:
         (Column("kind", "left"), lambda price: price.kind),
         (Column("of", "left", drop=3), lambda price: "/".join(map(str, price.machine_gpus)) or "any"),
         (Column("host", "left", drop=4), lambda price: "yes" if price.includes_host else "no"),
-        (Column("read on", "left", drop=2), lambda price: _read_on(price, today)),
+        (
+            Column("read on", "left", drop=2),
+            lambda price: Cell(f"{price.read_on} old", tone="warn") if is_old(price, today) else str(price.read_on),
+        ),
         (Column("where", "left", drop=1, wraps=True), lambda price: price.source),
     )
     return Section(title, (table(columns, gpus), Notes(tuple(notes))))
@@ -100,10 +103,6 @@ def _ends(price: GpuPrice) -> tuple[Decimal, Decimal]:
 
 def _in_month(usd_per_hour: Decimal) -> str:
     return dollars(usd_per_hour * HOURS_PER_MONTH, 0).removeprefix("$")
-
-
-def _read_on(price: GpuPrice, today: date) -> Cell:
-    return Cell(f"{price.read_on} old", tone="warn") if is_old(price, today) else Cell(str(price.read_on))
 
 
 def _usd(amount: Decimal | None) -> str:

@@ -22,14 +22,13 @@ from analysis.present.document import (
     judged,
     row,
 )
+from analysis.present.of_run import MINOR
 from analysis.repeats import COST, STATISTICS, THROUGHPUT, RepeatsSummary
 from analysis.run.metrics import METRICS
 from analysis.run.summary import RunSummary
 from analysis.wording import interval, number, percent, plus_minus
 from bench.runs.sections import dump
 
-# What a narrow terminal can do without, in this order.
-MINOR: Final = {"p95": 1, "p90": 2}
 COLUMNS: Final = (
     Column("of each run", "left"),
     *(Column(name, drop=MINOR.get(name, 0)) for name in STATISTICS),

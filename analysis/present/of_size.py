@@ -1,7 +1,6 @@
 """What it takes to serve a model as a Document: its memory, where it fits, and the plans, cheapest first."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from analysis.present.document import (
     Block,
@@ -19,7 +18,7 @@ from analysis.present.document import (
 )
 from analysis.sizing.plans import Demand, Estimate, Fit, ReplicaPlan
 from analysis.sizing.roofline import Pace
-from analysis.sizing.written import Sizing, plain
+from analysis.sizing.written import RecordedTraffic, Sizing, plain
 from analysis.wording import DASH, count, number, percent
 
 _GIB = 2**30
@@ -187,25 +186,22 @@ def _facts(sizing: Sizing, plans: Sequence[ReplicaPlan]) -> list[tuple[str, str]
     return found + [("note", note) for note in sizing.notes]
 
 
-def _traffic(recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _traffic(recorded: RecordedTraffic) -> list[tuple[str, str]]:
     """What was recorded: how busy, how long, and what a prefix cache would have served of it."""
-    busiest, mean = recorded["peak_rate_per_s"], recorded["mean_rate_per_s"]
+    busiest, mean = recorded.peak_rate_per_s, recorded.mean_rate_per_s
     rates = f"{number(busiest)}/s in the busiest minute, {number(mean)}/s on average"
-    found = [("traffic", f"{count(recorded['requests'], 'request')} in {number(recorded['span_s'])} s: {rates}")]
-    for name, what in (("prompt_tokens", "prompts"), ("output_tokens", "answers")):
-        lengths = recorded[name]
-        shares = ", ".join(f"{share} {number(lengths[share])}" for share in ("p50", "p90", "p99"))
-        found.append(
-            ("", f"{what} of {number(lengths['mean'])} tokens on average, {shares}, at most {lengths['high']:,}")
-        )
-    served = {ttl: share for ttl, share in recorded["cached_share_by_ttl"].items() if share is not None}
+    found = [("traffic", f"{count(recorded.requests, 'request')} in {number(recorded.span_s)} s: {rates}")]
+    for what, lengths in (("prompts", recorded.prompt_tokens), ("answers", recorded.output_tokens)):
+        shares = ", ".join(f"{share} {number(getattr(lengths, share))}" for share in ("p50", "p90", "p99"))
+        found.append(("", f"{what} of {number(lengths.mean)} tokens on average, {shares}, at most {lengths.high:,}"))
+    served = {ttl: share for ttl, share in recorded.cached_share_by_ttl.items() if share is not None}
     if served:
         kept = ", ".join(
             f"{percent(share)} if kept {ttl if 'end' in ttl else f'for {ttl}'}" for ttl, share in served.items()
         )
         found.append(("", f"share of prompt tokens an unbounded prefix cache serves: {kept}"))
-    if recorded["recorded_cached_share"] is not None:
-        found.append(("", f"{percent(recorded['recorded_cached_share'])} of prompt tokens were cached when recorded"))
+    if recorded.recorded_cached_share is not None:
+        found.append(("", f"{percent(recorded.recorded_cached_share)} of prompt tokens were cached when recorded"))
     return found
 
 

@@ -32,7 +32,6 @@ from analysis.present.study_figures import FIGURES, TRADES, Drawing
 from analysis.study import FIGURES as OF_A_CELL
 from analysis.study import (
     MOST_NAMED,
-    CellCapacity,
     CellPlace,
     ContenderResult,
     StudyAnswer,
@@ -169,7 +168,12 @@ def _table(study: StudyResult, bills: StudyBills) -> Table:
         _STATUS,
         (Column("a month", drop=12), lambda line: _month(line.contender.name, bills)),
         *_FIGURES,
-        (Column("capacity, requests/s", drop=9), lambda line: _capacity(line.contender.capacity)),
+        (
+            Column("capacity, requests/s", drop=9),
+            lambda line: (
+                Cell(number(found.rate_per_s), link=found.page) if (found := line.contender.capacity) else DASH
+            ),
+        ),
     )
     cells = [_Line(contender, contender.cell(study.main_load or "")) for contender in study.contenders]
     caption = f"Medians over the runs of each cell at {study.main_load}" if study.main_load else ""
@@ -224,10 +228,6 @@ _STATUS: Final = (Column("verdict", "left", drop=5), _status)
 _FIGURES: Final[Columns[_Line]] = tuple((column, partial(_figure, name)) for name, column in SHOWN.items())
 
 
-def _capacity(found: CellCapacity | None) -> Cell:
-    return Cell(DASH) if found is None else Cell(number(found.rate_per_s), link=found.page)
-
-
 def _month(name: str, bills: StudyBills) -> str:
     ranking = bills.comparison.ranking if bills.comparison is not None else None
     usd = {bill.name: bill.usd for bill in ranking.month} if ranking is not None else {}
@@ -267,6 +267,7 @@ def _assumed(study: StudyResult, bills: StudyBills, asked: StudyAsked) -> Iterat
     yield "objectives", ", ".join(asked.slo) or "none"
     sides = {side.servers.name: side for side in bills.comparison.sides} if bills.comparison is not None else {}
     for contender in study.contenders:
+        # Servers that are compared with none of their kind have no name among the bills.
         side = sides.get(bills.names.get(contender.name, contender.name)) or (len(sides) == 1 and sides.get(""))
         paid = f"{side.servers.description}" if side else ""
         if not paid and contender.usd_per_hour is not None:

@@ -49,6 +49,7 @@ def render(template: str, *, place: PagePlace = ALONE, **values: Any) -> str:
             palette=PALETTE,
             font=Markup(FONT),
             css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+            # A function: the page of all results asks for none, and is spared the megabyte.
             library=lambda: chart_library.script(place.library),
             place=place,
             twins={color.light: color.dark for color in PALETTE.values()},

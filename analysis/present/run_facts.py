@@ -4,6 +4,7 @@ from typing import Final
 
 from analysis.present.document import Facts, facts
 from analysis.present.in_words import steady_window
+from analysis.present.tables import Rows
 from analysis.run.counting import READINGS
 from analysis.run.energy import RunEnergy
 from analysis.run.sections import PacketsSeen, PriceSource, RunCost, SelftestAtLoad
@@ -36,7 +37,6 @@ ENERGY_SOURCES: Final = {
     "power": "by power over time",
     "both": "counted or by power over time",
 }
-Rows = list[tuple[str, str]]
 _BURSTS: Final = " (constant 0, independent users 1, bursts more): what is served in time depends on it"
 
 

@@ -19,7 +19,6 @@ from analysis.stats.distributions import carries
 from analysis.wording import DASH, count, cut, number, percent
 from bench.runs.manifest import (
     ChosenStamps,
-    InstalledGpu,
     MetricsSource,
     ObservedGpu,
     ObservedServer,
@@ -124,6 +123,7 @@ def errors(requests: pa.Table) -> Table:
     """What failed, by falling count, with the first message of each code."""
     failed = requests.filter(pc.or_(pc.is_valid(requests["error"]), pc.is_null(requests["end_ns"])))
     codes = [code or "unfinished" for code in failed["error"].to_pylist()]
+    # Of equal keys the last one stays: backwards that is the first message.
     messages = dict(reversed(list(zip(codes, failed["error_message"].to_pylist(), strict=True))))
     by_phase = Counter(zip(codes, failed["phase"].to_pylist(), strict=True))
     columns: Columns[str] = (
@@ -202,7 +202,10 @@ def environment(run: RunManifest) -> Rows:
         ("Address", f"{run.url} ({'launched for this run' if run.launched else 'already running'})"),
         ("Context", count(server.context_tokens, "token") if server.context_tokens else "unknown"),
         *((f"Server: {name}", cut(_text(value), SETTING_LENGTH)) for name, value in server.settings.items()),
-        *((f"GPU {i}", _card(gpu)) for i, gpu in enumerate(hardware.gpus)),
+        *(
+            (f"GPU {i}", f"{gpu.name}, {_gib(gpu.memory_bytes)}, driver {gpu.driver or 'unknown'}")
+            for i, gpu in enumerate(hardware.gpus)
+        ),
         ("CPU", f"{hardware.cpu}, {count(hardware.cores, 'core')}"),
         ("Memory", _gib(hardware.memory_bytes)),
         ("Operating system", hardware.os),
@@ -237,10 +240,6 @@ def _answered(source: MetricsSource) -> str:
     if source.clock_offset_s is not None:
         clock = f"clock offset {source.clock_offset_s:+.2f} s ± {number(source.clock_offset_within_s)} s"
     return f"{told}; {count(source.scrapes, 'answer')}{slowest}, {source.failed:,} failed; {clock}"
-
-
-def _card(gpu: InstalledGpu) -> str:
-    return f"{gpu.name}, {_gib(gpu.memory_bytes)}, driver {gpu.driver or 'unknown'}"
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from analysis.present.document import (
     Block,
     Cell,
-    Column,
     Document,
     Fact,
     Facts,
@@ -34,6 +33,7 @@ def render(document: Document) -> str:
 
 def plain(text: str) -> str:
     """Text with what markdown or HTML would act on made literal and on one line."""
+    # Beside markdown's own marks: GitHub makes people of @name, issues of #1 and entities of &lt;.
     return re.sub(r"([\\`*_\[\]<>|#@!~&])", r"\\\1", " ".join(printable(text).split()))
 
 
@@ -73,13 +73,10 @@ def _value(fact: Fact) -> str:
 def _table(table: Table) -> Iterator[str]:
     if table.caption:
         yield plain(table.caption)
-    rows = [[_cell(cell) for cell in row.cells] for row in table.rows]
-    lines = [[plain(column.name) for column in table.columns], [_rule(column) for column in table.columns], *rows]
+    head = [plain(column.name) for column in table.columns]
+    rule = [":---" if column.align == "left" else "---:" for column in table.columns]
+    lines = [head, rule, *([_cell(cell) for cell in row.cells] for row in table.rows)]
     yield "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _rule(column: Column) -> str:
-    return ":---" if column.align == "left" else "---:"
 
 
 def _cell(cell: Cell) -> str:

@@ -27,42 +27,51 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
     return rows["t_ns"].to_numpy().astype(np.float64), rows["value"].to_numpy()
 
 
+def sampled(telemetry: pa.Table | None, kind: str) -> list[int]:
+    """The numbers of what was sampled of a kind, such as `gpu` or `node`, ascending."""
+    sources = [] if telemetry is None else pc.unique(telemetry["source"]).to_pylist()
+    return sorted(int(source.removeprefix(kind)) for source in sources if source.startswith(kind))
+
+
+def inside(telemetry: pa.Table | None, source: str, name: str, span: Window) -> Floats:
+    """The values of a series in the window."""
+    t_ns, values = series(telemetry, source, name)
+    return values[span.holds(t_ns)]
+
+
+def mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def whole_peak(values: Floats) -> int | None:
+    return int(values.max()) if len(values) else None
+
+
 def gpus(names: Mapping[int, str | None], telemetry: pa.Table | None, span: Window) -> tuple[GpuUse, ...]:
     """What each GPU that was sampled did in the window; `names` are those of the cards by their index."""
-    if telemetry is None:
-        return ()
-    sources = [source for source in pc.unique(telemetry["source"]).to_pylist() if source.startswith("gpu")]
-    return tuple(_gpu(names, telemetry, span, index) for index in sorted(int(source[3:]) for source in sources))
+    return tuple(_gpu(names.get(index), telemetry, span, index) for index in sampled(telemetry, "gpu"))
 
 
-def _gpu(names: Mapping[int, str | None], telemetry: pa.Table, span: Window, index: int) -> GpuUse:
-    quantities = ("util_pct", "memory_used_bytes", "power_w", "energy_j")
-    util, memory, power, counter = (series(telemetry, f"gpu{index}", name) for name in quantities)
-    took = energy.of_card(power, counter, span)
-    util_in, memory_in, power_in = (_inside(each, span) for each in (util, memory, power))
+def _gpu(name: str | None, telemetry: pa.Table | None, span: Window, index: int) -> GpuUse:
+    source = f"gpu{index}"
+    took = energy.of_card(series(telemetry, source, "power_w"), series(telemetry, source, "energy_j"), span)
     return GpuUse(
         index=index,
-        name=names.get(index),
-        util_pct_mean=float(util_in.mean()) if len(util_in) else None,
-        memory_used_bytes_max=int(memory_in.max()) if len(memory_in) else None,
-        power_w_mean=float(power_in.mean()) if len(power_in) else None,
+        name=name,
+        util_pct_mean=mean(inside(telemetry, source, "util_pct", span)),
+        memory_used_bytes_max=whole_peak(inside(telemetry, source, "memory_used_bytes", span)),
+        power_w_mean=mean(inside(telemetry, source, "power_w", span)),
         energy_j=took.joules,
         energy_source=took.source,
         energy_coverage=took.coverage,
     )
 
 
-def _inside(sampled: Series, span: Window) -> Floats:
-    t_ns, values = sampled
-    return values[span.holds(t_ns)]
-
-
 def throttling(indices: Iterable[int], telemetry: pa.Table | None, span: Window) -> tuple[GpuThrottling, ...]:
     """For each GPU that tells, the shares of samples in the window that name a reason of each kind."""
     found = []
     for index in indices:
-        t_ns, values = series(telemetry, f"gpu{index}", "throttle_reasons")
-        masks = values[span.holds(t_ns)].astype(np.int64)
+        masks = inside(telemetry, f"gpu{index}", "throttle_reasons", span).astype(np.int64)
         if len(masks):
             slowed, capped = (float(((masks & bits) != 0).mean()) for bits in (SLOWED, POWER_CAPPED))
             found.append(GpuThrottling(index, slowed, capped))

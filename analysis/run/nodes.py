@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analysis.run import energy
-from analysis.run.gpu import series
+from analysis.run.gpu import inside, mean, sampled, series, whole_peak
 from analysis.run.window import Window
-from analysis.stats.distributions import Floats
 from bench.runs.manifest import RunManifest
 from bench.runs.sections import JsonSection
 
@@ -28,28 +26,21 @@ class NodeUse(JsonSection):
 
 def nodes(run: RunManifest, telemetry: pa.Table | None, span: Window) -> tuple[NodeUse, ...]:
     """Each machine of which an exporter told."""
-    if telemetry is None:
-        return ()
-    sources = [source for source in pc.unique(telemetry["source"]).to_pylist() if source.startswith("node")]
     told = run.telemetry.sources if run.telemetry else ()
     urls = dict(enumerate(source.url for source in told if "node" in source.tells))
-    return tuple(_node(telemetry, span, index, urls.get(index)) for index in sorted(int(each[4:]) for each in sources))
+    return tuple(_node(telemetry, span, index, urls.get(index)) for index in sampled(telemetry, "node"))
 
 
-def _node(telemetry: pa.Table, span: Window, index: int, url: str | None) -> NodeUse:
-    def inside(name: str) -> Floats:
-        t_ns, values = series(telemetry, f"node{index}", name)
-        return values[span.holds(t_ns)]
-
-    busy, stolen, memory = (inside(name) for name in ("busy_cores", "stolen_cores", "memory_used_bytes"))
-    counter = series(telemetry, f"node{index}", "energy_j")
+def _node(telemetry: pa.Table | None, span: Window, index: int, url: str | None) -> NodeUse:
+    source = f"node{index}"
+    counter = series(telemetry, source, "energy_j")
     took = energy.of_counter(counter, span) if len(counter[0]) else None
     return NodeUse(
         index=index,
         url=url,
-        busy_cores_mean=float(busy.mean()) if len(busy) else None,
-        stolen_cores_mean=float(stolen.mean()) if len(stolen) else None,
-        memory_used_bytes_max=int(memory.max()) if len(memory) else None,
+        busy_cores_mean=mean(inside(telemetry, source, "busy_cores", span)),
+        stolen_cores_mean=mean(inside(telemetry, source, "stolen_cores", span)),
+        memory_used_bytes_max=whole_peak(inside(telemetry, source, "memory_used_bytes", span)),
         energy_j=took.joules if took else None,
         energy_coverage=took.coverage if took else None,
     )

@@ -1,6 +1,7 @@
 """What this machine's selftest says of a run: run.json has it as `selftest`, null where there was none."""
 
 from analysis.run.sections import SelftestAtLoad
+from analysis.stats.distributions import all_known
 from bench.runs.manifest import MachineSelftest, SelftestLimit
 
 
@@ -14,9 +15,8 @@ def at_load(
     """
     if selftest is None:
         return None
-    errors_ms = (_error_ms(selftest.events, events_per_s), _error_ms(selftest.requests, requests_per_s))
-    known = [error for error in errors_ms if error is not None]
-    return SelftestAtLoad(selftest.measured_at, max(known) if len(known) == len(errors_ms) else None)
+    known = all_known((_error_ms(selftest.events, events_per_s), _error_ms(selftest.requests, requests_per_s)))
+    return SelftestAtLoad(selftest.measured_at, None if known is None else max(known))
 
 
 def _error_ms(limit: SelftestLimit, per_s: float | None) -> float | None:

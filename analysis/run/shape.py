@@ -38,7 +38,9 @@ def shape(calls: pa.Table) -> StreamShape:
     """
     long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
     arrivals = per_call(long, ["arrivals_ns"], lambda part: np.diff(flat(part, "arrivals_ns")[1]))
-    answers = _sample(long.filter(pa.array(arrivals > 1)))
+    answers = long.filter(pa.array(arrivals > 1))
+    # From all of the run, and no more of them than medians need.
+    answers = answers.take(np.arange(0, answers.num_rows, max(1, answers.num_rows // _ENOUGH_ANSWERS)))
     blank_share, blank_pause_ms = _blank(calls)
     found = StreamShape(
         answers=answers.num_rows,
@@ -48,11 +50,6 @@ def shape(calls: pa.Table) -> StreamShape:
         whole_share=_whole(calls),
     )
     return _with_pace(_with_bursts(found, answers), answers) if answers.num_rows else found
-
-
-def _sample(answers: pa.Table) -> pa.Table:
-    """Answers from all of the run, no more of them than medians need."""
-    return answers.take(np.arange(0, answers.num_rows, max(1, answers.num_rows // _ENOUGH_ANSWERS)))
 
 
 def _arrived(calls: pa.Table) -> pa.ChunkedArray:

@@ -25,23 +25,14 @@ import pyarrow.compute as pc
 from analysis.run.metrics import METRICS, NS_PER_MS, POOLED, column, is_text, keep
 from analysis.run.sections import RequestCounts, SloResult
 from analysis.stats.distributions import CONFIDENCE, Sample, ascending, clopper_pearson, quantile_with_failures
+from analysis.wording import ERROR_SHARE, LATENCIES, SERVICE, WAITED
 from bench.durations import read_milliseconds
 from bench.numeric import read
 from bench.runs.manifest import RunManifest
 from bench.suggest import did_you_mean
 from bench.types import Scenario, UserError
 
-ERROR_SHARE: Final = "error_share"
-
-SERVICE: Final = "service_"
-"""Before the name of a metric that an objective counts from when it was due: count it from sending."""
 _MANY: Final = 1_000_000
-_WAITED: Final = ("ttft_ms", "ttft_text_ms")
-LATENCIES: Final = (
-    *(name for name, metric in METRICS.items() if metric.unit == "ms"),
-    *(SERVICE + metric for metric in _WAITED),
-)
-"""What an objective can bound, besides `error_share`."""
 
 _SHARE = re.compile(rf"\s*{ERROR_SHARE}\s*<\s*(?P<limit>[^<]+)")
 _SYNTAX = re.compile(
@@ -94,7 +85,7 @@ def parse(text: str) -> Objective:
     percentile = float(found["percentile"]) if found["percentile"] else None
     if percentile is not None and not 0 < percentile < 100:
         raise UserError(f"--slo {text!r}: a percentile lies between p0 and p100; leave it out to bind every request")
-    from_sending = name.removeprefix(SERVICE) in _WAITED and name.startswith(SERVICE)
+    from_sending = name.removeprefix(SERVICE) in WAITED and name.startswith(SERVICE)
     metric = name.removeprefix(SERVICE) if from_sending else name
     return Objective(text.strip(), metric, percentile, limit, from_sending, bool(found["counted"]))
 
@@ -125,7 +116,7 @@ def _bound(objective: Objective, calls: pa.Table) -> pa.Table:
 def _values(objective: Objective, calls: pa.Table) -> Sample:
     """The values the objective judges, in ms."""
     sample = METRICS[objective.metric].values(calls)
-    if objective.from_sending or objective.metric not in _WAITED:
+    if objective.from_sending or objective.metric not in WAITED:
         return sample
     late_ms = (column(calls, "sent_ns") - column(calls, "due_ns")) / NS_PER_MS
     return Sample(sample.values + np.nan_to_num(late_ms[np.diff(sample.offsets) > 0]), sample.offsets)
@@ -178,7 +169,7 @@ def judge(objective: Objective, calls: pa.Table, planned: int) -> SloResult:
         found = replace(found, met=kept == planned)
     elif found.met is None or objective.metric not in POOLED:
         found = _settled(found, kept, planned)
-    if objective.metric in _WAITED:
+    if objective.metric in WAITED:
         from_sending = _percentile(replace(objective, from_sending=True), calls, planned)
         return replace(found, service_value=_finite(from_sending))
     return found

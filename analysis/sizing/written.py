@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.sizing import memory, plans, roofline
 from analysis.sizing.memory import Model
@@ -11,6 +11,32 @@ from analysis.sizing.roofline import Efficiency, Limit
 from bench.runs.sections import pick
 
 Json = dict[str, Any]
+
+
+class RecordedLengths(NamedTuple):
+    """How long recorded prompts or answers were, in tokens."""
+
+    mean: float
+    low: int
+    p50: float
+    p90: float
+    p99: float
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTraffic:
+    """What was recorded, and what prefix caches that keep a prompt for so long would have served of its prompts."""
+
+    file: str
+    requests: int
+    span_s: float
+    mean_rate_per_s: float | None
+    peak_rate_per_s: float
+    prompt_tokens: RecordedLengths
+    output_tokens: RecordedLengths
+    cached_share_by_ttl: Mapping[str, float | None]
+    recorded_cached_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +56,7 @@ class Sizing:
     plans: tuple[ReplicaPlan, ...]
     refused: tuple[tuple[Fit, str], ...]
     notes: tuple[str, ...]
-    traffic: Mapping[str, Any] | None = None
+    traffic: RecordedTraffic | None = None
 
     @property
     def kv_bytes_per_token(self) -> float:

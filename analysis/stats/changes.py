@@ -6,8 +6,8 @@ equally far, or the difference of two shares. The family of all measures is held
 """
 
 import math
-from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ FAMILY_ERROR: Final = 1 - CONFIDENCE
 LEAST_RUNS: Final = 3
 
 Direction = Literal["lower", "higher"]
+
+K = TypeVar("K", bound=Hashable)
 
 
 class ChangeEstimate(NamedTuple):
@@ -91,6 +93,12 @@ def holm(ps: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = least
     return adjusted
+
+
+def adjusted(family: Mapping[K, ChangeEstimate | str]) -> dict[K, float]:
+    """The p of each change that is known, adjusted for the others of its family; of the rest it is said why not."""
+    ps = {key: each.p for key, each in family.items() if isinstance(each, ChangeEstimate)}
+    return dict(zip(ps, holm(list(ps.values())), strict=True))
 
 
 def verdict(found: ChangeEstimate, p: float, limit: float, better: Direction) -> Verdict:

@@ -5,9 +5,9 @@ from. A bound is None where the sample cannot carry it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,16 @@ UNKNOWN: Interval = (None, None)
 ARRIVALS_PER_BIN = 10
 AT_ONCE = 1 << 22
 """Of more values no copies are made."""
+
+
+V = TypeVar("V")
+
+
+def all_known(values: Iterable[V | None]) -> list[V] | None:
+    """The values, None where one of them is unknown: a sum or a maximum of the others would be taken for the whole."""
+    given = list(values)
+    known = [value for value in given if value is not None]
+    return known if len(known) == len(given) else None
 
 
 class Sample(NamedTuple):

@@ -28,13 +28,9 @@ def serve(model: str, options: ServeOptions) -> Launch:
     if found is None:
         raise UserError(f"--command: there is no program {program!r} to run; give its path, or make it executable")
     known = VALUES if mode == "process" else ("model",)
-    for name in _places(words):
+    for name in (name for word in words for name in PLACE.findall(word)):
         if name not in known:
             hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
             raise UserError(f"--command: {{{name}}} is no value of a request{hint}")
     argv = (sys.executable, "-I", str(BRIDGE), "{port}", mode, str(options.slots), str(Path(found).absolute()), *words)
     return Launch(argv, {}, "/health", program, 10.0)
-
-
-def _places(words: list[str]) -> list[str]:
-    return [name for word in words for name in PLACE.findall(word)]

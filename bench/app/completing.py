@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from analysis.sizing.gpus import gpus
-from analysis.wording import LABELS
+from analysis.wording import ERROR_SHARE, LATENCIES
 from backends import BACKENDS
 from bench.runs import folder as files
 from bench.server.names import known_names
@@ -25,13 +25,7 @@ NAMES: Final[Mapping[str, Callable[[], Iterable[str]]]] = {
     "backends": lambda: BACKENDS,
     "gpus": gpus,
     "models": known_names,
-    # The words of analysis.run.slo, whose own modules take a second to import.
-    "objectives": lambda: (
-        *(name for name in LABELS if name.endswith("_ms")),
-        "service_ttft_ms",
-        "service_ttft_text_ms",
-        "error_share",
-    ),
+    "objectives": lambda: (*LATENCIES, ERROR_SHARE),
     "runs": _runs,
     "scenarios": names,
 }

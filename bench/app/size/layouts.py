@@ -1,9 +1,8 @@
 """From a model and a need to all that `bench.py size` says: the GPUs asked for, where it fits, and the plans."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
-from typing import Any
 
 from analysis.money import gpu_prices
 from analysis.money.gpu_prices import GpuPrice
@@ -12,7 +11,7 @@ from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import TENSOR_PARALLEL, Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL
-from analysis.sizing.written import Sizing
+from analysis.sizing.written import RecordedTraffic, Sizing
 from bench.app.size.options import SizeOptions
 from bench.plan.resolve import within
 from bench.types import UserError
@@ -31,7 +30,7 @@ def sized(
     options: SizeOptions,
     measured: Measured | None,
     claimed: ClaimedThroughput | None,
-    traffic: Mapping[str, Any] | None,
+    traffic: RecordedTraffic | None,
 ) -> Sizing:
     """All that is known of serving the model. Raises UserError where no GPU is left to speak of."""
     chosen, tensor_parallel = _chosen(options), options.tensor_parallel or TENSOR_PARALLEL

@@ -1,9 +1,8 @@
 """From what the user asks of a model's size to what is known of it: the memory, the load, what was measured."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from analysis.present import of_size
 from analysis.present.document import Document
@@ -11,6 +10,8 @@ from analysis.run import slo
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
+from analysis.sizing.written import RecordedLengths, RecordedTraffic
+from analysis.wording import ERROR_SHARE
 from bench.app.breakeven.measured import read_run
 from bench.app.listing import folder_of
 from bench.app.size.layouts import sized
@@ -57,7 +58,7 @@ class _RecordedLoad(NamedTuple):
     prompt_tokens: int
     output_tokens: int
     longest_tokens: int
-    shown: Mapping[str, Any]
+    shown: RecordedTraffic
 
 
 def _recorded_load(name: str) -> _RecordedLoad:
@@ -67,17 +68,17 @@ def _recorded_load(name: str) -> _RecordedLoad:
         lacks = "times" if found.span_s is None else "lengths of prompts and answers"
         raise UserError(f"--traffic {name}: has no {lacks}; give --rate, --prompt-tokens and --output-tokens instead")
     peak_per_s = found.busiest_minute / _MINUTE_S
-    shown = {
-        "file": name,
-        "requests": found.rows,
-        "span_s": found.span_s,
-        "mean_rate_per_s": found.rows / found.span_s if found.span_s else None,
-        "peak_rate_per_s": peak_per_s,
-        "prompt_tokens": found.prompt._asdict(),
-        "output_tokens": found.output._asdict(),
-        "cached_share_by_ttl": dict(found.cached_shares),
-        "recorded_cached_share": found.recorded_cached_share,
-    }
+    shown = RecordedTraffic(
+        file=name,
+        requests=found.rows,
+        span_s=found.span_s,
+        mean_rate_per_s=found.rows / found.span_s if found.span_s else None,
+        peak_rate_per_s=peak_per_s,
+        prompt_tokens=RecordedLengths(*found.prompt),
+        output_tokens=RecordedLengths(*found.output),
+        cached_share_by_ttl=found.cached_shares,
+        recorded_cached_share=found.recorded_cached_share,
+    )
     prompt, output = (max(1, round(lengths.mean)) for lengths in (found.prompt, found.output))
     return _RecordedLoad(peak_per_s, prompt, output, max(found.longest, prompt + output), shown)
 
@@ -145,7 +146,7 @@ def _demand(options: SizeOptions) -> Demand | None:
     objectives = [slo.parse(text) for text in options.slo]
     limits_ms: dict[str, float] = {}
     for objective in objectives:
-        if objective.metric == slo.ERROR_SHARE:
+        if objective.metric == ERROR_SHARE:
             raise UserError(f"--slo {objective.text!r}: sizing foresees no failures; give an objective on a latency")
         limits_ms[objective.metric] = min(objective.limit, limits_ms.get(objective.metric, objective.limit))
     return plans.Demand(

@@ -11,7 +11,8 @@ import pytest
 from analysis.compare.comparison import Comparison, Run
 from analysis.compare.measures import thresholds
 from analysis.compare.sequential import DECIDING, PAIRS, InterimAnalysis, analyse_interim, interim_analyses, is_decided
-from analysis.present.of_comparison import document, headline, texts
+from analysis.present.document import texts
+from analysis.present.of_comparison import COLUMNS, document, headline
 from analysis.stats.distributions import Floats
 
 Runs = Callable[..., tuple[Run, ...]]
@@ -128,7 +129,7 @@ def test_what_does_not_decide_is_told_and_neither_fails_nor_keeps_it_going(pairs
     found = analyse_interim(FOUR, *sides, DEFAULTS, ("a note",), deciding=("requests_per_s",))
     assert (found.verdict, is_decided(found), bool(found.failing("fail"))) == ("same", True, False)
     assert found.warnings == ("a note", "worse, though it does not decide: ttft_ms:p50 (+20.0%)")
-    assert texts(found.changes[0])[-1] == "(worse)"
+    assert texts(COLUMNS, found.changes[0])[-1] == "(worse)"
     assert headline(found).endswith("Decided on: requests_per_s.")
     assert "failed" not in {case.outcome for case in document(found, inconclusive="fail").cases}
     assert document(found).data["changes"][0]["decides"] is False

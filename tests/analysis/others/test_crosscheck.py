@@ -78,7 +78,7 @@ OURS = OurCalls(QUIET, CALLS_TABLE)
 
 def theirs(names: Sequence[str], tool: str = "some tool", factor: float = 1.0) -> Imported:
     """What a tool would report of the same calls that has these definitions."""
-    reading = Reading(**dict.fromkeys(names, True))
+    reading = Reading(names)
 
     def figure(metric: str, statistic: str) -> float:
         value = OURS.figure(metric, statistic, reading)
@@ -220,7 +220,7 @@ def test_beside_what_is_unexplained_no_definition_is_named_that_takes_less_than_
     for figure in crosscheck(QUIET, CALLS_TABLE, theirs(sorted(names), tool, factor)).of("unexplained"):
         by = [each.name for each in figure.by]
         for name in by:
-            rest = OURS.figure(figure.metric, figure.statistic, Reading(**dict.fromkeys(set(by) - {name}, True)))
+            rest = OURS.figure(figure.metric, figure.statistic, Reading(set(by) - {name}))
             assert rest is not None
             taken = abs(figure.theirs - rest) - abs(figure.left)
             assert taken >= (LEAST_TAKEN - 1e-9) * abs(figure.difference)

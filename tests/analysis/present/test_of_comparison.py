@@ -10,7 +10,8 @@ import pytest
 from analysis.compare.comparison import Comparison, Run, compare
 from analysis.compare.measures import thresholds
 from analysis.present import to_junit, to_markdown
-from analysis.present.of_comparison import document, sides, texts
+from analysis.present.document import texts
+from analysis.present.of_comparison import COLUMNS, document, sides
 from tests.golden import same_as_before
 
 Runs = Callable[..., tuple[Run, ...]]
@@ -43,12 +44,12 @@ def test_a_gate_fails_on_worse_and_on_inconclusive_where_asked_to(
 
 
 def test_a_row_says_from_what_to_what_how_far_and_how_sure(mixed: Comparison) -> None:
-    name, base, candidate, change, interval, least, p, verdict = texts(mixed.changes[0])
+    name, base, candidate, change, interval, least, p, verdict = texts(COLUMNS, mixed.changes[0])
     assert (name, base, candidate, change, least, verdict) == ("ttft_ms:p50", "100", "120", "+20.0%", "5%", "worse")
     assert interval == "+17.3% to +22.8%"
     assert p == "< 0.001"
     share = next(change for change in mixed.changes if change.measure.is_share)
-    assert texts(share)[1:6] == ("0%", "0%", "+0.0 pt", "-0.1 pt to +0.1 pt", "1 pt")
+    assert texts(COLUMNS, share)[1:6] == ("0%", "0%", "+0.0 pt", "-0.1 pt to +0.1 pt", "1 pt")
 
 
 def test_of_many_runs_the_first_and_the_last_are_named(runs: Runs, summary: Callable[..., dict[str, Any]]) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from analysis.compare.gate import Gate, GateResult
 from analysis.present import to_junit, to_markdown
-from analysis.present.document import Notes
-from analysis.present.of_gate import document, headline, shown, texts
+from analysis.present.document import Notes, texts
+from analysis.present.of_gate import COLUMNS, document, headline, shown
 from analysis.wording import DASH
 from tests.golden import same_as_before
 
@@ -29,10 +29,11 @@ def gate(*findings: GateResult, notes: tuple[str, ...] = ()) -> Gate:
 
 
 def test_a_row_says_what_was_what_is_and_what_matters() -> None:
-    assert texts(WORSE) == ("llamacpp:cpu", "2", "3", "+50.0%", "+40.0% to +61.0%", "30%", "worse")
-    assert texts(HASH) == ("llamacpp:plan_hash", "aaaaaaaaaaaa", "bbbbbbbbbbbb", DASH, DASH, "any", "different")
-    assert texts(ERROR)[-2:] == ("2 ms", "worse")
-    assert texts(UNKNOWN)[2:5] == (DASH, DASH, DASH)
+    assert texts(COLUMNS, WORSE) == ("llamacpp:cpu", "2", "3", "+50.0%", "+40.0% to +61.0%", "30%", "worse")
+    of_hash = ("llamacpp:plan_hash", "aaaaaaaaaaaa", "bbbbbbbbbbbb", DASH, DASH, "any", "different")
+    assert texts(COLUMNS, HASH) == of_hash
+    assert texts(COLUMNS, ERROR)[-2:] == ("2 ms", "worse")
+    assert texts(COLUMNS, UNKNOWN)[2:5] == (DASH, DASH, DASH)
 
 
 @pytest.mark.parametrize(

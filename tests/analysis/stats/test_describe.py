@@ -24,7 +24,7 @@ from tests.speed.coverage import LENGTHS, Cell, coverage
 SAMPLES = 400
 RUNS = 80
 P99_OF_NORMAL = 2.3263478740408408
-NO_INTERVALS = {name: (None, None) for name in ("mean", *LEVELS)}
+NO_INTERVALS = dict.fromkeys(("mean", *LEVELS), (None, None))
 
 
 def independent(values: Any) -> Sample:

@@ -12,7 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from analysis.compare.measures import MEASURES
-from analysis.run.slo import ERROR_SHARE, LATENCIES
+from analysis.wording import ERROR_SHARE, LATENCIES
 from backends import BACKENDS
 from bench.cli.root import COMMANDS, cli, command
 from scenarios import names

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from analysis.run.metrics import POOLED
-from analysis.run.slo import LATENCIES
+from analysis.wording import LATENCIES
 from bench.app import summarise
 from bench.app.results import code_of_summary
 from bench.truth.server import TruthOptions, launch
