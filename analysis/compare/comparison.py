@@ -162,7 +162,7 @@ def judged(
     ps: Mapping[str, float],
     deciding: Collection[str] = MEASURES,
 ) -> tuple[Change, ...]:
-    """What to call each change, by its p of `ps` adjusted for its family, and by what other stamps may hide of a latency."""
+    """What to call each change, by its p adjusted for its family, and by what other stamps may hide of a latency."""
     apart = stamps_apart(*([run.summary for run in side] for side in (base, candidate)))
     return tuple(
         _change(

@@ -36,6 +36,15 @@ _EMPTY: Final = ("request_concurrency", "request_streaming_iterations_count", "t
                  "prompt_tokens_per_second", "output_tokens_per_iteration", "iter_tokens_per_iteration")  # fmt: skip
 _KINDS: Final = ("input", "input_per_second", "input_concurrency", "output", "output_per_second", "output_concurrency",
                  "total", "total_per_second", "total_concurrency")  # fmt: skip
+# Their name of an instant, and our column of it.
+_TIMINGS: Final = {
+    "targeted_start": "due_ns",
+    "request_start": "sent_ns",
+    "first_token_iteration": "first_token_ns",
+    "first_output_token_iteration": "first_text_ns",
+    "last_token_iteration": "last_token_ns",
+    "request_end": "end_ns",
+}
 _MEDIA: Final = {
     "image": ("tokens", "images", "pixels", "bytes"),
     "video": ("tokens", "frames", "seconds", "bytes"),
@@ -190,35 +199,23 @@ def _requests(requests: pa.Table, zero_s: float) -> dict[str, Any]:
 
 
 def _rows(calls: pa.Table, zero_s: float, status: str) -> list[dict[str, Any]]:
-    def at(name: str) -> list[float | None]:
-        return [None if np.isnan(t_ns) else zero_s + float(t_ns) / NS_PER_S for t_ns in column(calls, name)]
-
-    times = zip(*(at(f"{name}_ns") for name in ("due", "sent", "first_token", "first_text", "last_token", "end")),
-                strict=True)  # fmt: skip
     rows = []
-    names = ("seq", "prompt_tokens", "output_tokens", "error")
-    for (due, sent, first, text, last, end), (seq, prompt, output, error) in zip(
-        times, zip(*(calls[name].to_pylist() for name in names), strict=True), strict=True
-    ):
+    for row in calls.select(["seq", "prompt_tokens", "output_tokens", "error", *_TIMINGS.values()]).to_pylist():
+        own = {"request_id": str(row["seq"])}
+        tokens = {name: row[name] for name in ("prompt_tokens", "output_tokens")}
         timings = {
-            "targeted_start": due,
-            "request_start": sent,
-            "first_token_iteration": first,
-            "first_output_token_iteration": text,
-            "last_token_iteration": last,
-            "request_end": end,
+            theirs: None if row[ours] is None else zero_s + row[ours] / NS_PER_S for theirs, ours in _TIMINGS.items()
         }
         rows.append(
             {
                 "type_": "generative_request_stats",
-                "request_id": str(seq),
-                "info": {"request_id": str(seq), "status": status, "timings": timings, "error": error},
-                "input_metrics": {"text_tokens": prompt},
-                "output_metrics": {"text_tokens": output},
-                "request_start_time": sent,
-                "request_end_time": end,
-                "prompt_tokens": prompt,
-                "output_tokens": output,
+                **own,
+                "info": {**own, "status": status, "timings": timings, "error": row["error"]},
+                "input_metrics": {"text_tokens": row["prompt_tokens"]},
+                "output_metrics": {"text_tokens": row["output_tokens"]},
+                "request_start_time": timings["request_start"],
+                "request_end_time": timings["request_end"],
+                **tokens,
             }
         )
     return rows
