@@ -38,8 +38,8 @@ def read_aiperf(fields: Fields) -> Iterator[Imported]:
     names = [each.text("name") for each in config.each("models.items")]
     succeeded, failed = _average(fields, "request_count"), _average(fields, "error_request_count")
     theirs = {ours: _metric(fields, name) for name, ours in NAMES.items()}
-    phases = {phase.text("kind"): phase for phase in config.each("phases")}
-    load = phases.get("profiling")
+    phases = [(phase.text("kind"), phase) for phase in config.each("phases")]
+    load = next((phase for kind, phase in phases if kind == "profiling"), None)
     yield Imported(
         version=fields.text("aiperf_version"),
         model=next(iter(names), None),
@@ -48,7 +48,7 @@ def read_aiperf(fields: Fields) -> Iterator[Imported]:
         concurrency=None if load is None else load.whole("concurrency"),
         rate_per_s=None if load is None else load.number("rate"),
         seconds=_average(fields, "benchmark_duration"),
-        warmed_up="warmup" in phases if phases else None,
+        warmed_up="warmup" in dict(phases) if phases else None,
         requests=counted(round(succeeded or 0), round(failed or 0)),
         failures=tuple(_failures(fields)),
         metrics=with_theirs(calls, theirs),

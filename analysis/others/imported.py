@@ -141,7 +141,7 @@ def calls_table(
     def whole(values: Times) -> list[int | None]:
         return [_whole(value) for value in values] or [None] * n
 
-    told = zip(arrivals_s or [()] * n, output_tokens or [None] * n, strict=False)
+    told = zip(arrivals_s or [()] * n, output_tokens or [None] * n, strict=True)
     single = [each if len(each) == tokens else () for each, tokens in told]
     first_ns = later(first_s)
     known = {

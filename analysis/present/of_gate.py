@@ -41,9 +41,11 @@ def document(gate: Gate) -> Document:
 
 def headline(gate: Gate) -> str:
     if gate.verdict == "failed":
-        failed = failing(gate.findings)
-        moves = (each.verdict if each.change is None else moved(each.change) for each in failed)
-        return f"Failed: {', '.join(f'{each.name} {move}' for each, move in zip(failed, moves, strict=True))}."
+        moves = (
+            f"{each.name} {each.verdict if each.change is None else moved(each.change)}"
+            for each in failing(gate.findings)
+        )
+        return f"Failed: {', '.join(moves)}."
     if gate.verdict == "undecided":
         parts = ", ".join(undecided(gate.findings))
         return f"Undecided: other load left nothing to compare for {parts}; run it again on a quieter machine."
