@@ -18,7 +18,7 @@ from analysis.present.document import (
 )
 from analysis.sizing.plans import Demand, Estimate, Fit, ReplicaPlan
 from analysis.sizing.roofline import Pace
-from analysis.sizing.written import RecordedTraffic, Sizing, plain
+from analysis.sizing.written import Sizing, SizingTraffic, plain
 from analysis.wording import DASH, count, number, percent
 
 _GIB = 2**30
@@ -186,7 +186,7 @@ def _facts(sizing: Sizing, plans: Sequence[ReplicaPlan]) -> list[tuple[str, str]
     return found + [("note", note) for note in sizing.notes]
 
 
-def _traffic(recorded: RecordedTraffic) -> list[tuple[str, str]]:
+def _traffic(recorded: SizingTraffic) -> list[tuple[str, str]]:
     """What was recorded: how busy, how long, and what a prefix cache would have served of it."""
     busiest, mean = recorded.peak_rate_per_s, recorded.mean_rate_per_s
     rates = f"{number(busiest)}/s in the busiest minute, {number(mean)}/s on average"

@@ -25,7 +25,7 @@ class RecordedLengths(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedTraffic:
+class SizingTraffic:
     """What was recorded, and what prefix caches that keep a prompt for so long would have served of its prompts."""
 
     file: str
@@ -56,7 +56,7 @@ class Sizing:
     plans: tuple[ReplicaPlan, ...]
     refused: tuple[tuple[Fit, str], ...]
     notes: tuple[str, ...]
-    traffic: RecordedTraffic | None = None
+    traffic: SizingTraffic | None = None
 
     @property
     def kv_bytes_per_token(self) -> float:

@@ -11,7 +11,7 @@ from analysis.sizing.gpus import Gpu
 from analysis.sizing.memory import TENSOR_PARALLEL, Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import CAUTIOUS, HOPEFUL
-from analysis.sizing.written import RecordedTraffic, Sizing
+from analysis.sizing.written import Sizing, SizingTraffic
 from bench.app.size.options import SizeOptions
 from bench.plan.resolve import within
 from bench.types import UserError
@@ -30,7 +30,7 @@ def sized(
     options: SizeOptions,
     measured: Measured | None,
     claimed: ClaimedThroughput | None,
-    traffic: RecordedTraffic | None,
+    traffic: SizingTraffic | None,
 ) -> Sizing:
     """All that is known of serving the model. Raises UserError where no GPU is left to speak of."""
     chosen, tensor_parallel = _chosen(options), options.tensor_parallel or TENSOR_PARALLEL

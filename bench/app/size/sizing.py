@@ -10,7 +10,7 @@ from analysis.run import slo
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
-from analysis.sizing.written import RecordedLengths, RecordedTraffic
+from analysis.sizing.written import RecordedLengths, SizingTraffic
 from analysis.wording import ERROR_SHARE
 from bench.app.breakeven.measured import read_run
 from bench.app.listing import folder_of
@@ -58,7 +58,7 @@ class _RecordedLoad(NamedTuple):
     prompt_tokens: int
     output_tokens: int
     longest_tokens: int
-    shown: RecordedTraffic
+    shown: SizingTraffic
 
 
 def _recorded_load(name: str) -> _RecordedLoad:
@@ -68,7 +68,7 @@ def _recorded_load(name: str) -> _RecordedLoad:
         lacks = "times" if found.span_s is None else "lengths of prompts and answers"
         raise UserError(f"--traffic {name}: has no {lacks}; give --rate, --prompt-tokens and --output-tokens instead")
     peak_per_s = found.busiest_minute / _MINUTE_S
-    shown = RecordedTraffic(
+    shown = SizingTraffic(
         file=name,
         requests=found.rows,
         span_s=found.span_s,
