@@ -64,7 +64,6 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
     unknown = _unknown(slo.mostly_failed(outcomes, judged), counts)
     rates = flow(run, requests, span)
     throughput = _served(rates, run, requests, objectives, unknown)
-    # Groups are of all calls: what a session had left when a turn failed is counted as not reached in its class too.
     groups = partial(_groups, run, everything, rates, objectives, unknown)
     cost = run_cost(run, requests, span, gpu_power_w=None if energy.not_the_servers(run) else _power_w(cards))
     summary = RunSummary(
