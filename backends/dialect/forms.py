@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bench.types import Body, Decode, DeltaKind, Reply
+from bench.deltas import Deltas, in_columns
+from bench.types import Body, Decode, Reply
 
 _NAME = re.compile(rb'("id": ?")([\w.:-]+)"')
 _DATE = re.compile(rb'("created": ?)([1-9]\d{0,11})([,}])')
@@ -46,15 +47,18 @@ class _Arrival(NamedTuple):
     names: int
     dates: int
     texts: int
-    tokens: int | None
-    kind: DeltaKind
 
 
 class _Form(NamedTuple):
-    """What an answer says: its text of literals and of the texts with these numbers, and all else of the reply."""
+    """What an answer says: its text of literals and of the texts with these numbers, and all else of the reply.
+
+    `kinds` and `tokens` are those of its `Deltas`.
+    """
 
     text: tuple[str | int, ...]
     arrivals: tuple[_Arrival, ...]
+    kinds: bytes
+    tokens: tuple[int | None, ...] | None
     rest: tuple[Any, ...]
 
 
@@ -129,11 +133,13 @@ def _taken_apart(data: bytes) -> _Apart | None:
 
 
 def _filled_in(form: _Form, apart: _Apart, body: Body) -> Reply:
-    ends, t_ns, deltas = body.ends, body.t_ns, []
+    ends, t_ns, deltas = body.ends, body.t_ns, Deltas()
     name_bytes, date_bytes, texts_bytes = len(apart.name), len(apart.date), [0, *accumulate(map(len, apart.raw))]
-    for fixed, names, dates, texts, tokens, kind in form.arrivals:
+    for fixed, names, dates, texts in form.arrivals:
         there = fixed + names * name_bytes + dates * date_bytes + texts_bytes[texts]
-        deltas.append((t_ns[bisect_left(ends, there)], tokens, kind))
+        deltas.t_ns.append(t_ns[bisect_left(ends, there)])
+    deltas.kinds += form.kinds
+    deltas.tokens = form.tokens
     said = apart.texts
     return Reply("".join([said[one] if type(one) is int else one for one in form.text]), deltas, *form.rest)  # type: ignore[misc]
 
@@ -160,13 +166,14 @@ def _marked(
     if reply.error or reply.unread or reply.counted_by != "server":
         return None
     blank_ends = list(accumulate(map(len, parts)))[1::2]
-    arrivals = []
-    for there, tokens, kind in reply.deltas:
+    deltas, arrivals = in_columns(reply.deltas), []
+    for there in deltas.t_ns:
         before = bisect_left(blank_ends, there + 1)
         names, dates, said = (kinds[:before].count(blank) for blank in (b"n", b"d", b"t"))
         fixed = there - sum(map(len, parts[1 : 2 * before : 2]))
-        arrivals.append(_Arrival(fixed, names, dates, said, tokens, kind))
-    return _Form(_pieces(reply.text, marks), tuple(arrivals), reply[2:])
+        arrivals.append(_Arrival(fixed, names, dates, said))
+    tokens = None if deltas.tokens is None else tuple(deltas.tokens)
+    return _Form(_pieces(reply.text, marks), tuple(arrivals), bytes(deltas.kinds), tokens, reply[2:])
 
 
 def _pieces(text: str, marks: list[str]) -> tuple[str | int, ...]:
