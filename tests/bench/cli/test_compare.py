@@ -63,7 +63,7 @@ def test_folders_of_runs_are_compared_run_by_run_and_a_slower_candidate_exits_wi
     assert next(line for line in lines if line.startswith("ttft_ms:p50")).split()[-1] == "worse"
     assert next(line for line in lines if line.startswith("itl_ms:p50")).split()[-1] == "same"
     assert any(line.startswith("verdict     Worse: 0 better, ") for line in lines)
-    assert "The run is the unit" in out
+    assert "The unit is the run" in out
 
 
 def test_the_table_fits_a_terminal_of_110_columns(write: Write, call: Call) -> None:
