@@ -125,7 +125,9 @@ def blocks(calls: pa.Table, names: Iterable[str]) -> Iterator[tuple[NDArray[np.i
     for batch in _batches(Path(calls.schema.metadata[_FILE].decode()), lists):
         begin, end = np.searchsorted(rows, (first, first + batch.num_rows))
         if end > begin:
-            which, part = in_order[begin:end], pa.Table.from_batches([batch]).take(rows[begin:end] - first)
+            which, part, own = in_order[begin:end], pa.Table.from_batches([batch]), rows[begin:end] - first
+            if not np.array_equal(own, np.arange(batch.num_rows)):
+                part = part.take(own)
             for name in others.column_names:
                 part = part.append_column(name, others[name].take(which))
             yield which, part
