@@ -187,6 +187,9 @@ def _told(problem: BaseException) -> tuple[str, int]:
         # Under a limit on memory an import fails in its own ways: a library cannot be mapped, the interpreter gives up.
         case ImportError() | SystemError() if memory_is_limited():
             return _fail(OUT_OF_MEMORY)
+        # Nor has a thread room for its stack, which Python and Arrow say with errors of their own.
+        case _ if memory_is_limited() and "thread" in str(problem):
+            return _fail(OUT_OF_MEMORY)
     return _interrupted() if interrupts.caused(problem) else _bug(problem)
 
 

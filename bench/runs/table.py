@@ -66,9 +66,11 @@ def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     """Read one of a run's tables, or those of its columns that it has. Raises UserError where it is damaged."""
-    with _named(path):
-        known = pq.read_schema(path).names
-        return pq.read_table(path, columns=known if columns is None else [name for name in columns if name in known])
+    with _named(path), pq.ParquetFile(path) as file:
+        known = file.schema_arrow.names
+        names = known if columns is None else [name for name in columns if name in known]
+        # In this thread: where memory is limited, Arrow may wait for ever for one of its own that could not be started.
+        return file.read(names, use_threads=False).select(names)
 
 
 @contextmanager
@@ -136,4 +138,4 @@ def blocks(calls: pa.Table, names: Iterable[str]) -> Iterator[tuple[NDArray[np.i
 
 def _batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     with _named(path), pq.ParquetFile(path) as file:
-        yield from file.iter_batches(_BLOCK, columns=names)
+        yield from file.iter_batches(_BLOCK, columns=names, use_threads=False)

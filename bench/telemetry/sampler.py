@@ -133,7 +133,7 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
         return schema.empty_table()
     table = csv.read_csv(
         pa.py_buffer(data),
-        read_options=csv.ReadOptions(column_names=schema.names),
+        read_options=csv.ReadOptions(column_names=schema.names, use_threads=False),
         convert_options=csv.ConvertOptions(column_types=schema),
     )
     return table.set_column(0, schema.field("t_ns"), pc.subtract(table["t_ns"], start_ns)).sort_by("t_ns")

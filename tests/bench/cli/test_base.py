@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pyarrow as pa
 import pytest
 
 from bench.cli import base
@@ -126,9 +127,17 @@ def test_memory_that_is_short_is_no_bug(capsys: pytest.CaptureFixture[str], monk
     assert said == f"error: {base.OUT_OF_MEMORY}\n"
 
 
-@pytest.mark.parametrize("problem", [ImportError("libx.so: failed to map segment"), SystemError("returned NULL")])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ImportError("libx.so: failed to map segment"),
+        SystemError("returned NULL"),
+        RuntimeError("can't start new thread"),
+        pa.ArrowException("Unknown error: Failed to launch worker thread: Resource temporarily unavailable"),
+    ],
+)
 @pytest.mark.parametrize("limited", [True, False])
-def test_an_import_that_fails_is_for_lack_of_memory_only_where_that_is_limited(
+def test_an_import_or_a_thread_that_fails_is_for_lack_of_memory_only_where_that_is_limited(
     problem: Exception, limited: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "memory_is_limited", lambda: limited)
