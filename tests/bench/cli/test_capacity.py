@@ -349,7 +349,7 @@ def test_where_it_searches_and_how_much_is_left_is_said_before_and_after_each_ru
         r"searching between [\d.,]+ and at most 100 requests/s \(--up-to looks further\), to 90%: (.*)", said
     )
     assert bounds is not None
-    lines = [bounds[1], *(line.rpartition("; ")[2] for line in said.splitlines() if " wanted; " in line)]
+    lines = [bounds[1], *(line.rpartition("; ")[2] for line in said.splitlines() if " required; " in line)]
     assert len(lines) == len(runs.made)
     assert all(re.fullmatch(r"about \d+ runs? left, \d+ (s|min)", line) for line in lines[:-1])
     assert lines[-1] == "no run is left"
