@@ -271,7 +271,7 @@ def _pareto_caption(points: Sequence[Point], given: int) -> str:
 
 FIGURES: Final[Mapping[str, Plot[CostComparison]]] = {
     "cost": Plot("Cost", "Cost against volume", lambda asked: None if asked.has_several_sides else cost(asked)),
-    "ways": Plot("Cost", "Every way around your volume", ranking_figure.cost),
+    "ways": Plot("Cost", "All options around your volume", ranking_figure.cost),
     "hybrid": Plot("Cost", "Cost by share served by our replicas", hybrid),
     "chance": Plot("How sure it is", "Probability that self-hosting is cheaper", chance),
     "tornado": Plot("How sure it is", "What moves the month most", tornado),

@@ -1,4 +1,4 @@
-"""`bench.py ab`: two configurations interleaved, until it is decided which is slower or dearer."""
+"""`bench.py ab`: two configurations interleaved, until it is decided which is slower or costs more."""
 
 import shlex
 from functools import partial
@@ -44,7 +44,7 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
     out_option("Folder; that of an earlier ab is continued."),
 )  # fmt: skip
 def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
-    """Say whether B is slower or dearer than A.
+    """Say whether B is slower or costs more than A.
 
     It makes runs in the order A B B A until that is decided. Each launches its own server, unless --url names one.
     Options of a run are common to both sides; --a and --b hold those in which they differ.

@@ -141,7 +141,7 @@ def test_answers_of_another_length_are_said_to_be_another_load_unless_chunks_wer
     longer = theirs(())
     tokens = MetricSummary(count=1, mean=50.0)
     longer = replace(longer, metrics={**longer.metrics, "output_tokens": tokens})
-    assert "not the same load: answers had 50 tokens there and 16 here" in said(crosscheck(QUIET, CALLS_TABLE, longer))
+    assert "answers averaged 50 tokens there and 16 here" in said(crosscheck(QUIET, CALLS_TABLE, longer))
     for names in ((), ("chunks_are_tokens",)):
         assert "not the same load" not in said(crosscheck(QUIET, CALLS_TABLE, theirs(names)))
 
@@ -169,7 +169,7 @@ def test_what_is_left_of_a_figure_that_ours_has_no_interval_of_may_be_noise_and_
     open_ended = [each for each in found.of("unexplained") if each.why]
     assert {each.statistic for each in open_ended} == {"p90", "p95", "p99"}
     said = to_markdown.render(document(found, "ours"))
-    assert "may be noise, for ours has no interval of ttft p90, " in said and "with more --requests" in said
+    assert "may be noise: our run has no interval for ttft p90, " in said and "with more --requests" in said
     assert "a narrow interval needs at least" in said
 
 

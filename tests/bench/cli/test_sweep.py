@@ -313,7 +313,7 @@ def test_a_field_without_an_api_has_the_bills_of_its_own_servers(swept: Path, tm
     assert program == "bench.py"
     assert json.loads(bench(*words, "--json").stdout)["ranking"]["month"] == bills
     assert bench("report", folder).returncode == 0
-    assert "Every way around your volume" in (folder / "study.html").read_text()
+    assert "All options around your volume" in (folder / "study.html").read_text()
 
 
 @pytest.mark.parametrize(("slower", "api", "differ"), [((1,), 1, False), ((2,), 2, False), ((1, 2), 1, True)])

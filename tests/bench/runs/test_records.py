@@ -133,7 +133,7 @@ def test_arrivals_are_those_of_the_servers_log_and_tokens_those_of_its_counter(
     folder: Path, options: TruthOptions
 ) -> None:
     # Far apart, so that a client that is held up finds some tokens by themselves.
-    options = replace(options, ttft_ms=60, gap_ms=40, tokens=20)
+    options = replace(options, ttft_ms=60, gap_ms=120, tokens=20)
     plan = plan_of(12, 20)
     with launch(options, log=folder / "log") as server:
         observer = Observer(folder, plan)
