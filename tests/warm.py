@@ -28,7 +28,7 @@ _LIBRARIES = "LD_LIBRARY_PATH"
 _ENV = dict(os.environ)
 
 
-class WantedSegments(NamedTuple):
+class Wanted(NamedTuple):
     """What a process that is to be forked finds around it."""
 
     env: Mapping[str, str]
@@ -53,7 +53,7 @@ class Popen(subprocess.Popen[Any]):
         streams = [number if how[own] == -1 else how[own] for number, (own, _) in enumerate(ends)]
         env = os.environ if how["env"] is None else how["env"]
         os.umask(umask := os.umask(0o077))
-        wanted = WantedSegments(dict(env), str(how["cwd"] or Path.cwd()), how["start_new_session"], umask)
+        wanted = Wanted(dict(env), str(how["cwd"] or Path.cwd()), how["start_new_session"], umask)
         control = _parent_of(module)
         _adopt_orphans(adopt=True)
         try:
@@ -132,7 +132,7 @@ def _serve(module: str) -> None:
         message, streams, _, _ = socket.recv_fds(control, 1 << 20, 3)  # type: ignore[arg-type]
         if not message:
             return
-        wanted = WantedSegments(*pickle.loads(message))
+        wanted = Wanted(*pickle.loads(message))
         # In two steps: the second is an orphan, whom the process that asked adopts.
         if (between := fork()) == 0:
             between_pid = os.getpid()
@@ -148,7 +148,7 @@ def _serve(module: str) -> None:
             os.close(stream)
 
 
-def _become(wanted: WantedSegments, streams: list[int], main: Any) -> None:
+def _become(wanted: Wanted, streams: list[int], main: Any) -> None:
     try:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)

@@ -131,7 +131,9 @@ def _changes_of_volume(answer: BreakEven, at: Decision) -> Iterator[str]:
     volume = at.requests
     for first, last in answer.spans:
         if last is not None and first <= volume <= last:
-            yield f"At this volume it pays from {first:,} to {last:,} requests/month."
+            # A tie counts as paying where a range is looked for, and is not called that.
+            pays = "At this volume it pays" if at.choice == "self-host" else "Self-hosting costs no more"
+            yield f"{pays} from {first:,} to {last:,} requests/month."
     below = [span.last for span in answer.spans if span.last is not None and span.last < volume]
     above = [span.first for span in answer.spans if span.first > volume]
     if at.choice != "self-host" and below:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 
-class PlannedTokens(NamedTuple):
+class Asked(NamedTuple):
     """A request as it reached the server; names of headers in lower case."""
 
     path: str
@@ -19,20 +19,20 @@ class PlannedTokens(NamedTuple):
 @pytest.fixture
 def answering(
     web_server: Callable[[type[BaseHTTPRequestHandler]], str],
-) -> Callable[[Callable[[PlannedTokens], tuple[int, dict[str, str], Any]]], str]:
+) -> Callable[[Callable[[Asked], tuple[int, dict[str, str], Any]]], str]:
     """`answering(answer) -> url`, where `answer(asked)` gives a status, headers and a body.
 
     A body that is neither bytes nor a string goes out as JSON.
     """
 
-    def start(answer: Callable[[PlannedTokens], tuple[int, dict[str, str], Any]]) -> str:
+    def start(answer: Callable[[Asked], tuple[int, dict[str, str], Any]]) -> str:
         class Handler(BaseHTTPRequestHandler):
             server_version, sys_version = "toy/1", ""
 
             def do_GET(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 sent = self.rfile.read(int(headers.get("content-length", 0)))
-                status, said, body = answer(PlannedTokens(self.path, headers, sent))
+                status, said, body = answer(Asked(self.path, headers, sent))
                 body = body if isinstance(body, str | bytes) else json.dumps(body)
                 data = body.encode() if isinstance(body, str) else body
                 self.send_response(status)

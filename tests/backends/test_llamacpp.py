@@ -19,7 +19,7 @@ from bench.server.launch import Server, launch
 from bench.server.tinymodel import build
 from bench.telemetry.prometheus import read_metrics
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, UserError
-from tests.backends.conftest import PlannedTokens
+from tests.backends.conftest import Asked
 
 REPOSITORY = "TheBloke/Mistral-7B-Instruct-v0.2-GGUF:Q4_K_M"
 MESSAGES = (
@@ -201,7 +201,7 @@ def hub(gguf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answering: C
     }
     paths = []
 
-    def answer(asked: PlannedTokens) -> tuple[int, dict[str, str], bytes]:
+    def answer(asked: Asked) -> tuple[int, dict[str, str], bytes]:
         paths.append(asked.path)
         found = answers.get(asked.path)
         return (404, {}, b'{"error": "Repository not found"}') if found is None else (200, {}, found)

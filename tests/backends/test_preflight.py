@@ -24,7 +24,7 @@ from backends.cold import vllm as vllm_cold
 from backends.dialect import openai
 from bench.process.exchange import HttpAnswer
 from bench.types import Call, Message, NotReady, ServerFault, Target, Unlisted, UserError
-from tests.backends.conftest import PlannedTokens
+from tests.backends.conftest import Asked
 
 CAPTURES = Path(__file__).parents[1] / "fixtures"
 HELLO = (Message("user", "hello"),)
@@ -38,7 +38,7 @@ def serve(answering: Callable[..., str]) -> Serve:
     """`serve({path: body or (status, headers, body)}) -> url`; 404 for every other path."""
 
     def start(answers: dict[str, Any]) -> str:
-        def answer(asked: PlannedTokens) -> tuple[int, dict[str, str], Any]:
+        def answer(asked: Asked) -> tuple[int, dict[str, str], Any]:
             found = answers.get(asked.path, (404, JSON, {"detail": "Not Found"}))
             return found if isinstance(found, tuple) else (200, JSON, found)
 
@@ -116,9 +116,9 @@ def test_a_redirect_names_where_it_leads_and_is_not_followed(serve: Serve) -> No
 def test_the_list_is_where_the_api_is(
     answering: Callable[..., str], base: str, options: dict[str, str], query: str, path: str
 ) -> None:
-    asked: list[PlannedTokens] = []
+    asked: list[Asked] = []
 
-    def answer(one: PlannedTokens) -> tuple[int, dict[str, str], Any]:
+    def answer(one: Asked) -> tuple[int, dict[str, str], Any]:
         asked.append(one)
         return 200, {}, {"data": [{"id": "m"}]}
 

@@ -14,7 +14,7 @@ from backends.cold import vllm as vllm_cold
 from backends.dialect import openai, vllm
 from backends.launch import vllm as vllm_launch
 from bench.types import Body, Call, Message, Reply, ServeOptions, Target, Usage, UserError
-from tests.backends.conftest import PlannedTokens
+from tests.backends.conftest import Asked
 from tests.simulations import few_or_many
 from tests.vendors import openai_client
 
@@ -89,7 +89,7 @@ def serve(answering: Callable[..., str]) -> Serve:
             **changes,
         }
 
-        def answer(asked: PlannedTokens) -> tuple[int, dict[str, str], Any]:
+        def answer(asked: Asked) -> tuple[int, dict[str, str], Any]:
             path = asked.path.lstrip("/")
             if path == "v1/chat/completions":
                 status, body = chat(json.loads(asked.body))

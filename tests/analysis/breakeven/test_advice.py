@@ -167,3 +167,11 @@ def test_servers_that_save_nothing_tie_when_they_are_free(usd: str, pass_rate: s
     said = " ".join(advice(pairing, stated(pairing), judge(pairing, stated(pairing), 1_000)))
     assert "cheap enough" not in said and ("also do" in said) == ("API price of" in said)
     assert "at $0.00 per replica-hour (now $0.34)" in said
+
+
+def test_within_a_span_in_which_both_are_free_neither_is_said_to_pay() -> None:
+    free = SelfHost(Decimal(1), 0.01, Decimal(0), 0.5, steady(1), commitment=Commitment(1, Decimal(0)))
+    sentences = said("0", 1, free)
+    assert "Both ways cost the same here." in sentences
+    assert "Self-hosting costs no more from 1 to 13,140 requests/month." in sentences
+    assert not any("At this volume it pays" in sentence for sentence in sentences)

@@ -31,7 +31,7 @@ CASE = Pairing(RTX_4090, Decimal("0.0045"))
 
 
 @dataclass(frozen=True)
-class PlannedTokens:
+class Asked:
     """The same question for both computations."""
 
     pairing: Pairing
@@ -42,7 +42,7 @@ class PlannedTokens:
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> PlannedTokens:
+def questions(draw: st.DrawFn) -> Asked:
     usd, ops = draw(st.integers(0, 4_000)), draw(st.integers(0, 3_000))
     utilization, peak = draw(st.sampled_from(["0.5", "0.7", "1"])), draw(st.sampled_from(["1", "1.5", "3"]))
     pattern = draw(st.none() | st.lists(st.integers(0, 4), min_size=2, max_size=2).filter(any))
@@ -69,7 +69,7 @@ def questions(draw: st.DrawFn) -> PlannedTokens:
         State(Fraction(str(factor)) * Fraction(price), Fraction(str(rps)))
         for factor, rps in zip(factors, rates, strict=True)
     ]
-    return PlannedTokens(
+    return Asked(
         Pairing(host, price, Decimal(share), Decimal(passed)),
         States(np.array(factors), np.array(rates), None, 100, 5),
         servers,
@@ -78,7 +78,7 @@ def questions(draw: st.DrawFn) -> PlannedTokens:
     )
 
 
-def volumes_to_try(asked: PlannedTokens, found: BreakEven) -> list[int]:
+def volumes_to_try(asked: Asked, found: BreakEven) -> list[int]:
     """The one asked about, both sides of each end of a span, and some between."""
     spans = [*found.spans[:4], *found.spans[-2:], *found.open_spans[:4], *found.open_spans[-2:]]
     edges = [edge + step for span in spans for edge in span if edge is not None for step in (-1, 0, 1)]
@@ -96,7 +96,7 @@ def said_of(found: BreakEven, volume: int) -> str:
 
 @settings(deadline=None, max_examples=60)
 @given(questions())
-def test_probabilities_and_spans_are_those_of_exact_fractions_over_all_states(asked: PlannedTokens) -> None:
+def test_probabilities_and_spans_are_those_of_exact_fractions_over_all_states(asked: Asked) -> None:
     found, _ = answer(asked.pairing, asked.states)
     for volume in volumes_to_try(asked, found):
         count, close = brute_force.wins(asked.servers, asked.all_states, volume)
@@ -108,7 +108,7 @@ def test_probabilities_and_spans_are_those_of_exact_fractions_over_all_states(as
 
 @settings(deadline=None, max_examples=60)
 @given(questions())
-def test_the_month_is_that_of_exact_fractions_and_its_curve_goes_through_it(asked: PlannedTokens) -> None:
+def test_the_month_is_that_of_exact_fractions_and_its_curve_goes_through_it(asked: Asked) -> None:
     at = decide(asked.pairing, asked.states, asked.volume)
     middle = [State(Fraction(asked.pairing.usd_per_request), state.rps) for state in asked.all_states]
     savings = sorted(brute_force.saving_usd(asked.servers, state, asked.volume) for state in asked.all_states)
@@ -125,7 +125,7 @@ def test_the_month_is_that_of_exact_fractions_and_its_curve_goes_through_it(aske
 
 @settings(deadline=None, max_examples=80)
 @given(questions())
-def test_no_sentence_contradicts_a_probability_a_span_or_the_month(asked: PlannedTokens) -> None:
+def test_no_sentence_contradicts_a_probability_a_span_or_the_month(asked: Asked) -> None:
     found = judge(asked.pairing, asked.states, asked.volume)
     at, sentences = found.decision, advice(asked.pairing, asked.states, found)
     assert at is not None

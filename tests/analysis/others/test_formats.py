@@ -278,7 +278,7 @@ def test_rows_that_count_otherwise_than_the_tool_add_nothing_to_its_figures() ->
     assert low is not None and high is not None and low <= (found.metrics["ttft_ms"].mean or 0) <= high
 
 
-class PlannedTokens(NamedTuple):
+class Asked(NamedTuple):
     """A request as any tool tells of it, times in seconds."""
 
     sent_s: float
@@ -289,7 +289,7 @@ class PlannedTokens(NamedTuple):
     error: str
 
 
-def row_of(tool: str, asked: PlannedTokens) -> dict[str, Any]:
+def row_of(tool: str, asked: Asked) -> dict[str, Any]:
     """The request in a tool's words, of which a failed one has no times."""
     sent_s, ttft_s, rest_s, prompt, output, error = asked
     took_s = ttft_s + rest_s
@@ -336,14 +336,14 @@ def with_rows(tool: str, rows: list[Any], folder: Path) -> Path:
 
 THREE = ("inference-perf", "llmperf", "genai-bench")
 TIMES = st.floats(1e-3, 1e3)
-ASKED = st.builds(PlannedTokens, st.floats(0, 1e6), TIMES, TIMES, st.integers(1, 9999), st.integers(2, 9999),
+ASKED = st.builds(Asked, st.floats(0, 1e6), TIMES, TIMES, st.integers(1, 9999), st.integers(2, 9999),
                   st.sampled_from(["", "refused"]))  # fmt: skip
 
 
 @given(st.sampled_from(THREE), st.lists(ASKED, min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_what_the_rows_of_a_tool_say_is_what_their_metrics_are(
-    tmp_path_factory: pytest.TempPathFactory, tool: str, asked: list[PlannedTokens]
+    tmp_path_factory: pytest.TempPathFactory, tool: str, asked: list[Asked]
 ) -> None:
     (found,) = results_in(with_rows(tool, [row_of(tool, each) for each in asked], tmp_path_factory.mktemp("rows")))
     assert found.calls["error"].is_null().to_pylist() == [not each.error for each in asked]
@@ -365,7 +365,7 @@ def test_what_the_rows_of_a_tool_say_is_what_their_metrics_are(
 def test_whatever_stands_in_a_row_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, tool: str, data: st.DataObject
 ) -> None:
-    rows: list[Any] = [row_of(tool, PlannedTokens(1.0, 0.1, 0.2, 5, 3, error)) for error in ("", "refused")]
+    rows: list[Any] = [row_of(tool, Asked(1.0, 0.1, 0.2, 5, 3, error)) for error in ("", "refused")]
     path = data.draw(st.sampled_from(places(rows)[1:]))
     inner: Any = rows
     for key in path[:-1]:

@@ -27,7 +27,7 @@ def report(synthetic_run: Any) -> Callable[..., str]:
     return build
 
 
-class TurnOutline(HTMLParser):
+class Outline(HTMLParser):
     """What a page is made of: its tags, ids, references to ids, headings, visible words, and unbalanced tags."""
 
     def __init__(self, page: str) -> None:
@@ -71,7 +71,7 @@ class TurnOutline(HTMLParser):
 
 
 def test_the_page_says_what_was_asked_and_found(report: Callable[..., str]) -> None:
-    text = TurnOutline(report(requests=200, warmup=16, jitter=0, ttft_ms=80, itl_ms=10, failed=[20])).text
+    text = Outline(report(requests=200, warmup=16, jitter=0, ttft_ms=80, itl_ms=10, failed=[20])).text
     assert "llamacpp served tiny, scenario chat: 8 requests in flight (closed loop)" in text
     assert "199 of 200 measured requests succeeded, 1 did not; half had their first token within 80 ms" in text
     assert "Valid: all checks passed." in text
@@ -80,30 +80,30 @@ def test_the_page_says_what_was_asked_and_found(report: Callable[..., str]) -> N
 
 
 def test_an_interrupted_run_says_so_with_its_reasons_before_anything_else(report: Callable[..., str]) -> None:
-    text = TurnOutline(report(requests=20, interrupted=True)).text
+    text = Outline(report(requests=20, interrupted=True)).text
     banner = text.index("Interrupted: the run was stopped before its end. Suspect: use these numbers with care.")
     assert banner < text.index("few_samples") < text.index("llamacpp served")
 
 
 def test_a_percentile_that_the_sample_cannot_carry_is_a_dash_with_the_reason(report: Callable[..., str]) -> None:
-    text = TurnOutline(report(requests=20)).text
+    text = Outline(report(requests=20)).text
     assert "–: too few values for this percentile (p99 needs 100)." in text
 
 
 def test_a_run_without_a_success_has_a_report(report: Callable[..., str]) -> None:
-    text = TurnOutline(report(requests=10, failed=range(10), gpus=0)).text
+    text = Outline(report(requests=10, failed=range(10), gpus=0)).text
     assert "Invalid: do not use these numbers." in text
     assert "None of the 10 measured requests succeeded." in text
     assert "No data for: Time to first token, Time per output token, Inter-token latency." in text
 
 
 def test_a_run_that_sent_nothing_has_a_report(report: Callable[..., str]) -> None:
-    text = TurnOutline(report(requests=4, dropped=range(4), without_telemetry=True)).text
+    text = Outline(report(requests=4, dropped=range(4), without_telemetry=True)).text
     assert "dropped 4 0" in text
 
 
 def test_a_run_without_telemetry_has_a_report(report: Callable[..., str]) -> None:
-    text = TurnOutline(report(requests=20, without_telemetry=True)).text
+    text = Outline(report(requests=20, without_telemetry=True)).text
     assert "No data for: Machine and engine." in text
 
 
@@ -116,11 +116,11 @@ def test_text_from_outside_is_escaped_wherever_it_shows(synthetic_run: Any) -> N
     page = render(*typed(run, requests, telemetry), requests, telemetry)
     assert EVIL not in page
     assert "alert(" not in "".join(re.findall(r"<script.*?</script>", page, re.S))
-    assert TurnOutline(page).text.count(EVIL) > 8
+    assert Outline(page).text.count(EVIL) > 8
 
 
 def test_the_html_is_sound(report: Callable[..., str]) -> None:
-    page = TurnOutline(report(warmup=8, failed=[20], slo=["ttft_ms:p99<500"]))
+    page = Outline(report(warmup=8, failed=[20], slo=["ttft_ms:p99<500"]))
     assert len(set(page.ids)) == len(page.ids)
     assert page.references <= set(page.ids)
     assert page.levels.count(1) == 1 and page.levels[0] == 1
@@ -129,7 +129,7 @@ def test_the_html_is_sound(report: Callable[..., str]) -> None:
 
 
 def test_the_page_names_no_other_file(report: Callable[..., str]) -> None:
-    page = TurnOutline(report())
+    page = Outline(report())
     assert not [tag for tag, attrs in page.tags if "src" in attrs or tag == "link"]
     assert all((attrs.get("href") or "#").startswith("#") for _, attrs in page.tags)
 

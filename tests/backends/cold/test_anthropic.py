@@ -11,7 +11,7 @@ import pytest
 from backends.cold import claude as claude_cold
 from backends.dialect import claude
 from bench.types import Call, Message, Target, UserError
-from tests.backends.conftest import PlannedTokens
+from tests.backends.conftest import Asked
 
 MESSAGES = (Message("system", "you are kind"), Message("user", "more, café please"))
 CALL = Call(0, None, 0, 0, None, MESSAGES, 16, 7, None)
@@ -19,17 +19,17 @@ KEY = "sk-ant-api03-very-secret"
 
 Answer = tuple[int, dict[str, str], bytes]
 Answers = dict[str, Answer]
-Serve = Callable[[Answers], tuple[str, list[PlannedTokens]]]
+Serve = Callable[[Answers], tuple[str, list[Asked]]]
 
 
 @pytest.fixture
 def serve(answering: Callable[..., str]) -> Serve:
     """`serve({path: (status, headers, body)}) -> (url, what it was asked)`; JSON unless the headers say otherwise."""
 
-    def start(answers: Answers) -> tuple[str, list[PlannedTokens]]:
-        questions: list[PlannedTokens] = []
+    def start(answers: Answers) -> tuple[str, list[Asked]]:
+        questions: list[Asked] = []
 
-        def answer(asked: PlannedTokens) -> Answer:
+        def answer(asked: Asked) -> Answer:
             questions.append(asked)
             status, headers, body = answers.get(asked.path, (404, {}, b'{"detail":"Not Found"}'))
             return status, {"Content-Type": "application/json"} | headers, body

@@ -5,7 +5,7 @@ import pytest
 
 from backends.cold import openai as openai_cold
 from bench.types import Message, Target, UserError
-from tests.backends.conftest import PlannedTokens
+from tests.backends.conftest import Asked
 
 Answers = dict[str, tuple[int, str, Any]]
 Serve = Callable[[Answers], str]
@@ -17,7 +17,7 @@ def serve(answering: Callable[..., str]) -> Serve:
     """`serve({path: (status, content type, body)}) -> url`; a body that is no string goes out as JSON."""
 
     def start(answers: Answers) -> str:
-        def answer(asked: PlannedTokens) -> tuple[int, dict[str, str], Any]:
+        def answer(asked: Asked) -> tuple[int, dict[str, str], Any]:
             status, content_type, body = answers.get(asked.path, (404, "text/plain", "nothing here"))
             return status, {"Content-Type": content_type}, body
 
