@@ -317,15 +317,15 @@ class Connection:
             self._sock.close()
         return failed
 
-    def _on_readable(self) -> None:
+    def _on_readable(self) -> bool:
         # One read, not until there is no more: what is left calls back, behind the other connections that are readable.
         try:
             count, ancillary, _, _ = self._recvmsg_into(_BUFFERS, _ANCILLARY_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError as problem:
             self.fail("reset", problem.strerror or errno.errorcode.get(problem.errno or 0, "connection lost"))
-            return
+            return False
         # Our stamp follows the system call at once: whatever comes before it would count as the server's time.
         t_ns = now_ns()
         self._got += count
@@ -335,7 +335,7 @@ class Connection:
         stamp = ancillary[0][2] if ancillary else _NO_STAMP
         # Part of a TLS record is not text yet: what it holds has arrived with the read that completes the record.
         if self._tls is not None and data and not (data := self._decrypt(data)):
-            return
+            return count == READ_BYTES
         if self._finished:
             # Idle: the server closed, or said something nobody asked for.
             self.close()
@@ -352,17 +352,18 @@ class Connection:
                 complete = self._framing.feed(data)  # type: ignore[union-attr]
             except TooLarge as problem:
                 self.fail("too_large", str(problem))
-                return
+                return False
             except MalformedResponse as problem:
                 self.fail("malformed", str(problem))
-                return
+                return False
             if room < 0 and not complete:
                 self.fail("too_large", f"more than {self._wire.body_bytes_max / _MIB:g} MiB came (--max-body)")
-                return
+                return False
             if complete:
                 self._finish()
                 if not self._framing.keep_alive:  # type: ignore[union-attr]
                     self.close()
+        return count == READ_BYTES
 
     def _on_end(self) -> None:
         if self._framing is not None and self._framing.ends_with_connection:

@@ -23,7 +23,7 @@ _JUDGE_S = 0.2
 # Busier than this, looks wait for the tick; idler than that even so, they need not: ticks cost a fifth of it.
 _BUSY, _IDLE = 0.5, 0.08
 _SHORTEST_TICK_S = 0.002
-# A look goes on while there is more to read than one buffer, but not for ever: others want the loop.
+# A look goes on with those that fill their buffers, but not for ever: others want the loop.
 _ROUNDS = 16
 _READABLE = 1
 
@@ -35,7 +35,7 @@ class ImmediateReader:
         self._loop = get_hub().loop
         self._watchers: dict[int, Any] = {}
 
-    def add(self, fd: int, read: Callable[[], None]) -> None:
+    def add(self, fd: int, read: Callable[[], bool | None]) -> None:
         """Have `read` called while there is something to read."""
         self._watchers[fd] = watcher = self._loop.io(fd, 1)
         watcher.start(read)
@@ -58,7 +58,7 @@ class TickReader:
 
     def __init__(self, *, is_closed_loop: bool) -> None:
         self._epoll = monkey.get_original("select", "epoll")()
-        self._readers: dict[int, Callable[[], None]] = {}
+        self._readers: dict[int, Callable[[], bool | None]] = {}
         self._loop = get_hub().loop
         self._at_once = self._loop.io(self._epoll.fileno(), 1)
         self._at_once.start(self._look)
@@ -66,13 +66,14 @@ class TickReader:
         self._judge = self._loop.timer(_JUDGE_S, _JUDGE_S)
         self._judge.start(self._judge_now)
         self._is_closed_loop = is_closed_loop
+        self._first_ns: int | None = None
         self._shortest_ns: int | None = None
         self._last_bound_s = 0.0
         self._since = (now_ns(), cpu_s())
         self.tick_s = 0.0
 
-    def add(self, fd: int, read: Callable[[], None]) -> None:
-        """Have `read` called while there is something to read."""
+    def add(self, fd: int, read: Callable[[], bool | None]) -> None:
+        """Have `read` called while there is something to read; it says whether there may be more now."""
         self._readers[fd] = read
         self._epoll.register(fd, _READABLE)
 
@@ -94,14 +95,16 @@ class TickReader:
         self._epoll.close()
 
     def _look(self) -> None:
+        # Those that were readable at its beginning: on a busy core as much as was read comes meanwhile, and to go on
+        # would read each token by itself again.
+        ready = [fd for fd, _ in self._epoll.poll(0, len(self._readers) or 1)]
         for _ in range(1 if self.tick_s == 0 else _ROUNDS):
-            ready = self._epoll.poll(0)
+            # One that was read may have ended another.
+            ready = [fd for fd in ready if (read := self._readers.get(fd)) is not None and read()]
             if not ready:
-                return
-            for fd, _ in ready:
-                # One that was read may have ended another.
-                if (read := self._readers.get(fd)) is not None:
-                    read()
+                break
+        if self._first_ns is None:
+            self._first_ns = now_ns()
 
     def _judge_now(self) -> None:
         before_ns, before_cpu_s = self._since
@@ -128,6 +131,9 @@ class TickReader:
             return TICK_S
         if self._shortest_ns is not None:
             self._last_bound_s = min(TICK_S, SHARE_OF_ANSWER * self._shortest_ns / 1e9)
+        elif self._last_bound_s == 0 and self._first_ns is not None:
+            # Of the first answers none is shorter than the time since they began to come.
+            return min(TICK_S, SHARE_OF_ANSWER * (now_ns() - self._first_ns) / 1e9)
         return self._last_bound_s
 
 

@@ -84,6 +84,8 @@ def test_in_a_closed_loop_the_shortest_answer_says_how_late_a_look_may_be() -> N
     one = TickReader(is_closed_loop=True)
     try:
         assert one._bound_s() == 0, "nothing is known of answers yet"
+        one._first_ns = now_ns() - 1_000_000_000
+        assert 0.02 <= one._bound_s() <= TICK_S, "none has ended, so that none is shorter than what has passed"
         one.answered(800_000_000)
         one.answered(400_000_000)
         assert one._bound_s() == pytest.approx(0.008)
@@ -92,3 +94,31 @@ def test_in_a_closed_loop_the_shortest_answer_says_how_late_a_look_may_be() -> N
         assert one._bound_s() == pytest.approx(0.008), "the last bound holds"
     finally:
         one.close()
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=5))
+def test_a_look_reads_what_there_was_at_its_beginning_and_goes_on_only_where_a_buffer_was_filled(
+    filled: list[int],
+) -> None:
+    looks = TickReader(is_closed_loop=False)
+    pairs = [socket.socketpair() for _ in filled]
+    reads = [0] * len(filled)
+
+    def read(n: int) -> bool:
+        reads[n] += 1
+        pairs[n][1].send(b"x")  # more comes meanwhile, as on a busy core
+        return reads[n] <= filled[n]
+
+    try:
+        looks._set(10.0)
+        for n, (ours, theirs) in enumerate(pairs):
+            theirs.send(b"x")
+            looks.add(ours.fileno(), lambda n=n: read(n))  # type: ignore[misc]
+        looks._look()
+        assert reads == [min(times + 1, 16) for times in filled]
+    finally:
+        for ours, theirs in pairs:
+            looks.remove(ours.fileno())
+            ours.close()
+            theirs.close()
+        looks.close()
