@@ -68,6 +68,17 @@ class Unlisted(UserError):
 # --- what to send -----------------------------------------------------------------------------------------------
 
 
+class LengthFacts(NamedTuple):
+    """How long recorded prompts, or answers, were in tokens, over the rows that tell."""
+
+    mean: float
+    low: int
+    p50: float
+    p90: float
+    p99: float
+    high: int
+
+
 class Message(NamedTuple):
     role: Literal["system", "user", "assistant"]
     text: str

@@ -2,26 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.sizing import memory, plans, roofline
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import Demand, Estimate, Fit, ReplicaNeed, ReplicaPlan
 from analysis.sizing.roofline import Efficiency, Limit
 from bench.runs.sections import pick
+from bench.types import LengthFacts
 
 Json = dict[str, Any]
-
-
-class RecordedLengths(NamedTuple):
-    """How long recorded prompts or answers were, in tokens."""
-
-    mean: float
-    low: int
-    p50: float
-    p90: float
-    p99: float
-    high: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +23,8 @@ class SizingTraffic:
     span_s: float
     mean_rate_per_s: float | None
     peak_rate_per_s: float
-    prompt_tokens: RecordedLengths
-    output_tokens: RecordedLengths
+    prompt_tokens: LengthFacts
+    output_tokens: LengthFacts
     cached_share_by_ttl: Mapping[str, float | None]
     recorded_cached_share: float | None
 

@@ -6,22 +6,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from bench.types import LengthFacts
 from scenarios.traffic.rows import SECOND_NS, TrafficRow
 
 _MINUTE_NS: Final = 60 * SECOND_NS
 TTLS_S: Final[Mapping[str, int | None]] = {"1m": 60, "5m": 300, "1h": 3600, "without end": None}
 """For how long a cache keeps what it was asked for last."""
-
-
-class LengthFacts(NamedTuple):
-    """How long prompts, or answers, are in tokens, over the rows that tell."""
-
-    mean: float
-    low: int
-    p50: float
-    p90: float
-    p99: float
-    high: int
 
 
 class TrafficFacts(NamedTuple):

@@ -10,7 +10,7 @@ from analysis.run import slo
 from analysis.sizing import memory, plans
 from analysis.sizing.memory import Model
 from analysis.sizing.plans import ClaimedThroughput, Demand, Measured, ReplicaNeed
-from analysis.sizing.written import RecordedLengths, SizingTraffic
+from analysis.sizing.written import SizingTraffic
 from analysis.wording import ERROR_SHARE
 from bench.app.breakeven.measured import read_run
 from bench.app.listing import folder_of
@@ -74,8 +74,8 @@ def _recorded_load(name: str) -> _RecordedLoad:
         span_s=found.span_s,
         mean_rate_per_s=found.rows / found.span_s if found.span_s else None,
         peak_rate_per_s=peak_per_s,
-        prompt_tokens=RecordedLengths(*found.prompt),
-        output_tokens=RecordedLengths(*found.output),
+        prompt_tokens=found.prompt,
+        output_tokens=found.output,
         cached_share_by_ttl=found.cached_shares,
         recorded_cached_share=found.recorded_cached_share,
     )
