@@ -76,10 +76,12 @@ def _named(spans: tuple[Span, ...], unit: str) -> str:
     bounded = [f"from {first:,} to {last:,}" for first, last in spans if last is not None]
     named = bounded[:SPANS_NAMED]
     if len(bounded) > SPANS_NAMED:
-        named.append(f"in {len(bounded) - SPANS_NAMED:,} more ranges")
+        more = len(bounded) - SPANS_NAMED
+        named.append(f"in {more:,} more range{'s' * (more > 1)}")
     if spans[-1].last is None:
         named.append(f"{'for good ' * bool(bounded)}from {spans[-1].first:,} on")
-    return f"{', '.join(named)} ({unit})"
+    *before, last = named
+    return f"{', '.join(before)}{' and ' * bool(before)}{last} ({unit})"
 
 
 def _costs(pairing: Pairing, at: Decision, *, measured: bool) -> str:

@@ -231,7 +231,7 @@ def _about_prices(price: ApiPrice, today: date) -> list[str]:
         notes.append(f"the API prices are {age} days old ({as_of})")
     end = retirement(price.model)
     if end is not None and end.fixed:
-        notes.append(f"{price.model} {'was' if end.day <= today else 'is to be'} withdrawn on {end.day}")
+        notes.append(f"its vendor {'withdrew' if end.day <= today else 'will withdraw'} {price.model} on {end.day}")
     return notes
 
 

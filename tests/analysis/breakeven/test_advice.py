@@ -48,7 +48,7 @@ def test_between_two_spans_it_names_the_nearest_volumes_and_a_cheaper_way() -> N
     sentences = said("0.00021", 8_000_000)
     assert sentences[2] == (
         "Self-hosting pays from 7,329,524 to 7,358,400, from 8,511,429 to 8,584,800, from 9,693,334 to 9,811,200, "
-        "in 23 more ranges, for good from 38,059,048 on (requests/month)."
+        "in 23 more ranges and for good from 38,059,048 on (requests/month)."
     )
     assert sentences[3:5] == [
         "Self-hosting would pay at 7,358,400 requests/month, 0.92 times this volume.",

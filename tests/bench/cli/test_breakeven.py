@@ -157,7 +157,7 @@ def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) 
         said.append(ask(*arguments))
     figures = [
         ("94,604", "$315.00", "$298.00"),
-        ("66,223", "$0.00450", "$135.00", "1,024 tokens", "withdrawn on 2026-11-30"),
+        ("66,223", "$0.00450", "$135.00", "1,024 tokens", "on 2026-11-30"),
         ("3,679,200", "11,093,618", "100,000"),
         ("$9.40", "$15.00"),
         ("never", "1,226,400", "$0.000202", "$794.60", "$450.00"),
@@ -168,7 +168,7 @@ def test_the_commands_of_the_page_run_and_print_the_figures_it_quotes(ask: Ask) 
     for output, quoted in zip(said, figures, strict=True):
         for figure in quoted:
             assert figure in output
-            assert figure in page or figure == "withdrawn on 2026-11-30"
+            assert figure in page or figure == "on 2026-11-30"
     table = re.findall(r"^\| (\w[^|]*) \| (\$[\d.]+) \| ([\d,]+) \| (\$[\d,.]+) \|$", page, re.MULTILINE)
     assert len(table) == 6
     for name, usd, first, bill in table:
