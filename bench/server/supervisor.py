@@ -130,7 +130,11 @@ def _kill(pids: Iterable[int], number: int) -> None:
 
 def _signal(leader: subprocess.Popen[bytes], number: int) -> bool:
     """Whether the group still had a process to signal; a leader that has ended is collected first."""
-    leader.poll()
+    if leader.poll() is not None:
+        # What it left is our child now, and would stay in its group: nobody else collects it once it has ended.
+        with suppress(ChildProcessError):
+            while os.waitpid(-leader.pid, os.WNOHANG)[0]:
+                pass
     try:
         os.killpg(leader.pid, number)
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies

@@ -160,6 +160,28 @@ def test_what_ignores_a_request_to_end_is_killed_with_its_children() -> None:
     assert gone(child)
 
 
+# Leaves a child that hears no request to end, and ends once nobody holds its standard input any more.
+LEAVING = """
+import subprocess, time
+child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo there; exec cat"], stdin=subprocess.PIPE)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere init collects it, not the supervisor")
+def test_what_ended_after_its_server_is_not_waited_for() -> None:
+    endless = "import sys; from bench.server import supervisor as it; it.GRACE_S = float('inf'); sys.exit(it.main({}))"
+    endless, pipe = endless.format([sys.executable, "-c", LEAVING]), subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", endless], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin and process.stderr
+        assert process.stderr.readline() == b"there\n"
+        process.stdin.close()
+        try:
+            assert process.wait(timeout=600) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+
+
 # Starts a child in a session of its own, which starts another that has cleared its environment; all tell their pids.
 SPRAWLING = """
 import os, subprocess, sys
