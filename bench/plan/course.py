@@ -63,16 +63,13 @@ def until(course: Course, requests: int) -> Course | None:
         if (own := _requests(stretch)) >= left:
             a, b, seconds = stretch.from_per_s, stretch.to_per_s, stretch.seconds
             reached = 2 * left / (a + math.sqrt(max(a * a + 2 * (b - a) * left / seconds, 0.0)))
-            return _ending((*fitted, _first(stretch, min(1.0, reached / seconds))))
+            cut = _first(stretch, min(1.0, reached / seconds))
+            # By chance fewer come than are expected, and the last then come at the last rate.
+            return (*fitted, cut) if cut.to_per_s else None
         fitted.append(stretch)
         left -= own
     last = course[-1].to_per_s
     return (*fitted, RateSegment(left / last, last, last)) if last else None
-
-
-def _ending(course: Course) -> Course | None:
-    # By chance fewer come than are expected, and the last then come at the last rate.
-    return course if course[-1].to_per_s else None
 
 
 def _first(stretch: RateSegment, share: float) -> RateSegment:

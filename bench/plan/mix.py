@@ -2,18 +2,15 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan.openings import KnownTokens, nodes, opening, pick
+from bench.plan.openings import known_tokens, pick
 from bench.plan.prompts import Vocabulary
 from bench.plan.rng import stream, uniform
 from bench.plan.synthetic import Synthetic, synthetic
 from bench.types import Call, Scenario, TrafficClass
-
-_SOURCES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +43,15 @@ class Mix:
         return self._source(session).lengths(session, turn)
 
     def cacheable(self, session: int, turn: int) -> int:
-        return self._source(session).cacheable(session, turn) if turn else _known(self).of(session)
+        return self._source(session).cacheable(session, turn) if turn else known_tokens(self).of(session)
+
+    def prefixes(self, session: int) -> Iterable[tuple[Hashable, int]]:
+        """What the session opens with."""
+        return self._source(session).prefixes(session)
 
     def call(self, session: int, turn: int) -> Call:
         source = self._source(session)
-        made = source.drawn(session, turn)._replace(klass=self.classes[source.number].name)
+        made = source.drawn(session, turn)._replace(klass=source.scenario.name)
         return made if turn else made._replace(cacheable_tokens=self.cacheable(session, 0))
 
     def facts(self) -> Mapping[str, object]:
@@ -61,7 +62,8 @@ class Mix:
         return {"classes": list(parts), "seed": self.seed}
 
     def _source(self, session: int) -> Synthetic:
-        return self.sources[class_of(self.classes, self.seed, session)]
+        draw = float(uniform(stream(self.seed, "class", session).take(1))[0])
+        return self.sources[pick([each.weight for each in self.classes], draw)]
 
 
 def mix(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) -> Mix:
@@ -69,24 +71,8 @@ def mix(scenario: Scenario, seed: int, salt: int, vocabulary: Vocabulary) -> Mix
 
     Where one class shares a prefix all have a system message, so that one vocabulary counts the prompts of all.
     """
-    parts = scenario.parts
-    opens = any(part.prefix_tokens for part in parts)
-    sources = (synthetic(part, seed, salt, vocabulary, opens=opens, number=number) for number, part in enumerate(parts))
+    sources = (
+        synthetic(part, seed, salt, vocabulary, opens=scenario.opens, number=number)
+        for number, part in enumerate(scenario.parts)
+    )
     return Mix(scenario.classes, tuple(sources), seed, salt, vocabulary)
-
-
-def class_of(classes: tuple[TrafficClass, ...], seed: int, session: int) -> int:
-    """The number of a session's class."""
-    draw = float(uniform(stream(seed, "class", session).take(1))[0])
-    return pick([each.weight for each in classes], draw)
-
-
-@lru_cache(_SOURCES)
-def _known(source: Mix) -> KnownTokens:
-    """What a cache knows, over the sessions of all classes."""
-
-    def nodes_of(session: int) -> Iterable[tuple[Hashable, int]]:
-        own = source.sources[class_of(source.classes, source.seed, session)]
-        return nodes(own.scenario, own.number, opening(own.scenario, own.seed, session))
-
-    return KnownTokens(nodes_of)

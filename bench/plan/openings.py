@@ -9,20 +9,18 @@ adapter, whose cache is its own.
 """
 
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan import prompts
 from bench.plan.arrivals import exponential, logarithm
-from bench.plan.prompts import FRESH_TOKENS, Vocabulary
 from bench.plan.rng import stream, uniform
 from bench.types import Prefixes, Scenario
 
-_GROUP_BITS = 32
+_SOURCES = 8
 
 
 class Opening(NamedTuple):
@@ -72,41 +70,32 @@ def nodes(scenario: Scenario, number: int, opened: Opening) -> Iterable[tuple[Ha
         yield (number, opened.adapter, opened.path[:depth]), level.tokens
 
 
+class HasPrefixes(Protocol):
+    """A source of calls whose sessions may open alike."""
+
+    def prefixes(self, session: int) -> Iterable[tuple[Hashable, int]]:
+        """What the session opens with, as `nodes` gives it."""
+        ...
+
+
+@lru_cache(_SOURCES)
+def known_tokens(source: HasPrefixes) -> "KnownTokens":
+    """Of a source's sessions, kept: whoever makes one call after the other asks for each."""
+    return KnownTokens(source)
+
+
 class KnownTokens:
     """How many tokens of each session's opening were in earlier ones, in the plan's order."""
 
-    def __init__(self, nodes_of: Callable[[int], Iterable[tuple[Hashable, int]]]) -> None:
-        self._nodes_of = nodes_of
+    def __init__(self, source: HasPrefixes) -> None:
+        self._source = source
         self._seen = set[Hashable]()
         self._known = array("q")
 
     def of(self, session: int) -> int:
         """So many of this session's; all sessions before it are gone through once."""
         while len(self._known) <= session:
-            own = list(self._nodes_of(len(self._known)))
+            own = list(self._source.prefixes(len(self._known)))
             self._known.append(sum(tokens for node, tokens in own if node in self._seen))
             self._seen.update(node for node, _ in own)
         return self._known[session]
-
-
-def text(
-    vocabulary: Vocabulary,
-    levels: tuple[int, tuple[Prefixes, ...]],
-    place: tuple[int, tuple[int, ...]],
-    seeds: tuple[int, int],
-) -> str:
-    """The words of an opening; `levels` are the tokens of the first prefix and those below, `place` class and path.
-
-    `seeds` are seed and salt: the salt changes the first words, so that no other run has them.
-    """
-    (root, below), (number, path), (seed, salt) = levels, place, seeds
-    fresh_tokens = min(FRESH_TOKENS, root)
-    fresh = prompts.text(vocabulary, stream(seed, "fresh prefix words", number, salt), fresh_tokens)
-    found = fresh + prompts.text(vocabulary, stream(seed, "prefix", number), root - fresh_tokens)
-    index = number
-    for depth, (level, group) in enumerate(zip(below, path, strict=True)):
-        index = index << _GROUP_BITS | (group + 1)
-        new = min(FRESH_TOKENS, level.tokens) if depth == 0 else 0
-        found += prompts.text(vocabulary, stream(seed, "fresh group words", index, salt), new)
-        found += prompts.text(vocabulary, stream(seed, "group prefix", index), level.tokens - new)
-    return found

@@ -88,6 +88,12 @@ def text(vocabulary: Vocabulary, bits: Stream, tokens: int) -> str:
     return _spaced([words[i] for i in (bits.take(count) % np.uint64(known)).tolist()])
 
 
+def unseen_text(vocabulary: Vocabulary, fresh: Stream, rest: Stream, tokens: int) -> str:
+    """Random words of which the first are from `fresh`, salted bits: no cache has seen a text that begins so."""
+    first = min(tokens, FRESH_TOKENS)
+    return text(vocabulary, fresh, first) + text(vocabulary, rest, tokens - first)
+
+
 def fingerprint(vocabulary: Vocabulary) -> str:
     """Hash of what decides the text of a prompt: equal for two servers of one model, whoever counted."""
     facts: list[object] = [vocabulary.words, vocabulary.tokens_per_word, vocabulary.overhead_tokens]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan import prompts
-from bench.plan.prompts import FRESH_TOKENS, Vocabulary
+from bench.plan.prompts import Vocabulary
 from bench.plan.rng import stream
 from bench.plan.texts import Texts
 from bench.types import Call, Message
@@ -98,7 +98,7 @@ class Recorded:
         return replace(self, salt=salt, opening=f"({salt})")
 
     def turns(self, session: int) -> int:
-        at = self._session(session)
+        at = session % self.sessions
         return int(self.firsts[at + 1] - self.firsts[at])
 
     def lengths(self, session: int, turn: int) -> tuple[int, int]:
@@ -145,11 +145,8 @@ class Recorded:
         took_ns = UNKNOWN if self.retrieval_ns is None else int(self.retrieval_ns[at])
         return None if took_ns == UNKNOWN else took_ns
 
-    def _session(self, session: int) -> int:
-        return session % self.sessions
-
     def _turn(self, session: int, turn: int) -> int:
-        return int(self.firsts[self._session(session)]) + turn
+        return int(self.firsts[session % self.sessions]) + turn
 
     def _messages(self, at: int, turn: int) -> tuple[Message, ...]:
         text = int(self.sizes.text[at])
@@ -165,10 +162,8 @@ class Recorded:
         blocks = self.blocks.of(at) if self.blocks else []
         if blocks:
             return prompts.messages(self._blocks(blocks, words))
-        # The salt changes these words, which no cache has seen then, and no length.
-        fresh = prompts.text(self.vocabulary, stream(self.seed, "fresh words", at, self.salt), min(words, FRESH_TOKENS))
-        rest = prompts.text(self.vocabulary, stream(self.seed, "turn words", at), words - FRESH_TOKENS)
-        return prompts.messages(fresh + rest)
+        fresh, rest = stream(self.seed, "fresh words", at, self.salt), stream(self.seed, "turn words", at)
+        return prompts.messages(prompts.unseen_text(self.vocabulary, fresh, rest, words))
 
     def _blocks(self, ids: list[int], words: int) -> str:
         """So many words, from the first block on; a short prompt's last blocks have none."""
@@ -183,13 +178,9 @@ class Recorded:
 def keep(source: Recorded, path: Path) -> None:
     """Keep what the file's calls are but for their text: numbers, by which a run can be decoded."""
     arrays: dict[str, Any] = {field.name: getattr(source.sizes, field.name) for field in fields(TurnSizes)}
-    arrays["firsts"] = source.firsts
-    if source.due_ns is not None:
-        arrays["due_ns"] = source.due_ns
-    if source.retrieval_ns is not None:
-        arrays["retrieval_ns"] = source.retrieval_ns
+    arrays |= {"firsts": source.firsts, "due_ns": source.due_ns, "retrieval_ns": source.retrieval_ns}
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **{name: array for name, array in arrays.items() if array is not None})
 
 
 def restore(path: Path, seed: int, salt: int, vocabulary: Vocabulary) -> Recorded:
@@ -199,5 +190,6 @@ def restore(path: Path, seed: int, salt: int, vocabulary: Vocabulary) -> Recorde
         # All stand for texts, of which there are none: no words are made in their place.
         sizes = replace(sizes, text=np.zeros_like(sizes.text))
         due_ns, retrieval_ns = kept.get("due_ns"), kept.get("retrieval_ns")
-        made = Recorded(seed, salt, vocabulary, "", kept["firsts"], sizes, None, None, due_ns)
-        return replace(made, retrieval_ns=retrieval_ns)
+        return Recorded(
+            seed, salt, vocabulary, "", kept["firsts"], sizes, None, None, due_ns, retrieval_ns=retrieval_ns
+        )

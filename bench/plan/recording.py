@@ -5,7 +5,7 @@ Nothing that a file leaves open is guessed in silence: an `Account` says what wa
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +19,9 @@ from bench.plan.texts import Texts, TurnText
 from bench.types import Message, Scenario, UserError
 
 Output = Literal["file", "scenario"]
+TextPlace = tuple[int, int]
+"""From where to where a text lies, as `TextsWriter.add` gives it."""
+ReadTexts = Callable[[Sequence[TextPlace]], Texts]
 
 BYTES_A_TOKEN = 4.0
 """Of English, where nobody counts."""
@@ -28,7 +31,7 @@ _PIECE_BYTES = 64
 class RecordedTurn(NamedTuple):
     """One turn as a file has it: where its text lies and how long it and its answer are, or its lengths alone."""
 
-    place: tuple[int, int] | None = None
+    place: TextPlace | None = None
     text_bytes: int = 0
     answer_bytes: int = 0
     prompt_tokens: int | None = None
@@ -68,21 +71,23 @@ class DatasetLimits:
 
 
 class _Draft(NamedTuple):
-    place: tuple[int, int] | None
-    words: int
+    """A turn as it will be sent; see `TurnSizes` and, for what the file has of it, `RecordedTurn`."""
+
     prompt_tokens: int
     max_tokens: int
-    pause_ns: int
-    since: int
     cacheable: int
-    blocks: tuple[int, ...]
     counted: bool
+    since: int = 0
+    words: int = 0
+    pause_ns: int = 0
+    place: TextPlace | None = None
+    blocks: tuple[int, ...] = ()
     retrieval_ns: int | None = None
 
 
 def source_of(
     sessions: Iterable[RecordedSession],
-    read: Callable[[Sequence[tuple[int, int]]], Texts],
+    read: ReadTexts,
     *,
     scenario: Scenario,
     seed: int,
@@ -100,7 +105,7 @@ def source_of(
 
     `read` opens the texts of some places. Raises UserError where no session fits into the model's context.
     """
-    maker = _Maker(read, scenario, seed, vocabulary, count, limits, output, planned, block_tokens or 0)
+    maker = _Maker(read, scenario, seed, vocabulary, count, limits, output == "file", planned, block_tokens or 0)
     drafts: list[_Draft] = []
     firsts, due_ns = [0], []
     looked_at = 0
@@ -141,41 +146,39 @@ def source_of(
     return source, account
 
 
+@dataclass(slots=True)
 class _Maker:
     """Turns into drafts, session after session; what is counted and drawn is kept account of."""
 
-    def __init__(
-        self,
-        read: Callable[[Sequence[tuple[int, int]]], Texts],
-        scenario: Scenario,
-        seed: int,
-        vocabulary: Vocabulary,
-        count: Count,
-        limits: DatasetLimits,
-        output: Output,
-        planned: bool,
-        block_tokens: int,
-    ) -> None:
-        self._read, self._scenario, self._seed = read, scenario, seed
-        self._vocabulary, self._count, self._limits = vocabulary, count, limits
-        self._from_file, self._planned, self._block_tokens = output == "file", planned, block_tokens
-        self._asked = 0
-        self._bare_tokens: int | None = None
-        self._tokens_counted = self._bytes_counted = 0
-        self._blocks_seen: set[int] = set()
-        self._pieces_seen: set[bytes] = set()
-        self.too_long = self.drawn_prompts = self.drawn_outputs = 0
+    read: ReadTexts
+    scenario: Scenario
+    seed: int
+    vocabulary: Vocabulary
+    count: Count
+    limits: DatasetLimits
+    from_file: bool
+    planned: bool
+    block_tokens: int
+    too_long: int = 0
+    drawn_prompts: int = 0
+    drawn_outputs: int = 0
+    _asked: int = 0
+    _bare_tokens: int | None = None
+    _tokens_counted: int = 0
+    _bytes_counted: int = 0
+    _blocks_seen: set[int] = field(default_factory=set)
+    _pieces_seen: set[bytes] = field(default_factory=set)
 
     def session(self, session: RecordedSession, number: int) -> list[_Draft]:
         """The turns of a session up to the first that does not fit; none where the first does not."""
         made: list[_Draft] = []
-        draws = uniform(stream(self._seed, "session", number).take(3 * len(session.turns))).reshape(-1, 3)
+        draws = uniform(stream(self.seed, "session", number).take(3 * len(session.turns))).reshape(-1, 3)
         pauses_ns = self._pauses_ns(session, draws[:, 2])
         for turn, pause_ns, (prompt_draw, output_draw) in zip(
             session.turns, pauses_ns, draws[:, :2].tolist(), strict=True
         ):
             draft = self._turn(turn, made, prompt_draw, output_draw)._replace(pause_ns=pause_ns)
-            limit = self._limits.tokens
+            limit = self.limits.tokens
             if limit is not None and draft.prompt_tokens + draft.max_tokens > limit:
                 self.too_long += 1
                 break
@@ -184,42 +187,42 @@ class _Maker:
 
     def _pauses_ns(self, session: RecordedSession, draws: NDArray[np.float64]) -> list[int]:
         """Before each turn: a trace has its own, a dataset knows of none."""
-        turns = self._scenario.turns
+        turns = self.scenario.turns
         if session.due_ns is not None or turns is None:
             return [turn.pause_ns for turn in session.turns]
         return [0, *(draw_pause_ns(turns.pause, draw) for draw in draws[1:].tolist())]
 
     def _turn(self, turn: RecordedTurn, before: list[_Draft], prompt_draw: float, output_draw: float) -> _Draft:
-        said = self._read([turn.place])[0] if turn.place is not None else None
+        said = self.read([turn.place])[0] if turn.place is not None else None
         output = self._output_tokens(turn, said, output_draw)
-        held = before[-1].prompt_tokens + before[-1].max_tokens + self._vocabulary.turn_tokens if before else 0
+        held = before[-1].prompt_tokens + before[-1].max_tokens + self.vocabulary.turn_tokens if before else 0
         if said is not None:
             own, counted = self._text_tokens(turn, said, is_first=not before)
             seen = self._remembered(before[-1]) if before else self._text_seen(said, own)
-            return _Draft(turn.place, 0, held + own, output, 0, 0, seen, (), counted, turn.retrieval_ns)
+            return _Draft(held + own, output, seen, counted, place=turn.place, retrieval_ns=turn.retrieval_ns)
         wanted = turn.prompt_tokens
         if wanted is None:
             self.drawn_prompts += 1
-            wanted = sample(self._scenario.prompt_tokens, prompt_draw)
+            wanted = sample(self.scenario.prompt_tokens, prompt_draw)
         # A prompt that is shorter than what was said before it is a new beginning.
         goes_on = bool(before) and wanted - held >= FRESH_TOKENS
-        least = self._vocabulary.overhead_tokens + FRESH_TOKENS
-        words = wanted - held if goes_on else max(wanted, least) - self._vocabulary.overhead_tokens
+        least = self.vocabulary.overhead_tokens + FRESH_TOKENS
+        words = wanted - held if goes_on else max(wanted, least) - self.vocabulary.overhead_tokens
         prompt_tokens = wanted if goes_on else max(wanted, least)
         seen = self._remembered(before[-1]) if goes_on else self._blocks_known(turn.blocks, prompt_tokens)
         since = before[-1].since if goes_on else len(before)
-        return _Draft(None, words, prompt_tokens, output, 0, since, seen, turn.blocks, self._vocabulary.exact)
+        return _Draft(prompt_tokens, output, seen, self.vocabulary.exact, since, words, blocks=turn.blocks)
 
     def _remembered(self, before: _Draft) -> int:
         """What a prompt has of the turn before: its answer too, unless another stands in its place, but for the last
         token, which was given out and never read.
         """
-        return before.prompt_tokens + (0 if self._planned else before.max_tokens - 1)
+        return before.prompt_tokens + (0 if self.planned else before.max_tokens - 1)
 
     # --- how long they are
 
     def _output_tokens(self, turn: RecordedTurn, said: TurnText | None, draw: float) -> int:
-        if self._from_file:
+        if self.from_file:
             if said is not None and said.answer:
                 if (counted := self._answer_counted(said.answer)) is not None:
                     return max(1, counted)
@@ -227,8 +230,8 @@ class _Maker:
                     return max(1, self._estimated(turn.answer_bytes))
             if turn.output_tokens is not None:
                 return max(1, turn.output_tokens)
-        self.drawn_outputs += self._from_file
-        return sample(self._scenario.output_tokens, draw)
+        self.drawn_outputs += self.from_file
+        return sample(self.scenario.output_tokens, draw)
 
     def _answer_counted(self, answer: str) -> int | None:
         if self._bare_tokens is None and (bare := self._ask("a")) is not None:
@@ -240,10 +243,10 @@ class _Maker:
         """What a turn adds in tokens, and whether that was counted: a later turn's depends on the answers before."""
         counted = self._counted(said.messages) if is_first else None
         if counted is not None:
-            self._tokens_counted += max(0, counted - self._vocabulary.overhead_tokens)
+            self._tokens_counted += max(0, counted - self.vocabulary.overhead_tokens)
             self._bytes_counted += turn.text_bytes
             return counted, True
-        template = self._vocabulary.overhead_tokens if is_first else 0
+        template = self.vocabulary.overhead_tokens if is_first else 0
         return template + max(1, self._estimated(turn.text_bytes)), False
 
     def _estimated(self, size: int) -> int:
@@ -254,11 +257,11 @@ class _Maker:
         return self._counted((Message("user", text),))
 
     def _counted(self, messages: tuple[Message, ...]) -> int | None:
-        most = self._limits.counted_turns
+        most = self.limits.counted_turns
         if most is not None and self._asked >= most:
             return None
         self._asked += 1
-        return self._count(messages)
+        return self.count(messages)
 
     # --- what has been there before
 
@@ -266,7 +269,7 @@ class _Maker:
         """The tokens of the blocks at its front that an earlier prompt had; an id stands for all before it, too."""
         known = next((i for i, block in enumerate(blocks) if block not in self._blocks_seen), len(blocks))
         self._blocks_seen.update(blocks)
-        return min(prompt_tokens, known * self._block_tokens)
+        return min(prompt_tokens, known * self.block_tokens)
 
     def _text_seen(self, said: TurnText, tokens: int) -> int:
         """The share of a prompt's text that an earlier prompt began with, in tokens, by pieces of so many bytes."""
@@ -282,17 +285,10 @@ class _Maker:
 
 
 def _sizes(drafts: Sequence[_Draft]) -> TurnSizes:
-    def numbers(name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.array([getattr(draft, name) for draft in drafts], np.int64)
-
+    of_drafts = ("words", "prompt_tokens", "max_tokens", "pause_ns", "since", "cacheable")
     has_text = np.array([draft.place is not None for draft in drafts], np.bool_)
     return TurnSizes(
-        words=numbers("words"),
-        prompt_tokens=numbers("prompt_tokens"),
-        max_tokens=numbers("max_tokens"),
-        pause_ns=numbers("pause_ns"),
-        since=numbers("since"),
-        cacheable=numbers("cacheable"),
+        **{name: np.array([getattr(draft, name) for draft in drafts], np.int64) for name in of_drafts},
         text=np.where(has_text, np.cumsum(has_text) - 1, NO_TEXT),
         counted=np.array([draft.counted for draft in drafts], np.bool_),
     )

@@ -87,14 +87,9 @@ def resolve_load(
         concurrency=concurrency,
         rate_per_s=pace.mean_per_s,
         arrivals=arrivals or "poisson",
-        requests=length.requests,
-        duration_s=length.duration_s,
-        warmup_requests=length.warmup_requests,
-        warmup_s=length.warmup_s,
+        **length._asdict(),
         max_in_flight=max_in_flight,
         overload=overload or "wait",
-        sessions=length.sessions,
-        warmup_sessions=length.warmup_sessions,
         course=pace.course,
     )
     _check_size(load, pace.first_per_s)

@@ -1,7 +1,7 @@
 """A scenario's calls: lengths, pauses and words, drawn for each session by itself."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.plan import prompts
-from bench.plan.openings import KnownTokens, Opening, nodes, opening
-from bench.plan.openings import text as opening_text
+from bench.plan.openings import Opening, known_tokens, nodes, opening
 from bench.plan.prompts import FRESH_TOKENS, Vocabulary
 from bench.plan.rng import fraction, stream
 from bench.types import Call, Lengths, Pause, Scenario, Turns, UserError
@@ -21,8 +20,7 @@ _NORMAL = NormalDist()
 # Length of prompt and answer, pause, seed: drawn even where one is not used, so that no option moves the others.
 _DRAWS_A_TURN = 4
 _OUTLINES = 4096  # of sessions under way, and of those that a table is made of one after the other
-_TURN_BITS = 32
-_SOURCES = 8
+_TURN_BITS = _GROUP_BITS = 32
 _TEXTS = 1024
 
 
@@ -86,7 +84,11 @@ class Synthetic:
     def cacheable(self, session: int, turn: int) -> int:
         if turn:
             return outlines(self, session)[turn].cacheable_tokens
-        return _known(self).of(session) if self.scenario.prefix_tokens else 0
+        return known_tokens(self).of(session) if self.scenario.prefix_tokens else 0
+
+    def prefixes(self, session: int) -> Iterable[tuple[Hashable, int]]:
+        """What the session opens with."""
+        return nodes(self.scenario, self.number, opening(self.scenario, self.seed, session))
 
     def call(self, session: int, turn: int) -> Call:
         made = self.drawn(session, turn)
@@ -137,19 +139,24 @@ def synthetic(
     return Synthetic(scenario, seed, salt, vocabulary, opens, number)
 
 
-@lru_cache(_SOURCES)
-def _known(source: Synthetic) -> KnownTokens:
-    scenario, seed, number = source.scenario, source.seed, source.number
-    return KnownTokens(lambda session: nodes(scenario, number, opening(scenario, seed, session)))
-
-
 @lru_cache(_TEXTS)
 def _prefix(source: Synthetic, path: tuple[int, ...]) -> str | None:
-    """The text that opens a session's first prompt."""
+    """The text that opens a session's first prompt; its first words, and its group's, are this run's alone."""
     if not source.opens:
         return None
-    levels, place = (source.scenario.shared_prefix_tokens, source.scenario.prefixes), (source.number, path)
-    return opening_text(source.vocabulary, levels, place, (source.seed, source.salt))
+    vocabulary, seed, salt = source.vocabulary, source.seed, source.salt
+    scenario, index = source.scenario, source.number
+    fresh, rest = stream(seed, "fresh prefix words", index, salt), stream(seed, "prefix", index)
+    found = prompts.unseen_text(vocabulary, fresh, rest, scenario.shared_prefix_tokens)
+    for depth, (level, group) in enumerate(zip(scenario.prefixes, path, strict=True)):
+        index = index << _GROUP_BITS | (group + 1)
+        rest = stream(seed, "group prefix", index)
+        if depth == 0:
+            fresh = stream(seed, "fresh group words", index, salt)
+            found += prompts.unseen_text(vocabulary, fresh, rest, level.tokens)
+        else:  # what it follows is new already
+            found += prompts.text(vocabulary, rest, level.tokens)
+    return found
 
 
 def _check_turns(scenario: Scenario, turns: Turns, vocabulary: Vocabulary) -> None:
@@ -177,16 +184,18 @@ def _request(source: Synthetic, session: int, opened: Opening) -> Call:
     bits = stream(source.seed, "call", session)
     draws = bits.few(3)
     prompt_tokens, max_tokens = _lengths(source, draws)
-    # From a stream of their own: the salt changes these words, which no cache has seen then, and no length.
-    fresh = prompts.text(vocabulary, stream(source.seed, "fresh words", session, source.salt), FRESH_TOKENS)
-    rest = prompts.text(vocabulary, bits, prompt_tokens - _least_prompt_tokens(scenario, vocabulary))
+    # From a stream of their own: the salt changes these words and no length.
+    fresh = stream(source.seed, "fresh words", session, source.salt)
+    words = prompts.unseen_text(
+        vocabulary, fresh, bits, prompt_tokens - vocabulary.overhead_tokens - scenario.prefix_tokens
+    )
     return Call(
         seq=session,
         due_ns=None,
         session=session,
         turn=0,
         phase=None,
-        messages=prompts.messages(fresh + rest, _prefix(source, opened.path)),
+        messages=prompts.messages(words, _prefix(source, opened.path)),
         max_tokens=max_tokens,
         seed=draws[2] % 2**31,
         prompt_tokens=prompt_tokens,
@@ -244,9 +253,9 @@ def _turn(source: Synthetic, turns: Turns, session: int, turn: int, opened: Open
     vocabulary, seed = source.vocabulary, source.seed
     every = outlines(source, session)
     outline, index = every[turn], session << _TURN_BITS | turn
-    fresh = prompts.text(vocabulary, stream(seed, "fresh words", index, source.salt), FRESH_TOKENS)
-    rest = prompts.text(vocabulary, stream(seed, "turn words", index), outline.words - FRESH_TOKENS)
-    messages = prompts.messages(fresh + rest, _prefix(source, opened.path) if turn == 0 else None)
+    fresh, rest = stream(seed, "fresh words", index, source.salt), stream(seed, "turn words", index)
+    words = prompts.unseen_text(vocabulary, fresh, rest, outline.words)
+    messages = prompts.messages(words, _prefix(source, opened.path) if turn == 0 else None)
     if turn and turns.history == "planned":
         words = prompts.text(vocabulary, stream(seed, "answer words", index), every[turn - 1].max_tokens - 1)
         messages = (prompts.answer(words), *messages)
