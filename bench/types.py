@@ -17,6 +17,7 @@ from bench.serving import Refusal as Refusal
 from bench.serving import ServeOptions as ServeOptions
 from bench.serving import ServerInfo as ServerInfo
 from bench.workload import AT_ONCE as AT_ONCE
+from bench.workload import OF_A_CLASS as OF_A_CLASS
 from bench.workload import RECORDED as RECORDED
 from bench.workload import Arrivals as Arrivals
 from bench.workload import Course as Course

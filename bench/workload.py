@@ -1,7 +1,7 @@
 """What is asked of a server, and how much of it: a scenario and a load; part of `bench.types`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 Arrivals = str
@@ -166,17 +166,11 @@ class Scenario:
         return frozenset(name for part in self.parts for name in part.adapters)
 
     def _of(self, part: TrafficClass) -> "Scenario":
-        return replace(
-            self,
-            name=part.name,
-            prompt_tokens=part.prompt_tokens,
-            output_tokens=part.output_tokens,
-            shared_prefix_tokens=part.shared_prefix_tokens,
-            turns=part.turns,
-            prefixes=part.prefixes,
-            adapters=part.adapters,
-            classes=(),
-        )
+        return replace(self, **{name: getattr(part, name) for name in OF_A_CLASS}, classes=())
+
+
+OF_A_CLASS = tuple(each.name for each in fields(TrafficClass) if each.name in {own.name for own in fields(Scenario)})
+"""What a class of a mix has in place of its scenario's: its name, its lengths, and what its prompts share."""
 
 
 @dataclass(frozen=True, slots=True)

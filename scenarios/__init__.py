@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from bench import numeric
 from bench.suggest import did_you_mean
-from bench.types import Lengths, Prefixes, Scenario, TrafficClass, Turns, UserError
+from bench.types import OF_A_CLASS, Lengths, Prefixes, Scenario, TrafficClass, Turns, UserError
 from scenarios.documents import DocumentKeys, beside
 from scenarios.faults import explain
 from scenarios.lined import parse
@@ -111,6 +111,8 @@ class _File(_Load, DocumentKeys):
     when_full: Literal["drop", "stop"] = "drop"
     sessions: Annotated[int, Field(ge=1)] = 16
     warmup_sessions: Annotated[int, Field(ge=0)] = 0
+    dataset: str | None = None
+    dataset_output: Literal["file", "scenario"] | None = None
 
     @field_validator("turns")
     @classmethod
@@ -137,9 +139,6 @@ class _File(_Load, DocumentKeys):
         if (found := self.passages()) and (self.turns or self.dataset):
             raise ValueError(f"prompts are those of {found.name}; leave out {'turns' if self.turns else 'dataset'}")
         return self
-
-    dataset: str | None = None
-    dataset_output: Literal["file", "scenario"] | None = None
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -180,7 +179,7 @@ class _File(_Load, DocumentKeys):
             warmup_requests=self.warmup_requests,
             thinking=self.thinking,
             temperature=self.temperature,
-            prefixes=_levels(self.prefixes),
+            prefixes=tuple(Prefixes(level.tokens, level.groups, level.zipf) for level in self.prefixes),
             adapters=self.adapters,
             top_p=self.top_p,
             dataset=self.dataset,
@@ -223,14 +222,8 @@ class _Class(_File):
         chosen = [each for each in ("temperature", "top_p", "thinking") if each in self.model_fields_set]
         own = self.scenario(name)
         return TrafficClass(
-            name=name,
+            **{each: getattr(own, each) for each in OF_A_CLASS},
             weight=self.weight,
-            prompt_tokens=own.prompt_tokens,
-            output_tokens=own.output_tokens,
-            shared_prefix_tokens=own.shared_prefix_tokens,
-            prefixes=own.prefixes,
-            adapters=own.adapters,
-            turns=own.turns,
             sampling={each: _word(getattr(self, each)) for each in chosen},
             slo=tuple(self.slo),
         )
@@ -259,10 +252,6 @@ class _Mix(_Load):
 
 def _bounds(lengths: Sequence[Lengths]) -> Lengths:
     return Lengths("mixed", min(each.low for each in lengths), max(each.high for each in lengths))
-
-
-def _levels(levels: Sequence[_Prefixes]) -> tuple[Prefixes, ...]:
-    return tuple(Prefixes(level.tokens, level.groups, level.zipf) for level in levels)
 
 
 def _word(value: float | bool | None) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.types import Documents, UserError
+from scenarios.files import visible
 
 SUFFIXES: Final = (".txt", ".md", ".markdown", ".rst")
 MAX_CONTEXTS: Final = 1000
@@ -86,8 +87,7 @@ def read_documents(folder: str, words: int) -> list[str]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"documents: {folder} is not a folder; give one with files {', '.join(SUFFIXES)}")
-    inside = (one for one in root.rglob("*") if not any(part.startswith(".") for part in one.relative_to(root).parts))
-    files = sorted(one for one in inside if one.suffix.lower() in SUFFIXES and one.is_file())
+    files = [one for one in visible(root) if one.suffix.lower() in SUFFIXES]
     if sum(one.stat().st_size for one in files) > _MAX_BYTES:
         raise UserError(f"documents: {folder} has more than {_MAX_BYTES // 2**20} MiB; give a part of it")
     found = [chunk for file in files for chunk in chunks(_text(file), words)]

@@ -13,8 +13,8 @@ from bench.plan.recording import Output, RecordedSession, RecordedTurn
 from bench.plan.rng import stream
 from bench.plan.texts import TextsWriter, TurnText
 from bench.types import Lengths, Message, UserError
+from scenarios.files import files_of
 from scenarios.traffic import read_all
-from scenarios.traffic.files import files_of
 from scenarios.traffic.rows import SECOND_NS, TrafficRow
 
 SAMPLE_MAX = 100_000

@@ -31,7 +31,7 @@ from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
 from bench.runs import manifest, selftests
-from bench.runs.manifest import ChosenStamps, Machine, MachineSelftest, RunManifest, SentImages, Spending, Tokenizer
+from bench.runs.manifest import ChosenStamps, Machine, RunManifest, SentImages, Spending, Tokenizer
 from bench.runs.sections import load
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
@@ -239,7 +239,6 @@ def _manifest(
 ) -> RunManifest:
     plan, target, info = found.plan, found.target, found.info
     vocabulary, machine, client = plan.vocabulary, hardware(), request.client
-    kept = selftests.for_run(machine, client.workers, stamps.taken)
     return RunManifest(
         run_id=request.out.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -263,7 +262,7 @@ def _manifest(
         seed=plan.seed,
         salt=plan.salt,
         plan_hash=plan_hash(plan),
-        tokenizer=load(Tokenizer, {**asdict(vocabulary), "words": " ".join(vocabulary.words)}, files.RUN),
+        tokenizer=Tokenizer(**{**asdict(vocabulary), "words": " ".join(vocabulary.words)}),
         slo=request.slo,
         inconclusive=request.inconclusive,
         timeout_s=client.timeout_s,
@@ -275,7 +274,7 @@ def _manifest(
         stamps=stamps,
         nagle=found.held.kept(quick_ack=client.quick_ack) if found.held else None,
         hardware=load(Machine, machine, files.RUN),
-        selftest=None if kept is None else load(MachineSelftest, kept, files.RUN),
+        selftest=selftests.for_run(machine, client.workers, stamps.taken),
         telemetry=watching.observed,
         grid_gco2e_per_kwh=request.watched.gco2e_per_kwh,
         packages=versions(),

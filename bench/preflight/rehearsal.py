@@ -25,6 +25,7 @@ from bench.types import (
     Backend,
     Body,
     Call,
+    Decode,
     HttpRequest,
     NotReady,
     Refusal,
@@ -142,7 +143,7 @@ class Rehearsal:
         return None if self.backend.request(call, changed) == request else (changed, adaptation.said)
 
     def _ask(self, request: HttpRequest, call: Call, target: Target) -> RehearsalAnswer:
-        place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
+        place = _endpoint(target)
         if self.limiter is not None:
             self.limiter.plan(call)
             if self.limiter.reserve(call.seq) is not Admission.NOW:
@@ -204,12 +205,12 @@ def _kind_of(heard: RehearsalAnswer) -> RefusalName:
 def exchange(
     place: Endpoint,
     request: bytes,
-    decode: Callable[[int, Mapping[str, str], Body], Reply],
+    decode: Decode,
     target: Target,
     timeout_s: float,
 ) -> RehearsalAnswer:
     """Send a request and read the whole answer, within `timeout_s`."""
-    framing, parts, t_ns = http1.Framing(), list[bytes](), list[int]()
+    parts, t_ns = list[bytes](), list[int]()
     sent_ns: int | None = None
     failed: tuple[str, str] | None = None
     deadline = time.monotonic() + timeout_s
@@ -217,14 +218,28 @@ def exchange(
         with connected(place, timeout_s) as sock:
             sock.sendall(request)
             sent_ns = now_ns()
-            _read(sock, framing, parts, t_ns, deadline)
+            _read(sock, parts, t_ns, deadline)
     except http1.MalformedResponse as problem:
         failed = "malformed", str(problem)
     except OSError as problem:
         failed = _code(problem, timeout_s, sent_ns)
-    hide = blanker(target.all_secrets)
-    data = b"".join(parts) if hide is None else hide(b"".join(parts))
-    return _heard(data, list(accumulate(map(len, parts))), t_ns, sent_ns, failed, decode, target)
+    hide, data = blanker(target.all_secrets), b"".join(parts)
+    response = http1.parse(data if hide is None else hide(data), list(accumulate(map(len, parts))), t_ns)
+    reply, first_ms = None, None
+    if response.status is not None:
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            reply = decode(response.status, response.headers, response.body)
+    failed = failed or response.error or (reply.error if reply else ("malformed", "it cannot be read at all"))
+    if reply is not None and reply.streamed and reply.deltas and sent_ns is not None:
+        first_ms = (reply.deltas[0][0] - sent_ns) / 1e6
+    error = failed and (failed[0], blank(failed[1], target.all_secrets))
+    return RehearsalAnswer(
+        sent_ns is not None, response.status, response.headers, response.body, reply, error, first_ms
+    )
+
+
+def _endpoint(target: Target) -> Endpoint:
+    return endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
 
 
 def connected(place: Endpoint, timeout_s: float) -> socket.socket:
@@ -238,9 +253,9 @@ def connected(place: Endpoint, timeout_s: float) -> socket.socket:
         raise
 
 
-def _read(sock: socket.socket, framing: http1.Framing, parts: list[bytes], t_ns: list[int], deadline: float) -> None:
+def _read(sock: socket.socket, parts: list[bytes], t_ns: list[int], deadline: float) -> None:
     """Read to the answer's end, or to the connection's."""
-    size = 0
+    framing, size = http1.Framing(), 0
     while True:
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         data = sock.recv(_READ_BYTES)
@@ -267,33 +282,6 @@ def _code(problem: OSError, timeout_s: float, sent_ns: int | None) -> tuple[str,
     return ("connect_failed" if sent_ns is None else "reset"), message
 
 
-def _heard(
-    data: bytes,
-    ends: list[int],
-    t_ns: list[int],
-    sent_ns: int | None,
-    failed: tuple[str, str] | None,
-    decode: Callable[[int, Mapping[str, str], Body], Reply],
-    target: Target,
-) -> RehearsalAnswer:
-    response = http1.parse(data, ends, t_ns) if data or failed is None else None
-    reply = None
-    first_ms = None
-    headers: Mapping[str, str] = {}
-    body = Body(b"", [], [])
-    if response is not None:
-        headers, body = response.headers, response.body
-        if response.status is not None:
-            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                reply = decode(response.status, response.headers, response.body)
-        failed = failed or response.error or (reply.error if reply else ("malformed", "it cannot be read at all"))
-        if reply is not None and reply.streamed and reply.deltas and sent_ns is not None:
-            first_ms = (reply.deltas[0][0] - sent_ns) / 1e6
-    error = None if failed is None else (failed[0], blank(failed[1], target.all_secrets))
-    status = response.status if response else None
-    return RehearsalAnswer(sent_ns is not None, status, headers, body, reply, error, first_ms)
-
-
 def acknowledged_late(done: RehearsalResult, backend: Backend, timeout_s: float) -> nagle.AckEffect | None:
     """Whether the server holds its first token back until this client has acknowledged; None where nobody can tell.
 
@@ -303,10 +291,9 @@ def acknowledged_late(done: RehearsalResult, backend: Backend, timeout_s: float)
     if first_ms is None or first_ms > _QUICK_ENOUGH_MS:
         return None
     short = done.call._replace(max_tokens=min(done.call.max_tokens, _FEW_TOKENS))
-    target = done.target
-    place = endpoint(target.url, target.ca_file, target.client_cert, target.client_key)
+    place = _endpoint(done.target)
     with suppress(OSError, UserError):
-        request = http1.encode_request(backend.request(short, target), place.host_header)
+        request = http1.encode_request(backend.request(short, done.target), place.host_header)
         with connected(place, timeout_s) as sock:
             return nagle.probe(sock, request, backend.decode)
     return None

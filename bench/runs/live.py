@@ -56,7 +56,7 @@ class LiveFigures:
     @property
     def tokens_per_s_per_user(self) -> float | None:
         """Median rate at which a stream brings tokens, None before two tokens."""
-        tpot_ms = self._median(lambda r: _tpot_ms(r))
+        tpot_ms = self._median(_tpot_ms)
         return 1000 / tpot_ms if tpot_ms else None
 
     def _median(self, value: Callable[[Record], float | None]) -> float | None:

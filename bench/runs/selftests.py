@@ -15,9 +15,9 @@ import orjson
 
 from bench.process import places
 from bench.runs.folder import whole
+from bench.runs.manifest import MachineSelftest, SelftestLimit, SelftestStep
 
 SCHEMA = 1
-LADDERS = ("events", "requests")
 
 
 def path(hardware: Mapping[str, Any]) -> Path:
@@ -36,12 +36,16 @@ def keep(hardware: Mapping[str, Any], selftest: Mapping[str, Any]) -> Path:
     return file
 
 
-def for_run(hardware: Mapping[str, Any], workers: int, stamps: str) -> dict[str, Any] | None:
+def for_run(hardware: Mapping[str, Any], workers: int, stamps: str) -> MachineSelftest | None:
     """What run.json holds of this machine's selftest with as many workers and these stamps, None without one."""
     with suppress(KeyError, TypeError, ValueError):
         kept = _read(path(hardware))[_key(workers, stamps)]
-        ladders = {name: _ladder(kept[name]) for name in LADDERS}
-        return {"measured_at": str(kept["measured_at"]), "workers": workers, **ladders}
+        return MachineSelftest(
+            measured_at=str(kept["measured_at"]),
+            workers=workers,
+            events=_ladder(kept["events"]),
+            requests=_ladder(kept["requests"]),
+        )
     return None
 
 
@@ -49,14 +53,15 @@ def _key(workers: int, stamps: str) -> str:
     return f"{workers} {stamps}" if stamps == "packets" else str(workers)
 
 
-def _ladder(kept: Mapping[str, Any]) -> dict[str, Any]:
+def _ladder(kept: Mapping[str, Any]) -> SelftestLimit:
     """A ladder's limit, and its steps but for those that others disturbed: their errors are not the client's."""
-    steps = [
-        {"per_s": float(step["per_s"]), "error_ms": float(step["error_ms"])}
+    steps = (
+        SelftestStep(float(step["per_s"]), float(step["error_ms"]))
         for step in kept["steps"]
         if step["error_ms"] is not None and step["bounded_by"] != "others"
-    ]
-    return {"limit_per_s": float(kept["limit_per_s"]), "bounded_by": kept["bounded_by"], "steps": steps}
+    )
+    bounded_by = kept["bounded_by"]
+    return SelftestLimit(float(kept["limit_per_s"]), None if bounded_by is None else str(bounded_by), tuple(steps))
 
 
 def _read(file: Path) -> dict[str, Any]:

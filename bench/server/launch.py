@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from bench.process.private import users_umask
@@ -29,31 +28,49 @@ RAISED = re.compile(r"(?:^|\s)((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception): .+)$", 
 
 
 @dataclass(frozen=True, slots=True)
+class Supervised:
+    """A supervisor, the mark that all its server started bears, and the process that writes the log, if one does."""
+
+    process: "subprocess.Popen[bytes]"
+    mark: str
+    log_writer: "subprocess.Popen[bytes] | None"
+
+    def stop(self) -> None:
+        """End the server and all it started; returns when they are gone, and what they said is in the log."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        _wait(self.process, 2 * GRACE_S)
+        if self.process.returncode < 0:
+            end_others(self.mark)  # it was killed before it could
+        self.finish_log()
+
+    def finish_log(self) -> None:
+        """Wait until all that the server said is in its log."""
+        if self.log_writer is not None:
+            _wait(self.log_writer, GRACE_S)  # what the server has left behind may still hold its output open
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A server that answers at `url`; `pid` is its process, the leader of its group. Leaving the context stops it."""
 
     url: str
     pid: int
     log_path: Path
-    _supervisor: subprocess.Popen[bytes] = field(repr=False)
-    _mark: str = field(repr=False)
-    _writer: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    supervised: Supervised = field(repr=False)
 
     def exit_code(self) -> int | None:
         """None while the server runs."""
-        return self._supervisor.poll()
+        return self.supervised.process.poll()
 
     def stop(self) -> None:
         """End the server and all it started; returns when they are gone."""
-        _stop(self._supervisor, self._mark)
-        _written(self._writer)
+        self.supervised.stop()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
@@ -86,14 +103,14 @@ def launch(
             umask=users_umask(),  # models that a server downloads are not our files
             start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
         )
+    supervised = Supervised(supervisor, mark, writer)
     try:
         pid = _server_pid(supervisor)
-        _wait_until_ready(how, port, supervisor, writer, log_path, ready_timeout_s, on_progress)
+        _wait_until_ready(how, port, supervised, log_path, ready_timeout_s, on_progress)
     except BaseException:
-        _stop(supervisor, mark)
-        _written(writer)
+        supervised.stop()
         raise
-    return Server(f"http://{HOST}:{port}", pid, log_path, supervisor, mark, writer)
+    return Server(f"http://{HOST}:{port}", pid, log_path, supervised)
 
 
 def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Popen[bytes] | None]":
@@ -114,14 +131,12 @@ def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Pope
     return writer.stdin, writer
 
 
-def _written(writer: "subprocess.Popen[bytes] | None") -> None:
-    """Wait until all that the server said is in its log."""
-    if writer is not None:
-        try:
-            writer.wait(timeout=GRACE_S)
-        except subprocess.TimeoutExpired:  # what the server has left behind still holds its output open
-            writer.kill()
-            writer.wait()
+def _wait(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port(wanted: int | None = None) -> int:
@@ -147,8 +162,7 @@ def _server_pid(supervisor: subprocess.Popen[bytes]) -> int:
 def _wait_until_ready(
     how: Launch,
     port: int,
-    supervisor: subprocess.Popen[bytes],
-    writer: "subprocess.Popen[bytes] | None",
+    supervised: Supervised,
     log_path: Path,
     timeout_s: float,
     on_progress: Callable[[str], None],
@@ -156,9 +170,9 @@ def _wait_until_ready(
     start = reported = time.monotonic()
     while not _answers(port, how.ready_path):
         now = time.monotonic()
-        if supervisor.poll() is not None:
-            _written(writer)
-            raise UserError(_died(how.name, supervisor.returncode, log_path))
+        if (exit_code := supervised.process.poll()) is not None:
+            supervised.finish_log()
+            raise UserError(_died(how.name, exit_code, log_path))
         if now - start > timeout_s:
             raise UserError(
                 f"{how.name} was not ready after {timeout_s:g} s; "
@@ -194,15 +208,3 @@ def _died(name: str, exit_code: int, log_path: Path) -> str:
 def _tail(log_path: Path) -> list[str]:
     lines = log_path.read_text(errors="replace").splitlines()
     return [line.strip() for line in lines if line.strip()][-TAIL_LINES:]
-
-
-def _stop(supervisor: subprocess.Popen[bytes], mark: str) -> None:
-    assert supervisor.stdin is not None
-    supervisor.stdin.close()
-    try:
-        supervisor.wait(timeout=2 * GRACE_S)
-    except subprocess.TimeoutExpired:
-        supervisor.kill()
-        supervisor.wait()
-    if supervisor.returncode < 0:
-        end_others(mark)  # it was killed before it could

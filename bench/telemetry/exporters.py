@@ -7,7 +7,7 @@ https://github.com/prometheus/node_exporter.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -74,6 +74,7 @@ class ExportedGpu(NamedTuple):
 class _CardSample(NamedTuple):
     """One sample of a card: of which part of it, and whether that is the part that tells for the whole card."""
 
+    key: str
     labels: Mapping[str, str]
     part: str
     is_whole: bool
@@ -92,12 +93,12 @@ def gpus(text: str) -> dict[str, ExportedGpu]:
     told: defaultdict[str, list[_CardSample]] = defaultdict(list)
     for sample in samples(text, _GPU_PREFIXES):
         found = _nvidia(sample) if sample.metric.startswith("DCGM") else _amd(sample)
-        if found is not None and 0 <= found[1].value <= _MOST[found[1].quantity]:
-            told[found[0]].append(found[1])
+        if found is not None and 0 <= found.value <= _MOST[found.quantity]:
+            told[found.key].append(found)
     return {key: _card(key, each) for key, each in told.items()}
 
 
-def _nvidia(sample: MetricSample) -> tuple[str, _CardSample] | None:
+def _nvidia(sample: MetricSample) -> _CardSample | None:
     labels, known = sample.labels, _DCGM.get(sample.metric)
     key = labels.get("UUID") or _on_host(labels.get("Hostname"), labels.get("gpu"))
     if known is None or key is None:
@@ -105,10 +106,10 @@ def _nvidia(sample: MetricSample) -> tuple[str, _CardSample] | None:
     quantity, factor = known
     part = labels.get("GPU_I_ID", "")
     rank, value = _RANK[sample.metric], sample.value * factor
-    return key, _CardSample(labels, part, part == "", quantity, rank, value, sample.timestamp_ms)
+    return _CardSample(key, labels, part, part == "", quantity, rank, value, sample.timestamp_ms)
 
 
-def _amd(sample: MetricSample) -> tuple[str, _CardSample] | None:
+def _amd(sample: MetricSample) -> _CardSample | None:
     labels, metric = sample.labels, sample.metric.removeprefix(_AMD_PREFIX)
     if metric == "gpu_clock":
         metric = f"{metric} {labels.get('clock_type', '').removeprefix('GPU_CLOCK_TYPE_').lower()}"
@@ -122,15 +123,14 @@ def _amd(sample: MetricSample) -> tuple[str, _CardSample] | None:
     quantity, factor = known
     # A list of clocks: the first of each kind is that of the first engine.
     rank = _RANK[metric] + (int(index) / 1000 if (index := labels.get("clock_index", "0")).isdecimal() else 0.5)
-    return key, _CardSample(labels, part, part == "0", quantity, rank, sample.value * factor, sample.timestamp_ms)
+    return _CardSample(key, labels, part, part == "0", quantity, rank, sample.value * factor, sample.timestamp_ms)
 
 
 def _on_host(host: str | None, number: str | None) -> str | None:
     return None if not number else f"{host} {number}" if host else number
 
 
-def _card(key: str, told: Iterable[_CardSample]) -> ExportedGpu:
-    told = list(told)
+def _card(key: str, told: Sequence[_CardSample]) -> ExportedGpu:
     by_quantity: defaultdict[str, list[_CardSample]] = defaultdict(list)
     for each in told:
         by_quantity[each.quantity].append(each)
@@ -146,9 +146,8 @@ def _card(key: str, told: Iterable[_CardSample]) -> ExportedGpu:
     )
 
 
-def _value(quantity: str, told: Iterable[_CardSample]) -> float:
+def _value(quantity: str, told: Sequence[_CardSample]) -> float:
     """One number of a card, out of all that its best metric says of it."""
-    told = list(told)
     best = min(each.rank for each in told)
     told = [each for each in told if each.rank == best]
     whole = [each for each in told if each.is_whole]

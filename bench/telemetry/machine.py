@@ -59,25 +59,23 @@ def boot_id() -> str | None:
 
 def _cpu_id() -> str | None:
     """Family, model and stepping."""
+    found = [number for name in ("cpu family", "model", "stepping") if (number := _cpuinfo(name, r"\d+")) is not None]
+    return " ".join(found) if len(found) == 3 else None
+
+
+def _cpuinfo(name: str, value: str) -> str | None:
+    """What Linux says of the first processor under a name, where it is of this form."""
     with suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text()
-        found = [
-            re.search(rf"^{name}\s*:\s*(\d+)$", text, re.MULTILINE) for name in ("cpu family", "model", "stepping")
-        ]
-        if all(found):
-            return " ".join(each[1] for each in found if each)
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if found := re.search(rf"^{name}\s*:\s*({value})$", text, re.MULTILINE):
+            return found[1]
     return None
 
 
 def _cpu_model() -> str:
     """The processor's marketing name, or at least its architecture."""
-    with suppress(OSError):
-        if model := re.search(
-            r"^model name\s*:\s*(.+)$",
-            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"),
-            re.MULTILINE,
-        ):
-            return model[1]
+    if model := _cpuinfo("model name", ".+"):
+        return model
     with suppress(OSError, subprocess.SubprocessError):
         sysctl = ["sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(sysctl, capture_output=True, check=True, text=True).stdout.strip()

@@ -10,9 +10,9 @@ from typing import Final
 
 from bench.suggest import did_you_mean
 from bench.types import UserError
+from scenarios.files import files_of
 from scenarios.traffic import chats, gateways, logs, traces
 from scenarios.traffic.detect import detect
-from scenarios.traffic.files import files_of
 from scenarios.traffic.rows import TrafficRow
 
 Reader = Callable[[Path], Iterator[TrafficRow]]

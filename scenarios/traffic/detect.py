@@ -11,13 +11,18 @@ from scenarios.traffic.logs import CHATS, PROMPTS, TIMES, holds_times
 from scenarios.traffic.rows import shown_names
 from scenarios.traffic.traces import AZURE, BLOCKS, BURSTGPT, MOONCAKE_BLOCK_TOKENS
 
-_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "copilot": ("session_id", "turns"),
-    "litellm": ("call_type", "startTime"),
-    "sharegpt": ("conversations",),
-}
-
-_LANGFUSE: Final = (("langfuse", ("type", "start_time")), ("langfuse", ("type", "startTime")))
+_KEYS: Final = (
+    ("copilot", ("session_id", "turns")),
+    ("litellm", ("call_type", "startTime")),
+    ("sharegpt", ("conversations",)),
+)
+_COLUMNS: Final = (
+    ("azure", AZURE),
+    ("burstgpt", BURSTGPT),
+    ("langfuse", ("type", "start_time")),
+    ("langfuse", ("type", "startTime")),
+)
+_OBSERVATIONS: Final = frozenset({"GENERATION", "SPAN", "EVENT"})
 _PARQUET: Final = b"PAR1"
 _LINES_LOOKED_AT: Final = 20
 
@@ -34,7 +39,7 @@ def detect(path: Path) -> str:
         return _of_json(path)
     header, *rest = csv.reader(lines)
     columns = {cell.strip() for cell in header}
-    for form, needed in (("azure", AZURE), ("burstgpt", BURSTGPT), *_LANGFUSE):
+    for form, needed in _COLUMNS:
         if columns.issuperset(needed):
             return form
     lower = {column.lower() for column in columns}
@@ -47,7 +52,7 @@ def _of_json(path: Path) -> str:
     _, value = next(json_objects(path), (None, {}))
     if str(value.get("type")).upper() in _OBSERVATIONS or (isinstance(value.get("data"), list) and "meta" in value):
         return "langfuse"
-    for form, needed in _KEYS.items():
+    for form, needed in _KEYS:
         if value.keys() >= set(needed):
             return form
     if value.keys() >= set(BLOCKS):
@@ -69,6 +74,3 @@ def _of_blocks(value: Mapping[str, Any]) -> str:
     length, blocks = value["input_length"], value.get("hash_ids")
     fits = type(length) is int and isinstance(blocks, list) and len(blocks) == -(-length // MOONCAKE_BLOCK_TOKENS)
     return "mooncake" if fits or not blocks else "timed_trace"
-
-
-_OBSERVATIONS: Final = frozenset({"GENERATION", "SPAN", "EVENT"})

@@ -69,19 +69,27 @@ def _of_columns(path: Path, records: Iterator[tuple[FilePosition, Mapping[str, A
 
 def _recorded(place: FilePosition, value: Mapping[str, Any]) -> TrafficRow:
     """Read a record by the names of its values; what it does not have is None."""
-    time, prompt, output, session = (_first(value, names) for names in (TIMES, _PROMPT, _OUTPUT, _SESSION))
+    time = _first(value, TIMES)
     messages, answer = _asked(place, value)
     answers = (value[name] for name in _ANSWER if isinstance(value.get(name), str) and value[name])
-    return TrafficRow(
-        place.line,
-        t_ns=place.instant_ns(time, value[time]) if time else None,
-        prompt_tokens=place.tokens(prompt, value[prompt]) if prompt else None,
-        output_tokens=place.tokens(output, value[output]) if output else None,
+    t_ns = place.instant_ns(time, value[time]) if time else None
+    return _lengths(place, value)._replace(
+        t_ns=t_ns,
         cached_tokens=place.tokens_or_none("cached_tokens", value.get("cached_tokens")),
-        session=str(value[session]) if session else None,
         messages=messages,
         answer=next(answers, answer),
         model=value.get("model"),
+    )
+
+
+def _lengths(place: FilePosition, value: Mapping[str, Any]) -> TrafficRow:
+    """Read a record's lengths, and which session it is of."""
+    prompt, output, session = (_first(value, names) for names in (_PROMPT, _OUTPUT, _SESSION))
+    return TrafficRow(
+        place.line,
+        prompt_tokens=place.tokens(prompt, value[prompt]) if prompt else None,
+        output_tokens=place.tokens(output, value[output]) if output else None,
+        session=str(value[session]) if session else None,
     )
 
 
@@ -116,14 +124,10 @@ def times(path: Path) -> Iterator[TrafficRow]:
             named = [header[name] for name in TIMES if name in header]
             at = (named or [i for i, cell in enumerate(cells) if _is_time(place, cell)] or [0])[0]
         cell = {name: cells[i].strip() for name, i in header.items() if i < len(cells)}
-        prompt, output, session = (_first(cell, names) for names in (_PROMPT, _OUTPUT, _SESSION))
         prefix = cell.get("prefix", "") if "prefix" in header else None
-        yield TrafficRow(
-            place.line,
-            t_ns=place.instant_ns("time", cells[at].strip() if at < len(cells) else ""),
-            prompt_tokens=place.tokens(prompt, cell[prompt]) if prompt else None,
-            output_tokens=place.tokens(output, cell[output]) if output else None,
-            session=cell[session] if session else None,
+        t_ns = place.instant_ns("time", cells[at].strip() if at < len(cells) else "")
+        yield _lengths(place, cell)._replace(
+            t_ns=t_ns,
             blocks=() if prefix is None else (prefixes.setdefault(prefix, len(prefixes)),),
         )
 

@@ -18,6 +18,7 @@ from bench.app.selftest.ladder import EVENTS, REQUESTS, Ladder
 from bench.app.selftest.measure import Cores, LoadResult, SelftestLoad
 from bench.cli.root import cli
 from bench.runs import selftests
+from bench.runs.sections import dump
 from bench.telemetry.machine import hardware
 from bench.truth import server as truth
 from bench.types import TakenStamps, UserError
@@ -99,7 +100,7 @@ def test_by_itself_it_measures_packets_and_the_kernels_stamps_beside_them(
         ["kernel", "stamps", "up", "to", "400", "streams", "at", "30%", "of", "a", "core"],
     ]
     kept = [selftests.for_run(hardware(), 1, stamps) for stamps in ("packets", "kernel")]
-    assert [one is not None and one["events"]["bounded_by"] for one in kept] == [None, "error"]
+    assert [one is not None and one.events.bounded_by for one in kept] == [None, "error"]
 
 
 def test_it_reads_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +128,10 @@ def test_what_was_found_is_kept_for_runs_with_as_many_workers(shown: Shown) -> N
     shown(Machine(exact_up_to=500), "--workers", "2")
     kept = selftests.for_run(hardware(), 2, "kernel")
     assert kept is not None
-    assert kept["events"]["bounded_by"] == "error"
-    assert kept["events"]["steps"][0] == {"per_s": pytest.approx(0.97 * EVENTS.asked_per_s(200)), "error_ms": 0.01}
+    assert kept.events.bounded_by == "error"
+    first = kept.events.steps[0]
+    assert first.per_s == pytest.approx(0.97 * EVENTS.asked_per_s(200))
+    assert first.error_ms == 0.01
     assert selftests.for_run(hardware(), 1, "kernel") is None
 
 
@@ -148,7 +151,7 @@ def test_a_client_that_is_never_exact_is_not_to_be_trusted(shown: Shown) -> None
     assert code == 3
     assert "exact up to  0 token events/s" in out
     kept = selftests.for_run(hardware(), 1, "kernel")
-    assert kept is not None and kept["events"]["limit_per_s"] == 0
+    assert kept is not None and kept.events.limit_per_s == 0
 
 
 def test_a_machine_too_busy_for_any_answer_keeps_none(shown: Shown) -> None:
@@ -250,7 +253,7 @@ if __name__ == "__main__":
         ran = program("bench.py", "run", *where, *load)
     assert ran.returncode == 0, ran.stderr
     carried: dict[str, Any] = json.loads((out / "run.json").read_text())["selftest"]
-    assert carried == selftests.for_run(hardware(), 1, found["stamps"])
+    assert carried == dump(selftests.for_run(hardware(), 1, found["stamps"]))
     assert carried["measured_at"] == found["measured_at"]
     summary = json.loads((out / "summary.json").read_text())
     assert summary["client"]["selftest"]["measured_at"] == found["measured_at"]

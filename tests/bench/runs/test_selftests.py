@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bench.runs import selftests
+from bench.runs.manifest import MachineSelftest, SelftestLimit, SelftestStep
 
 MACHINE = {"cpu": "a processor", "cores": 8}
 STEPS = [
@@ -36,17 +37,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_gets_the_limits_and_the_errors_that_are_the_clients_own(home: Path) -> None:
     path = selftests.keep(MACHINE, found())
     assert path.parent == home / "llm-serving-bench"
-    ladder = {
-        "limit_per_s": 20_000.0,
-        "bounded_by": "error",
-        "steps": [{"per_s": 20_000.0, "error_ms": 0.01}, {"per_s": 80_000.0, "error_ms": 3.0}],
-    }
-    assert selftests.for_run(MACHINE, 1, "kernel") == {
-        "measured_at": "2026-11-21T10:00:00+00:00",
-        "workers": 1,
-        "events": ladder,
-        "requests": ladder,
-    }
+    ladder = SelftestLimit(20_000.0, "error", (SelftestStep(20_000.0, 0.01), SelftestStep(80_000.0, 3.0)))
+    assert selftests.for_run(MACHINE, 1, "kernel") == MachineSelftest(
+        measured_at="2026-11-21T10:00:00+00:00", workers=1, events=ladder, requests=ladder
+    )
 
 
 def test_each_number_of_workers_has_its_own_and_the_last_one_counts() -> None:
@@ -55,7 +49,7 @@ def test_each_number_of_workers_has_its_own_and_the_last_one_counts() -> None:
     selftests.keep(MACHINE, found(workers=2, limit_per_s=2.0))
     one, two = selftests.for_run(MACHINE, 1, "kernel"), selftests.for_run(MACHINE, 2, "kernel")
     assert one is not None and two is not None
-    assert (one["events"]["limit_per_s"], two["events"]["limit_per_s"]) == (20_000.0, 2.0)
+    assert (one.events.limit_per_s, two.events.limit_per_s) == (20_000.0, 2.0)
     assert selftests.for_run(MACHINE, 4, "kernel") is None
 
 
@@ -63,7 +57,7 @@ def test_packet_stamps_have_their_own() -> None:
     selftests.keep(MACHINE, found(limit_per_s=1.0))
     selftests.keep(MACHINE, found(limit_per_s=2.0, stamps="packets"))
     limits = [selftests.for_run(MACHINE, 1, stamps) for stamps in ("kernel", "packets")]
-    assert [each["events"]["limit_per_s"] for each in limits if each is not None] == [1.0, 2.0]
+    assert [each.events.limit_per_s for each in limits if each is not None] == [1.0, 2.0]
     assert selftests.for_run(MACHINE, 2, "packets") is None
 
 

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.types import Message, UserError
+from scenarios.files import files_of
 from scenarios.traffic import READERS, read
 from scenarios.traffic.detect import detect
 from scenarios.traffic.facts import facts
-from scenarios.traffic.files import files_of
 from scenarios.traffic.lines import ROW_BYTES_MAX, json_objects
 from scenarios.traffic.rows import FilePosition, TrafficRow
 

@@ -6,21 +6,28 @@ from typing import Final
 
 from bench.types import UserError
 
-SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt")
+TRAFFIC: Final = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt")
 """Of a folder these are read, packed by gzip or not; what else lies there is none of it."""
+
+
+def visible(folder: Path) -> list[Path]:
+    """All files below a folder, in the order of their names, but those that are hidden or in a hidden folder."""
+    inside = (one for one in folder.rglob("*") if not any(map(_is_hidden, one.relative_to(folder).parts)))
+    return sorted(one for one in inside if one.is_file())
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".")
 
 
 def files_of(name: str, flag: str) -> tuple[Path, ...]:
     """Give the files in the order of their names. Raises UserError where there is none."""
     path = Path(name)
     if path.is_dir():
-        inside = (
-            one for one in path.rglob("*") if not any(part.startswith(".") for part in one.parts[len(path.parts) :])
-        )
-        found = sorted(one for one in inside if one.is_file() and one.name.removesuffix(".gz").endswith(SUFFIXES))
-        if not found:
-            raise UserError(f"{flag} {name}: no file to read in this folder: expected {', '.join(SUFFIXES)}")
-        return tuple(found)
+        inside = tuple(one for one in visible(path) if one.name.removesuffix(".gz").endswith(TRAFFIC))
+        if not inside:
+            raise UserError(f"{flag} {name}: no file to read in this folder: expected {', '.join(TRAFFIC)}")
+        return inside
     if path.exists() or not has_magic(name):
         if not path.exists():
             raise UserError(f"{flag} {name}: no such file")
