@@ -1,6 +1,7 @@
 """Shared builders: a synthetic run, as the files of a run folder would hold it, with every timing known in advance."""
 
 import copy
+import gc
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fewest = FEWEST_EXAMPLES if own.max_examples >= 2 * FEWEST_EXAMPLES else 1  # few are asked of what takes long
         examples = min(own.max_examples, max(fewest, own.max_examples // 4))
         test._hypothesis_internal_use_settings = settings(own, max_examples=examples)
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later collection of garbage what is there to stay: the modules and some thousand tests."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
