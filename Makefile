@@ -39,7 +39,7 @@ test: $(READY)
 	$(TEST) -m "$(QUICK)"
 
 fuzz: $(READY)
-	while FUZZ_TIMES=40 $(BIN)/python -m pytest -x --deep --explore -m slow tests/test_fuzz.py; do :; done
+	while FUZZ_TIMES=100 $(BIN)/python -m pytest -x --deep --explore -m slow tests/test_fuzz.py; do :; done
 
 check: $(READY)
 	$(BIN)/ruff check .

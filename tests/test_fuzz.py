@@ -65,7 +65,7 @@ def recorded(exchange: Exchange, backend: str) -> Record:
 
 
 def records_hold(backend: str, times: int = 1) -> None:
-    @fuzzed(25, times)
+    @fuzzed(10, times)
     @given(wires.exchanges(backend, 0))
     def check(exchange: Exchange) -> None:
         row = recorded(exchange, backend)
@@ -105,7 +105,7 @@ def summarized(table: pa.Table, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def summaries_hold(backend: str, times: int = 1) -> None:
-    @fuzzed(10, times)
+    @fuzzed(4, times)
     @given(tables(backend), st.sampled_from(PRICES), SLO)
     def check(table: pa.Table, pricing: dict[str, Any] | None, slo: list[str]) -> None:
         run = run_of(table.num_rows, backend, pricing, slo)
@@ -115,7 +115,7 @@ def summaries_hold(backend: str, times: int = 1) -> None:
 
 
 def reports_hold(backend: str, times: int = 1) -> None:
-    @fuzzed(2, times)
+    @fuzzed(1, times)
     @given(tables(backend), st.sampled_from(PRICES), SLO)
     def check(table: pa.Table, pricing: dict[str, Any] | None, slo: list[str]) -> None:
         run = run_of(table.num_rows, backend, pricing, slo)
@@ -148,4 +148,4 @@ def test_any_answers_have_a_report(backend: str) -> None:
 @each
 @pytest.mark.parametrize("hold", [summaries_hold, reports_hold])
 def test_longer_than_anybody_waits_for(hold: Callable[[str, int], None], backend: str) -> None:
-    hold(backend, int(os.environ.get("FUZZ_TIMES", "6")))
+    hold(backend, int(os.environ.get("FUZZ_TIMES", "15")))

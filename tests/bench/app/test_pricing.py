@@ -190,7 +190,7 @@ def run(url: str, out: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     "load",
     [
-        ["--concurrency", "32", "--workers", "2", "--requests", "900"],
+        ["--concurrency", "32", "--workers", "2", "--requests", "400"],
         pytest.param(["--rate", "300", "--workers", "2", "--requests", "600"], marks=pytest.mark.slow),
         pytest.param(
             ["--concurrency", "32", "--workers", "2", "--duration", "30s", "--warmup", "0"], marks=pytest.mark.slow

@@ -114,6 +114,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0
     assert not re.search("^error", done.stderr, re.MULTILINE)  # a slow run shows its progress, errors counted
     assert "\x1b" not in done.stdout + done.stderr
+    assert ("scenario smoke:" in done.stderr, "scenario smoke:" in done.stdout) == (True, False)
     assert f"report      {run / 'report.html'}\n" in done.stdout
     return run
 
@@ -254,7 +255,7 @@ def test_the_gpus_of_a_server_elsewhere_are_seen_by_their_exporter_and_no_passwo
     exporter = f"http://bob:pw@{web_server(Page).removeprefix('http://')}/metrics"
     argv = ("bench.py", "run", f"--metrics-url={exporter}")
     options = RunOptions(
-        scenario="smoke", duration="3s", warmup="0", url=url, metrics_url=(exporter,), out=run,
+        scenario="smoke", rate="5", duration="3s", warmup="0", url=url, metrics_url=(exporter,), out=run,
         grid_gco2e_per_kwh=Decimal(400),
     )  # fmt: skip
     assert observe(run_request(options, argv)) is None

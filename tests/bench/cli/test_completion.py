@@ -116,7 +116,8 @@ for line in $argv; complete -C "bench $line" | string replace -r '\\t.*' ''; end
 SHELLS = {"bash": ["--norc", "-c", BASH, "bash"], "zsh": ["-f", "-c", ZSH, "zsh"], "fish": ["--no-config", "-c", FISH]}
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+# Each starts five processes of ours.
+@pytest.mark.parametrize("shell", ["bash", *(pytest.param(shell, marks=pytest.mark.slow) for shell in ("zsh", "fish"))])
 def test_a_shell_completes_by_the_script_that_it_was_given(shell: str, folders: Path) -> None:
     if (found := shutil.which(shell)) is None:
         pytest.skip(f"there is no {shell}")

@@ -65,7 +65,6 @@ def test_a_dry_run_is_a_document(name: str, tmp_path: Path, monkeypatch: pytest.
 def test_a_run_is_its_summary_and_a_quiet_one_says_nothing_else(tmp_path: Path) -> None:
     with truth.launch(TruthOptions(ttft_ms=1, gap_ms=1)) as server:
         asked = ("run", *GONE[:4], "--url", server.url, "--requests", "4", "--output-tokens", "4", "--warmup", "0")
-        plain = bench(*asked, "--out", tmp_path / "plain")
         shown = bench(*asked, "--json", "--out", tmp_path / "json")
         quiet = bench(*asked, "--json", "--quiet", "--out", tmp_path / "quiet")
         twice = bench(*asked, "--json", "--quiet", "--repeat", "2", "--out", tmp_path / "twice")
@@ -73,7 +72,5 @@ def test_a_run_is_its_summary_and_a_quiet_one_says_nothing_else(tmp_path: Path) 
         assert json.loads(done.stdout) == json.loads((tmp_path / folder / "summary.json").read_bytes())
     assert json.loads(twice.stdout) == json.loads((tmp_path / "twice" / "repeats.json").read_bytes())
     assert quiet.stderr == twice.stderr == ""
-    assert ("scenario chat:" in plain.stderr, "scenario chat:" in plain.stdout) == (True, False)
     assert "scenario chat:" in shown.stderr
-    assert f"report      {tmp_path / 'plain' / 'report.html'}\n" in plain.stdout
     assert f"report      {tmp_path / 'json' / 'report.html'}\n" in shown.stderr
