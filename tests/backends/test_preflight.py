@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import BACKENDS
@@ -274,36 +276,27 @@ FIELDS = {
 }
 IN_A_LIST = "owned_by root parent meta max_model_len context_length max_tokens"
 ENTRY = st.fixed_dictionaries({"id": st.just("m") | ANYTHING}, optional=dict.fromkeys(IN_A_LIST.split(), ANYTHING))
-ANSWERS = st.fixed_dictionaries(
-    {path: st.fixed_dictionaries(dict.fromkeys(names.split(), ANYTHING)) | ANYTHING for path, names in FIELDS.items()}
-    | {"/v1/models": st.fixed_dictionaries({"data": st.lists(ENTRY, max_size=2)}) | ANYTHING}
-)
+ANSWERS = {
+    path: st.fixed_dictionaries(dict.fromkeys(names.split(), ANYTHING)) | ANYTHING for path, names in FIELDS.items()
+} | {"/v1/models": st.fixed_dictionaries({"data": st.lists(ENTRY, max_size=2)}) | ANYTHING}
 
 
-@pytest.mark.parametrize("name", list(BACKENDS))
-def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", BACKENDS)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, data: st.DataObject) -> None:
     backend = BACKENDS[name]
-    said: dict[str, Any] = {}
+    # Only what is asked for is made up, and is the same when it is asked for again.
+    answer = cache(lambda path: data.draw(ANSWERS.get(path, st.none())))
 
     def exchange(target: Target, method: str, path: str, *_: Any) -> HttpAnswer:
-        value = said.get(path.partition("?")[0])
+        value = answer(path.partition("?")[0])
         status = 404 if value is None else 200
         return HttpAnswer(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
-    monkeypatch.setattr(cold_http, "exchange", exchange)
-
-    @settings(
-        max_examples=6 if name == "claude" else 20,  # its client takes its time
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    @given(ANSWERS)
-    def check(answers: dict[str, Any]) -> None:
-        said.clear()
-        said.update(answers)
-        target = Target("http://127.0.0.1", "m")
+    with patch.object(cold_http, "exchange", exchange):
         try:
-            info = backend.preflight(target)
+            info = backend.preflight(Target("http://127.0.0.1", "m"))
         except Unlisted as problem:
             info = problem.info
         except UserError as problem:
@@ -317,5 +310,3 @@ def test_whatever_a_server_says_of_itself_is_read_or_refused(name: str, monkeypa
         with suppress(UserError):
             count = backend.count_tokens(Target("http://127.0.0.1", "m", options=info.options), HELLO)
             assert count is None or 0 <= count <= 10**9
-
-    check()

@@ -78,19 +78,22 @@ def messages(words: list[str], usage: tuple[int, int], finish: str) -> tuple[Dec
 
 
 @pytest.mark.parametrize("dialect", [chat, completions, by_responses, messages])
-def test_an_answer_in_one_piece_says_what_the_stream_says(dialect: Any) -> None:
-    @settings(max_examples=60, deadline=None)
-    @given(WORDS, st.tuples(st.integers(1, 99), st.integers(1, 99)), st.sampled_from(["stop", "length", "max_tokens"]))
-    def check(words: list[str], usage: tuple[int, int], finish: str) -> None:
-        decode, chunks, whole = dialect(words, usage, finish)
-        streamed, at_once = decode(200, {}, body(*chunks)), decode(200, {}, body(whole))
-        assert streamed.streamed and not at_once.streamed
-        for name in ("text", "usage", "finish", "error", "unread"):
-            assert getattr(streamed, name) == getattr(at_once, name), name
-        assert (streamed.text, streamed.usage) == ("".join(words), Usage(usage[0], output_tokens=usage[1]))
-        assert (streamed.usage_settles, at_once.usage_settles) == ("all", "all")
-
-    check()
+@settings(max_examples=60, deadline=None)
+@given(
+    words=WORDS,
+    usage=st.tuples(st.integers(1, 99), st.integers(1, 99)),
+    finish=st.sampled_from(["stop", "length", "max_tokens"]),
+)
+def test_an_answer_in_one_piece_says_what_the_stream_says(
+    dialect: Any, words: list[str], usage: tuple[int, int], finish: str
+) -> None:
+    decode, chunks, whole = dialect(words, usage, finish)
+    streamed, at_once = decode(200, {}, body(*chunks)), decode(200, {}, body(whole))
+    assert streamed.streamed and not at_once.streamed
+    for name in ("text", "usage", "finish", "error", "unread"):
+        assert getattr(streamed, name) == getattr(at_once, name), name
+    assert (streamed.text, streamed.usage) == ("".join(words), Usage(usage[0], output_tokens=usage[1]))
+    assert (streamed.usage_settles, at_once.usage_settles) == ("all", "all")
 
 
 @pytest.mark.parametrize("dialect", [chat, completions, by_responses, messages])

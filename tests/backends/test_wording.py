@@ -13,6 +13,7 @@ from bench.types import Call, Image, Message, Target
 CALL = Call(0, None, 0, 0, None, (Message("system", "be kind"), Message("user", "tell me")), 16, 7, 20)
 TEMPERATURES = st.sampled_from(["server", "0", "0.7", "1"])
 SHARES = st.sampled_from(["server", "0.5", "1"])
+ON_OR_OFF = st.sampled_from(["on", "off"])
 NAMES = st.sampled_from(["top_k", "stop", "logit_bias", "ignore_eos", "x y"])
 OWN = st.dictionaries(NAMES, st.integers(-(2**63), 2**63) | st.text())
 ROUTES = ("chat", "completions", "responses")
@@ -73,20 +74,19 @@ def rest(name: str, options: dict[str, str], *, streamed: bool) -> dict[str, Any
 
 
 @pytest.mark.parametrize(("name", "options"), DIALECTS, ids=str)
-def test_a_request_has_exactly_the_fields_that_were_asked_for(name: str, options: dict[str, str]) -> None:
-    @settings(max_examples=60, deadline=None)
-    @given(TEMPERATURES, SHARES, st.sampled_from(["on", "off"]), st.sampled_from(["on", "off"]), OWN)
-    def check(temperature: str, share: str, seeds: str, stream: str, own: dict[str, Any]) -> None:
-        chosen = {"temperature": temperature, "top_p": share, "seed_requests": seeds, "stream": stream}
-        found = body(name, options | chosen | ({"extra_body": json.dumps(own)} if own else {}))
-        fields = sampling(name, options, temperature, share, seeds)
-        others = rest(name, options, streamed=stream == "on")
-        if "parameters" in others:
-            assert found == others | own | {"parameters": others["parameters"] | fields}
-        else:
-            assert found == others | fields | own
-
-    check()
+@settings(max_examples=60, deadline=None)
+@given(temperature=TEMPERATURES, share=SHARES, seeds=ON_OR_OFF, stream=ON_OR_OFF, own=OWN)
+def test_a_request_has_exactly_the_fields_that_were_asked_for(
+    name: str, options: dict[str, str], temperature: str, share: str, seeds: str, stream: str, own: dict[str, Any]
+) -> None:
+    chosen = {"temperature": temperature, "top_p": share, "seed_requests": seeds, "stream": stream}
+    found = body(name, options | chosen | ({"extra_body": json.dumps(own)} if own else {}))
+    fields = sampling(name, options, temperature, share, seeds)
+    others = rest(name, options, streamed=stream == "on")
+    if "parameters" in others:
+        assert found == others | own | {"parameters": others["parameters"] | fields}
+    else:
+        assert found == others | fields | own
 
 
 @pytest.mark.parametrize(

@@ -42,23 +42,18 @@ ANYTHING = st.recursive(
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if BACKENDS[name].adapt is not None])
-def test_prompt_model_and_length_survive_whatever_a_server_says(name: str) -> None:
-    backend = BACKENDS[name]
-
-    @settings(max_examples=30, deadline=None)
-    @given(st.lists(st.tuples(st.sampled_from([200, 400, 401, 404, 422, 429, 500]), ANYTHING), max_size=6))
-    def check(refusals: list[tuple[int, Any]]) -> None:
-        target = Target("http://h", "m")
-        for status, said in refusals:
-            found = adapt(backend.request(CALL, target), target, Refusal(status, str(said), json.dumps(said).encode()))
-            if found is not None:
-                assert status not in (401, 429) and found.said and found.options != target.options
-                target = Target("http://h", "m", options=found.options)
-        body = json.loads(backend.request(CALL, target).body)
-        text = json.dumps(body)
-        assert "be kind" in text and "tell me of max_tokens and seed" in text
-        lengths = [body.get("max_tokens"), body.get("max_completion_tokens")]
-        assert [one for one in [*lengths, body.get("parameters", {}).get("max_new_tokens")] if one] == [16]
-        assert name == "tgi" or (body["model"], body["stream"]) == ("m", True)
-
-    check()
+@settings(max_examples=30, deadline=None)
+@given(refusals=st.lists(st.tuples(st.sampled_from([200, 400, 401, 404, 422, 429, 500]), ANYTHING), max_size=6))
+def test_prompt_model_and_length_survive_whatever_a_server_says(name: str, refusals: list[tuple[int, Any]]) -> None:
+    backend, target = BACKENDS[name], Target("http://h", "m")
+    for status, said in refusals:
+        found = adapt(backend.request(CALL, target), target, Refusal(status, str(said), json.dumps(said).encode()))
+        if found is not None:
+            assert status not in (401, 429) and found.said and found.options != target.options
+            target = Target("http://h", "m", options=found.options)
+    body = json.loads(backend.request(CALL, target).body)
+    text = json.dumps(body)
+    assert "be kind" in text and "tell me of max_tokens and seed" in text
+    lengths = [body.get("max_tokens"), body.get("max_completion_tokens")]
+    assert [one for one in [*lengths, body.get("parameters", {}).get("max_new_tokens")] if one] == [16]
+    assert name == "tgi" or (body["model"], body["stream"]) == ("m", True)
