@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, Literal, NamedTuple
 
-import pyarrow as pa
-
 from analysis.others.imported import Imported
 from analysis.others.readings import (
     AS_OURS,
@@ -91,12 +89,12 @@ class Crosscheck:
         return tuple(figure for figure in self.figures if figure.outcome == outcome)
 
 
-def crosscheck(summary: RunSummary, requests: pa.Table, theirs: Imported, concurrency: int | None = None) -> Crosscheck:
+def crosscheck(summary: RunSummary, ours: OurCalls, theirs: Imported, concurrency: int | None = None) -> Crosscheck:
     """Set another tool's figures beside those of a run of ours, of the same server under the same load.
 
     `concurrency` is what ours held in flight, None where calls came at a rate.
     """
-    ours, client = OurCalls(summary, requests), _client(theirs)
+    client = _client(theirs)
     times = tuple(_times(summary, ours, theirs, client))
     is_closed = concurrency is not None and concurrency == theirs.concurrency
     figures = (*times, *_rates(summary, ours, theirs, client, _mean_time(times) if is_closed else None))

@@ -12,6 +12,7 @@ from analysis.others.crosscheck import Crosscheck, crosscheck
 from analysis.others.export import EXPORTS
 from analysis.others.formats import results_in
 from analysis.others.imported import Imported, verdict_of
+from analysis.others.readings import OurCalls
 from analysis.others.result_file import summary_of
 from analysis.present import report
 from analysis.present.of_imported import ImportedFolder
@@ -61,7 +62,8 @@ def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crossc
     found = results_in(file)
     if (part is None and len(found) > 1) or (part is not None and not 0 < part <= len(found)):
         raise UserError(f"--part: {file} has {len(found)} results; expected which, 1 to {len(found)}")
-    return crosscheck(summaries.read(folder), requests_of(folder), found[(part or 1) - 1], run.load.concurrency)
+    summary, theirs = summaries.read(folder), found[(part or 1) - 1]
+    return crosscheck(summary, OurCalls(summary, requests_of(folder)), theirs, run.load.concurrency)
 
 
 def _folder(out: Path | None, result: Imported, model: str | None, *, alone: bool) -> Path:

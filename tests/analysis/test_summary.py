@@ -319,7 +319,7 @@ def test_owned_hardware_is_priced_with_the_power_that_its_gpus_drew(synthetic_ru
 def test_what_is_read_a_few_calls_at_a_time_has_the_summary_of_what_is_read_at_once(
     options: dict[str, Any], synthetic_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, requests, telemetry = synthetic_run(failed=[5, 50], **options)
+    run, requests, telemetry = synthetic_run(requests=60, failed=[5, 50], **options)
     pq.write_table(requests, tmp_path / REQUESTS)
     at_once = summarize(run, requests, telemetry)
     monkeypatch.setattr("bench.runs.table._BLOCK", 7)

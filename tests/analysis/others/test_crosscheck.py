@@ -101,7 +101,7 @@ def names_in(found: Crosscheck) -> set[str]:
 
 
 def test_figures_by_our_own_definitions_are_the_same() -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, theirs(()))
+    found = crosscheck(QUIET, OURS, theirs(()))
     assert len(found.of("same")) == len(found.figures) == 3 * len(METRICS) + len(RATES)
 
 
@@ -110,7 +110,7 @@ BY_OUR_CALLS = sorted(DEFINITIONS.keys() - {"as_slow"})
 
 @pytest.mark.parametrize("name", BY_OUR_CALLS)
 def test_each_definition_is_found_and_leaves_nothing(name: str) -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, theirs((name,)))
+    found = crosscheck(QUIET, OURS, theirs((name,)))
     assert found.of("by definition") and not found.of("unexplained")
     assert name in names_in(found)
     for figure in found.of("by definition"):
@@ -120,14 +120,14 @@ def test_each_definition_is_found_and_leaves_nothing(name: str) -> None:
 @given(st.sets(st.sampled_from(BY_OUR_CALLS), max_size=3))
 @settings(max_examples=25, deadline=None)
 def test_several_together_are_found_too(names: set[str]) -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, theirs(sorted(names)))
+    found = crosscheck(QUIET, OURS, theirs(sorted(names)))
     assert not found.of("unexplained")
 
 
 @given(st.floats(1.2, 50.0))
 @settings(max_examples=15, deadline=None)
 def test_what_no_definition_makes_is_unexplained_with_its_size(factor: float) -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, theirs((), factor=1e4 * factor))
+    found = crosscheck(QUIET, OURS, theirs((), factor=1e4 * factor))
     for figure in found.figures:
         # Half of the gaps between tokens are 0, and so is any multiple of that.
         assert figure.outcome == ("unexplained" if figure.ours else "same")
@@ -141,13 +141,13 @@ def test_answers_of_another_length_are_said_to_be_another_load_unless_chunks_wer
     longer = theirs(())
     tokens = MetricSummary(count=1, mean=50.0)
     longer = replace(longer, metrics={**longer.metrics, "output_tokens": tokens})
-    assert "answers averaged 50 tokens there and 16 here" in said(crosscheck(QUIET, CALLS_TABLE, longer))
+    assert "answers averaged 50 tokens there and 16 here" in said(crosscheck(QUIET, OURS, longer))
     for names in ((), ("chunks_are_tokens",)):
-        assert "not the same load" not in said(crosscheck(QUIET, CALLS_TABLE, theirs(names)))
+        assert "not the same load" not in said(crosscheck(QUIET, OURS, theirs(names)))
 
 
 def test_what_is_known_of_a_tool_explains_before_what_is_not() -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, theirs(("first_chunk", "from_connection"), "vllm-bench"))
+    found = crosscheck(QUIET, OURS, theirs(("first_chunk", "from_connection"), "vllm-bench"))
     assert names_in(found) <= KNOWN["vllm-bench"]
     ttft = next(figure for figure in found.figures if figure.metric == "ttft_ms" and figure.statistic == "p50")
     assert {each.name for each in ttft.by} >= {"first_chunk"}
@@ -155,7 +155,7 @@ def test_what_is_known_of_a_tool_explains_before_what_is_not() -> None:
 
 def test_within_the_noise_of_our_run_and_our_clients_error_nothing_is_called_different() -> None:
     noisy = replace(QUIET, client=ClientHealth(selftest=SelftestAtLoad("today", error_ms=1e9)))
-    found = crosscheck(noisy, CALLS_TABLE, theirs(("with_warmup",)))
+    found = crosscheck(noisy, OURS, theirs(("with_warmup",)))
     times = [figure for figure in found.figures if figure.metric.endswith("_ms")]
     assert times and all(figure.outcome == "same" for figure in times)
 
@@ -189,7 +189,7 @@ def test_with_as_many_in_flight_rates_follow_from_the_mean_time_and_are_not_unex
     factor: float, is_slower: bool, names: tuple[str, ...]
 ) -> None:
     there = slower(theirs(names), factor if is_slower else 1 / factor)
-    found = crosscheck(QUIET, CALLS_TABLE, there, concurrency=4)
+    found = crosscheck(QUIET, OURS, there, concurrency=4)
     mean = next(each for each in found.figures if (each.metric, each.statistic) == ("service_ms", "mean"))
     # To within what is rounded other definitions may make of our mean what its factor does.
     assume({each.name for each in mean.by} <= set(names))
@@ -199,13 +199,13 @@ def test_with_as_many_in_flight_rates_follow_from_the_mean_time_and_are_not_unex
             assert figure.outcome == "by definition" and {each.name for each in figure.by} == {"as_slow"}
             assert figure.left == pytest.approx(0, abs=1e-9 * figure.theirs)
     for concurrency in (None, 8):
-        assert "as_slow" not in names_in(crosscheck(QUIET, CALLS_TABLE, there, concurrency))
+        assert "as_slow" not in names_in(crosscheck(QUIET, OURS, there, concurrency))
 
 
 @given(st.sets(st.sampled_from(BY_OUR_CALLS), max_size=3), st.floats(0.1, 10.0), st.sampled_from(["x", *KNOWN]))
 @settings(max_examples=30, deadline=None)
 def test_what_is_explained_and_what_is_left_add_up_to_the_difference(names: set[str], factor: float, tool: str) -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(sorted(names), tool, factor), concurrency=4), 4)
+    found = crosscheck(QUIET, OURS, replace(theirs(sorted(names), tool, factor), concurrency=4), 4)
     for figure in found.figures:
         explained = figure.recomputed - figure.ours
         assert explained + figure.left == pytest.approx(figure.difference, rel=1e-9, abs=1e-9)
@@ -217,7 +217,7 @@ def test_what_is_explained_and_what_is_left_add_up_to_the_difference(names: set[
 def test_beside_what_is_unexplained_no_definition_is_named_that_takes_less_than_a_tenth(
     tool: str, factor: float, names: set[str]
 ) -> None:
-    for figure in crosscheck(QUIET, CALLS_TABLE, theirs(sorted(names), tool, factor)).of("unexplained"):
+    for figure in crosscheck(QUIET, OURS, theirs(sorted(names), tool, factor)).of("unexplained"):
         by = [each.name for each in figure.by]
         for name in by:
             rest = OURS.figure(figure.metric, figure.statistic, Reading(set(by) - {name}))
@@ -231,13 +231,13 @@ def test_beside_what_is_unexplained_no_definition_is_named_that_takes_less_than_
 def test_a_warm_up_that_their_file_says_there_was_none_of_explains_nothing(
     names: set[str], factor: float, tool: str
 ) -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(sorted(names), tool, factor), warmed_up=False))
+    found = crosscheck(QUIET, OURS, replace(theirs(sorted(names), tool, factor), warmed_up=False))
     assert "with_warmup" not in names_in(found)
 
 
 @pytest.mark.parametrize("warmed_up", [None, True])
 def test_a_warm_up_that_there_may_have_been_is_found(warmed_up: bool | None) -> None:
-    found = crosscheck(QUIET, CALLS_TABLE, replace(theirs(("with_warmup",)), warmed_up=warmed_up))
+    found = crosscheck(QUIET, OURS, replace(theirs(("with_warmup",)), warmed_up=warmed_up))
     assert "with_warmup" in names_in(found)
 
 
