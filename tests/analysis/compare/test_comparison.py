@@ -132,7 +132,7 @@ def test_a_dearer_candidate_is_worse(runs: Runs, summary: Tool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "comparisons"), [(3, 60), *(pytest.param(count, 200, marks=pytest.mark.slow) for count in (3, 5))]
+    ("count", "comparisons"), [(3, 40), *(pytest.param(count, 200, marks=pytest.mark.slow) for count in (3, 5))]
 )
 def test_where_nothing_changed_at_most_one_comparison_in_twenty_says_so(
     simulated: Tool, runs: Runs, count: int, comparisons: int

@@ -21,7 +21,7 @@ from analysis.stats.distributions import LEVELS, Sample, carries
 from tests.processes import OTHERS, PROCESSES
 from tests.speed.coverage import LENGTHS, Cell, coverage
 
-SAMPLES = 400
+SAMPLES = 200
 RUNS = 80
 P99_OF_NORMAL = 2.3263478740408408
 NO_INTERVALS = dict.fromkeys(("mean", *LEVELS), (None, None))
@@ -104,7 +104,7 @@ def hold_or_not(make: Any, lengths: Any, runs: int) -> None:
     assert all(cell.coverage >= 0.9 for cell in of_all.values()), of_all
 
 
-@pytest.mark.parametrize("name", ["one server, 50%", "four slots, 80%", "whole answers, 95%", "first order, 0.8"])
+@pytest.mark.parametrize("name", ["four slots, 80%", "whole answers, 95%"])
 def test_intervals_of_short_runs_hold_whatever_the_requests_have_in_common(name: str) -> None:
     hold_or_not(PROCESSES[name], [100, 300], 40)
 
