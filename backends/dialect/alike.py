@@ -1,16 +1,12 @@
 """Runs of events that differ in one text and in nothing else: what an answer is made of, token after token.
 
-Strategy: nearly all events of a stream are the same bytes as the one before, but for a text. One such event is parsed
-and taken in for all, with a mark for its text; where taking it in brings that text and does nothing else, so does every
-event of the run. Their bytes are compared and their texts taken out in columns, and these are parsed at once, as one
-text. What is not of that shape, to the byte, is left to whoever reads event by event. Both give the same answer; a test
-holds them to it.
+They are found by their bytes, in columns: nearly all events of a stream are those of the one before, but for a text.
+What such an event says is for whoever decodes one (`forms`). What is not of that shape, to the byte, is of no run.
 """
 
 import re
 from array import array
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -20,70 +16,71 @@ from bench.types import Body
 
 Int64s = NDArray[np.int64]
 
-MARK = "\ue000 the text of an event \ue000"
-_MARK = orjson.dumps(MARK)[1:-1]
 BETWEEN = "\x7f"
 """Stands behind each text of a run; a text that holds it is of no run."""
-_HOLE = re.compile(rb'"(?:content|text|delta|reasoning_content|reasoning)": ?"(?!")')
-_FIELD = re.compile(rb"data: ?(?={)")
+LEAST_BYTES = 4096
+"""Of a run: what is shorter is read one by one as soon."""
+TEXTS = rb"content|text|delta|reasoning_content|reasoning"
+"""Names of what may be a text."""
+IS_TEXT = rb'(?!(?: |\\[nrt])*")'
+"""Neither an empty text nor one of blanks begins here: those are no output where an answer begins."""
+_HOLE = re.compile(rb'"(?:%b)": ?"%b' % (TEXTS, IS_TEXT))
+_FIELD = re.compile(rb"data: ?{")
 # Each may look at all of a body: what changes its shape more often is read event by event.
 _MOST_TRIES = 8
-# Fewer are read one by one as soon.
-_LEAST_EVENTS = 12
-_SHORT_BYTES = 8 << 10
 # So many events are compared at a time.
 _BLOCK = 4096
 
 
 class AlikeRun(NamedTuple):
-    """The events of a body from byte `start` to `stop`: one of them with `MARK` for its text, all texts, and stamps.
+    """Events that are a `data: {…}` line and a blank one each: those of a body from byte `start` to `stop`.
 
-    No text is empty, and behind each stands `BETWEEN`.
+    Each is the bytes `before`, a text that is not empty, and the bytes `after`. `texts` has them all, with `BETWEEN`
+    behind each, and `stamps` when the lines were complete. No event goes on from before the first.
     """
 
     start: int
     stop: int
-    event: Any
+    before: bytes
+    after: bytes
     texts: str
     stamps: "array[int]"
 
 
-def runs(body: Body) -> Iterator[AlikeRun]:
-    """The runs of a body, in their order: events that are a `data: {…}` line and a blank one each."""
-    data, at = body.data, 0
-    if len(data) < _SHORT_BYTES and data.count(b"\n") < 2 * _LEAST_EVENTS:
-        return
+def runs(body: Body) -> list[AlikeRun]:
+    """The runs of a body, in their order."""
+    data, at, found = body.data, 0, list[AlikeRun]()
     for _ in range(_MOST_TRIES):
-        hole = _HOLE.search(data, at)
-        if hole is None:
-            return
+        if len(data) - at < LEAST_BYTES or (hole := _HOLE.search(data, at)) is None:
+            break
         start = data.rfind(b"\n", at, hole.start()) + 1 or at
-        close, stop = data.find(b'"', hole.end()), data.find(b"\n\n", hole.end())
+        close, stop = data.find(b'"', hole.end()), data.find(b"\n\n", hole.end()) + 2
         if not 0 < close < stop:
-            return
-        run = _run(body, start, hole.end(), data[close:stop])
+            break
+        run = _run(body, start, data[start : hole.end()], data[close:stop])
         if run is not None:
-            yield run
-        at = stop + 2 if run is None else run.stop
+            found.append(run)
+        at = stop if run is None else run.stop
+    return found
 
 
-def _run(body: Body, start: int, text_at: int, after: bytes) -> AlikeRun | None:
-    """The run whose first event begins at `start`, its text at `text_at`, with the bytes `after` it."""
-    before = body.data[start:text_at]
-    field = _FIELD.match(before)
-    if field is None or b"\r" in before or b"\r" in after or b"\n" in after:
+def _run(body: Body, start: int, before: bytes, after: bytes) -> AlikeRun | None:
+    """The run whose first event begins at `start`, with these bytes before and after its text."""
+    if not _FIELD.match(before) or body.data[max(start - 2, 0) : start] not in (b"", b"\n\n"):
         return None
-    event = _parsed(before[field.end() :] + _MARK + after)
-    if event is None:
+    if b"\r" in before or b"\r" in after or after.count(b"\n") != 2:
         return None
-    found = _alike(body, start, before, after + b"\n\n")
-    if len(found.stops) < _LEAST_EVENTS:
+    found = _alike(body, start, before, after)
+    if not len(found.stops) or found.stops[-1] - start < LEAST_BYTES:
         return None
-    texts = _parsed(b'"%b"' % found.texts)
-    if type(texts) is not str or texts.count(BETWEEN) != len(found.stops):
+    try:
+        texts = orjson.loads(b'"%b"' % found.texts)
+    except orjson.JSONDecodeError:
+        return None
+    if type(texts) is not str or texts.count(BETWEEN) != len(found.stops) or texts[: texts.index(BETWEEN)].isspace():
         return None
     # The first of an event's two line feeds completes its line.
-    return AlikeRun(start, int(found.stops[-1]), event, texts, stamps_of(body, found.stops - 1))
+    return AlikeRun(start, int(found.stops[-1]), before, after, texts, _stamps(body, found.stops - 1))
 
 
 class _Alike(NamedTuple):
@@ -102,9 +99,9 @@ def _alike(body: Body, start: int, before: bytes, after: bytes) -> _Alike:
     # Most servers write an event at a time. Where they do not, a run ends at what is several events between two writes,
     # or not all of one; then line ends tell.
     ends = np.asarray(body.ends, np.int64)
-    found = _ending_at(ends[ends > start], body.data, start, before, after)
+    found = _ending_at(ends[np.searchsorted(ends, start, "right") :], body.data, start, before, after)
     rest = len(body.data) - (int(found.stops[-1]) if len(found.stops) else start)
-    if rest > _LEAST_EVENTS * (len(before) + len(after)):
+    if rest > LEAST_BYTES:
         line_ends = np.flatnonzero(np.frombuffer(body.data, np.uint8) == 0x0A) + 1
         return _ending_at(line_ends[line_ends > start], body.data, start, before, after)
     return found
@@ -152,14 +149,7 @@ def _all_first(holds: NDArray[np.bool_]) -> int:
     return len(holds) if holds.all() else int(np.argmin(holds))
 
 
-def _parsed(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def stamps_of(body: Body, ends: Int64s) -> "array[int]":
+def _stamps(body: Body, ends: Int64s) -> "array[int]":
     """When the first `ends[i]` bytes of a body had arrived; none is beyond its end."""
     read = np.searchsorted(np.asarray(body.ends, np.int64), ends)
     return array("q", np.asarray(body.t_ns, np.int64)[read].tobytes())

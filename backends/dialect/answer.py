@@ -1,14 +1,13 @@
 """One answer as its events are taken in, whatever the dialect: its text, its arrivals, and what became of it."""
 
-from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
-from backends.dialect import alike, outside
+from backends.dialect import outside
 from backends.dialect.errors import Error, verdict
 from backends.dialect.outside import UnsoundValue, known_word, shown
-from backends.dialect.sse import json_values, regular_events
+from backends.dialect.sse import json_values
 from bench import endings
 from bench.deltas import Deltas
 from bench.types import Body, DeltaKind, Reply, Usage
@@ -46,17 +45,6 @@ class Answer:
             else:
                 self.begun = True
         self.arrivals.add(t_ns, kind)
-
-    def arrive_alike(self, stamps: "array[int]", kind: DeltaKind, texts: str) -> None:
-        """The same for a run of texts, none of them empty, with `alike.BETWEEN` behind each."""
-        taken = at = 0
-        while not self.begun and taken < len(stamps):
-            end = texts.index(alike.BETWEEN, at)
-            self.arrive(stamps[taken], kind, texts[at:end])
-            taken, at = taken + 1, end + 1
-        if kind == "text":
-            self.pieces.append(texts[at:].replace(alike.BETWEEN, ""))
-        self.arrivals.add_alike(stamps[taken:], kind)
 
     def end(self, reason: Any) -> None:
         """Take in why the answer ended; null, in any spelling, says nothing, and no second word mends a failure."""
@@ -121,60 +109,9 @@ def read(answer: SomeAnswer, body: Body, take: Callable[[SomeAnswer, Any, int], 
     """Take in every event of a body until the answer is done or failed.
 
     An event that `take` cannot read, since it is not of the dialect's shape, is counted and passed over; a value in
-    its right place that no sound server sends makes the answer malformed. An event that brings a fresh answer one text
-    and nothing else does so whenever it comes.
+    its right place that no sound server sends makes the answer malformed.
     """
-    for part in _runs_and_rests(answer, body, take) or [json_values(body)]:
-        if isinstance(part, _AlikeOutput):
-            answer.arrive_alike(*part)
-        else:
-            _take_each(answer, part, take)
-        if answer.done or answer.error:
-            break
-    return answer
-
-
-class _AlikeOutput(NamedTuple):
-    stamps: "array[int]"
-    kind: DeltaKind
-    texts: str
-
-
-_Events = tuple[list[Any], Sequence[int]]
-
-
-def _runs_and_rests(
-    answer: SomeAnswer, body: Body, take: Callable[[SomeAnswer, Any, int], None]
-) -> list[_AlikeOutput | _Events]:
-    """The body's events in order; nothing where it has no run, or is not regular throughout."""
-    parts: list[_AlikeOutput | _Events] = []
-    at = 0
-    for run in alike.runs(body):
-        if (kind := _brings(type(answer), run.event, take)) is None:
-            continue
-        rest = regular_events(body, at, run.start)
-        if rest is None:
-            return []
-        parts += [rest, _AlikeOutput(run.stamps, kind, run.texts)]
-        at = run.stop
-    rest = regular_events(body, at, len(body.data)) if parts else None
-    return [] if rest is None else [*parts, rest]
-
-
-def _brings(answer: type[SomeAnswer], event: Any, take: Callable[[SomeAnswer, Any, int], None]) -> DeltaKind | None:
-    """The kind of output of which an event brings `alike.MARK`; None where it does anything else."""
-    taken, brought = answer(), answer()
-    try:
-        take(taken, event, 0)
-        kind = taken.arrivals[0][2]
-        brought.arrive(0, kind, alike.MARK)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return None
-    return kind if taken == brought else None
-
-
-def _take_each(answer: SomeAnswer, events: _Events, take: Callable[[SomeAnswer, Any, int], None]) -> None:
-    for event, t_ns in zip(*events, strict=True):
+    for event, t_ns in zip(*json_values(body), strict=True):
         try:
             take(answer, event, t_ns)
         except UnsoundValue as problem:
@@ -184,3 +121,4 @@ def _take_each(answer: SomeAnswer, events: _Events, take: Callable[[SomeAnswer, 
             answer.unread_example = answer.unread_example or shown(event)
         if answer.done or answer.error:
             break
+    return answer

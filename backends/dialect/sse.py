@@ -94,8 +94,8 @@ def json_events(body: Body) -> tuple[list[Any], Sequence[int]]:
 
     An error in any shape is a dictionary with the key `error`; events without data, or with null, are left out.
     """
-    if (regular := regular_events(body, 0, len(body.data))) is not None:
-        return regular
+    if (regular := _regular_values(body.data)) is not None:
+        return regular, _regular_stamps(body)
     values, stamps = list[Any](), list[int]()
     for event in every_event(body):
         value = lenient(event.data)
@@ -122,15 +122,6 @@ def _lines(body: Body, event: Event) -> list[Event]:
 
 def _is_done(data: bytes) -> bool:
     return data.strip(b' "\t').upper() == DONE
-
-
-def regular_events(body: Body, start: int, stop: int) -> tuple[list[Any], Sequence[int]] | None:
-    """The same of these bytes, which begin and end with an event, where they are regular to the byte; else None."""
-    if start == stop > 0:
-        return [], []
-    data = body.data[start:stop]
-    values = _regular_values(data)
-    return None if values is None else (values, _regular_stamps(body, start, data))
 
 
 def json_values(body: Body) -> tuple[list[Any], Sequence[int]]:
@@ -225,9 +216,9 @@ def _regular_values(data: bytes) -> list[Any] | None:
     return values if objects is data else [*values, DONE]
 
 
-def _regular_stamps(body: Body, start: int, data: bytes) -> list[int]:
+def _regular_stamps(body: Body) -> list[int]:
     # Every event is its line and two line feeds; the first of the two completes the line.
-    line_ends = accumulate((len(line) + 2 for line in data.split(b"\n\n")[:-1]), initial=start - 1)
+    line_ends = accumulate((len(line) + 2 for line in body.data.split(b"\n\n")[:-1]), initial=-1)
     ends, t_ns = body.ends, body.t_ns
     return [t_ns[bisect_left(ends, end)] for end in islice(line_ends, 1, None)]
 

@@ -1,28 +1,35 @@
 """An answer that is filled in by its form is the one that is decoded: nothing about it depends on which of the two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.dialect import claude, openai, responses, tgi
+from backends.dialect import alike, claude, forms, openai, responses, tgi
 from backends.dialect.forms import by_form
 from bench.types import Body, Reply
-from tests.backends.dialect.test_alike import ODDS, SHAPES, TEXTS, stream
+from tests.backends.dialect.events import ODDS, SHAPES, TEXTS, stream
 
 Decode = Callable[[int, Any, Body], Reply]
 NAMES = [b"chatcmpl-1", b"x", b"", b"a b", b"\xc3\xa4", b"cmpl_9.2:z", b'a"', b"\\n"]
+COUNTS = [b"1", b"2", b"7", b"40", b"0", b"999999999", b"1000000000", b"2.0", b"-1", b"01", b'"3"', b"null"]
 DATES = [b"1", b"1750000000", b"0", b"-3", b"17.5", b'"x"', b"01"]
 WHOLE = [
     b'data: {"id":"%n","created":%d,"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n',
-    b'data: {"id":"%n","created":%d,"choices":[{"delta":{"content":" %b"}}],"usage":{"completion_tokens":%d}}\n\n',
+    b'data: {"id":"%n","created":%d,"choices":[{"delta":{"content":" %b"}}],"usage":{"completion_tokens":%c}}\n\n',
     b'data: {"id":"%n","created":%d,"choices":[{"delta":{"content":"%b"},"finish_reason":"length"}]}\n\n',
     b'data: {"id":"%n","choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2,"id":"%n","created":%d}}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":%c,"completion_tokens":%c,"total_tokens":%c}}\n\n',
+    b'data: {"x":{"prompt_tokens":%c,"completion_tokens":%c},"b":{"prompt_tokens":%c,"completion_tokens":9}}\n\n',
+    b'data: {"choices":[{"delta":{"content":"%b"}}],"usage":{"prompt_tokens":%c,"completion_tokens":%c}}\n\n',
+    b'data: {"type":"message_start","message":{"usage":{"input_tokens":%c,"cache_read_input_tokens":%c}}}\n\n',
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"%n","content":[]}}\n\n',
     b'data: {"type":"content_block_start","content_block":{"type":"text","text":"%b"}}\n\n',
-    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":%d}}\n\n',
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":%c}}\n\n',
     b'data: {"type":"response.completed","response":{"id":"%n","status":"completed","output":[{"text":"%b"}]}}\n\n',
     b'{"id":"%n","created":%d,"choices":[{"message":{"content":"%b","reasoning":"%b"},"finish_reason":"stop"}]}',
     b'{"type":"message","id":"%n","content":[{"type":"text","text":"%b"}],"stop_reason":"end_turn"}',
@@ -38,21 +45,35 @@ def plainly(decode: Decode) -> Decode:
     return plain
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_runs_and_early_patterns() -> Iterator[None]:
+    with patch.object(alike, "LEAST_BYTES", 200), patch.object(forms, "_OFTEN", 2):
+        yield
+
+
 @st.composite
 def alike_answers(draw: st.DrawFn) -> list[Body]:
-    """Answers made of the same events, filled with anything, and read in any pieces."""
-    events = draw(st.lists(st.sampled_from(WHOLE) | st.sampled_from(ODDS), min_size=1, max_size=5))
-    shape = b"".join(events) + draw(st.sampled_from([b"", END]))
+    """Answers made of the same events, some of them many times, filled with anything, and read in any pieces."""
+    events = draw(st.lists(st.tuples(st.sampled_from(WHOLE) | st.sampled_from(ODDS), st.booleans()), max_size=6))
+    end = draw(st.sampled_from([b"", END]))
     found = []
     for _ in range(4):
-        data = shape
         name = draw(st.sampled_from(NAMES[:3]) | st.sampled_from(NAMES))
-        while b"%b" in data:
-            data = data.replace(b"%b", draw(st.sampled_from(TEXTS[:3]) | st.sampled_from(TEXTS)), 1)
         date = draw(st.sampled_from(DATES[:2]) | st.sampled_from(DATES))
+        data = end
+        for event, repeats in reversed(events):
+            data = event * (draw(st.integers(1, 9)) if repeats else 1) + data
         data = data.replace(b"%n", name).replace(b"%d", date)
-        found.append(stream(data, draw(st.lists(st.integers(0, 2000), max_size=4))))
+        texts = draw(st.lists(st.sampled_from(TEXTS[:3]) | st.sampled_from(TEXTS), min_size=1, max_size=8))
+        counts = draw(st.lists(st.sampled_from(COUNTS[:4]) | st.sampled_from(COUNTS), min_size=1, max_size=4))
+        data = _put(data, b"%b", texts)
+        found.append(stream(_put(data, b"%c", counts), draw(st.lists(st.integers(0, 2000), max_size=4))))
     return found
+
+
+def _put(data: bytes, blank: bytes, values: list[bytes]) -> bytes:
+    first, *others = data.split(blank)
+    return b"".join([first, *(part for pair in zip(cycle(values), others) for part in pair)])
 
 
 HEADERS = [{}, {"content-encoding": "gzip"}, {"date": "now"}, {"anthropic-ratelimit-requests-limit": "5"}]
@@ -75,14 +96,26 @@ def test_an_answer_is_the_same_filled_in_or_decoded(
         assert filled(status, heads, body) == plain(status, heads, body)
 
 
-@pytest.mark.parametrize(
-    "events",
-    [(0, 2), (0, 1, 2), (4, 5, 6), (8,), (9,)],
-    ids=["a token", "two and counts so far", "messages", "in one piece", "a message in one piece"],
-)
-def test_what_engines_send_is_decoded_but_a_few_times(events: tuple[int, ...]) -> None:
+ROLE, TOKEN, LAST, USAGE = WHOLE[0], SHAPES[0], WHOLE[2], WHOLE[4]
+RUN = 4 * TOKEN
+MESSAGE = b"".join(WHOLE[8:11]) + b'data: {"type":"message_stop"}\n\n'
+SENT = {
+    "a token": ROLE + LAST + END,
+    "two, and counts so far": ROLE + WHOLE[1] + WHOLE[1] + END,
+    "counts at the end": ROLE + TOKEN + LAST + USAGE + END,
+    "a message": MESSAGE,
+    "in one piece": WHOLE[12],
+    "a message in one piece": WHOLE[13],
+    "a run": ROLE + RUN + LAST + USAGE + END,
+    "thoughts before the answer": ROLE + RUN.replace(b"content", b"reasoning") + RUN + LAST + USAGE + END,
+    "a long message": MESSAGE.replace(WHOLE[9], WHOLE[9] + 9 * SHAPES[13]),
+}
+
+
+@pytest.mark.parametrize("shape", SENT.values(), ids=list(SENT))
+def test_what_engines_send_is_decoded_but_a_few_times(shape: bytes) -> None:
     """Else the test above held nothing."""
-    plain = plainly((claude if events[0] in (4, 9) else responses).decode)
+    plain = plainly((claude if b'"message' in shape and b"choices" not in shape else responses).decode)
     decoded = 0
 
     def counted(*asked: Any) -> Reply:
@@ -90,10 +123,11 @@ def test_what_engines_send_is_decoded_but_a_few_times(events: tuple[int, ...]) -
         decoded += 1
         return plain(*asked)
 
-    filled, end = by_form(counted), b"" if events[0] > 7 else b'data: {"type":"message_stop"}\n\n'
+    filled = by_form(counted)
     for n in range(20):
-        data = b"".join(WHOLE[event] for event in events) + (end if events[0] == 4 else end and END)
-        data = data.replace(b"%n", b"msg_%d" % n).replace(b"%d", b"%d" % (n // 10 + 5)).replace(b"%b", b"t%d" % n)
+        data = shape.replace(RUN, (n + 2) * RUN)
+        data = data.replace(b"%n", b"msg_%d" % n).replace(b"%d", b"%d" % (n // 10 + 5))
+        data = _put(_put(data, b"%b", [b"t%d" % n, b" "]), b"%c", [b"%d" % (n + 5), b"%d" % (n + 7)])
         body = stream(data, [n])
         reply = filled(200, {}, body)
         assert reply == plain(200, {}, body)

@@ -1,0 +1,175 @@
+"""What answers of a form say, learned from what the decoder says of two of them, made up for that."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import NamedTuple
+
+from backends.dialect import alike
+from backends.dialect.blanks import AGAIN, BLANK, DATE, LARGER, RUN, STRING, TEXT, Arrival, Form, names
+from bench.deltas import Deltas, in_columns
+from bench.types import Body, Decode
+
+# Counts are powers of it: each sum of some of them is of these alone.
+_BASE, _LEAST_POWER, _MOST_POWER = 3, 2, 18
+
+
+class _Marks(NamedTuple):
+    """What stands in the blanks.
+
+    In a text its number is put. The counts of names that come first are the smallest, or, `reversed`, the largest. A
+    run has so many events `more` than it needs.
+    """
+
+    string: bytes
+    date: bytes
+    text: str
+    reversed: bool
+    more: int
+
+
+_FIRST = _Marks(b"a-1", b"1", "\ue000{}\ue000", False, 0)
+_SECOND = _Marks(b"chatcmpl-b.2", b"1750000000", "Mark {}.", True, 3)
+
+
+class _Filled(NamedTuple):
+    """A form with marks in its blanks: blank i ends at byte `blank_ends[i]`; where `counts` has a number it is one.
+
+    Of texts and runs also what was put there.
+    """
+
+    data: bytes
+    kinds: list[bytes]
+    blank_ends: list[int]
+    blank_sizes: list[int]
+    counts: dict[int, int]
+    texts: dict[str, int]
+    stretches: "list[_Stretch]"
+
+
+class _Stretch(NamedTuple):
+    """Where a run is that was made of one event of so many bytes, and of how many."""
+
+    start: int
+    stop: int
+    line_bytes: int
+    copies: int
+
+
+def learned(decode: Decode, headers: Mapping[str, str], form: bytes) -> Form | None:
+    """What answers of a form say; None where that depends on what stands in the blanks, or on what was wrong."""
+    first = _said(decode, headers, form, _FIRST)
+    return first if first is not None and first == _said(decode, headers, form, _SECOND) else None
+
+
+def _said(decode: Decode, headers: Mapping[str, str], form: bytes, marks: _Marks) -> Form | None:
+    filled = _filled(form, marks)
+    if filled is None:
+        return None
+    each = range(1, len(filled.data) + 1)
+    reply = decode(200, headers, Body(filled.data, each, each))
+    if reply.error or reply.unread or reply.counted_by != "server":
+        return None
+    deltas = in_columns(reply.deltas)
+    arrivals = _arrivals(deltas, filled)
+    if arrivals is None:
+        return None
+    of_count = {count: blank for blank, count in reversed(filled.counts.items())}
+    tokens = None if deltas.tokens is None else tuple(deltas.tokens)
+    running: tuple[int, ...] = ()
+    if tokens is not None:
+        if filled.stretches:
+            return None
+        so_far = list(accumulate(count or 0 for count in tokens))
+        if None not in tokens and all(count in of_count for count in so_far):
+            tokens, running = None, tuple(of_count[count] for count in so_far)
+    usage = None if reply.usage is None else tuple(_summed(count, of_count) for count in reply.usage)
+    return Form(_pieces(reply.text, filled.texts), arrivals, tokens, running, usage, reply[3:])
+
+
+def _filled(form: bytes, marks: _Marks) -> _Filled | None:
+    parts = BLANK.split(form)
+    kinds = parts[1::2]
+    counts = _counts(kinds, names(form), marks)
+    if counts is None:
+        return None
+    strings, texts = 0, dict[str, int]()
+    for n, kind in enumerate(kinds):
+        value = {STRING: marks.string, DATE: marks.date, RUN: RUN}.get(kind)
+        if kind == TEXT:
+            text = marks.text.format(strings)
+            texts[text], value = strings, text.encode()
+        strings += kind in (STRING, TEXT)
+        parts[2 * n + 1] = b"%d" % counts[n] if value is None else value
+    blank_ends = list(accumulate(map(len, parts)))[1::2]
+    sizes = list(map(len, parts[1::2]))
+    short, data, at, stretches = b"".join(parts), b"", 0, list[_Stretch]()
+    for n, kind in enumerate(kinds):
+        if kind == RUN:
+            line_start = short.rfind(b"\n", 0, blank_ends[n]) + 1
+            line_stop = short.index(b"\n\n", blank_ends[n]) + 2
+            line = short[line_start:line_stop]
+            copies = -(-alike.LEAST_BYTES // len(line)) + 1 + marks.more
+            said = [marks.text.format(f"{len(stretches)}-{copy:05}") for copy in range(copies)]
+            data += short[at:line_start]
+            start = len(data)
+            data += b"".join(line.replace(RUN, text.encode()) for text in said)
+            stretches.append(_Stretch(start, len(data), len(line), copies))
+            texts["".join(said)], at = ~(len(stretches) - 1), line_stop
+    return _Filled(data + short[at:], kinds, blank_ends, sizes, counts, texts, stretches)
+
+
+def _counts(kinds: list[bytes], names: list[bytes], marks: _Marks) -> dict[int, int] | None:
+    """A number for each blank of a count: larger than the last of its name where it is to be; None for too many."""
+    named = dict[bytes, list[int]]()
+    for n, (kind, name) in enumerate(zip(kinds, names, strict=True)):
+        if kind in (AGAIN, LARGER):
+            named.setdefault(name, []).append(n)
+    power, counts = _LEAST_POWER - 1, dict[int, int]()
+    for blanks in reversed(named.values()) if marks.reversed else named.values():
+        for n in blanks:
+            power += kinds[n] == LARGER
+            counts[n] = _BASE**power
+    return counts if power <= _MOST_POWER else None
+
+
+def _arrivals(deltas: Deltas, filled: _Filled) -> tuple[Arrival, ...] | None:
+    """Where arrivals come from; None where not each event of a run brings one, all of a kind, with its line."""
+    rows, found, at, shift = list(zip(deltas.t_ns, deltas.kinds, strict=True)), list[Arrival](), 0, 0
+    before = list(accumulate(filled.blank_sizes, initial=0))
+    for n, stretch in enumerate([*filled.stretches, _Stretch(len(filled.data), len(filled.data), 0, 0)]):
+        while at < len(rows) and rows[at][0] <= stretch.start:
+            place = rows[at][0] - shift
+            blanks = bisect_left(filled.blank_ends, place + 1)
+            found.append(Arrival(rows[at][1], place - before[blanks], blanks, None))
+            at += 1
+        own = [row for row in rows[at : at + stretch.copies] if row[0] <= stretch.stop]
+        if own:
+            line = (stretch.stop - stretch.start) // stretch.copies
+            lines_end = range(stretch.start + line - 1, stretch.stop, line)
+            if own != [(end, own[0][1]) for end in lines_end]:
+                return None
+            found.append(Arrival(own[0][1], 0, 0, n))
+            at += stretch.copies
+        shift += stretch.stop - stretch.start - stretch.line_bytes
+    return tuple(found) if at == len(rows) else None
+
+
+def _summed(count: int | None, of_count: Mapping[int, int]) -> int | tuple[int, ...] | None:
+    """A count as the blanks of which it is the sum; itself where it is not one of counts in blanks."""
+    rest, power, blanks = count or 0, 0, list[int]()
+    while rest > 0:
+        rest, digit = divmod(rest, _BASE)
+        if digit > 1 or (digit and _BASE**power not in of_count):
+            return count
+        if digit:
+            blanks.append(of_count[_BASE**power])
+        power += 1
+    return tuple(blanks) or count
+
+
+def _pieces(text: str, marks: Mapping[str, int]) -> tuple[str | int, ...]:
+    """A text as literals and the numbers of the marks in it."""
+    parts = re.split("(" + "|".join(map(re.escape, marks)) + ")", text) if marks else [text]
+    return tuple(marks.get(part, part) for part in parts if part)
