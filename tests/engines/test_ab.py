@@ -10,10 +10,9 @@ from tests.commands import bench
 pytestmark = pytest.mark.engine
 
 # Long prompts and short answers, one at a time, so that layers are nearly all of the work.
-LOAD = ("--prompt-tokens", "800", "--output-tokens", "8", "--concurrency", "1", "--requests", "20", "--warmup", "2")
+LOAD = ("--prompt-tokens", "800", "--output-tokens", "8", "--concurrency", "1", "--requests", "10", "--warmup", "1")
 
 
-@pytest.mark.alone  # a pair that other load disturbs decides nothing
 def test_a_model_with_eight_times_the_layers_is_worse(tmp_path: Path) -> None:
     bound = ("--decide", "ttft_ms:p50", "--max-pairs", "12")
     done = bench("ab", "--a", "--model tiny", "--b", "--model tiny-16l", *LOAD, *bound, "--out", tmp_path)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-pytestmark = [pytest.mark.engine, pytest.mark.alone]
+pytestmark = pytest.mark.engine  # and not `alone`: CPU time is compared, which other load hardly changes
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")

@@ -149,19 +149,28 @@ def test_on_a_cpu_that_the_baseline_does_not_know_speed_is_not_judged_and_counts
 
 
 def sessions(
-    rng: np.random.Generator, count: int, spread: float, figures: Mapping[str, float] = ENGINE
+    rng: np.random.Generator,
+    count: int,
+    spread: float,
+    figures: Mapping[str, float] = ENGINE,
+    *,
+    many: int = 5,
+    within: float = 0.03,
 ) -> list[Rounds]:
-    """Sessions that differ as a whole, and rounds that differ within."""
+    """Sessions that differ as a whole, and `many` rounds that differ within."""
     found: list[Rounds] = []
     for _ in range(count):
         moved = {name: value * np.exp(spread * rng.normal()) for name, value in figures.items()}
-        found.append({"llamacpp": rounds(moved, rng, spread=0.03)})
+        found.append({"llamacpp": rounds(moved, rng, many, spread=within)})
     return found
 
 
-def fails_between(rng: np.random.Generator, count: int, spread: float, factor: float = 1.0) -> bool:
-    base = sessions(rng, count, spread)
-    (now,) = sessions(rng, 1, spread, {name: factor * value for name, value in ENGINE.items()})
+def fails_between(
+    rng: np.random.Generator, count: int, spread: float, factor: float = 1.0, *, many: int = 5, within: float = 0.03
+) -> bool:
+    base = sessions(rng, count, spread, within=within)
+    slower = {name: factor * value for name, value in ENGINE.items()}
+    (now,) = sessions(rng, 1, spread, slower, many=many, within=within)
     return bool(failing(judge(Base(base[0], base, together=False), now)))
 
 
@@ -183,6 +192,17 @@ def test_with_five_sessions_a_slowdown_by_half_is_found_and_with_one_that_by_twi
     rng = np.random.default_rng(9)
     assert sum(fails_between(rng, 5, 0.05, 1.5) for _ in range(100)) >= 95
     assert sum(fails_between(rng, 1, 0.05, 2.0) for _ in range(100)) >= 95
+
+
+def test_beside_sessions_of_other_days_three_rounds_find_what_five_do() -> None:
+    """Rounds as far apart as on a busy machine, sessions as far as days are: what `.ci/run` relies on."""
+
+    def found(factor: float, many: int) -> int:
+        rng = np.random.default_rng(10)
+        return sum(fails_between(rng, 5, 0.10, factor, many=many, within=0.085) for _ in range(100))
+
+    assert max(found(1.0, 3), found(1.0, 5)) <= 5
+    assert min(found(1.5, 3), found(1.5, 5)) >= 90
 
 
 @pytest.mark.parametrize(("name", "value"), [("plan_hash", "b" * 64), ("failures", 1), ("output_tokens", 6399)])

@@ -55,7 +55,7 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.clock
 def test_a_server_that_keeps_the_objective_has_no_ceiling_as_far_as_was_looked(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "search"
     quick = [*QUICK, "--up-to", "3"]
@@ -86,7 +86,7 @@ def test_a_server_that_keeps_the_objective_has_no_ceiling_as_far_as_was_looked(u
 
 
 @pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.clock
 def test_an_objective_that_no_rate_meets_is_a_capacity_of_none(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "search"
     quick = [*QUICK, "--output-tokens", "4", "--prompt-tokens", "30", "--requests", "5"]

@@ -313,7 +313,7 @@ def asked_of(url: str, out: Path) -> tuple[str | Path, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.alone  # the server is not steady afterwards otherwise
+@pytest.mark.clock  # the server may not be steady afterwards
 def test_a_cold_start_is_proposed_to_be_cut_and_cut_when_asked_and_comes_back(
     cold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -213,7 +213,6 @@ def test_without_a_compiler_it_says_what_to_install(shown: Shown, monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.clock
 def test_a_selftest_of_small_loads_is_carried_by_the_next_run(home: Path, tmp_path: Path) -> None:
     small = """

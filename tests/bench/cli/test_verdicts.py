@@ -182,7 +182,7 @@ def counts(field: str, change: Callable[[int], int]) -> Alter:
 # --- what the server does ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 def test_a_proxy_that_changes_nothing_raises_no_doubt_about_the_server(through_proxy: Any) -> None:
     code, codes = through_proxy()
     assert code == 0
@@ -217,7 +217,7 @@ def test_prompts_that_the_servers_cache_has_seen(through_proxy: Any) -> None:
     assert codes >= {"cache_not_cold", "same_answers"}
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 def test_a_rate_that_the_engine_cannot_take(through_proxy: Any, clean: Codes) -> None:
     # Twenty requests a second at most are let in, on a slow machine fewer: no machine can take forty.
     load = ("--rate", "40", "--requests", "180", "--warmup", "0", "--output-tokens", "4")
@@ -226,7 +226,7 @@ def test_a_rate_that_the_engine_cannot_take(through_proxy: Any, clean: Codes) ->
     assert_unprovoked(clean, {"backlog_grows", "waited_for_seats"})
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 @pytest.mark.parametrize(
     ("faults", "tokens_per_event", "load", "expected"),
     [
@@ -262,7 +262,7 @@ def load_process(process: "subprocess.Popen[str]", out: Path) -> psutil.Process:
     return next(child for child in children if "bench.app.load_process" in child.cmdline())
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # and it loads a core itself
 def test_a_client_whose_core_others_take(tmp_path: Path, clean: Codes) -> None:
     core, other_core = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
     load = ("--rate", "100", "--requests", "300", "--warmup", "0", "--output-tokens", "32", "--stamps", "kernel")
@@ -287,7 +287,7 @@ def test_a_client_whose_core_others_take(tmp_path: Path, clean: Codes) -> None:
     assert_unprovoked(clean, {"late_sends", "client_lag"})
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 def test_a_load_process_that_is_killed(tmp_path: Path, clean: Codes) -> None:
     out = tmp_path / "run"
     with truth.launch(SOUND) as server:
