@@ -91,21 +91,37 @@ class RunHead(JsonSection):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged(JsonSection):
-    verdict: str
+class StudyRunHead(JsonSection):
+    """A run of a study, by its folder within the study's."""
+
+    folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ContenderHead(JsonSection):
+class StudyCellHead(JsonSection):
+    """A contender under one load: its verdict and its runs."""
+
+    verdict: str
+    load: str = ""
+    runs: tuple[StudyRunHead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContenderHead(JsonSection):
+    """A contender of a study."""
+
     backend: str
     model: str
-    loads: tuple[_Judged, ...] = ()
+    loads: tuple[StudyCellHead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _StudyHead(JsonSection):
+class StudyHead(JsonSection):
+    """What is read of study.json: its answer, the load that its table is of, and its contenders."""
+
     answer: str
-    contenders: tuple[_ContenderHead, ...]
+    main_load: str | None = None
+    contenders: tuple[ContenderHead, ...]
 
 
 # Where a file has what is shown under another name, the keys within each other joined by dots.
@@ -178,7 +194,7 @@ def concluded(line: ListedResult, content: Any, file: str) -> ListedResult:
         case "gate":
             return _with(line, content, {"status": "verdict"}, file)
         case "sweep":
-            return _of_study(line, load(_StudyHead, content, file))
+            return _of_study(line, load(StudyHead, content, file))
 
 
 def _with(line: ListedResult, content: Any, places: Mapping[str, str], file: str) -> ListedResult:
@@ -188,7 +204,7 @@ def _with(line: ListedResult, content: Any, places: Mapping[str, str], file: str
     return load(ListedResult, {**dump(line), **_known(content, places)}, file)
 
 
-def _of_study(line: ListedResult, found: _StudyHead) -> ListedResult:
+def _of_study(line: ListedResult, found: StudyHead) -> ListedResult:
     """Its status is that of its worst cell; contenders without a run are named too."""
     verdicts = [cell.verdict for contender in found.contenders for cell in contender.loads]
     return replace(

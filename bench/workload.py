@@ -214,6 +214,11 @@ class Load:
         return self.concurrency is None
 
     @property
+    def slots(self) -> int:
+        """How many calls can be in flight."""
+        return self.concurrency or self.max_in_flight
+
+    @property
     def is_at_once(self) -> bool:
         """Whether all calls are due at the start."""
         return self.arrivals == AT_ONCE

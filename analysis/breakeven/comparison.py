@@ -25,8 +25,7 @@ class FirstBreakEven(NamedTuple):
     """
 
     median: int | None
-    low: int | None
-    high: int | None
+    ci95: tuple[int | None, int | None]
     never_share: float
 
 
@@ -151,7 +150,7 @@ def judge(pairing: Pairing, states: States, requests_per_month: int | None) -> J
 def _first(firsts: Floats) -> FirstBreakEven:
     ordered, tail = np.sort(firsts), (1 - CONFIDENCE) / 2
     low, median, high = (_volume(ordered[math.ceil(level * len(ordered)) - 1]) for level in (tail, 0.5, 1 - tail))
-    return FirstBreakEven(median, low, high, float(np.mean(firsts == np.inf)))
+    return FirstBreakEven(median, (low, high), float(np.mean(firsts == np.inf)))
 
 
 def _volume(requests_per_month: float) -> int | None:

@@ -13,19 +13,17 @@ Scenario = tuple[Pairing, States]
 
 
 class SensitivityBar(NamedTuple):
-    """What one input does to the month, and to the first break-even of its middle, at its low and high value."""
+    """What one input does to the first break-even of its middle, and to the month, at its low and its high value."""
 
     name: str
-    first_at_low: int | None
-    first_at_high: int | None
-    saving_usd_at_low: Decimal
-    saving_usd_at_high: Decimal
+    firsts: tuple[int | None, int | None]
+    savings_usd: tuple[Decimal, Decimal]
 
     @property
     def swing_usd(self) -> Decimal:
         """How far this input moves the month; infinite where no number of replicas serves at one of its ends."""
-        ends = (self.saving_usd_at_low, self.saving_usd_at_high)
-        return abs(ends[1] - ends[0]) if all(end.is_finite() for end in ends) else Decimal("Infinity")
+        low_usd, high_usd = self.savings_usd
+        return abs(high_usd - low_usd) if low_usd.is_finite() and high_usd.is_finite() else Decimal("Infinity")
 
 
 def tornado(inputs: Mapping[str, tuple[Scenario, Scenario]], requests_per_month: int) -> list[SensitivityBar]:
@@ -33,9 +31,12 @@ def tornado(inputs: Mapping[str, tuple[Scenario, Scenario]], requests_per_month:
 
     `inputs` holds the comparison with the low and with the high value of each; savings are those to be expected.
     """
-    bars = []
-    for name, ends in inputs.items():
-        first_low, first_high = (break_even(pairing).first for pairing, _ in ends)
-        saving_low, saving_high = (decide(*end, requests_per_month).saving_usd for end in ends)
-        bars.append(SensitivityBar(name, first_low, first_high, saving_low, saving_high))
+
+    def saving_usd(end: Scenario) -> Decimal:
+        return decide(*end, requests_per_month).saving_usd
+
+    bars = [
+        SensitivityBar(name, (break_even(low[0]).first, break_even(high[0]).first), (saving_usd(low), saving_usd(high)))
+        for name, (low, high) in inputs.items()
+    ]
     return sorted(bars, key=lambda bar: -bar.swing_usd)

@@ -85,7 +85,7 @@ def _alternative(alternative: Alternative, comparison: CostComparison) -> Json:
         "usd_per_request_ci95": list(alternative.usd_ci95),
         "measured": alternative.states.measured,
         "answer": _break_even(found.answer),
-        "first_break_even": {"median": first.median, "ci95": [first.low, first.high], "never_share": first.never_share},
+        "first_break_even": {**first._asdict(), "ci95": list(first.ci95)},
         **(dict.fromkeys(_DECIDED) if found.decision is None else pick(found.decision, *_DECIDED)),
         "month": None if found.decision is None else _month(found.decision),
         "curves": {name: _finite(usd) for name, usd in curves._asdict().items()}
@@ -111,8 +111,8 @@ def _month(at: Decision) -> Json:
 def _bar(bar: SensitivityBar) -> Json:
     return {
         "input": bar.name,
-        "first_break_even": [bar.first_at_low, bar.first_at_high],
-        "saving_usd": [_amount(bar.saving_usd_at_low), _amount(bar.saving_usd_at_high)],
+        "first_break_even": list(bar.firsts),
+        "saving_usd": [_amount(usd) for usd in bar.savings_usd],
     }
 
 

@@ -9,6 +9,7 @@ far, so that a test can drive the whole search against a server in virtual time.
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist, median_low
 from typing import Final, Literal, NamedTuple
 
@@ -96,7 +97,8 @@ class Probe(NamedTuple):
         ]
 
 
-class Capacity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Capacity:
     """The highest rate that met the objectives (0: none did), between one that surely does and one that does not.
 
     `high_per_s` is None when no rate was surely missed.

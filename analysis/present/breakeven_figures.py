@@ -98,7 +98,7 @@ def tornado(comparison: CostComparison) -> Figure | None:
     """What each input, moved alone from its low to its high value, does to the month against the first API."""
     main = comparison.alternatives[0] if comparison.alternatives else None
     bars = main.tornado if main else ()
-    ends = [float(end) for bar in bars for end in (bar.saving_usd_at_low, bar.saving_usd_at_high) if end.is_finite()]
+    ends = [float(end) for bar in bars for end in bar.savings_usd if end.is_finite()]
     if not main or not ends:
         return None
     low_usd, high_usd = min(0.0, *ends), max(0.0, *ends)
@@ -123,7 +123,7 @@ def _add_bar(figure: Figure, bar: SensitivityBar, row: int, least_usd: float) ->
     """A bar with its ends' amounts beside it and its name above it; an end that nothing can serve is the least."""
     ends = [
         (float(usd) if usd.is_finite() else least_usd, usd, which)
-        for usd, which in ((bar.saving_usd_at_low, "low"), (bar.saving_usd_at_high, "high"))
+        for usd, which in zip(bar.savings_usd, ("low", "high"), strict=True)
     ]
     left, right = sorted(ends, key=lambda end: end[0])
     drawn = {
@@ -148,7 +148,7 @@ def _tornado_caption(main: Alternative, bars: Sequence[SensitivityBar]) -> str:
         f"What self-hosting saves per month against {main.name} when one input alone goes from its low to its high "
         "value, largest effect first."
     )
-    turning = [bar.name for bar in bars if (bar.saving_usd_at_low >= 0) != (bar.saving_usd_at_high >= 0)]
+    turning = [bar.name for bar in bars if len({usd >= 0 for usd in bar.savings_usd}) == 2]
     if turning:
         return f"{caption} Inputs whose bar crosses the line turn a saving into a loss: {', '.join(turning)}."
     return f"{caption} No single input turns a saving into a loss."

@@ -95,7 +95,7 @@ def _price_band(alternative: Alternative, usd: Floats, color: str, volumes: Floa
 
 def _where_it_may_lie(alternative: Alternative, usd: Floats, color: str, volumes: Floats) -> list[Trace]:
     """The stretch of an API's line that holds the first break-even in 95 of 100 draws."""
-    low, high = alternative.found.first.low, alternative.found.first.high
+    low, high = alternative.found.first.ci95
     if low is None or low == high or low > volumes[-1]:
         return []
     ends = np.clip([low, volumes[-1] if high is None else high], volumes[0], volumes[-1])

@@ -176,10 +176,9 @@ def _is_open(api: Alternative) -> bool:
 def _bar(bar: SensitivityBar, *, of_month: bool) -> str:
     """What an input does to the user's month or, where no volume is named, to the first break-even."""
     if of_month:
-        savings = (bar.saving_usd_at_low, bar.saving_usd_at_high)
-        low, high = (_usd(usd, 2) if usd.is_finite() else "nothing, or any loss" for usd in savings)
+        low, high = (_usd(usd, 2) if usd.is_finite() else "nothing, or any loss" for usd in bar.savings_usd)
         return f"{bar.name}: saves {low} to {high} a month"
-    low, high = ("never" if volume is None else f"{volume:,}" for volume in (bar.first_at_low, bar.first_at_high))
+    low, high = ("never" if volume is None else f"{volume:,}" for volume in bar.firsts)
     return f"{bar.name}: first break-even {low} to {high}"
 
 
@@ -237,8 +236,8 @@ def _replicas(ends: tuple[int, int] | None) -> str:
 
 def _interval(first: FirstBreakEven) -> str:
     """The interval of the first break-even; an end may lie among the states without one."""
-    low, high = ("never" if end is None else f"{end:,}" for end in (first.low, first.high))
-    never = f" ({first.never_share:.0%} never)" if None in (first.low, first.high) else ""
+    low, high = ("never" if end is None else f"{end:,}" for end in first.ci95)
+    never = f" ({first.never_share:.0%} never)" if None in first.ci95 else ""
     return f"{low} to {high}{never}"
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -325,12 +325,12 @@ def _write(search: CapacitySearch, ended: Outcome | None) -> Capacity | None:
     if ended is not None:
         if found is None or not found.rate_per_s:
             return None
-        found = found._replace(reason=f"{ended.name} {ended.problem}; the same command with more goes on")
+        found = replace(found, reason=f"{ended.name} {ended.problem}; the same command with more goes on")
     assert found is not None, "a search that has come to its end has tried a rate"
     content = {
         "schema": files.SCHEMA,
         "asked": search.asked,
-        "capacity": found._asdict(),
+        "capacity": asdict(found),
         "out_of_time": ended is not None,
         "closed_loop_rps": limits.closed_loop_rps,
         "turns_per_session": shape.turns,

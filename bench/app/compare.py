@@ -9,7 +9,7 @@ from analysis.compare.comparison import Comparison, Run, compare
 from analysis.compare.field import FieldComparison, compare_all
 from analysis.compare.measures import MEASURES as MEASURES
 from analysis.compare.measures import thresholds
-from analysis.listing import COMPARABLE
+from analysis.listing import COMPARABLE, StudyHead
 from analysis.present import to_html
 from analysis.present.comparison_figures import sections
 from analysis.present.of_field import document_of, labels
@@ -19,6 +19,7 @@ from bench.app.options import JudgeOptions
 from bench.app.results import requests_of
 from bench.runs import folder as files
 from bench.runs import manifest
+from bench.runs.sections import load
 from bench.types import UserError
 
 MOST_SIDES: Final = 16
@@ -42,16 +43,13 @@ def _contenders(sweep: Path) -> list[list[Path]]:
     """The runs of each contender of a sweep at the load that its table is of. Raises UserError where there are none."""
     content = files.read_json(sweep, files.STUDY)
     try:
-        sides = [
-            [sweep / run["folder"] for run in load["runs"]]
-            for contender in content["contenders"]
-            for load in contender["loads"]
-            if load["load"] == content["main_load"] and load["runs"]
-        ]
-    except (KeyError, TypeError):
+        study = load(StudyHead, content, sweep / files.STUDY)
+    except UserError:
         raise UserError(f"{sweep / files.STUDY}: expected what a sweep writes; bench.py report {sweep}") from None
+    cells = [cell for contender in study.contenders for cell in contender.loads if cell.load == study.main_load]
+    sides = [[sweep / run.folder for run in cell.runs] for cell in cells if cell.runs]
     if not sides:
-        raise UserError(f"{sweep}: no contender has results at {content['main_load']}")
+        raise UserError(f"{sweep}: no contender has results at {study.main_load}")
     return sides
 
 

@@ -20,11 +20,10 @@ from bench.load.spend import Ledger
 from bench.load.targets import own_options, target_of
 from bench.plan.calls import Plan, call, with_salt
 from bench.plan.prompts import Count, calibrate
-from bench.preflight.nagle import AckEffect
 from bench.preflight.published import check_answer, check_lengths, check_load
 from bench.preflight.rehearsal import Rehearsal, RehearsalResult, acknowledged_late
 from bench.runs import folder as files
-from bench.runs.manifest import RecordedTraffic
+from bench.runs.manifest import NagleProbe, RecordedTraffic
 from bench.server.launch import Server
 from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unlisted, UserError
 
@@ -44,7 +43,7 @@ class Prepared:
     plan: Plan
     rehearsed: RehearsalResult
     account: Path | None
-    held: AckEffect | None
+    nagle: NagleProbe | None
     recorded: RecordedTraffic | None
 
 
@@ -79,12 +78,13 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
     # Where requests are billed, no more are sent than are needed.
     held = None if request.costs.budget else acknowledged_late(rehearsed, request.backend, client.timeout_s)
-    late = (held.message(quick_ack=client.quick_ack),) if held is not None and held.waits else ()
+    nagle = held and held.kept(quick_ack=client.quick_ack)
+    late = (nagle.message,) if nagle and nagle.message else ()
     learned = (*own, *answered, *check_answer(rehearsed, plan), *late)
     for note in learned[len(own) :]:
         say(note)
     info = replace(info, notes=(*info.notes, *(recorded_notes(recorded) if recorded else ()), *learned))
-    return Prepared(info, rehearsed.target, plan, rehearsed, account, held, recorded)
+    return Prepared(info, rehearsed.target, plan, rehearsed, account, nagle, recorded)
 
 
 def _counts_otherwise(plan: Plan, adapted: Target) -> bool:
@@ -149,20 +149,8 @@ def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, Serv
     else:
         assert server is not None, "a server that no request names was launched"
         model, reached = asked.model, RunningServer(server.url)
-    target = Target(
-        reached.url,
-        model,
-        access.api_key,
-        reached.ca_file,
-        reached.aliases,
-        {**request.wording, **({"billed": "yes"} if request.costs.budget else {})},
-        query=reached.query,
-        headers=access.headers,
-        client_cert=reached.client_cert,
-        client_key=reached.client_key,
-        secrets=access.hidden,
-        patience_s=request.client.ready_timeout_s or 0.0,
-    )
+    options = {**request.wording, **({"billed": "yes"} if request.costs.budget else {})}
+    target = reached.target(model, access, options, request.client.ready_timeout_s or 0.0)
     try:
         info = request.backend.preflight(target)
         unlisted = None

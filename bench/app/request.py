@@ -74,6 +74,23 @@ class RunningServer:
     client_cert: str | None = None
     client_key: str | None = None
 
+    def target(self, model: str, access: "Access", options: Mapping[str, str], patience_s: float = 0.0) -> Target:
+        """What a backend needs to ask it for a model."""
+        return Target(
+            self.url,
+            model,
+            access.api_key,
+            self.ca_file,
+            self.aliases,
+            options,
+            query=self.query,
+            headers=access.headers,
+            client_cert=self.client_cert,
+            client_key=self.client_key,
+            secrets=access.hidden,
+            patience_s=patience_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ServerToLaunch:
@@ -205,18 +222,12 @@ def _to_ask(options: ServerOptions, backend: Backend, url: str, access: Access) 
     """Who runs at a URL, to be asked what it is."""
     place = address.address(url, backend)
     assert place is not None
-    return Target(
-        place.url,
-        "",
-        access.api_key,
-        options.ca_file,
-        options={} if place.api_path is None else {"api_path": place.api_path},
-        query=place.query,
-        headers=access.headers,
-        client_cert=options.client_cert,
-        client_key=options.client_key,
-        secrets=access.hidden,
-    )
+    api_path = {} if place.api_path is None else {"api_path": place.api_path}
+    return _running(options, place).target("", access, api_path)
+
+
+def _running(options: ServerOptions, place: address.Address, aliases: tuple[str, ...] = ()) -> RunningServer:
+    return RunningServer(place.url, place.query, aliases, options.ca_file, options.client_cert, options.client_key)
 
 
 def _request(
@@ -355,8 +366,7 @@ def _server(
     options: ServerOptions, backend: Backend, model: str, place: address.Address | None
 ) -> RunningServer | ServerToLaunch:
     if place is not None:
-        certificates = options.ca_file, options.client_cert, options.client_key
-        return RunningServer(place.url, place.query, aliases_of(model), *certificates)
+        return _running(options, place, aliases_of(model))
     command = words_of("--server-cmd", options.server_cmd)
     loaded, quantization = model, None
     if options.command is not None:

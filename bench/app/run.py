@@ -31,11 +31,10 @@ from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
 from bench.runs import manifest, selftests
-from bench.runs.manifest import ChosenStamps, Machine, RunManifest, SentImages, Spending, Tokenizer
-from bench.runs.sections import load
+from bench.runs.machine import hardware, versions
+from bench.runs.manifest import ChosenStamps, RunManifest, SentImages, Spending, Tokenizer
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
-from bench.telemetry.machine import hardware, versions
 from bench.telemetry.sampler import Sampler
 from bench.telemetry.scraping import Engine
 from bench.types import Launch, Load, Scenario, ServeOptions, ServerInfo, Target, UserError
@@ -191,7 +190,7 @@ def _offer(
     server: Server | None,
     stop: Stop,
 ) -> str | None:
-    load, client, reasons = request.workload.load, request.client, list[str]()
+    client, reasons = request.client, list[str]()
     spec = LoadSpec(
         role="local",
         worker=0,
@@ -200,7 +199,6 @@ def _offer(
         target=target,
         plan=plan,
         budget=request.costs.budget,
-        slots=load.concurrency or load.max_in_flight,
         timeout_s=client.timeout_s,
         stall_timeout_s=client.stall_timeout_s,
         folder=request.out,
@@ -272,8 +270,8 @@ def _manifest(
         backoff=client.backoff,
         quick_ack=client.quick_ack,
         stamps=stamps,
-        nagle=found.held.kept(quick_ack=client.quick_ack) if found.held else None,
-        hardware=load(Machine, machine, files.RUN),
+        nagle=found.nagle,
+        hardware=machine,
         selftest=selftests.for_run(machine, client.workers, stamps.taken),
         telemetry=watching.observed,
         grid_gco2e_per_kwh=request.watched.gco2e_per_kwh,

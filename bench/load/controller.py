@@ -38,10 +38,9 @@ SILENT_S = 15.0
 class LoadSpec:
     """All that one load process needs; `role` is local (alone), master (coordinates workers) or worker.
 
-    `slots` is how many requests can be in flight over all workers. With `backoff` a closed loop's slot waits after a
-    refusal; with `quick_ack` what comes is acknowledged at once. `stamps` is who notes arrivals; with packets and
-    `late_reads` a busy process reads on a tick. An answer of more than `body_bytes_max` fails. `key_variable` is named
-    where the server refuses the key.
+    With `backoff` a closed loop's slot waits after a refusal; with `quick_ack` what comes is acknowledged at once.
+    `stamps` is who notes arrivals; with packets and `late_reads` a busy process reads on a tick. An answer of more than
+    `body_bytes_max` fails. `key_variable` is named where the server refuses the key.
     """
 
     role: Literal["local", "master", "worker"]
@@ -50,7 +49,6 @@ class LoadSpec:
     backend: str
     target: Target
     plan: Plan
-    slots: int
     timeout_s: float
     stall_timeout_s: float
     folder: Path
@@ -65,6 +63,11 @@ class LoadSpec:
     key_variable: str = "OPENAI_API_KEY"
     by_class: ByClass = field(default_factory=dict)
     keys: "PortKeys | None" = None
+
+    @property
+    def slots(self) -> int:
+        """How many requests can be in flight over all workers."""
+        return self.plan.load.slots
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -38,7 +38,7 @@ def check_lengths(scenario: Scenario, info: ServerInfo) -> None:
 
 def check_load(load: Load, scenario: Scenario, info: ServerInfo) -> Iterator[str]:
     """Notes on how many requests the server takes at once; a UserError where it would refuse a closed loop's."""
-    at_once = load.concurrency or load.max_in_flight
+    at_once = load.slots
     if info.max_in_flight is not None and at_once > info.max_in_flight:
         if load.concurrency is not None:
             raise UserError(

@@ -15,18 +15,18 @@ import orjson
 
 from bench.process import places
 from bench.runs.folder import whole
-from bench.runs.manifest import MachineSelftest, SelftestLimit, SelftestStep
+from bench.runs.manifest import Machine, MachineSelftest, SelftestLimit, SelftestStep
 
 SCHEMA = 1
 
 
-def path(hardware: Mapping[str, Any]) -> Path:
-    """Where this machine's file lies; `hardware` is that of `bench.telemetry.machine`."""
-    identity = f"llm-serving-bench\n{_machine()}\n{hardware['cpu']}\n{hardware['cores']}"
+def path(hardware: Machine) -> Path:
+    """Where this machine's file lies."""
+    identity = f"llm-serving-bench\n{_machine()}\n{hardware.cpu}\n{hardware.cores}"
     return places.state() / f"selftest-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
 
 
-def keep(hardware: Mapping[str, Any], selftest: Mapping[str, Any]) -> Path:
+def keep(hardware: Machine, selftest: Mapping[str, Any]) -> Path:
     """Keep a selftest in place of the last one with as many workers and its stamps; OSError where it cannot be."""
     file = path(hardware)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def keep(hardware: Mapping[str, Any], selftest: Mapping[str, Any]) -> Path:
     return file
 
 
-def for_run(hardware: Mapping[str, Any], workers: int, stamps: str) -> MachineSelftest | None:
+def for_run(hardware: Machine, workers: int, stamps: str) -> MachineSelftest | None:
     """What run.json holds of this machine's selftest with as many workers and these stamps, None without one."""
     with suppress(KeyError, TypeError, ValueError):
         kept = _read(path(hardware))[_key(workers, stamps)]

@@ -139,11 +139,11 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
     return table.set_column(0, schema.field("t_ns"), pc.subtract(table["t_ns"], start_ns)).sort_by("t_ns")
 
 
-def gpu_inventory() -> list[dict[str, Any]]:
-    """Each GPU's name, driver and memory_bytes, by its number; empty where there is none to be seen."""
+def gpu_inventory() -> list[LocalGpu]:
+    """Each GPU, not to be read any more, by its number; empty where there is none to be seen."""
     gpus, _ = _open_gpus()
     nvidia.close()
-    return [{"name": gpu.name, "driver": gpu.driver, "memory_bytes": gpu.memory_bytes} for gpu in gpus]
+    return gpus
 
 
 def _open_gpus() -> tuple[list[LocalGpu], list[str]]:

@@ -157,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"check-gpu: {error}", file=sys.stderr)
         return 2
     for card, found in enumerate(cards):
-        memory = "memory not told" if (size := found["memory_bytes"]) is None else f"{size / 2**30:.0f} GiB"
-        print(f"gpu{card}: {found['name']}, driver {found['driver']}, {memory}")
+        memory = "memory not told" if (size := found.memory_bytes) is None else f"{size / 2**30:.0f} GiB"
+        print(f"gpu{card}: {found.name}, driver {found.driver}, {memory}")
     print(f"{chosen.seconds:g} s idle, then {chosen.seconds:g} s of load on gpu{seen.loaded}\n")
     print(table(rows))
     failed = [row for row in rows if row.failed]

@@ -14,7 +14,8 @@ from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import calibrate
 from bench.plan.written import plan_hash, write_plan
 from bench.runs import folder as files
-from bench.telemetry.machine import hardware
+from bench.runs.machine import hardware
+from bench.runs.sections import dump
 from bench.types import Lengths, Load, Scenario, ServerInfo
 from bench.wire.capture import CaptureWriter, Received
 from bench.wire.clock import ClockSample
@@ -89,7 +90,7 @@ def manifest(plan: Plan, scenario: Scenario, load: Load) -> dict[str, Any]:
         "packages": {},
         "git_commit": None,
         "server": asdict(ServerInfo("truth", None, "truth", None, None, {})),
-        "hardware": hardware(),
+        "hardware": dump(hardware()),
         "interrupted": False,
         "notes": [],
         "clients": [],

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.app.selftest.measure import LoadResult, SelftestLoad, choose_cores, measure
-from bench.telemetry.machine import hardware
+from bench.runs.machine import hardware
 from bench.truth import server as truth
 from tests.speed import overload, peers, pipeline
 from tests.speed.freezes import frozen
@@ -82,7 +82,7 @@ def machine() -> str:
     """What this was measured on."""
     facts = hardware()
     return (
-        f"Measured {time.strftime('%Y-%m-%d')} on {facts['cpu']}, {facts['cores']} cores shared with other guests, "
+        f"Measured {time.strftime('%Y-%m-%d')} on {facts.cpu}, {facts.cores} cores shared with other guests, "
         f"Linux {'.'.join(platform.release().split('.')[:2])}; client and server pinned to a core each."
     )
 

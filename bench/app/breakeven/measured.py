@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.breakeven.comparison import Point
+from analysis.capacity import written as searches
+from analysis.capacity.search import Capacity
 from analysis.money.gpu_names import is_called
 from analysis.money.gpu_prices import Hourly
 from analysis.money.numbers import SECONDS_PER_HOUR
@@ -17,7 +19,6 @@ from analysis.run.metrics import column, measured, successful
 from analysis.run.same_requests import have_same_requests
 from analysis.run.summary import RunSummary
 from analysis.stats.distributions import Ints
-from bench.runs import folder as files
 from bench.runs import manifest
 from bench.runs.manifest import HourPricing, RunManifest
 from bench.runs.table import read_requests
@@ -48,9 +49,7 @@ class MeasuredRun(NamedTuple):
 class SearchedCapacity(NamedTuple):
     """A folder of `bench.py capacity`: what it found, its runs at that rate, and all of its runs."""
 
-    rate_per_s: float
-    low_per_s: float
-    high_per_s: float | None
+    capacity: Capacity
     runs: tuple[MeasuredRun, ...]
     probes: tuple[MeasuredRun, ...]
 
@@ -69,9 +68,14 @@ class Requests(NamedTuple):
     counted_for: str | None = None
 
 
+def read_as_it_is(folder: Path) -> MeasuredRun:
+    """Read a run folder, to be trusted or not."""
+    return MeasuredRun(folder, manifest.read(folder), summaries.read(folder))
+
+
 def read_run(folder: Path, flag: str) -> MeasuredRun:
     """Read a run folder. Raises UserError for one that is not to be trusted."""
-    found = MeasuredRun(folder, manifest.read(folder), summaries.read(folder))
+    found = read_as_it_is(folder)
     if found.summary.verdict.status == "invalid":
         raise UserError(f"{flag} {folder}: the run is not to be trusted: {found.summary.verdict.because}")
     return found
@@ -102,14 +106,13 @@ def measured_elsewhere(runs: Sequence[MeasuredRun], gpu: str) -> list[str]:
 
 def read_search(folder: Path, flag: str) -> SearchedCapacity:
     """Read a capacity folder. Raises UserError for a search that has not come to its end."""
-    content = files.read_json(folder, files.CAPACITY)
-    found = content.get("capacity")
+    search = searches.read(folder)
+    found = search.capacity
     if found is None:
         raise UserError(f"{flag} {folder}: the search is unfinished; go on with bench.py capacity --out {folder}")
-    probes = [(probe["rate_per_s"], folder / probe["folder"]) for probe in content["probes"]]
-    runs = {path: MeasuredRun(path, manifest.read(path), summaries.read(path)) for _, path in probes}
-    at_rate = tuple(runs[path] for rate, path in probes if rate == found["rate_per_s"])
-    return SearchedCapacity(found["rate_per_s"], found["low_per_s"], found["high_per_s"], at_rate, tuple(runs.values()))
+    runs = {probe.folder: read_as_it_is(folder / probe.folder) for probe in search.probes}
+    at_rate = tuple(runs[probe.folder] for probe in search.probes if probe.rate_per_s == found.rate_per_s)
+    return SearchedCapacity(found, at_rate, tuple(runs.values()))
 
 
 def check_same_load(own: Sequence[MeasuredRun], apis: Sequence[MeasuredRun]) -> None:

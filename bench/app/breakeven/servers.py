@@ -308,8 +308,9 @@ def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapaci
         # The loads are what the searches differ in; all else has to be alike.
         first = [search.probes[0] for search in searches]
         check_repeats([run._replace(run=replace(run.run, load=first[0].run.load)) for run in first])
-        return _of_repeats([search.rate_per_s for search in searches], runs, probes, (), rng)
-    rate, low, high = searches[0][:3]
+        return _of_repeats([search.capacity.rate_per_s for search in searches], runs, probes, (), rng)
+    found = searches[0].capacity
+    rate, low, high = found.rate_per_s, found.low_per_s, found.high_per_s
     if not rate:
         return ReplicaCapacity(0.0, 0.0, None, None, runs, probes)
     if not low:

@@ -11,7 +11,9 @@ import orjson
 from analysis.compare.gate import Base, Round, doubtful_baseline, listed
 from bench.app.run import git_commit
 from bench.runs import folder as files
-from bench.telemetry.machine import boot_id, hardware, versions
+from bench.runs.machine import boot_id, hardware, versions
+from bench.runs.manifest import Machine
+from bench.runs.sections import dump, load
 from bench.types import UserError
 
 FILE: Final = "baseline.json"
@@ -27,7 +29,7 @@ class Session:
     """
 
     rounds: Mapping[str, list[Round]]
-    hardware: Mapping[str, Any]
+    hardware: Machine
     servers: Mapping[str, str]
     packages: Mapping[str, str]
     content: Mapping[str, Any]
@@ -45,14 +47,14 @@ def read(folder: Path) -> list[Session]:
     """Read a folder's sessions, at least one. Raises UserError where there is none, or a file of another version."""
     try:
         content = orjson.loads((folder / FILE).read_bytes())
-        if content["schema"] not in (1, SCHEMA):
-            raise UserError(
-                f"--baseline {folder}: {FILE} has schema {content['schema']}, expected {SCHEMA}; {_remedy(folder)}"
-            )
+        if (schema := content["schema"]) not in (1, SCHEMA):
+            raise UserError(f"has schema {schema}, expected {SCHEMA}")
         # The first version had one session, with what it says at the top.
-        found = [_session(each) for each in (content["sessions"] if content["schema"] == SCHEMA else [content])]
+        found = [_session(each) for each in (content["sessions"] if schema == SCHEMA else [content])]
     except OSError as problem:
         raise UserError(f"--baseline {folder}: no {FILE} in it ({problem.strerror}); {_remedy(folder)}") from None
+    except UserError as problem:
+        raise UserError(f"--baseline {folder}: {FILE} {problem}; {_remedy(folder)}") from None
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as problem:
         raise UserError(f"--baseline {folder}: {FILE} is no baseline ({problem}); {_remedy(folder)}") from None
     if not found:
@@ -63,7 +65,9 @@ def read(folder: Path) -> list[Session]:
 def _session(content: Mapping[str, Any]) -> Session:
     rounds = {part: [Round(**each) for each in found] for part, found in content["rounds"].items()}
     datetime.fromisoformat(content["made_at"])
-    return Session(rounds, content["hardware"], content["servers"], content["packages"], content)
+    return Session(
+        rounds, load(Machine, content["hardware"], "hardware"), content["servers"], content["packages"], content
+    )
 
 
 def _remedy(folder: Path) -> str:
@@ -88,7 +92,7 @@ def write(
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
         "boot_id": boot_id(),
-        "hardware": hardware(),
+        "hardware": dump(hardware()),
         "packages": versions(),
         "servers": dict(servers),
         "rounds": listed(rounds),
@@ -96,7 +100,7 @@ def write(
     files.write_json(folder / FILE, {"schema": SCHEMA, "sessions": [*(each.content for each in before), content]})
 
 
-def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> Base:
+def base_of(sessions: Sequence[Session], hardware: Machine) -> Base:
     """What now is compared with: the sessions of this CPU, or of the one that is now where there is one."""
     here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     now = [session for session in here if session.is_now]
@@ -104,7 +108,7 @@ def base_of(sessions: Sequence[Session], hardware: Mapping[str, Any]) -> Base:
     return Base(counts, [session.rounds for session in now[-1:] or here], together=bool(now))
 
 
-def differences(sessions: Sequence[Session], hardware: Mapping[str, Any], servers: Mapping[str, str]) -> list[str]:
+def differences(sessions: Sequence[Session], hardware: Machine, servers: Mapping[str, str]) -> list[str]:
     """Where this machine and what is installed on it are others than the baseline's, a line for each."""
     here = [session for session in sessions if is_same_cpu(session.hardware, hardware)]
     found = []
@@ -124,13 +128,13 @@ def differences(sessions: Sequence[Session], hardware: Mapping[str, Any], server
     return found
 
 
-def cpu_of(hardware: Mapping[str, Any]) -> str:
+def cpu_of(hardware: Machine) -> str:
     """What figures depend on, in words: the CPU's name, its numbers and how many cores there are."""
-    numbers = f" ({hardware['cpu_id']})" if hardware.get("cpu_id") else ""
-    return f"{hardware['cpu']}{numbers} with {hardware['cores']} cores"
+    numbers = f" ({hardware.cpu_id})" if hardware.cpu_id else ""
+    return f"{hardware.cpu}{numbers} with {hardware.cores} cores"
 
 
-def is_same_cpu(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def is_same_cpu(one: Machine, other: Machine) -> bool:
     """Whether figures of one can be compared with those of the other; numbers that one does not tell are no others."""
-    ids = {each["cpu_id"] for each in (one, other) if each.get("cpu_id")}
-    return (one["cpu"], one["cores"]) == (other["cpu"], other["cores"]) and len(ids) < 2
+    ids = {each.cpu_id for each in (one, other) if each.cpu_id}
+    return (one.cpu, one.cores) == (other.cpu, other.cores) and len(ids) < 2

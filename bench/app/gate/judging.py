@@ -20,7 +20,7 @@ from bench.app.options import GateOptions
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 from bench.plan.resolve import within
 from bench.runs import folder as files
-from bench.telemetry.machine import hardware
+from bench.runs.machine import hardware
 from bench.types import UserError
 
 CODES: Final = {"passed": 0, "failed": EXIT_OBJECTIVE_MISSED, "undecided": EXIT_NOT_TO_BE_TRUSTED}

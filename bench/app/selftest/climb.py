@@ -15,7 +15,9 @@ from bench.app.selftest.measure import Cores, LoadResult
 from bench.plan.resolve import within
 from bench.process.limits import SPARE_FILES
 from bench.runs import selftests
-from bench.telemetry.machine import hardware, versions
+from bench.runs.machine import hardware, versions
+from bench.runs.manifest import Machine
+from bench.runs.sections import dump
 from bench.truth import server as truth
 
 
@@ -70,11 +72,11 @@ def _with_stamps(workers: int, say: Callable[[str], None], stamps: Stamps, *, qu
         "quick": quick,
         "limit_ms": LIMIT_MS,
         "cores": asdict(cores),
-        "hardware": machine,
+        "hardware": dump(machine),
         "packages": versions(),
         **{each.ladder.name: _climbed(each) for each in climbs},
     }
-    cpu = f"{machine['cpu']}, {machine['cores']} cores"
+    cpu = f"{machine.cpu}, {machine.cores} cores"
     return _kept(Selftest(workers, cores, cpu, climbs, data), machine)
 
 
@@ -125,7 +127,7 @@ def _measured(result: LoadResult) -> dict[str, Any]:
     return {**facts.pop("case"), **facts}
 
 
-def _kept(found: Selftest, machine: dict[str, Any]) -> Selftest:
+def _kept(found: Selftest, machine: Machine) -> Selftest:
     """Keep it for the runs of this machine, where it is an answer."""
     if any(not each.limit.per_s and each.limit.bounded_by == "others" for each in found.climbs):
         return found._replace(not_kept="it was too busy for an answer")

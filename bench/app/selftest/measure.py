@@ -143,7 +143,7 @@ def measure(
         ):
             taken = source.begin(folder, server.url).taken
             beside = [*([server.pid] if cores.shared else []), *source.pids]
-            spec = replace(_spec(case, plan, server.url, workers, folder, taken), late_reads=late_reads)
+            spec = replace(_spec(plan, server.url, workers, folder), stamps=taken, late_reads=late_reads)
             watch = _offer(spec, cores, beside, limit_s)
         write_plan(plan, folder / PLAN, range(case.requests))
         before_s = _cpu_s()
@@ -165,7 +165,7 @@ def _plan(case: SelftestLoad) -> Plan:
     return make_plan(scenario, load, 0, secrets.randbits(63), vocabulary)
 
 
-def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path, stamps: TakenStamps) -> LoadSpec:
+def _spec(plan: Plan, url: str, workers: int, folder: Path) -> LoadSpec:
     return LoadSpec(
         role="local",
         worker=0,
@@ -173,13 +173,11 @@ def _spec(case: SelftestLoad, plan: Plan, url: str, workers: int, folder: Path, 
         backend="openai",
         target=Target(url, "truth"),
         plan=plan,
-        slots=case.streams,
         timeout_s=60,
         stall_timeout_s=20,
         folder=folder,
         master_port=free_port(),
         web_port=None,
-        stamps=stamps,
     )
 
 

@@ -19,7 +19,7 @@ from bench.app.breakeven.options import BreakEvenOptions
 from bench.app.breakeven.servers import FEWEST_RUNS
 from bench.app.campaign import is_done
 from bench.app.sweep.cells import PlannedCell, campaign_of, cells_of
-from bench.app.sweep.running import FAILED, is_cell_done
+from bench.app.sweep.running import FAILED, capacity_of
 from bench.app.sweep.study import Contender, Study, StudyLoad, flags_of, slug
 from bench.process.places import as_typed
 from bench.runs import folder as files
@@ -102,11 +102,10 @@ def _imported(contender: Contender, load: StudyLoad, folder: Path) -> StudyCell:
 
 
 def _capacity(cell: PlannedCell, folder: Path) -> CellCapacity | None:
-    if not is_cell_done(cell, folder):
+    if (found := capacity_of(cell, folder)) is None:
         return None
-    found = files.read_json(folder / cell.name, files.CAPACITY)["capacity"]
     page = f"{cell.name}/{files.CAPACITY_PAGE}"
-    return CellCapacity(found["rate_per_s"], found["low_per_s"], found["high_per_s"], page)
+    return CellCapacity(found.rate_per_s, found.low_per_s, found.high_per_s, page)
 
 
 # --- bills --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple, Protocol
 
 import yaml
 
+from analysis.capacity import written as searches
+from analysis.capacity.search import Capacity
 from bench.app.around import share_library
 from bench.app.campaign import Maker, Outcome, begun, check_began, is_done, make_run, outcome_of
 from bench.app.capacity import find
@@ -157,11 +159,15 @@ class Sweep:
 
 def is_cell_done(cell: PlannedCell, folder: Path) -> bool:
     """Whether a cell has come to its end."""
-    campaign = campaign_of(cell.contender, folder)
     if cell.load.search is None:
-        return is_done(campaign, cell.folder)
-    found = campaign.folder / cell.folder / files.CAPACITY
-    return found.exists() and "capacity" in files.read_json(found.parent, files.CAPACITY)
+        return is_done(campaign_of(cell.contender, folder), cell.folder)
+    return capacity_of(cell, folder) is not None
+
+
+def capacity_of(cell: PlannedCell, folder: Path) -> Capacity | None:
+    """What a cell's search has found; None where it has not come to its end."""
+    own = campaign_of(cell.contender, folder).folder / cell.folder
+    return searches.read(own).capacity if (own / files.CAPACITY).exists() else None
 
 
 def spent_usd(study: Study, folder: Path) -> Decimal:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.breakeven.advice import advice
-from analysis.breakeven.comparison import Judgement, judge
+from analysis.breakeven.comparison import FirstBreakEven, Judgement, judge
 from analysis.breakeven.curves import lines
 from analysis.breakeven.decision import decide, p_cheaper
 from analysis.breakeven.pairing import Pairing
@@ -178,7 +178,11 @@ def test_at_96_percent_self_hosting_is_recommended_with_the_month_to_be_expected
 
 def test_where_nothing_was_measured_there_is_one_state_and_the_answer_is_exact() -> None:
     found = judge(CASE, stated(CASE), 66_267)
-    assert (found.answer.first, found.answer.open_spans, found.first) == (66_267, (), (66_267, 66_267, 66_267, 0.0))
+    assert (found.answer.first, found.answer.open_spans, found.first) == (
+        66_267,
+        (),
+        FirstBreakEven(66_267, (66_267, 66_267), 0.0),
+    )
     assert found.decision is not None and found.decision.saving_usd == Decimal("0.0015")
 
 

@@ -38,10 +38,10 @@ def test_the_tornado_shows_first_what_moves_the_month_most() -> None:
     )
     assert [bar.name for bar in bars] == ["capacity", "API price", "rent", "peak over mean"]
     by_name = {bar.name: bar for bar in bars}
-    assert by_name["capacity"].saving_usd_at_low == Decimal("-Infinity")
-    assert (by_name["capacity"].first_at_low, by_name["capacity"].first_at_high) == (None, 66_267)
+    assert by_name["capacity"].savings_usd[0] == Decimal("-Infinity")
+    assert by_name["capacity"].firsts == (None, 66_267)
     assert by_name["API price"].swing_usd == 400
-    assert (by_name["API price"].saving_usd_at_low, by_name["API price"].first_at_low) == (Decimal("-98.2"), 149_100)
+    assert (by_name["API price"].savings_usd[0], by_name["API price"].firsts[0]) == (Decimal("-98.2"), 149_100)
     assert by_name["rent"].swing_usd == 100
     assert by_name["peak over mean"].swing_usd == 0
 
@@ -50,5 +50,5 @@ def test_what_is_uncertain_stays_so_while_an_input_is_varied() -> None:
     states = States(np.ones(4), np.array([0.05, 2.0, 2.0, 2.0]))
     (bar,) = tornado({"price": ((CASE, states), (replace(CASE, usd_per_request=Decimal("0.006")), states))}, 100_000)
     # One state of four needs four replicas: 3 x 248.20 more.
-    assert float(bar.saving_usd_at_low) == pytest.approx(450 - (298.2 + 3 * 248.2 / 4))
-    assert float(bar.saving_usd_at_high) == pytest.approx(600 - (298.2 + 3 * 248.2 / 4))
+    assert float(bar.savings_usd[0]) == pytest.approx(450 - (298.2 + 3 * 248.2 / 4))
+    assert float(bar.savings_usd[1]) == pytest.approx(600 - (298.2 + 3 * 248.2 / 4))

@@ -99,7 +99,7 @@ def test_the_broad_stretch_is_the_interval_of_the_first_break_even(comparison: B
     given = comparison(("dear", "0.0045"))
     stretch = named(draw("cost", given), "break-even with dear")
     first = given.alternatives[0].found.first
-    assert (stretch.x[0], stretch.x[-1]) == (first.low, first.high)
+    assert (stretch.x[0], stretch.x[-1]) == first.ci95
 
 
 def test_a_measured_price_has_its_interval_along_its_line(comparison: Build) -> None:
@@ -187,7 +187,7 @@ def test_the_tornado_s_bars_span_what_each_input_does_to_the_month(comparison: B
 def test_an_end_that_nothing_can_serve_is_said_on_its_bar(comparison: Build) -> None:
     given = comparison()
     main = given.alternatives[0]
-    bars = (main.tornado[0]._replace(saving_usd_at_low=Decimal("-Infinity")),)
+    bars = (main.tornado[0]._replace(savings_usd=(Decimal("-Infinity"), main.tornado[0].savings_usd[1])),)
     figure = draw("tornado", replace(given, alternatives=(replace(main, tornado=bars),)))
     assert " no capacity <i>(low)</i> " in [note.text for note in figure.layout.annotations]
     assert np.isfinite([figure.data[0].base[0], figure.data[0].x[0]]).all()

@@ -44,7 +44,7 @@ def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Bui
     html = pages.render(given)
     found = given.alternatives[0].found
     assert found.decision is not None
-    first, interval = f"{found.answer.first:,}", f"{found.first.low:,} to {found.first.high:,}"
+    first, interval = f"{found.answer.first:,}", " to ".join(f"{end:,}" for end in found.first.ci95)
     assert has_cells(html, "$0.00450", "self-host", first, first, interval, "100.0%")
     assert has_cells(html, "$450.00", "$298.20", "$151.80", f"${found.decision.low_usd:,.2f}", "1", "none")
 
@@ -52,8 +52,9 @@ def test_the_table_has_the_month_and_the_break_evens_of_each_api(comparison: Bui
 def test_an_interval_that_reaches_into_never_says_so_and_how_often(comparison: Build) -> None:
     given = comparison(("close", "0.00021"))
     first = given.alternatives[0].found.first
-    assert first.high is None
-    assert f">{first.low:,} to never ({first.never_share:.0%} never)</td>" in pages.render(given)
+    low, high = first.ci95
+    assert high is None
+    assert f">{low:,} to never ({first.never_share:.0%} never)</td>" in pages.render(given)
 
 
 def test_where_nothing_was_measured_no_probability_and_no_interval_are_shown(comparison: Build) -> None:

@@ -18,8 +18,8 @@ from bench.app.selftest.ladder import EVENTS, REQUESTS, Ladder
 from bench.app.selftest.measure import Cores, LoadResult, SelftestLoad
 from bench.cli.root import cli
 from bench.runs import selftests
+from bench.runs.machine import hardware
 from bench.runs.sections import dump
-from bench.telemetry.machine import hardware
 from bench.truth import server as truth
 from bench.types import TakenStamps, UserError
 from tests.bench.app.selftest.machines import Machine

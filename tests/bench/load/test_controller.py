@@ -37,7 +37,7 @@ def offer_to(tmp_path: Path) -> Iterator[Offer]:
         plan: Any = None
         (tmp_path / "load.log").write_text("Traceback\nOSError: all is lost\n")
         target = Target("http://h", "m")
-        spec = LoadSpec("local", 0, 1, "openai", target, plan, 1, 1.0, 1.0, tmp_path, 0, None)
+        spec = LoadSpec("local", 0, 1, "openai", target, plan, 1.0, 1.0, tmp_path, 0, None)
         return offer([process], spec, on_progress, should_stop)
 
     yield call

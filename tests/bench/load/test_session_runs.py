@@ -99,7 +99,7 @@ def rows_of(plan: Plan, url: str, folder: Path, workers: int, ending: Ending = T
     """The rows that come of a load, however it ended."""
     (folder / CAPTURE).mkdir()
     spec = LoadSpec(
-        "local", 0, workers, "openai", Target(url, "m"), plan, 6, 20, 10, folder, master_port=free_port(), web_port=None
+        "local", 0, workers, "openai", Target(url, "m"), plan, 20, 10, folder, master_port=free_port(), web_port=None
     )
     done = 0
 

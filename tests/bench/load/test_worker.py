@@ -114,7 +114,6 @@ def offer_load(
         backend="openai",
         target=Target(url, "truth", None, None if ca_file is None else str(ca_file)),
         plan=plan,
-        slots=plan.load.concurrency or plan.load.max_in_flight,
         timeout_s=timeout_s,
         stall_timeout_s=60,
         folder=folder,

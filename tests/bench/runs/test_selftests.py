@@ -1,14 +1,15 @@
 """What a selftest found is kept for its machine and its number of workers, and anything else counts as none."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.runs import selftests
-from bench.runs.manifest import MachineSelftest, SelftestLimit, SelftestStep
+from bench.runs.manifest import Machine, MachineSelftest, SelftestLimit, SelftestStep
 
-MACHINE = {"cpu": "a processor", "cores": 8}
+MACHINE = Machine(cpu="a processor", cores=8, os="Linux")
 STEPS = [
     {"per_s": 20_000.0, "error_ms": 0.01, "bounded_by": None, "streams": 200},
     {"per_s": 40_000.0, "error_ms": 9.0, "bounded_by": "others", "streams": 400},
@@ -64,7 +65,7 @@ def test_packet_stamps_have_their_own() -> None:
 @pytest.mark.parametrize("other", [{"cpu": "another"}, {"cores": 16}])
 def test_another_machine_with_the_same_home_has_none(other: dict[str, Any]) -> None:
     selftests.keep(MACHINE, found())
-    assert selftests.for_run(MACHINE | other, 1, "kernel") is None
+    assert selftests.for_run(replace(MACHINE, **other), 1, "kernel") is None
 
 
 def test_the_name_of_the_file_does_not_tell_the_machines(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,14 +187,9 @@ def test_without_a_driver_one_note_says_so_and_the_host_is_sampled_all_the_same(
 
 def test_gpu_inventory_tells_name_driver_and_memory(fake_nvml: Callable[..., None]) -> None:
     fake_nvml()
-    code = "from bench.telemetry.sampler import gpu_inventory; print(gpu_inventory())"
+    code = "from bench.telemetry.sampler import gpu_inventory; print([gpu[:3] for gpu in gpu_inventory()])"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert printed.strip() == str(
-        [
-            {"name": "Fake H100", "driver": "580.65.06", "memory_bytes": 80 * GIB},
-            {"name": "Fake L4", "driver": "580.65.06", "memory_bytes": 80 * GIB},
-        ]
-    )
+    assert printed.strip() == str([("Fake H100", "580.65.06", 80 * GIB), ("Fake L4", "580.65.06", 80 * GIB)])
 
 
 def test_a_card_in_slices_tells_what_it_can_and_the_rest_is_unknown(
@@ -208,7 +203,7 @@ def test_a_card_in_slices_tells_what_it_can_and_the_rest_is_unknown(
     told = {"power_w", "energy_j", "sm_clock_mhz", "mem_clock_mhz", "temperature_c", "throttle_reasons"}
     assert {name for source, name in series if source == "gpu0"} == told
     assert values(series, "gpu1", "util_pct") == {40.0}
-    code = "from bench.telemetry.sampler import gpu_inventory; print([gpu['memory_bytes'] for gpu in gpu_inventory()])"
+    code = "from bench.telemetry.sampler import gpu_inventory; print([gpu.memory_bytes for gpu in gpu_inventory()])"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert printed.strip() == str([None, 80 * GIB])
 

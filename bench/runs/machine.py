@@ -6,10 +6,10 @@ import subprocess
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from bench.runs.manifest import InstalledGpu, Machine
 from bench.telemetry.sampler import gpu_inventory
 
 PACKAGES = (
@@ -26,19 +26,19 @@ PACKAGES = (
 )
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Machine:
     """CPU model, logical cores, memory_bytes, operating system with its kernel, and the GPUs.
 
     `cpu_id` are the model's numbers (x86 on Linux, else None): a hypervisor may give one name to several.
     """
-    return {
-        "cpu": _cpu_model(),
-        "cpu_id": _cpu_id(),
-        "cores": psutil.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "os": platform.platform(),
-        "gpus": gpu_inventory(),
-    }
+    return Machine(
+        cpu=_cpu_model(),
+        cpu_id=_cpu_id(),
+        cores=psutil.cpu_count(),
+        memory_bytes=psutil.virtual_memory().total,
+        os=platform.platform(),
+        gpus=tuple(InstalledGpu(gpu.name, gpu.driver, gpu.memory_bytes) for gpu in gpu_inventory()),
+    )
 
 
 def versions() -> dict[str, str]:
