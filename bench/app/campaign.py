@@ -175,7 +175,7 @@ def _leave(folder: Path, problem: str = "") -> None:
 
 
 def _has_spent(folder: Path) -> bool:
-    return (folder / files.LEDGER).exists() and Ledger.statement(folder / files.LEDGER).spent > 0
+    return (folder / files.LEDGER).exists() and Ledger.spending(folder / files.LEDGER).spent_usd > 0
 
 
 # --- its runs -----------------------------------------------------------------------------------------------------

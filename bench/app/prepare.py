@@ -78,8 +78,8 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
     # Where requests are billed, no more are sent than are needed.
     held = None if request.costs.budget else acknowledged_late(rehearsed, request.backend, client.timeout_s)
-    nagle = held and held.kept(quick_ack=client.quick_ack)
-    late = (nagle.message,) if nagle and nagle.message else ()
+    nagle = None if held is None else held.kept(quick_ack=client.quick_ack)
+    late = (nagle.message,) if nagle is not None and nagle.message else ()
     learned = (*own, *answered, *check_answer(rehearsed, plan), *late)
     for note in learned[len(own) :]:
         say(note)

@@ -20,7 +20,7 @@ from bench.app.stamps import stamp_source
 from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
 from bench.errors import SERVER_GONE
 from bench.load.controller import LoadFailed, LoadProcesses, LoadSpec, NeverBegun, Progress, load_processes, offer
-from bench.load.spend import Ledger
+from bench.load.spend import Ledger, in_words
 from bench.plan.calls import Plan, total
 from bench.plan.images import Images
 from bench.plan.recorded import Recorded, keep
@@ -32,7 +32,7 @@ from bench.process.limits import check_open_files
 from bench.runs import folder as files
 from bench.runs import manifest, selftests
 from bench.runs.machine import hardware, versions
-from bench.runs.manifest import ChosenStamps, RunManifest, SentImages, Spending, Tokenizer
+from bench.runs.manifest import ChosenStamps, RunManifest, SentImages, Tokenizer
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler
 from bench.telemetry.sampler import Sampler
@@ -101,9 +101,8 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
                 say(f"Locust's page: http://{HOST}:{request.client.web_port}")
         stopped = _offer(request, processes, plan, target, stamps, on_progress, server, stop)
     if found.account is not None:
-        statement = Ledger.statement(found.account)
-        run = replace(run, spending=Spending(*statement))
-        say(str(statement))
+        run = replace(run, spending=(spending := Ledger.spending(found.account)))
+        say(in_words(spending))
     early = () if stopped is None else (f"stopped early: {stopped}",)
     notes = (*run.notes, *watching.notes, *sampling.notes, *early)
     observed = with_accounts(watching.observed, sampling.accounts)

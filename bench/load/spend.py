@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from bench.runs.manifest import Spending
 from bench.types import Call, Message, Reply, Usage, UserError
 
 # Amounts are whole numbers, so that processes that add in any order agree to the last digit.
@@ -83,22 +84,6 @@ class Sums(NamedTuple):
 _SUMS = struct.Struct("<5q")
 
 
-class Statement(NamedTuple):
-    """An account in dollars, its parts named as in `Sums`; `left` is below 0 where the cap was passed."""
-
-    cap: Decimal
-    spent: Decimal
-    assumed: Decimal
-    left: Decimal
-    dearer: Decimal
-
-    def __str__(self) -> str:
-        text = f"spent at most {_usd(self.spent)} of --max-usd {self.cap:f}"
-        if self.assumed:
-            text += f", of which {_usd(self.assumed)} is the worst case of requests that nobody accounted for"
-        return f"{text}; {_usd(self.left)} left" if self.left >= 0 else f"{text}: {_usd(-self.left)} more than allowed"
-
-
 class Ledger:
     """An account in a file that several processes share."""
 
@@ -125,15 +110,11 @@ class Ledger:
             os.close(fd)
 
     @staticmethod
-    def sums(path: Path) -> Sums:
-        """Give the account as it stands; a UserError where the file is none."""
-        return _sums_of(path.read_bytes(), path)
-
-    @staticmethod
-    def statement(path: Path) -> "Statement":
-        """Give the account of processes that are gone."""
-        cap, spent, reserved, assumed, dearer = (Decimal(amount) / _PICO for amount in Ledger.sums(path))
-        return Statement(cap, spent + reserved, assumed + reserved, cap - spent - reserved, dearer)
+    def spending(path: Path) -> Spending:
+        """Give the account of processes that are gone; a UserError where the file is none."""
+        sums = _sums_of(path.read_bytes(), path)
+        cap, spent, reserved, assumed, dearer = (Decimal(amount) / _PICO for amount in sums)
+        return Spending(cap, spent + reserved, assumed + reserved, cap - spent - reserved, dearer)
 
     def reserve(self, worst: int) -> Admission:
         """Set `worst` aside if there is room for it now."""
@@ -174,6 +155,16 @@ class Ledger:
 
     def _write(self, sums: Sums) -> None:
         os.pwrite(self._fd, _SUMS.pack(*sums), 0)
+
+
+def in_words(account: Spending) -> str:
+    """An account as a line for the user."""
+    text = f"spent at most {_usd(account.spent_usd)} of --max-usd {account.cap_usd:f}"
+    if account.assumed_usd:
+        text += f", of which {_usd(account.assumed_usd)} is the worst case of requests that nobody accounted for"
+    if account.left_usd < 0:
+        return f"{text}: {_usd(-account.left_usd)} more than allowed"
+    return f"{text}; {_usd(account.left_usd)} left"
 
 
 def _sums_of(data: bytes, path: Path) -> Sums:

@@ -106,7 +106,11 @@ class ApiPricing(JsonSection):
 
 @dataclass(frozen=True, slots=True)
 class Spending(JsonSection):
-    """The account of a run that is billed; `left_usd` is below 0 where the cap was passed."""
+    """The account of a run that is billed; `left_usd` is below 0 where the cap was passed.
+
+    Of `spent_usd`, `assumed_usd` is what nobody accounted for and was charged at its worst; `dearer_usd` is by how much
+    answers have cost more than their worst case.
+    """
 
     cap_usd: Decimal
     spent_usd: Decimal

@@ -115,7 +115,7 @@ class Bridge:
                     start_new_session=True,
                 )
             except (OSError, ValueError) as problem:
-                _end(connection, {"failed": getattr(problem, "strerror", None) or str(problem)})
+                _end(connection, _failed(problem))
                 return
         assert process.stderr is not None
         with process.stderr:
@@ -128,22 +128,21 @@ class Bridge:
     def _run_kept(self, connection: socket.socket, values: dict[str, Any]) -> None:
         connection.sendall(_HEAD.format("lines", "").encode())
         kept = self.idle.get()  # as many wait here as there are more requests than processes
+        how: dict[str, Any] = {"exit": 0, "stderr": ""}
         try:
             if kept is None:
                 kept = KeptProcess([filled(word, values) for word in self.words])
             if not kept.ask(values, connection):
                 status, usage = kept.end()
-                _end(connection, {"exit": status, "stderr": kept.last_words(), **self._account(usage)})
+                how = {"exit": status, "stderr": kept.last_words(), **self._account(usage)}
                 kept = None
-            else:
-                _end(connection, {"exit": 0, "stderr": ""})
         except (OSError, ValueError) as problem:
             if kept is not None:
                 self._account(kept.end()[1])
-            kept = None
-            _end(connection, {"failed": getattr(problem, "strerror", None) or str(problem)})
+            kept, how = None, _failed(problem)
         finally:
             self.idle.put(kept)
+        _end(connection, how)
 
 
 class KeptProcess:
@@ -190,8 +189,7 @@ class KeptProcess:
 
     def end(self) -> tuple[int, Any]:
         """Kill it, if it still lives: its exit code and what it used."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        _kill(self._process)
         self._listener.join(_POLL_S)
         return _reap(self._process, 0)  # type: ignore[return-value]
 
@@ -226,18 +224,22 @@ def _watch(
             if not data:
                 watched.remove(stderr.fileno())
         if connection.fileno() in ready:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             _reap(process, 0)
             return "", None, None
         if stderr.fileno() in ready and stderr.fileno() in watched:
             continue
         if (ended := _reap(process, os.WNOHANG)) is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it left behind would write after its end
+            _kill(process)  # what it left behind would write after its end
             return said.decode("utf-8", "replace"), *ended
         if stderr.fileno() not in watched:
             select.select([connection], [], [], _SOON_S)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a program with all of its group."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _reap(process: "subprocess.Popen[bytes]", flags: int) -> tuple[int, Any] | None:
@@ -272,6 +274,10 @@ def _more(connection: socket.socket) -> bytes:
 def _reply(connection: socket.socket, text: str) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: {len(text.encode())}"
     connection.sendall(f"{head}\r\n\r\n{text}".encode())
+
+
+def _failed(problem: OSError | ValueError) -> dict[str, str]:
+    return {"failed": getattr(problem, "strerror", None) or str(problem)}
 
 
 def _end(connection: socket.socket, how: dict[str, Any]) -> None:

@@ -143,9 +143,9 @@ def spend(folder: Path, seed: int) -> tuple[Decimal, Decimal, Decimal]:
             continue  # killed before it could settle
         Billing(limiter, BACKENDS[dialect].decode).settle(seq, _outcome(answer))
         assert not limiter.was_dearer
-    statement = Ledger.statement(path)
-    assert statement.spent + statement.left == cap
-    return server.billed, statement.spent, cap
+    statement = Ledger.spending(path)
+    assert statement.spent_usd + statement.left_usd == cap
+    return server.billed, statement.spent_usd, cap
 
 
 @few_or_many("trials", 150, 1000)
@@ -172,10 +172,10 @@ def test_an_honest_server_is_charged_to_the_micro_dollar_and_leaves_no_room_unus
         answer = Answer(200, _response(server.events(made, "true")), None)
         Billing(limiter, BACKENDS[dialect].decode).settle(seq, _outcome(answer))
         seq += 1
-    statement = Ledger.statement(tmp_path / "ledger")
+    statement = Ledger.spending(tmp_path / "ledger")
     worst = PRICES.worst_usd(106, MAX_TOKENS)
-    assert (statement.spent, statement.assumed) == (billed, Decimal(0))
-    assert statement.left < worst
+    assert (statement.spent_usd, statement.assumed_usd) == (billed, Decimal(0))
+    assert statement.left_usd < worst
 
 
 def test_a_stream_that_is_cut_is_charged_by_the_prompt_that_the_messages_api_has_said(tmp_path: Path) -> None:
@@ -187,5 +187,7 @@ def test_a_stream_that_is_cut_is_charged_by_the_prompt_that_the_messages_api_has
     Billing(limiter, BACKENDS["claude"].decode).settle(
         0, _outcome(Answer(200, _response(events[:4]), ("cut_stream", "")))
     )
-    statement = Ledger.statement(tmp_path / "ledger")
-    assert statement.spent == statement.assumed == IN * WORDS + OUT * MAX_TOKENS  # not of 5 bytes a word and 512 more
+    statement = Ledger.spending(tmp_path / "ledger")
+    assert (
+        statement.spent_usd == statement.assumed_usd == IN * WORDS + OUT * MAX_TOKENS
+    )  # not of 5 bytes a word and 512 more

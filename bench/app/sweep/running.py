@@ -173,7 +173,7 @@ def capacity_of(cell: PlannedCell, folder: Path) -> Capacity | None:
 def spent_usd(study: Study, folder: Path) -> Decimal:
     """What all contenders have spent."""
     ledgers = (campaign_of(contender, folder).folder / files.LEDGER for contender in study.contenders)
-    return sum((Ledger.statement(path).spent for path in ledgers if path.exists()), Decimal(0))
+    return sum((Ledger.spending(path).spent_usd for path in ledgers if path.exists()), Decimal(0))
 
 
 def requests_of(

@@ -188,7 +188,7 @@ def test_whatever_befalls_it_no_run_is_made_twice_or_lost_nothing_spent_forgotte
 
 def spent(folder: Path) -> int:
     account = folder / files.LEDGER
-    return int(Ledger.statement(account).spent * DOLLAR) if account.exists() else 0
+    return int(Ledger.spending(account).spent_usd * DOLLAR) if account.exists() else 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.load.spend import Admission, Ledger, Prices, SpendLimiter, Statement, least_prompt_tokens, most_prompt_tokens
+from bench.load.spend import Admission, Ledger, Prices, SpendLimiter, in_words, least_prompt_tokens, most_prompt_tokens
+from bench.runs.manifest import Spending
 from bench.types import Call, Message, Reply, Usage, UserError
 
 PICO = 10**12
@@ -236,9 +237,9 @@ def test_an_account_goes_on_where_processes_left_it_with_what_they_had_set_aside
     ledger.reserve(PICO // 4)
     ledger.reserve(PICO // 2)
     ledger.settle(PICO // 4, PICO // 8)
-    assert Ledger.statement(tmp_path / "ledger").spent == Decimal("0.625")
+    assert Ledger.spending(tmp_path / "ledger").spent_usd == Decimal("0.625")
     Ledger.open_account(tmp_path / "ledger", Decimal(2))
-    assert Ledger.statement(tmp_path / "ledger") == tuple(map(Decimal, ("2", "0.625", "0.5", "1.375", "0")))
+    assert Ledger.spending(tmp_path / "ledger") == Spending(*map(Decimal, ("2", "0.625", "0.5", "1.375", "0")))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_an_account_goes_on_where_processes_left_it_with_what_they_had_set_aside
     ],
 )
 def test_the_statement_says_what_was_spent_and_left_or_that_it_was_more(sums: tuple[int, ...], said: str) -> None:
-    assert str(Statement(*(Decimal(amount) / 1000 for amount in sums))) == said
+    assert in_words(Spending(*(Decimal(amount) / 1000 for amount in sums))) == said
 
 
 def test_a_file_that_is_no_account_is_one_clear_line(tmp_path: Path) -> None:

@@ -472,4 +472,4 @@ def test_every_try_is_charged_and_none_is_made_that_does_not_fit(serve: Serve, t
                 one.of(CALL, Target(url, "m"))
         else:
             assert one.of(CALL, Target(url, "m")).tries == 2
-            assert Ledger.statement(account).spent == spent  # the refusal is free, the answer is not
+            assert Ledger.spending(account).spent_usd == spent  # the refusal is free, the answer is not
