@@ -12,7 +12,7 @@ from bench.plan.common import PrefixOverlap, in_common
 from bench.plan.due import sessions_at_most
 from bench.plan.prompts import Count, Vocabulary
 from bench.plan.recorded import Recorded, restore
-from bench.plan.recording import Account, DatasetLimits, source_of
+from bench.plan.recording import Account, DatasetLimits, SourceMaker
 from bench.runs import folder as files
 from bench.runs.manifest import RecordedTraffic, RunManifest
 from bench.types import Load, UserError
@@ -39,8 +39,7 @@ def plan_of_work(
     prompt_tokens, output_tokens = recording.drawn or (work.scenario.prompt_tokens, work.scenario.output_tokens)
     scenario = replace(work.scenario, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     wanted = None if load.duration_s is not None else sessions_at_most(load)
-    source, account = source_of(
-        recording.sessions,
+    maker = SourceMaker(
         recording.writer.texts,
         scenario=scenario,
         seed=work.seed,
@@ -51,9 +50,9 @@ def plan_of_work(
         output=recording.output,
         planned=work.scenario.turns is not None and work.scenario.turns.history == "planned",
         block_tokens=recording.block_tokens,
-        content=recording.sha256,
-        name=f"--{recording.kind} {recording.name}",
     )
+    name = f"--{recording.kind} {recording.name}"
+    source, account = maker.source(recording.sessions, recording.sha256, name)
     if account.estimated:
         source = replace(source, vocabulary=replace(vocabulary, exact=False))
     if recording.kind == "trace":

@@ -77,19 +77,9 @@ class RunningServer:
     def target(self, model: str, access: "Access", options: Mapping[str, str], patience_s: float = 0.0) -> Target:
         """What a backend needs to ask it for a model."""
         return Target(
-            self.url,
-            model,
-            access.api_key,
-            self.ca_file,
-            self.aliases,
-            options,
-            query=self.query,
-            headers=access.headers,
-            client_cert=self.client_cert,
-            client_key=self.client_key,
-            secrets=access.hidden,
-            patience_s=patience_s,
-        )
+            self.url, model, access.api_key, self.ca_file, self.aliases, options, self.query, access.headers,
+            self.client_cert, self.client_key, access.hidden, patience_s,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.app.dry import load_line
 from bench.app.exporters import SamplingSetup, look, with_accounts
+from bench.app.machine import hardware, versions
 from bench.app.prepare import Prepared, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
@@ -31,7 +32,6 @@ from bench.process.cores import available_cores
 from bench.process.limits import check_open_files
 from bench.runs import folder as files
 from bench.runs import manifest, selftests
-from bench.runs.machine import hardware, versions
 from bench.runs.manifest import ChosenStamps, RunManifest, SentImages, Tokenizer
 from bench.server.launch import HOST, Server, free_port, launch
 from bench.telemetry import sampler

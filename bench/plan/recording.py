@@ -85,83 +85,26 @@ class _Draft(NamedTuple):
     retrieval_ns: int | None = None
 
 
-def source_of(
-    sessions: Iterable[RecordedSession],
-    read: ReadTexts,
-    *,
-    scenario: Scenario,
-    seed: int,
-    salt: int,
-    vocabulary: Vocabulary,
-    count: Count,
-    limits: DatasetLimits,
-    output: Output,
-    planned: bool,
-    block_tokens: int | None,
-    content: str,
-    name: str,
-) -> tuple[Recorded, Account]:
-    """The calls of these sessions, in their order, and what is to be said of them.
-
-    `read` opens the texts of some places. Raises UserError where no session fits into the model's context.
-    """
-    maker = _Maker(read, scenario, seed, vocabulary, count, limits, output == "file", planned, block_tokens or 0)
-    drafts: list[_Draft] = []
-    firsts, due_ns = [0], []
-    looked_at = 0
-    for session in sessions:
-        if limits.sessions is not None and len(firsts) > limits.sessions:
-            break
-        looked_at += 1
-        if made := maker.session(session, len(firsts) - 1):
-            drafts += made
-            firsts.append(len(drafts))
-            due_ns.append(session.due_ns)
-    if not drafts:
-        raise UserError(f"{name}: none of {looked_at} sessions fits into {limits.tokens} tokens with its answer")
-    places = [draft.place for draft in drafts if draft.place is not None]
-    texts = read(places) if places else None
-    account = Account(
-        sessions=len(firsts) - 1,
-        turns=len(drafts),
-        too_long=maker.too_long,
-        estimated=sum(not draft.counted for draft in drafts),
-        drawn_prompts=maker.drawn_prompts,
-        drawn_outputs=maker.drawn_outputs,
-        without_text=len(drafts) - len(places),
-    )
-    source = Recorded(
-        seed=seed,
-        salt=salt,
-        vocabulary=vocabulary,
-        content=content,
-        firsts=np.array(firsts, np.int64),
-        sizes=_sizes(drafts),
-        texts=texts,
-        blocks=_blocks(drafts, block_tokens),
-        due_ns=None if None in due_ns else np.array(due_ns, np.int64),
-        planned=planned,
-        retrieval_ns=_retrieval_ns(drafts),
-    )
-    return source, account
-
-
 @dataclass(slots=True)
-class _Maker:
-    """Turns into drafts, session after session; what is counted and drawn is kept account of."""
+class SourceMaker:
+    """Makes calls of recorded sessions, one after the other; what is counted and drawn is kept account of.
+
+    `read` opens the texts of some places. `planned` has the recorded answers stand in place of those that come back.
+    """
 
     read: ReadTexts
     scenario: Scenario
     seed: int
+    salt: int
     vocabulary: Vocabulary
     count: Count
     limits: DatasetLimits
-    from_file: bool
+    output: Output
     planned: bool
-    block_tokens: int
-    too_long: int = 0
-    drawn_prompts: int = 0
-    drawn_outputs: int = 0
+    block_tokens: int | None
+    _too_long: int = 0
+    _drawn_prompts: int = 0
+    _drawn_outputs: int = 0
     _asked: int = 0
     _bare_tokens: int | None = None
     _tokens_counted: int = 0
@@ -169,7 +112,52 @@ class _Maker:
     _blocks_seen: set[int] = field(default_factory=set)
     _pieces_seen: set[bytes] = field(default_factory=set)
 
-    def session(self, session: RecordedSession, number: int) -> list[_Draft]:
+    def source(self, sessions: Iterable[RecordedSession], content: str, name: str) -> tuple[Recorded, Account]:
+        """The calls of these sessions, in their order, and what is to be said of them.
+
+        Raises UserError, which begins with the name, where no session fits into the model's context.
+        """
+        drafts: list[_Draft] = []
+        firsts, due_ns = [0], []
+        looked_at = 0
+        for session in sessions:
+            if self.limits.sessions is not None and len(firsts) > self.limits.sessions:
+                break
+            looked_at += 1
+            if made := self._session(session, len(firsts) - 1):
+                drafts += made
+                firsts.append(len(drafts))
+                due_ns.append(session.due_ns)
+        if not drafts:
+            raise UserError(
+                f"{name}: none of {looked_at} sessions fits into {self.limits.tokens} tokens with its answer"
+            )
+        places = [draft.place for draft in drafts if draft.place is not None]
+        account = Account(
+            sessions=len(firsts) - 1,
+            turns=len(drafts),
+            too_long=self._too_long,
+            estimated=sum(not draft.counted for draft in drafts),
+            drawn_prompts=self._drawn_prompts,
+            drawn_outputs=self._drawn_outputs,
+            without_text=len(drafts) - len(places),
+        )
+        source = Recorded(
+            seed=self.seed,
+            salt=self.salt,
+            vocabulary=self.vocabulary,
+            content=content,
+            firsts=np.array(firsts, np.int64),
+            sizes=_sizes(drafts),
+            texts=self.read(places) if places else None,
+            blocks=_blocks(drafts, self.block_tokens),
+            due_ns=None if None in due_ns else np.array(due_ns, np.int64),
+            planned=self.planned,
+            retrieval_ns=_retrieval_ns(drafts),
+        )
+        return source, account
+
+    def _session(self, session: RecordedSession, number: int) -> list[_Draft]:
         """The turns of a session up to the first that does not fit; none where the first does not."""
         made: list[_Draft] = []
         draws = uniform(stream(self.seed, "session", number).take(3 * len(session.turns))).reshape(-1, 3)
@@ -180,7 +168,7 @@ class _Maker:
             draft = self._turn(turn, made, prompt_draw, output_draw)._replace(pause_ns=pause_ns)
             limit = self.limits.tokens
             if limit is not None and draft.prompt_tokens + draft.max_tokens > limit:
-                self.too_long += 1
+                self._too_long += 1
                 break
             made.append(draft)
         return made
@@ -202,7 +190,7 @@ class _Maker:
             return _Draft(held + own, output, seen, counted, place=turn.place, retrieval_ns=turn.retrieval_ns)
         wanted = turn.prompt_tokens
         if wanted is None:
-            self.drawn_prompts += 1
+            self._drawn_prompts += 1
             wanted = sample(self.scenario.prompt_tokens, prompt_draw)
         # A prompt that is shorter than what was said before it is a new beginning.
         goes_on = bool(before) and wanted - held >= FRESH_TOKENS
@@ -222,7 +210,8 @@ class _Maker:
     # --- how long they are
 
     def _output_tokens(self, turn: RecordedTurn, said: TurnText | None, draw: float) -> int:
-        if self.from_file:
+        from_file = self.output == "file"
+        if from_file:
             if said is not None and said.answer:
                 if (counted := self._answer_counted(said.answer)) is not None:
                     return max(1, counted)
@@ -230,7 +219,7 @@ class _Maker:
                     return max(1, self._estimated(turn.answer_bytes))
             if turn.output_tokens is not None:
                 return max(1, turn.output_tokens)
-        self.drawn_outputs += self.from_file
+        self._drawn_outputs += from_file
         return sample(self.scenario.output_tokens, draw)
 
     def _answer_counted(self, answer: str) -> int | None:
@@ -269,7 +258,7 @@ class _Maker:
         """The tokens of the blocks at its front that an earlier prompt had; an id stands for all before it, too."""
         known = next((i for i, block in enumerate(blocks) if block not in self._blocks_seen), len(blocks))
         self._blocks_seen.update(blocks)
-        return min(prompt_tokens, known * self.block_tokens)
+        return min(prompt_tokens, known * (self.block_tokens or 0))
 
     def _text_seen(self, said: TurnText, tokens: int) -> int:
         """The share of a prompt's text that an earlier prompt began with, in tokens, by pieces of so many bytes."""

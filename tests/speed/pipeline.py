@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.app.machine import hardware
 from bench.plan.calls import Plan, make_plan
 from bench.plan.prompts import calibrate
 from bench.plan.written import plan_hash, write_plan
 from bench.runs import folder as files
-from bench.runs.machine import hardware
 from bench.runs.sections import dump
 from bench.types import Lengths, Load, Scenario, ServerInfo
 from bench.wire.capture import CaptureWriter, Received

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.app.machine import hardware
 from bench.app.selftest.measure import LoadResult, SelftestLoad, choose_cores, measure
-from bench.runs.machine import hardware
 from bench.truth import server as truth
 from tests.speed import overload, peers, pipeline
 from tests.speed.freezes import frozen

@@ -9,9 +9,9 @@ from typing import Any, Final
 import orjson
 
 from analysis.compare.gate import Base, Round, doubtful_baseline, listed
+from bench.app.machine import boot_id, hardware, versions
 from bench.app.run import git_commit
 from bench.runs import folder as files
-from bench.runs.machine import boot_id, hardware, versions
 from bench.runs.manifest import Machine
 from bench.runs.sections import dump, load
 from bench.types import UserError

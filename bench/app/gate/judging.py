@@ -16,11 +16,11 @@ from bench.app.gate import baseline as baselines
 from bench.app.gate import rounds as measuring
 from bench.app.gate.baseline import Session, base_of, differences
 from bench.app.gate.rounds import PARTS, RoundsObserved
+from bench.app.machine import hardware
 from bench.app.options import GateOptions
 from bench.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_TO_BE_TRUSTED, EXIT_OBJECTIVE_MISSED
 from bench.plan.resolve import within
 from bench.runs import folder as files
-from bench.runs.machine import hardware
 from bench.types import UserError
 
 CODES: Final = {"passed": 0, "failed": EXIT_OBJECTIVE_MISSED, "undecided": EXIT_NOT_TO_BE_TRUSTED}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.app.machine import hardware, versions
 from bench.app.options import MAX_WORKERS, Stamps
 from bench.app.selftest import ladder as ladders
 from bench.app.selftest import measure as measuring
@@ -15,7 +16,6 @@ from bench.app.selftest.measure import Cores, LoadResult
 from bench.plan.resolve import within
 from bench.process.limits import SPARE_FILES
 from bench.runs import selftests
-from bench.runs.machine import hardware, versions
 from bench.runs.manifest import Machine
 from bench.runs.sections import dump
 from bench.truth import server as truth

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from bench.app.machine import hardware
 from bench.app.selftest import climb, measure
 from bench.app.selftest.document import document, where
 from bench.app.selftest.ladder import EVENTS, REQUESTS, Ladder
 from bench.app.selftest.measure import Cores, LoadResult, SelftestLoad
 from bench.cli.root import cli
 from bench.runs import selftests
-from bench.runs.machine import hardware
 from bench.runs.sections import dump
 from bench.truth import server as truth
 from bench.types import TakenStamps, UserError

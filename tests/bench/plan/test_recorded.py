@@ -16,7 +16,7 @@ from bench.plan.calls import Plan, calls, plan_of, total, turns
 from bench.plan.common import in_common
 from bench.plan.prompts import Vocabulary
 from bench.plan.recorded import Recorded, keep, restore
-from bench.plan.recording import Account, DatasetLimits, Output, RecordedSession, RecordedTurn, source_of
+from bench.plan.recording import Account, DatasetLimits, Output, RecordedSession, RecordedTurn, SourceMaker
 from bench.plan.texts import TextsWriter, TurnText
 from bench.plan.written import plan_hash
 from bench.types import Lengths, Load, Message, Scenario, UserError
@@ -49,11 +49,11 @@ def made(
     seed: int = 1,
     salt: int = 2,
 ) -> tuple[Recorded, Account]:
-    return source_of(
-        sessions, (writer or TextsWriter()).texts, scenario=SCENARIO, seed=seed, salt=salt, vocabulary=VOCABULARY,
-        count=counted, limits=limits or DatasetLimits(), output=output, planned=planned, block_tokens=block_tokens,
-        content="abc", name="--dataset f",
+    maker = SourceMaker(
+        (writer or TextsWriter()).texts, SCENARIO, seed, salt, VOCABULARY, counted, limits or DatasetLimits(), output,
+        planned, block_tokens,
     )  # fmt: skip
+    return maker.source(sessions, content="abc", name="--dataset f")
 
 
 def text_session(writer: TextsWriter, *turns: tuple[str, str | None]) -> RecordedSession:

@@ -1,6 +1,6 @@
 import platform
 
-from bench.runs.machine import hardware, versions
+from bench.app.machine import hardware, versions
 from bench.runs.sections import dump
 
 
