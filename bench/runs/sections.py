@@ -10,13 +10,13 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bench.types import UserError
 
 T = TypeVar("T")
-Read = Callable[[Any, str], Any]
-"""From a value of JSON and its place in the file to a value of a type; raises `_WrongType`."""
+Read = Callable[[Any], Any]
+"""From a value of JSON to a value of a type; raises `_WrongType`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +27,24 @@ class JsonSection:
 
 
 class _WrongType(Exception):
-    """A value is not what its type expects."""
+    """A value is not what its type expects. On its way up each object and list adds where in it that is."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected)
+        self.inside_out: list[str | int] = []
+
+    def __str__(self) -> str:
+        place = ""
+        for part in reversed(self.inside_out):
+            place = f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}" if place else part
+        return f"{place or 'the file'}: expected {self.args[0]}"
 
 
 def load(kind: type[T], content: Any, file: Path | str) -> T:
     """Turn what was read of a file into its type. Raises UserError naming file and key where it is none."""
     wanted: Any = kind
     try:
-        found: T = _reader(wanted)(content, "")
+        found: T = _reader(wanted)(content)
     except _WrongType as problem:
         raise UserError(f"{file}: {problem}; it was edited, or another version of this tool wrote it") from None
     return found
@@ -42,8 +52,11 @@ def load(kind: type[T], content: Any, file: Path | str) -> T:
 
 def dump(value: Any) -> Any:
     """Turn a value of a file's type into what JSON can hold, keys in the order of the type's fields."""
-    if is_dataclass(value):
-        own = {each.name: dump(getattr(value, each.name)) for each in fields(value) if each.name != "other"}
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if is_dataclass(kind):
+        own = {name: dump(getattr(value, name)) for name in _names(kind)}
         return _merged(own, value.other) if isinstance(value, JsonSection) else own
     if isinstance(value, Mapping):
         return {name: dump(each) for name, each in value.items()}
@@ -54,6 +67,11 @@ def dump(value: Any) -> Any:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind) if each.name != "other")
+
+
 def pick(value: Any, *names: str) -> dict[str, Any]:
     """Some attributes of a value by their names, as JSON can hold them."""
     return {name: dump(getattr(value, name)) for name in names}
@@ -62,7 +80,7 @@ def pick(value: Any, *names: str) -> dict[str, Any]:
 @cache
 def _reader(kind: Any) -> Read:
     if kind is Any:
-        return lambda value, _: value
+        return lambda value: value
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass(kind)
     origin, arguments = get_origin(kind), get_args(kind)
@@ -78,36 +96,37 @@ def _reader(kind: Any) -> Read:
 
 
 def _checked(expected: str, fits: Callable[[Any], bool]) -> Read:
-    def read(value: Any, place: str) -> Any:
+    def read(value: Any) -> Any:
         if not fits(value):
-            raise _unfit(place, expected, value)
+            raise _unfit(expected, value)
         return value
 
     return read
 
 
-def _unfit(place: str, expected: str, found: Any) -> _WrongType:
+def _unfit(expected: str, found: Any) -> _WrongType:
     text = repr(found)
-    return _WrongType(
-        f"{place or 'the file'}: expected {expected}, found {text if len(text) < 50 else text[:46] + ' ...'}"
-    )
+    return _WrongType(f"{expected}, found {text if len(text) < 50 else text[:46] + ' ...'}")
 
 
-def _decimal(value: Any, place: str) -> Decimal:
+def _decimal(value: Any) -> Decimal:
     try:
         amount = Decimal(value) if isinstance(value, str) else Decimal("NaN")
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
-        raise _unfit(place, "an amount as text", value)
+        raise _unfit("an amount as text", value)
     return amount
 
 
 def _is(*kinds: type) -> Callable[[Any], bool]:
-    # True is an int to Python, and no number to JSON.
-    return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    # True is an int to Python, and no number to JSON. Nearly every value of a file is of just the type wanted.
+    return lambda value: (
+        type(value) in kinds or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)))
+    )
 
 
+_PLAIN: Final = frozenset({type(None), bool, int, float, str})
 # A whole number stays one where a float is expected: a file is written again as it was.
 _SCALARS: Mapping[Any, Read] = {
     type(None): _checked("null", lambda value: value is None),
@@ -120,18 +139,18 @@ _SCALARS: Mapping[Any, Read] = {
 
 
 def _union(kinds: tuple[Any, ...]) -> Read:
-    readers = [_reader(kind) for kind in kinds if kind is not type(None)]
-    optional = len(readers) < len(kinds)
+    *others, last = (_reader(kind) for kind in kinds if kind is not type(None))
+    optional = type(None) in kinds
 
-    def read(value: Any, place: str) -> Any:
+    def read(value: Any) -> Any:
         if optional and value is None:
             return None
-        for reader in readers[:-1]:
+        for reader in others:
             try:
-                return reader(value, place)
+                return reader(value)
             except _WrongType:
                 continue
-        return readers[-1](value, place)
+        return last(value)
 
     return read
 
@@ -140,24 +159,39 @@ def _tuple(kinds: tuple[Any, ...]) -> Read:
     readers = [_reader(kind) for kind in kinds if kind is not Ellipsis]
     length = None if Ellipsis in kinds else len(readers)
 
-    def read(value: Any, place: str) -> Any:
+    def read(value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != (len(value) if length is None else length):
-            raise _unfit(place, "a list" if length is None else f"a list of {length}", value)
-        own = readers * len(value) if length is None else readers
-        return tuple(reader(each, f"{place}[{i}]") for i, (reader, each) in enumerate(zip(own, value, strict=True)))
+            raise _unfit("a list" if length is None else f"a list of {length}", value)
+        found: list[Any] = []
+        try:
+            for reader, each in zip(readers * len(value) if length is None else readers, value, strict=True):
+                found.append(reader(each))
+        except _WrongType as problem:
+            problem.inside_out.append(len(found))
+            raise
+        return tuple(found)
 
     return read
 
 
 def _mapping(kind: Any) -> Read:
     reader = _reader(kind)
+    return lambda value: _object(value, dict.fromkeys(value, reader) if isinstance(value, dict) else {})
 
-    def read(value: Any, place: str) -> Any:
-        if not isinstance(value, dict):
-            raise _unfit(place, "an object", value)
-        return {name: reader(each, _within(place, name)) for name, each in value.items()}
 
-    return read
+def _object(value: Any, readers: Mapping[str, Read]) -> dict[str, Any]:
+    """What readers make of those keys that they are for, in the order of the readers."""
+    if not isinstance(value, dict):
+        raise _unfit("an object", value)
+    found: dict[str, Any] = {}
+    for name, reader in readers.items():
+        if name in value:
+            try:
+                found[name] = reader(value[name])
+            except _WrongType as problem:
+                problem.inside_out.append(name)
+                raise
+    return found
 
 
 def _dataclass(kind: type[Any]) -> Read:
@@ -169,18 +203,19 @@ def _dataclass(kind: type[Any]) -> Read:
     foreign = [name for name, hint in hints.items() if is_dataclass(hint) and not issubclass(hint, JsonSection)]  # type: ignore[arg-type]
     keeps_other = issubclass(kind, JsonSection)
 
-    def read(value: Any, place: str) -> Any:
-        if not isinstance(value, dict):
-            raise _unfit(place, "an object", value)
-        for name in required:
-            if name not in value:
-                raise _WrongType(f"{place or 'the file'}: expected a key {name!r}, there is none")
-        known = {name: reader(value[name], _within(place, name)) for name, reader in readers.items() if name in value}
+    def read(value: Any) -> Any:
+        if isinstance(value, dict):
+            for name in required:
+                if name not in value:
+                    raise _WrongType(f"a key {name!r}, there is none")
+        known = _object(value, readers)
         if not keeps_other:
             return kind(**known)
-        other = {name: each for name, each in value.items() if name not in readers}
-        beyond = {name: _beyond(value[name], dump(known[name])) for name in foreign if name in known}
-        return kind(**known, other=other | {name: each for name, each in beyond.items() if each})
+        other = {name: each for name, each in value.items() if name not in readers} if len(value) > len(known) else {}
+        for name in foreign:
+            if name in known and (beyond := _beyond(value[name], dump(known[name]))):
+                other[name] = beyond
+        return kind(**known, other=other)
 
     return read
 
@@ -197,7 +232,3 @@ def _beyond(found: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any
 def _merged(known: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     both = {name: _merged(known[name], value) for name, value in other.items() if isinstance(known.get(name), dict)}
     return {**known, **other, **both}
-
-
-def _within(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
