@@ -91,6 +91,10 @@ class _Load(Strict):
     requests: Annotated[int, Field(ge=1)] = 200
     warmup_requests: Annotated[int, Field(ge=0)] = 16
 
+    def load(self, name: str) -> dict[str, Any]:
+        """These as a scenario has them; `name` is for a file that gives itself none."""
+        return {**{each: getattr(self, each) for each in _Load.model_fields}, "name": self.name or name}
+
 
 class _File(_Load, DocumentKeys):
     """The keys of a scenario file."""
@@ -169,14 +173,10 @@ class _File(_Load, DocumentKeys):
     def scenario(self, name: str) -> Scenario:
         """The scenario; `name` is for a file that gives itself none."""
         found = Scenario(
-            name=self.name or name,
-            description=self.description,
+            **self.load(name),
             prompt_tokens=self.prompt_tokens.lengths(),
             output_tokens=self.output_tokens.lengths(),
             shared_prefix_tokens=self.shared_prefix_tokens,
-            concurrency=self.concurrency,
-            requests=self.requests,
-            warmup_requests=self.warmup_requests,
             thinking=self.thinking,
             temperature=self.temperature,
             prefixes=tuple(Prefixes(level.tokens, level.groups, level.zipf) for level in self.prefixes),
@@ -238,14 +238,10 @@ class _Mix(_Load):
         """The scenario; its lengths are the bounds of those of its classes."""
         classes = tuple(each.of(label) for label, each in self.classes.items())
         return Scenario(
-            name=self.name or name,
-            description=self.description,
+            **self.load(name),
             prompt_tokens=_bounds([each.prompt_tokens for each in classes]),
             output_tokens=_bounds([each.output_tokens for each in classes]),
             shared_prefix_tokens=0,
-            concurrency=self.concurrency,
-            requests=self.requests,
-            warmup_requests=self.warmup_requests,
             classes=classes,
         )
 

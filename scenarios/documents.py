@@ -120,8 +120,7 @@ def texts_of(found: Any) -> tuple[str, ...] | None:
 
 
 def _rows(path: str, file: Any, most: int) -> Iterator[RetrievedRow]:
-    number = 0
-    kept = 0
+    kept = number = 0
     while kept < most and (line := file.readline(_LINE_BYTES + 1)):
         number += 1
         if len(line) > _LINE_BYTES:

@@ -10,30 +10,28 @@ from bench.types import Load, Scenario, ServerInfo, UserError
 _CUT = 0.9
 """A prompt of which a server counts less than this share was not read whole; templates differ by less."""
 
-_SHORTER = {True: "--prompt-tokens and --output-tokens", False: "fewer --turns, or the scenario a window"}
+# What is too long, where the server takes less.
+_PROMPT = (
+    "has prompts of up to {} tokens and the server takes {}; give --prompt-tokens, or a server that takes longer ones"
+)
+_ANSWER = "has answers of up to {} tokens and the server gives {}; give --output-tokens"
+_NEEDS = "needs up to {} tokens a request and the server takes {}; give "
+_REQUEST = f"{_NEEDS}--prompt-tokens and --output-tokens, or a server with a longer context"
+_SESSION = f"{_NEEDS}fewer --turns, or the scenario a window, or a server with a longer context"
 _LONGEST_SUM = 20_000  # of a plan's calls whose tokens are added up; of more, so many times the average
 
 
 def check_lengths(scenario: Scenario, info: ServerInfo) -> None:
     """Raise UserError where the scenario's longest request does not fit into the server's context."""
-    output_tokens = scenario.output_tokens.high
-    prompt_tokens = longest_tokens(scenario) - output_tokens
-    if info.max_prompt_tokens is not None and prompt_tokens > info.max_prompt_tokens:
-        raise UserError(
-            f"scenario {scenario.name!r} has prompts of up to {prompt_tokens} tokens and the server takes "
-            f"{info.max_prompt_tokens}; give --prompt-tokens, or a server that takes longer ones"
-        )
-    if info.max_output_tokens is not None and output_tokens > info.max_output_tokens:
-        raise UserError(
-            f"scenario {scenario.name!r} has answers of up to {output_tokens} tokens and the server gives "
-            f"{info.max_output_tokens}; give --output-tokens"
-        )
-    longest = longest_tokens(scenario)
-    if info.context_tokens is not None and longest > info.context_tokens:
-        raise UserError(
-            f"scenario {scenario.name!r} needs up to {longest} tokens a request and the server takes "
-            f"{info.context_tokens}; give {_SHORTER[scenario.turns is None]}, or a server with a longer context"
-        )
+    longest, output_tokens = longest_tokens(scenario), scenario.output_tokens.high
+    limits = (
+        (longest - output_tokens, info.max_prompt_tokens, _PROMPT),
+        (output_tokens, info.max_output_tokens, _ANSWER),
+        (longest, info.context_tokens, _REQUEST if scenario.turns is None else _SESSION),
+    )
+    for needed, taken, said in limits:
+        if taken is not None and needed > taken:
+            raise UserError(f"scenario {scenario.name!r} {said.format(needed, taken)}")
 
 
 def check_load(load: Load, scenario: Scenario, info: ServerInfo) -> Iterator[str]:
