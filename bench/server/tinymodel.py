@@ -60,9 +60,6 @@ WRITERS_TO_RESIDUAL = ("self_attn.o_proj", "mlp.down_proj")
 class TinyModel:
     """A model on disk: one GGUF file and one Hugging Face folder with the same weights and tokenizer."""
 
-    name: str
-    layers: int
-    parameters: int
     gguf: Path
     hf: Path
 
@@ -98,7 +95,7 @@ def build(name: str, folder: Path) -> TinyModel:
             except OSError:
                 if not target.is_dir():
                     raise
-    return TinyModel(name, SIZES[name], parameters(SIZES[name]), target / f"{name}.gguf", target / "hf")
+    return TinyModel(target / f"{name}.gguf", target / "hf")
 
 
 def parameters(layers: int) -> int:
