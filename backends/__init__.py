@@ -1,6 +1,6 @@
 """One module per server dialect: pure functions from calls to bytes and from bytes to replies.
 
-A backend's module is imported when it is first looked up, so that a list of names costs nothing.
+A backend's module is imported on first use, so that listing the names costs nothing.
 """
 
 from collections.abc import Iterator, Mapping

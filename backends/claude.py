@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, as Anthropic, vLLM and llama.cpp's server speak it."""
+"""Anthropic's Messages API, as implemented by Anthropic, vLLM and llama.cpp's server."""
 
 from backends.cold.claude import count_tokens, preflight
 from backends.dialect.adapting import adapt
@@ -7,7 +7,7 @@ from bench.types import Backend
 
 BACKEND = Backend(
     name="claude",
-    description="Anthropic's Messages API: Claude, and whatever else speaks it",
+    description="Anthropic's Messages API: Claude, and other servers that implement it",
     request=request,
     decode=decode,
     preflight=preflight,

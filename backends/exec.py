@@ -1,4 +1,4 @@
-"""Any program that writes its answer to standard output, run for each request or kept for many."""
+"""Any program that writes its answer to standard output, run for each request or kept running for many."""
 
 from backends.cold.exec import count_tokens, preflight
 from backends.dialect.exec import decode, request

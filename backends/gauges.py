@@ -1,4 +1,4 @@
-"""What engines call the metrics that we chart, whichever dialect their requests are worded in."""
+"""What engines call the metrics that we chart, whichever dialect their requests use."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -17,7 +17,7 @@ SGLANG: Final[Mapping[str, str]] = {
     "server_e2e_s": "sglang:e2e_request_latency_seconds",
     "server_queue_s": "sglang:queue_time_seconds",
 }
-"""https://docs.sglang.ai/references/production_metrics.html; a server tells them with --enable-metrics."""
+"""https://docs.sglang.ai/references/production_metrics.html; a server exports them with --enable-metrics."""
 
 
 def of_engines() -> dict[str, Mapping[str, str]]:

@@ -13,7 +13,7 @@ from bench.types import Backend
 
 BACKEND = Backend(
     name="llamacpp",
-    description="llama.cpp: embedded (xllamacpp), llama-cpp-python, a llama-server binary, or one that runs already",
+    description="llama.cpp: embedded (xllamacpp), llama-cpp-python, a llama-server binary, or a running server",
     request=request,
     decode=decode,
     preflight=preflight,

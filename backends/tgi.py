@@ -1,4 +1,4 @@
-"""Text Generation Inference: its native stream, or the OpenAI dialect that it speaks as well.
+"""Text Generation Inference: its native stream, or its OpenAI dialect.
 
 The API is described in https://huggingface.github.io/text-generation-inference.
 """
@@ -23,7 +23,7 @@ BACKEND = Backend(
     weights="hf",
     frame=frame_from,
     options={"dialect": ("native", "chat"), "adapter": ("<name>",), **CHOICES, **structured.CHOICES},
-    # server.rs adds to the histograms when a stream ends; its mean time per token has the prefill in it and is no ITL.
+    # server.rs updates the histograms when a stream ends; its mean time per token includes the prefill: no ITL.
     gauges={
         "queue": "tgi_queue_size",
         "running": "tgi_batch_current_size",

@@ -1,4 +1,4 @@
-"""vLLM: the OpenAI dialect with fields of its own, on a server that `vllm serve` launches or that runs already.
+"""vLLM: the OpenAI dialect with fields of its own, on a server launched by `vllm serve` or already running.
 
 The server is described in https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, its metrics in
 https://docs.vllm.ai/en/latest/usage/metrics.html.
@@ -14,7 +14,7 @@ from bench.types import Backend
 
 BACKEND = Backend(
     name="vllm",
-    description="vLLM: launched by `vllm serve`, or one that runs already",
+    description="vLLM: launched by `vllm serve`, or already running",
     request=request,
     decode=decode,
     preflight=preflight,

@@ -1,1 +1,1 @@
-"""What requests and servers cost, and when one is cheaper than the other: exact decimals, each price with its date."""
+"""What requests and servers cost, and when one is cheaper than the other: exact decimals, dated prices."""

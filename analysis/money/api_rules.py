@@ -1,4 +1,4 @@
-"""What the price list lacks: the APIs' own rules from api_rules.yaml, each with its date and source."""
+"""What the price list lacks: the APIs' own rules, from api_rules.yaml, each with its date and source."""
 
 import re
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ _DATED_NAME = re.compile(r"-20\d{6}$")
 
 @dataclass(frozen=True, slots=True)
 class CacheMinimum:
-    """The shortest prompt that a model caches; `low_tokens` and `high_tokens` differ where sources disagree.
+    """The shortest prompt that a model caches; `low_tokens` and `high_tokens` differ if sources disagree.
 
-    Beyond it what is cached grows in steps of `step_tokens`.
+    Beyond it, the cached length grows in steps of `step_tokens`.
     """
 
     low_tokens: int
@@ -30,7 +30,7 @@ class CacheMinimum:
     step_tokens: int = 1
 
     def cached_tokens(self, prompt_tokens: int) -> int:
-        """How much of a prompt of which that much is shared is cached; all of it where sources disagree."""
+        """How many tokens of a prompt with that many shared ones are cached; all of them if sources disagree."""
         if prompt_tokens < self.low_tokens:
             return 0
         return prompt_tokens - (prompt_tokens - self.low_tokens) % self.step_tokens
@@ -38,7 +38,7 @@ class CacheMinimum:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """The first day on which a model is not served, or, not `fixed`, the day before which it stays."""
+    """The first day on which a model is no longer served or, unless `fixed`, the earliest possible such day."""
 
     day: date
     fixed: bool
@@ -46,7 +46,7 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRules:
-    """What holds for all models of a provider; `us_only_price_factor` is for inference kept in the United States."""
+    """Rules for all models of a provider; `us_only_price_factor` is for inference kept in the United States."""
 
     cache_ttls: tuple[str, ...]
     cache_breakpoints: int
@@ -60,13 +60,13 @@ class ProviderRules:
 
 
 def released(version: str) -> date | None:
-    """When this version of the price list was published; None where it is not one we know."""
+    """When this version of the price list was published; None for an unknown version."""
     day: date | None = _rules()["price_list"]["released"].get(version)
     return day
 
 
 def cache_minimum(model: str, provider: str | None = None) -> CacheMinimum | None:
-    """The shortest prompt that a model caches at a provider, None where nothing is known."""
+    """The shortest prompt that a model caches at a provider, None if unknown."""
     name = _name(model)
     for row in _rules()["cache_minimums"]:
         at_provider = provider in row.get("providers", ()) and name.startswith(tuple(row["models_begin"]))
@@ -76,7 +76,7 @@ def cache_minimum(model: str, provider: str | None = None) -> CacheMinimum | Non
 
 
 def cache_warning(model: str, prompt_tokens: int, provider: str | None = None) -> str | None:
-    """What to tell a user who asked for caching of a prompt that may be too short for it; None when it is not."""
+    """A note for a user who asked to cache a prompt that may be too short for it; None if it is long enough."""
     minimum = cache_minimum(model, provider)
     if minimum is None or prompt_tokens >= minimum.high_tokens:
         return None
@@ -88,7 +88,7 @@ def cache_warning(model: str, prompt_tokens: int, provider: str | None = None) -
 
 
 def retirement(model: str) -> Retirement | None:
-    """When a model is withdrawn, None where nothing is known."""
+    """When a model is withdrawn, None if unknown."""
     rules, name = _rules()["retirements"], _name(model)
     if name in rules["retires_on"]:
         return Retirement(rules["retires_on"][name], fixed=True)
@@ -96,7 +96,7 @@ def retirement(model: str) -> Retirement | None:
 
 
 def provider_rules(provider: str) -> ProviderRules | None:
-    """What holds for all models of a provider, None where nothing is known."""
+    """The rules for all models of a provider, None if unknown."""
     for row in _rules()["providers"]:
         if row["provider"] == provider:
             exact = {key: Decimal(str(row[key])) for key in ("batch_price_factor", "us_only_price_factor")}

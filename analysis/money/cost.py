@@ -1,6 +1,6 @@
-"""What a run cost: an API request by request, each by its own usage; a deployment of one's own by the hour.
+"""What a run cost: an API request by request, each by its own usage; a self-hosted deployment by the hour.
 
-Every figure is dollars over what they bought: requests, requests that kept the objectives, millions of tokens.
+Every figure is dollars per unit bought: requests, requests that met the objectives, millions of tokens.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ from bench.runs.manifest import ApiPricing, HourPricing, RunManifest
 from bench.types import Usage, UserError
 
 MILLION = 1_000_000
-# An answer that ended before its length contradicts its finish reason, not its usage.
+# An answer that ended early contradicts its finish reason, not its usage, so it can still be priced.
 NOT_OF_USAGE = {"length_not_reached"}
 SERVER_COUNTS = ("server usage", "per-chunk usage")
 STANDARD_TIERS = (None, "standard", "default", "auto")
@@ -47,7 +47,7 @@ class UnitCost(NamedTuple):
 
 
 class UnitCosts(NamedTuple):
-    """What a unit cost; by the names of summary.json."""
+    """The cost per unit, by the names of summary.json."""
 
     usd_per_request: UnitCost = UnitCost(None)
     usd_per_good_request: UnitCost = UnitCost(None)
@@ -59,11 +59,11 @@ UNIT_COSTS = UnitCosts._fields
 
 
 def run_cost(run: RunManifest, requests: pa.Table, span: Window, gpu_power_w: float | None = None) -> RunCost | None:
-    """What a run cost; None where nobody bills and no price of an hour is known.
+    """What a run cost; None if nobody bills and no price per hour is known.
 
-    `requests` has the columns of `bench.types.Record`. A price of an hour in the manifest's `pricing` is that of a
-    deployment of one's own, with the electricity of `gpu_power_w` where that was to be measured; without it an API is
-    priced, at the date of the run.
+    `requests` has the columns of `bench.types.Record`. A price per hour in the manifest's `pricing` is that of a
+    self-hosted deployment, with the electricity of `gpu_power_w` if that was to be measured; without one, an API is
+    priced at the date of the run.
     """
     pricing = run.pricing
     hourly = hourly_of(pricing)
@@ -92,7 +92,7 @@ def _cost(basis: Literal["api", "self-hosted"], figures: UnitCosts, notes: Seque
 
 
 def without(cost: RunCost | None, names: Sequence[str], why: str) -> RunCost | None:
-    """A deployment's cost without some of its figures, because what they are built on is not known."""
+    """A deployment's cost without those figures whose inputs are unknown."""
     if cost is None or cost.basis != "self-hosted":
         return cost
     no_interval = dict.fromkeys(names, UNKNOWN)
@@ -104,7 +104,7 @@ def without(cost: RunCost | None, names: Sequence[str], why: str) -> RunCost | N
 
 
 class _Outcome(NamedTuple):
-    """All that the price of a request that was sent depends on: how it ended, and its usage."""
+    """Everything that determines the price of a request that was sent: how it ended, and its usage."""
 
     ended: bool
     status: int | None
@@ -134,7 +134,7 @@ def _api(run: RunManifest, pricing: ApiPricing, requests: pa.Table, objectives: 
     sent = keep(requests, pc.is_valid(requests["sent_ns"]))
     charges = _charges(sent, lambda tier: price_of(at, tier=tier))
     paid = _total(charges)
-    notes = [f"what was paid is not known: {paid}"] if isinstance(paid, str) else []
+    notes = [f"the amount paid is not known: {paid}"] if isinstance(paid, str) else []
     if pricing.cache_ttl:
         notes += _cache_notes(price.model, sent)
     return _cost(
@@ -161,11 +161,11 @@ def _charge(row: _Outcome, price_of: Callable[[str], ApiPrice]) -> Charge:
     if row.status not in (None, 200) or billed == "no":
         return Decimal(0)
     if billed == "unknown" or not row.ended:
-        return f"{row.error or 'unfinished'} requests may have been billed, and gave no usage"
+        return f"{row.error or 'unfinished'} requests may have been billed but reported no usage"
     if contradicted := set((row.count_contradictions or "").split()) - NOT_OF_USAGE:
-        return f"usage contradicts itself, the plan or what arrived ({', '.join(sorted(contradicted))})"
+        return f"reported usage contradicts itself, the plan or the answer ({', '.join(sorted(contradicted))})"
     if row.token_source not in SERVER_COUNTS:
-        return "the server gave no usage"
+        return "the server reported no usage"
     usage = Usage(**{name: getattr(row, name) for name in Usage._fields if name in _Outcome._fields})
     try:
         return usd_of(price_of(STANDARD if row.service_tier in STANDARD_TIERS else str(row.service_tier)), usage)
@@ -174,7 +174,7 @@ def _charge(row: _Outcome, price_of: Callable[[str], ApiPrice]) -> Charge:
 
 
 def _total(charges: Sequence[Charge]) -> Charge:
-    """The exact sum, or why it is not known: a part of it would be taken for the whole."""
+    """The exact sum, or why it is not known: a partial sum would be mistaken for the total."""
     if unknown := Counter(charge for charge in charges if isinstance(charge, str)):
         reason, _ = unknown.most_common(1)[0]
         return f"{reason} ({unknown.total():,} of {len(charges):,} requests)"
@@ -182,13 +182,13 @@ def _total(charges: Sequence[Charge]) -> Charge:
 
 
 def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence[slo.Objective]) -> UnitCosts:
-    """Of the measured requests. Those that were good carry what was paid for the others as well."""
+    """Costs of the measured requests. Good requests carry the cost of all others."""
     measured = _mask(is_text(sent["phase"], "measured"))
     served = measured & _mask(is_successful(sent))
     calls = sent.filter(pa.array(served))
     output = column(calls, "output_tokens")
     good = np.zeros(len(charges))
-    # What failed is paid for too: its bill is carried by those that succeeded within the objectives.
+    # Failed requests are paid for too: those that met the objectives carry their cost.
     good[served] = slo.keeps_all(objectives, calls)
     of_served = [charge for charge, counts in zip(charges, served, strict=True) if counts]
     of_measured = [charge for charge, counts in zip(charges, measured, strict=True) if counts]
@@ -201,7 +201,7 @@ def _api_figures(sent: pa.Table, charges: Sequence[Charge], objectives: Sequence
 
 
 def _per(charges: Sequence[Charge], units: Floats, scale: int = 1) -> UnitCost:
-    """What `scale` units cost, from what each request cost and how many it brought; see `uncertainty.interval`."""
+    """The cost per `scale` units, from each request's cost and units; see `uncertainty.interval`."""
     total, whole, n = _total(charges), float(units.sum()), len(charges)
     if isinstance(total, str) or not whole > 0:
         return UnitCost(None)
@@ -212,11 +212,13 @@ def _per(charges: Sequence[Charge], units: Floats, scale: int = 1) -> UnitCost:
 
 
 def _cache_notes(model: str, sent: pa.Table) -> list[str]:
-    """Caching was asked for: what there is to say when nothing was cached."""
+    """The note, if caching was asked for and nothing was cached."""
     if any(pc.sum(sent[name]).as_py() for name in ("cached_tokens", "cache_write_tokens")):
         return []
     longest = pc.max(sent["prompt_tokens"]).as_py()
-    return [] if longest is None else [cache_warning(model, longest) or "caching was asked for; no prompt was cached"]
+    return (
+        [] if longest is None else [cache_warning(model, longest) or "caching was requested, but no prompt was cached"]
+    )
 
 
 # --- a deployment of one's own ----------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ def _cache_notes(model: str, sent: pa.Table) -> list[str]:
 def _self_hosted(
     hourly: Hourly, served: Flow, calls: pa.Table, span: Window, objectives: Sequence[slo.Objective]
 ) -> RunCost:
-    """An hour's price over what was served in an hour like the measured window; the counts are those of throughput."""
+    """The price per hour over the throughput of the measured window; the counts are those of throughput."""
     output = output_tokens(calls)
     rate = served.per_s(np.ones(calls.num_rows))
     per = partial(_per_hour, hourly.usd, served, span, int((rate or 0) * span.seconds))
@@ -237,12 +239,12 @@ def _self_hosted(
     )
     notes = list(hourly.notes)
     if served.why:
-        notes.append(f"what a request costs is not known: {served.why}")
+        notes.append(f"the cost of a request is not known: {served.why}")
     elif rate is not None:
-        notes.append(f"at the load of this run, {rate:.3g} requests/s: idle hours cost as much")
+        notes.append(f"at the load of this run, {rate:.3g} requests/s; idle hours cost the same")
     if hourly.usd_low != hourly.usd_high:
         low, high = (dollars(usd, 3) for usd in (hourly.usd_low, hourly.usd_high))
-        notes.append(f"an hour costs {low} to {high}: the figures are for the middle, and scale with it")
+        notes.append(f"an hour costs {low} to {high}; figures use the middle and scale with it")
     return _cost(
         "self-hosted",
         figures,
@@ -255,14 +257,14 @@ def _self_hosted(
 def _per_hour(
     usd_per_hour: Decimal, served: Flow, span: Window, requests: int, of_call: Floats, scale: int = 1
 ) -> UnitCost:
-    """What `scale` units cost, of which each call brings some; its interval is that of the rate, turned over."""
+    """The cost per `scale` units, from each call's units; its interval is the inverse of the rate's."""
     if not served.per_s(of_call):
         return UnitCost(None)
     window_ns = (span.start_ns, span.end_ns)
     (units,) = served.units_in(cells_of(requests), [of_call])
     usd_of_window = usd_per_hour * (span.end_ns - span.start_ns) / (SECONDS_PER_HOUR * 10**9) * scale
     usd = float(usd_of_window / Decimal(served.units(of_call)))
-    # Money per unit is one over a rate: its interval is the rate's, ends exchanged.
+    # Cost per unit is the inverse of a rate, so the ends of the rate's interval are exchanged.
     (low, high), _ = rate_interval(units, window_ns, requests)
     usd_per_s = float(usd_of_window) / span.seconds
     return UnitCost(usd, (usd_per_s / high if high else None, usd_per_s / low if low else None))

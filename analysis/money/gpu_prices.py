@@ -1,4 +1,4 @@
-"""What a GPU, and a deployment of one's own, costs an hour: dated rental prices, a price given, or hardware owned.
+"""What a GPU, or a self-hosted deployment, costs per hour: dated rental prices, a stated price, or owned hardware.
 
 Amounts are exact decimals in US dollars. A month is 730 hours.
 """
@@ -25,8 +25,8 @@ ON_DEMAND: Final = "on_demand"
 GIVEN: Final = "given by the user"
 KINDS: Final = (ON_DEMAND, "spot", "cud_1y", "cud_3y")
 _BUNDLED = Path(__file__).parent / "gpu_prices.yaml"
-# The base loader leaves every scalar as it is written: an amount must not become a float on its way.
-_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # ten times as fast, where PyYAML was built with libyaml
+# The base loader leaves every scalar as text: an amount must never become a float.
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # ten times faster, if PyYAML was built with libyaml
 _KEYS = (
     "provider", "gpu", "kind", "usd_per_gpu_hour_low", "usd_per_gpu_hour_high", "includes_host", "read_on", "source",
 )  # fmt: skip
@@ -38,10 +38,10 @@ _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class GpuPrice:
-    """One row of the price file: renting one GPU for an hour; low and high differ where the market has a range.
+    """One row of the price file: renting one GPU for an hour; low and high differ if the market has a range.
 
-    `machine_gpus` are the numbers of GPUs that a machine at this price has, ascending: they are rented together. Empty
-    where nobody says: any number. Of a price without the host, what that adds for each GPU or machine, if it is known.
+    `machine_gpus` are the numbers of GPUs in the machines that are rented at this price, ascending; empty if unknown,
+    then any number. For a price without the host, the host's own price per GPU or machine, if known.
     """
 
     provider: str
@@ -58,13 +58,13 @@ class GpuPrice:
 
     @property
     def whole(self) -> bool:
-        """Whether what the host costs is known."""
+        """Whether the host's cost is known."""
         return self.includes_host or (self.host_usd_per_gpu_hour, self.host_usd_per_machine_hour) != (None, None)
 
     def paid_gpus(self, gpus: int, replicas: int = 1) -> int:
-        """How many GPUs are paid for replicas of so many each: whole machines, the fewest GPUs that hold them all.
+        """How many GPUs are paid for replicas of `gpus` each: whole machines, the fewest GPUs that hold them all.
 
-        GPUs of a replica are in one machine where one has that many.
+        A replica's GPUs are in one machine if one is large enough.
         """
         if not self.machine_gpus:
             return gpus * replicas
@@ -72,13 +72,13 @@ class GpuPrice:
         return min(ways) if ways else replicas * self.machines(gpus) * self.machine_gpus[-1]
 
     def machines(self, gpus: int) -> int:
-        """Over how many machines the GPUs of one replica are spread; 1 where nobody says how many GPUs one has."""
+        """Over how many machines the GPUs of one replica are spread; 1 if machine sizes are unknown."""
         return math.ceil(gpus / self.machine_gpus[-1]) if self.machine_gpus else 1
 
     def usd_per_hour(self, gpus: int, replicas: int = 1) -> tuple[Decimal, Decimal]:
-        """(low, high) of what replicas of so many GPUs each cost an hour, their hosts included where those are known.
+        """(low, high) of the hourly cost of replicas of `gpus` each, including hosts if their price is known.
 
-        A host that is priced by the machine is counted once for each replica.
+        A host that is priced per machine is counted once per replica.
         """
         paid = self.paid_gpus(gpus, replicas)
         each, machine = self.host_usd_per_gpu_hour or Decimal(0), self.host_usd_per_machine_hour or Decimal(0)
@@ -96,7 +96,7 @@ class GpuPrice:
 
 @dataclass(frozen=True, slots=True)
 class Hourly:
-    """What a deployment costs an hour, busy or idle; `notes` say what the price leaves out."""
+    """The hourly cost of a deployment, busy or idle; `notes` say what the price leaves out."""
 
     usd_low: Decimal
     usd_high: Decimal
@@ -112,9 +112,9 @@ class Hourly:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Hardware of one's own, over the months it is to serve; `watts` are what it draws on average, `pue` for cooling.
+    """Owned hardware, over the months that it serves; `watts` is its average draw, `pue` accounts for cooling.
 
-    `hosting_usd_per_month` is space, network and hands.
+    `hosting_usd_per_month` is space, network and operations.
     """
 
     price_usd: Decimal
@@ -130,21 +130,21 @@ class Owned:
 
 
 def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
-    """So many GPUs at a price of the list, in whole machines, with their host where its price is known."""
+    """`gpus` GPUs at a listed price, in whole machines, with their host if its price is known."""
     paid, machines = price.paid_gpus(gpus), price.machines(gpus)
     notes = []
     low, high = price.usd_per_hour(gpus)
     if not price.whole:
-        notes.append(f"the GPU alone: {price} is without the host it needs ({price.source})")
+        notes.append(f"GPU only: {price} excludes the host it needs ({price.source})")
     if host_usd := low - price.usd_per_gpu_hour_low * paid:
-        notes.append(f"with ${host_usd:f} an hour for the host of {price} ({price.source})")
+        notes.append(f"with ${host_usd:f} per hour for the host of {price} ({price.source})")
     if paid > gpus:
         notes.append(
-            f"{price} comes in machines of {' or '.join(map(str, price.machine_gpus))}: a replica of {gpus} pays for "
-            f"{paid}; to share a machine, measure all of it as one replica"
+            f"{price} comes in machines of {' or '.join(map(str, price.machine_gpus))}; a replica of {gpus} pays for "
+            f"{paid} (to share a machine, measure the whole machine as one replica)"
         )
     if machines > 1:
-        notes.append(f"{gpus} x {price} are {machines} machines: what passes between them is slower than within one")
+        notes.append(f"{gpus} x {price} are {machines} machines; communication between them is slower than within one")
     if is_old(price, today):
         notes.append(f"the price of {price} is {age_days(price, today)} days old")
     return Hourly(
@@ -157,27 +157,27 @@ def rented(price: GpuPrice, gpus: int, today: date) -> Hourly:
 
 
 def stated(usd_per_hour: Decimal) -> Hourly:
-    """An hour's price as the user gave it."""
+    """A price per hour as the user stated it."""
     return Hourly(usd_per_hour, usd_per_hour, GIVEN)
 
 
 def owned(hardware: Owned) -> Hourly:
-    """Hardware of one's own, its monthly cost spread over every hour."""
+    """Owned hardware, its monthly cost spread over every hour."""
     usd = owned_usd_per_month(hardware) / HOURS_PER_MONTH
     return Hourly(usd, usd, "hardware owned")
 
 
 def with_power(hourly: Hourly, usd_per_kwh: Decimal, watts: float | None) -> Hourly:
-    """The price with the electricity that was measured; a note instead where nobody measured it."""
+    """The price with measured electricity, or a note if nothing measured it."""
     if watts is None:
-        return replace(hourly, notes=(*hourly.notes, "without electricity: no GPU reported its power"))
+        return replace(hourly, notes=(*hourly.notes, "electricity not included: no GPU reported its power"))
     usd = Decimal(str(watts)) / 1000 * usd_per_kwh
-    note = f"with the {watts:.0f} W that the GPUs were measured to draw"
+    note = f"with the measured {watts:.0f} W of GPU power"
     return replace(hourly, usd_low=hourly.usd_low + usd, usd_high=hourly.usd_high + usd, notes=(*hourly.notes, note))
 
 
 def owned_usd_per_month(hardware: Owned) -> Decimal:
-    """Depreciation, electricity and hosting; UserError for what cannot be."""
+    """Depreciation, electricity and hosting; UserError for impossible values."""
     for name in Owned.__slots__:
         value = getattr(hardware, name)
         if not value.is_finite() or value < 0 or (name == "months" and not value) or (name == "pue" and value < 1):
@@ -191,7 +191,7 @@ def owned_usd_per_month(hardware: Owned) -> Decimal:
 
 
 def hourly_of(pricing: HourPricing | ApiPricing | None) -> Hourly | None:
-    """The price of an hour that a run's manifest holds, None where it holds none; the inverse of `pricing_of`."""
+    """The price per hour in a run's manifest, None if there is none; the inverse of `pricing_of`."""
     if not isinstance(pricing, HourPricing):
         return None
     low, high = pricing.usd_per_hour_range or (pricing.usd_per_hour, pricing.usd_per_hour)
@@ -200,7 +200,7 @@ def hourly_of(pricing: HourPricing | ApiPricing | None) -> Hourly | None:
 
 
 def pricing_of(hourly: Hourly, gpu: str | None, usd_per_kwh: Decimal | None) -> HourPricing:
-    """A price of an hour as a run's manifest holds it."""
+    """A price per hour as a run's manifest holds it."""
     return HourPricing(
         gpu=gpu,
         usd_per_hour=hourly.usd,
@@ -217,7 +217,7 @@ def age_days(price: GpuPrice, today: date) -> int:
 
 
 def is_old(price: GpuPrice, today: date) -> bool:
-    """Whether a price is too old to be relied on."""
+    """Whether a price is too old to rely on."""
     return age_days(price, today) > OLD_AFTER_DAYS
 
 
@@ -225,14 +225,14 @@ def is_old(price: GpuPrice, today: date) -> bool:
 
 
 def user_file() -> Path:
-    """Where the user's own prices lie, whether or not there are any."""
+    """Where the user's own price file is, whether or not it exists."""
     return places.config() / "prices.yaml"
 
 
 def load(extra_files: Iterable[Path] = ()) -> tuple[GpuPrice, ...]:
-    """The bundled prices, with those of other files in the place of theirs for the same provider, GPU and kind.
+    """The bundled prices, replaced by those of other files for the same provider, GPU and kind.
 
-    UserError names the file and the row that is malformed.
+    UserError names the malformed file and row.
     """
     prices: dict[_Key, list[GpuPrice]] = {}
     for path in (_BUNDLED, *extra_files):
@@ -241,16 +241,16 @@ def load(extra_files: Iterable[Path] = ()) -> tuple[GpuPrice, ...]:
 
 
 def known(price_file: Path | None) -> tuple[GpuPrice, ...]:
-    """All prices: the bundled ones, those of the user's own file where there is one, and of a file that is named."""
+    """All prices: the bundled ones, those of the user's own file if it exists, and those of a named file."""
     own = user_file()
     return load([*([own] if own.exists() else []), *([price_file] if price_file else [])])
 
 
 def find(spec: str, prices: Sequence[GpuPrice], gpus: int = 1) -> GpuPrice:
-    """The price that NAME[@PROVIDER][:KIND] means for so many GPUs together: on demand where no kind is named.
+    """The price that NAME[@PROVIDER][:KIND] means for `gpus` GPUs together; on demand unless a kind is named.
 
-    Of several it is the cheapest in whole machines, in as few of them as can be; those without the host come last,
-    since theirs is no whole price. UserError with the nearest names where there is none.
+    Of several it is the cheapest in whole machines, in as few of them as possible; prices without the host come last,
+    because they are incomplete. UserError with the nearest names if there is none.
     """
     name, _, kind = spec.lower().partition(":")
     gpu, _, provider = name.partition("@")
@@ -274,7 +274,7 @@ def find(spec: str, prices: Sequence[GpuPrice], gpus: int = 1) -> GpuPrice:
 
 
 def cheapest(prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice:
-    """The cheapest for so many GPUs that work together; see `find`."""
+    """The cheapest for `gpus` GPUs that work together; see `find`."""
     return min(
         prices,
         key=lambda price: (
@@ -286,7 +286,7 @@ def cheapest(prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice:
 
 
 def amount(text: str, name: str) -> Decimal:
-    """An amount of dollars; UserError names the flag or row where it is none, or negative."""
+    """An amount in dollars; UserError names the flag or row if it is not one, or negative."""
     try:
         usd = Decimal(text.removeprefix("$"))
     except InvalidOperation:
@@ -303,7 +303,7 @@ def _read(path: Path) -> dict[_Key, list[GpuPrice]]:
         raise UserError(f"{path}: cannot be read as a price file: {' '.join(str(problem).split())}") from None
     rows = content.get("prices") if isinstance(content, Mapping) and set(content) == {"prices"} else None
     if not isinstance(rows, list):
-        raise UserError(f"{path}: expected one list of rows, named prices")
+        raise UserError(f"{path}: expected a list of rows under the key prices")
     prices: dict[_Key, list[GpuPrice]] = {}
     for number, row in enumerate(rows, 1):
         price = _price(row, f"{path}: row {number}")
@@ -319,7 +319,7 @@ def _price(row: Any, place: str) -> GpuPrice:
         raise UserError(f"{place}: expected keys and values: {', '.join(_KEYS)}")
     for key in row:
         if key not in (allowed := (*_KEYS, *_MAY_HAVE)):
-            near = did_you_mean(key, allowed) or f"; known are {', '.join(allowed)}"
+            near = did_you_mean(key, allowed) or f"; expected one of {', '.join(allowed)}"
             raise UserError(f"{place}: unknown key {key!r}{near}")
     if missing := [key for key in _KEYS if not row.get(key)]:
         raise UserError(f"{place}: {missing[0]} is missing")
@@ -352,7 +352,7 @@ def _machine_gpus(given: Any, place: str) -> tuple[int, ...]:
     sizes = given if isinstance(given, list) else [given]
     if not all(isinstance(size, str) and size.isdecimal() and 0 < int(size) <= 4096 for size in sizes):
         raise UserError(
-            f"{place}: machine_gpus: expected how many GPUs a machine has, such as [1, 2, 4, 8], got {given!r}"
+            f"{place}: machine_gpus: expected the numbers of GPUs of its machines, such as [1, 2, 4, 8], got {given!r}"
         )
     return tuple(sorted({int(size) for size in sizes}))
 
@@ -361,5 +361,5 @@ def _host_usd(row: Mapping[str, Any], key: str, place: str) -> Decimal | None:
     if key not in row:
         return None
     if _YES_NO[row["includes_host"]]:
-        raise UserError(f"{place}: {key}: the price has the host in it; leave one out")
+        raise UserError(f"{place}: {key}: the price already includes the host; leave one out")
     return amount(str(row[key]), f"{place}: {key}")

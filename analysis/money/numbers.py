@@ -1,4 +1,4 @@
-"""Exact amounts: Decimal to the outside, Fraction inside; a float stands for the decimal that it prints as.
+"""Exact amounts: Decimal at the interface, Fraction inside; a float stands for the decimal that it prints as.
 
 A month is 730 h everywhere.
 """
@@ -18,29 +18,29 @@ Number = Decimal | Fraction | float | int
 
 
 def exact(value: Number) -> Fraction:
-    """The number as it is written: 0.7 is seven tenths, not the float next to it."""
+    """The number as written: 0.7 is seven tenths, not the nearest float."""
     return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
 
 
 def decimal(value: Fraction) -> Decimal:
-    """The amount as a Decimal: exact where its digits end, else to 28 digits."""
+    """The amount as a Decimal: exact if its digits end, else to 28 digits."""
     return Decimal(value.numerator) / value.denominator
 
 
 def at_least_zero(flag: str, value: Number | None) -> None:
-    """UserError, naming the flag, unless the value is there, finite and not negative."""
+    """UserError, naming the flag, unless the value is given, finite and not negative."""
     if value is None:
-        raise UserError(f"{flag} is missing: expected a number, 0 or more")
+        raise UserError(f"{flag} is missing; expected a number of at least 0")
     if not math.isfinite(value) or value < 0:
-        raise UserError(f"{flag} {value}: expected a number, 0 or more")
+        raise UserError(f"{flag} {value}: expected a number of at least 0")
 
 
 def share(flag: str, value: Number, least: int | None = None) -> None:
     """UserError unless the value lies in (0, 1], or in [0, 1] with `least` 0."""
     if not math.isfinite(value) or value > 1 or value < 0 or (value == 0 and least != 0):
-        raise UserError(f"{flag} {value}: expected a share {'from' if least == 0 else 'above'} 0 up to 1, as in 0.7")
+        raise UserError(f"{flag} {value}: expected a share {'from' if least == 0 else 'above'} 0 to 1, such as 0.7")
 
 
 def monthly_usd(usd_per_hour: Decimal) -> Decimal:
-    """What a price per hour comes to in a month that is paid in full."""
+    """What a price per hour amounts to in a month that is paid in full."""
     return usd_per_hour * HOURS_PER_MONTH

@@ -1,7 +1,7 @@
 """What a request to an API costs by its own usage, in exact decimals, from the prices that `genai-prices` bundles.
 
-The list says which model a name means and what it cost on a day; the arithmetic over a usage is ours, because a load
-process asks for it before and after every request (a tenth of the time of the library's own, to which it is equal).
+The list says which model a name means and what it cost on a day. The arithmetic is ours, because a load process needs
+it before and after every request: it takes a tenth of the time of the library's own, and gives the same amounts.
 """
 
 import re
@@ -31,14 +31,14 @@ _KNOWN_KEYS = {
     _INPUT, _OUTPUT, _PER_REQUEST, "cache_read_mtok", "cache_write_mtok", "cache_write_5m_mtok", "cache_write_1h_mtok",
     "output_reasoning_mtok",
 }  # fmt: skip
-# What a request of text to text has none of.
+# Usage that a text-to-text request does not have.
 _OTHER_MEDIA = re.compile("audio|image|video|document|searches|citation")
-# Elsewhere prompts may be written to the cache, and billed for it, though nobody asked.
+# Other providers may write prompts to the cache, and bill for that, unasked.
 _CACHES_WHEN_ASKED = ("anthropic",)
 
 
 class PriceList(NamedTuple):
-    """Where prices are from, in which version, and of which day (ISO 8601), None where that is not known."""
+    """The source of prices, its version, and its day (ISO 8601), None if unknown."""
 
     source: str
     version: str
@@ -48,7 +48,7 @@ class PriceList(NamedTuple):
 class Rates(NamedTuple):
     """USD per million tokens of a request whose prompt is longer than `above_tokens`.
 
-    None: not priced apart, so cached and written tokens are billed as input, reasoning as output.
+    None: not priced separately, so cached and written tokens are billed as input, reasoning as output.
     """
 
     above_tokens: int
@@ -64,7 +64,7 @@ class Rates(NamedTuple):
 class ApiPrice:
     """What a model costs at a provider on some day; `rates` ascend by `above_tokens`, from 0.
 
-    `provider` and `model` are the price list's own names, which the name asked for may only begin with.
+    `provider` and `model` are the price list's own names, of which the requested name may be a longer form.
     """
 
     provider: str
@@ -76,9 +76,9 @@ class ApiPrice:
     def __str__(self) -> str:
         base, *longer = self.rates
         rates = f"${exact_text(base.input)} in, ${exact_text(base.output)} out"
-        text = f"{self.provider}/{self.model} at {rates} a million tokens"
+        text = f"{self.provider}/{self.model} at {rates} per million tokens"
         if longer:
-            text += f" (more above {longer[0].above_tokens:,} tokens of prompt)"
+            text += f" (more above {longer[0].above_tokens:,} prompt tokens)"
         return text if self.tier == STANDARD else f"{text}, {self.tier}"
 
 
@@ -88,17 +88,17 @@ class ApiPrice:
 def usd_of(price: ApiPrice, usage: Usage) -> Decimal:
     """What a usage costs at a price.
 
-    Cached and written tokens that the server does not tell are taken as none, which is how it then bills them.
-    ValueError where the usage lacks prompt or output tokens, or its parts are more than the whole.
+    Cached and written tokens that the server does not report count as none, which is also how it bills them. ValueError
+    if prompt or output tokens are missing, or the parts exceed the whole.
     """
     prompt, output = usage.prompt_tokens, usage.output_tokens
     if prompt is None or output is None:
-        raise ValueError("a usage without prompt and output tokens has no price")
+        raise ValueError("a usage without prompt and output tokens cannot be priced")
     read, written_1h = usage.cached_tokens or 0, usage.cache_write_1h_tokens or 0
     written_5m = (usage.cache_write_tokens or 0) - written_1h
     plain = prompt - read - written_5m - written_1h
     if min(plain, read, written_5m, written_1h, output) < 0:
-        raise ValueError(f"a usage whose parts are more than the whole has no price: {usage}")
+        raise ValueError(f"a usage whose parts exceed the whole cannot be priced: {usage}")
     rates = next((rates for rates in reversed(price.rates) if prompt > rates.above_tokens), price.rates[0])
     tokens_usd = (
         plain * rates.input
@@ -111,9 +111,9 @@ def usd_of(price: ApiPrice, usage: Usage) -> Decimal:
 
 
 def worst_of(price: ApiPrice, prompt_tokens: int, max_output_tokens: int, cache_ttl: CacheTtl | None = None) -> Decimal:
-    """The most that any usage within both bounds costs; `cache_ttl` is that of the caching asked for.
+    """The most that any usage within both bounds costs; `cache_ttl` is that of the requested caching.
 
-    Every tier that a prompt within the bound can fall into counts with its longest prompt, billed in the dearest way.
+    Every tier that a prompt within the bound can fall into counts with its longest prompt, billed at its highest rate.
     """
     most = Decimal(0)
     ends = [rates.above_tokens for rates in price.rates[1:]] + [prompt_tokens]
@@ -129,12 +129,12 @@ def _output(rates: Rates, output_tokens: int, reasoning_tokens: int | None) -> D
     if rates.reasoning is None:
         return output_tokens * rates.output
     if reasoning_tokens is None or reasoning_tokens > output_tokens:
-        raise ValueError("a usage without reasoning tokens has no price where they are billed apart")
+        raise ValueError("a usage without reasoning tokens cannot be priced when they are billed separately")
     return (output_tokens - reasoning_tokens) * rates.output + reasoning_tokens * rates.reasoning
 
 
 def _ways(price: ApiPrice, rates: Rates, cache_ttl: CacheTtl | None) -> Iterator[Decimal]:
-    """What a token of a prompt may be billed as, in USD per million."""
+    """What a prompt token may be billed as, in USD per million."""
     yield rates.input
     yield _or(rates.cache_read, rates.input)
     if cache_ttl or price.provider not in _CACHES_WHEN_ASKED:
@@ -159,10 +159,10 @@ def _or(rate: Decimal | None, otherwise: Decimal) -> Decimal:
 
 
 def find(model: str, provider: str | None, at: datetime, *, tier: str = STANDARD) -> ApiPrice:
-    """The price of MODEL, or PROVIDER/MODEL, at an instant (UTC where it names no zone).
+    """The price of MODEL, or PROVIDER/MODEL, at an instant (UTC unless it has a zone).
 
-    `tier` is `standard`, `batch` or what the API calls its service tier. UserError with the nearest names where the
-    list does not know the model, and where it has no price for its text or for that tier on that day.
+    `tier` is `standard`, `batch` or the API's name for its service tier. UserError with the nearest names if the list
+    does not know the model, or has no price for its text or for that tier on that day.
     """
     return _price(*_locate(model, provider, at), at, tier)
 
@@ -173,12 +173,12 @@ def of_provider(provider: str, at: datetime) -> list[ApiPrice]:
 
 
 def search(text: str, at: datetime) -> list[ApiPrice]:
-    """The prices of all models whose PROVIDER/MODEL contains a text, whatever its case."""
+    """The prices of all models whose PROVIDER/MODEL contains a text, ignoring case."""
     return [price for price in _all(at) if text.casefold() in f"{price.provider}/{price.model}".casefold()]
 
 
 def provider_of_url(url: str) -> str | None:
-    """Which provider of the price list serves this address, None for any other."""
+    """The provider in the price list that serves this address, None if there is none."""
     try:
         return data_snapshot.get_snapshot().find_provider(None, None, url.lower()).id
     except LookupError:
@@ -186,14 +186,14 @@ def provider_of_url(url: str) -> str | None:
 
 
 def snapshot() -> PriceList:
-    """Whose prices are used; the list carries no date, so it is that of the version's release."""
+    """Whose prices are used; the list itself has no date, so it is the release date of its version."""
     number = version(_PACKAGE)
     day = released(number)
     return PriceList(_PACKAGE, number, day.isoformat() if day else None)
 
 
 def exact_text(amount: Decimal) -> str:
-    """An amount in full, with two decimals or more."""
+    """An amount in full, with at least two decimals."""
     whole, _, decimals = f"{amount.normalize():f}".partition(".")
     return f"{whole}.{decimals:0<2}"
 
@@ -206,7 +206,7 @@ def _locate(model: str, provider: str | None, at: datetime) -> tuple[Provider, M
     for name in dict.fromkeys((model, model.removeprefix(f"{provider}/"))):
         with suppress(LookupError):
             return listed.find_provider_model(name, None, provider, None)
-    # The names under which the list itself keeps some models are none that their APIs take.
+    # Some of the list's own names for models are not names that the APIs accept.
     for found, info in _models(provider.lower()) if provider else ():
         if info.id.lower() == model.lower():
             return found, info
@@ -227,7 +227,7 @@ def _unknown(model: str, provider: str | None, at: datetime) -> str:
 
 
 def _nearest(model: str, provider: str | None, at: datetime) -> list[str]:
-    """Up to three names as a user would give them: what contains the name asked for first, then what resembles it."""
+    """Up to three names as a user would write them: those that contain the requested name first, then similar ones."""
     names = {f"{price.provider}/{price.model}": price.model.lower() for price in _all(at, provider)}
     containing = sorted((name for name, own in names.items() if model in own), key=len)
     similar = [name for own in nearest(model, names.values(), 3) for name in names if names[name] == own]
@@ -256,13 +256,13 @@ def _price(found: Provider, info: ModelInfo, at: datetime, tier: str) -> ApiPric
     if not {_INPUT, _OUTPUT} <= stored.keys():
         raise UserError(f"{name}: the price list has no price for its prompt and output tokens on {at:%Y-%m-%d}")
     if strange := sorted(key for key in stored.keys() - _KNOWN_KEYS if not _OTHER_MEDIA.search(key)):
-        raise UserError(f"{name}: is billed by {', '.join(strange)}, which this version cannot reckon with; update it")
+        raise UserError(f"{name}: is also billed by {', '.join(strange)}, which this version cannot price; update it")
     per_request = _in_band(stored.get(_PER_REQUEST), 0) or Decimal(0)
     return ApiPrice(found.id, info.id, tier, _rates(stored), per_request / 1000)
 
 
 def _variant(found: Provider, info: ModelInfo, at: datetime, tier: str, standard: ModelPrice) -> ModelPrice:
-    """The prices of a tier; where the list has none it answers with the standard ones, which is found out here."""
+    """The prices of a tier; for an unknown tier the list returns the standard ones, which is detected here."""
     context = {"processing": BATCH} if tier == BATCH else {"service_tier": tier}
     own = any(info is model for model in found.models)
     prices = info.get_prices(at, context) if own else standard

@@ -1,4 +1,4 @@
-"""AIPerf's profile_export_aiperf.json, a unit beside every metric, and profile_export.jsonl beside it, its requests."""
+"""AIPerf's profile_export_aiperf.json, which has a unit for every metric, and its requests in profile_export.jsonl."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -25,15 +25,16 @@ NAMES: Final = {
 _FIGURES: Final = {"mean": "avg", **{each: each for each in ("std", "min", "max", "p50", "p90", "p95", "p99")}}
 _UNITS: Final = {"ms": 1.0, "sec": 1000.0, "s": 1000.0, "us": 0.001, "ns": 1e-6, "tokens": 1.0}
 DIFFERS: Final = {
-    "ttft_ms": "begins before the connection is there",
-    "tpot_ms": "their ITL: one value for each request",
-    "chunk_gap_ms": "gaps between chunks with text as the client parsed them: zero where one read brought several",
-    "prompt_tokens": "counted by their tokenizer, without the template, unless told to take the server's count",
+    "ttft_ms": "starts before the connection is established",
+    "tpot_ms": "their ITL: one value per request",
+    "chunk_gap_ms": "gaps between chunks with text as their client parsed them; zero if one read brought several",
+    "prompt_tokens": "counted by their tokenizer, without the chat template, unless configured to use the server's "
+    "count",
 }
 
 
 def read_aiperf(fields: Fields) -> Iterator[Imported]:
-    """Read the one run of a file."""
+    """Read the single run of a file."""
     calls, config = _calls(list(rows_beside(fields.file))), fields.at("input_config")
     names = [each.text("name") for each in config.each("models.items")]
     succeeded, failed = _average(fields, "request_count"), _average(fields, "error_request_count")
@@ -60,15 +61,15 @@ def read_aiperf(fields: Fields) -> Iterator[Imported]:
         ),
         differs=DIFFERS,
         calls=calls,
-        lacks=() if calls.num_rows else ("each request (they are in profile_export.jsonl: lay it beside)",),
+        lacks=() if calls.num_rows else ("each request (put profile_export.jsonl beside it)",),
         untranslated=fields.untranslated(),
     )
 
 
 def _calls(rows: list[Fields]) -> pa.Table:
-    """A row for each request; one that failed has no times but its own."""
+    """A row per request; a failed one has only its own times."""
     about, metrics = [row.at("metadata") for row in rows], [row.at("metrics") for row in rows]
-    # Whole nanoseconds since 1970 are more than a float holds.
+    # Nanoseconds since 1970 exceed the precision of a float.
     starts, ends = ([each.whole(name) for each in about] for name in ("request_start_ns", "request_end_ns"))
     zero_ns = min((ns for ns in starts if ns is not None), default=0)
     sent_s, end_s = ([None if ns is None else (ns - zero_ns) / 1e9 for ns in each] for each in (starts, ends))

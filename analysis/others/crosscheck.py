@@ -1,6 +1,7 @@
-"""Two tools, one server: their figures and ours, and which of their definitions make the difference.
+"""Two tools, one server: their figures and ours, and which differences in definition explain the rest.
 
-Nothing is guessed: our own run is read again by a definition, and explains what then is no difference any more.
+Nothing is guessed: our own run is evaluated by the other tool's definition, which explains a difference if none
+remains.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,15 +31,15 @@ Outcome = Literal["same", "by definition", "unexplained"]
 STATISTICS: Final = ("mean", "p50", "p90", "p95", "p99")
 MOST_TOGETHER: Final = 3
 ROUNDING: Final = 0.005
-"""Of theirs: what is nearer is the same, as printed figures are."""
+"""As a share of their figure: closer figures count as equal, since theirs are printed rounded."""
 MOST_LEFT: Final = 0.1
-"""Of the difference: what is known of a tool explains it where no more is left."""
+"""As a share of the difference: a known definition explains it if no more than this remains."""
 LEAST_TAKEN: Final = 0.1
-"""Of the difference: a definition that takes less of it is not named where the rest is unexplained."""
+"""As a share of the difference: a definition that accounts for less is not named while the rest is unexplained."""
 
 
 class _TheirClient(NamedTuple):
-    """The definitions that are known of the other tool's client, and those that its run had no occasion for."""
+    """The definitions known of the other tool's client, and those that could not matter in its run."""
 
     known: frozenset[str]
     excluded: frozenset[str]
@@ -46,11 +47,11 @@ class _TheirClient(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CrossFigure:
-    """One figure of both. `by` are the definitions that explain the difference, the sure ones first, and `recomputed`
-    is ours by them; `left` is what they leave, and within `noise` nothing is left to explain.
+    """One figure from both tools. `by` are the definitions that explain the difference, the known ones first, and
+    `recomputed` is our figure by them; `left` is what remains, and within `noise` nothing needs explaining.
 
-    `noise` is what another run of ours may differ by, by its 95% interval, and our client's error where that is known;
-    `why` says why ours has no interval, None where it has one: then noise may be all that is left.
+    `noise` is how much another run of ours may differ, from its 95% interval, plus our client's error if known. `why`
+    says why our figure has no interval, None if it has one: without it the remainder may be noise.
     """
 
     metric: str
@@ -70,7 +71,7 @@ class CrossFigure:
 
     @property
     def left(self) -> float:
-        """What the definitions leave of the difference."""
+        """What remains of the difference under these definitions."""
         return self.theirs - self.recomputed
 
 
@@ -90,9 +91,9 @@ class Crosscheck:
 
 
 def crosscheck(summary: RunSummary, ours: OurCalls, theirs: Imported, concurrency: int | None = None) -> Crosscheck:
-    """Set another tool's figures beside those of a run of ours, of the same server under the same load.
+    """Compare another tool's figures with those of our run of the same server under the same load.
 
-    `concurrency` is what ours held in flight, None where calls came at a rate.
+    `concurrency` is what ours held in flight, None if calls came at a rate.
     """
     client = _client(theirs)
     times = tuple(_times(summary, ours, theirs, client))
@@ -148,7 +149,7 @@ def _figure(
     value, by = plain, tuple[str, ...]()
     if difference > near:
         read = _readings(ours, metric, statistic, client)
-        # What is known of a tool explains also what might be noise; what it may do besides only what is none.
+        # A known definition may explain even a difference within noise; a possible one only a difference beyond it.
         limits = ((True, max(near, MOST_LEFT * difference)), (True, noise), (False, near))
         found = next(
             (
@@ -170,7 +171,7 @@ def _figure(
 
 
 def _readings(ours: OurCalls, metric: str, statistic: str, client: _TheirClient) -> dict[tuple[str, ...], float]:
-    """Ours by each few of the definitions that bear on it, the fewest first, of these what is known of the tool."""
+    """Our figure under every small set of relevant definitions, smallest first, known definitions before others."""
     bearing = [name for name in bearing_on(metric) if name not in client.excluded]
     sets = [names for size in range(1, MOST_TOGETHER + 1) for names in combinations(bearing, size)]
     found = {}
@@ -184,9 +185,9 @@ def _readings(ours: OurCalls, metric: str, statistic: str, client: _TheirClient)
 def _as_known(
     read: Mapping[tuple[str, ...], float], theirs: float, plain: float, known: frozenset[str]
 ) -> tuple[float, tuple[str, ...]]:
-    """Ours by what is known of the tool and comes nearest to theirs, where nothing explains the difference.
+    """Our figure under the known definitions that come closest to theirs, for a difference that nothing explains.
 
-    Of several definitions each takes its part of the difference: what the others leave is so much more.
+    Each named definition must account for its part of the difference: without it, noticeably more remains.
     """
     left = {(): abs(theirs - plain)} | {names: abs(theirs - value) for names, value in read.items()}
 
@@ -206,14 +207,14 @@ def _interval(summary: RunSummary, metric: str, statistic: str) -> Interval:
 
 
 def _why(summary: RunSummary, metric: str, statistic: str) -> str | None:
-    """Why ours has no interval."""
+    """Why our figure has no interval."""
     if None not in _interval(summary, metric, statistic):
         return None
     return summary.throughput.why.get(metric) if metric in RATES else summary.metric(metric).why
 
 
 def _noise(summary: RunSummary, metric: str, statistic: str) -> float:
-    """What two runs of ours may differ by, and our client's error on a time."""
+    """How much two runs of ours may differ, plus our client's error for times."""
     low, high = _interval(summary, metric, statistic)
     spread = 0.0 if low is None or high is None else 2**0.5 * (high - low) / 2
     checked = summary.client.selftest

@@ -1,4 +1,4 @@
-"""A run of ours in the words of other tools: vLLM, AIPerf, GuideLLM, and OpenMetrics for a time series."""
+"""A run of ours in the formats of other tools: vLLM, AIPerf, GuideLLM, and OpenMetrics for a time series database."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -22,7 +22,7 @@ _RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s", 
 
 
 def vllm(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
-    """What `vllm bench serve --save-detailed` writes; gaps are those between arrivals, as there."""
+    """What `vllm bench serve --save-detailed` writes; its gaps are those between arrivals."""
     calls = measured(requests)
     ok = is_successful(calls).to_numpy()
     served, load = summary.throughput, run.load
@@ -109,7 +109,7 @@ def guidellm(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
 
 
 def openmetrics(run: RunManifest, summary: RunSummary, requests: pa.Table) -> str:
-    """One gauge for each metric, a sample for each of its figures; times in seconds, as the standard wants them."""
+    """A gauge for each metric, with a sample for each statistic; times in seconds, as the standard requires."""
     labels = f'run_id="{_label(run.run_id)}",backend="{_label(run.backend)}",model="{_label(run.model)}"'
     lines = []
     for name, metric in METRICS.items():
@@ -135,11 +135,11 @@ EXPORTS: Final[Mapping[str, Callable[[RunManifest, RunSummary, pa.Table], str]]]
     "guidellm": guidellm,
     "openmetrics": openmetrics,
 }
-"""By the name of a format, what makes a run's file of it."""
+"""For each format, the function that makes a run's file of it."""
 
 
 def _aiperf_phase(run: RunManifest, summary: RunSummary) -> dict[str, Any]:
-    """How requests were sent, of the ways that they know; a load of another shape is one of so many in flight."""
+    """How requests were sent, in the tools' own terms; any other load counts as a fixed number in flight."""
     named = {"name": "profiling", "kind": "profiling", "requests": summary.requests.planned}
     if run.load.rate_per_s is not None and run.load.arrivals in ("poisson", "constant"):
         return named | {"type": run.load.arrivals, "rate": run.load.rate_per_s}
@@ -172,7 +172,7 @@ def _whole(calls: pa.Table, name: str) -> list[int]:
 
 
 def _where(known: Any, values: Any) -> list[float]:
-    """The values, 0 where there are none, as vLLM has it."""
+    """The values; 0 for missing ones, as in vLLM's file."""
     return [float(value) if good and value == value else 0.0 for good, value in zip(known, values, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Which tool a file is of, by what is in it, and its reader."""
+"""Detect which tool wrote a file, by its content, and read it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ def having(*keys: str) -> Callable[[Any], bool]:
 
 
 class Format(NamedTuple):
-    """The results of one tool: what they are, how a document of them is known, and how one is read."""
+    """The results of one tool: their title, how a document of them is recognised, and how it is read."""
 
     title: str
     is_of: Callable[[Any], bool]
@@ -44,11 +44,11 @@ FORMATS: Final[Mapping[str, Format]] = {
     "llmperf": Format("LLMPerf", having("results_ttft_s_mean"), others.read_llmperf),
     "llmeter": Format("LLMeter", having("time_to_last_token-p50 failed_requests"), others.read_llmeter),
 }
-"""By tool, the first that knows a document; SGLang's has the keys of vLLM's and more."""
+"""For each tool, in order of detection; SGLang's results have vLLM's keys and more."""
 
 
 def results_in(file: Path) -> list[Imported]:
-    """What a file of another tool has measured. Raises UserError where it is of none that is known, or damaged."""
+    """What a file of another tool measured. Raises UserError for an unknown or damaged file."""
     content = read(summary_of(file))
     tool = next((name for name, each in FORMATS.items() if each.is_of(content.documents[0])), None)
     if tool is None:
@@ -58,11 +58,11 @@ def results_in(file: Path) -> list[Imported]:
     read_of_all = (each for document in documents for each in found.read(document))
     results = [without_zeros(replace(each, tool=tool, title=found.title)) for each in read_of_all]
     if not results:
-        raise UserError(f"{file}: expected a result of {found.title}, there is none in it: let it run to its end")
+        raise UserError(f"{file}: expected a result of {found.title}, but it has none; let the tool run to its end")
     beside = file_beside(content.file)
     if beside is not None and (unlike := next(filter(None, map(unlike_requests, results)), None)):
         raise UserError(
-            f"{beside}: has the requests of another run than {content.file.name}: {unlike}; lay its own beside it, or "
-            "move this one away"
+            f"{beside}: has requests of a different run than {content.file.name} ({unlike}); put the right file "
+            "beside it, or move this one away"
         )
     return results

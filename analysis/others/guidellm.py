@@ -1,4 +1,4 @@
-"""GuideLLM's benchmarks.json, of version 2: a run for each benchmark in it."""
+"""GuideLLM's benchmarks.json, version 2: one run for each benchmark in it."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -11,7 +11,7 @@ from analysis.run.sections import MetricSummary, Throughput
 from bench.types import UserError
 
 VERSION: Final = 2
-# Their metric, ours, and what theirs is to be multiplied by.
+# Their metric, ours, and the factor from theirs to ours.
 METRICS: Final = (
     ("time_to_first_token_ms", "ttft_ms", 1.0),
     ("time_to_first_output_token_ms", "ttft_text_ms", 1.0),
@@ -25,14 +25,14 @@ _FIGURES: Final = {
     **{name: f"percentiles.{name}" for name in ("p90", "p95", "p99")},
 }  # fmt: skip
 DIFFERS: Final = {
-    "tpot_ms": "their ITL: one value for each request, which counts as often as it has gaps between tokens",
-    "ttft_ms": "percentiles are values that were seen, not interpolated; that holds for all metrics",
-    "requests_per_s": "of requests that succeeded and ended before the last one was sent; their table has all",
+    "tpot_ms": "their ITL: one value per request, weighted by its number of gaps between tokens",
+    "ttft_ms": "percentiles are observed values, not interpolated; this holds for all metrics",
+    "requests_per_s": "over requests that succeeded and ended before the last one was sent; their table has all",
 }
 
 
 def is_guidellm(document: Any) -> bool:
-    """Whether a document is a report of GuideLLM, of whatever version."""
+    """Whether a document is a GuideLLM report of any version."""
     return (
         isinstance(document, dict)
         and isinstance(document.get("benchmarks"), list)
@@ -41,11 +41,11 @@ def is_guidellm(document: Any) -> bool:
 
 
 def read_guidellm(top: Fields) -> Iterator[Imported]:
-    """Read each benchmark. Raises UserError for another version, whose metrics have other places."""
+    """Read each benchmark. Raises UserError for another version, which keeps its metrics elsewhere."""
     version = top.whole("metadata.version")
     if version != VERSION:
         raise UserError(
-            f"{top.file}: expected version {VERSION} of GuideLLM's report, found {version}: write it again with "
+            f"{top.file}: expected version {VERSION} of GuideLLM's report, found {version}; write it again with "
             "GuideLLM 0.6 or later"
         )
     for benchmark in top.each("benchmarks"):
@@ -87,7 +87,7 @@ def _read(benchmark: Fields, version: str | None) -> Imported:
 
 
 def _warmed_up(config: Fields) -> bool | None:
-    """Whether a share, number or time of requests was its warm-up."""
+    """Whether warm-up was a share, number or time of requests."""
     if "warmup" not in config:
         return None
     asked = config.at("warmup")
@@ -95,16 +95,16 @@ def _warmed_up(config: Fields) -> bool | None:
 
 
 def _metric(served: Fields, name: str, scale: float) -> MetricSummary:
-    """The figures of those that succeeded; of nothing they write zeros."""
+    """The figures of successful requests; they write zeros if there were none."""
     found = served.at(f"{name}.successful")
-    found.at("percentiles")  # what of it is not read is named, also where nothing was counted
+    found.at("percentiles")  # keys that are not read are reported, even if nothing was counted
     if not found.whole("count"):
         return MetricSummary()
     return figures(found, "{figure}", name, _FIGURES, scale, found.count("count"))
 
 
 def _calls(benchmark: Fields) -> tuple[pa.Table, list[str]]:
-    """A row for each request that ended, and the messages of those that failed; measured is what they count."""
+    """A row per finished request, and the messages of failed ones; "measured" is what their figures count."""
     requests, ends_s = benchmark.at("requests"), benchmark.at("scheduler_metrics").number("measure_end_time")
     good, bad = list(requests.each("successful")), list(requests.each("errored"))
     ended = [*good, *bad]

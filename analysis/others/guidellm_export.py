@@ -1,4 +1,4 @@
-"""A run of ours as GuideLLM's benchmarks.json, of version 2, as its own `GenerativeBenchmarksReport` reads it."""
+"""A run of ours as GuideLLM's benchmarks.json, version 2, accepted by its own `GenerativeBenchmarksReport`."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,16 +18,16 @@ from bench.types import Lengths
 _LEVELS: Final = {"p001": 0.001, "p01": 0.01, "p05": 0.05, "p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9,
                   "p95": 0.95, "p99": 0.99, "p999": 0.999}  # fmt: skip
 UNKNOWN: Final = "nan"
-"""What their reader takes for a number that is none, where it wants one; JSON itself has no such number."""
+"""A value that their reader accepts as NaN, which JSON itself does not have."""
 _NOTHING: Final = {**dict.fromkeys(("mean", "median", "mode", "variance", "std_dev", "min", "max", "total_sum"), 0.0),
                    "count": 0, "percentiles": dict.fromkeys(_LEVELS, 0.0)}  # fmt: skip
-"""What they write where nothing was counted."""
+"""What they write if nothing was counted."""
 _RATES: Final = {
     "requests_per_second": "requests_per_s",
     "output_tokens_per_second": "output_tokens_per_s",
     "tokens_per_second": "total_tokens_per_s",
 }
-# What their report must hold and no run of ours has: their scheduler's delays, counts of words and of media.
+# Required by their report but not measured by ours: scheduler delays, counts of words and of media.
 _DELAYS: Final = ("queued_time_avg", "resolve_start_delay_avg", "resolve_targeted_start_delay_avg",
                   "request_start_delay_avg", "resolve_end_delay_avg", "resolve_time_avg", "finalized_delay_avg",
                   "processed_delay_avg")  # fmt: skip
@@ -36,7 +36,7 @@ _EMPTY: Final = ("request_concurrency", "request_streaming_iterations_count", "t
                  "prompt_tokens_per_second", "output_tokens_per_iteration", "iter_tokens_per_iteration")  # fmt: skip
 _KINDS: Final = ("input", "input_per_second", "input_concurrency", "output", "output_per_second", "output_concurrency",
                  "total", "total_per_second", "total_concurrency")  # fmt: skip
-# Their name of an instant, and our column of it.
+# Their name for a time, and our column.
 _TIMINGS: Final = {
     "targeted_start": "due_ns",
     "request_start": "sent_ns",
@@ -55,7 +55,7 @@ _MEDIA: Final = {
 
 def document(run: RunManifest, summary: RunSummary, requests: pa.Table) -> dict[str, Any]:
     """The report: one benchmark, its figures, and a row for each measured request."""
-    # Times are those of the run on the wall clock, as exactly as run.json has its beginning.
+    # Times are on the wall clock, as exactly as run.json has the run's start.
     zero_s = run.created.timestamp()
     start_s = zero_s + (summary.window.start_s or 0.0)
     end_s = zero_s + float(np.nanmax(column(measured(requests), "end_ns"), initial=0.0)) / NS_PER_S
@@ -90,7 +90,7 @@ def document(run: RunManifest, summary: RunSummary, requests: pa.Table) -> dict[
 
 
 def _strategy(run: RunManifest) -> dict[str, Any]:
-    """How requests were sent, of the ways that they know; a load of another shape is as much as was let through."""
+    """How requests were sent, in their terms; any other load counts as "throughput", all at once."""
     load = run.load
     if load.concurrency is not None:
         return {"type_": "concurrent", "streams": load.concurrency}
@@ -135,14 +135,14 @@ def _scheduled(summary: RunSummary, start_s: float, end_s: float) -> dict[str, A
 
 
 def _metrics(summary: RunSummary, requests: pa.Table) -> dict[str, Any]:
-    """Figures of the requests that succeeded; of the others there are none."""
+    """Figures of the successful requests; the failed ones have none."""
     made, calls = summary.requests, measured(successful(requests))
     found = {
         theirs: _of_status(_distribution(METRICS[ours].values(calls).values / scale))
         for theirs, ours, scale in GUIDELLM_METRICS
     }
     rates = {
-        theirs: _of_status(_distribution(np.array([rate])))  # of the whole window, and so a single value
+        theirs: _of_status(_distribution(np.array([rate])))  # over the whole window, and so a single value
         for theirs, ours in _RATES.items()
         if (rate := getattr(summary.throughput, ours)) is not None
     }
@@ -164,7 +164,7 @@ def _metrics(summary: RunSummary, requests: pa.Table) -> dict[str, Any]:
 
 
 def _of_status(figures: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Figures of what succeeded, which are those of all: what failed has none here."""
+    """Figures of the successful requests, repeated as those of all, because failed ones have no figures here."""
     statuses = {"successful": figures, "errored": None, "incomplete": None, "total": figures}
     return {status: each or _NOTHING for status, each in statuses.items()}
 

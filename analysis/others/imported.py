@@ -1,4 +1,4 @@
-"""What another tool measured, in our words: a metric by what it means, whatever it is called there."""
+"""What another tool measured, in our terms: metrics matched by meaning, not by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +18,13 @@ from bench.runs.table import SCHEMA
 from bench.types import Phase
 
 FAILED: Final = "failed"
-"""The error code of a call of which the other tool says no more than that it failed."""
+"""The error code of a call that the other tool only reports as failed."""
 _FIGURES: Final = ("mean", "std", "min", "max", "p50", "p90", "p95", "p99")
 _MOST: Final = 2**62
 Times = Sequence[float | None]
 UNKNOWN_ARRIVALS: Final = "unknown"
 _NEVER_ZERO: Final = ("ttft_ms", "ttft_text_ms", "service_ms", "prompt_tokens")
-"""A single one of 0 was not counted, and of the figures it is part of nothing is known."""
+"""A single 0 means that the metric was not counted, and then its figures are unknown."""
 
 
 NO_CALLS: Final = SCHEMA.empty_table()
@@ -35,10 +35,10 @@ NO_INSTANTS: Final = "when each request was sent"
 class Imported:
     """One measurement of another tool.
 
-    `calls` has a row for each of its requests, as far as the file tells them, with the columns of requests.parquet.
-    `differs` says of a metric in which way theirs is not ours, `lacks` what of ours they do not tell, `untranslated`
-    are the keys of the file that have no equivalent here. `began` is wall-clock time. `warmed_up` says whether it had a
-    warm-up, None where the file does not tell. `tool` and `title` are filled in by who knows the format.
+    `calls` has a row for each of its requests, as far as the file has them, with the columns of requests.parquet.
+    `differs` says how their metric differs from ours, `lacks` lists which of ours they lack, `untranslated` the keys
+    without an equivalent here. `began` is wall-clock time. `warmed_up` says whether there was a warm-up, None if the
+    file does not say. `tool` and `title` are filled in by the detection of the format.
     """
 
     tool: str = ""
@@ -65,22 +65,23 @@ class Imported:
 
 NOT_TOLD: Final = {
     "no_schedule": "when each request was due: a client that sends late makes a slow server look fast",
-    "no_client": "how late the client read what had arrived, by whose clock, and how busy it was",
-    "no_plan": "what the prompts were: whether another run asked the same cannot be checked",
-    "no_server": "what the server, its version and its hardware are",
+    "no_client": "how late the client read data that had arrived, whose timestamps these are, and how busy the "
+    "client was",
+    "no_plan": "the prompts: whether another run sent the same ones cannot be checked",
+    "no_server": "the server, its version and its hardware",
 }
-"""What no file of another tool says, and our verdict on a run rests on, by code."""
+"""What no other tool's file contains although our verdict on a run depends on it, by code."""
 
 
 def lacks_of(calls: pa.Table, *of_rows: str) -> tuple[str, ...]:
-    """What a file leaves out of its requests: some of it, or all."""
+    """Parts of the requests that a file leaves out."""
     return of_rows if calls.num_rows else ("each request",)
 
 
 def verdict_of(found: Imported) -> RunVerdict:
-    """Not verifiable, whatever the figures are, and what is missing."""
+    """The verdict, not verifiable regardless of the figures, and what is missing."""
     lacks = NOT_TOLD | ({"not_told": f"{', '.join(found.lacks)}"} if found.lacks else {})
-    reasons = (WrittenFinding(code, f"the file does not tell {what}") for code, what in lacks.items())
+    reasons = (WrittenFinding(code, f"the file does not contain {what}") for code, what in lacks.items())
     return RunVerdict("not verifiable", tuple(reasons))
 
 
@@ -100,7 +101,7 @@ def counted(succeeded: int, failed: int, unfinished: int = 0) -> RequestCounts:
 
 
 def failures(messages: Sequence[str]) -> tuple[CallFailures, ...]:
-    """The failures as one kind, with the first message; no text means that nothing failed."""
+    """All failures as one kind, with the first message; without a message nothing failed."""
     said = [message for message in messages if message]
     return (CallFailures(FAILED, len(said), _line(said[0])),) if said else ()
 
@@ -122,10 +123,10 @@ def calls_table(
     arrivals_s: Sequence[Sequence[float]] = (),
     phases: Sequence[Phase | None] = (),
 ) -> pa.Table:
-    """Rows of requests.parquet from instants in seconds on any clock; a list that is not given is unknown.
+    """Rows of requests.parquet from times in seconds on any clock; a missing list is unknown.
 
-    `errors` are messages, empty for success. `arrivals_s` are those of single tokens: of a call whose chunks and tokens
-    are not as many nothing is known of when its tokens came.
+    `errors` are messages, empty for success. `arrivals_s` are times of single tokens: if a call has different numbers
+    of chunks and tokens, the times of its tokens are unknown.
     """
     n = len(sent_s)
     zero_s = min((t for t in sent_s if t is not None), default=0.0)
@@ -134,7 +135,7 @@ def calls_table(
         return [_whole(None if t is None else (t - zero_s) * 1e9) for t in t_s] or [None] * n
 
     def later(t_s: Times) -> list[int | None]:
-        """Instants after sending: one that took no time at all, or less, was not taken."""
+        """Times relative to sending; zero or negative ones were not measured."""
         return since([None if t is None or (sent is not None and t <= sent) else t
                       for t, sent in zip(t_s, sent_s, strict=True)] if t_s else ())  # fmt: skip
 
@@ -169,20 +170,20 @@ def calls_table(
 
 
 def _whole(value: float | None) -> int | None:
-    """A whole number as a table holds it; None for what is none, and for what no clock or counter says."""
+    """A whole number as a table holds it; None for anything else, and for values that no clock or counter gives."""
     return None if value is None or not abs(value) < _MOST else round(value)
 
 
 def _answered(tokens: Sequence[int | None], first_ns: Sequence[int | None]) -> list[int | None]:
-    """Tokens of answers; of one with none although its first has come nobody counted them."""
+    """Tokens of answers; None for an answer that has a first token but a count of zero."""
     return [n if n or first is None else None for n, first in zip(tokens, first_ns, strict=True)]
 
 
 def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[str, MetricSummary]:
-    """The metrics of the rows, of which whatever the tool itself gives has its figures; those without any are left out.
+    """The metrics of the rows, replaced by the tool's own figures where it has them; empty ones are left out.
 
-    Intervals are of the rows: the tools that give any, do so by another method. Rows of another mean than the tool's
-    own count otherwise, or other requests, and add nothing to it; nor an interval to a figure that is not theirs.
+    Intervals come from the rows, because tools that report any compute them differently. If the rows' mean differs from
+    the tool's own, they count differently or are other requests, and neither add to its figures nor give an interval.
     """
     own = of_metrics(measured(successful(calls))) if calls.num_rows else {}
     found = {}
@@ -199,30 +200,33 @@ def with_theirs(calls: pa.Table, theirs: Mapping[str, MetricSummary]) -> dict[st
 
 
 def unlike_requests(found: Imported) -> str | None:
-    """In what its requests are not those that its figures are of: how many there are, or how long they took."""
+    """How its requests differ from those behind its figures: in number, or in mean duration."""
     calls = measured(found.calls)
     if not calls.num_rows:
         return None
     good, counts = successful(calls), found.requests
     failed = calls.num_rows - good.num_rows
     if (good.num_rows, failed) != (counts.succeeded, counts.missed):
-        return f"{good.num_rows:,} succeeded and {failed:,} did not, there {counts.succeeded:,} and {counts.missed:,}"
+        return (
+            f"{good.num_rows:,} succeeded and {failed:,} did not, its figures have {counts.succeeded:,} and "
+            f"{counts.missed:,}"
+        )
     took_ms, said_ms = METRICS["service_ms"].values(good).values, found.metrics.get("service_ms", MetricSummary()).mean
     if len(took_ms) and not agree(said_ms, float(took_ms.mean())):
-        return f"they took {number(float(took_ms.mean()))} ms on average, there {number(said_ms)} ms"
+        return f"they took {number(float(took_ms.mean()))} ms on average, its figures say {number(said_ms)} ms"
     return None
 
 
 def _counted(name: str, given: MetricSummary) -> MetricSummary:
-    """A tool's figures of a metric; none where its zeros say that nothing, or not each, was counted."""
+    """A tool's figures of a metric; empty if zeros show that it was not counted, or not always."""
     zero = given.mean == 0 or (name in _NEVER_ZERO and given.min == 0)
     return MetricSummary() if zero else given
 
 
 def without_zeros(found: Imported) -> Imported:
-    """The measurement, of which a time or rate of 0 is unknown: where something succeeded it took time.
+    """The measurement with times and rates of 0 as unknown: if something succeeded, it took time.
 
-    So is a rate of all tokens that has none of the prompts in it.
+    A rate of all tokens that does not exceed that of output tokens is unknown too, because it lacks the prompts.
     """
     if not found.requests.succeeded:
         return found
@@ -241,7 +245,7 @@ def without_zeros(found: Imported) -> Imported:
 def figures(
     fields: Fields, place: str, metric: str, named: Mapping[str, str], scale: float = 1.0, count: int = 0
 ) -> MetricSummary:
-    """A metric's figures times `scale`; `place` is their key, of their metric and their name of a figure of ours."""
+    """A metric's figures times `scale`; `place` is the key of their metric, `named` has their names of our figures."""
     said: dict[str, Any] = {
         ours: fields.number(place.format(metric=metric, figure=theirs), scale) for ours, theirs in named.items()
     }
@@ -251,7 +255,7 @@ def figures(
 def metrics(
     fields: Fields, place: str, names: Mapping[str, str], named: Mapping[str, str], ms: float = 1.0, count: int = 0
 ) -> dict[str, MetricSummary]:
-    """Metrics of ours, by their names of them; their times are in units of so many `ms`."""
+    """Our metrics from theirs, by key; their times are in units of `ms` milliseconds."""
     return {
         ours: figures(fields, place, theirs, named, ms if ours.endswith("_ms") else 1.0, count)
         for theirs, ours in names.items()
@@ -259,7 +263,7 @@ def metrics(
 
 
 def rates(fields: Fields, within: str = "", **named: str) -> Throughput:
-    """Our rates by their keys, which may all lie within another."""
+    """Our rates by their keys, which may all lie within another key."""
     said: dict[str, Any] = {ours: fields.number(f"{within}{theirs}") for ours, theirs in named.items()}
     return Throughput(**said)
 

@@ -1,4 +1,4 @@
-"""inference-perf, genai-bench, LLMPerf and LLMeter: one summary for a run, and its requests in it or beside it."""
+"""inference-perf, genai-bench, LLMPerf and LLMeter: one summary per run, with its requests in it or beside it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -32,7 +32,7 @@ _AVERAGE: Final = {"mean": "average", "p50": "p50", **_TAILS}
 
 
 class _Row(NamedTuple):
-    """What a tool calls the fields of a request, of which the times count from its sending."""
+    """What a tool calls the fields of a request; times count from its sending."""
 
     first: str
     end: str
@@ -44,9 +44,9 @@ class _Row(NamedTuple):
 
 
 def _timed(rows: Sequence[Fields], named: _Row, sent_s: Times = (), last_s: Times = (), scale: float = 1.0) -> pa.Table:
-    """A row for each request from its own times, times `scale` in seconds; the last token is the end, unless given.
+    """A row per request from its own times, times `scale` in seconds; the last token is the end, unless given.
 
-    Where nobody tells when they were sent, all are at once: no rate is told of such rows.
+    If the file does not say when requests were sent, all start at 0, and no rate is derived from these rows.
     """
     sent_s = sent_s or [0.0] * len(rows)
 
@@ -100,10 +100,10 @@ def read_inference_perf(top: Fields) -> Iterator[Imported]:
             total_tokens_per_s="total_tokens_per_sec",
         ),
         differs={
-            "service_ms": "to the end of the stream, from before the connection is there",
-            "itl_ms": "tokens are those that their tokenizer makes of the text of a chunk",
-            "tpot_ms": "tokens are those that their tokenizer makes of the text",
-            "output_tokens": "the server's count, or their tokenizer's where it gives none",
+            "service_ms": "to the end of the stream, starting before the connection is established",
+            "itl_ms": "tokens are counted by their tokenizer, chunk by chunk",
+            "tpot_ms": "tokens are counted by their tokenizer from the text",
+            "output_tokens": "the server's count, or their tokenizer's if the server gives none",
         },
         calls=calls,
         lacks=("the model", "their version", *lacks_of(calls)),
@@ -112,7 +112,7 @@ def read_inference_perf(top: Fields) -> Iterator[Imported]:
 
 
 def _of_inference_perf(rows: Sequence[Fields]) -> pa.Table:
-    """A row for each request; older versions tell of its answer where newer ones have an object for that."""
+    """A row per request; newer versions keep the answer in an object of its own."""
     about = [row.at("info") for row in rows]
     answers = [each.at("response_metrics") if "response_metrics" in each else each for each in about]
     came_s = [each.numbers("chunk_times") or each.numbers("output_token_times") for each in answers]
@@ -156,7 +156,7 @@ def read_genai_bench(top: Fields) -> Iterator[Imported]:
     done = found.count("num_completed_requests")
     rows = list(top.each("individual_request_metrics"))
     seen = _counted_in(found.at("stats.e2e_latency"), done)
-    # Which requests were left out no file says.
+    # The file does not say which requests were left out.
     calls = _timed(rows, _GENAI_ROW, scale=scale) if seen == done else NO_CALLS
     theirs = metrics(found, "stats.{metric}.{figure}", _GENAI_BENCH, _STANDARD, scale * _MS, seen)
     yield Imported(
@@ -173,7 +173,7 @@ def read_genai_bench(top: Fields) -> Iterator[Imported]:
         ),
         differs={
             "tpot_ms": "from the first token to the end of the stream, over the tokens - 1",
-            "prompt_tokens": "counted by their tokenizer, without the template",
+            "prompt_tokens": "counted by their tokenizer, without the chat template",
         },
         calls=calls,
         lacks=("the model", "their version", *lacks_of(calls, NO_INSTANTS)),
@@ -182,7 +182,7 @@ def read_genai_bench(top: Fields) -> Iterator[Imported]:
 
 
 def _counted_in(found: Fields, done: int) -> int:
-    """How many requests figures are of: of those that succeeded a share at the start and the end may be left out."""
+    """How many requests the figures cover: a share of the successful ones may be left out at the start and the end."""
     mean, total = found.number("mean"), found.number("sum")
     return done if not mean or total is None else round(total / mean)
 
@@ -206,8 +206,8 @@ _LLMPERF_ROW: Final = _Row(
 
 
 def read_llmperf(document: Fields) -> Iterator[Imported]:
-    """Read a summary. Their inter-token latency divides the whole answer by its tokens, and is none of ours."""
-    # The least and largest whole numbers it writes as text: those are numpy's, which JSON refuses.
+    """Read a summary. Their inter-token latency divides the whole answer by its tokens, so it is not ours."""
+    # The smallest and largest integers are written as text, because they are numpy's, which JSON refuses.
     top = document.with_numbers("_min", "_max")
     calls = _of_llmperf(list(rows_beside(top.file)))
     theirs = metrics(top, "results_{metric}_{figure}", _LLMPERF, _QUANTILES, _MS)
@@ -232,7 +232,7 @@ def read_llmperf(document: Fields) -> Iterator[Imported]:
 
 
 def _of_llmperf(rows: Sequence[Fields]) -> pa.Table:
-    """A row for each request; its inter-token latency times its tokens is the time of its last."""
+    """A row per request; its inter-token latency times its tokens is the time of its last token."""
     gap = "inter_token_latency_s"
     last_s = [
         (row.number(gap) or 0.0) * (row.number(_LLMPERF_ROW.output_tokens) or 0.0) or None
@@ -280,8 +280,8 @@ def read_llmeter(top: Fields) -> Iterator[Imported]:
             requests_per_s=per_s(top.number("requests_per_minute")),
             output_tokens_per_s=per_s(top.number("average_output_tokens_per_minute")),
         ),
-        differs={"ttft_ms": "from before the connection is there", "service_ms": "to the last token"},
+        differs={"ttft_ms": "starts before the connection is established", "service_ms": "to the last token"},
         calls=calls,
-        lacks=("their version", *lacks_of(calls, "to less than a second when each request was sent")),
+        lacks=("their version", *lacks_of(calls, "when each request was sent, more precisely than to the second")),
         untranslated=top.untranslated(),
     )

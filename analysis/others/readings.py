@@ -1,4 +1,4 @@
-"""Our own run read by others' definitions: what a figure of ours would be if it were measured as theirs is."""
+"""Our own run evaluated by other tools' definitions: what a figure would be if it were measured as theirs is."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -14,12 +14,12 @@ from analysis.run.summary import RunSummary
 from analysis.stats.distributions import LEVELS, Floats
 
 Reading = frozenset[str]
-"""How figures are made of the calls of a run: the names of the definitions that are not ours; empty, as ours are."""
+"""How figures are computed from a run's calls: the names of the definitions that are not ours; empty for ours."""
 AS_OURS: Final = Reading()
 
 
 class Definition(NamedTuple):
-    """One way in which another tool's figures differ: its name in a `Reading`, and what it is in words."""
+    """One way in which another tool's figures differ: its name in a `Reading`, and a description."""
 
     name: str
     words: str
@@ -29,18 +29,20 @@ DEFINITIONS: Final = {
     each.name: each
     for each in (
         Definition(
-            "first_chunk", "the first bytes of an answer, with the chunk that names the role, are a first token"
+            "first_chunk", "the first bytes of an answer, with the chunk that names the role, count as the first token"
         ),
-        Definition("from_connection", "time begins before the connection is opened, and not when the request is sent"),
-        Definition("to_last_token", "a request ends with its last token, and not with its last byte"),
-        Definition("chunks_are_tokens", "each chunk counts as one token, however many it brings"),
-        Definition("with_warmup", "requests of the warm-up are counted"),
-        Definition("with_failures", "requests that failed are counted"),
-        Definition("whole_time", "rates are over all the time from the first request to the last answer"),
+        Definition("from_connection", "time starts before the connection is opened, not when the request is sent"),
+        Definition("to_last_token", "a request ends with its last token, not with its last byte"),
+        Definition("chunks_are_tokens", "each chunk counts as one token, however many it carries"),
+        Definition("with_warmup", "warm-up requests are counted"),
+        Definition("with_failures", "failed requests are counted"),
+        Definition("whole_time", "rates cover all the time from the first request to the last answer"),
         Definition(
-            "as_slow", "with a fixed number in flight the rate follows from the mean time of a request (Little's law)"
+            "as_slow", "with a fixed number in flight, the rate follows from the mean time of a request (Little's law)"
         ),
-        Definition("until_last_sent", "what ended after the last request was sent is not counted, and rates end there"),
+        Definition(
+            "until_last_sent", "requests that ended after the last one was sent are not counted, and rates end there"
+        ),
     )
 }
 _CLIENT: Final = frozenset({"from_connection", "whole_time"})
@@ -54,7 +56,7 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "llmperf": _CLIENT,
     "llmeter": _CLIENT | {"to_last_token"},
 }
-"""What is known of each tool's client, by its code; docs/others.md has the same in words."""
+"""What is known about each tool's client, from its code; docs/others.md has the same in words."""
 RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
 COUNTS: Final = ("prompt_tokens", "output_tokens")
 
@@ -80,14 +82,14 @@ def bearing_on(metric: str) -> tuple[str, ...]:
 
 
 class TheirMean(NamedTuple):
-    """Their mean time of a request, and the definitions that were found in it."""
+    """Their mean time of a request, and the definitions that explained it."""
 
     service_ms: float
     by: tuple[str, ...]
 
 
 class OurCalls:
-    """A run's calls, of which any figure can be made by any reading."""
+    """A run's calls, from which any figure can be computed by any reading."""
 
     def __init__(self, summary: RunSummary, requests: pa.Table) -> None:
         self._summary, self._requests = summary, requests
@@ -97,27 +99,27 @@ class OurCalls:
         self._rates = dict[tuple[str, Reading], float | None]()
 
     def beside(self, mean: TheirMean) -> "OurCalls":
-        """The same where both held as many in flight: by Little's law their rate is ours times our mean over theirs."""
-        found = copy(self)  # with what was read so far
+        """The same if both held as many in flight: by Little's law their rate is ours times our mean over theirs."""
+        found = copy(self)  # sharing what was computed so far
         found._mean = mean
         return found
 
     def figure(self, metric: str, statistic: str, reading: Reading) -> float | None:
-        """A statistic of a metric, or a rate; None where this run does not tell it."""
+        """A statistic of a metric, or a rate; None if this run does not have it."""
         if metric in RATES:
             key = metric, reading - {"as_slow"}
             if key not in self._rates:
                 self._rates[key] = self._rate(*key)
             rate = self._rates[key]
             return rate * self._pace(reading) if "as_slow" in reading and rate is not None else rate
-        # What does not bear on times changes nothing here, and is read once.
+        # Definitions that do not affect times change nothing here, so these are computed once.
         plain = reading - {"whole_time", "as_slow"}
         if (metric, plain) not in self._read:
             self._read[metric, plain] = _statistics(values(metric, self._calls(plain), plain))
         return self._read[metric, plain].get(statistic)
 
     def _pace(self, reading: Reading) -> float:
-        """Our mean time over theirs, of the same calls as the rate is of."""
+        """Our mean time over theirs, of the same calls as the rate."""
         if self._mean is None:
             return 1.0
         ours_ms = self.figure("service_ms", "mean", reading | set(self._mean.by))
@@ -187,7 +189,7 @@ def _tokens(calls: pa.Table, reading: Reading) -> Floats:
 
 
 def values(metric: str, calls: pa.Table, reading: Reading) -> Floats:
-    """A metric's values by a reading, in our units; of gaps and counts too."""
+    """A metric's values by a reading, in our units; including gaps and counts."""
     first = column(calls, "first_byte_ns" if "first_chunk" in reading else "first_token_ns")
     last = column(calls, "last_token_ns")
     sent = column(calls, "sent_ns")
@@ -210,7 +212,7 @@ def values(metric: str, calls: pa.Table, reading: Reading) -> Floats:
 
 
 def _gaps(metric: str, calls: pa.Table, first_ns: Floats, reading: Reading) -> Floats:
-    """Gaps between chunks or tokens; with an empty first chunk also the one from that to the first token."""
+    """Gaps between chunks or tokens; after an empty first chunk, also the gap from it to the first token."""
     chunks = metric == "chunk_gap_ms" or "chunks_are_tokens" in reading
     t_ns, offsets = flat(calls, "arrivals_ns") if chunks else token_times_ns(calls)
     own = gaps_ms(t_ns, offsets).values
@@ -221,5 +223,5 @@ def _gaps(metric: str, calls: pa.Table, first_ns: Floats, reading: Reading) -> F
 
 
 def rates_of(throughput: Throughput) -> dict[str, float]:
-    """The rates that are known, by name."""
+    """The known rates, by name."""
     return {name: rate for name in RATES if (rate := getattr(throughput, name)) is not None}

@@ -1,4 +1,4 @@
-"""A file of another tool, read whole within bounds: one JSON document or JSON lines, whatever its name is."""
+"""Another tool's file, read whole within bounds: one JSON document or JSON lines, whatever its name."""
 
 import codecs
 import json
@@ -18,14 +18,14 @@ _SHOWN: Final = 6
 
 
 class ResultFile(NamedTuple):
-    """A file and what is in it: its documents, one, or one for each line."""
+    """A file and its content: a single document, or one for each line."""
 
     file: Path
     documents: tuple[Any, ...]
 
 
 def read(file: Path) -> ResultFile:
-    """Read a file of JSON or JSON lines. Raises UserError where it is none, or too large."""
+    """Read a file of JSON or JSON lines. Raises UserError if it is neither, or too large."""
     try:
         _check_size(file)
         text = file.read_bytes()
@@ -40,28 +40,29 @@ _BESIDE: Final = (
     ("summary_lifecycle_metrics.json", "per_request_lifecycle_metrics.json"),
     ("_summary.json", "_individual_responses.json"),
 )
-"""How the names of a file with a run's figures and of the one with its requests end: AIPerf, LLMeter, inference-perf
-and LLMPerf."""
+"""The endings of the names of a run's file of figures and of its file of requests, for AIPerf, LLMeter, inference-perf
+and LLMPerf.
+"""
 
 
 def summary_of(file: Path) -> Path:
-    """The file with the figures of a run, where one with its requests is named and that lies beside it."""
+    """The file of figures beside a file of requests."""
     named = (file.with_name(file.name.removesuffix(rows) + summary) for summary, rows in _BESIDE
              if file.name.endswith(rows))  # fmt: skip
     return next(filter(Path.exists, named), file)
 
 
 def file_beside(file: Path) -> Path | None:
-    """The file of requests that lies beside one of figures."""
+    """The file of requests beside a file of figures."""
     named = (file.with_name(file.name.removesuffix(summary) + rows) for summary, rows in _BESIDE
              if file.name.endswith(summary))  # fmt: skip
     return next(filter(Path.exists, named), None)
 
 
 def rows_beside(file: Path) -> "Iterator[Fields]":
-    """The objects in the file of requests that lies beside one of figures, one at a time; none where there is none.
+    """The objects in the file of requests beside a file of figures, one at a time; none without such a file.
 
-    Raises UserError where it is damaged or too large.
+    Raises UserError if it is damaged or too large.
     """
     beside = file_beside(file)
     if beside is None:
@@ -86,33 +87,33 @@ def _row(file: Path, number: int, line: bytes) -> Any:
     try:
         return _parsed(line)
     except ValueError as problem:
-        where = f"line {number} is cut or damaged ({problem})"
-        raise UserError(f"{file}: expected JSON lines: {where}: copy it again, or move it away") from None
+        where = f"line {number} is truncated or damaged ({problem})"
+        raise UserError(f"{file}: expected JSON lines, but {where}; copy it again, or move it away") from None
 
 
 def _check_size(file: Path) -> None:
     if not file.is_file():
-        raise UserError(f"{file}: expected another tool's file of results, this is {_found(file)}")
+        raise UserError(f"{file}: expected another tool's results, got {_found(file)}")
     if (size := file.stat().st_size) > MOST_BYTES:
         raise UserError(
-            f"{file}: expected {MOST_BYTES >> 20} MiB at most, it has {size >> 20:,}: let the tool write its "
-            "summary without the details of each request, or fewer requests"
+            f"{file}: expected at most {MOST_BYTES >> 20} MiB, got {size >> 20:,}; let the tool write its summary "
+            "without the details of each request, or send fewer requests"
         )
 
 
 def _unreadable(file: Path, problem: OSError) -> UserError:
-    return UserError(f"{file}: cannot be read: {problem.strerror}; give a file that can be")
+    return UserError(f"{file}: cannot be read ({problem.strerror}); give a readable file")
 
 
 def _found(file: Path) -> str:
     if file.is_dir():
-        return "a folder: name the file in it"
-    return "not there: check its path" if not file.exists() else "no regular file: copy it to one"
+        return "a folder; name the file in it"
+    return "no such file; check the path" if not file.exists() else "not a regular file; copy it to one"
 
 
 def _documents(file: Path, text: bytes) -> tuple[Any, ...]:
     if not text.strip():
-        raise UserError(f"{file}: expected JSON, the file is empty: let the tool write it again")
+        raise UserError(f"{file}: expected JSON, but the file is empty; let the tool write it again")
     try:
         return (_parsed(text),)
     except ValueError as problem:
@@ -125,17 +126,18 @@ def _documents(file: Path, text: bytes) -> tuple[Any, ...]:
         except ValueError as problem:
             if number == 1:
                 break
-            where = f"line {number} of {len(lines)} is cut or damaged ({problem})"
-            raise UserError(f"{file}: expected JSON lines: {where}: copy it again, or take that line out") from None
+            where = f"line {number} of {len(lines)} is truncated or damaged ({problem})"
+            raise UserError(f"{file}: expected JSON lines, but {where}; copy it again, or remove that line") from None
     if not found:
         raise UserError(
-            f"{file}: expected JSON, it is cut or damaged ({whole}): copy it again, or let the tool write it again"
+            f"{file}: expected JSON, but it is truncated or damaged ({whole}); copy it again, or let the tool write "
+            "it again"
         )
     return tuple(found)
 
 
 def _parsed(text: bytes) -> Any:
-    """JSON as the standard has it, else as Python writes it, with NaN and Infinity, which are unknown here.
+    """JSON as in the standard, or as Python writes it, with NaN and Infinity, which count as unknown.
 
     An editor may have put a byte order mark before it.
     """
@@ -152,10 +154,9 @@ def _parsed(text: bytes) -> Any:
 
 
 class Fields:
-    """The keys of an object in a file, which remembers those that were asked for: the others have no equivalent.
+    """An object's keys in a file; it remembers which were read, because the others have no equivalent.
 
-    Keys within each other are joined by dots. A value of another type than is asked for is a UserError that names file
-    and key.
+    Nested keys are joined by dots. A value of the wrong type is a UserError that names file and key.
     """
 
     def __init__(self, file: Path, content: Any, place: str = "", taken: set[str] | None = None) -> None:
@@ -165,7 +166,7 @@ class Fields:
         self._taken = set[str]() if taken is None else taken
 
     def with_numbers(self, *endings: str) -> "Fields":
-        """The same object, with numbers for the whole ones that stand as text under keys of these endings."""
+        """The same object, with text converted to numbers under keys with these endings."""
         found = {
             name: int(value)
             if name.endswith(endings) and isinstance(value, str) and value.isascii() and value.isdecimal()
@@ -178,7 +179,7 @@ class Fields:
         return self._content.get(name) is not None
 
     def at(self, name: str) -> "Fields":
-        """The object under a key, empty where there is none."""
+        """The object under a key, empty if there is none."""
         return Fields(self.file, self._get(name) or {}, self._within(name), self._taken)
 
     def each(self, name: str) -> "Iterator[Fields]":
@@ -187,7 +188,7 @@ class Fields:
             yield Fields(self.file, value, f"{self._within(name)}[{i}]", set())
 
     def number(self, name: str, scale: float = 1.0) -> float | None:
-        """A number times `scale`; None where there is none, or no finite one."""
+        """A number times `scale`; None if missing or not finite."""
         value = self._get(name)
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return None
@@ -196,7 +197,7 @@ class Fields:
         return value * scale if scale != 1.0 else value
 
     def is_number(self, name: str) -> bool:
-        """Whether there is a number, where a text may stand for none."""
+        """Whether there is a number, for a key that may also hold text."""
         return isinstance(self._get(name), int | float)
 
     def whole(self, name: str) -> int | None:
@@ -207,21 +208,21 @@ class Fields:
         return None if value is None else int(value)
 
     def count(self, name: str) -> int:
-        """A whole number that must be there, and not below 0."""
+        """A whole number that is required and at least 0."""
         value = self.whole(name)
         if value is None or value < 0:
-            raise _unfit(self.file, self._within(name), "a whole number, 0 or more", value)
+            raise _unfit(self.file, self._within(name), "a whole number of at least 0", value)
         return value
 
     def text(self, name: str) -> str | None:
-        """A text, None where there is none."""
+        """A text, None if missing."""
         value = self._get(name)
         if value is not None and not isinstance(value, str):
             raise _unfit(self.file, self._within(name), "text", value)
         return value or None
 
     def numbers(self, name: str) -> list[float | None]:
-        """A list of numbers; None for what is none."""
+        """A list of numbers; None for anything else."""
         found = self._list(name)
         return [value if isinstance(value, int | float) and math.isfinite(value) else None for value in found]
 
@@ -234,11 +235,11 @@ class Fields:
         return found
 
     def texts(self, name: str) -> list[str]:
-        """A list as texts, empty for what is null."""
+        """A list as texts, empty for null."""
         return ["" if value is None else str(value) for value in self._list(name)]
 
     def instant(self, name: str) -> datetime | None:
-        """An instant, from seconds since 1970 or from a text that says one; None for what is none."""
+        """A time, from seconds since 1970 or from text; None for anything else."""
         value = self._get(name)
         try:
             if isinstance(value, str):
@@ -248,7 +249,7 @@ class Fields:
             return None
 
     def untranslated(self) -> tuple[str, ...]:
-        """The keys that nobody asked for, with a value, where some beside them were."""
+        """The unread keys that have a value, next to keys that were read."""
         return tuple(sorted(_rest(self._content, self._place, self._taken)))
 
     def _list(self, name: str) -> list[Any]:
@@ -282,8 +283,7 @@ def _unfit(file: Path, place: str, expected: str, found: Any) -> UserError:
     shown = repr(found)
     shown = shown if len(shown) < 50 else f"{shown[:46]} ..."
     return UserError(
-        f"{file}: {place}: expected {expected}, found {shown}; it was edited, or a version wrote it that is not known "
-        "here"
+        f"{file}: {place}: expected {expected}, found {shown}; it was edited, or written by an unknown version"
     )
 
 

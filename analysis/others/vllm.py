@@ -20,19 +20,19 @@ from analysis.others.result_file import Fields
 from analysis.run.sections import MetricSummary, Throughput
 from bench.runs.table import SCHEMA
 
-_FIRST: Final = "from before the connection is there to the first chunk, which may be the empty one with the role"
-_CHUNKS: Final = "their ITL: gaps between chunks, the empty ones included, however many tokens each brings"
+_FIRST: Final = "from before the connection is established to the first chunk, which may be the empty one with the role"
+_CHUNKS: Final = "their ITL: gaps between chunks, empty ones included, however many tokens each carries"
 _LAST: Final = "ends with the last chunk of the answer, not with its last byte"
 _PER_TOKEN: Final = "from the first chunk, which may be the empty one, to the last, over the server's tokens - 1"
 OF_VLLM: Final = {"ttft_ms": _FIRST, "chunk_gap_ms": _CHUNKS, "tpot_ms": _PER_TOKEN, "service_ms": _LAST}
 OF_SGLANG: Final = {
-    "ttft_ms": "from before the connection is there to the first chunk with text",
-    "chunk_gap_ms": "their ITL: gaps between chunks with text, however many tokens each brings",
+    "ttft_ms": "from before the connection is established to the first chunk with text",
+    "chunk_gap_ms": "their ITL: gaps between chunks with text, however many tokens each carries",
     "tpot_ms": "from the first chunk with text to the last, over the server's tokens - 1",
     "service_ms": _LAST,
 }
 _FIGURES: Final = {"mean": "mean", "std": "std", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
-# Ours by theirs; ITL is of chunks, whatever its name says.
+# Ours by theirs; their ITL is of chunks, despite its name.
 VLLM: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2el": "service_ms"}
 _SGLANG: Final = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "chunk_gap_ms", "e2e_latency": "service_ms"}
 
@@ -86,18 +86,18 @@ def _read(fields: Fields, names: Mapping[str, str], differs: Mapping[str, str]) 
 
 
 def _metric(fields: Fields, name: str, completed: int) -> MetricSummary:
-    """A metric's figures; of nothing that succeeded they write zeros."""
+    """A metric's figures; they write zeros if nothing succeeded."""
     found = figures(fields, "{figure}_{metric}_ms", name, _FIGURES)
-    fields.number(f"p50_{name}_ms")  # the median again
+    fields.number(f"p50_{name}_ms")  # the median, repeated
     return found if completed else MetricSummary()
 
 
 def _calls(fields: Fields, errors: list[str]) -> pa.Table:
-    """A row for each request where the file has them. Only of those that succeeded it has times."""
+    """A row per request if the file has them. Only successful requests have times."""
     ttft_s, latency_s, gaps_s = fields.numbers("ttfts"), fields.numbers("latencies"), fields.rows("itls")
     prompt, output, start_s = (fields.numbers(name) for name in ("input_lens", "output_lens", "start_times"))
     n = len(ttft_s)
-    start_s = start_s or [0.0] * n  # SGLang and older versions do not say when a request began
+    start_s = start_s or [0.0] * n  # SGLang and older versions do not record when a request started
     latency_s = latency_s or [None] * n
     if not n or not n == len(gaps_s) == len(output) == len(errors) == len(start_s) == len(latency_s):
         return SCHEMA.empty_table()

@@ -1,1 +1,1 @@
-"""What is asked of a server before and after the load, where time does not matter."""
+"""Requests to a server before and after the load, when time does not matter."""

@@ -1,6 +1,6 @@
-"""Anthropic's own client, for the cold path of its API; nothing of it is imported before it is asked for.
+"""Anthropic's own client, for requests outside the load; imported only when needed.
 
-It says what to ask and reads what comes; its requests go out as all cold ones do, and what it raises becomes a
+It builds the requests and reads the answers. They are sent like all cold requests, and its exceptions become a
 UserError of one line.
 """
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from anthropic import Anthropic
 
 TIMEOUT_S = 30.0
-COUNTING_RETRIES = 2  # counting has a rate limit of its own, and a plan counts up to some 130 prompts
+COUNTING_RETRIES = 2  # counting has a rate limit of its own, and a plan may need some 130 counts
 ADVICE = {
-    401: "set ANTHROPIC_API_KEY to a key that is valid there",
-    402: "the account has no credit: add some, or use another account's key",
-    403: "the key may not do this: use another one",
+    401: "set ANTHROPIC_API_KEY to a valid key",
+    402: "the account has no credit; add some, or use another account's key",
+    403: "the key lacks permission; use another one",
     404: "check --url",
-    429: "the rate limit is used up: try again later",
-    529: "the API is overloaded: try again later",
+    429: "the rate limit is exhausted; try again later",
+    529: "the API is overloaded; try again later",
 }
-# What our exchange says for itself, or has undone already.
+# Handled by our own transport, or already undone by it.
 _OURS = frozenset({"host", "connection", "content-length", "accept-encoding"})
 _UNDONE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection"})
 
 
 def model_page(target: Target, headers: Headers) -> Mapping[str, Any] | None:
-    """What the API says of the target's model; None where a server has no page for each model."""
+    """What the API says about the target's model; None if a server has no page per model."""
     import anthropic
 
     with _client(target, headers) as client:
@@ -41,16 +41,16 @@ def model_page(target: Target, headers: Headers) -> Mapping[str, Any] | None:
             model: Any = client.models.retrieve(target.model)
         except anthropic.NotFoundError as error:
             if not (isinstance(error.body, dict) and error.body.get("type") == "error"):
-                return None  # not in Anthropic's words: it is the page that was not found, not the model
+                return None  # the error is not in Anthropic's format: the page was not found, not the model
             return openai.find_model(target, [known.to_dict() for known in client.models.list(limit=1000)])
     page = model.to_dict(mode="json", warnings=False) if isinstance(model, anthropic.BaseModel) else {}
     if "id" not in page:
-        raise UserError(f"no LLM server at {target.url}: asked for a model, it shows something else; check --url")
+        raise UserError(f"no LLM server at {target.url}: its answer about the model is something else; check --url")
     return page
 
 
 def count_tokens(target: Target, headers: Headers, prompt: Mapping[str, Any]) -> int | None:
-    """The tokens of a prompt, which is the fields of a message that decide them; None where a server does not count."""
+    """The tokens of a prompt, given as the message fields that determine them; None if a server does not count."""
     import anthropic
 
     with _client(target, headers, COUNTING_RETRIES) as client:
@@ -67,7 +67,7 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
     import httpx2
 
     class ColdTransport(httpx2.BaseTransport):
-        """The client's requests by the cold path's own way: its deadline, its caps, its certificates."""
+        """Send the client's requests by the cold path, with its deadline, size limits and certificates."""
 
         def handle_request(self, request: "httpx2.Request") -> "httpx2.Response":
             path = request.url.raw_path.decode("ascii").removeprefix(httpx2.URL(target.url).path.rstrip("/"))
@@ -80,7 +80,7 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
     every: dict[str, Any] = {"Authorization": anthropic.Omit(), **dict(headers)}
     try:
         with anthropic.Anthropic(
-            # Given a key, if only an empty one, it looks for no other in the environment or in files.
+            # Given a key, even an empty one, the client does not look for others in the environment or in files.
             api_key=target.api_key or "",
             base_url=target.url,
             max_retries=retries,
@@ -94,9 +94,9 @@ def _client(target: Target, headers: Headers, retries: int = 0) -> Iterator["Ant
     except anthropic.APIConnectionError as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        raise ServerFault(f"{target.url} broke off ({type(error).__name__}); try again") from None
+        raise ServerFault(f"{target.url} closed the connection early ({type(error).__name__}); try again") from None
     except ValueError:
-        raise UserError(f"no LLM server at {target.url}: its answer is broken JSON; check --url") from None
+        raise UserError(f"no LLM server at {target.url}: its answer is not valid JSON; check --url") from None
 
 
 def _refusal(target: Target, response: "httpx2.Response") -> UserError:
@@ -107,6 +107,6 @@ def _refusal(target: Target, response: "httpx2.Response") -> UserError:
     refusal = f"{target.url} answered HTTP {response.status_code} ({said})"
     advice = ADVICE.get(response.status_code)
     if wait_s := response.headers.get("retry-after"):
-        advice = f"{advice or 'try again later'} (in {wait_s} s, it says)"
+        advice = f"{advice or 'try again later'} (in {wait_s} s)"
     kind = NotReady if response.status_code in http.LOADING else UserError
     return kind(f"{refusal}; {advice}" if advice else refusal)

@@ -1,4 +1,4 @@
-"""What a server of the Messages API says of its model before the load, and how it counts prompts."""
+"""What a server of the Messages API says about its model before the load, and how it counts prompts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,9 +17,10 @@ KEY_HEADERS = frozenset({"x-api-key", "authorization"})
 
 
 def preflight(target: Target) -> ServerInfo:
-    """What the server says of the model; a UserError unless it takes the key and serves the model as the options ask.
+    """What the server says about the model; UserError unless it accepts the key and serves the model as the options
+    ask.
 
-    vLLM and llama.cpp have no page for each model, but a list; llama.cpp serves its one model under any name.
+    vLLM and llama.cpp have a list of models rather than a page for each; llama.cpp serves its one model under any name.
     """
     thinking = thinking_field(option(target, "thinking"))
     _check_key(target)
@@ -42,7 +43,7 @@ def preflight(target: Target) -> ServerInfo:
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
-    """The prompt's length as the server counts it (Anthropic: as it estimates it); None where it offers no count."""
+    """The prompt's length as counted (Anthropic: estimated) by the server; None if it does not count."""
     prompt = prompt_fields(target, messages) | structured.for_messages(target)
     return anthropic_client.count_tokens(target, identity(target), prompt)
 
@@ -55,20 +56,24 @@ def _check_key(target: Target) -> None:
         loopback = host == "localhost"
     own = {name.lower() for name, _ in target.headers}
     if not (target.api_key or loopback or own & KEY_HEADERS):
-        raise UserError(f"{target.url} wants an API key: set {KEY_VARIABLE} (any word where the server wants none)")
+        raise UserError(
+            f"{target.url} requires an API key; set {KEY_VARIABLE} (to any word, if the server does not check it)"
+        )
 
 
 def _notes(target: Target, page: Mapping[str, Any], thinking: Mapping[str, Any] | None) -> Iterator[str]:
-    """What the user should know of the model; a UserError where it cannot answer as the run would ask."""
+    """Notes about the model; UserError if it cannot answer as the run would ask."""
     ability = known_fields(known_fields(page.get("capabilities")).get("thinking"))
     ways = {name: known_fields(way).get("supported") for name, way in known_fields(ability.get("types")).items()}
     if thinking and ways.get(thinking["type"]) is False:
         choices = [choice for choice, name in THINKING_TYPES.items() if ways.get(name)]
-        raise UserError(f"--thinking: {target.model} takes no {thinking['type']!r}; give {' or '.join(choices)}")
+        raise UserError(
+            f"--thinking: {target.model} does not support {thinking['type']!r}; give {' or '.join(choices)}"
+        )
     if not thinking and ability.get("supported"):
-        yield f"{target.model} may think before it answers, which is billed as output: --thinking on or off says which"
+        yield f"{target.model} may think before it answers, which is billed as output; choose with --thinking on or off"
     if page.get("lifecycle") == "retired":
-        raise UserError(f"{target.model} is retired: it answers no more; give a newer --model")
+        raise UserError(f"{target.model} is retired and no longer served; give a newer --model")
     if page.get("lifecycle") == "deprecated":
-        day = known_word(page.get("retires_at")) or "a day not yet named"
+        day = known_word(page.get("retires_at")) or "a date not yet announced"
         yield f"{target.model} is deprecated; it retires on {day}"

@@ -8,16 +8,16 @@ from bench.types import Message, ServerInfo, Target, UserError
 
 
 def preflight(target: Target) -> ServerInfo:
-    """What is run, and what that shows to others."""
+    """What is run, and what other users can see of it."""
     answer = lenient(http.fetch(target, "/health").data)
     words = known_fields(answer).get("words")
     if not (isinstance(words, list) and words and all(isinstance(word, str) for word in words)):
-        raise UserError(f"{target.url} runs no program: leave out --url, and say what to run by --command")
+        raise UserError(f"{target.url} does not run a program; leave out --url, and give the program as --command")
     notes = []
     if any("{prompt}" in word for word in words):
         notes.append(
-            "prompts are arguments of the program, which other users of this machine can see; a --command without "
-            "{prompt} is given them on its standard input"
+            "prompts are command-line arguments, which other users of this machine can see; a --command without "
+            "{prompt} gets them on its standard input"
         )
     return ServerInfo(
         name="exec",
@@ -31,5 +31,5 @@ def preflight(target: Target) -> ServerInfo:
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
-    """None: a program says nothing of its tokenizer."""
+    """None: a program does not report its tokenizer."""
     return None

@@ -1,4 +1,4 @@
-"""What llama.cpp's server says of itself before the load, and how it counts prompts."""
+"""What llama.cpp's server says about itself before the load, and how it counts prompts."""
 
 from backends.cold import http, openai
 from backends.dialect import openai as openai_dialect
@@ -8,9 +8,9 @@ from bench.types import Message, ServerInfo, Target, UserError
 
 
 def preflight(target: Target) -> ServerInfo:
-    """What /props says, or for llama-cpp-python's server, which lacks it, the model list.
+    """The contents of /props or, for llama-cpp-python's server, which lacks it, of the model list.
 
-    The model's name is not checked: these servers serve their one model under any.
+    The model's name is not checked, because these servers serve their one model under any name.
     """
     answer = http.fetch(target, "/props")
     if answer.status == 404:
@@ -18,7 +18,7 @@ def preflight(target: Target) -> ServerInfo:
         return ServerInfo("llama-cpp-python", None, entry["id"], openai.context_tokens(entry), None, {})
     props = http.parse(target, "/props", answer)
     if not isinstance(props, dict) or "default_generation_settings" not in props:
-        raise UserError(f"{target.url} is not llama.cpp's server: its /props says nothing of it; try --backend openai")
+        raise UserError(f"{target.url} is not llama.cpp's server (its /props is not llama.cpp's); try --backend openai")
     build = known_word(props.get("build_info")) or "unknown"
     return ServerInfo(
         name="llama.cpp",
@@ -32,10 +32,10 @@ def preflight(target: Target) -> ServerInfo:
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
-    """The prompt's length, template and special tokens included: exactly the usage.prompt_tokens it will have."""
+    """The prompt's length, with template and special tokens: exactly its usage.prompt_tokens."""
     text = _templated(target, messages)
     if text is not None:
-        # The template leaves out the leading token that the model's own tokenizer adds.
+        # The template omits the leading token that the model's own tokenizer adds.
         asked = {"content": text, "add_special": True, "parse_special": True}
         tokenized = openai.probe_json(target, "/tokenize", asked)
         if isinstance(tokenized, dict) and isinstance(tokens := tokenized.get("tokens"), list):
@@ -44,7 +44,7 @@ def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
 
 
 def _templated(target: Target, messages: tuple[Message, ...]) -> str | None:
-    """The prompt as one text: to the route of completions none is made of a template."""
+    """The prompt as one text; the completions route applies no template."""
     if target.options.get("route") == "completions":
         return outgoing.plain_text(messages)
     told = openai_dialect.chat_messages(outgoing.spoken(messages, target))

@@ -1,4 +1,4 @@
-"""What a server of OpenAI's API says of itself before the load: its list of models, and how it counts prompts."""
+"""What a server of OpenAI's API says about itself before the load: its list of models, and how it counts prompts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unli
 
 MODELS = "/models"
 _SHOWN = 8
-_LEAST_OF_RESPONSES = 16  # output tokens that OpenAI takes there
+_LEAST_OF_RESPONSES = 16  # the fewest output tokens that OpenAI allows there
 
 
 def preflight(target: Target) -> ServerInfo:
-    """What the server's model list says; Unlisted where it has none, or does not name the target's model.
+    """The server's model list; Unlisted if it has none, or does not contain the target's model.
 
-    Many an API has no list, or one that leaves models out: whether it answers is then for a first request to say.
+    Many APIs have no list, or an incomplete one: a first request shows whether they answer.
     """
     answer = http.fetch(target, outgoing.api(target, MODELS))
     try:
@@ -45,7 +45,7 @@ def _server(target: Target, entry: Mapping[str, Any]) -> ServerInfo:
 
 
 def loaded_context(target: Target) -> int | None:
-    """The context of the model that an Ollama has loaded, to which it cuts prompts without a word; None elsewhere.
+    """The context of the model loaded in Ollama, to which it truncates prompts silently; None for other servers.
 
     Source: /api/ps, https://github.com/ollama/ollama/blob/main/docs/api.md.
     """
@@ -66,7 +66,7 @@ def served_models(target: Target) -> list[dict[str, Any]]:
 
 
 def _entries(target: Target, answer: HttpAnswer) -> list[dict[str, Any]]:
-    """What a list of models holds, be it bare or under a name."""
+    """The contents of a list of models, whether bare or inside an object."""
     path = outgoing.api(target, MODELS)
     listing = http.parse(target, path, answer)
     if isinstance(listing, dict):
@@ -74,19 +74,19 @@ def _entries(target: Target, answer: HttpAnswer) -> list[dict[str, Any]]:
     named = [_with_id(one) for one in listing] if isinstance(listing, list) else [None]
     entries = [one for one in named if isinstance(one, dict) and known_id(one.get("id"))]
     if named and not entries:
-        raise ServerFault(f"no LLM server at {target.url}: its {path} is no list of models; check --url")
+        raise ServerFault(f"no LLM server at {target.url}: its {path} is not a list of models; check --url")
     return entries
 
 
 def _with_id(entry: Any) -> Any:
-    """An entry by OpenAI's name of its name, which some lists give as `name`, or as all that they say."""
+    """An entry with the name under `id`; some lists have it as `name`, or consist only of names."""
     if isinstance(entry, str):
         return {"id": entry}
     return entry | {"id": entry["name"]} if isinstance(entry, dict) and "id" not in entry and "name" in entry else entry
 
 
 def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The entry of the target's model: the one that has its name or an alias, or was loaded from what they name."""
+    """The entry of the target's model: the one with its name or an alias, or loaded from what these name."""
     known = _known_as(target)
     for field_name in ("id", "root"):  # vLLM and SGLang give the path or repository as `root`
         for entry in entries:
@@ -96,13 +96,13 @@ def find_model(target: Target, entries: Sequence[dict[str, Any]]) -> dict[str, A
 
 
 def _known_as(target: Target) -> set[str]:
-    """The model's names, and what Ollama (tiny:latest) and Google (models/gemini-…) make of them."""
+    """The model's names, and the forms that Ollama (tiny:latest) and Google (models/gemini-…) make of them."""
     names = {target.model, *target.aliases}
     return names | {f"{name}:latest" for name in names} | {f"models/{name}" for name in names}
 
 
 def context_tokens(entry: Mapping[str, Any]) -> int | None:
-    """A model's context length under the names that vLLM and SGLang, OpenRouter, Groq and llama.cpp give it."""
+    """A model's context length, by the names that vLLM and SGLang, OpenRouter, Groq and llama.cpp use."""
     for name in ("max_model_len", "context_length", "context_window"):
         if length := known_limit(entry, name):
             return length
@@ -110,10 +110,10 @@ def context_tokens(entry: Mapping[str, Any]) -> int | None:
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[str, Any] | None = None) -> int | None:
-    """The prompt's length, template included, as the server counts it; None when it will not say.
+    """The prompt's length, template included, as the server counts it; None if it does not say.
 
-    vLLM's /tokenize knows; elsewhere the usage of a one-token completion does, which is not asked of an API that bills.
-    `extra` are fields of the request that the chat template sees.
+    vLLM has /tokenize; otherwise it is taken from the usage of a one-token completion, which is not requested from an
+    API that bills. `extra` are fields of the request that the chat template sees.
     """
     in_the_template = {"model": target.model, **outgoing.merged(extra or {}, outgoing.template_fields(target))}
     prompt = prompt_fields(target, messages)
@@ -121,7 +121,7 @@ def count_tokens(target: Target, messages: tuple[Message, ...], extra: Mapping[s
     try:
         text = {"messages": prompt["input"]} if by_responses else prompt
         answer = probe_json(target, "/tokenize", {**in_the_template, **text})
-    except ServerFault:  # some servers drop what they do not have
+    except ServerFault:  # some servers close the connection instead of answering 404
         answer = None
     if (count := known_count(answer, "count")) is not None:
         return count
@@ -146,6 +146,6 @@ def _no_such_model(target: Target, served: Sequence[str]) -> str:
 
 
 def first_of(models: Sequence[str]) -> str:
-    """The first of a server's models by name, and how many more there are."""
+    """The first of a server's models by name, and the number of others."""
     more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
     return f"{', '.join(models[:_SHOWN])}{more}"

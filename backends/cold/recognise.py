@@ -1,4 +1,4 @@
-"""Which backend speaks to a server of which nothing is known but its address."""
+"""Which backend fits a server of which only the address is known."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ from backends.cold import openai
 from bench.types import Target
 
 _OWNERS = {"vllm": "vllm", "me": "llamacpp", "llamacpp": "llamacpp"}
-"""What servers call the owner of their models; `me` is llama-cpp-python's."""
+"""The model owner that each server reports; `me` is llama-cpp-python's."""
 
 
 class Recognised(NamedTuple):
-    """The backend's name, how the server showed itself, and the models it lists."""
+    """The backend's name, how the server was recognised, and the models it lists."""
 
     backend: str
     by: str
@@ -19,7 +19,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(target: Target) -> Recognised:
-    """The backend for what answers at the target's URL. Raises UserError where nothing does, or no server we know."""
+    """The backend for the server at the target's URL. Raises UserError if there is none, or an unknown one."""
     if "default_generation_settings" in _found(target, "/props"):
         return Recognised("llamacpp", "its /props is llama.cpp's", _names(openai.served_models(target)))
     if {"model_id", "max_input_tokens"} <= (info := _found(target, "/info")).keys():
@@ -27,7 +27,7 @@ def recognise(target: Target) -> Recognised:
     entries = openai.served_models(target)
     owner = entries[0].get("owned_by") if entries else None
     backend = _OWNERS.get(owner, "openai") if isinstance(owner, str) else "openai"
-    by = "it lists models as OpenAI's API does" if backend == "openai" else f"its models are owned by {owner!r}"
+    by = "it lists models like OpenAI's API" if backend == "openai" else f"its models are owned by {owner!r}"
     return Recognised(backend, by, _names(entries))
 
 

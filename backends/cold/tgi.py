@@ -1,6 +1,6 @@
-"""What a TGI server says of itself before the load, the frame of its chat template, and how it counts prompts.
+"""What a TGI server says about itself before the load, the frame of its chat template, and how it counts prompts.
 
-Files of https://github.com/huggingface/text-generation-inference (3.3) are named where its documentation says nothing.
+Where its documentation is silent, files of https://github.com/huggingface/text-generation-inference (3.3) are cited.
 """
 
 import orjson
@@ -15,22 +15,23 @@ from bench.types import Message, ServerFault, ServerInfo, Target, UserError
 
 
 def preflight(target: Target) -> ServerInfo:
-    """What /info says, and for the native route the frame of the chat template: options["frame"], JSON of a `Frame`.
+    """The contents of /info and, for the native route, the frame of the chat template: options["frame"], JSON of a
+    `Frame`.
 
-    A frame that `target.options` hold already is used in place of the server's own template. A UserError where /info
-    is not TGI's; a model of another name is not, since TGI serves its one model under any.
+    A frame that `target.options` already has replaces the server's template. UserError if /info is not TGI's; a
+    different model name is no error, because TGI serves its one model under any name.
     """
     answer = http.fetch(target, "/info")
     info = lenient(answer.data) if answer.status == 404 else http.parse(target, "/info", answer)
     if not isinstance(info, dict) or not {"model_id", "max_input_tokens", "max_total_tokens"} <= info.keys():
-        raise UserError(f"{target.url} is not TGI: its /info says nothing of it; try --backend openai")
+        raise UserError(f"{target.url} is not TGI (its /info is not TGI's); try --backend openai")
     model = known_id(info["model_id"]) or target.model
     notes = []
     if target.model != model and model not in target.aliases:
-        notes.append(f"TGI serves {model!r} under any name, {target.model!r} too")
+        notes.append(f"TGI serves {model!r} under any name, including {target.model!r}")
     if adapter := target.options.get("adapter"):
-        # flash_causal_lm.py looks adapters up with the base model as the default.
-        notes.append(f"where TGI does not know the adapter {adapter!r} it serves the base model and says nothing")
+        # flash_causal_lm.py looks up adapters with the base model as the default.
+        notes.append(f"if TGI does not know the adapter {adapter!r}, it silently serves the base model")
     options = {}
     if not is_chat(target):
         frame, template_notes = _template_frame(target)
@@ -51,7 +52,7 @@ def preflight(target: Target) -> ServerInfo:
 
 
 def _template_frame(target: Target) -> tuple[str | None, list[str]]:
-    """The frame to use, and what is to be said of it."""
+    """The frame to use, and notes about it."""
     refusals: list[str] = []
 
     def render(messages: tuple[Message, ...]) -> str | None:
@@ -70,15 +71,15 @@ def _template_frame(target: Target) -> tuple[str | None, list[str]]:
     frame = target.options.get("frame") or frame_from(render)
     why = f" ({refusals[-1]})" if refusals else ""
     if frame is None:
-        return None, [f"no chat template to be had{why}: messages are sent as bare text, a blank line between them"]
+        return None, [f"no chat template available{why}; messages are sent as plain text, separated by blank lines"]
     notes = []
     if " ".join(SHAPES[-1]) not in orjson.loads(frame):
-        notes.append(f"the chat template takes no system message{why}: its text goes in front of the user's")
+        notes.append(f"the chat template has no system role{why}; system text is put before the user's")
     return _without_second_start(target, frame), notes
 
 
 def _without_second_start(target: Target, frame: str) -> str:
-    """The frame without the start token of the template, where TGI adds one to every text of the native route.
+    """The frame without the template's start token, if TGI adds one to every text of the native route.
 
     lib.rs: `add_special_tokens` is true for /generate and /tokenize, false for the chat route, and cannot be set.
     """
@@ -86,11 +87,11 @@ def _without_second_start(target: Target, frame: str) -> str:
     text = framed((Message("user", SAMPLE_CONTENTS[0]),), shapes)
     try:
         tokens = openai.probe_json(target, "/tokenize", {"inputs": text})
-    except ServerFault:  # it has no tokenizer: said where prompts are counted, which then fails likewise
+    except ServerFault:  # it has no tokenizer; that is reported when prompts are counted, which then fails too
         tokens = None
     match tokens:
         case [{"id": added, "stop": 0}, {"id": first, "start": 0, "stop": int(end)}, *_] if added == first:
-            # The offsets are of bytes (lib.rs: `encode`), whatever server.rs makes of them for the tokens' text.
+            # The offsets are in bytes (lib.rs: `encode`), although server.rs uses them on the tokens' text.
             start = text.encode()[:end].decode(errors="ignore")
             for pieces in shapes.values():
                 pieces[0] = pieces[0].removeprefix(start)
@@ -98,7 +99,7 @@ def _without_second_start(target: Target, frame: str) -> str:
 
 
 def count_tokens(target: Target, messages: tuple[Message, ...]) -> int | None:
-    """The prompt's length in the target's dialect, template and special tokens included: as `input_length` will be."""
+    """The prompt's length in the target's dialect, with template and special tokens: its `input_length`."""
     if is_chat(target):
         answer = openai.probe_json(
             target, "/chat_tokenize", {"messages": openai_dialect.chat_messages(outgoing.spoken(messages, target))}

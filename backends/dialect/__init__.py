@@ -1,1 +1,1 @@
-"""Dialect by dialect, what is asked and what is answered: pure, from calls to bytes and from bytes to replies."""
+"""The dialects: how calls become requests and bytes become replies; pure."""

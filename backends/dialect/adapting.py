@@ -1,7 +1,7 @@
-"""From what a server refuses to a request that it takes: the fields that it does not know are left out or renamed.
+"""From a server's refusal to a request that it accepts: fields that it does not know are left out or renamed.
 
-Servers say it in their own words, of which what they share is a complaint close to the name of a field. What decides
-the load, such as the prompt and the length of the answer, is never left out, and what the user asked for neither.
+Servers word refusals differently, but all put a complaint close to the name of a field. Fields that determine the load,
+such as the prompt and the answer's length, are never left out, nor is anything the user asked for.
 """
 
 import re
@@ -46,19 +46,19 @@ NO_SYSTEM_ROLE = re.compile(
 )
 NO_SUCH_ROUTE = frozenset({404, 405, 501})
 NAMES_THE_MODEL = re.compile(r"\bmodel|deployment", re.IGNORECASE)
-NEAR = 80  # characters between a complaint and what it is about
+NEAR = 80  # maximum distance in characters between a complaint and its subject
 
 
 def adapt(request: HttpRequest, target: Target, refusal: Refusal) -> Adaptation | None:
-    """What the server would take in place of `request`, by its own words; None where they do not say."""
+    """A request that the server would accept instead of `request`, by its error message; None if that is not clear."""
     if refusal.status in OTHER_MATTERS:
         return None
     payload = lenient(request.body)
     said, marked = _words(refusal)
     if refusal.status in NO_SUCH_ROUTE and "api_path" not in target.options and not NAMES_THE_MODEL.search(said):
-        return _adapted(target, {"api_path": ""}, "its API has no /v1 in it: requests go to the base URL's own routes")
+        return _adapted(target, {"api_path": ""}, "its API has no /v1 prefix; requests go to the base URL's own routes")
     if _has_system(payload) and _refuses_system(said, marked):
-        return _adapted(target, {"system": "user"}, "system messages go in front of the user's: it has no such role")
+        return _adapted(target, {"system": "user"}, "it has no system role; system messages are put before the user's")
     kept = NEEDED | ASKED_FOR | set(target.options.get("asked_for", "").split())
     for name in _refused(said, marked, sorted({*_names(payload)} - kept)):
         if name not in LENGTHS:
@@ -79,7 +79,7 @@ def _adapted(target: Target, options: Mapping[str, str], said: str) -> Adaptatio
 
 
 def _words(refusal: Refusal) -> tuple[str, list[str]]:
-    """All that the server says, and the fields that it marks as at fault apart from its sentence."""
+    """All text of the refusal, and the fields that it marks as at fault outside its message."""
     value = lenient(refusal.data)
     if isinstance(value, bytes):
         return f"{refusal.message} {value[:4096].decode('utf-8', 'replace')}", []
@@ -120,7 +120,7 @@ def _names(payload: Any) -> Iterator[str]:
 
 
 def _refused(said: str, marked: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The names that a complaint is about: those that the server marks, then by how close they stand to it."""
+    """The names that a complaint is about: those marked by the server, then the others by distance."""
     complaints = [(found.start(), found.end()) for found in COMPLAINT.finditer(said)]
     if not complaints:
         return []

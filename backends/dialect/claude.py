@@ -1,8 +1,8 @@
-"""Anthropic's Messages API, as Anthropic, vLLM and llama.cpp's server speak it.
+"""Anthropic's Messages API, as implemented by Anthropic, vLLM and llama.cpp's server.
 
-The stream is that of https://platform.claude.com/docs/en/build-with-claude/streaming. A delta is model output and
-nothing else: pings, empty deltas, signatures and citations are none. Usage counts apart what was read from the prompt
-cache, what was written to it, and the rest of the prompt.
+The stream is that of https://platform.claude.com/docs/en/build-with-claude/streaming. A delta is model output only:
+pings, empty deltas, signatures and citations do not count. Usage has separate counts for tokens read from the prompt
+cache, tokens written to it, and the rest of the prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ THINKING_TYPES = {"off": "disabled", "on": "adaptive", "<tokens>": "enabled"}
 MAX_BREAKPOINTS = 4
 MOST_RATE_LIMITS = 50
 PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-LEAST_THINKING_TOKENS = 1024  # the API's least budget
+LEAST_THINKING_TOKENS = 1024  # the API's smallest budget
 # The field of a content block or delta that holds the model's output, and what that is. A redacted thought is its
 # cipher; of a tool call the name is output too, and all of it where the call takes no arguments.
 OUTPUT: Mapping[str, tuple[str, DeltaKind]] = {
@@ -50,10 +50,10 @@ OUTPUT: Mapping[str, tuple[str, DeltaKind]] = {
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call as a streamed message; a UserError where the thinking budget leaves nothing of `max_tokens`.
+    """The call as a streamed message; UserError if the thinking budget leaves nothing of `max_tokens`.
 
-    `max_tokens` stays the planned length: thinking is output. No temperature is sent unless the target names one: the
-    models since Claude 4.7 refuse every sampling parameter, and a run on an older one is to be comparable with theirs.
+    `max_tokens` stays the planned length, because thinking is output. No temperature is sent unless the target has one:
+    models since Claude 4.7 refuse all sampling parameters, and runs on older models should be comparable with theirs.
     """
     payload: dict[str, Any] = {
         "model": target.model,
@@ -65,8 +65,8 @@ def request(call: Call, target: Target) -> HttpRequest:
     budget_tokens = payload.get("thinking", {}).get("budget_tokens", 0)
     if budget_tokens and budget_tokens >= call.max_tokens:
         raise UserError(
-            f"--thinking {budget_tokens}: must be below the answer's length, which is {call.max_tokens} tokens and "
-            "includes the thinking; give --output-tokens, or less thinking"
+            f"--thinking {budget_tokens}: must be less than the answer's {call.max_tokens} tokens, which include the "
+            "thinking; give more --output-tokens, or less thinking"
         )
     if (tier := option(target, "service_tier")) != "default":
         payload["service_tier"] = tier
@@ -75,7 +75,7 @@ def request(call: Call, target: Target) -> HttpRequest:
 
 
 def prompt_fields(target: Target, messages: Sequence[Message], image: Image | None = None) -> dict[str, Any]:
-    """The fields that decide how many tokens the prompt has."""
+    """The fields that determine how many tokens the prompt has."""
     messages = outgoing.spoken(messages, target)
     turns = [message for message in messages if message.role != "system"]
     said = openai.chat_messages(turns)
@@ -88,7 +88,7 @@ def prompt_fields(target: Target, messages: Sequence[Message], image: Image | No
 
 
 def _cached(blocks: list[dict[str, Any]], ttl: str) -> list[dict[str, Any]]:
-    """The system prompt, which is what requests share, with a cache breakpoint after each of the last four blocks."""
+    """The system prompt, shared by requests, with a cache breakpoint after each of its last four blocks."""
     if ttl == "off":
         return blocks
     mark = {"cache_control": {"type": "ephemeral", "ttl": ttl}}
@@ -101,7 +101,7 @@ def thinking_field(choice: str) -> dict[str, Any] | None:
     if not choice.isdecimal():
         return {"type": THINKING_TYPES[choice]}
     if int(choice) < LEAST_THINKING_TOKENS:
-        raise UserError(f"--thinking {choice}: expected {LEAST_THINKING_TOKENS} tokens or more, or off")
+        raise UserError(f"--thinking {choice}: expected at least {LEAST_THINKING_TOKENS} tokens, or off")
     return {"type": THINKING_TYPES["<tokens>"], "budget_tokens": int(choice)}
 
 
@@ -114,7 +114,7 @@ def identity(target: Target) -> Headers:
     if target.api_key:
         headers.append(("x-api-key", target.api_key))
         if target.url != DEFAULT_URL:
-            headers.append(("Authorization", f"Bearer {target.api_key}"))  # the only one that vLLM looks at
+            headers.append(("Authorization", f"Bearer {target.api_key}"))  # the only one that vLLM reads
     return tuple(headers)
 
 
@@ -147,7 +147,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
 
 
 def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
-    """Take in one event. Runs for every token of a run: the event that most are is asked for first."""
+    """Take in one event. Runs for every token of a run, so the most frequent event is tested first."""
     match event.get("type"):
         case "content_block_delta":
             _take_output(answer, event["delta"], t_ns)
@@ -155,7 +155,7 @@ def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
             _take_output(answer, event["content_block"], t_ns)
         case "message_start":
             _take_message(answer, event["message"], t_ns)
-            # The first event counts the whole prompt, and of the output only what is there when it is sent.
+            # The first event counts the whole prompt, but only the output there is when it is sent.
             answer.usage_settles = "prompt" if "input_tokens" in answer.prompt_counts else "nothing"
         case "message":
             answer.done, answer.streamed = True, False
@@ -168,7 +168,7 @@ def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
                 answer.usage_settles = "all"
         case "message_stop":
             answer.done = True
-        case str() if "error" not in event:  # content_block_stop, ping, and what the API may yet add
+        case str() if "error" not in event:  # content_block_stop, ping, and future events of the API
             pass
         case _:
             if not event["error"]:
@@ -213,7 +213,7 @@ def _counts(*places: tuple[Any, Sequence[str]]) -> dict[str, int]:
 
 
 def _usage(counts: Mapping[str, int]) -> Usage | None:
-    """Anthropic's input tokens are only those that no cache had a part in; ours are the whole prompt."""
+    """Convert usage: Anthropic's input tokens exclude all cached ones, ours are the whole prompt."""
     if not counts:
         return None
     prompt_tokens = counts.get("input_tokens")

@@ -9,23 +9,23 @@ from backends.dialect import outside
 from backends.dialect.outside import lenient, shown
 from bench import endings
 
-# Where the words of an error stand, OpenAI's first: FastAPI, Zhipu, Baidu, MiniMax, Cloudflare, AWS, Apigee.
+# Where error messages are, OpenAI's place first: FastAPI, Zhipu, Baidu, MiniMax, Cloudflare, AWS, Apigee.
 WORDS = (
     *("error", "message", "detail", "msg", "errors", "error_msg", "error_message", "status_msg", "base_resp"),
     *("Error", "Message", "fault", "faultstring"),
 )
-# What no event of an answer has, of those that vendors send inside a 200 without the word that OpenAI has for it.
+# Fields of errors that vendors send inside a 200 without OpenAI's `error` field; no event of an answer has them.
 OF_AN_ERROR = ("errors", "error_msg", "error_message", "detail", "Error", "fault")
 Error = tuple[str, str]
 """(code of the taxonomy, message)."""
 
-MOST_READ_BYTES = 64 << 10  # of a failed response; what fits into a line stands long before
+MOST_READ_BYTES = 64 << 10  # of a failed response; what fits in a line comes long before
 DEEPEST = 20
 KEY = re.compile(r"(?i)(\bbearer +|\b(?:sk|pk|hf|gsk|xai|key)[-_])[\w.*-]{6,}")
 
 
 def error_message(error: Any) -> str:
-    """The message of an error in any of the servers' shapes: a string, or one nested under the usual names."""
+    """The message of an error in any server's shape: a string, or one nested under the usual names."""
     for _ in range(DEEPEST):
         if isinstance(error, dict):
             inner = next((error[name] for name in WORDS if error.get(name)), None)
@@ -43,7 +43,7 @@ def error_message(error: Any) -> str:
 
 
 def body_message(data: bytes) -> str:
-    """The message in the body of a failed response, be it JSON, a web page or plain text."""
+    """The message in the body of a failed response, which may be JSON, a web page or plain text."""
     value = lenient(data)
     if isinstance(value, bytes):
         return one_line(_without_markup(value[:MOST_READ_BYTES]))
@@ -51,14 +51,14 @@ def body_message(data: bytes) -> str:
 
 
 def named_message(data: bytes) -> str:
-    """The same, after the kind of error that it names, where it names one: "overloaded_error: Overloaded"."""
+    """The same, preceded by the kind of error if it has one: "overloaded_error: Overloaded"."""
     value = lenient(data)
     kind = _kind(value.get("error")) if isinstance(value, dict) else ""
     return one_line(f"{kind}: {body_message(data)}") if kind else body_message(data)
 
 
 def is_error(event: Mapping[str, Any]) -> bool:
-    """Whether an event that brings nothing of an answer says, in the way of any vendor, that there will be none."""
+    """Whether an event without output says, in any vendor's way, that there will be no answer."""
     if any(event.get(name) for name in OF_AN_ERROR) or "error" in (event.get("status"), event.get("type")):
         return True
     refused = event.get("base_resp")
@@ -68,9 +68,9 @@ def is_error(event: Mapping[str, Any]) -> bool:
 
 
 def event_error(event: Mapping[str, Any]) -> Error:
-    """The code and message of an event of a stream, or of a body with a 200, that is an error.
+    """The code and message of a stream's event, or a body with status 200, that is an error.
 
-    Its kind stands before the message where the dialect makes it a part of it (Messages API, TGI's native route).
+    Its kind precedes the message if the dialect makes it a part of that (Messages API, TGI's native route).
     """
     error, kind = event.get("error"), event.get("error_type")
     named = event.get("type") == "error" or bool(kind)
@@ -79,7 +79,7 @@ def event_error(event: Mapping[str, Any]) -> Error:
 
 
 def stream_error(kind: str, message: str, status: int | None = None, *, named: bool = True) -> Error:
-    """The code and message of an error inside a 200: by what the server calls its kind, or the status it stands for.
+    """The code and message of an error inside a 200, by its kind or the status that it stands for.
 
     Codes: overloaded; rate_limited; error_event for every other kind. `named`: the kind is a part of the message.
     """
@@ -108,12 +108,12 @@ def _status(error: Any) -> int | None:
 
 
 def one_line(text: str) -> str:
-    """`text` on one line of at most 200 printable characters, with whatever looks like a key taken out."""
+    """`text` on one line of at most 200 printable characters, with anything that looks like a key removed."""
     return outside.one_line(KEY.sub(r"\1…", " ".join(text[:MOST_READ_BYTES].split())))
 
 
 def _without_markup(page: bytes) -> str:
-    """A web page's words. One look at each byte: no pattern that starts over at every `<`."""
+    """A web page's text. One look at each byte: no pattern that starts over at every `<`."""
     words: list[bytes] = []
     end = 0
     lower = page.lower()
@@ -137,9 +137,9 @@ def verdict(
     finish: str | None,
     unread: str | None,
 ) -> Error | None:
-    """What is wrong with an answer in a 200: an error it holds, or that it is empty, or cut before its `ending`.
+    """What is wrong with an answer in a 200: an error in it, no output, or no `ending`.
 
-    `unread` is the first of its events that is not `what` it should be, and was passed over.
+    `unread` is the first of its events that was not `what` it should be, and was skipped.
     """
     if error:
         return error
@@ -154,5 +154,5 @@ def verdict(
         why = f" ({finish})" if finish else ""
         return "empty", f"the answer was complete{why} but held no model output"
     if finish and not endings.is_sound(finish):
-        return "ended_early", f"the server ended the answer for a reason of its own: {finish}"
+        return "ended_early", f"the server ended the answer early: {finish}"
     return None

@@ -1,7 +1,7 @@
-"""A program's output as an answer: what bench.server.bridge is asked, and how what it sends is read.
+"""A program's output as an answer: the request to bench.server.bridge, and how its answer is read.
 
-In mode `text` the answer is what the program wrote, each flush an arrival; in mode `lines` each line is JSON. Behind it
-stands how the program ended.
+In mode `text` the answer is what the program wrote, each flush an arrival; in mode `lines` each line is JSON. How the
+program ended follows at the end.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,9 @@ END = b"\n\0end of the program "
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call's values by the names that a command may use; the prompt is the messages' text, blank lines between."""
+    """The call's values by the names that a command may use; the prompt is the messages' text, separated by blank
+    lines.
+    """
     sampling = {"temperature": "", "top_p": "", **outgoing.sampling(target, call.seed)}
     prompt_tokens = call.prompt_tokens or 0
     values = {
@@ -39,10 +41,10 @@ def request(call: Call, target: Target) -> HttpRequest:
 
 
 def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
-    """What the program wrote, and how it ended; what came before its failure is kept.
+    """The program's output, and how it ended; output before a failure is kept.
 
-    Error codes: error_event, it could not be started, was killed or ended with another exit code than 0; cut_stream,
-    its end is not told; empty, it wrote nothing; malformed, a kept one's line that is no JSON.
+    Error codes: error_event, it could not be started, was killed or had an exit code other than 0; cut_stream, its end
+    is not reported; empty, it wrote nothing; malformed, a line of a kept program is not JSON.
     """
     if status != 200:
         return Reply("", [], None, None, (f"http_{status}", ""))
@@ -70,7 +72,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
 
 
 def _take_text(answer: Answer, headers: Mapping[str, str], data: bytes, body: Body) -> None:
-    """Every read is an arrival; a program that first repeats its prompt has not answered by that."""
+    """Every read is an arrival, except those in which a program first repeats its prompt."""
     begin = _echoed(headers, data)
     answer.pieces.append(data[begin:].decode("utf-8", "replace"))
     ends = [begin, *(min(end, len(data)) for end in body.ends)]
@@ -85,7 +87,7 @@ def _take_text(answer: Answer, headers: Mapping[str, str], data: bytes, body: Bo
 
 
 def _echoed(headers: Mapping[str, str], data: bytes) -> int:
-    """How many of the first bytes repeat the prompt, blanks before it included; 0 where it is not repeated."""
+    """How many of the first bytes repeat the prompt, including leading blanks; 0 if they do not."""
     size = headers.get("x-prompt-bytes", "")
     if not (size.isdecimal() and len(size) < 12 and int(size)):
         return 0
@@ -98,7 +100,7 @@ def _echoed(headers: Mapping[str, str], data: bytes) -> int:
 
 
 def _take_lines(answer: Answer, tokens: list[int | None], data: bytes, body: Body) -> Usage | None:
-    """Lines of JSON: a text, an object with a text and its tokens, and the answer's last, null or an object without."""
+    """Lines of JSON: a text, an object with text and tokens, and at the end null or an object without text."""
     position, read = 0, 0
     for line in data.split(b"\n"):
         position += len(line) + 1
@@ -117,7 +119,7 @@ def _take_lines(answer: Answer, tokens: list[int | None], data: bytes, body: Bod
         if piece is None:
             return _last(answer, value)
         if type(piece) is not str:
-            raise UnsoundValue("text that is no text")
+            raise UnsoundValue("expected text")
         if piece:
             answer.arrive(body.t_ns[read], "text", piece)
             tokens.append(count(value, "tokens"))
@@ -141,7 +143,7 @@ def _how(said: bytes) -> Mapping[str, Any] | None:
 
 
 def _told(how: Mapping[str, Any]) -> Usage | None:
-    """The counts that a program may give as its last line on standard error."""
+    """The counts that a program may print as its last line on standard error."""
     last = str(how.get("stderr", "")).strip().rpartition("\n")[2]
     try:
         fields = known_fields(orjson.loads(last))
@@ -157,13 +159,13 @@ def _usage(fields: Mapping[str, Any]) -> Usage | None:
 
 def _failure(how: Mapping[str, Any] | None, arrivals: int) -> tuple[str, str] | None:
     if how is None:
-        return "cut_stream", f"the program's end is not told after {arrivals} arrivals of output"
+        return "cut_stream", f"the program's end was not reported after {arrivals} arrivals of output"
     if why := how.get("failed"):
-        return "error_event", one_line(f"it could not be run: {why}")
+        return "error_event", one_line(f"the program could not be run: {why}")
     if (code := how.get("exit")) != 0:
         last = str(how.get("stderr", "")).strip().rpartition("\n")[2]
         return "error_event", one_line(f"the program ended: {_ending(code)}{f' ({last})' if last else ''}")
-    return None if arrivals else ("empty", "the program ended well and wrote nothing")
+    return None if arrivals else ("empty", "the program succeeded but wrote nothing")
 
 
 def _ending(code: Any) -> str:

@@ -1,8 +1,8 @@
 """OpenAI's chat completions and older completions, as OpenAI, vLLM, SGLang, Ollama, llama.cpp and many others speak
 them; requests also of the Responses API, whose answers `responses` reads.
 
-The stream is that of https://platform.openai.com/docs/api-reference/chat-streaming. A delta is model output and
-nothing else: role-only chunks, empty or null content and chunks without choices are none.
+The stream is that of https://platform.openai.com/docs/api-reference/chat-streaming. A delta is model output only:
+role-only chunks, empty or null content and chunks without choices do not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,12 @@ ROUTES = {CHAT: "/chat/completions", "completions": "/completions", RESPONSES: "
 CHOICES = {**outgoing.CHOICES, **structured.CHOICES, "route": tuple(ROUTES)}
 THOUGHTS = ("thinking", "reasoning")
 IN_A_BLOCK = ("parts", "content", "text", "value", "refusal", "summary", *THOUGHTS)
-# Beside the content: of DeepSeek and many others; OpenRouter and MiniMax; GitHub; LiteLLM.
+# Reasoning fields beside the content: DeepSeek and many others; OpenRouter and MiniMax; GitHub; LiteLLM.
 REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "reasoning_text", "thinking_blocks")
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call by the target's route, streamed, with usage, greedy and seeded unless the target says else."""
+    """The call for the target's route: streamed, with usage, greedy and seeded unless the target says otherwise."""
     return chat_request(call, target, {})
 
 
@@ -47,13 +47,13 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
     payload = {
         "model": target.model,
         **prompt_fields(target, call.messages, call.image),
-        # The name that most servers of this dialect know; to one that wants another the run adapts (`adapting`).
+        # The name that most servers of this dialect know; for others the run adapts (`adapting`).
         "max_output_tokens" if by_responses else "max_tokens": call.max_tokens,
         **outgoing.sampling(target, None if by_responses else call.seed),
         **streaming(target),
         **extra,
     }
-    # Finds the request again in the server's log; some servers refuse any id that is no UUID.
+    # To find the request in the server's log; some servers refuse ids that are not UUIDs.
     name = ("X-Request-Id", f"00000000-0000-4000-8000-{call.seq:012}")
     headers = (*outgoing.usual(target), name, *outgoing.bearer(target))
     own = structured.for_responses(target) if by_responses else structured.for_chat(target)
@@ -61,7 +61,7 @@ def chat_request(call: Call, target: Target, extra: Mapping[str, Any]) -> HttpRe
 
 
 def streaming(target: Target, **options: bool) -> dict[str, Any]:
-    """Whether the answer is to be streamed, with the `stream_options` besides usage at the end."""
+    """Whether the answer is to be streamed, with `stream_options` in addition to usage at the end."""
     if target.options.get("route") == RESPONSES:
         return {"stream": outgoing.is_streamed(target), "store": False}
     if not outgoing.is_streamed(target):
@@ -75,7 +75,7 @@ def route(target: Target) -> str:
 
 
 def prompt_fields(target: Target, messages: Sequence[Message], image: Image | None = None) -> dict[str, Any]:
-    """The prompt as the target's route takes it: to completions it is one text, without a chat template."""
+    """The prompt as the target's route takes it: for completions one text, without a chat template."""
     if target.options.get("route") == "completions":
         return {"prompt": outgoing.plain_text(messages)}
     said = chat_messages(outgoing.spoken(messages, target))
@@ -115,13 +115,13 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     except UnsoundValue as problem:
         answer.error = answer.error or ("malformed", str(problem))
     error = answer.fault(body, "a chat completion", "finish_reason or [DONE]")
-    # A usage in front of the last arrival is a count so far, not of the whole answer.
+    # A usage before the last arrival is a count so far, not of the whole answer.
     settles: Settles = "all" if error is None and arrivals_at_usage == len(answer.arrivals) else "nothing"
     return answer.reply(headers, usage, error, settles, _with_tokens(answer.arrivals, answer.running_counts))
 
 
 def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
-    """Take in one chunk. Runs for every token of a run: what most chunks lack is asked for once."""
+    """Take in one chunk. Runs for every token of a run, so fields that most chunks lack are looked up only once."""
     if chunk == DONE:
         answer.done = True
         return
@@ -160,7 +160,7 @@ def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
 
 
 def _unusual(delta: Mapping[str, Any], content: Any) -> tuple[str, DeltaKind]:
-    """What a delta brings that is no plain text: blocks of text, reasoning or a tool call; "" where it brings nothing.
+    """The output of a delta that is not plain text: blocks of text, reasoning or a tool call; "" if it has none.
 
     Mistral's reasoning models send blocks: {"type": "thinking", "thinking": [{"type": "text", …}]} and so on.
     """
@@ -176,7 +176,7 @@ def _unusual(delta: Mapping[str, Any], content: Any) -> tuple[str, DeltaKind]:
 
 
 def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
-    """The (text, reasoning) in a string, a block, or a list of them; a TypeError where it is something else."""
+    """The (text, reasoning) in a string, a block, or a list of them; TypeError for anything else."""
     if content is None or content == "":
         return "", ""
     found: tuple[list[str], list[str]] = [], []
@@ -197,7 +197,7 @@ def _blocks(content: Any, is_thought: bool = False) -> tuple[str, str]:
 
 
 def _with_tokens(arrivals: Deltas, running: Sequence[int]) -> Deltas:
-    """Counts of [3, 4, 6] tokens so far are [3, 1, 2]; unknown unless every arrival carried a count, and they rise."""
+    """Counts of [3, 4, 6] tokens so far become [3, 1, 2]; unknown unless every arrival has a count, and they rise."""
     falls = any(after < before for before, after in pairwise(running))
     if len(running) < len(arrivals) or falls or (len(running) > 1 and running[0] == running[-1]):
         return arrivals

@@ -1,11 +1,11 @@
-"""What the requests of all dialects have in common: where they go, whose headers they carry, what was adapted in them.
+"""What the requests of all dialects have in common: address, headers, and adaptations to the server.
 
-These of `Target.options` are no dialect's own. `api_path` stands between the base URL and an API's routes, /v1 unless
-said otherwise. `temperature` and `top_p` are numbers, `temperature` = server sends none; `seed_requests` = off sends no
+These keys of `Target.options` belong to no single dialect. `api_path` stands between the base URL and an API's routes,
+by default /v1. `temperature` and `top_p` are numbers, `temperature` = server sends none; `seed_requests` = off sends no
 seed; `stream` = off asks for answers in one piece. `extra_body` is a JSON object of fields that go with every request,
-`asked_for` the names of those that the user has asked for. `without` names fields that the server does not take,
-`renamed` fields that it knows by another name (old=new), all with blanks between; `system` = user folds system messages
-into the user's.
+`asked_for` the names of those that the user has asked for. `without` names fields that the server refuses, `renamed`
+fields that it knows by another name (old=new), all separated by blanks; `system` = user folds system messages into the
+user's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "stream": ("on", "off"),
     "extra_body": ("<json>",),
 }
-"""How answers are drawn and sent, and what else a request may hold: choices that most dialects leave to the user."""
-# What of a request a chat template sees, so that it counts in the prompt.
+"""Sampling, streaming and what else a request may hold: choices that most dialects leave to the user."""
+# The part of a request that a chat template sees, and so counts in the prompt.
 _IN_THE_TEMPLATE = ("chat_template", "chat_template_kwargs", "tools", "documents", "add_generation_prompt")
 _BETWEEN = "\n\n"
 
@@ -35,15 +35,15 @@ _BETWEEN = "\n\n"
 def post(
     target: Target, route: str, headers: Headers, payload: Mapping[str, Any], own: Mapping[str, Any] | None = None
 ) -> HttpRequest:
-    """The request that carries `payload`, as the target's options want it worded, with what is the user's `own`."""
+    """The request that carries `payload`, worded by the target's options, with the user's `own` fields."""
     path = urlsplit(target.url).path.rstrip("/") + route
-    # The user's own is not reworded: a schema may have fields of any name.
+    # The user's own fields are not reworded: a schema may have fields of any name.
     fields = merged(merged(worded(payload, target), own or {}), extra_body(target))
     return HttpRequest("POST", with_query(path, target), with_own(headers, target), orjson.dumps(fields))
 
 
 def sampling(target: Target, seed: int | None = None, default: str = "0") -> dict[str, Any]:
-    """The fields by which answers are drawn; `default` is the temperature where the target does not say.
+    """The sampling fields; `default` is the temperature if the target has none.
 
     None as seed: the dialect has no field for one.
     """
@@ -65,25 +65,25 @@ def _number(text: str) -> float | None:
 
 
 def extra_body(target: Target) -> Mapping[str, Any]:
-    """The fields of the user's own."""
+    """The user's own fields."""
     text = target.options.get("extra_body")
     return parsed(text) if text else {}
 
 
 @lru_cache(maxsize=16)
 def parsed(text: str) -> Any:
-    """What an option holds as JSON, which nobody may change."""
+    """An option's JSON value, which must not be changed."""
     return orjson.loads(text)
 
 
 def template_fields(target: Target) -> dict[str, Any]:
-    """What the chat template sees besides messages: tools, and what of the user's own fields is for it."""
+    """What the chat template sees besides messages: tools, and those of the user's own fields that concern it."""
     tools = {"tools": parsed(target.options["tools"])} if "tools" in target.options else {}
     return tools | {name: value for name, value in extra_body(target).items() if name in _IN_THE_TEMPLATE}
 
 
 def merged(payload: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The payload with the user's own fields in it, object into object; where both say something the user's stands."""
+    """The payload merged with the user's own fields, object by object; in a conflict the user's win."""
     if not own:
         return payload
     both = dict(payload)
@@ -99,14 +99,14 @@ def api(target: Target, route: str) -> str:
 
 
 def with_query(path: str, target: Target) -> str:
-    """A path with what the target's URL has behind the question mark."""
+    """A path with the target URL's query."""
     if not target.query:
         return path
     return f"{path}{'&' if '?' in path else '?'}{target.query}"
 
 
 def with_own(headers: Headers, target: Target) -> Headers:
-    """Headers with the user's own, which replace those of the same name."""
+    """Headers plus the user's own, which replace those of the same name."""
     if not target.headers:
         return headers
     own = {name.lower() for name, _ in target.headers}
@@ -119,24 +119,24 @@ def adapter_of(call: Call, target: Target) -> str | None:
 
 
 def is_streamed(target: Target) -> bool:
-    """Whether answers are asked for as streams."""
+    """Whether answers are requested as streams."""
     return target.options.get("stream") != "off"
 
 
 def usual(target: Target) -> Headers:
-    """What every request says of itself, and of the answer that it wants."""
-    # A compressor holds tokens back until it has enough of them.
+    """The headers of every request, and of the answer that it asks for."""
+    # A compressor would hold tokens back until it has enough of them.
     wanted = "text/event-stream" if is_streamed(target) else "application/json"
     return (("Content-Type", "application/json"), ("Accept", wanted), ("Accept-Encoding", "identity"))
 
 
 def bearer(target: Target) -> Headers:
-    """The key as most servers want it."""
+    """The key as most servers expect it."""
     return (("Authorization", f"Bearer {target.api_key}"),) if target.api_key else ()
 
 
 def spoken(messages: Sequence[Message], target: Target) -> tuple[Message, ...]:
-    """The messages by roles that the server knows."""
+    """The messages, with roles that the server knows."""
     if target.options.get("system") != "user" or all(message.role != "system" for message in messages):
         return tuple(messages)
     told = [message.text for message in messages if message.role == "system"]
@@ -149,12 +149,12 @@ def spoken(messages: Sequence[Message], target: Target) -> tuple[Message, ...]:
 
 
 def plain_text(messages: Sequence[Message]) -> str:
-    """The messages as one text, where nothing says who said what."""
+    """The messages as one text, without saying who said what."""
     return _BETWEEN.join(message.text for message in messages)
 
 
 def worded(payload: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
-    """The payload without what the server refuses, and by the names that it wants."""
+    """The payload without fields that the server refuses, under the names that it knows."""
     refused, renamed = target.options.get("without"), target.options.get("renamed")
     if not refused and not renamed:
         return payload
@@ -165,7 +165,7 @@ def worded(payload: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
 
 
 def _reworded(value: Any, without: set[str], names: Mapping[str, str]) -> Any:
-    """Through all of a payload; an object that has lost all its fields goes with them."""
+    """Recursively through a payload; an object that has lost all its fields is removed too."""
     if isinstance(value, list):
         return [_reworded(one, without, names) for one in value]
     if not isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""The gate for values from outside: what a server says is a count, a word or a text of sane size, or it is refused.
+"""The gate for values from outside: what a server sends is a count, a word or a text of sane size, or it is refused.
 
-After it nothing is checked again. `count` and `word` refuse with `UnsoundValue`, which makes one call `malformed`;
-`known_count` and `known_word` take what is unfit for unknown, where nothing depends on it.
+Nothing is checked again after it. `count` and `word` refuse with `UnsoundValue`, which makes one call `malformed`;
+`known_count` and `known_word` treat bad values as unknown, if nothing depends on them.
 """
 
 import json
@@ -19,11 +19,11 @@ MOST_SETTING, MOST_SETTINGS, DEEPEST_SETTING = 10**15, 100, 4
 
 
 class UnsoundValue(ValueError):
-    """A value that no sound server sends, named in one short line."""
+    """A value that no sound server sends, described in one short line."""
 
 
 def count(counts: Any, name: str) -> int | None:
-    """The number under `name`, None where there is none or null; Unfit unless it is a whole one, 0 to 10⁹.
+    """The number under `name`, None if missing or null; UnsoundValue unless it is a whole number, 0 to 10⁹.
 
     12.0 is 12: JSON has one kind of number, and some proxies write it so.
     """
@@ -38,7 +38,7 @@ def count(counts: Any, name: str) -> int | None:
 
 
 def known_count(counts: Any, name: str) -> int | None:
-    """The same, with what is unfit taken for unknown."""
+    """The same, with bad values as unknown."""
     try:
         return count(counts, name)
     except UnsoundValue:
@@ -46,7 +46,7 @@ def known_count(counts: Any, name: str) -> int | None:
 
 
 def word(value: Any, name: str) -> str | None:
-    """A name that a server gives something, None for an empty one; Unfit unless it is short and printable."""
+    """A server's name for something, None if empty; UnsoundValue unless it is short and printable."""
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > LONGEST_WORD or not value.isprintable():
@@ -55,7 +55,7 @@ def word(value: Any, name: str) -> str | None:
 
 
 def known_word(value: Any) -> str | None:
-    """The same, with what is unfit taken for unknown."""
+    """The same, with bad values as unknown."""
     try:
         return word(value, "")
     except UnsoundValue:
@@ -63,12 +63,12 @@ def known_word(value: Any) -> str | None:
 
 
 def known_limit(counts: Any, name: str) -> int | None:
-    """How much a server takes at most, where it says so: none takes nothing."""
+    """The most that a server accepts, if it says so: 0 accepts nothing."""
     return known_count(counts, name) or None
 
 
 def known_setting(value: Any, depth: int = 0) -> Any:
-    """A setting as run.json can hold it: sane numbers, lines, sizes and depth, and in place of the rest its text."""
+    """A setting as run.json can hold it: numbers, lines, sizes and depth within bounds, and otherwise its text."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -84,7 +84,7 @@ def known_setting(value: Any, depth: int = 0) -> Any:
 
 
 def known_fields(value: Any) -> Mapping[str, Any]:
-    """An object's fields; none for what is no object."""
+    """An object's fields; empty if it is not an object."""
     return value if isinstance(value, dict) else {}
 
 
@@ -94,9 +94,9 @@ def known_id(value: Any) -> str | None:
 
 
 def one_line(text: str, most: int = LONGEST_LINE) -> str:
-    """`text` on one line of at most so many characters, with nothing in it that a terminal or a file would act upon.
+    """`text` on one line of at most `most` characters, without anything that a terminal or file would act upon.
 
-    Not printable are control characters, those that turn the direction of writing, and halves of surrogate pairs.
+    Not printable are control characters, those that change the direction of writing, and lone surrogates.
     """
     line = " ".join(text[: 16 * LONGEST_LINE].split())
     if not line.isprintable():
@@ -105,7 +105,7 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
 
 
 def shown(value: Any, most: int = LONGEST_LINE) -> str:
-    """Any value, for a message: shortened, and never larger to print than it is to show."""
+    """Any value, for a message: shortened, without first formatting more of it than is shown."""
     if isinstance(value, str | bytes):
         return one_line(repr(value[:LONGEST_LINE]), most)
     try:
@@ -117,17 +117,17 @@ def shown(value: Any, most: int = LONGEST_LINE) -> str:
 
 
 def encodable(text: str) -> str:
-    """`text` with the surrogate pairs that were split over chunks joined, and lone halves replaced."""
+    """`text` with surrogate pairs that were split over chunks rejoined, and lone halves replaced."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def lenient(data: bytes) -> Any:
-    """The JSON value in `data`, or `data` itself where it is no JSON.
+    """The JSON value in `data`, or `data` itself if it is not JSON.
 
     orjson refuses what models make servers send (invalid UTF-8, half of a surrogate pair, NaN, a bare tab in a text);
-    the standard library's parser takes it, bad bytes replaced.
+    the standard library's parser accepts it, with bad bytes replaced.
     """
     try:
         return orjson.loads(data)

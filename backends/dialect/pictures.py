@@ -1,6 +1,6 @@
-"""An image beside the text of a prompt, which each dialect words in its own way.
+"""An image beside the text of a prompt, which each dialect encodes differently.
 
-It comes last: the text before it is another in every request, so that no prefix cache has seen the image either.
+It comes last: the text before it differs in every request, so that no prefix cache can have seen the image either.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ Parts = Callable[[str, Image], list[dict[str, Any]]]
 
 
 def beside(messages: Sequence[dict[str, Any]], image: Image | None, parts: Parts) -> list[dict[str, Any]]:
-    """Chat messages, the image in the last of them, which is the user's."""
+    """Chat messages with the image in the last of them, which is the user's."""
     if image is None:
         return list(messages)
     *before, last = messages

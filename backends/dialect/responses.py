@@ -1,7 +1,7 @@
-"""OpenAI's Responses API, as OpenAI, vLLM and llama.cpp's server speak it, beside the other dialects of OpenAI's.
+"""OpenAI's Responses API, as implemented by OpenAI, vLLM and llama.cpp's server, besides OpenAI's other dialects.
 
-The stream is that of https://platform.openai.com/docs/api-reference/responses-streaming. A delta is model output and
-nothing else: of the many events about items and parts only those that bring text, reasoning or a tool call count.
+The stream is that of https://platform.openai.com/docs/api-reference/responses-streaming. A delta is model output only:
+of the many events about items and parts, those with text, reasoning or a tool call count.
 """
 
 import re
@@ -16,9 +16,9 @@ from backends.dialect.outside import UnsoundValue
 from backends.dialect.sse import DONE
 from bench.types import Body, DeltaKind, Reply
 
-# No string in JSON holds an unescaped quotation mark: these bytes are the dialect's own fields.
+# No string in JSON contains an unescaped quotation mark, so these bytes can only be the dialect's own fields.
 _OURS = re.compile(rb'"type": ?"response\.|"object": ?"response"')
-_WITHIN = 4096  # bytes of an answer in which one of them stands
+_WITHIN = 4096  # how many bytes of an answer are searched for one of them
 _DELTAS: Mapping[str, DeltaKind] = {
     "response.output_text.delta": "text",
     "response.refusal.delta": "text",
@@ -55,7 +55,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
 
 
 def _take(answer: openai.OpenAIAnswer, event: Any, t_ns: int) -> None:
-    """Take in one event, or the whole response of an answer that is no stream."""
+    """Take in one event, or the whole response of an answer that is not a stream."""
     if event == DONE:
         return
     kind = event.get("type")
@@ -86,7 +86,7 @@ def _take_end(answer: openai.OpenAIAnswer, response: Mapping[str, Any]) -> None:
 
 
 def _take_call(answer: Answer, item: Mapping[str, Any], t_ns: int) -> None:
-    """The call of a tool is output from its name on: it may have no arguments."""
+    """A tool call is output from its name on, because it may have no arguments."""
     if item.get("type") == "function_call" and (name := item.get("name")):
         answer.arrive(t_ns, "tool", name)
 

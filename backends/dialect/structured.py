@@ -1,4 +1,4 @@
-"""Tools and formats of answers, which each dialect words in its own way.
+"""Tools and response formats, which each dialect encodes differently.
 
 `Target.options` hold them as OpenAI's chat has them: `tools`, a JSON list of functions, and `response_format`, a JSON
 object of the type json_object or json_schema.
@@ -19,7 +19,7 @@ def for_chat(target: Target) -> dict[str, Any]:
 
 
 def for_responses(target: Target) -> dict[str, Any]:
-    """Those of the Responses API, where a tool and a format have no object of their own inside."""
+    """Those of the Responses API, where tools and formats have no nested object."""
     said, fields = for_chat(target), dict[str, Any]()
     if tools := said.get("tools"):
         fields["tools"] = [{"type": "function", **tool["function"]} for tool in tools]
@@ -29,7 +29,7 @@ def for_responses(target: Target) -> dict[str, Any]:
 
 
 def for_messages(target: Target) -> dict[str, Any]:
-    """Those of the Messages API, which knows a format by its schema alone."""
+    """Those of the Messages API, where a format is only a schema."""
     said, fields = for_chat(target), dict[str, Any]()
     if tools := said.get("tools"):
         fields["tools"] = [_tool_of_messages(tool["function"]) for tool in tools]
@@ -44,5 +44,5 @@ def _tool_of_messages(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_formatted(target: Target) -> bool:
-    """Whether an answer has a form, and ends where that is complete: no length can be asked of it."""
+    """Whether an answer has a format, and ends when that is complete: its length cannot be chosen."""
     return "response_format" in target.options

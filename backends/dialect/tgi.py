@@ -1,4 +1,4 @@
-"""Text Generation Inference: its native stream, /generate_stream, or the OpenAI dialect that it speaks as well.
+"""Text Generation Inference: its native stream, /generate_stream, or its OpenAI dialect.
 
 The API is described in https://huggingface.github.io/text-generation-inference; where that says nothing, files of
 https://github.com/huggingface/text-generation-inference (3.3) are named.
@@ -20,21 +20,21 @@ from bench.types import Body, Call, HttpRequest, Message, Render, Reply, Target,
 
 GENERATE = "/generate_stream"
 GENERATE_WHOLE = "/generate"
-# No string in JSON holds an unescaped quotation mark: these bytes are TGI's own fields.
+# No string in JSON contains an unescaped quotation mark, so these bytes can only be TGI's own fields.
 NATIVE = re.compile(rb'"token": ?\{|"error_type":|"generated_text":')
 Frame = Mapping[str, Sequence[str]]
 """The chat template's text around the contents of messages, by their roles ("system user"): n + 1 pieces for n."""
 Roles = tuple[Literal["system", "user"], ...]
 SHAPES: tuple[Roles, ...] = (("user",), ("system", "user"))
-# Each shape is rendered with two unlike contents, so that a template that looks into them is found out.
+# Each shape is rendered with two different contents, to detect a template that depends on them.
 SAMPLE_CONTENTS = ("one more tale of the sea", "Seven short words")
 
 
 def request(call: Call, target: Target) -> HttpRequest:
-    """The call as a stream in the dialect that `target.options` names, under the adapter that they name."""
+    """The call as a stream in the target's dialect, with its adapter."""
     adapter = outgoing.adapter_of(call, target)
     if is_chat(target):
-        # lib.rs takes the model for an adapter's name, and any that TGI does not know stands for the base model.
+        # lib.rs takes the model for an adapter's name, and serves the base model for any that it does not know.
         return openai.chat_request(call, target, {"model": adapter} if adapter else {})
     parameters: dict[str, Any] = {"max_new_tokens": call.max_tokens, "details": True, **_sampling(target, call.seed)}
     if adapter:
@@ -45,7 +45,7 @@ def request(call: Call, target: Target) -> HttpRequest:
 
 
 def _sampling(target: Target, seed: int) -> dict[str, Any]:
-    """What TGI draws by: it takes no temperature of 0 and no top_p of 1, and each of them alone turns drawing on."""
+    """Sampling fields: TGI refuses a temperature of 0 and a top_p of 1, and either one turns sampling on."""
     fields = outgoing.sampling(target, seed)
     heat, share = fields.pop("temperature", None), fields.pop("top_p", 1)
     if heat == 0:
@@ -64,7 +64,7 @@ def frame_of(target: Target) -> Frame:
 
 
 def framed(messages: Sequence[Message], frame: Frame) -> str:
-    """The messages as one text; what the frame has no shape for goes in as one message of the user."""
+    """The messages as one text; a shape that the frame lacks is sent as a single user message."""
     contents = [message.text for message in messages]
     pieces = frame.get(" ".join(message.role for message in messages))
     if pieces is None:
@@ -93,7 +93,7 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
         return openai.decode(status, headers, body)
     answer = read(_TgiAnswer(), body, _take)
     if not answer.streamed and answer.usage:
-        # /generate says how long the prompt was in its headers alone.
+        # /generate reports the prompt's length only in its headers.
         answer.usage = answer.usage._replace(prompt_tokens=_header_count(headers, "x-prompt-tokens"))
     error = answer.fault(body, f"an event of {GENERATE}", "generated_text")
     deltas = answer.arrivals.with_tokens(answer.tokens)
@@ -107,7 +107,7 @@ def _header_count(headers: Mapping[str, str], name: str) -> int | None:
 
 
 def _take(answer: _TgiAnswer, event: Any, t_ns: int) -> None:
-    """Take in one event: a token, and with the last one the whole text and its details; or an error."""
+    """Take in one event: a token, the last one also with the whole text and details; or an error."""
     if "error" in event:
         answer.error = event_error(event)
         return
@@ -118,7 +118,7 @@ def _take(answer: _TgiAnswer, event: Any, t_ns: int) -> None:
     text = "" if token.get("special") else token["text"]
     whole_text = event.get("generated_text")
     answer.unseen_tokens += 1
-    # Not as the first arrival: an answer of nothing but the end token has no output.
+    # Not as the first arrival: an answer with only the end token has no output.
     if text or (whole_text is not None and answer.arrivals):
         answer.arrive(t_ns, "text", text)
         answer.tokens.append(answer.unseen_tokens)
@@ -144,10 +144,10 @@ def _take_whole(answer: _TgiAnswer, document: Any, t_ns: int) -> None:
 
 
 def frame_from(render: Render) -> str | None:
-    """The frame of a chat template as JSON, found by rendering it; None where it cannot be told from the contents.
+    """The frame of a chat template as JSON, found by rendering it; None if it cannot be separated from the contents.
 
-    `render` gives the text for messages, None where the template does not take them. Without a frame for a system
-    message its text goes in front of the user's.
+    `render` gives the text for messages, None if the template refuses them. Without a frame for a system message, its
+    text is put before the user's.
     """
     frame = {}
     for roles in SHAPES:
@@ -158,7 +158,7 @@ def frame_from(render: Render) -> str | None:
 
 
 def _pieces(render: Render, roles: Roles, content: str) -> list[str] | None:
-    """What stands before, between and after the contents; None unless each is there verbatim, once and in order."""
+    """The text before, between and after the contents; None unless each occurs verbatim, once and in order."""
     messages = tuple(Message(role, f"{content} {i}") for i, role in enumerate(roles))
     rest = render(messages)
     if rest is None:

@@ -1,4 +1,4 @@
-"""What the usage objects of an answer in OpenAI's dialects say together, under whatever names and wherever they are."""
+"""The usage of an answer in OpenAI's dialects, from all its usage objects, whatever their names and places."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ CACHED = (
 )
 # OpenRouter; LiteLLM; Anthropic's and Qwen's.
 WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
-# Names without case, underscores and hyphens: promptTokens, and Gemini's promptTokenCount.
+# Names in lower case without underscores and hyphens: promptTokens, and Gemini's promptTokenCount.
 _SPELLED = {
     **dict.fromkeys(("prompttokens", "inputtokens", "prompttokencount", "inputtokencount"), PROMPT[0]),
     **dict.fromkeys(("completiontokens", "outputtokens", "candidatestokencount", "outputtokencount"), OUTPUT[0]),
@@ -30,13 +30,13 @@ _DEEPEST, _MOST_LOOKED_AT, _LONG_NAME = 4, 100, 64
 
 
 def together(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
-    """What usage objects, each with the number of arrivals before it, say together, and that number of the deciding.
+    """The combined usage of several objects, each with the number of arrivals before it, and that of the deciding one.
 
-    Which is the last that says something: a count above zero. Some servers send zeros until the end (Ollama's
-    completions), others a count so far (vLLM). A zero or a gap at the end says nothing of what was counted before.
+    The last one that has a count above zero decides. Some servers send zeros until the end (Ollama's completions),
+    others a count so far (vLLM). A zero or missing count at the end does not cancel an earlier one.
     """
     if (deciding := _last_said(usages)) is None:
-        # None has a name of OpenAI's.
+        # None of them has OpenAI's names.
         usages = [(at, found_in(usage) or usage) for at, usage in usages]
         deciding = _last_said(usages)
     stated = [usage for _, usage in usages if isinstance(usage, dict)]
@@ -55,10 +55,10 @@ def together(usages: Sequence[tuple[int, Any]]) -> tuple[Usage | None, int]:
 
 
 def found_in(event: Any) -> dict[str, Any] | None:
-    """The usage somewhere in an event that has none in its place, by OpenAI's names; None where there is none.
+    """The usage anywhere in an event that lacks one in its usual place, by OpenAI's names; None if there is none.
 
-    Groq has it under `x_groq`, gateways in a delta, under names of their own, or spelled as their language does. It is
-    an object that counts both the prompt and the answer; of several, as where what is billed stands beside, the larger.
+    Groq has it under `x_groq`, gateways in a delta, under other names, or in other spellings. It is an object that
+    counts both the prompt and the answer; of several, such as a separate one for billing, the larger.
     """
     known = [usage for usage in _objects(event) if _is_count(usage.get(PROMPT[0])) and _is_count(usage.get(OUTPUT[0]))]
     return max(known, key=lambda usage: usage[PROMPT[0]], default=None)
@@ -86,7 +86,7 @@ def _our_name(said: str) -> str | None:
     return _SPELLED.get(said.replace("_", "").replace("-", "").lower())
 
 
-# A stream's events have the same few names each.
+# The events of a stream all have the same few names.
 _few_names = lru_cache(maxsize=1024)(_our_name)
 
 
@@ -104,7 +104,7 @@ def _last_said(usages: Sequence[tuple[int, Any]]) -> tuple[int, Any] | None:
 
 
 def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int | None:
-    """The last count above zero under any of the names, else zero where that is all that is said."""
+    """The last count above zero under any of the names, else zero if there is one."""
     found = None
     for usage in reversed(usages):
         said = _first_positive([usage], names)
@@ -115,7 +115,7 @@ def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
 
 
 def _most_telling(usage: Any, details: Sequence[str], names: Sequence[str]) -> int | None:
-    """The same of one usage and its details."""
+    """The same for one usage and its details."""
     return _first_positive([usage, *(usage.get(name) for name in details)], names)
 
 

@@ -1,1 +1,1 @@
-"""How each server is started: its command line for a model and what the user chose."""
+"""How each server is started: its command line for a model and the user's options."""

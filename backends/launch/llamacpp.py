@@ -10,9 +10,9 @@ from bench.types import Launch, ServeOptions, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ("xllamacpp", "llama-cpp-python", "llama-server")
-COUNTING_TOKENS = 2048  # llama-cpp-python counts tokens by completing them, also those of all our words in one prompt
+COUNTING_TOKENS = 2048  # llama-cpp-python counts tokens by completing them, including a single prompt of all our words
 MAX_SLOTS = 256  # LLAMA_MAX_SEQ of llama.cpp, which refuses to start with more; further requests queue in the server
-# OWNER/NAME, and behind a colon the kind of file as it stands in the files' names.
+# OWNER/NAME, optionally followed by a colon and the kind of file as in the file names.
 REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]+(:\w+)?", re.ASCII)
 DEFAULT_KIND = "Q4_K_M"  # what llama.cpp itself looks for first
 LOAD_TIMEOUT_S = 120.0
@@ -20,28 +20,29 @@ DOWNLOAD_TIMEOUT_S = 1800.0
 
 
 def serve(model: str, options: ServeOptions) -> Launch:
-    """How to launch llama.cpp for a GGUF file, by its path or as a repository it downloads from: OWNER/NAME[:Q4_K_M].
+    """How to launch llama.cpp for a GGUF file, given by its path or by a repository to download it from:
+    OWNER/NAME[:Q4_K_M].
 
     `options.server` is `xllamacpp` (the default), `llama-cpp-python`, which takes one request at a time and runs in
-    `options.python`, or a llama-server binary by name or path; `options.command` are the words to start one by.
+    `options.python`, or a llama-server binary by name or path; `options.command` is the command that starts one.
     """
     _check(model)
     if options.command:
         if options.server is not None or options.python is not None:
-            raise UserError("--server-cmd says all of how to start the server; leave out --server and --server-python")
+            raise UserError("--server-cmd is the whole command; leave out --server and --server-python")
         return _llama_server(options.command, model, options)
     server = options.server or SERVERS[0]
     if server == "llama-cpp-python":
         return _llama_cpp_python(model, options)
     if options.python is not None:
-        raise UserError("--server-python: expected with --server llama-cpp-python; add that, or leave it out")
+        raise UserError("--server-python: needs --server llama-cpp-python; add that, or leave it out")
     if server == "xllamacpp":
         return _xllamacpp(model, options)
     return _llama_server((_binary(server),), model, options)
 
 
 def _check(model: str) -> None:
-    """Raise UserError for what is neither a GGUF file nor may be a repository."""
+    """Raise UserError for a model that is neither a GGUF file nor possibly a repository."""
     if _is_repository(model):
         return
     if not Path(model).is_file():
@@ -51,7 +52,7 @@ def _check(model: str) -> None:
         )
     with Path(model).open("rb") as file:
         if (start := file.read(4)) != b"GGUF":
-            raise UserError(f"--model {model!r}: expected a GGUF file, this one begins with {start!r}")
+            raise UserError(f"--model {model!r}: expected a GGUF file, but this one begins with {start!r}")
 
 
 def _is_repository(model: str) -> bool:
@@ -59,7 +60,7 @@ def _is_repository(model: str) -> bool:
 
 
 def _xllamacpp(model: str, options: ServeOptions) -> Launch:
-    # -P: bench/ itself must not come first on the import path, its types.py would hide Python's own.
+    # -P: bench/ itself must not come first on the import path, where its types.py would hide Python's own.
     script = str(ROOT / "bench" / "server" / "embedded.py")
     argv = (sys.executable, "-P", script, *_flags(model, options), *options.extra_args)
     return Launch(argv, {}, "/health", "xllamacpp", _ready_timeout_s(model))
@@ -81,7 +82,7 @@ def _binary(name: str) -> str:
 
 
 def _flags(model: str, options: ServeOptions) -> tuple[str, ...]:
-    """The flags llama-server and bench/server/embedded.py share; the context is one pool for all slots."""
+    """The flags that llama-server and bench/server/embedded.py share; the context is one pool for all slots."""
     slots = min(options.slots, MAX_SLOTS)
     flags = ["-hf" if _is_repository(model) else "--model", model, "--alias", options.alias or _alias(model)]
     flags += ["--host", "127.0.0.1", "--port", "{port}"]
@@ -109,7 +110,7 @@ def _llama_cpp_python(model: str, options: ServeOptions) -> Launch:
 
 
 def _alias(model: str) -> str:
-    """What the server is to call the model: a file by its name, a repository in full."""
+    """The name under which the server serves the model: a file's name, or the full name of a repository."""
     return model if _is_repository(model) else Path(model).stem
 
 

@@ -1,4 +1,4 @@
-"""How TGI is launched: by its own launcher; where there is none, the line for Docker is shown."""
+"""How TGI is launched: by its own launcher; without one, the command for Docker is shown."""
 
 import shlex
 import shutil
@@ -18,27 +18,27 @@ QUANTIZATION_FLAGS = {
     "bf16": {"--dtype": "bfloat16"},
     "fp16": {"--dtype": "float16"},
 }
-LEAST_CONCURRENT_REQUESTS = 128  # TGI's default limit; what is beyond it is refused and not queued
+LEAST_CONCURRENT_REQUESTS = 128  # TGI's default limit; requests beyond it are refused, not queued
 
 
 def serve(model: str, options: ServeOptions) -> Launch:
-    """How to launch TGI by its own launcher, or by `options.command`; a UserError with the line for Docker otherwise.
+    """How to launch TGI by its own launcher, or by `options.command`; otherwise UserError with the command for Docker.
 
-    `model` is a folder or a repository that TGI downloads. Flags among `options.extra_args` take the place of ours.
+    `model` is a folder or a repository that TGI downloads. Flags in `options.extra_args` replace ours.
     """
     if options.server or options.python:
         flag = "--server" if options.server else "--server-python"
-        raise UserError(f"{flag}: TGI is launched by {LAUNCHER}; put that on PATH, or name it by --server-cmd")
+        raise UserError(f"{flag}: TGI is launched by {LAUNCHER}; put that on PATH, or give it with --server-cmd")
     limits = {
-        "--max-input-tokens": str(options.context_tokens - 1),  # the launcher wants it to be less than the total
+        "--max-input-tokens": str(options.context_tokens - 1),  # the launcher requires it to be less than the total
         "--max-total-tokens": str(options.context_tokens),
         "--max-concurrent-requests": str(max(options.slots, LEAST_CONCURRENT_REQUESTS)),
         **QUANTIZATION_FLAGS.get(options.quantization or "", {}),
     }
     if not options.command and shutil.which(LAUNCHER) is None:
         raise UserError(
-            f"no {LAUNCHER} on PATH: start TGI by `{_docker_line(model, limits, options.extra_args)}`, "
-            "then give --url http://127.0.0.1:8080"
+            f"no {LAUNCHER} on PATH; start TGI with `{_docker_line(model, limits, options.extra_args)}`, then give "
+            "--url http://127.0.0.1:8080"
         )
     flags = {"--model-id": model, "--hostname": "127.0.0.1", "--port": "{port}", **limits}
     command = options.command or (LAUNCHER,)
@@ -48,7 +48,7 @@ def serve(model: str, options: ServeOptions) -> Launch:
 
 
 def _flags(flags: Mapping[str, str], extra_args: Sequence[str]) -> tuple[str, ...]:
-    """The flags that the user did not give: the launcher refuses one that comes twice."""
+    """The flags that the user did not give: the launcher refuses duplicates."""
     given = {argument.partition("=")[0] for argument in extra_args}
     return tuple(word for name, value in flags.items() if name not in given for word in (name, value))
 

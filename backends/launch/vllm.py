@@ -1,4 +1,4 @@
-"""How vLLM is launched: by `vllm serve`, or the Python that has it."""
+"""How vLLM is launched: by `vllm serve`, or by the Python that has it installed."""
 
 import shutil
 from pathlib import Path
@@ -8,40 +8,38 @@ from bench.types import Launch, ServeOptions, UserError
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "vllm.entrypoints.openai.api_server"
 READY_TIMEOUT_S = 1800.0  # weights are downloaded and kernels compiled before the server answers
-# Of weights that are not quantized; others say themselves how they are. By default vLLM makes 16 bits of 32.
+# For weights that are not quantized; others state their own type. By default vLLM reduces 32 bits to 16.
 QUANTIZATION_FLAGS = {
     "fp8": ["--quantization", "fp8"],
     "bf16": ["--dtype", "bfloat16"],
     "fp16": ["--dtype", "float16"],
     "fp32": ["--dtype", "float32"],
 }
-# vLLM tells its makers of its use unless told not to; with whom a benchmark talks is for its user to say.
+# vLLM reports its use to its makers unless told not to; whom a benchmark contacts is its user's decision.
 PRIVATE = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
 def serve(model: str, options: ServeOptions) -> Launch:
     """How to launch vLLM for a Hugging Face folder or repository.
 
-    It is started by `options.command`, or `options.python`, or the `vllm` on PATH, or that of `make engines`.
+    It is started by `options.command`, else by `options.python`, the `vllm` on PATH, or that of `make engines`.
     """
     if options.server:
-        raise UserError(f"--server {options.server!r} is not for vllm; give --server-python PATH or --server-cmd WORDS")
+        raise UserError(f"--server {options.server!r}: not for vllm; give --server-python PATH or --server-cmd COMMAND")
     if options.command and options.python:
-        raise UserError("--server-cmd says all of how to start the server; leave out --server-python")
+        raise UserError("--server-cmd is the whole command; leave out --server-python")
     try:
         folder = Path(model).expanduser()
-    except RuntimeError:  # no such user, or one without a home
-        raise UserError(f"--model {model!r}: whose home that is is not known; give the whole path") from None
+    except RuntimeError:  # unknown user, or one without a home
+        raise UserError(f"--model {model!r}: this user has no known home; give the whole path") from None
     if not folder.is_dir() and (folder.exists() or model.startswith((".", "/", "~"))):
-        raise UserError(
-            f"--model {model!r}: no such folder; vllm loads a Hugging Face folder, or a repository ORG/NAME"
-        )
+        raise UserError(f"--model {model!r}: no such folder; expected a Hugging Face folder, or a repository ORG/NAME")
     is_local = folder.is_dir()
     flags = ["--host", "127.0.0.1", "--port", "{port}"]
     flags += ["--served-model-name", options.alias or (folder.resolve().name if is_local else model)]
     flags += QUANTIZATION_FLAGS.get(options.quantization or "", [])
     flags += ["--max-model-len", str(options.context_tokens)]
-    flags += ["--enable-prompt-tokens-details"]  # usage then says how much of a prompt the prefix cache had
+    flags += ["--enable-prompt-tokens-details"]  # usage then reports how much of a prompt was in the prefix cache
     argv = (*_program(str(folder) if is_local else model, options), *flags, *options.extra_args)
     env = PRIVATE | ({"HF_HUB_OFFLINE": "1"} if is_local else {})
     return Launch(argv, env, "/health", "vllm", READY_TIMEOUT_S)
@@ -58,6 +56,6 @@ def _program(model: str, options: ServeOptions) -> tuple[str, ...]:
     if own.exists():
         return (str(own), "-m", MODULE, "--model", model)
     raise UserError(
-        "no vllm on PATH: install it (pip install vllm; without a GPU: make engines), or point to it by "
-        "--server-python or --server-cmd, or give --url of one that runs"
+        "no vllm on PATH; install it (pip install vllm; without a GPU: make engines), give its place with "
+        "--server-python or --server-cmd, or give the --url of a running server"
     )

@@ -1,8 +1,8 @@
 """What the commands do, callable from Python: the only room that joins all others.
 
 `from bench.app import RunOptions, run_request, observe, summarise`; nothing here prints. These names and the modules
-(`app.capacity.find`) are imported when they are first asked for: a command line shows its help, and a load process
-starts, without the rest.
+(`app.capacity.find`) are imported on first use, so that help is shown and a load process starts without loading the
+rest.
 """
 
 from importlib import import_module
@@ -52,6 +52,6 @@ def __getattr__(name: str) -> Any:
         module = import_module(f"{__name__}.{home or name}")
     except ModuleNotFoundError as problem:
         if problem.name != f"{__name__}.{name}":
-            raise  # a library that a module of ours needs
+            raise  # the missing name is a dependency of our module, not the module itself
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     return getattr(module, name) if home else module

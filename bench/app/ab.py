@@ -1,4 +1,4 @@
-"""Two configurations in turns, A B B A, until it is decided which is slower or dearer."""
+"""Run two configurations in turns, A B B A, until it is decided which is slower or costs more."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -40,7 +40,7 @@ MOST_PAIRS: Final = 96
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The runs of one side; `asked` are all its options, as ab.json holds them."""
+    """The runs of one side; `asked` holds all its options, as in ab.json."""
 
     name: str
     request: RunRequest
@@ -49,7 +49,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class AbTask:
-    """Two sides, the folder of their runs, and how it is decided between them; `options` are as they were given."""
+    """Two sides, the folder of their runs, and the criteria that decide between them; `options` are as given."""
 
     sides: tuple[Side, Side]
     folder: Path
@@ -59,16 +59,16 @@ class AbTask:
 
     @property
     def campaign(self) -> Campaign:
-        """Its runs; with `untrusted` those count as well."""
+        """The side's runs, including untrusted ones with `untrusted`."""
         return Campaign(self.folder, is_usable=_any_run if self.options.untrusted else _is_trusted)
 
     @property
     def page(self) -> Path:
-        """What the last analysis found, as a page."""
+        """The latest analysis as a page."""
         return self.folder / files.AB_PAGE
 
     def asked(self) -> dict[str, Any]:
-        """What ab.json says was asked for; a command that goes on must ask for the same."""
+        """The question as ab.json holds it; a command that continues must ask the same."""
         return {
             **{side.name: side.asked for side in self.sides},
             "thresholds": self.thresholds,
@@ -78,41 +78,41 @@ class AbTask:
 
 
 def task_of(sides: tuple[Side, Side], options: AbOptions) -> AbTask:
-    """Make the task. Raises UserError for what cannot be."""
+    """Make the task. Raises UserError for options that cannot work."""
     within("--max-pairs", options.max_pairs, FEWEST_PAIRS, MOST_PAIRS)
     if options.max_pairs % 2:
         raise UserError(
-            f"--max-pairs: expected an even number, so that both orders are as frequent, got {options.max_pairs}"
+            f"--max-pairs: expected an even number (A B and B A run equally often), got {options.max_pairs}"
         )
     folder = (options.out or Path("results") / f"ab-{sides[0].request.out.name}").absolute()
     limits, deciding = thresholds(options.threshold), _deciding(options.decide)
     if not options.equal_sides and ask_the_same(*(side.request for side in sides)):
         raise UserError(
-            "--a and --b ask for the same run: give in --b what the candidate has otherwise, such as "
-            "--b '--server-arg=n_batch=512', or --equal-sides to see what this machine can tell apart"
+            "--a and --b describe the same run; give the candidate's differences in --b, such as --b "
+            "'--server-arg=n_batch=512', or use --equal-sides to see what difference this machine can detect"
         )
     return AbTask(sides, folder, limits, deciding, options)
 
 
 def _deciding(named: Sequence[str]) -> tuple[str, ...]:
-    """Measures that decide; a server that fails faster is not better, so failures always do."""
+    """The measures that decide. `error_share` is always one: a server that fails faster is not better."""
     for name in named:
         if name not in MEASURES:
-            raise UserError(f"--decide {name!r}: is not compared{did_you_mean(name, MEASURES)}")
+            raise UserError(f"--decide {name!r}: expected a measure that is compared{did_you_mean(name, MEASURES)}")
     return tuple(dict.fromkeys((*named, ALWAYS_DECIDES))) if named else DECIDING
 
 
 class Decided(NamedTuple):
-    """What the last analysis found, None where there was none; and the run that ended it all before it was decided."""
+    """The latest analysis, None if there was none; and the run that ended the campaign before it was decided."""
 
     found: Comparison | None
     ended: Outcome | None = None
 
 
 def decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
-    """Make pairs until an interim analysis decides, or go on with those that are there.
+    """Make pairs until an interim analysis decides, or continue with those that exist.
 
-    Raises UserError where the first run cannot begin, and where the first pair cannot be compared.
+    Raises UserError if the first run cannot start, or the first pair cannot be compared.
     """
     with begun(task.folder, "ab", task.asked()):
         if not (task.folder / files.AB).exists():
@@ -128,8 +128,8 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
     plan, found, made, pace = interim_analyses(most), None, 0, RunPace()
     after = ", ".join(str(interim.pairs) for interim in plan)
     say(
-        f"A B B A …: at most {most} pairs ({2 * most} runs), an interim analysis after {after}; it "
-        "ends at the first that decides"
+        f"A B B A …: at most {most} pairs ({2 * most} runs), with interim analyses after {after}; stops at the first "
+        "that decides"
     )
     for interim in plan:
         while made < interim.pairs:
@@ -153,7 +153,7 @@ def _decide(task: AbTask, maker: Maker, say: Callable[[str], None]) -> Decided:
 
 
 def _left(to_next: int, to_end: int, pace: RunPace) -> str:
-    """How many runs are left, of so many pairs to the next analysis and to the end, and how long they take."""
+    """How many runs are left to the next analysis and to the end, and how long they take."""
 
     def pairs(left: int, what: str) -> str:
         seconds = pace.seconds(left)
@@ -164,9 +164,9 @@ def _left(to_next: int, to_end: int, pace: RunPace) -> str:
 
 
 def _make_pair(task: AbTask, number: int, maker: Maker, pace: RunPace) -> Outcome | None:
-    """Make the two runs of a pair, unless they are there; returns what became of the one that ended it all.
+    """Make the two runs of a pair, unless both exist; returns the outcome that ended the campaign, if any.
 
-    Of runs that are not both there, both are made: one of before an interruption and one of after it are no neighbours.
+    If only one of them exists, both are made again: a run before an interruption and one after it are not neighbours.
     """
     # A B, then B A: what drifts steadily cancels over two pairs.
     order = task.sides if number % 2 else task.sides[::-1]
@@ -199,7 +199,7 @@ def _is_trusted(summary: RunSummary) -> bool:
 
 
 def runs_of(task: AbTask, pairs: int) -> tuple[list[Run], list[Run]]:
-    """The runs of the first pairs, by side; their names are those of their folders within the task's."""
+    """The runs of the first pairs, by side; names are relative to the task's folder."""
     base, candidate = ([_read(task, _name(side, n)) for n in range(1, pairs + 1)] for side in SIDES)
     return base, candidate
 
@@ -209,13 +209,15 @@ def _read(task: AbTask, name: str) -> Run:
 
 
 def _check_first(task: AbTask) -> None:
-    """Refuse after the first pair what would be refused after the last."""
+    """Refuse after the first pair whatever would be refused after the last."""
     first = runs_of(task, 1)
     checked(first, task.options)
-    for name in task.options.decide:  # all of which the runs must know
+    for name in task.options.decide:  # measures that every run must have
         for (run,) in first:
             if value(MEASURES[name], run.summary) is None:
-                raise UserError(f"--decide {name}: {run.name} does not know it; more --requests may, or leave it out")
+                raise UserError(
+                    f"--decide {name}: {run.name} could not measure it; give more --requests, or leave it out"
+                )
 
 
 def _analyse(task: AbTask, interim: InterimAnalysis) -> Comparison:
@@ -225,7 +227,7 @@ def _analyse(task: AbTask, interim: InterimAnalysis) -> Comparison:
 
 
 def _keep(task: AbTask, found: Comparison) -> None:
-    """Write ab.json and ab.html: what the runs say so far."""
+    """Write ab.json and ab.html from the runs so far."""
     sides = {"base": found.base, "candidate": found.candidate}
     tables = {side: [requests_of(task.folder / run.name) for run in runs] for side, runs in sides.items()}
     shown = document(found, sections(tables))

@@ -1,6 +1,6 @@
-"""Where requests go and what goes with them, as the user says it: the URL, headers, certificates; and what is secret.
+"""Where requests go and what goes with them: URL, headers, certificates; and which of it is secret.
 
-A secret is what the environment gives (a key, a $VARIABLE in a header) and what looks like one wherever it is typed.
+Secret is whatever comes from the environment (a key, a $VARIABLE in a header) or looks like a secret where typed.
 """
 
 import os
@@ -13,7 +13,7 @@ from bench.app.options import ServerOptions, flag_of
 from bench.process.secrets import LEAST_SECRET_LENGTH
 from bench.types import Backend, Headers, UserError
 
-# What stands where /v1 does elsewhere: /v4, /v1beta/openai, /api/v3, /v1/projects/P/…/openapi, /openai/deployments/NAME
+# In place of /v1, vendors have /v4, /v1beta/openai, /api/v3, /v1/projects/P/…/openapi, /openai/deployments/NAME
 OWN_ROOT = re.compile(r"(?:^|/)v\d+(?:(?:alpha|beta|preview)\d*)?(?:/|$)|/deployments/[^/]+$", re.IGNORECASE)
 ROUTE = re.compile(r"/(?:chat/completions|completions|messages|responses|models|generate(?:_stream)?|api/chat)$")
 NAMES_A_SECRET = re.compile(r"key|token|secret|passw|auth|cookie|credential|signature|^sig$|^code$", re.IGNORECASE)
@@ -26,13 +26,13 @@ LOOKS_LIKE_A_KEY = re.compile(
 PREFIXED_KEY = re.compile(r"\b(?:sk|hf|gsk|xai|nvapi)[-_][\w-]{12,}", re.ASCII)
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))", re.ASCII)
-# What frames a request, which the wire says itself.
+# These frame a request; the wire sets them itself.
 OURS = frozenset({"content-length", "transfer-encoding", "connection", "expect", "te", "trailer", "upgrade"})
 SCHEMES = frozenset({"basic", "bearer", "digest", "token", "apikey", "api-key", "key"})
 
 
 class Address(NamedTuple):
-    """A base URL without query, what stood behind its question mark, and where its API begins, None for /v1."""
+    """A base URL without its query, the query, and the path at which its API begins (None for /v1)."""
 
     url: str
     query: str
@@ -40,7 +40,7 @@ class Address(NamedTuple):
 
 
 def address(url: str | None, backend: Backend) -> Address | None:
-    """Take a URL apart. Raises UserError, which shows neither password nor key."""
+    """Parse a URL. Raises UserError, whose message shows neither password nor key."""
     if url is None:
         return None
     parts = taken_apart(url.strip())
@@ -48,9 +48,11 @@ def address(url: str | None, backend: Backend) -> Address | None:
         guess = "" if "://" in url else f"; did you mean 'http://{url}'?"
         raise UserError(f"--url {url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]{guess}")
     if "@" in parts.netloc:
-        raise UserError("--url: expected no user or password in it; give a key by its variable, such as OPENAI_API_KEY")
+        raise UserError(
+            "--url: expected a URL without user or password; set the key's variable, such as OPENAI_API_KEY"
+        )
     if parts.fragment:
-        raise UserError(f"--url {url!r}: expected no # in it, such as http://HOST:PORT/v1")
+        raise UserError(f"--url {url!r}: expected a URL without #, such as http://HOST:PORT/v1")
     path = ROUTE.sub("", parts.path.rstrip("/")).rstrip("/")
     if path.endswith("/v1"):
         path, api_path = path.removesuffix("/v1"), None
@@ -60,7 +62,7 @@ def address(url: str | None, backend: Backend) -> Address | None:
 
 
 def taken_apart(url: str) -> SplitResult | None:
-    """The parts of a URL of http or https; None for what is none."""
+    """The parts of an http or https URL; None if it is not one."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -70,14 +72,14 @@ def taken_apart(url: str) -> SplitResult | None:
 
 
 def default_url(backend: Backend) -> str | None:
-    """Where an API is found; its vendor's own variable may name another place, as for the vendor's client."""
+    """The API's base URL; the vendor's own variable may override it, as it does for the vendor's client."""
     if backend.default_url is None:
         return None
     return os.environ.get(backend.key_variable.replace("_API_KEY", "_BASE_URL")) or backend.default_url
 
 
 def headers(given: Sequence[str]) -> tuple[Headers, tuple[str, ...]]:
-    """Give the headers of `--header`, and what of them is secret. Raises UserError."""
+    """Return the `--header` headers, and which of their values are secret. Raises UserError."""
     made, hidden = [], []
     for number, text in enumerate(given, 1):
         name, colon, value = (part.strip(" \t") for part in text.partition(":"))
@@ -88,7 +90,7 @@ def headers(given: Sequence[str]) -> tuple[Headers, tuple[str, ...]]:
             raise UserError(f"{which}: this header frames the request and is set by the tool; leave it out")
         whole, variables = expanded(which, value)
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", whole) or not _is_latin(whole):
-            raise UserError(f"{which}: expected a value of one line in Latin-1; set it again without other characters")
+            raise UserError(f"{which}: expected one line of Latin-1 text; remove other characters")
         made.append((name, whole))
         hidden += variables
         if NAMES_A_SECRET.search(name):
@@ -98,7 +100,7 @@ def headers(given: Sequence[str]) -> tuple[Headers, tuple[str, ...]]:
 
 
 def expanded(which: str, value: str) -> tuple[str, list[str]]:
-    """The value with its variables filled in, and what they held; $$ is a dollar sign."""
+    """The value with its variables expanded, and their contents; $$ stands for a dollar sign."""
     held: list[str] = []
 
     def fill(found: "re.Match[str]") -> str:
@@ -124,18 +126,18 @@ def _is_latin(text: str) -> bool:
 
 
 def certificates(options: ServerOptions, url: str | None) -> None:
-    """Check what `--ca-file`, `--client-cert` and `--client-key` ask for. Raises UserError."""
+    """Check `--ca-file`, `--client-cert` and `--client-key`. Raises UserError."""
     for name in ("ca_file", "client_cert", "client_key"):
         if getattr(options, name) and url is None:
-            raise UserError(f"{flag_of(name)}: expected with --url https://…; a launched server is asked over http")
+            raise UserError(f"{flag_of(name)}: needs --url https://…; a launched server is reached over http")
         if getattr(options, name) and url is not None and not url.startswith("https:"):
-            raise UserError(f"{flag_of(name)}: expected with an https --url, got {url}")
+            raise UserError(f"{flag_of(name)}: needs an https --url, got {url}")
     if options.client_key and not options.client_cert:
-        raise UserError("--client-key: expected with --client-cert, whose key it is; give both")
+        raise UserError("--client-key: needs --client-cert, the certificate it belongs to; give both")
 
 
 def api_key(variable: str) -> str | None:
-    """The key for the server, which no error may show."""
+    """The key for the server, which no error message may show."""
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise UserError(f"{variable}: expected printable ASCII without spaces; set it again, or unset it")
@@ -143,7 +145,7 @@ def api_key(variable: str) -> str | None:
 
 
 def secrets_typed(url: str | None, server_args: Iterable[str]) -> tuple[str, ...]:
-    """What in a URL, right or mistyped, and in the flags of a launched server looks like a secret."""
+    """Whatever looks like a secret in a URL (well-formed or not) or in the flags of a launched server."""
     return long_enough((*_of_url(url or ""), *_of_flags(server_args)))
 
 
@@ -152,20 +154,20 @@ def _of_url(url: str) -> Iterator[str]:
     if "@" in before_query:
         userinfo = before_query.rpartition("@")[0].rpartition("//")[2]
         yield from (userinfo, *userinfo.split(":", 1)[1:])
-    # A query, what is taken for one, and a path have them: ?key=…, ;key=…, /key=…/, ?key%3D…
+    # Secrets appear in queries, in near-queries and in paths: ?key=…, ;key=…, /key=…/, ?key%3D…
     for piece in (piece for text in (url, unquote(url)) for piece in re.split(r"[?&;#]", text)):
         name, equals, value = piece.partition("=")
         named = equals and NAMES_A_SECRET.search(name.rpartition("/")[2])
-        for said in (value, unquote_plus(value), value.partition("/")[0]):
-            if named or LOOKS_LIKE_A_KEY.fullmatch(said):
-                yield said
-    yield url.partition("#")[2]  # which no server is told: it is what was meant for the user alone
+        for form in (value, unquote_plus(value), value.partition("/")[0]):
+            if named or LOOKS_LIKE_A_KEY.fullmatch(form):
+                yield form
+    yield url.partition("#")[2]  # the fragment is never sent to a server, so it is private to the user
     yield from like_keys(url)
     yield from (unquote(one) for one in before_query.split("/")[1:] if LOOKS_LIKE_A_KEY.fullmatch(unquote(one)))
 
 
 def _of_flags(arguments: Iterable[str]) -> Iterator[str]:
-    """Values of flags that name a secret, whether after a sign of equality or as the next word."""
+    """Values of flags that name a secret, given after `=` or as the next word."""
     names_one = False
     for argument in (word for text in arguments for word in text.split()):
         name, equals, value = argument.partition("=")

@@ -1,8 +1,8 @@
-"""Where a page lies among others: which of them it links to, and whose charts' library it uses.
+"""Where a page lies among others: which pages it links to, and whose copy of the chart library it uses.
 
-The page of a sweep, of repeats or of a search is what people send to others, and carries the library. The reports of
-their runs are many: they take it from the campaign's folder, where it lies once. The report of a run on its own carries
-it. All addresses are relative, so that a folder can be moved, or served, as a whole.
+The page of a sweep, of repeats or of a search is the one that people send to others, so it embeds the library. The
+reports of its runs are many: they share the copy in the campaign's folder. The report of a single run embeds it. All
+links are relative, so that a folder can be moved, or served, as a whole.
 """
 
 import os
@@ -17,18 +17,18 @@ from bench.app.listing import ROOT
 from bench.runs import folder as files
 
 _FAR: Final = 6
-"""So many folders above a page may belong to it: a run of a search of a contender of a study in a folder of results."""
+"""How many folders above a page may belong to it: results / study / contender / search / run."""
 _CAMPAIGNS: Final = {
     files.STUDY_FILE: Link("the study", files.STUDY_PAGE),
     files.CAPACITY: Link("the search", files.CAPACITY_PAGE),
     files.REPEATS: Link("all repeats", files.REPEATS_PAGE),
     files.AB: Link("both sides", files.AB_PAGE),
 }
-"""What a campaign's folder has from its beginning, and the page that it has at its end."""
+"""The file that marks a campaign's folder from the start, and the page written at its end."""
 
 
 def around(page: Path) -> PagePlace:
-    """Where a page lies. Only names of files are looked at: pages above it may be written after it."""
+    """Where a page lies. Only file names are looked at, because the pages above may be written later."""
     folder = page.absolute().parent
     above = folder.parents[:_FAR]
     library = next((each / chart_library.BUNDLE.name for each in above if _has_library(each)), None)
@@ -44,12 +44,12 @@ def around(page: Path) -> PagePlace:
 
 
 def write_page(page: Path, document: Document) -> None:
-    """Write a document as a page, with links to those around it. Raises UserError when the disk does not take it."""
+    """Write a document as a page, with links to the pages around it. Raises UserError if it cannot be written."""
     files.write_text(page, to_html.render(document, around(page)))
 
 
 def share_library(campaign: Path) -> None:
-    """Lay the charts' library into a campaign's folder for the reports of its runs, unless it lies above already."""
+    """Put the chart library into a campaign's folder for the reports of its runs, unless a folder above has it."""
     if not any(_has_library(each) for each in campaign.absolute().parents[:_FAR]):
         chart_library.copy_to(campaign)
 

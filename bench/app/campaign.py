@@ -1,8 +1,8 @@
-"""Several runs of one question in one folder: begun, interrupted, killed, gone on with, and paid for together.
+"""Several runs of one question in one folder: started, interrupted, killed, continued, and paid for together.
 
-The folder alone says how far a campaign is, so that whoever goes on with it sees the same after an end, Ctrl-C, kill -9
-or a power cut: `campaign.json` holds what was asked, a run is done when its own files say so, and all that was spent
-stands in one account that no run's folder takes with it. Nothing else is remembered.
+The folder alone says how far a campaign is, so that it continues in the same way after a normal end, Ctrl-C, kill -9 or
+a power cut: `campaign.json` holds the question, a run is done when its own files say so, and spending is kept in one
+account outside the runs' folders. Nothing else is remembered.
 """
 
 import fcntl
@@ -29,24 +29,24 @@ from bench.types import UserError
 
 FILE: Final = files.CAMPAIGN
 ASIDE: Final = files.UNFINISHED
-"""Where in the folder lies what is of no use any more: kept to be looked at, never read again."""
+"""Where discarded runs go: kept for inspection, never read again."""
 
 
 class Maker(Protocol):
-    """What makes the runs of a campaign: `Runs`; in a test, what makes them up."""
+    """What makes the runs of a campaign: `Runs`, or a fake in tests."""
 
     def observe(self, request: RunRequest, server: Server | None = None, stop: Stop = never) -> str | None:
         """Offer the load and leave the captures in the run's folder; returns why it stopped early, if it did."""
         ...
 
     def conclude(self, folder: Path) -> RunSummary:
-        """Make the results of what was captured; returns the summary."""
+        """Make the results from the captures; returns the summary."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Makes runs as `bench.py run` does; without a report only `bench.py report` writes it."""
+    """Makes runs as `bench.py run` does; without `report`, only `bench.py report` writes it."""
 
     view: RunView = SILENT
     with_report: bool = True
@@ -62,10 +62,10 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """The folder of runs that belong together, and which of them can be used.
+    """The folder of runs that belong together, and which of them are usable.
 
-    A run that stopped early for a reason in `full_stops` has come to its end all the same: it was stopped because it
-    had said what it was to say. One whose summary is not usable is made anew by the next command.
+    A run that stopped early for a reason in `full_stops` is complete all the same: it had answered its question. A run
+    without a usable summary is made again by the next command.
     """
 
     folder: Path
@@ -74,9 +74,9 @@ class Campaign:
 
 
 class Outcome(NamedTuple):
-    """What became of a run: its own exit code, and why the campaign cannot go on from it; None where it is done.
+    """What became of a run: its exit code, and why the campaign cannot continue after it; None if it is done.
 
-    The name and the problem make a sentence.
+    The name and the problem together make a sentence.
     """
 
     name: str
@@ -85,24 +85,24 @@ class Outcome(NamedTuple):
 
     @property
     def never_began(self) -> bool:
-        """Whether the user has to mend something before there can be a run."""
+        """Whether the user must fix something before there can be a run."""
         return self.code == EXIT_USER_ERROR
 
     def raise_if_it_never_began(self) -> None:
-        """Raise UserError with what is to be mended."""
+        """Raise UserError that says what to fix."""
         if self.never_began:
             raise UserError(f"{self.name}: {self.problem}")
 
 
 def outcome_of(name: str, problem: UserError | KeyboardInterrupt) -> Outcome:
-    """What became of a run that could not begin, or was interrupted before it did."""
+    """The outcome of a run that could not start, or was interrupted before it did."""
     if isinstance(problem, UserError):
         return Outcome(name, EXIT_USER_ERROR, str(problem))
     return Outcome(name, EXIT_INTERRUPTED, _early(INTERRUPTED))
 
 
 def check_began(folder: Path, ended: Outcome) -> None:
-    """Raise UserError where not even the first run of a folder could begin."""
+    """Raise UserError if not even the first run of a folder could start."""
     if not any(folder.rglob(files.RUN)):
         ended.raise_if_it_never_began()
 
@@ -112,10 +112,10 @@ def check_began(folder: Path, ended: Outcome) -> None:
 
 @contextmanager
 def begun(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]:
-    """Make the folder, or go on with that of the same question; nobody else can, while the block runs.
+    """Create the folder, or continue one with the same question, and lock it while the block runs.
 
-    Raises UserError where the folder has other files, another question, or another command at work in it. Where
-    nothing was measured and nothing spent, nothing is left but what an error's message names.
+    Raises UserError if the folder has other files, another question, or another command at work in it. If nothing was
+    measured or spent, the folder is removed, except for what an error's message names.
     """
     with held(folder, command, asked):
         try:
@@ -128,12 +128,12 @@ def begun(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None
 
 @contextmanager
 def held(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]:
-    """As `begun`, but whatever is in the folder at the end stays."""
+    """Like `begun`, but keeps whatever is in the folder at the end."""
     if not (folder / FILE).exists():
         with suppress(OSError):
-            (folder / f"{FILE}.partial").unlink()  # of a command that was killed as it began
+            (folder / f"{FILE}.partial").unlink()  # left by a command that was killed as it started
         files.make(folder)
-    lock = os.open(folder, os.O_RDONLY)  # closed by the system when this process is gone, however it went
+    lock = os.open(folder, os.O_RDONLY)  # the system releases the lock when this process ends, however it ends
     try:
         _lock(lock, folder)
         _ask(folder, command, asked)
@@ -146,31 +146,35 @@ def _lock(lock: int, folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(f"--out {folder}: another command is at work in it; wait for it, or choose another") from None
+        raise UserError(
+            f"--out {folder}: another command is using it; wait for it to end, or choose another folder"
+        ) from None
     except OSError:  # a file system without locks
         pass
 
 
 def _ask(folder: Path, command: str, asked: Mapping[str, Any]) -> None:
-    """Write down what is asked, or hold it against what was."""
+    """Write the question down, or compare it with the one that is there."""
     if not (folder / FILE).exists():
         files.write_json(folder / FILE, {"schema": files.SCHEMA, "command": command, "asked": asked})
         return
     content = files.read_json(folder, FILE)
     if content["command"] != command:
-        raise UserError(f"--out {folder}: holds runs of {content['command']}, not of {command}; choose another")
+        raise UserError(f"--out {folder}: holds runs of {content['command']}, not of {command}; choose another folder")
     before = content["asked"]
     if differing := sorted(name for name in {*before, *asked} if before.get(name) != asked.get(name)):
-        raise UserError(f"--out {folder}: holds runs of {command} with other {', '.join(differing)}; choose another")
+        raise UserError(
+            f"--out {folder}: holds runs of {command} with different {', '.join(differing)}; choose another folder"
+        )
 
 
 def _leave(folder: Path, problem: str = "") -> None:
-    # Where money was spent the account stays, even if no run does: whoever goes on must not spend it again.
+    # If money was spent the account stays even without a run: whoever continues must not spend it again.
     if any(folder.rglob(files.RUN)) or _has_spent(folder):
         return
     asked = (folder / FILE).read_bytes()
     files.discard(folder, but_named_in=problem)
-    if folder.exists():  # something was named, and lies in a folder that can be gone on with
+    if folder.exists():  # an error names this file, and it is part of a folder that can be continued
         files.write_text(folder / FILE, asked)
 
 
@@ -182,12 +186,12 @@ def _has_spent(folder: Path) -> bool:
 
 
 def is_done(campaign: Campaign, name: str) -> bool:
-    """Whether the run of this name has come to its end and left results that can be used."""
+    """Whether the run of this name came to its end and left usable results."""
     return not is_missing(campaign, name) and (campaign.folder / name / files.SUMMARY).exists()
 
 
 def is_missing(campaign: Campaign, name: str) -> bool:
-    """Whether the load of this run is still to be offered; results that are all that lacks can be made without it."""
+    """Whether the load of this run has yet to be offered; if only results are missing, they are made without it."""
     folder = campaign.folder / name
     if not (folder / files.RUN).exists():
         return True
@@ -200,16 +204,16 @@ def is_missing(campaign: Campaign, name: str) -> bool:
 def make_run(
     campaign: Campaign, name: str, request: RunRequest, maker: Maker, server: Server | None = None, stop: Stop = never
 ) -> Outcome:
-    """Make the run of this name, or what of it is missing; never one that is done.
+    """Make the run of this name, or the missing part of it; never one that is done.
 
-    What an interrupted run has left is put aside. All runs of the folder share its account.
+    The remains of an interrupted run are put aside. All runs of the folder share its account.
     """
     folder = campaign.folder / name
     if is_done(campaign, name):
         return Outcome(name, code_of_summary(summaries.read(folder)))
     stopped = None
     try:
-        # A run is never gone on with, only a campaign: a load with a hole in it has measured something else.
+        # A campaign continues, a run never does: a load with a gap in it has measured something else.
         if is_missing(campaign, name):
             put_aside(campaign, name)
             folder.parent.mkdir(exist_ok=True)
@@ -220,15 +224,15 @@ def make_run(
 
 
 def _concluded(campaign: Campaign, name: str, maker: Maker, stopped: str | None) -> Outcome:
-    """Make the results, of a run that stopped early too: they tell how far it got."""
+    """Make the results, also of a run that stopped early: they show how far it got."""
     try:
         summary = maker.conclude(campaign.folder / name)
     except KeyboardInterrupt:
         return Outcome(name, EXIT_INTERRUPTED, _early(stopped or INTERRUPTED))
     except (UserError, MemoryError) as problem:
-        # Something was measured, which the exit code of wrong use would deny.
+        # Something was measured, which exit code 2 (wrong use) would deny.
         code = worst_of((code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED))
-        why = str(problem) or "the system gives too little memory; raise its limit (ulimit -v) and go on"
+        why = str(problem) or "out of memory; raise the limit (ulimit -v) and continue"
         return Outcome(name, code, _early(stopped) if stopped else f"has no results: {why}")
     if stopped is not None:
         return Outcome(name, exit_code(stopped, summary), _early(stopped))
@@ -243,7 +247,7 @@ def _early(stopped: str) -> str:
 
 
 def put_aside(campaign: Campaign, name: str) -> None:
-    """Move what there is of a run out of the way: of no use any more, but it can be looked at."""
+    """Move what is left of a run out of the way; it is kept for inspection."""
     folder, place, number = campaign.folder / name, campaign.folder / ASIDE, 1
     if not folder.exists():
         return

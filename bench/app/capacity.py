@@ -1,4 +1,4 @@
-"""The highest rate at which objectives are met, found by running at one rate after another."""
+"""Find the highest rate that meets the objectives by running at one rate after another."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -60,20 +60,20 @@ MAX_REPEATS: Final = 20
 MAX_TIME_S: Final = (1, 30 * 24 * 3600)
 _FINEST_PRECISION: Final = 0.005  # rates have four digits
 _RATE: Final = "rate-"
-"""So begin the names of runs at a rate, in requests/s."""
+"""Prefix of the names of runs at a rate, in requests/s."""
 FALLS_BEHIND: Final = "the server falls behind"
-"""Why a run of a search ends early, which is what it was to find out."""
+"""Reasons for which a run of a search may end early: it has answered its question."""
 
-# A run most of whose calls failed is no measurement of their times, and says all the same that its rate is too high.
+# A run with mostly failed calls says nothing about latency, but still says that its rate is too high.
 _MISSES: Final = {"nothing_succeeded", "mostly_failed"}
 
 
 @dataclass(frozen=True, slots=True)
 class CapacitySearch:
-    """What is looked for, and the folder of its runs, in which everything that was found is kept.
+    """What is searched for, and the folder of its runs, which keeps all that was found.
 
-    `asked` is what the folder says was asked, by names that its user knows; how far a search goes is not in it. After
-    `max_time_s` it begins no run that would not end before.
+    `asked` is the question in the user's own names; how far a search goes is not part of it. After `max_time_s` no run
+    starts that would end later.
     """
 
     request: RunRequest
@@ -91,7 +91,7 @@ class CapacitySearch:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """What a rate must keep to be met: of all requests, and of each class of a mix what the class asks for."""
+        """What a rate must meet: the objectives of all requests, and those of each class of a mix."""
         return bounds(slo.objectives(self.request.slo, self.request.workload.scenario), self.attainment)
 
     @property
@@ -101,17 +101,19 @@ class CapacitySearch:
 
     @property
     def campaign(self) -> Campaign:
-        """Its runs: what was stopped because it fell behind has said what it was to say, and so have failures."""
+        """The campaign; a run that stopped because the server fell behind, or most calls failed, is complete."""
         return Campaign(self.folder, frozenset({FALLS_BEHIND}), _is_usable)
 
 
 def search_of(
     request: RunRequest, asked: Mapping[str, Any], options: SearchOptions, out: Path | None = None
 ) -> CapacitySearch:
-    """Make the search; `asked` must be the same of whoever goes on. Raises UserError."""
+    """Make the search; a command that continues it must have the same `asked`. Raises UserError."""
     scenario, arrivals = request.workload.scenario, options.arrivals or "poisson"
     if not slo.objectives(request.slo, scenario):
-        raise UserError("--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'")
+        raise UserError(
+            "--slo: missing; capacity is the highest rate that meets objectives, so give one, such as 'ttft_ms:p99<500'"
+        )
     gap_spread(arrivals)
 
     def given(name: str, low: float, high: float, default: Any = None) -> Any:
@@ -145,7 +147,7 @@ def _share(flag: str, text: str) -> float:
 
 
 class CapacityOutcome(NamedTuple):
-    """The answer and how it is told; or the run that ended the search before."""
+    """The answer and its document, or the run that ended the search before one was found."""
 
     capacity: Capacity | None = None
     document: Document | None = None
@@ -155,9 +157,9 @@ class CapacityOutcome(NamedTuple):
 def find(
     search: CapacitySearch, maker: Maker, say: Callable[[str], None], server: Server | None = None
 ) -> CapacityOutcome:
-    """Look for the answer, or go on looking; with all runs there it only reads them. `server` is one that runs already.
+    """Search, or continue; if all runs exist it only reads them. `server` is one that is already running.
 
-    Raises UserError where the first run cannot begin, and where nobody is served at all.
+    Raises UserError if the first run cannot start, or if no request succeeds at all.
     """
     began_s = time.monotonic()
     with begun(search.folder, "capacity", search.asked):
@@ -176,7 +178,7 @@ def find(
 
 
 def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
-    """Launch the server for all runs, with as many slots as its closed loop has requests in flight."""
+    """Launch one server for all runs, with as many slots as the closed loop has requests in flight."""
     workload = replace(search.request.workload, load=closed_loop(search))
     return launched(replace(search.request, workload=workload), say, search.folder / files.SERVER_LOG)
 
@@ -184,14 +186,14 @@ def _server(search: CapacitySearch, say: Callable[[str], None]) -> Server:
 def _look(
     search: CapacitySearch, maker: Maker, server: Server | None, say: Callable[[str], None], began_s: float
 ) -> Outcome | None:
-    """Run until the answer is found; returns what became of the run that ended it before, or of its time."""
+    """Run until the answer is found; returns the outcome, or the time limit, that ended it before."""
 
     def run(campaign: Campaign, name: str, load: Load, repeat: int, stop: Stop) -> Outcome:
         request = search.request.one_of(search.folder, name, load, search.request.workload.seed + repeat)
         return make_run(campaign, name, request, maker, server, stop)
 
     campaign = search.campaign
-    # A closed loop first: what it completes is near the capacity, and says from where to search.
+    # A closed loop first: its throughput is near the capacity, so the search starts around it.
     ended = run(replace(campaign, is_usable=_has_served), CLOSED_LOOP, closed_loop(search), 0, never)
     if ended.problem is not None:
         return ended
@@ -233,7 +235,7 @@ def _left(probes: list[Probe], limits: Limits, loads: ProbeLoads, pace: RunPace)
 
 
 def _bounds(search: CapacitySearch, limits: Limits) -> str:
-    """Between which rates the answer is looked for, in words."""
+    """The range that is searched, in words."""
     top, further = limits.top_rps(())
     top = rounded(top)
     return (
@@ -259,7 +261,7 @@ def closed_loop(search: CapacitySearch) -> Load:
 
 
 def stop_behind(service_s: float) -> Stop:
-    """Give what ends a load once the server surely falls behind, by the time that answers take."""
+    """Return the condition that ends a load once the server is certain to be falling behind."""
     watch = LoadWatch(service_s)
 
     def stop(progress: Progress) -> str | None:
@@ -286,7 +288,7 @@ def _shape(search: CapacitySearch) -> Shape:
 
 
 def _limits(search: CapacitySearch) -> Limits:
-    """How far the search goes, and from where. Raises UserError where nobody was served in the closed loop."""
+    """The range of the search and its starting point. Raises UserError if the closed loop had no success."""
     found = of_closed_loop(read_requests(search.folder / CLOSED_LOOP))
     if found is None:
         raise UserError(f"no request succeeded in {search.folder / CLOSED_LOOP}; its report says why")
@@ -318,14 +320,14 @@ def _probe(folder: Path, wanted: tuple[Bound, ...], turns: float) -> Probe:
 
 
 def _write(search: CapacitySearch, ended: Outcome | None) -> Capacity | None:
-    """Write what was found into capacity.json; None where its time was over before any rate met the objectives."""
+    """Write capacity.json; None if the time ran out before any rate met the objectives."""
     shape, limits = _shape(search), _limits(search)
     runs = _probes(search, shape)
     found = judge(runs, limits) if runs else None
     if ended is not None:
         if found is None or not found.rate_per_s:
             return None
-        found = replace(found, reason=f"{ended.name} {ended.problem}; the same command with more goes on")
+        found = replace(found, reason=f"{ended.name} {ended.problem}; repeat the command with more to continue")
     assert found is not None, "a search that has come to its end has tried a rate"
     content = {
         "schema": files.SCHEMA,
@@ -341,7 +343,7 @@ def _write(search: CapacitySearch, ended: Outcome | None) -> Capacity | None:
 
 
 def _write_page(search: CapacitySearch, found: Capacity) -> Document:
-    """Write capacity.html: what was found, with its figures; gives what it shows."""
+    """Write capacity.html with its figures; returns the document."""
     request, shape = search.request, _shape(search)
     pricing = request.costs.pricing
     shown = CapacityResult(

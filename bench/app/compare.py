@@ -1,4 +1,4 @@
-"""Sides of runs that are there already: found, read and compared."""
+"""Sides of existing runs: found, read and compared."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,26 +26,30 @@ MOST_SIDES: Final = 16
 
 
 def runs_of_sides(given: Sequence[str]) -> list[list[Path]]:
-    """The run folders of each side, the base first; a sweep's folder is a side for each of its contenders.
+    """The run folders of each side, the base first; a sweep's folder gives one side per contender.
 
-    Raises UserError for less than two sides.
+    Raises UserError for fewer than two sides.
     """
     found = list[list[Path]]()
     for side, text in zip(comparable.side_names(max(2, len(given))), given, strict=False):
         folder = Path(folder_of(text, *COMPARABLE))
         found += _contenders(folder) if (folder / files.STUDY).exists() else [runs_in(side, text)]
     if len(found) < 2:
-        raise UserError(f"{given[0]}: is one side alone; give another run, or a sweep of two contenders with results")
+        raise UserError(
+            f"{given[0]}: expected a second side; give another run, or a sweep of two contenders with results"
+        )
     return found
 
 
 def _contenders(sweep: Path) -> list[list[Path]]:
-    """The runs of each contender of a sweep at the load that its table is of. Raises UserError where there are none."""
+    """The runs of each contender of a sweep, at the load of its table. Raises UserError if there are none."""
     content = files.read_json(sweep, files.STUDY)
     try:
         study = load(StudyHead, content, sweep / files.STUDY)
     except UserError:
-        raise UserError(f"{sweep / files.STUDY}: expected what a sweep writes; bench.py report {sweep}") from None
+        raise UserError(
+            f"{sweep / files.STUDY}: not written by this version of sweep; write it again with: bench.py report {sweep}"
+        ) from None
     cells = [cell for contender in study.contenders for cell in contender.loads if cell.load == study.main_load]
     sides = [[sweep / run.folder for run in cell.runs] for cell in cells if cell.runs]
     if not sides:
@@ -64,15 +68,15 @@ def runs_in(side: str, given: str) -> list[Path]:
             [path] if (path / files.RUN).exists() else sorted(inner.parent for inner in path.glob(f"*/{files.RUN}"))
         )
         if not inside:
-            raise UserError(f"{side} {path}: there is no run in it: expected {files.RUN}, or folders that have one")
+            raise UserError(f"{side} {path}: no run found; expected {files.RUN} in it or in its folders")
         found += [run for run in inside if run not in found]
     return found
 
 
 def compare_runs(sides: Sequence[Sequence[Path]], options: JudgeOptions) -> Comparison | FieldComparison:
-    """Compare the runs of two sides, or each two of more; one on each side by its requests, more by their runs.
+    """Compare two sides, or every pair of more: by their requests if each has one run, by their runs otherwise.
 
-    Raises UserError for runs that cannot be compared, unless that is asked for.
+    Raises UserError for runs that cannot be compared, unless that is allowed.
     """
     if len(sides) > MOST_SIDES:
         raise UserError(f"{len(sides)} sides: expected {MOST_SIDES} at most")
@@ -86,29 +90,29 @@ def compare_runs(sides: Sequence[Sequence[Path]], options: JudgeOptions) -> Comp
 
 
 def checked(sides: Sequence[Sequence[Run]], options: JudgeOptions) -> tuple[str, ...]:
-    """What there is to say against comparing these sides. Raises UserError where the options do not allow it."""
+    """The reservations about comparing these sides. Raises UserError for those that the options do not allow."""
     return comparable.check(*sides, different_plans=options.different_plans, untrusted=options.untrusted)
 
 
 def read(folder: Path) -> Run:
-    """Read a run's folder, as far as a comparison needs it."""
+    """Read as much of a run's folder as a comparison needs."""
     return Run(str(folder), manifest.read(folder), summaries.read(folder))
 
 
 def write_page(path: Path, found: Comparison | FieldComparison, sides: Sequence[Sequence[Path]]) -> None:
-    """Write what was found with the distributions of all sides."""
+    """Write the page of a comparison, with the distributions of all sides."""
     tables = ([requests_of(folder) for folder in side] for side in sides)
     figures = sections(dict(zip(labels(found), tables, strict=True)))
     write("--html", path, to_html.render(document_of(found, figures)).encode())
 
 
 def write(flag: str, path: Path, content: bytes) -> None:
-    """Write to the file that a flag names."""
+    """Write to the file named by a flag."""
     check_folder_of(flag, path)
     files.write_text(path, content)
 
 
 def check_folder_of(flag: str, path: Path) -> None:
-    """Raise UserError where there is no folder for the file that a flag names."""
+    """Raise UserError if the folder of the file named by a flag does not exist."""
     if not path.parent.is_dir():
-        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it first")
+        raise UserError(f"{flag} {path}: the folder {path.parent} does not exist; create it first")

@@ -1,4 +1,4 @@
-"""The names that a shell completes: lists that are data, and the folders in results/."""
+"""The names that a shell completes: built-in lists, and the folders in results/."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ _HEADS: Final = (files.RUN, files.CAMPAIGN, files.STUDY_FILE)
 
 
 def _runs() -> list[str]:
-    """The run folders in results/, newest first, and what stands for the newest."""
+    """The run folders in results/, newest first, and `latest`."""
     root = Path("results")
     found = sorted(root.iterdir(), reverse=True) if root.is_dir() else []
     return ["latest", *(str(path) for path in found if any((path / name).exists() for name in _HEADS))]

@@ -1,4 +1,4 @@
-"""A file of settings (TOML): options by the names of their flags, for all commands, for one, and in profiles.
+"""The settings file (TOML): options by flag name, for all commands, for one command, and in profiles.
 
     backend = "vllm"
     slo = ["ttft_ms:p99<500"]
@@ -9,8 +9,8 @@
     [profiles.nightly]
     requests = 2000
 
-What stands nearer to what is asked wins: a profile before what stands outside of profiles, in each of them the table of
-the command before what is for all. No secret may stand in it.
+The more specific setting wins: a profile over settings outside profiles, and within each the command's table over those
+for all commands. Secrets are refused.
 """
 
 import json
@@ -29,13 +29,13 @@ _SECRET_NAME: Final = re.compile(
     r"(?:^|[-_.])(?:api-?key|key|token|secret|passw\w*|credentials?|authorization|cookie|signature)$", re.IGNORECASE
 )
 _FLAG: Final = re.compile(r"--?([\w.-]+)[=\s]\s*(\S+)")
-_BY_VARIABLE: Final = "a secret comes by an environment variable, never from this file"
+_BY_VARIABLE: Final = "secrets come from an environment variable, never from this file"
 
 
 class OptionKind(NamedTuple):
     """What an option of a command takes: nothing (a flag), one value, several, or JSON.
 
-    One of its `own` means something else there than in other commands: only the command's own table speaks of it.
+    `own`: the option means something else in this command than elsewhere, so only the command's own table sets it.
     """
 
     is_flag: bool = False
@@ -45,7 +45,7 @@ class OptionKind(NamedTuple):
 
 
 class FromFile(NamedTuple):
-    """A value as an option takes it, where it stands, and whether that is a profile."""
+    """A value as an option takes it, where in the file it stands, and whether that is a profile."""
 
     value: Any
     source: str
@@ -55,9 +55,9 @@ class FromFile(NamedTuple):
 def read(
     path: Path, profile: str | None, command: str, kinds: Mapping[str, Mapping[str, OptionKind]]
 ) -> dict[str, FromFile]:
-    """The settings of a command, by the names of its flags; `kinds` has the options of every command that takes any.
+    """The settings of a command, by flag name; `kinds` has the options of every command that reads settings.
 
-    Raises UserError, in a line without secrets, for what is none and for a profile that is not there.
+    Raises UserError, in a line without secrets, for an unknown option and an unknown profile.
     """
     try:
         content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
@@ -87,7 +87,7 @@ def _of_layer(
     *,
     in_profile: bool,
 ) -> Iterator[tuple[str, FromFile]]:
-    """First what is for all commands that know it, then what is in the command's own table."""
+    """The settings for all commands that this command knows, then those of its own table."""
     for_all = {name for options in kinds.values() for name in options}
     for key, value in layer.items():
         if key not in kinds:
@@ -106,8 +106,8 @@ def _known(key: str, names: Collection[str], where: str, what: str) -> str:
     name = key.replace("_", "-")
     if name not in names:
         if address.NAMES_A_SECRET.search(name):
-            raise UserError(f"{where}: {key} is no option; {_BY_VARIABLE}, such as OPENAI_API_KEY")
-        raise UserError(f"{where}: {key} is no option of {what}{did_you_mean(name, names)}")
+            raise UserError(f"{where}: {key} is not an option; {_BY_VARIABLE}, such as OPENAI_API_KEY")
+        raise UserError(f"{where}: {key} is not an option of {what}{did_you_mean(name, names)}")
     return name
 
 
@@ -132,12 +132,12 @@ def _text(value: Any, which: str) -> str:
 
 
 def _refuse_secrets(content: Mapping[str, Any], where: str, commands: Collection[str]) -> None:
-    """Raise UserError, which shows none, where a secret is written down, in whatever table."""
+    """Raise UserError, which does not show it, for a secret anywhere in the file."""
     for key, value in content.items():
         if isinstance(value, dict) and (key == PROFILES or key in commands or where.endswith(f"[{PROFILES}]")):
             _refuse_secrets(value, f"{where} [{key}]", commands)
         elif _holds_a_secret(key, value):
-            raise UserError(f"{where}: {key}: {_BY_VARIABLE}; write $NAME of a variable in its place")
+            raise UserError(f"{where}: {key}: {_BY_VARIABLE}; write $NAME of a variable instead")
 
 
 def _holds_a_secret(key: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Answers counted by a tokenizer of the user's, where whoever made them does not say how many tokens they have."""
+"""Count answers with the user's tokenizer if the server does not report token counts."""
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
@@ -12,7 +12,7 @@ from bench.types import Body, Decode, Message, Reply, Usage, UserError
 
 
 def decoder(run: RunManifest) -> Decode:
-    """How a run's answers are read; with its tokenizer where the backend left their counting to that."""
+    """How a run's answers are decoded, with the run's tokenizer if the backend relies on it for counts."""
     decode, path = backend_named(run.backend).decode, (run.options or {}).get("tokenizer")
     return decode if path is None else partial(_counted, decode, path)
 
@@ -28,7 +28,7 @@ def _counted(decode: Decode, path: str, status: int, headers: Mapping[str, str],
 
 @lru_cache(maxsize=1)
 def _counter(path: str) -> Count | None:
-    """None where the tokenizer is gone: the answers are then counted by their arrivals, which the records say."""
+    """None if the tokenizer is gone: tokens are then counted by arrivals, which the records say."""
     try:
         return tokenizer.counter(Path(path))
     except UserError:

@@ -1,4 +1,4 @@
-"""Which backend and which model, where the user names none: what answers at the URL is asked."""
+"""Find the backend and the model that the user did not name, by asking the server at the URL."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from bench.types import Backend, Target, UserError
 
 DEFAULT_BACKEND = "llamacpp"
 DEFAULT_MODEL = "tiny"
-"""What is launched where nothing is named."""
+"""What is launched if the user names nothing."""
 
 
 class ChosenServer(NamedTuple):
-    """The backend and the model of a run; `notes` say which of them nobody named, and what is used."""
+    """The backend and the model of a run; `notes` say which of them were found rather than named."""
 
     backend: Backend
     model: str
@@ -22,9 +22,9 @@ class ChosenServer(NamedTuple):
 
 
 def choose(backend: Backend | None, model: str | None, target: Target) -> ChosenServer:
-    """Complete what the user named of a server that runs.
+    """Complete the user's description of a running server.
 
-    Raises UserError where nothing answers, and where the choice among several models is the user's.
+    Raises UserError if nothing answers, or if the server has several models to choose from.
     """
     notes = []
     found: Recognised | None = None
@@ -35,9 +35,9 @@ def choose(backend: Backend | None, model: str | None, target: Target) -> Chosen
             notes.append(f"--backend {backend.name} is used for {target.url}: {found.by}")
     if model is None:
         if backend.provider is not None:
-            raise UserError(f"--model: name the one to ask {backend.name} for; see: bench.py prices TEXT")
+            raise UserError(f"--model: expected the model to ask {backend.name} for; for names: bench.py prices TEXT")
         model = _only(target, found.models if found else [entry["id"] for entry in openai.served_models(target)])
-        notes.append(f"--model {model} is used: {target.url} serves no other")
+        notes.append(f"--model {model} is used, the only one that {target.url} serves")
     return ChosenServer(backend, model, tuple(notes))
 
 
@@ -45,4 +45,4 @@ def _only(target: Target, models: Sequence[str]) -> str:
     if len(models) == 1:
         return models[0]
     serves = f"serves {openai.first_of(models)}" if models else "lists no models"
-    raise UserError(f"--model: {target.url} {serves}; name the one to ask for")
+    raise UserError(f"--model: {target.url} {serves}; expected the one to use")

@@ -1,4 +1,4 @@
-"""What a run would offer and may cost, without asking anybody."""
+"""What a run would offer and may cost, without any request."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,15 +24,15 @@ from bench.runs.sections import dump
 from bench.types import Load, Setting
 
 ASSUMED_TOKENS_PER_S: Final = 50.0
-"""How fast an answer is taken to come where nobody has measured it."""
+"""The speed at which answers are assumed to arrive when nothing has measured it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
     """What each of `runs` would offer to whom, and what all of them may cost; keys as in run.json, dollars exact.
 
-    `url` is None where a server is launched. `size` is that of a run; `seconds` are those of a run's load, by
-    `seconds_by`, of a closed loop at the assumed speed. `hours_usd` is what servers of one's own cost meanwhile.
+    `url` is None if a server would be launched. `size` is one run's; `seconds` is the duration of one run's load, known
+    from `seconds_by` or, for a closed loop, assumed. `hours_usd` is what self-hosted servers cost meanwhile.
     """
 
     backend: str
@@ -53,9 +53,9 @@ class DryRun:
 
 
 def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> DryRun:
-    """Say what each of the runs would offer and may cost; `batch` is at the prices of batches.
+    """Describe what each run would offer and may cost; with `batch`, at the prices of batches.
 
-    No server is asked, so that only a local tokenizer counts prompts.
+    No server is asked, so prompts are counted only if there is a local tokenizer.
     """
     plan, recorded = dry_plan(request)
     size, budget, load = size_of(plan), request.costs.budget, request.workload.load
@@ -81,46 +81,44 @@ def dry_run(request: RunRequest, *, runs: int = 1, batch: bool = False) -> DryRu
 
 def lines(found: DryRun) -> list[str]:
     """The same in words."""
-    said = [*setting_lines(found.settings), found.offered, *(notes(found.recorded) if found.recorded else ())]
+    lines = [*setting_lines(found.settings), found.offered, *(notes(found.recorded) if found.recorded else ())]
     size = found.size
     if size.requests is not None:
         counted = "by the tokenizer" if size.is_counted else "one token a word assumed"
-        said.append(
+        lines.append(
             f"plan: {size.requests:,} requests, {size.prompt_tokens:,} prompt tokens ({counted}), "
             f"{size.output_tokens:,} output tokens at most"
         )
         if found.recorded is None and found.cacheable_share is not None:
-            said.append(cacheable_line(found.cacheable_share))
-    said.append(f"plan hash: {found.plan_hash}")
+            lines.append(cacheable_line(found.cacheable_share))
+    lines.append(f"plan hash: {found.plan_hash}")
     assumed = f"; {ASSUMED}" if found.seconds_by == "assumed speed" else ""
-    hours = "" if found.hours_usd is None else f", {dollars(found.hours_usd)} of servers by the hour"
-    said.append(f"load: about {expected(found.runs * found.seconds)}{hours}{assumed}")
+    hours = "" if found.hours_usd is None else f", {dollars(found.hours_usd)} for servers by the hour"
+    lines.append(f"load: about {expected(found.runs * found.seconds)}{hours}{assumed}")
     if found.api is not None:
-        said.append(in_a_line(found.api, size, found.runs))
+        lines.append(in_a_line(found.api, size, found.runs))
     if found.runs > 1:
-        said.append(f"{found.runs} runs of this, each with all of it; --max-usd is for all together")
-    return [*said, "nothing was sent"]
+        lines.append(f"{found.runs} runs, each with all of this; --max-usd covers all of them together")
+    return [*lines, "nothing was sent"]
 
 
-ASSUMED: Final = (
-    f"times of closed loops are at an assumed {number(ASSUMED_TOKENS_PER_S)} tokens/s for each request in flight"
-)
+ASSUMED: Final = f"closed loops are timed at an assumed {number(ASSUMED_TOKENS_PER_S)} tokens/s per request in flight"
 
 
 def document(found: Any) -> dict[str, Any]:
-    """What a dry run of whatever found, as JSON holds it."""
+    """The result of any dry run, as JSON has it."""
     return {"schema": SCHEMA, "dry_run": True, **dump(found)}
 
 
 def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
-    """What was not on the command line, and where it was taken from."""
+    """Options that were not on the command line, and where they came from."""
     return [f"{each.option} {each.value}: from {each.source}" for each in settings]
 
 
 def seconds_of(load: Load, plan: Plan | None, size: PlanSize | None = None) -> float:
-    """How long a load takes: by its duration or its rate; of a closed loop by its answers at an assumed speed.
+    """How long a load takes: by its duration or rate; for a closed loop, by its answers at an assumed speed.
 
-    `size` is the plan's, where it is known already: a long plan takes seconds to add up.
+    `size` is the plan's, if already known: a long plan takes seconds to add up.
     """
     if load.duration_s is not None or plan is None:
         return (load.duration_s or 0.0) + (load.warmup_s or 0.0)
@@ -132,13 +130,13 @@ def seconds_of(load: Load, plan: Plan | None, size: PlanSize | None = None) -> f
 
 
 def hours_usd(request: RunRequest, seconds: float) -> Decimal | None:
-    """What one's own servers cost in that time, to a millionth; None where an hour has no price."""
+    """What self-hosted servers cost in that time, rounded to a millionth; None without a price per hour."""
     hourly = gpu_prices.hourly_of(request.costs.pricing)
     return None if hourly is None else round(hourly.usd * Decimal(seconds) / SECONDS_PER_HOUR, 6)
 
 
 def _cacheable_share(plan: Plan, recorded: RecordedTraffic | None) -> float | None:
-    """What the summary has as `cache.planned`."""
+    """What the summary holds as `cache.planned`."""
     if recorded is not None:
         return recorded.cacheable_share
     common = in_common(plan)
@@ -146,7 +144,7 @@ def _cacheable_share(plan: Plan, recorded: RecordedTraffic | None) -> float | No
 
 
 def dry_plan(request: RunRequest) -> tuple[Plan, RecordedTraffic | None]:
-    """Make the plan of a run without asking any server."""
+    """Make the plan of a run without asking a server."""
     work = request.workload
     source, count = work.tokenizer or ("nobody", lambda _: None)
     vocabulary = calibrate(

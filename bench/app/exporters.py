@@ -1,4 +1,4 @@
-"""What the user names by `--metrics-url`: looked at once before the load, so that a mistake is said while it can be."""
+"""The exporters named by `--metrics-url`, each asked once before the load, so that mistakes are found in time."""
 
 import re
 import time
@@ -26,13 +26,13 @@ from bench.types import UserError
 FLAG = "--metrics-url"
 MOST_URLS = 64
 KNOWN = (
-    "a GPU exporter (NVIDIA's dcgm-exporter, AMD's device-metrics-exporter), node_exporter, or an engine (vLLM, "
-    "TGI, llama.cpp, SGLang)"
+    "a GPU exporter (NVIDIA's dcgm-exporter, AMD's device-metrics-exporter), node_exporter, or an engine (vLLM, TGI, "
+    "llama.cpp, SGLang)"
 )
 
 
 class MetricsUrl(NamedTuple):
-    """An address as it is asked, user and password in it, and as it may be shown."""
+    """An address as it is requested, with user and password, and as it may be shown."""
 
     url: str
     shown: str
@@ -40,7 +40,7 @@ class MetricsUrl(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WatchedServer:
-    """Where the server's metrics are read, which GPUs of them are its own, and what a kWh of its grid emits."""
+    """Where the server's metrics are, which of their GPUs are its own, and the emissions per kWh of its grid."""
 
     urls: tuple[MetricsUrl, ...] = ()
     gpus: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class WatchedServer:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSetup:
-    """What is there to be sampled: what the sampler is told, what run.json says, and notes for the user."""
+    """What will be sampled: the sampler's spec, its entry in run.json, and notes for the user."""
 
     engines: tuple[Engine, ...] = ()
     exporters: tuple[dict[str, Any], ...] = ()
@@ -58,13 +58,13 @@ class SamplingSetup:
 
 
 def watched(options: WatchOptions) -> tuple[WatchedServer, tuple[str, ...]]:
-    """Read what the options say of the server's metrics, and what of it is secret. Raises UserError."""
+    """Read the options on the server's metrics, and which of their values are secret. Raises UserError."""
     hidden: list[str] = []
     urls = [_url(text, hidden) for text in options.metrics_url]
     if len(urls) > MOST_URLS:
-        raise UserError(f"{FLAG}: expected {MOST_URLS} at most, got {len(urls)}")
+        raise UserError(f"{FLAG}: expected at most {MOST_URLS}, got {len(urls)}")
     if options.metrics_gpu and not urls:
-        raise UserError(f"--metrics-gpu: names GPUs that {FLAG} tells of; give that as well, or leave it out")
+        raise UserError(f"--metrics-gpu: selects GPUs reported by {FLAG}; give that as well, or leave it out")
     factor = options.grid_gco2e_per_kwh
     if factor is not None:
         factor = GCO2E_PER_KWH.of("--grid-gco2e-per-kwh", str(factor))
@@ -86,7 +86,7 @@ def _url(given: str, hidden: list[str]) -> MetricsUrl:
 
 
 def _expanded(given: str) -> tuple[str, list[str]]:
-    """The URL with its variables filled in, and what they held; before the @ that may be any characters."""
+    """The URL with its variables expanded, and their contents; those before the @ may hold any characters."""
     scheme, mark, rest = given.partition("://")
     userinfo, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
     held: list[str] = []
@@ -104,13 +104,13 @@ def _expanded(given: str) -> tuple[str, list[str]]:
 
 
 def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool) -> SamplingSetup:
-    """Ask each address once, and see what it tells of. Raises UserError where one is of no use.
+    """Ask each address once for what it exports. Raises UserError for one that is unusable.
 
     `url` is where requests go.
     """
     engines: list[Engine] = []
     found: list[_ExporterGpus] = []
-    # Two exporters may tell of one card, by its UUID: it is counted for the first that names it.
+    # Two exporters may report one card, by its UUID: it counts for the first of them.
     numbers, nodes, known = count(), count(), dict[str, str]()
     for place in server.urls:
         answer, offset = _asked(place, ca_file)
@@ -126,7 +126,7 @@ def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool
         }
         tells = (*(("gpus",) if cards else ()), *(("node",) if node is not None else ()), *gauges)
         if not tells:
-            raise UserError(f"{FLAG} {place.shown}: expected metrics of {KNOWN}; found no name of theirs")
+            raise UserError(f"{FLAG} {place.shown}: expected metrics of {KNOWN}; found no metric of theirs")
         found.append(_ExporterGpus(place, tells, cards, own, node, offset))
     _check_selected(server, found)
     return SamplingSetup(
@@ -143,7 +143,7 @@ def look(server: WatchedServer, url: str, ca_file: str | None, *, launched: bool
 
 
 class _ExporterGpus(NamedTuple):
-    """What one address told: of which cards, and which of them count, by their numbers in the telemetry."""
+    """What one address exports: which cards, and which of them count, by their numbers in the telemetry."""
 
     place: MetricsUrl
     tells: tuple[str, ...]
@@ -153,11 +153,11 @@ class _ExporterGpus(NamedTuple):
     offset: OffsetBounds | None
 
     def exporter(self) -> dict[str, Any]:
-        """What makes an `Exporter` of it."""
+        """The spec of an `Exporter`."""
         return {"url": self.place.url, "gpus": self.own, "node": self.node, "offset": self.offset}
 
     def observed(self) -> Iterable[ObservedGpu]:
-        """Its cards that count, as run.json has them."""
+        """The cards that count, as run.json has them."""
         for key, index in self.own.items():
             card = self.cards[key]
             yield ObservedGpu(
@@ -176,13 +176,13 @@ def _identity(card: ExportedGpu) -> str | None:
 
 
 def _is_new(card: ExportedGpu, place: MetricsUrl, known: dict[str, str]) -> bool:
-    """Whether no other address has told of this card; one without a UUID is its address's own."""
+    """Whether no other address reported this card; a card without UUID is unique to its address."""
     identity = _identity(card)
     return identity is None or known.setdefault(identity, place.url) == place.url
 
 
 def _asked(place: MetricsUrl, ca_file: str | None) -> tuple[HttpAnswer, OffsetBounds | None]:
-    """The answer of an address that is of use; a second try is for one that was about to collect."""
+    """The address's usable answer; it is asked twice, in case it was just about to collect."""
     for last in (False, True):
         asked_s = time.time()
         try:
@@ -190,48 +190,51 @@ def _asked(place: MetricsUrl, ca_file: str | None) -> tuple[HttpAnswer, OffsetBo
         except scraping.FAULTS as fault:
             if last:
                 why = f"no answer within {scraping.TIMEOUT_S:g} s" if isinstance(fault, TimeoutError) else str(fault)
-                raise UserError(f"{FLAG} {place.shown}: {why}; does it run, and can it be reached?") from None
+                raise UserError(f"{FLAG} {place.shown}: {why}; is it running and reachable?") from None
             continue
         if answer.status == 200:
             return answer, narrowed(None, asked_s, time.time(), date_s(answer.headers.get("date")))
         if answer.status < 500 or last:
             raise UserError(f"{FLAG} {place.shown}: {_refusal(answer)}")
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _refusal(answer: HttpAnswer) -> str:
     if 300 <= answer.status < 400:
         where = without_userinfo(answer.headers.get("location", "nowhere"))[:200]
-        return f"it redirects with HTTP {answer.status} to {where!r}, which is not followed; give the URL it leads to"
+        return f"it redirects (HTTP {answer.status}) to {where!r}, and redirects are not followed; give that URL"
     if answer.status in (401, 403):
-        return f"it wants credentials (HTTP {answer.status}); give 'https://$USER:$PASSWORD@HOST…', variables of yours"
-    return f"HTTP {answer.status} in place of metrics; is its path right, such as /metrics?"
+        return (
+            f"it requires credentials (HTTP {answer.status}); give 'https://$USER:$PASSWORD@HOST…', with your own "
+            "variables"
+        )
+    return f"HTTP {answer.status} instead of metrics; is the path right, such as /metrics?"
 
 
 def _check_selected(server: WatchedServer, found: Sequence[_ExporterGpus]) -> None:
-    """Each `--metrics-gpu` has to name a GPU that is there."""
+    """Check that each `--metrics-gpu` matches a GPU."""
     cards = [card for each in found for card in each.cards.values()]
     for selector in server.gpus:
         if not any(exporters.matches(card, [selector]) for card in cards):
             there = ", ".join(f"{card.label('gpu', 'gpu_id')} ({_identity(card) or 'no UUID'})" for card in cards[:8])
-            raise UserError(f"--metrics-gpu {selector!r}: expected a number, a UUID or LABEL=VALUE of a GPU that "
-                            f"{FLAG} tells of; there are {there or 'none'}")  # fmt: skip
+            raise UserError(f"--metrics-gpu {selector!r}: expected a number, a UUID or LABEL=VALUE of a GPU reported "
+                            f"by {FLAG}, which are: {there or 'none'}")  # fmt: skip
 
 
 def _notes(found: _ExporterGpus, selectors: Sequence[str]) -> Iterable[str]:
     if found.own and not selectors:
         of = "the one GPU" if len(found.own) == 1 else f"all {len(found.own)} GPUs"
-        yield f"{of} of {found.place.shown} counted as the server's; --metrics-gpu names those that are"
+        yield f"{of} of {found.place.shown} counted as the server's; use --metrics-gpu to select"
     for key, index in found.own.items():
         if parts := found.cards[key].parts:
             yield (
-                f"GPU {index} ({key}) is cut into {len(parts)} instances: its power and energy are the whole card's, "
-                "whoever uses the others"
+                f"GPU {index} ({key}) is split into {len(parts)} instances; its power and energy are the whole "
+                "card's, other users included"
             )
 
 
 def with_accounts(observed: ObservedServer, accounts: Sequence[dict[str, Any]]) -> ObservedServer:
-    """What run.json says after the load: how each address answered, where the sampler lived to tell."""
+    """The sources of run.json after the load, with how each address answered, if the sampler survived."""
     if len(accounts) != len(observed.sources):
         return observed
     pairs = zip(observed.sources, accounts, strict=True)

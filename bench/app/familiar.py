@@ -1,7 +1,7 @@
-"""Words of other tools: understood where they mean the same here, and where they do not the word for it is named.
+"""Flags of other tools: accepted if they mean the same here; otherwise the message names the flag to use.
 
-By the options of vLLM's and SGLang's benchmarks, GuideLLM, AIPerf, genai-bench, LLMPerf, k6 and Locust;
-docs/coming-from.md says tool by tool what is the same and what differs.
+From the options of vLLM's and SGLang's benchmarks, GuideLLM, AIPerf, genai-bench, LLMPerf, k6 and Locust;
+docs/coming-from.md compares them tool by tool.
 """
 
 import math
@@ -15,7 +15,7 @@ from bench.types import UserError
 
 
 class Meaning(NamedTuple):
-    """The option that a word stands for, and its value in our words."""
+    """The option that a foreign flag stands for, and how to convert its value."""
 
     option: str
     value: Callable[[str], str] = str
@@ -72,61 +72,62 @@ SAME: Final[Mapping[str, Meaning]] = {
     "ready-check-timeout-sec": Meaning("ready_timeout", _seconds),
     **dict.fromkeys(("burstiness", "arrival-smoothness"), Meaning("arrivals", _arrivals)),
 }
-"""By the word without its dashes."""
+"""Foreign flags that mean the same here, without their dashes."""
 
 MOST_AT_ONCE: Final = "max-concurrency"
-"""A limit on requests in flight: that of a closed loop, or with a rate that of an open one."""
+"""A limit on requests in flight: of a closed loop or, together with a rate, of an open one."""
 
-_LENGTHS: Final = "lengths of a distribution are a scenario's: see docs/scenarios.md; --prompt-tokens N is a fixed one"
-_RESULTS: Final = "here it is --out FOLDER; every run has a folder with all of it"
-_BODY: Final = "here it is --extra-body, such as '{\"top_k\": 40}'"
-_KEY: Final = "a key is never on the command line: set the variable that `bench.py run --help` names, or --header"
+_LENGTHS: Final = "the distribution of lengths is part of a scenario (docs/scenarios.md); --prompt-tokens N fixes it"
+_RESULTS: Final = "use --out FOLDER; every run has a folder with all results"
+_BODY: Final = "use --extra-body, such as '{\"top_k\": 40}'"
+_KEY: Final = "keys are never on the command line; set the variable that `bench.py run --help` names, or use --header"
 ELSEWHERE: Final[Mapping[str, str]] = {
-    word: said
-    for words, said in {
-        "rate-type arrival-pattern": "here it is --arrivals, or --concurrency for a closed loop",
-        "host server-host": "here it is --url http://HOST:PORT",
-        "endpoint endpoint-type request-type request-format": "here it is --route, with --url and --backend",
-        "api-backend llm-api server-engine": "here it is --backend",
-        "dataset-name data task traffic-scenario random-range-ratio": "here it is --scenario",
+    word: advice
+    for words, advice in {
+        "rate-type arrival-pattern": "use --arrivals, or --concurrency for a closed loop",
+        "host server-host": "use --url http://HOST:PORT",
+        "endpoint endpoint-type request-type request-format": "use --route, with --url and --backend",
+        "api-backend llm-api server-engine": "use --backend",
+        "dataset-name data task traffic-scenario random-range-ratio": "use --scenario",
         "isl-stddev osl-stddev prompt-input-tokens-stddev output-tokens-stddev": _LENGTHS,
         "mean-input-tokens stddev-input-tokens mean-output-tokens stddev-output-tokens": _LENGTHS,
-        "random-prefix-len prefix-prompt-length prefix-repetition-prefix-len": "here a scenario's shared_prefix_tokens",
+        "random-prefix-len prefix-prompt-length prefix-repetition-prefix-len": "set shared_prefix_tokens in a scenario",
         "save-result save-detailed result-dir result-filename output-file output-path output-dir": _RESULTS,
         "results-dir artifact-dir output-artifact-dir experiment-folder-name": _RESULTS,
         "percentile-metrics metric-percentiles summary-trend-stats": "every report has all of them; leave it out",
         "top-k min-p frequency-penalty presence-penalty repetition-penalty": _BODY,
         "chat-template-kwargs extra-inputs": _BODY,
         "ignore-eos": "llamacpp and vllm are always asked for answers of the planned length; leave it out",
-        "disable-ignore-eos": "here it is --extra-body '{\"ignore_eos\": false}'",
+        "disable-ignore-eos": "use --extra-body '{\"ignore_eos\": false}'",
         "streaming": "answers are streamed unless --no-stream says otherwise; leave it out",
-        "rps": "that is a limit, and --rate a schedule that is kept whatever the server does: give --rate",
-        "spawn-rate": "all slots begin at once; leave it out",
-        "ramp-up-strategy ramp-up-start-rps ramp-up-end-rps stage": "here it is a --rate that changes",
+        "rps": "that is a limit; --rate is a schedule, kept whatever the server does: use --rate",
+        "spawn-rate": "all slots start at once; leave it out",
+        "ramp-up-strategy ramp-up-start-rps ramp-up-end-rps stage": "use a --rate that changes, such as 1..10:5m",
         "api-key openai-api-key": _KEY,
-        "lora-modules": "here it is --adapter NAME",
-        "flush-cache": "here it is --cache cold, which is the default; leave it out",
-        "max-error-rate": "here it is --slo 'error_share<5%'",
+        "lora-modules": "use --adapter NAME",
+        "flush-cache": "use --cache cold, which is the default; or leave it out",
+        "max-error-rate": "use --slo 'error_share<5%'",
     }.items()
     for word in words.split()
 }
-"""What is another thing here, by the word without its dashes."""
+"""Flags of other tools that work differently here, without their dashes, and what to use."""
 
 GOODPUT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ttft", "time_to_first_token"), "service_ttft_ms"),
     **dict.fromkeys(("tpot", "inter_token_latency"), "tpot_ms"),
     **dict.fromkeys(("e2el", "e2e", "request_latency"), "service_ms"),
 }
-"""Metrics as --goodput names them; theirs count from sending, and AIPerf's inter-token latency is our tpot."""
+"""Metrics as --goodput names them; theirs count from the time of sending, and AIPerf's inter-token latency is our tpot.
+"""
 
 
 def word_of(name: str) -> str:
-    """A flag or a key as the tables have it."""
+    """A flag or a key, normalised as the tables have it."""
     return name.lstrip("-").replace("_", "-")
 
 
 def meaning_of(name: str, *, at_a_rate: bool) -> Meaning | None:
-    """What a flag or a key of another tool is here; None for what is no word of theirs, or something else here."""
+    """What another tool's flag or key is here; None if no tool has it, or it differs here."""
     word = word_of(name)
     if word == MOST_AT_ONCE:
         return Meaning("max_in_flight" if at_a_rate else "concurrency")
@@ -134,17 +135,17 @@ def meaning_of(name: str, *, at_a_rate: bool) -> Meaning | None:
 
 
 def here(name: str) -> str | None:
-    """What to say of a word that is something else here; None for one that no tool we know of has."""
-    said = ELSEWHERE.get(word_of(name))
-    return None if said is None else f"{name}: {said}"
+    """What to use instead of a word that differs here; None for one that no known tool has."""
+    advice = ELSEWHERE.get(word_of(name))
+    return None if advice is None else f"{name}: {advice}"
 
 
 _BETWEEN: Final = re.compile(r"[\s,]+(?=[A-Za-z_]\w*:)")
-"""What stands between two bounds, and not within a number such as 2,000 or before a unit."""
+"""Separates two bounds, but not the digits of 2,000 nor a number and its unit."""
 
 
 def goodput(text: str) -> tuple[str, ...]:
-    """The objectives that `ttft:200 tpot:50` stands for: bounds on each request that only count the good ones."""
+    """The objectives that `ttft:200 tpot:50` stands for: bounds on each request that only count good ones."""
     bounds = []
     for part in _BETWEEN.split(text.strip(" ,")):
         name, _, limit = part.partition(":")

@@ -1,4 +1,4 @@
-"""Results of other tools as run folders, runs of ours as files of other tools, and both beside each other."""
+"""Results of other tools as run folders, our runs as files of other tools, and both side by side."""
 
 import hashlib
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ _NO_LENGTHS: Final = Lengths("uniform", 0, 0)
 
 
 def import_files(given: Sequence[Path], out: Path | None = None, model: str | None = None) -> list[ImportedFolder]:
-    """Make a run folder of every result in these files. Raises UserError before it makes any where a file is none.
+    """Make a run folder of every result in these files. Raises UserError before making any if a file is not a result.
 
-    `out` is the folder of the one result, or of the folders of several; `model` its name where the file has none.
+    `out` is the folder of a single result, or the parent of several; `model` is its name if the file has none.
     """
     files = dict.fromkeys(map(summary_of, given))
     found = [(file, part, result) for file in files for part, result in enumerate(results_in(file), 1)]
@@ -44,7 +44,7 @@ def import_files(given: Sequence[Path], out: Path | None = None, model: str | No
 
 
 def exported(folder: Path, form: str) -> str:
-    """A run of ours as a file of another tool, by a name of `EXPORTS`. Raises UserError for what is none."""
+    """Convert a run of ours to another tool's file, by a name of `EXPORTS`. Raises UserError for an imported run."""
     run = _own(folder)
     return EXPORTS[form](run, summaries.read(folder), requests_of(folder))
 
@@ -52,16 +52,19 @@ def exported(folder: Path, form: str) -> str:
 def _own(folder: Path) -> RunManifest:
     run = manifest.read(folder)
     if run.imported is not None:
-        raise UserError(f"{folder}: expected a run of this tool, it was imported from {run.imported.title}")
+        raise UserError(f"{folder}: expected a run of this tool, but it was imported from {run.imported.title}")
     return run
 
 
 def crosscheck_with(folder: Path, file: Path, part: int | None = None) -> Crosscheck:
-    """Set a result of another tool beside a run of ours. Raises UserError where either is none, or of several."""
+    """Compare another tool's result with a run of ours.
+
+    Raises UserError if either is unusable, or the file has several results and `part` is not given.
+    """
     run = _own(folder)
     found = results_in(file)
     if (part is None and len(found) > 1) or (part is not None and not 0 < part <= len(found)):
-        raise UserError(f"--part: {file} has {len(found)} results; expected which, 1 to {len(found)}")
+        raise UserError(f"--part: {file} has {len(found)} results; expected the number of one, 1 to {len(found)}")
     summary, theirs = summaries.read(folder), found[(part or 1) - 1]
     return crosscheck(summary, OurCalls(summary, requests_of(folder)), theirs, run.load.concurrency)
 
@@ -98,7 +101,7 @@ def _manifest(file: Path, part: int, result: Imported, run_id: str, model: str |
         scenario=_scenario(result),
         load=_load(result),
         seed=None,
-        # Nobody knows what was asked: no other run has its plan.
+        # What was sent is unknown, so no other run may appear to have the same plan.
         plan_hash=hashlib.sha256(f"{digest} {part}".encode()).hexdigest(),
         tokenizer=Tokenizer(exact=False, source=UNKNOWN),
         slo=(),
@@ -124,7 +127,7 @@ def _manifest(file: Path, part: int, result: Imported, run_id: str, model: str |
 
 
 def _load(result: Imported) -> Load:
-    """The load as far as it is told; where it is not, calls came nobody knows how."""
+    """The load as far as it is known; otherwise the arrivals are unknown."""
     return Load(
         concurrency=result.concurrency,
         rate_per_s=result.rate_per_s,
@@ -139,7 +142,7 @@ def _load(result: Imported) -> Load:
 
 
 def _scenario(result: Imported) -> Scenario:
-    """A scenario of the lengths that were seen, 0 where nobody told any."""
+    """A scenario with the lengths that were seen, 0 if unknown."""
     prompt, output = (_lengths(result.metrics.get(name)) for name in ("prompt_tokens", "output_tokens"))
     described = f"what {result.title} sent"
     return Scenario("imported", described, prompt, output, 0, result.concurrency or 1, result.requests.planned, 0)

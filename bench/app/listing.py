@@ -1,7 +1,7 @@
-"""What lies in results/: found, listed, and kept as a page of links that is its own cache.
+"""The contents of results/: found, listed, and kept as a page of links that serves as its own cache.
 
-A folder of strangers' runs is read as well as one's own: what is broken is a line that says so, what is foreign is
-none, and what a link leads to is not searched. A line is read again only when one of its files has changed.
+A folder of other people's runs is read too: broken results get a line that says so, foreign files are ignored, and
+symbolic links are listed but not followed. A line is read again only when one of its files has changed.
 """
 
 import os
@@ -23,14 +23,14 @@ from bench.types import UserError
 
 ROOT: Final = Path("results")
 DEEPEST: Final = 3
-"""Folders in folders are looked into so far, where they are none of ours themselves."""
+"""How deep folders that are not results are searched."""
 LARGEST_BYTES: Final = 64 * 2**20
 WRITTEN_AGAIN: Final = 3
-"""How often a page is written in one go while others change what it lists."""
+"""How often a page is rewritten at once while others change what it lists."""
 
 
 class _FolderKind(NamedTuple):
-    """A sort of folder: which file makes it one, where its results are and from which key on, and its page."""
+    """A kind of folder: the file that marks it, the file and key that hold its results, and its page."""
 
     head: str
     result: str
@@ -44,7 +44,7 @@ _SORTS: Final[Mapping[Kind, _FolderKind]] = {
     "capacity": _FolderKind(files.CAPACITY, files.CAPACITY, "capacity", files.CAPACITY_PAGE),
     "ab": _FolderKind(files.AB, files.AB, "comparison", files.AB_PAGE),
     "sweep": _FolderKind(files.STUDY_FILE, files.STUDY, "answer", files.STUDY_PAGE),
-    # The one that has no file of its own from its beginning.
+    # The only kind without a file of its own from the start.
     "gate": _FolderKind(files.CAMPAIGN, files.GATE, "verdict", ""),
 }
 
@@ -58,9 +58,9 @@ class Listing(NamedTuple):
 
 
 def listing(root: Path = ROOT) -> Listing:
-    """List a folder and bring its page up to date. Raises UserError for a folder that cannot be read.
+    """List a folder and update its page. Raises UserError for a folder that cannot be read.
 
-    Others may do so at the same time: whoever wrote last looks again, so that the page says what is there.
+    Several commands may do so at once: whoever wrote last looks again, so that the page matches the folder.
     """
     if root == ROOT and not root.exists():
         return Listing(())
@@ -81,7 +81,7 @@ def listing(root: Path = ROOT) -> Listing:
 
 
 def lines_of(root: Path, known: Mapping[str, ListedResult]) -> tuple[ListedResult, ...]:
-    """A line for each result below a folder, newest first; those that are `known` and did not change are not read."""
+    """A line for each result below a folder, newest first; unchanged ones are taken from `known` without reading."""
     try:
         with os.scandir(root):
             pass
@@ -92,7 +92,7 @@ def lines_of(root: Path, known: Mapping[str, ListedResult]) -> tuple[ListedResul
 
 
 def _results(root: Path, below: str, depth: int, real_root: str) -> Iterator[tuple[str, Kind]]:
-    """The name of each result and its kind. What a link leads to outside is listed and not searched."""
+    """The name of each result and its kind. A link that leads outside is listed but not followed."""
     try:
         with os.scandir(root / below) as found:
             entries = [entry for entry in found if entry.is_dir() and not entry.name.startswith(".")]
@@ -102,7 +102,7 @@ def _results(root: Path, below: str, depth: int, real_root: str) -> Iterator[tup
         name = f"{below}/{entry.name}" if below else entry.name
         is_link = entry.is_symlink()
         if is_link and os.path.realpath(entry.path).startswith(f"{real_root}{os.sep}"):
-            continue  # it has a line under its own name
+            continue  # it is listed under its own name
         kind = _kind(entry.path)
         if kind is not None:
             yield name, kind
@@ -138,7 +138,7 @@ def _line(root: Path, name: str, kind: Kind, known: Mapping[str, ListedResult]) 
 
 
 def _read(line: ListedResult, folder: Path, sort: _FolderKind) -> ListedResult:
-    """The line with what its files say. Raises UserError where one of them is broken."""
+    """The line with the content of its files. Raises UserError if one of them is broken."""
     if line.kind == "run":
         head = head_of(_content(folder, files.RUN))
         line = described(line, [head])
@@ -146,13 +146,13 @@ def _read(line: ListedResult, folder: Path, sort: _FolderKind) -> ListedResult:
     else:
         line, why = described(line, list(_heads(folder))), ""
     if line.stamps[1] is None or sort.key not in (content := _content(folder, sort.result)):
-        return replace(line, said=why or "no results yet; after a crash bench.py decode makes them")
+        return replace(line, said=why or "no results yet; after a crash, bench.py decode makes them")
     line = concluded(line, content, sort.result)
     return replace(line, said=why) if why else line
 
 
 def _heads(folder: Path) -> Iterator[RunHead]:
-    """What the runs of a campaign say of themselves, as far as they can be read."""
+    """What the runs of a campaign say about themselves, as far as they can be read."""
     for path in (*folder.glob(f"*/{files.RUN}"), *folder.glob(f"*/*/{files.RUN}")):
         if files.UNFINISHED in path.relative_to(folder).parts:
             continue
@@ -163,7 +163,7 @@ def _heads(folder: Path) -> Iterator[RunHead]:
 
 
 def _content(folder: Path, name: str) -> dict[str, object]:
-    """Read a JSON file that may be anything at all. Raises UserError."""
+    """Read a JSON file with arbitrary content. Raises UserError."""
     path = folder / name
     try:
         found = path.stat()
@@ -190,7 +190,7 @@ def document(found: Listing, root: Path | None = None, *, shows_all: bool = Fals
 
 
 def _known(page: Path) -> dict[str, ListedResult]:
-    """The lines that a page has; none where it is not ours, or another version's."""
+    """The lines of a page; none if it is not ours, or of another version."""
     try:
         return {line.name: line for line in index_page.read(page.read_bytes())} if _is_ours(page) else {}
     except (OSError, ValueError, TypeError, KeyError, UserError):
@@ -205,10 +205,10 @@ def _is_ours(page: Path) -> bool:
 
 
 def _write(page: Path, root: Path, lines: tuple[ListedResult, ...]) -> None:
-    """Write the page whole. Raises UserError where somebody else's lies there, and OSError."""
+    """Write the whole page. Raises UserError if a foreign file is in its place, and OSError."""
     if os.path.lexists(page) and not _is_ours(page):
-        raise UserError("a page that is not ours lies there")
-    # Each command has a name of its own to write to: several may end at once.
+        raise UserError("a page not written by this tool is in its place")
+    # Each command writes to a temporary name of its own, because several may end at once.
     partial = page.with_name(f".{page.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.write_bytes(index_page.render(lines, str(root)).encode())
@@ -224,9 +224,9 @@ LATEST: Final = "latest"
 
 
 def folder_of(given: str, *kinds: Kind, is_concluded: bool = True) -> str:
-    """What an argument names: itself, but `latest` the newest of these kinds in results, `latest~1` the one before it.
+    """The path that an argument means: `latest` is the newest of these kinds in results, `latest~1` the one before it.
 
-    A file or folder of that name comes first. Raises UserError where there are not so many.
+    A file or folder of that name takes precedence. Raises UserError if there are not that many.
     """
     word, tilde, back = given.partition("~")
     if word != LATEST or (tilde and not back.isdecimal()) or Path(given).exists():

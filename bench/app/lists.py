@@ -38,7 +38,7 @@ def scenarios() -> Document:
 def models() -> Document:
     """The models that have a short name, the tiny ones first, all with the same keys; None is unknown.
 
-    `hf` and `gguf` say by quantization what a server of such weights is given to load, `weights_bytes` what it takes.
+    `hf` and `gguf` are what a server loads, by quantization; `weights_bytes` is the size of that.
     """
     known = [_model_row(model) for model in names.models().values()]
     rows = [dict.fromkeys(known[0]) | tiny for tiny in _tiny_rows()] + known
@@ -58,7 +58,7 @@ def _model_row(model: KnownModel) -> Row:
 
 
 def build_model(name: str) -> tuple[Path, Path]:
-    """Build a tiny model, unless it is there; where its GGUF file and its folder of safetensors lie."""
+    """Build a tiny model unless it exists; returns its GGUF file and its folder of safetensors."""
     return tinymodel.model_path(name, "gguf"), tinymodel.model_path(name, "hf")
 
 

@@ -1,12 +1,12 @@
-"""The load process's entry: `python -m bench.app.load_process`, with a pickled LoadSpec on standard input.
+"""The entry point of the load process: `python -m bench.app.load_process`, with a pickled LoadSpec on standard input.
 
-A composition root like bench.cli: it alone joins the load to the backend that encodes its requests, and to the prices
-that a capped one is charged at.
+A composition root like bench.cli: only here do the load, the backend that encodes its requests, and the prices that
+limit its spending meet.
 """
 
 from bench.process import lifeline
 
-# Whoever started this may be gone before the next line has been read.
+# The parent may be gone before the imports below are done.
 lifeline.hold()
 
 from gevent import monkey  # noqa: E402
@@ -23,8 +23,8 @@ from bench.runs.folder import LEDGER  # noqa: E402
 
 
 def main() -> None:
-    """Read the spec, then be the load process it describes; without one there is nothing to do."""
-    # Without reading ahead: what follows the spec is for the lifeline, which waits on the descriptor itself.
+    """Read the spec, then be the load process it describes; without a spec there is nothing to do."""
+    # Unbuffered: what follows the spec belongs to the lifeline, which waits on the descriptor itself.
     try:
         spec = pickle.load(io.BufferedReader(io.FileIO(0, closefd=False), buffer_size=1))
     except EOFError:

@@ -1,4 +1,4 @@
-"""What a run was made on: the machine and the versions of what mattered, for run.json."""
+"""What a run was made on: the machine and the relevant versions, for run.json."""
 
 import platform
 import re
@@ -29,7 +29,7 @@ PACKAGES = (
 def hardware() -> Machine:
     """CPU model, logical cores, memory_bytes, operating system with its kernel, and the GPUs.
 
-    `cpu_id` are the model's numbers (x86 on Linux, else None): a hypervisor may give one name to several.
+    `cpu_id` is the model's numbers (x86 on Linux, else None): hypervisors may give several models one name.
     """
     return Machine(
         cpu=_cpu_model(),
@@ -42,7 +42,7 @@ def hardware() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the installed packages that bear on a measurement."""
+    """Python's version and those of the installed packages that affect measurements."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 
 
 def boot_id() -> str | None:
-    """What is another for each boot of a machine; None where the system does not tell."""
+    """An identifier that changes with each boot of a machine; None if the system has none."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return None

@@ -1,6 +1,6 @@
-"""A run in the words of its user: the same names and values as flags, as keys of a YAML file and as keyword arguments.
+"""A run as the user states it: the same names and values as flags, as keys of a YAML file and as keyword arguments.
 
-Nothing is looked up or opened here; `bench.app.request` makes a request of it and says what is wrong with it.
+Nothing is looked up or opened here; `bench.app.request` turns it into a request and reports what is wrong with it.
 """
 
 import json
@@ -23,12 +23,12 @@ MAX_WORKERS: Final = 64
 MAX_REPEATS: Final = 50
 GPUS: Final = Range(1, 4096, whole=True)
 USD: Final = Range("1e-12", 10**6, or_zero=True)
-"""Dollars for a request, or for an hour."""
+"""Dollars, per request or per hour."""
 GCO2E_PER_KWH: Final = Range("0.001", 5000)
 
 OnOff = Literal["on", "off"]
 JsonText = NewType("JsonText", str)
-"""JSON, or the name of a file with it; from YAML and Python also the value itself."""
+"""JSON, or the name of a JSON file; from YAML and Python also the value itself."""
 Inconclusive = Literal["pass", "fail"]
 GatePart = Literal["llamacpp", "vllm", "client"]
 Window = Literal["planned", "steady"]
@@ -37,7 +37,7 @@ Stamps = Literal["auto", "packets", "kernel", "user"]
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """How much load there is; what is not said here the scenario says."""
+    """How much load there is; the scenario's defaults apply to what is not given."""
 
     concurrency: int | None = None
     rate: str | None = None
@@ -52,7 +52,7 @@ class LoadOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """Traffic of one's own in place of the scenario's prompts; see docs/traffic.md."""
+    """The user's own traffic instead of the scenario's prompts; see docs/traffic.md."""
 
     dataset: str | None = None
     dataset_output: Literal["file", "scenario"] | None = None
@@ -64,7 +64,7 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HourOptions:
-    """What an hour of servers of one's own costs."""
+    """What self-hosted servers cost per hour."""
 
     gpu: str | None = None
     gpus: Annotated[int, GPUS] | None = None
@@ -75,7 +75,7 @@ class HourOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """Which server is asked: one that runs, by its URL, or one to launch; and how requests to it are worded."""
+    """The server: one that is running, by its URL, or one to launch; and how requests to it are worded."""
 
     backend: str | None = None
     model: str | None = None
@@ -108,7 +108,7 @@ class ServerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOptions:
-    """Where the server's machine and engine tell of themselves, which GPUs are its own, and what its grid emits."""
+    """Where the server's machine and engine export metrics, which GPUs are its own, and its grid's emissions."""
 
     metrics_url: tuple[str, ...] = ()
     metrics_gpu: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class WatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientOptions:
-    """How our own side asks, and when it gives a request up."""
+    """How the client sends requests, and when it gives up on one."""
 
     workers: int = 1
     timeout: str = "120s"
@@ -132,7 +132,7 @@ class ClientOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How the highest rate is searched for; what is not said here the scenario and the objectives say."""
+    """How the highest rate is searched for; defaults follow from the scenario and the objectives."""
 
     precision: str = "5%"
     repeats: int = 3
@@ -157,7 +157,7 @@ class JudgeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AbOptions(JudgeOptions):
-    """How it is decided between two sides whose runs are made in turns, in which folder."""
+    """How two sides that run in turns are decided between, and in which folder."""
 
     max_pairs: int = 48
     decide: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ class GateOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOptions, WatchOptions):
-    """All that can be asked of a run; each field is the flag of its name."""
+    """All options of a run; each field is the flag of its name."""
 
     scenario: str = "chat"
     seed: int = 0
@@ -201,9 +201,9 @@ class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOpt
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Options from a mapping, such as that of a YAML file; a dash may stand for an underscore, None is not given.
+        """Options from a mapping, such as that of a YAML file; dashes may replace underscores, None means not given.
 
-        Raises UserError for a name that is no option and a value that is of another kind.
+        Raises UserError for a name that is not an option and a value of the wrong kind.
         """
         kinds, found = kinds_of(cls), {}
         for key, value in given.items():
@@ -216,39 +216,42 @@ class RunOptions(ServerOptions, LoadOptions, FileOptions, ClientOptions, HourOpt
 
 
 def _in_our_words(name: str, value: Any, given: Mapping[str, Any]) -> tuple[str, Any]:
-    """What an option of another tool is here, and its value; UserError where it is none, or already said."""
+    """The option that another tool's option stands for, and its value.
+
+    Raises UserError if there is none, or it was already given.
+    """
     plain = {str(key).replace("-", "_"): each for key, each in given.items()}
     rate = plain.get("rate", plain.get("request_rate"))
     meaning = familiar.meaning_of(name, at_a_rate=rate is not None and str(rate) != "inf")
     if meaning is None:
-        said = familiar.here(flag_of(name))
-        raise UserError(said or f"{flag_of(name)}: no such option of a run{did_you_mean(name, names(RunOptions))}")
+        advice = familiar.here(flag_of(name))
+        raise UserError(advice or f"{flag_of(name)}: no such option of a run{did_you_mean(name, names(RunOptions))}")
     if plain.get(meaning.option) is not None:
-        raise UserError(f"{flag_of(name)} and {flag_of(meaning.option)} say the same: give one of them")
+        raise UserError(f"{flag_of(name)} and {flag_of(meaning.option)} mean the same; give one of them")
     return meaning.option, value if isinstance(value, bool) or value is None else meaning.value(str(value))
 
 
 def check_repeat(runs: int, url: str | None, *, keep_server: bool) -> int:
-    """Give back how many runs of one load are asked for; UserError for what does not fit that."""
+    """How many runs of one load are asked for; UserError for options that do not fit that."""
     within("--repeat", runs, 1, MAX_REPEATS)
     if keep_server and (runs == 1 or url is not None):
-        raise UserError("--keep-server is for --repeat with a server this command launches; leave it out")
+        raise UserError("--keep-server needs --repeat and a server that this command launches; leave it out")
     return runs
 
 
 def given_of(options: Any, *names: str) -> list[str]:
-    """The flags of those of these options that are given."""
+    """The flags of those options that were given."""
     return [flag_of(name) for name in names if getattr(options, name) not in (None, ())]
 
 
 def check_one_of(options: Any, *names: str) -> None:
-    """Raise UserError where more than one of these is given."""
+    """Raise UserError if more than one of these was given."""
     if len(given := given_of(options, *names)) > 1:
         raise UserError(f"{given[0]} and {given[1]} exclude each other; give one of them")
 
 
 def refuse(why: str, options: Any, *names: str) -> None:
-    """Raise UserError, which says why, where one of these is given."""
+    """Raise UserError with the reason if one of these was given."""
     if given := given_of(options, *names):
         raise UserError(f"{given[0]}: {why}")
 
@@ -259,15 +262,15 @@ def flag_of(name: str) -> str:
 
 
 def words_of(name: str, text: str | None) -> tuple[str, ...]:
-    """The words of a command as a shell splits them; no shell ever sees them. UserError naming what it was given by."""
+    """The words of a command, split as by a shell; no shell is run. UserError names the option that it came from."""
     try:
         return tuple(shlex.split(text or ""))
     except ValueError as problem:
-        raise UserError(f"{name}: expected words as on a command line ({problem})") from None
+        raise UserError(f"{name}: expected words quoted as for a shell ({problem})") from None
 
 
 def plain(value: Any, text: Callable[[str], str]) -> Any:
-    """What JSON and YAML hold of a value and give back the same; `text` leaves out what nobody is to read."""
+    """The value in the types of JSON and YAML, from which it can be restored; `text` redacts secrets."""
     if isinstance(value, Mapping):
         return {str(name): plain(inner, text) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -280,11 +283,11 @@ def names(group: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(group))
 
 
-_KINDS: dict[Any, dict[str, Any]] = {}  # half a millisecond for each group, and help asks for many
+_KINDS: dict[Any, dict[str, Any]] = {}  # takes half a millisecond for each group, and help needs many
 
 
 def kinds_of(group: type[Any]) -> dict[str, Any]:
-    """The type of each option of a group, without the None that stands for one that is not given."""
+    """The type of each option of a group, without the None of those that are optional."""
     if group not in _KINDS:
         kinds = get_type_hints(group, include_extras=True)
         _KINDS[group] = {
@@ -295,7 +298,7 @@ def kinds_of(group: type[Any]) -> dict[str, Any]:
 
 
 def values_of(group: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file or Python says of options of a group, as their types are; None is not given. Raises UserError."""
+    """Values from a file or Python converted to the types of a group's options; None is not given. Raises UserError."""
     kinds = kinds_of(group)
     return {name: _read(name, value, kinds[name]) for name, value in given.items() if value is not None}
 
@@ -303,7 +306,7 @@ def values_of(group: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def _read(name: str, value: Any, kind: Any) -> Any:
     if get_origin(kind) is Literal:
         choices = get_args(kind)
-        # YAML reads a bare on or off as a truth.
+        # YAML reads a bare on or off as a boolean.
         word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
         if word in choices:
             return word

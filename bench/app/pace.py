@@ -1,4 +1,4 @@
-"""How long what is left of several runs takes, by those that this command has made itself."""
+"""Estimate how long the remaining runs take, from those that this command has made."""
 
 import time
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 class RunPace:
-    """Takes the time of runs as they are made; those that were there already say nothing.
+    """Measures runs as they are made; runs that were there already do not count.
 
-    A run takes as long as its load, times how much longer than theirs the runs took that were made; where nobody knows
-    how long loads last, all count 1.
+    The estimate is a run's load times the ratio of run time to load time so far; if loads are of unknown duration, each
+    counts as 1.
     """
 
     def __init__(self) -> None:
@@ -17,16 +17,16 @@ class RunPace:
 
     @contextmanager
     def one(self, load_s: float = 1.0) -> Iterator[None]:
-        """Take the time of a run; of one that raises none is taken."""
+        """Time a run; one that raises is not counted."""
         began_s = time.monotonic()
         yield
         self.took(time.monotonic() - began_s, load_s)
 
     def took(self, seconds: float, load_s: float = 1.0) -> None:
-        """Take in how long a run took."""
+        """Count a run that took this long."""
         self._took_s += seconds
         self._loads_s += load_s
 
     def seconds(self, loads_s: float) -> float | None:
-        """How long runs with such loads, added up, take; None where none was made yet."""
+        """How long runs with these loads, added up, take; None before the first."""
         return loads_s * self._took_s / self._loads_s if self._loads_s else None

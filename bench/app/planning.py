@@ -1,4 +1,4 @@
-"""From a workload, or a run's folder, to its plan; and what is to be known of a recording that it is made of."""
+"""From a workload, or a run's folder, to its plan; and facts about a recording that it is made from."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from bench.runs.manifest import RecordedTraffic, RunManifest
 from bench.types import Load, UserError
 
 COUNTED_BY_A_SERVER: Final = 512
-"""Of so many texts a server is asked for the tokens; of more they are estimated by those."""
+"""How many texts a server is asked to count; the lengths of more are estimated from these."""
 
 
 def plan_of_work(
@@ -29,9 +29,9 @@ def plan_of_work(
     counted_turns: int | None,
     context_tokens: int | None,
 ) -> tuple[Plan, RecordedTraffic | None]:
-    """The plan of a workload, and what is to be known of a recording. Raises UserError where nothing of it fits.
+    """The plan of a workload, and facts about its recording. Raises UserError if nothing of it fits.
 
-    So many texts are counted (None: all); prompts and answers that a context does not hold are left out.
+    `counted` texts are counted (None: all); prompts and answers that exceed the context are left out.
     """
     recording, load = work.recording, work.load
     if recording is None:
@@ -62,11 +62,13 @@ def plan_of_work(
 
 
 def plan_of_run(folder: Path, run: RunManifest) -> Plan:
-    """Make a run's plan again. Raises UserError where its manifest does not say of what its prompts were made."""
+    """Make a run's plan again. Raises UserError if its manifest does not say what its prompts were made of."""
     tokenizer = run.tokenizer
     words, per_word, overhead = tokenizer.words, tokenizer.tokens_per_word, tokenizer.overhead_tokens
     if words is None or per_word is None or overhead is None or run.salt is None or run.seed is None:
-        raise UserError(f"{files.RUN} of {run.run_id} does not say of what words its prompts were made")
+        raise UserError(
+            f"{files.RUN} of {run.run_id} does not record the vocabulary of its prompts; the plan cannot be made again"
+        )
     vocabulary = Vocabulary(
         tuple(words.split()), per_word, overhead, tokenizer.exact, tokenizer.source, tokenizer.turn_tokens
     )
@@ -79,32 +81,32 @@ def plan_of_run(folder: Path, run: RunManifest) -> Plan:
 
 
 def notes(found: RecordedTraffic) -> list[str]:
-    """What is to be said of a recording before its load, a line each."""
-    said = [f"{found.kind} {found.file}: {found.rows:,} rows, {found.empty:,} empty, {found.failed:,} failed"]
+    """Notes about a recording before its load, a line each."""
+    lines = [f"{found.kind} {found.file}: {found.rows:,} rows, {found.empty:,} empty, {found.failed:,} failed"]
     if found.kind == "documents":
-        said = [f"documents {found.file}: {found.rows:,} questions, {found.empty:,} of them without a passage"]
+        lines = [f"documents {found.file}: {found.rows:,} questions, {found.empty:,} of them without a passage"]
     if found.too_long:
-        said.append(f"{found.too_long:,} sessions were left out or cut short: they do not fit into the model's context")
+        lines.append(f"{found.too_long:,} sessions were left out or cut short to fit the model's context")
     if found.kind == "dataset" and found.sessions < found.available:
-        said.append(f"{found.sessions:,} of {found.available:,} were drawn by the seed")
+        lines.append(f"{found.sessions:,} of {found.available:,} were drawn at random by the seed")
     if found.estimated:
-        said.append(f"the lengths of {found.estimated:,} of {found.turns:,} prompts are estimates: nobody counted them")
+        lines.append(f"the lengths of {found.estimated:,} of {found.turns:,} prompts are estimates, not counts")
     if found.without_text:
-        said.append(f"{found.without_text:,} prompts have lengths and no text: they are made of random words")
+        lines.append(f"{found.without_text:,} prompts have lengths but no text; they are made of random words")
     if found.drawn_prompts or found.drawn_outputs:
-        said.append(
-            f"{found.drawn_prompts:,} lengths of prompts and {found.drawn_outputs:,} of answers are the scenario's: "
-            "the file has none"
+        lines.append(
+            f"{found.drawn_prompts:,} lengths of prompts and {found.drawn_outputs:,} of answers are the scenario's, "
+            "because the file has none"
         )
     if found.repeated:
-        said.append(f"{found.repeated:,} prompts are sent again, word by word: a cache may know them")
+        lines.append(f"{found.repeated:,} prompts are sent again word for word; a cache may hold them")
     if found.cacheable_share is not None:
-        said.append(cacheable_line(found.cacheable_share))
-    return said
+        lines.append(cacheable_line(found.cacheable_share))
+    return lines
 
 
 def cacheable_line(share: float) -> str:
-    """What a prefix cache can serve of a load by its plan."""
+    """What share of a load a prefix cache can serve, by its plan."""
     return f"a prefix cache of unbounded size would serve {share:.1%} of prompt tokens"
 
 
@@ -126,7 +128,7 @@ def _section(recording: Recording, source: Recorded, account: Account, common: P
 
 
 def _only(load: Load, sessions: int) -> Load:
-    """A trace's load without the sessions that do not fit: they are sent once each."""
+    """A trace's load without the sessions that do not fit; each is sent only once."""
     if load.requests is not None:
         return replace(load, requests=max(1, min(load.requests, sessions - (load.warmup_requests or 0))))
     return replace(load, sessions=max(1, min(load.sessions or 1, sessions - (load.warmup_sessions or 0))))

@@ -1,6 +1,6 @@
-"""What comes between a server and the load: look at it, count prompts, plan, and rehearse the first request.
+"""What comes between a server and the load: query it, count prompts, plan, and rehearse the first request.
 
-Everything that can be known to go wrong is said here, in one line, before anything is measured.
+Whatever can be known to fail is reported here, in one line, before anything is measured.
 """
 
 import secrets
@@ -29,14 +29,14 @@ from bench.types import Message, NotReady, ServerFault, ServerInfo, Target, Unli
 
 Say = Callable[[str], None]
 
-# A warm run has the prompts of every other warm run with its seed.
+# Every warm run with the same seed has the same prompts.
 WARM_SALT = 0
 _READY_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is known before the load: the server, the plan, and how the server wants to be asked."""
+    """What is known before the load: the server, the plan, and how the server wants requests."""
 
     info: ServerInfo
     target: Target
@@ -48,7 +48,7 @@ class Prepared:
 
 
 def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
-    """Ask the server all there is to ask. Raises UserError for what cannot work."""
+    """Ask the server everything there is to ask. Raises UserError if the load cannot work."""
     target, info, unlisted = _when_ready(request, server, say)
     scenario, client = request.workload.scenario, request.client
     info = replace(info, notes=(*request.notes, *info.notes, *check_load(request.workload.load, scenario, info)))
@@ -63,20 +63,20 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
     if request.costs.budget is not None:
         say(in_a_line(estimate(plan, request.costs.budget), size_of(plan)))
     rehearsed = _rehearse(request, plan, target, unlisted, account, say)
-    # Prompts have lengths in tokens: where the server had to be asked in another shape, they are counted and made anew.
+    # Prompts have lengths in tokens: if the server needed another request shape, they are counted and made again.
     if rehearsed.adapted and _counts_otherwise(plan, rehearsed.target):
         plan, recorded = _plan(request, rehearsed.target, info, say)
         again = _rehearse(request, plan, rehearsed.target, unlisted, account, say)
         adapted, tries = (*rehearsed.adapted, *again.adapted), rehearsed.tries + again.tries
         rehearsed = replace(again, adapted=adapted, tries=tries)
-    for said in rehearsed.adapted:
-        say(f"adapted to the server: {said}")
+    for change in rehearsed.adapted:
+        say(f"adapted to the server: {change}")
     if info.context_tokens is None and request.backend.loaded_context is not None:
         info = replace(info, context_tokens=request.backend.loaded_context(rehearsed.target))
         if request.workload.recording is None:
             check_lengths(scenario, info)
-    answered = () if unlisted is None else (f"{unlisted}; a first request was answered all the same",)
-    # Where requests are billed, no more are sent than are needed.
+    answered = () if unlisted is None else (f"{unlisted}; it answered a first request nevertheless",)
+    # If requests are billed, no more are sent than needed.
     held = None if request.costs.budget else acknowledged_late(rehearsed, request.backend, client.timeout_s)
     nagle = None if held is None else held.kept(quick_ack=client.quick_ack)
     late = (nagle.message,) if nagle is not None and nagle.message else ()
@@ -88,12 +88,12 @@ def prepare(request: RunRequest, server: Server | None, say: Say) -> Prepared:
 
 
 def _counts_otherwise(plan: Plan, adapted: Target) -> bool:
-    """Whether prompts were counted in another shape than they now have, or can be counted now and could not before."""
+    """Whether prompts were counted in a shape that has changed since, or can be counted now but not before."""
     return "system" in adapted.options if plan.vocabulary.exact else "billed" not in adapted.options
 
 
 def _when_ready(request: RunRequest, server: Server | None, say: Say) -> tuple[Target, ServerInfo, str | None]:
-    """Look at the server, again and again while it is not ready and there is time for that."""
+    """Query the server, repeatedly while it is not ready and time is left."""
     deadline = time.monotonic() + (request.client.ready_timeout_s or 0.0)
     while True:
         try:
@@ -107,19 +107,19 @@ def _when_ready(request: RunRequest, server: Server | None, say: Say) -> tuple[T
 
 @contextmanager
 def log_kept(server: Server | None) -> Iterator[None]:
-    """Name a launched server's log where the server is at fault: what an error names is not removed with the folder."""
+    """Name a launched server's log if the server is at fault; a file that an error names is kept with its folder."""
     try:
         yield
     except ServerFault as problem:
         if server is None or str(server.log_path) in str(problem):
             raise
-        raise type(problem)(f"{problem}; its log is kept: {server.log_path}") from None
+        raise type(problem)(f"{problem}; see its log: {server.log_path}") from None
 
 
 def _rehearse(
     request: RunRequest, plan: Plan, target: Target, unlisted: str | None, account: Path | None, say: Say
 ) -> RehearsalResult:
-    """Send the plan's first request, but with a prompt that the load does not have."""
+    """Send the plan's first request, with a prompt that does not occur in the load."""
     other = with_salt(plan, secrets.randbits(63))
     limiter, budget = None, request.costs.budget
     if budget is not None and account is not None:
@@ -135,19 +135,19 @@ def _rehearse(
     first = call(other, 0)
     own = own_options(first, request.by_class)
     found = one.of(first, target_of(first, target, request.by_class))
-    # What it had of its own is not said of the others.
+    # Differences of this one probe are not reported for the others.
     options = {name: value for name, value in found.target.options.items() if name not in own}
     options |= {name: target.options[name] for name in own if name in target.options}
     return replace(found, target=replace(found.target, options=options))
 
 
 def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, ServerInfo, str | None]:
-    """What the server says of itself, and what its list of models has against it, if anything."""
+    """What the server says about itself, and what in its list of models is a problem, if anything."""
     asked, access = request.server, request.access
     if isinstance(asked, RunningServer):
         model, reached = request.model, asked
     else:
-        assert server is not None, "a server that no request names was launched"
+        assert server is not None, "a launched server has no public name"
         model, reached = asked.model, RunningServer(server.url)
     options = {**request.wording, **({"billed": "yes"} if request.costs.budget else {})}
     target = reached.target(model, access, options, request.client.ready_timeout_s or 0.0)
@@ -156,12 +156,12 @@ def _preflight(request: RunRequest, server: Server | None) -> tuple[Target, Serv
         unlisted = None
     except Unlisted as problem:
         info, unlisted = problem.info, str(problem)
-    if request.workload.recording is None:  # of a file, what is too long is left out
+    if request.workload.recording is None:  # prompts of a file that are too long are left out instead
         check_lengths(request.workload.scenario, info)
     served = info.settings.get("adapters")
     if served is not None and (lacking := sorted(request.workload.scenario.adapter_names.difference(served))):
-        raise UserError(f"adapters: {target.url} serves {', '.join(served) or 'none'}, and not {', '.join(lacking)}")
-    # The user's name for the model may be an alias, or a path that the server calls by another name.
+        raise UserError(f"adapters: {target.url} serves {', '.join(served) or 'none'}, but not {', '.join(lacking)}")
+    # The user's name for the model may be an alias, or a path that the server calls something else.
     return replace(target, model=info.model, options={**target.options, **info.options}), info, unlisted
 
 
@@ -193,7 +193,7 @@ def _plan(request: RunRequest, target: Target, info: ServerInfo, say: Say) -> tu
 
 
 def _forgiving(count: Count, say: Say) -> Count:
-    """A count that is unknown where the server breaks off, which is said: it may serve all the same."""
+    """A count, None with a note if the server fails to answer: it may still serve."""
 
     def counted(messages: tuple[Message, ...]) -> int | None:
         try:
@@ -206,7 +206,7 @@ def _forgiving(count: Count, say: Say) -> Count:
 
 
 def _check_wording(request: RunRequest, plan: Plan, target: Target) -> None:
-    """Word the shortest answer's request here: what a backend finds wrong with it is said before the load begins."""
+    """Build the shortest answer's request here, so that what a backend refuses is reported before the load."""
     shortest = call(plan, 0)._replace(max_tokens=request.workload.scenario.output_tokens.low)
     request.backend.request(shortest, target_of(shortest, target, request.by_class))
 

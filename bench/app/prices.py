@@ -1,4 +1,4 @@
-"""What APIs and GPUs cost, by the names that a user gives them."""
+"""What APIs and GPUs cost, by the names that users give them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ _CLAUDE = "anthropic"
 
 
 def select(names: Sequence[str], price_file: Path | None, now: datetime, *, apis: bool, gpus: bool) -> Document:
-    """What the names stand for, each once; UserError with near names for one that stands for nothing."""
+    """What the names stand for, each once; UserError with near names for an unknown one."""
     known = sorted(gpu_prices.known(price_file), key=lambda price: (price.gpu, price.usd_per_gpu_hour))
     if not names:
         return document(_still_served(now) if apis else [], known if gpus else [], now.date())
@@ -26,7 +26,7 @@ def select(names: Sequence[str], price_file: Path | None, now: datetime, *, apis
         found = _apis(name, now) if apis else []
         rented = [price for price in known if name.lower() in str(price)] if gpus else []
         if not found and not rented:
-            # Neither list knows it: the error that offers near names is raised by the one that was asked for.
+            # Neither list knows it: report the error, with its suggestions, of the list that was asked for.
             _ = api.find(name, None, now) if apis else gpu_prices.find(name, known)
         shown_apis += [price for price in found if price not in shown_apis]
         shown_gpus += [price for price in rented if price not in shown_gpus]

@@ -1,4 +1,4 @@
-"""What a run costs: whose prices it is charged at, what an hour of one's own costs, and where the limit lies."""
+"""What a run costs: the API's prices, the price per hour of self-hosting, and the spending limit."""
 
 import ipaddress
 import re
@@ -38,7 +38,7 @@ OWNED_RANGES = {
 }
 MEASURED = "measured"
 MOST_IMAGE_TOKENS = {"anthropic": 8_464, "openai": 48_169}
-"""The most tokens that an image of any size can have, by whoever bills them.
+"""The most tokens that an image of any size can have, by provider.
 
 Anthropic scales an image to at most 2576 pixels a side and counts patches of 28 pixels a side: 92². OpenAI's dearest
 model in tokens, gpt-4o-mini, scales it to at most 2048 by 768 and counts 2833, and 5667 for each of 8 tiles of 512.
@@ -48,21 +48,21 @@ https://platform.claude.com/docs/en/build-with-claude/vision https://developers.
 
 @dataclass(frozen=True, slots=True)
 class RunCosts:
-    """What a run may cost: `pricing` is that of run.json, None where nobody bills and no hour has a price.
+    """What a run may cost: `pricing` is that of run.json, None if nobody bills and there is no price per hour.
 
-    `budget` is the limit on spending, None for a server that nobody bills.
+    `budget` is the spending limit, None for a server that nobody bills for.
     """
 
     pricing: HourPricing | ApiPricing | None = None
     budget: Budget | None = None
 
     def asked(self) -> dict[str, Any]:
-        """Whose prices were asked for, as JSON holds it; the limit on spending is not among them."""
+        """The price options as JSON holds them; the spending limit is not among them."""
         return {name: value for name, value in (dump(self.pricing) or {}).items() if name != "max_usd"}
 
 
 def costs_of(options: RunOptions, backend: Backend, url: str | None, scenario: Scenario, *, has_key: bool) -> RunCosts:
-    """Give what the options say of costs. Raises UserError."""
+    """What the options say about costs. Raises UserError."""
     budget = budget_of(backend, url, options, scenario, has_key=has_key)
     return RunCosts(_pricing(options, budget), budget)
 
@@ -70,11 +70,11 @@ def costs_of(options: RunOptions, backend: Backend, url: str | None, scenario: S
 def budget_of(
     backend: Backend, url: str | None, options: RunOptions, scenario: Scenario, *, has_key: bool
 ) -> Budget | None:
-    """Give the cap of a run on an API that bills, None where nobody does or the user lifts it.
+    """Return the spending cap of a run on an API that bills; None if nobody bills or the user lifts it.
 
-    An API bills when it is the backend's own or one in the price list, or when it is in the open internet and wants a
-    key; a server on a private address does not. `--max-usd` makes any server count. Raises UserError where the price is
-    not known, since then nothing can be promised.
+    An API bills if it is the backend's own or in the price list, or if it is on the public internet and requires a key;
+    a server on a private address does not. `--max-usd` applies to any server. Raises UserError if the price is not
+    known, because then no limit can be guaranteed.
     """
     asked = options.max_usd
     if asked is None and (url is None or _is_private(url)):
@@ -89,7 +89,7 @@ def budget_of(
     try:
         prices.find(model, provider, at)
     except UserError as problem:
-        raise UserError(f"{problem}; without a price no limit can be kept: --max-usd none runs without one") from None
+        raise UserError(f"{problem}; a spending limit needs a price; --max-usd none runs without a limit") from None
     ttl: Literal["5m", "1h"] | None = None
     if "cache_ttl" in backend.options and options.cache_ttl != "off" and scenario.opens:
         ttl = "1h" if options.cache_ttl == "1h" else "5m"
@@ -101,8 +101,8 @@ def _image_tokens(options: RunOptions, provider: str | None) -> int:
         return 0
     if provider not in MOST_IMAGE_TOKENS:
         raise UserError(
-            f"--images: it is not known how many tokens an image can have at {provider or 'this API'}, so that no "
-            "limit can be kept: --max-usd none runs without one"
+            f"--images: the most tokens that an image can have at {provider or 'this API'} is not known, and a "
+            "spending limit needs it; --max-usd none runs without a limit"
         )
     return MOST_IMAGE_TOKENS[provider]
 
@@ -121,25 +121,25 @@ def _measures(options: HourOptions) -> bool:
 
 
 def hourly_of(options: HourOptions, *, may_measure: bool = False) -> Hourly | None:
-    """Give what an hour of one's own servers costs; None where it is not said.
+    """What self-hosted servers cost per hour; None if not given.
 
-    Power that a run is to measure is not in it yet. Raises UserError.
+    Excludes power that a run has yet to measure. Raises UserError.
     """
     given = given_of(options, "gpu", "usd_per_hour", "owned")
     if options.gpus is not None and options.gpu is None:
-        whole = "" if not given else f": {given[0]} is what all of it costs"
-        raise UserError(f"--gpus counts those of --gpu{whole}; give --gpu too, such as l4, or leave --gpus out")
+        already = "" if not given else f": {given[0]} is the price of everything"
+        raise UserError(f"--gpus is the number of --gpu{already}; give --gpu too, such as l4, or leave --gpus out")
     check_one_of(options, "gpu", "usd_per_hour", "owned")
     if options.usd_per_hour is not None:
         return gpu_prices.stated(USD.of("--usd-per-hour", str(options.usd_per_hour)))
     if options.owned is not None:
         if _measures(options) and not may_measure:
-            raise UserError(f"--owned: watts={MEASURED} is for a run, which measures them; give a number here")
+            raise UserError(f"--owned: watts={MEASURED} works only for a run, which measures power; give a number here")
         return gpu_prices.owned(_owned(options.owned))
     if options.gpu is None:
         return None
     if options.prices is not None and not options.prices.is_file():
-        raise UserError(f"--prices {options.prices}: there is no such file")
+        raise UserError(f"--prices {options.prices}: no such file")
     count = 1 if options.gpus is None else int(GPUS.of("--gpus", str(options.gpus)))
     price = gpu_prices.find(options.gpu, gpu_prices.known(options.prices), count)
     return gpu_prices.rented(price, count, datetime.now(UTC).date())
@@ -153,7 +153,7 @@ def _owned(text: str) -> Owned:
     for part in re.split(r",(?!\d{3}\b)", text):  # but not within 2,000
         name, _, value = part.strip().partition("=")
         if name not in names:
-            raise UserError(f"--owned: {name!r} is not known, expected {', '.join(names)}{did_you_mean(name, names)}")
+            raise UserError(f"--owned: {name!r} is not known; expected {', '.join(names)}{did_you_mean(name, names)}")
         measured = name == "watts" and value == MEASURED
         values[name] = Decimal(0) if measured else OWNED_RANGES[name].of(f"--owned: {name}", value)
     if missing := [name for name in required if name not in values]:
@@ -162,7 +162,7 @@ def _owned(text: str) -> Owned:
 
 
 def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
-    """Give the prices that a budget is charged at."""
+    """The prices that a spending limit is charged at."""
     from analysis.money import prices
 
     price = _price(budget, batch=batch)
@@ -175,13 +175,13 @@ def prices_of(budget: Budget, *, batch: bool = False) -> Prices:
 
 
 def limiter_of(budget: Budget, account: Path, plan: Plan, backend: Backend, url: str) -> SpendLimiter:
-    """What keeps the spending on a plan's requests to a URL within the budget, in an account that is open."""
+    """The limiter that keeps the spending on a plan's requests to a URL within the budget, in an open account."""
     return SpendLimiter(
         Ledger(account),
         prices_of(budget),
         plan.source.least,
         counted=plan.vocabulary.exact,
-        # Of its own API a backend knows; what stands between us and another may have passed a request on.
+        # A backend's own API bills failures predictably; a proxy in between may have passed a failed request on.
         bills_errors=backend.bills_errors or url != backend.default_url,
     )
 
@@ -194,9 +194,9 @@ def _price(budget: Budget, *, batch: bool = False) -> "ApiPrice":
 
 @dataclass(frozen=True, slots=True)
 class PlanSize:
-    """The requests of a plan, warm-up included, and their tokens, answers at their longest.
+    """The requests of a plan, warm-up included, and their tokens, with answers at full length.
 
-    None where as many are sent as fit into the time. `is_counted`: a tokenizer counted the prompts.
+    None if only time ends the load. `is_counted`: a tokenizer counted the prompts.
     """
 
     requests: int | None
@@ -206,7 +206,7 @@ class PlanSize:
 
 
 def size_of(plan: Plan) -> PlanSize:
-    """Add the calls of a plan up."""
+    """Add up the calls of a plan."""
     count, is_counted = total(plan), plan.vocabulary.exact
     if count is None:
         return PlanSize(None, None, None, is_counted)
@@ -216,9 +216,9 @@ def size_of(plan: Plan) -> PlanSize:
 
 @dataclass(frozen=True, slots=True)
 class ApiEstimate:
-    """What runs of a plan can cost at most at an API, at whose prices, and where the limit lies, in dollars.
+    """What runs of a plan can cost at most at an API, at whose prices, and the spending limit, in dollars.
 
-    `most_usd` is None where as many requests are sent as fit into the time.
+    `most_usd` is None if only time ends the load.
     """
 
     most_usd: Decimal | None
@@ -233,7 +233,7 @@ class ApiEstimate:
 
 
 def estimate(plan: Plan, budget: Budget, *, batch: bool = False, runs: int = 1) -> ApiEstimate:
-    """Say what so many runs of a plan can cost at most."""
+    """The most that so many runs of a plan can cost."""
     from analysis.money import prices
 
     price, snapshot = _price(budget, batch=batch), prices.snapshot()
@@ -252,13 +252,13 @@ def estimate(plan: Plan, budget: Budget, *, batch: bool = False, runs: int = 1) 
 
 
 def in_a_line(found: ApiEstimate, size: PlanSize, runs: int = 1) -> str:
-    """The estimate of so many runs in words."""
+    """The estimate for so many runs in words."""
     from analysis.wording import dollars
 
     limit = f"--max-usd {found.limit_usd}"
     source = f"{found.price} ({found.price_list}, prices of {found.prices_of})"
     if found.most_usd is None:
-        return f"estimate: as many requests as fit into the time, at {source}; the limit is {limit}"
+        return f"estimate: as many requests as fit in the time, at {source}; the limit is {limit}"
     counted = "" if size.is_counted else "about "
     each = "" if runs == 1 else f" in each of {runs} runs"
     return (
@@ -268,12 +268,12 @@ def in_a_line(found: ApiEstimate, size: PlanSize, runs: int = 1) -> str:
     )
 
 
-BEYOND = ": that may not be enough, and what does not fit is not sent; raise --max-usd"
-"""What follows where as much as may be needed is more than the limit."""
+BEYOND = ", which may not be enough; requests beyond it are not sent, so raise --max-usd"
+"""What happens if the most that may be needed exceeds the limit."""
 
 
 def most_usd(plan: Plan, budget: Budget, *, batch: bool = False) -> Decimal:
-    """What the requests of a plan can cost at most, whatever the limit; of those that fit into a time nothing."""
+    """The most that the requests of a plan can cost, whatever the limit; 0 if only time ends the load."""
     worst_usd = prices_of(budget, batch=batch).worst_usd
     return sum((worst_usd(*lengths(plan, seq)) for seq in range(total(plan) or 0)), Decimal(0))
 
@@ -286,7 +286,7 @@ def _amount(text: str) -> Decimal:
 
 
 def _is_private(url: str) -> bool:
-    """Say whether an address is one that nobody outside can be billing from."""
+    """Whether an address is private, so that no outside party can be billing for it."""
     host = urlsplit(url).hostname or ""
     try:
         address = ipaddress.ip_address(host)

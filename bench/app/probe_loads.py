@@ -1,4 +1,4 @@
-"""What the runs of a search for the capacity offer: a rate of requests, whether they come alone or in sessions."""
+"""What the runs of a capacity search offer: a rate of requests, whether they come singly or in sessions."""
 
 import math
 from collections import Counter
@@ -19,14 +19,14 @@ from bench.runs.table import read_requests
 from bench.types import Load, Scenario
 
 _LEAST_REQUESTS: Final = 100
-# By the plan of so many sessions it is known what a rate of requests is made of.
+# The plan of this many sessions tells what a rate of requests is made of.
 _PLANNED_SESSIONS: Final = 1000
-# Sessions come one after the other: all turns are there at their rate once the first sessions have ended.
+# Sessions overlap: the full rate of turns is reached once the first sessions have ended.
 _RAMP_SESSIONS: Final = 1.5
 
 
 class Shape(NamedTuple):
-    """What a rate of requests is made of: the mean turns of a session and pause between them, and each class's part."""
+    """What a rate of requests is made of: mean turns per session, mean pause between them, and each class's share."""
 
     turns: float
     pause_s: float
@@ -37,7 +37,7 @@ class Shape(NamedTuple):
         return self.turns * service_s + (self.turns - 1) * self.pause_s
 
     def requests_for(self, bound: Bound, spent: int = 0) -> int:
-        """So many requests make it sure that a share keeps a bound, though only its class's count, after some of it."""
+        """The requests needed to be sure of a bound on a share, if only one class counts, after some are discarded."""
         calls = calls_needed([bound.share]) + spent
         return math.ceil(calls / self.shares.get(bound.klass, 1 / _PLANNED_SESSIONS))
 
@@ -45,7 +45,7 @@ class Shape(NamedTuple):
 class ProbeLoads(NamedTuple):
     """What a run at a rate of requests offers, and how long that takes, by how long an answer takes.
 
-    `spent` is how many of each bound's first calls say nothing of what lasts, none where it is empty.
+    `spent` is how many of each bound's first calls are not yet steady; empty for none.
     """
 
     scenario: Scenario
@@ -63,7 +63,7 @@ class ProbeLoads(NamedTuple):
         return self.asked or requests_for(rate_per_s, least, self.shape.turns * service_s)
 
     def load(self, rate_per_s: float, service_s: float) -> Load:
-        """Requests at the rate, or sessions that come to it."""
+        """Requests at the rate, or sessions that produce it."""
         requests, turns = self.requests(rate_per_s, service_s), self.shape.turns
         how: dict[str, Any] = {"rate": rate_per_s, "requests": requests}
         if turns > 1:
@@ -81,7 +81,7 @@ class ProbeLoads(NamedTuple):
 
 
 def shape_of(scenario: Scenario, closed_loop: Path) -> Shape:
-    """The shape of a scenario's load, by the run that has offered it in a closed loop."""
+    """The shape of a scenario's load, from the run that offered it in a closed loop."""
     if not scenario.has_sessions and not scenario.classes:
         return Shape(1.0, 0.0, {None: 1.0})
     return _shape_of(closed_loop)
@@ -89,7 +89,7 @@ def shape_of(scenario: Scenario, closed_loop: Path) -> Shape:
 
 @cache
 def _shape_of(folder: Path) -> Shape:
-    """By the plan of a run, which goes on without end."""
+    """The shape from the plan of a run without end."""
     source, counts = plan_of_run(folder, manifest.read(folder)).source, Counter[str | None]()
     for session in range(_PLANNED_SESSIONS):
         counts[source.call(session, 0).klass] += source.turns(session)

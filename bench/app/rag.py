@@ -1,6 +1,6 @@
-"""Prompts of passages and a question: documents, the user's own retriever, or what one once found.
+"""Prompts of passages and a question, from documents, the user's own retriever, or recorded retrievals.
 
-The retriever is asked before the load, question after question, so that nothing of it runs while requests are timed.
+The retriever is called before the load, question by question, so that none of its work runs while requests are timed.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ _ANSWERS_KEPT: Final = 4096
 
 
 def read_passages(documents: Documents, *, seed: int, wanted: int) -> Recording:
-    """So many prompts, fewer where the file has fewer questions; their answers' lengths are the scenario's.
+    """`wanted` prompts, fewer if the file has fewer questions; their answers' lengths are the scenario's.
 
-    Raises UserError for what cannot be read, and where the retriever fails.
+    Raises UserError for a file that cannot be read, and if the retriever fails.
     """
     wanted = min(wanted, SAMPLE_MAX)
     recorded = documents.retrieved
@@ -55,7 +55,7 @@ def read_passages(documents: Documents, *, seed: int, wanted: int) -> Recording:
 
 
 def prompt(row: RetrievedRow) -> str:
-    """The passages as they came back, and the question."""
+    """The passages as retrieved, and the question."""
     return joined([INSTRUCTION, *row.contexts, f"Question: {row.question}"])
 
 
@@ -77,12 +77,12 @@ def _found(documents: Documents, seed: int, wanted: int) -> Iterator[RetrievedRo
 
 @lru_cache(_ANSWERS_KEPT)
 def _asked(named: str, contexts: int, question: str) -> RetrievedPassages:
-    """What the retriever found, which all loads of a study share."""
+    """What the retriever returned, shared by all loads of a study."""
     return retriever(named, contexts)(question)
 
 
 def _questions(name: str, seed: int, wanted: int) -> list[str]:
-    """What is asked first in each row of a file, in an order drawn by the seed."""
+    """The first question of each row of a file, in an order drawn by the seed."""
     found = read_dataset(name, seed=seed, wanted=wanted, output="scenario", flag="questions:")
     places = [session.turns[0].place for session in found.sessions]
     texts = found.writer.texts([place for place in places if place is not None])
@@ -90,7 +90,7 @@ def _questions(name: str, seed: int, wanted: int) -> list[str]:
 
 
 def _question(chunks: list[str], seed: int, number: int) -> tuple[str, int]:
-    """A question with words of a passage that is drawn, and which that is."""
+    """A question with words of a randomly drawn passage, and the index of that passage."""
     of_passage, of_words = stream(seed, "question", number).take(2).tolist()
     own = of_passage % len(chunks)
     words = chunks[own].split()
@@ -99,9 +99,9 @@ def _question(chunks: list[str], seed: int, number: int) -> tuple[str, int]:
 
 
 def _drawn(chunks: list[str], count: int, own: int | None, seed: int, number: int) -> tuple[str, ...]:
-    """The question's own passage and others that are drawn, none twice."""
+    """The question's own passage and others drawn at random, without repeats."""
     size = min(count, len(chunks))
-    # A shuffle of which only the first places are made: what is not in here lies where it lay.
+    # A Fisher-Yates shuffle of the first places only; the dictionary holds what has been moved.
     moved = {} if own is None else {own: 0, 0: own}
     for place, draw in enumerate(stream(seed, "passages", number).take(size).tolist()):
         if place or own is None:

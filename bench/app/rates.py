@@ -1,4 +1,4 @@
-"""How an open loop's calls come, from the words of the user: `--rate`, `--arrivals`, and files of hours."""
+"""How an open loop's calls arrive, from the user's options: `--rate`, `--arrivals`, and files of hours."""
 
 import math
 import re
@@ -14,12 +14,12 @@ from bench.types import Course, RateSegment, UserError
 
 _PROFILED: Final = re.compile(r"((?P<process>[^,]*),)?profile:(?P<path>.*)", re.DOTALL)
 _EXPECTED: Final = "expected requests/s such as 4, a ramp such as 1..10:5m, steps such as 2:1m,20:10s,2:1m, or inf"
-# A number may have commas of its own, between thousands; see bench.numeric.
+# A number may contain commas, between thousands; see bench.numeric.
 _PART: Final = re.compile(r"([^:]+):([^:,]+)(?:,|$)")
 
 
 def of(rate: str | None, arrivals: str | None) -> dict[str, Any]:
-    """What `resolve_load` is to be given for both; reads the profile, before which a process may stand: `gamma:2,`.
+    """The arguments of `resolve_load` for both; reads the profile, which a process may precede: `gamma:2,`.
 
     Raises UserError.
     """

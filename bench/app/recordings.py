@@ -1,4 +1,4 @@
-"""A user's own file as the sessions of a load: a dataset's drawn by the seed, a trace's in the order of their times."""
+"""A user's own file as the sessions of a load: a dataset's in random order by seed, a trace's in order of time."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -18,20 +18,20 @@ from scenarios.traffic import read_all
 from scenarios.traffic.rows import SECOND_NS, TrafficRow
 
 SAMPLE_MAX = 100_000
-"""So many sessions of a dataset are drawn at the most; a load that is longer has them again."""
+"""The most sessions of a dataset that are drawn; a longer load repeats them."""
 _PRIORITIES = 4096
-_DATASETS_KEPT = 4  # each with a temporary file of what was drawn
+_DATASETS_KEPT = 4  # each holds a temporary file of what was drawn
 
 Kind = Literal["dataset", "trace", "documents"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """What a file, a folder or a pattern of files has to offer, in the order in which it is sent.
+    """What a file, a folder or a pattern of files offers, in the order in which it is sent.
 
-    `sha256` is of the files' bytes, of documents of the prompts made of them. `available` sessions are in them, of
-    which `sessions` were drawn; `empty` rows have nothing to ask (of documents: no passage), `failed` ones had no
-    answer when they were recorded. Lengths (prompts, answers) that the files do not have are `drawn` from these.
+    `sha256` is of the files' bytes, for documents of the prompts made from them. The files have `available` sessions,
+    of which `sessions` were drawn; `empty` rows have no prompt (documents: no passage), `failed` rows got no answer
+    when they were recorded. Lengths (prompts, answers) that the files lack are `drawn` from these.
     """
 
     kind: Kind
@@ -50,7 +50,7 @@ class Recording:
 
     @property
     def turns_max(self) -> int:
-        """The most turns of a session."""
+        """The most turns of any session."""
         return max(len(session.turns) for session in self.sessions)
 
     @property
@@ -60,7 +60,7 @@ class Recording:
 
 
 class TraceCut(NamedTuple):
-    """What of a trace is sent, from its first request on, and how many times faster than it came."""
+    """Which part of a trace is sent, up to how many requests, and at what multiple of its speed."""
 
     from_s: Fraction = Fraction(0)
     for_s: Fraction | None = None
@@ -68,10 +68,10 @@ class TraceCut(NamedTuple):
 
 
 def read_dataset(name: str, *, seed: int, wanted: int, output: Output, flag: str = "--dataset") -> Recording:
-    """Read a dataset once, from end to end, and keep `wanted` sessions of it or more, drawn by the seed.
+    """Read a dataset once, from end to end, and keep at least `wanted` sessions, drawn by the seed.
 
-    The next load of a study finds what was read for the last, unless the files have changed.
-    Raises UserError for what cannot be read, and for a file without text.
+    The next load of a study reuses what was read, unless the files have changed. Raises UserError for a file that
+    cannot be read, or has no text.
     """
     stats = [path.stat() for path in files_of(name, flag)]
     size = min(1 << (wanted - 1).bit_length(), SAMPLE_MAX)
@@ -85,8 +85,8 @@ def _read(name: str, seed: int, size: int, output: Output, flag: str, _files: tu
     for rows in reader.sessions():
         if not rows[0].messages:
             raise UserError(
-                f"{flag} {name}: line {rows[0].line} has no text: expected prompts or messages; "
-                "give times and lengths as --trace"
+                f"{flag} {name}: line {rows[0].line} has no text; expected prompts or messages (for times and "
+                "lengths, use --trace)"
             )
         if sample.takes():
             sample.add(reader.session(rows, None))
@@ -94,9 +94,9 @@ def _read(name: str, seed: int, size: int, output: Output, flag: str, _files: tu
 
 
 def read_trace(name: str, cut: TraceCut, output: Output) -> Recording:
-    """Read a trace: its sessions are due when they came, in ns after the cut begins, at its speed exactly.
+    """Read a trace: its sessions are due when they arrived, in ns after the start of the part, at exactly its speed.
 
-    Raises UserError for what cannot be read, has no times or nothing within the cut.
+    Raises UserError for a file that cannot be read, has no times, or nothing within the part.
     """
     reader = _Reader("--trace", name)
     found = []
@@ -104,8 +104,8 @@ def read_trace(name: str, cut: TraceCut, output: Output) -> Recording:
         for part in [rows] if any(row.pause_ns is not None for row in rows) else [[row] for row in rows]:
             if part[0].t_ns is None:
                 raise UserError(
-                    f"--trace {name}: line {part[0].line} has no time: expected when each request came; "
-                    "give prompts without times as --dataset"
+                    f"--trace {name}: line {part[0].line} has no time; expected the arrival time of each request (for "
+                    "prompts without times, use --dataset)"
                 )
             found.append((part[0].t_ns, reader.session(part, cut.speed)))
     found.sort(key=lambda one: one[0])
@@ -119,13 +119,13 @@ def read_trace(name: str, cut: TraceCut, output: Output) -> Recording:
     if found and not chosen:
         span_s = (found[-1][0] - found[0][0]) / SECOND_NS
         raise UserError(
-            f"--from and --for: no request of {name} came then: its last one came {span_s:g} s after its first"
+            f"--from and --for: {name} has no request in that time; its last one came {span_s:g} s after its first"
         )
     return replace(reader.recording("trace", len(found), chosen, output), speed=cut.speed)
 
 
 class _Reader:
-    """Goes through the files once; what is said of them is kept account of, and their text is put aside."""
+    """Reads the files once, keeping counts, and writes their text to a temporary file."""
 
     def __init__(self, flag: str, name: str) -> None:
         self._flag, self._name = flag, name
@@ -134,7 +134,7 @@ class _Reader:
         self._block_tokens: int | None = None
 
     def sessions(self) -> Iterator[list[TrafficRow]]:
-        """Give the rows of each session: those of one line, of which each goes on from the one before."""
+        """Yield the rows of each session: rows of one line, each continuing the one before."""
         for _, rows in groupby(self._each(), key=lambda one: (one[0], one[1].line)):
             session: list[TrafficRow] = []
             for _, row in rows:
@@ -151,7 +151,9 @@ class _Reader:
             if row.t_ns is not None and row.session is None:
                 if before is not None and before[0] == path and row.t_ns < before[1]:
                     back_s = (before[1] - row.t_ns) / SECOND_NS
-                    raise UserError(f"{path}:{row.line}: its time goes {back_s:g} s backwards; sort the file by time")
+                    raise UserError(
+                        f"{path}:{row.line}: its time is {back_s:g} s before the previous one; sort the file by time"
+                    )
                 before = path, row.t_ns
             self._failed += row.failed
             if row.is_empty or (row.messages and not row.messages[-1].text.strip()):
@@ -160,17 +162,17 @@ class _Reader:
                 yield path, row
 
     def session(self, rows: Iterable[TrafficRow], speed: Fraction | None) -> RecordedSession:
-        """Put a session's text aside and keep where it lies."""
+        """Write a session's text to the temporary file and keep its position."""
         turns = []
         before: TrafficRow | None = None
         for row in rows:
-            said = TurnText(_added(before, row), row.answer)
+            turn = TurnText(_added(before, row), row.answer)
             blocks = row.blocks if row.block_tokens else ()
             self._block_tokens = row.block_tokens or self._block_tokens
             turns.append(
                 RecordedTurn(
-                    place=self._writer.add(said) if row.messages else None,
-                    text_bytes=sum(len(message.text.encode("utf-8", "replace")) for message in said.messages),
+                    place=self._writer.add(turn) if row.messages else None,
+                    text_bytes=sum(len(message.text.encode("utf-8", "replace")) for message in turn.messages),
                     answer_bytes=len((row.answer or "").encode("utf-8", "replace")),
                     prompt_tokens=row.prompt_tokens,
                     output_tokens=1 if row.failed else row.output_tokens,
@@ -182,9 +184,9 @@ class _Reader:
         return RecordedSession(tuple(turns))
 
     def recording(self, kind: Kind, available: int, sessions: tuple[RecordedSession, ...], output: Output) -> Recording:
-        """What was read. Raises UserError where there is nothing to send."""
+        """What was read. Raises UserError if there is nothing to send."""
         if not sessions:
-            raise UserError(f"{self._flag} {self._name}: nothing to send: all of {self._rows} rows are empty")
+            raise UserError(f"{self._flag} {self._name}: nothing to send; all {self._rows} rows are empty")
         digest = hashlib.sha256()
         for path in files_of(self._name, self._flag):
             with path.open("rb") as file:
@@ -205,9 +207,9 @@ class _Reader:
 
 
 class _Sample:
-    """Draws sessions without putting any back, by numbers that only the seed and a session's place decide.
+    """Draws sessions without replacement, by numbers that depend only on the seed and a session's position.
 
-    The first n of a larger sample are the sample of n, and no more than twice as many are ever kept.
+    The first n of a larger sample are the sample of n, and at most twice as many are ever kept.
     """
 
     def __init__(self, seed: int, size: int) -> None:
@@ -219,7 +221,7 @@ class _Sample:
         self.offered = 0
 
     def takes(self) -> bool:
-        """Draw the number of the next session; whether it may be among the sample."""
+        """Draw the number of the next session; returns whether it may be in the sample."""
         at = self.offered % _PRIORITIES
         if at == 0:
             self._numbers = stream(self._seed, "dataset", self.offered // _PRIORITIES).take(_PRIORITIES).tolist()
@@ -228,7 +230,7 @@ class _Sample:
         return self._next < self._highest
 
     def add(self, session: RecordedSession) -> None:
-        """Keep it, as long as there are not better ones."""
+        """Keep it, unless enough better ones come later."""
         self._kept.append((self._next, self.offered, session))
         if len(self._kept) >= 2 * self._size:
             self._cut()
@@ -246,11 +248,15 @@ class _Sample:
 
 
 def _goes_on(before: TrafficRow, row: TrafficRow) -> bool:
-    """Whether a row's prompt is what was said before it, the answer included, and more."""
+    """Whether a row's prompt extends the conversation so far, answer included."""
     if not row.messages:
         return not before.messages
-    said = (*before.messages, Message("assistant", before.answer or ""))
-    return before.answer is not None and row.messages[: len(said)] == said and len(row.messages) > len(said)
+    conversation = (*before.messages, Message("assistant", before.answer or ""))
+    return (
+        before.answer is not None
+        and row.messages[: len(conversation)] == conversation
+        and len(row.messages) > len(conversation)
+    )
 
 
 def _added(before: TrafficRow | None, row: TrafficRow) -> tuple[Message, ...]:

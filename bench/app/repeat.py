@@ -1,4 +1,4 @@
-"""The same load again and again, so that the spread between runs is in the intervals."""
+"""Run the same load repeatedly, so that intervals include the spread between runs."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 class Repeated(NamedTuple):
-    """What the runs say together, None where none has results; and what became of each, the last maybe to no good."""
+    """What the runs say together, None if none has results; and the outcome of each, the last perhaps a failure."""
 
     document: Document | None
     outcomes: list[Outcome]
@@ -49,10 +49,10 @@ def repeat(
     *,
     keep_server: bool,
 ) -> Repeated:
-    """Make the run so many times, each in its own folder, or go on with that; and conclude from all.
+    """Make the run so many times, each in its own folder, or continue; and summarise all of them.
 
-    What ends it early (Ctrl-C, a limit on spending, a server that is gone) keeps the runs that are there, and concludes
-    from them. Raises UserError where a run cannot begin.
+    If something ends it early (Ctrl-C, a spending limit, a dead server), the runs so far are kept and summarised.
+    Raises UserError if a run cannot start.
     """
     folder, campaign, outcomes = request.out, Campaign(request.out), list[Outcome]()
     names = [f"{number:02}" for number in range(1, times + 1)]
@@ -80,9 +80,11 @@ def repeat(
 
 
 def _check(folder: Path, times: int) -> None:
-    """Refuse to ask for fewer runs than were asked for: those that are there would not be of the question."""
+    """Refuse fewer runs than were asked for before: the existing ones would not answer this question."""
     if (folder / files.REPEATS).exists() and (before := _asked(folder).asked) > times:
-        raise UserError(f"--repeat {times}: {folder} was begun for {before}; give {before} or more, or another --out")
+        raise UserError(
+            f"--repeat {times}: {folder} was started for {before} runs; give {before} or more, or another --out"
+        )
 
 
 def _asked(folder: Path) -> RepeatsAsked:
@@ -90,21 +92,21 @@ def _asked(folder: Path) -> RepeatsAsked:
 
 
 def decode(folder: Path, window: WindowChoice | None = None) -> tuple[Document, int]:
-    """Read the captures of each of the repeats again and conclude from all; gives the worst exit code with it."""
+    """Decode the captures of each repeat again and summarise all; returns the worst exit code too."""
     folders = [path.parent for path in sorted(folder.glob(f"*/{files.RUN}"))]
     codes = [exit_code(recorded_stop(one), summarise(one, window)) for one in folders]
     if not codes:
-        raise UserError(f"{folder}: there is no run in it to conclude from")
+        raise UserError(f"{folder}: no run found in it")
     return conclude(folder), worst_of(codes)
 
 
 def report(folder: Path, page: Path | None = None) -> Document:
-    """What the runs of a folder say together, as it was concluded; written with its figures as a `page`, where given.
+    """What the runs of a folder say together, from its summary; written with its figures to `page`, if given.
 
-    Raises UserError where nothing was concluded yet.
+    Raises UserError if there is no summary yet.
     """
     if "runs" not in _asked(folder).other:
-        raise UserError(f"{folder}: nothing was concluded from its runs yet; do so with: bench.py decode {folder}")
+        raise UserError(f"{folder}: its runs have no common summary yet; make it with: bench.py decode {folder}")
     found = load(RepeatsSummary, files.read_json(folder, files.REPEATS), folder / files.REPEATS)
     return document(found, runs_of(folder)) if page is None else _write_page(folder, found, page)
 
@@ -115,7 +117,7 @@ def page_of(folder: Path) -> Path:
 
 
 def conclude(folder: Path) -> Document:
-    """Write repeats.json and repeats.html from the runs that are there; gives what they say together."""
+    """Write repeats.json and repeats.html from the runs so far; returns the document."""
     task = _asked(folder)
     found = summarize(runs_of(folder), task.asked, keep_server=task.keep_server)
     files.write_json(folder / files.REPEATS, dump(found))
@@ -123,7 +125,7 @@ def conclude(folder: Path) -> Document:
 
 
 def _write_page(folder: Path, found: RepeatsSummary, page: Path) -> Document:
-    """Write repeats.html, which has figures; gives what it shows."""
+    """Write repeats.html with its figures; returns the document."""
     runs = runs_of(folder)
     shown = document(found, runs, sections(found, runs))
     write_page(page, shown)
@@ -131,6 +133,6 @@ def _write_page(folder: Path, found: RepeatsSummary, page: Path) -> Document:
 
 
 def runs_of(folder: Path) -> list[Run]:
-    """The runs of which there are results, in their order."""
+    """The runs that have results, in order."""
     paths = sorted(path.parent for path in folder.glob(f"*/{files.SUMMARY}"))
     return [read(path)._replace(name=path.name) for path in paths]

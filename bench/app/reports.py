@@ -13,7 +13,7 @@ from bench.runs import folder as files
 
 
 class Decoded(NamedTuple):
-    """What was made of captures, where its page lies, and the exit code that it deserves."""
+    """What was made from captures, the path of its page, and its exit code."""
 
     document: Document
     page: Path
@@ -21,7 +21,7 @@ class Decoded(NamedTuple):
 
 
 def decode(folder: Path, window: Window | None) -> Decoded:
-    """Read the captures of a run again, or those of each of its repeats. Raises UserError."""
+    """Decode the captures of a run again, or those of each of its repeats. Raises UserError."""
     if results.has_repeats(folder):
         document, code = repeat.decode(folder, window)
         return Decoded(document, repeat.page_of(folder), code)
@@ -36,14 +36,14 @@ def has_study(folder: Path) -> bool:
 
 
 def described(folder: Path) -> Document:
-    """What a folder says. Raises UserError for one that is none of ours."""
+    """The document of a folder. Raises UserError for a foreign one."""
     if has_study(folder):
         return sweeps.described(read_folder(folder), folder.absolute())
     return repeat.report(folder) if results.has_repeats(folder) else results.describe(folder)
 
 
 def write_page(folder: Path, alone: Path | None = None) -> Path:
-    """Write its page again, or to the file `alone` one that needs nothing around it; gives where it lies."""
+    """Write its page again, or a self-contained one to the file `alone`; returns its path."""
     if has_study(folder):
         folder = folder.absolute()
         if alone is not None:

@@ -1,4 +1,4 @@
-"""What a run is to do: made from the words of its user; what is wrong with them is said before anything starts."""
+"""What a run will do: made from the user's options; mistakes are reported before anything starts."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -43,15 +43,15 @@ from scenarios.sessions import with_turns
 
 MAX_TIMEOUT_S = 24 * 3600
 BODY_BYTES = (1 << 10, 4 << 30)
-"""The least and the most that an answer may be allowed."""
+"""The least and the most that `max_tokens` of an answer may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """What is asked and how much of it; equal seeds give equal plans.
 
-    `tokenizer` is the name of a local one and how it counts; None leaves the counting to the server. A `recording` is
-    sent in place of the scenario's prompts; one of the `images` goes with each.
+    `tokenizer` is the name of a local one and how it counts; None leaves counting to the server. A `recording` replaces
+    the scenario's prompts; one of the `images` goes with each request.
     """
 
     scenario: Scenario
@@ -65,7 +65,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that somebody else has started; `aliases` are names by which it may know the model."""
+    """A server that is already running; `aliases` are names by which it may know the model."""
 
     url: str
     query: str = ""
@@ -84,7 +84,7 @@ class RunningServer:
 
 @dataclass(frozen=True, slots=True)
 class ServerToLaunch:
-    """A server that a run starts and ends: `model` is what it loads; None leaves a choice to the backend."""
+    """A server that a run starts and stops: `model` is what it loads; None leaves a choice to the backend."""
 
     model: str
     quantization: str | None = None
@@ -97,7 +97,7 @@ class ServerToLaunch:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What goes with every request besides its body: the key, headers; `hidden` is what else no output may show."""
+    """What goes with every request besides its body: the key, headers; `hidden` is what else must not be shown."""
 
     api_key: str | None = None
     headers: Headers = ()
@@ -105,13 +105,13 @@ class Access:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The key, and what else is shown nowhere."""
+        """The key, and everything else that must not be shown."""
         return self.hidden if self.api_key is None else (self.api_key, *self.hidden)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """How our own side asks, and when it gives a request up; see docs/running.md for each."""
+    """How the client sends requests, and when it gives up on one; see docs/running.md."""
 
     workers: int = 1
     timeout_s: float = 120.0
@@ -129,9 +129,9 @@ class ClientSettings:
 class RunRequest:
     """One run: who is asked (`backend`, `server`), what (`workload`, `wording`), and what is made of it.
 
-    `model` is how the run is called, `watched` where the server tells of itself. `window` is what results are made of:
-    all that was measured, or only after the initial transient. `argv` is the command line for the record, if any,
-    `settings` what was not on it.
+    `model` is what the run calls the model, `watched` where the server's metrics are. `window` is what results cover:
+    everything measured, or only what follows the initial transient. `argv` is the command line for the record, if any,
+    `settings` what came from elsewhere.
     """
 
     backend: Backend
@@ -154,17 +154,17 @@ class RunRequest:
 
     @property
     def url(self) -> str | None:
-        """Where the server is that runs already; None for one to launch."""
+        """The URL of a running server; None for one to launch."""
         return self.server.url if isinstance(self.server, RunningServer) else None
 
     def shown(self, text: str) -> str:
-        """What a screen or a file may show of a text."""
+        """A text as a screen or a file may show it, without secrets."""
         return blank(text, self.access.secrets)
 
     def one_of(self, folder: Path, name: str, load: Load | None = None, seed: int | None = None) -> "RunRequest":
-        """One of the runs in a folder, which share an account of what they spend; its load and seed may be others.
+        """One of the runs in a folder, which share one spending account; load and seed may differ.
 
-        An account that the request has already stays: that of several folders.
+        An account that the request already has is kept: it spans several folders.
         """
         workload = replace(
             self.workload,
@@ -180,14 +180,14 @@ class RunRequest:
 def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
     """Make the request of a run; `argv` is the command line it came from.
 
-    Raises UserError, in one line without secrets, for whatever can be known to be wrong before anything is started.
+    Raises UserError, in one line without secrets, for everything that can be found wrong before anything starts.
     """
     named = None if options.backend is None else backend_named(options.backend)
     given_url = options.url or (address.default_url(named) if named else None)
     supposed = named or BACKENDS[discover.DEFAULT_BACKEND]
     api_key = address.api_key(supposed.key_variable)
     typed = address.secrets_typed(given_url, (*options.server_arg, options.command or ""))
-    # What is secret becomes known step by step; an error of any step hides all that was known by then.
+    # Secrets become known step by step; an error at any step hides those known by then.
     secrets = Access(api_key, (), typed)
     try:
         _, hidden_urls = watched(options)
@@ -198,7 +198,7 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
         secrets = replace(secrets, hidden=(*secrets.hidden, *hidden_fields))
         workload = None
         if given_url and (named is None or options.model is None):
-            # First what is wrong whoever answers: nobody is asked before. The workload is read once for both.
+            # First whatever is wrong regardless of the server, before asking it. The workload is read once for both.
             workload = _request(replace(options, max_usd="none"), chosen, secrets, given_url, own_fields).workload
             chosen = discover.choose(named, options.model, _to_ask(options, chosen.backend, given_url, secrets))
             own_fields, _ = wording.own_fields(chosen.backend, options)
@@ -209,7 +209,7 @@ def run_request(options: RunOptions, argv: Sequence[str] = ()) -> RunRequest:
 
 
 def _to_ask(options: ServerOptions, backend: Backend, url: str, access: Access) -> Target:
-    """Who runs at a URL, to be asked what it is."""
+    """The target at a URL, to be asked what it is."""
     place = address.address(url, backend)
     assert place is not None
     api_path = {} if place.api_path is None else {"api_path": place.api_path}
@@ -235,10 +235,10 @@ def _request(
     objectives = (*options.slo, *(familiar.goodput(options.goodput) if options.goodput is not None else ()))
     for objective in (*objectives, *(text for each in workload.scenario.classes for text in each.slo)):
         if slo.parse(objective).metric in OF_TOKENS and options.no_stream:
-            raise UserError(f"--slo {objective!r}: cannot be known with --no-stream; leave out one of the two")
+            raise UserError(f"--slo {objective!r}: cannot be measured with --no-stream; leave out one of the two")
     client = _client(options, workload.load)
     if options.window == "steady" and not (workload.load.is_stationary and workload.scenario.turns is None):
-        raise UserError("--window steady: this load changes on purpose and has no steady part; leave it out")
+        raise UserError("--window steady: this load changes by design and has no steady part; leave it out")
     place = address.address(given_url, backend)
     url = place.url if place else None
     _check_server_options(backend, options, url)
@@ -276,14 +276,14 @@ def _request(
 
 
 def backend_named(name: str) -> Backend:
-    """Look a backend up. Raises UserError with the nearest name."""
+    """Look up a backend. Raises UserError with the nearest name."""
     if name not in BACKENDS:
-        raise UserError(f"--backend {name!r}: known are {', '.join(BACKENDS)}{did_you_mean(name, BACKENDS)}")
+        raise UserError(f"--backend {name!r}: expected one of {', '.join(BACKENDS)}{did_you_mean(name, BACKENDS)}")
     return BACKENDS[name]
 
 
 def load_of(options: LoadOptions, scenario: Scenario) -> Load:
-    """The load that is asked for, where nothing is asked the scenario's. Raises UserError."""
+    """The load that is asked for, with the scenario's as default. Raises UserError."""
     asked = {name: getattr(options, name) for name in names(LoadOptions)}
     return resolve_load(scenario, **{**asked, **rates.of(options.rate, options.arrivals)})
 
@@ -295,7 +295,7 @@ def _workload(options: RunOptions) -> Workload:
     if recording is not None:
         if scenario.classes:
             raise UserError(
-                f"--{recording.kind}: scenario {scenario.name!r} has classes with prompts of their own; leave it out"
+                f"--{recording.kind}: scenario {scenario.name!r} has classes with their own prompts; leave it out"
             )
         scenario = as_recorded(scenario, recording)
     scenario = with_turns(scenario, options.turns, options.think_time, options.history)
@@ -303,7 +303,7 @@ def _workload(options: RunOptions) -> Workload:
     load = trace_load(options, recording) if recording is not None and is_trace else load_of(options, scenario)
     images = None if options.images is None else read_images(options.images)
     if images is not None and scenario.turns is not None:
-        raise UserError("--images: is for requests by themselves, and these are sessions; leave it out")
+        raise UserError("--images: works only for single requests, and these are sessions; leave it out")
     path = options.tokenizer
     tokenizer = None if path is None else (f"tokenizer {path.name}", tokenizers.counter(path))
     return Workload(scenario, load, seed, options.cache, tokenizer, recording, images)
@@ -332,24 +332,26 @@ def _client(options: RunOptions, load: Load) -> ClientSettings:
 
 
 def _quick_ack(choice: str) -> bool:
-    """Whether to acknowledge at once; UserError where the system leaves no choice."""
+    """Whether to acknowledge at once; UserError if the system offers no choice."""
     if choice == "on" and not hasattr(socket, "TCP_QUICKACK"):
-        raise UserError("--quick-ack on: expected on Linux only, other systems have no such option; leave it out")
+        raise UserError("--quick-ack on: only Linux supports it; leave it out")
     return choice == "on"
 
 
 def _check_server_options(backend: Backend, options: ServerOptions, url: str | None) -> None:
-    """Options of a server to launch exclude those of one that runs."""
+    """Refuse options of a server to launch together with those of a running one."""
     if (options.command is not None) != (backend.name == "exec"):
         if options.command is not None:
-            raise UserError("--command: is the program of --backend exec; give that, or leave it out")
-        raise UserError("--backend exec runs a program: give its --command, as in './run -n {output_tokens} {prompt}'")
+            raise UserError("--command: needs --backend exec, whose program it is; give that, or leave it out")
+        raise UserError(
+            "--backend exec: runs a program; give its --command, such as './run -n {output_tokens} {prompt}'"
+        )
     if url is None:
         if backend.serve is None:
-            raise UserError(f"--backend {backend.name} launches no server: give --url of one that runs")
+            raise UserError(f"--backend {backend.name} cannot launch a server; give the --url of one that is running")
         return
     if given := given_of(options, "server", "server_python", "server_cmd", "server_arg", "port", "command"):
-        raise UserError(f"{given[0]} is for a server this command launches; leave it out, or leave out --url")
+        raise UserError(f"{given[0]} applies to a server that this command launches; leave it out, or leave out --url")
 
 
 def _server(
@@ -377,7 +379,7 @@ def _server(
 
 
 def _model_to_serve(backend: Backend, model: str) -> tuple[str, str | None]:
-    """What a launched server loads for a name of `models`, and how it is quantised."""
+    """What a launched server loads for a name of `models`, and its quantization."""
     weights = backend.weights or "gguf"
     if model in tinymodel.SIZES:
         return str(tinymodel.model_path(model, weights)), "fp32"

@@ -1,11 +1,12 @@
-"""The entry of a load's maker: `python -m bench.app.request_process`, with what to make pickled on standard input.
+"""The entry point of a load's request maker: `python -m bench.app.request_process`, with a pickled spec on standard
+input.
 
 A composition root like bench.app.load_process: it joins the maker to the backend that words its requests.
 """
 
 from bench.process import lifeline
 
-# Whoever started this may be gone before the next line has been read.
+# The parent may be gone before the imports below are done.
 lifeline.hold()
 
 import io  # noqa: E402
@@ -18,8 +19,8 @@ from bench.plan.calls import calls  # noqa: E402
 
 
 def main() -> None:
-    """Read the load's spec and the place of the first request, and write requests to standard output."""
-    # Without reading ahead: the lifeline waits on the descriptor itself.
+    """Read the load's spec and the index of the first request, and write requests to standard output."""
+    # Unbuffered: the lifeline waits on the descriptor itself.
     try:
         spec, first = pickle.load(io.BufferedReader(io.FileIO(0, closefd=False), buffer_size=1))
     except EOFError:

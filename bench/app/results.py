@@ -1,4 +1,4 @@
-"""What is made of a run folder: tables, summary, report, and the exit code that it deserves."""
+"""What is made from a run folder: tables, summary, report, and the exit code."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,12 +40,12 @@ from bench.types import UserError
 
 
 def code_of_stop(stopped: str | None) -> int:
-    """Give the exit code of a run that stopped early, 0 for one that did not."""
+    """The exit code of a run that stopped early, 0 for one that did not."""
     return 0 if stopped is None else stop_reason(stopped).exit_code
 
 
 def code_of_summary(summary: RunSummary) -> int:
-    """Give the exit code that a run's summary deserves."""
+    """The exit code of a run's summary."""
     if summary.verdict.status == "invalid":
         return EXIT_NOT_TO_BE_TRUSTED
     if "budget" in summary.requests.by_error:
@@ -57,32 +57,32 @@ def code_of_summary(summary: RunSummary) -> int:
 def recorded_stop(folder: Path) -> str | None:
     """Why the run of a folder stopped early, if it did.
 
-    One that says of itself neither how it stopped nor that it came to its end was killed.
+    One whose manifest gives neither a reason to stop nor an end was killed.
     """
     run = manifest.read(folder)
     return run.stopped or (INTERRUPTED if run.interrupted else None)
 
 
 def exit_code(stopped: str | None, summary: RunSummary) -> int:
-    """Give the exit code of a run, when it is made and whenever it is read again."""
+    """The exit code of a run, when it is made and whenever it is read again."""
     return worst_of((code_of_stop(stopped), code_of_summary(summary)))
 
 
 @contextmanager
 def captured_is_kept(folder: Path) -> Iterator[None]:
-    """Note on whatever fails the block where what was captured lies."""
+    """Add to any exception in the block a note of where the captures are."""
     try:
         yield
     except BaseException as problem:
         if folder.exists():
-            problem.add_note(f"what was captured is kept, to report it: bench.py decode {folder}")
+            problem.add_note(f"the captures are kept; make a report from them with: bench.py decode {folder}")
         raise
 
 
 def summarise(folder: Path, window: WindowChoice | None = None, *, with_report: bool = True) -> RunSummary:
-    """Decode, summarise and report a run folder; returns its summary. `window` changes the choice that the run has.
+    """Decode, summarise and report a run folder; returns its summary. `window` overrides the run's own choice.
 
-    Raises UserError for a folder that is none of a run, and where there is no room.
+    Raises UserError for a folder that is not a run, and for lack of disk space.
     """
     run = manifest.read(folder)
     try:
@@ -91,31 +91,33 @@ def summarise(folder: Path, window: WindowChoice | None = None, *, with_report: 
             page = report_of(folder)
             files.write_text(page, report.render(run, summary, tables[0], tables[1], around(page)))
     except OSError as problem:
-        raise UserError(f"{folder}: {problem.strerror or problem}; make room, then: bench.py decode {folder}") from None
+        raise UserError(
+            f"{folder}: {problem.strerror or problem}; free disk space, then: bench.py decode {folder}"
+        ) from None
     return summary
 
 
 def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa.Table, pa.Table | None]:
-    """From what was captured to plan.parquet, requests.parquet, telemetry.parquet and summary.json.
+    """From captures to plan.parquet, requests.parquet, telemetry.parquet and summary.json.
 
-    Returns the manifest with what the captures say of the observation, the summary, and the tables of requests and
+    Returns the manifest with what the captures add about the observation, the summary, and the tables of requests and
     telemetry.
     """
     if run.imported is not None:
         raise UserError(
-            f"{folder}: was imported from {run.imported.title}, there is nothing to decode: import it again"
+            f"{folder}: was imported from {run.imported.title} and has no captures; import it again instead"
         )
-    # Everything below is made of what was captured and of run.json alone, so that it can be made again at any time.
+    # Everything below depends only on the captures and run.json, so it can be made again at any time.
     captured = decoding.scan_captures(folder)
     if not (folder / files.PLAN).exists():
-        # Made again from its seed; a recording's, if it has an end, was written before the load, its texts at hand.
+        # Made again from its seed; a recording's, if finite, was written before the load, while its texts were there.
         plan = plan_of_run(folder, run)
         count = total(plan)
         with files.whole(folder / files.PLAN) as partial:
-            # A closed loop by time has no end in its plan: what was offered is its plan.
+            # A closed loop by time has an endless plan: what was offered is the plan.
             write_plan(plan, partial, _offered(plan, captured) if count is None else range(count))
     decode = decoder(run)
-    # Why the calls that no capture knows of were never sent depends on what ended the load.
+    # What ended the load is the reason why calls without a capture were never sent.
     unsent = stop_reason(run.stopped or "").unsent
     decoding.decode_run(folder, captured, run.load.warmup_s or 0.0, decode, unsent, with_derived)
     if (folder / files.TELEMETRY_RAW).exists():
@@ -124,7 +126,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
     requests, samples = _tables(folder)
     run = replace(captured.described_in(run), cut=NOTHING_CUT)
     if run.window == "steady":
-        # In the table itself, so that whoever reads it counts the same requests as the summary.
+        # Stored in the table, so that every reader counts the same requests as the summary.
         requests, cut = transient.steady(run, requests)
         run = replace(run, cut=cut)
         with files.whole(folder / files.REQUESTS) as partial:
@@ -136,7 +138,7 @@ def _decode(folder: Path, run: RunManifest) -> tuple[RunManifest, RunSummary, pa
 
 
 def _offered(plan: Plan, captured: decoding.Captured) -> list[int]:
-    """The calls that were sent or dropped, and those that a session had left when one failed."""
+    """The calls that were sent or dropped, and the remaining ones of a session in which one failed."""
     rest = (seq for failed in captured.session_ends() for seq in remaining(plan, failed))
     return sorted({*captured.seqs(), *rest})
 
@@ -152,7 +154,7 @@ def report_of(folder: Path) -> Path:
 
 
 def write_report(folder: Path, alone: Path | None = None) -> Path:
-    """Write a run's report again, or a page of it that needs nothing around it; returns where it lies."""
+    """Write a run's report again, or a self-contained page of it; returns its path."""
     place = around(report_of(folder)) if alone is None else ALONE
     page = report.render(manifest.read(folder), summaries.read(folder), *_tables(folder), place)
     files.write_text(alone or report_of(folder), page)
@@ -160,19 +162,19 @@ def write_report(folder: Path, alone: Path | None = None) -> Path:
 
 
 def describe(folder: Path) -> Document:
-    """What a run's folder says, from its run.json and summary.json."""
+    """The document of a run's folder, from its run.json and summary.json."""
     return document(manifest.read(folder), summaries.read(folder))
 
 
 def has_repeats(folder: Path) -> bool:
-    """Whether a folder is of several runs of one load."""
+    """Whether a folder holds several runs of one load."""
     return (folder / files.REPEATS).exists()
 
 
 def csv_rows(folder: Path) -> Iterator[Sequence[Any]]:
-    """The rows of requests.csv of a run's folder, the names of its columns first; UserError where there are none."""
+    """The rows of requests.csv of a run's folder, column names first; UserError if there are none."""
     if has_repeats(folder):
-        raise UserError(f"{folder}: CSV is of one run's requests; name one of its folders, such as {folder / '01'}")
+        raise UserError(f"{folder}: CSV has the requests of one run; give one of its folders, such as {folder / '01'}")
     return requests_csv.rows(requests_of(folder))
 
 

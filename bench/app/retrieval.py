@@ -1,6 +1,6 @@
-"""A retriever of the user's own, asked before the load: a program or a URL, timed from the question to the last byte.
+"""The user's own retriever, called before the load: a program or a URL, timed from the question to the last byte.
 
-Both are what the user named and nothing else: no shell reads the command, no redirect is followed.
+Nothing beyond what the user named is run or asked: no shell reads the command, no redirect is followed.
 """
 
 import json
@@ -27,18 +27,18 @@ _SHOWN: Final = 200
 
 
 class RetrievedPassages(NamedTuple):
-    """The passages that came back for a question, and how long that took."""
+    """The passages returned for a question, and how long that took."""
 
     contexts: tuple[str, ...]
     took_ns: int
 
 
 def retriever(named: str, contexts: int, timeout_s: float = TIMEOUT_S) -> Callable[[str], RetrievedPassages]:
-    """What asks a program or a URL for so many passages. Raises UserError, and so does what it gives."""
+    """A function that asks a program or a URL for `contexts` passages. Raises UserError, and so does the function."""
     if named.startswith(("http://", "https://")):
         url = urlsplit(named)
         if url.username is not None or url.password is not None:
-            raise UserError("retrieve: expected a URL without a user's name and password in it")
+            raise UserError("retrieve: expected a URL without user or password")
         target = Target(f"{url.scheme}://{url.netloc}{url.path}", "", query=url.query, secrets=_values(url.query))
         return lambda question: _asked_url(target, question, contexts, timeout_s)
     words = [word.replace("{k}", str(contexts)) for word in words_of("retrieve", named)]
@@ -63,12 +63,12 @@ def _asked_program(words: list[str], question: str, contexts: int, timeout_s: fl
     took_ns = time.monotonic_ns() - begin_ns
     if status != 0:
         said = " ".join(errors.decode("utf-8", "replace").split())[-_SHOWN:]
-        raise UserError(f"retrieve: {words[0]} ended with exit code {status}{': ' + said if said else ''}")
+        raise UserError(f"retrieve: {words[0]} exited with code {status}{': ' + said if said else ''}")
     return RetrievedPassages(_checked(_passages(output), words[0], contexts), took_ns)
 
 
 def _run(words: list[str], question: str, timeout_s: float) -> tuple[bytes, bytes, int]:
-    """Its output, what it says of errors and its exit code; it and all that it started end with the time."""
+    """Its output, its standard error and exit code; it and all its children are ended after the time limit."""
     with tempfile.TemporaryFile() as asked:
         asked.write(question.encode("utf-8", "replace"))
         asked.seek(0)
@@ -82,7 +82,7 @@ def _run(words: list[str], question: str, timeout_s: float) -> tuple[bytes, byte
         return _read(process, words[0], time.monotonic() + timeout_s, timeout_s)
     finally:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it has left behind, too
+            os.killpg(process.pid, signal.SIGKILL)  # children that it left behind, too
         process.wait()
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -115,7 +115,7 @@ def _read(process: "subprocess.Popen[bytes]", name: str, until_s: float, timeout
 
 
 def _passages(output: bytes) -> tuple[str, ...] | None:
-    """What a program wrote: a JSON list, JSON lines, or a passage a line; None where it is none of them."""
+    """The passages in a program's output: a JSON list, JSON lines, or one per line; None for anything else."""
     try:
         lines = [line for line in output.decode("utf-8").splitlines() if line.strip()]
         if not lines:
@@ -143,5 +143,5 @@ def _checked(texts: tuple[str, ...] | None, name: str, contexts: int) -> tuple[s
 
 
 def _values(query: str) -> tuple[str, ...]:
-    """What stands in a URL's query, which may be a key."""
+    """The values in a URL's query, which may be keys."""
     return long_enough(pair.partition("=")[2] for pair in query.split("&"))

@@ -1,6 +1,6 @@
 """One run, from request to a folder with captures: launch or attach, preflight, plan, offer, observe.
 
-Nothing is decoded here. What a run cannot be believed or repeated without goes to run.json before the load starts.
+Nothing is decoded here. Whatever is needed to judge or repeat the run goes into run.json before the load starts.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from bench.app.machine import hardware, versions
 from bench.app.prepare import Prepared, log_kept, prepare
 from bench.app.request import RunRequest, ServerToLaunch
 from bench.app.results import captured_is_kept
-from bench.app.stamps import said as stamp_note
+from bench.app.stamps import note as stamp_note
 from bench.app.stamps import stamp_source
 from bench.app.view import SILENT, LiveFigures, OnProgress, RunView
 from bench.errors import SERVER_GONE
@@ -43,23 +43,22 @@ Stop = Callable[[Progress], str | None]
 
 _CONTEXT_MARGIN_TOKENS = 64
 _CONTEXT_STEP_TOKENS = 256
-# llama.cpp keeps state for every slot: an open loop's limit on requests in flight is no wish for as many slots.
+# llama.cpp keeps state per slot, so an open loop's limit on requests in flight does not set the number of slots.
 _OPEN_LOOP_SLOTS = 16
 
 
 def never(_: Progress) -> None:
-    """Let a load come to its own end."""
+    """Let a load run to its end."""
 
 
 def observe(
     request: RunRequest, view: RunView = SILENT, server: Server | None = None, stop: Stop = never
 ) -> str | None:
-    """Make the run's folder, offer the load, leave what was observed in it; returns why it stopped early, if it did.
+    """Make the run's folder, offer the load, and leave the observations in it; returns why it stopped early, if it did.
 
-    `server` is one that was launched for several runs; without it, and without a URL, one is launched for this run.
-    `stop` ends the load early by giving a reason.
-    Raises UserError, and KeyboardInterrupt, before the load begins, and then leaves no folder behind; from then on
-    faults and Ctrl-C end the load, and what was captured stays.
+    `server` was launched for several runs; without it, and without a URL, one is launched for this run. `stop` ends the
+    load early by returning a reason. Raises UserError and KeyboardInterrupt before the load begins, and then removes
+    the folder; after that, faults and Ctrl-C end the load, and the captures stay.
     """
     stopped = _observe(request, view, server, stop)
     if stopped is not None:
@@ -72,7 +71,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
     secrets = request.access.secrets
     check_open_files(request.workload.load, request.client.workers)
     with ExitStack() as stack:
-        # Until the load begins whatever fails takes the folder with it, from then on nothing does.
+        # Until the load begins any failure removes the folder, after that none does.
         with files.new(request.out):
             # Ended after the load processes, so that it sees their last packets.
             source = stack.enter_context(stamp_source(request.client.stamps, request.out, secrets))
@@ -88,7 +87,7 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
             manifest.write(request.out, run, secrets)
             if isinstance(plan.source, Recorded):
                 keep(plan.source, request.out / files.RECORDED)
-                if (count := total(plan)) is not None:  # while its texts are there to be hashed
+                if (count := total(plan)) is not None:  # while its texts are available for hashing
                     write_plan(plan, request.out / files.PLAN, range(count))
             sampling = stack.enter_context(_sampler(request, server, target, found.info, watching))
             for note in (*watching.notes, *sampling.notes, *filter(None, [stamp_note(stamps)])):
@@ -110,13 +109,13 @@ def _observe(request: RunRequest, view: RunView, server: Server | None, stop: St
     try:
         manifest.write(request.out, run, secrets)
     except UserError as problem:
-        # What was measured is there, and the folder says of itself that its run did not come to its end.
+        # What was measured is kept, and run.json still says that the run did not come to its end.
         return stopped or str(problem)
     return stopped
 
 
 def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) -> Server:
-    """Launch the server that a request asks for; the context ends it."""
+    """Launch the server that a request asks for; leaving the context stops it."""
     how = how_to_launch(request)
     say(f"starting {how.name} with {request.model}")
     return launch(
@@ -130,14 +129,14 @@ def launched(request: RunRequest, say: Callable[[str], None], log_path: Path) ->
 
 
 def how_to_launch(request: RunRequest) -> Launch:
-    """The command that starts the server that a request asks for. Raises UserError where it cannot be started here."""
+    """The command that starts the server that a request asks for. Raises UserError if it cannot be started here."""
     asked, serve = request.server, request.backend.serve
-    assert isinstance(asked, ServerToLaunch) and serve is not None, "the request names a server that runs"
+    assert isinstance(asked, ServerToLaunch) and serve is not None, "the request names a running server"
     options = ServeOptions(
         server=asked.kind,
         slots=slots_of(request.workload.load),
         context_tokens=_needed_context_tokens(request.workload.scenario),
-        # One core is left to the client, which must not wait for the server it observes.
+        # One core is left to the client, which must not compete with the server it observes.
         threads=max(1, available_cores() - 1),
         extra_args=asked.arguments,
         python=asked.python,
@@ -149,7 +148,7 @@ def how_to_launch(request: RunRequest) -> Launch:
 
 
 def slots_of(load: Load) -> int:
-    """For how many requests at once a server is launched."""
+    """The number of concurrent requests that a server is launched for."""
     return load.concurrency or min(load.max_in_flight, _OPEN_LOOP_SLOTS)
 
 
@@ -161,7 +160,7 @@ def _needed_context_tokens(scenario: Scenario) -> int:
 def _sampler(
     request: RunRequest, server: Server | None, target: Target, info: ServerInfo, watching: SamplingSetup
 ) -> Sampler:
-    """Start it on what was named, and on the server's own metrics unless an engine's were named."""
+    """Start the sampler on the exporters, and on the server's own metrics unless an engine's were named."""
     return sampler.start(
         request.out / files.TELEMETRY_RAW,
         url=target.url,
@@ -276,7 +275,7 @@ def _manifest(
         grid_gco2e_per_kwh=request.watched.gco2e_per_kwh,
         packages=versions(),
         git_commit=git_commit(),
-        # True until the run has come to its end: a run that was killed says so by itself.
+        # True until the run has come to its end, so that run.json of a killed run says so.
         interrupted=True,
         notes=tuple(info.notes),
         clients=(),
@@ -290,7 +289,7 @@ def _sent(images: Images | None) -> SentImages | None:
 
 
 def git_commit() -> str | None:
-    """The commit of a checkout; installed, the code may lie in somebody else's."""
+    """The commit of a checkout; an installed copy may lie in some other project's repository."""
     root = Path(__file__).parents[2]
     command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
     try:

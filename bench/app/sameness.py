@@ -1,4 +1,4 @@
-"""Whether two requests ask for the same run, in whatever words: then a comparison of the two can find nothing."""
+"""Whether two requests ask for the same run, however they are written: comparing them could find nothing."""
 
 import os
 from dataclasses import replace
@@ -16,7 +16,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def ask_the_same(one: RunRequest, other: RunRequest) -> bool:
-    """Whether both ask the same server for the same load; where results go, what may be spent and ports are no part."""
+    """Whether both ask the same server for the same load; output folders, spending limits and ports do not matter."""
     if isinstance(one.server, RunningServer) and isinstance(other.server, RunningServer):
         # A model has several names, of which a server knows one.
         known = {one.model, *one.server.aliases} & {other.model, *other.server.aliases}
@@ -34,18 +34,18 @@ def _place(server: RunningServer) -> Any:
 
 
 def _started(request: RunRequest) -> Any:
-    """The command that starts the server, where it can be started here: defaults and names are resolved in it."""
+    """The command that starts the server, if it can be started here, with defaults and names resolved."""
     if not isinstance(request.server, ServerToLaunch):
         return request.server
     try:
-        how = how_to_launch(replace(request, model=""))  # the name by which it is called says nothing
+        how = how_to_launch(replace(request, model=""))  # the displayed name makes no difference
     except UserError:
         return replace(request.server, port=None)
     return tuple(map(_path, how.argv)), how.env
 
 
 def _path(word: str) -> str:
-    """A path in one way of many; links stay, for a Python environment is one."""
+    """A normalised path; symbolic links stay, because a Python environment is one."""
     return os.path.abspath(word) if Path(word).exists() else word  # noqa: PTH100  (Path has nothing for .. alone)
 
 

@@ -1,4 +1,4 @@
-"""Whose stamps a load's arrivals have: the best that are permitted, unless the user says which."""
+"""Where a load's arrival stamps come from: the best permitted source, unless the user chooses."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from bench.wire.endpoint import endpoint
 
 @dataclass(frozen=True, slots=True)
 class StampSource:
-    """What was asked for, and the process of a packet ring where there is to be one, else what it lacks."""
+    """The kind asked for, and the packet ring's process if there is one, else what it lacks."""
 
     asked: Stamps
     ring: RingProcess | None
@@ -24,11 +24,11 @@ class StampSource:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes that take stamps beside the load's own."""
+        """The processes beside the load that take stamps."""
         return () if self.ring is None else (self.ring.process.pid,)
 
     def begin(self, folder: Path, url: str, *, late_reads: bool = True) -> ChosenStamps:
-        """Take stamps of all connections to a URL from now on. Raises UserError where those asked for cannot be."""
+        """Take stamps of all connections to a URL from now on. Raises UserError if those requested are unavailable."""
         missing = self.lacks
         if self.ring is not None:
             try:
@@ -45,12 +45,12 @@ class StampSource:
 
 @contextmanager
 def stamp_source(asked: Stamps, folder: Path, secrets: Sequence[str] = ()) -> Iterator[StampSource]:
-    """Get ready to take stamps; leaving ends what takes them. Raises UserError where those asked for cannot be."""
+    """Prepare to take stamps; leaving the context stops it. Raises UserError if the requested ones are unavailable."""
     missing = lacks() if asked in ("auto", "packets") else None
     if asked == "packets" and missing is not None:
         raise _refused(missing)
     if asked == "kernel" and not KERNEL_STAMPS:
-        raise UserError("--stamps kernel: expected on Linux only, other systems stamp no reads; leave it out")
+        raise UserError("--stamps kernel: only Linux supports it; leave it out")
     if asked in ("kernel", "user") or missing is not None:
         yield StampSource(asked, None, missing)
     else:
@@ -58,10 +58,10 @@ def stamp_source(asked: Stamps, folder: Path, secrets: Sequence[str] = ()) -> It
             yield StampSource(asked, ring, None)
 
 
-def said(stamps: ChosenStamps) -> str | None:
-    """Give the line for the user of a run that has not the best stamps there are."""
-    return None if stamps.lacks is None else f"arrivals have stamps of reads, not of packets: {stamps.lacks}"
+def note(stamps: ChosenStamps) -> str | None:
+    """The note for a run that lacks the best stamps."""
+    return None if stamps.lacks is None else f"arrivals are timestamped per read, not per packet: {stamps.lacks}"
 
 
 def _refused(missing: str) -> UserError:
-    return UserError(f"--stamps packets: {missing}; or leave it out, for the best that is permitted")
+    return UserError(f"--stamps packets: {missing}; or leave it out to use the best permitted")

@@ -1,4 +1,4 @@
-"""A load of the user's own traffic: from `--dataset` and `--trace` to sessions, their scenario and their load."""
+"""A load from the user's own traffic: from `--dataset` and `--trace` to sessions, their scenario and their load."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -14,7 +14,7 @@ from bench.plan.resolve import DEFAULT_MAX_IN_FLIGHT, MAX_CONCURRENCY, MAX_DURAT
 from bench.types import RECORDED, Lengths, Load, Pause, Scenario, Turns, UserError
 
 _LAUNCHED_TOKENS_MAX: Final = 8192
-"""A server that is launched for a dataset gets no longer context than this; what does not fit is left out."""
+"""The longest context of a server launched for a dataset; what does not fit is left out."""
 _TEMPLATE_TOKENS: Final = 64
 _SPARE: Final = 1024
 _SESSIONS: Final = 64
@@ -22,7 +22,7 @@ _SPEEDS: Final = Decimal("0.001"), Decimal(1000)
 
 
 def recording_of(options: RunOptions, scenario: Scenario) -> Recording | None:
-    """Read the file that is asked for, by flag or by the scenario. Raises UserError; None where there is none."""
+    """Read the file named by a flag or by the scenario. Raises UserError; None if there is none."""
     dataset = options.dataset or (None if options.trace else scenario.dataset)
     documents = None if options.dataset or options.trace else scenario.documents
     _check(options, dataset, is_own=bool(dataset or options.trace or documents))
@@ -41,7 +41,7 @@ def recording_of(options: RunOptions, scenario: Scenario) -> Recording | None:
 
 
 def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
-    """The scenario with the file's lengths as far as they are known before any token is counted; its answers stay."""
+    """The scenario with the file's lengths, as far as they are known before counting tokens; output lengths stay."""
     longest = max(
         max(
             sum(turn.text_bytes + turn.answer_bytes for turn in session.turns),
@@ -73,21 +73,21 @@ def as_recorded(scenario: Scenario, recording: Recording) -> Scenario:
         prompt_tokens=Lengths("uniform", 1, high),
         output_tokens=output,
         shared_prefix_tokens=0,
-        documents=None,  # a retriever's URL may hold a key
+        documents=None,  # a retriever's URL may contain a key
         temperature=None,
         turns=turns,
     )
 
 
 def trace_load(options: RunOptions, recording: Recording) -> Load:
-    """The load of a trace: all of it, or its first requests; where calls follow each other, its first sessions."""
-    own = ("concurrency", "rate", "arrivals", "duration")
-    refuse("a trace has its own arrival times; leave it out", options, *own)
+    """The load of a trace: all of it, or its first requests; for sessions, its first sessions."""
+    not_for_traces = ("concurrency", "rate", "arrivals", "duration")
+    refuse("a trace has its own arrival times; leave it out", options, *not_for_traces)
     count, is_of_sessions = len(recording.sessions), recording.turns_max > 1
     before = whole(options.warmup or "0")
     if before is None or not 0 <= before < count:
-        said = f"expected a number below the {count} sessions of {recording.name}, got {options.warmup!r}"
-        raise UserError(f"--warmup: {said}")
+        problem = f"expected a number below the {count} sessions of {recording.name}, got {options.warmup!r}"
+        raise UserError(f"--warmup: {problem}")
     flag, asked = ("--sessions", options.sessions) if is_of_sessions else ("--requests", options.requests)
     measured = count - before if asked is None else within(flag, asked, 1, count - before)
     span_s = (recording.sessions[before + measured - 1].due_ns or 0) / 1e9
@@ -107,7 +107,7 @@ def trace_load(options: RunOptions, recording: Recording) -> Load:
 
 
 def _wanted(options: RunOptions, scenario: Scenario) -> int:
-    """So many sessions are drawn: twice what the load may need, since some may not fit; more than enough by time."""
+    """How many sessions are drawn: twice what the load needs, as some may not fit; plenty if it ends by time."""
     if options.duration is not None:
         return 1 << 62
     asked = max(options.requests or 0, options.sessions or 0) or max(scenario.requests, _SESSIONS)
@@ -116,14 +116,14 @@ def _wanted(options: RunOptions, scenario: Scenario) -> int:
 
 
 def _prompts(options: RunOptions, scenario: Scenario) -> int:
-    """As many as the load has requests, since a retriever is asked for each; by time as many as the scenario has."""
+    """As many as the load has requests, because each costs a retrieval; by time, as many as the scenario has."""
     asked = options.requests or scenario.requests
     usual = min(asked, max(scenario.warmup_requests, options.concurrency or scenario.concurrency))
     return asked + _warmup(options, usual)
 
 
 def _warmup(options: RunOptions, usual: int) -> int:
-    """The requests before the measured ones where `--warmup` counts them, else the usual number."""
+    """The warm-up requests if `--warmup` counts them, else the default number."""
     counted = whole(options.warmup or "")
     return usual if counted is None else counted
 
@@ -142,14 +142,14 @@ def _cut(options: FileOptions) -> TraceCut:
 
 
 def _check(options: RunOptions, dataset: str | None, *, is_own: bool) -> None:
-    """Say which options do not go with each other."""
+    """Report options that exclude each other."""
     check_one_of(options, "dataset", "trace")
     if options.trace is None:
-        refuse("only a trace has it; give --trace as well, or leave it out", options, "speed", "from_", "for_")
+        refuse("applies to a trace; give --trace as well, or leave it out", options, "speed", "from_", "for_")
     if dataset is None:
-        refuse("only a dataset has it; give --dataset as well, or leave it out", options, "dataset_output")
+        refuse("applies to a dataset; give --dataset as well, or leave it out", options, "dataset_output")
     if options.dataset_output == "file" and options.output_tokens is not None:
         raise UserError("--dataset-output file and --output-tokens exclude each other; give one of them")
     if is_own:
-        refuse("sessions have the turns of the file; leave it out", options, "turns")
-        refuse("prompts are those of the file; leave it out", options, "prompt_tokens")
+        refuse("the file decides the turns of sessions; leave it out", options, "turns")
+        refuse("the file decides the prompts; leave it out", options, "prompt_tokens")

@@ -1,4 +1,4 @@
-"""What is told of a run while it is made: to a terminal, a log, or nobody."""
+"""What is reported of a run while it is made: to a terminal, a log, or nobody."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,16 +14,16 @@ OnProgress = Callable[[Progress], None]
 
 
 class RunView(Protocol):
-    """Is told of a run; what it does with that is its own affair."""
+    """Receives reports of a run's progress, and may do with them as it likes."""
 
     def say(self, line: str) -> None:
-        """Take a line for the user, which may have secrets in it: see RunRequest.shown."""
+        """Take a line for the user, which may contain secrets: see RunRequest.shown."""
         ...
 
     def load(self, request: RunRequest, calls: int | None, figures: LiveFigures) -> AbstractContextManager[OnProgress]:
-        """Give a context, entered when the load begins, that takes every Progress; `figures` look at the captures.
+        """A context, entered when the load begins, that takes every Progress; `figures` reads the captures.
 
-        `calls` are those of the plan, None where only time ends the load.
+        `calls` is the plan's number of calls, None if only time ends the load.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How requests are worded, as the user says it: checked here, and put into the words of `Target.options`."""
+"""How requests are worded: the user's options are checked here and become `Target.options`."""
 
 import json
 import re
@@ -23,13 +23,13 @@ CHOICES: Final = (
     *("dialect", "adapter", "thinking", "cache_ttl", "service_tier"),
     *("temperature", "top_p", "seed_requests", "route"),
 )
-"""The options that say how requests are worded, where a backend leaves a choice."""
+"""The options about wording, for backends that offer a choice."""
 
 MOST_BODY_BYTES: Final = 1 << 20
 
 _FREE: Final = {"<name>": r"\S+", "<number>": r"\d{1,6}"}
 _RANGES: Final = {"<temperature>": (0.0, MAX_TEMPERATURE), "<share>": (0.001, 1.0)}
-# What the load is made of has a flag or a place of its own, under whatever name a dialect gives it.
+# Fields that define the load have a flag or a place of their own, under whatever name a dialect gives them.
 _DECIDED_BY: Final = {
     "model": "--model",
     **dict.fromkeys(("messages", "prompt", "input", "inputs", "system"), "--scenario"),
@@ -43,7 +43,7 @@ _DECIDED_BY: Final = {
     "adapter_id": "--adapter",
     "service_tier": "--service-tier",
 }
-_FIXED: Final = {"stream": "--no-stream decides it", "n": "one answer a request is measured", "best_of": "as with n"}
+_FIXED: Final = {"stream": "set by --no-stream", "n": "only one answer per request is measured", "best_of": "same as n"}
 _EXPECTED: Final = "JSON such as '{\"top_k\": 40}', or a file with it"
 _SECRET_FIELD: Final = re.compile(
     r"key|secret|passw|auth|credential|cookie|signature|(?:^|access|api|id|refresh|session)_?token$", re.IGNORECASE
@@ -51,7 +51,7 @@ _SECRET_FIELD: Final = re.compile(
 
 
 def choices(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[str, str]:
-    """What was chosen of the choices that the backend leaves; where nothing was, the scenario may say."""
+    """What was chosen among the backend's choices; the scenario supplies defaults."""
     chosen = _of_scenario(backend, scenario)
     for name in CHOICES:
         if (value := getattr(options, name)) is not None:
@@ -62,7 +62,7 @@ def choices(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[s
 
 
 def of_classes(backend: Backend, scenario: Scenario, options: RunOptions) -> dict[str, dict[str, str]]:
-    """What the classes of a mix choose for themselves where the user does not; checks the adapters of all."""
+    """What the classes of a mix choose, unless the user does; checks the adapters of all."""
     if scenario.adapter_names and options.adapter is not None:
         raise UserError(f"--adapter: scenario {scenario.name!r} has adapters of its own; leave it out")
     for name in scenario.adapter_names:
@@ -79,22 +79,22 @@ def of_classes(backend: Backend, scenario: Scenario, options: RunOptions) -> dic
 
 
 def _of_scenario(backend: Backend, scenario: Scenario) -> dict[str, str]:
-    """Whether a model thinks, and the temperature: to be there in run.json whoever decided it."""
-    said = {}
+    """Whether the model thinks, and the temperature: recorded in run.json whoever chose them."""
+    chosen = {}
     if scenario.thinking is not None and "thinking" in backend.options:
-        said["thinking"] = "on" if scenario.thinking else "off"
+        chosen["thinking"] = "on" if scenario.thinking else "off"
     if known := backend.options.get("temperature"):
         of_server = scenario.temperature is None or known[0] == SERVERS_OWN
-        said["temperature"] = SERVERS_OWN if of_server else f"{scenario.temperature:.12g}"
+        chosen["temperature"] = SERVERS_OWN if of_server else f"{scenario.temperature:.12g}"
     if scenario.top_p is not None and "top_p" in backend.options:
-        said["top_p"] = f"{scenario.top_p:.12g}"
-    return said
+        chosen["top_p"] = f"{scenario.top_p:.12g}"
+    return chosen
 
 
 def _choice(backend: Backend, name: str, value: str) -> str:
     flag, known = flag_of(name), backend.options.get(name)
     if known is None:
-        raise UserError(f"{flag}: the backend {backend.name} leaves no such choice; leave it out")
+        raise UserError(f"{flag}: not supported by backend {backend.name}; leave it out")
     words = [word for word in known if not word.startswith("<")]
     if value in words or any(re.fullmatch(_FREE[word], value) for word in known if word in _FREE):
         return value
@@ -111,7 +111,7 @@ def _choice(backend: Backend, name: str, value: str) -> str:
 
 
 def frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
-    """What a backend that puts the chat template around prompts itself needs of the tokenizer's folder."""
+    """The files of the tokenizer's folder needed by a backend that applies the chat template to prompts itself."""
     if tokenizer is None or backend.frame is None:
         return {}
     render = tokenizers.template(tokenizer)
@@ -120,7 +120,7 @@ def frame(backend: Backend, tokenizer: Path | None) -> dict[str, str]:
 
 
 def structure(backend: Backend, options: RunOptions) -> dict[str, str]:
-    """Tools and the form of answers, as OpenAI's chat has them; a UserError where the dialect has no such thing."""
+    """Tools and the response format, as OpenAI's chat has them; UserError if the dialect has no such field."""
     found: dict[str, Any] = {}
     if options.tools is not None:
         found["tools"] = [_tool(tool) for tool in _list_of_tools(options.tools)]
@@ -129,21 +129,21 @@ def structure(backend: Backend, options: RunOptions) -> dict[str, str]:
     for name in found:
         _check_chat(backend, options, name)
     if backend.name == "claude" and found.get("response_format", {}).get("type") == "json_object":
-        raise UserError("--response-format json_object: expected a JSON schema, the Messages API has no other format")
+        raise UserError("--response-format json_object: expected a JSON schema; the Messages API has no other format")
     return {name: _encoded(flag_of(name), value) for name, value in found.items()}
 
 
 def check_images(backend: Backend, options: RunOptions) -> None:
-    """Raise UserError where images are asked for and requests cannot carry any."""
+    """Raise UserError if images are asked for and requests cannot carry any."""
     if options.images is not None:
         _check_chat(backend, options, "images")
 
 
 def _check_chat(backend: Backend, options: RunOptions, name: str) -> None:
-    """Raise UserError where a prompt is one text, which has no place for what an option asks for."""
+    """Raise UserError if prompts are plain text, which has no place for what an option asks for."""
     bare = options.route == "completions" or (backend.name == "tgi" and options.dialect != "chat")
     if bare or "tools" not in backend.options:
-        raise UserError(f"{flag_of(name)}: is for chats, the Responses API and the Messages API; leave it out")
+        raise UserError(f"{flag_of(name)}: needs a chat route, the Responses API or the Messages API; leave it out")
 
 
 def _list_of_tools(given: str) -> list[Any]:
@@ -165,7 +165,7 @@ def _tool(tool: Any) -> dict[str, Any]:
 
 
 def _response_format(given: str) -> dict[str, Any]:
-    """OpenAI's response_format, or a JSON schema of its own."""
+    """OpenAI's response_format, or a bare JSON schema."""
     if given == "json_object":
         return {"type": given}
     value = _json("--response-format", given)
@@ -179,7 +179,7 @@ def _response_format(given: str) -> dict[str, Any]:
 
 
 def tokenizer_of(backend: Backend, path: Path | None) -> dict[str, str]:
-    """The file that counts the answers of a backend which does not: a program says nothing of its tokens."""
+    """The tokenizer file that counts answers for a backend that does not: a program reports no token counts."""
     if path is None or backend.name != "exec":
         return {}
     file = path / tokenizers.TOKENIZER if path.is_dir() else path
@@ -190,31 +190,31 @@ def tokenizer_of(backend: Backend, path: Path | None) -> dict[str, str]:
 
 
 def own_fields(backend: Backend, options: RunOptions) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The fields that go with every request besides ours, as options of the target; and what of them is secret.
+    """The user's own fields, which go with every request, as options of the target; and which of them are secret.
 
-    Raises UserError, which shows no value. Variables ($NAME) are filled in and secret, as in a header.
+    Raises UserError, which shows no value. Variables ($NAME) are expanded and secret, as in a header.
     """
     fields: dict[str, Any] = {}
     hidden: list[str] = []
     if options.extra_body is not None:
         if "extra_body" not in backend.options:
-            raise UserError(f"--extra-body: the backend {backend.name} leaves no such choice; leave it out")
+            raise UserError(f"--extra-body: not supported by backend {backend.name}; leave it out")
         fields = _filled(_object("--extra-body", options.extra_body), hidden)
         _check_own(fields, options)
     asked = {name for name in ("temperature", "top_p") if getattr(options, name) is not None}
     asked |= {name for name in ("tools", "response_format") if getattr(options, name) is not None}
     asked |= {"seed"} if options.seed_requests == "on" else set()
-    said = {"asked_for": " ".join(sorted(asked | set(fields)))} if asked or fields else {}
+    added = {"asked_for": " ".join(sorted(asked | set(fields)))} if asked or fields else {}
     if fields:
-        said["extra_body"] = _encoded("--extra-body", fields)
-    return said, address.long_enough(hidden)
+        added["extra_body"] = _encoded("--extra-body", fields)
+    return added, address.long_enough(hidden)
 
 
 def _encoded(flag: str, fields: Any) -> str:
     try:
         return orjson.dumps(fields).decode()
     except TypeError:
-        raise UserError(f"{flag}: holds a number or text that JSON cannot carry; leave it out") from None
+        raise UserError(f"{flag}: has a number or text that JSON cannot represent; leave it out") from None
 
 
 def _object(flag: str, given: str) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _object(flag: str, given: str) -> dict[str, Any]:
 
 
 def _json(flag: str, given: str) -> Any:
-    """JSON, given as it is or by the name of its file."""
+    """JSON, given directly or by the name of its file."""
     inline = given.lstrip().startswith(("{", "["))
     where = flag if inline else f"{flag} {given}"
     text = given if inline else _file(flag, given)
@@ -251,13 +251,13 @@ def _file(flag: str, given: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "not UTF-8 text"
-        raise UserError(f"{flag} {given[:80]}: expected {_EXPECTED}; no such file can be read ({reason})") from None
+        raise UserError(f"{flag} {given[:80]}: expected {_EXPECTED}; reading it as a file failed ({reason})") from None
 
 
 def _filled(value: Any, hidden: list[str], name: str = "", *, secret: bool = False) -> Any:
-    """The value with its variables filled in; what is secret of it is added to `hidden`.
+    """The value with its variables expanded; what is secret in it is added to `hidden`.
 
-    All that stands below a field that is named like a secret is one.
+    Everything below a field whose name looks like a secret is secret.
     """
     if isinstance(value, dict):
         return {
@@ -268,7 +268,7 @@ def _filled(value: Any, hidden: list[str], name: str = "", *, secret: bool = Fal
         return [_filled(one, hidden, name, secret=secret) for one in value]
     whole = value
     if isinstance(value, str):
-        # A dollar sign within a text is one: regular expressions and JSON schemas have them.
+        # A dollar sign inside a text is literal: regular expressions and JSON schemas have them.
         if address.VARIABLE.fullmatch(value):
             whole, variables = address.expanded(f"--extra-body {name!r}", value)
             hidden += variables
@@ -279,26 +279,26 @@ def _filled(value: Any, hidden: list[str], name: str = "", *, secret: bool = Fal
 
 
 def _check_own(fields: Mapping[str, Any], options: RunOptions) -> None:
-    """Raise UserError for what would undo the load, or is said by a flag of its own."""
+    """Raise UserError for fields that would break the load, or that have a flag of their own."""
     nested = fields.get("parameters")
     for name in (*fields, *(nested if isinstance(nested, dict) else ())):
         if name in _FIXED:
             raise UserError(f"--extra-body {name!r}: {_FIXED[name]}; leave it out")
         if name in _DECIDED_BY:
-            raise UserError(f"--extra-body {name!r}: is decided by {_DECIDED_BY[name]}; leave it out here")
+            raise UserError(f"--extra-body {name!r}: is set by {_DECIDED_BY[name]}; leave it out here")
         if name in ("tools", "response_format") and getattr(options, name) is not None:
-            raise UserError(f"--extra-body {name!r}: is said by {flag_of(name)} as well; leave out one of the two")
+            raise UserError(f"--extra-body {name!r}: is also set by {flag_of(name)}; leave out one of the two")
 
 
 def replaced(backend: Backend, call: Call, target: Target) -> Iterator[str]:
-    """Say which fields of ours the user's own take the place of, and what is lost with them."""
+    """Report which of our fields the user's replace, and what is lost with them."""
     if "extra_body" not in target.options:
         return
     without = {name: value for name, value in target.options.items() if name != "extra_body"}
     targets = replace(target, options=without), target
     for name in _different(*(json.loads(backend.request(call, each).body) for each in targets)):
         lost = f" ({WHAT_IS_LOST[name]})" if name in WHAT_IS_LOST else ""
-        yield f"--extra-body takes the place of this tool's own {name}{lost}"
+        yield f"--extra-body replaces this tool's own {name}{lost}"
 
 
 def _different(ours: Any, sent: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The command line: the one part of `bench` that joins it to backends, scenarios and analysis.
+"""The command line: the one part of `bench` that connects a user to `bench.app`.
 
-`main` is imported by bench.py and by the console script; all else is imported when it is needed.
+`main` is imported by bench.py and by the console script; everything else is imported on first use.
 """
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.app.ab import Side
 
 OPTIONS = {**ASKED, **COSTS, **OFFERED}
-# The names that options have in ab.json, where those are others.
+# Names in ab.json that differ from the option's.
 _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_arg": "server_args"}
 
 
@@ -46,8 +46,8 @@ _RECORDED_AS = {"backend": "backend_name", "scenario": "scenario_name", "server_
 def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
     """Say whether B is slower or costs more than A.
 
-    It makes runs in the order A B B A until that is decided. Each launches its own server, unless --url names one.
-    Options of a run are common to both sides; --a and --b hold those in which they differ.
+    Makes runs in the order A B B A until that is decided. Each launches its own server, unless --url names one.
+    Options of a run apply to both sides; --a and --b hold the differences.
 
     \b
     bench.py ab --a '--model tiny' --b '--model tiny-3l' --requests 100
@@ -63,7 +63,7 @@ def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
     if junit:
         app.compare.check_folder_of("--junit", junit)
     screen = Screen(stderr=True, highlight=False)
-    # A line for each pair is enough; nothing is drawn over it.
+    # One line per pair is enough; no progress is drawn.
     found, ended = app.ab.decide(task, app.campaign.Runs(with_report=False), partial(say, screen))
     if found is not None:
         if form == "text" and not as_json:
@@ -74,7 +74,7 @@ def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
         far = "no verdict yet" if found is None else f"the verdict so far is of {len(found.base)} pairs"
         say_ended(ended, task.folder, far)
         return ended.code
-    assert found is not None, "the last analysis is at the bound"
+    assert found is not None, "the last analysis stops at the bound"
     return EXIT_OBJECTIVE_MISSED if found.failing(judged.inconclusive) else 0
 
 
@@ -82,7 +82,7 @@ def ab(form: Form, junit: Path | None, *, as_json: bool, **options: Any) -> int:
 
 
 def sides_of(options: dict[str, Any]) -> "tuple[Side, Side]":
-    """Give both sides from the options of the command; raises UserError that names the side."""
+    """The two sides from the command's options; raises UserError that names the side."""
     common = {name: options[name] for name in _own_options("--a", "")[0]}
     first, second = (_side(name, options[name] or "", common) for name in app.ab.SIDES)
     return first, second
@@ -98,7 +98,7 @@ def _side(name: str, text: str, common: dict[str, Any]) -> "Side":
         request = request_of(options)
     except UserError as problem:
         if str(problem) == _problem_of(common):
-            raise  # what is wrong on both sides is not said of one of them
+            raise  # a mistake in the common options is not blamed on one side
         raise UserError(f"{flag}: {problem}") from None
     return app.ab.Side(name, request, _recorded(options))
 
@@ -110,7 +110,7 @@ def _of_a_side() -> None:
 
 
 def _own_options(flag: str, text: str) -> tuple[dict[str, Any], set[str]]:
-    """All options of a run as the text sets them, and the names of those that it gives."""
+    """All options of a run as the text sets them, and the names of those given in it."""
     try:
         context = _of_a_side.make_context(flag, shlex.split(text))
     except ValueError as problem:
@@ -128,7 +128,7 @@ def _repeatable() -> set[str | None]:
 
 
 def _problem_of(common: dict[str, Any]) -> str | None:
-    """What is wrong with the common options, which is then neither side's fault."""
+    """What is wrong with the common options, and so the fault of neither side."""
     try:
         request_of(common)
     except UserError as problem:
@@ -137,5 +137,5 @@ def _problem_of(common: dict[str, Any]) -> str | None:
 
 
 def _recorded(options: dict[str, Any]) -> dict[str, Any]:
-    """The options for JSON, without the key. The limit on spending is not among them: who goes on may raise it."""
+    """The options for JSON, without the key and without spending limits, which may be raised when continuing."""
     return {_RECORDED_AS.get(name, name): plain(value, shown) for name, value in options.items() if name != "max_usd"}

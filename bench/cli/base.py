@@ -1,4 +1,4 @@
-"""What all commands share: how they print, keep secrets off the screen, and end with an error of one line."""
+"""What all commands share: printing, hiding secrets, and ending with an error of one line."""
 
 import json
 import shlex
@@ -23,26 +23,26 @@ from bench.process.secrets import blank, without_userinfo
 from bench.suggest import did_you_mean
 from bench.types import UserError
 
-OUT_OF_MEMORY = "the system gives too little memory; raise its limit (ulimit -v), or ask for less load"
+OUT_OF_MEMORY = "out of memory; raise the limit (ulimit -v), or ask for less load"
 
 
 _secrets: list[str] = []
 _json_is_owed = False
-"""Whether standard output is still to get the one JSON document that was asked for."""
+"""Whether standard output is still owed the one JSON document that was asked for."""
 
 
 def keep_secret(texts: Iterable[str]) -> None:
-    """Let nothing that is printed from now on show these."""
+    """Hide these in everything printed from now on."""
     _secrets.extend(text for text in texts if text not in _secrets)
 
 
 def shown(text: str) -> str:
-    """Give what a screen or a file may show of a text."""
+    """The text as a screen or a file may show it."""
     return without_userinfo(blank(text, _secrets))
 
 
 class Group(click.Group):
-    """A group that offers the nearest command for one that does not exist."""
+    """A group that suggests the nearest command for an unknown one."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if (
@@ -57,7 +57,7 @@ class Group(click.Group):
 
 
 class OneOf(click.Choice[str]):
-    """A choice that offers the nearest value for one that does not exist."""
+    """A choice that suggests the nearest value for an unknown one."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
@@ -67,9 +67,9 @@ class OneOf(click.Choice[str]):
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print text, of which nothing acts on a terminal. Every command prints by this, or on a Screen.
+    """Print text with all terminal control characters removed. Every command prints with this, or on a Screen.
 
-    An error that nobody reads is lost; of standard output OSError says so.
+    A lost error message is ignored; for standard output OSError is raised.
     """
     global _json_is_owed
     if not err:
@@ -83,16 +83,16 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def now() -> datetime:
-    """The instant by which prices are looked up."""
+    """The time at which prices are looked up."""
     return datetime.now(UTC)
 
 
 def typed(*words: str | Path) -> str:
-    """A command of this program as it was started now, to be pasted into a shell."""
+    """A command of this program, spelled as it was started now, to be pasted into a shell."""
     before = sys.orig_argv[: 1 - len(sys.argv)] if len(sys.argv) > 1 else sys.orig_argv
     script = sys.argv[0]
     if shutil.which(Path(script).name) == script:
-        before = [Path(script).name]  # installed, and found without its path
+        before = [Path(script).name]  # installed, and found on the PATH
     elif before[-1:] != [script]:
         before = ["bench.py"]
     return shlex.join([*before, *map(str, words)])
@@ -104,28 +104,27 @@ def print_dry(document: Mapping[str, Any], lines: Sequence[str], *, as_json: boo
 
 
 def owe_json(wanted: bool) -> None:
-    """Let standard output have one JSON document, also where the command fails."""
+    """Reserve standard output for one JSON document, which is printed even if the command fails."""
     global _json_is_owed
     _json_is_owed = wanted
 
 
 def fail_as_json(message: str, code: int) -> int:
-    """Print why there is no other document, where one is owed; gives the exit code back."""
+    """If a JSON document is owed, print one that says why there is no other; returns the exit code."""
     if _json_is_owed:
         echo(json.dumps({"error": message, "exit_code": code}, indent=2, ensure_ascii=False))
     return code
 
 
 def run_and_exit(command: click.Command) -> NoReturn:
-    """Run the command line and exit with its code; what the user can mend is said in one line.
+    """Run the command line and exit with its code; errors that the user can fix are reported in one line.
 
-    An exception that nobody expected is a bug of ours: it has a code of its own, as 1 would say that an objective was
-    missed.
+    An unexpected exception is a bug of ours and has its own code, because 1 would mean that an objective was missed.
     """
     interrupts.listen()
     try:
         code = _ended(command)
-    except KeyboardInterrupt as late:  # while its end was being said
+    except KeyboardInterrupt as late:  # Ctrl-C while the error was being reported
         interrupts.ignore()
         code = tell(late)
     sys.exit(code)
@@ -139,23 +138,23 @@ def _ended(command: click.Command) -> int:
         code = _exit_code(command)
         sys.stdout.flush()
         if code == 0 and (why := terminal.lost()):
-            _, code = _fail(f"standard output was not written to its end: {why}")
+            _, code = _fail(f"standard output is incomplete: {why}")
     except BrokenPipeError:
         terminal.silence(sys.stdout, sys.stderr)
         code = EXIT_NOBODY_READS
-    except OSError as problem:  # a full disk behind standard output
+    except OSError as problem:  # the disk behind standard output is full
         terminal.silence(sys.stdout)
         _, code = _fail(f"standard output cannot be written: {problem.strerror}")
     return code
 
 
 def _exit_code(command: click.Command) -> int:
-    # Before anything is parsed: a wrong flag beside --json is answered in JSON too.
+    # Before anything is parsed, so that even a wrong flag beside --json is answered in JSON.
     owe_json("--json" in sys.argv[1:])
-    # Not click's own `main`: when nobody reads its output that ends with 1, our code for a missed objective.
+    # Not click's own `main`: when its output pipe breaks, that exits with 1, our code for a missed objective.
     try:
         if odd := [argument for argument in sys.argv[1:] if not is_text(argument)]:
-            raise UserError(f"{odd[0]}: expected text in UTF-8; give the file another name, or link to it by one")
+            raise UserError(f"{odd[0]}: expected UTF-8; rename the file, or link to it under another name")
         with command.make_context(Path(sys.argv[0]).name, sys.argv[1:]) as ctx:
             return command.invoke(ctx) or 0
     except click.exceptions.Exit as done:
@@ -167,7 +166,7 @@ def _exit_code(command: click.Command) -> int:
 
 
 def tell(problem: BaseException, code: int | None = None) -> int:
-    """Say what went wrong, after what was noted on it; the exit code that it deserves, or the one that is given."""
+    """Report an exception with its notes; returns the exit code that it deserves, or the given one."""
     message, own = _told(problem)
     return fail_as_json(message, own if code is None else code)
 
@@ -184,10 +183,10 @@ def _told(problem: BaseException) -> tuple[str, int]:
             return _fail(str(problem))
         case MemoryError():
             return _fail(OUT_OF_MEMORY)
-        # Under a limit on memory an import fails in its own ways: a library cannot be mapped, the interpreter gives up.
+        # Under a memory limit imports fail in other ways: a library cannot be mapped, or the interpreter gives up.
         case ImportError() | SystemError() if memory_is_limited():
             return _fail(OUT_OF_MEMORY)
-        # Nor has a thread room for its stack, which Python and Arrow say with errors of their own.
+        # Threads lack room for their stacks, which Python and Arrow report with their own errors.
         case _ if memory_is_limited() and "thread" in str(problem):
             return _fail(OUT_OF_MEMORY)
     return _interrupted() if interrupts.caused(problem) else _bug(problem)
@@ -205,9 +204,9 @@ def _fail(message: str) -> tuple[str, int]:
 
 
 def _bug(problem: BaseException) -> tuple[str, int]:
-    """Say where it happened, with the lines of code but none of the values."""
+    """Print where an unexpected exception happened: the lines of code, but no values, which may be secret."""
     echo("".join(traceback.format_tb(problem.__traceback__)).rstrip(), err=True)
-    text = f"this is a bug of bench; please report it, with the lines above: {type(problem).__name__}: "
+    text = f"this is a bug in bench; please report it with the lines above: {type(problem).__name__}: "
     text += " ".join(str(problem).split())
     echo(f"error: {text}", err=True)
     return text, EXIT_BUG

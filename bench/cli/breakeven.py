@@ -1,4 +1,4 @@
-"""`bench.py breakeven`: at which volumes servers of one's own cost no more than an API, and small choices beside it."""
+"""`bench.py breakeven`: the volumes at which self-hosting costs no more than an API, and smaller choices."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ REQUESTS = options_of(RequestOptions, groups.REQUEST, {
     "prefix_tokens": "Prompt tokens that requests share.  [as measured]",
 })  # fmt: skip
 TRAFFIC = options_of(TrafficOptions, groups.VOLUME, {
-    "requests_per_month": "Your volume.  [that of --traffic]",
+    "requests_per_month": "Requests per month.  [that of --traffic]",
     "traffic_profile": "File of 168 weights, one an hour of a week, or 24 of a day.",
     "traffic": "File of arrival times, one a line or in CSV.",
 })  # fmt: skip
@@ -65,7 +65,7 @@ CACHING = options_of(CachingOptions, groups.API, {
     COSTS,
     REQUESTS,
     TRAFFIC,
-    options_of(TrafficOptions, groups.VOLUME, {"peak_to_mean": "The busiest hour over the mean one.  [1]"}),
+    options_of(TrafficOptions, groups.VOLUME, {"peak_to_mean": "Ratio of the busiest hour to the mean hour.  [1]"}),
     CACHING,
     options_of(BreakEvenOptions, groups.API, {"batch": "Use the API's batch prices."}),
     options_of(HostingOptions, groups.OPERATION, {
@@ -117,7 +117,7 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
     comparison = compare(BreakEvenOptions(**options), now())
     page = None
     if out is not None:
-        # Only here, because the charts take a while to import.
+        # Imported only here, because charts take a while to import.
         from bench.app.breakeven.folder import write
 
         page = write(out, comparison)
@@ -134,16 +134,16 @@ def breakeven(ctx: click.Context, /, **options: Any) -> int:
 @click.command("fine-tune")
 @groups.with_options(
     options_of(FineTuneChoice, groups.COST, {
-        "train_usd": "What training costs, once.",
-        "prompted_usd": "A request with the long prompt.",
-        "tuned_usd": "A request to the tuned model.",
+        "train_usd": "Cost of training, once.",
+        "prompted_usd": "Cost of a request with the long prompt.",
+        "tuned_usd": "Cost of a request to the tuned model.",
     }),
 )  # fmt: skip
 @printed()
 def fine_tune(**options: Any) -> "Document":
-    """After how many requests a fine-tuned model is repaid.
+    """Find after how many requests fine-tuning pays off.
 
-    On servers of your own that cache prefixes a long prompt costs little: give measured amounts.
+    Self-hosted servers that cache prefixes make long prompts cheap, so give measured costs.
 
     \b
     bench.py breakeven fine-tune --train-usd 120 --prompted-usd 0.0045 --tuned-usd 0.0030
@@ -159,7 +159,7 @@ def fine_tune(**options: Any) -> "Document":
 )
 @printed()
 def caching(**options: Any) -> "Document":
-    """From which volume on an API's prompt cache pays.
+    """Find the volume from which an API's prompt cache pays off.
 
     \b
     bench.py breakeven caching --versus claude-haiku-5-5 --prompt-tokens 3000 --prefix-tokens 2500 --output-tokens 200
@@ -171,18 +171,18 @@ def caching(**options: Any) -> "Document":
 
 @click.command()
 @groups.with_options(
-    options_of(BatchChoice, groups.SIDES, {"versus": "MODEL or PROVIDER/MODEL; or give both amounts."}),
+    options_of(BatchChoice, groups.SIDES, {"versus": "MODEL or PROVIDER/MODEL; or give both costs."}),
     REQUESTS,
     options_of(BatchChoice, groups.COST, {
-        "live_usd": "A request, answered at once.",
-        "batch_usd": "A request in a batch.",
-        "deadline_h": "Hours in which an answer is wanted.",
+        "live_usd": "Cost of a request that is answered at once.",
+        "batch_usd": "Cost of a request in a batch.",
+        "deadline_h": "Hours within which an answer is needed.",
         "window_h": "Hours that a batch may take.  [the API's, else 24]",
     }),
 )  # fmt: skip
 @printed()
 def batch(**options: Any) -> "Document":
-    """Whether to send requests that can wait as a batch.
+    """Decide whether to batch requests that can wait.
 
     \b
     bench.py breakeven batch --versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200 --deadline-h 48

@@ -1,4 +1,4 @@
-"""What the commands that make several runs share: what was asked, and what is said where a run ends them early."""
+"""What the commands that make several runs share: the question, and the message when a run ends them early."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 
 MAY_DIFFER = ("max_usd", "out", "port", "ready_timeout", "locust_web", "as_json", "quiet")
-"""What a command may ask otherwise when it goes on: none of it changes what is measured."""
+"""Options that may change when a command continues, because none of them changes what is measured."""
 
 
 def say_ended(outcome: "Outcome", folder: Path, so_far: str = "") -> None:
-    """Say which run ended the command and why, and how to go on; raises UserError where the user has something to mend.
+    """Report which run ended the command and why, and how to continue.
 
-    `so_far` is what is known by then. Where JSON is still owed, this is what it says.
+    Raises UserError if the user must fix something first. `so_far` is the result by then. If JSON is still owed, the
+    message goes there.
     """
     lines = [] if outcome.never_began else [f"{outcome.name} {outcome.problem}"]
     if folder.exists():
-        lines.append(f"{so_far and f'{so_far}; '}it can go on: the same command with --out {folder}")
+        lines.append(f"{so_far and f'{so_far}; '}to continue, repeat the command with --out {folder}")
     for line in lines:
         echo(line, err=True)
     outcome.raise_if_it_never_began()
@@ -32,7 +33,7 @@ def say_ended(outcome: "Outcome", folder: Path, so_far: str = "") -> None:
 
 
 def asked_of(request: "RunRequest", options: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
-    """Give all that was asked, by the names of the flags: whoever goes on must ask the same, `but` for these."""
+    """The whole question, by flag name: a command that continues must ask the same, except for `but`."""
     asked = {name: value for name, value in options.items() if name not in (*MAY_DIFFER, *but)}
     asked |= {
         "server_args": asked.pop("server_arg"),

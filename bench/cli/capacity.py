@@ -1,4 +1,4 @@
-"""`bench.py capacity`: the highest rate at which objectives are met, found by running at one rate after another."""
+"""`bench.py capacity`: find the highest rate that meets the objectives by running at one rate after another."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ def capacity(**options: Any) -> int:
     \b
     bench.py capacity --slo 'ttft_ms:p99<500' --slo 'tpot_ms:p90<50'
     bench.py capacity --backend vllm --model mistral-7b-awq --slo 'ttft_ms:p95<1000' --out results/my-search
-    Each run has a folder of its own in --out; with the same --out an interrupted search goes on where it was.
+    Each run has its own folder in --out; with the same --out, an interrupted search continues.
     """
     from bench.cli import output, view
 
@@ -58,18 +58,18 @@ def capacity(**options: Any) -> int:
     if found.ended is not None:
         say_ended(found.ended, search.folder)
         return found.ended.code
-    assert found.capacity is not None and found.document is not None, "nothing ended the search before"
+    assert found.capacity is not None and found.document is not None, "nothing ended the search early"
     places = {"folder": search.folder, "page": search.page}
     screen = view.show_result(found.document, places, as_json=as_json, quiet=quiet)
     if (next_step := app.what_follows.after_capacity(search.request, search.folder, found.capacity)) is not None:
         output.show_fact(screen, "next", next_step.what)
-        # In one line, as a shell takes it.
+        # On one line, to be pasted into a shell.
         screen.print(typed(*next_step.words), soft_wrap=True, highlight=False)
     return 0 if found.capacity.rate_per_s else EXIT_OBJECTIVE_MISSED
 
 
 def _search(options: dict[str, Any]) -> "CapacitySearch":
-    """The search that the options ask for; the name of the folder and all but the load are those of a run."""
+    """The search that the options ask for; all but the load are options of a run."""
     ours = {name: options[name] for name in names(SearchOptions)}
     request = request_of({name: value for name, value in options.items() if name not in (*ours, "as_json", "quiet")})
     asked = asked_of(request, options, but=_HOW_FAR)

@@ -1,4 +1,4 @@
-"""`bench.py compare`: is the candidate slower or dearer than the base? The gate of a CI job."""
+"""`bench.py compare`: is the candidate slower or more expensive than the base? For use as a gate in CI."""
 
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,9 @@ def compare(
 ) -> int:
     """Say whether CANDIDATE is slower or costs more than BASE; of several, also which may be best.
 
-    Each is a run folder, a folder of runs, or several of these with commas between; a sweep's folder is a side for each
-    of its contenders, at the load of its table. One run on each side is compared
-    by its requests; with three and more on each side the run is the unit, which is surer. Exits with 1 where any
-    measure is worse than that of BASE.
+    Each side is a run folder, a folder of runs, or several of these separated by commas; a sweep's folder gives a side
+    per contender, at the load of its table. With one run per side, requests are compared; with three or more, runs are,
+    which is more reliable. Exits with 1 if any measure is worse than BASE's.
 
     \b
     bench.py compare results/before results/after

@@ -1,4 +1,4 @@
-"""What a shell completes beside flags: names, and where none fits, files. Click writes its script (docs/scripts.md)."""
+"""What a shell completes besides flags: names and, if none fits, files. Click writes its script (docs/scripts.md)."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 @add_completion_class
 class _FishCompletion(FishComplete):
-    """Click's own, but with the commas that a name has: `vllm,llamacpp`."""
+    """Click's script, corrected for values that contain commas: `vllm,llamacpp`."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 
@@ -24,7 +24,7 @@ class _FishCompletion(FishComplete):
 def names_of(
     what: Literal["backends", "gpus", "measures", "models", "objectives", "runs", "scenarios"],
 ) -> Complete:
-    """Complete these names, each of several with commas between."""
+    """Complete these names, also several separated by commas."""
 
     def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",")
@@ -36,12 +36,12 @@ def names_of(
 
 
 def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete a file's name, or a folder's, of an option that also takes other text."""
+    """Complete the name of a file or folder, for an option that also takes other text."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def complete_for_shell(command: click.Command) -> bool:
-    """Answer a shell that asks (by click's variable) for its script or for what may come next; says whether it did."""
+    """Answer a shell that asks (by click's variable) for its script or for completions; returns whether it did."""
     program = Path(sys.argv[0]).name
     variable = f"_{program}_COMPLETE".replace("-", "_").replace(".", "_").upper()
     instruction = os.environ.get(variable)

@@ -1,4 +1,4 @@
-"""A command that understands the flags of other tools; see bench.app.familiar."""
+"""A command that understands flags of other tools; see bench.app.familiar."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +14,17 @@ _BOUND = re.compile(r"[A-Za-z_]\w*:[\d.]\S*")
 
 
 class SynonymCommand(Grouped):
-    """Its own flags, and those of other tools that mean the same."""
+    """Parses its own flags, and those of other tools that mean the same."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # a shell asks what may come next
+        if ctx.resilient_parsing:  # a shell asks for completions
             return super().parse_args(ctx, args)
         own = {flag: option for option in self.params if isinstance(option, click.Option) for flag in option.opts}
         return super().parse_args(ctx, understood(args, own))
 
 
 def understood(args: Sequence[str], own: Mapping[str, click.Option]) -> list[str]:
-    """Arguments in our words; UserError for a word that means something else here, or what is said twice."""
+    """The arguments with our flags; UserError for a flag that differs here, or is given twice."""
     found, said_by = list[str](), dict[str, str]()
     rest = list(args)
     at_a_rate = _has_rate(args)
@@ -51,13 +51,13 @@ def understood(args: Sequence[str], own: Mapping[str, click.Option]) -> list[str
         while flag == "--goodput" and rest and _BOUND.fullmatch(rest[0]):
             value += f" {rest.pop(0)}"
         if flag == "--rate" and is_limited and not at_a_rate:
-            continue  # a rate without end, and a limit: a closed loop
+            continue  # an infinite rate and a limit: a closed loop
         found.append(f"{flag}{equals}{convert(value)}" if equals else flag)
     return found
 
 
 def _ours(given: str, *, at_a_rate: bool, own: Mapping[str, click.Option]) -> tuple[str, Callable[[str], str]]:
-    """Our flag for another's, and what to make of its value; the flag itself where there is none."""
+    """Our flag for another tool's, and how to convert its value; the flag itself if there is none."""
     plain = f"--{word_of(given)}"
     if plain in own:
         return plain, str
@@ -68,11 +68,11 @@ def _ours(given: str, *, at_a_rate: bool, own: Mapping[str, click.Option]) -> tu
 def _once(flag: str, given: str, option: click.Option, said_by: Mapping[str, str]) -> None:
     before = said_by.get(flag)
     if before is not None and not option.multiple and {before, given} != {flag}:
-        raise UserError(f"{given} and {before} say the same: give one of them")
+        raise UserError(f"{given} and {before} mean the same; give one of them")
 
 
 def _has_rate(args: Sequence[str]) -> bool:
-    """Whether a rate is given, and not the one without end."""
+    """Whether a finite rate is given."""
     for place, argument in enumerate(args):
         given, equals, value = argument.partition("=")
         if word_of(given) in ("rate", "request-rate") and given.startswith("--"):

@@ -17,14 +17,14 @@ from bench.cli.settings import ConfigurableCommand
 @click.command(cls=ConfigurableCommand)
 @groups.with_options(
     options_of(GateOptions, groups.SIDES, {
-        "baseline": "Folder with what was measured before.",
+        "baseline": "Folder with earlier measurements.",
         "against": "Measure this checkout now, and compare with it.",
-        "update": "Measure, and write it as the baseline.",
-        "add": "Measure, and add it to the baseline as one more session.",
+        "update": "Measure, and write the result as the baseline.",
+        "add": "Measure, and add the result to the baseline as a session.",
     }),
     options_of(GateOptions, groups.HOW_OFTEN, {
         "part": "Measure only this; repeatable.  [all]",
-        "rounds": "How often each part is measured.",
+        "rounds": "Times each part is measured.",
     }),
     form_option("text", "markdown"),
     json_option(),
@@ -35,8 +35,8 @@ from bench.cli.settings import ConfigurableCommand
 def gate(form: Form, junit: Path | None, *, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say whether an engine or our own client got slower.
 
-    Runs a tiny model on the embedded llama.cpp, and on vLLM where it is installed, and our own client against the
-    ground-truth server. Compares CPU time and latencies in units of reference work, counts exactly.
+    Runs a tiny model on the embedded llama.cpp (and on vLLM, if installed), and our own client against the ground-truth
+    server. Compares CPU time and latencies in units of reference work, and counts exactly.
 
     \b
     bench.py gate --baseline results/baselines/tiny
@@ -69,7 +69,7 @@ def gate(form: Form, junit: Path | None, *, as_json: bool, quiet: bool, **option
         echo(f"{ended.outcome.name} {ended.outcome.problem}", err=True)
         code = ended.outcome.code
     except BaseException as problem:
-        if not asked.out:  # nobody asked for this folder; what the message names stays
+        if not asked.out:  # the user did not name this folder; files named in the message stay
             judging.leave(task, str(problem))
         raise
     if code or asked.out:

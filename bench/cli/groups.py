@@ -1,4 +1,4 @@
-"""Help in groups, in the order in which a person needs them."""
+"""Options in groups for --help, most needed first."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -38,11 +38,11 @@ _ATTRIBUTE: Final = "help_group"
 
 Decorator = Callable[[Any], Any]
 Options = Mapping[str, Decorator]
-"""What gives a command its options, by their names as keyword arguments."""
+"""A decorator that gives a command options, which it receives as keyword arguments."""
 
 
 def under(title: str, options: Options) -> Options:
-    """The options, marked to stand under a title of ORDER."""
+    """The options, marked to appear under a title of ORDER."""
 
     def marked(option: Decorator) -> Decorator:
         def decorate(function: Any) -> Any:
@@ -56,7 +56,7 @@ def under(title: str, options: Options) -> Options:
 
 
 def with_options(*groups: Options) -> Decorator:
-    """Give a command all of these options, in their order."""
+    """Give a command all of these options, in this order."""
 
     def decorate(function: Any) -> Any:
         for option in reversed([option for group in groups for option in group.values()]):
@@ -67,13 +67,13 @@ def with_options(*groups: Options) -> Decorator:
 
 
 def group_of(option: click.Parameter) -> str:
-    """The title under which an option stands."""
+    """The title under which an option appears."""
     found: str = vars(option).get(_ATTRIBUTE, _OTHERS)
     return found
 
 
 class Grouped(click.Command):
-    """A command whose help has its options in groups."""
+    """A command whose help groups its options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
@@ -87,4 +87,4 @@ class Grouped(click.Command):
 
 
 class GroupedGroup(Grouped, Group):
-    """The same for a command that has others below it."""
+    """The same for a command with subcommands."""

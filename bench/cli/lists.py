@@ -1,4 +1,4 @@
-"""`bench.py backends`, `scenarios`, `models` and `prices`: what is known, a line for each."""
+"""`bench.py backends`, `scenarios`, `models` and `prices`: lists, one line per entry."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,9 +42,9 @@ def scenarios() -> "Document":
 def models(ctx: click.Context) -> "Document | None":
     """List the models that have a short name.
 
-    A run takes NAME or NAME-QUANTIZATION, such as mistral-7b-awq. Quantization gguf, for llamacpp, stands for q4_k_m
-    (what NAME alone means there), q5_k_m, q6_k and q8_0; the others are for vllm and tgi. Any other model is a path or
-    a repository, OWNER/NAME. GB is what the weights take; --json says where they come from, and more.
+    A run takes NAME or NAME-QUANTIZATION, such as mistral-7b-awq. For llamacpp, quantization gguf stands for q4_k_m
+    (the default), q5_k_m, q6_k and q8_0; the others are for vllm and tgi. Any other model is a path or a repository,
+    OWNER/NAME. GB is the size of the weights; --json adds their source, and more.
 
     \b
     bench.py models
@@ -56,7 +56,7 @@ def models(ctx: click.Context) -> "Document | None":
 @models.command()
 @click.argument("name")
 def build(name: str) -> None:
-    """Build a tiny model now (a run does it on first use) and print where it lies.
+    """Build a tiny model now (a run does it on first use) and print its path.
 
     \b
     bench.py models build tiny
@@ -74,9 +74,9 @@ def build(name: str) -> None:
 def prices(names: tuple[str, ...], only_apis: bool, only_gpus: bool, price_file: Path | None) -> "Document":
     """List what APIs and rented GPUs cost.
 
-    Without a NAME: the Claude models that are still served, and every GPU. A NAME is MODEL, PROVIDER/MODEL, a GPU, or
-    a part of one. Your own GPU prices, in prices.yaml in the folder llm-serving-bench of your config folder or in the
-    file of --prices, replace the bundled ones.
+    Without a NAME: the Claude models that are still served, and every GPU. A NAME is MODEL, PROVIDER/MODEL, a GPU, or a
+    part of one. Your own GPU prices, in llm-serving-bench/prices.yaml in your config folder or in the file given with
+    --prices, replace the bundled ones.
 
     \b
     bench.py prices

@@ -9,7 +9,7 @@ from bench.numeric import Range, read, whole
 
 
 class Plain(click.ParamType[Any]):
-    """An option's number, written as any number is read here; its range is for whoever uses it to judge."""
+    """An option's number; commas, k and m are read as everywhere, and its range is checked by whoever uses it."""
 
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
@@ -23,7 +23,7 @@ class Plain(click.ParamType[Any]):
 
 
 class NumberWithin(click.ParamType[Any]):
-    """An option's number within its range: an int where that is of whole numbers, else as exact as it is written."""
+    """An option's number within its range: an int if only whole numbers are allowed, else exactly as written."""
 
     def __init__(self, allowed: Range) -> None:
         self.range = allowed

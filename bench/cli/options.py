@@ -1,4 +1,4 @@
-"""The options of commands: help for the fields of an options class of bench.app, which has their types and defaults."""
+"""The options of commands: help texts for the fields of an options class of bench.app, which has types and defaults."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -54,7 +54,7 @@ _COMPLETED: Final[Mapping[str, Complete]] = {
 
 
 def options_of(group: type[Any], title: str, helps: Mapping[str, str]) -> Options:
-    """Options of a command under a title of its help: fields of a group, with what help says of each."""
+    """Options of a command under a title of its help: fields of an options class, with a help text for each."""
     kinds = kinds_of(group)
     defaults = {field.name: field.default for field in fields(group)}
     return groups.under(title, {name: _option(name, kinds[name], defaults[name], said) for name, said in helps.items()})
@@ -79,7 +79,7 @@ def _option(name: str, kind: Any, default: Any, said: str) -> Decorator:
 
 
 def _as_click_has_it(kind: Any) -> dict[str, Any]:
-    """What click is told of a field's type; what is read only with the rest of a request is text to it."""
+    """Click's type for a field; what is validated only as part of a request is text here."""
     of = get_args(kind)
     if kind is bool:
         return {"is_flag": True}
@@ -99,31 +99,31 @@ def _owe_json(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> boo
 
 
 def json_option(of_what: str = "") -> Options:
-    """`--json`, which every command that answers takes."""
-    help = f"Print JSON{of_what}, also where it fails."
+    """`--json`, for every command that answers."""
+    help = f"Print JSON{of_what}, also on failure."
     option = click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_owe_json, help=help)
     return groups.under(groups.RESULT, {"as_json": option})
 
 
 def form_option(*forms: str) -> Options:
-    """`--format`: the first of these unless another is asked for."""
+    """`--format`: the first of these by default."""
     option = click.option("--format", "form", type=OneOf(forms), default=forms[0], help=f"Output format.  [{forms[0]}]")
     return groups.under(groups.RESULT, {"form": option})
 
 
 def out_option(help: str) -> Options:
-    """`--out`: the folder of what a command makes."""
+    """`--out`: the folder of a command's results."""
     option = click.option("--out", type=click.Path(path_type=Path), help=help)
     return groups.under(groups.RESULT, {"out": option})
 
 
 def printed(of_what: str = "") -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Print the Document that a command gives, if it gives one; `--json` prints its data."""
+    """Print the Document that a command returns, if any; `--json` prints its data."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., None]:
         @wraps(command)
         def run(*arguments: Any, as_json: bool, **options: Any) -> None:
-            # What draws on a terminal is not for --help.
+            # Imported late: --help does not draw.
             from bench.cli.output import deliver
 
             if (document := command(*arguments, **options)) is not None:
@@ -140,7 +140,7 @@ QUIET: Final = groups.under(
     {"quiet": click.option("--quiet", is_flag=True, help="Print nothing to standard error except errors.")},
 )
 SHOWN: Final = {**json_option(), **QUIET}
-"""What a command prints: its result on standard output, its progress on standard error."""
+"""What a command prints: results on standard output, progress on standard error."""
 
 ASKED: Final = {
     **options_of(ServerOptions, groups.WHOM, {
@@ -152,12 +152,12 @@ ASKED: Final = {
         "scenario": "A name from `scenarios`, or a YAML file.",
         "dataset": "Your own prompts: a file, a folder or a pattern.",
         "dataset_output": "Where answer lengths come from.  [file]",
-        "images": "Send one of its images with each request, chosen by the seed.",
+        "images": "Send one of these images with each request, chosen by the seed.",
         "prompt_tokens": "Make every prompt this long, instead of the scenario's lengths.",
         "output_tokens": "Make every answer this long, instead of the scenario's lengths.",
         "turns": "Turns per session.  [the scenario's]",
         "think_time": "Pause before a turn: 5s, exponential:5s, lognormal:5s:1.",
-        "history": "Build the next turn on actual answers or on planned ones.  [actual]",
+        "history": "Build the next turn on actual or on planned answers.  [actual]",
         "cache": "cold: prompts that no cache has seen; warm: the same prompts as in other warm runs.",
         "seed": "Seed for prompts, lengths and arrivals.",
     }),
@@ -171,7 +171,7 @@ ASKED: Final = {
     **options_of(ServerOptions, groups.LAUNCH, {
         "server": "llamacpp: xllamacpp, llama-cpp-python or a llama-server; exec: process or kept.",
         "server_python": "Python that has the server installed.  [see docs/backends.md]",
-        "server_cmd": "Command that launches the server instead; our flags are appended.",
+        "server_cmd": "Command that launches the server instead; the tool's flags are appended.",
         "server_arg": "Argument for the launched server; repeatable.",
         "port": "Port of the launched server.  [a free one]",
         "ready_timeout": "How long a server may take to become ready.  [launched: 120s; with --url: none]",
@@ -180,7 +180,7 @@ ASKED: Final = {
     **options_of(ServerOptions, groups.WORDING, {
         "dialect": "tgi: native or chat.  [native]",
         "route": "openai, vllm, llamacpp: chat, completions or responses.  [chat]",
-        "no_stream": "Ask for whole answers, which leaves token times unknown.",
+        "no_stream": "Request whole answers; token times are then unknown.",
         "temperature": "A number, or server for its default.  [the scenario's, 0; claude: server]",
         "top_p": "Sample from the likeliest tokens with this total probability.  [the server's]",
         "seed_requests": "Send a seed with each request.  [on, where supported]",
@@ -225,7 +225,7 @@ COSTS: Final = {
         "owned": "Hardware you own: price_usd=…,months=…,watts=…,usd_per_kwh=…",
     }),
     **groups.under(groups.COST, {
-        # It has to exist even where no GPU is named whose price would be looked up in it.
+        # Needed even if no GPU is named whose price would be looked up in it.
         "prices": click.option(
             "--prices", type=click.Path(path_type=Path, exists=True), help="File with your own GPU prices."
         ),
@@ -240,7 +240,7 @@ OFFERED: Final = {
         "requests": "Measure this many requests …",
         "duration": "… or for this long: 60s, 2m …",
         "sessions": "… or this many sessions, in scenarios with turns.",
-        "warmup": "Before what is measured: a number of requests, or with --duration a time.",
+        "warmup": "Warm-up before what is measured: a number of requests, or with --duration a time.",
         "arrivals": "Open loop: poisson, constant, gamma:CV for bursts, profile:FILE.  [poisson]",
         "max_in_flight": "Open loop: at most this many requests in flight.  [1024]",
         "overload": "What requests beyond --max-in-flight do.  [wait]",
@@ -270,4 +270,4 @@ JUDGED: Final = {
     **json_option(),
     **JUNIT,
 }  # fmt: skip
-"""How two sides are judged and how that is told: options of every command that compares."""
+"""How two sides are judged and how that is reported: for every command that compares."""

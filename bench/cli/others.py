@@ -1,4 +1,4 @@
-"""`bench.py import`, `export` and `crosscheck`: what other tools measured, and our runs as theirs."""
+"""`bench.py import`, `export` and `crosscheck`: other tools' results, and our runs as theirs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ def import_(given: tuple[Path, ...], out: Path | None, model: str | None) -> "Do
     """Make run folders of what other tools measured.
 
     FILE is a result of vLLM bench (Python or Rust), SGLang, GuideLLM, AIPerf, inference-perf, genai-bench, LLMPerf or
-    LLMeter, known by what is in it. report, compare and breakeven take the folders.
+    LLMeter, detected by content. report, compare and breakeven take the folders.
 
     \b
     bench.py import vllm-bench.json benchmarks.json
@@ -38,14 +38,14 @@ def import_(given: tuple[Path, ...], out: Path | None, model: str | None) -> "Do
 @click.command()
 @click.argument("folder", metavar="RUN")
 @click.argument("theirs", type=click.Path(path_type=Path))
-@click.option("--part", type=WHOLE, help="Which result of a file that has several, from 1.")
+@click.option("--part", type=WHOLE, help="Number of the result, from 1, if the file has several.")
 @printed()
 def crosscheck(folder: str, theirs: Path, part: int | None) -> "Document":
-    """Set a run of ours beside what another tool measured of the same server.
+    """Compare a run of ours with another tool's result for the same server.
 
-    THEIRS is a file that `import` takes. Where figures differ our run is read again by the definitions of the other
-    tool (the role's chunk a first token, time from the connection, chunks for tokens, warm-up and failures counted,
-    rates over all the time); what they leave is said with its size.
+    THEIRS is a file that `import` takes. Where figures differ, our run is evaluated by the other tool's definitions
+    (role chunk as first token, time from the connection, chunks as tokens, warm-up and failures counted, rates over all
+    the time); any remaining difference is shown.
 
     \b
     bench.py crosscheck latest vllm-bench.json
@@ -66,7 +66,7 @@ def crosscheck(folder: str, theirs: Path, part: int | None) -> "Document":
     help="Whose format.",
 )
 def export(folder: str, form: str) -> None:
-    """Print a run of ours as another tool's file.
+    """Print a run of ours in another tool's format.
 
     vllm is what `vllm bench serve --save-detailed` writes, aiperf profile_export_aiperf.json, guidellm benchmarks.json;
     openmetrics is for a time series database, csv has a row for each request.

@@ -47,25 +47,25 @@ _STYLES: dict[Tone, str] = {
 
 
 class Screen(Console):
-    """Standard output; when its reader leaves, the run goes on and says nothing more.
+    """Standard output; if its reader leaves, the run continues and nothing more is printed.
 
-    Whatever is drawn on it, nothing in a text from outside acts on the terminal, and `[INST]` in it is no markup.
+    Text from outside never controls the terminal, and `[INST]` in it is not markup.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Give the pieces of what is drawn; those that steer the terminal are rich's own."""
+        """Yield the pieces to draw; terminal control comes only from rich."""
         for piece in super().render(renderable, options):
             yield piece if piece.control else piece._replace(text=printable(piece.text))
 
     def on_broken_pipe(self) -> None:
-        """Write to nowhere from now on."""
+        """Discard everything from now on."""
         terminal.silence(self.file)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does; a full disk behind the output ends nothing that is being measured."""
+        """Print as rich does; a full disk behind the output does not end a measurement."""
         try:
             super().print(*objects, **options)
         except OSError as problem:
@@ -81,9 +81,9 @@ def deliver(
     places: Mapping[str, Path] = {},
     junit: Path | None = None,
 ) -> None:
-    """Print a document in the form that was asked for, as text on the screen given and with where it lies.
+    """Print a document in the requested form: as text on the given screen, followed by its path.
 
-    Its cases are written to the file `junit` as well.
+    Its cases are also written to the file `junit`.
     """
     if junit is not None:
         app.compare.write("--junit", junit, to_junit.render(document))
@@ -107,9 +107,9 @@ def print_rows(rows: Iterable[Sequence[Any]]) -> None:
 
 
 def show(screen: Console, document: Document, places: Mapping[str, Path] = {}) -> None:
-    """Print a document but for what only pages show: the verdict with its reasons, the warnings, the blocks, places.
+    """Print a document except for what only pages show: the verdict with its reasons, the warnings, the blocks, paths.
 
-    On a terminal, whose first lines are gone by then, the verdict comes once more at the end.
+    On a terminal, whose first lines have scrolled away by then, the verdict is repeated at the end.
     """
     if document.title:
         show_fact(screen, "", document.title, "strong", indent=0)
@@ -133,7 +133,7 @@ def show_headline(screen: Console, headline: Headline) -> None:
 
 
 def show_fact(screen: Console, label: str, text: str, tone: Tone = "", indent: int = _LABEL_COLUMNS) -> None:
-    """Print a labelled line, which on a terminal is wrapped under itself; elsewhere it stays one line."""
+    """Print a labelled line; a terminal wraps it with a hanging indent, elsewhere it stays one line."""
     before = f"{label}{_GAP}" if label and len(label) >= indent else label.ljust(indent)
     for number, line in enumerate(folded(text, _columns(screen), before, indent)):
         shown = Text(line)
@@ -142,16 +142,16 @@ def show_fact(screen: Console, label: str, text: str, tone: Tone = "", indent: i
 
 
 def say(screen: Console, line: str) -> None:
-    """Print a line as it is; on a terminal it is wrapped between its words."""
+    """Print a line; a terminal wraps it between words."""
     for part in folded(line, _columns(screen), indent=len(_GAP)):
         screen.print(Text(part), soft_wrap=True)
 
 
 def folded(text: str, width: int, before: str = "", indent: int = 0) -> list[str]:
-    """A text behind what stands before it, in lines of so many columns.
+    """A text after a prefix, in lines of at most `width` columns.
 
-    No word, path or number is broken: one that is wider than what is left of a line gets one of its own, farther to the
-    left where it must.
+    Words, paths and numbers are not broken: one that is too wide gets a line of its own, starting further to the left
+    if it must.
     """
     lines = [before]
     for word in re.findall(r"\s*\S+", text):
@@ -164,12 +164,12 @@ def folded(text: str, width: int, before: str = "", indent: int = 0) -> list[str
 
 
 def _columns(screen: Console) -> int:
-    """How wide a line may be; what is no terminal takes any."""
+    """The maximum width of a line; unlimited if this is not a terminal."""
     return screen.width if screen.is_terminal else sys.maxsize
 
 
 def _show_blocks(screen: Console, blocks: Sequence[Block], *, apart: bool) -> None:
-    """Print blocks with a line between those that are no plain lines; `apart`: before the first as well."""
+    """Print blocks, separated by a blank line unless they are plain lines; `apart`: before the first as well."""
     above: Block | None = None
     for block in visible(blocks, "terminal"):
         stands_alone = isinstance(block, Table | Section) or isinstance(above, Table | Section)
@@ -221,8 +221,8 @@ def _show_notes(
 def table_lines(table: Table, width: int) -> Iterator[Text]:
     """A table as lines: columns under their names, without those that do not fit.
 
-    Where those that may not go are too many, the name of a row stands on a line of its own. No word, path or number is
-    ever broken: what still does not fit is longer than the line.
+    If too many columns are mandatory, the name of a row goes on a line of its own. Words, paths and numbers are never
+    broken: whatever still does not fit makes the line longer.
     """
     columns = table.columns
     texts = [_aligned([_text(row.cells[i]) for row in table.rows], column) for i, column in enumerate(columns)]
@@ -253,7 +253,7 @@ def table_lines(table: Table, width: int) -> Iterator[Text]:
 
 
 def _widened(shown: Sequence[int], least: Sequence[int], natural: Sequence[int], width: int) -> dict[int, int]:
-    """How wide each column is: what room is left goes to those that could use it."""
+    """The width of each column: spare room goes to those that can use it."""
     spare, widths = width - _together([least[i] for i in shown]), dict[int, int]()
     for i in shown:
         widths[i] = min(natural[i], least[i] + max(0, spare))
@@ -262,20 +262,20 @@ def _widened(shown: Sequence[int], least: Sequence[int], natural: Sequence[int],
 
 
 def _least(name: str, texts: Sequence[str], natural: int) -> int:
-    """How narrow a column that wraps may be: as its name, which does not, and not so that a word would be broken."""
+    """The minimum width of a wrapping column: its name, which does not wrap, and its longest word."""
     words = (cell_len(word) for text in texts for word in text.split())
     return min(natural, max(_LEAST_WRAPPED, cell_len(name), *words))
 
 
 def _shown(columns: Sequence[Column], widths: Sequence[int], width: int) -> tuple[list[int], bool]:
-    """Which columns there is room for, and whether the first stands apart, on lines of its own.
+    """The columns that fit, and whether the first goes on lines of its own.
 
-    Those that may go have gone by then. If the others still do not fit the first stands apart; if that does not help,
-    others go, and the first stands apart only where next to nothing would be left beside it.
+    Optional columns have been dropped by then. If the others still do not fit, the first gets its own lines; if that
+    does not help, others are dropped, and the first gets its own lines only if next to nothing would be left beside it.
     """
     every, beside = list(range(len(columns))), list(range(1, len(columns)))
     may_go = sorted((i for i in every if columns[i].drop), key=lambda i: (columns[i].drop, -i))
-    # The last column says what comes of the others.
+    # The last column holds the result of the others, so it stays.
     must_go = [i for i in (*beside[-2::-1], *beside[-1:]) if not columns[i].drop]
     for going, shown, is_apart, least in (
         (may_go, every, False, 1), (may_go, beside, True, 1), ([*may_go, *must_go], every, False, 3),
@@ -289,7 +289,7 @@ def _shown(columns: Sequence[Column], widths: Sequence[int], width: int) -> tupl
 
 
 def _fitting(shown: Sequence[int], going: Iterable[int], widths: Sequence[int], width: int) -> list[int]:
-    """Which columns are left when some have gone, in the order of their going, until the others fit."""
+    """The columns that are left when enough have been dropped, in their order, for the others to fit."""
     left = list(shown)
     for i in going:
         if len(left) > 1 and i in left and _together([widths[j] for j in left]) > width:
@@ -324,7 +324,7 @@ def _text(cell: Cell) -> str:
 
 
 def _aligned(texts: Sequence[str], column: Column) -> list[str]:
-    """The texts of a column, those with decimals filled up so that their points stand under each other."""
+    """The texts of a column, with decimals padded so that their points align."""
     if column.align != "decimal":
         return list(texts)
     places = [len(found[0]) if (found := re.search(r"\.\d+$", text)) else 0 for text in texts]

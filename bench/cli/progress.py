@@ -1,4 +1,4 @@
-"""What a run says on the terminal while load runs: a live block, plain lines elsewhere."""
+"""Progress of a load on the terminal: a live block, or plain lines elsewhere."""
 
 import time
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _BAR_COLUMNS = 20
 
 
 class ShownLoad(NamedTuple):
-    """What is offered: `calls` of it, None where only time ends them; with `goes_on` they are turns of sessions."""
+    """What is offered: `calls`, None if only time ends the load; with `goes_on` they are turns of sessions."""
 
     load: Load
     calls: int | None
@@ -26,7 +26,7 @@ class ShownLoad(NamedTuple):
 
 
 class ProgressView:
-    """Shows where the load stands; use as a context around `offer` and give it every Progress."""
+    """Shows the progress of a load; use as a context around `offer` and give it every Progress."""
 
     def __init__(self, console: Console, load: ShownLoad, figures: LiveFigures) -> None:
         self._console = console
@@ -60,7 +60,7 @@ class ProgressView:
 
 
 def block(progress: Progress, load: ShownLoad, figures: LiveFigures) -> Group:
-    """Three lines: how far the load is, how it goes, how the server answers."""
+    """Three lines: how far the load is, at what rate, and how the server answers."""
     bar = Table.grid(padding=(0, 2))
     bar.add_row(ProgressBar(1.0, _fraction(progress, load), _BAR_COLUMNS), _position(progress, load))
     flow = Text(", ".join(_flow(progress, load)), "red" if progress.failed else "")
@@ -123,7 +123,7 @@ def _length_s(load: Load) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """A time that goes by, as `12 s`, `5 min 05 s`, `10 h 00 min`."""
+    """An elapsed time, as `12 s`, `5 min 05 s`, `10 h 00 min`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes, seconds = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""`bench.py run --repeat N`: the same load again and again, so that the spread between runs is in the intervals."""
+"""`bench.py run --repeat N`: the same load repeatedly, so that intervals include the spread between runs."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from bench.cli.view import TerminalView, progress_screen, show_result
 def repeat(
     request: RunRequest, times: int, options: dict[str, Any], *, keep_server: bool, as_json: bool, quiet: bool
 ) -> int:
-    """Make the run so many times, and show what the runs say together; returns the worst exit code."""
+    """Make `times` runs and show what they say together; returns the worst exit code."""
     screen = progress_screen(quiet=quiet)
 
     def on_run(name: str, in_short: str) -> None:

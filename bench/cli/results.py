@@ -1,4 +1,4 @@
-"""`bench.py decode` and `report`: what a run folder says, made or shown again."""
+"""`bench.py decode` and `report`: the results of a run folder, made or shown again."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,11 +15,11 @@ from bench.cli.options import form_option
 
 @click.command()
 @click.argument("folder", shell_complete=names_of("runs"))
-@click.option("--window", type=OneOf(get_args(Window)), help="Summarise another window.  [the run's own]")
+@click.option("--window", type=OneOf(get_args(Window)), help="Summarise this window instead.  [the run's own]")
 def decode(folder: str, window: Window | None) -> int:
     """Read a run's captures again, also after a crash.
 
-    Makes its tables, summary and report anew; in a folder of repeats those of each run, and of all together.
+    Makes its tables, summary and report again; for a folder of repeats, those of each run and the joint ones.
 
     \b
     bench.py decode results/20261121-031502-llamacpp-tiny-chat-3f2a
@@ -36,11 +36,11 @@ def decode(folder: str, window: Window | None) -> int:
 @click.command()
 @click.argument("folder", shell_complete=names_of("runs"))
 @with_options(form_option("html", "markdown", "json", "csv"))
-@click.option("--html", "alone", type=click.Path(path_type=Path), help="Write the page here, with all that it needs.")
+@click.option("--html", "alone", type=click.Path(path_type=Path), help="Write a self-contained page to this file.")
 def report(folder: str, form: Literal["html", "markdown", "json", "csv"], alone: Path | None) -> None:
     """Write a run's report again, or print it (markdown, JSON), or its requests (CSV).
 
-    Of a folder of repeats it is what the runs say together, of a sweep what its cells say.
+    For a folder of repeats or a sweep, it is their joint report.
 
     \b
     bench.py report results/20261121-031502-llamacpp-tiny-chat-3f2a --format markdown

@@ -1,4 +1,4 @@
-"""All commands of the command line; a command's module is imported when it is asked for, so that help comes at once."""
+"""All commands of the command line; each command's module is imported on use, so that help is fast."""
 
 import sys
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "compare": Place(
         "compare", "Say whether CANDIDATE is slower or costs more than BASE; of several, also which may be best."
     ),
-    "crosscheck": Place("others", "Set a run of ours beside what another tool measured of the same server."),
+    "crosscheck": Place("others", "Compare a run of ours with another tool's result for the same server."),
     "decode": Place("results", "Read a run's captures again, also after a crash."),
-    "export": Place("others", "Print a run of ours as another tool's file."),
+    "export": Place("others", "Print a run of ours in another tool's format."),
     "gate": Place("gate", "Say whether an engine or our own client got slower."),
     "import": Place("others", "Make run folders of what other tools measured."),
     "init": Place("sweep", "Write a commented study to begin with."),
@@ -43,23 +43,23 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "scenarios": Place("lists", "List the workloads."),
     "selftest": Place("selftest", "Measure how exact this machine's client is, at which load."),
     "size": Place("size", "Show which GPUs can serve a model, and what that costs."),
-    "sweep": Place("sweep", "Measure several contenders under several loads, and write one page that settles it."),
+    "sweep": Place("sweep", "Measure several contenders under several loads, and compare them on one page."),
 }
 
 LEAVE_RUNS: Final = frozenset({"ab", "capacity", "decode", "gate", "import", "report", "run", "sweep"})
-"""After these the page of results is brought up to date."""
+"""Commands after which the page of results is updated."""
 
 
 def command(name: str) -> click.Command:
     """Import a command."""
-    # A name that is a word of Python has an underscore behind it there.
+    # Names that are Python keywords end in an underscore there.
     found = getattr(import_module(f"bench.cli.{COMMANDS[name].module}"), f"{name}_" if iskeyword(name) else name)
     assert isinstance(found, click.Command)
     return found
 
 
 class Commands(Group):
-    """The commands above, of which only the one that is asked for is imported."""
+    """The commands above, imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -68,11 +68,11 @@ class Commands(Group):
         return command(cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and bring the page of results up to date however it ends, unless nothing was run."""
+        """Run the command, then update the page of results however it ends, unless nothing was run."""
         try:
             return super().invoke(ctx)
         finally:
-            # After help and wrong flags there is no new run to list.
+            # Help and wrong flags make no new run.
             nothing = isinstance(sys.exception(), click.exceptions.Exit | click.ClickException)
             if ctx.invoked_subcommand in LEAVE_RUNS and not nothing and Path("results").is_dir():
                 from bench.cli.runs import refresh

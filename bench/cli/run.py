@@ -55,14 +55,14 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: boo
     Exit codes: 0 fine, 1 an objective missed, 2 wrong use, 3 not to be trusted, 4 out of budget, 130 interrupted.
     """
     if batch and not dry_run:
-        raise UserError("--batch: batches are priced and not load-tested; give --dry-run as well, or leave it out")
+        raise UserError("--batch: batches are only priced, not load-tested; give --dry-run as well, or leave it out")
     request = request_of(options)
     runs = check_repeat(repeat, request.url, keep_server=keep_server)
     if dry_run:
         found = app.dry_run(request, runs=runs, batch=batch)
         print_dry(app.dry.document(found), app.dry.lines(found), as_json=as_json)
         return 0
-    # What draws on a terminal is not for --help.
+    # Imported late: --help does not draw.
     from bench.cli import repeat as repeats
     from bench.cli import view
 
@@ -75,13 +75,13 @@ def run(repeat: int, keep_server: bool, dry_run: bool, batch: bool, as_json: boo
             places = {"report": app.results.report_of(request.out)}
             view.show_result(app.results.describe(request.out), places, as_json=as_json, quiet=quiet)
     except (UserError, MemoryError) as problem:
-        # Something was measured, which an exit code of wrong use would deny.
+        # Something was measured, which exit code 2 (wrong use) would deny.
         return tell(problem, worst_of((app.code_of_stop(stopped), EXIT_NOT_TO_BE_TRUSTED)))
     return app.exit_code(stopped, summary)
 
 
 def request_of(options: Mapping[str, Any]) -> "RunRequest":
-    """The request of a run from its flags; what of it is secret is not printed from now on."""
+    """The request of a run from its flags; its secrets are hidden from everything printed from now on."""
     request = app.run_request(RunOptions.of(options), sys.argv)
     keep_secret(request.access.secrets)
     return replace(request, settings=settings())

@@ -17,9 +17,9 @@ from bench.cli.options import json_option
 def runs(folder: Path | None, shows_all: bool, as_json: bool) -> None:
     """List what is in results, and bring its page up to date.
 
-    Runs, searches and sweeps, newest first. The page, index.html, filters and sorts them, and says the command that
-    compares those that you select. FOLDER is another folder than results. Wherever a command takes a run's folder,
-    `latest` is the newest and `latest~1` the one before it.
+    1` the one before it.~Runs, searches and sweeps, newest first. The page, index.html, filters and sorts them, and
+    shows the command that compares those that you select. FOLDER defaults to results. Wherever a command takes a run's
+    folder, `latest` is the newest and `latest~1` the one before it.~1` the one before it.
 
     \b
     bench.py runs
@@ -37,10 +37,10 @@ def runs(folder: Path | None, shows_all: bool, as_json: bool) -> None:
 
 
 def refresh() -> None:
-    """Bring the page of results up to date after a command that may have left a run; where that fails, say so."""
+    """Update the page of results after a command that may have left a run; report it if that fails."""
     try:
         problem = app.listing.listing().problem
-    except Exception as failed:  # whatever it is, it must not change what the command says of its run
-        problem = f"the page of {app.listing.ROOT} is not up to date: {failed}"
+    except Exception as failed:  # whatever the fault, it must not change what the command reports about its run
+        problem = f"the page of {app.listing.ROOT} is out of date: {failed}"
     if problem is not None:
         echo(f"note: {problem}", err=True)

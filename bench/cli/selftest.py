@@ -1,4 +1,4 @@
-"""`bench.py selftest`: how far this machine's client is from the truth, at which load."""
+"""`bench.py selftest`: how exact this machine's client is, at which load."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from bench.exit_codes import EXIT_NOT_TO_BE_TRUSTED
 @click.command()
 @groups.with_options(
     options_of(ClientOptions, groups.CLIENT, {
-        "workers": "Load processes, as in the runs it is meant for.",
+        "workers": "Load processes, as in the runs that it is for.",
         "stamps": "Who timestamps arrivals, as in those runs.",
     }),
     {"quick": click.option("--quick", is_flag=True, help="Fewer and shorter loads: a coarser answer within a minute.")},
@@ -25,9 +25,9 @@ def selftest(workers: int, stamps: Stamps, quick: bool, as_json: bool, quiet: bo
     """Measure how exact this machine's client is, at which load.
 
     A server that logs when it sent each token gets a core of its own, the client another, and loads rise until the
-    client's error passes 2 ms, its core is full, or the server can send no more. Where packet stamps are permitted the
-    kernel's are measured beside them. Runs on this machine are then held against what was found. Needs Linux, a C
-    compiler and a machine that does nothing else, for two or three minutes.
+    client's error passes 2 ms, its core is full, or the server can send no more. If packet timestamps are permitted,
+    the kernel's are measured as well. Later runs on this machine are checked against the result. Needs Linux, a C
+    compiler and an idle machine, for two or three minutes.
 
     \b
     bench.py selftest
@@ -39,10 +39,10 @@ def selftest(workers: int, stamps: Stamps, quick: bool, as_json: bool, quiet: bo
 
     screen = progress_screen(quiet=quiet)
     with screen.status("starts") as status:
-        # Where nothing can be drawn, each load has a line.
+        # Without a live display, each load gets a line.
         say = status.update if quiet or screen.is_terminal else partial(echo, err=True)
         found = climb.selftest(workers, say, stamps=stamps, quick=quick)
     deliver(document.document(found), "text", as_json=as_json)
     if found.not_kept:
-        echo(f"not kept for the runs on this machine: {found.not_kept}", err=True)
+        echo(f"not kept for later runs on this machine: {found.not_kept}", err=True)
     return 0 if found.is_exact else EXIT_NOT_TO_BE_TRUSTED

@@ -1,4 +1,4 @@
-"""Where the options of a command come from: flags, then BENCH_* variables, a profile, a file of settings, defaults."""
+"""Where the options of a command come from: flags, then BENCH_* variables, a profile, the settings file, defaults."""
 
 import os
 import re
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "BENCH_"
 _COMMANDS: Final = ("ab", "breakeven", "capacity", "compare", "gate", "run", "size", "sweep")
-# Options that mean something else than in a run: what a variable or a file says for all commands is not for them.
+# These mean something else than in a run, so settings for all commands do not apply to them.
 _ITS_OWN: Final = {"breakeven": ("model",)}
 _META: Final = "bench.cli.settings"
-# What excludes each other: with one of them said, the others are not taken from where less is meant.
+# Mutually exclusive options: once one is given, the others are not taken from less specific sources.
 _Either = Sequence[Sequence[Sequence[str]]]
 _EITHER: Final[_Either] = (
     (("gpu", "gpus"), ("usd_per_hour",), ("owned",)),
@@ -43,7 +43,7 @@ _EITHER_OF_A_RUN: Final[_Either] = (
 
 
 class _WordList(click.types.StringParamType):
-    """The text of an option that is given several times; in a variable its values are words, as a shell has them."""
+    """The text of an option given several times; in a variable its values are separated as shell words."""
 
     def split_envvar_value(self, rv: str) -> tuple[str, ...]:
         return words_of("a variable", rv)
@@ -56,7 +56,7 @@ class ConfigurableCommand(Grouped):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # First, so that what stands in the file is known when the others are read.
+        # First, so that the file's content is known when the other options are read.
         self.params = [*click.command()(_FILE(lambda: None)).params, *self.params]
         for flag, option in flags_of(self).items():
             if flag in _ITS_OWN.get(self.name or "", ()):
@@ -66,7 +66,7 @@ class ConfigurableCommand(Grouped):
                 option.type = _WordList()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read all, say of what is wrong where it stands, and leave out what something nearer excludes."""
+        """Read all options, report mistakes with their source, and drop what a more specific source excludes."""
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         _note_unknown(flags_of(self))
@@ -80,7 +80,7 @@ class ConfigurableCommand(Grouped):
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; an error that names a flag says where its value was taken from."""
+        """Run the command; an error that names a flag says where its value came from."""
         try:
             return super().invoke(ctx)
         except UserError as problem:
@@ -92,18 +92,18 @@ class ConfigurableCommand(Grouped):
 
 
 class ConfiguredGroup(ConfigurableCommand, GroupedGroup):
-    """The same for a command that has others below it, which have their own options."""
+    """The same for a command with subcommands, which have their own options."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """The command below; UserError for an option that is typed before it, where nothing would read it."""
+        """The subcommand; UserError for its options typed before its name, which nothing would read."""
         for flag, option in flags_of(self).items():
             if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE and not ctx.resilient_parsing:
-                raise UserError(f"--{flag}: stands before {args[0]}, whose own options follow its name")
+                raise UserError(f"--{flag}: belongs to {args[0]}; give it after that name")
         return super().resolve_command(ctx, args)
 
 
 class Measuring(ConfigurableCommand, SynonymCommand):
-    """A command that makes runs: it has settings, and understands the flags of other tools."""
+    """A command that makes runs: it has settings, and understands flags of other tools."""
 
     either = _EITHER_OF_A_RUN
 
@@ -115,7 +115,7 @@ def flags_of(command: click.Command) -> dict[str, click.Option]:
 
 
 def source_of(ctx: click.Context, option: click.Option) -> str | None:
-    """Where the value of an option was taken from, if neither from a flag nor from its default."""
+    """Where the value of an option came from, if neither from a flag nor from its default."""
     found = ctx.get_parameter_source(option.name or "")
     if found is ParameterSource.ENVIRONMENT:
         return str(option.envvar)
@@ -125,7 +125,7 @@ def source_of(ctx: click.Context, option: click.Option) -> str | None:
 
 
 def settings() -> tuple[Setting, ...]:
-    """What the command at hand took from variables and files."""
+    """The options that the current command took from variables and files."""
     ctx = click.get_current_context(silent=True)
     if ctx is None:
         return ()
@@ -144,7 +144,7 @@ def _from_file(ctx: click.Context) -> "Mapping[str, FromFile]":
 
 
 def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Take the file as the defaults of the command, once both of its options are known."""
+    """Use the file as the command's defaults, once both of its options are known."""
     if ctx.resilient_parsing:
         return value
     given = ctx.meta.setdefault(f"{_META}.given", {})
@@ -154,7 +154,7 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     if given["config"] is None:
         if given["profile"] is not None:
             other = "; weights of hours are --traffic-profile" if "traffic-profile" in flags_of(ctx.command) else ""
-            raise UserError(f"--profile: names a part of a file of settings; give --config as well{other}")
+            raise UserError(f"--profile: names a profile in a settings file; give --config as well{other}")
         return value
     own = flags_of(ctx.command)
     found = app.config.read(given["config"], given["profile"], ctx.command.name or "", _kinds())
@@ -165,7 +165,7 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 @cache
 def _kinds() -> "dict[str, dict[str, OptionKind]]":
-    """What the options of each command take that has settings, but for those that are about the file itself."""
+    """The options of each command that reads settings, except those about the file itself."""
     commands = [getattr(import_module(f"bench.cli.{name}"), name) for name in _COMMANDS]
     return {
         command.name: {
@@ -180,7 +180,7 @@ def _kinds() -> "dict[str, dict[str, OptionKind]]":
 
 
 def _choose(ctx: click.Context, either: _Either) -> None:
-    """Put back what something that is meant more excludes: a rate in a file, where --concurrency is given."""
+    """Undo options that a more specific one excludes: a rate from a file, if --concurrency is given."""
     options = {option.name: option for option in flags_of(ctx.command).values()}
     for alternatives in either:
         ranks = [max((_rank(ctx, name) for name in names if name in options), default=0) for names in alternatives]
@@ -192,7 +192,7 @@ def _choose(ctx: click.Context, either: _Either) -> None:
 
 
 def _rank(ctx: click.Context, name: str) -> int:
-    """How much a value is meant: 0 is by default."""
+    """How specific the source of a value is: 0 for a default."""
     source = ctx.get_parameter_source(name)
     if source is ParameterSource.DEFAULT_MAP:
         return 2 if _from_file(ctx)[name].in_profile else 1
@@ -203,7 +203,7 @@ def _note_unknown(own: Mapping[str, click.Option]) -> None:
     for name in _strange(own):
         flag = name.removeprefix(PREFIX).replace("_", "-").lower()
         if near := nearest(flag, own):
-            echo(f"note: {name} is no option; did you mean {own[near[0]].envvar}?", err=True)
+            echo(f"note: {name} is not an option; did you mean {own[near[0]].envvar}?", err=True)
 
 
 def _strange(own: Mapping[str, click.Option]) -> Iterator[str]:
@@ -222,6 +222,6 @@ _FILE = with_options(under(SETTINGS, {
     ),
     "profile": click.option(
         "--profile", metavar="NAME", is_eager=True, expose_value=False, callback=_read_file,
-        help="Profile of that file: what stands in [profiles.NAME] takes precedence.",
+        help="Profile in that file: its settings, [profiles.NAME], take precedence.",
     ),
 }))  # fmt: skip

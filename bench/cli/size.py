@@ -21,9 +21,9 @@ if TYPE_CHECKING:
         "quantization": "Quantization of the weights: bf16, fp8, awq, q4_k_m, …  [the file's, else bf16]",
         "kv_cache": "Number format of the cache.",
         "gpu_memory_utilization": "Share of GPU memory to use.",
-        "overhead_gib": "Activations and graphs, per GPU.",
+        "overhead_gib": "Memory for activations and graphs, per GPU.",
         "measured": "A run made on the first --gpu and --tensor-parallel.",
-        "claimed": "Output tokens/s claimed for those; refused if above the roofline.",
+        "claimed": "Output tokens/s claimed for these; refused if above the roofline.",
     }),
     options_of(SizeOptions, groups.LOAD, {
         "context": "Tokens per sequence, prompt and answer together.  [the load's, else 4096]",

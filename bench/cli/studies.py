@@ -1,4 +1,4 @@
-"""A sweep on a terminal: the study that flags or a file ask for, its cells as they are measured, its page."""
+"""A sweep on a terminal: the study from flags or a file, its cells as they are measured, its page."""
 
 import sys
 from dataclasses import replace
@@ -28,14 +28,14 @@ from bench.types import UserError
 
 
 def sweep(given: str | None, options: dict[str, Any]) -> int:
-    """Measure what is missing of a study, and conclude; returns the exit code."""
+    """Measure what is missing of a study, and write its page; returns the exit code."""
     out, as_json, quiet, is_dry = (options.pop(name) for name in ("out", "as_json", "quiet", "dry_run"))
     study, folder = _study(given, options)
     if folder is None:
         name = Path(given).stem if given else "-".join(slug(each.name) for each in study.contenders)[:60]
         folder = out or Path("results") / f"sweep-{name}"
     elif out is not None:
-        raise UserError(f"--out {out}: {given} is a sweep's folder already; leave --out out")
+        raise UserError(f"--out {out}: {given} is already a sweep's folder; leave out --out")
     folder = folder.absolute()
     requests = running.requests_of(study, folder, tuple(sys.argv), settings())
     keep_secret(secret for _, request in requests.values() for secret in request.access.secrets)
@@ -49,26 +49,28 @@ def sweep(given: str | None, options: dict[str, Any]) -> int:
     if shown:
         show_result(shown[-1], {"page": as_typed(results.page_of(folder))}, as_json=as_json, quiet=quiet)
     if any(outcome.problem is not None for outcome in swept.outcomes):
-        again = f"what is missing is tried again by: bench.py sweep {as_typed(folder)}"
+        again = f"to try again what is missing: bench.py sweep {as_typed(folder)}"
         echo(again, err=True)
         fail_as_json(again, swept.code)
     return swept.code
 
 
 def _study(given: str | None, options: dict[str, Any]) -> tuple[Study, Path | None]:
-    """The study, and the folder where it was named by that."""
+    """The study, and the folder if it was given as one."""
     own = {name: options.pop(name) for name in ("backends", "concurrencies", "rates", "find_capacity", "repeats")}
     more = {name: options.pop(name) for name in ("requests_per_month", "versus")}
     if given is None:
         if own["backends"] is None:
-            raise UserError("give a study (`bench.py init` writes one), or --backend with names and commas between")
+            raise UserError(
+                "expected a study (`bench.py init` writes one), or --backend with names separated by commas"
+            )
         changed = {name: value for name, value in options.items() if _source(name) is not ParameterSource.DEFAULT}
         of_flags = {**own, **more, "repeats": own["repeats"] or 1, "versus": list(more["versus"])}
         return study_files.of_flags(common=changed, **of_flags), None
-    # What variables and files say of runs is not meant for a study, which has its own.
+    # Settings for runs do not apply to a study, which has its own.
     typed = (name for name in (*own, *options) if _source(name) is ParameterSource.COMMANDLINE)
     if wrong := next((name for name in typed if name != "repeats"), None):
-        raise UserError(f"{flag_of(wrong)}: {given} says what is measured; write it there")
+        raise UserError(f"{flag_of(wrong)}: the study {given} decides what is measured; set it there")
     path = Path(folder_of(given, "sweep", is_concluded=False))
     folder = path if path.is_dir() else None
     found = study_files.read_folder(path) if folder else study_files.read(path)
@@ -81,19 +83,19 @@ def _source(name: str) -> ParameterSource | None:
 
 
 class _StudyView(TerminalView):
-    """Shows a sweep: a line for each cell before and after it, its load live in between."""
+    """Shows a sweep: a line before and after each cell, with its load live in between."""
 
     def say(self, line: str) -> None:
         """A run's own lines are in its folder."""
 
     def begin(self, cell: PlannedCell, position: SweepPosition) -> None:
-        """Say how far it is, how long it may take yet, and what was spent."""
+        """Show how far the sweep is, how long it may still take, and what was spent."""
         left = "" if position.left_s is None else f", about {expected(position.left_s)} left"
         spent = f", ${position.spent_usd:.2f} spent" if position.spent_usd else ""
         failed = f", {position.failed} failed" if position.failed else ""
         super().say(f"{position.done} of {position.cells} cells done{failed}{left}{spent}; now {cell.name}")
 
     def end(self, cell: PlannedCell, outcome: Outcome) -> None:
-        """Say what became of a cell that failed."""
+        """Report a cell that failed."""
         if outcome.problem is not None:
             super().say(f"{cell.name} {outcome.problem}")

@@ -12,7 +12,7 @@ from bench.cli.numeric import WHOLE
 from bench.cli.options import ASKED, COSTS, OFFERED, SHOWN, out_option
 from bench.cli.settings import Measuring
 
-# Options of a run of which a sweep takes several, or none.
+# Options of a run that a sweep takes lists of, or does not take.
 _OWN: Final = ("backend", "concurrency", "rate")
 
 
@@ -49,10 +49,10 @@ _OWN: Final = ("backend", "concurrency", "rate")
     SHOWN,
 )  # fmt: skip
 def sweep(study: str | None, **options: Any) -> int:
-    """Measure several contenders under several loads, and write one page that settles it.
+    """Measure several contenders under several loads, and compare them on one page.
 
-    STUDY.yaml has all of it (`bench.py init` writes one); the flags are for simple cases. Contenders take turns, and
-    servers are launched once. Whatever ends it, the same command goes on; no cell is measured twice.
+    STUDY.yaml has all settings (`bench.py init` writes one); the flags are for simple cases. Contenders take turns, and
+    servers are launched once. Whatever ends it, the same command continues it; no cell is measured twice.
 
     \b
     bench.py init study.yaml && bench.py sweep study.yaml
@@ -61,7 +61,7 @@ def sweep(study: str | None, **options: Any) -> int:
     Exit codes: 0 fine, 1 an objective missed, 2 nothing could begin, 3 a cell failed or is not to be trusted, 4 out of
     budget, 130 interrupted.
     """
-    # What measures and draws is not for --help.
+    # Imported late: --help neither measures nor draws.
     from bench.cli import studies
 
     return studies.sweep(study, options)
@@ -72,7 +72,7 @@ def sweep(study: str | None, **options: Any) -> int:
 def init(path: Path) -> None:
     """Write a commented study to begin with.
 
-    PATH is study.yaml unless it is given. Change the file, and give it to `sweep`.
+    PATH defaults to study.yaml. Edit the file, and give it to `sweep`.
 
     \b
     bench.py init
@@ -81,4 +81,4 @@ def init(path: Path) -> None:
     from bench.app.sweep.study import write_template
 
     write_template(path)
-    echo(f"{path}: change it, then: bench.py sweep {path} --dry-run")
+    echo(f"{path}: edit it, then: bench.py sweep {path} --dry-run")

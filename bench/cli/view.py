@@ -35,14 +35,14 @@ class TerminalView:
 
 
 def progress_screen(*, quiet: bool) -> Screen:
-    """Standard error, where all is said that is no result."""
+    """Standard error, for everything that is not a result."""
     return Screen(stderr=True, quiet=quiet)
 
 
 def show_result(
     document: Document, places: Mapping[str, Path], *, as_json: bool = False, quiet: bool = False
 ) -> Screen:
-    """Print a result, and where it lies; gives the screen of that, which beside JSON is standard error."""
+    """Print a result and its path; returns the screen used, which beside JSON is standard error."""
     screen = progress_screen(quiet=quiet) if as_json else Screen()
     if not as_json:
         screen.print()

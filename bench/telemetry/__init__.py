@@ -1,1 +1,1 @@
-"""A process of its own that samples GPUs, host and server while load runs."""
+"""A separate process that samples GPUs, host and server while load runs."""

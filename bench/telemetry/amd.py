@@ -1,6 +1,6 @@
-"""The AMD GPUs of this machine, by the package `amdsmi` that comes with ROCm, where it is installed.
+"""The AMD GPUs of this machine, through the package `amdsmi` that comes with ROCm, if installed.
 
-Its answers are dicts whose keys changed from release to release, and hold "N/A" for what a card does not tell. Source:
+Its answers are dicts whose keys changed between releases, with "N/A" for what a card does not report. Source:
 https://rocm.docs.amd.com/projects/amdsmi/en/latest/reference/amdsmi-py-api.html.
 """
 
@@ -23,7 +23,7 @@ def open_gpus() -> list[LocalGpu]:
     """All GPUs that amdsmi sees; none without it, or without a driver."""
     if importlib.util.find_spec("amdsmi") is None:
         return []
-    # What it raises without a library or a driver is of many kinds, and it prints: standard output is for our lines.
+    # Without a library or driver it raises errors of many kinds, and prints; standard output is reserved for our lines.
     with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
         smi = importlib.import_module("amdsmi")
         smi.amdsmi_init()
@@ -49,7 +49,7 @@ def _read(handle: Any, quantities: Mapping[str, Callable[[Any], float | None]]) 
 
 
 def _quantities(smi: Any) -> dict[str, Callable[[Any], float | None]]:
-    """How each of our quantities is read of a card; None where it does not tell."""
+    """How each of our quantities is read from a card; None if it does not report it."""
 
     def of(call: Callable[..., Any], *keys: str, factor: float = 1.0) -> Callable[[Any], float | None]:
         def read(handle: Any) -> float | None:
@@ -62,7 +62,7 @@ def _quantities(smi: Any) -> dict[str, Callable[[Any], float | None]]:
         return of(lambda handle: smi.amdsmi_get_clock_info(handle, getattr(smi.AmdSmiClkType, kind)), "clk", "cur_clk")
 
     def energy(handle: Any) -> float | None:
-        # A counter in steps of the resolution, which is in uJ.
+        # The counter counts in units of its resolution, which is in uJ.
         steps = _number(_first(smi.amdsmi_get_energy_count, handle, "energy_accumulator", "power"))
         step_uj = _number(_first(smi.amdsmi_get_energy_count, handle, "counter_resolution"))
         return None if steps is None or step_uj is None else steps * step_uj / UJ_PER_J
@@ -87,8 +87,8 @@ def _quantities(smi: Any) -> dict[str, Callable[[Any], float | None]]:
 
 
 def _first(call: Callable[..., Any], handle: Any, *keys: str) -> Any:
-    """The first of these keys that an answer has something in; None where it has none, or there is no answer."""
-    with contextlib.suppress(Exception):  # a single failed read is a missing point, not the end of the series
+    """The value of the first of these keys that is filled; None if there is none, or no answer."""
+    with contextlib.suppress(Exception):  # a single failed read is a gap, not the end of the series
         answer = call(handle)
         return next((answer[key] for key in keys if answer.get(key) not in (None, "N/A", "")), None)
     return None

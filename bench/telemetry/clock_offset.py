@@ -1,8 +1,8 @@
-"""How far another machine's clock is from ours, by what its HTTP answers say of their date.
+"""The offset of another machine's clock from ours, from the Date headers of its HTTP answers.
 
-A Date names the second in which an answer was written, and that was between our question and its arrival: each answer
-leaves a little over a second for the offset. What all answers leave is narrower, by chance a tenth of a second after
-ten of them; the offset is taken from its middle.
+A Date names the second in which an answer was written, which was between our request and its arrival, so each answer
+confines the offset to an interval of a little over a second. The intersection of several is narrower: typically a tenth
+of a second after ten answers. Its middle is taken as the offset.
 """
 
 from email.utils import parsedate_to_datetime
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class OffsetBounds(NamedTuple):
-    """Between what and what the other clock is ahead of ours, in s."""
+    """The bounds between which the other clock is ahead of ours, in s."""
 
     low_s: float
     high_s: float
@@ -22,12 +22,12 @@ class OffsetBounds(NamedTuple):
 
     @property
     def within_s(self) -> float:
-        """How far from the middle it may be."""
+        """The largest possible error of the middle."""
         return (self.high_s - self.low_s) / 2
 
 
 def date_s(header: str | None) -> int | None:
-    """The second that a Date header names, since 1970; None where there is none to be read."""
+    """The second that a Date header names, since 1970; None if unreadable."""
     try:
         return None if header is None else int(parsedate_to_datetime(header).timestamp())
     except (ValueError, TypeError, OverflowError):
@@ -35,13 +35,13 @@ def date_s(header: str | None) -> int | None:
 
 
 def narrowed(before: OffsetBounds | None, asked_s: float, answered_s: float, date_s: int | None) -> OffsetBounds | None:
-    """The bounds after one more answer, asked and answered at these times of our clock (since 1970).
+    """The bounds after one more answer, requested and received at these times of our clock (since 1970).
 
-    One that contradicts those before it tells of a clock that was set: what it leaves counts from then on.
+    An answer that contradicts the earlier ones shows that a clock was set: only its own bounds count from then on.
     """
     if date_s is None or answered_s < asked_s:
         return before
-    # It was written after we asked and before we had it, and lies in [date, date + 1): the widest that both allow.
+    # It was written between our request and its arrival, during [date, date + 1): the widest bounds that both allow.
     now = OffsetBounds(date_s - answered_s, date_s + 1 - asked_s)
     if before is None:
         return now

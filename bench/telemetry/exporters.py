@@ -1,4 +1,4 @@
-"""What exporters tell of the machine of a server, in the names of our own telemetry: pure, from text to readings.
+"""What exporters report about a server's machine, by the names of our own telemetry: pure, from text to readings.
 
 GPUs are those of NVIDIA's dcgm-exporter and of AMD's device-metrics-exporter, the machine is that of node_exporter.
 Sources: https://docs.nvidia.com/datacenter/cloud-native/gpu-telemetry/latest/dcgm-exporter.html,
@@ -15,7 +15,7 @@ from bench.telemetry.prometheus import MetricSample, samples
 
 MIB = 2**20
 
-# (quantity, factor to our unit), for each metric; of several metrics for one quantity the first that is there counts.
+# (quantity, factor to our unit), for each metric; if several metrics have one quantity, the first present counts.
 _DCGM: Mapping[str, tuple[str, float]] = {
     "DCGM_FI_DEV_GPU_UTIL": ("util_pct", 1),
     "DCGM_FI_DEV_FB_USED": ("memory_used_bytes", MIB),
@@ -43,21 +43,21 @@ _AMD: Mapping[str, tuple[str, float]] = {
 _AMD_PREFIX = "amd_"
 _GPU_PREFIXES = ("DCGM_FI_DEV_", "gpu_", f"{_AMD_PREFIX}gpu_")
 _RANK = {metric: rank for rank, metric in enumerate((*_DCGM, *_AMD))}
-# What no card reaches: beyond it lies what DCGM and amdsmi say for "not available".
+# No card reaches these; DCGM and amdsmi report larger values for "not available".
 _MOST = {"util_pct": 100, "power_w": 1e5, "temperature_c": 1e3, "sm_clock_mhz": 1e5, "mem_clock_mhz": 1e5,
          "memory_used_bytes": 2**50, "energy_j": 1e12, "throttle_reasons": 2**31 - 17}  # fmt: skip
-# A card tells these once, or of each of its parts the same; what parts have of their own adds up.
+# Reported once per card, or identically for each of its parts; quantities of the parts themselves add up.
 _OF_PARTS: Mapping[str, Callable[[Iterable[float]], float]] = {"memory_used_bytes": sum, "util_pct": fmean}
 
 
-# Of AMD's partitions the first has the sensors: the others say nothing, or zero.
+# Only the first of AMD's partitions has the sensors: the others report nothing, or zero.
 _SENSED = frozenset({"power_w", "energy_j", "temperature_c"})
 
 
 class ExportedGpu(NamedTuple):
-    """A card: what it is known by, what its labels say, its MIG instances or partitions, and what it reads.
+    """A card: its key, its labels, its MIG instances or partitions, and its readings.
 
-    `timestamp_ms` is when the exporter says that it read it, None where it leaves that out.
+    `timestamp_ms` is when the exporter read it, None if it does not say.
     """
 
     key: str
@@ -72,7 +72,7 @@ class ExportedGpu(NamedTuple):
 
 
 class _CardSample(NamedTuple):
-    """One sample of a card: of which part of it, and whether that is the part that tells for the whole card."""
+    """One sample of a card: of which part, and whether that part stands for the whole card."""
 
     key: str
     labels: Mapping[str, str]
@@ -85,10 +85,10 @@ class _CardSample(NamedTuple):
 
 
 def gpus(text: str) -> dict[str, ExportedGpu]:
-    """The GPUs that an exposition tells of, by their keys, in its order.
+    """The GPUs in an exposition, by key, in order.
 
-    A card that is cut up, or shared by several pods, is told of once for each of them: its power and energy are those
-    of the whole card every time and count once. Memory of MIG instances adds up.
+    A card that is partitioned, or shared by several pods, appears once for each of them: its power and energy are the
+    whole card's each time and count once. Memory of MIG instances adds up.
     """
     told: defaultdict[str, list[_CardSample]] = defaultdict(list)
     for sample in samples(text, _GPU_PREFIXES):
@@ -121,7 +121,7 @@ def _amd(sample: MetricSample) -> _CardSample | None:
     if known is None or key is None or "gpu_id" not in labels or (part != "0" and known[0] in _SENSED):
         return None
     quantity, factor = known
-    # A list of clocks: the first of each kind is that of the first engine.
+    # A list of clocks: the first of each kind is the first engine's.
     rank = _RANK[metric] + (int(index) / 1000 if (index := labels.get("clock_index", "0")).isdecimal() else 0.5)
     return _CardSample(key, labels, part, part == "0", quantity, rank, sample.value * factor, sample.timestamp_ms)
 
@@ -147,7 +147,7 @@ def _card(key: str, told: Sequence[_CardSample]) -> ExportedGpu:
 
 
 def _value(quantity: str, told: Sequence[_CardSample]) -> float:
-    """One number of a card, out of all that its best metric says of it."""
+    """One number for a card, from all samples of its best metric."""
     best = min(each.rank for each in told)
     told = [each for each in told if each.rank == best]
     whole = [each for each in told if each.is_whole]
@@ -157,7 +157,7 @@ def _value(quantity: str, told: Sequence[_CardSample]) -> float:
 
 
 def matches(card: ExportedGpu, selectors: Iterable[str]) -> bool:
-    """Whether one of the selectors, a number, a UUID or LABEL=VALUE, names a card."""
+    """Whether one of the selectors (a number, a UUID or LABEL=VALUE) matches a card."""
     for selector in selectors:
         name, equals, value = selector.partition("=")
         names = (name,) if equals else ("gpu", "gpu_id", "UUID", "gpu_uuid", "serial_number")
@@ -173,7 +173,7 @@ _NODE = ("node_cpu_seconds_total", "node_memory_MemTotal_bytes", "node_memory_Me
 
 
 class NodeSeconds(NamedTuple):
-    """Processor time of a machine up to an instant, in s: spent on work, and taken by other guests."""
+    """CPU time of a machine up to a point in time, in s: busy, and stolen by other guests."""
 
     t_ns: int
     busy: float
@@ -181,7 +181,7 @@ class NodeSeconds(NamedTuple):
 
 
 class NodeReading(NamedTuple):
-    """What node_exporter says of its machine."""
+    """What node_exporter reports about its machine."""
 
     reading: dict[str, float]
     cpu: tuple[float, float | None] | None
@@ -189,7 +189,7 @@ class NodeReading(NamedTuple):
 
 
 def node(text: str) -> NodeReading:
-    """memory_used_bytes, load_1m, energy_j (of the processors' packages, a counter), and the processor time so far."""
+    """memory_used_bytes, load_1m, energy_j (of the CPU packages, a counter), and CPU time so far."""
     values: defaultdict[str, dict[str, float]] = defaultdict(dict)
     stamps = []
     for sample in samples(text, _NODE):
@@ -198,7 +198,7 @@ def node(text: str) -> NodeReading:
             stamps.append(sample.timestamp_ms)
         if sample.metric == "node_cpu_seconds_total":
             values[labels.get("mode", "")][labels.get("cpu", "")] = sample.value
-        elif "mmio" not in labels.get("path", ""):  # which is the package once more
+        elif "mmio" not in labels.get("path", ""):  # this counts the package again
             values[sample.metric][labels.get("path") or labels.get("index", "")] = sample.value
     total, free, load, joules = (sum(values[name].values()) for name in _NODE[1:])
     reading = {
@@ -212,7 +212,7 @@ def node(text: str) -> NodeReading:
 
 
 def cores(before: NodeSeconds | None, now: NodeSeconds) -> dict[str, float]:
-    """busy_cores and stolen_cores between two readings; none without the first, or where the counters began anew."""
+    """busy_cores and stolen_cores between two readings; none without the first, or if the counters were reset."""
     if before is None or now.t_ns <= before.t_ns or now.busy < before.busy:
         return {}
     took_s = (now.t_ns - before.t_ns) / 1e9

@@ -14,26 +14,26 @@ Reading = dict[str, float]
 def host_readings() -> Iterator[Reading]:
     """At each step busy_cores, stolen_cores (Linux), memory_used_bytes, load_1m.
 
-    CPU shares are over the time since the step before, so the first reading has none.
+    CPU shares cover the time since the previous step, so the first reading has none.
     """
     cpu: Reading = {}
     cores_per_pct = (psutil.cpu_count() or 1) / 100
-    # psutil gives shares since its last call, and this first one has nothing before it.
+    # psutil gives shares since its last call; this first call only starts the interval.
     psutil.cpu_times_percent()
     while True:
         yield {**cpu, "memory_used_bytes": psutil.virtual_memory().used, "load_1m": psutil.getloadavg()[0]}
         times = psutil.cpu_times_percent()
-        # A core that waits for a disk is free for whoever wants it.
+        # A core that waits for a disk is available to others.
         cpu = {"busy_cores": (100 - times.idle - getattr(times, "iowait", 0.0)) * cores_per_pct}
         if hasattr(times, "steal"):
             cpu["stolen_cores"] = times.steal * cores_per_pct
 
 
 def network_readings(url: str) -> Iterator[Reading]:
-    """At each step of the interface towards `url` sent_bytes_per_s and received_bytes_per_s, whoever sent them.
+    """At each step, sent_bytes_per_s and received_bytes_per_s of the interface towards `url`, over all its traffic.
 
-    They are over the time since the step before, so the first reading has none. link_bytes_per_s is what the link
-    takes each way, left out where the interface does not tell. There are none of a server on this machine.
+    They cover the time since the previous step, so the first reading has none. link_bytes_per_s is the link's capacity
+    in each direction, omitted if the interface does not report it. There are no readings for a server on this machine.
     """
     interface = _interface_towards(url)
     if interface is None:
@@ -54,7 +54,7 @@ def network_readings(url: str) -> Iterator[Reading]:
 
 
 def _interface_towards(url: str) -> str | None:
-    """The interface by which packets to a URL's host leave this machine; None where they do not, or none is found."""
+    """The interface by which packets to a URL's host leave this machine; None if they do not, or none is found."""
     way = _way(url)
     if way is None or way[0] == way[1]:
         return None
@@ -62,26 +62,26 @@ def _interface_towards(url: str) -> str | None:
 
 
 def _way(url: str) -> tuple[str, str] | None:
-    """From which address of this machine to which packets to a URL's host go: the same where it is this machine."""
+    """The local and remote addresses of packets to a URL's host: equal if it is this machine."""
     try:
         family, kind, _, _, there = socket.getaddrinfo(urlsplit(url).hostname, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
-            probe.connect(there)  # sends nothing, but chooses the way
+            probe.connect(there)  # sends nothing, but chooses the route
             return str(probe.getsockname()[0]), str(there[0])
     except OSError:
         return None
 
 
 def is_here(url: str) -> bool | None:
-    """Whether a URL leads to this machine; None where its host is not found."""
+    """Whether a URL leads to this machine; None if its host does not resolve."""
     way = _way(url)
     return None if way is None else way[0] == way[1]
 
 
 def listener(url: str) -> int | None:
-    """The process that listens on this machine where a URL points to; None where it is elsewhere or hides.
+    """The process on this machine that listens at a URL; None if it is elsewhere or not visible.
 
-    Another user's process, or one in a container, tells its port only to the superuser.
+    Processes of other users, or in containers, show their ports only to the superuser.
     """
     there, way = urlsplit(url), _way(url)
     if way is None or way[0] != way[1]:
@@ -95,10 +95,10 @@ def listener(url: str) -> int | None:
 
 
 def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[str, Reading]]:
-    """At each step, for "server" and "client": rss_bytes, busy_cores (since the step before).
+    """At each step, for "server" and "client": rss_bytes, busy_cores (since the previous step).
 
-    Each is the sum over a process tree; the client's leaves out the server's and the calling process. Shared pages
-    count once per process. A tree with no living process is left out.
+    Each is the sum over a process tree; the client's excludes the server's and the calling process. Shared pages count
+    once per process. A tree without a living process is omitted.
     """
     caller = psutil.Process()
     cpu_s: dict[psutil.Process, float] | None = None
@@ -108,7 +108,7 @@ def process_readings(server_pid: int | None, client_pid: int) -> Iterator[dict[s
         if now >= next_scan:
             server = _tree(server_pid)
             client = _tree(client_pid) - server - {caller}
-            # A scan reads every process of the machine, thousands on a large host: it may take 1% of a core.
+            # A scan reads every process of the machine, thousands on a large host, so it is limited to 1% of a core.
             next_scan = now + 100 * (time.monotonic() - now)
         used = {process: usage for process in server | client if (usage := _usage(process))}
         readings: dict[str, Reading] = {}
@@ -135,7 +135,7 @@ def _tree(pid: int | None) -> set[psutil.Process]:
 
 
 def _usage(process: psutil.Process) -> tuple[float, int] | None:
-    """CPU seconds so far and resident bytes; None when the process has ended or may not be looked at."""
+    """CPU seconds so far and resident bytes; None if the process has ended or is not accessible."""
     try:
         times = process.cpu_times()
         return times.user + times.system, process.memory_info().rss

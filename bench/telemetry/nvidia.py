@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, by NVML, by its index: all cards, whatever CUDA_VISIBLE_DEVICES says."""
+"""The NVIDIA GPUs of this machine, through NVML and by its index: all cards, whatever CUDA_VISIBLE_DEVICES says."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,20 +26,20 @@ THROTTLE_REASONS = {
 
 
 def throttle_names(mask: int) -> list[str]:
-    """Why the clocks are held back, lowest bit first. Source: NVML, nvmlClocksEventReasons."""
+    """Why clocks are throttled, lowest bit first. Source: NVML, nvmlClocksEventReasons."""
     bits = (1 << i for i in range(mask.bit_length()))
     return [THROTTLE_REASONS.get(bit, f"unknown ({bit:#x})") for bit in bits if mask & bit]
 
 
-# For each quantity the calls to try, the newest first: drivers before R535 and R570 lack some of them.
+# For each quantity the calls to try, newest first: drivers before R535 and R570 lack some of them.
 _QUANTITIES: dict[str, tuple[Callable[[Any], float], ...]] = {
     "util_pct": (lambda gpu: nvml.nvmlDeviceGetUtilizationRates(gpu).gpu,),
     "memory_used_bytes": (
-        lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu, nvml.nvmlMemory_v2).used,  # without the driver's own reserve
+        lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu, nvml.nvmlMemory_v2).used,  # excludes the driver's reserve
         lambda gpu: nvml.nvmlDeviceGetMemoryInfo(gpu).used,
     ),
     "power_w": (lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000,),
-    # The card's own counter, from Volta on; what older ones take is made of power over time (`analysis/run/energy.py`).
+    # The card's own counter, from Volta on; for older cards energy is integrated from power (`analysis/run/energy.py`).
     "energy_j": (lambda gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000,),
     "sm_clock_mhz": (lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),),
     "mem_clock_mhz": (lambda gpu: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),),
@@ -55,7 +55,7 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], float], ...]] = {
 
 
 def open_gpus() -> tuple[list[LocalGpu], list[str]]:
-    """All GPUs, and a note where there are none."""
+    """All GPUs, and a note if there are none."""
     try:
         nvml.nvmlInit()
         handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
@@ -65,15 +65,15 @@ def open_gpus() -> tuple[list[LocalGpu], list[str]]:
 
 
 def close() -> None:
-    """Leave the library, which need not have been opened."""
+    """Release the library, even if it was never opened."""
     with suppress(nvml.NVMLError):
         nvml.nvmlShutdown()
 
 
 def _gpu(handle: Any) -> LocalGpu:
-    """A card; its memory is None where the driver does not tell it.
+    """A card; its memory is None if the driver does not report it.
 
-    Cut into MIG instances a card tells it to administrators alone, and one that shares the host's memory has none.
+    With MIG, it is reported only to administrators; a card that shares the host's memory has none.
     """
     name, driver = nvml.nvmlDeviceGetName(handle), nvml.nvmlSystemGetDriverVersion()
     memory_bytes = None
@@ -83,11 +83,11 @@ def _gpu(handle: Any) -> LocalGpu:
 
 
 def _supported(gpu: Any) -> dict[str, Callable[[Any], float]]:
-    """The call to use for each quantity that this card and driver can tell."""
+    """The working call for each quantity that this card and driver report."""
     chosen = {}
     for name, calls in _QUANTITIES.items():
         for call in calls:
-            # Only asking tells whether a card can: that depends on its model, its driver and virtualisation.
+            # Only a call shows whether a card supports a quantity: that depends on model, driver and virtualisation.
             with suppress(nvml.NVMLError):
                 call(gpu)
                 chosen[name] = call
@@ -98,6 +98,6 @@ def _supported(gpu: Any) -> dict[str, Callable[[Any], float]]:
 def _read(gpu: Any, quantities: Mapping[str, Callable[[Any], float]]) -> Reading:
     reading = {}
     for name, call in quantities.items():
-        with suppress(nvml.NVMLError):  # a single failed read is a missing point, not the end of the series
+        with suppress(nvml.NVMLError):  # a single failed read is a gap, not the end of the series
             reading[name] = call(gpu)
     return reading

@@ -1,4 +1,4 @@
-"""Reads the few series we chart out of a server's Prometheus text exposition (format 0.0.4)."""
+"""Read the few series that we chart out of a server's Prometheus text exposition (format 0.0.4)."""
 
 import re
 from collections import defaultdict
@@ -22,11 +22,11 @@ _ESCAPED = re.compile(r"\\(.)")
 
 MOST_LABEL_SETS = 10_000
 _LONGEST_LINE = 4096
-MOST_VALUE = 1e18  # of a counter of bytes, of a time in ns; the squares of larger ones are no numbers
+MOST_VALUE = 1e18  # Limits for byte counters and times in ns; the squares of larger numbers overflow.
 
 
 class MetricSample(NamedTuple):
-    """One line of an exposition; `timestamp_ms` is what the sender's clock said, None where it left that out."""
+    """One line of an exposition; `timestamp_ms` is on the sender's clock, None if it has none."""
 
     metric: str
     labels: Mapping[str, str]
@@ -35,9 +35,9 @@ class MetricSample(NamedTuple):
 
 
 def samples(text: str, prefixes: tuple[str, ...]) -> Iterator[MetricSample]:
-    """The samples whose metric begins with one of these; NaN, infinity and what is no number is left out."""
+    """The samples whose metric begins with one of these, without NaN, infinity and non-numbers."""
     for line in text.split("\n"):
-        # Most of an engine's thousands of lines are of no interest: reject them before the pattern runs.
+        # Most of an engine's thousands of lines are irrelevant: reject them before the pattern runs.
         if not line.startswith(prefixes) or len(line) > _LONGEST_LINE or not (series := _SERIES.match(line)):
             continue
         value = _number(series["value"])
@@ -49,10 +49,10 @@ def samples(text: str, prefixes: tuple[str, ...]) -> Iterator[MetricSample]:
 
 
 def read_metrics(text: str, metrics: Mapping[str, str]) -> dict[str, float]:
-    """Value of each metric named in `metrics` (our name -> the server's), one number over all its label sets.
+    """The value of each metric in `metrics` (our name -> the server's), one number over all its label sets.
 
-    Label sets (data-parallel engines, say) are summed; a `*_fraction` is averaged. A histogram or summary gives
-    `<name>_sum` and `<name>_count`. What the text lacks, or gives as NaN, infinity or no number, is left out.
+    Label sets (of data-parallel engines, say) are summed; a `*_fraction` is averaged. A histogram or summary gives
+    `<name>_sum` and `<name>_count`. Metrics that are missing, NaN, infinite or not numbers are omitted.
     """
     wanted = {metric + part: name + part for name, metric in metrics.items() for part in ("", "_sum", "_count")}
     values: defaultdict[str, list[float]] = defaultdict(list)
@@ -64,10 +64,10 @@ def read_metrics(text: str, metrics: Mapping[str, str]) -> dict[str, float]:
 
 
 def _is_repeated(labels: Mapping[str, str]) -> bool:
-    """Whether a label set is no part of the sum: a quantile, or what another label set says as well.
+    """Whether a label set must not be summed: a quantile, or a duplicate of another label set.
 
-    SGLang's ranks of tensor and pipeline parallelism each tell of all requests, and its priorities stand beside the
-    sum over them, which has an empty one.
+    SGLang's ranks of tensor and pipeline parallelism each report all requests, and its priorities appear beside their
+    sum, whose priority label is empty.
     """
     return (
         "quantile" in labels
@@ -87,7 +87,7 @@ def _unescaped(found: "re.Match[str]") -> str:
 
 
 def _number(text: str) -> float | None:
-    """A sample's value; None where it is no number, or none that a sum can be made with."""
+    """A sample's value; None if it is not a number, or too large to sum."""
     with suppress(ValueError):
         if isfinite(value := float(text)) and abs(value) < MOST_VALUE:
             return value

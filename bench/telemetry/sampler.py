@@ -1,8 +1,8 @@
 """Samples GPUs, host, server and engine while load runs, in a process of its own.
 
-Strategy: the sampler must neither disturb the run nor be lost with it. It is a separate process whose standard
-input is a pipe from us: the pipe closes when we stop it, and also when we die, and then it ends. Rows are appended
-to a CSV file and flushed four times a second, so a killed run keeps them; `to_table` reads that file afterwards.
+Strategy: the sampler must neither disturb the run nor be lost with it. It is a separate process whose standard input is
+a pipe from us; it ends when the pipe closes, whether we stop it or die. Rows are appended to a CSV file and flushed
+four times a second, so a killed run keeps them; `to_table` reads that file afterwards.
 
 Sources and names of the rows:
     gpu<i>   util_pct, memory_used_bytes, power_w, energy_j (counter since the driver was loaded), sm_clock_mhz,
@@ -45,7 +45,7 @@ from bench.telemetry.scraping import Engine, Exporter, follow_engines
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A window of a second has four samples of who had the cores; each takes a millisecond or two.
+# A window of one second then has four samples of who used the cores; each takes a millisecond or two.
 HOST_HZ = 4
 LAST_SCRAPE_TIMEOUT_S = 3.0
 STOP_TIMEOUT_S = 5.0
@@ -57,7 +57,7 @@ STOP_TIMEOUT_S = 5.0
 class Sampler:
     """A running sampler; `notes` are lines for the user, such as why there are no GPU metrics.
 
-    Once it has ended `accounts` say how each exporter answered; there are none of one that was killed.
+    Once it has ended, `accounts` say how each exporter answered; empty if it was killed.
     """
 
     process: subprocess.Popen[bytes]
@@ -65,7 +65,7 @@ class Sampler:
     accounts: list[dict[str, Any]] = field(default_factory=list)
 
     def stop(self) -> None:
-        """End the sampler after a last scrape of the engine: call it before the server is stopped."""
+        """End the sampler after a last scrape of the engine; call it before the server is stopped."""
         if self.process.returncode is not None:
             return
         try:
@@ -76,7 +76,7 @@ class Sampler:
             self.process.kill()
             self.process.communicate()
         if self.process.returncode:
-            self.notes.append(f"telemetry ended early (exit {self.process.returncode}): what it had is kept")
+            self.notes.append(f"telemetry ended early (exit {self.process.returncode}); samples so far are kept")
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +98,9 @@ def start(
 ) -> Sampler:
     """Start sampling into the raw file `out`; returns once the first samples are about to be taken.
 
-    `url` is where requests go, `server_pid` the root of a local server's process tree. `exporters` are what makes an
-    `Exporter` of each; where these tell of GPUs, those of this machine are not sampled. The sampler is told of URLs by
-    its pipe and not given the secrets: what a command line or an environment holds, others can read.
+    `url` is where requests go, `server_pid` the root of a local server's process tree. Each of `exporters` is the spec
+    of an `Exporter`; if these report GPUs, this machine's are not sampled. URLs reach the sampler through its pipe and
+    secrets not at all, because others can read command lines and environments.
     """
     spec = {
         "out": str(out.absolute()),
@@ -117,9 +117,9 @@ def start(
 
 
 def to_table(raw: Path, start_ns: int) -> "pa.Table":
-    """Rows of a raw file as telemetry.parquet has them, by time: t_ns since `start_ns`, source, name, value.
+    """The rows of a raw file as telemetry.parquet has them, by time: t_ns since `start_ns`, source, name, value.
 
-    Reads a killed sampler's file too; a last line cut short is left out.
+    Also reads a killed sampler's file; a truncated last line is ignored.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -127,7 +127,7 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
 
     schema = pa.schema({"t_ns": pa.int64(), "source": pa.string(), "name": pa.string(), "value": pa.float64()})
     data = raw.read_bytes()
-    # A killed sampler may have left half a line, whose number would be another.
+    # A killed sampler may have left half a line, whose number would be wrong.
     data = data[: data.rfind(b"\n") + 1]
     if not data:
         return schema.empty_table()
@@ -140,14 +140,14 @@ def to_table(raw: Path, start_ns: int) -> "pa.Table":
 
 
 def gpu_inventory() -> list[LocalGpu]:
-    """Each GPU, not to be read any more, by its number; empty where there is none to be seen."""
+    """Each GPU, by number, after its library is closed; empty if none is visible."""
     gpus, _ = _open_gpus()
     nvidia.close()
     return gpus
 
 
 def _open_gpus() -> tuple[list[LocalGpu], list[str]]:
-    """All GPUs of this machine, and a note where there are none: NVIDIA's and behind them AMD's."""
+    """All GPUs of this machine, NVIDIA's before AMD's, and a note if there are none."""
     (nvidias, notes), amds = nvidia.open_gpus(), amd.open_gpus()
     return [*nvidias, *amds], [] if amds else notes
 
@@ -156,9 +156,9 @@ def _open_gpus() -> tuple[list[LocalGpu], list[str]]:
 
 
 def _ticks(hz: float) -> Iterator[bool]:
-    """Yield `hz` times a second, True HOST_HZ times of these, until standard input closes.
+    """Yield `hz` times a second, True for HOST_HZ of these, until standard input closes.
 
-    A tick that is missed is skipped, not made up for.
+    Missed ticks are skipped, not made up for.
     """
     begin = time.monotonic()
     tick, last = 0, -1
@@ -182,9 +182,9 @@ def sample(
     ca_file: str | None,
     hz: float,
 ) -> None:
-    """Append rows to `out` until standard input closes; first says on standard output that it is ready.
+    """Append rows to `out` until standard input closes; first reports on standard output that it is ready.
 
-    At the end it says there how each exporter answered.
+    At the end it reports there how each exporter answered.
     """
     client_pid = psutil.Process().ppid()
     watched = [
@@ -201,7 +201,7 @@ def sample(
     )
     stopping = threading.Event()
 
-    # Room for all rows of a second: the flush then writes whole lines, and a write of one call is not interleaved.
+    # Large enough for a second's rows: a flush then writes whole lines, and a single write is not interleaved.
     with out.open("ab", buffering=1 << 20) as raw:
 
         def write(source: str, reading: Reading, t_ns: int | None = None) -> None:
@@ -228,14 +228,14 @@ def sample(
                 raw.flush()
         stopping.set()
         until_s = time.monotonic() + LAST_SCRAPE_TIMEOUT_S
-        # Counters are read at both ends: without the last scrape what was done since the one before would be lost.
+        # Counters are read at both ends: without a last scrape the work since the previous one would be lost.
         for thread in asking:
             thread.join(max(0.0, until_s - time.monotonic()))
         _answer([each.account() for each in watched])
 
 
 def _answer(what: object) -> None:
-    """Tell whoever started this, who may have been interrupted before the answer: then nobody is left to be told."""
+    """Report to the parent, which may have been interrupted and be gone."""
     with suppress(BrokenPipeError):
         os.write(1, json.dumps(what).encode() + b"\n")
 
@@ -243,11 +243,11 @@ def _answer(what: object) -> None:
 def main() -> None:
     """Be the sampler that the first line on standard input describes; without one there is nothing to do."""
     line = sys.stdin.readline()
-    if not line.endswith("\n"):  # whoever asked is gone
+    if not line.endswith("\n"):  # the parent is gone
         return
     spec = json.loads(line)
     out = Path(spec.pop("out"))
-    if out.parent.is_dir():  # else the run was given up before this began
+    if out.parent.is_dir():  # otherwise the run was abandoned before this began
         sample(out, **spec)
 
 

@@ -1,9 +1,8 @@
 """Reads exporters and engines over HTTP while load runs, each address in a thread of its own.
 
-Strategy: what an address answers says when it was read in one of two ways. A sample with a timestamp has the
-exporter's clock, which is brought to ours by the offset that the dates of its answers tell (`clock_offset`). One
-without was read between question and answer: it counts for the middle. An answer that does not come is a gap, and
-holds nothing up but the next question to the same address.
+Strategy: the time of a sample is known in one of two ways. A timestamp is on the exporter's clock, and is converted to
+ours by the offset derived from the Date headers (`clock_offset`). A sample without one was read between request and
+answer: the middle is taken. A missing answer is a gap, and delays only the next request to the same address.
 """
 
 import base64
@@ -28,18 +27,18 @@ from bench.telemetry.host import Reading
 from bench.telemetry.prometheus import read_metrics
 
 Write = Callable[[str, Reading, int], None]
-"""Takes a source, what it read, and when, in ns of the monotonic clock."""
+"""Takes a source, its readings, and their time, in ns of the monotonic clock."""
 
 PERIOD_S = 1.0
 TIMEOUT_S = 5.0
 MOST_BYTES = 8 * 2**20
 NS_PER_S = 1_000_000_000
 FAULTS = (OSError, http.client.HTTPException, ValueError, zlib.error)
-"""What an address that does not answer raises."""
+"""What a request to an unreachable address raises."""
 
 
 class Scrape(NamedTuple):
-    """An answer: its text and date, when it was asked for and when it was there (monotonic), and our clock then."""
+    """An answer: its text and Date, when it was requested and received (monotonic), and our wall clock then."""
 
     text: str
     date_s: int | None
@@ -49,14 +48,14 @@ class Scrape(NamedTuple):
 
     @property
     def middle_ns(self) -> int:
-        """When its values are taken to have been read, where they do not say."""
+        """The time of its values, if they have no timestamps."""
         return (self.asked_ns + self.answered_ns) // 2
 
 
 def scrape(url: str, ca_file: str | None = None) -> Scrape:
-    """Ask one address for its metrics, with the user and password in it. Raises what is in FAULTS.
+    """Ask one address, with user and password, for its metrics. Raises one of FAULTS.
 
-    An answer other than 200 is a ValueError: also one that leads elsewhere, because only the user names addresses.
+    Any status but 200 is a ValueError, redirects included, because only the user names addresses.
     """
     asked_ns = time.monotonic_ns()
     answer = ask(url, ca_file)
@@ -68,7 +67,7 @@ def scrape(url: str, ca_file: str | None = None) -> Scrape:
 
 
 def ask(url: str, ca_file: str | None = None) -> HttpAnswer:
-    """What an address answers, whatever it is. Raises what is in FAULTS."""
+    """What an address answers, with any status. Raises one of FAULTS."""
     parts = urlsplit(url)
     headers = [("Accept", "text/plain;version=0.0.4")]
     if parts.username is not None:
@@ -86,7 +85,7 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
 
 @dataclass(slots=True)
 class Exporter:
-    """What is kept of an address from one answer to the next; `gpus` are the numbers of the cards that count."""
+    """The state of one address between answers; `gpus` are the numbers of the cards that count."""
 
     url: str
     gpus: Mapping[str, int] = field(default_factory=dict)
@@ -100,7 +99,7 @@ class Exporter:
     _cpu: NodeSeconds | None = None
 
     def note(self, found: Scrape) -> None:
-        """Keep how long an answer took and what it says of the clock."""
+        """Record how long an answer took and what it implies about the clock."""
         took_s = (found.answered_ns - found.asked_ns) / NS_PER_S
         self.scrapes += 1
         self.scrape_s_max = max(self.scrape_s_max, took_s)
@@ -108,7 +107,7 @@ class Exporter:
         self.offset = narrowed(self.offset, asked_s, found.answered_unix_s, found.date_s)
 
     def ask(self) -> Scrape | None:
-        """An answer, None where there is none."""
+        """An answer, None for a failure."""
         try:
             found = scrape(self.url, self.ca_file)
         except FAULTS:
@@ -118,7 +117,7 @@ class Exporter:
         return found
 
     def rows(self, found: Scrape) -> Iterator[tuple[str, Reading, int]]:
-        """What an answer says: source, readings, and when they were read (ns, monotonic)."""
+        """The contents of an answer: source, readings, and their time (ns, monotonic)."""
         if self.gpus:
             for key, card in exporters.gpus(found.text).items():
                 index, at_ns = self.gpus.get(key), self._read_ns(key, card.timestamp_ms, found)
@@ -131,7 +130,7 @@ class Exporter:
                 yield f"node{self.node}", machine.reading | self._cores(machine.cpu, at_ns), at_ns
 
     def _read_ns(self, key: str, timestamp_ms: int | None, found: Scrape) -> int | None:
-        """When values were read; None where the answer before had them already."""
+        """The time of values; None if the previous answer already had them."""
         if timestamp_ms is None:
             return found.middle_ns
         if timestamp_ms <= self._newest_ms.get(key, -1):
@@ -148,14 +147,14 @@ class Exporter:
         return exporters.cores(before, self._cpu)
 
     def follow(self, write: Write, stopping: threading.Event) -> None:
-        """Ask each second, and once more when stopping."""
+        """Ask every second, and once more when stopping."""
         for _ in _each_second(stopping):
             found = self.ask()
             for row in self.rows(found) if found is not None else ():
                 write(*row)
 
     def account(self) -> dict[str, Any]:
-        """How it answered, in the words of run.json."""
+        """How it answered, as run.json has it."""
         known = self.offset
         return {
             "scrapes": self.scrapes,
@@ -167,7 +166,7 @@ class Exporter:
 
 
 class Engine(NamedTuple):
-    """Where an engine tells of itself, and what its metrics are called, by our names."""
+    """Where an engine's metrics are, and what they are called, by our names."""
 
     url: str
     gauges: Mapping[str, str]
@@ -176,9 +175,9 @@ class Engine(NamedTuple):
 def follow_engines(
     engines: Sequence[tuple[Exporter, Mapping[str, str]]], write: Write, stopping: threading.Event
 ) -> None:
-    """Ask the engines of one server each second, and once more when stopping; one that fails is a gap of all.
+    """Ask the engines of one server every second, and once more when stopping; if one fails, it is a gap for all.
 
-    With each come the names of its gauges.
+    Each answer comes with the names of its gauges.
     """
     for _ in _each_second(stopping):
         found = [(one, gauges) for engine, gauges in engines if (one := engine.ask()) is not None]
@@ -187,7 +186,7 @@ def follow_engines(
 
 
 def together(readings: Sequence[Reading]) -> Reading:
-    """What several engines say, as one, of what all of them tell: fractions are averaged, all else adds up."""
+    """Several engines' values as one, for metrics that all of them have: fractions are averaged, the rest is summed."""
     names = [name for name in readings[0] if all(name in reading for reading in readings)]
     return {
         name: (fmean if name.endswith("_fraction") else sum)(reading[name] for reading in readings) for name in names
@@ -195,7 +194,7 @@ def together(readings: Sequence[Reading]) -> Reading:
 
 
 def _each_second(stopping: threading.Event) -> Iterator[None]:
-    """Now, then each second from then on but the missed ones, and once more when stopping."""
+    """Now, then every second except missed ones, and once more when stopping."""
     due_s = time.monotonic()
     while not stopping.is_set():
         yield

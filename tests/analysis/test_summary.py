@@ -312,7 +312,7 @@ def test_owned_hardware_is_priced_with_the_power_that_its_gpus_drew(synthetic_ru
     run["pricing"] = {"usd_per_hour": "1", "usd_per_kwh": "0.50"}
     cost = summarize(run, requests, telemetry)["cost"]
     assert cost["usd_per_hour"] == [1.0, 1.0]
-    assert any(note.startswith("without electricity") for note in cost["notes"])
+    assert any(note.startswith("electricity not included") for note in cost["notes"])
 
 
 @pytest.mark.parametrize("options", [{}, {"tokens_per_arrival": 3}, {"warmup": 9}, {"duration_s": 20.0}], ids=str)

@@ -111,9 +111,9 @@ def test_thinking_is_worded_as_chosen(choice: str, thinking: dict[str, Any] | No
 
 
 def test_a_thinking_budget_that_the_api_would_refuse_is_the_users_error() -> None:
-    with pytest.raises(UserError, match="--thinking 1024: must be below the answer's length, which is 1024 tokens"):
+    with pytest.raises(UserError, match="--thinking 1024: must be less than the answer's 1024 tokens"):
         sent(CALL._replace(max_tokens=1024), thinking="1024")
-    with pytest.raises(UserError, match="--thinking 500: expected 1024 tokens or more"):
+    with pytest.raises(UserError, match="--thinking 500: expected at least 1024 tokens"):
         sent(thinking="500")
 
 

@@ -122,7 +122,7 @@ def test_a_program_that_knows_its_counts_says_them_last_on_standard_error(progra
     [
         ("crash", " w0 w1 w2", ("error_event", "the program ended: killed by SIGABRT")),
         ("fail", " w0 w1 w2", ("error_event", "the program ended: exit code 3 (out of cheese)")),
-        ("silent", "", ("empty", "the program ended well and wrote nothing")),
+        ("silent", "", ("empty", "the program succeeded but wrote nothing")),
         ("noisy", " w0 w1 w2 w3 w4 w5", None),
     ],
 )
@@ -153,14 +153,17 @@ def test_a_program_that_hangs_is_ended_with_its_children_when_the_client_gives_i
 
 def test_what_cannot_be_run_is_said() -> None:
     with bridged("/nowhere/to/be/found", "{prompt}") as target:
-        assert replied(ask(target)).error == ("error_event", "it could not be run: No such file or directory")
+        assert replied(ask(target)).error == ("error_event", "the program could not be run: No such file or directory")
 
 
 @needs_cc
 def test_an_argument_too_long_for_the_system_is_an_error_of_its_call(program: str) -> None:
     call = CALL._replace(messages=(Message("user", "x" * 3_000_000),))
     with bridged(program, "args", "0", "{prompt}") as target:
-        assert replied(ask(target, call)).error == ("error_event", "it could not be run: Argument list too long")
+        assert replied(ask(target, call)).error == (
+            "error_event",
+            "the program could not be run: Argument list too long",
+        )
 
 
 # --- processes that are kept --------------------------------------------------------------------------------------
@@ -282,16 +285,16 @@ def test_a_command_is_split_as_a_shell_would_and_run_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"command": None}, "--backend exec runs a program: give its --command"),
-        ({"command": "echo", "url": "http://h"}, "--command is for a server this command launches"),
-        ({"command": "echo 'x"}, "--command: expected words as on a command line"),
+        ({"command": None}, "--backend exec: runs a program; give its --command"),
+        ({"command": "echo", "url": "http://h"}, "--command applies to a server that this command launches"),
+        ({"command": "echo 'x"}, "--command: expected words quoted as for a shell"),
         ({"command": " "}, "--command: expected a program"),
-        ({"command": "echo", "backend": "vllm"}, "--command: is the program of --backend exec"),
-        ({"command": "no-such-program-here {prompt}"}, "--command: there is no program 'no-such-program-here'"),
-        ({"command": "echo {promt}"}, "--command: {promt} is no value of a request; did you mean 'prompt'"),
-        ({"command": "echo {prompt}", "server": "kept"}, "--command: {prompt} is no value of a request"),
+        ({"command": "echo", "backend": "vllm"}, "--command: needs --backend exec"),
+        ({"command": "no-such-program-here {prompt}"}, "--command: no executable 'no-such-program-here'"),
+        ({"command": "echo {promt}"}, "--command: {promt} is not a placeholder; did you mean 'prompt'"),
+        ({"command": "echo {prompt}", "server": "kept"}, "--command: {prompt} is not a placeholder"),
         ({"command": "echo", "server": "keep"}, "--server 'keep': expected process or kept; did you mean 'kept'"),
-        ({"command": "echo", "route": "chat"}, "--route: the backend exec leaves no such choice"),
+        ({"command": "echo", "route": "chat"}, "--route: not supported by backend exec"),
     ],
 )
 def test_what_cannot_be_run_is_one_line_that_names_the_flag(asked: dict[str, Any], said: str) -> None:

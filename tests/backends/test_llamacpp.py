@@ -136,7 +136,7 @@ def test_an_unknown_server_or_model_file_is_the_users_error(gguf: str) -> None:
 
 
 def test_flags_that_would_be_ignored_are_the_users_error(gguf: str) -> None:
-    with pytest.raises(UserError, match="--server-python: expected with --server llama-cpp-python"):
+    with pytest.raises(UserError, match="--server-python: needs --server llama-cpp-python"):
         llamacpp_launch.serve(gguf, replace(options(), python="/some/python"))
     for how in (options("xllamacpp"), replace(options(), python="/some/python")):
         with pytest.raises(UserError, match="leave out --server and --server-python"):

@@ -316,7 +316,7 @@ SOUND = [
 @pytest.mark.parametrize("reason", FAILURES)
 def test_an_answer_that_ends_for_another_reason_than_was_asked_for_is_no_success(dialect: Dialect, reason: str) -> None:
     reply = ask(dialect, *parts(dialect)[:2], dialect.end(reason, 7, 2))
-    assert reply.error == ("ended_early", f"the server ended the answer for a reason of its own: {reason}")
+    assert reply.error == ("ended_early", f"the server ended the answer early: {reason}")
     assert (reply.finish, reply.text) == (reason, "ab")
     assert reply.usage is not None
 
@@ -345,7 +345,7 @@ def test_of_two_reasons_a_failure_counts(name: str, sound: str, failure: str, fa
     first, second = (failure, sound) if failed_first else (sound, failure)
     ends = dialect.end(first, None, None).removesuffix(DONE).removesuffix(STOP), dialect.end(second, 7, 2)
     assert error_of(dialect, dialect.word("a"), *ends) == (
-        "ended_early", f"the server ended the answer for a reason of its own: {failure}")  # fmt: skip
+        "ended_early", f"the server ended the answer early: {failure}")  # fmt: skip
 
 
 def error_of(dialect: Dialect, *segments: bytes) -> tuple[str | None, str | None]:

@@ -236,16 +236,16 @@ def test_heads_without_end_are_refused() -> None:
 def test_a_call_that_is_dropped_is_named(serve: Serve) -> None:
     with (
         raw(lambda _: None) as url,
-        pytest.raises(ServerFault, match=r"dropped .* asked for /tokenize"),
+        pytest.raises(ServerFault, match=r"dropped the connection at /tokenize"),
     ):
         tgi_cold.count_tokens(Target(url, "m"), HELLO)
 
 
 def test_a_server_that_says_it_is_loading_is_not_ready(serve: Serve) -> None:
     url = serve({"/v1/models": (503, JSON, {"error": {"message": "Loading model"}})})
-    with pytest.raises(NotReady, match="Loading model; --ready-timeout"):
+    with pytest.raises(NotReady, match="Loading model; use --ready-timeout"):
         openai_cold.preflight(Target(url, "m"))
-    with pytest.raises(NotReady, match="nothing listens"):
+    with pytest.raises(NotReady, match="connection refused"):
         openai_cold.preflight(Target("http://127.0.0.1:9", "m"))
 
 

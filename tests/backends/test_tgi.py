@@ -294,7 +294,7 @@ def test_without_the_launcher_the_line_for_docker_is_printed(tmp_path: Path, mon
     with pytest.raises(UserError) as refused:
         tgi_launch.serve("org/model", options("--quantize", "awq"))
     before, line, after = str(refused.value).split("`")
-    assert before == "no text-generation-launcher on PATH: start TGI by "
+    assert before == "no text-generation-launcher on PATH; start TGI with "
     assert after == ", then give --url http://127.0.0.1:8080"
     words = shlex.split(line)
     assert words[:6] == ["docker", "run", "--rm", "--gpus", "all", "--shm-size"]
@@ -306,5 +306,5 @@ def test_without_the_launcher_the_line_for_docker_is_printed(tmp_path: Path, mon
 
 def test_choices_that_tgi_does_not_leave_are_the_users_error() -> None:
     for how in (replace(options(), server="x"), replace(options(), python="x")):
-        with pytest.raises(UserError, match="name it by --server-cmd"):
+        with pytest.raises(UserError, match="give it with --server-cmd"):
             tgi_launch.serve("org/model", how)

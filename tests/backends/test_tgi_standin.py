@@ -97,7 +97,7 @@ def test_a_start_token_that_only_the_tokenizer_adds_takes_nothing_from_the_templ
 def test_a_template_that_takes_no_system_message_has_its_text_in_front_of_the_users() -> None:
     with tgi_standin.running(chat_template=NO_SYSTEM) as server:
         info = tgi_cold.preflight(Target(server.url, tgi_standin.MODEL))
-        assert "no system message (HTTP 422: Template error: syntax error: no system role)" in info.notes[0]
+        assert "no system role (HTTP 422: Template error: syntax error: no system role)" in info.notes[0]
         target = Target(server.url, "m", options=info.options)
         inputs = json.loads(tgi.request(call(BOTH), target).body)["inputs"]
         assert inputs == f"<|user|> {BOTH[0].text}\n\n{BOTH[1].text}<|end|><|assistant|>"
@@ -109,8 +109,8 @@ def test_without_a_template_bare_text_is_sent_and_said_to_be() -> None:
         info = tgi_cold.preflight(Target(server.url, tgi_standin.MODEL))
         assert info.options == {}
         assert info.notes == (
-            "no chat template to be had (HTTP 422: Template error: template not found): "
-            "messages are sent as bare text, a blank line between them",
+            "no chat template available (HTTP 422: Template error: template not found); "
+            "messages are sent as plain text, separated by blank lines",
         )
         target = Target(server.url, "m")
         assert json.loads(tgi.request(call(BOTH), target).body)["inputs"] == f"{BOTH[0].text}\n\n{BOTH[1].text}"
@@ -210,8 +210,8 @@ def test_preflight_knows_the_server_by_its_info(standin: Standin) -> None:
 def test_what_tgi_serves_without_a_word_is_noted(standin: Standin) -> None:
     info = tgi_cold.preflight(Target(standin.url, "other", options={"dialect": "chat", "adapter": "a"}))
     assert info.notes == (
-        "TGI serves 'tiny-org/tiny' under any name, 'other' too",
-        "where TGI does not know the adapter 'a' it serves the base model and says nothing",
+        "TGI serves 'tiny-org/tiny' under any name, including 'other'",
+        "if TGI does not know the adapter 'a', it silently serves the base model",
     )
     assert tgi_cold.preflight(Target(standin.url, "other", aliases=(tgi_standin.MODEL,))).notes == ()
 
@@ -219,7 +219,7 @@ def test_what_tgi_serves_without_a_word_is_noted(standin: Standin) -> None:
 def test_a_server_that_is_not_tgi_is_the_users_error() -> None:
     with (
         tgi_standin.running() as server,
-        pytest.raises(UserError, match="/nowhere is not TGI: its /info says nothing of it; try --backend openai"),
+        pytest.raises(UserError, match=r"/nowhere is not TGI \(its /info is not TGI's\); try --backend openai"),
     ):
         tgi_cold.preflight(Target(server.url + "/nowhere", "m"))
 

@@ -139,7 +139,7 @@ def test_a_server_that_gives_usage_only_at_the_end_is_known_and_said(serve: Serv
     info = vllm_cold.preflight(Target(serve(lambda _: (200, UNCOUNTED)), "m"))
     assert info.options == {"usage": "final"}
     assert [re.sub(r"http://\S+", "URL", note) for note in info.notes] == [
-        "URL gives usage only at the end: a chunk counts as one token, or as its share of those that usage names"
+        "URL gives usage only at the end; each chunk counts as one token, or as its share of the total"
     ]
 
 
@@ -158,7 +158,7 @@ def test_a_server_that_answers_no_request_is_not_loaded_with_them(serve: Serve) 
 
 @pytest.mark.parametrize("version", [(404, {"detail": "Not Found"}), (200, "<html>"), (200, {"build": 1})])
 def test_another_server_is_sent_to_the_plain_dialect(serve: Serve, version: Answer) -> None:
-    with pytest.raises(UserError, match="is not vLLM: its /version names none; try --backend openai"):
+    with pytest.raises(UserError, match=r"is not vLLM \(its /version has no version\); try --backend openai"):
         vllm_cold.preflight(Target(serve(version=version), "m"))
 
 
@@ -228,15 +228,15 @@ def test_the_projects_own_vllm_is_used_where_path_has_none(no_vllm: Path) -> Non
 
 
 def test_no_vllm_at_all_is_said_with_the_ways_to_get_one(no_vllm: Path) -> None:
-    with pytest.raises(UserError, match=r"no vllm on PATH: .*make engines.*--server-python.*--url"):
+    with pytest.raises(UserError, match=r"no vllm on PATH; .*make engines.*--server-python.*--url"):
         vllm_launch.serve("org/model", options())
 
 
 @pytest.mark.parametrize(
     ("model", "chosen", "message"),
     [
-        ("org/model", {"server": "xllamacpp"}, "--server 'xllamacpp' is not for vllm; give --server-python"),
-        ("org/model", {"command": ("x",), "python": "y"}, "--server-cmd says all"),
+        ("org/model", {"server": "xllamacpp"}, "--server 'xllamacpp': not for vllm; give --server-python"),
+        ("org/model", {"command": ("x",), "python": "y"}, "--server-cmd is the whole command"),
         ("./nowhere", {}, "--model './nowhere': no such folder"),
         (__file__, {}, "no such folder"),
     ],

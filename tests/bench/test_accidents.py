@@ -245,6 +245,6 @@ def test_a_disk_that_is_full_ends_the_run_and_keeps_what_was_captured(server: Tr
     assert "stopped early: No space left on device: cannot write to" in err
     assert "Traceback" not in said + err
     *_, kept, error = err.splitlines()
-    assert kept == f"what was captured is kept, to report it: bench.py decode {out}"
+    assert kept == f"the captures are kept; make a report from them with: bench.py decode {out}"
     assert "No space left on device" in error
     assert sum(len(file.seqs) for file in scan_captures(out).files.values()) > 0

@@ -1,1 +1,1 @@
-"""Servers of one's own against APIs: from what the user says to a comparison, and small choices beside it."""
+"""Self-hosted servers against APIs: from the options to a comparison, and three smaller choices."""

@@ -1,4 +1,4 @@
-"""Small choices beside self-hosting, fine-tune or long prompt, cache or not, batch or live."""
+"""Smaller choices beside self-hosting: fine-tune or long prompt, cache or not, batch or live."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -16,30 +16,32 @@ from bench.app.breakeven.servers import traffic_of
 from bench.types import Usage, UserError
 
 BATCH_HOURS = 24
-"""Within so many hours a batch is answered where the API does not say."""
+"""Hours within which a batch is answered, for an API that states none."""
 
 
 def fine_tune(options: FineTuneChoice) -> Document:
-    """After how many requests a fine-tuned model is repaid. Raises UserError."""
+    """After how many requests a fine-tuned model has paid for its training. Raises UserError."""
     found = calculators.fine_tune(options.train_usd, options.prompted_usd, options.tuned_usd)
     return of_choice("the fine-tuned model", found)
 
 
 def caching(options: CachingChoice, now: datetime) -> Document:
-    """From which volume on an API's prompt cache pays. Raises UserError."""
+    """From which volume an API's prompt cache pays. Raises UserError."""
     if options.cache_ttl == OFF:
-        raise UserError("--cache-ttl off: there is nothing to compare; expected 5m or 1h")
+        raise UserError("--cache-ttl off: nothing to compare; expected 5m or 1h")
     price, requests, load = find(options.versus, None, now), _requests(options), traffic_of(options)
     rates = rates_at(price, int(requests.prompt_tokens[0]))
     written = rates.cache_write_1h if options.cache_ttl == "1h" else rates.cache_write_5m
     if rates.cache_read is None:
-        raise UserError(f"{VERSUS} {price.provider}/{price.model}: has no price for cached input")
+        raise UserError(
+            f"{VERSUS} {price.provider}/{price.model}: no price for cached input is known; choose a model that has one"
+        )
     least = cache_minimum(price.model, price.provider)
     if least is None:
         raise UserError(
-            f"{VERSUS} {price.provider}/{price.model}: how it caches is not known here, so nothing can be said"
+            f"{VERSUS} {price.provider}/{price.model}: its caching rules are not known; choose a model whose rules are"
         )
-    # What is too short to be cached is left as it is, for the reason that is given.
+    # A prefix too short to be cached is still reported, with that as the reason.
     cached = least.cached_tokens(requests.prefix_tokens) or requests.prefix_tokens
     prices = CachePrices(rates.input, rates.input if written is None else written, rates.cache_read, least.low_tokens)
     found = calculators.prompt_caching(cached, prices, prefix_cache(options, load.traffic))
@@ -60,7 +62,7 @@ def batch(options: BatchChoice, now: datetime) -> Document:
         window_h = window_h or (Decimal(rules.batch_hours) if rules else None)
     if live is None or batched is None:
         missing = "--live-usd" if live is None else "--batch-usd"
-        raise UserError(f"{missing} is missing: expected a number, 0 or more; or give --versus")
+        raise UserError(f"{missing} is missing; expected a number of at least 0, or --versus")
     within_h = float(BATCH_HOURS if window_h is None else window_h)
     return of_choice("a batch", calculators.batch(live, batched, float(options.deadline_h), within_h))
 
@@ -68,5 +70,5 @@ def batch(options: BatchChoice, now: datetime) -> Document:
 def _requests(options: RequestOptions) -> Requests:
     found = requests_stated(options)
     if found is None:
-        raise UserError("what a request is is not known: give --prompt-tokens and --output-tokens")
+        raise UserError("the size of a request is not known; give --prompt-tokens and --output-tokens")
     return found

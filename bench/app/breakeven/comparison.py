@@ -31,14 +31,14 @@ from bench.types import UserError
 
 VOLUMES = 200
 OURS = "self-hosting"
-# How far beyond the volumes that matter the pictures reach.
+# How far beyond the volumes that matter the charts extend.
 MARGIN = 30
-# An input whose range nobody knows is varied by so much.
+# An input whose range is unknown is varied by this factor.
 SWING = Decimal("0.2")
 
 
 def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
-    """Compare each servers with each API that the options name. Raises UserError for whatever is wrong with them."""
+    """Compare each self-hosted option with each API. Raises UserError for any option that is wrong."""
     rng = np.random.default_rng(options.seed)
     load = traffic_of(options)
     priced = options.gpu or options.usd_per_hour is not None or options.owned
@@ -48,14 +48,14 @@ def compare(options: BreakEvenOptions, now: datetime) -> CostComparison:
     if not options.versus:
         return _alone(options, each, load, rng)
     _check_sides(options, each)
-    # Once for all servers, on the requests of all of them: one bill of each API.
-    offers, api_runs, told = _offers(options, [run for servers in each for run in servers.capacity.runs], load, now)
+    # Once for all servers, on the requests of all of them: one bill for each API.
+    offers, api_runs, notes = _offers(options, [run for servers in each for run in servers.capacity.runs], load, now)
     asked, found, warnings = load.requests_per_month, list[Alternative](), list[str]()
     for servers in each:
         warnings += [*servers.hourly.notes, *servers.capacity.warnings, *_above_roofline(options, servers, api_runs)]
         found += [_alternative(offer, servers, options, asked, rng) for offer in offers]
     pairs = [CostedPairing(one.servers.name or OURS, one.name, one.pairing, one.states) for one in found]
-    return _concluded(load, pairs, [*warnings, *told], each, api_runs, found)
+    return _concluded(load, pairs, [*warnings, *notes], each, api_runs, found)
 
 
 def _concluded(
@@ -66,7 +66,7 @@ def _concluded(
     api_runs: Sequence[MeasuredRun] = (),
     found: Sequence[Alternative] = (),
 ) -> CostComparison:
-    """Rank all ways to serve, and show the volumes around those that matter; `found` are servers against APIs."""
+    """Rank all ways to serve, over the volumes around those that matter; `found` are servers against APIs."""
     asked = load.requests_per_month
     answers = [one.found.answer for one in found]
     edges = [float(edge) for answer in answers for edge in (answer.first, answer.permanent) if edge]
@@ -87,15 +87,15 @@ def _concluded(
 def _alone(
     options: BreakEvenOptions, each: Sequence[PricedServers], load: MonthlyTraffic, rng: Generator
 ) -> CostComparison:
-    """What servers of one's own cost, and which of several is the cheapest, with no API to compare them with."""
+    """What self-hosted servers cost, and which is the cheapest, without an API to compare with."""
     asked = load.requests_per_month
     if asked is None and len(each) == 1:
         raise UserError(
-            "--versus: give an API to compare with, such as claude-haiku-5-5, PROVIDER/MODEL or a run; or "
-            "--requests-per-month for the bill alone"
+            "--versus: nothing to compare with; give an API, such as claude-haiku-5-5, PROVIDER/MODEL or a run, or "
+            "give --requests-per-month for the bill alone"
         )
     if options.overflow or options.hybrid_share != 1 or options.pass_rate != 1:
-        raise UserError("--overflow, --hybrid-share and --pass-rate leave requests to an API: give --versus")
+        raise UserError("--overflow, --hybrid-share and --pass-rate send requests to an API; give --versus")
     _check_sides(options, each)
     pairs = list[CostedPairing]()
     for servers in each:
@@ -107,7 +107,7 @@ def _alone(
 
 
 def _check_sides(options: BreakEvenOptions, each: Sequence[PricedServers]) -> None:
-    """Raise UserError where servers were measured with different work, unless that is asked for."""
+    """Raise UserError if servers were measured with different work, unless that is allowed."""
     if not options.different_plans:
         check_same_work([(run, servers.capacity.is_searched) for servers in each for run in servers.capacity.runs])
 
@@ -115,7 +115,7 @@ def _check_sides(options: BreakEvenOptions, each: Sequence[PricedServers]) -> No
 def _above_roofline(
     options: BreakEvenOptions, servers: PricedServers, api_runs: Sequence[MeasuredRun]
 ) -> tuple[str, ...]:
-    """What there is to say of a capacity that the model may not reach. Raises UserError for one that it cannot."""
+    """Notes on a capacity that the model may not reach. Raises UserError for one that it cannot."""
     if options.model is None:
         return ()
     capacity = servers.capacity
@@ -125,7 +125,7 @@ def _above_roofline(
 
 
 def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, rng: Generator) -> CostComparison:
-    """What APIs cost, and which of several is the cheapest, with no servers of one's own to compare them with."""
+    """What APIs cost, and which is the cheapest, without self-hosted servers to compare with."""
     asked = load.requests_per_month
     offers, runs, warnings = _offers(options, (), load, now)
     nobody, pairs = SelfHost(Decimal(0), 1), list[CostedPairing]()
@@ -133,8 +133,8 @@ def _apis_alone(options: BreakEvenOptions, load: MonthlyTraffic, now: datetime, 
         pairing = Pairing(host=nobody, usd_per_request=offer.usd(asked))
         states = states_of(pairing, offer.draws(asked, rng), None, rng, offer.curve, offer.requests)
         pairs.append(CostedPairing("", offer.name, pairing, states))
-    told = (warning for offer in offers for warning in offer.warnings)
-    return _concluded(load, pairs, [*warnings, *told], api_runs=runs)
+    notes = (warning for offer in offers for warning in offer.warnings)
+    return _concluded(load, pairs, [*warnings, *notes], api_runs=runs)
 
 
 def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:
@@ -147,14 +147,14 @@ def _sides(each: Sequence[PricedServers]) -> tuple[CostedServers, ...]:
 def _offers(
     options: BreakEvenOptions, own: Sequence[MeasuredRun], load: MonthlyTraffic, now: datetime
 ) -> tuple[list[Offer], list[MeasuredRun], list[str]]:
-    """(the APIs, the runs among them, what there is to say of the requests) beside runs of our own, if any."""
+    """(the APIs, the runs among them, notes on the requests), beside our own runs, if any."""
     runs = runs_of(options.versus)
     if runs and options.batch:
-        raise UserError("--batch: a measured run is priced as it was made; give PROVIDER/MODEL instead of it")
+        raise UserError("--batch: a measured run is priced as it was sent, not as a batch; give PROVIDER/MODEL instead")
     warnings = []
     requests, offers = requests_stated(options), []
     if options.different_plans:
-        warnings = ["what was measured and what is priced may differ (--different-plans)"] if runs or own else []
+        warnings = ["the measured and the priced requests may differ (--different-plans)"] if runs or own else []
     else:
         check_same_load(own, list(runs.values()))
         if requests is not None or options.prefix_tokens is not None:
@@ -182,7 +182,7 @@ def _pairing(offer: Offer, servers: PricedServers, options: BreakEvenOptions, vo
 
 
 def _volumes(each: Sequence[PricedServers], anchors: Sequence[float]) -> Floats:
-    """Volumes for pictures: those that matter are well inside."""
+    """Volumes for the charts, with those that matter well inside."""
     full = [float(servers.host.requests_at_peak_per_replica) for servers in each if servers.host.capacity_rps]
     anchors = [*anchors, *full]
     low, high = min(anchors, default=1e4) / MARGIN, max(anchors, default=1e6) * MARGIN
@@ -192,7 +192,7 @@ def _volumes(each: Sequence[PricedServers], anchors: Sequence[float]) -> Floats:
 def _alternative(
     offer: Offer, servers: PricedServers, options: BreakEvenOptions, asked: int | None, rng: Generator
 ) -> Alternative:
-    """Judge one API. Where no volume is asked about, prices are taken at the first break-even."""
+    """Judge one API. If no volume is given, prices are taken at the first break-even."""
     volume = asked
     pairing = _pairing(offer, servers, options, volume)
     if volume is None and offer.curve is not None:
@@ -208,7 +208,7 @@ def _alternative(
         pairing=pairing,
         states=states,
         found=found,
-        p_cheaper=np.empty(0),  # at volumes that only all alternatives together decide
+        p_cheaper=np.empty(0),  # at volumes that only the alternatives together determine
         tornado=(),
         advice=tuple(advice(pairing, states, found)),
         warnings=offer.warnings,
@@ -221,14 +221,14 @@ def _alternative(
 
 
 def _tornado(side: Alternative, servers: PricedServers, volume: int | None) -> tuple[SensitivityBar, ...]:
-    """What each input does at this volume; nothing where there is none to look at, or nothing can be served."""
+    """How each input moves the result at this volume; empty if there is no volume, or nothing can be served."""
     if volume is None or not side.pairing.host.capacity_rps:
         return ()
     return tuple(tornado(_scenarios(side, servers), volume))
 
 
 def _scenarios(side: Alternative, servers: PricedServers) -> "dict[str, tuple[Scenario, Scenario]]":
-    """Each input at its low and its high end: its range where that is known, else a fifth less and more."""
+    """Each input at its low and its high end: its range if known, else a fifth less and more."""
     pairing, states, hourly, capacity = side.pairing, side.states, servers.hourly, servers.capacity
     host = pairing.host
 
@@ -249,7 +249,7 @@ def _scenarios(side: Alternative, servers: PricedServers) -> "dict[str, tuple[Sc
     )
     busy = tuple(min(Decimal(1), share) for share in around(host.utilization))
     found = {
-        f"price of an hour, {dollars(hours[0])} to {dollars(hours[1])}": hosts(
+        f"price per hour, {dollars(hours[0])} to {dollars(hours[1])}": hosts(
             "usd_per_replica_month", *map(monthly_usd, hours)
         ),
         f"capacity, {float(rates[0]):.3g} to {float(rates[1]):.3g} requests/s": _of_capacity(side, *rates),
@@ -267,7 +267,7 @@ def _scenarios(side: Alternative, servers: PricedServers) -> "dict[str, tuple[Sc
 
 
 def _of_capacity(side: Alternative, low_rps: Any, high_rps: Any) -> "tuple[Scenario, Scenario]":
-    """The capacity at either end, and nothing else open than the price."""
+    """The capacity at either end, with only the price left open besides."""
 
     def at(rps: Any) -> Scenario:
         pairing = replace(side.pairing, host=replace(side.pairing.host, capacity_rps=rps))
@@ -290,6 +290,6 @@ def _of_price(side: Alternative, low_usd: Decimal, high_usd: Decimal) -> "tuple[
 
 def _description(servers: PricedServers) -> str:
     host, hourly = servers.host, servers.hourly
-    each = f"{dollars(hourly.usd)} an hour, {dollars(monthly_usd(hourly.usd))} a month"
-    ops = f", and {dollars(host.ops_usd_per_month)} a month besides" if host.ops_usd_per_month else ""
+    each = f"{dollars(hourly.usd)} per hour, {dollars(monthly_usd(hourly.usd))} per month"
+    ops = f", and {dollars(host.ops_usd_per_month)} per month for operations" if host.ops_usd_per_month else ""
     return f"replicas at {each} each ({hourly.source}){ops}"

@@ -1,4 +1,4 @@
-"""The folder of `breakeven --out`: breakeven.json, the page, and each of its figures as a page of its own."""
+"""The folder of `breakeven --out`: breakeven.json, the page, and a page for each figure."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ BREAKEVEN = "breakeven"
 
 
 def write(folder: Path, comparison: CostComparison) -> Path:
-    """Write all of a comparison; returns the page's path. Raises UserError where the folder cannot be written."""
+    """Write everything about a comparison; returns the page's path. Raises UserError if the folder is not writable."""
     figures = folder / "figures"
     try:
         figures.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `breakeven` reads of measured runs: their capacity, what their requests look like, what one cost."""
+"""What `breakeven` reads from measured runs: their capacity, their requests' lengths, and what a request cost."""
 
 import re
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from bench.runs.manifest import HourPricing, RunManifest
 from bench.runs.table import read_requests
 from bench.types import UserError
 
-# Requests whose mean tokens differ by so much are still alike: the same load seen by two tokenizers differs by more.
+# Mean tokens within this ratio count as alike; the same load counted by two tokenizers differs by more.
 SAME_TOKENS = 0.1
 
 
 class MeasuredRun(NamedTuple):
-    """A run folder that is to be trusted: its run.json and summary.json."""
+    """A trustworthy run folder: its run.json and summary.json."""
 
     folder: Path
     run: RunManifest
@@ -37,17 +37,17 @@ class MeasuredRun(NamedTuple):
 
     @property
     def requests_per_s(self) -> float:
-        """What was completed and, where there are objectives, met them. Raises UserError where that is not known."""
+        """The rate of requests that completed and, if there are objectives, met them. Raises UserError if unknown."""
         throughput = self.summary.throughput
         found = throughput.requests_per_s if throughput.goodput_rps is None else throughput.goodput_rps
         if found is None:
             why = throughput.rates_unknown or "nothing was sent in its window"
-            raise UserError(f"--self {self.folder}: what it served per second is not known: {why}")
+            raise UserError(f"--self {self.folder}: its throughput is not known: {why}")
         return found
 
 
 class SearchedCapacity(NamedTuple):
-    """A folder of `bench.py capacity`: what it found, its runs at that rate, and all of its runs."""
+    """A folder of `bench.py capacity`: the answer, its runs at that rate, and all of its runs."""
 
     capacity: Capacity
     runs: tuple[MeasuredRun, ...]
@@ -57,8 +57,8 @@ class SearchedCapacity(NamedTuple):
 class Requests(NamedTuple):
     """Prompt and output tokens of each request, and the prefix that all share.
 
-    Requests of one cluster are the same call of several runs. `counted_for` is the model whose tokens these are, None
-    where the user says what any model would count.
+    Requests of one cluster are the same call in several runs. `counted_for` is the model whose tokenizer counted, None
+    if the user gave counts that hold for any model.
     """
 
     prompt_tokens: Ints
@@ -69,7 +69,7 @@ class Requests(NamedTuple):
 
 
 def read_as_it_is(folder: Path) -> MeasuredRun:
-    """Read a run folder, to be trusted or not."""
+    """Read a run folder, trusted or not."""
     return MeasuredRun(folder, manifest.read(folder), summaries.read(folder))
 
 
@@ -82,85 +82,83 @@ def read_run(folder: Path, flag: str) -> MeasuredRun:
 
 
 def warnings_of(run: MeasuredRun) -> list[str]:
-    """What there is to say against relying on a run."""
+    """Notes that speak against relying on a run."""
     status = run.summary.verdict.status
     return [] if status == "valid" else [f"{run.folder.name} is {status}: {run.summary.verdict.because}"]
 
 
 def measured_elsewhere(runs: Sequence[MeasuredRun], gpu: str) -> list[str]:
-    """What there is to say where runs are priced on a GPU (`l4@aws`) that they were not made on, as far as is known."""
+    """Notes on runs priced on a GPU (`l4@aws`) other than the one they were made on, as far as that is known."""
     name = re.split("[@:]", gpu.lower())[0]
     found = dict[str, str]()
     for run in runs:
         devices = sorted({device.name for device in run.run.hardware.gpus})
         asked = run.run.pricing.gpu if isinstance(run.run.pricing, HourPricing) else None
         if run.run.launched and not any(is_called(name, device) for device in devices):
-            found[", ".join(devices) or f"{run.run.hardware.cpu}, where no GPU was seen"] = run.folder.name
+            found[", ".join(devices) or f"{run.run.hardware.cpu} (no GPU was seen)"] = run.folder.name
         elif asked is not None and re.split("[@:]", asked.lower())[0] != name:
-            found[f"what was priced as {asked} then"] = run.folder.name
+            found[f"hardware priced as {asked} then"] = run.folder.name
     return [
-        f"{folder} was measured on {what}, and is priced as {name} here: what {name} serves was not measured"
+        f"{folder} was measured on {what} but is priced as {name} here; the throughput of {name} was not measured"
         for what, folder in found.items()
     ]
 
 
 def read_search(folder: Path, flag: str) -> SearchedCapacity:
-    """Read a capacity folder. Raises UserError for a search that has not come to its end."""
+    """Read a capacity folder. Raises UserError for an unfinished search."""
     search = searches.read(folder)
     found = search.capacity
     if found is None:
-        raise UserError(f"{flag} {folder}: the search is unfinished; go on with bench.py capacity --out {folder}")
+        raise UserError(f"{flag} {folder}: the search is unfinished; continue it with bench.py capacity --out {folder}")
     runs = {probe.folder: read_as_it_is(folder / probe.folder) for probe in search.probes}
     at_rate = tuple(runs[probe.folder] for probe in search.probes if probe.rate_per_s == found.rate_per_s)
     return SearchedCapacity(found, at_rate, tuple(runs.values()))
 
 
 def check_same_load(own: Sequence[MeasuredRun], apis: Sequence[MeasuredRun]) -> None:
-    """Raise UserError where the runs did not offer the same load, so that they measure different things."""
+    """Raise UserError if the runs did not offer the same load, because they then measure different things."""
     runs = [*own, *apis]
     for run in apis:
         is_same = any(have_same_requests([run.run], [each.run]) for each in own or apis[:1])
-        # What was asked of an imported run's server nobody knows, as its warning says.
+        # The plan of an imported run is unknown; its own warning says so.
         if not is_same and not any(each.run.imported for each in (run, *own)):
             raise UserError(
-                f"--versus {run.folder}: its plan is another than that of {runs[0].folder}, so other requests were "
-                "measured; make both runs alike, or give --different-plans"
+                f"--versus {run.folder}: its plan differs from that of {runs[0].folder}, so it measured other "
+                "requests; make both runs alike, or give --different-plans"
             )
 
 
 def check_same_work(own: "Sequence[tuple[MeasuredRun, bool]]") -> None:
-    """Raise UserError where servers to be compared were measured with other requests, or under another load.
+    """Raise UserError if servers to be compared were measured with different requests or loads.
 
-    With each run whether a search found its load, which is then what the servers differ in.
+    Each run says whether a search chose its load; the load is then the result, and may differ.
     """
     for run, is_searched in own[1:]:
         first, was_searched = own[0]
         names = ("scenario",) if is_searched or was_searched else ("scenario", "load")
         if differing := [name for name in names if getattr(run.run, name) != getattr(first.run, name)]:
             raise UserError(
-                f"--self {run.folder}: has another {differing[0]} than {first.folder}; make both runs alike, or give "
-                "--different-plans"
+                f"--self {run.folder}: its {differing[0]} differs from that of {first.folder}; make both runs alike, "
+                "or give --different-plans"
             )
 
 
 def check_same_requests(runs: Sequence[MeasuredRun], stated: Requests | None, prefix_tokens: int | None) -> list[str]:
-    """Raise UserError where the requests that are priced are not those that the runs measured, within a tenth.
+    """Raise UserError if the priced requests are not the measured ones, within a tenth.
 
-    What the capacity was measured with and what an API is asked to price must be one workload. Says which runs tell no
-    tokens, so that nobody knows.
+    The capacity and an API's price must refer to one workload. Returns a note for each run without token counts, for
+    which this cannot be checked.
     """
     unknown = []
     for run in runs:
         found = requests_of([run])
         if found is None:
-            unknown.append(
-                f"the tokens of {run.folder}'s requests are not known: they may not be those that are priced"
-            )
+            unknown.append(f"{run.folder} has no token counts; its requests may not be the ones that are priced")
             continue
         prompt, output = float(found.prompt_tokens.mean()), float(found.output_tokens.mean())
         priced = (prompt, output) if stated is None else (int(stated.prompt_tokens[0]), int(stated.output_tokens[0]))
         prefix = found.prefix_tokens if prefix_tokens is None else prefix_tokens
-        priced_as = f"{priced[0]:,.0f} ({prefix:,}) and {priced[1]:,.0f} are to be priced"
+        priced_as = f"{priced[0]:,.0f} ({prefix:,}) and {priced[1]:,.0f} are priced"
         pairs = ((prompt, priced[0], priced[0]), (output, priced[1], priced[1]), (found.prefix_tokens, prefix, prompt))
         if any(abs(measured - asked) > max(SAME_TOKENS * of, 1) for measured, asked, of in pairs):
             raise UserError(
@@ -172,18 +170,19 @@ def check_same_requests(runs: Sequence[MeasuredRun], stated: Requests | None, pr
 
 
 def check_repeats(own: Sequence[MeasuredRun]) -> None:
-    """Raise UserError where runs that are taken together are not repeats of one load."""
+    """Raise UserError if runs that are pooled are not repeats of one load."""
     for run in own[1:]:
         if differing := [
             name for name in ("model", "scenario", "load") if getattr(run.run, name) != getattr(own[0].run, name)
         ]:
             raise UserError(
-                f"--self {run.folder}: has another {differing[0]} than {own[0].folder}: expected repeats of one run"
+                f"--self {run.folder}: its {differing[0]} differs from that of {own[0].folder}: expected repeats of "
+                "one run"
             )
 
 
 def requests_of(runs: Sequence[MeasuredRun]) -> Requests | None:
-    """The measured requests that succeeded and told their tokens; None where there are none."""
+    """The measured requests that succeeded and have token counts; None if there are none."""
     prompts, outputs, clusters = [], [], []
     for run in runs:
         calls = measured(successful(read_requests(run.folder)))
@@ -204,7 +203,7 @@ def requests_of(runs: Sequence[MeasuredRun]) -> Requests | None:
 
 
 def point(run: MeasuredRun, hourly: Hourly | None) -> Point | None:
-    """What a request of a run cost, by an hour's price or by its own usage, and how long it took."""
+    """What a request of a run cost, by an hourly price or by its own usage, and how long it took."""
     rate = run.summary.throughput.requests_per_s
     usd = run.summary.cost.usd_per_request if run.summary.cost else None
     if hourly is not None and rate:

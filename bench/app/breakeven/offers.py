@@ -1,4 +1,4 @@
-"""From options to the APIs that servers of one's own are compared with: what a request costs there, at any volume."""
+"""From options to the APIs that self-hosting is compared with: the price of a request at any volume."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,11 +35,11 @@ TTLS_S = {"5m": 300.0, "1h": 3600.0}
 
 
 class Offer(NamedTuple):
-    """An API: the mean price of a request over the requests a month that it serves.
+    """An API: the mean price of a request as a function of requests per month.
 
-    `curve` is that price over volumes, None where it is the same at all of them; then any volume may be asked for, and
-    None stands for a settled one. `draws` gives the mean as it might have come out, or None where it was not measured
-    but stated; `requests` were priced for it.
+    `curve` is that price over volumes, None if it is constant; then any volume may be asked for, and None means
+    "settled". `draws` resamples the mean, None if the price was stated rather than measured; `requests` were priced for
+    it.
     """
 
     name: str
@@ -51,33 +51,33 @@ class Offer(NamedTuple):
 
 
 def runs_of(specs: Sequence[str]) -> dict[str, MeasuredRun]:
-    """Read those of the alternatives that are run folders, whether named or not."""
+    """Read the alternatives that are run folders, with or without a name."""
     places = {spec: Path(folder_of(_named(spec)[1], "run")) for spec in specs}
     return {spec: read_run(place, VERSUS) for spec, place in places.items() if place.is_dir()}
 
 
 def _named(spec: str) -> tuple[str, str]:
-    """(the name or nothing, the rest) of `NAME=RUN`; a folder is one whatever its name has in it."""
+    """(the name or "", the rest) of `NAME=RUN`; a path that exists is a folder even with `=` in it."""
     name, equals, rest = spec.partition("=")
     return (name, rest) if equals and not Path(spec).exists() else ("", spec)
 
 
 def requests_stated(options: RequestOptions) -> Requests | None:
-    """The requests that the options describe; None where they do not."""
+    """The requests that the options describe; None if they do not."""
     prompt, output = options.prompt_tokens, options.output_tokens
     if prompt is None and output is None:
         return None
     if prompt is None or output is None:
-        raise UserError("--prompt-tokens and --output-tokens: a request has both; give the other one too")
+        raise UserError("--prompt-tokens and --output-tokens: expected both; give the missing one too")
     prefix = within("--prefix-tokens", options.prefix_tokens or 0, 0, prompt)
     return Requests(np.array([prompt]), np.array([output]), prefix)
 
 
 def requests_measured(runs: Sequence[MeasuredRun], options: RequestOptions) -> Requests:
-    """The requests of these runs, with the prefix that the options may say. Raises UserError where there are none."""
+    """The requests of these runs, with the options' prefix if given. Raises UserError if there are none."""
     found = requests_of(runs) if runs else None
     if found is None:
-        raise UserError("what a request is is not known: give --prompt-tokens and --output-tokens")
+        raise UserError("the size of a request is not known; give --prompt-tokens and --output-tokens")
     stated = options.prefix_tokens
     return found if stated is None else found._replace(prefix_tokens=stated)
 
@@ -88,17 +88,17 @@ def requests_measured(runs: Sequence[MeasuredRun], options: RequestOptions) -> R
 def of_run(run: MeasuredRun, spec: str) -> Offer:
     """What a measured run of an API cost, each request by its own usage; `spec` may name it.
 
-    Raises UserError where that is not known.
+    Raises UserError if that is not known.
     """
     cost = run.summary.cost
     usd = cost.usd_per_request if cost else None
     if cost is None or cost.basis != "api" or usd is None:
-        reason = "; ".join(cost.notes if cost else ()) or "it was made on a server that nobody bills for"
-        raise UserError(f"{VERSUS} {run.folder}: what a request cost is not known: {reason}")
+        reason = "; ".join(cost.notes if cost else ()) or "it was made on a server that bills nobody"
+        raise UserError(f"{VERSUS} {run.folder}: the cost of a request is not known: {reason}")
     low, high = cost.ci95["usd_per_request"]
     name = _named(spec)[0] or f"{run.run.model} (measured)"
     prices = cost.prices or PriceSource()
-    dated = f"priced at the day of the run, {run.run.created_at[:10]} ({prices.source} {prices.version})"
+    dated = f"at the prices of the day of the run, {run.run.created_at[:10]} ({prices.source} {prices.version})"
 
     def draws(_: int | None, rng: np.random.Generator) -> Floats | None:
         return None if low is None or high is None else interval_draws(low, high, rng)
@@ -111,7 +111,7 @@ def of_run(run: MeasuredRun, spec: str) -> Offer:
 
 
 def of_price(spec: str) -> Offer | None:
-    """A price per request that the user states; None for what is no number."""
+    """A stated price per request; None if the text is not a number."""
     if read(spec) is None and spec.strip().lower() != "nan":
         return None
     usd = USD.of("--versus: price per request", spec)
@@ -119,7 +119,7 @@ def of_price(spec: str) -> Offer | None:
 
 
 def of_model(spec: str, requests: Requests, load: MonthlyTraffic, options: BreakEvenOptions, now: datetime) -> Offer:
-    """MODEL or PROVIDER/MODEL: each request at its prices of today."""
+    """MODEL or PROVIDER/MODEL: each request at today's prices."""
     price = find(spec, None, now, tier=BATCH if options.batch else STANDARD)
     cache, notes = _cache_of(price, requests, load.traffic, options)
     name = f"{price.provider}/{price.model}{', batch' if options.batch else ''}"
@@ -128,13 +128,13 @@ def of_model(spec: str, requests: Requests, load: MonthlyTraffic, options: Break
     if cache is None:
         plain, each = values(None)
         return Offer(name, lambda _: plain, _resampled(lambda _: each, requests), len(each), tuple(warnings))
-    # Priced once as if all hit and once as if all missed: any share of hits lies between the two, in a straight line.
+    # Priced once as if all hit and once as if all missed: any hit rate lies linearly between the two.
     (hit, each_hit), (miss, each_miss) = values(hit=True), values(hit=False)
     if load.trace is not None:
         prefixes = load.trace.prefixes if load.trace.prefixes is not None else [0] * len(load.trace.arrivals_s)
         hits = replay(load.trace.arrivals_s, prefixes, cache.ttl_s, cache.readable_after_s)
         h = Fraction(int(hits.sum()), len(hits))
-        warnings.append(f"the prefix is taken to be hit as often at any volume as in the trace, {float(h):.1%}")
+        warnings.append(f"the prefix's hit rate is taken from the trace at every volume: {float(h):.1%}")
         mean = _mix(hit, miss, h)
         each = each_miss + float(h) * (each_hit - each_miss)
         return Offer(name, lambda _: mean, _resampled(lambda _: each, requests), len(each), tuple(warnings))
@@ -158,7 +158,7 @@ def _mix(hit: Decimal, miss: Decimal, h: Fraction) -> Decimal:
 
 
 def _values(price: ApiPrice, requests: Requests, ttl: str, hit: bool | None) -> "tuple[Decimal, Floats]":
-    """The mean price of the requests, exactly, and that of each, where the prefix is hit, written, or (None) neither.
+    """The exact mean price of the requests, and each one's, with the prefix hit, written, or (None) neither.
 
     Many requests are alike: each kind is priced once, in the tier of its own length.
     """
@@ -177,7 +177,7 @@ def _values(price: ApiPrice, requests: Requests, ttl: str, hit: bool | None) -> 
 
 
 def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) -> Any:
-    """Draws of the mean of measured requests; of a single one that was stated there are none."""
+    """Draws of the mean of measured requests; none for a single stated one."""
 
     def draws(volume: int | None, rng: np.random.Generator) -> Floats | None:
 
@@ -192,20 +192,20 @@ def _resampled(each_at: "Callable[[int | None], Floats]", requests: Requests) ->
 
 
 def prefix_cache(options: CachingOptions, traffic: Traffic) -> PrefixCache:
-    """The cache that the options describe. Raises UserError for weights that are no numbers."""
+    """The cache that the options describe. Raises UserError for weights that are not numbers."""
     shares = weights(options.prefix_weights, "--prefix-weights") if options.prefix_weights else [1]
     return PrefixCache(TTLS_S[options.cache_ttl], tuple(shares), float(options.cache_delay), traffic)
 
 
 def rates_at(price: ApiPrice, prompt_tokens: int) -> Rates:
-    """The rates of a prompt of that length."""
+    """The rates that apply to a prompt of that length."""
     return [rates for rates in price.rates if prompt_tokens > rates.above_tokens or not rates.above_tokens][-1]
 
 
 def _cache_of(
     price: ApiPrice, requests: Requests, traffic: Traffic, options: CachingOptions
 ) -> "tuple[PrefixCache | None, list[str]]":
-    """The cache, None where none is asked for or nothing is cached, and what there is to say of it."""
+    """The cache, None if none was asked for or nothing can be cached, and notes about it."""
     if options.cache_ttl == OFF or not requests.prefix_tokens:
         asked = options.cache_delay or options.prefix_weights
         return None, ["nothing is cached: the requests share no prefix (--prefix-tokens)"] if asked else []
@@ -213,7 +213,7 @@ def _cache_of(
         return None, [f"nothing is cached: {price.model} has no price for cached input"]
     minimum = cache_minimum(price.model, price.provider)
     if minimum is None:
-        return None, [f"how {price.provider}/{price.model} caches is not known here: priced as if it did not"]
+        return None, [f"the caching rules of {price.provider}/{price.model} are not known; priced without caching"]
     warning = cache_warning(price.model, requests.prefix_tokens, price.provider)
     notes = [warning] if warning else []
     if not minimum.cached_tokens(requests.prefix_tokens):
@@ -239,8 +239,8 @@ def _about_tokens(requests: Requests, price: ApiPrice) -> list[str]:
     notes = []
     if requests.counted_for is not None and requests.counted_for != price.model:
         notes.append(
-            f"the tokens are those that {requests.counted_for} counted: {price.model} may count up to 30% more for the "
-            "same text, and bills its thinking; measure it to be sure"
+            f"tokens were counted by {requests.counted_for}; {price.model} may count up to 30% more for the same "
+            "text, and bills its thinking; measure it to be sure"
         )
     above = price.rates[1].above_tokens if len(price.rates) > 1 else None
     if above is not None and (longer := int((requests.prompt_tokens > above).sum())):

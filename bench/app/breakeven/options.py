@@ -1,4 +1,4 @@
-"""A comparison in the words of its user: the same names and values as flags and as keyword arguments."""
+"""A comparison as the user states it: the same names and values as flags and as keyword arguments."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,9 +13,9 @@ OFF: Final = "off"
 
 Usd = Annotated[Decimal, USD]
 MonthlyUsd = Annotated[Decimal, Range("1e-6", 10**9, or_zero=True)]
-"""Dollars a month, or once."""
+"""Dollars, per month or once."""
 Part = Annotated[Decimal, Range("1e-6", 1)]
-"""A share that is not 0."""
+"""A share above 0."""
 Tokens = Annotated[int, Range(0, 10**7, whole=True)]
 Replicas = Annotated[int, Range(0, 10**6, whole=True)]
 Seconds = Annotated[Decimal, Range("1e-3", 86_400, or_zero=True)]
@@ -24,7 +24,7 @@ Hours = Annotated[Decimal, Range("1e-3", 10**5)]
 
 @dataclass(frozen=True, kw_only=True)
 class RequestOptions:
-    """What a request is; None where measured ones say."""
+    """The size of a request; None takes it from measured runs."""
 
     prompt_tokens: Annotated[int, Range(1, 10**7, whole=True)] | None = None
     output_tokens: Tokens | None = None
@@ -33,7 +33,7 @@ class RequestOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CachingOptions:
-    """How an API is to cache the prefix."""
+    """How an API caches the prefix."""
 
     cache_ttl: CacheTtlOption = "5m"
     prefix_weights: str | None = None
@@ -52,7 +52,7 @@ class TrafficOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HostingOptions:
-    """How servers of one's own are run."""
+    """How the self-hosted servers are run."""
 
     ops_usd_per_month: MonthlyUsd = Decimal(0)
     utilization: Part = Decimal("0.7")
@@ -78,10 +78,10 @@ class RoutingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BreakEvenOptions(RequestOptions, CachingOptions, TrafficOptions, HostingOptions, RoutingOptions, HourOptions):
-    """All that can be asked of a comparison.
+    """All options of a comparison.
 
     `servers` are runs, folders of `capacity`, or requests/s such as 2 or 1.8..2.2; `versus` are models, runs, or
-    dollars a request.
+    dollars per request.
     """
 
     servers: tuple[str, ...]
@@ -94,14 +94,14 @@ class BreakEvenOptions(RequestOptions, CachingOptions, TrafficOptions, HostingOp
 
 @dataclass(frozen=True, kw_only=True)
 class CachingChoice(RequestOptions, CachingOptions, TrafficOptions):
-    """Whether to have an API cache the prefix."""
+    """Whether to let an API cache the prefix."""
 
     versus: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchChoice(RequestOptions):
-    """Whether to send requests that can wait in a batch: of an API, or at two prices."""
+    """Whether to send requests that can wait in a batch: to an API, or at two given prices."""
 
     versus: str | None = None
     live_usd: Usd | None = None
@@ -112,7 +112,7 @@ class BatchChoice(RequestOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneChoice:
-    """Whether to train a model once, so that its requests cost less."""
+    """Whether to train a model once, so that each request costs less."""
 
     train_usd: MonthlyUsd
     prompted_usd: Usd

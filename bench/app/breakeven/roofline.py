@@ -1,4 +1,4 @@
-"""Whether a capacity can be: the model must fit the GPUs, and no replica serves more than they can read and compute."""
+"""Whether a capacity is possible: the model fits the GPUs, and no replica exceeds their bandwidth and compute."""
 
 from analysis.sizing import gpus, plans
 from bench.app.breakeven.measured import Requests
@@ -8,12 +8,12 @@ from bench.types import UserError
 
 
 def check_capacity(model_name: str, requests_per_s: float, requests: Requests, options: HourOptions) -> list[str]:
-    """Say that --model fits --gpu and that the capacity is below their roofline, as `size` has both.
+    """Note that --model fits --gpu and that the capacity is below their roofline, as `size` computes both.
 
-    Raises UserError where the one or the other is not so.
+    Raises UserError if it is not.
     """
     if options.gpu is None:
-        raise UserError("--model: give --gpu too, the hardware whose limit counts")
+        raise UserError("--model: needs --gpu, the hardware whose roofline counts")
     model, notes = load(model_name, None)
     gpu, count = gpus.find(options.gpu.partition(":")[0].partition("@")[0]), options.gpus or 1
     prompt, output = round(float(requests.prompt_tokens.mean())), max(1, round(float(requests.output_tokens.mean())))
@@ -24,7 +24,7 @@ def check_capacity(model_name: str, requests_per_s: float, requests: Requests, o
         raise UserError(f"--model: {where} does not fit: {most.shortage}; give more --gpus or other ones")
     if requests_per_s > most.requests_per_s:
         raise UserError(
-            f"--self: {requests_per_s:.3g} requests/s of {prompt:,} + {output:,} tokens cannot be: the roofline of "
-            f"{where} is {most.requests_per_s:.3g}"
+            f"--self: {requests_per_s:.3g} requests/s of {prompt:,} + {output:,} tokens are impossible: the roofline "
+            f"of {where} is {most.requests_per_s:.3g}"
         )
     return [*notes, f"{requests_per_s:.3g} requests/s are below the roofline of {most.requests_per_s:.3g} for {where}"]

@@ -1,4 +1,4 @@
-"""From options to servers of one's own: what one can do, what it costs, and the traffic it is to carry."""
+"""From options to self-hosted servers: their capacity, their cost, and the traffic they carry."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ CAPACITIES = Range("1e-6", 10**9, or_zero=True)
 
 
 class MonthlyTraffic(NamedTuple):
-    """Traffic, the volume asked about, the trace that both come from, if they do, and what that file is like."""
+    """The traffic, the volume asked about, the trace that both come from, if any, and notes about it."""
 
     traffic: Traffic
     requests_per_month: int | None
@@ -55,9 +55,9 @@ class MonthlyTraffic(NamedTuple):
 
 
 class ReplicaCapacity(NamedTuple):
-    """Requests/s of one replica: the ends of its interval, and draws, or None where it was not measured.
+    """Requests/s of one replica: the ends of its interval, and draws, None if it was not measured.
 
-    `runs` are those that measured it, `probes` these and those at other rates; with `is_searched` a search chose these.
+    `runs` measured it; `probes` are these and the runs at other rates; with `is_searched` a search chose the rates.
     """
 
     low_rps: float
@@ -71,19 +71,19 @@ class ReplicaCapacity(NamedTuple):
 
     @property
     def ci95(self) -> tuple[float | None, float | None]:
-        """The interval, unknown where the capacity was stated."""
+        """The interval; unknown if the capacity was stated."""
         return (None, None) if self.draws is None else (self.low_rps, self.high_rps)
 
     @property
     def middle_rps(self) -> float:
-        """The middle of the interval; the one number where it was stated."""
+        """The middle of the interval; the number itself if it was stated."""
         return self.low_rps if self.draws is None else (self.low_rps + self.high_rps) / 2
 
 
 class PricedServers(NamedTuple):
-    """Servers of one's own, and what was said and measured of them; `name` tells them from others, if there are any.
+    """Self-hosted servers, with notes on what was stated and measured; `name` tells several apart.
 
-    `gpu` is what they are priced on, as it was named.
+    `gpu` is the name of the hardware that they are priced on.
     """
 
     host: SelfHost
@@ -94,7 +94,7 @@ class PricedServers(NamedTuple):
 
 
 def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
-    """Read the traffic. Raises UserError for none, and for more than one description of it."""
+    """Read the traffic. Raises UserError if it is described not at all, or more than once."""
     volume = options.requests_per_month
     check_one_of(options, "peak_to_mean", "traffic_profile", "traffic")
     if options.traffic is not None:
@@ -109,17 +109,17 @@ def traffic_of(options: TrafficOptions) -> MonthlyTraffic:
 
 
 def _recorded(rows: Sequence[tuple[Path, TrafficRow]]) -> Trace:
-    """The rows' times and prefixes: prompts that begin with the same block share one."""
+    """The rows' times and prefixes; prompts that begin with the same block share a prefix."""
     arrivals_ns = []
     for path, row in rows:
         if row.t_ns is None:
-            raise UserError(f"--traffic {path}: line {row.line} has no time: expected when each request came")
+            raise UserError(f"--traffic {path}: line {row.line} has no time; expected the arrival time of each request")
         arrivals_ns.append(row.t_ns)
     return hours.trace(arrivals_ns, [row.blocks[0] if row.blocks else None for _, row in rows])
 
 
 def _described(path: Path, found: TrafficFacts) -> str:
-    """What decides both bills, as the file has it: to be held against the lengths and the caching that are assumed."""
+    """What determines both bills, as the file has it, to be checked against the assumed lengths and caching."""
     parts = [f"{path.name} has {count(found.rows, 'request')}, {found.busiest_minute:,} in its busiest minute"]
     if found.prompt is not None:
         parts.append(f"{number(found.prompt.mean)} prompt tokens on average")
@@ -133,7 +133,7 @@ def _described(path: Path, found: TrafficFacts) -> str:
 
 
 def sides_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> list[PricedServers]:
-    """Give each servers that the options describe. Raises UserError for what is missing or cannot be."""
+    """Return all self-hosted servers that the options describe. Raises UserError for missing or wrong ones."""
     sides = grouped(options)
     if len(sides) == 1:
         ((name, only),) = sides
@@ -148,15 +148,15 @@ def sides_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generat
 
 
 def grouped(options: BreakEvenOptions) -> list[tuple[str, BreakEvenOptions]]:
-    """The options of each side, and its name if it was given one: what repeats each other is one of them.
+    """The options of each side, and its name if given; capacities that repeat each other are one side.
 
-    With a name, commas or a GPU behind an @ each --self is a side; else each stated capacity is, and folders of one
-    backend and model together.
+    With a name, commas or a GPU after an @, each --self is a side; otherwise each stated capacity is one, and folders
+    of one backend and model are one together.
     """
-    said = [_SelfArgument.of(text) for text in options.servers]
-    explicit = any(one.is_explicit for one in said)
+    arguments = [_SelfArgument.of(text) for text in options.servers]
+    explicit = any(one.is_explicit for one in arguments)
     sides = dict[Any, tuple[str, BreakEvenOptions]]()
-    for place, one in enumerate(said):
+    for place, one in enumerate(arguments):
         first = one.what[0] if one.what else ""
         stated = numeric.read(first.partition("..")[0]) is not None
         key = place if explicit or stated else _measured_as(Path(first))
@@ -169,7 +169,7 @@ def grouped(options: BreakEvenOptions) -> list[tuple[str, BreakEvenOptions]]:
 
 
 class _SelfArgument(NamedTuple):
-    """One --self: `NAME=WHAT,WHAT@GPU`, of which all but one WHAT may be left out."""
+    """One --self: `NAME=WHAT,WHAT@GPU`, of which all but one WHAT is optional."""
 
     name: str
     what: tuple[str, ...]
@@ -181,7 +181,7 @@ class _SelfArgument(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> "_SelfArgument":
-        """A folder is one whatever its name has in it."""
+        """A path that exists is a folder, whatever its name contains."""
         if Path(text).exists():
             return cls("", (text,), "")
         before, equals, after = text.partition("=")
@@ -194,7 +194,7 @@ class _SelfArgument(NamedTuple):
 
 
 def _measured_as(folder: Path) -> tuple[str, str] | None:
-    """The backend and the model of a run or a search; None where it has none to be read."""
+    """The backend and model of a run or a search; None if the folder has none."""
     path = folder if (folder / RUN).exists() else next((each.parent for each in folder.glob(f"*/{RUN}")), None)
     if path is None:
         return None
@@ -203,16 +203,16 @@ def _measured_as(folder: Path) -> tuple[str, str] | None:
 
 
 def _name(options: BreakEvenOptions, servers: PricedServers) -> str:
-    """What was measured, or what was stated, and on which GPU where that is the side's own."""
+    """What was measured or stated, and on which GPU if the side has its own."""
     runs = servers.capacity.probes or servers.capacity.runs
     what = f"{runs[0].run.model} on {runs[0].run.backend}" if runs else f"{options.servers[0]} requests/s"
     return f"{what}, {options.gpu}" if options.gpu else what
 
 
 def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Generator) -> PricedServers:
-    """Give the servers that the options describe. Raises UserError for what is missing or cannot be."""
+    """Return the servers that the options describe. Raises UserError for missing or wrong options."""
     if not options.servers:
-        raise UserError("--self: give a run, a capacity folder, or the requests/s that one replica serves")
+        raise UserError("--self: expected a run, a capacity folder, or the requests/s that one replica serves")
     capacity = _capacity(options.servers, rng)
     if options.gpu is not None:
         elsewhere = measured_elsewhere(capacity.runs or capacity.probes, options.gpu)
@@ -222,7 +222,7 @@ def servers_of(options: BreakEvenOptions, traffic: Traffic, rng: np.random.Gener
         priced = (gpu_prices.hourly_of(run.run.pricing) for run in capacity.runs)
         hourly = next(filter(None, priced), None)
     if hourly is None:
-        raise UserError("what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned")
+        raise UserError("the hourly price of a replica is not known; give --gpu, --usd-per-hour or --owned")
     host = selfhost.SelfHost(
         usd_per_replica_month=monthly_usd(hourly.usd),
         capacity_rps=capacity.middle_rps,
@@ -252,17 +252,17 @@ def _spot(options: HostingOptions) -> SpotReplicas | None:
 
 
 def _check_pair(first: str, one: object, second: str, other: object) -> None:
-    """Raise UserError where one of two options is given that make sense together only."""
+    """Raise UserError if only one of two options that need each other is given."""
     if (one is None) != (other is None):
         there, missing = (second, first) if one is None else (first, second)
-        raise UserError(f"{there}: give {missing} too")
+        raise UserError(f"{there}: needs {missing}; give it too")
 
 
 # --- capacity ---------------------------------------------------------------------------------------------------
 
 
 def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapacity:
-    """From a number, an interval, a search, or from runs or searches that repeat each other."""
+    """The capacity, from a number, an interval, or searches or runs that repeat each other."""
     if len(given) == 1 and (stated := _stated(given[0], rng)):
         return stated
     folders = [Path(text) for text in given]
@@ -274,7 +274,7 @@ def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapaci
 
     searched = [(path / CAPACITY).exists() for path in folders]
     if any(searched) and not all(searched):
-        raise UserError(f"{SELF}: give runs or capacity folders, not both")
+        raise UserError(f"{SELF}: expected runs or capacity folders, not both")
     if all(searched):
         return _of_searches(folders, rng)._replace(is_searched=True)
     runs = tuple(read_run(path, SELF) for path in folders)
@@ -282,7 +282,7 @@ def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapaci
     warnings = tuple(warning for run in runs for warning in warnings_of(run))
     rates = [run.requests_per_s for run in runs]
     if len(runs) == 1:
-        offered = f"{SELF} is one run: its {rates[0]:.3g} requests/s are what it served at its load, not the capacity"
+        offered = f"{SELF} is one run: its {rates[0]:.3g} requests/s are its throughput at that load, not the capacity"
         return ReplicaCapacity(
             rates[0], rates[0], None, None, runs, runs, (*warnings, f"{offered} (bench.py capacity)")
         )
@@ -290,13 +290,13 @@ def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapaci
 
 
 def _stated(text: str, rng: np.random.Generator) -> ReplicaCapacity | None:
-    """A capacity such as 2 or 1.8..2.2; None for what is no number."""
+    """A capacity such as 2 or 1.8..2.2; None if the text is not a number."""
     low_text, dots, high_text = text.partition("..")
     ends = (low_text, high_text) if dots else (low_text,)
     if any(numeric.read(end) is None and end.strip().lower() != "nan" for end in ends):
         return None
     low, high = (float(CAPACITIES.of("--capacity-rps", end)) for end in (ends[0], ends[-1]))
-    # An interval without width leaves nothing open.
+    # An interval of zero width leaves nothing open.
     return ReplicaCapacity(low, high, interval_draws(low, high, rng) if low != high else None)
 
 
@@ -305,7 +305,7 @@ def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapaci
     runs = tuple(run for search in searches for run in search.runs or search.probes[:1])
     probes = tuple(run for search in searches for run in search.probes)
     if len(searches) > 1:
-        # The loads are what the searches differ in; all else has to be alike.
+        # A search chooses its loads, so these may differ; everything else must be alike.
         first = [search.probes[0] for search in searches]
         check_repeats([run._replace(run=replace(run.run, load=first[0].run.load)) for run in first])
         return _of_repeats([search.capacity.rate_per_s for search in searches], runs, probes, (), rng)
@@ -314,10 +314,12 @@ def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapaci
     if not rate:
         return ReplicaCapacity(0.0, 0.0, None, None, runs, probes)
     if not low:
-        warning = f"no rate surely meets the objectives: {rate:g} requests/s did, in too few requests to be sure"
+        warning = (
+            f"no rate meets the objectives for certain: {rate:g} requests/s did, but in too few requests to be sure"
+        )
         return ReplicaCapacity(rate, rate, None, None, runs, probes, (warning,))
     if high is None:
-        warning = f"no rate was surely missed: the capacity may be more than {rate:g} requests/s"
+        warning = f"no rate misses the objectives for certain: the capacity may be above {rate:g} requests/s"
         return ReplicaCapacity(low, rate, interval_draws(low, rate, rng), None, runs, probes, (warning,))
     return ReplicaCapacity(low, high, interval_draws(low, high, rng), None, runs, probes)
 
@@ -332,5 +334,5 @@ def _of_repeats(
     draws = mean_draws(rates, rng)
     low, high = (float(end) for end in np.quantile(draws, (0.025, 0.975)))
     if len(rates) < FEWEST_RUNS:
-        warnings += (f"{SELF}: {len(rates)} measurements say little of how they spread; give {FEWEST_RUNS} or more",)
+        warnings += (f"{SELF}: {len(rates)} measurements say little about their spread; give {FEWEST_RUNS} or more",)
     return ReplicaCapacity(low, high, draws, len(rates), runs, probes, warnings)

@@ -1,4 +1,4 @@
-"""A gate: what is measured and compared, what is measured again, and what is left of it."""
+"""Run a gate: what is measured and compared, what is measured again, and what is kept."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ MeasureRound = Callable[[int, Sequence[str]], RoundsObserved]
 
 @dataclass(frozen=True, slots=True)
 class GateTask:
-    """What is compared with what: the sessions of `baseline`, or the checkout `against`, measured now as well."""
+    """What is compared with what: the sessions of `baseline`, or the checkout `against`, which is measured too."""
 
     out: Path
     count: int
@@ -49,7 +49,7 @@ class GateTask:
 def task_of(asked: GateOptions) -> GateTask:
     """Make the task: which parts can be measured here, and which sessions there are.
 
-    Raises UserError for what does not go together, and where nothing is left to be measured.
+    Raises UserError for options that exclude each other, and if nothing is left to measure.
     """
     count = within("--rounds", asked.rounds, FEWEST_ROUNDS, MOST_ROUNDS)
     _check(asked)
@@ -67,39 +67,39 @@ def task_of(asked: GateOptions) -> GateTask:
 def _check(asked: GateOptions) -> None:
     against = asked.against
     if (asked.baseline is None) == (against is None):
-        raise UserError("give one of --baseline FOLDER and --against CHECKOUT: what to compare with")
+        raise UserError("expected one of --baseline FOLDER and --against CHECKOUT, to compare with")
     if against is not None and (asked.update or asked.add):
-        raise UserError("--against measures what it compares with: --update and --add want --baseline")
+        raise UserError("--update and --add need --baseline; --against measures what it compares with")
     if asked.update and asked.add:
-        raise UserError("--update starts a baseline anew and --add adds to it: give one of them")
+        raise UserError("--update starts a new baseline and --add adds to one; give one of them")
     if against is not None and not (against / "bench.py").is_file():
         raise UserError(f"--against {against}: no bench.py in it; expected a checkout of another revision of this tool")
 
 
 def _chosen(wanted: Sequence[str], known: set[str] | None) -> tuple[list[str], list[str]]:
-    """The parts that can be measured and compared, and why the others are not."""
+    """The parts that can be measured and compared, and why the others cannot."""
     reasons = {}
     for part in wanted:
         if not measuring.is_installed(part):
-            reasons[part] = "is not installed: left out"
+            reasons[part] = "is not installed; skipped"
         elif known is not None and part not in known:
-            reasons[part] = "is not in the baseline: left out"
+            reasons[part] = "is not in the baseline; skipped"
     chosen = [part for part in PARTS if part in wanted and part not in reasons]
     notes = [f"{part} {reason}" for part, reason in reasons.items()]
     if not chosen:
-        raise UserError(f"nothing is left to be measured: {'; '.join(notes)}")
+        raise UserError(f"nothing left to measure: {'; '.join(notes)}")
     return chosen, notes
 
 
 @contextmanager
 def _measuring(task: GateTask) -> Iterator[MeasureRound]:
-    """Hold the folder and start the servers; the rounds of an earlier gate in it are not of one session with these."""
+    """Lock the folder and start the servers; rounds of an earlier gate in it are not of this session."""
     with held(task.out, "gate", {}), measuring.ready(task.parts, task.out) as measure_round:
         yield measure_round
 
 
 def update(task: GateTask, say: Say) -> Path:
-    """Measure, and write it as one more session of the baseline; returns its file."""
+    """Measure, and write the result as one more session of the baseline; returns its file."""
     assert task.baseline is not None
     with _measuring(task) as measure_round:
         found = _measure(task, measure_round, say, task.parts)
@@ -108,7 +108,7 @@ def update(task: GateTask, say: Say) -> Path:
 
 
 def compare(task: GateTask, say: Say) -> Gate:
-    """Measure and compare, into gate.json; what seems worse is measured again, and fails if all rounds say so too."""
+    """Measure and compare, into gate.json; what looks worse is measured again, and fails only if all rounds agree."""
     with _measuring(task) as measure_round:
         here, sessions = hardware(), _sessions(task, say, task.parts)
         found = _measure(task, measure_round, say, task.parts)
@@ -126,7 +126,7 @@ def compare(task: GateTask, say: Say) -> Gate:
 
 
 def _sessions(task: GateTask, say: Say, parts: Sequence[str]) -> Sequence[Session]:
-    """The sessions to compare with, measured now where that is what the task asks for."""
+    """The sessions to compare with; with `against`, they are measured now."""
     if task.against is None:
         return task.sessions
     say(f"base        {', '.join(parts)} of {task.against}, {task.count} rounds")
@@ -134,7 +134,7 @@ def _sessions(task: GateTask, say: Say, parts: Sequence[str]) -> Sequence[Sessio
 
 
 def _measure_base(task: GateTask, checkout: Path, parts: Sequence[str]) -> Sequence[Session]:
-    """Measure another revision with its own code, by its own `gate --update`, in its environment if it has one."""
+    """Measure another revision with its own code, by its own `gate --update`, in its own environment if it has one."""
     folder = task.out / f"base-{len(list(task.out.glob('base-*'))) + 1}"
     own = checkout.absolute() / ".venv/bin/python"
     python = str(own) if own.exists() else sys.executable
@@ -146,12 +146,12 @@ def _measure_base(task: GateTask, checkout: Path, parts: Sequence[str]) -> Seque
         raise KeyboardInterrupt
     if done.returncode:
         last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        raise UserError(f"--against {checkout}: its gate --update ended with {done.returncode}: {last}")
+        raise UserError(f"--against {checkout}: its gate --update exited with {done.returncode}: {last}")
     return [replace(session, measured_now=True) for session in baselines.read(folder)[-1:]]
 
 
 def _together(first: Sequence[Session], again: Sequence[Session]) -> Sequence[Session]:
-    """The sessions to compare with, with what was measured of them since: the same ones where nothing was."""
+    """The sessions to compare with, extended by what was measured meanwhile; unchanged if nothing was."""
     if again is first:
         return first
     (before,), (more,) = first, again
@@ -162,10 +162,10 @@ def _together(first: Sequence[Session], again: Sequence[Session]) -> Sequence[Se
 def _measure(
     task: GateTask, measure_round: MeasureRound, say: Say, parts: Sequence[str], *, is_second: bool = False
 ) -> RoundsObserved:
-    """Measure parts in as many rounds as asked, for the first or the second time."""
+    """Measure parts for as many rounds as asked; `again` is the second time."""
     found = RoundsObserved({part: [] for part in parts}, {})
     names = ", ".join(parts)
-    what = f"again       {names}: worse so far" if is_second else f"measuring   {names}"
+    what = f"again       {names}: looks worse" if is_second else f"measuring   {names}"
     say(f"{what}, {task.count} rounds")
     first = 1 + task.count * is_second
     for number in range(first, first + task.count):
@@ -179,6 +179,6 @@ def _measure(
 
 
 def leave(task: GateTask, problem: str = "") -> None:
-    """Remove the folder of a gate that nobody wants to look at, but for what the problem names."""
+    """Remove the folder of a gate that nobody asked for, except for what the problem names."""
     if task.out.exists():
         files.discard(task.out, but_named_in=problem)

@@ -1,9 +1,9 @@
 """Fixed work whose time stands for the speed of the machine: everything the gate measures is divided by it.
 
-Strategy: two sorts, each like what it is the measure of. A pass is a step of a small language model in numpy, as an
+Strategy: two kinds, each like the work that it calibrates. A pass is a step of a small language model in numpy, as an
 engine does for every token; a read is a short message through a loopback socket pair, stamped and kept, as our client
-does for every token. The work is done by a process of its own, with one thread, before and after everything that is
-measured. It shares no code with what it measures: a change of either would otherwise hide in the other.
+does for every token. A single-threaded process of its own does the work before and after every measurement. It shares
+no code with what it calibrates, because a change that slowed both would otherwise go unseen.
 """
 
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]  # where `-m` finds this package, installed or 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 TIMEOUT_S = 60.0
 PIECES = 7
-# About 40 ms each: long beside the clocks' own cost, short beside what disturbs them.
+# About 40 ms each: long compared with reading the clock, short compared with most disturbances.
 PASSES = 120
 READS = 8000
 READ_BYTES = 200
@@ -32,14 +32,14 @@ WIDTH, HEADS, HEAD_WIDTH, INNER_WIDTH, VOCABULARY = 128, 2, 64, 256, 2048
 
 
 class Reference(NamedTuple):
-    """CPU time of one pass and of one read, which other load beside it hardly changes."""
+    """CPU time of one pass and of one read, which other load hardly affects."""
 
     pass_cpu_s: float
     read_cpu_s: float
 
 
 def reference() -> Reference:
-    """Do the work once, in a process of its own."""
+    """Do the work once, in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.app.gate.reference"],
         cwd=ROOT,
@@ -52,7 +52,7 @@ def reference() -> Reference:
 
 
 def between(before: Reference, after: Reference) -> Reference:
-    """What it took while something was measured, by what it took before and after."""
+    """The time while something was measured, from the times before and after."""
     return Reference(*map(statistics.fmean, zip(before, after, strict=True)))
 
 
@@ -67,14 +67,14 @@ def _median_s(work: Callable[[int], None], count: int) -> float:
 
 
 def unit_s(work: Callable[[int], None], count: int) -> float:
-    """CPU time of a unit in s, when so many are done."""
+    """CPU time per unit in s, for that many units."""
     start_s = time.process_time()
     work(count)
     return (time.process_time() - start_s) / count
 
 
 def passes() -> Callable[[int], None]:
-    """What does so many passes through a model of two layers, for two requests with 80 tokens each."""
+    """A function that does so many passes through a model of two layers, for two requests with 80 tokens each."""
     import numpy as np
 
     draws = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def passes() -> Callable[[int], None]:
 
 
 def reads() -> Callable[[int], None]:
-    """What does so many reads: sent, received, stamped, kept."""
+    """A function that does so many reads: sent, received, stamped, kept."""
     buffer, message = memoryview(bytearray(65536)), b"x" * READ_BYTES
 
     def work(count: int) -> None:

@@ -1,4 +1,4 @@
-"""The rounds of the gate: each engine and our own client in turn, with the reference work before and after each."""
+"""The rounds of the gate: each engine and our client in turn, with the reference work before and after each."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ from bench.truth import server as truth
 
 CLIENT: Final = "client"
 
-# All is fixed, so that plans and counts are equal on every machine.
+# Everything is fixed, so that plans and counts are equal on every machine.
 ALL: Final = RunOptions(scenario="smoke", model="tiny", concurrency=2, seed=0)
 ENGINES: Final[Mapping[str, Mapping[str, Any]]] = {
     "llamacpp": {"requests": 600, "warmup": "8", "server_arg": ("--threads", "1")},
@@ -39,20 +39,20 @@ ENGINES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
 }
 PARTS: Final = (*ENGINES, CLIENT)
-# The others get a new process each round, so that what differs between two starts is within the spread; vLLM takes too
-# long for that. By default its processes wait for each other in busy loops, which would be all that is measured.
+# The others get a new process each round, so that the spread includes differences between starts; vLLM starts too
+# slowly for that. By default vLLM's processes wait for each other in busy loops, whose CPU time would drown the rest.
 STARTED_ONCE: Final[Mapping[str, Mapping[str, str]]] = {
     "vllm": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"},
 }
-# Answers that come at once keep the client busy: idle, it would be charged for waking up, which depends on the machine.
+# Answers arrive at once and keep the client busy: waking an idle client costs CPU time that depends on the machine.
 BUSY = ("gate-requests", 16, 6000, 2, 0.0, 0.0)
-# A load that any machine's client should see exactly: 100 streams of 100 tokens/s.
+# A load that the client of any machine should see exactly: 100 streams of 100 tokens/s.
 MODERATE = ("gate-streams", 100, 200, 50, 10.0, 10.0)
 MOST_OTHER_FRACTION: Final = 0.1
 
 
 class RoundEnded(Exception):
-    """A run of a round did not come to its end, so that nothing can be compared."""
+    """A run of a round did not finish, so that nothing can be compared."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.problem)
@@ -60,20 +60,20 @@ class RoundEnded(Exception):
 
 
 class RoundsObserved(NamedTuple):
-    """What the rounds found of each part, and which server an engine was, with its version."""
+    """What the rounds found for each part, and which server and version each engine was."""
 
     rounds: dict[str, list[Round]]
     servers: dict[str, str]
 
 
 def is_installed(part: str) -> bool:
-    """Whether a part can be measured here: vLLM is on the PATH, or that of `make engines`."""
+    """Whether a part can be measured here: vLLM must be on the PATH, or installed by `make engines`."""
     return part != "vllm" or shutil.which("vllm") is not None or (ROOT / ".engines/vllm/ready").exists()
 
 
 @contextmanager
 def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequence[str]], RoundsObserved]]:
-    """Start what is started once; the context gives what measures a round of some parts, and ends the servers."""
+    """Start the long-running servers; yields what measures a round of some parts, and stops the servers at the end."""
     if CLIENT in parts:
         truth.compile_server()
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def ready(parts: Sequence[str], folder: Path) -> Iterator[Callable[[int, Sequenc
 
 
 def _round(number: int, parts: Sequence[str], servers: Mapping[str, Server], folder: Path) -> RoundsObserved:
-    """Every part once, in turns in this order and in the reverse."""
+    """Every part once; the order alternates between this one and its reverse."""
     found = RoundsObserved({}, {})
     before = reference()
     for part in parts if number % 2 else reversed(parts):
@@ -109,7 +109,7 @@ def _request(part: str, out: Path) -> RunRequest:
 
 def _engine(part: str, out: Path, server: Server | None) -> tuple[Callable[[Reference], Round], str]:
     """A run on the engine; returns what makes a round of it, once the reference is known, and the server's name."""
-    put_aside(Campaign(out.parent), out.name)  # of an earlier gate: its rounds are not of one session with these
+    put_aside(Campaign(out.parent), out.name)  # left by an earlier gate, whose rounds are not of this session
     request = _request(part, out)
     with ExitStack() as stack:
         if server is None:
@@ -137,13 +137,13 @@ def _counts(part: str, out: Path, summary: RunSummary) -> dict[str, Any]:
         "prompt_tokens": pc.sum(calls["prompt_tokens"]).as_py() or 0,
         "output_tokens": pc.sum(calls["output_tokens"]).as_py() or 0,
     }
-    if part == "vllm":  # where it is behind, an event brings several tokens
+    if part == "vllm":  # when the engine is behind, an event carries several tokens
         return counts
     return {**counts, "token_events": pc.sum(pc.list_value_length(calls["arrivals_ns"])).as_py() or 0}
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU time that a server has used with all that it started; 0 when it is gone."""
+    """CPU time of a server and all its children; 0 when it is gone."""
     used_s = 0.0
     try:
         root = psutil.Process(pid)
@@ -157,7 +157,7 @@ def _cpu_s(pid: int) -> float:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for what is started meanwhile."""
+    """Set environment variables for what is started meanwhile."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -171,7 +171,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _silent(_: str) -> None:
-    """Take a line for the user, who has better to read than those of so many runs."""
+    """Ignore a line: a gate's user does not need those of so many runs."""
 
 
 # --- our own client ------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""What our own code costs for each token, without a load: the wire's reads, and the decoding of what they brought.
+"""What our own code costs per token, without load: the wire's reads, and the decoding of what they brought.
 
-Under a real load a busy machine finds several tokens in one read, an idle one wakes for each, and what a token costs
-depends on that more than on our code. Here streams are fed and then read once each, in turn, so that every event is a
-read of its own, the same number on every machine. Runs in a process of its own, with the reference work in between.
+Under a real load a busy machine finds several tokens in one read, an idle one wakes up for each, and the cost per token
+depends more on that than on our code. Here each stream is fed one event and then read, in turn, so that every event is
+a read of its own, the same number on every machine. Runs in a separate process, interleaved with the reference work.
 """
 
 import json
@@ -28,9 +28,9 @@ LAST = b"data: [DONE]\n\n"
 
 
 class TokenCost(NamedTuple):
-    """CPU time of a read by the wire (its feeding included) and of decoding a token, over that of a reference read.
+    """CPU time of a read by the wire (feeding included) and of decoding a token, relative to a reference read.
 
-    `reads` and `tokens` say how many there were.
+    `reads` and `tokens` are how many there were.
     """
 
     read_ratio: float
@@ -40,7 +40,7 @@ class TokenCost(NamedTuple):
 
 
 def token_cost() -> TokenCost:
-    """Measure our code once, in a process of its own."""
+    """Measure our code once, in a separate process."""
     command = [sys.executable, "-m", "bench.app.gate.token_cost"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=TIMEOUT_S)
     return TokenCost(**json.loads(done.stdout))
@@ -84,7 +84,7 @@ def _receive(pairs: "Sequence[tuple[Connection, socket.socket]]") -> "list[Reque
 
     asking = [gevent.spawn(connection.exchange, REQUEST) for connection, _ in pairs]
     for data in (HEAD, *[_chunk(EVENT)] * TOKENS, _chunk(LAST) + _chunk(b"")):
-        gevent.idle()  # until all that is there has been read
+        gevent.idle()  # until everything has been read
         for _, peer in pairs:
             peer.sendall(data)
     outcomes = [job.get() for job in asking]
@@ -98,7 +98,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _decode(outcomes: "Sequence[RequestOutcome]") -> int:
-    """Decode as a run's captures are; returns how many tokens came."""
+    """Decode as for a run's captures; returns the number of tokens."""
     from backends import BACKENDS
     from bench.runs.arrivals import stopwatch
     from bench.runs.records import Planned, record

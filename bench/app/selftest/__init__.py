@@ -1,1 +1,1 @@
-"""`bench.py selftest`: how far this machine's client is from the truth, at which load."""
+"""`bench.py selftest`: how exact this machine's client is, at which load."""

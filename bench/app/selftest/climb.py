@@ -1,4 +1,4 @@
-"""A selftest: this machine's client error by load, and what of it is kept for the runs that are made here."""
+"""A selftest: this machine's client error by load, and what is kept of it for later runs."""
 
 import resource
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from bench.truth import server as truth
 
 
 class MeasuredLadder(NamedTuple):
-    """The loads of a ladder, and what they say together."""
+    """The loads of a ladder, and what they show together."""
 
     ladder: Ladder
     results: list[LoadResult]
@@ -32,7 +32,7 @@ class MeasuredLadder(NamedTuple):
 class Selftest(NamedTuple):
     """What was measured, on which cores, and the same as `--json` has it; where it is kept, or why it is not.
 
-    `beside` is the same with the stamps that are next best, where the best were asked for and are those of packets.
+    `beside` is the same with the second-best stamps, if the best were asked for and are those of packets.
     """
 
     workers: int
@@ -46,12 +46,12 @@ class Selftest(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether there is a load that the client sees exactly, of each kind."""
+        """Whether each kind has a load that the client sees exactly."""
         return all(each.limit.per_s for each in self.climbs)
 
 
 def selftest(workers: int, say: Callable[[str], None], *, stamps: Stamps = "auto", quick: bool) -> Selftest:
-    """Measure one load after another, each announced. Raises UserError where there can be no ground-truth server."""
+    """Measure one load after another, announcing each. Raises UserError if the ground-truth server cannot run."""
     within("--workers", workers, 1, MAX_WORKERS)
     truth.compile_server()
     found = _with_stamps(workers, say, stamps, quick=quick)
@@ -81,7 +81,7 @@ def _with_stamps(workers: int, say: Callable[[str], None], stamps: Stamps, *, qu
 
 
 def fitted(ladder: Ladder, workers: int) -> Ladder:
-    """The ladder within what the workers can share and the limit on open files allows."""
+    """The ladder, within what the workers can share and the limit on open files allows."""
     _, open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = ladder.most_streams
     if open_files != resource.RLIM_INFINITY:
@@ -90,13 +90,13 @@ def fitted(ladder: Ladder, workers: int) -> Ladder:
 
 
 def climb(ladder: Ladder, cores: Cores, workers: int, say: Callable[[str], None], stamps: Stamps) -> MeasuredLadder:
-    """Measure loads of one kind, each announced, until the limit is known."""
+    """Measure loads of one kind, announcing each, until the limit is known."""
     results: list[LoadResult] = []
     while streams := next_streams(ladder, results):
-        say(f"{ladder.unit}: {streams:,} streams, for some {ladder.about_s:.0f} s")
+        say(f"{ladder.unit}: {streams:,} streams, for about {ladder.about_s:.0f} s")
         result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s, stamps)
-        if bound(ladder, result) == "others":  # who may have gone by now
-            say(f"{ladder.unit}: {streams:,} streams once more, as others used the client's cores")
+        if bound(ladder, result) == "others":  # others may have gone by now
+            say(f"{ladder.unit}: {streams:,} streams once more, because other processes used the client's cores")
             result = measuring.measure(ladder.case(streams), cores, workers, ladder.limit_s, stamps)
         results.append(result)
     return MeasuredLadder(ladder, results, limit(ladder, results))
@@ -128,9 +128,9 @@ def _measured(result: LoadResult) -> dict[str, Any]:
 
 
 def _kept(found: Selftest, machine: Machine) -> Selftest:
-    """Keep it for the runs of this machine, where it is an answer."""
+    """Keep the result for later runs on this machine, if it is conclusive."""
     if any(not each.limit.per_s and each.limit.bounded_by == "others" for each in found.climbs):
-        return found._replace(not_kept="it was too busy for an answer")
+        return found._replace(not_kept="the machine was too busy for a conclusive result")
     try:
         return found._replace(kept=selftests.keep(machine, found.data))
     except OSError as problem:

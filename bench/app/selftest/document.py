@@ -23,9 +23,9 @@ BY_STAMPS: Final = (
 )
 WHY: Final[dict[Bound | None, str]] = {
     "error": f"above it, the client's error passes {LIMIT_MS:g} ms at p99",
-    "client": "there the client's cores were full",
+    "client": "there the client's cores were fully busy",
     "server": "at least: the server could send no more",
-    "others": "at least: others used the client's cores; repeat it while this machine does nothing else",
+    "others": "at least: other processes used the client's cores; repeat it on an idle machine",
     None: "at least: nothing higher was tried",
 }
 
@@ -50,7 +50,7 @@ def where(workers: int, cores: Cores, cpu: str) -> str:
     names = ", ".join(map(str, cores.client))
     client = f"{workers} load process{'' if workers == 1 else 'es'} on {'core' if len(cores.client) == 1 else 'cores'}"
     server = (
-        "which the ground-truth server shares, so that this is what both can do together"
+        "which the ground-truth server shares, so this is the limit of both together"
         if cores.shared
         else f"ground-truth server on core {cores.server}"
     )
@@ -71,24 +71,24 @@ def _climb(climb: MeasuredLadder) -> Section:
 
 
 def _by_stamps(found: Sequence[Selftest]) -> Section:
-    """What each kind of stamps is worth on this machine, by the number of streams, and in a sentence."""
-    rows, said = [], []
+    """What each kind of stamps achieves on this machine, by number of streams, and in a sentence."""
+    rows, sentences = [], []
     for ladder, results, limit in (each.climbs[0] for each in found):
         stamps = f"{results[0].stamps} stamps"
         for result in sorted(results, key=lambda each: each.case.streams):
             errors = (_ms(error.p99_ms, 3) for error in (result.first_token, result.gap))
             rates = (f"{result.events_per_s:,.0f}", f"{result.cpu_fraction:.0%}")
             rows.append(row(results[0].stamps, f"{result.case.streams:,}", *errors, *rates))
-        said.append((stamps, _in_a_sentence(highest_exact(ladder, results), limit.bounded_by)))
-    caption = "How far from the truth at p99, in ms, by whose stamps and with how many streams"
-    return Section("By stamps", (Table(BY_STAMPS, tuple(rows), caption), _apart(facts(said))))
+        sentences.append((stamps, _in_a_sentence(highest_exact(ladder, results), limit.bounded_by)))
+    caption = "Error at p99 in ms, by kind of stamps and number of streams"
+    return Section("By stamps", (Table(BY_STAMPS, tuple(rows), caption), _apart(facts(sentences))))
 
 
 def _in_a_sentence(best: LoadResult | None, bounded_by: Bound | None) -> str:
-    """Up to which load a client is exact, and how exact it is there."""
+    """Up to which load a client is exact, and how exact."""
     if best is None:
-        why = ", while others used the client's cores" if bounded_by == "others" else ""
-        return f"above {LIMIT_MS:g} ms with any number of streams that was tried{why}"
+        why = ", while other processes used the client's cores" if bounded_by == "others" else ""
+        return f"above {LIMIT_MS:g} ms at every number of streams tried{why}"
     first, gap = (f"±{number(error.p99_ms)} ms" for error in (best.first_token, best.gap))
     return (
         f"up to {count(best.case.streams, 'stream')} at {best.cpu_fraction:.0%} of a core: first token {first}, "

@@ -10,17 +10,17 @@ from bench.app.selftest.measure import LoadResult, SelftestLoad
 Bound = Literal["error", "client", "server", "others"]
 
 LIMIT_MS = 2.0
-"""The error, at p99, below which a client is taken to be exact."""
+"""The error at p99 below which a client counts as exact."""
 
 STREAMS_AT_TOKENS_PER_S = (30, 50, 100)
-# In a closed loop a client or server that is out of time brings less than it was asked for.
+# In a closed loop a client or server that falls behind completes less than was offered.
 _REACHED = 0.85
 _FULL = 0.9
-# Others who had more of the client's cores than the kernel's ticks can err by may be why a load failed.
+# If other processes used more of the client's cores than the kernel's ticks can misattribute, they may be the cause.
 _OTHERS = 0.05
-# Two loads nearer each other than this are not worth another between them.
+# Two loads closer than this are not worth another between them.
 _NEAR = 1.5
-# Starting all streams takes up to a second; the processes to start and the answers to decode, as long again as that.
+# Starting all streams takes up to a second; starting the processes and decoding the answers takes as long again.
 _RAMP_S = 1.0
 _AROUND_S = 2.0
 
@@ -48,12 +48,12 @@ class Ladder:
 
     @property
     def limit_s(self) -> float:
-        """When a load that should take `seconds` is too slow."""
+        """When a load that should take `seconds` counts as too slow."""
         return 2 * (self.seconds + _RAMP_S)
 
     @property
     def about_s(self) -> float:
-        """How long a load takes with what is done before and after it."""
+        """How long a load takes, including what is done before and after it."""
         return self.seconds + _RAMP_S + _AROUND_S
 
     def case(self, streams: int) -> SelftestLoad:
@@ -62,7 +62,7 @@ class Ladder:
         return SelftestLoad(self.name, streams, streams * rounds, self.tokens, self.ttft_ms, self.gap_ms)
 
     def asked_per_s(self, streams: int) -> float:
-        """The rate of so many streams if nothing but the server's schedule took time."""
+        """The rate of so many streams if the server's schedule were the only limit."""
         return streams / self.answer_s * (self.tokens if self.name == "events" else 1)
 
     def per_s(self, result: LoadResult) -> float:
@@ -80,10 +80,10 @@ def quick(ladder: Ladder) -> Ladder:
 
 
 class Limit(NamedTuple):
-    """The highest load, of those measured, that kept the client exact; 0 where none did.
+    """The highest measured load that the client saw exactly; 0 for none.
 
-    `bounded_by` is why there is none higher: the client's `error`, the `client`'s full cores, the `server`, `others`
-    who used the client's cores, or None where none was tried. After the last three it is at least this.
+    `bounded_by` is what prevents a higher one: the client's `error`, the `client`'s full cores, the `server`, `others`
+    who used the client's cores, or None if none was tried. For the last three the true limit is at least this.
     """
 
     per_s: float
@@ -91,19 +91,19 @@ class Limit(NamedTuple):
 
 
 def error_ms(result: LoadResult) -> float | None:
-    """The client's error under a load: the larger p99 of the first tokens' and the gaps'; None where one is unknown."""
+    """The client's error under a load: the larger of the p99 of first tokens and of gaps; None if one is unknown."""
     p99s_ms = (result.first_token.p99_ms, result.gap.p99_ms)
     return None if None in p99s_ms else max(p99 for p99 in p99s_ms if p99 is not None)
 
 
 def is_exact(result: LoadResult) -> bool:
-    """Whether the client saw all there was, and kept its error below the limit."""
+    """Whether the client saw every event, and kept its error below the limit."""
     worst_ms = error_ms(result)
     return worst_ms is not None and worst_ms < LIMIT_MS and not result.lost
 
 
 def bound(ladder: Ladder, result: LoadResult) -> Bound | None:
-    """What kept the load from being reached exactly, None when it was."""
+    """What kept the load from being reached exactly, None if it was."""
     reached = ladder.per_s(result) >= _REACHED * ladder.asked_per_s(result.case.streams)
     if is_exact(result) and reached:
         return None
@@ -115,7 +115,7 @@ def bound(ladder: Ladder, result: LoadResult) -> Bound | None:
 
 
 def next_streams(ladder: Ladder, results: Sequence[LoadResult]) -> int | None:
-    """The load to measure next: up until one is not reached exactly, or down until one is; None when all is known."""
+    """The load to measure next: up until one is not exact, or down until one is; None when the limit is known."""
     if not results:
         return ladder.first_streams
     exact = [result.case.streams for result in results if is_exact(result)]
@@ -123,7 +123,7 @@ def next_streams(ladder: Ladder, results: Sequence[LoadResult]) -> int | None:
     failed = [streams for streams, reason in bounds.items() if reason is not None]
     if not exact:
         lower = min(failed) // ladder.factor
-        # Among others a lower load would only say how busy they are.
+        # While others are busy, a lower load would only measure them.
         return lower if bounds[min(failed)] == "error" and lower >= ladder.least_streams else None
     if not failed:
         higher = max(exact) * ladder.factor
@@ -135,13 +135,13 @@ def next_streams(ladder: Ladder, results: Sequence[LoadResult]) -> int | None:
 
 
 def limit(ladder: Ladder, results: Sequence[LoadResult]) -> Limit:
-    """What the loads of a ladder say together."""
+    """What the loads of a ladder show together."""
     lowest, best = _lowest_failed(ladder, results), highest_exact(ladder, results)
     return Limit(0.0 if best is None else ladder.per_s(best), None if lowest is None else bound(ladder, lowest))
 
 
 def highest_exact(ladder: Ladder, results: Sequence[LoadResult]) -> LoadResult | None:
-    """The load of the highest rate that kept the client exact, none above one that was not reached; None without."""
+    """The load of the highest rate that the client saw exactly, below any that it did not; None without one."""
     lowest = _lowest_failed(ladder, results)
     below = (each for each in results if lowest is None or each.case.streams <= lowest.case.streams)
     return max(filter(is_exact, below), key=ladder.per_s, default=None)
@@ -153,5 +153,5 @@ def _lowest_failed(ladder: Ladder, results: Sequence[LoadResult]) -> LoadResult 
 
 
 def streams_at(events_per_s: float) -> dict[int, int]:
-    """How many streams of 30, 50 and 100 tokens/s a rate of token events is."""
+    """How many streams of 30, 50 and 100 tokens/s add up to a rate of token events."""
     return {tokens_per_s: int(events_per_s / tokens_per_s) for tokens_per_s in STREAMS_AT_TOKENS_PER_S}

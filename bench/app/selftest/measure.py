@@ -1,6 +1,6 @@
-"""One load on the ground-truth server, each of the two on cores of its own: how far was the client from the truth?
+"""One load on the ground-truth server, client and server on separate cores: how far is the client from the truth?
 
-The load goes through the same processes as a run's, and its captures are decoded as a run's are.
+The load runs through the same processes as a run's, and its captures are decoded in the same way.
 """
 
 import os
@@ -47,7 +47,7 @@ _NS_PER_MS = 1_000_000
 class SelftestLoad:
     """A closed loop: `streams` requests in flight, `requests` in all, answers of `tokens` tokens.
 
-    With `turns` they are those of sessions so long, whose prompts have the answers that came back.
+    With `turns`, they belong to sessions of that length, whose prompts contain the actual answers.
     """
 
     name: str
@@ -61,7 +61,7 @@ class SelftestLoad:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where: the client on as many cores as it has load processes where there are so many."""
+    """Who runs where: the client on one core for each load process, if there are enough."""
 
     client: tuple[int, ...]
     server: int
@@ -74,12 +74,12 @@ class Cores:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """How the client fared under one load.
+    """How exact the client was under one load.
 
-    Rates, errors (|client - truth|) and shares of cores are of the middle half of the load's time, in which all streams
-    run; the rest is of the whole load. `lost` events, of requests that ended, have no stamp. `cpu_fraction` is that of
-    the busiest load process, `core_fraction` the busy share of the client's cores, `other_fraction` the part of it that
-    was others', the hypervisor's among them. Of `unstamped` answers the packet ring missed a packet.
+    Rates, errors (|client - truth|) and shares of cores cover the middle half of the load's time, when all streams run;
+    the rest covers the whole load. `lost` events, of requests that ended, have no stamp. `cpu_fraction` is that of the
+    busiest load process, `core_fraction` the busy share of the client's cores, `other_fraction` the part used by other
+    processes or the hypervisor. For `unstamped` answers the packet ring missed a packet.
     """
 
     case: SelftestLoad
@@ -103,12 +103,12 @@ class LoadResult:
     unstamped: int = 0
 
     def cpu_s_per_million(self, *, decoded: bool) -> float:
-        """CPU-seconds per million token events, of the load alone or with its decoding."""
+        """CPU-seconds per million token events, for the load alone or including decoding."""
         return (self.cpu_s + (self.decode_cpu_s if decoded else 0)) / self.events * 1e6
 
 
 def choose_cores(workers: int) -> Cores:
-    """Of the cores that we may use one for each load process, if there are so many, and the next for the server."""
+    """Of our cores, one for each load process, if there are enough, and the next for the server."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) == 1:
         return Cores((allowed[0],), allowed[0])
@@ -127,8 +127,8 @@ def measure(
 ) -> LoadResult:
     """Offer the load once; one that takes longer than `limit_s` is ended, and judged as far as it got.
 
-    A packet ring runs on the client's cores, and its CPU time is the client's.
-    Raises UserError where there can be no ground-truth server, and where the load fails.
+    A packet ring runs on the client's cores, and its CPU time counts as the client's. Raises UserError if the
+    ground-truth server cannot run, and if the load fails.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -183,7 +183,7 @@ def _spec(plan: Plan, url: str, workers: int, folder: Path) -> LoadSpec:
 
 def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "_CoreSampler":
     with load_processes(spec.workers, spec.folder) as processes:
-        # With several, the first only coordinates.
+        # With several workers, the first process only coordinates.
         loads = processes if spec.workers == 1 else processes[1:]
         watch = _CoreSampler(cores.client, [process.pid for process in loads], beside, limit_s)
         try:
@@ -196,16 +196,16 @@ def _offer(spec: LoadSpec, cores: Cores, beside: list[int], limit_s: float) -> "
     if stopped == INTERRUPTED:
         raise KeyboardInterrupt
     if watch.elapsed_s is None:
-        raise UserError(f"the selftest's load did not begin within {_BEGINS_WITHIN_S:g} s: is this machine overloaded?")
+        raise UserError(f"the selftest's load did not start within {_BEGINS_WITHIN_S:g} s; is this machine overloaded?")
     return watch
 
 
 @dataclass(slots=True)
 class _CoreSampler:
-    """Samples what the client's cores do while a load runs, and ends one that takes too long.
+    """Samples the client's cores during a load, and ends one that takes too long.
 
-    `beside` are the processes that share these cores with the loads and are neither loads nor others. What makes a
-    load's requests is a process that the load has started.
+    `beside` are processes that share these cores and are neither loads nor others. The makers of a load's requests are
+    children of the load.
     """
 
     cores: tuple[int, ...]
@@ -220,7 +220,7 @@ class _CoreSampler:
         self.sample()
 
     def sample(self) -> None:
-        """Note the instant, the time in which the cores were not idle, and each process's CPU time, in s."""
+        """Record the time, the busy time of the cores, and each process's CPU time, in s."""
         times = psutil.cpu_times(percpu=True)
         busy_s = sum(sum(times[core]) - times[core].idle - times[core].iowait for core in self.cores)
         own_s = (sum(psutil.Process(pid).cpu_times()[:2]) for pid in (*self.loads, *self.beside))
@@ -240,11 +240,11 @@ class _CoreSampler:
 
     @property
     def makers_s(self) -> float:
-        """The CPU time of what made requests for the loads."""
+        """The CPU time of the loads' request makers."""
         return self.samples[-1][-1]
 
     def shares(self, start_s: float, end_s: float) -> tuple[float, float, float]:
-        """Of a core: what the busiest load process used, what all on the client's cores did, and others of that."""
+        """Fractions of a core: the busiest load process, everything on the client's cores, and the part of others."""
         t_s, *columns = np.array(self.samples).T
         busy, *own = (float(np.diff(np.interp((start_s, end_s), t_s, used_s))[0]) for used_s in columns)
         seconds, cores_s = end_s - start_s, (end_s - start_s) * len(self.cores)
@@ -252,14 +252,14 @@ class _CoreSampler:
 
 
 def _started_s(pid: int) -> float:
-    """The CPU time of the processes that another has started, whether they still run or not."""
+    """The CPU time of a process's children, whether they still run or not."""
     process = psutil.Process(pid)
     ended_s = sum(process.cpu_times()[2:4])
     return float(ended_s + sum(sum(child.cpu_times()[:2]) for child in process.children() if child.is_running()))
 
 
 class _Stamps(NamedTuple):
-    """The client's: of each event its request, its token's index, and when it arrived."""
+    """The client's events: request, token index, and time of arrival."""
 
     request: Int64s
     token: Int64s
@@ -286,7 +286,7 @@ def _result(
     clients, ring, start_ns = captured.clients(), captured.ring(), captured.start_ns or 0
     stamps = _stamps(table, start_ns)
     if not len(stamps.t_ns):
-        raise UserError(f"the selftest's load of {case.streams} streams saw no token: is this machine overloaded?")
+        raise UserError(f"the selftest's load of {case.streams} streams saw no token; is this machine overloaded?")
     length_ns = int(stamps.t_ns.max()) - start_ns
     first_ns, last_ns = start_ns + length_ns // 4, start_ns + 3 * length_ns // 4
     seconds = (last_ns - first_ns) / _NS_PER_S
@@ -335,7 +335,7 @@ def _count(t_ns: Int64s, first_ns: int, last_ns: int) -> int:
 
 @contextmanager
 def _pinned(cores: tuple[int, ...]) -> Iterator[None]:
-    """Keep this process, and those it starts, on these cores."""
+    """Pin this process, and those it starts, to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

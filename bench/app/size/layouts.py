@@ -1,4 +1,4 @@
-"""From a model and a need to all that `bench.py size` says: the GPUs asked for, where it fits, and the plans."""
+"""From a model and a need to the result of `bench.py size`: the GPUs asked for, where the model fits, and the plans."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -19,7 +19,7 @@ from bench.types import UserError
 MAX_TENSOR_PARALLEL = 64
 
 Priced = tuple[Gpu, Callable[[int], GpuPrice | None]]
-"""A GPU, and the price of so many of them together."""
+"""A GPU, and the price of a number of them."""
 
 
 def sized(
@@ -32,13 +32,13 @@ def sized(
     claimed: ClaimedThroughput | None,
     traffic: SizingTraffic | None,
 ) -> Sizing:
-    """All that is known of serving the model. Raises UserError where no GPU is left to speak of."""
+    """The result of sizing. Raises UserError if no GPU is left to consider."""
     chosen, tensor_parallel = _chosen(options), options.tensor_parallel or TENSOR_PARALLEL
     for size in tensor_parallel:
         within("--tensor-parallel", size, 1, MAX_TENSOR_PARALLEL)
     if not memory.splits(model.architecture, tensor_parallel):
-        heads = f"{model.architecture.heads} heads and {model.architecture.kv_heads} of keys and values"
-        raise UserError(f"--tensor-parallel: {model.name} has {heads}, which cannot be divided by that")
+        heads = f"{model.architecture.heads} attention heads and {model.architecture.kv_heads} key-value heads"
+        raise UserError(f"--tensor-parallel: {model.name} has {heads}, which it does not divide")
     efficiencies, source = (CAUTIOUS, HOPEFUL), "assumed"
     on = plans.hardware(chosen[0][0], tensor_parallel[0], model.weights.quantization)
     if claimed is not None:
@@ -46,8 +46,8 @@ def sized(
     if measured is not None:
         efficiencies = (plans.calibrate(model, on, measured, need.kv_value_bytes),) * 2
         source = (
-            f"measured: {measured.output_tokens_per_s:,.4g} output tokens/s "
-            f"at {measured.batch:,.4g} requests under way, on {tensor_parallel[0]} x {chosen[0][0].name}"
+            f"measured: {measured.output_tokens_per_s:,.4g} output tokens/s at {measured.batch:,.4g} requests in "
+            f"flight, on {tensor_parallel[0]} x {chosen[0][0].name}"
         )
     laid_out = [
         (fit, price_of(fit.tensor_parallel))
@@ -76,7 +76,7 @@ def sized(
 
 
 def _chosen(options: SizeOptions) -> list[Priced]:
-    """The GPUs asked for, each with a price; without any, all that are known."""
+    """The GPUs asked for, with prices; all known ones by default."""
     listed = gpu_prices.known(options.prices)
     if not options.gpu:
         return [(gpu, partial(plans.cheapest, gpu, listed)) for gpu in gpus.gpus().values()]
@@ -98,13 +98,16 @@ def _notes(
     if claimed is not None:
         notes.append(f"the claimed {claimed.output_tokens_per_s:,.4g} output tokens/s are not above the roofline")
     if demand is not None and demand.bounds_s:
-        notes.append("objectives are held against the mean: a roofline knows no percentiles")
+        notes.append("objectives are checked against the mean, because a roofline has no percentiles")
     if model.architecture.experts:
-        notes.append("a batch is taken to need experts evenly, each token for itself: the larger, the more are read")
+        notes.append(
+            "each token of a batch is taken to choose its experts evenly and independently: the larger the "
+            "batch, the more are read"
+        )
     if any(plan.fit.gpu.estimated for plan in ranked):
-        notes.append("~ marks GPUs whose operations per second nobody published: estimates")
+        notes.append("~ marks GPUs whose peak operations per second are unpublished: estimates")
     if any(plan.price and not plan.price.includes_host for plan in ranked):
-        notes.append("+ marks a price of the GPU alone: the host it needs comes on top")
+        notes.append("+ marks the price of a GPU alone; the host it needs costs extra")
     today = date.today()
     if old := sorted({str(plan.price) for plan in ranked if plan.price and gpu_prices.is_old(plan.price, today)}):
         notes.append(f"prices older than {gpu_prices.OLD_AFTER_DAYS} days: {', '.join(old)}")

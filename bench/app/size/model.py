@@ -1,4 +1,4 @@
-"""From what the user calls a model to what it needs: a name of `models`, a config.json or its folder, a GGUF file."""
+"""From the user's model to its needs: a name of `models`, a config.json or its folder, or a GGUF file."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -16,9 +16,9 @@ DEFAULT_QUANTIZATION: Final = "bf16"
 
 
 def load(name: str, asked: str | None) -> tuple[Model, tuple[str, ...]]:
-    """Give the model, and what is to be said of it. Raises UserError for what is none.
+    """Return the model and notes about it. Raises UserError for an unknown one.
 
-    Without a quantization it is the one that the file names, else bf16.
+    The default quantization is the file's own, else bf16.
     """
     path = Path(name)
     if path.suffix == ".gguf":
@@ -31,7 +31,7 @@ def load(name: str, asked: str | None) -> tuple[Model, tuple[str, ...]]:
 
 
 def from_list(listed: KnownModel, storage: str = DEFAULT_QUANTIZATION) -> Model:
-    """Give a model of models.csv. Raises UserError for a quantization that is not known."""
+    """Return a model of models.csv. Raises UserError for an unknown quantization."""
     shape = architecture.Architecture(
         **{
             field.name: getattr(listed, field.name)
@@ -40,18 +40,18 @@ def from_list(listed: KnownModel, storage: str = DEFAULT_QUANTIZATION) -> Model:
         }
     )
     counted = architecture.count(shape)
-    # The list knows the total, but not which biases and norms make it up.
+    # The list has the total, but not the biases and norms that are part of it.
     counted = counted._replace(rest=counted.rest + listed.parameters - counted.total)
     return Model(listed.alias, shape, counted, memory.weights(counted, storage))
 
 
 def _from_gguf(path: Path, asked: str | None) -> tuple[Model, tuple[str, ...]]:
     if asked is not None:
-        raise UserError(f"--quantization: {path.name} is quantized as it is; leave it out")
+        raise UserError(f"--quantization: {path.name} is already quantized; leave it out")
     head = read_gguf(path)
     shape = gguf.from_gguf(head.metadata, head.elements)
     weights = memory.tensor_weights(file_type(head), head.tensor_bytes)
-    notes = ("the memory is divided as vLLM does it; llama.cpp takes what its --ctx-size needs",)
+    notes = ("memory is divided as vLLM does; llama.cpp takes what its --ctx-size needs",)
     return Model(path.stem, shape, gguf.count_tensors(head.elements), weights), notes
 
 
@@ -65,7 +65,7 @@ def _from_config(name: str, path: Path, asked: str | None) -> tuple[Model, tuple
     )
     notes = []
     if towers := config.towers(values):
-        notes.append(f"only the language model is counted, not what sees or hears for it: {', '.join(towers)}")
+        notes.append(f"only the language model is counted, not its vision or audio encoders: {', '.join(towers)}")
     return Model(name, shape, parameters, weights), tuple(notes)
 
 
@@ -77,12 +77,12 @@ def _from_name(name: str, asked: str | None) -> Model:
             f"{did_you_mean(alias, known_names())}"
         )
     if in_name and asked and in_name != asked:
-        raise UserError(f"--quantization {asked}: the name {name} says {in_name}; leave one out")
+        raise UserError(f"--quantization {asked}: the name {name} already says {in_name}; leave one out")
     return from_list(models()[alias], asked or in_name or DEFAULT_QUANTIZATION)
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """An alias, and the quantization that may stand behind it: mistral-7b-awq."""
+    """An alias and the quantization that may follow it: mistral-7b-awq."""
     for each in memory.QUANTIZATIONS:
         if name.endswith(f"-{each}"):
             return name.removesuffix(f"-{each}"), each

@@ -1,4 +1,4 @@
-"""What can be asked of a size, in the words of its user."""
+"""The options of sizing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class SizeOptions:
-    """All that can be asked of a size, in the names of its flags; None is what the model or the load say."""
+    """All options of sizing, named as their flags; None takes the model's or the load's value."""
 
     model: str
     quantization: str | None = None

@@ -1,4 +1,4 @@
-"""From what the user asks of a model's size to what is known of it: the memory, the load, what was measured."""
+"""From the options of sizing to the result: the memory, the load, what was measured."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ _MINUTE_S = 60
 
 
 def shown(options: SizeOptions) -> Document:
-    """All that is known of serving a model. Raises UserError."""
+    """The result of sizing a model. Raises UserError."""
     model, notes = load(options.model, options.quantization)
     recorded = None if options.traffic is None else _recorded_load(options.traffic)
     if recorded is not None:
@@ -52,7 +52,7 @@ def shown(options: SizeOptions) -> Document:
 
 
 class _RecordedLoad(NamedTuple):
-    """The busiest minute's rate, mean lengths, the most tokens of a prompt and its answer; `shown` is all of it."""
+    """The busiest minute's rate, mean lengths, the most tokens of a prompt and its answer; `shown` is the source."""
 
     rate_per_s: float
     prompt_tokens: int
@@ -62,7 +62,7 @@ class _RecordedLoad(NamedTuple):
 
 
 def _recorded_load(name: str) -> _RecordedLoad:
-    """Read the traffic of a file, a folder or a pattern. Raises UserError where it has no times or no lengths."""
+    """Read the traffic of a file, a folder or a pattern. Raises UserError if it has no times or no lengths."""
     found = facts(row for _, row in read_all(name, "--traffic"))
     if found.span_s is None or found.prompt is None or found.output is None or found.longest is None:
         lacks = "times" if found.span_s is None else "lengths of prompts and answers"
@@ -84,9 +84,9 @@ def _recorded_load(name: str) -> _RecordedLoad:
 
 
 def _as_recorded(options: SizeOptions, recorded: _RecordedLoad, model: Model) -> tuple[SizeOptions, tuple[str, ...]]:
-    """The recorded load where none is given, and what of it the model cannot take; a sequence holds the longest."""
+    """The recorded load by default, and notes on requests too long for the model; a sequence holds the longest."""
     longest, takes = recorded.longest_tokens, model.architecture.context_tokens or recorded.longest_tokens
-    notes = (f"the longest recorded request has {longest:,} tokens, {model.name} takes {takes:,}",)
+    notes = (f"the longest recorded request has {longest:,} tokens, but {model.name} takes {takes:,}",)
     given = replace(
         options,
         rate=recorded.rate_per_s if options.rate is None else options.rate,
@@ -103,11 +103,11 @@ def _check_lengths(options: SizeOptions) -> None:
         if getattr(options, name) is not None:
             within(flag, getattr(options, name), 1, MAX_LENGTH_TOKENS)
         elif options.rate is not None:
-            raise UserError(f"--rate: a load has lengths too; give {flag}")
+            raise UserError(f"--rate: needs {flag}; give it too")
     prefix, prompt = options.prefix_tokens, options.prompt_tokens
     if prefix is not None:
         if prompt is None:
-            raise UserError("--prefix-tokens: a prefix is of prompts; give --prompt-tokens")
+            raise UserError("--prefix-tokens: needs --prompt-tokens; give it too")
         within("--prefix-tokens", prefix, 0, prompt)
 
 
@@ -119,11 +119,15 @@ def _need(options: SizeOptions, model: Model) -> ReplicaNeed:
     longest = model.architecture.context_tokens or 2**31
     prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
     if prompt + output > longest:
-        raise UserError(f"--prompt-tokens and --output-tokens: {prompt + output} tokens, {model.name} takes {longest}")
+        raise UserError(
+            f"--prompt-tokens and --output-tokens: {prompt + output} tokens, but {model.name} takes {longest}"
+        )
     usual = prompt + output or min(DEFAULT_CONTEXT_TOKENS, longest)
     context = within("--context", _or(options.context, usual), 1, longest)
     if context < prompt + output:
-        raise UserError(f"--context {context}: prompts and answers of the load take {prompt + output} tokens")
+        raise UserError(
+            f"--context {context}: too short for the load's prompts and answers of {prompt + output} tokens"
+        )
     return ReplicaNeed(
         context_tokens=context,
         concurrency=within("--concurrency", _or(options.concurrency, 1), 1, MAX_CONCURRENCY),
@@ -135,19 +139,19 @@ def _need(options: SizeOptions, model: Model) -> ReplicaNeed:
 
 
 def _demand(options: SizeOptions) -> Demand | None:
-    """The load, when there is a rate; lengths alone only say what a sequence holds."""
+    """The load, if there is a rate; lengths alone only say what a sequence holds."""
     prompt, output = options.prompt_tokens, options.output_tokens
     utilization = within("--utilization", options.utilization, 0.01, 1.0)
     if options.rate is None or prompt is None or output is None:
         if options.slo:
-            raise UserError("--slo: objectives are of a load; give --rate, --prompt-tokens and --output-tokens")
+            raise UserError("--slo: needs a load to meet it under; give --rate, --prompt-tokens and --output-tokens")
         return None
 
     objectives = [slo.parse(text) for text in options.slo]
     limits_ms: dict[str, float] = {}
     for objective in objectives:
         if objective.metric == ERROR_SHARE:
-            raise UserError(f"--slo {objective.text!r}: sizing foresees no failures; give an objective on a latency")
+            raise UserError(f"--slo {objective.text!r}: sizing predicts no failures; give an objective on a latency")
         limits_ms[objective.metric] = min(objective.limit, limits_ms.get(objective.metric, objective.limit))
     return plans.Demand(
         rate_per_s=within("--rate", options.rate, 0.001, MAX_RATE_PER_S),
@@ -160,11 +164,11 @@ def _demand(options: SizeOptions) -> Demand | None:
 
 
 def _claimed(options: SizeOptions) -> ClaimedThroughput | None:
-    """A number that somebody quotes; what nobody says of its requests is taken to be as light as can be."""
+    """A claimed throughput; unknown properties of its requests are assumed to be as favourable as possible."""
     if options.claimed is None:
         return None
     if not options.gpu:
-        raise UserError("--claimed: give --gpu too, the hardware it is said of first")
+        raise UserError("--claimed: needs --gpu, the hardware that it is claimed for")
     prompt, output = options.prompt_tokens or 0, options.output_tokens or 0
     return ClaimedThroughput(
         output_tokens_per_s=within("--claimed", options.claimed, 0.001, MAX_TOKENS_PER_S),
@@ -174,17 +178,17 @@ def _claimed(options: SizeOptions) -> ClaimedThroughput | None:
 
 
 def _measured(folder: Path, options: SizeOptions) -> tuple[Measured, tuple[str, ...]]:
-    """What a run has measured, and the warnings about it. Raises UserError for one that is invalid or lacks figures."""
+    """What a run measured, and warnings about it. Raises UserError for an invalid run or missing figures."""
     if not options.gpu:
-        raise UserError("--measured: give --gpu too, the hardware it ran on first")
+        raise UserError("--measured: needs --gpu, the hardware that it ran on")
     folder, run, summary = read_run(Path(folder_of(str(folder), "run")), "--measured")
     prompt, output, service_ms = (
         summary.metric(name).mean for name in ("prompt_tokens", "output_tokens", "service_ms")
     )
     tokens_per_s, requests_per_s = summary.throughput.output_tokens_per_s, summary.throughput.requests_per_s
     if not (prompt and output and tokens_per_s and requests_per_s and service_ms):
-        raise UserError(f"--measured {folder}: no request's tokens and times are known; give a run that has them")
-    # An open loop has as many under way as Little's law says.
+        raise UserError(f"--measured {folder}: no request has both tokens and times; give a run that has them")
+    # In an open loop, the number in flight follows from Little's law.
     batch = run.load.concurrency or requests_per_s * service_ms / 1000
     status = summary.verdict.status
     warnings = () if status == "valid" else (f"the measured run is {status}: {summary.verdict.because}",)

@@ -1,4 +1,4 @@
-"""The cells of a study: in which order they are measured, in which folders, and what each asks."""
+"""The cells of a study: the order in which they are measured, their folders, and what each asks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,9 +37,9 @@ class PlannedCell(NamedTuple):
 def cells_of(study: Study) -> Iterator[PlannedCell]:
     """All cells in the order in which they are measured.
 
-    With servers together the contenders take turns under each load, and each goes first as often; of two repeats the
-    second goes the way of the first back, so that over both what drifts steadily favours nobody. A search for the
-    capacity has repeats of its own, and comes last.
+    With servers together the contenders take turns under each load, and each goes first equally often; with two repeats
+    the second runs the first's order backwards, so that steady drift favours nobody. A capacity search has repeats of
+    its own, and comes last.
     """
     loads = [load for load in study.loads if load.search is None]
     contenders = tuple(contender for contender in study.contenders if not contender.imported)
@@ -55,7 +55,7 @@ def cells_of(study: Study) -> Iterator[PlannedCell]:
 
 
 def _rotated(contenders: tuple[Contender, ...], turn: int) -> tuple[Contender, ...]:
-    # Whoever goes first under a load finds the machine as the load before has left it: each is that in turn.
+    # Whoever goes first under a load finds the machine as the previous load left it, so everyone takes a turn at that.
     first = turn % max(1, len(contenders))
     return contenders[first:] + contenders[:first]
 
@@ -63,7 +63,7 @@ def _rotated(contenders: tuple[Contender, ...], turn: int) -> tuple[Contender, .
 def request_of(study: Study, cell: PlannedCell, folder: Path, argv: tuple[str, ...] = ()) -> RunRequest:
     """What a cell asks; repeats have seeds of their own, the same for all contenders. Raises UserError.
 
-    All cells of a contender share one account.
+    All cells of a contender share one spending account.
     """
     options = {**study.workload, **cell.load.options, **cell.contender.options, "out": folder / cell.name}
     options["seed"] = int(study.workload.get("seed", 0)) + cell.repeat - 1
@@ -79,12 +79,12 @@ def request_of(study: Study, cell: PlannedCell, folder: Path, argv: tuple[str, .
 
 
 def campaign_of(contender: Contender, folder: Path) -> Campaign:
-    """The runs of a contender. A run that came to its end counts, whatever its verdict is."""
+    """The runs of a contender. A run that came to its end counts, whatever its verdict."""
     return Campaign(folder / slug(contender.name))
 
 
 def search_for(cell: PlannedCell, request: RunRequest) -> CapacitySearch:
-    """The search that a cell asks for. Raises UserError."""
+    """The capacity search of a cell. Raises UserError."""
     try:
         options = SearchOptions(**values_of(SearchOptions, cell.load.search or {}))
         return search_of(request, {"cell": cell.name}, options, request.out)

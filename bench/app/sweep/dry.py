@@ -1,4 +1,4 @@
-"""What a study would measure, how long that takes and what it may cost, without asking anybody."""
+"""What a study would measure, how long that takes and what it may cost, without any request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from bench.plan.calls import Plan
 from bench.types import Setting
 
 START_S: Final = 30.0
-"""How long a server is taken to need before its first cell."""
+"""How long a server is assumed to take before its first cell."""
 PROBES: Final = 10
-"""How many rates a search for the capacity is taken to try, of some 10 s each."""
+"""How many rates a capacity search is assumed to try, about 10 s each."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContenderEstimate:
-    """One contender's part: cells that are left, seconds, dollars at most at an API, and of its own hours.
+    """One contender's part: cells left, seconds, dollars at most at an API, and for its own hours.
 
-    `fits` says whether all of it stays within its limit for certain.
+    `fits` says whether all of it is certain to stay within its limit.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ContenderEstimate:
 
 @dataclass(frozen=True, slots=True)
 class DrySweep:
-    """What is left of a study, contender by contender and together, and what was not on the command line."""
+    """What is left of a study, by contender and in total, and which options were not on the command line."""
 
     contenders: tuple[ContenderEstimate, ...]
     cells: int
@@ -49,7 +49,7 @@ class DrySweep:
 
 
 def dry_sweep(study: Study, folder: Path, requests: CellRequests, settings: tuple[Setting, ...] = ()) -> DrySweep:
-    """What the cells that are left would take."""
+    """What the remaining cells would take."""
     each = tuple(_contenders(study, folder, requests))
     usd = sum(((one.api_usd or Decimal(0)) + (one.hours_usd or Decimal(0)) for one in each), Decimal(0))
     return DrySweep(each, sum(one.cells for one in each), sum(one.seconds for one in each), usd, settings)
@@ -71,29 +71,29 @@ def _contenders(study: Study, folder: Path, requests: CellRequests) -> Iterator[
 
 
 def _plan(request: RunRequest) -> Plan | None:
-    """None where only time ends the load."""
+    """None if only time ends the load."""
     return None if request.workload.load.duration_s is not None else dry_plan(request)[0]
 
 
 def _api_usd(asked: list[tuple[RunRequest, Plan | None]]) -> tuple[Decimal | None, bool]:
-    """The most that it may cost within its limit, None where nobody bills; and whether it stays within it."""
+    """The most that it may cost within its limit, None if nobody bills; and whether it stays within it."""
     billed = [(plan, budget) for request, plan in asked if (budget := request.costs.budget) is not None]
     if not billed:
         return None, True
     cap_usd = billed[0][1].cap_usd
     if any(plan is None for _, plan in asked):
-        return cap_usd, True  # as many as fit into the time
+        return cap_usd, True  # as many as fit in the time
     usd = sum((most_usd(plan, budget) for plan, budget in billed if plan is not None), Decimal(0))
     return min(usd, cap_usd), usd <= cap_usd
 
 
 def lines(found: DrySweep) -> list[str]:
     """The same in words."""
-    said = setting_lines(found.settings)
+    lines = setting_lines(found.settings)
     for one in found.contenders:
-        api = "" if one.api_usd is None else f", at most {dollars(one.api_usd)} at its API"
-        own = "" if one.hours_usd is None else f", {dollars(one.hours_usd)} of its own hours"
+        api = "" if one.api_usd is None else f", at most {dollars(one.api_usd)} for its API"
+        own = "" if one.hours_usd is None else f", {dollars(one.hours_usd)} for its own hours"
         beyond = "" if one.fits else BEYOND
-        said.append(f"{one.name}: {count(one.cells, 'cell')}, about {expected(one.seconds)}{api}{own}{beyond}")
-    said.append(f"together: {count(found.cells, 'cell')}, about {expected(found.seconds)}, {dollars(found.usd)}")
-    return [*said, f"{ASSUMED}; what is measured corrects them; nothing was sent"]
+        lines.append(f"{one.name}: {count(one.cells, 'cell')}, about {expected(one.seconds)}{api}{own}{beyond}")
+    lines.append(f"total: {count(found.cells, 'cell')}, about {expected(found.seconds)}, {dollars(found.usd)}")
+    return [*lines, f"{ASSUMED}, and corrected once measured; nothing was sent"]

@@ -29,13 +29,13 @@ from bench.types import UserError
 
 
 def described(study: Study, folder: Path) -> Document:
-    """What a study's folder says, from what there is."""
+    """What a study's folder says so far."""
     result = gather(study, folder)
     return document(result, bills_of(study, result, folder), asked_of(study, result, folder))
 
 
 def conclude(study: Study, folder: Path) -> Document:
-    """Write study.json and study.html from what there is; gives what they say."""
+    """Write study.json and study.html from the cells so far; returns the document."""
     shown = described(study, folder)
     files.write_json(folder / files.STUDY, shown.data)
     write_page(page_of(folder), shown)
@@ -48,7 +48,7 @@ def page_of(folder: Path) -> Path:
 
 
 def gather(study: Study, folder: Path) -> StudyResult:
-    """Read every cell that is there."""
+    """Read every cell that exists."""
     failed = files.read_json(folder, FAILED)["cells"] if (folder / FAILED).exists() else {}
     contenders = tuple(_contender(study, contender, folder, failed) for contender in study.contenders)
     loads = tuple(load.name for load in study.loads if load.search is None)
@@ -93,7 +93,7 @@ def _cell(load: StudyLoad, cells: Sequence[PlannedCell], folder: Path, failed: d
 
 
 def _imported(contender: Contender, load: StudyLoad, folder: Path) -> StudyCell:
-    """A cell that another tool measured, by a path from the study's folder. Raises UserError where it is none."""
+    """A cell that another tool measured, by a path relative to the study's folder. Raises UserError if it is none."""
     place = contender.imported.get(load.name)
     if place is None:
         return StudyCell(load.name)
@@ -112,7 +112,7 @@ def _capacity(cell: PlannedCell, folder: Path) -> CellCapacity | None:
 
 
 class _Sides(NamedTuple):
-    """The words of `breakeven` for a study: its own servers, its APIs, and whether their loads differ.
+    """The arguments of `breakeven` for a study: its own servers, its APIs, and whether their loads differ.
 
     `names` are what contenders are called in them.
     """
@@ -124,14 +124,14 @@ class _Sides(NamedTuple):
 
 
 def bills_of(study: Study, result: StudyResult, folder: Path) -> StudyBills:
-    """What all ways cost, by the command that anybody can repeat; or why that is not known."""
+    """What each way costs, with the command that reproduces it; or why that is not known."""
     sides = _sides(study, result, folder)
     if not sides.servers and not sides.versus:
-        missing = "the price of an hour (gpu, usd-per-hour or owned)"
+        missing = "a price per hour (gpu, usd-per-hour or owned)"
         return StudyBills(why=f"no bills: no contender with results has {missing}")
     has_order = len(sides.servers) > 1 or (sides.servers and sides.versus)
     if not has_order and not study.requests_per_month:
-        return StudyBills(why="no bills: give requests-per-month, or an API to compare with (versus)")
+        return StudyBills(why="no bills: expected requests-per-month, or an API to compare with (versus)")
     try:
         found = compare(_options(study, sides), datetime.now(UTC))
     except UserError as problem:
@@ -157,7 +157,7 @@ def _command(study: Study, sides: _Sides) -> str:
 
 
 def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
-    """Servers by the capacity that was found, else by what their runs served at the load that matters."""
+    """Servers by their capacity if it was found, else by the throughput of their runs at the load that matters."""
     folder = as_typed(folder)
     servers, apis, differ = list[str](), dict[str, list[StudyRun]](), False
     chosen = list[list[RunManifest]]()
@@ -181,7 +181,7 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
         own = manifest.read(folder / run.folder)
         return all(any(have_same_requests([own], [each]) for each in runs) for runs in chosen)
 
-    # An API's run that was asked what all servers were asked; repeats have plans of their own.
+    # A run of an API with the same requests as the servers' runs; repeats have different plans.
     as_all = {name: next(filter(is_as_all, good), None) for name, good in apis.items()}
     differ = differ or None in as_all.values()
     versus = (f"{_plain(name)}={folder / (run or apis[name][0]).folder}" for name, run in as_all.items())
@@ -190,7 +190,7 @@ def _sides(study: Study, result: StudyResult, folder: Path) -> _Sides:
 
 
 def _measured(runs: list[StudyRun]) -> list[StudyRun]:
-    """All runs where they are enough to tell their spread, else the one in their middle, the slower of two."""
+    """All runs if they are enough to show their spread, else the middle one, the slower of two."""
     if len(runs) >= FEWEST_RUNS:
         return runs
     ordered = sorted(runs, key=lambda run: _rate(run) or 0.0)
@@ -198,12 +198,12 @@ def _measured(runs: list[StudyRun]) -> list[StudyRun]:
 
 
 def _rate(run: StudyRun) -> float | None:
-    """What it served per second; of a run too short to tell nobody knows, and its contender has no bill."""
+    """Its throughput; unknown for a run that was too short, whose contender has no bill."""
     return run.summary.throughput.requests_per_s
 
 
 def _plain(name: str) -> str:
-    """A name that `--self NAME=…` and `--versus NAME=…` can have."""
+    """A name that `--self NAME=…` and `--versus NAME=…` accept."""
     return name if not set(name) & set("=,'@") else slug(name)
 
 
@@ -211,7 +211,7 @@ def _plain(name: str) -> str:
 
 
 def asked_of(study: Study, result: StudyResult, folder: Path) -> StudyAsked:
-    """What the page's box of assumptions says."""
+    """The page's box of assumptions."""
     runs = [run for contender in result.contenders for cell in contender.cells for run in cell.runs]
     first = manifest.read(folder / runs[0].folder) if runs else None
     scenario = None if first is None else first.scenario
@@ -231,7 +231,7 @@ def asked_of(study: Study, result: StudyResult, folder: Path) -> StudyAsked:
 
 
 def _software(run: manifest.RunManifest) -> str:
-    """What measured, and what it may have launched inside itself."""
+    """The versions that measured, and of what they launched inside themselves."""
     commit = [f"commit {run.git_commit[:12]}"] if run.git_commit else []
     known = [f"{name} {run.packages[name]}" for name in ("python", "locust", "xllamacpp") if run.packages.get(name)]
     return ", ".join([*commit, *known])

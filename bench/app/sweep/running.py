@@ -1,7 +1,7 @@
-"""A study is run: cell by cell in turns, each server launched once, whatever fails a cell with its reason.
+"""Run a study: cell by cell in turns, each server launched once; whatever fails, fails a cell with its reason.
 
-The folder alone says how far it is: a cell is done when its own files say so. So after an end, Ctrl-C or kill -9 the
-same command goes on with the next cell, and no cell is measured twice.
+The folder alone says how far it is: a cell is done when its own files say so. So after a normal end, Ctrl-C or kill -9
+the same command continues with the next cell, and no cell is measured twice.
 """
 
 import time
@@ -35,11 +35,11 @@ from bench.types import Setting, UserError
 FAILED: Final = "failed.json"
 
 CellRequests = Mapping[str, tuple[PlannedCell, RunRequest]]
-"""Every cell of a study with what it asks, by its name, in their order."""
+"""All cells of a study with their requests, by name, in order."""
 
 
 class SweepPosition(NamedTuple):
-    """Where a sweep stands: cells done and failed of how many, the time left as far as it is known, money spent."""
+    """Progress of a sweep: cells done, failed and in total, the time left if known, money spent."""
 
     done: int
     failed: int
@@ -49,7 +49,7 @@ class SweepPosition(NamedTuple):
 
 
 class SweepView(Protocol):
-    """Is told of a sweep."""
+    """Receives the progress of a sweep."""
 
     def say(self, line: str) -> None:
         """Take a line for the user."""
@@ -66,7 +66,7 @@ class SweepView(Protocol):
 
 @dataclass
 class Sweep:
-    """A study at work in its folder: the servers that run, and what has failed."""
+    """A study in progress in its folder: the servers that run, and what has failed."""
 
     study: Study
     folder: Path
@@ -81,7 +81,7 @@ class Sweep:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self) -> None:
-        """Measure every cell that is not done yet. What fails one cell, or a whole contender, costs only its cells."""
+        """Measure every cell that is not done. A failure costs its cell, or its contender's, and no others."""
         cells = [cell for cell, _ in self.requests.values()]
         (self.folder / FAILED).unlink(missing_ok=True)
         with ExitStack() as stack:
@@ -111,7 +111,7 @@ class Sweep:
 
     def _measure(self, cell: PlannedCell, stack: ExitStack) -> Outcome:
         if (why := self.given_up.get(cell.contender.name)) is not None:
-            return Outcome(cell.name, EXIT_USER_ERROR, why)  # its server never came up, or its money is gone
+            return Outcome(cell.name, EXIT_USER_ERROR, why)  # its server never came up, or its money is spent
         _, request = self.requests[cell.name]
         try:
             server = self._server(cell, request, stack)
@@ -125,7 +125,7 @@ class Sweep:
         return Outcome(cell.name, 0) if ended is None else ended._replace(name=cell.name)
 
     def _server(self, cell: PlannedCell, request: RunRequest, stack: ExitStack) -> Server | None:
-        """The contender's server, launched before its first cell, and anew where it has died."""
+        """The contender's server, launched before its first cell, and again if it has died."""
         if not isinstance(request.server, ServerToLaunch):
             return None
         name = cell.contender.name
@@ -134,7 +134,7 @@ class Sweep:
             if server.exit_code() is None:
                 return server
             own.close()
-            self.view.say(f"{name}: its server has ended; it is started again")
+            self.view.say(f"{name}: its server has ended; starting it again")
         if self.study.servers == "one at a time":
             self._end_servers_but([cell])
         folder = campaign_of(cell.contender, self.folder).folder
@@ -150,7 +150,7 @@ class Sweep:
         return server
 
     def _end_servers_but(self, cells: list[PlannedCell]) -> None:
-        """End the servers of contenders that have no cell among these; one at a time, of all but the next one's."""
+        """Stop the servers of contenders that have no cell among these; with one at a time, of all but the next one."""
         wanted = {cell.contender.name for cell in cells if not is_cell_done(cell, self.folder)}
         for name in [name for name in self.servers if name not in wanted]:
             _, own = self.servers.pop(name)
@@ -179,7 +179,7 @@ def spent_usd(study: Study, folder: Path) -> Decimal:
 def requests_of(
     study: Study, folder: Path, argv: tuple[str, ...] = (), settings: tuple[Setting, ...] = ()
 ) -> CellRequests:
-    """Every cell in its order with what it asks, by name. Raises UserError for whatever is wrong with any of them."""
+    """Every cell in order with its request, by name. Raises UserError for anything wrong with any of them."""
     found = {
         cell.name: (cell, replace(request_of(study, cell, folder, argv), settings=settings)) for cell in cells_of(study)
     }
@@ -190,13 +190,13 @@ def requests_of(
 
 
 class CellOutcomes(NamedTuple):
-    """What became of the cells that this command has tried."""
+    """The outcomes of the cells that this command has tried."""
 
     outcomes: list[Outcome]
 
     @property
     def code(self) -> int:
-        """The exit code: the worst of the cells'; a cell that could not begin is no wrong use where others could."""
+        """The exit code: the worst of the cells'; a cell that could not start is not wrong use if others could."""
         return worst_of(outcome.code for outcome in self.outcomes)
 
 
@@ -208,10 +208,10 @@ def sweep(
     view: SweepView,
     conclude: Callable[[], None],
 ) -> CellOutcomes:
-    """Run a study, or go on with it, and conclude from what there is, also where it ends early.
+    """Run a study, or continue it, and summarise what exists, also if it ends early.
 
-    `requests` are what its cells ask; `makers` make the runs of cells and those of searches. Raises UserError where no
-    cell at all could be measured.
+    `requests` are what its cells ask; `makers` make the runs of cells and of searches. Raises UserError if no cell at
+    all could be measured.
     """
     with begun(folder, "sweep", study.asked()):
         secrets = {secret for _, request in requests.values() for secret in request.access.secrets}

@@ -1,4 +1,4 @@
-"""A study in the words of its user: from a YAML file or from flags to contenders, loads and repeats."""
+"""A study as the user states it: from a YAML file or from flags to contenders, loads and repeats."""
 
 import re
 from collections import Counter
@@ -46,9 +46,9 @@ IMPORTED: Final = "imported"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to serve: the options of a run that are its own.
+    """One way to serve: the run options that are specific to it.
 
-    What another tool measured has none, but by load the run folder that was `imported`.
+    A contender measured by another tool has none; `imported` has its run folder for each load.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class StudyLoad:
-    """One load: how much there is of it, or how its highest rate is searched for."""
+    """One load: how much of it there is, or how its highest rate is searched for."""
 
     name: str
     options: Mapping[str, Any]
@@ -70,9 +70,9 @@ Named = TypeVar("Named", Contender, StudyLoad)
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is measured: each contender under each load, so many times; `workload` is common to all cells.
+    """What is measured: each contender under each load, several times; `workload` is common to all cells.
 
-    `main_load` is the one that the page's table is of, `versus` are more APIs for its break-even.
+    `main_load` is the one of the page's table, `versus` are further APIs for its break-even.
     """
 
     contenders: tuple[Contender, ...]
@@ -85,7 +85,7 @@ class Study:
     main_load: str | None = None
 
     def asked(self) -> dict[str, Any]:
-        """What decides what is measured: whoever goes on must ask the same. The money that it may cost is not of it."""
+        """What determines the measurements, and must stay the same when continuing; spending limits do not."""
         contenders = {
             contender.name: {name: value for name, value in contender.options.items() if name != "max_usd"}
             for contender in self.contenders
@@ -97,12 +97,12 @@ class Study:
 
 
 def read(path: Path) -> Study:
-    """Read a study's file. Raises UserError that names what of it is wrong."""
+    """Read a study's file. Raises UserError that names the wrong part."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:
         why = getattr(problem, "strerror", None) or "not UTF-8"
-        raise UserError(f"{path}: cannot be read: {why}; `bench.py init` writes a study to begin with") from None
+        raise UserError(f"{path}: cannot be read: {why}; `bench.py init` writes one to start from") from None
     except yaml.YAMLError as problem:
         where = getattr(problem, "problem_mark", None)
         line = f" line {where.line + 1}" if where is not None else ""
@@ -119,13 +119,13 @@ def read_folder(folder: Path) -> Study:
 
 
 def study_of(given: Any) -> Study:
-    """The study that a mapping describes. Raises UserError."""
+    """The study described by a mapping. Raises UserError."""
     top = _mapping("a study", given, KEYS)
     contenders = [_contender(each, i) for i, each in enumerate(_list("contenders", top), 1)]
     loads = [_load(each, i) for i, each in enumerate(_list("loads", top), 1)]
     workload = _mapping("workload", top.get("workload") or {}, OF_THE_WORKLOAD)
     if len(contenders) > MOST_CONTENDERS:
-        raise UserError(f"contenders: expected {MOST_CONTENDERS} at most, got {len(contenders)}")
+        raise UserError(f"contenders: expected at most {MOST_CONTENDERS}, got {len(contenders)}")
     servers = str(top.get("servers", "together")).replace("-", " ")
     if servers not in get_args(Servers):
         raise UserError(f"servers: expected {' or '.join(get_args(Servers))}, got {top['servers']!r}")
@@ -141,7 +141,9 @@ def study_of(given: Any) -> Study:
     )
     known = [load.name for load in study.loads if load.search is None]
     if all(contender.imported for contender in study.contenders):
-        raise UserError("contenders: all are imported, there is nothing to measure: bench.py compare shows them all")
+        raise UserError(
+            "contenders: all are imported, so there is nothing to measure; use bench.py compare to see them"
+        )
     for contender in study.contenders:
         if other := [load for load in contender.imported if load not in known]:
             raise UserError(f"{contender.name}: {IMPORTED}: expected one of {', '.join(known)}, got {other[0]!r}")
@@ -160,7 +162,7 @@ def of_flags(
     common: Mapping[str, Any],
     **study: Any,
 ) -> Study:
-    """The study of `--backend a,b --concurrency 1,4`; NAME:MODEL names the model of one backend. Raises UserError."""
+    """The study of `--backend a,b --concurrency 1,4`; NAME:MODEL names one backend's model. Raises UserError."""
     options, workload = dict(common), {}
     for name in list(options):
         if options[name] in (None, (), []):
@@ -181,7 +183,7 @@ def of_flags(
 
 
 def _for(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The common options that a backend can have: an API has no hours or GPUs, and what nobody bills has no limit."""
+    """The common options that apply to a backend: an API has no hours or GPUs, a free server no spending limit."""
     is_api = backend in BACKENDS and BACKENDS[backend].default_url is not None
     others = (*names(HourOptions), *names(WatchOptions)) if is_api else ("max_usd",)
     return {name: value for name, value in options.items() if name not in others}
@@ -190,7 +192,7 @@ def _for(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(flag: str, text: str | None) -> list[str]:
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
     if cut := [part for part in parts if part[0] == "0" and part[1:2].isdigit()]:
-        raise UserError(f"{flag} {text}: commas stand between several numbers, not within one; {cut[0]} is none")
+        raise UserError(f"{flag} {text}: expected numbers with commas between them, not within them; got {cut[0]}")
     return parts
 
 
@@ -204,12 +206,12 @@ def _mapping(what: str, given: Any, known: Iterable[str]) -> dict[str, Any]:
     found = {_option(str(key).replace("-", "_"), known): value for key, value in given.items()}
     for key in found:
         if key not in known:
-            raise UserError(f"{what}: {key!r} is not known here{did_you_mean(key, known) or _expected(known)}")
+            raise UserError(f"{what}: {key!r} is not a key here{did_you_mean(key, known) or _expected(known)}")
     return found
 
 
 def _option(key: str, known: Sequence[str]) -> str:
-    """The name of an option that is a word of Python is written without the underscore behind it."""
+    """The name of an option that is a Python keyword, without its trailing underscore."""
     return f"{key}_" if f"{key}_" in known else key
 
 
@@ -220,7 +222,7 @@ def _expected(known: Sequence[str]) -> str:
 def _list(what: str, top: Mapping[str, Any]) -> list[Any]:
     found = top.get(what)
     if not isinstance(found, list) or not found:
-        raise UserError(f"{what}: expected a list with one entry at least, each after a dash")
+        raise UserError(f"{what}: expected a list of at least one entry, each after a dash")
     return found
 
 
@@ -244,8 +246,8 @@ def _contender(given: Any, place: int) -> Contender:
     name, imported = found.pop("name", None), found.pop(IMPORTED, None)
     if imported is not None:
         if found or not isinstance(imported, Mapping) or not imported:
-            raise UserError(f"{what}: {IMPORTED}: expected the load's name and a run folder, and no option beside it")
-        # Absolute, since the study's copy lies in another folder.
+            raise UserError(f"{what}: {IMPORTED}: expected only the load's name and a run folder, without options")
+        # Absolute, because the study's copy lies in another folder.
         folders = {str(load): str(Path(str(folder)).absolute()) for load, folder in imported.items()}
         return Contender(str(name or IMPORTED), {}, folders)
     _check(what, found)
@@ -266,7 +268,7 @@ def _load(given: Any, place: int) -> StudyLoad:
 
 
 def _load_name(options: Mapping[str, Any], search: Any) -> str:
-    """`c4` for 4 in flight, `r2` for 2 requests/s, with lengths where they are set."""
+    """`c4` for 4 in flight, `r2` for 2 requests/s, with lengths if they are set."""
     parts = [CAPACITY] if isinstance(search, dict) else []
     parts += [f"c{options['concurrency']}"] if "concurrency" in options else []
     parts += [f"r{options['rate']}"] if "rate" in options else []
@@ -276,7 +278,7 @@ def _load_name(options: Mapping[str, Any], search: Any) -> str:
 
 
 def _check(what: str, options: Mapping[str, Any]) -> None:
-    """Read the values, so that what is wrong with them is said with the place in the study."""
+    """Read the values, so that mistakes are reported with their place in the study."""
     try:
         RunOptions.of(options)
     except UserError as problem:
@@ -284,7 +286,7 @@ def _check(what: str, options: Mapping[str, Any]) -> None:
 
 
 def _unique(what: str, found: list[Named]) -> tuple[Named, ...]:
-    """Entries with names of which no two are the same, as folders have them."""
+    """Give entries distinct names, because folders are named after them."""
     times = Counter(entry.name for entry in found)
     seen, made = Counter[str](), list[Named]()
     for entry in found:
@@ -293,17 +295,17 @@ def _unique(what: str, found: list[Named]) -> tuple[Named, ...]:
         made.append(replace(entry, name=own))
     slugs = Counter(slug(entry.name) for entry in made)
     if twice := [text for text, n in slugs.items() if n > 1]:
-        raise UserError(f"{what}: two have the name {twice[0]!r}: give each its own name")
+        raise UserError(f"{what}: two have the name {twice[0]!r}; give each its own")
     return tuple(made)
 
 
 def slug(name: str) -> str:
-    """A name as a folder's."""
+    """The name as a folder is called."""
     return re.sub(r"[^A-Za-z0-9.+_-]+", "-", name).strip("-.") or "x"
 
 
 def flags_of(options: Mapping[str, Any]) -> str:
-    """Options as flags, for people."""
+    """Options as flags, to be read."""
     words = []
     for name, value in options.items():
         values = value if isinstance(value, list | tuple) else (value,)
@@ -312,15 +314,15 @@ def flags_of(options: Mapping[str, Any]) -> str:
 
 
 def write_template(path: Path) -> None:
-    """Write a study to begin with. Raises UserError where that cannot be."""
+    """Write a study to start from. Raises UserError if it cannot be written."""
     check_folder_of("PATH", path)
     if path.exists():
-        raise UserError(f"{path}: is there already; choose another name")
+        raise UserError(f"{path}: already exists; choose another name")
     path.write_text(TEMPLATE, encoding="utf-8")
 
 
 TEMPLATE: Final = """\
-# A study for `bench.py sweep`: each contender under each load, so many times, in turns.
+# A study for `bench.py sweep`: each contender under each load, `repeats` times, in turns.
 # Every key is an option of `bench.py run` without its dashes; what is commented out is an example.
 
 workload:                  # the same for all

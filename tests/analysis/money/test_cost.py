@@ -76,7 +76,7 @@ def test_every_request_is_priced_by_its_own_usage_at_the_date_of_the_run(cost_of
     cost = cost_of(HAIKU, requests=200, prompt_tokens=500, tokens=200)
     assert (cost["basis"], cost["priced_as"]) == (
         "api",
-        "anthropic/claude-haiku-4-5 at $1.00 in, $5.00 out a million tokens",
+        "anthropic/claude-haiku-4-5 at $1.00 in, $5.00 out per million tokens",
     )
     assert cost["api_usd"] == 0.3
     assert cost["usd_per_request"] == 0.0015
@@ -132,15 +132,15 @@ def test_a_request_that_may_have_been_billed_makes_the_bill_unknown_and_not_a_pa
     assert (cost["api_usd"], cost["usd_per_good_request"]) == (None, None)
     assert cost["usd_per_request"] == 0.0015
     assert cost["notes"] == [
-        f"what was paid is not known: {error} requests may have been billed, and gave no usage (1 of 3 requests)"
+        f"the amount paid is not known: {error} requests may have been billed but reported no usage (1 of 3 requests)"
     ]
 
 
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"token_source": ["chunk count", "server usage"]}, "the server gave no usage (1 of 2 requests)"),
-        ({"prompt_tokens": [None, 500]}, "a usage without prompt and output tokens has no price (1 of 2 requests)"),
+        ({"token_source": ["chunk count", "server usage"]}, "the server reported no usage (1 of 2 requests)"),
+        ({"prompt_tokens": [None, 500]}, "a usage without prompt and output tokens cannot be priced (1 of 2 requests)"),
         (
             {"service_tier": ["priority", "standard"]},
             "anthropic/claude-haiku-4-5: no price of tier 'priority' is known",
@@ -191,7 +191,7 @@ def test_caching_that_was_asked_for_and_did_nothing_is_warned_of(cost_of: Callab
     plain = cost_of(HAIKU, requests=10, prompt_tokens=500)
     assert (short["api_usd"], plain["notes"]) == (plain["api_usd"], [])
     long = cost_of(asked, requests=10, prompt_tokens=5000)
-    assert long["notes"] == ["caching was asked for; no prompt was cached"]
+    assert long["notes"] == ["caching was requested, but no prompt was cached"]
     assert cost_of(asked, {"cached_tokens": [0, 4500]}, requests=2, prompt_tokens=5000)["notes"] == []
 
 
@@ -237,7 +237,7 @@ def test_a_request_costs_an_hour_over_what_is_served_in_one(
     assert (cost["basis"], cost["api_usd"], cost["usd_per_hour"]) == ("self-hosted", None, [0.36, 0.36])
     assert cost["prices"] == {"source": "given by the user", "version": None, "as_of": None}
     assert cost["notes"] == [
-        f"at the load of this run, {served['requests_per_s']:.3g} requests/s: idle hours cost as much"
+        f"at the load of this run, {served['requests_per_s']:.3g} requests/s; idle hours cost the same"
     ]
 
 
@@ -247,7 +247,7 @@ def test_the_manifest_s_price_of_an_hour_is_used_and_wins_over_an_api_s(cost_of:
     assert (cost["basis"], cost["usd_per_hour"]) == ("self-hosted", [0.45, 0.875])
     assert cost["prices"] == {"source": "1 x rtx-4090@vast", "version": None, "as_of": "2026-06-30"}
     assert cost["notes"][0] == "old"
-    assert cost["notes"][2] == "an hour costs $0.450 to $0.875: the figures are for the middle, and scale with it"
+    assert cost["notes"][2] == "an hour costs $0.450 to $0.875; figures use the middle and scale with it"
     middle = cost_of(None, hourly=replace(hourly, usd_low=hourly.usd, usd_high=hourly.usd), requests=100)
     assert cost["usd_per_request"] == middle["usd_per_request"]
 

@@ -64,7 +64,7 @@ def test_a_price_without_the_host_and_an_old_one_say_so() -> None:
     alone = rented(find("t4@gcp:cud_3y", KNOWN), 2, TODAY)
     assert alone.usd == Decimal("0.32")
     assert alone.notes == (
-        "the GPU alone: t4@gcp:cud_3y is without the host it needs (cloud.google.com)",
+        "GPU only: t4@gcp:cud_3y excludes the host it needs (cloud.google.com)",
         "the price of t4@gcp:cud_3y is 315 days old",
     )
     assert rented(find("rtx-4090", KNOWN), 1, TODAY).notes == ()
@@ -88,7 +88,7 @@ def test_gpus_are_paid_in_the_machines_that_they_are_rented_in() -> None:
 
 def test_what_is_paid_beyond_what_is_used_is_said() -> None:
     (note,) = rented(find("a100-40@aws", KNOWN), 1, TODAY).notes
-    assert note.startswith("a100-40@aws comes in machines of 8: a replica of 1 pays for 8")
+    assert note.startswith("a100-40@aws comes in machines of 8; a replica of 1 pays for 8")
     assert "are 2 machines" in " ".join(rented(find("h100-sxm@aws", KNOWN), 9, TODAY).notes)
 
 
@@ -231,13 +231,13 @@ def test_the_user_s_file_lies_in_the_config_folder(monkeypatch: pytest.MonkeyPat
         (
             "usd_per_gpu_hour_low",
             "usd_per_month",
-            "row 1: unknown key 'usd_per_month'; known are provider",
+            "row 1: unknown key 'usd_per_month'; expected one of provider",
         ),
         ("on_demand", "ondemand", "row 1: kind: expected on_demand or spot or cud_1y or cud_3y, got 'ondemand'"),
         ("host: no", "host: maybe", "row 1: includes_host: expected yes or no, got 'maybe'"),
         ("2026-11-20", "yesterday", "row 1: read_on: expected a day such as 2026-09-25, got 'yesterday'"),
         ("{provider", "[provider", "cannot be read as a price file: while parsing"),
-        ("prices:", "rows:", "expected one list of rows, named prices"),
+        ("prices:", "rows:", "expected a list of rows under the key prices"),
         (ROW.partition("\n")[2], "  - 3\n", "row 1: expected keys and values: provider, gpu, kind, "),
         ("prices:\n", ROW, "row 2: rtx-4090@vast is priced twice in this file"),
     ],

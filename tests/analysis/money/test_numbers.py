@@ -49,7 +49,7 @@ def test_an_amount_can_be_shown_to_so_many_places(amount: str, text: str) -> Non
 
 @pytest.mark.parametrize("value", [None, -1, Decimal("-0.01"), float("nan"), float("inf")])
 def test_an_amount_that_is_missing_negative_or_no_number_names_its_flag(value: float | None) -> None:
-    with pytest.raises(UserError, match=r"^--usd-per-hour .*expected a number, 0 or more$"):
+    with pytest.raises(UserError, match=r"^--usd-per-hour .*expected a number of at least 0$"):
         at_least_zero("--usd-per-hour", value)
 
 

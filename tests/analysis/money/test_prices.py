@@ -116,7 +116,7 @@ def test_cached_tokens_that_a_server_does_not_tell_are_none() -> None:
     ],
 )
 def test_parts_that_are_more_than_the_whole_are_an_error(parts: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="parts are more than the whole"):
+    with pytest.raises(ValueError, match="parts exceed the whole"):
         request_usd(W._replace(**parts), "claude-haiku-4-5", None, DAY)
 
 
@@ -274,7 +274,7 @@ def test_a_model_is_found_with_and_without_its_provider(name: str, provider: str
         ("tiny", None, "model 'tiny': no price is known; see: bench.py prices TEXT"),
         ("claude-haiku-4-5", "antropic", "provider 'antropic': not in the price list; did you mean 'anthropic'?"),
         ("text-embedding", "openai", "openai/text-embedding: the price list has no price for its prompt and output"),
-        ("gpt-9-text", "openai", "openai/gpt-9-text: is billed by output_text_mtok, which this version cannot"),
+        ("gpt-9-text", "openai", "openai/gpt-9-text: is also billed by output_text_mtok, which this version cannot"),
     ],
 )
 def test_what_is_not_known_is_an_error_that_offers_near_names(name: str, provider: str | None, message: str) -> None:
@@ -314,10 +314,9 @@ def test_a_provider_is_known_by_its_address(url: str, provider: str | None) -> N
 
 
 def test_a_price_says_in_words_what_it_is() -> None:
-    assert str(find("claude-opus-5", None, DAY)) == "anthropic/claude-opus-5 at $5.00 in, $25.00 out a million tokens"
+    assert str(find("claude-opus-5", None, DAY)) == "anthropic/claude-opus-5 at $5.00 in, $25.00 out per million tokens"
     assert str(find("claude-haiku-5-5", None, DAY, tier="batch")) == (
-        "anthropic/claude-haiku-5-5 at $0.05 in, $0.25 out a million tokens "
-        "(more above 100,000 tokens of prompt), batch"
+        "anthropic/claude-haiku-5-5 at $0.05 in, $0.25 out per million tokens (more above 100,000 prompt tokens), batch"
     )
 
 

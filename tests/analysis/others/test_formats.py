@@ -447,7 +447,7 @@ def test_requests_of_another_run_beside_the_figures_are_refused_in_one_line(
     if missing in (0, 60) and (abs(slower - 1) < 0.01 or missing):
         assert results_in(folder / summary)[0].calls.num_rows == 60 - missing
     else:
-        with pytest.raises(UserError, match="has the requests of another run") as told:
+        with pytest.raises(UserError, match="has requests of a different run") as told:
             results_in(folder / summary)
         assert str(told.value).startswith(str(folder / name)) and "\n" not in str(told.value)
 
@@ -459,7 +459,7 @@ def test_a_file_of_requests_that_is_cut_or_damaged_or_too_large_is_said_in_one_l
     rows, content = tmp_path / name, (SITTING / tool / name).read_bytes()
     is_list = rows.suffix == ".json"
     for text, says in (
-        (content[:-40], "cut or damaged" if is_list else "line 60 is cut or damaged"),
+        (content[:-40], "truncated or damaged" if is_list else "line 60 is truncated or damaged"),
         (b"[[]]\n" if is_list else b"[]\n", "[0]: expected an object" if is_list else "line 1: expected an object"),
         (b"{}" if is_list else b"1\n", "expected a list of requests" if is_list else "expected an object"),
         (content.replace(b'"request_', b'"x": [], "request_').replace(b'"value"', b'"value": {}, "v"'), ""),
@@ -474,7 +474,7 @@ def test_a_file_of_requests_that_is_cut_or_damaged_or_too_large_is_said_in_one_l
     with rows.open("wb") as out:
         out.truncate(2 << 30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match="192 MiB at most, it has 2,048"):
+    with pytest.raises(UserError, match="at most 192 MiB, got 2,048"):
         results_in(tmp_path / summary)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
 
@@ -489,9 +489,14 @@ def refused(path: Path) -> str:
 
 def test_whatever_is_no_result_is_said_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "f.json"
-    assert "not there" in refused(file)
+    assert "no such file" in refused(file)
     assert "a folder" in refused(tmp_path)
-    for text, says in (("", "empty"), ("{", "cut or damaged"), ("[]", "a list"), ('{"a": 1}', "an object with a")):
+    for text, says in (
+        ("", "empty"),
+        ("{", "truncated or damaged"),
+        ("[]", "a list"),
+        ('{"a": 1}', "an object with a"),
+    ):
         file.write_text(text)
         assert says in refused(file)
     whole = json.loads(FIXTURES["guidellm-0.8.1.json"].read_text())
@@ -509,7 +514,7 @@ def test_a_file_of_2_gb_is_refused_unread(tmp_path: Path) -> None:
     with file.open("wb") as out:
         out.truncate(2 << 30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert f"expected {MOST_BYTES >> 20} MiB at most, it has 2,048" in refused(file)
+    assert f"expected at most {MOST_BYTES >> 20} MiB, got 2,048" in refused(file)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
 
 

@@ -95,7 +95,7 @@ def test_a_model_that_may_think_unasked_or_will_be_gone_is_noted(serve: Serve) -
     can = thinks(adaptive=True, enabled=False, disabled=True)
     url, _ = serve(page(capabilities=can, lifecycle="deprecated", retires_at="2027-01-31T00:00:00Z"))
     thinking, retires = claude_cold.preflight(Target(url, "claude-sonnet-5-5")).notes
-    assert "may think before it answers, which is billed as output: --thinking on or off" in thinking
+    assert "may think before it answers, which is billed as output; choose with --thinking" in thinking
     assert "is deprecated; it retires on 2027-01-31" in retires
     said = claude_cold.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "off"})).notes
     assert said == (retires,)
@@ -103,9 +103,9 @@ def test_a_model_that_may_think_unasked_or_will_be_gone_is_noted(serve: Serve) -
 
 def test_a_way_to_think_that_the_model_does_not_take_is_named_with_those_it_takes(serve: Serve) -> None:
     url, _ = serve(page(capabilities=thinks(adaptive=True, enabled=False, disabled=True)))
-    with pytest.raises(UserError, match="--thinking: claude-sonnet-5-5 takes no 'enabled'; give off or on"):
+    with pytest.raises(UserError, match="--thinking: claude-sonnet-5-5 does not support 'enabled'; give off or on"):
         claude_cold.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "2048"}))
-    with pytest.raises(UserError, match="--thinking 12: expected 1024 tokens or more"):
+    with pytest.raises(UserError, match="--thinking 12: expected at least 1024 tokens"):
         claude_cold.preflight(Target(url, "claude-sonnet-5-5", options={"thinking": "12"}))
 
 
@@ -142,7 +142,7 @@ def test_a_server_without_pages_is_asked_for_its_list(serve: Serve, model: str) 
         ((402, {}, error("billing_error", "your balance is too low")), r"HTTP 402 \(billing_error: your .*no credit"),
         (
             (403, {}, error("permission_error", "not for you")),
-            r"HTTP 403 \(permission_error: not for you\); the key may",
+            r"HTTP 403 \(permission_error: not for you\); the key lacks",
         ),
         ((429, {"retry-after": "7"}, error("rate_limit_error", "slow")), r"HTTP 429 .*rate limit .*in 7 s"),
         ((529, {}, error("overloaded_error", "Overloaded")), r"HTTP 529 \(overloaded_error: Overloaded\).*again later"),
@@ -151,7 +151,7 @@ def test_a_server_without_pages_is_asked_for_its_list(serve: Serve, model: str) 
         ((404, {"Content-Type": "text/html"}, b"<h1>none</h1>"), r"no LLM server at .*HTTP 404"),
         ((200, {"Content-Type": "text/html"}, b"<h1>Welcome to nginx!</h1>"), r"no LLM server at .*--url"),
         ((200, {}, b'{"hello":"world"}'), r"no LLM server at .*--url"),
-        ((200, {}, b"{nope"), r"no LLM server at .*broken JSON"),
+        ((200, {}, b"{nope"), r"no LLM server at .*not valid JSON"),
     ],
 )
 def test_a_refusal_is_one_line_that_says_what_to_do_and_never_the_key(
@@ -168,14 +168,14 @@ def test_a_refusal_is_one_line_that_says_what_to_do_and_never_the_key(
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://127.0.0.1:1", "nothing listens at http://127.0.0.1:1"),
-        ("localhost:8000", "'localhost:8000' is no URL"),
-        ("https://api.anthropic.com", "https://api.anthropic.com wants an API key: set ANTHROPIC_API_KEY"),
-        ("http://192.0.2.1", "wants an API key"),
+        ("http://127.0.0.1:1", "connection refused at http://127.0.0.1:1"),
+        ("localhost:8000", "'localhost:8000' is not a URL"),
+        ("https://api.anthropic.com", "https://api.anthropic.com requires an API key; set ANTHROPIC_API_KEY"),
+        ("http://192.0.2.1", "requires an API key"),
     ],
 )
 def test_what_cannot_be_asked_says_what_to_do(url: str, said: str) -> None:
-    key = KEY if "is no URL" in said else None
+    key = KEY if "is not a URL" in said else None
     with pytest.raises(UserError, match=said):
         claude_cold.preflight(Target(url, "m", key))
 

@@ -52,7 +52,7 @@ def test_a_model_that_is_not_served_names_those_that_are(serve: Serve) -> None:
         ((503, "application/json", {"error": {"message": "Loading model"}}), r"answered HTTP 503: Loading model"),
         ((404, "text/plain", "nothing here"), r"no LLM server .*HTTP 404 from toy/1, text/plain: 'nothing here'"),
         ((200, "text/html", "<h1>Welcome to nginx!</h1>"), r"no LLM server .*text/html: 'Welcome to nginx!'"),
-        ((200, "application/json", {"hello": "world"}), r"no LLM server .*no list of models"),
+        ((200, "application/json", {"hello": "world"}), r"no LLM server .*not a list of models"),
     ],
 )
 def test_what_answers_instead_is_named_in_one_line_without_the_key(
@@ -65,16 +65,16 @@ def test_what_answers_instead_is_named_in_one_line_without_the_key(
 
 
 def test_a_missing_key_is_told_from_a_wrong_one(serve: Serve) -> None:
-    with pytest.raises(UserError, match="refuses a request without an API key"):
+    with pytest.raises(UserError, match="refuses requests without an API key"):
         openai_cold.preflight(Target(serve({"/v1/models": (401, "text/plain", "")}), "m"))
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://127.0.0.1:1", "nothing listens at http://127.0.0.1:1"),
-        ("http://no-such-host.invalid", "the host of http://no-such-host.invalid is unknown"),
-        ("localhost:8000", "'localhost:8000' is no URL"),
+        ("http://127.0.0.1:1", "connection refused at http://127.0.0.1:1"),
+        ("http://no-such-host.invalid", "the host of http://no-such-host.invalid does not resolve"),
+        ("localhost:8000", "'localhost:8000' is not a URL"),
     ],
 )
 def test_a_url_where_nothing_answers_says_what_to_do(url: str, said: str) -> None:

@@ -255,7 +255,8 @@ def test_another_question_is_refused_in_one_line_that_names_what_differs(tmp_pat
         (out / "01" / files.RUN).touch()
     with (
         pytest.raises(
-            UserError, match=rf"^--out {out}: holds runs of study with other model, new, old; choose another$"
+            UserError,
+            match=rf"^--out {out}: holds runs of study with different model, new, old; choose another folder$",
         ),
         begun(out, "study", {"model": "n", "seed": 1, "new": 2}),
     ):
@@ -275,7 +276,7 @@ def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(tmp_path: Path)
 
 def test_two_commands_cannot_be_at_work_in_one_folder(tmp_path: Path) -> None:
     with begun(tmp_path, "study", {}):
-        with pytest.raises(UserError, match="another command is at work in it"), begun(tmp_path, "study", {}):
+        with pytest.raises(UserError, match="another command is using it"), begun(tmp_path, "study", {}):
             pass
         assert (tmp_path / FILE).exists()
     with begun(tmp_path, "study", {}):

@@ -71,9 +71,9 @@ def test_what_the_user_names_is_not_asked_for(web_server: WebServer) -> None:
 @pytest.mark.parametrize(
     ("answers", "options", "line"),
     [
-        (models("a", "b"), {}, "--model: {url} serves a, b; name the one to ask for"),
-        (models(), {}, "--model: {url} lists no models; name the one to ask for"),
-        ({}, {}, "no LLM server at {url}: asked for /v1/models, got HTTP 404"),
+        (models("a", "b"), {}, "--model: {url} serves a, b; expected the one to use"),
+        (models(), {}, "--model: {url} lists no models; expected the one to use"),
+        ({}, {}, "no LLM server at {url}: /v1/models returned HTTP 404"),
         (models("a"), {"concurrency": 0}, "--concurrency: must be from 1"),
     ],
 )
@@ -89,7 +89,7 @@ def test_where_the_choice_is_the_users_one_line_says_so(
 
 
 def test_an_api_that_bills_is_asked_for_no_model_that_nobody_named() -> None:
-    with pytest.raises(UserError, match="--model: name the one to ask claude for"):
+    with pytest.raises(UserError, match="--model: expected the model to ask claude for"):
         run_request(RunOptions(backend="claude"))
 
 

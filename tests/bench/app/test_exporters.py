@@ -59,8 +59,8 @@ def test_every_card_of_an_exporter_counts_unless_some_are_named_and_it_is_said(e
         (0, "0", ("3", "5", "6")), (1, "1", ()), (2, "2", ()),
     ]  # fmt: skip
     assert found.notes == (
-        f"all 3 GPUs of {url}/metrics counted as the server's; --metrics-gpu names those that are",
-        f"GPU 0 ({CUT}) is cut into 3 instances: its power and energy are the whole card's, whoever uses the others",
+        f"all 3 GPUs of {url}/metrics counted as the server's; use --metrics-gpu to select",
+        f"GPU 0 ({CUT}) is split into 3 instances; its power and energy are the whole card's, other users included",
     )
     some = seen(url, gpus=("2", "GPU-9e5b8fec-61bf-5124-a0a9-079af1b65cc6"))
     assert [(gpu.index, gpu.number) for gpu in some.observed.gpus] == [(0, "1"), (1, "2")]
@@ -110,12 +110,12 @@ def test_no_user_and_password_is_in_what_is_shown_however_short(text: str, shown
 @pytest.mark.parametrize(
     ("text", "status", "headers", "said"),
     [
-        ("", 302, {"Location": "http://elsewhere/metrics"}, "redirects with HTTP 302 to 'http://elsewhere/metrics'"),
-        ("", 401, {}, "wants credentials"),
-        ("", 404, {}, "HTTP 404 in place of metrics"),
-        ("", 500, {}, "HTTP 500 in place of metrics"),
-        ("<html>hello</html>", 200, {}, "found no name of theirs"),
-        ("DCGM_FI_DEV_POWER_USAGE{} 7\n", 200, {}, "found no name of theirs"),
+        ("", 302, {"Location": "http://elsewhere/metrics"}, "redirects (HTTP 302) to 'http://elsewhere/metrics'"),
+        ("", 401, {}, "requires credentials"),
+        ("", 404, {}, "HTTP 404 instead of metrics"),
+        ("", 500, {}, "HTTP 500 instead of metrics"),
+        ("<html>hello</html>", 200, {}, "found no metric of theirs"),
+        ("DCGM_FI_DEV_POWER_USAGE{} 7\n", 200, {}, "found no metric of theirs"),
     ],
 )
 def test_an_address_of_no_use_is_said_in_one_line(
@@ -140,9 +140,9 @@ def test_what_is_no_url_is_said(url: str) -> None:
 
 
 def test_a_selector_that_names_no_card_says_which_there_are(exporter: Serve) -> None:
-    with pytest.raises(UserError, match=r"--metrics-gpu '7': .* there are 0 \(GPU-c2f7"):
+    with pytest.raises(UserError, match=r"--metrics-gpu '7': .* which are: 0 \(GPU-c2f7"):
         seen(exporter("dcgm-l4"), gpus=("7",))
-    with pytest.raises(UserError, match="--metrics-gpu: names GPUs that --metrics-url tells of"):
+    with pytest.raises(UserError, match="--metrics-gpu: selects GPUs reported by --metrics-url"):
         named(gpus=("0",))
 
 

@@ -122,12 +122,14 @@ def test_a_run_without_images_has_none(url: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_takes_one_text_as_a_prompt_takes_no_image(backend: str, options: dict[str, Any], folder: Path) -> None:
-    with pytest.raises(UserError, match=r"^--images: is for chats, the Responses API and the Messages API; leave it"):
+    with pytest.raises(
+        UserError, match=r"^--images: needs a chat route, the Responses API or the Messages API; leave it"
+    ):
         request(backend, images=folder, **options)
 
 
 def test_sessions_have_no_images(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"^--images: is for requests by themselves, and these are sessions"):
+    with pytest.raises(UserError, match=r"^--images: works only for single requests"):
         request(images=folder, turns="3")
 
 
@@ -154,6 +156,8 @@ def test_the_worst_case_has_the_most_tokens_that_an_image_can_have(
 
 def test_where_nobody_says_what_an_image_costs_no_limit_is_promised(folder: Path) -> None:
     asked: dict[str, Any] = {"url": "https://api.mistral.ai", "model": "mistral-large-latest", "images": folder}
-    with pytest.raises(UserError, match=r"^--images: it is not known how many tokens .*--max-usd none runs without"):
+    with pytest.raises(
+        UserError, match=r"^--images: the most tokens that an image can have .*--max-usd none runs without"
+    ):
         request(**asked)
     assert request(**asked, max_usd="none").costs.budget is None

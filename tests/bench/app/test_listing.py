@@ -83,7 +83,7 @@ def test_a_folder_of_runs_is_one_line_and_says_what_its_file_says(make: Make, tm
         "ab": ("ab", "worse", "", 2),
         "gate": ("gate", "passed", "", 2),
         "sweep": ("sweep", "found", "x is cheapest", 2),
-        "begun": ("capacity", "unfinished", "no results yet; after a crash bench.py decode makes them", 2),
+        "begun": ("capacity", "unfinished", "no results yet; after a crash, bench.py decode makes them", 2),
     }
 
 
@@ -201,7 +201,7 @@ def test_a_page_of_somebody_else_is_left_as_it_is(make: Make, tmp_path: Path) ->
     page.write_text("<h1>mine</h1>")
     found = listing()
     assert (len(found.lines), found.page) == (1, None)
-    assert found.problem == "results/index.html is not written: a page that is not ours lies there"
+    assert found.problem == "results/index.html is not written: a page not written by this tool is in its place"
     assert page.read_text() == "<h1>mine</h1>"
 
 

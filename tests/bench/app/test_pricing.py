@@ -64,7 +64,7 @@ def test_a_known_api_is_known_by_its_address() -> None:
 @pytest.mark.parametrize("model", ["my-own-model", "claude-hauku-4-5"])
 def test_without_a_price_a_run_is_refused_unless_the_limit_is_lifted(model: str) -> None:
     asked = replace(NOTHING, model=model)
-    with pytest.raises(UserError, match=f"'{model}'.*--max-usd none runs without one"):
+    with pytest.raises(UserError, match=f"'{model}'.*--max-usd none runs without a limit"):
         budget_of(BACKENDS["openai"], PUBLIC, asked, SCENARIO, has_key=True)
     assert budget_of(BACKENDS["openai"], PUBLIC, replace(asked, max_usd="none"), SCENARIO, has_key=True) is None
 

@@ -181,8 +181,8 @@ def test_no_shell_reads_the_command_or_the_question(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("sys.exit('no index\\nhere')", "ended with exit code 1: no index here"),
-        ("os.kill(os.getpid(), 9)", "ended with exit code -9"),
+        ("sys.exit('no index\\nhere')", "exited with code 1: no index here"),
+        ("os.kill(os.getpid(), 9)", "exited with code -9"),
         ("pass", "gave no passages"),
         ("print('{')", "gave no passages"),
         ("print('[1]')", "gave no passages"),
@@ -214,9 +214,9 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(code: str
     ("named", "reason"),
     [
         ("", "expected a command"),
-        ("'a", "expected words as on a command line"),
+        ("'a", "expected words quoted as for a shell"),
         ("/none/of/it", "cannot be started: No such file"),
-        ("http://me:secret@127.0.0.1/", "without a user's name and password"),
+        ("http://me:secret@127.0.0.1/", "without user or password"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(named: str, reason: str) -> None:

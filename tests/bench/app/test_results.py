@@ -47,5 +47,5 @@ def test_what_fails_says_where_the_captures_are_if_there_are_any(tmp_path: Path)
     for folder, noted in ((tmp_path, True), (tmp_path / "none", False)):
         with pytest.raises(ZeroDivisionError) as failed, captured_is_kept(folder):
             raise ZeroDivisionError
-        notes = [f"what was captured is kept, to report it: bench.py decode {folder}"] if noted else []
+        notes = [f"the captures are kept; make a report from them with: bench.py decode {folder}"] if noted else []
         assert getattr(failed.value, "__notes__", []) == notes

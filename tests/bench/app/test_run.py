@@ -360,7 +360,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str,
     assert done.returncode == 3
     assert re.search(rf"stopped early: .*: cannot write to {run}; make room and run again\n", done.stderr)
     *_, kept, error = done.stderr.splitlines()
-    assert kept == f"what was captured is kept, to report it: bench.py decode {run}"
+    assert kept == f"the captures are kept; make a report from them with: bench.py decode {run}"
     assert error.startswith(f"error: {run}") and "File too large" in error
     seen = scan(run / "capture" / "worker-0.cap").seqs
     assert seen

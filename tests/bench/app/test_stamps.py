@@ -1,4 +1,4 @@
-"""Without the permission for packet stamps: what is taken instead, and what is said of it."""
+"""Without the permission for packet stamps: what is taken instead, and what the note says."""
 
 import json
 import os
@@ -21,13 +21,13 @@ PR_CAPBSET_DROP, CAP_NET_RAW = 24, 13
 if sys.argv[1] == "drop":
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_RAW, 0, 0, 0)
     os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], "ask", *sys.argv[2:]])
-from bench.app.stamps import said, stamp_source
+from bench.app.stamps import note, stamp_source
 from bench.types import UserError
 folder, asked = Path(sys.argv[2]), sys.argv[3]
 try:
     with stamp_source(asked, folder) as source:
         chosen = source.begin(folder, "http://127.0.0.1:1")
-        print(json.dumps({"taken": chosen.taken, "pids": len(source.pids), "said": said(chosen)}))
+        print(json.dumps({"taken": chosen.taken, "pids": len(source.pids), "said": note(chosen)}))
 except UserError as problem:
     print(json.dumps({"refused": str(problem)}))
 """
@@ -48,7 +48,7 @@ def remedy() -> str:
 def test_without_permission_auto_takes_stamps_of_reads_and_says_what_permits_better(tmp_path: Path) -> None:
     found = asked(tmp_path, "auto")
     assert (found["taken"], found["pids"]) == ("kernel", 0)
-    assert found["said"].startswith("arrivals have stamps of reads, not of packets: packet stamps need CAP_NET_RAW")
+    assert found["said"].startswith("arrivals are timestamped per read, not per packet: packet stamps need CAP_NET_RAW")
     assert remedy() in found["said"]
 
 

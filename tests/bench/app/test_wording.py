@@ -75,17 +75,17 @@ def test_secrets_in_own_fields_are_known_as_such(monkeypatch: pytest.MonkeyPatch
         ({"temperature": "-1"}, "--temperature: expected a number from 0 to 100"),
         ({"temperature": "nan"}, "--temperature: expected a number from 0 to 100"),
         ({"top_p": "1.5"}, "--top-p: expected server or a number from 0.001 to 1, got '1.5'"),
-        ({"backend": "claude", "seed_requests": "on"}, "--seed-requests: the backend claude leaves no such choice"),
+        ({"backend": "claude", "seed_requests": "on"}, "--seed-requests: not supported by backend claude"),
         ({"extra_body": "{"}, r"--extra-body: expected JSON .*line 1, column 2"),
         ({"extra_body": "[1]"}, "--extra-body"),
         ({"extra_body": "no.json"}, "--extra-body no.json: expected JSON .*No such file"),
         ({"extra_body": '{"a": NaN}'}, "--extra-body: expected JSON"),
-        ({"extra_body": '{"a": "\\ud800"}'}, "--extra-body: holds a number or text that JSON cannot carry"),
-        ({"extra_body": {"stream": False}}, "--extra-body 'stream': --no-stream decides it; leave it out"),
-        ({"extra_body": {"model": "m"}}, "--extra-body 'model': is decided by --model; leave it out here"),
-        ({"extra_body": {"parameters": {"max_new_tokens": 3}}}, "'max_new_tokens': is decided by --output-tokens"),
-        ({"extra_body": {"tools": []}, "tools": [{"name": "f"}]}, "--extra-body 'tools': is said by --tools as well"),
-        ({"extra_body": {"top_p": 1}}, "--extra-body 'top_p': is decided by --top-p"),
+        ({"extra_body": '{"a": "\\ud800"}'}, "--extra-body: has a number or text that JSON cannot represent"),
+        ({"extra_body": {"stream": False}}, "--extra-body 'stream': set by --no-stream; leave it out"),
+        ({"extra_body": {"model": "m"}}, "--extra-body 'model': is set by --model; leave it out here"),
+        ({"extra_body": {"parameters": {"max_new_tokens": 3}}}, "'max_new_tokens': is set by --output-tokens"),
+        ({"extra_body": {"tools": []}, "tools": [{"name": "f"}]}, "--extra-body 'tools': is also set by --tools"),
+        ({"extra_body": {"top_p": 1}}, "--extra-body 'top_p': is set by --top-p"),
         ({"extra_body": {"user": "$NOBODY_SET_THIS"}}, r"--extra-body 'user': \$NOBODY_SET_THIS is not set"),
     ],
 )
@@ -129,8 +129,8 @@ def test_a_format_is_a_word_a_schema_or_openais() -> None:
         ({"tools": [{"type": "function"}]}, "--tools: expected functions with a name"),
         ({"tools": "nowhere.json"}, "--tools nowhere.json: expected JSON"),
         ({"response_format": {"a": 1}}, "--response-format: expected json_object, a JSON schema"),
-        ({"tools": [OF_CHAT], "route": "completions"}, "--tools: is for chats"),
-        ({"response_format": "json_object", "backend": "tgi"}, "--response-format: is for chats"),
+        ({"tools": [OF_CHAT], "route": "completions"}, "--tools: needs a chat route"),
+        ({"response_format": "json_object", "backend": "tgi"}, "--response-format: needs a chat route"),
         ({"response_format": "json_object", "backend": "claude"}, "--response-format json_object: expected a JSON"),
     ],
 )
@@ -142,6 +142,6 @@ def test_tools_and_formats_that_cannot_be_are_one_line(asked: dict[str, Any], sa
 def test_a_field_of_ours_that_is_replaced_is_said_with_what_is_lost() -> None:
     target = Target("http://h", "m", options={"extra_body": '{"ignore_eos": false, "top_k": 1}'})
     assert list(replaced(BACKENDS["vllm"], CALL, target)) == [
-        "--extra-body takes the place of this tool's own ignore_eos (answers may end before their length)"
+        "--extra-body replaces this tool's own ignore_eos (answers may end before their length)"
     ]
     assert list(replaced(BACKENDS["openai"], CALL, target)) == []

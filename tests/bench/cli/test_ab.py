@@ -167,7 +167,7 @@ def test_the_same_command_goes_on_and_makes_a_pair_anew_that_was_cut_in_two(fake
     code, out = call("--max-pairs", "8")
     assert code == 130
     assert "b/03 stopped early: interrupted" in out
-    assert "no verdict yet; it can go on" in out
+    assert "no verdict yet; to continue, repeat" in out
     fake.made.clear()
     fake.outcomes.clear()
     code, out = call("--max-pairs", "8")
@@ -180,7 +180,7 @@ def test_ctrl_c_after_a_look_tells_the_verdict_so_far(fake: Fake, call: Call) ->
     code, out = call("--threshold", "ttft_ms:p50=0.0001%")
     assert code == 130
     assert "verdict     Inconclusive" in out
-    assert "the verdict so far is of 4 pairs; it can go on" in out
+    assert "the verdict so far is of 4 pairs; to continue, repeat" in out
 
 
 @pytest.mark.parametrize(("outcome", "expected"), [(SERVER_DIED, 3), (OUT_OF_BUDGET, 4)])
@@ -244,12 +244,12 @@ def test_the_limit_on_spending_is_one_for_all_runs(fake: Fake, call: Call) -> No
     [
         (["--max-pairs", "5"], "--max-pairs: expected an even number"),
         (["--max-pairs", "2"], "--max-pairs: must be from 4 to 96, got 2"),
-        (["--decide", "ttft"], "--decide 'ttft': is not compared; did you mean"),
+        (["--decide", "ttft"], "--decide 'ttft': expected a measure that is compared; did you mean"),
         (["--threshold", "ttft=5%"], "--threshold 'ttft=5%'"),
-        (["--junit", "nowhere/x.xml"], "--junit nowhere/x.xml: there is no folder nowhere"),
+        (["--junit", "nowhere/x.xml"], "--junit nowhere/x.xml: the folder nowhere does not exist"),
         (["--b", "--modle x"], "--b: No such option"),
-        (["--b", ""], "--a and --b ask for the same run"),
-        (["--a", "--model tiny", "--b", "--server xllamacpp --port 40123"], "--a and --b ask for the same run"),
+        (["--b", ""], "--a and --b describe the same run"),
+        (["--a", "--model tiny", "--b", "--server xllamacpp --port 40123"], "--a and --b describe the same run"),
     ],
 )
 def test_wrong_use_is_said_before_anything_runs(fake: Fake, call: Call, arguments: list[str], says: str) -> None:
@@ -260,7 +260,7 @@ def test_wrong_use_is_said_before_anything_runs(fake: Fake, call: Call, argument
 
 
 def test_a_measure_that_the_runs_do_not_know_is_refused_after_the_first_pair(fake: Fake, call: Call) -> None:
-    with pytest.raises(UserError, match=r"--decide usd_per_request: .* does not know it"):
+    with pytest.raises(UserError, match=r"--decide usd_per_request: .* could not measure it"):
         call("--decide", "usd_per_request")
     assert len(fake.made) == 2
 
@@ -273,7 +273,7 @@ def test_failures_decide_whatever_else_does(fake: Fake, call: Call) -> None:
 
 def test_a_folder_of_another_ab_is_refused(fake: Fake, call: Call) -> None:
     call()
-    with pytest.raises(UserError, match="holds runs of ab with other b; choose another"):
+    with pytest.raises(UserError, match="holds runs of ab with different b; choose another folder"):
         call("--b", "--seed 2")
     Path("out/campaign.json").unlink()
     with pytest.raises(UserError, match="expected a new or empty folder"):

@@ -117,7 +117,7 @@ def test_what_nobody_expected_is_said_to_be_a_bug_and_has_a_code_of_its_own(
     assert "test_base.py" in said and "\x1b" not in said
     last = said.splitlines()[-1]
     assert last.startswith(
-        f"error: this is a bug of bench; please report it, with the lines above: {type(problem).__name__}:"
+        f"error: this is a bug in bench; please report it with the lines above: {type(problem).__name__}:"
     )
 
 
@@ -149,11 +149,11 @@ def test_a_bug_after_the_load_names_the_folder_in_which_all_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = Unknown("odd")
-    problem.add_note("what was captured is kept, to report it: bench.py decode somewhere")
+    problem.add_note("the captures are kept; make a report from them with: bench.py decode somewhere")
     code, said = ends(problem, capsys, monkeypatch)
     assert code == EXIT_BUG
-    assert said.startswith("what was captured is kept, to report it: bench.py decode somewhere\n")
-    assert said.splitlines()[-1].startswith("error: this is a bug of bench;")
+    assert said.startswith("the captures are kept; make a report from them with: bench.py decode somewhere\n")
+    assert said.splitlines()[-1].startswith("error: this is a bug in bench;")
 
 
 def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:

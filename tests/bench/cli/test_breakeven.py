@@ -196,7 +196,8 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
 def test_the_terminal_says_what_is_compared_what_comes_out_and_what_to_do(ask: Ask) -> None:
     out = ask("--self", "2", *RTX_4090, *W, "--versus", "claude-sonnet-4-6", "--requests-per-month", "100000")
     for fact in (
-        "servers     replicas at $0.34 an hour, $248.20 a month each (given by the user), and $50.00 a month besides\n",
+        "servers     replicas at $0.34 per hour, $248.20 per month each (given by the user), and $50.00 per month "
+        "for operations\n",
         "capacity    2 requests/s per replica, used up to 70%, peak 1 times the mean: 3,679,200 requests/month",
         "volume      100,000 requests/month\n",
         "Against anthropic/claude-sonnet-4-6: self-host\n",
@@ -318,7 +319,7 @@ def test_the_requests_of_a_run_are_priced_each_and_give_an_interval(shown: Shown
     served = json.loads((run / folder.SUMMARY).read_text())["throughput"]
     assert found["servers"]["capacity_rps"] == pytest.approx(served["goodput_rps"])
     assert "--self is one run" in " ".join(found["warnings"])
-    assert "the tokens are those that tiny counted" in " ".join(rival["warnings"])
+    assert "tokens were counted by tiny" in " ".join(rival["warnings"])
     first = rival["first_break_even"]
     assert first["ci95"][0] < rival["answer"]["first"] < first["ci95"][1]
     assert [point["name"] for point in found["points"]] == ["llamacpp tiny"]
@@ -337,8 +338,8 @@ H100 = {"hardware": {"cpu": "a CPU", "cores": 8, "os": "Linux", "gpus": [{"name"
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        ({"launched": True}, "where no GPU was seen, and is priced as rtx-4090 here"),
-        ({"launched": True, **H100}, "own was measured on NVIDIA H100 80GB HBM3, and is priced as rtx-4090 here"),
+        ({"launched": True}, "no GPU was seen) but is priced as rtx-4090 here"),
+        ({"launched": True, **H100}, "own was measured on NVIDIA H100 80GB HBM3 but is priced as rtx-4090 here"),
         ({"launched": False, "pricing": {"usd_per_hour": "0.5", "gpu": "l4@aws"}}, "priced as l4@aws then"),
         ({"launched": False}, None),
         ({"launched": False, "pricing": {"usd_per_hour": "0.5", "gpu": "rtx-4090"}}, None),
@@ -396,8 +397,8 @@ def test_a_search_whose_interval_has_one_end_is_taken_as_far_as_it_goes(
     search = write_search(tmp_path / "search", write_run, 2.0, low, high)
     found = shown("--self", str(search), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
     assert found["servers"]["capacity_rps"] == capacity
-    assert ("no rate surely meets the objectives" in " ".join(found["warnings"])) == warned
-    assert ("the capacity may be more than 2 requests/s" in " ".join(found["warnings"])) == (high is None)
+    assert ("no rate meets the objectives for certain" in " ".join(found["warnings"])) == warned
+    assert ("the capacity may be above 2 requests/s" in " ".join(found["warnings"])) == (high is None)
 
 
 def test_searches_that_repeat_each_other_give_an_interval_and_do_not_mix_with_runs(
@@ -408,13 +409,13 @@ def test_searches_that_repeat_each_other_give_an_interval_and_do_not_mix_with_ru
     found = shown(*flags, *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
     assert found["servers"]["capacity_rps"] == pytest.approx(2.2, abs=0.01)
     assert 1.9 < found["servers"]["capacity_rps_ci95"][0] < 2.2 < found["servers"]["capacity_rps_ci95"][1] < 2.5
-    with pytest.raises(UserError, match="give runs or capacity folders, not both"):
+    with pytest.raises(UserError, match="expected runs or capacity folders, not both"):
         shown(*flags, "--self", str(write_run("own")), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
 
 
 def test_a_search_that_is_unfinished_is_refused(ask: Ask, tmp_path: Path) -> None:
     folder.write_json(tmp_path / CAPACITY, {"schema": 1, "asked": {}})
-    with pytest.raises(UserError, match=r"unfinished; go on with bench\.py capacity --out"):
+    with pytest.raises(UserError, match=r"unfinished; continue it with bench\.py capacity --out"):
         ask("--self", str(tmp_path), *RTX_4090, *OTHER, "--versus", "claude-haiku-5-5")
 
 
@@ -435,16 +436,16 @@ def test_runs_that_repeat_each_other_give_an_interval(shown: Shown, write_run: W
     assert found["servers"]["capacity_rps"] == pytest.approx(float(np.mean(rates)), rel=0.01)
     assert found["warnings"] == []
     few = shown(*flags[:4], "--usd-per-hour", "0.34", "--versus", "claude-haiku-4-5")
-    assert "2 measurements say little of how they spread" in few["warnings"][0]
+    assert "2 measurements say little about their spread" in few["warnings"][0]
 
 
 def test_runs_of_different_loads_are_compared_only_when_asked(shown: Shown, write_run: WriteRun) -> None:
     own = write_run("own")
     api = write_run("api", backend="claude", model="claude-haiku-4-5", manifest=CLAUDE | {"plan_hash": "1" * 64})
     arguments = ("--self", str(own), "--usd-per-hour", "0.34", "--versus", str(api))
-    with pytest.raises(UserError, match=r"its plan is another than that of .*own.*--different-plans"):
+    with pytest.raises(UserError, match=r"its plan differs from that of .*own.*--different-plans"):
         shown(*arguments)
-    assert "what was measured and what is priced may differ" in shown(*arguments, "--different-plans")["warnings"][-1]
+    assert "the measured and the priced requests may differ" in shown(*arguments, "--different-plans")["warnings"][-1]
 
 
 @pytest.mark.parametrize(
@@ -476,10 +477,12 @@ def test_openai_caches_from_1024_tokens_on_in_steps_of_128(provider: str, model:
 def test_an_api_run_without_usage_is_refused_with_the_reason(ask: Ask, write_run: WriteRun) -> None:
     untold = {"token_source": ["chunk count"] * 200}
     api = write_run("api", untold, backend="claude", model="claude-haiku-4-5", manifest=CLAUDE)
-    with pytest.raises(UserError, match=r"what a request cost is not known: .*the server gave no usage \(200 of 200"):
+    with pytest.raises(
+        UserError, match=r"the cost of a request is not known: .*the server reported no usage \(200 of 200"
+    ):
         ask("--self", "2", *RTX_4090, "--versus", str(api))
     own = write_run("own")
-    with pytest.raises(UserError, match="made on a server that nobody bills for"):
+    with pytest.raises(UserError, match="it was made on a server that bills nobody"):
         ask("--self", "2", *RTX_4090, "--versus", str(own))
 
 
@@ -490,9 +493,11 @@ def test_a_capacity_above_the_roofline_is_refused_and_one_below_it_said_to_be_po
     gpu = ("--gpu", "rtx-4090@runpod-community", *W, "--versus", "0.01", "--model", "mistral-7b")
     assert "2 requests/s are below the roofline of" in shown("--self", "2", *gpu)["warnings"][-1]
     # 2 x 7.24e9 operations a token, 700 tokens a request: at 165 TFLOPS not 17 a second.
-    with pytest.raises(UserError, match=r"17 requests/s of 500 \+ 200 tokens cannot be: the roofline of mistral-7b"):
+    with pytest.raises(
+        UserError, match=r"17 requests/s of 500 \+ 200 tokens are impossible: the roofline of mistral-7b"
+    ):
         shown("--self", "17", *gpu)
-    with pytest.raises(UserError, match="--model: give --gpu too"):
+    with pytest.raises(UserError, match="--model: needs --gpu"):
         shown("--self", "2", *RTX_4090, *W, "--versus", "0.01", "--model", "mistral-7b")
 
 
@@ -506,7 +511,7 @@ def test_a_model_that_does_not_fit_is_refused_however_low_the_capacity(shown: Sh
 def test_a_prefix_that_is_cached_is_not_computed_again(shown: Shown) -> None:
     gpu = ("--gpu", "rtx-4090@runpod-community", "--versus", "0.01", "--model", "mistral-7b", "--output-tokens", "8")
     long = (*gpu, "--prompt-tokens", "8000", "--self", "4")
-    with pytest.raises(UserError, match="cannot be: the roofline"):
+    with pytest.raises(UserError, match="are impossible: the roofline"):
         shown(*long)
     assert shown(*long, "--prefix-tokens", "7900")["rivals"]
 
@@ -561,14 +566,14 @@ def test_an_api_has_one_bill_beside_all_servers_however_they_counted(shown: Show
     runs = [str(write_run(model, manifest={"model": model}, tokens=tokens)) for model, tokens in (("a", 30), ("b", 34))]
     asked = ("--self", runs[0], "--self", runs[1], "--usd-per-hour", "0.5", "--versus", "claude-haiku-5-5",
              "--requests-per-month", "20m")  # fmt: skip
-    with pytest.raises(UserError, match=r"b: has another scenario than .*a; make both runs alike"):
+    with pytest.raises(UserError, match=r"b: its scenario differs from that of .*a; make both runs alike"):
         shown(*asked)
     found = shown(*asked, "--different-plans")
     (bill,) = (bill["usd"] for bill in found["ranking"]["month"] if bill["name"] == "anthropic/claude-haiku-5-5")
     assert [float(rival["month"]["api_usd"]) for rival in found["rivals"]] == pytest.approx([bill, bill])
     # 100 and 30 or 34 tokens.
     assert bill == pytest.approx(20e6 * (100 * 0.1 + 32 * 0.5) * 1e-6)
-    assert any("those that a and b counted" in warning for warning in found["rivals"][0]["warnings"])
+    assert any("counted by a and b;" in warning for warning in found["rivals"][0]["warnings"])
 
 
 def test_an_interval_without_width_was_not_measured(shown: Shown) -> None:
@@ -664,7 +669,7 @@ def test_servers_alone_are_measured_with_one_load(shown: Shown, write_run: Write
     asked = ("--usd-per-hour", "1", "--requests-per-month", "1m")
     assert len(shown("--self", same, "--self", alike, *asked)["ranking"]["month"]) == 2
     with pytest.raises(
-        UserError, match=r"has another scenario than .*; make both runs alike, or give --different-plans"
+        UserError, match=r"its scenario differs from that of .*; make both runs alike, or give --different-plans"
     ):
         shown("--self", same, "--self", other, *asked)
     assert len(shown("--self", same, "--self", other, *asked, "--different-plans")["ranking"]["month"]) == 2
@@ -675,12 +680,12 @@ def test_servers_alone_are_measured_with_one_load(shown: Shown, write_run: Write
 SERVERS = "--self 2 --usd-per-hour 0.34"
 HAIKU = "--versus claude-haiku-5-5 --prompt-tokens 500 --output-tokens 200"
 WRONG = [
-    ("", "--self: give a run, a capacity folder, or the requests/s that one replica serves"),
-    ("--self 2", "what an hour of one replica costs is not known: give --gpu, --usd-per-hour or --owned"),
-    (SERVERS, "--versus: give an API to compare with"),
-    (f"{SERVERS} --requests-per-month 5 --overflow", "leave requests to an API: give --versus"),
+    ("", "--self: expected a run"),
+    ("--self 2", "give --gpu, --usd-per-hour or --owned"),
+    (SERVERS, "--versus: nothing to compare with; give an API"),
+    (f"{SERVERS} --requests-per-month 5 --overflow", "give --versus"),
     (f"{SERVERS} --versus claude-haiku-5-5", "give --prompt-tokens and --output-tokens"),
-    (f"{SERVERS} --versus claude-haiku-5-5 --prompt-tokens 5", "a request has both; give the other one too"),
+    (f"{SERVERS} --versus claude-haiku-5-5 --prompt-tokens 5", "--prompt-tokens and --output-tokens: expected both"),
     (f"{SERVERS} --versus claude-hauku-5-5 --prompt-tokens 5 --output-tokens 5", "did you mean"),
     (f"{SERVERS} {HAIKU} --prefix-tokens 600", "--prefix-tokens: must be from 0 to 500, got 600"),
     (f"{SERVERS} --versus -1", "--versus: price per request -1: expected 0, or a number from 1e-12 to 1,000,000"),
@@ -695,14 +700,14 @@ WRONG = [
     (f"{SERVERS} {HAIKU} --ops-usd-per-month -1", "--ops-usd-per-month -1: expected 0, or a number from"),
     (f"{SERVERS} {HAIKU} --hybrid-share 1.5", "--hybrid-share 1.5: expected a number from 0.000001 to 1"),
     (f"{SERVERS} {HAIKU} --overflow --hybrid-share 0.5", "--overflow chooses the share that we serve"),
-    (f"{SERVERS} {HAIKU} --commit-replicas 1", "--commit-replicas: give --commit-usd-per-hour too"),
-    (f"{SERVERS} {HAIKU} --spot-reload-s 1", "--spot-reload-s: give --spot-interruptions-per-hour too"),
+    (f"{SERVERS} {HAIKU} --commit-replicas 1", "--commit-replicas: needs --commit-usd-per-hour"),
+    (f"{SERVERS} {HAIKU} --spot-reload-s 1", "--spot-reload-s: needs --spot-interruptions-per-hour"),
     (f"{SERVERS} {HAIKU} --autoscale", "--autoscale needs the hours of the traffic"),
     (f"{SERVERS} {HAIKU} --traffic-profile none.txt", "--traffic-profile none.txt: cannot be read: No such file or "),
     (f"{SERVERS} {HAIKU} --traffic-profile week.txt", "--traffic-profile has 2 weights: expected 168"),
     (f"{SERVERS} {HAIKU} --traffic-profile words.txt", "--traffic-profile: expected numbers such as 3 or 0.5, got 'bu"),
-    (f"{SERVERS} {HAIKU} --profile week.txt", "--profile: names a part of a file of settings; give --config as well"),
-    ("--self 2 caching --versus claude-haiku-4-5", "--self: stands before caching, whose own options follow its name"),
+    (f"{SERVERS} {HAIKU} --profile week.txt", "--profile: names a profile in a settings file; give --config as well"),
+    ("--self 2 caching --versus claude-haiku-4-5", "--self: belongs to caching; give it after that name"),
     (f"{SERVERS} {HAIKU} --traffic empty.csv", "no request in it, read as times; expected one a line"),
     (f"{SERVERS} {HAIKU} --traffic week.txt --peak-to-mean 2", "--peak-to-mean and --traffic exclude each other"),
     (f"{SERVERS} {HAIKU} --traffic ms.csv", "--traffic holds less than an hour"),
@@ -715,7 +720,7 @@ WRONG = [
     ("fine-tune --train-usd -1 --prompted-usd 1 --tuned-usd 1", "--train-usd -1: expected 0, or a number from"),
     ("caching --versus claude-haiku-5-5", "give --prompt-tokens and --output-tokens"),
     ("caching --versus openrouter/qwen/qwen3-14b --prompt-tokens 9 --output-tokens 9", "no price for cached input"),
-    ("caching --versus claude-haiku-5-5 --cache-ttl off", "--cache-ttl off: there is nothing to compare"),
+    ("caching --versus claude-haiku-5-5 --cache-ttl off", "--cache-ttl off: nothing to compare"),
     ("batch --deadline-h 1", "--live-usd is missing"),
     ("batch --deadline-h 1 --live-usd 1 --batch-usd 1 --window-h -5", "--window-h -5: expected a number from 0.001 to"),
     ("batch --deadline-h nan --live-usd 1 --batch-usd 1", "--deadline-h nan: expected a number from 0.001 to 100,000"),
@@ -724,10 +729,10 @@ WRONG = [
     (f"{SERVERS} {HAIKU} --requests-per-month {10**30}", "expected a whole number from 1 to 1,000,000,000,000"),
     (f"--self 1..inf --usd-per-hour 1 {HAIKU}", "--capacity-rps inf: expected 0, or a number from"),
     (f"{SERVERS} {HAIKU} --hybrid-share 0", "--hybrid-share 0: expected a number from 0.000001 to 1"),
-    (f"{SERVERS} {HAIKU} --gpus 4", "--gpus counts those of --gpu: --usd-per-hour is what all of it costs"),
+    (f"{SERVERS} {HAIKU} --gpus 4", "--gpus is the number of --gpu: --usd-per-hour is the price of everything"),
     (
         f"--self 2 --owned price_usd=9,months=9,watts=9,usd_per_kwh=1 --gpus 4 {HAIKU}",
-        "--gpus counts those of --gpu: --owned is what all of it costs; give --gpu too",
+        "--gpus is the number of --gpu: --owned is the price of everything; give --gpu too",
     ),
     (f"--self 2 --owned price_usd=1e99,months=9,watts=9,usd_per_kwh=1 {HAIKU}", "--owned: price_usd 1e99: expected"),
     ("batch --deadline-h 1 --versus claude-haiku-5-5 --live-usd 1", "leave out --live-usd and --batch-usd"),
@@ -751,7 +756,7 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: str, reason: str, ask:
 def test_a_run_too_short_for_a_rate_is_no_capacity_of_zero() -> None:
     throughput = {"requests_per_s": None, "goodput_rps": None, "rates_unknown": "too short: raise --requests"}
     run = MeasuredRun(Path("short"), manifest_of({}), summary_of({"throughput": throughput}))
-    with pytest.raises(UserError, match="--self short: what it served per second is not known: too short: raise"):
+    with pytest.raises(UserError, match="--self short: its throughput is not known: too short: raise"):
         _ = run.requests_per_s
     none = summary_of({"throughput": throughput | {"requests_per_s": 0.0}})
     assert MeasuredRun(Path("none"), manifest_of({}), none).requests_per_s == 0.0

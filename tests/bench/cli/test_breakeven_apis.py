@@ -25,4 +25,4 @@ def test_apis_alone_have_bills_and_the_cheapest_is_named() -> None:
 def test_without_a_volume_or_with_a_price_of_servers_they_are_still_asked_for() -> None:
     for more in (TWO[:-1], (*TWO, "2m", "--usd-per-hour", "2")):
         done = bench("breakeven", *more)
-        assert (done.returncode, "--self: give a run" in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, "--self: expected a run" in done.stderr) == (2, True), done.stderr

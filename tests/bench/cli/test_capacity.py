@@ -81,7 +81,7 @@ def test_a_server_that_keeps_the_objective_has_no_ceiling_as_far_as_was_looked(u
     other = search("--url", url, "--model", "tiny", "--slo", "ttft_ms:p90<100", *quick, "--out", folder)
     assert (other.returncode, other.stderr.splitlines()[-1]) == (
         2,
-        f"error: --out {folder}: holds runs of capacity with other slo; choose another",
+        f"error: --out {folder}: holds runs of capacity with different slo; choose another folder",
     )
 
 
@@ -130,7 +130,9 @@ def begun(folder: Path, *arguments: str) -> None:
 def test_a_search_that_differs_in_anything_asked_is_not_mixed_with_another(other: str, tmp_path: Path) -> None:
     begun(tmp_path)
     begun(tmp_path)
-    with pytest.raises(UserError, match=f"--out {tmp_path}: holds runs of capacity with other .*; choose another"):
+    with pytest.raises(
+        UserError, match=f"--out {tmp_path}: holds runs of capacity with different .*; choose another folder"
+    ):
         begun(tmp_path, *other.split())
 
 
@@ -153,7 +155,7 @@ def test_server_flags_are_asked_too_and_no_key_is_kept(tmp_path: Path, monkeypat
     start()
     assert "sk-secret" not in (tmp_path / "campaign.json").read_text()
     for other in (["--server-arg=--enforce-eager"], ["--server-python", "/opt/python"], ["--server-cmd", "vllm"]):
-        with pytest.raises(UserError, match="holds runs of capacity with other server"):
+        with pytest.raises(UserError, match="holds runs of capacity with different server"):
             start(*other)
 
 
@@ -177,7 +179,11 @@ def test_a_load_ends_once_the_server_surely_falls_behind() -> None:
         (["--slo", "ttft_ms<5", "--up-to", "0"], "--up-to: must be from 0.001 to 1000000, got 0"),
         (["--slo", "ttft_ms<5", "--precision", "nan"], "--precision: expected a share between 0 and 1"),
         (["--slo", "ttft_ms<5", "--attainment", "-5%"], "--attainment: expected a share between 0 and 1"),
-        ([], "--slo: capacity is the rate at which objectives are met; give one, such as 'ttft_ms:p99<500'"),
+        (
+            [],
+            "--slo: missing; capacity is the highest rate that meets objectives, so give one, such as "
+            "'ttft_ms:p99<500'",
+        ),
         (["--slo", "ttft_ms<5", "--precision", "wide"], "--precision: expected a share between 0 and 1, such as 5%"),
         (["--slo", "ttft_ms<5", "--attainment", "2"], "--attainment: expected a share between 0 and 1, such as 5%"),
         (["--slo", "ttft_ms<5", "--repeats", "0"], "--repeats: must be from 1 to 20, got 0"),
@@ -296,7 +302,7 @@ def test_a_run_that_is_of_no_use_ends_it_and_the_same_command_goes_on_with_that_
     runs.ends = {3: end}
     ended, out = call()
     assert ended == code
-    assert f"{runs.made[2]} {said}\nit can go on: the same command with --out {tmp_path / 'out'}\n" in out
+    assert f"{runs.made[2]} {said}\nto continue, repeat the command with --out {tmp_path / 'out'}\n" in out
     assert "capacity" not in found(tmp_path / "out")
     runs.ends = {}
     assert call()[0] == 0
@@ -375,7 +381,7 @@ def test_max_time_that_ends_before_any_rate_met_the_objectives_is_no_answer(
     code, said = call("--max-time", "1s")
     assert code == 3
     assert "--max-time 1 s leaves no time for a run at" in said
-    assert f"it can go on: the same command with --out {tmp_path / 'out'}" in said
+    assert f"to continue, repeat the command with --out {tmp_path / 'out'}" in said
     assert "capacity" not in found(tmp_path / "out")
 
 

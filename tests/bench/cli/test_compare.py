@@ -146,11 +146,11 @@ def test_a_candidate_with_another_plan_is_named(write: Write, call: Call) -> Non
     ("arguments", "says"),
     [
         (("nowhere", "run"), "BASE nowhere: expected a run folder"),
-        (("run", "empty"), "CANDIDATE empty: there is no run in it"),
-        (("run", "run", "empty"), "CANDIDATE 2 empty: there is no run in it"),
+        (("run", "empty"), "CANDIDATE empty: no run found"),
+        (("run", "run", "empty"), "CANDIDATE 2 empty: no run found"),
         (("run", "other", "run"), "run is on more than one side"),
         (("run", "run", "--threshold", "ttft=5%"), "--threshold 'ttft=5%'"),
-        (("run", "run", "--html", "nowhere/x.html"), "--html nowhere/x.html: there is no folder nowhere"),
+        (("run", "run", "--html", "nowhere/x.html"), "--html nowhere/x.html: the folder nowhere does not exist"),
     ],
 )
 def test_wrong_use_is_one_line_that_names_it(write: Write, call: Call, arguments: tuple[str, ...], says: str) -> None:

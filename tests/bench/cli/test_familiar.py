@@ -89,10 +89,10 @@ def test_burstiness_is_the_shape_of_a_gamma_distribution(shape: float) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--num-prompts 5 --requests 6", "--requests and --num-prompts say the same: give one of them"),
-        ("--isl 5 --input-len 6", "--input-len and --isl say the same: give one of them"),
-        ("--rate-type poisson", "--rate-type: here it is --arrivals"),
-        ("--api_key secret-of-mine-12", "--api_key: a key is never on the command line"),
+        ("--num-prompts 5 --requests 6", "--requests and --num-prompts mean the same; give one of them"),
+        ("--isl 5 --input-len 6", "--input-len and --isl mean the same; give one of them"),
+        ("--rate-type poisson", "--rate-type: use --arrivals"),
+        ("--api_key secret-of-mine-12", "--api_key: keys are never on the command line"),
         ("--burstiness 0", "--burstiness 0: expected a number above 0"),
     ],
 )

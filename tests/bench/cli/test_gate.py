@@ -92,7 +92,7 @@ def test_what_did_not_change_passes_and_leaves_no_folder(call: Call, machine: Ma
     code, out = call()
     assert code == 0
     assert "Passed: nothing got worse" in out
-    assert "vllm is not installed: left out" in out
+    assert "vllm is not installed; skipped" in out
     assert machine.measured == [(number, ("llamacpp", "client")) for number in range(1, 6)]
     assert list(Path("results").iterdir()) == []
 
@@ -101,7 +101,7 @@ def test_a_slower_engine_fails_with_its_figures_after_a_second_look_at_it_alone(
     machine.slower["llamacpp"] = (1.5, 99)
     code, out = call("--junit", "gate.xml")
     assert code == 1
-    assert "again       llamacpp: worse so far, 5 rounds" in machine.said
+    assert "again       llamacpp: looks worse, 5 rounds" in machine.said
     assert machine.measured[5:] == [(number, ("llamacpp",)) for number in range(6, 11)]
     (verdict,) = [line for line in out.splitlines() if line.startswith("verdict")]
     assert all(f"llamacpp:{name} +" in verdict for name in ("cpu", "tpot", "ttft"))
@@ -118,7 +118,7 @@ def test_a_slowdown_that_the_second_look_does_not_find_passes(call: Call, machin
     machine.slower["client"] = (1.5, 5)
     code, _ = call()
     assert (code, len(machine.measured)) == (0, 10)
-    assert "again       client: worse so far" in machine.said
+    assert "again       client: looks worse" in machine.said
 
 
 def test_a_count_that_differs_fails_and_is_not_measured_again(call: Call, machine: Machine) -> None:
@@ -147,8 +147,8 @@ def test_another_server_and_package_are_said(call: Call) -> None:
     change_session(servers={"llamacpp": "llama.cpp b0"}, packages=content["packages"] | {"xllamacpp": "1.2.3"})
     code, out = call()
     assert code == 0
-    assert "another server of llamacpp: the baseline is of llama.cpp b0, this is llama.cpp b1" in out
-    assert "another version of xllamacpp: the baseline is of 1.2.3, this is" in out
+    assert "llamacpp differs: the baseline's is llama.cpp b0, this is llama.cpp b1" in out
+    assert "xllamacpp differs: the baseline's is 1.2.3, this is" in out
 
 
 @pytest.mark.parametrize("other", [{"cpu": "Other CPU"}, {"cores": 999}, {"cpu_id": "0 0 0"}])
@@ -218,10 +218,10 @@ def test_another_revision_is_measured_by_its_own_code_before_and_again_where_it_
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give one of --baseline FOLDER and --against CHECKOUT"),
-        (["--baseline", "base", "--against", "."], "give one of"),
+        ([], "expected one of --baseline FOLDER and --against CHECKOUT"),
+        (["--baseline", "base", "--against", "."], "expected one of"),
         (["--against", "nowhere"], "--against nowhere: no bench.py in it"),
-        (["--against", ".", "--add"], "--update and --add want --baseline"),
+        (["--against", ".", "--add"], "--update and --add need --baseline"),
         (["--baseline", "base", "--add", "--update"], "give one of them"),
     ],
 )
@@ -254,8 +254,8 @@ def test_rounds_with_failures_do_not_become_the_baseline(machine: Machine) -> No
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("[", "is no baseline"),
-        ("{}", "is no baseline"),
+        ("[", "is not a baseline"),
+        ("{}", "is not a baseline"),
         ('{"schema": 2, "sessions": []}', "has no session"),
         ('{"schema": 3}', "has schema 3, expected 2"),
     ],
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_baseline_is_refused_in_one_line(machine: Machine, con
 
 
 def test_a_part_that_is_not_installed_is_refused_when_it_is_all_that_was_asked_for(call: Call) -> None:
-    with pytest.raises(UserError, match="nothing is left to be measured: vllm is not installed"):
+    with pytest.raises(UserError, match="nothing left to measure: vllm is not installed"):
         call("--part", "vllm")
 
 

@@ -74,7 +74,7 @@ def test_a_number_is_a_number_in_every_option_that_has_one_inside() -> None:
     ("arguments", "says"),
     [
         (("run", *GONE, "--concurrency", "1,4"), "expected a whole number, got '1,4'"),
-        (("sweep", *GONE, "--concurrency", "1,024"), "--concurrency 1,024: commas stand between several numbers"),
+        (("sweep", *GONE, "--concurrency", "1,024"), "--concurrency 1,024: expected numbers with commas between them"),
         (("run", *GONE, "--slo", "ttft_ms:p99<5%"), "is not an objective: write METRIC:pNN<LIMIT"),
         (("run", *GONE, "--goodput", "ttft:5 apples"), "--goodput 'ttft:5 apples': expected NAME:MILLISECONDS"),
     ],

@@ -157,7 +157,7 @@ def test_ctrl_c_between_two_runs_keeps_and_concludes_those_before(runs: Runs, tm
     code, said = make(tmp_path / "out", 3)
     assert code == 130
     assert said.endswith(
-        f"03 stopped early: interrupted\nit can go on: the same command with --out {tmp_path / 'out'}\n"
+        f"03 stopped early: interrupted\nto continue, repeat the command with --out {tmp_path / 'out'}\n"
     )
     assert read(tmp_path / "out")["runs"] == ["01", "02"]
     assert (tmp_path / "out" / "repeats.html").exists()
@@ -189,17 +189,17 @@ def test_the_same_command_goes_on_where_it_was(runs: Runs, tmp_path: Path, end: 
     assert [asked.out.name for asked in runs.asked] == ["01", "02", "03"] if end is None else ["01", "02", "02", "03"]
     content = read(tmp_path / "out")
     assert (content["runs"], content["left_out"]) == (["01", "02", "03"], [])
-    assert "can go on" not in said
+    assert "to continue, repeat" not in said
 
 
 def test_runs_of_another_question_are_not_mixed_and_no_fewer_can_be_asked_for(runs: Runs, tmp_path: Path) -> None:
     runs.outcomes = [None] * 2
     make(tmp_path / "out", 2)
-    with pytest.raises(UserError, match="holds runs of repeat with other seed; choose another"):
+    with pytest.raises(UserError, match="holds runs of repeat with different seed; choose another folder"):
         make(tmp_path / "out", 2, seed=5)
-    with pytest.raises(UserError, match="holds runs of repeat with other keep_server; choose another"):
+    with pytest.raises(UserError, match="holds runs of repeat with different keep_server; choose another folder"):
         make(tmp_path / "out", 2, keep_server=True)
-    with pytest.raises(UserError, match=r"^--repeat 1: .* was begun for 2; give 2 or more, or another --out$"):
+    with pytest.raises(UserError, match=r"^--repeat 1: .* was started for 2 runs; give 2 or more, or another --out$"):
         make(tmp_path / "out", 1)
 
 
@@ -248,7 +248,7 @@ def test_repeats_that_were_killed_are_concluded_by_decode(runs: Runs, tmp_path: 
     before = read(tmp_path / "out")
     (tmp_path / "out" / "03" / "summary.json").unlink()
     files.write_json(tmp_path / "out" / "repeats.json", {"schema": 1, "asked": 3, "keep_server": False})
-    with pytest.raises(UserError, match="nothing was concluded from its runs yet"):
+    with pytest.raises(UserError, match="its runs have no common summary yet"):
         reports.described(tmp_path / "out")
     assert reports.decode(tmp_path / "out", None).code == 0
     assert read(tmp_path / "out") == before
@@ -388,10 +388,10 @@ def test_repeats_launch_a_server_each_or_one_for_all_and_can_be_compared(tmp_pat
     [
         (["--repeat", "0"], "--repeat: must be from 1 to 50, got 0"),
         (["--repeat", "51"], "--repeat: must be from 1 to 50, got 51"),
-        (["--keep-server"], "--keep-server is for --repeat with a server this command launches; leave it out"),
+        (["--keep-server"], "--keep-server needs --repeat and a server that this command launches; leave it out"),
         (
             ["--keep-server", "--repeat", "2", "--url", "http://127.0.0.1:9", "--backend", "openai", "--model", "m"],
-            "--keep-server is for",
+            "--keep-server needs --repeat",
         ),
     ],
 )
@@ -402,4 +402,4 @@ def test_repeats_that_cannot_be_are_refused(arguments: list[str], said: str) -> 
 
 def test_a_dry_run_of_repeats_says_that_there_are_several(capsys: pytest.CaptureFixture[str]) -> None:
     run_command.main(["--scenario", "smoke", "--repeat", "5", "--dry-run"], standalone_mode=False)
-    assert "5 runs of this, each with all of it; --max-usd is for all together\n" in capsys.readouterr().out
+    assert "5 runs, each with all of this; --max-usd covers all of them together\n" in capsys.readouterr().out

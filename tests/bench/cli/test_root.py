@@ -113,7 +113,7 @@ WRONG = [
     ("run chat", "unexpected extra argument (chat)"),
     ("report . --format htm", "'--format': expected html or markdown or json or csv, got 'htm'; did you mean"),
     ("models build tinny", "'tinny'; known are tiny, tiny-3l, tiny-16l; did you mean 'tiny"),
-    ("run --backend lamacpp", "--backend 'lamacpp': known are claude, exec, llamacpp, openai, tgi, vllm; did"),
+    ("run --backend lamacpp", "--backend 'lamacpp': expected one of claude, exec, llamacpp, openai, tgi, vllm; did"),
     ("run --model tinny", "--model 'tinny': expected a path, a repository (OWNER/NAME) or a name that `bench"),
     ("run --model .", "--model '.': expected the path of a .gguf file"),
     ("run --scenario caht", "--scenario: unknown scenario 'caht'; did you mean 'chat'?"),
@@ -148,29 +148,29 @@ WRONG = [
     ("run --url ftp://h", "--url 'ftp://h': expected http://HOST[:PORT] or https://HOST[:PORT]"),
     ("run --url h:80", "--url 'h:80': expected http://HOST[:PORT] or https://HOST[:PORT]; did you mean 'http"),
     ("run --url http://h:99999", "--url 'http://h:99999': expected http://HOST[:PORT]"),
-    ("run --url http://h/v1#three", "--url 'http://h/v1#three': expected no # in it"),
+    ("run --url http://h/v1#three", "--url 'http://h/v1#three': expected a URL without #"),
     (
         "run --url http://127.0.0.1:9",
-        "nothing listens at http://127.0.0.1:9 (connection refused); start the server or check --url",
+        "connection refused at http://127.0.0.1:9; start the server, or check --url",
     ),
-    ("run --url http://no.invalid", "the host of http://no.invalid is unknown; check --url"),
-    ("run --backend openai", "--backend openai launches no server: give --url of one that runs"),
+    ("run --url http://no.invalid", "the host of http://no.invalid does not resolve; check --url"),
+    ("run --backend openai", "--backend openai cannot launch a server; give the --url"),
     ("run --url https://h --ca-file no", "--ca-file 'no' cannot be used: No such file or directory; expected"),
-    ("run --url http://h --ca-file x", "--ca-file: expected with an https --url, got http://h"),
-    ("run --ca-file x", "--ca-file: expected with --url https://"),
+    ("run --url http://h --ca-file x", "--ca-file: needs an https --url, got http://h"),
+    ("run --ca-file x", "--ca-file: needs --url https://"),
     ("run --out /dev/null", "--out /dev/null: expected a new or empty folder, this is a file"),
     ("run --rate 1 --concurrency 1", "--concurrency and --rate exclude each other"),
     ("run --requests 1 --duration 1s", "--requests and --duration exclude each other"),
     ("run --arrivals poisson", "--arrivals: only an open loop has it; give --rate as well"),
-    ("run --url http://127.0.0.1:9 --server x", "--server is for a server this command launches"),
-    ("run --url http://127.0.0.1:9 --port 1", "--port is for a server this command launches"),
-    ("run --url http://127.0.0.1:9 --server-arg x", "--server-arg is for a server this command launches"),
+    ("run --url http://127.0.0.1:9 --server x", "--server applies to a server that this command launches"),
+    ("run --url http://127.0.0.1:9 --port 1", "--port applies to a server that this command launches"),
+    ("run --url http://127.0.0.1:9 --server-arg x", "--server-arg applies to a server that this command launches"),
     ("run --url http://127.0.0.1:9 --ready-timeout 1", "--ready-timeout: expected a time with its unit"),
     ("run --url http://h --header nothing", "--header (number 1): expected 'NAME: VALUE'"),
     ("run --url http://h --header api-key:$NO_SUCH_VARIABLE_HERE", "$NO_SUCH_VARIABLE_HERE is not set"),
     ("run --url http://h --header Content-Length:3", "this header frames the request"),
-    ("run --url http://h --client-cert c.pem", "--client-cert: expected with an https --url, got http://h"),
-    ("run --url https://h --client-key k.pem", "--client-key: expected with --client-cert"),
+    ("run --url http://h --client-cert c.pem", "--client-cert: needs an https --url, got http://h"),
+    ("run --url https://h --client-key k.pem", "--client-key: needs --client-cert"),
     ("decode .", "is not a run folder: run.json: No such file or directory"),
 ]
 
@@ -193,7 +193,7 @@ def test_a_wrong_value_is_one_line_and_leaves_nothing_behind(
 
 def test_a_password_in_the_url_is_refused_and_not_repeated(bench: Bench) -> None:
     code, out, err = bench("run", "--url", "http://user:hunter2@h/v1")
-    said = "--url: expected no user or password in it; give a key by its variable, such as OPENAI_API_KEY"
+    said = "--url: expected a URL without user or password; set the key's variable, such as OPENAI_API_KEY"
     assert one_line(code, err) == said
     assert "hunter2" not in out + err
 
@@ -238,7 +238,7 @@ def test_a_scenario_file_with_a_fault_names_its_line(bench: Bench, tmp_path: Pat
 def test_a_model_file_that_is_none_is_named(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "fake.gguf").write_text("hello")
     code, _, err = bench("run", "--model", "fake.gguf", "--out", "run")
-    assert one_line(code, err) == "--model 'fake.gguf': expected a GGUF file, this one begins with b'hell'"
+    assert one_line(code, err) == "--model 'fake.gguf': expected a GGUF file, but this one begins with b'hell'"
     assert not Path("run").exists()
 
 
@@ -294,7 +294,7 @@ def test_a_web_server_that_serves_no_model_is_told_from_one_that_does(
 ) -> None:
     url = web_server(WebServer)
     code, _, err = bench("run", "--backend", backend, "--url", url, "--out", "run")
-    assert one_line(code, err).startswith(f"no LLM server at {url}: asked for /v1/models, got HTTP 404 from ")
+    assert one_line(code, err).startswith(f"no LLM server at {url}: /v1/models returned HTTP 404 from ")
     assert not Path("run").exists()
 
 

@@ -60,7 +60,7 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 def test_the_table_has_a_line_for_each_load_and_says_what_the_limit_means_in_streams(shown: Shown) -> None:
     code, out, err = shown(Machine(client_up_to=45_000))
     assert code == 0
-    assert err.splitlines()[:2] == [f"token events/s: {streams} streams, for some 6 s" for streams in (200, 400)]
+    assert err.splitlines()[:2] == [f"token events/s: {streams} streams, for about 6 s" for streams in (200, 400)]
     lines = out.splitlines()
     assert lines[0].startswith("1 load process on core 0, ground-truth server on core 1; ")
     first = next(line for line in lines if line.split()[:2] == ["18,476", "200"])
@@ -90,7 +90,7 @@ def test_by_itself_it_measures_packets_and_the_kernels_stamps_beside_them(
     assert cli.main(["selftest"], standalone_mode=False) == 0
     assert list(dict.fromkeys(asked)) == ["auto", "kernel"]
     out, err = capsys.readouterr()
-    assert "with the kernel's stamps, token events/s: 800 streams, for some 6 s" in err.splitlines()
+    assert "with the kernel's stamps, token events/s: 800 streams, for about 6 s" in err.splitlines()
     lines = [line.strip() for line in out.splitlines()]
     assert any(line.split()[:2] == ["packets", "12,800"] for line in lines)
     assert any(line.split()[:2] == ["kernel", "800"] for line in lines)
@@ -117,7 +117,7 @@ def test_it_reads_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Machine(exact_up_to=500), "above it, the client's error passes 2 ms at p99"),
         (Machine(server_up_to=10_000), "at least: the server could send no more"),
-        (Machine(exact_up_to=500, others=0.4), "at least: others used the client's cores; repeat it while"),
+        (Machine(exact_up_to=500, others=0.4), "at least: other processes used the client's cores; repeat it"),
     ],
 )
 def test_a_limit_comes_with_its_reason(shown: Shown, machine: Machine, words: str) -> None:
@@ -139,7 +139,7 @@ def test_json_is_all_there_is_on_standard_output_and_what_is_kept(shown: Shown, 
     code, out, err = shown(Machine(exact_up_to=500), "--json", "--quick")
     found = json.loads(out)
     assert (code, found["quick"], found["limit_ms"]) == (0, True, 2.0)
-    assert err.splitlines()[0] == "token events/s: 200 streams, for some 4 s"
+    assert err.splitlines()[0] == "token events/s: 200 streams, for about 4 s"
     assert [step["streams"] for step in found["events"]["steps"]] == [200, 800]
     assert found["events"]["streams_at_tokens_per_s"].keys() == {"30", "50", "100"}
     (file,) = (home / "llm-serving-bench").iterdir()
@@ -156,8 +156,11 @@ def test_a_client_that_is_never_exact_is_not_to_be_trusted(shown: Shown) -> None
 
 def test_a_machine_too_busy_for_any_answer_keeps_none(shown: Shown) -> None:
     code, out, err = shown(Machine(exact_up_to=0, others=0.8))
-    assert "above 2 ms with any number of streams that was tried, while others used the client's cores" in out
-    assert (code, err.splitlines()[-1]) == (3, "not kept for the runs on this machine: it was too busy for an answer")
+    assert "above 2 ms at every number of streams tried, while other processes used the client's cores" in out
+    assert (code, err.splitlines()[-1]) == (
+        3,
+        "not kept for later runs on this machine: the machine was too busy for a conclusive result",
+    )
     assert selftests.for_run(hardware(), 1, "kernel") is None
 
 
@@ -179,7 +182,7 @@ def test_a_place_that_cannot_be_written_is_one_note_below_the_table(shown: Shown
     code, out, err = shown(Machine(exact_up_to=500))
     assert code == 0
     assert "exact up to" in out
-    assert [line.startswith("not kept for the runs on this machine: ") for line in err.splitlines()[-2:]] == [
+    assert [line.startswith("not kept for later runs on this machine: ") for line in err.splitlines()[-2:]] == [
         False,
         True,
     ]
@@ -187,7 +190,7 @@ def test_a_place_that_cannot_be_written_is_one_note_below_the_table(shown: Shown
 
 def test_where_client_and_server_share_a_core_the_table_says_so(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     said = where(2, Cores((0,), 0), "a processor, 1 cores")
-    assert said.startswith("2 load processes on core 0, which the ground-truth server shares, so that")
+    assert said.startswith("2 load processes on core 0, which the ground-truth server shares, so")
 
 
 def test_streams_stay_within_the_limit_on_open_files_and_are_enough_for_the_workers(

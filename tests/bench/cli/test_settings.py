@@ -114,10 +114,10 @@ def test_several_values_are_a_list_in_a_file_and_words_in_a_variable(
 
 
 WRONG = [
-    ("backnd = 'vllm'", "bench.toml: backnd is no option of any command; did you mean 'backend'?"),
-    ("[rnu]\nseed = 1", "bench.toml: rnu is no option of any command; did you mean 'run'?"),
-    ("[run]\nprecision = '5%'", "bench.toml [run]: precision is no option of run"),
-    ("[profiles.p]\nsed = 1", "bench.toml [profiles.p]: sed is no option of any command; did you mean 'seed'?"),
+    ("backnd = 'vllm'", "bench.toml: backnd is not an option of any command; did you mean 'backend'?"),
+    ("[rnu]\nseed = 1", "bench.toml: rnu is not an option of any command; did you mean 'run'?"),
+    ("[run]\nprecision = '5%'", "bench.toml [run]: precision is not an option of run"),
+    ("[profiles.p]\nsed = 1", "bench.toml [profiles.p]: sed is not an option of any command; did you mean 'seed'?"),
     ("seed = 'x'", "Invalid value for '--seed': expected a whole number, got 'x' (from bench.toml)"),
     ("rate = 'x'", "--rate x: expected requests/s"),
     ("no-stream = 'yes'", "bench.toml: no-stream: expected true or false, got 'yes'"),
@@ -146,9 +146,9 @@ def test_an_error_says_from_where_a_value_was_taken(here: Path) -> None:
     done = bench("run", "--dry-run", env={"BENCH_RATE": "x"})
     assert done.stderr.endswith(" or inf (from BENCH_RATE)\n") and done.returncode == 2
     done = bench("run", "--dry-run", env={"BENCH_CONCURENCY": "3"})
-    assert done.stderr == "note: BENCH_CONCURENCY is no option; did you mean BENCH_CONCURRENCY?\n"
+    assert done.stderr == "note: BENCH_CONCURENCY is not an option; did you mean BENCH_CONCURRENCY?\n"
     done = bench("run", "--dry-run", env={"BENCH_PRECISION": "3%", "BENCH_PROFILE": "p"})
-    assert done.stderr.startswith("error: --profile: names a part of a file of settings; give --config")
+    assert done.stderr.startswith("error: --profile: names a profile in a settings file; give --config")
 
 
 SECRET = "hunter2-hunter2"
@@ -171,7 +171,7 @@ def test_a_secret_in_a_file_is_refused_and_not_shown(here: Path, text: str) -> N
     Path("bench.toml").write_text(text)
     done = bench("run", *GONE, "--config", "bench.toml", "--dry-run")
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
-    assert "a secret comes by an environment variable, never from this file" in done.stderr
+    assert "secrets come from an environment variable, never from this file" in done.stderr
     assert SECRET not in done.stderr and "sk-ant" not in done.stderr
 
 
@@ -211,5 +211,5 @@ def test_a_study_says_itself_what_is_measured(here: Path) -> None:
 
 
 def test_a_profile_without_a_file_is_refused() -> None:
-    with pytest.raises(UserError, match="--profile: names a part of a file"):
+    with pytest.raises(UserError, match="--profile: names a profile in a settings file"):
         command("run").make_context("run", ["--profile", "p"])

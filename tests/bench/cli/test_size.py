@@ -70,7 +70,7 @@ def test_a_load_is_planned_with_replicas_and_says_what_limits_the_cheapest(size:
     assert header == ("a replica  replicas  at once  each, req/s   ttft, ms   tpot, ms  limit        $/month  price")
     assert row == ("1 x l40s        1-2    44-95    4.40-9.55  69.1-93.2  49.7-49.9  objective  730-2,190  mine")
     assert "limit       1 x l40s: the objectives: they are missed with more than 44 requests at once\n" in out
-    assert "objectives are held against the mean" in out
+    assert "objectives are checked against the mean" in out
 
 
 def test_without_options_every_known_gpu_is_shown_in_lines_of_at_most_110_columns(size: Size) -> None:
@@ -123,7 +123,7 @@ def test_a_prefix_that_all_prompts_share_is_held_once_and_computed_by_none(size:
     assert "10 x 700 tokens, 480 of them shared, of 131,072 bytes each" in size(*arguments, "--prefix-tokens", "480")
     with pytest.raises(UserError, match="--prefix-tokens: must be from 0 to 500"):
         size(*arguments, "--prefix-tokens", "501")
-    with pytest.raises(UserError, match="--prefix-tokens: a prefix is of prompts; give --prompt-tokens"):
+    with pytest.raises(UserError, match="--prefix-tokens: needs --prompt-tokens"):
         size("llama-3.1-8b", "--prefix-tokens", "501")
 
 
@@ -178,7 +178,7 @@ def test_a_tiny_model_has_the_same_size_by_name_by_folder_and_by_file(size: Size
         (
             {"model_type": "llava", "text_config": {}, "vision_config": {}},
             "bf16",
-            "only the language model is counted, not what sees or hears for it: vision_config",
+            "only the language model is counted, not its vision or audio encoders: vision_config",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_an_alias_takes_its_quantization_from_the_name_or_the_option(size: Size)
 def test_a_measured_run_gives_the_efficiency_and_says_so(size: Size, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     out = size("llama-3.1-8b", *LOAD, "--gpu", "h100-sxm", "--measured", str(run))
-    assert "measured: 900 output tokens/s at 16 requests under way, on 1 x h100-sxm" in out
+    assert "measured: 900 output tokens/s at 16 requests in flight, on 1 x h100-sxm" in out
     shown = json.loads(size("llama-3.1-8b", *LOAD, "--gpu", "h100-sxm", "--measured", str(run), "--json"))
     decode, prefill = shown["efficiency"]["decode"], shown["efficiency"]["prefill"]
     assert decode == prefill == [decode[0]] * 2
@@ -221,7 +221,7 @@ def test_a_measured_run_gives_the_efficiency_and_says_so(size: Size, tmp_path: P
 def test_an_open_loop_has_as_many_under_way_as_littles_law_says(size: Size, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", concurrency=None)
     shown = json.loads(size("llama-3.1-8b", "--gpu", "h100-sxm", "--measured", str(run), "--json"))
-    assert "at 13.5 requests under way" in shown["efficiency"]["source"]
+    assert "at 13.5 requests in flight" in shown["efficiency"]["source"]
 
 
 def test_the_doubts_about_a_measured_run_are_passed_on(size: Size, tmp_path: Path) -> None:
@@ -244,20 +244,23 @@ WRONG = [
     ("no.gguf", "no.gguf: No such file or directory; expected a GGUF file"),
     ("mine.yaml", "mine.yaml: expected a model's config.json, this is not JSON"),
     ("mistral-7b --quantization q4", "--quantization 'q4': known are fp16, bf16, fp8, int8, awq, gptq, q3_k_m"),
-    ("mistral-7b-awq --quantization fp8", "--quantization fp8: the name mistral-7b-awq says awq; leave one out"),
+    (
+        "mistral-7b-awq --quantization fp8",
+        "--quantization fp8: the name mistral-7b-awq already says awq; leave one out",
+    ),
     ("mistral-7b --context 40000", "--context: must be from 1 to 32768, got 40000; the nearest is 32768"),
     ("mistral-7b --context 0", "--context: must be from 1 to 32768, got 0; the nearest is 1"),
     ("mistral-7b --concurrency 0", "--concurrency: must be from 1 to 100000, got 0"),
-    ("mistral-7b --rate 1", "--rate: a load has lengths too; give --prompt-tokens"),
-    ("mistral-7b --rate 1 --prompt-tokens 9", "--rate: a load has lengths too; give --output-tokens"),
+    ("mistral-7b --rate 1", "--rate: needs --prompt-tokens"),
+    ("mistral-7b --rate 1 --prompt-tokens 9", "--rate: needs --output-tokens"),
     ("mistral-7b --rate -1 --prompt-tokens 9 --output-tokens 9", "--rate: must be from 0.001 to 1000000, got -1.0"),
     ("mistral-7b --prompt-tokens -9", "--prompt-tokens: must be from 1 to 2000000, got -9"),
-    ("mistral-7b --prompt-tokens 30000 --output-tokens 9000", "39000 tokens, mistral-7b takes 32768"),
+    ("mistral-7b --prompt-tokens 30000 --output-tokens 9000", "39000 tokens, but mistral-7b takes 32768"),
     (
         "mistral-7b --context 9 --prompt-tokens 9 --output-tokens 9",
-        "--context 9: prompts and answers of the load take 18",
+        "--context 9: too short for the load's prompts and answers of 18",
     ),
-    ("mistral-7b --slo ttft_ms<500", "--slo: objectives are of a load; give --rate, --prompt-tokens and"),
+    ("mistral-7b --slo ttft_ms<500", "--slo: needs a load to meet it under; give --rate, --prompt-tokens and"),
     (
         f"mistral-7b {' '.join(LOAD)} --slo ttft<5",
         "--slo 'ttft<5': ttft is not a latency metric; did you mean 'ttft_ms'",
@@ -266,14 +269,14 @@ WRONG = [
     (f"mistral-7b {' '.join(LOAD)} --utilization 0", "--utilization: must be from 0.01 to 1.0, got 0.0"),
     ("mistral-7b --gpu h100", "--gpu 'h100': known are t4, l4, "),
     ("mistral-7b --gpu h100-sxm@gcpp", "no price at gcpp is known"),
-    ("mistral-7b --tensor-parallel 3", "mistral-7b has 32 heads and 8 of keys and values, which cannot be divided by"),
+    ("mistral-7b --tensor-parallel 3", "mistral-7b has 32 attention heads and 8 key-value heads, which it does not"),
     ("mistral-7b --tensor-parallel 0", "--tensor-parallel: must be from 1 to 64, got 0"),
     ("mistral-7b --overhead-gib -1", "--overhead-gib: must be from 0.0 to 64.0, got -1.0"),
     ("mistral-7b --gpu-memory-utilization 2", "--gpu-memory-utilization: must be from 0.1 to 1.0, got 2.0"),
     ("mistral-7b --prices no.yaml", "no.yaml: cannot be read as a price file"),
-    ("mistral-7b --measured run", "--measured: give --gpu too, the hardware it ran on first"),
+    ("mistral-7b --measured run", "--measured: needs --gpu"),
     ("mistral-7b --measured . --gpu t4", "is not a run folder: run.json: No such file or directory"),
-    ("mistral-7b --claimed 5", "--claimed: give --gpu too, the hardware it is said of first"),
+    ("mistral-7b --claimed 5", "--claimed: needs --gpu"),
     ("mistral-7b --claimed 0 --gpu t4", "--claimed: must be from 0.001 to 1000000000.0, got 0.0"),
     (
         "llama-3.1-70b-awq --claimed 3245 --gpu t4 --tensor-parallel 4",
@@ -292,7 +295,7 @@ def test_a_wrong_value_is_one_line_that_says_what_to_do(arguments: str, message:
 
 def test_a_gguf_file_takes_no_quantization(size: Size, tmp_path: Path) -> None:
     tiny = tinymodel.build("tiny", tmp_path / "models")
-    with pytest.raises(UserError, match=r"--quantization: tiny.gguf is quantized as it is; leave it out"):
+    with pytest.raises(UserError, match=r"--quantization: tiny.gguf is already quantized; leave it out"):
         size(str(tiny.gguf), "--quantization", "awq")
 
 
@@ -318,7 +321,7 @@ def test_a_quantization_that_is_not_known_asks_for_the_nearest(size: Size, tmp_p
     ("changes", "message"),
     [
         ({"tokens_per_s": 90_000.0}, "--measured: 90,000 output tokens/s are above the roofline of "),
-        ({"tokens_per_s": None}, "no request's tokens and times are known; give a run that has them"),
+        ({"tokens_per_s": None}, "no request has both tokens and times"),
         (
             {"status": "invalid", "reasons": [{"code": "x", "message": "half of it failed"}]},
             "the run is not to be trusted: half of it failed",
@@ -361,7 +364,7 @@ def test_what_is_said_beside_recorded_traffic_goes_before_it(size: Size) -> None
 def test_recorded_traffic_longer_than_the_models_context_is_said(size: Size) -> None:
     Path("t.csv").write_text("time,input_tokens,output_tokens\n1700000000,9000000,5\n1700000060,100,5\n")
     shown = size("llama-3.1-8b", "--gpu", "l4", "--traffic", "t.csv", "--prompt-tokens", "100")
-    assert "the longest recorded request has 9,000,005 tokens, llama-3.1-8b takes 131,072" in shown
+    assert "the longest recorded request has 9,000,005 tokens, but llama-3.1-8b takes 131,072" in shown
 
 
 @pytest.mark.parametrize(("content", "lacks"), [("1700000000\n1700000001\n", "lengths"), ("Say it\n", "times")])

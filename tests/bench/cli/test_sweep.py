@@ -77,9 +77,9 @@ def test_the_file_that_init_writes_is_a_study_and_a_study_is_written_as_it_is_re
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"contenders": []}, "contenders: expected a list with one entry at least"),
-        ({"loads": [{"concurency": 4}]}, "load 1: 'concurency' is not known here; did you mean 'concurrency'?"),
-        ({"contenders": [{"backend": "vllm", "scenario": "chat"}]}, "contender 1: 'scenario' is not known here"),
+        ({"contenders": []}, "contenders: expected a list of at least one entry"),
+        ({"loads": [{"concurency": 4}]}, "load 1: 'concurency' is not a key here; did you mean 'concurrency'?"),
+        ({"contenders": [{"backend": "vllm", "scenario": "chat"}]}, "contender 1: 'scenario' is not a key here"),
         ({"loads": [{"concurrency": "many"}]}, "load 1: --concurrency: expected a whole number, got 'many'"),
         ({"loads": [{"capacity": True, "rate": 2}]}, "load 1: capacity finds the rate: leave out rate"),
         ({"repeats": 0}, "repeats"),
@@ -118,8 +118,8 @@ def test_a_dry_run_says_cells_hours_and_dollars_and_sends_nothing(tmp_path: Path
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "llamacpp: 4 cells, about " in done.stdout
-    assert "at most $0.10 at its API" in done.stdout
-    assert "together: 8 cells" in done.stdout
+    assert "at most $0.10 for its API" in done.stdout
+    assert "total: 8 cells" in done.stdout
     assert not (tmp_path / "s").exists()
 
 
@@ -246,7 +246,7 @@ def test_nothing_is_measured_again_and_another_question_is_refused(swept: Path, 
     assert {path: path.stat().st_mtime_ns for path in swept.glob("*/*/summary.json")} == before
     other = study_file(swept.parent / "other.yaml", servers)
     refused = bench("sweep", other, "--out", swept)
-    assert (refused.returncode, "holds runs of sweep with other contenders" in refused.stderr) == (2, True)
+    assert (refused.returncode, "holds runs of sweep with different contenders" in refused.stderr) == (2, True)
 
 
 @pytest.mark.slow
@@ -350,7 +350,7 @@ def test_compare_takes_a_sweep_as_a_side_for_each_contender_at_the_load_of_its_t
     one = str(swept / "fast" / f"{load}-01")
     assert len(runs_of_sides([one, str(swept)])) == 3
     alone = bench("compare", one)
-    assert (alone.returncode, "is one side alone" in alone.stderr) == (2, True)
+    assert (alone.returncode, "expected a second side" in alone.stderr) == (2, True)
 
 
 def test_the_cells_of_a_sweep_say_what_came_from_variables_and_files(tmp_path: Path, servers: tuple[str, str]) -> None:

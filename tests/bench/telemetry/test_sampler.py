@@ -294,7 +294,7 @@ def test_what_a_killed_sampler_wrote_is_read_up_to_its_last_second(
     with raw.open("ab") as file:
         file.write(b"12345,gpu0,pow")
     assert len(series_of(raw, 0)["gpu0", "power_w"]) >= 7
-    assert sampler.notes == ["telemetry ended early (exit -9): what it had is kept"]
+    assert sampler.notes == ["telemetry ended early (exit -9); samples so far are kept"]
 
 
 def test_nothing_written_yet_is_an_empty_table_of_the_same_columns(tmp_path: Path) -> None:
