@@ -27,23 +27,23 @@ class Deltas(Sequence[Delta]):
         self.kinds = bytearray([KIND_CODES[kind] for _, _, kind in rows])
         self.tokens: Sequence[int | None] | None = [tokens for _, tokens, _ in rows] if rows else None
 
+    @classmethod
+    def of(cls, t_ns: "array[int]", kinds: bytearray, tokens: Sequence[int | None] | None) -> "Deltas":
+        """Deltas of these columns, which become its own."""
+        found = cls.__new__(cls)
+        found.t_ns, found.kinds, found.tokens = t_ns, kinds, tokens
+        return found
+
     def add(self, t_ns: int, kind: DeltaKind) -> None:
         """Add one whose tokens are unknown."""
         self.t_ns.append(t_ns)
         self.kinds.append(KIND_CODES[kind])
 
-    def add_alike(self, t_ns: "array[int]", kind: DeltaKind) -> None:
-        """Add one of a kind at each instant."""
-        self.t_ns += t_ns
-        self.kinds += bytes([KIND_CODES[kind]]) * len(t_ns)
-
     def with_tokens(self, tokens: Sequence[int | None]) -> "Deltas":
         """The same arrivals with what each brought. Raises ValueError unless it is said of each."""
         if len(tokens) != len(self):
             raise ValueError(f"{len(tokens)} counts of {len(self)} arrivals")
-        found = Deltas()
-        found.t_ns, found.kinds, found.tokens = self.t_ns, self.kinds, tokens
-        return found
+        return Deltas.of(self.t_ns, self.kinds, tokens)
 
     def first(self, kind: DeltaKind) -> int | None:
         """When the first of a kind arrived."""

@@ -1,13 +1,13 @@
 """What answers of a form say, learned from what the decoder says of two of them, made up for that."""
 
 import re
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
 from backends.dialect import alike
-from backends.dialect.blanks import AGAIN, BLANK, DATE, LARGER, RUN, STRING, TEXT, Arrival, Form, names
+from backends.dialect.blanks import AGAIN, BLANK, DATE, LARGER, NAME, RUN, TEXT, Arrival, Form, names
 from bench.deltas import Deltas, in_columns
 from bench.types import Body, Decode
 
@@ -22,7 +22,7 @@ class _Marks(NamedTuple):
     run has so many events `more` than it needs.
     """
 
-    string: bytes
+    name: bytes
     date: bytes
     text: str
     reversed: bool
@@ -34,15 +34,13 @@ _SECOND = _Marks(b"chatcmpl-b.2", b"1750000000", "Mark {}.", True, 3)
 
 
 class _Filled(NamedTuple):
-    """A form with marks in its blanks: blank i ends at byte `blank_ends[i]`; where `counts` has a number it is one.
+    """A form with marks in its blanks: blank i ends at byte `blank_ends[i]`, before the first an answer begins.
 
-    Of texts and runs also what was put there.
+    `counts` are numbers by their blanks, `texts` blanks by what they say.
     """
 
     data: bytes
-    kinds: list[bytes]
     blank_ends: list[int]
-    blank_sizes: list[int]
     counts: dict[int, int]
     texts: dict[str, int]
     stretches: "list[_Stretch]"
@@ -94,18 +92,16 @@ def _filled(form: bytes, marks: _Marks) -> _Filled | None:
     counts = _counts(kinds, names(form), marks)
     if counts is None:
         return None
-    strings, texts = 0, dict[str, int]()
-    for n, kind in enumerate(kinds):
-        value = {STRING: marks.string, DATE: marks.date, RUN: RUN}.get(kind)
+    texts = dict[str, int]()
+    for n, kind in enumerate(kinds, 1):
+        value = {NAME: marks.name, DATE: marks.date, RUN: RUN}.get(kind)
         if kind == TEXT:
-            text = marks.text.format(strings)
-            texts[text], value = strings, text.encode()
-        strings += kind in (STRING, TEXT)
-        parts[2 * n + 1] = b"%d" % counts[n] if value is None else value
-    blank_ends = list(accumulate(map(len, parts)))[1::2]
-    sizes = list(map(len, parts[1::2]))
+            text = marks.text.format(n)
+            texts[text], value = n, text.encode()
+        parts[2 * n - 1] = b"%d" % counts[n] if value is None else value
+    blank_ends = [0, *list(accumulate(map(len, parts)))[1::2]]
     short, data, at, stretches = b"".join(parts), b"", 0, list[_Stretch]()
-    for n, kind in enumerate(kinds):
+    for n, kind in enumerate(kinds, 1):
         if kind == RUN:
             line_start = short.rfind(b"\n", 0, blank_ends[n]) + 1
             line_stop = short.index(b"\n\n", blank_ends[n]) + 2
@@ -116,20 +112,20 @@ def _filled(form: bytes, marks: _Marks) -> _Filled | None:
             start = len(data)
             data += b"".join(line.replace(RUN, text.encode()) for text in said)
             stretches.append(_Stretch(start, len(data), len(line), copies))
-            texts["".join(said)], at = ~(len(stretches) - 1), line_stop
-    return _Filled(data + short[at:], kinds, blank_ends, sizes, counts, texts, stretches)
+            texts["".join(said)], at = n, line_stop
+    return _Filled(data + short[at:], blank_ends, counts, texts, stretches)
 
 
 def _counts(kinds: list[bytes], names: list[bytes], marks: _Marks) -> dict[int, int] | None:
     """A number for each blank of a count: larger than the last of its name where it is to be; None for too many."""
     named = dict[bytes, list[int]]()
-    for n, (kind, name) in enumerate(zip(kinds, names, strict=True)):
+    for n, (kind, name) in enumerate(zip(kinds, names, strict=True), 1):
         if kind in (AGAIN, LARGER):
             named.setdefault(name, []).append(n)
     power, counts = _LEAST_POWER - 1, dict[int, int]()
     for blanks in reversed(named.values()) if marks.reversed else named.values():
         for n in blanks:
-            power += kinds[n] == LARGER
+            power += kinds[n - 1] == LARGER
             counts[n] = _BASE**power
     return counts if power <= _MOST_POWER else None
 
@@ -137,12 +133,11 @@ def _counts(kinds: list[bytes], names: list[bytes], marks: _Marks) -> dict[int, 
 def _arrivals(deltas: Deltas, filled: _Filled) -> tuple[Arrival, ...] | None:
     """Where arrivals come from; None where not each event of a run brings one, all of a kind, with its line."""
     rows, found, at, shift = list(zip(deltas.t_ns, deltas.kinds, strict=True)), list[Arrival](), 0, 0
-    before = list(accumulate(filled.blank_sizes, initial=0))
     for n, stretch in enumerate([*filled.stretches, _Stretch(len(filled.data), len(filled.data), 0, 0)]):
         while at < len(rows) and rows[at][0] <= stretch.start:
             place = rows[at][0] - shift
-            blanks = bisect_left(filled.blank_ends, place + 1)
-            found.append(Arrival(rows[at][1], place - before[blanks], blanks, None))
+            blank = bisect_right(filled.blank_ends, place) - 1
+            found.append(Arrival(rows[at][1], blank, place - filled.blank_ends[blank], None))
             at += 1
         own = [row for row in rows[at : at + stretch.copies] if row[0] <= stretch.stop]
         if own:

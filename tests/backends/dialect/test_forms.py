@@ -1,7 +1,7 @@
 """An answer that is filled in by its form is the one that is decoded: nothing about it depends on which of the two."""
 
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import cycle, product
 from typing import Any
 from unittest.mock import patch
 
@@ -46,7 +46,7 @@ def plainly(decode: Decode) -> Decode:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def short_runs_and_early_patterns() -> Iterator[None]:
+def short_runs_learned_soon() -> Iterator[None]:
     with patch.object(alike, "LEAST_BYTES", 200), patch.object(forms, "_OFTEN", 2):
         yield
 
@@ -56,18 +56,21 @@ def alike_answers(draw: st.DrawFn) -> list[Body]:
     """Answers made of the same events, some of them many times, filled with anything, and read in any pieces."""
     events = draw(st.lists(st.tuples(st.sampled_from(WHOLE) | st.sampled_from(ODDS), st.booleans()), max_size=6))
     end = draw(st.sampled_from([b"", END]))
+    odd = draw(st.sets(st.sampled_from(["names", "dates", "texts", "counts"])))
+
+    def values(what: str, sound: list[bytes], all_: list[bytes]) -> list[bytes]:
+        return draw(st.lists(st.sampled_from(all_ if what in odd else sound), min_size=1, max_size=6))
+
     found = []
-    for _ in range(4):
-        name = draw(st.sampled_from(NAMES[:3]) | st.sampled_from(NAMES))
-        date = draw(st.sampled_from(DATES[:2]) | st.sampled_from(DATES))
+    for _ in range(3):
         data = end
         for event, repeats in reversed(events):
             data = event * (draw(st.integers(1, 9)) if repeats else 1) + data
-        data = data.replace(b"%n", name).replace(b"%d", date)
-        texts = draw(st.lists(st.sampled_from(TEXTS[:3]) | st.sampled_from(TEXTS), min_size=1, max_size=8))
-        counts = draw(st.lists(st.sampled_from(COUNTS[:4]) | st.sampled_from(COUNTS), min_size=1, max_size=4))
-        data = _put(data, b"%b", texts)
-        found.append(stream(_put(data, b"%c", counts), draw(st.lists(st.integers(0, 2000), max_size=4))))
+        data = _put(data, b"%n", values("names", NAMES[:2], NAMES)[:1])
+        data = _put(data, b"%d", values("dates", DATES[:2], DATES)[:2])
+        data = _put(data, b"%b", values("texts", TEXTS[:3], TEXTS))
+        data = _put(data, b"%c", values("counts", COUNTS[:4], COUNTS))
+        found.append(stream(data, draw(st.lists(st.integers(0, 2000), max_size=4))))
     return found
 
 
@@ -83,16 +86,16 @@ HEADERS = [{}, {"content-encoding": "gzip"}, {"date": "now"}, {"anthropic-rateli
 @given(
     decode=st.sampled_from([openai.decode, responses.decode, claude.decode, tgi.decode]),
     bodies=alike_answers(),
-    headers=st.lists(st.sampled_from(HEADERS), min_size=8, max_size=8),
-    status=st.sampled_from([200, 200, 200, 404]),
+    headers=st.lists(st.sampled_from(HEADERS), min_size=1, max_size=2),
+    status=st.sampled_from([200, 200, 200, 200, 404]),
 )
 def test_an_answer_is_the_same_filled_in_or_decoded(
     decode: Decode, bodies: list[Body], headers: list[dict[str, str]], status: int
 ) -> None:
     plain = plainly(decode)
     filled = by_form(plain)
-    # Every one twice, so that each form is known at last.
-    for body, heads in zip([*bodies, *reversed(bodies)], headers, strict=True):
+    # Each time and again, so that its form is known, and has a pattern at last.
+    for body, heads in product([*bodies, *reversed(bodies), *bodies, *reversed(bodies)], headers):
         assert filled(status, heads, body) == plain(status, heads, body)
 
 
@@ -132,4 +135,4 @@ def test_what_engines_send_is_decoded_but_a_few_times(shape: bytes) -> None:
         reply = filled(200, {}, body)
         assert reply == plain(200, {}, body)
         assert reply.text
-    assert decoded <= 8
+    assert decoded <= 4
