@@ -11,9 +11,9 @@ from analysis.present.of_repeats import Line, document, how_many, lines, table_r
 from analysis.repeats import STATISTICS, RepeatsSummary, over_runs, summarize
 from analysis.run.sections import RunCost
 from analysis.run.summary import RunVerdict, Status, WrittenFinding
-from analysis.summary import summarize as summarize_run
 from bench.runs.sections import dump, load
-from tests.summaries import manifest_of
+from tests.conftest import build_run
+from tests.summaries import typed
 
 FIVE = (10.0, 11.0, 9.0, 10.5, 9.5)
 
@@ -23,17 +23,20 @@ def with_(run: Run, **changes: Any) -> Run:
     return run._replace(summary=replace(run.summary, **changes))
 
 
-@pytest.fixture
-def repeats(synthetic_run: Any) -> Any:
-    """`repeats(ttft_ms=…, **options) -> runs`, one for each time to the first token."""
+@pytest.fixture(scope="module")
+def repeats() -> Any:
+    """`repeats(ttft_ms=…, **options) -> runs`, one for each time to the first token, each of them made once."""
+    made = dict[str, Any]()
 
     def build(ttft_ms: tuple[float, ...] = FIVE, cut_short: str = "", **options: Any) -> list[Run]:
         runs = []
         for number, value in enumerate(ttft_ms, 1):
             name = f"{number:02}"
-            given = {"requests": 120, "jitter": 0, **options}
-            run, requests, _ = synthetic_run(ttft_ms=value, interrupted=name == cut_short, **given)
-            runs.append(Run(name, manifest_of(run), summarize_run(manifest_of(run), requests, None)))
+            given = {"requests": 120, "jitter": 0, "ttft_ms": value, "interrupted": name == cut_short, **options}
+            if (asked := repr(given)) not in made:
+                run, requests, _ = build_run(**given)
+                made[asked] = typed(run, requests, None)
+            runs.append(Run(name, *made[asked]))
         return runs
 
     return build

@@ -14,6 +14,7 @@ from analysis.others.formats import results_in
 from analysis.others.imported import Imported
 from analysis.run.summary import RunSummary
 from bench.runs.manifest import RunManifest
+from tests.conftest import build_run
 from tests.summaries import typed
 
 METRICS = ("ttft_ms", "tpot_ms", "service_ms")
@@ -21,9 +22,9 @@ NEEDED = Path(__file__).parents[2] / "fixtures" / "exported" / "guidellm-0.8.1.j
 """The keys without which GuideLLM's own reader refuses a report: found by leaving out one after the other."""
 
 
-@pytest.fixture
-def run(synthetic_run: Any) -> tuple[RunManifest, RunSummary, pa.Table]:
-    manifest, requests, telemetry = synthetic_run(requests=120, failed=[20, 90], model='a"b\\c')
+@pytest.fixture(scope="module")
+def run() -> tuple[RunManifest, RunSummary, pa.Table]:
+    manifest, requests, telemetry = build_run(requests=120, failed=[20, 90], model='a"b\\c')
     return *typed(manifest, requests, telemetry), requests
 
 

@@ -107,7 +107,8 @@ def test_text_from_outside_is_escaped() -> None:
     assert EVIL not in html and "&lt;script&gt;" in html
 
 
-@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"])
+@pytest.mark.slow  # as the page beside whose library another test draws it
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_browser_draws_every_figure_alone(page: Any, tmp_path: Path, dark: bool) -> None:
     file = tmp_path / "capacity.html"
     file.write_text(page_of(FOUND), encoding="utf-8")

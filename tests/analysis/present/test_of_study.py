@@ -105,7 +105,7 @@ def test_who_misses_an_objective_or_cannot_be_believed_is_not_the_best() -> None
 
 
 @pytest.mark.parametrize(
-    ("width", "dark"), [pytest.param(1200, False, marks=pytest.mark.slow), (1200, True), (390, False)]
+    ("width", "dark"), [*(pytest.param(1200, dark, marks=pytest.mark.slow) for dark in (False, True)), (390, False)]
 )
 def test_a_browser_draws_it_without_an_error_and_within_its_width(
     page: Any, tmp_path: Path, width: int, dark: bool

@@ -102,7 +102,7 @@ def test_in_its_place_a_page_has_links_and_charts_and_a_copy_says_what_it_lacks(
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, marks=[] if kind in ("report", "break-even") else pytest.mark.slow)
+        pytest.param(kind, marks=[] if kind == "report" else pytest.mark.slow)
         for kind in PAGES
         if kind != "largest report"
     ],

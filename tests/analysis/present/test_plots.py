@@ -15,14 +15,20 @@ from analysis.run.sessions import sessions
 from tests.analysis.present.as_plotly import as_plotly
 from tests.analysis.run.test_sessions import table, turn
 from tests.analysis.sample_pages import sampled
+from tests.conftest import build_run
 from tests.summaries import typed
 
 
-@pytest.fixture
-def data(synthetic_run: Any) -> Callable[..., Data]:
+@pytest.fixture(scope="module")
+def data() -> Callable[..., Data]:
+    """`data(**options of build_run)`, which is made once for the same options."""
+    made = dict[str, Data]()
+
     def build(**options: Any) -> Data:
-        run, requests, telemetry = synthetic_run(**options)
-        return Data(requests, telemetry, typed(run, requests, telemetry)[1])
+        if (asked := repr(options)) not in made:
+            run, requests, telemetry = build_run(**options)
+            made[asked] = Data(requests, telemetry, typed(run, requests, telemetry)[1])
+        return made[asked]
 
     return build
 
