@@ -307,7 +307,7 @@ def bench_run(standin: Standin, out: Path, *arguments: str) -> subprocess.Comple
     return bench("run", *asked, "--concurrency", "4", "--out", out, *arguments)
 
 
-@pytest.mark.parametrize("dialect", ["native", "chat"])
+@pytest.mark.parametrize("dialect", ["native", pytest.param("chat", marks=pytest.mark.slow)])
 def test_a_whole_run_is_measured_in_either_dialect(standin: Standin, tmp_path: Path, dialect: str) -> None:
     lengths = ("--prompt-tokens", "64", "--output-tokens", "6", "--warmup", "2")
     done = bench_run(standin, tmp_path / "run", "--dialect", dialect, *lengths)
