@@ -232,7 +232,7 @@ def test_a_captured_stream_decodes_to_what_the_server_sent(name: str) -> None:
         assert reply.text == " third tall close mount let learn always noise whole think summer exact"
 
 
-@few_or_many("step", 17, 1)
+@few_or_many("step", 31, 1)
 @pytest.mark.parametrize("name", CAPTURED)
 def test_where_the_bytes_are_cut_changes_only_the_stamps(name: str, step: int) -> None:
     stream = (FIXTURES / f"{name}.sse").read_bytes()

@@ -293,7 +293,7 @@ def test_the_official_client_reads_the_same(serve: Serve, name: str) -> None:
     assert len(reasoning) == [kind for _, _, kind in reply.deltas].count("reasoning")
 
 
-@few_or_many("step", 17, 1)
+@few_or_many("step", 31, 1)
 @pytest.mark.parametrize("name", CAPTURED)
 def test_where_the_bytes_are_cut_changes_only_the_stamps(name: str, step: int) -> None:
     stream = (FIXTURES / f"{name}.sse").read_bytes()

@@ -78,10 +78,10 @@ def test_a_steady_run_is_cut_in_at_most_a_few_of_a_hundred(load: Callable[..., F
 @pytest.mark.parametrize(
     ("slow", "share", "calls", "least"),
     [
-        (2.0, 0.2, 1000, 0.95),
+        pytest.param(2.0, 0.2, 1000, 0.95, marks=pytest.mark.slow),
         (1.5, 0.2, 1000, 0.9),
         (0.5, 0.2, 1000, 0.95),
-        (3.0, 0.1, 1000, 0.9),
+        pytest.param(3.0, 0.1, 1000, 0.9, marks=pytest.mark.slow),
         (2.0, 0.2, 200, 0.7),
     ],
 )

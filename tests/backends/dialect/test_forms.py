@@ -82,7 +82,7 @@ def _put(data: bytes, blank: bytes, values: list[bytes]) -> bytes:
 HEADERS = [{}, {"content-encoding": "gzip"}, {"date": "now"}, {"anthropic-ratelimit-requests-limit": "5"}]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(
     decode=st.sampled_from([openai.decode, responses.decode, claude.decode, tgi.decode]),
     bodies=alike_answers(),
