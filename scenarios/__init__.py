@@ -1,4 +1,4 @@
-"""Workloads, one YAML file each, and the loader; a new one is a file and no code."""
+"""Workloads, one YAML file each, and their loader; a new one is a file and no code."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -83,7 +83,7 @@ class _Prefixes(Strict):
 
 
 class _Load(Strict):
-    """What every scenario file may say of itself and of its load."""
+    """What every scenario file may say about itself and its load."""
 
     name: str = ""
     description: str = ""
@@ -139,9 +139,9 @@ class _File(_Load, DocumentKeys):
     @model_validator(mode="after")
     def _belongs_to_sessions(self) -> Self:
         if self.turns is None and (of_none := sorted(_OF_SESSIONS & self.model_fields_set)):
-            raise ValueError(f"{of_none[0]} is for sessions, and there are no turns")
+            raise ValueError(f"{of_none[0]} applies to sessions; add turns, or leave it out")
         if (found := self.passages()) and (self.turns or self.dataset):
-            raise ValueError(f"prompts are those of {found.name}; leave out {'turns' if self.turns else 'dataset'}")
+            raise ValueError(f"{found.name} decides the prompts; leave out {'turns' if self.turns else 'dataset'}")
         return self
 
     @field_validator("temperature", mode="before")
@@ -207,7 +207,7 @@ _OF_A_LOAD = {
 
 
 class _Class(_File):
-    """The keys of a class of a mix: what its requests are, and how many of all they are."""
+    """The keys of a class of a mix: what its requests are, and its weight."""
 
     weight: Weight = 1.0
     slo: list[str] = Field(default_factory=list)
@@ -215,7 +215,7 @@ class _Class(_File):
     @model_validator(mode="after")
     def _is_no_load(self) -> Self:
         if found := sorted(self.model_fields_set & _OF_A_LOAD):
-            raise ValueError(f"{found[0]} is said of all classes together, beside `classes`")
+            raise ValueError(f"{found[0]} applies to all classes together; put it beside `classes`")
         return self
 
     def of(self, name: str) -> TrafficClass:
@@ -235,7 +235,7 @@ class _Mix(_Load):
     classes: Annotated[dict[Name, _Class], Field(min_length=1, max_length=MAX_CLASSES)]
 
     def scenario(self, name: str) -> Scenario:
-        """The scenario; its lengths are the bounds of those of its classes."""
+        """The scenario; its lengths are the bounds of its classes' lengths."""
         classes = tuple(each.of(label) for label, each in self.classes.items())
         return Scenario(
             **self.load(name),
@@ -280,13 +280,13 @@ def load_scenario(name_or_path: str) -> Scenario:
 
 
 def with_lengths(scenario: Scenario, prompt_tokens: int | None, output_tokens: int | None) -> Scenario:
-    """The scenario with fixed lengths instead of its own, where given."""
+    """The scenario with fixed lengths instead of its own, if given."""
     for flag, tokens in (("--prompt-tokens", prompt_tokens), ("--output-tokens", output_tokens)):
         if tokens is not None and not 1 <= tokens <= MAX_TOKENS:
             raise UserError(f"{flag}: must be from 1 to {MAX_TOKENS}, got {tokens}")
     if scenario.classes and (prompt_tokens or output_tokens):
         flag = "--prompt-tokens" if prompt_tokens else "--output-tokens"
-        raise UserError(f"{flag}: scenario {scenario.name!r} has classes with lengths of their own; leave it out")
+        raise UserError(f"{flag}: scenario {scenario.name!r} has classes with their own lengths; leave it out")
     prefix = scenario.prefix_tokens
     if prompt_tokens is not None and prompt_tokens <= prefix:
         raise UserError(

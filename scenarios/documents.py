@@ -1,4 +1,4 @@
-"""Documents as a scenario names them, and what is read of them: passages, and contexts that were recorded."""
+"""A scenario's documents, and what is read from them: passages, and recorded retrievals."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _WORDS: Final = re.compile(r"\S+\s*")
 
 
 class DocumentKeys(BaseModel):
-    """The keys of a scenario file that make its prompts of passages."""
+    """The scenario keys that make prompts from passages."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -37,23 +37,23 @@ class DocumentKeys(BaseModel):
         given = DocumentKeys.model_fields.keys() & self.model_fields_set
         others = ", ".join(sorted(given - {"retrieved"}))
         if self.retrieved is not None and others:
-            raise ValueError(f"retrieved has the questions and their passages; leave out {others}")
+            raise ValueError(f"retrieved already has the questions and their passages; leave out {others}")
         if self.documents is None and self.retrieved is None and given:
             if self.retrieve is None or self.questions is None:
-                raise ValueError(f"{min(given)} goes with documents, or with both questions and retrieve")
+                raise ValueError(f"{min(given)} needs documents, or both questions and retrieve")
             if "chunk_words" in given:
-                raise ValueError("chunk_words is for documents, and there are none")
+                raise ValueError("chunk_words needs documents")
         return self
 
     def passages(self) -> Documents | None:
-        """The documents these keys name; None where none is given."""
+        """The documents that these keys name; None if there are none."""
         if not DocumentKeys.model_fields.keys() & self.model_fields_set:
             return None
         return Documents(self.documents, self.chunk_words, self.questions, self.contexts, self.retrieve, self.retrieved)
 
 
 class RetrievedRow(NamedTuple):
-    """A question and the passages that were found for it; how long that took where the file says it."""
+    """A question and the passages found for it; how long that took, if the file says so."""
 
     question: str
     contexts: tuple[str, ...]
@@ -73,9 +73,9 @@ def beside(documents: Documents | None, folder: Path) -> Documents | None:
 
 
 def chunks(text: str, words: int) -> list[str]:
-    """A text in pieces of so many words, the last perhaps shorter; joined they are the text to the letter.
+    """A text in pieces of `words` words, the last perhaps shorter; joined they are exactly the text.
 
-    White space goes with the word before it, that at the start with the first. A text without words has no pieces.
+    White space goes with the word before it, leading white space with the first. A text without words has no pieces.
     """
     found = list(_WORDS.finditer(text))
     edges = (0, *(found[i].start() for i in range(words, len(found), words)), len(text))
@@ -86,7 +86,7 @@ def read_documents(folder: str, words: int) -> list[str]:
     """The passages of all documents of a folder, in the order of their names. Raises UserError."""
     root = Path(folder)
     if not root.is_dir():
-        raise UserError(f"documents: {folder} is not a folder; give one with files {', '.join(SUFFIXES)}")
+        raise UserError(f"documents: {folder} is not a folder; expected one with files {', '.join(SUFFIXES)}")
     files = [one for one in visible(root) if one.suffix.lower() in SUFFIXES]
     if sum(one.stat().st_size for one in files) > _MAX_BYTES:
         raise UserError(f"documents: {folder} has more than {_MAX_BYTES // 2**20} MiB; give a part of it")
@@ -97,19 +97,19 @@ def read_documents(folder: str, words: int) -> list[str]:
 
 
 def read_retrieved(path: str, most: int) -> list[RetrievedRow]:
-    """The first rows of a file of questions with their passages, a JSON object a line. Raises UserError."""
+    """The first rows of a file of questions with their passages, a JSON object per line. Raises UserError."""
     try:
         with Path(path).open("rb") as file:
             found = list(_rows(path, file, most))
     except OSError as error:
         raise UserError(f"retrieved: {path} cannot be read: {error.strerror}") from error
     if not found:
-        raise UserError(f'retrieved: {path} has no rows: expected {{"question": …, "contexts": […]}} a line')
+        raise UserError(f'retrieved: {path} has no rows: expected {{"question": …, "contexts": […]}} per line')
     return found
 
 
 def texts_of(found: Any) -> tuple[str, ...] | None:
-    """Passages in JSON: texts or objects with a `text` in a list, or that list as `contexts`; None where it is else."""
+    """Passages in JSON: a list of texts or objects with a `text`, or such a list as `contexts`; None otherwise."""
     if isinstance(found, dict):
         found = found.get("contexts")
     if not isinstance(found, list):
@@ -124,7 +124,7 @@ def _rows(path: str, file: Any, most: int) -> Iterator[RetrievedRow]:
     while kept < most and (line := file.readline(_LINE_BYTES + 1)):
         number += 1
         if len(line) > _LINE_BYTES:
-            raise UserError(f"{path}:{number}: a row may have {_LINE_BYTES // 2**20} MiB, this one has more")
+            raise UserError(f"{path}:{number}: expected at most {_LINE_BYTES // 2**20} MiB per row, got more")
         if line.strip():
             kept += 1
             yield _row(line, f"{path}:{number}")

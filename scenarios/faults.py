@@ -1,4 +1,4 @@
-"""What is wrong with a scenario file, in one line with its place."""
+"""Report what is wrong with a scenario file, in one line with its place."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _WANTED = {
     "finite_number": "must be a number",
     "bool_type": "must be on or off",
     "string_type": "must be text",
-    "string_pattern_mismatch": "must be letters, digits and _.:/@+-, at most 200 of them",
+    "string_pattern_mismatch": "must be at most 200 letters, digits and _.:/@+-",
     "list_type": "must be a list",
     "dict_type": "must be names with a value each",
     "too_short": "must have at least {min_length} entry",
@@ -31,11 +31,11 @@ _WANTED = {
 
 
 def explain(error: ValidationError, model: type[BaseModel], path: Path, lines: Mapping[Location, int]) -> str:
-    """The first fault in the file's order, as `path:line: key: what is wrong`."""
+    """The first fault in file order, as `path:line: key: what is wrong`."""
     faults = []
     for fault in error.errors():
         wanted = at = tuple(map(str, fault["loc"]))
-        while at and at not in lines:  # a missing key, or a name of ours that the file leaves out, such as `fixed`
+        while at and at not in lines:  # a missing key, or an internal name that is not in the file, such as `fixed`
             at = at[:-1]
         key = wanted if fault["type"] == "missing" else at
         faults.append((lines.get(at, 1), ".".join(key), _complaint(fault, model)))
@@ -72,5 +72,5 @@ def _mapping(model: type[BaseModel], at: Sequence[int | str]) -> type[BaseModel]
 def _unknown(key: str, model: type[BaseModel]) -> str:
     known = model.model_fields.keys() - {"fixed"}
     if "classes" in known and key in _mapping(model, ("classes", "")).model_fields:
-        return "is said of each class, below `classes`"
-    return "unknown key" + (did_you_mean(key, known) or f"; known are {', '.join(sorted(known))}")
+        return "belongs to each class, below `classes`"
+    return "unknown key" + (did_you_mean(key, known) or f"; expected one of {', '.join(sorted(known))}")

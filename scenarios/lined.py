@@ -1,4 +1,4 @@
-"""YAML with the line of every key, so that what is wrong with a value is said with its place."""
+"""YAML with the line of every key, so that faults are reported with their place."""
 
 from pathlib import Path
 from typing import Any

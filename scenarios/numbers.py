@@ -1,4 +1,4 @@
-"""Numbers of a scenario file, written as on the command line."""
+"""Numbers in a scenario file, written as on the command line."""
 
 from typing import Any, get_args
 
@@ -8,7 +8,7 @@ from bench import numeric
 
 
 class Strict(BaseModel):
-    """A mapping of a file; its numbers may be written as on the command line: 2k, 2e3, 70%."""
+    """A mapping in a file; its numbers may be written as on the command line: 2k, 2e3, 70%."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -20,12 +20,12 @@ class Strict(BaseModel):
 
 
 def leaves(kind: Any) -> set[Any]:
-    """The types that a type is made of."""
+    """The types in a union."""
     return set[Any]().union(*map(leaves, get_args(kind))) if get_args(kind) else {kind}
 
 
 def _number(value: Any, *, is_whole: bool) -> Any:
-    """The number that a text of a file is, also in lists and mappings; for the type to judge."""
+    """Text that is a number converted to it, also within lists and mappings; validated later by type."""
     if isinstance(value, list):
         return [_number(each, is_whole=is_whole) for each in value]
     if isinstance(value, dict):

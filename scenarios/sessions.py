@@ -1,4 +1,4 @@
-"""What makes sessions of a scenario, in its file and on the command line."""
+"""A scenario's sessions, in its file and on the command line."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,13 +18,13 @@ _FORMS: Final = "a time such as 5s, exponential:5s (its mean), or lognormal:5s:1
 def with_turns(
     scenario: Scenario, turns: str | None, think_time: str | None, history: Literal["actual", "planned"] | None
 ) -> Scenario:
-    """The scenario with what the flags say of its sessions; one of single requests becomes one of sessions."""
+    """The scenario with the flags for sessions applied; one of single requests becomes one of sessions."""
     count = None if turns is None else _count(turns)
     own = scenario.turns
     if own is None:
         for flag, value in (("--think-time", think_time), ("--history", history)):
             if count is None and value is not None:
-                raise UserError(f"{flag}: only sessions have it; give --turns as well, or a scenario with turns")
+                raise UserError(f"{flag}: applies to sessions; give --turns as well, or a scenario with turns")
         if count is None:
             return scenario
         own = Turns(count, added_tokens(scenario), NO_PAUSE)
@@ -33,7 +33,7 @@ def with_turns(
 
 
 def added_tokens(scenario: Scenario) -> Lengths:
-    """What a later turn adds where nobody says it: as much as the first has of its own."""
+    """What a later turn adds by default: as much as the first has of its own."""
     prompt, shared = scenario.prompt_tokens, scenario.shared_prefix_tokens
     median = None if prompt.median is None else max(1.0, prompt.median - shared)
     return replace(prompt, low=max(1, prompt.low - shared), high=max(1, prompt.high - shared), median=median)
@@ -56,7 +56,7 @@ def parse_pause(text: str, name: str) -> Pause:
 
 
 def pause_text(value: Any) -> Any:
-    """A pause of a file as the command line writes it; what is none stays as it is."""
+    """A pause in a file as the command line writes it; anything else stays as it is."""
     if isinstance(value, Mapping) and len(value) == 1:
         ((kind, of),) = value.items()
         if kind == "exponential":
@@ -67,7 +67,7 @@ def pause_text(value: Any) -> Any:
 
 
 def _count(text: str) -> Lengths:
-    """How many turns: `5`, or `2..8` for as many of each number between."""
+    """How many turns: `5`, or `2..8` for a uniform choice."""
     first, dots, last = text.partition("..")
     low, high = whole(first), whole(last if dots else first)
     if low is None or high is None or not 1 <= low <= high <= MAX_TURNS:

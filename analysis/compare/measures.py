@@ -99,7 +99,7 @@ def _threshold(text: str) -> tuple[str, float]:
     if found is None or share is None or share < 0:
         raise UserError(f"--threshold {text!r}: expected MEASURE=PERCENT, as in ttft_ms:p99=5%")
     if found["name"] not in MEASURES:
-        near = did_you_mean(found["name"], MEASURES) or f"; known are {', '.join(MEASURES)}"
+        near = did_you_mean(found["name"], MEASURES) or f"; expected one of {', '.join(MEASURES)}"
         raise UserError(f"--threshold {text!r}: {found['name']} is not compared{near}")
     if share >= 1:
         raise UserError(f"--threshold {text!r}: expected less than 100%, such as 5% or 0.05")

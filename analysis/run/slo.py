@@ -80,7 +80,7 @@ def parse(text: str) -> Objective:
         )
     name = found["metric"]
     if name not in LATENCIES:
-        near = did_you_mean(name, LATENCIES) or f"; known are {', '.join(LATENCIES)}"
+        near = did_you_mean(name, LATENCIES) or f"; expected one of {', '.join(LATENCIES)}"
         raise UserError(f"--slo {text!r}: {name} is not a latency metric{near}")
     percentile = float(found["percentile"]) if found["percentile"] else None
     if percentile is not None and not 0 < percentile < 100:

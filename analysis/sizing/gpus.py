@@ -48,7 +48,7 @@ def find(name: str) -> Gpu:
     """Look a GPU up, in any case, with spaces or dashes. Raises UserError with the nearest names."""
     known, plain = gpus(), name.lower().replace(" ", "-")
     if plain not in known:
-        raise UserError(f"--gpu {name!r}: known are {', '.join(known)}{did_you_mean(plain, known, 3)}")
+        raise UserError(f"--gpu {name!r}: expected one of {', '.join(known)}{did_you_mean(plain, known, 3)}")
     return known[plain]
 
 

@@ -101,7 +101,7 @@ def weights(parameters: Parameters, quantization: str, group_size: int = GROUP_S
         return stored(parameters, Storage.alike(quantization, 4 + Fraction(20, group_size)))
     if quantization not in _LINEAR_BITS:
         near = did_you_mean(quantization, QUANTIZATIONS)
-        raise UserError(f"--quantization {quantization!r}: known are {', '.join(QUANTIZATIONS)}{near}")
+        raise UserError(f"--quantization {quantization!r}: expected one of {', '.join(QUANTIZATIONS)}{near}")
     return stored(parameters, Storage.alike(quantization, Fraction(_LINEAR_BITS[quantization])))
 
 

@@ -1,4 +1,4 @@
-"""Images that go with prompts: those of a folder, drawn by the seed, each encoded once."""
+"""Images for prompts: those of a folder, drawn by the seed, each encoded once."""
 
 import base64
 import hashlib
@@ -14,9 +14,9 @@ from bench.plan.rng import stream
 from bench.types import Image, UserError
 
 MOST_BYTES, MOST_BYTES_OF_ALL = 20 << 20, 256 << 20
-"""Of an image and of a folder: every load process holds all of it, and an API takes no larger image."""
+"""Limits for an image and a folder: every load process holds all of it, and no API takes larger images."""
 
-# The type, what its files begin with, and what stands in every whole one.
+# The type, its first bytes, and its last bytes when complete.
 _KINDS = (
     ("image/png", (b"\x89PNG\r\n\x1a\n",), b"IEND\xaeB`\x82"),
     ("image/jpeg", (b"\xff\xd8\xff",), b"\xff\xd9"),
@@ -26,14 +26,14 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The images of a folder in the order of their contents, and the hash of all these: names say nothing."""
+    """The images of a folder in the order of their contents, and the hash of them all; names do not matter."""
 
     folder: str
     sha256: str
     images: tuple[Image, ...]
 
     def of(self, seed: int, seq: int) -> Image:
-        """The image of the call number `seq`; none comes again, by number, before all have been there."""
+        """The image of call number `seq`; by number, none repeats before all were used."""
         among = len(self.images)
         return self.images[int(_order(seed, seq // among, among)[seq % among])]
 
@@ -45,7 +45,7 @@ def _order(seed: int, again: int, among: int) -> NDArray[np.intp]:
 
 @lru_cache(maxsize=2)
 def read(folder: str) -> Images:
-    """Read a folder's images, PNG, JPEG, GIF and WebP. Raises UserError for whatever else is in it."""
+    """Read a folder's images (PNG, JPEG, GIF and WebP). Raises UserError for anything else in it."""
     try:
         paths = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
         found, left = dict[Path, bytes](), MOST_BYTES_OF_ALL
@@ -53,7 +53,7 @@ def read(folder: str) -> Images:
             found[path] = _bytes_of(path)
             left -= len(found[path])
             if left < 0:
-                raise UserError(f"--images {folder}: has more than {MOST_BYTES_OF_ALL >> 20} MiB; take some out")
+                raise UserError(f"--images {folder}: has more than {MOST_BYTES_OF_ALL >> 20} MiB; remove some")
     except OSError as problem:
         at = problem.filename or folder
         raise UserError(f"--images {at}: expected a folder of images ({problem.strerror})") from None
@@ -63,7 +63,7 @@ def read(folder: str) -> Images:
 
 
 def of_bytes(folder: str, files: Sequence[tuple[str, bytes]]) -> Images:
-    """Images of files, given as (name, bytes). Raises UserError for one that is none."""
+    """Images from files, given as (name, bytes). Raises UserError for one that is not an image."""
     made, hashes = dict[str, Image](), list[str]()
     for name, data in files:
         digest = hashlib.sha256(data).hexdigest()
@@ -74,13 +74,13 @@ def of_bytes(folder: str, files: Sequence[tuple[str, bytes]]) -> Images:
 
 
 def of_sizes(folder: str, sha256: str, sizes: Sequence[int]) -> Images:
-    """Images of which only the sizes are known, in their order: enough to decode a run."""
+    """Images of which only the sizes are known, in order: enough to decode a run."""
     return Images(folder, sha256, tuple(Image("", "", size) for size in sizes))
 
 
 def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
-        raise UserError(f"--images {path}: is a folder; expected images and nothing else")
+        raise UserError(f"--images {path}: is a folder; expected only images")
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise UserError(f"--images {path}: has {size:,} bytes, expected at most {MOST_BYTES:,}")
@@ -88,14 +88,14 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _media_type(name: str, data: bytes) -> str:
-    """The type that a file's first bytes say; a UserError where they say none, and for half a file."""
+    """The type according to a file's first bytes; UserError for others, and for a truncated file."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         kind, is_whole = "image/webp", len(data) >= int.from_bytes(data[4:8], "little") + 8
     else:
         kind, end = next(((kind, end) for kind, heads, end in _KINDS if data.startswith(heads)), ("", b""))
         is_whole = end in data
     if not kind:
-        raise UserError(f"--images {name}: is no PNG, JPEG, WebP or GIF by its first bytes; take it out")
+        raise UserError(f"--images {name}: is not a PNG, JPEG, WebP or GIF by its first bytes; remove it")
     if not is_whole:
-        raise UserError(f"--images {name}: is cut off, a whole {kind.removeprefix('image/').upper()} ends otherwise")
+        raise UserError(f"--images {name}: is a truncated {kind.removeprefix('image/').upper()}; replace or remove it")
     return kind

@@ -1,4 +1,4 @@
-"""From what the user asked for to the load that is offered; every contradiction is named by its flags."""
+"""From the user's options to the load that is offered; every contradiction names its flags."""
 
 import math
 import re
@@ -54,10 +54,10 @@ def resolve_load(
     max_in_flight: int | None = None,
     overload: Literal["wait", "drop"] | None = None,
 ) -> Load:
-    """The load as the flags say, and where they do not, as the scenario does: requests, or sessions where it has turns.
+    """The load from the flags, with the scenario's defaults: requests, or sessions if it has turns.
 
-    An infinite `rate` has everything due at once. A course lasts as long as it is, unless told otherwise; a `profile`
-    has the weights of stretches of equal length, which are spread over `duration`, and `rate` is their mean.
+    With an infinite `rate` everything is due at once. A course sets the duration unless that is given; a `profile` has
+    the weights of periods of equal length, which are spread over `duration`, and `rate` is their mean.
 
     Warm-up, when not given: with a number of requests the scenario's, and in a closed loop at least one request for
     every slot, so that the ramp is not measured, but never more than are measured; with a duration a tenth of it, 10 s
@@ -103,17 +103,17 @@ def _check_kind(
     only_open: Mapping[str, object],
     max_in_flight: int | None,
 ) -> None:
-    """Raise UserError for what is said of a load that is not of its kind."""
+    """Raise UserError for options that do not apply to this kind of load."""
     if rate is None:
         every = {**only_open, "--max-in-flight": max_in_flight}
-        _refuse(every, "only an open loop has it; give --rate as well, or leave it out")
+        _refuse(every, "applies to an open loop; give --rate as well, or leave it out")
     elif rate == math.inf:
         timed = {"--duration": duration, "--warmup": None if warmup == "0" else warmup}
-        _refuse({**only_open, **timed}, "with --rate inf all is due at once; leave it out")
+        _refuse({**only_open, **timed}, "with --rate inf everything is due at once; leave it out")
 
 
 class Length(NamedTuple):
-    """For how long a load is measured, and what comes before that: by number or by time."""
+    """How long a load is measured, and what comes before that: by number or by time."""
 
     requests: int | None = None
     warmup_requests: int | None = None
@@ -131,7 +131,7 @@ def _length(
     warmup: str | None,
     concurrency: int | None,
 ) -> Length:
-    """What was asked for, and where nothing was as the scenario has it."""
+    """What was asked for, with the scenario's defaults."""
     if duration_s is not None:
         within("--duration", duration_s, 0.1, MAX_DURATION_S, " s")
         return Length(duration_s=duration_s, warmup_s=_warmup_s(warmup, duration_s))
@@ -151,23 +151,25 @@ def _begins_with_nothing(rate: float | Course | None, profile: Sequence[float] |
 
 
 class OfferedRate(NamedTuple):
-    """How fast calls come: on average, and how that changes; in a closed loop neither."""
+    """How fast calls arrive: the mean rate, and its course; neither in a closed loop."""
 
     mean_per_s: float | None = None
     course: Course = ()
 
     @property
     def first_per_s(self) -> float | None:
-        """The rate of the warm-up: that of the start."""
+        """The rate of the warm-up: the initial one."""
         return self.course[0].from_per_s if self.course else self.mean_per_s
 
 
 def _pace(rate: float | Course, profile: Sequence[float] | None, length: Length) -> OfferedRate:
     if profile is not None:
         if length.duration_s is None:
-            raise UserError("--arrivals profile: it is spread over --duration; give one, such as 24h or 10m")
+            raise UserError("--arrivals profile: needs a --duration to spread it over, such as 24h or 10m")
         if isinstance(rate, tuple):
-            raise UserError("--arrivals profile: it says how the rate changes; give --rate one number, its mean")
+            raise UserError(
+                "--arrivals profile: needs a single number as --rate, its mean; the profile is how the rate changes"
+            )
         rate = courses.of_weights(profile, length.duration_s, within("--rate", rate, 0.001, MAX_RATE_PER_S))
     if not isinstance(rate, tuple):
         return OfferedRate(within("--rate", rate, 0.001, MAX_RATE_PER_S))
@@ -178,7 +180,7 @@ def _pace(rate: float | Course, profile: Sequence[float] | None, length: Length)
         count = length.requests or length.sessions or 1
         fitted = courses.until(rate, count)
         if fitted is None:
-            raise UserError(f"--rate: {count} requests never come at a rate that ends at 0; give --duration instead")
+            raise UserError(f"--rate: {count} requests never arrive at a rate that ends at 0; give --duration instead")
         course = fitted
     if courses.is_even(course):
         return OfferedRate(within("--rate", course[0].from_per_s, 0.001, MAX_RATE_PER_S))
@@ -186,9 +188,9 @@ def _pace(rate: float | Course, profile: Sequence[float] | None, length: Length)
 
 
 def _check_size(load: Load, first_per_s: float | None) -> None:
-    """Raise UserError for more requests than a plan may have, and for a warm-up that nothing can be sent in."""
+    """Raise UserError for more requests than a plan may have, and for a warm-up during which nothing is sent."""
     if first_per_s == 0 and (load.warmup_s or load.warmup_requests or load.warmup_sessions):
-        raise UserError("--warmup: the rate begins at 0, so that nothing can be sent before it; leave --warmup out")
+        raise UserError("--warmup: the rate starts at 0, so nothing can be sent before it; leave --warmup out")
     if load.rate_per_s is None or load.duration_s is None or first_per_s is None:
         return
     if load.rate_per_s * load.duration_s + first_per_s * (load.warmup_s or 0) > MAX_REQUESTS:
@@ -199,7 +201,7 @@ def _check_size(load: Load, first_per_s: float | None) -> None:
 
 
 def gap_spread(arrivals: Arrivals) -> float:
-    """The standard deviation of the gaps between arrivals over their mean. Raises UserError for no known process."""
+    """The standard deviation of the gaps between arrivals over their mean. Raises UserError for an unknown process."""
     name, _, spread = arrivals.partition(":")
     if arrivals in SPREADS:
         return SPREADS[arrivals]
@@ -210,14 +212,14 @@ def gap_spread(arrivals: Arrivals) -> float:
     found = read(spread)
     if found is None or not low <= float(found) <= high:
         raise UserError(
-            f"--arrivals {arrivals!r}: expected gamma:CV, the gaps' spread over their mean from {low:g} to {high:g}, "
+            f"--arrivals {arrivals!r}: expected gamma:CV, with a coefficient of variation from {low:g} to {high:g}, "
             "such as gamma:2"
         )
     return float(found)
 
 
 def _sessions(turns: Turns, asked: int | None, warmup: str | None) -> tuple[int, int]:
-    """How many sessions are measured, and how many come before them."""
+    """How many sessions are measured, and how many precede them."""
     sessions = within("--sessions", turns.sessions if asked is None else asked, 1, MAX_REQUESTS)
     before = _warmup_count(warmup, turns.warmup_sessions, sessions, "sessions")
     if (calls := (sessions + before) * turns.count.high) > MAX_REQUESTS:
@@ -230,7 +232,7 @@ def _warmup_count(warmup: str | None, default: int, measured: int, what: str) ->
         return min(default, measured)
     count = whole(warmup)
     if count is None or count < 0:
-        raise UserError(f"--warmup: expected a number of {what}, such as 16, since the load is one, got {warmup!r}")
+        raise UserError(f"--warmup: expected a number of {what}, such as 16, like the load, got {warmup!r}")
     return within("--warmup", count, 0, MAX_REQUESTS)
 
 

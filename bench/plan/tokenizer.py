@@ -1,4 +1,4 @@
-"""A model's own tokenizer and chat template from a local folder, for when the server is not to count, or cannot.
+"""A model's own tokenizer and chat template from a local folder, if the server should not or cannot count.
 
 One tokenizer for several servers makes one plan for all of them: the same texts, whatever each of them counts.
 """
@@ -25,15 +25,15 @@ class _Generation(Extension):
     tags = {"generation"}  # noqa: RUF012  (jinja's)
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Give the block's own content."""
+        """Render the block's content."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def counter(path: Path) -> Callable[[tuple[Message, ...]], int]:
-    """Count the tokens of prompts, template included, by a Hugging Face folder, or of bare text by its tokenizer.json.
+    """A function that counts the tokens of prompts, with the template of a folder, or of bare text without one.
 
-    Raises UserError when there is no such tokenizer or the package that reads it is not installed.
+    Raises UserError if there is no such tokenizer, or the package that reads it is not installed.
     """
     file = path / TOKENIZER if path.is_dir() else path
     if not file.is_file():
@@ -41,7 +41,7 @@ def counter(path: Path) -> Callable[[tuple[Message, ...]], int]:
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise UserError("--tokenizer needs the package tokenizers: pip install tokenizers") from None
+        raise UserError("--tokenizer: needs the package tokenizers; pip install tokenizers") from None
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as problem:  # the package raises nothing narrower
@@ -52,13 +52,13 @@ def counter(path: Path) -> Callable[[tuple[Message, ...]], int]:
         try:
             return len(tokenizer.encode(render(messages), add_special_tokens=False).ids)
         except Exception as problem:  # a template is a program, and fails as one
-            raise UserError(f"--tokenizer {path}: its chat template does not take this prompt: {problem}") from None
+            raise UserError(f"--tokenizer {path}: its chat template fails on this prompt: {problem}") from None
 
     return count
 
 
 def template(path: Path) -> Render | None:
-    """Give the chat template of a Hugging Face folder; None where the path is no folder or has none."""
+    """The chat template of a Hugging Face folder; None if it has none, or the path is not a folder."""
     render = _template(path) if path.is_dir() else _plain
     if render is _plain:
         return None

@@ -1,1 +1,1 @@
-"""Between a server and the load: what it says of itself, prompts counted, a first request rehearsed."""
+"""Between a server and the load: what the server reports, prompts counted, a first request rehearsed."""

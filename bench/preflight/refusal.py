@@ -1,4 +1,4 @@
-"""What a server's refusal is about, by its status and its words; `bench.errors.REFUSALS` has what to do about it."""
+"""The kind of a server's refusal, from its status and message; `bench.errors.REFUSALS` has the remedies."""
 
 import re
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from bench.errors import RefusalName
 
 
 class _Sign(NamedTuple):
-    """A kind of refusal, and what tells it: a status that means nothing else, or words."""
+    """A kind of refusal, and how it is recognised: by an unambiguous status, or by words."""
 
     kind: RefusalName
     statuses: frozenset[int]
     words: str | None = None
 
 
-# The first that fits. A code that a server puts before its message counts as words, with its underscores.
+# The first match counts. An error code before the message is matched like words, underscores included.
 _SIGNS = (
     _Sign("certificate", frozenset(), r"ssl certificate|client certificate|https port|plain http request"),
     _Sign("quota", frozenset({402}), r"quota|billing|\bcredit|balance|payment|spend(?:ing)? limit|usage limit"),
@@ -47,7 +47,7 @@ _SIGNS = (
 
 
 def kind(status: int | None, code: str, message: str) -> RefusalName:
-    """What a refusal is about; `code` is the taxonomy's, `message` the server's own words."""
+    """The kind of a refusal; `code` is the taxonomy's, `message` the server's own words."""
     if status == 200 and code in ("malformed", "cut_stream", "empty"):
         return "dialect"
     words = f"{message} {code}".lower()

@@ -1,8 +1,8 @@
-"""The load's first request, sent once before the load: a server that refuses it refuses them all.
+"""The load's first request, sent once before the load: a server that refuses it would refuse all of them.
 
-It goes out as the wire will send it, over a connection of the same kind, with the prompt of another salt: nothing that
-the load sends is in the server's cache afterwards. What the server does not take is worded as it wants it, if the
-backend knows how; what cannot be is said in its own words. It costs what a request costs, and is charged for.
+It is sent as the wire will send it, over the same kind of connection, with a prompt of another salt, so that it leaves
+nothing of the load's in the server's cache. If the server refuses a field and the backend knows an alternative, the
+request is adapted; otherwise the server's own error is reported. It costs as much as any request, and is charged.
 """
 
 import socket
@@ -42,7 +42,7 @@ from bench.wire.redact import blanker
 
 MAX_TRIES = 16
 MAX_BYTES = 64 * 2**20
-# A fault that may pass is given this many chances, further apart each time.
+# A temporary fault gets this many attempts, at growing intervals.
 PAUSES_S = (0.5, 2.0)
 POLL_S = 1.0
 LONGEST_WAIT_S = 10.0
@@ -50,15 +50,15 @@ LONGEST_PLACE = 300
 _QUICK_ENOUGH_MS = 1000.0
 _FEW_TOKENS = 8
 _READ_BYTES = 65536
-# Kinds of refusal that the list of models, asked before, has said more of.
+# Kinds of refusal that the list of models, asked before, explains better.
 _OF_THE_WRONG_PLACE: frozenset[RefusalName] = frozenset({"model", "route", "dialect", "key", "server"})
-# From here down, one for each try, as no planned call has them: in a server's log they are found apart.
+# Attempts are numbered from here down; no planned call has these numbers, so a server's log tells them apart.
 LAST_SEQ = 999_999_999_999
 
 
 @dataclass(frozen=True, slots=True)
 class RehearsalAnswer:
-    """What came of one request; `error` is (code, message) where it failed, with no secret in it."""
+    """The result of one request; `error` is (code, message) if it failed, without secrets."""
 
     sent: bool
     status: int | None
@@ -71,7 +71,7 @@ class RehearsalAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RehearsalResult:
-    """The request that the server takes: the target that words it, what was adapted, and how it answered."""
+    """The request that the server accepts: its target, what was adapted, and how it answered."""
 
     target: Target
     call: Call
@@ -82,10 +82,10 @@ class RehearsalResult:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """How to ask; with a `limiter` every try is charged to the run's account.
+    """How to ask; with a `limiter` every attempt is charged to the run's account.
 
-    `ready_timeout_s` is how long a server that is still loading is waited for, `unlisted` what its list of models has
-    against it.
+    `ready_timeout_s` is how long to wait for a server that is still loading, `unlisted` the problem with its list of
+    models, if any.
     """
 
     backend: Backend
@@ -97,7 +97,7 @@ class Rehearsal:
     tries: int = field(default=0, init=False)
 
     def of(self, call: Call, target: Target) -> RehearsalResult:
-        """Ask until the request is taken. Raises UserError where it is not."""
+        """Ask until the request is accepted. Raises UserError if it is not."""
         adapted = list[str]()
         tried = {_key(target)}
         pauses = iter(PAUSES_S)
@@ -131,7 +131,7 @@ class Rehearsal:
     def _other(
         self, request: HttpRequest, target: Target, heard: RehearsalAnswer, call: Call
     ) -> tuple[Target, str] | None:
-        """Another wording of the request, and what is said of it."""
+        """Another wording of the request, and a note about it."""
         assert heard.error is not None
         if self.backend.adapt is None or heard.status is None:
             return None
@@ -147,7 +147,7 @@ class Rehearsal:
         if self.limiter is not None:
             self.limiter.plan(call)
             if self.limiter.reserve(call.seq) is not Admission.NOW:
-                raise UserError("--max-usd: not even the first request fits under it at its worst; raise it")
+                raise UserError("--max-usd: too low for even the first request at its worst; raise it")
         patience_s = max(self.timeout_s, self.ready_timeout_s)
         heard = exchange(
             place, http1.encode_request(request, place.host_header), self.backend.decode, target, patience_s
@@ -166,10 +166,10 @@ class Rehearsal:
             leads = f"to {place[:LONGEST_PLACE]}" if place else "and says not where to"
             redirects = f"{target.url}: {path} redirects with HTTP {heard.status} {leads}"
             return UserError(f"{redirects}; give the URL it leads to as --url")
-        answer = {200: "an answer that cannot be used", None: "no answer"}.get(heard.status, f"HTTP {heard.status}")
+        answer = {200: "an unusable answer", None: "no answer"}.get(heard.status, f"HTTP {heard.status}")
         hint = what.remedy.format(key_variable=self.backend.key_variable)
         if self.backend.name == "exec":
-            return UserError(f"--command: its first answer cannot be used ({code}: {message}); try it by hand")
+            return UserError(f"--command: its first answer is unusable ({code}: {message}); try it by hand")
         if self.unlisted and what.name in _OF_THE_WRONG_PLACE:
             return ServerFault(f"{self.unlisted}; the load's request at {path} got {answer} ({message})")
         fault = NotReady if what.name == "loading" else ServerFault
@@ -179,7 +179,7 @@ class Rehearsal:
 
 
 def _is_answer(heard: RehearsalAnswer) -> bool:
-    """Whether the server took the request and its answer was read to the end, be it a poor one."""
+    """Whether the server accepted the request and its answer was read to the end, even if it is unusable."""
     return heard.error is None or (
         heard.error[0] in ("empty", "ended_early") and heard.reply is not None and heard.reply.finish is not None
     )
@@ -243,7 +243,7 @@ def _endpoint(target: Target) -> Endpoint:
 
 
 def connected(place: Endpoint, timeout_s: float) -> socket.socket:
-    """A connection like the wire's, but blocking: each wait on it takes `timeout_s` at most."""
+    """A connection like the wire's, but blocking: each wait on it takes at most `timeout_s`."""
     sock = socket.create_connection((place.host, place.port), timeout_s)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -254,7 +254,7 @@ def connected(place: Endpoint, timeout_s: float) -> socket.socket:
 
 
 def _read(sock: socket.socket, parts: list[bytes], t_ns: list[int], deadline: float) -> None:
-    """Read to the answer's end, or to the connection's."""
+    """Read to the end of the answer, or of the connection."""
     framing, size = http1.Framing(), 0
     while True:
         sock.settimeout(max(0.001, deadline - time.monotonic()))
@@ -283,9 +283,9 @@ def _code(problem: OSError, timeout_s: float, sent_ns: int | None) -> tuple[str,
 
 
 def acknowledged_late(done: RehearsalResult, backend: Backend, timeout_s: float) -> nagle.AckEffect | None:
-    """Whether the server holds its first token back until this client has acknowledged; None where nobody can tell.
+    """Whether the server holds back its first token until this client has acknowledged; None if that is unclear.
 
-    It takes a few short requests more, and a first token that does not itself take longer than what is looked for.
+    It takes a few more short requests, and a first token that is not itself slower than the delay looked for.
     """
     first_ms = done.heard.first_token_ms
     if first_ms is None or first_ms > _QUICK_ENOUGH_MS:

@@ -1,1 +1,1 @@
-"""Servers that this tool starts, the models it gives them, and the tiny model that it makes."""
+"""Servers that this tool starts, their models, and the tiny models that it builds."""

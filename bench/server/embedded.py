@@ -1,4 +1,4 @@
-"""llama.cpp's own server out of the xllamacpp wheel, in a process of its own: the embedded default of `llamacpp`.
+"""llama.cpp's own server from the xllamacpp wheel, in a separate process: the embedded default of `llamacpp`.
 
 Takes llama-server's flags of the same names, then any of the wheel's own settings as NAME=VALUE (n_batch=512).
 """
@@ -36,7 +36,7 @@ def main() -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    # The wheel demands a path. What it finds or downloads for a repository takes its place.
+    # The wheel requires a path; what it finds or downloads for a repository replaces it.
     params.model.path = flags.model or flags.hf_repo
     params.model.hf_repo = flags.hf_repo or ""
     params.model_alias = {flags.alias}
@@ -61,9 +61,9 @@ def main() -> None:
 
 
 def _why(error: RuntimeError) -> str:
-    """What the engine complained of first, which the rest follows from, where its log is a file that can be read.
+    """The engine's first complaint, from which the others follow, if its log is a readable file.
 
-    The first two: that the hub cannot be asked is no fault while the cache has the file.
+    The first two: being unable to reach the hub is not fatal while the cache has the file.
     """
     try:
         log = Path("/dev/stderr").read_text(errors="replace") if stat.S_ISREG(os.fstat(2).st_mode) else ""
@@ -73,11 +73,11 @@ def _why(error: RuntimeError) -> str:
 
 
 def apply(params: Any, setting: str) -> None:
-    """Set one of the wheel's settings from NAME=VALUE; ValueError says what was expected instead."""
+    """Set one of the wheel's settings from NAME=VALUE; ValueError says what was expected."""
     name, _, value = setting.partition("=")
     names = [known for known in dir(params) if not known.startswith("_")]
     if name not in names:
-        # This file runs as a script of its own, for which there is no bench.suggest.
+        # This file runs as a script, for which bench.suggest does not exist.
         near = "".join(f"; did you mean {each!r}?" for each in difflib.get_close_matches(name, names, n=1))
         raise ValueError(f"xllamacpp has no setting {name!r}{near}")
     kind = type(getattr(params, name))

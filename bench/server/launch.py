@@ -1,4 +1,4 @@
-"""Starts a server for the length of a run: on a free loopback port, watched by a supervisor, its output in a log."""
+"""Starts a server for the duration of a run: on a free loopback port, under a supervisor, its output in a log."""
 
 import http.client
 import json
@@ -23,20 +23,20 @@ HOST = "127.0.0.1"
 POLL_S = 0.05
 TAIL_LINES = 12
 FAULT_LENGTH = 400
-# ValueError: …, as Python ends a traceback, whatever a logger puts before it
+# ValueError: …, as Python ends a traceback, after whatever prefix a logger adds
 RAISED = re.compile(r"(?:^|\s)((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception): .+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """A supervisor, the mark that all its server started bears, and the process that writes the log, if one does."""
+    """A supervisor, the mark of everything that its server started, and the process that writes the log, if any."""
 
     process: "subprocess.Popen[bytes]"
     mark: str
     log_writer: "subprocess.Popen[bytes] | None"
 
     def stop(self) -> None:
-        """End the server and all it started; returns when they are gone, and what they said is in the log."""
+        """End the server and everything it started; returns when they are gone and all output is in the log."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         _wait(self.process, 2 * GRACE_S)
@@ -45,9 +45,9 @@ class Supervised:
         self.finish_log()
 
     def finish_log(self) -> None:
-        """Wait until all that the server said is in its log."""
+        """Wait until all output of the server is in its log."""
         if self.log_writer is not None:
-            _wait(self.log_writer, GRACE_S)  # what the server has left behind may still hold its output open
+            _wait(self.log_writer, GRACE_S)  # children that the server left behind may still hold its output open
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Server:
         return self.supervised.process.poll()
 
     def stop(self) -> None:
-        """End the server and all it started; returns when they are gone."""
+        """End the server and everything it started; returns when they are gone."""
         self.supervised.stop()
 
     def __enter__(self) -> Self:
@@ -83,10 +83,11 @@ def launch(
     port: int | None,
     hidden: Sequence[str] = (),
 ) -> Server:
-    """Start the server and return once it answers 200 at its ready path; `on_progress` is called each second before.
+    """Start the server and return once it answers 200 at its ready path.
 
-    Neither its environment nor its log has the `hidden` secrets. Raises UserError when the port is taken, the server
-    ends before it is ready (with the end of its log), or it is not ready in time.
+    `on_progress` is called every second until then. Neither its environment nor its log contains the `hidden` secrets.
+    Raises UserError when the port is taken, the server ends before it is ready (with the end of its log), or it is not
+    ready in time.
     """
     port = free_port(port)
     argv = [argument.replace("{port}", str(port)) for argument in how.argv]
@@ -94,13 +95,13 @@ def launch(
     log, writer = _log(log_path, hidden)
     with log:
         supervisor = subprocess.Popen(
-            # Isolated: it needs the standard library alone, and what PYTHONPATH may hold is the server's business.
+            # Isolated: it needs only the standard library, and the contents of PYTHONPATH are meant for the server.
             [sys.executable, "-I", SUPERVISOR, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             env={**environment(hidden), **how.env, MARK: mark},
-            umask=users_umask(),  # models that a server downloads are not our files
+            umask=users_umask(),  # models that a server downloads are not private to us
             start_new_session=True,  # Ctrl-C is for the bench, which still needs the server to finish
         )
     supervised = Supervised(supervisor, mark, writer)
@@ -114,7 +115,7 @@ def launch(
 
 
 def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Popen[bytes] | None]":
-    """What takes the server's output: its log itself, or the process that takes the secrets out on the way there."""
+    """Where the server's output goes: its log itself, or a process that removes secrets on the way there."""
     if not any(len(secret) >= LEAST_SECRET_LENGTH for secret in hidden):
         return path.open("wb"), None
     path.touch()
@@ -123,7 +124,7 @@ def _log(path: Path, hidden: Sequence[str]) -> "tuple[IO[bytes], subprocess.Pope
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         env=environment(hidden),
-        start_new_session=True,  # it ends with the server, which it must not end before
+        start_new_session=True,  # it ends with the server, and must not end earlier
     )
     assert writer.stdin is not None
     writer.stdin.write(json.dumps(list(hidden)).encode() + b"\n")
@@ -140,20 +141,20 @@ def _wait(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
 
 
 def free_port(wanted: int | None = None) -> int:
-    """A loopback port nobody listens on: the one wanted, else any. Raises UserError when it is taken."""
+    """A loopback port that is free: the wanted one, or any. Raises UserError when it is taken."""
     with socket.socket() as probe:
-        # As servers do it: connections of the last one, still in TIME_WAIT, do not make a port taken.
+        # As servers do: connections of a previous server, still in TIME_WAIT, do not make a port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, wanted or 0))
         except OSError as error:
-            raise UserError(f"port {wanted} cannot be used ({error.strerror}); name another or none") from None
+            raise UserError(f"port {wanted} cannot be used ({error.strerror}); give another, or leave it out") from None
         port: int = probe.getsockname()[1]
         return port
 
 
 def _server_pid(supervisor: subprocess.Popen[bytes]) -> int:
-    """The pid that the supervisor reports; 0 when the command could not be started, which the wait then explains."""
+    """The pid that the supervisor reports; 0 if the command could not be started, which the later wait explains."""
     assert supervisor.stdout is not None
     with supervisor.stdout as reports:
         return int(reports.readline() or 0)
@@ -175,8 +176,8 @@ def _wait_until_ready(
             raise UserError(_died(how.name, exit_code, log_path))
         if now - start > timeout_s:
             raise UserError(
-                f"{how.name} was not ready after {timeout_s:g} s; "
-                f"raise --ready-timeout if it only needs longer, or see {log_path}"
+                f"{how.name} was not ready after {timeout_s:g} s; raise --ready-timeout if it needs longer, or see "
+                f"{log_path}"
             )
         if now - reported >= 1:
             reported = now
@@ -197,11 +198,11 @@ def _answers(port: int, path: str) -> bool:
 
 def _died(name: str, exit_code: int, log_path: Path) -> str:
     log, tail = log_path.read_text(errors="replace"), _tail(log_path)
-    # What a server says of itself goes first, then what was raised first: the rest of a traceback follows from it.
+    # What a server says itself comes first, then the first exception: the rest of a traceback follows from it.
     own = [line for line in log.splitlines() if line.startswith(f"{name}: error")]
     raised = RAISED.findall(log)
     faults = own[-1:] or raised[:1] or [line for line in tail if "error" in line.lower()] or tail
-    fault = faults[-1][:FAULT_LENGTH] if faults else "it said nothing"
+    fault = faults[-1][:FAULT_LENGTH] if faults else "it printed nothing"
     return f"{name} ended while starting (exit code {exit_code}): {fault}; see {log_path}"
 
 

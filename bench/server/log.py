@@ -1,7 +1,7 @@
-"""A launched server's output on its way to its log, without secrets: `python -m bench.server.log PATH`.
+"""A launched server's output on its way to its log, with secrets removed: `python -m bench.server.log PATH`.
 
-Standard input begins with a line that names the secrets, as JSON; what follows is the server's, and is written line by
-line until everybody who can write to it is gone.
+Standard input starts with a line that lists the secrets, as JSON; the rest is the server's, and is written line by line
+until nobody is left who can write to it.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.process.secrets import blank
 
 _READ_BYTES = 65536
-# Of a line without end so much is held back, in which a secret may be about to end.
+# This much of an unfinished line is held back, because a secret may straddle the end.
 _LONGEST_LINE = 1 << 16
 _HELD_BACK = 1 << 12
 

@@ -1,4 +1,4 @@
-"""What a model's files say of it: a config.json, or the head of a GGUF file; weights are never read."""
+"""What a model's files say about it: a config.json, or the header of a GGUF file; weights are never read."""
 
 import json
 import re
@@ -12,7 +12,7 @@ _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 class GgufHead(NamedTuple):
-    """A GGUF file's metadata (but the tokenizer's), and how many numbers and bytes each of its tensors has."""
+    """A GGUF file's metadata (except the tokenizer's), and the numbers and bytes of each tensor."""
 
     metadata: Mapping[str, Any]
     elements: Mapping[str, int]
@@ -20,23 +20,23 @@ class GgufHead(NamedTuple):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a config.json, or the one in a model's folder. Raises UserError where there is none."""
+    """Read a config.json, or the one in a model's folder. Raises UserError if there is none."""
     path = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(path.read_bytes())
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror}; expected a model's config.json") from None
     except (ValueError, RecursionError) as problem:
-        raise UserError(f"{path}: expected a model's config.json, this is not JSON: {problem}") from None
+        raise UserError(f"{path}: expected a model's config.json, but this is not JSON: {problem}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: expected a model's config.json, found no object in it")
+        raise UserError(f"{path}: expected a model's config.json, but it is not a JSON object")
     return config
 
 
 def read_gguf(path: Path) -> GgufHead:
-    """Read the head of a GGUF file; of one in parts, name any part and all are read.
+    """Read the header of a GGUF file; for a split one, name any part and all are read.
 
-    Raises UserError for a file that is none, that ends too early, or whose other parts are missing.
+    Raises UserError for a file that is not GGUF or truncated, or whose other parts are missing.
     """
     heads = [_read_part(part) for part in _parts(path)]
     return GgufHead(
@@ -47,7 +47,7 @@ def read_gguf(path: Path) -> GgufHead:
 
 
 def file_type(head: GgufHead) -> str:
-    """What most of a GGUF file's tensors are in, such as Q4_K_M; GGUF where it does not say."""
+    """The type of most of a GGUF file's tensors, such as Q4_K_M; GGUF if it does not say."""
     import gguf
 
     try:
@@ -73,9 +73,9 @@ def _read_part(path: Path) -> GgufHead:
         reader = gguf.GGUFReader(path)
     except OSError as problem:
         raise UserError(f"{path}: {problem.strerror}; expected a GGUF file") from None
-    # What a file that is damaged or cut off makes of the reader's arithmetic, which checks nothing.
+    # Errors that a damaged or truncated file causes in the reader's arithmetic, which checks nothing.
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError):
-        raise UserError(f"{path}: expected a GGUF file, this is none, or it is damaged or cut off") from None
+        raise UserError(f"{path}: expected a GGUF file, but it is not one, damaged or truncated") from None
     metadata = {
         name: field.contents() for name, field in reader.fields.items() if not name.startswith(("GGUF.", "tokenizer."))
     }

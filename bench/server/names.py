@@ -1,6 +1,6 @@
 """Models by short name: their shapes, and the repository to load for each quantization.
 
-The facts are in models.csv: shapes from the config.json of each official repository, files from whoever made them.
+The facts are in models.csv: shapes from the config.json of each official repository, files by others from theirs.
 """
 
 import csv
@@ -26,8 +26,8 @@ _SERVERS: Final[Mapping[Weights, str]] = {"hf": "vllm and tgi", "gguf": "llamacp
 class KnownModel:
     """A model that has a short name.
 
-    `awq_repo` and `gguf_repo` are None where no such files are known, `experts` and `active_experts` in a dense model.
-    A `tied` model's head is its embeddings.
+    `awq_repo` and `gguf_repo` are None if no such files are known, `experts` and `active_experts` for a dense model. A
+    `tied` model's output head is its embedding.
     """
 
     alias: str
@@ -50,7 +50,7 @@ class KnownModel:
 
 
 class ResolvedModel(NamedTuple):
-    """What a server is to load.
+    """What a server loads.
 
     `quantization` is bf16, fp16, fp8 or awq, or llama.cpp's name of a kind of file (Q4_K_M); None takes the weights as
     the repository has them.
@@ -76,10 +76,10 @@ def models() -> Mapping[str, KnownModel]:
 
 
 def resolve(name: str, weights: Weights) -> ResolvedModel | None:
-    """What `name`, an alias or ALIAS-QUANTIZATION in any case, means to a server that loads such weights.
+    """What `name`, an alias or ALIAS-QUANTIZATION in any case, means for a server of such weights.
 
     None for a path, a repository id and a tiny model. Raises UserError for an unknown bare name, with the nearest, and
-    for a quantization that does not exist, with those that do.
+    for an unknown quantization, with those that exist.
     """
     found = _find(name)
     if found is None:
@@ -97,16 +97,16 @@ def resolve(name: str, weights: Weights) -> ResolvedModel | None:
 
 
 def repositories(model: KnownModel, weights: Weights) -> dict[str, str]:
-    """By quantization, the repository from which a server that loads such weights takes them."""
+    """By quantization, the repository from which a server of such weights loads them."""
     if weights == "gguf":
         return dict.fromkeys(GGUF_QUANTIZATIONS, model.gguf_repo) if model.gguf_repo else {}
-    # Servers make fp8 of the official weights while they load them.
+    # Servers convert the official weights to fp8 while loading.
     quantized = {"awq": model.awq_repo} if model.awq_repo else {}
     return quantized | {name: model.official_repo for name in HF_QUANTIZATIONS if name != "awq"}
 
 
 def aliases_of(name: str) -> tuple[str, ...]:
-    """The repository ids by which a running server may call the model, the likeliest first; () for no alias."""
+    """The repository ids by which a running server may call the model, likeliest first; () for no alias."""
     found = _find(name)
     if found is None:
         return ()
@@ -131,7 +131,7 @@ def _model(row: Mapping[str, str]) -> KnownModel:
 
 
 def _find(name: str) -> tuple[KnownModel, str | None] | None:
-    """The model that is called so, and the quantization in its name."""
+    """The model of this name, and the quantization in it."""
     name = name.lower()
     if name in models():
         return models()[name], None
@@ -143,7 +143,7 @@ def _find(name: str) -> tuple[KnownModel, str | None] | None:
 
 
 def _check_passes(name: str) -> None:
-    """Raise UserError for what can be nothing that a server loads."""
+    """Raise UserError for a name that no server could load."""
     known = known_names()
     if "/" in name or name in known or Path(name).exists():
         return

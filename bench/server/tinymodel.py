@@ -65,14 +65,16 @@ class TinyModel:
 
 
 def model_path(name: str, kind: Kind) -> Path:
-    """Where the model of that name lies in the user's cache, built there on first use.
+    """The model of that name in the user's cache, built there on first use.
 
     Raises `UserError` for a name that is not in `SIZES` and for a cache that cannot be written.
     """
     try:
         model = build(name, places.cache() / "models")
     except OSError as error:
-        raise UserError(f"the model {name} needs a place on disk: {error}; set XDG_CACHE_HOME to a folder") from error
+        raise UserError(
+            f"the model {name} cannot be written to disk: {error}; set XDG_CACHE_HOME to a writable folder"
+        ) from error
     return model.gguf if kind == "gguf" else model.hf
 
 
@@ -83,7 +85,9 @@ def build(name: str, folder: Path) -> TinyModel:
     enough that it is up to date, and of two builders at once either may win. Raises `UserError` for an unknown name.
     """
     if name not in SIZES:
-        raise UserError(f"no tiny model is called {name!r}; known are {', '.join(SIZES)}{did_you_mean(name, SIZES)}")
+        raise UserError(
+            f"no tiny model is called {name!r}; expected one of {', '.join(SIZES)}{did_you_mean(name, SIZES)}"
+        )
     target = folder / f"{name}-{_version()}"
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Traffic that people have: traces and datasets as files, each format read by one function into the same rows.
+"""Recorded traffic: traces and datasets in files, each format read by one function into the same rows.
 
-A reader is `path -> Iterator[TrafficRow]`, one line in READERS. It streams: no file is held whole. What a row does not
-tell is None; what a file gets wrong is a UserError that names the file, the line and the column.
+A reader is `path -> Iterator[TrafficRow]`, one line in READERS. It streams: no file is held whole. Missing values are
+None; a fault in a file is a UserError that names the file, the line and the column.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,9 +37,9 @@ READERS: Final[Mapping[str, Reader]] = {
 
 
 def read(path: Path, form: str | None = None) -> Iterator[TrafficRow]:
-    """Give the rows of a file in its order, in the named format or the one that it looks like.
+    """Yield the rows of a file in its order, in the given format or the detected one.
 
-    Raises UserError for a format that is not known at once, for a file with no request when it is read.
+    Raises UserError for an unknown format at once, for a file without requests when it is read.
     """
     form = detect(path) if form is None else form
     if form not in READERS:
@@ -49,9 +49,9 @@ def read(path: Path, form: str | None = None) -> Iterator[TrafficRow]:
 
 
 def read_all(name: str, flag: str) -> Iterator[tuple[Path, TrafficRow]]:
-    """Give the rows of a file, of all files of a folder, or of those that a pattern names, each in its own format.
+    """Yield the rows of a file, of all files of a folder, or of those that match a pattern, each in its own format.
 
-    Raises UserError, also where there is no file.
+    Raises UserError, also if there is no file.
     """
     return ((path, row) for path in files_of(name, flag) for row in read(path))
 
@@ -59,6 +59,6 @@ def read_all(name: str, flag: str) -> Iterator[tuple[Path, TrafficRow]]:
 def _not_none(path: Path, form: str, rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{path}: no request in it, read as {form}; expected one a line")
+        raise UserError(f"{path}: no requests in it (read as {form}); expected one per line")
     yield first
     yield from rows

@@ -1,4 +1,4 @@
-"""Text that people have: chats and prompts, with or without the answers that came; of times there is nothing.
+"""Datasets of text: chats and prompts, with or without recorded answers, and without times.
 
 OpenAI's chat messages and batch files: https://platform.openai.com/docs/guides/batch. ShareGPT is an array of
 conversations of `human` and `gpt`.
@@ -23,7 +23,7 @@ _ROLES: Final[Mapping[str, _Role]] = {
 
 
 def messages(path: Path) -> Iterator[TrafficRow]:
-    """OpenAI's chat messages, one conversation a line, bare or as the body of a batch request."""
+    """OpenAI's chat messages, one conversation per line, bare or as the body of a batch request."""
     for place, value in json_lines(path):
         inner = value.get("body")
         body: Mapping[str, Any] = inner if isinstance(inner, dict) else value
@@ -36,16 +36,16 @@ def messages(path: Path) -> Iterator[TrafficRow]:
 
 
 def text(path: Path) -> Iterator[TrafficRow]:
-    """Plain text: a prompt a line; an empty line is a row without one."""
+    """Plain text: one prompt per line; an empty line is an empty row."""
     for number, line in text_lines(path):
         yield TrafficRow(number, messages=(Message("user", line.strip()),) if line.strip() else ())
 
 
 def sharegpt(path: Path) -> Iterator[TrafficRow]:
-    """ShareGPT: a row for each answer, its prompt all that was said before; an empty one where there is no answer.
+    """ShareGPT: a row for each answer, whose prompt is everything before it; an empty row if there is no answer.
 
-    Conversations that begin with an answer, or have two turns of one side in a row, are common: the first is cut off,
-    the others joined.
+    Conversations that begin with an answer, or have two turns of one side in a row, are common: the first is dropped,
+    the others are joined.
     """
     for place, value in json_objects(path):
         turns = value.get("conversations", value.get("messages"))
@@ -64,7 +64,7 @@ def sharegpt(path: Path) -> Iterator[TrafficRow]:
 
 
 def conversation(value: Any) -> tuple[tuple[Message, ...], str | None]:
-    """Give the messages up to the last of the user's, and the answer behind it where there is one."""
+    """The messages up to the user's last, and the answer after it, if any."""
     if isinstance(value, str):
         return ((Message("user", value),) if value.strip() else ()), None
     said = list(_messages(value.get("messages") if isinstance(value, dict) else value))
@@ -73,7 +73,7 @@ def conversation(value: Any) -> tuple[tuple[Message, ...], str | None]:
 
 
 def answer(value: Any) -> str | None:
-    """Give the text of an answer as gateways keep it: bare, as a message, or as the whole of OpenAI's response."""
+    """The text of an answer as gateways keep it: bare, as a message, or as OpenAI's whole response."""
     if isinstance(value, dict):
         choices = value.get("choices", value.get("output"))  # of chats and completions, or of responses
         said = (
@@ -88,7 +88,7 @@ def answer(value: Any) -> str | None:
 
 
 def parsed(value: Any) -> Any:
-    """Give what a cell holds: in CSV what is no text is written as JSON."""
+    """The content of a cell: in CSV, anything but text is written as JSON."""
     try:
         found = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):

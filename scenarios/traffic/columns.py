@@ -1,4 +1,4 @@
-"""Parquet as records: a few rows at a time, and only the columns that are asked for."""
+"""Parquet as records: a few rows at a time, and only the columns that are needed."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ _ROWS_A_READ: Final = 64
 
 
 def parquet_records(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
-    """Give the rows of a Parquet file, numbered from 1, with those of the wanted columns that it has, in any case.
+    """Yield the rows of a Parquet file, numbered from 1, with the wanted columns that it has, in any case.
 
-    Where it has none of them, all its columns are given. Raises UserError for what is no Parquet.
+    If it has none of them, all its columns are given. Raises UserError for a file that is not Parquet.
     """
     number = 0
     try:
@@ -40,7 +40,7 @@ def parquet_records(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[FileP
 
 
 def _with_whole_times(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Give instants as numbers of nanoseconds, of which Python's own have none."""
+    """Convert times to numbers of nanoseconds, which Python's own cannot hold."""
     columns = [
         column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
         if pa.types.is_timestamp(column.type)

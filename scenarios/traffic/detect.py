@@ -1,4 +1,4 @@
-"""Which format a file is in, by what its beginning has and no other format has."""
+"""Detect a file's format by features of its beginning that no other format has."""
 
 import csv
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ _LINES_LOOKED_AT: Final = 20
 
 
 def detect(path: Path) -> str:
-    """Name the format. Raises UserError for an unknown one."""
+    """The name of the format. Raises UserError for an unknown one."""
     with opened(path) as file:
         if file.read(len(_PARQUET)) == _PARQUET:
             return "parquet"
     lines = [line for _, line in text_head(path) if line.strip()][:_LINES_LOOKED_AT]
     if not lines:
-        raise UserError(f"{path}: is empty: expected requests, one a line")
+        raise UserError(f"{path}: is empty; expected requests, one per line")
     if lines[0].strip()[0] in "[{":
         return _of_json(path)
     header, *rest = csv.reader(lines)
@@ -70,7 +70,7 @@ def _of_json(path: Path) -> str:
 
 
 def _of_blocks(value: Mapping[str, Any]) -> str:
-    """Mooncake and vLLM have one form and other units: the number of blocks tells how long each is."""
+    """Mooncake and vLLM have one form and different units: the number of blocks shows which."""
     length, blocks = value["input_length"], value.get("hash_ids")
     fits = type(length) is int and isinstance(blocks, list) and len(blocks) == -(-length // MOONCAKE_BLOCK_TOKENS)
     return "mooncake" if fits or not blocks else "timed_trace"

@@ -11,11 +11,11 @@ from scenarios.traffic.rows import SECOND_NS, TrafficRow
 
 _MINUTE_NS: Final = 60 * SECOND_NS
 TTLS_S: Final[Mapping[str, int | None]] = {"1m": 60, "5m": 300, "1h": 3600, "without end": None}
-"""For how long a cache keeps what it was asked for last."""
+"""How long a cache keeps what was last requested."""
 
 
 class TrafficFacts(NamedTuple):
-    """Of all rows; None where no row tells. Means are over the rows that do.
+    """Facts about all rows; None if no row has the value. Means are over the rows that have it.
 
     `busiest_minute` counts the requests of one of the minutes since the first. `cached_shares` are the shares of the
     prompts' tokens that a prefix cache of unbounded size would have seen before, by the blocks that they name and how
@@ -89,7 +89,7 @@ def _lengths(tokens: Sequence[int]) -> LengthFacts | None:
 
 
 class _Caches:
-    """Prefix caches of unbounded size that keep a block for so long after it was last asked for."""
+    """Prefix caches of unbounded size that keep a block for so long after its last use."""
 
     def __init__(self) -> None:
         self._last_ns: dict[int, int | None] = {}
@@ -98,7 +98,7 @@ class _Caches:
         self._is_timed = True
 
     def see(self, row: TrafficRow) -> None:
-        """Count what each knows of a prompt; an id stands for all that comes before it, too."""
+        """Count how much of a prompt each cache has; an id stands for everything before it, too."""
         if not (row.blocks and row.block_tokens and row.prompt_tokens):
             return
         self._tokens += row.prompt_tokens

@@ -1,4 +1,4 @@
-"""What gateways and tracers export of production traffic: LiteLLM's log payloads, Langfuse's observations.
+"""Exports of production traffic from gateways and tracers: LiteLLM's log payloads, Langfuse's observations.
 
 LiteLLM: https://docs.litellm.ai/docs/proxy/logging_spec. Langfuse:
 https://langfuse.com/docs/api-and-data-platform/features/blob-storage-export-fields.
@@ -19,14 +19,14 @@ _GENERATED: Final = ("completion", "acompletion", "text_completion", "atext_comp
 
 
 def litellm(path: Path) -> Iterator[TrafficRow]:
-    """LiteLLM's StandardLoggingPayload, or its spend logs, an array or one a line.
+    """LiteLLM's StandardLoggingPayload, or its spend logs, as an array or one per line.
 
-    Calls that generate nothing are passed over; of those whose text was redacted the lengths are known.
+    Calls that generate nothing are skipped; redacted ones still have lengths.
     """
 
     def row(place: FilePosition, call: Mapping[str, Any]) -> TrafficRow:
         messages, text = _asked(call.get("messages")), answer(parsed(call.get("response")))
-        # What stands there in place of a text that was not to be logged says nothing of it.
+        # The placeholder for redacted text says nothing about it.
         is_hidden = any(message.text == _REDACTED for message in messages)
         return TrafficRow(
             place.line,
@@ -46,20 +46,20 @@ def litellm(path: Path) -> Iterator[TrafficRow]:
 
 
 def _asked(value: Any) -> tuple[Message, ...]:
-    """Messages, also written as JSON; a text that is none of them is a prompt, whatever it looks like."""
+    """Messages, also written as JSON; any other text is a prompt, whatever it looks like."""
     found = conversation(parsed(value))[0]
     return found if found or value in ("{}", "[]") else conversation(value)[0]
 
 
 def _cached(metadata: Any) -> Any:
-    """What was read from the provider's cache, as its own usage says it."""
+    """Tokens read from the provider's cache, according to its usage."""
     for name in ("usage_object", "prompt_tokens_details"):
         metadata = metadata.get(name) if isinstance(metadata, dict) else None
     return metadata.get("cached_tokens") if isinstance(metadata, dict) else None
 
 
 def langfuse(path: Path) -> Iterator[TrafficRow]:
-    """Langfuse's observations, JSON or CSV, of the export or of the API: those that are generations."""
+    """Langfuse's observations, JSON or CSV, from the export or the API: those that are generations."""
     found = _unpacked(json_objects(path)) if first_character(path) in "[{" else csv_records(path, ("type",))
 
     def row(place: FilePosition, one: Mapping[str, Any]) -> TrafficRow:
@@ -87,7 +87,7 @@ def langfuse(path: Path) -> Iterator[TrafficRow]:
 def _unpacked(
     found: Iterator[tuple[FilePosition, Mapping[str, Any]]],
 ) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
-    """An answer of the API has a page of observations as `data`."""
+    """An answer of the API has a page of observations in `data`."""
     for place, one in found:
         page = one.get("data")
         if isinstance(page, list) and "type" not in one:

@@ -1,4 +1,4 @@
-"""Files as lines, CSV records and JSON values, one after the other, each with the number of its line."""
+"""Files as lines, CSV records and JSON values, one at a time, each with its line number."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from bench.types import UserError
 from scenarios.traffic.rows import FilePosition, shown_names
 
 ROW_BYTES_MAX: Final = 8 << 20
-"""No recorded request is longer; a file whose lines never end is no file of requests."""
+"""Longer than any recorded request; a file whose lines never end is not a file of requests."""
 
 _READ_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 1 << 16
@@ -23,7 +23,7 @@ _HEAD_BYTES: Final = 1 << 16
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, packed by gzip or not. Raises UserError where it cannot be read, or ends early."""
+    """Open a file, gzipped or not. Raises UserError if it cannot be read, or is truncated."""
     try:
         with path.open("rb") as file:
             is_packed = file.peek(2)[:2] == b"\x1f\x8b"
@@ -31,11 +31,11 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     except OSError as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from None
     except (EOFError, zlib.error) as problem:
-        raise UserError(f"{path}: its gzip is cut or damaged ({problem}); fetch it again") from None
+        raise UserError(f"{path}: its gzip is truncated or damaged ({problem}); fetch it again") from None
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Give (number, line) of a text in UTF-8, without what ends a line."""
+    """Yield (number, line) of UTF-8 text, without line ends."""
     with opened(path) as file:
         number = 0
         while line := file.readline(ROW_BYTES_MAX + 1):
@@ -43,11 +43,11 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             if len(line) > ROW_BYTES_MAX:
                 raise UserError(
                     f"{path}:{number}: column {ROW_BYTES_MAX}: the line is longer than {ROW_BYTES_MAX >> 20} MiB; "
-                    "expected one request a line"
+                    "expected one request per line"
                 )
             if number == 1:
                 if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-                    raise UserError(f"{path}:1: expected UTF-8, this is UTF-16; save it as UTF-8")
+                    raise UserError(f"{path}:1: expected UTF-8, got UTF-16; save it as UTF-8")
                 line = line.removeprefix(BOM_UTF8)
             if (zero := line.find(0)) >= 0:
                 raise UserError(f"{path}:{number}: not text: byte {zero + 1} of the line is zero; save it as UTF-8")
@@ -60,7 +60,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Give (number of its last line, cells) of each record of a CSV that is not empty."""
+    """Yield (number of its last line, cells) for each non-empty record of a CSV file."""
     csv.field_size_limit(ROW_BYTES_MAX)
     reader = csv.reader(line + "\n" for _, line in text_lines(path))
     begins = 1
@@ -70,21 +70,23 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(map(str.strip, cells)):
                 yield reader.line_num, cells
     except csv.Error as problem:
-        # A quote that nobody closes takes all that follows into one cell.
-        raise UserError(f"{path}:{begins}: not CSV: {problem} in what begins here; is a quote open?") from None
+        # An unclosed quote takes everything after it into one cell.
+        raise UserError(
+            f"{path}:{begins}: not CSV: {problem} in the record that starts here; is a quote unclosed?"
+        ) from None
 
 
 def csv_records(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[FilePosition, Mapping[str, str]]]:
-    """Give the records of a CSV by their columns' names. Raises UserError where one that is needed lacks."""
+    """Yield the records of a CSV file by column name. Raises UserError if a required column is missing."""
     header: list[str] = []
     for line, cells in csv_rows(path):
         if not header:
             header = [cell.strip() for cell in cells]
             if missing := [name for name in needed if name not in header]:
-                raise UserError(f"{path}:{line}: no column {missing[0]!r}; it has {shown_names(header)}")
+                raise UserError(f"{path}:{line}: missing column {missing[0]!r}; it has {shown_names(header)}")
             continue
         if len(cells) < len(header):
-            raise UserError(f"{path}:{line}: {header[len(cells)]}: the line ends before it; is the file whole?")
+            raise UserError(f"{path}:{line}: {header[len(cells)]}: the line ends before it; is the file truncated?")
         yield FilePosition(path, line), dict(zip(header, cells, strict=False))
 
 
@@ -99,14 +101,14 @@ def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
         value = _DECODER.decode(line)
     except (JSONDecodeError, RecursionError) as problem:
         where = f" at column {problem.colno}" if isinstance(problem, JSONDecodeError) else ""
-        raise UserError(f"{path}:{number}: not JSON{where}: is the line whole?") from None
+        raise UserError(f"{path}:{number}: not JSON{where}; is the line truncated?") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]!r}")
     return value
 
 
 def json_objects(path: Path) -> Iterator[tuple[FilePosition, Mapping[str, Any]]]:
-    """Give the objects of a JSON array, read piece by piece, or of JSON lines where there is no array."""
+    """Yield the objects of a JSON array, read piece by piece, or of JSON lines if there is no array."""
     if first_character(path) != "[":
         yield from json_lines(path)
         return
@@ -148,7 +150,7 @@ class _Place(NamedTuple):
     column: int = 1
 
     def behind(self, text: str) -> "_Place":
-        """The place after a text that begins here."""
+        """The position after a value that begins here."""
         newline = text.rfind("\n")
         if newline < 0:
             return self._replace(column=self.column + len(text))
@@ -158,18 +160,20 @@ class _Place(NamedTuple):
         return UserError(f"{self.path}:{self.line}: column {self.column}: {said}")
 
     def broken(self, text: str, problem: Exception, at: int, *, is_whole: bool) -> UserError:
-        """What is wrong with a text that begins here, by the parser, which began at `at`; `is_whole`: more follows."""
+        """What is wrong with the value that begins here, from the parser, started at `at`; `is_whole`: more follows."""
         is_cut = isinstance(problem, JSONDecodeError) and (
             problem.pos - at >= len(text) - _WORD_MAX or problem.msg.startswith("Unterminated string")
         )
         if is_whole and is_cut:
-            return self.fault(f"what begins here is longer than {ROW_BYTES_MAX >> 20} MiB; expected one request")
+            return self.fault(
+                f"the value that starts here is longer than {ROW_BYTES_MAX >> 20} MiB; expected one request"
+            )
         wrong = text[: problem.pos - at] if isinstance(problem, JSONDecodeError) else ""
-        return self.behind(wrong).fault("not JSON, or the array has no end: is the file whole?")
+        return self.behind(wrong).fault("not JSON, or the array is not closed; is the file truncated?")
 
 
 def first_character(path: Path) -> str:
-    """Give the first that is no white space: of JSON a bracket or a brace."""
+    """The first character that is not white space: for JSON a bracket or a brace."""
     for _, line in text_head(path):
         if line.strip():
             return line.strip()[0]
@@ -177,7 +181,7 @@ def first_character(path: Path) -> str:
 
 
 def text_head(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the lines of a file's beginning, the last perhaps cut: enough to see what it is."""
+    """The lines at the beginning of a file, the last perhaps truncated: enough to detect the format."""
     with opened(path) as file:
         head = file.read(_HEAD_BYTES).removeprefix(BOM_UTF8)
     yield from enumerate(head.decode(errors="replace").splitlines(), 1)
@@ -185,4 +189,4 @@ def text_head(path: Path) -> Iterator[tuple[int, str]]:
 
 _DECODER: Final = JSONDecoder()
 _BETWEEN: Final = re.compile(r"[\s,]*")
-_WORD_MAX: Final = len("-Infinity")  # so far from the end the parser may stop within what was cut
+_WORD_MAX: Final = len("-Infinity")  # within this distance of the end the parser may stop because of the truncation

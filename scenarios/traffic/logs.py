@@ -1,4 +1,4 @@
-"""Records with named values: logs, prompts and tables of one's own, in JSON, CSV or Parquet; and times alone."""
+"""The user's own logs, prompts and tables, as records with named values in JSON, CSV or Parquet; and bare times."""
 
 import re
 from collections import Counter
@@ -21,11 +21,11 @@ _OUTPUT: Final = ("output_tokens", "completion_tokens", "output_length", "genera
 _SESSION: Final = ("session_id", "session", "conversation_id", "session id")
 _WORDS: Final = re.compile(r"[^\W\d_]\s+[^\W\d_]")
 COLUMNS: Final = (*TIMES, *CHATS, *PROMPTS, *_ANSWER, *_PROMPT, *_OUTPUT, *_SESSION, "cached_tokens", "model")
-"""The names by which values are known; a prompt of `instruction` has what stands in `input` behind it."""
+"""The names by which values are recognised; a prompt of `instruction` is followed by the content of `input`."""
 
 
 def log(path: Path) -> Iterator[TrafficRow]:
-    """One call a line: a time (ISO 8601 or Unix seconds), messages or a prompt or lengths, perhaps a session."""
+    """One call per line: a time (ISO 8601 or Unix seconds), messages or a prompt or lengths, perhaps a session."""
 
     def row(place: FilePosition, value: Mapping[str, Any]) -> TrafficRow:
         if _first(value, TIMES) is None:
@@ -36,7 +36,7 @@ def log(path: Path) -> Iterator[TrafficRow]:
 
 
 def prompts(path: Path) -> Iterator[TrafficRow]:
-    """A prompt a line: `{"prompt": …}`, with the answer as `completion`, `response` or `output` where there is one."""
+    """One prompt per line: `{"prompt": …}`, with the answer as `completion`, `response` or `output`, if any."""
     for place, value in json_objects(path):
         if not any(name in value for name in PROMPTS):
             raise place.fault(PROMPTS[0], "text", "nothing")

@@ -1,4 +1,4 @@
-"""One recorded request, whatever the file; and how the values in a file are read, each by its own kind."""
+"""One recorded request, from any file; and how values in a file are read, by their kind."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from bench.types import Message, UserError
 
 SECOND_NS: Final = 10**9
 _MOST_TOKENS: Final = 10**9
-# The years 1970 to 5138, in seconds: what is larger counts something shorter.
+# The years 1970 to 5138 in seconds: larger numbers count a smaller unit.
 _LARGEST_S: Final = 10**11
 _SHOWN: Final = 40
 _SHOWN_NAMES: Final = 200
@@ -21,7 +21,7 @@ _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:[.,](\d{1,9
 
 
 class TrafficRow(NamedTuple):
-    """One request as it was recorded, None where the file does not say.
+    """One recorded request; None for what the file does not have.
 
     `t_ns` is when it came, on a clock that starts anywhere. Calls of one `session` follow each other: `pause_ns` lies
     between the end of the one before and this one. The prompt begins with `blocks` of `block_tokens` tokens each, the
@@ -44,24 +44,24 @@ class TrafficRow(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no request in it: a blank line, a conversation that nobody answered."""
+        """Whether there is no request in it: a blank line, or a conversation without an answer."""
         return self.t_ns is None and self.prompt_tokens is None and not self.messages
 
 
 class FilePosition(NamedTuple):
-    """Where in a file a value stands."""
+    """Where in a file a value is."""
 
     path: Path
     line: int
 
     def fault(self, column: str, expected: str, got: object) -> UserError:
-        """Give the error that says what was expected there."""
+        """The error that says what was expected there."""
         text = got if isinstance(got, str) else repr(got)
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         return UserError(f"{self.path}:{self.line}: {column}: expected {expected}, got {shown!r}")
 
     def tokens(self, column: str, value: Any) -> int:
-        """Read a count of tokens, written as a whole number or as text of one."""
+        """Read a count of tokens, given as a whole number or as text."""
         number = value
         if isinstance(value, str) and re.fullmatch(r"\s*\d{1,12}(\.0*)?\s*", value):
             number = int(value.split(".")[0])
@@ -72,11 +72,11 @@ class FilePosition(NamedTuple):
         return number
 
     def tokens_or_none(self, column: str, value: Any) -> int | None:
-        """Read a count of tokens that may be left out."""
+        """Read an optional count of tokens."""
         return None if value is None or value == "" else self.tokens(column, value)
 
     def units_ns(self, column: str, value: Any, unit_ns: int) -> int:
-        """Read a time in units of so many nanoseconds, exactly as it is written."""
+        """Read a time in units of so many nanoseconds, exactly as written."""
         try:
             number = Decimal(str(value).strip()) if not isinstance(value, bool) else Decimal("nan")
         except InvalidOperation:
@@ -86,9 +86,9 @@ class FilePosition(NamedTuple):
         return math.floor(number * unit_ns)
 
     def instant_ns(self, column: str, value: Any) -> int:
-        """Read ISO 8601 (UTC where it names no zone) to the nanosecond, or a Unix time.
+        """Read ISO 8601 (UTC unless it has a zone) to the nanosecond, or a Unix time.
 
-        A number of seconds is below 10^11 until the year 5138: what is larger counts milliseconds, and so on.
+        A number of seconds is below 10^11 until the year 5138: a larger one counts milliseconds, and so on.
         """
         match = _INSTANT.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None:
@@ -111,25 +111,25 @@ class FilePosition(NamedTuple):
 
 
 def shown_names(names: Iterable[object]) -> str:
-    """Give names that a file has as part of a line, whatever they are."""
+    """Arbitrary names from a file, as part of a line."""
     shown = ", ".join(" ".join(str(name).split()) for name in names) or "none"
     return shown if len(shown) <= _SHOWN_NAMES else f"{shown[:_SHOWN_NAMES]}…"
 
 
 def ascending(path: Path, column: str, rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:
-    """Give the rows of a trace. Raises UserError where time goes backwards: nobody knows what that means."""
+    """Yield the rows of a trace. Raises UserError if time goes backwards, which would be ambiguous."""
     before: TrafficRow | None = None
     for row in rows:
         if before is not None and row.t_ns is not None and before.t_ns is not None and row.t_ns < before.t_ns:
             back_s = (before.t_ns - row.t_ns) / SECOND_NS
             raise UserError(
-                f"{path}:{row.line}: {column}: goes {back_s:g} s backwards from line {before.line}; "
-                f"sort the file by {column}"
+                f"{path}:{row.line}: {column}: goes {back_s:g} s backwards from line {before.line}; sort the file by "
+                f"{column}"
             )
         before = row
         yield row
 
 
 def in_order(rows: Iterator[TrafficRow]) -> Iterator[TrafficRow]:
-    """Give the rows of a log by when they came: exports are written as calls end."""
+    """Yield the rows of a log in order of time: exports are written in the order in which calls end."""
     return iter(sorted(rows, key=lambda row: (row.t_ns or 0, row.line)))

@@ -1,4 +1,4 @@
-"""Published traces: when requests came and how long they were; of their text there is nothing.
+"""Published traces: arrival times and lengths of requests, without their text.
 
 Azure: https://github.com/Azure/AzurePublicDataset. BurstGPT: https://github.com/HPMLL/BurstGPT. Mooncake:
 https://github.com/kvcache-ai/Mooncake. GitHub Copilot's agent sessions: arXiv 2608.00101. vLLM's timed traces:
@@ -22,7 +22,7 @@ _MS: Final = 10**6
 
 
 def azure(path: Path) -> Iterator[TrafficRow]:
-    """Azure's LLM inference traces: local times, of which only the differences mean anything."""
+    """Azure's LLM inference traces: local times, of which only differences are meaningful."""
     rows = (
         TrafficRow(
             place.line,
@@ -36,7 +36,7 @@ def azure(path: Path) -> Iterator[TrafficRow]:
 
 
 def burstgpt(path: Path) -> Iterator[TrafficRow]:
-    """BurstGPT, with or without its sessions: seconds since a midnight; a call without response tokens has failed."""
+    """BurstGPT, with or without sessions: seconds since a midnight; a call without response tokens failed."""
 
     def row(place: FilePosition, cells: Mapping[str, str]) -> TrafficRow:
         output_tokens = place.tokens("Response tokens", cells["Response tokens"])
@@ -54,12 +54,12 @@ def burstgpt(path: Path) -> Iterator[TrafficRow]:
 
 
 def mooncake(path: Path) -> Iterator[TrafficRow]:
-    """Mooncake: milliseconds, and one id for each block of 512 tokens of the prompt."""
+    """Mooncake: milliseconds, and an id for each block of 512 tokens of the prompt."""
     return _of_blocks(path, MOONCAKE_BLOCK_TOKENS, _MS)
 
 
 def timed_trace(path: Path) -> Iterator[TrafficRow]:
-    """VLLM's timed trace, by its defaults: seconds, and one id for each block of 16 tokens of the prompt."""
+    """VLLM's timed trace, with its defaults: seconds, and an id for each block of 16 tokens of the prompt."""
     return _of_blocks(path, TIMED_TRACE_BLOCK_TOKENS, SECOND_NS)
 
 
@@ -89,9 +89,9 @@ def _ids(place: FilePosition, value: Any) -> tuple[int, ...]:
 
 
 def copilot(path: Path) -> Iterator[TrafficRow]:
-    """GitHub Copilot's coding agent, one session a line: its model calls, with the tools' time between them.
+    """GitHub Copilot's coding agent, one session per line: its model calls, with the tools' time between them.
 
-    Sessions are in the file's order, not in time's: each begins when it begins.
+    Sessions are in the file's order, not in order of time: each has its own start.
     """
     for place, session in json_lines(path):
         name = place.text("session_id", session.get("session_id"))

@@ -314,5 +314,5 @@ def test_a_program_that_cannot_answer_is_said_before_the_load(program: str, tmp_
     )
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert line.startswith("error: --command: its first answer cannot be used")
+    assert line.startswith("error: --command: its first answer is unusable")
     assert "exit code 3 (out of cheese)" in line

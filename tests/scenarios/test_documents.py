@@ -76,7 +76,7 @@ def test_recorded_contexts_are_rows_with_their_time_where_it_is_known(tmp_path: 
         ('{"question": "q", "contexts": [], "retrieval_ms": NaN}', "retrieval_ms: expected milliseconds"),
         ('{"question": "q", "contexts": ["\xff"]}', "expected a JSON object"),
         ("[" * 100_000, "expected a JSON object"),
-        ("x" * (8 * 2**20 + 1), "a row may have 8 MiB"),
+        ("x" * (8 * 2**20 + 1), "expected at most 8 MiB per row"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_recorded_contexts_is_said_with_its_line(tmp_path: Path, line: str, reason: str) -> None:
@@ -90,9 +90,9 @@ def test_what_is_wrong_with_recorded_contexts_is_said_with_its_line(tmp_path: Pa
     ("keys", "reason"),
     [
         ("retrieved: a\nretrieve: b", "leave out retrieve"),
-        ("questions: a", "questions goes with documents, or with both questions and retrieve"),
-        ("retrieve: a", "retrieve goes with documents"),
-        ("questions: q\nretrieve: a\nchunk_words: 3", "chunk_words is for documents"),
+        ("questions: a", "questions needs documents, or both questions and retrieve"),
+        ("retrieve: a", "retrieve needs documents"),
+        ("questions: q\nretrieve: a\nchunk_words: 3", "chunk_words needs documents"),
         ("documents: a\ndataset: b", "leave out dataset"),
         ("documents: a\nturns: 2", "leave out turns"),
         ("documents: a\ncontexts: 0", "contexts: must be at least 1"),

@@ -31,7 +31,7 @@ def test_speeds_that_nobody_published_are_marked() -> None:
     ("name", "near"), [("h100", "'h100-sxm' or 'h100-pcie'"), ("4090", "'rtx-4090'"), ("RTX 6000", "'rtx-pro-6000'")]
 )
 def test_an_unknown_gpu_offers_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UserError, match=rf"--gpu '{name}': known are t4, l4, .*; did you mean {near}"):
+    with pytest.raises(UserError, match=rf"--gpu '{name}': expected one of t4, l4, .*; did you mean {near}"):
         gpus.find(name)
 
 

@@ -68,7 +68,9 @@ def test_a_gguf_file_that_is_not_at_hand_has_the_usual_bits_per_weight(quantizat
 
 
 def test_an_unknown_quantization_offers_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"--quantization 'Q4_K': known are fp16, bf16, .*; did you mean 'q4_k_s'\?"):
+    with pytest.raises(
+        UserError, match=r"--quantization 'Q4_K': expected one of fp16, bf16, .*; did you mean 'q4_k_s'\?"
+    ):
         memory.weights(Parameters(1, 0, 0, 0), "Q4_K")
 
 

@@ -116,7 +116,7 @@ def test_a_file_without_text_is_no_dataset_and_one_without_times_is_no_trace(tmp
     with pytest.raises(UserError, match=r"p\.jsonl: line 1 has no time"):
         request(trace=prompts_file(tmp_path, ["a"]))
     (tmp_path / "e.txt").write_text("\n \n")
-    with pytest.raises(UserError, match="is empty: expected requests"):
+    with pytest.raises(UserError, match="is empty; expected requests"):
         request(dataset=str(tmp_path / "e.txt"))
 
 

@@ -708,7 +708,7 @@ WRONG = [
     (f"{SERVERS} {HAIKU} --traffic-profile words.txt", "--traffic-profile: expected numbers such as 3 or 0.5, got 'bu"),
     (f"{SERVERS} {HAIKU} --profile week.txt", "--profile: names a profile in a settings file; give --config as well"),
     ("--self 2 caching --versus claude-haiku-4-5", "--self: belongs to caching; give it after that name"),
-    (f"{SERVERS} {HAIKU} --traffic empty.csv", "no request in it, read as times; expected one a line"),
+    (f"{SERVERS} {HAIKU} --traffic empty.csv", "no requests in it (read as times); expected one per line"),
     (f"{SERVERS} {HAIKU} --traffic week.txt --peak-to-mean 2", "--peak-to-mean and --traffic exclude each other"),
     (f"{SERVERS} {HAIKU} --traffic ms.csv", "--traffic holds less than an hour"),
     (f"{SERVERS} {HAIKU} --traffic torn.csv", "torn.csv:3: time: expected a time in ISO 8601 or Unix"),

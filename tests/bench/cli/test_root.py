@@ -112,7 +112,7 @@ WRONG = [
     ("report", "Missing argument 'FOLDER'"),
     ("run chat", "unexpected extra argument (chat)"),
     ("report . --format htm", "'--format': expected html or markdown or json or csv, got 'htm'; did you mean"),
-    ("models build tinny", "'tinny'; known are tiny, tiny-3l, tiny-16l; did you mean 'tiny"),
+    ("models build tinny", "'tinny'; expected one of tiny, tiny-3l, tiny-16l; did you mean 'tiny"),
     ("run --backend lamacpp", "--backend 'lamacpp': expected one of claude, exec, llamacpp, openai, tgi, vllm; did"),
     ("run --model tinny", "--model 'tinny': expected a path, a repository (OWNER/NAME) or a name that `bench"),
     ("run --model .", "--model '.': expected the path of a .gguf file"),
@@ -161,7 +161,7 @@ WRONG = [
     ("run --out /dev/null", "--out /dev/null: expected a new or empty folder, this is a file"),
     ("run --rate 1 --concurrency 1", "--concurrency and --rate exclude each other"),
     ("run --requests 1 --duration 1s", "--requests and --duration exclude each other"),
-    ("run --arrivals poisson", "--arrivals: only an open loop has it; give --rate as well"),
+    ("run --arrivals poisson", "--arrivals: applies to an open loop; give --rate as well"),
     ("run --url http://127.0.0.1:9 --server x", "--server applies to a server that this command launches"),
     ("run --url http://127.0.0.1:9 --port 1", "--port applies to a server that this command launches"),
     ("run --url http://127.0.0.1:9 --server-arg x", "--server-arg applies to a server that this command launches"),
@@ -267,7 +267,7 @@ def test_a_server_that_never_gets_ready_is_given_up_and_ended(bench: Bench, tmp_
     binary = server_binary(tmp_path / "llama-server", "echo $$ >&2; exec sleep 60")
     code, _, err = bench("run", "--quiet", "--server", binary, "--ready-timeout", "500ms", "--out", "run")
     log = tmp_path / "run" / "server.log"
-    assert f"llama-server was not ready after 0.5 s; raise --ready-timeout if it only needs longer, or see {log}" in (
+    assert f"llama-server was not ready after 0.5 s; raise --ready-timeout if it needs longer, or see {log}" in (
         one_line(code, err)
     )
     assert not Path("/proc", log.read_text().strip()).exists()

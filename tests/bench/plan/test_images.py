@@ -83,7 +83,7 @@ def test_what_an_image_is_its_first_bytes_say_and_half_of_one_is_none(kind: str,
     (tmp_path / ".hidden").write_text("no image")
     (image,) = images.read(str(tmp_path)).images
     assert (image.media_type, base64.b64decode(image.base64), image.bytes) == (kind, data, len(data))
-    with pytest.raises(UserError, match=r"a\.bmp: is cut off"):
+    with pytest.raises(UserError, match=r"a\.bmp: is a truncated"):
         images.of_bytes("f", [("a.bmp", data[:-1])])
 
 
@@ -91,9 +91,9 @@ def test_what_an_image_is_its_first_bytes_say_and_half_of_one_is_none(kind: str,
     ("make", "says"),
     [
         (lambda at: None, "is empty; expected PNG, JPEG, WebP or GIF files"),
-        (lambda at: (at / "a.png").write_text("hi"), "a.png: is no PNG, JPEG, WebP or GIF by its first bytes"),
-        (lambda at: (at / "a.png").write_bytes(b""), "a.png: is no PNG"),
-        (lambda at: (at / "a.png").mkdir(), "a.png: is a folder; expected images and nothing else"),
+        (lambda at: (at / "a.png").write_text("hi"), "a.png: is not a PNG, JPEG, WebP or GIF by its first bytes"),
+        (lambda at: (at / "a.png").write_bytes(b""), "a.png: is not a PNG"),
+        (lambda at: (at / "a.png").mkdir(), "a.png: is a folder; expected only images"),
         (lambda at: (at / "a.png").symlink_to("nowhere"), "a.png: expected a folder of images (No such file"),
         (lambda at: os.truncate(_file(at), images.MOST_BYTES + 1), "expected at most 20,971,520"),
     ],

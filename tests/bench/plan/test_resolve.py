@@ -45,9 +45,9 @@ def test_by_default_a_tenth_of_a_duration_is_warmup_and_ten_seconds_at_most(dura
     [
         ({"concurrency": 1, "rate": 1.0}, "--concurrency and --rate exclude each other"),
         ({"requests": 1, "duration": "1s"}, "--requests and --duration exclude each other"),
-        ({"arrivals": "constant"}, "--arrivals: only an open loop has it; give --rate"),
-        ({"max_in_flight": 5, "concurrency": 5}, "--max-in-flight: only an open loop has it"),
-        ({"overload": "drop"}, "--overload: only an open loop has it"),
+        ({"arrivals": "constant"}, "--arrivals: applies to an open loop; give --rate"),
+        ({"max_in_flight": 5, "concurrency": 5}, "--max-in-flight: applies to an open loop"),
+        ({"overload": "drop"}, "--overload: applies to an open loop"),
         ({"concurrency": 0}, "--concurrency: must be from 1 to 100000, got 0; the nearest is 1"),
         ({"concurrency": 10**9}, "--concurrency: .* the nearest is 100000"),
         ({"rate": 0.0}, "--rate: must be from 0.001 to 1000000, got 0.0"),

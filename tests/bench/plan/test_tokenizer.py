@@ -54,7 +54,7 @@ def test_every_way_to_keep_a_template_is_read(folder: Path) -> None:
 
 def test_a_template_that_refuses_the_prompt_says_so(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}")
-    with pytest.raises(UserError, match=r"--tokenizer .*does not take this prompt: no system role"):
+    with pytest.raises(UserError, match=r"--tokenizer .*fails on this prompt: no system role"):
         counter(folder)(PROMPT)
 
 
@@ -124,7 +124,7 @@ def test_a_template_that_is_none_says_so(source: str, folder: Path) -> None:
 )
 def test_a_template_that_fails_does_not_take_the_prompt(source: str, folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(source)
-    with pytest.raises(UserError, match="does not take this prompt"):
+    with pytest.raises(UserError, match="fails on this prompt"):
         counter(folder)(PROMPT)
     render = template(folder)
     assert render is not None and render(PROMPT) is None

@@ -41,9 +41,9 @@ def notes(done: RehearsalResult) -> list[str]:
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (replace(INFO, context_tokens=95), "needs up to 96 tokens a request and the server takes 95"),
-        (replace(INFO, max_prompt_tokens=63), "prompts of up to 64 tokens and the server takes 63"),
-        (replace(INFO, max_output_tokens=31), "answers of up to 32 tokens and the server gives 31"),
+        (replace(INFO, context_tokens=95), "needs up to 96 tokens per request, but the server takes 95"),
+        (replace(INFO, max_prompt_tokens=63), "prompts of up to 64 tokens, but the server takes 63"),
+        (replace(INFO, max_output_tokens=31), "answers of up to 32 tokens, but the server gives 31"),
     ],
 )
 def test_requests_that_do_not_fit_are_refused(info: ServerInfo, said: str) -> None:
@@ -71,13 +71,13 @@ def test_what_will_wait_in_the_servers_queue_is_told() -> None:
 
 def test_a_prompt_that_was_cut_is_told_with_both_counts_and_one_that_was_not_is_not() -> None:
     [note] = notes(heard(20))
-    assert "the prompt was cut: 64 tokens were sent and the server counts 20" in note
+    assert "the prompt was truncated: 64 tokens were sent and the server counts 20" in note
     assert notes(heard(64)) == notes(heard(60)) == notes(heard(None)) == []
 
 
 def test_limits_of_an_account_that_will_not_do_are_told() -> None:
     [requests] = notes(heard(64, x_ratelimit_remaining_requests="20", x_ratelimit_reset_requests="3m"))
-    assert "has 20 requests left until 3m (x-ratelimit-remaining-requests) and the plan asks for 100" in requests
+    assert "has 20 requests left until 3m (x-ratelimit-remaining-requests), but the plan asks for 100" in requests
     [tokens] = notes(heard(64, anthropic_ratelimit_tokens_remaining="5000"))
     assert "has 5,000 tokens left" in tokens and "asks for 9,600" in tokens
     assert notes(heard(64, x_ratelimit_remaining_requests="100", x_ratelimit_remaining_tokens="-1")) == []

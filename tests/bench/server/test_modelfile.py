@@ -69,7 +69,7 @@ def test_of_a_model_in_parts_all_are_read_whichever_is_named(tmp_path: Path) -> 
 def test_a_gguf_file_that_was_cut_off_is_named(tiny: tinymodel.TinyModel, tmp_path: Path, kept_bytes: int) -> None:
     path = tmp_path / "cut.gguf"
     path.write_bytes(tiny.gguf.read_bytes()[:kept_bytes])
-    with pytest.raises(UserError, match=r"cut.gguf: expected a GGUF file, this is none, or it is damaged or cut off"):
+    with pytest.raises(UserError, match=r"cut.gguf: expected a GGUF file, but it is not one, damaged or truncated"):
         modelfile.read_gguf(path)
 
 
@@ -82,10 +82,10 @@ def test_a_config_is_read_from_its_file_or_its_folder(tiny: tinymodel.TinyModel)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "expected a model's config.json, this is not JSON"),
-        (b"\x85\x00", "expected a model's config.json, this is not JSON"),
-        (b"[" * 100_000, "expected a model's config.json, this is not JSON"),
-        (json.dumps([1]).encode(), "expected a model's config.json, found no object in it"),
+        (b"{", "expected a model's config.json, but this is not JSON"),
+        (b"\x85\x00", "expected a model's config.json, but this is not JSON"),
+        (b"[" * 100_000, "expected a model's config.json, but this is not JSON"),
+        (json.dumps([1]).encode(), "expected a model's config.json, but it is not a JSON object"),
     ],
 )
 def test_a_config_that_is_none_is_named(content: bytes, message: str, tmp_path: Path) -> None:

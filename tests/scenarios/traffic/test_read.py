@@ -329,7 +329,7 @@ def test_a_cache_serves_what_was_asked_for_within_its_ttl(prompts: list[tuple[in
 
 
 BROKEN = [
-    ("azure", "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,1\n", "file:1: no column 'GeneratedTokens'"),
+    ("azure", "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,1\n", "file:1: missing column 'GeneratedTokens'"),
     ("azure", TINY["azure"] + "2023-11-16 18:15:51.22", "file:4: ContextTokens: the line ends before it"),
     ("azure", TINY["azure"] + "2023-11-16 18:15:40,1,1", "file:4: TIMESTAMP: goes 10.9"),
     ("azure", TINY["azure"] + "2023-11-16 18:16:40,-5,1", "file:4: ContextTokens: expected a whole number of tokens"),
@@ -341,7 +341,7 @@ BROKEN = [
     ("mooncake", TINY["mooncake"].replace("[0, 2]", '[0, "x"]'), "file:2: hash_ids: expected a list of whole numbers"),
     ("mooncake", TINY["mooncake"].replace("1024", "true"), "file:2: input_length: expected a whole number of tokens"),
     ("mooncake", TINY["mooncake"].replace("1024", "null"), "file:2: input_length: expected a whole number of tokens"),
-    ("litellm", TINY["litellm"][:-9], "file:1: column 640: not JSON, or the array has no end"),
+    ("litellm", TINY["litellm"][:-9], "file:1: column 640: not JSON, or the array is not closed"),
     ("sharegpt", TINY["sharegpt"].replace('"two"', '"two'), "file:19: column 18: not JSON"),
     ("sharegpt", TINY["sharegpt"].replace('"id": "y"', '"id": y'), "file:36: column 9: not JSON"),
     ("sharegpt", '[{"conversations": []},\n 3]', "file:2: column 2: expected a JSON object, got '3]'"),
@@ -375,11 +375,14 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, form: str, con
     ("content", "said"),
     [
         (b"", "is empty"),
-        (TINY["azure"].encode("utf-16"), "expected UTF-8, this is UTF-16"),
+        (TINY["azure"].encode("utf-16"), "expected UTF-8, got UTF-16"),
         (TINY["prompts"].encode() + b'{"prompt": "\xe4"}', "file:2: not UTF-8 at byte 13"),
         (b'{"prompt": "' + b"x" * ROW_BYTES_MAX + b'"}', "file:1: column 8388608: the line is longer than 8 MiB"),
-        (b'[{"conversations": [{"value": "' + b"x" * (10 << 20), "file:1: column 2: what begins here is longer"),
-        (gzip.compress(TINY["azure"].encode(), mtime=0)[:-12], "gzip is cut or damaged"),
+        (
+            b'[{"conversations": [{"value": "' + b"x" * (10 << 20),
+            "file:1: column 2: the value that starts here is longer",
+        ),
+        (gzip.compress(TINY["azure"].encode(), mtime=0)[:-12], "gzip is truncated or damaged"),
         (b'{"who": "knows"}', "no known format has these keys: who"),
         (b"\x00\x01\x02", "file:1: not text: byte 1 of the line is zero"),
     ],
@@ -482,7 +485,7 @@ def test_a_folder_and_a_pattern_stand_for_their_files(tmp_path: Path) -> None:
     names = [tmp_path / "b.jsonl", tmp_path / "deep" / "a.csv.gz"]
     assert list(files_of(str(tmp_path), "--dataset")) == names
     assert list(files_of(f"{tmp_path}/**/*[lz]", "--dataset")) == names
-    for name, said in ((f"{tmp_path}/*.txt", "no file has such a name"), (f"{tmp_path}/none", "no such file")):
+    for name, said in ((f"{tmp_path}/*.txt", "no file matches"), (f"{tmp_path}/none", "no such file")):
         with pytest.raises(UserError, match=said):
             files_of(name, "--dataset")
     (tmp_path / "empty").mkdir()
@@ -608,6 +611,6 @@ def test_a_damaged_file_is_read_or_is_one_line_with_file_and_line(
         except UserError as problem:
             said = str(problem)
             assert "\n" not in said and str(path) in said
-            assert re.search(r"file:\d+: |is empty|no request in it|cannot be read", said), said
+            assert re.search(r"file:\d+: |is empty|no requests in it|cannot be read", said), said
         else:
             facts(rows)

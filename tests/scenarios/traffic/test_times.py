@@ -54,7 +54,7 @@ def test_times_stay_in_the_order_of_the_file(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("", "is empty"),
-        ("time\n", "no request in it, read as times"),
+        ("time\n", "no requests in it (read as times"),
         ("1\n2\nsoon", "times:3: time: expected a time in ISO 8601 or Unix seconds, got 'soon'"),
         ("1\n-1", "times:2: time: expected a time"),
         ("at,b\n1,2\n\n,7", "times:4: time: expected a time in ISO 8601 or Unix seconds, got ''"),
