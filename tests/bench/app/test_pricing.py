@@ -258,5 +258,5 @@ def priced(owned: str) -> tuple[Decimal, Decimal | None]:
 def test_power_that_a_run_is_to_measure_is_left_out_of_the_hour_and_its_price_is_kept() -> None:
     assert priced(OWNED + "measured") == (Decimal("0.1"), Decimal("0.45"))
     assert priced(OWNED + "1000") == (Decimal("0.55"), None)
-    with pytest.raises(UserError, match="watts=measured is for a run"):
+    with pytest.raises(UserError, match="watts=measured works only for a run"):
         hourly_of(RunOptions(owned=OWNED + "measured"))
