@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.plan.arrivals import exponential, logarithm
+from bench.plan.portable import exponential, logarithm
 from bench.plan.rng import stream, uniform
 from bench.types import Prefixes, Scenario
 

@@ -62,10 +62,10 @@ class ReplicaCapacity(NamedTuple):
 
     low_rps: float
     high_rps: float
-    draws: Floats | None = None
-    measurements: int | None = None
     runs: tuple[MeasuredRun, ...] = ()
     probes: tuple[MeasuredRun, ...] = ()
+    draws: Floats | None = None
+    measurements: int | None = None
     warnings: tuple[str, ...] = ()
     is_searched: bool = False
 
@@ -283,9 +283,7 @@ def _capacity(given: tuple[str, ...], rng: np.random.Generator) -> ReplicaCapaci
     rates = [run.requests_per_s for run in runs]
     if len(runs) == 1:
         offered = f"{SELF} is one run: its {rates[0]:.3g} requests/s are its throughput at that load, not the capacity"
-        return ReplicaCapacity(
-            rates[0], rates[0], None, None, runs, runs, (*warnings, f"{offered} (bench.py capacity)")
-        )
+        return ReplicaCapacity(rates[0], rates[0], runs, runs, warnings=(*warnings, f"{offered} (bench.py capacity)"))
     return _of_repeats(rates, runs, runs, warnings, rng)
 
 
@@ -297,7 +295,7 @@ def _stated(text: str, rng: np.random.Generator) -> ReplicaCapacity | None:
         return None
     low, high = (float(CAPACITIES.of("--capacity-rps", end)) for end in (ends[0], ends[-1]))
     # An interval of zero width leaves nothing open.
-    return ReplicaCapacity(low, high, interval_draws(low, high, rng) if low != high else None)
+    return ReplicaCapacity(low, high, draws=interval_draws(low, high, rng) if low != high else None)
 
 
 def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapacity:
@@ -312,16 +310,16 @@ def _of_searches(folders: list[Path], rng: np.random.Generator) -> ReplicaCapaci
     found = searches[0].capacity
     rate, low, high = found.rate_per_s, found.low_per_s, found.high_per_s
     if not rate:
-        return ReplicaCapacity(0.0, 0.0, None, None, runs, probes)
+        return ReplicaCapacity(0.0, 0.0, runs, probes)
     if not low:
         warning = (
             f"no rate meets the objectives for certain: {rate:g} requests/s did, but in too few requests to be sure"
         )
-        return ReplicaCapacity(rate, rate, None, None, runs, probes, (warning,))
+        return ReplicaCapacity(rate, rate, runs, probes, warnings=(warning,))
     if high is None:
         warning = f"no rate misses the objectives for certain: the capacity may be above {rate:g} requests/s"
-        return ReplicaCapacity(low, rate, interval_draws(low, rate, rng), None, runs, probes, (warning,))
-    return ReplicaCapacity(low, high, interval_draws(low, high, rng), None, runs, probes)
+        return ReplicaCapacity(low, rate, runs, probes, interval_draws(low, rate, rng), warnings=(warning,))
+    return ReplicaCapacity(low, high, runs, probes, interval_draws(low, high, rng))
 
 
 def _of_repeats(
@@ -335,4 +333,4 @@ def _of_repeats(
     low, high = (float(end) for end in np.quantile(draws, (0.025, 0.975)))
     if len(rates) < FEWEST_RUNS:
         warnings += (f"{SELF}: {len(rates)} measurements say little about their spread; give {FEWEST_RUNS} or more",)
-    return ReplicaCapacity(low, high, draws, len(rates), runs, probes, warnings)
+    return ReplicaCapacity(low, high, runs, probes, draws, len(rates), warnings)

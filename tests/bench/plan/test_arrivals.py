@@ -1,6 +1,5 @@
 import functools
 import hashlib
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.arrivals import due_ns, due_ns_before, exponential, logarithm, process
+from bench.plan.arrivals import due_ns, due_ns_before, process
 from bench.types import Arrivals, UserError
 
 GOLDEN = [32099993, 60322907, 62880386, 62965426]
@@ -96,11 +95,6 @@ def test_a_process_that_is_not_known_is_one_line(name: str) -> None:
     assert "gamma:" in str(caught.value) and "\n" not in str(caught.value)
 
 
-@given(st.floats(-690, 0))
-def test_exponentials_are_exact_to_some_units_in_the_last_place(x: float) -> None:
-    assert float(exponential(np.array([x]))[0]) == pytest.approx(float(Decimal(x).exp()), rel=1e-15)
-
-
 @settings(deadline=None, max_examples=50)
 @given(PROCESS, st.integers(0, 2**63), RATES, st.integers(1, 500), st.integers(1, 500))
 def test_due_times_ascend_and_a_longer_schedule_begins_with_the_shorter(
@@ -129,17 +123,6 @@ def test_poisson_due_times_are_the_same_on_every_machine() -> None:
     due = due_ns("poisson", 7, 33.3, 200_000)
     assert due[:4].tolist() == GOLDEN
     assert hashlib.sha256(due.astype("<i8").tobytes()).hexdigest()[:16] == GOLDEN_HASH
-
-
-def test_the_logarithm_is_exact_to_the_last_bits() -> None:
-    x = np.concatenate([1 - np.random.default_rng(1).random(2000), 2.0 ** -np.arange(54), [1 - 2.0**-53, 2.0**-53]])
-    exact = [float(Decimal(value).ln()) for value in x.tolist()]
-    assert logarithm(x) == pytest.approx(exact, rel=1e-15, abs=0)
-    assert logarithm(np.ones(1)).tolist() == [0.0]
-
-
-def test_a_gap_of_the_least_draw_is_the_longest_there_can_be() -> None:
-    assert -logarithm(np.array([2.0**-53]))[0] == pytest.approx(36.7368, rel=1e-6)
 
 
 def test_seeds_give_different_poisson_arrivals() -> None:
