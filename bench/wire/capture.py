@@ -7,6 +7,7 @@ before theirs: any one can be decoded without the others, but for those few.
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,17 +41,23 @@ _GROUP_BYTES = 16 << 10
 _NOWHERE = WirePlace(b"", 0, 0, 0, None)
 
 
+@lru_cache(maxsize=256)
+def _stamps_and_sizes(reads: int) -> struct.Struct:
+    """The layout of an answer's own stamps, and of how many bytes each read brought."""
+    return struct.Struct(f"={reads}q{reads}I")
+
+
 class Received:
     """What one request has received, read by read: our stamps, the kernel's timespecs as they came, the bytes.
 
-    Stamps lie in flat buffers, which takes a third less memory than an object for each read. `records` are those of
-    `bench.types.WirePlace`, None without TLS.
+    `records` are those of `bench.types.WirePlace`, None without TLS.
     """
 
     __slots__ = ("kernel", "parts", "records", "user_ns")
 
     def __init__(self) -> None:
-        self.user_ns = array("q")
+        # A list: to append to a flat buffer of numbers takes ten times as long, to pack them once a tenth of that.
+        self.user_ns: list[int] = []
         self.kernel = bytearray()
         self.parts: list[bytes] = []
         self.records: array[int] | None = None
@@ -95,7 +102,7 @@ class CaptureWriter:
         self._group_bytes = _GROUP_BYTES if gathers else 0
         # Of the exchanges that are not compressed yet their entries' first values, and all their contents' pieces.
         self._entries: list[tuple[Any, ...]] = []
-        self._pieces: list[bytes | bytearray | array[int]] = []
+        self._pieces: list[bytes | bytearray] = []
         self._length = 0
         self._append(_META, orjson.dumps(meta))
 
@@ -133,18 +140,19 @@ class CaptureWriter:
         """Append one finished request."""
         # An error's message may quote the server, and the server our key.
         text = b"" if error is None else blank("\0".join(error), self._secrets).encode("utf-8", "replace")
-        parts = received.parts
-        sizes = array("I", map(len, parts))
+        parts, kernel = received.parts, received.kernel
+        reads = len(parts)
+        sizes = [*map(len, parts)]
         if self._blank is not None:
             parts = [self._blank(b"".join(parts))]
         server, port, request_end, answer_start, records = place or _NOWHERE
         held = b"" if records is None else records.tobytes()
-        self._pieces += (received.user_ns, sizes, received.kernel, held, text, *parts)
-        start, stamps = self._length, len(received.kernel)
-        self._length = end = start + 12 * len(sizes) + stamps + len(held) + len(text) + sum(sizes)
+        self._pieces += (_stamps_and_sizes(reads).pack(*received.user_ns, *sizes), kernel, held, text, *parts)
+        start, stamps = self._length, len(kernel)
+        self._length = end = start + 12 * reads + stamps + len(held) + len(text) + sum(sizes)
         sent = -1 if sent_ns is None else sent_ns
         connect = -1 if connect_ns is None else connect_ns
-        head = (seq, due_ns, sent, end_ns, connect, len(sizes), stamps, len(text))
+        head = (seq, due_ns, sent, end_ns, connect, reads, stamps, len(text))
         self._entries.append((*head, server, port, len(held), request_end, answer_start, start, end - start))
         if end >= self._group_bytes:
             self._seal()
@@ -166,9 +174,10 @@ class CaptureWriter:
         if not entries:
             return
         self._entries, self._pieces, self._length = [], [], 0
-        before = self._frames.append_soon(_CONTENTS, self._compress(b"".join(pieces)))
+        append, pack = self._frames.append_soon, _ENTRY_BODY.pack
+        before = append(_CONTENTS, self._compress(b"".join(pieces)))
         for entry in entries:
-            before += self._frames.append_soon(_ENTRY, _ENTRY_BODY.pack(*entry, before))
+            before += append(_ENTRY, pack(*entry, before))
 
     def close(self, end: Mapping[str, object]) -> None:
         """Append the closing frame, which says that nothing is missing, and close the file."""

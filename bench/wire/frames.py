@@ -38,7 +38,7 @@ class FrameWriter:
 
     def append(self, kind: int, payload: bytes) -> None:
         """Append one frame, and those that wait. Raises OSError when there is no room; then nothing of them is kept."""
-        self._add(kind, payload)
+        self.append_soon(kind, payload)
         self.write()
 
     def append_soon(self, kind: int, payload: bytes) -> int:
@@ -46,10 +46,12 @@ class FrameWriter:
 
         Raises OSError as that does.
         """
-        self._add(kind, payload)
-        if len(self._waiting) >= _WRITE_BYTES:
+        waiting, length = self._waiting, len(payload)
+        waiting += _FRAME.pack(_MAGIC, kind, length, zlib.crc32(payload))
+        waiting += payload
+        if len(waiting) >= _WRITE_BYTES:
             self.write()
-        return _FRAME.size + len(payload)
+        return _FRAME.size + length
 
     # Without fsync: the bytes are the kernel's when write(2) returns and outlive this process. Only a power cut takes
     # some, and to wait for the disk would take milliseconds of the reads.
@@ -68,10 +70,6 @@ class FrameWriter:
     def close(self) -> None:
         """Close the file; what waits is left out."""
         os.close(self._fd)
-
-    def _add(self, kind: int, payload: bytes) -> None:
-        self._waiting += _FRAME.pack(_MAGIC, kind, len(payload), zlib.crc32(payload))
-        self._waiting += payload
 
 
 class FrameReader:

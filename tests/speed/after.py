@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from array import array
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -89,7 +88,7 @@ def _received(stream: bytes, seq: int, ends: list[int], t_ns: "np.ndarray[Any, n
     own = stream.replace(STREAM, b"%08d" % seq)
     received = Received()
     received.parts = [own[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    received.user_ns = array("q", (t_ns + LAG_NS).tobytes())
+    received.user_ns = (t_ns + LAG_NS).tolist()
     received.kernel = bytearray(np.stack(np.divmod(t_ns, 1_000_000_000), axis=1).tobytes())
     return received
 

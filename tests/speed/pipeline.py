@@ -111,7 +111,7 @@ def _write_capture(path: Path, requests: int, tokens: int) -> None:
         received = Received()
         received.parts = parts
         first_ns = sent_ns + 200_000_000 + (seq * 7919) % 50_000_000
-        received.user_ns = array("q", [first_ns + n * gap_ns + (n * seq) % 400_000 for n in range(len(parts))])
+        received.user_ns = [first_ns + n * gap_ns + (n * seq) % 400_000 for n in range(len(parts))]
         received.kernel = bytearray(
             array("q", [part for t_ns in received.user_ns for part in divmod(t_ns - 20_000, 1_000_000_000)]).tobytes()
         )

@@ -109,7 +109,7 @@ def _decode(outcomes: "Sequence[RequestOutcome]") -> int:
         received, start_ns = outcome.received, outcome.sent_ns or 0
         sizes, kernel = array("I", map(len, received.parts)), array("q", bytes(received.kernel))
         data = b"".join(received.parts)
-        stamps = (received.user_ns, sizes, kernel)
+        stamps = (array("q", received.user_ns), sizes, kernel)
         exchange = Exchange(0, 0, start_ns, start_ns, outcome.end_ns, None, *stamps, data, outcome.error)
         tokens += len(record(exchange, planned, stopwatch(start_ns, []), 0, decode).arrivals_ns)
     return tokens
