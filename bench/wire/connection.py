@@ -27,7 +27,7 @@ from bench.wire.clock import KERNEL_STAMPS, now_ns
 from bench.wire.dial import READ_BYTES, Tls, dial, peer_of
 from bench.wire.endpoint import Endpoint as Endpoint
 from bench.wire.endpoint import endpoint as endpoint
-from bench.wire.http1 import HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
+from bench.wire.http1 import CR, HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
 from bench.wire.looks import ImmediateReader, TickReader
 
 # All connections read into one buffer and keep a copy of what came. A buffer for each read, cut to size, would leave
@@ -210,7 +210,7 @@ class Connection:
         self._peer = peer_of(sock)
         # How many bytes the connection has carried either way, as the network saw them.
         self._sent, self._got = (0, 0) if tls is None else (tls.sent, tls.got)
-        self._framing: Framing | None = None
+        self._framing = Framing()
         self._received = Received()
         self._room = 0
         self._error: tuple[str, str] | None = None
@@ -330,9 +330,6 @@ class Connection:
         t_ns = now_ns()
         self._got += count
         data = _BUFFER[:count].tobytes()
-        # Of several segments in one read the kernel hands over the stamp of the last (tcp_recvmsg): that of the newest
-        # byte. An older one looks later than it was, never earlier. A read without a stamp has zeros.
-        stamp = ancillary[0][2] if ancillary else _NO_STAMP
         # Part of a TLS record is not text yet: what it holds has arrived with the read that completes the record.
         if self._tls is not None and data and not (data := self._decrypt(data)):
             return count == READ_BYTES
@@ -344,29 +341,37 @@ class Connection:
         else:
             received = self._received
             received.user_ns.append(t_ns)
-            received.kernel += stamp
+            # Of several segments in one read the kernel hands over the stamp of the last (tcp_recvmsg): that of the
+            # newest byte. An older one looks later than it was, never earlier. A read without a stamp has zeros.
+            received.kernel += ancillary[0][2] if ancillary else _NO_STAMP
             received.parts.append(data)
             # What is kept costs memory by its bytes and by its reads: a byte a read is bounded too.
             self._room = room = self._room - count - _READ_COSTS_BYTES
-            try:
-                complete = self._framing.feed(data)  # type: ignore[union-attr]
-            except TooLarge as problem:
-                self.fail("too_large", str(problem))
-                return False
-            except MalformedResponse as problem:
-                self.fail("malformed", str(problem))
-                return False
-            if room < 0 and not complete:
-                self.fail("too_large", f"more than {self._wire.body_bytes_max / _MIB:g} MiB came (--max-body)")
-                return False
-            if complete:
-                self._finish()
-                if not self._framing.keep_alive:  # type: ignore[union-attr]
-                    self.close()
+            waiting = self._framing.waiting
+            if waiting is not None and len(data) > 3 and data[-4] != CR and room >= 0:
+                waiting.append(data)
+            else:
+                self._look_for_end(data)
         return count == READ_BYTES
 
+    def _look_for_end(self, data: bytes) -> None:
+        framing = self._framing
+        try:
+            complete = framing.feed(data)
+        except TooLarge as problem:
+            self.fail("too_large", str(problem))
+        except MalformedResponse as problem:
+            self.fail("malformed", str(problem))
+        else:
+            if complete:
+                self._finish()
+                if not framing.keep_alive:
+                    self.close()
+            elif self._room < 0:
+                self.fail("too_large", f"more than {self._wire.body_bytes_max / _MIB:g} MiB came (--max-body)")
+
     def _on_end(self) -> None:
-        if self._framing is not None and self._framing.ends_with_connection:
+        if self._framing.ends_with_connection:
             self._finish()
             self.close()
         else:

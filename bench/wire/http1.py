@@ -39,7 +39,8 @@ _CACHED_HEAD_BYTES = 4 << 10
 # chunks of few sizes, and to look one up takes a ninth of the time of reading it.
 _known_chunks: dict[bytes, int] = {}
 _KNOWN_BYTES, _KNOWN_MAX = 5, 4096
-_CR = ord("\r")
+CR = ord("\r")
+_LAST_CHUNK = b"0\r\n\r\n"
 # A line may end in LF alone (RFC 9112, 2.2), and go on in the next one that begins with a blank (5.2).
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
@@ -134,16 +135,19 @@ class Framing:
     `status` is None until the head has come. After completion `keep_alive` says whether the connection can carry
     another request. Raises MalformedResponse and TooLarge. Its time is linear in the bytes fed, however they are cut:
     no byte of a body is looked at again, those of a head and of a chunk's size line only as often as their caps allow.
+
+    In chunks `waiting` has the reads that nobody had to look at yet, elsewhere it is None. A read whose fourth last
+    byte is there and not `CR` may be put there in place of being fed.
     """
 
-    __slots__ = ("_head_bytes", "_missing", "_pending", "_step", "keep_alive", "status")
+    __slots__ = ("_head_bytes", "_missing", "_step", "keep_alive", "status", "waiting")
 
     # The last head that came whole, and what it says: a server's answers begin with the same bytes until its Date
     # changes.
     _last_head: ClassVar[tuple[bytes, Head | None]] = (b"", None)
 
     def __init__(self) -> None:
-        self._pending: list[bytes] = []
+        self.waiting: list[bytes] | None = None
         self._head_bytes: bytes | bytearray = b""
         # Of a counted body what is to come; in chunks what is to be stepped over before the next size line.
         self._missing = 0
@@ -185,6 +189,7 @@ class Framing:
         body = data[head.length :]
         if head.chunked:
             self._step = Framing._chunked
+            self.waiting = []
             return self._chunked(body)
         if head.body_bytes is not None:
             self._missing = head.body_bytes
@@ -210,15 +215,18 @@ class Framing:
         return False
 
     def _chunked(self, data: bytes) -> bool:
-        self._pending.append(data)
+        assert self.waiting is not None
+        self.waiting.append(data)
         # One byte tells nearly all reads from those that may bring the end, CR LF CR LF, or its last bytes.
-        if data[-4] != _CR if len(data) >= 4 else not data.endswith(b"\n"):
+        if data[-4] != CR if len(data) >= 4 else not data.endswith(b"\n"):
             return False
-        pending = b"".join(self._pending)
+        pending = b"".join(self.waiting)
         position = self._missing
         while position <= len(pending):
             while step := _known_chunks.get(pending[position : position + _KNOWN_BYTES]):
                 position += step
+            if position == len(pending) - len(_LAST_CHUNK) and pending.endswith(_LAST_CHUNK):
+                return True
             eol = pending.find(b"\r\n", position)
             if eol < 0:
                 _check_length("a chunk's size line", len(pending) - position, _LINE_BYTES_MAX)
@@ -238,7 +246,7 @@ class Framing:
                 _known_chunks[pending[position : position + _KNOWN_BYTES]] = step
             position += step
         self._missing = max(0, position - len(pending))
-        self._pending = [pending[position:]]
+        self.waiting = [pending[position:]]
         return False
 
 
