@@ -42,10 +42,10 @@ def is_unreached(outcome: "RequestOutcome") -> bool:
 
 def is_refused(outcome: "RequestOutcome") -> bool:
     """Say whether the server would not take the request now: by its status, by an error event, or not at all."""
-    if outcome.status in REFUSING or is_unreached(outcome):
-        return True
+    if outcome.status != 200:
+        return outcome.status in REFUSING or is_unreached(outcome)
     parts = outcome.received.parts
-    if outcome.status != 200 or len(parts) > _SHORT_READS:
+    if len(parts) > _SHORT_READS:
         return False
     answer = b"".join(parts)
     # Few answers have the word, and to look for it takes a tenth of the pattern's time.
@@ -108,19 +108,19 @@ class OutageDetector:
     """Whether anybody is there: how long nothing but refused connections has come."""
 
     said: str = ""
+    refusals: int = 0
     _since_ns: int | None = None
-    _refusals: int = 0
 
     def note(self, now_ns: int, unreached: str | None) -> None:
         """Take in one outcome: what a refused connection's error said, None for any other."""
         if unreached is None:
-            self._since_ns, self._refusals = None, 0
+            self._since_ns, self.refusals = None, 0
             return
         self._since_ns = now_ns if self._since_ns is None else self._since_ns
-        self._refusals += 1
+        self.refusals += 1
         self.said = unreached
 
     def is_gone(self, now_ns: int) -> bool:
         """Say whether that has been so for long enough, and often enough."""
         since_ns = now_ns if self._since_ns is None else self._since_ns
-        return self._refusals >= LEAST_REFUSALS and now_ns - since_ns >= GONE_AFTER_S * 1e9
+        return self.refusals >= LEAST_REFUSALS and now_ns - since_ns >= GONE_AFTER_S * 1e9

@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 import orjson
+from gevent.hub import get_hub
 
 from bench.errors import INTERRUPTED, SERVER_GONE
 from bench.load.backoff import GONE_AFTER_S
@@ -29,6 +30,20 @@ REPORTED = {"worker", "gone", *COUNTS}
 def say(event: str, **facts: object) -> None:
     """Tell the parent, which reads one JSON object a line."""
     os.write(1, orjson.dumps({"event": event, **facts}) + b"\n")
+
+
+def heed_parent(coordinator: "Coordinator | None") -> None:
+    """Have the coordinator stop when the parent says why, and this process end when the parent is gone."""
+    # A watcher of the loop's own, for reading (1): no greenlet has to be scheduled for a stop to be heard.
+    get_hub().loop.io(0, 1).start(_on_standard_input, coordinator)
+
+
+def _on_standard_input(coordinator: "Coordinator | None") -> None:
+    reason = os.read(0, 4096)
+    if not reason:
+        os._exit(0)  # nothing is left to do, what was captured is on disk
+    if coordinator is not None:
+        coordinator.stop(reason.decode(errors="replace"))
 
 
 class Coordinator:

@@ -27,13 +27,6 @@ def is_unseen(outcome: RequestOutcome) -> bool:
     )
 
 
-def error_of(outcome: RequestOutcome) -> str | None:
-    """What the wire can say of a failure: its own error, or another status than 200."""
-    if outcome.error is not None:
-        return outcome.error[0]
-    return None if outcome.status == 200 else f"http_{outcome.status}"
-
-
 def pause_if_unreached(outcome: RequestOutcome) -> None:
     """Wait a moment where there was no connection: a dead server refuses in microseconds."""
     if outcome.sent_ns is None:

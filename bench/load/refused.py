@@ -14,11 +14,11 @@ class KeyWatch:
 
     def __init__(self, key_variable: str) -> None:
         self._key_variable = key_variable
-        self._forbidden = 0
+        self.forbidden = 0
 
     def note(self, code: str | None) -> str | None:
         """Take the error of a request, None for a success; gives why to stop the load."""
-        self._forbidden = self._forbidden + 1 if code == "http_403" else 0
-        if code is None or (code not in _KEY_IS_WRONG and self._forbidden < _FORBIDDEN):
+        self.forbidden = self.forbidden + 1 if code == "http_403" else 0
+        if code is None or (code not in _KEY_IS_WRONG and self.forbidden < _FORBIDDEN):
             return None
         return f"{KEY_REFUSED} (HTTP {code.removeprefix('http_')}); set {self._key_variable} again"

@@ -9,7 +9,6 @@ from collections import Counter
 
 from locust.stats import RequestStats, StatsEntry, bucket_response_time
 
-from bench.load.outcomes import error_of
 from bench.wire.connection import RequestOutcome, WireError
 
 _METHOD = "POST"
@@ -26,14 +25,16 @@ class Tally:
 
     def add(self, outcome: RequestOutcome) -> str | None:
         """Count a request that has just ended; gives the code of its failure, None for a success."""
-        sent_ns, end_ns, received, *_ = outcome
+        sent_ns, end_ns, received, status, error, _ = outcome
         took_ms = 0.0 if sent_ns is None else (end_ns - sent_ns) / 1e6
         self._untold.append((time.time(), took_ms, sum(map(len, received.parts))))
         self.done += 1
-        if (code := error_of(outcome)) is not None:
-            self.failed += 1
-            self.tell()
-            self._stats.log_error(_METHOD, self._name, WireError(code, code))
+        if error is None and status == 200:
+            return None
+        self.failed += 1
+        self.tell()
+        code = f"http_{status}" if error is None else error[0]
+        self._stats.log_error(_METHOD, self._name, WireError(code, code))
         return code
 
     def tell(self) -> None:

@@ -7,14 +7,13 @@ same plan and takes its share; all users are spawned and connected before the lo
 
 import gc
 import logging
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
 import gevent
 from gevent.event import Event
-from gevent.hub import get_hub
 from gevent.lock import BoundedSemaphore
 from locust import User, task
 from locust.env import Environment
@@ -24,7 +23,7 @@ from bench.errors import DEARER, OUT_OF_BUDGET
 from bench.load.answer_cost import Billing
 from bench.load.backoff import OutageDetector, SlotBackoff, asked_wait_s, is_refused, is_unreached
 from bench.load.controller import LoadSpec
-from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator
+from bench.load.coordinator import ON_LOCUSTS_PAGE, Coordinator, heed_parent
 from bench.load.dispatch import ClosedLoopDispatcher, Ready, dispatcher_for, warm_slots
 from bench.load.fatal import fatal, watch_greenlets
 from bench.load.locust_page import serve_page
@@ -78,23 +77,12 @@ def run(spec: LoadSpec, encode: Encode, decode: Decode, limiter: SpendLimiter | 
     coordinator = None if spec.role == "worker" else Coordinator(spec, runner)
     if spec.role != "master":
         Slot.worker = LoadWorker(spec, encode, decode, environment, Billing(limiter, decode) if limiter else None)
-    # A watcher of the loop's own, for reading (1): no greenlet has to be scheduled for a stop to be heard.
-    lifeline = get_hub().loop.io(0, 1)
-    lifeline.start(_on_standard_input, coordinator)
+    heed_parent(coordinator)
     if coordinator is not None:
         if spec.web_port is not None:
             serve_page(environment, spec.web_port, lambda: coordinator.in_flight)
         coordinator.start()
     Event().wait()
-
-
-def _on_standard_input(coordinator: "Coordinator | None") -> None:
-    """The parent says why to stop, or is gone: then nothing is left to do, what was captured is on disk."""
-    reason = os.read(0, 4096)
-    if not reason:
-        os._exit(0)
-    if coordinator is not None:
-        coordinator.stop(reason.decode(errors="replace"))
 
 
 class Slot(User):
@@ -226,12 +214,10 @@ class LoadWorker:
         return False
 
     def _connect_early(self) -> Connection | None:
-        try:
-            with self._connecting:
-                return self._wire.connect()
-        except WireError:
-            # Said again, and recorded, by the first request.
-            return None
+        # Why it could not is said again, and recorded, by the first request.
+        with suppress(WireError), self._connecting:
+            return self._wire.connect()
+        return None
 
     def _back_off(self, dispatcher: ClosedLoopDispatcher, backoff: SlotBackoff, outcome: RequestOutcome) -> None:
         """After a refusal let the slot wait, before its next call is due: it waits by our choice, not the server's."""
@@ -267,11 +253,12 @@ class LoadWorker:
                     return connection, outcome
             outcome = connection.exchange(ready.request)
             # A server may close a kept connection just as we send: it never saw the request, so we send it anew, once.
-            if not (reused and is_unseen(outcome) and self._may_resend(ready.seq)):
+            if outcome.error is None or not (reused and is_unseen(outcome) and self._may_resend(ready.seq)):
                 break
         self.sent += 1
         self._keep(ready, outcome, connect_ns)
-        self._watch_over(outcome)
+        if outcome.error is not None or self._outage.refusals:
+            self._watch_over(outcome)
         return connection, outcome
 
     def _watch_over(self, outcome: RequestOutcome) -> None:
@@ -282,15 +269,17 @@ class LoadWorker:
 
     def _keep(self, ready: Ready, outcome: RequestOutcome, connect_ns: int | None) -> None:
         sent_ns, end_ns, received, _, error, place = outcome
-        facts = (sent_ns, end_ns, connect_ns, received, error, place)
         # The capture first: whatever comes of the rest, what was observed is on record.
-        self._write(self._capture.exchange, ready.seq, ready.due_ns, *facts)
+        try:
+            self._capture.exchange(ready.seq, ready.due_ns, sent_ns, end_ns, connect_ns, received, error, place)
+        except OSError as problem:
+            self._stop_unwritten(problem)
         if self._billing is not None:
             self._billing.settle(ready.seq, outcome)
             if self._billing.limiter.was_dearer and self._stopped is None:
                 self._stop_all(DEARER)
         code = self._tally.add(outcome)
-        if (why := self._key.note(code)) is not None and self._stopped is None:
+        if (code is not None or self._key.forbidden) and (why := self._key.note(code)) and self._stopped is None:
             self._stop_all(why)
 
     def _drop(self, seq: int, due_ns: int) -> None:
@@ -304,9 +293,12 @@ class LoadWorker:
         try:
             append(*facts)
         except OSError as problem:
-            if self._error is None:
-                self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
-                self._stop(self._error)
+            self._stop_unwritten(problem)
+
+    def _stop_unwritten(self, problem: OSError) -> None:
+        if self._error is None:
+            self._error = f"{problem.strerror}: cannot write to {self._spec.folder}; make room and run again"
+            self._stop(self._error)
 
     def _stop_all(self, reason: str) -> None:
         """End the load of every process, this one at once."""

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gevent
 from gevent import monkey
@@ -24,7 +24,7 @@ from gevent.hub import get_hub
 from bench.types import WirePlace
 from bench.wire.capture import Received
 from bench.wire.clock import KERNEL_STAMPS, now_ns
-from bench.wire.dial import READ_BYTES, Tls, dial, peer_of
+from bench.wire.dial import READ_BYTES, Tls, acknowledging, dial, peer_of
 from bench.wire.endpoint import Endpoint as Endpoint
 from bench.wire.endpoint import endpoint as endpoint
 from bench.wire.http1 import CR, HEAD_BYTES_MAX, Framing, MalformedResponse, TooLarge
@@ -163,20 +163,6 @@ class Wire:
                 connection.fail("stall", f"no byte for {self.stall_timeout_s:g} s (--stall-timeout)")
 
 
-def _acknowledging(sock: _socket.socket) -> Callable[..., Any]:
-    """Give the socket's recvmsg_into, after which what comes next is acknowledged at once: the kernel forgets it."""
-    read, quick = sock.recvmsg_into, partial(sock.setsockopt, _socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
-    quick()
-
-    def read_and_ask_again(*room: Any) -> Any:
-        try:
-            return read(*room)
-        finally:
-            quick()
-
-    return read_and_ask_again
-
-
 class Connection:
     """One connection, carrying one request at a time; `usable` until it is closed by either side."""
 
@@ -206,7 +192,7 @@ class Connection:
         self._wire = wire
         self._sock = sock
         self._tls = tls
-        self._recvmsg_into = _acknowledging(sock) if wire.quick_ack else sock.recvmsg_into
+        self._recvmsg_into = acknowledging(sock) if wire.quick_ack else sock.recvmsg_into
         self._peer = peer_of(sock)
         # How many bytes the connection has carried either way, as the network saw them.
         self._sent, self._got = (0, 0) if tls is None else (tls.sent, tls.got)

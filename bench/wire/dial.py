@@ -2,7 +2,9 @@
 
 import _socket
 import ssl
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from gevent import socket as cooperative
 
@@ -62,3 +64,17 @@ def peer_of(sock: _socket.socket) -> tuple[bytes, int] | None:
     if sock.family == _socket.AF_INET:
         return MAPPED_IPV4 + _socket.inet_aton(sock.getpeername()[0]), sock.getsockname()[1]
     return None
+
+
+def acknowledging(sock: _socket.socket) -> Callable[..., Any]:
+    """Give the socket's recvmsg_into, after which what comes next is acknowledged at once: the kernel forgets it."""
+    read, quick = sock.recvmsg_into, partial(sock.setsockopt, _socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
+    quick()
+
+    def read_and_ask_again(*room: Any) -> Any:
+        try:
+            return read(*room)
+        finally:
+            quick()
+
+    return read_and_ask_again
