@@ -19,6 +19,8 @@ Number = Decimal | Fraction | float | int
 
 def exact(value: Number) -> Fraction:
     """The number as written: 0.7 is seven tenths, not the nearest float."""
+    if type(value) is Fraction:
+        return value
     return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
 
 

@@ -350,13 +350,16 @@ def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke:
     assert "none of 16 requests succeeded" in done.stdout
 
 
-def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(url: str, tmp_path: Path) -> None:
+@needs_truth
+def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
 
     def allow_small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
-    done = apart("run", "--url", url, "--warmup", "0", "--out", run, preexec_fn=allow_small_files)
+    with truth.launch(TruthOptions(ttft_ms=1, gap_ms=1)) as server:
+        asked = ("--backend", "openai", "--model", "truth", "--url", server.url, "--warmup", "0")
+        done = apart("run", *asked, "--out", run, preexec_fn=allow_small_files)
     assert done.returncode == 3
     assert re.search(rf"stopped early: .*: cannot write to {run}; make room and run again\n", done.stderr)
     *_, kept, error = done.stderr.splitlines()

@@ -1,8 +1,5 @@
 """Short names: what they are resolved to, and which are refused."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +8,8 @@ from bench.server import names as models
 from bench.server.names import aliases_of, repositories, resolve
 from bench.server.tinymodel import SIZES
 from bench.types import UserError
+from tests.commands import bench
 
-ROOT = Path(__file__).parents[3]
 NAMES = list(models.models())
 
 
@@ -112,11 +109,8 @@ def test_the_known_names_are_the_tiny_models_and_the_aliases() -> None:
 
 
 def test_a_run_whose_download_fails_says_why_in_one_line(tmp_path: Path) -> None:
-    environment = os.environ | {"MODEL_ENDPOINT": "http://127.0.0.1:1", "LLAMA_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "bench.py"), "run", "--model", "mistral-7b"],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    environment = {"MODEL_ENDPOINT": "http://127.0.0.1:1", "LLAMA_CACHE": str(tmp_path / "cache")}
+    done = bench("run", "--model", "mistral-7b", "--out", tmp_path / "run", env=environment)
     assert done.returncode == 2
     *_, error = done.stderr.splitlines()
     assert "Could not establish connection" in error
