@@ -1,5 +1,6 @@
 """Runs as their files have them, for tests that change a file's keys; the code itself works on the files' types."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -56,9 +57,18 @@ def summary_of(found: Mapping[str, Any]) -> RunSummary:
 
 
 def summarize(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> dict[str, Any]:
-    """summary.json of a run."""
-    found: dict[str, Any] = dump(summary.summarize(manifest_of(run), requests, telemetry))
-    return found
+    """summary.json of a run; of the last runs each was made once, and is given out as a copy."""
+    asked = (id(requests), id(telemetry), repr(run))  # nobody can change a table, and those that are kept keep their id
+    if asked not in _summaries:
+        made: dict[str, Any] = dump(summary.summarize(manifest_of(run), requests, telemetry))
+        _summaries[asked] = (made, requests, telemetry)
+        if len(_summaries) > SUMMARIES_KEPT:
+            del _summaries[next(iter(_summaries))]
+    return copy.deepcopy(_summaries[asked][0])
+
+
+SUMMARIES_KEPT: Final = 50
+_summaries: dict[tuple[int, int, str], tuple[dict[str, Any], pa.Table, pa.Table | None]] = {}
 
 
 def typed(run: Mapping[str, Any], requests: pa.Table, telemetry: pa.Table | None) -> tuple[RunManifest, RunSummary]:
