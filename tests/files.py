@@ -4,6 +4,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
@@ -28,8 +29,9 @@ def documents(kind: Any, *, strange: bool = True) -> st.SearchStrategy[Any]:
 
     A list of what is no section has no place for such keys.
     """
+    section: Any = kind
     if is_dataclass(kind):
-        return _objects(kind, strange=strange)
+        return _objects(section, strange=strange)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return st.one_of(*(documents(each, strange=strange) for each in arguments))
@@ -46,6 +48,7 @@ def documents(kind: Any, *, strange: bool = True) -> st.SearchStrategy[Any]:
     return PLAIN[kind]
 
 
+@cache
 def _objects(kind: Any, *, strange: bool) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind)
     own = [each for each in fields(kind) if each.name != "other"]
