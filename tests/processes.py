@@ -71,7 +71,8 @@ def in_slots(rng: Any, runs: int, n: int, load: float, slots: int = 4) -> Runs:
             waits[:, i] = left[:, 0]
         left[:, 0] += work[:, i] if i >= 0 else rng.exponential(1.0, runs)
         gap = gaps[:, i + 1] if 0 <= i + 1 < n else rng.exponential(1 / per_s, runs)
-        left = np.sort(np.maximum(left - gap[:, None], 0.0), axis=1)
+        left -= gap[:, None]
+        np.maximum(left, 0.0, out=left).sort(axis=1)
     sent, waiting, free = np.cumsum(gaps, axis=1), _waiting(load, slots), slots * (1 - load)
     of = {name: 0.05 + max(0.0, math.log(waiting / (1 - level)) / free) for name, level in LEVELS.items()}
     truth = Truth({"mean": 0.05 + waiting / free, **of}, per_s, max(0.9, 1 - waiting))

@@ -161,16 +161,17 @@ class LoadWatch:
 
     def __init__(self, service_s: float) -> None:
         self._from_s = max(_FROM_S, _FROM_SERVICES * service_s)
-        self._seen: list[tuple[float, int, int]] = [(0.0, 0, 0)]
+        self._at_s, self._due, self._done = [0.0], [0], [0]
 
     def falls_behind(self, elapsed_s: float, due: int, done: int) -> bool:
         """Take how many calls were due and how many had ended; true from when it is sure."""
-        self._seen.append((elapsed_s, due, done))
+        self._at_s.append(elapsed_s)
+        self._due.append(due)
+        self._done.append(done)
         if elapsed_s < self._from_s:
             return False
-        seen = np.array(self._seen)
         at_s = np.linspace(elapsed_s / 2, elapsed_s, _PARTS + 1)
-        came, went = (np.diff(np.interp(at_s, seen[:, 0], seen[:, n])) for n in (1, 2))
+        came, went = (np.diff(np.interp(at_s, self._at_s, counts)) for counts in (self._due, self._done))
         if came.sum() < _PARTS * _LEAST_PER_PART:
             return False
         short = came - went

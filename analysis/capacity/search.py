@@ -10,6 +10,7 @@ far, so that a test can drive the whole search against a server in virtual time.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist, median_low
 from typing import Final, Literal, NamedTuple
 
@@ -78,10 +79,7 @@ class Probe(NamedTuple):
 
     @property
     def outcome(self) -> Outcome:
-        if self.stopped or _grows([self], _LIKELY):
-            return "saturated"
-        met = all(kept >= wanted * n for kept, wanted, n in zip(self.kept, self.wanted, self.among, strict=True))
-        return "met" if met and self.calls else "missed"
+        return _outcome(self)
 
     @property
     def is_sure(self) -> bool:
@@ -95,6 +93,14 @@ class Probe(NamedTuple):
             (*wilson(kept * (count / n) if n else 0, count), wanted)
             for kept, wanted, count, n in zip(self.kept, self.wanted, worth, self.among, strict=True)
         ]
+
+
+@lru_cache(4096)  # a search asks again and again, of all its runs
+def _outcome(run: Probe) -> Outcome:
+    if run.stopped or _grows([run], _LIKELY):
+        return "saturated"
+    met = all(kept >= wanted * n for kept, wanted, n in zip(run.kept, run.wanted, run.among, strict=True))
+    return "met" if met and run.calls else "missed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,12 @@ class Limiter(NamedTuple):
     per_s: float
 
     def takes(self, due: Any, _: np.random.Generator) -> Any:
-        left, at_s, taken = float(self.burst), 0.0, []
-        for due_at_s in due.tolist():
-            left, at_s = min(self.burst, left + self.per_s * (due_at_s - at_s)), due_at_s
-            taken.append(left >= 1)
-            left -= taken[-1]
+        left, most, taken = float(self.burst), float(self.burst), []
+        for gained in (self.per_s * np.diff(due, prepend=0.0)).tolist():
+            left += gained
+            left = most if left > most else left
+            taken.append(is_let_in := left >= 1)
+            left -= is_let_in
         return np.array(taken)
 
 
