@@ -27,8 +27,9 @@ PYTEST := $(SPARINGLY) $(BIN)/python -m pytest --second-try --durations 10 --dur
 # One more than there are cores: a third of the time a test waits for a process, a server or a browser.
 WORKERS := 3
 QUICK := not engine and not slow
-# The files that name one of these: to import all the others would take longer than most of their tests.
-naming = $$(grep -rlE '$(1)' --include 'test_*.py' tests | sort)
+# The files that name one of these: to import all the others would take longer than most of their tests. Backwards, as
+# it happens that the longest tests come first then, and many short ones last.
+naming = $$(grep -rlE '$(1)' --include 'test_*.py' tests | sort -r)
 # Of make gate, each part.
 ROUNDS := 5
 TEST = $(PYTEST) -n $(WORKERS) --dist worksteal
@@ -67,12 +68,11 @@ pictures: $(READY)
 
 engines: .engines/llama-cpp-python/ready .engines/vllm/ready .engines/pandas/ready
 
-# The engines beside the slow ones, whose workers are one fewer then; last and alone what other load would disturb.
+# The engines beside the slow ones, as their tests mostly wait; last and alone what other load would disturb.
 test-engines: $(READY) engines
 	$(MAKE) --jobs 2 test-slow test-beside
 	BENCH_ENGINES=required $(PYTEST) -m alone $(call naming,mark\.alone)
 
-test-slow: WORKERS := 2
 test-slow:
 	$(TEST) --deep -m "(slow or hypothesis) and not engine and not alone" \
 		$(call naming,mark\.slow|few_or_many|hypothesis)

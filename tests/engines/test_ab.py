@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands import bench
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.slow, pytest.mark.clock]  # of engines it needs the embedded one alone
 
 # Long prompts and short answers, one at a time, so that layers are nearly all of the work.
 LOAD = ("--prompt-tokens", "800", "--output-tokens", "8", "--concurrency", "1", "--requests", "10", "--warmup", "1")

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.engine  # and not `alone`: CPU time is compared, which other load hardly changes
+# Of engines it needs the embedded one alone; and CPU time is compared, which other load hardly changes.
+pytestmark = [pytest.mark.slow, pytest.mark.clock]
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "backends", "scenarios", "analysis")
