@@ -16,7 +16,7 @@ from analysis.money.cost import UNIT_COSTS, run_cost, without
 from analysis.run import counting, energy, intervals, selftest, server_metrics, slo, transient
 from analysis.run.gpu import gpus, throttling
 from analysis.run.host_contention import host
-from analysis.run.metrics import NS_PER_S, column, flat, is_text, keep, lags_ns, measured, output_tokens, successful
+from analysis.run.metrics import NS_PER_S, column, is_text, keep, measured, successful
 from analysis.run.nodes import nodes
 from analysis.run.offered import offered
 from analysis.run.rates import Flow, flow
@@ -31,17 +31,17 @@ from analysis.run.sections import (
     RequestCounts,
     Throughput,
 )
-from analysis.run.sending import sending, tail_ms
+from analysis.run.sending import sending, tail_of
 from analysis.run.sessions import reached, sessions
 from analysis.run.shape import shape
 from analysis.run.stalls import stalls
 from analysis.run.steady import steadiness
+from analysis.run.streams import arrivals_in, lags, output_tokens, with_streams
 from analysis.run.summary import RequestGroup, RunSummary, RunVerdict
 from analysis.run.window import Window, phases, window
 from analysis.stats.distributions import all_known
 from bench.errors import error_code
 from bench.runs.manifest import LoadClient, RunManifest
-from bench.runs.table import blocks
 
 _OF_OUTCOMES = ["phase", "end_ns", "error", "error_message", "class"]
 
@@ -51,7 +51,7 @@ def summarize(run: RunManifest, requests: pa.Table, telemetry: pa.Table | None) 
 
     `requests` has the columns of `bench.types.Record`, `telemetry` t_ns, source, name, value.
     """
-    everything, requests = requests, reached(requests)
+    requests = reached(everything := with_streams(requests))
     span = window(run, requests)
     planned = measured(requests.select(_OF_OUTCOMES))
     outcomes = _outcomes(measured(everything.select(_OF_OUTCOMES)), requests)
@@ -248,13 +248,10 @@ def _client(run: RunManifest, requests: pa.Table, span: Window, requests_per_s: 
     clients = run.clients or ()
     # A worker that was killed has left no account of its time.
     shares = [client.cpu_s / client.wall_s for client in clients if client.wall_s and client.cpu_s is not None]
-    in_window = sum(
-        int(span.holds(flat(part, "arrivals_ns")[0]).sum()) for _, part in blocks(under_way, ["arrivals_ns"])
-    )
-    events_per_s = in_window / span.seconds if span.seconds else None
+    events_per_s = arrivals_in(under_way, span.start_ns, span.end_ns) / span.seconds if span.seconds else None
     return ClientHealth(
         cpu_fraction=max(shares, default=None),
-        lag_ms=tail_ms(lags_ns(under_way)),
+        lag_ms=tail_of(lags(under_way, 1.0).ordered),
         stamps=_stamps(clients, requests) if pc.sum(requests["reads"]).as_py() else None,
         packets=_packets(run, requests),
         reads=pc.sum(under_way["reads"]).as_py() or 0,

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.run.accounts import lost
 from analysis.run.gpu import series
-from analysis.run.metrics import NS_PER_MS, column, flat, per_call, successful
+from analysis.run.metrics import NS_PER_MS, column, successful
 from analysis.run.rates import growth_of, in_flight
 from analysis.run.server_metrics import histogram_mean_ms
+from analysis.run.streams import stream
 from analysis.run.summary import Identity, RunSummary
 from analysis.run.window import Window
 from bench.runs.manifest import RunManifest
@@ -69,18 +69,8 @@ def no_negative_interval(evidence: Evidence) -> Terms | None:
     )
     # An unknown instant compares false: no interval, so none that is negative.
     wrong = (sent < due) | (first_byte < sent) | (first_token < first_byte) | (end < sent)
-    wrong |= per_call(calls, ["arrivals_ns"], _turns_back) > 0
+    wrong |= stream(calls, "turns_back")
     return int(wrong.sum()), 0, 0
-
-
-def _turns_back(calls: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which calls have tokens that arrive before earlier ones."""
-    t_ns, offsets = flat(calls, "arrivals_ns")
-    backwards = np.flatnonzero(np.diff(t_ns) < 0) + 1
-    owner = np.searchsorted(offsets, backwards, side="right") - 1
-    found = np.zeros(calls.num_rows, np.bool_)
-    found[owner[backwards > offsets[owner]]] = True
-    return found
 
 
 def token_order(evidence: Evidence) -> Terms | None:

@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from analysis.compare.measures import MEASURES, Measure, value
 from analysis.run import slo
 from analysis.run.agreement import agree, tells_of
-from analysis.run.metrics import METRICS, is_successful, measured, output_tokens, successful
+from analysis.run.metrics import METRICS, is_successful, measured, successful
 from analysis.run.rates import flow
 from analysis.run.sections import MetricSummary
+from analysis.run.streams import output_tokens
 from analysis.run.summary import RunSummary
 from analysis.run.window import window
 from analysis.stats.distributions import LEVELS, Floats, quantile

@@ -20,9 +20,10 @@ from analysis.money.gpu_prices import Hourly, hourly_of, with_power
 from analysis.money.numbers import SECONDS_PER_HOUR
 from analysis.money.prices import STANDARD, ApiPrice, find, snapshot, usd_of
 from analysis.run import slo
-from analysis.run.metrics import column, is_successful, is_text, keep, output_tokens, successful
+from analysis.run.metrics import column, is_successful, is_text, keep, successful
 from analysis.run.rates import Flow, flow
 from analysis.run.sections import PriceSource, RunCost
+from analysis.run.streams import output_tokens
 from analysis.run.window import Window
 from analysis.stats.describe import cells_of, rate_interval
 from analysis.stats.distributions import UNKNOWN, Floats, Interval

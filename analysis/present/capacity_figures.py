@@ -15,6 +15,7 @@ from analysis.present.figure import Figure, Trace, scatter
 from analysis.present.figures import figure_sections
 from analysis.present.of_capacity import CapacityResult, LoadPoint, usd_per_request
 from analysis.stats.distributions import Floats
+from analysis.stats.pool import Ordered
 from analysis.wording import dollars, number
 
 RATE: Final = "offered, requests/s"
@@ -50,7 +51,7 @@ def load(found: CapacityResult) -> Figure | None:
     caption = f"Each mark is a run at that rate ({MARKS}). {_knee(found.capacity)}"
     figure = stacked([panel for panel in panels if panel.traces], RATE, caption, ROW_PX)
     if len(waits):
-        figure.update_layout(yaxis=scale(np.sort(waits)))
+        figure.update_layout(yaxis=scale(Ordered.of(waits)))
     _mark_capacity(figure, found.capacity, last, 22)
     return figure.update_layout(xaxis={"range": [0, 1.04 * last]}, hovermode="x unified")
 

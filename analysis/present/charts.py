@@ -11,7 +11,8 @@ from analysis.present import series
 from analysis.present.figure import Figure, Trace, scatter
 from analysis.present.palette import CLEAR, FONT, PALETTE, SERIES
 from analysis.run.sections import PhaseSpan
-from analysis.stats.distributions import Floats, value_at
+from analysis.stats.distributions import Floats, at_position
+from analysis.stats.pool import Ordered
 from bench.process.printable import printable
 
 TIME_TITLE: Final = "time since the run's start, s"
@@ -47,23 +48,20 @@ class Panel(NamedTuple):
 
 
 def distribution(
-    curves: Mapping[str, Floats],
+    curves: Mapping[str, Floats | Ordered],
     x_title: str,
     y_title: str,
     caption: str,
     percentiles: Mapping[str, float | None],
     never: int = 0,
 ) -> Figure | None:
-    """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`).
-
-    The values, which may be a GB, are sorted where they are.
-    """
+    """Cumulative shares of the values of each curve; `percentiles` are marked on the first one, by name (`p99`)."""
     if not all(len(values) for values in curves.values()):
         return None
-    for values in curves.values():
-        values.sort()
-    first, *others = curves.values()
-    x_scale = scale(np.sort(np.concatenate([first, *others])) if others else first)
+    found = [values if isinstance(values, Ordered) else Ordered.of(values) for values in curves.values()]
+    for ordered in found:
+        ordered.fetch([*series.ranks(len(ordered)), *_decisive(ordered)])
+    x_scale = scale(Ordered.together(found))
     figure = Figure(
         layout(300, caption)
         | {
@@ -72,8 +70,8 @@ def distribution(
             "legend": {"x": 1, "y": 0.02, "xanchor": "right", "yanchor": "bottom", "bgcolor": CLEAR},
         }
     )
-    for i, (name, values) in enumerate(curves.items()):
-        x, share = series.ecdf(values, never)
+    for i, (name, ordered) in enumerate(zip(curves, found, strict=True)):
+        x, share = series.ecdf(ordered, never)
         figure.add_scatter(
             x=compact(x), y=compact(share), name=name, showlegend=len(curves) > 1,
             mode="lines", line={"shape": "hv", **line_of(i)},
@@ -82,7 +80,7 @@ def distribution(
     n = len(next(iter(curves.values())))
     known = {name: value for name, value in percentiles.items() if value is not None}
     # A cumulative curve leaves two corners free: above it to the left, below it to the right.
-    crowded = 0.0 if x_scale.get("type") == "log" else 0.3 * max(values.max() for values in curves.values())
+    crowded = 0.0 if x_scale.get("type") == "log" else 0.3 * max(ordered[-1] for ordered in found)
     figure.add_scatter(
         x=list(known.values()), y=[int(name[1:]) / 100 * n / (n + never) for name in known], text=list(known),
         mode="markers+text", textposition=["top left" if x > crowded else "bottom right" for x in known.values()],
@@ -97,13 +95,14 @@ def line_of(place: int) -> dict[str, str]:
     return {"color": light(SERIES[place % len(SERIES)]), "dash": DASHES[place // len(SERIES) % len(DASHES)]}
 
 
-def scale(ordered: Floats) -> dict[str, Any]:
-    """The axis of ascending values: linear from zero, or logarithmic where the tail is far, with labels for both."""
-    positive = ordered[np.searchsorted(ordered, 0, "right") :]
-    if not len(positive):
+def scale(ordered: Ordered) -> dict[str, Any]:
+    """The axis of such values: linear from zero, or logarithmic where the tail is far, with labels for both."""
+    first, usual, rare, last = _decisive(ordered)
+    if first > last:
         return {"rangemode": "tozero"}
-    ticks = series.ticks_1_2_5(float(positive[0]), float(positive[-1]))
-    far = value_at(positive, 0.999) > 10 * value_at(positive, 0.5)
+    ordered.fetch([first, usual, rare, last])
+    ticks = series.ticks_1_2_5(ordered[first], ordered[last])
+    far = at_position(ordered, rare) > 10 * at_position(ordered, usual)
     return {
         "type": "log" if far else "linear",
         "tickmode": "array" if far else "auto",
@@ -111,6 +110,13 @@ def scale(ordered: Floats) -> dict[str, Any]:
         "ticktext": [f"{tick:,.6g}" for tick in ticks],
         "rangemode": "tozero",
     }
+
+
+def _decisive(ordered: Ordered) -> tuple[int, float, float, int]:
+    """Where in the values are the first above 0, the median and the far tail of those, and the last."""
+    first, last = ordered.positive(), len(ordered) - 1
+    usual, rare = (first + level * (last - first) for level in (0.5, 0.999))
+    return first, usual, rare, last
 
 
 def over_time(

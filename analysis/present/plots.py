@@ -37,17 +37,18 @@ from analysis.run.metrics import (
     OF_OUTPUT_TIMES,
     column,
     is_text,
-    lags_ns,
     measured,
     output_times_ns,
     successful,
 )
 from analysis.run.sections import MetricSummary
+from analysis.run.streams import gaps, lags
 from analysis.run.summary import RunSummary
 from analysis.run.window import last_ns
 from analysis.stats.distributions import Floats
+from analysis.stats.pool import Ordered
 from analysis.wording import count, number, percent
-from bench.runs.table import blocks
+from bench.runs.table import mapped
 
 POINTS: Final = 4000
 SPANS: Final = 500
@@ -115,10 +116,10 @@ def _of_requests(data: Data, name: str, x_title: str) -> Figure | None:
 def itl(data: Data) -> Figure | None:
     """How evenly tokens arrived."""
     calls = successful(measured(data.requests))
-    curves = {"per token": METRICS["itl_ms"].values(calls).values}
+    curves = {"per token": gaps("itl_ms", calls).ordered}
     caption = _within(data.summary.metric("itl_ms"), "of the gaps between tokens")
     if data.summary.tokens.tokens_equal_chunks is False:
-        curves["per arrival"] = METRICS["chunk_gap_ms"].values(calls).values
+        curves["per arrival"] = gaps("chunk_gap_ms", calls).ordered
         caption += " Some arrivals bring several tokens: per token, all but the first of them have a gap of zero."
     return distribution(
         curves, "gap between tokens, ms", "share of gaps", caption, _percentiles(data.summary.metric("itl_ms"))
@@ -127,14 +128,13 @@ def itl(data: Data) -> Figure | None:
 
 def client_lag(data: Data) -> Figure | None:
     """How late this client was to look at what the kernel had already received."""
-    lag_ms = lags_ns(measured(data.requests))
-    lag_ms /= NS_PER_MS
     lag = data.summary.client.lag_ms
     caption = (
         "How long data had waited in the kernel, already timestamped, before the client read it. "
         f"99% of the reads were at most {number(lag.p99)} ms late, the worst {number(lag.max)} ms."
     )
-    return distribution({"": lag_ms}, "client lag, ms", "share of reads", caption, {"p50": lag.p50, "p99": lag.p99})
+    lags_ms = lags(measured(data.requests), NS_PER_MS).ordered
+    return distribution({"": lags_ms}, "client lag, ms", "share of reads", caption, {"p50": lag.p50, "p99": lag.p99})
 
 
 def _percentiles(metric: MetricSummary) -> dict[str, float | None]:
@@ -179,7 +179,7 @@ def ttft_over_time(data: Data) -> Figure | None:
     )
     figure = _over_time(data, [Panel("", "time since sending, ms", traces)], caption, row_px=280)
     return figure.update_layout(
-        yaxis=scale(np.sort(np.concatenate([trace["y"] for trace in traces]))), hovermode="closest"
+        yaxis=scale(Ordered.of(np.concatenate([trace["y"] for trace in traces]))), hovermode="closest"
     )
 
 
@@ -211,10 +211,12 @@ def throughput(data: Data) -> Figure | None:
     good = successful(data.requests)
     failed = _failed(data.requests)
     edges = series.bin_edges(_end_s(data), bins=int(np.clip(len(sent_s) / 8, 20, 120)))
-    tokens_per_s = np.zeros(len(edges) - 1)
-    for _, some in blocks(good, OF_OUTPUT_TIMES):
+
+    def arrived(some: pa.Table) -> Floats:
         t_ns, _, made = output_times_ns(some)
-        tokens_per_s += series.rate_per_s(t_ns / NS_PER_S, edges, weights=made)
+        return series.rate_per_s(t_ns / NS_PER_S, edges, weights=made)
+
+    tokens_per_s = sum((found for _, found in mapped(arrived, good, OF_OUTPUT_TIMES)), np.zeros(len(edges) - 1))
     completed_per_s = series.rate_per_s(end_s[ended & ~failed], edges)
     failed_per_s = series.rate_per_s(end_s[ended & failed], edges)
     in_flight = series.mean_in_flight(sent_s[was_sent], np.where(ended, end_s, edges[-1])[was_sent], edges)

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.stats.distributions import Floats, Ints
+from analysis.stats.pool import Ordered
 
 _POINTS = 500
 
 
-def ecdf(ordered: Floats, never: int = 0) -> tuple[Floats, Floats]:
+def ecdf(ordered: Ordered, never: int = 0) -> tuple[Floats, Floats]:
     """(x, share of all at or below x) as a step curve: every value, or 500 quantiles with the tail drawn denser.
 
-    The values are ascending. `never` more are counted in the share's denominator: those that failed and have no value.
+    `never` more are counted in the share's denominator: those that failed and have no value.
     """
     n = len(ordered)
+    return ordered.at(ranks(n)), (ranks(n) + 1) / (n + never)
+
+
+def ranks(n: int) -> Ints:
+    """The ranks, from 0, of the values that a curve of so many has."""
     if n <= _POINTS:
-        rank = np.arange(1, n + 1)
-    else:
-        body, tail = np.linspace(1 / _POINTS, 1, _POINTS - 100), 1 - np.geomspace(0.01, 1 / n, 100)
-        rank = np.unique(np.ceil(np.concatenate([body, tail]) * n).clip(1, n)).astype(np.int64)
-    return ordered[rank - 1], rank / (n + never)
+        return np.arange(n)
+    body, tail = np.linspace(1 / _POINTS, 1, _POINTS - 100), 1 - np.geomspace(0.01, 1 / n, 100)
+    return np.unique(np.ceil(np.concatenate([body, tail]) * n).clip(1, n)).astype(np.int64) - 1
 
 
 def decimate(x: Floats, y: Floats, limit: int, spans: int) -> Ints:

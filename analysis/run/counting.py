@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import column, flat, keep
+from analysis.run.metrics import column, keep
 from analysis.run.sections import CountChecks, PromptLengths, TokenSources
+from analysis.run.streams import stream
 from bench.runs.manifest import RunManifest
-from bench.runs.table import blocks
 
 READINGS: Final = {
     "reasoning_apart": "the answer's count leaves reasoning out: the sum of both was used",
@@ -58,17 +58,12 @@ _NOT_OF_OUTPUT = RESOLVED | {"length_not_reached", "prompt_zero", "cached_over_p
 
 def tokens(calls: pa.Table) -> TokenSources:
     """Whether each arrival brought one token, where the output token counts come from, and whether all were made."""
-    arrivals = brought = 0
-    one_each = True
-    for _, part in blocks(calls, ["arrival_tokens"]):
-        per_arrival, _ = flat(part, "arrival_tokens")
-        arrivals, brought = arrivals + len(per_arrival), brought + int(per_arrival.sum())
-        one_each = one_each and bool((per_arrival == 1).all())
+    arrivals, brought = int(stream(calls, "arrivals").sum()), int(stream(calls, "tokens").sum())
     sources = Counter(calls["token_source"].drop_null().to_pylist())
     counted = keep(calls.select(["output_tokens", "max_tokens"]), pc.is_valid(calls["output_tokens"]))
     allowed = pc.sum(counted["max_tokens"]).as_py()
     return TokenSources(
-        tokens_equal_chunks=one_each if arrivals else None,
+        tokens_equal_chunks=bool(stream(calls, "one_each").all()) if arrivals else None,
         tokens_per_arrival=brought / arrivals if arrivals else None,
         token_sources=dict(sources.most_common()),
         output_of_max=pc.sum(counted["output_tokens"]).as_py() / allowed if allowed else None,

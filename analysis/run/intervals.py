@@ -9,13 +9,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run import counting, slo
-from analysis.run.metrics import METRICS, column, measured, output_tokens, successful
+from analysis.run import slo
+from analysis.run.metrics import METRICS, POOLED, column, measured, successful
 from analysis.run.rates import Flow
 from analysis.run.sections import MetricSummary, RequestCounts, Throughput
+from analysis.run.streams import OF_GAPS, OF_STREAMS, gaps, output_tokens, stream
 from analysis.stats.correlation import Dependence, PairedSeries
 from analysis.stats.describe import cells_of, dependence, describe, rate_interval, share_interval
-from analysis.stats.distributions import Interval
+from analysis.stats.distributions import Interval, Ints, Sample
+from analysis.stats.pool import pool_of
+from bench.runs.table import only
 from bench.types import Load
 
 Known = tuple[Interval, str | None]
@@ -32,17 +35,18 @@ def of_metrics(calls: pa.Table) -> dict[str, MetricSummary]:
     What has something in common with the wait for a first token is as correlated as that wait: of `service_ms`, in
     which most is the work of one request, a short run would not show it.
     """
-    calls = calls.take(pc.sort_indices(calls, _AS_SENT))
-    one_each = counting.tokens(calls).tokens_equal_chunks
-    waits = METRICS["ttft_ms"].values(calls)
+    order = pc.sort_indices(calls, _AS_SENT).to_numpy()
+    streams = only(calls, [*OF_GAPS, *OF_STREAMS]).take(order)
+    one_each = bool(stream(streams, "arrivals").any() and stream(streams, "one_each").all())
+    waits = _in_order(METRICS["ttft_ms"].values(calls), order)
     of_waits = dependence(waits)
     each = np.zeros(calls.num_rows)
     each[np.diff(waits.offsets) > 0] = waits.values
     beside = PairedSeries(each, of_waits)
 
     def described(name: str) -> MetricSummary:
-        sample = METRICS[name].values(calls)
-        return MetricSummary(**describe(sample, of_waits if name == "ttft_ms" else dependence(sample, beside)))
+        pool = gaps(name, streams) if name in POOLED else pool_of(_in_order(METRICS[name].values(calls), order))
+        return MetricSummary(**describe(pool, of_waits if name == "ttft_ms" else dependence(pool, beside)))
 
     found: dict[str, MetricSummary] = {}
     for name in METRICS:
@@ -87,7 +91,13 @@ def of_errors(counts: RequestCounts, requests: pa.Table) -> RequestCounts:
 
 def _of_waits(calls: pa.Table) -> Dependence:
     calls = measured(calls)
-    return dependence(METRICS["ttft_ms"].values(calls.take(pc.sort_indices(calls, _AS_SENT))))
+    return dependence(_in_order(METRICS["ttft_ms"].values(calls), pc.sort_indices(calls, _AS_SENT).to_numpy()))
+
+
+def _in_order(sample: Sample, order: Ints) -> Sample:
+    """A sample of which a call has one value or none, its calls in another order."""
+    sizes = np.diff(sample.offsets)[order]
+    return Sample(sample.values[sample.offsets[order[sizes > 0]]], np.concatenate([[0], np.cumsum(sizes)]))
 
 
 def _intervals(found: Mapping[str, Known]) -> dict[str, Interval]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.stats.distributions import Floats, Ints, Sample
-from bench.runs.table import SCHEMA, blocks
+from bench.runs.table import SCHEMA, mapped
 
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
@@ -70,7 +70,7 @@ def column(calls: pa.Table, name: str) -> Floats:
 def flat(calls: pa.Table, name: str) -> tuple[npt.NDArray[Any], Ints]:
     """A list column as (all values in one array, offsets of each call's share), values without a copy."""
     if name not in calls.column_names:
-        found = list(blocks(calls, [name]))
+        found = list(mapped(lambda part: part, calls, [name]))
         rows = np.concatenate([rows for rows, _ in found] or [np.empty(0, np.int64)])
         calls = pa.concat_tables([part for _, part in found]).take(np.argsort(rows)) if found else SCHEMA.empty_table()
     lists = calls[name].combine_chunks()
@@ -81,26 +81,9 @@ def flat(calls: pa.Table, name: str) -> tuple[npt.NDArray[Any], Ints]:
 def per_call(calls: pa.Table, names: Sequence[str], function: Callable[[pa.Table], npt.NDArray[Any]]) -> Floats:
     """What a function of some columns gives for each call, computed for some calls at a time."""
     found = np.zeros(calls.num_rows)
-    for rows, part in blocks(calls, names):
-        found[rows] = function(part)
+    for rows, own in mapped(function, calls, names):
+        found[rows] = own
     return found
-
-
-def pooled(calls: pa.Table, names: Sequence[str], function: Callable[[pa.Table], Sample]) -> Sample:
-    """The sample of all calls of which a function gives those of some, from some columns of theirs."""
-    sizes, parts = np.zeros(calls.num_rows, np.int64), []
-    for rows, part in blocks(calls, names):
-        own = function(part)
-        sizes[rows] = np.diff(own.offsets)
-        parts.append((rows, own))
-    if len(parts) == 1 and (np.diff(parts[0][0]) > 0).all():
-        return parts[0][1]
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    values = np.empty(offsets[-1])
-    while parts:  # each is given back as it is put into its place
-        rows, own = parts.pop()
-        values[np.repeat(offsets[rows] - own.offsets[:-1], sizes[rows]) + np.arange(len(own.values))] = own.values
-    return Sample(values, offsets)
 
 
 def gaps_ms(t_ns: npt.NDArray[np.int64], offsets: Ints) -> Sample:
@@ -109,9 +92,10 @@ def gaps_ms(t_ns: npt.NDArray[np.int64], offsets: Ints) -> Sample:
     edges = offsets[(offsets > 0) & (offsets < len(t_ns))]
     inside[edges - 1] = False
     gaps = np.diff(t_ns)[inside]
-    # In place: of a hundred million gaps every copy counts.
-    gaps = np.divide(gaps, NS_PER_MS, out=gaps.view(np.float64))
-    return Sample(gaps, np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - 1, 0))]))
+    return Sample(
+        np.divide(gaps, NS_PER_MS, out=gaps.view(np.float64)),
+        np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - 1, 0))]),
+    )
 
 
 OF_OUTPUT_TIMES = ("arrivals_ns", "arrival_tokens", "early_tokens", "first_token_ns", "end_ns")
@@ -125,7 +109,7 @@ def output_times_ns(calls: pa.Table) -> tuple[Floats, Ints, Floats]:
     """
     t_ns, offsets = flat(calls, "arrivals_ns")
     tokens, _ = flat(calls, "arrival_tokens")
-    early = _told_early(calls)
+    early = told_early(calls)
     told = np.flatnonzero(early)
     first_ns, end_ns = column(calls, "first_token_ns")[told], column(calls, "end_ns")[told]
     return (
@@ -135,34 +119,14 @@ def output_times_ns(calls: pa.Table) -> tuple[Floats, Ints, Floats]:
     )
 
 
-def _told_early(calls: pa.Table) -> Floats:
+def told_early(calls: pa.Table) -> Floats:
+    """How many tokens were made before the first of each call arrived, 0 where unknown."""
     return np.maximum(np.nan_to_num(column(calls, "early_tokens")), 0.0)
-
-
-def lags_ns(calls: pa.Table) -> Floats:
-    """How late this client was to take each read of these calls."""
-
-    def of(part: pa.Table) -> Sample:
-        lags, offsets = flat(part, "lags_ns")
-        return Sample(lags.astype(np.float64), offsets)
-
-    return pooled(calls, ["lags_ns"], of).values
 
 
 def _longer(values: npt.NDArray[Any], more: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The two in a row; no copy of millions of values for nothing."""
     return np.concatenate([values, more]) if len(more) else values
-
-
-def output_tokens(calls: pa.Table) -> Floats:
-    """How many output tokens each call brought, by its arrivals and what was made before the first."""
-    return per_call(calls, ["arrival_tokens"], _arrived) + _told_early(calls)
-
-
-def _arrived(calls: pa.Table) -> npt.NDArray[Any]:
-    tokens, offsets = flat(calls, "arrival_tokens")
-    before = np.concatenate([[0], np.cumsum(tokens, dtype=np.int64)])
-    return np.diff(before[offsets])
 
 
 def token_times_ns(calls: pa.Table) -> tuple[npt.NDArray[np.int64], Ints]:
@@ -210,11 +174,11 @@ def _early_tokens(calls: pa.Table) -> Floats:
 
 
 def _itl(calls: pa.Table) -> Sample:
-    return pooled(calls, ["arrivals_ns", "arrival_tokens"], lambda part: gaps_ms(*token_times_ns(part)))
+    return gaps_ms(*token_times_ns(calls))
 
 
 def _chunk_gap(calls: pa.Table) -> Sample:
-    return pooled(calls, ["arrivals_ns"], lambda part: gaps_ms(*flat(part, "arrivals_ns")))
+    return gaps_ms(*flat(calls, "arrivals_ns"))
 
 
 OF_TOKENS = frozenset({"ttft_ms", "ttft_text_ms", "itl_ms", "chunk_gap_ms", "tpot_ms"})

@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.run.metrics import NS_PER_S, OF_OUTPUT_TIMES, column, measured, output_times_ns, successful
+from analysis.run.metrics import NS_PER_S, OF_OUTPUT_TIMES, column, measured, output_times_ns, successful, told_early
+from analysis.run.streams import OF_STREAMS, stream
 from analysis.run.window import LONGER, Window
 from analysis.stats.distributions import Floats, Ints, t_quantile
 from bench.runs.manifest import RunManifest
-from bench.runs.table import blocks
+from bench.runs.table import mapped, only
 
 BLOCKS: Final = 12
 LEAST_CALLS: Final = 8
@@ -64,26 +65,21 @@ class Growth(NamedTuple):
 
 
 class Part(NamedTuple):
-    """At each of `t_ns` the share `weight` of the call number `call` came."""
+    """In the part `cell` of the window came a share `weight` of the call number `call`."""
 
-    t_ns: Floats
+    cell: Ints
     call: Ints
     weight: Floats
-
-    def inside(self, span: Window) -> "Part":
-        """What came in a window; its first call begins the time that the others fill."""
-        inside = (self.t_ns > span.start_ns) & (self.t_ns <= span.end_ns)
-        return Part(self.t_ns[inside], self.call[inside], self.weight[inside])
 
 
 class Flow(NamedTuple):
     """What was served by time: of each successful call the `share` that came in the window.
 
-    `parts` gives it by instant, for some calls at a time: at each of `t_ns` a share of a call number came.
+    `parts` gives it by the parts of the window between successive edges, for some calls at a time.
     """
 
     share: Floats
-    parts: Callable[[], Iterator[Part]]
+    parts: Callable[[Floats], Iterator[Part]]
     span: Window
     why: str | None
 
@@ -94,21 +90,19 @@ class Flow(NamedTuple):
     def units_in(self, cells: int, of_calls: Sequence[Floats]) -> list[Floats]:
         """The same in each of so many equal parts of the window, for several kinds of units."""
         found = [np.zeros(cells) for _ in of_calls]
-        between = self.span.start_ns, self.span.end_ns
-        for part in self.parts():
-            t_ns, call, weight = part.inside(self.span)
+        for part in self.parts(np.linspace(self.span.start_ns, self.span.end_ns, cells + 1)):
             for sums, of_call in zip(found, of_calls, strict=True):
-                sums += np.histogram(t_ns, cells, between, weights=weight * of_call[call])[0]
+                sums += np.bincount(part.cell, part.weight * of_call[part.call], cells)
         return found
 
     def of(self, which: npt.NDArray[np.bool_]) -> "Flow":
         """The flow of some of the calls alone."""
         number = np.cumsum(which) - 1
 
-        def parts() -> Iterator[Part]:
-            for part in self.parts():
+        def parts(edges_ns: Floats) -> Iterator[Part]:
+            for part in self.parts(edges_ns):
                 kept = which[part.call]
-                yield Part(part.t_ns[kept], number[part.call[kept]], part.weight[kept])
+                yield Part(part.cell[kept], number[part.call[kept]], part.weight[kept])
 
         return Flow(self.share[which], parts, self.span, self.why)
 
@@ -125,7 +119,10 @@ def flow(run: RunManifest, requests: pa.Table, span: Window) -> Flow:
     calls = successful(requests)
     if run.load.is_open and run.is_stationary:
         return _of_open_loop(requests, calls, span)
-    found = _flow(partial(_as_it_came, calls), calls, span, span.why)
+    calls = only(calls, [*OF_OUTPUT_TIMES, *OF_STREAMS, "sent_ns", "error"])
+    share = _share(calls, span)
+    some = np.flatnonzero(share)
+    found = Flow(share, partial(_as_it_came, calls, some), span, span.why)
     if run.load.is_open or span.why or not span.seconds:
         return found
     return found._replace(why=_edges_decide(found, measured(requests), calls, span))
@@ -142,28 +139,65 @@ def _of_open_loop(requests: pa.Table, calls: pa.Table, span: Window) -> Flow:
         elif growth.error > MOST_ERROR / pace:
             why = f"answers are too long for so short a load to tell whether the server kept up: {LONGER}"
     sent_ns = column(calls, "sent_ns")
-    return _flow(lambda: iter([Part(sent_ns, np.arange(len(sent_ns)), np.full(len(sent_ns), pace))]), calls, span, why)
+
+    def parts(edges_ns: Floats) -> Iterator[Part]:
+        call, cell = _placed(sent_ns, edges_ns)
+        yield Part(cell, call, np.full(len(call), pace))
+
+    return Flow(np.where(_inside(sent_ns, span.start_ns, span.end_ns), pace, 0.0), parts, span, why)
 
 
-def _flow(parts: Callable[[], Iterator[Part]], calls: pa.Table, span: Window, why: str | None) -> Flow:
-    share = np.zeros(calls.num_rows)
-    for part in parts():
-        _, call, weight = part.inside(span)
-        share += np.bincount(call, weight, calls.num_rows)
-    return Flow(share, parts, span, why)
+def _inside(t_ns: Floats, start_ns: float, end_ns: float) -> npt.NDArray[np.bool_]:
+    """What came in a window; its first call begins the time that the others fill."""
+    return (t_ns > start_ns) & (t_ns <= end_ns)
 
 
-def _as_it_came(calls: pa.Table) -> Iterator[Part]:
-    for rows, some in blocks(calls, OF_OUTPUT_TIMES):
-        t_ns, call, tokens = output_times_ns(some)
-        whole = np.bincount(call, tokens, some.num_rows)
-        silent = np.flatnonzero(whole == 0)  # what brought no token counts when it ends
-        if not (counts := tokens > 0).all():
-            t_ns, call, tokens = t_ns[counts], call[counts], tokens[counts]
-        # As shares of their call: requests, tokens and costs then follow from the same weights.
-        weight = np.concatenate([tokens / whole[call], np.ones(len(silent))])
-        t_ns = np.concatenate([t_ns, column(some, "end_ns")[silent]])
-        yield Part(t_ns, rows[np.concatenate([call, silent])], weight)
+def _placed(t_ns: Floats, edges_ns: Floats) -> tuple[Ints, Ints]:
+    """Which instants lie between the first edge and the last, and between which two each of those."""
+    which = np.flatnonzero(_inside(t_ns, edges_ns[0], edges_ns[-1]))
+    return which, np.minimum(np.searchsorted(edges_ns, t_ns[which], "right") - 1, len(edges_ns) - 2)
+
+
+def _share(calls: pa.Table, span: Window) -> Floats:
+    """The share of each call's output that came in the window: only streams that cross an edge of it are looked at."""
+    early, end_ns = told_early(calls), column(calls, "end_ns")
+    first_ns = column(calls, "first_token_ns")
+    early_ns = np.where(np.isnan(first_ns), end_ns, first_ns)
+    from_ns = np.minimum(stream(calls, "from_ns"), np.where(early > 0, early_ns, np.inf))
+    to_ns = np.maximum(stream(calls, "to_ns"), np.where(early > 0, early_ns, -np.inf))
+    silent = stream(calls, "tokens") + early == 0
+    from_ns[silent] = to_ns[silent] = end_ns[silent]
+    whole = (from_ns > span.start_ns) & (to_ns <= span.end_ns)
+    share = whole.astype(np.float64)
+    crossing = np.flatnonzero(~whole & ~(to_ns <= span.start_ns) & ~(from_ns > span.end_ns))
+    for part in _as_it_came(calls, crossing, np.array([span.start_ns, span.end_ns], np.float64)):
+        share = share + np.bincount(part.call, part.weight, len(share))
+    return np.asarray(share)
+
+
+def _as_it_came(calls: pa.Table, which: Ints, edges_ns: Floats) -> Iterator[Part]:
+    """Some of the calls by when their output came, as shares of their call.
+
+    Requests, tokens and costs then follow from the same weights.
+    """
+    for rows, part in mapped(partial(_of_some, edges_ns), calls.take(which), OF_OUTPUT_TIMES):
+        yield part._replace(call=which[rows[part.call]])
+
+
+def _of_some(edges_ns: Floats, calls: pa.Table) -> Part:
+    t_ns, call, tokens = output_times_ns(calls)
+    whole = np.bincount(call, tokens, calls.num_rows)
+    if len(silent := np.flatnonzero(whole == 0)):  # what brought no token counts when it ends
+        t_ns = np.concatenate([t_ns, column(calls, "end_ns")[silent]])
+        call = np.concatenate([call, silent])
+        tokens = np.concatenate([tokens, np.ones(len(silent))])
+        whole[silent] = 1
+    which, cell = _placed(t_ns, edges_ns)
+    call, tokens = call[which], tokens[which]
+    # What a call brings in one part of the window one after the other is taken together.
+    starts = np.flatnonzero((np.diff(call, prepend=-1) != 0) | (np.diff(cell, prepend=-1) != 0))
+    tokens = np.add.reduceat(tokens, starts) if len(starts) else tokens
+    return Part(cell[starts], call[starts], tokens / whole[call[starts]])
 
 
 def _edges_decide(found: Flow, own: pa.Table, calls: pa.Table, span: Window) -> str | None:

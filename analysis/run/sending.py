@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.run.accounts import told_of
 from analysis.run.metrics import NS_PER_MS, column
 from analysis.run.sections import Sending, Tail
 from analysis.run.window import last_ns
-from analysis.stats.distributions import Floats
+from analysis.stats.distributions import Floats, at_position
+from analysis.stats.pool import Ordered
 from bench.runs.manifest import RunManifest
 
 NOT_FOR_A_SEAT = ("dropped", "budget")
@@ -34,14 +34,16 @@ def sending(run: RunManifest, requests: pa.Table) -> Sending:
     late_ns = sent_ns - due_ns - np.nan_to_num(column(calls, "connect_ns"))
     late_ns = late_ns[own & ~waited & ~np.isnan(late_ns)]
     open_loop = run.load.is_open and own.any()
-    return Sending(tail_ms(late_ns), float(waited[own].mean()) if open_loop else None)
+    return Sending(tail_of(Ordered.of(late_ns)), float(waited[own].mean()) if open_loop else None)
 
 
-def tail_ms(values_ns: npt.NDArray[Any]) -> Tail:
-    """Median, tail and maximum of some nanoseconds, whose order is lost."""
-    if not len(values_ns):
+def tail_of(ordered_ns: Ordered) -> Tail:
+    """Median, tail and maximum of some nanoseconds."""
+    if not len(ordered_ns):
         return Tail()
-    return Tail(*map(float, np.quantile(values_ns, [0.5, 0.99, 1.0], overwrite_input=True) / NS_PER_MS))
+    places = [(len(ordered_ns) - 1) * level for level in (0.5, 0.99, 1.0)]
+    ordered_ns.fetch(places)
+    return Tail(*(at_position(ordered_ns, place) / NS_PER_MS for place in places))
 
 
 def _waited(calls: pa.Table, due_ns: Floats, reached: Any, slots: int) -> Any:

@@ -4,16 +4,19 @@ What is looked at is the median over answers, so that one stall or one late read
 """
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, keep, per_call
+from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms
 from analysis.run.sections import StreamShape
+from analysis.run.streams import stream
 from analysis.stats.distributions import Floats, Ints, Sample, ranks
+from analysis.stats.pool import per_request
+from bench.runs.table import mapped
 
 LEAST_TOKENS: Final = 8
 """Shorter answers have no shape."""
@@ -36,11 +39,10 @@ def shape(calls: pa.Table) -> StreamShape:
     `blank_share` is of the answers that began with white space and then paused for `blank_pause_ms`, the median;
     `whole_share` of those that came in one piece of JSON and not as a stream.
     """
-    long = keep(calls, pc.greater_equal(_arrived(calls), LEAST_TOKENS))
-    arrivals = per_call(long, ["arrivals_ns"], lambda part: np.diff(flat(part, "arrivals_ns")[1]))
-    answers = long.filter(pa.array(arrivals > 1))
+    long = pc.fill_null(pc.greater_equal(_arrived(calls), LEAST_TOKENS), False)
+    shaped = np.flatnonzero(np.asarray(long) & (stream(calls, "arrivals") > 1))
     # From all of the run, and no more of them than medians need.
-    answers = answers.take(np.arange(0, answers.num_rows, max(1, answers.num_rows // _ENOUGH_ANSWERS)))
+    answers = calls.take(shaped[:: max(1, len(shaped) // _ENOUGH_ANSWERS)])
     blank_share, blank_pause_ms = _blank(calls)
     found = StreamShape(
         answers=answers.num_rows,
@@ -49,7 +51,7 @@ def shape(calls: pa.Table) -> StreamShape:
         blank_pause_ms=blank_pause_ms,
         whole_share=_whole(calls),
     )
-    return _with_pace(_with_bursts(found, answers), answers) if answers.num_rows else found
+    return _of_streams(found, answers) if answers.num_rows else found
 
 
 def _arrived(calls: pa.Table) -> pa.ChunkedArray:
@@ -57,46 +59,65 @@ def _arrived(calls: pa.Table) -> pa.ChunkedArray:
     return pc.subtract(calls["output_tokens"], pc.coalesce(calls["early_tokens"], 0))
 
 
-def _with_bursts(found: StreamShape, answers: pa.Table) -> StreamShape:
-    t_ns, offsets = flat(answers, "arrivals_ns")
-    gaps = gaps_ms(t_ns, offsets)
-    arrivals = np.diff(offsets)
-    limits = np.minimum(_TOGETHER_MS, _TOGETHER_SHARE * _per_call(np.add, gaps.values, gaps.offsets) / (arrivals - 1))
-    apart = gaps.values > np.repeat(limits, arrivals - 1)
-    bursts = 1 + _per_call(np.add, apart, gaps.offsets)
+class _Paced(NamedTuple):
+    """Of each answer its bursts, the first of its gaps and the median; how many inner bursts have each size."""
+
+    bursts: Floats
+    first_gap_ms: Floats
+    median_gap_ms: Floats
+    inner: Ints
+
+
+def _of_streams(found: StreamShape, answers: pa.Table) -> StreamShape:
+    arrivals = stream(answers, "arrivals")
+    bursts, first_gap_ms, others_ms = (np.zeros(answers.num_rows) for _ in range(3))
+    inner = np.zeros(int(arrivals.max()), np.int64)
+    for rows, some in mapped(_paced, answers, ["arrivals_ns"]):
+        bursts[rows], first_gap_ms[rows], others_ms[rows] = some.bursts, some.first_gap_ms, some.median_gap_ms
+        inner[: len(some.inner)] += some.inner
+    first_ns, last_ns, sent_ns = (column(answers, f"{name}_ns") for name in ("first_token", "last_token", "sent"))
     tokens = np.asarray(_arrived(answers).to_numpy(), np.float64)
-    sizes = _inner_sizes(apart, gaps.offsets)
     return replace(
         found,
         bursts=float(np.median(bursts)),
         arrivals_per_burst=float(np.median(arrivals / bursts)),
         tokens_per_burst=float(np.median(tokens / bursts)),
-        burst_spread=float(sizes.std() / sizes.mean()) if len(sizes) else None,
+        burst_spread=_spread(inner),
+        decode_share=_median((last_ns - first_ns) / np.maximum(last_ns - sent_ns, 1.0)),
+        first_gap_of_gaps=_median(first_gap_ms / np.maximum(others_ms, 1e-3)),
+        ttft_of_first_gap=_median((first_ns - sent_ns) / NS_PER_MS / first_gap_ms),
     )
 
 
-def _inner_sizes(apart: npt.NDArray[np.bool_], offsets: Ints) -> Floats:
+def _paced(answers: pa.Table) -> _Paced:
+    t_ns, offsets = flat(answers, "arrivals_ns")
+    gaps = gaps_ms(t_ns, offsets)
+    arrivals = np.diff(offsets)
+    limits = np.minimum(_TOGETHER_MS, _TOGETHER_SHARE * per_request(np.add, *gaps, 0.0) / (arrivals - 1))
+    apart = gaps.values > np.repeat(limits, arrivals - 1)
+    return _Paced(
+        1 + per_request(np.add, apart, gaps.offsets, 0.0),
+        np.maximum(gaps.values[gaps.offsets[:-1]], 1e-6),
+        _medians(gaps),
+        np.bincount(_inner_sizes(apart, gaps.offsets)),
+    )
+
+
+def _inner_sizes(apart: npt.NDArray[np.bool_], offsets: Ints) -> Ints:
     """Arrivals in each burst that is neither its answer's first nor its last."""
     ends = np.flatnonzero(apart)
     owner = np.searchsorted(offsets, ends, side="right")
-    sizes: Floats = np.diff(ends)[owner[1:] == owner[:-1]].astype(np.float64)
+    sizes: Ints = np.diff(ends)[owner[1:] == owner[:-1]]
     return sizes
 
 
-def _with_pace(found: StreamShape, answers: pa.Table) -> StreamShape:
-    first_ns, sent_ns = column(answers, "first_token_ns"), column(answers, "sent_ns")
-    last_ns = column(answers, "last_token_ns")
-    gaps = gaps_ms(*flat(answers, "arrivals_ns"))
-    starts = gaps.offsets[:-1]
-    first_gap = np.maximum(gaps.values[starts], 1e-6)
-    others = _medians(gaps)
-    waited_ms = (first_ns - sent_ns) / NS_PER_MS
-    return replace(
-        found,
-        decode_share=_median((last_ns - first_ns) / np.maximum(last_ns - sent_ns, 1.0)),
-        first_gap_of_gaps=_median(first_gap / np.maximum(others, 1e-3)),
-        ttft_of_first_gap=_median(waited_ms / first_gap),
-    )
+def _spread(counts: Ints) -> float | None:
+    """The relative deviation of sizes, of which there are so many of each; None without one."""
+    if not counts.any():
+        return None
+    sizes = np.arange(len(counts))
+    mean = np.average(sizes, weights=counts)
+    return float(np.sqrt(np.average((sizes - mean) ** 2, weights=counts)) / mean)
 
 
 def _ttft_by_length(calls: pa.Table) -> float | None:
@@ -132,11 +153,6 @@ def _whole(calls: pa.Table) -> float | None:
     """The share of answers without the instant of any token."""
     never = pc.and_(pc.is_null(calls["first_token_ns"]), pc.is_null(calls["first_blank_ns"]))
     return float(pc.mean(never.cast(pa.int8())).as_py()) if calls.num_rows else None
-
-
-def _per_call(function: np.ufunc, values: npt.NDArray[Any], offsets: Ints) -> Floats:
-    """Reduce each call's values; every call has at least one."""
-    return np.asarray(function.reduceat(values, offsets[:-1], dtype=np.float64))
 
 
 def _medians(sample: Sample) -> Floats:

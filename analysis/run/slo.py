@@ -15,6 +15,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -22,9 +23,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import METRICS, NS_PER_MS, POOLED, column, is_text, keep
+from analysis.run.metrics import METRICS, NS_PER_MS, POOLED, column, is_text, keep, per_call
 from analysis.run.sections import RequestCounts, SloResult
-from analysis.stats.distributions import CONFIDENCE, Sample, ascending, clopper_pearson, quantile_with_failures
+from analysis.run.streams import OF_GAPS, gaps
+from analysis.stats.distributions import CONFIDENCE, Sample, clopper_pearson, quantile_with_failures
+from analysis.stats.pool import pool_of
 from analysis.wording import ERROR_SHARE, LATENCIES, SERVICE, WAITED
 from bench.durations import read_milliseconds
 from bench.numeric import read
@@ -129,6 +132,12 @@ def keeps(objective: Objective, calls: pa.Table) -> npt.NDArray[np.bool_]:
         return others | keeps(replace(objective, klass=None), calls)
     if objective.metric == ERROR_SHARE:
         return np.ones(calls.num_rows, np.bool_)
+    if objective.metric in POOLED:
+        return per_call(calls, OF_GAPS, partial(_kept, objective)) > 0
+    return _kept(objective, calls)
+
+
+def _kept(objective: Objective, calls: pa.Table) -> npt.NDArray[np.bool_]:
     metric = METRICS[objective.metric]
     values, offsets = _values(objective, calls)
     kept_before = np.concatenate([[0], np.cumsum(values < objective.limit)])
@@ -217,14 +226,15 @@ def _more(seen: float, planned: int, share: float) -> int | None:
 
 def _percentile(objective: Objective, calls: pa.Table, planned: int) -> float | None:
     """What the objective bounds, `inf` where it falls among the failures; None where the sample cannot carry it."""
-    values, _ = _values(objective, calls)
-    optional = METRICS[objective.metric].optional
-    failures = planned - (calls.num_rows if optional else len(values))
+    name = objective.metric
+    pool = gaps(name, calls) if name in POOLED else pool_of(_values(objective, calls))
+    optional = METRICS[name].optional
+    failures = planned - (calls.num_rows if optional else pool.n)
     if objective.percentile is None:
-        return math.inf if failures else float(values.max(initial=-math.inf))
+        return math.inf if failures else pool.high
     # A failed call weighs as much as an average one, which may have several values, or seldom one.
-    weight = len(values) / calls.num_rows if optional and calls.num_rows else 1.0
-    return quantile_with_failures(ascending(values), objective.share, round(failures * weight))
+    weight = pool.n / calls.num_rows if optional and calls.num_rows else 1.0
+    return quantile_with_failures(pool.ordered, objective.share, round(failures * weight))
 
 
 def _finite(value: float | None) -> float | None:

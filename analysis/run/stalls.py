@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.run.metrics import NS_PER_MS, column, flat, gaps_ms, is_text, keep, measured, per_call
+from analysis.run.metrics import NS_PER_MS, column, is_text, keep, measured
 from analysis.run.sections import Stalls
-from analysis.stats.distributions import Floats
+from analysis.run.streams import stream
 
 # An engine's longest step, with a whole chunk of somebody's prompt in it, takes some ten times as long as its usual
 # one. What takes a hundred times as long is no step.
@@ -25,7 +25,7 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
     silence_ms = (column(begun, "end_ns") - column(begun, "last_token_ns")) / NS_PER_MS
     given_up &= ~np.isnan(silence_ms)
     longest_ms = np.where(given_up, silence_ms, 0.0)
-    longest_ms = np.maximum(longest_ms, per_call(begun, ["arrivals_ns"], _longest_ms))
+    longest_ms = np.maximum(longest_ms, stream(begun, "longest_gap_ms"))
     limit_ms = max(LEAST_STALL_MS, USUAL_GAPS * (usual_gap_ms or 0))
     most = int(longest_ms.argmax()) if longest_ms.any() else None
     return Stalls(
@@ -34,10 +34,3 @@ def stalls(requests: pa.Table, usual_gap_ms: float | None) -> Stalls:
         longest_ms=None if most is None else float(longest_ms[most]),
         seq=None if most is None else begun["seq"][most].as_py(),
     )
-
-
-def _longest_ms(calls: pa.Table) -> Floats:
-    gaps = gaps_ms(*flat(calls, "arrivals_ns"))
-    longest_ms = np.zeros(calls.num_rows)
-    np.maximum.at(longest_ms, np.repeat(np.arange(calls.num_rows), np.diff(gaps.offsets)), gaps.values)
-    return longest_ms

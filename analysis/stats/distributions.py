@@ -5,9 +5,9 @@ from. A bound is None where the sample cannot carry it.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ LEVELS = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.95
 UNKNOWN: Interval = (None, None)
 ARRIVALS_PER_BIN = 10
-AT_ONCE = 1 << 22
-"""Of more values no copies are made."""
-
 
 V = TypeVar("V")
 
@@ -41,44 +38,12 @@ class Sample(NamedTuple):
     offsets: Ints
 
 
-class Ordered:
-    """Values ascending, of which a few are asked for: in half the memory of a sorted copy.
+class Ascending(Protocol):
+    """Values ascending: an array of them, or what finds them when they are asked for."""
 
-    Rounding keeps their order, so that each is among those that round to what stands in its place of the rounded ones.
-    """
+    def __len__(self) -> int: ...
 
-    def __init__(self, values: Floats) -> None:
-        self._values = values
-        self._rounded = np.sort(values.astype(np.float32))
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getitem__(self, rank: int) -> float:
-        rank %= len(self)
-        rounded = self._rounded[rank]
-        alike = [part[part.astype(np.float32) == rounded] for part in parts_of(self._values)]
-        return float(np.sort(np.concatenate(alike))[rank - np.searchsorted(self._rounded, rounded)])
-
-
-Ascending = Floats | Ordered
-
-
-def ascending(values: Floats) -> Ascending:
-    """Values in their order; of a hundred million a sorted copy would be nearly a GB."""
-    return np.sort(values) if len(values) <= AT_ONCE else Ordered(values)
-
-
-def parts_of(values: Floats) -> Iterator[Floats]:
-    """The same values, in successive parts of which copies may be made."""
-    for start in range(0, len(values), AT_ONCE):
-        yield values[start : start + AT_ONCE]
-
-
-def deviation(values: Floats, mean: float) -> float:
-    """The standard deviation of a sample of two values or more."""
-    squares = sum(float(((part - mean) ** 2).sum()) for part in parts_of(values))
-    return math.sqrt(squares / (len(values) - 1))
+    def __getitem__(self, rank: int, /) -> Any: ...
 
 
 def carries(n: int, level: float) -> bool:
@@ -106,7 +71,7 @@ def quantile_with_failures(ordered: Ascending, level: float, failures: int) -> f
     position = level * (n - 1)
     if position > len(ordered) - 1:
         return math.inf
-    return _at_position(ordered, position)
+    return at_position(ordered, position)
 
 
 def order_statistics(n: int, level: float) -> tuple[int | None, int | None]:
@@ -199,10 +164,11 @@ def _beta(x: float, a: float, b: float) -> float:
 
 def value_at(ordered: Ascending, level: float) -> float:
     """The value at a share of the way from the least to the greatest, by linear interpolation."""
-    return _at_position(ordered, level * (len(ordered) - 1))
+    return at_position(ordered, level * (len(ordered) - 1))
 
 
-def _at_position(ordered: Ascending, position: float) -> float:
+def at_position(ordered: Ascending, position: float) -> float:
+    """The value at a place, from 0, between two of them by linear interpolation."""
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return float(ordered[below] + (position - below) * (ordered[above] - ordered[below]))

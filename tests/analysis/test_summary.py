@@ -322,7 +322,7 @@ def test_what_is_read_a_few_calls_at_a_time_has_the_summary_of_what_is_read_at_o
     run, requests, telemetry = synthetic_run(requests=60, failed=[5, 50], **options)
     pq.write_table(requests, tmp_path / REQUESTS)
     at_once = summarize(run, requests, telemetry)
-    monkeypatch.setattr("bench.runs.table._BLOCK", 7)
+    monkeypatch.setattr("bench.runs.table._CALLS", 7)
     for table in (requests, read_requests(tmp_path, lists=False)):
         # A sum of shares depends in its last digit on where it is cut.
         assert rounded(summarize(run, table, telemetry)) == rounded(at_once)

@@ -4,22 +4,23 @@ import numpy as np
 import pytest
 
 from analysis.present.series import bin_edges, decimate, ecdf, mean_in_flight, rate_per_s, ticks_1_2_5
+from analysis.stats.pool import Ordered
 
 
 def test_a_small_cumulative_curve_has_every_value() -> None:
-    x, share = ecdf(np.array([1.0, 2.0, 3.0]))
+    x, share = ecdf(Ordered.of(np.array([1.0, 2.0, 3.0])))
     assert x.tolist() == [1, 2, 3]
     assert share.tolist() == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 def test_a_cumulative_curve_ends_below_one_by_the_share_that_failed() -> None:
-    _, share = ecdf(np.ones(9), never=1)
+    _, share = ecdf(Ordered.of(np.ones(9)), never=1)
     assert share[-1] == pytest.approx(0.9)
 
 
 def test_a_large_cumulative_curve_stays_on_the_exact_one_and_keeps_the_maximum() -> None:
     values = np.sort(np.random.default_rng(1).lognormal(size=50_000))
-    x, share = ecdf(values)
+    x, share = ecdf(Ordered.of(values))
     assert len(x) <= 500
     assert x[-1] == values.max()
     exact = np.searchsorted(values, x, side="right") / len(values)

@@ -13,7 +13,7 @@ from analysis.stats.describe import (
     cells_of,
     dependence,
     describe,
-    quantile_interval,
+    quantile_intervals,
     rate_interval,
     share_interval,
 )
@@ -44,7 +44,7 @@ def of_mean(sample: Sample) -> Any:
 
 
 def at(level: float) -> Any:
-    return lambda sample: quantile_interval(sample, np.sort(sample.values), level, dependence(sample))
+    return lambda sample: quantile_intervals(sample, {"": level}, dependence(sample))[""]
 
 
 def samples_of(size: int, draw: Any) -> list[Sample]:

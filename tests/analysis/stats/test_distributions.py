@@ -7,11 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.stats.distributions import (
-    Ordered,
     Sample,
     carries,
     clopper_pearson,
-    deviation,
     index_of_dispersion,
     mean_interval,
     order_statistics,
@@ -151,16 +149,3 @@ def test_the_interval_of_independent_values_is_students() -> None:
         (2.5 - 3.182446 * math.sqrt(5 / 12), 2.5 + 3.182446 * math.sqrt(5 / 12)), rel=1e-5
     )
     assert mean_interval(independent([4.0])) == (None, None)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 1e9) | st.sampled_from([1.0, 1 + 2**-40]), min_size=2), st.integers(1, 9))
-def test_what_is_ordered_without_a_copy_has_in_each_place_what_a_sorted_copy_has(given: list[float], part: int) -> None:
-    values = np.array(given)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.stats.distributions.AT_ONCE", part)
-        ordered = Ordered(values)
-        assert [ordered[rank] for rank in range(-1, len(ordered))] == np.sort(values)[
-            np.arange(-1, len(values))
-        ].tolist()
-        assert deviation(values, float(values.mean())) == pytest.approx(values.std(ddof=1), rel=1e-9, abs=1e-9)

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.run.metrics import flat, pooled
-from analysis.stats.distributions import Sample
+from analysis.run.metrics import flat
 from bench.runs import table
 from bench.runs.folder import REQUESTS
 
@@ -32,27 +31,27 @@ def written(folder: Path, arrivals: list[list[int]], group: int) -> None:
 
 
 @FEW
-@given(LISTS, st.integers(1, 9), st.integers(1, 9), st.data())
+@given(LISTS, st.integers(1, 9), st.tuples(st.integers(1, 9), st.integers(1, 20)), st.data())
 def test_any_calls_in_any_order_have_their_lists(
-    tmp_path: Path, arrivals: list[list[int]], group: int, block: int, draw: st.DataObject
+    tmp_path: Path, arrivals: list[list[int]], group: int, most: tuple[int, int], draw: st.DataObject
 ) -> None:
     written(tmp_path, arrivals, group)
     chosen = draw.draw(st.lists(st.sampled_from(range(len(arrivals))), unique=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "_BLOCK", block)
+        patch.setattr(table, "_CALLS", most[0])
+        patch.setattr(table, "_VALUES", most[1])
         calls = table.read_requests(tmp_path, lists=False).take(pa.array(chosen, pa.int64()))
         assert "arrivals_ns" not in calls.column_names
         found: dict[int, list[int]] = {}
-        for which, part in table.blocks(calls, ["seq", "arrivals_ns", "lags_ns"]):
+        for which, part in table.mapped(lambda part: part, calls, ["seq", "arrivals_ns", "lags_ns"]):
             assert part["seq"].to_pylist() == [chosen[place] for place in which]
             assert part["lags_ns"].to_pylist() == [each[:1] for each in part["arrivals_ns"].to_pylist()]
             found |= dict(zip(which.tolist(), part["arrivals_ns"].to_pylist(), strict=True))
         wanted = [arrivals[place] for place in chosen]
         assert [found[place] for place in range(len(chosen))] == wanted
-        values, offsets = pooled(calls, ["arrivals_ns"], lambda part: Sample(*flat(part, "arrivals_ns")))
+        values, offsets = flat(calls, "arrivals_ns")
         assert values.tolist() == list(chain(*wanted))
         assert np.diff(offsets).tolist() == list(map(len, wanted))
-        assert flat(calls, "arrivals_ns")[0].tolist() == list(chain(*wanted))
 
 
 @FEW
@@ -63,7 +62,7 @@ def test_a_changed_column_is_written_beside_the_lists_as_they_were(
     written(tmp_path, arrivals, 4)
     before = pq.read_table(tmp_path / REQUESTS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "_BLOCK", block)
+        patch.setattr(table, "_CALLS", block)
         calls = table.read_requests(tmp_path, lists=False)
         place = calls.schema.get_field_index("phase")
         changed = calls.set_column(place, "phase", pa.array(["measured"] * len(arrivals)))
