@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.stats import pool
@@ -47,7 +47,7 @@ def way(request: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("way")
-@settings(parent=FEW, suppress_health_check=["function_scoped_fixture"])
+@settings(parent=FEW, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(REQUESTS, st.integers(1, 7), st.data())
 def test_values_read_in_parts_are_what_they_are_together(
     requests: list[list[float]], size: int, draw: st.DataObject
