@@ -263,14 +263,14 @@ def find(spec: str, prices: Sequence[GpuPrice], gpus: int = 1) -> GpuPrice:
         raise UserError(
             f"GPU {spec!r}: no price is known{did_you_mean(gpu, priced, 12) or '; see: bench.py prices --gpu'}"
         )
-    there = [price for price in of_gpu if provider in ("", price.provider)]
-    if not there:
+    offered = [price for price in of_gpu if provider in ("", price.provider)]
+    if not offered:
         providers = sorted({price.provider for price in of_gpu})
         near = " or ".join(nearest(provider, providers, 3) or providers)
         raise UserError(f"GPU {spec!r}: no price at {provider} is known; {gpu} is priced at {near}")
-    if matching := [price for price in there if price.kind == kind]:
+    if matching := [price for price in offered if price.kind == kind]:
         return cheapest(matching, gpus)
-    raise UserError(f"GPU {spec!r}: no {kind} price is known; there is {' and '.join(map(str, there))}")
+    raise UserError(f"GPU {spec!r}: no {kind} price is known; there is {' and '.join(map(str, offered))}")
 
 
 def cheapest(prices: Iterable[GpuPrice], gpus: int = 1) -> GpuPrice:

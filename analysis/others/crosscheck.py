@@ -216,6 +216,7 @@ def _why(summary: RunSummary, metric: str, statistic: str) -> str | None:
 def _noise(summary: RunSummary, metric: str, statistic: str) -> float:
     """How much two runs of ours may differ, plus our client's error for times."""
     low, high = _interval(summary, metric, statistic)
+    # Half the interval is what one run may be off by; the difference of two runs scatters sqrt(2) times as much.
     spread = 0.0 if low is None or high is None else 2**0.5 * (high - low) / 2
     checked = summary.client.selftest
     error_ms = checked.error_ms if checked and checked.error_ms and metric not in (*RATES, *COUNTS) else 0.0

@@ -61,6 +61,7 @@ RATES: Final = ("requests_per_s", "output_tokens_per_s", "total_tokens_per_s")
 COUNTS: Final = ("prompt_tokens", "output_tokens")
 
 
+# These choose the calls, so they affect every metric; those below affect only the metrics they name.
 _CALLS: Final = Reading({"with_warmup", "with_failures", "until_last_sent"})
 _BEARING: Final[Mapping[str, tuple[str, ...]]] = {
     "ttft_ms": ("first_chunk", "from_connection"),

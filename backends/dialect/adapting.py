@@ -54,28 +54,28 @@ def adapt(request: HttpRequest, target: Target, refusal: Refusal) -> Adaptation 
     if refusal.status in OTHER_MATTERS:
         return None
     payload = lenient(request.body)
-    said, marked = _words(refusal)
-    if refusal.status in NO_SUCH_ROUTE and "api_path" not in target.options and not NAMES_THE_MODEL.search(said):
+    words, marked = _words(refusal)
+    if refusal.status in NO_SUCH_ROUTE and "api_path" not in target.options and not NAMES_THE_MODEL.search(words):
         return _adapted(target, {"api_path": ""}, "its API has no /v1 prefix; requests go to the base URL's own routes")
-    if _has_system(payload) and _refuses_system(said, marked):
+    if _has_system(payload) and _refuses_system(words, marked):
         return _adapted(target, {"system": "user"}, "it has no system role; system messages are put before the user's")
     kept = NEEDED | ASKED_FOR | set(target.options.get("asked_for", "").split())
-    for name in _refused(said, marked, sorted({*_names(payload)} - kept)):
+    for name in _refused(words, marked, sorted({*_names(payload)} - kept)):
         if name not in LENGTHS:
             without = " ".join(sorted({*target.options.get("without", "").split(), name}))
             lost = f" ({WHAT_IS_LOST[name]})" if name in WHAT_IS_LOST else ""
             return _adapted(target, {"without": without}, f"{name} is left out{lost}")
         other = LENGTHS[name]
-        instead = re.search(rf"(?:\buse\b|\btry\b|instead|favor|replaced)[^.]{{0,40}}{other}", said, re.IGNORECASE)
-        if (instead or not TOO_LONG.search(said)) and "renamed" not in target.options:
+        instead = re.search(rf"(?:\buse\b|\btry\b|instead|favor|replaced)[^.]{{0,40}}{other}", words, re.IGNORECASE)
+        if (instead or not TOO_LONG.search(words)) and "renamed" not in target.options:
             return _adapted(target, {"renamed": f"{name}={other}"}, f"{name} is sent as {other}")
     return None
 
 
-def _adapted(target: Target, options: Mapping[str, str], said: str) -> Adaptation | None:
+def _adapted(target: Target, options: Mapping[str, str], note: str) -> Adaptation | None:
     """None for what was tried already."""
     changed = {**target.options, **options}
-    return None if changed == dict(target.options) else Adaptation(changed, said)
+    return None if changed == dict(target.options) else Adaptation(changed, note)
 
 
 def _words(refusal: Refusal) -> tuple[str, list[str]]:
@@ -119,14 +119,14 @@ def _names(payload: Any) -> Iterator[str]:
             yield from _names(one)
 
 
-def _refused(said: str, marked: Sequence[str], names: Sequence[str]) -> list[str]:
+def _refused(words: str, marked: Sequence[str], names: Sequence[str]) -> list[str]:
     """The names that a complaint is about: those marked by the server, then the others by distance."""
-    complaints = [(found.start(), found.end()) for found in COMPLAINT.finditer(said)]
+    complaints = [(found.start(), found.end()) for found in COMPLAINT.finditer(words)]
     if not complaints:
         return []
     distances = []
     for name in names:
-        for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", said):
+        for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", words):
             away = min(max(start - found.end(), found.start() - end, 0) for start, end in complaints)
             if away <= NEAR:
                 distances.append((away, found.start(), name))
@@ -139,10 +139,13 @@ def _has_system(payload: Any) -> bool:
     return isinstance(messages, list) and any(isinstance(one, dict) and one.get("role") == "system" for one in messages)
 
 
-def _refuses_system(said: str, marked: Sequence[str]) -> bool:
-    found = NO_SYSTEM_ROLE.search(said)
+def _refuses_system(words: str, marked: Sequence[str]) -> bool:
+    found = NO_SYSTEM_ROLE.search(words)
     if found is None:
         return False
     return (
-        "role" in marked or "alternat" in found[0].lower() or "only" in found[0].lower() or bool(COMPLAINT.search(said))
+        "role" in marked
+        or "alternat" in found[0].lower()
+        or "only" in found[0].lower()
+        or bool(COMPLAINT.search(words))
     )

@@ -78,8 +78,8 @@ def prompt_fields(target: Target, messages: Sequence[Message], image: Image | No
     """The fields that determine how many tokens the prompt has."""
     messages = outgoing.spoken(messages, target)
     turns = [message for message in messages if message.role != "system"]
-    said = openai.chat_messages(turns)
-    prompt: dict[str, Any] = {"messages": pictures.beside(said, image, pictures.for_messages)}
+    chat = openai.chat_messages(turns)
+    prompt: dict[str, Any] = {"messages": pictures.beside(chat, image, pictures.for_messages)}
     if system := [{"type": "text", "text": message.text} for message in messages if message.role == "system"]:
         prompt["system"] = _cached(system, option(target, "cache_ttl"))
     if thinking := thinking_field(option(target, "thinking")):
@@ -178,8 +178,8 @@ def _take(answer: _ClaudeAnswer, event: Any, t_ns: int) -> None:
 
 def _take_output(answer: _ClaudeAnswer, part: Mapping[str, Any], t_ns: int) -> None:
     name, kind = OUTPUT.get(part["type"], ("", None))
-    if kind and (said := part.get(name)):
-        answer.arrive(t_ns, kind, said)
+    if kind and (output := part.get(name)):
+        answer.arrive(t_ns, kind, output)
 
 
 def _take_message(answer: _ClaudeAnswer, message: Mapping[str, Any], t_ns: int) -> None:

@@ -83,13 +83,13 @@ def stream_error(kind: str, message: str, status: int | None = None, *, named: b
 
     Codes: overloaded; rate_limited; error_event for every other kind. `named`: the kind is a part of the message.
     """
-    said = one_line(f"{kind}: {message}" if kind and named else message)
+    line = one_line(f"{kind}: {message}" if kind and named else message)
     # TGI says 429 of its own queue.
     if "overloaded" in kind or status in (503, 529) or (status == 429 and "overloaded" in message):
-        return "overloaded", said
+        return "overloaded", line
     if "rate_limit" in kind or status == 429:
-        return "rate_limited", said
-    return "error_event", said
+        return "rate_limited", line
+    return "error_event", line
 
 
 def _kind(error: Any) -> str:
@@ -103,8 +103,8 @@ def _status(error: Any) -> int | None:
     if not isinstance(error, dict):
         return None
     statuses = (error.get(name) for name in ("http_status_code", "status_code", "status", "code"))
-    said = (re.fullmatch(r"([45]\d\d)(?:\.0)?", str(status)[:9], re.ASCII) for status in statuses)
-    return next((int(found[1]) for found in said if found), None)
+    codes = (re.fullmatch(r"([45]\d\d)(?:\.0)?", str(status)[:9], re.ASCII) for status in statuses)
+    return next((int(found[1]) for found in codes if found), None)
 
 
 def one_line(text: str) -> str:

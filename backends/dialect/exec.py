@@ -48,8 +48,8 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
     """
     if status != 200:
         return Reply("", [], None, None, (f"http_{status}", ""))
-    data, found, said = body.data.rpartition(END)
-    how = _how(said) if found else None
+    data, found, record = body.data.rpartition(END)
+    how = _how(record) if found else None
     if how is None:
         data = body.data
     answer = Answer()
@@ -134,9 +134,9 @@ def _last(answer: Answer, value: Any) -> Usage | None:
     return _usage(fields)
 
 
-def _how(said: bytes) -> Mapping[str, Any] | None:
+def _how(record: bytes) -> Mapping[str, Any] | None:
     try:
-        how = orjson.loads(said)
+        how = orjson.loads(record)
     except orjson.JSONDecodeError:
         return None
     return how if isinstance(how, dict) else None

@@ -78,10 +78,10 @@ def prompt_fields(target: Target, messages: Sequence[Message], image: Image | No
     """The prompt as the target's route takes it: for completions one text, without a chat template."""
     if target.options.get("route") == "completions":
         return {"prompt": outgoing.plain_text(messages)}
-    said = chat_messages(outgoing.spoken(messages, target))
+    chat = chat_messages(outgoing.spoken(messages, target))
     if target.options.get("route") == RESPONSES:
-        return {"input": pictures.beside(said, image, pictures.for_responses)}
-    return {"messages": pictures.beside(said, image, pictures.for_chat)}
+        return {"input": pictures.beside(chat, image, pictures.for_responses)}
+    return {"messages": pictures.beside(chat, image, pictures.for_chat)}
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -137,16 +137,16 @@ def _take(answer: OpenAIAnswer, chunk: Any, t_ns: int) -> None:
             usage = choice.get("usage")  # Moonshot
         delta = choice.get("delta") or choice.get("message") or choice  # the older completions have no delta
         kind: DeltaKind = "text"
-        if not (said := delta.get("content") or delta.get("text") or delta.get("refusal")) or type(said) is not str:
-            said, kind = _unusual(delta, said)
-            if not said:
+        if not (text := delta.get("content") or delta.get("text") or delta.get("refusal")) or type(text) is not str:
+            text, kind = _unusual(delta, text)
+            if not text:
                 if failed := next((one for one in (choice, delta) if one.get("error")), None):
                     answer.error = event_error(failed)
                     return
                 continue
         # Output tokens so far: vLLM's continuous_usage_stats or llama.cpp's timings_per_token.
         so_far = count(usage, "completion_tokens") if usage else count(get("timings"), "predicted_n")
-        answer.arrive(t_ns, kind, said)
+        answer.arrive(t_ns, kind, text)
         brings = True
         if so_far:
             answer.running_counts.append(so_far)

@@ -139,13 +139,13 @@ def spoken(messages: Sequence[Message], target: Target) -> tuple[Message, ...]:
     """The messages, with roles that the server knows."""
     if target.options.get("system") != "user" or all(message.role != "system" for message in messages):
         return tuple(messages)
-    told = [message.text for message in messages if message.role == "system"]
+    system = [message.text for message in messages if message.role == "system"]
     turns = [message for message in messages if message.role != "system"]
     for number, message in enumerate(turns):
         if message.role == "user":
-            turns[number] = message._replace(text=_BETWEEN.join((*told, message.text)))
+            turns[number] = message._replace(text=_BETWEEN.join((*system, message.text)))
             return tuple(turns)
-    return (Message("user", _BETWEEN.join(told)), *turns)
+    return (Message("user", _BETWEEN.join(system)), *turns)
 
 
 def plain_text(messages: Sequence[Message]) -> str:

@@ -94,6 +94,6 @@ def _take_call(answer: Answer, item: Mapping[str, Any], t_ns: int) -> None:
 def _take_item(answer: Answer, item: Mapping[str, Any], t_ns: int) -> None:
     _take_call(answer, item, t_ns)
     for part in (*(item.get("summary") or ()), *(item.get("content") or ())):
-        said = part.get("text") or part.get("refusal")
-        if said and (kind := _PARTS.get(part.get("type"))) is not None:
-            answer.arrive(t_ns, kind, said)
+        text = part.get("text") or part.get("refusal")
+        if text and (kind := _PARTS.get(part.get("type"))) is not None:
+            answer.arrive(t_ns, kind, text)

@@ -20,20 +20,20 @@ def for_chat(target: Target) -> dict[str, Any]:
 
 def for_responses(target: Target) -> dict[str, Any]:
     """Those of the Responses API, where tools and formats have no nested object."""
-    said, fields = for_chat(target), dict[str, Any]()
-    if tools := said.get("tools"):
+    chat, fields = for_chat(target), dict[str, Any]()
+    if tools := chat.get("tools"):
         fields["tools"] = [{"type": "function", **tool["function"]} for tool in tools]
-    if wanted := said.get("response_format"):
+    if wanted := chat.get("response_format"):
         fields["text"] = {"format": {"type": wanted["type"], **wanted.get("json_schema", {})}}
     return fields
 
 
 def for_messages(target: Target) -> dict[str, Any]:
     """Those of the Messages API, where a format is only a schema."""
-    said, fields = for_chat(target), dict[str, Any]()
-    if tools := said.get("tools"):
+    chat, fields = for_chat(target), dict[str, Any]()
+    if tools := chat.get("tools"):
         fields["tools"] = [_tool_of_messages(tool["function"]) for tool in tools]
-    if schema := said.get("response_format", {}).get("json_schema", {}).get("schema"):
+    if schema := chat.get("response_format", {}).get("json_schema", {}).get("schema"):
         fields["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
     return fields
 

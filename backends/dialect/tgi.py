@@ -102,8 +102,8 @@ def decode(status: int, headers: Mapping[str, str], body: Body) -> Reply:
 
 
 def _header_count(headers: Mapping[str, str], name: str) -> int | None:
-    said = headers.get(name, "")
-    return known_count({name: int(said)}, name) if said.isascii() and said.isdecimal() and len(said) < 16 else None
+    value = headers.get(name, "")
+    return known_count({name: int(value)}, name) if value.isascii() and value.isdecimal() and len(value) < 16 else None
 
 
 def _take(answer: _TgiAnswer, event: Any, t_ns: int) -> None:

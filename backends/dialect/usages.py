@@ -73,8 +73,8 @@ def _objects(event: Any) -> Iterator[dict[str, Any]]:
         if isinstance(value, dict):
             ours = {
                 name: number
-                for said, number in value.items()
-                if (name := (_few_names if len(said) <= _LONG_NAME else _our_name)(said)) and _is_count(number)
+                for key, number in value.items()
+                if (name := (_few_names if len(key) <= _LONG_NAME else _our_name)(key)) and _is_count(number)
             }
             yield value | ours if ours else value
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -82,8 +82,8 @@ def _objects(event: Any) -> Iterator[dict[str, Any]]:
             waiting += [(one, depth + 1) for one in inner if isinstance(one, dict | list)]
 
 
-def _our_name(said: str) -> str | None:
-    return _SPELLED.get(said.replace("_", "").replace("-", "").lower())
+def _our_name(key: str) -> str | None:
+    return _SPELLED.get(key.replace("_", "").replace("-", "").lower())
 
 
 # The events of a stream all have the same few names.
@@ -99,18 +99,18 @@ def _is_count(value: Any) -> bool:
 
 def _last_said(usages: Sequence[tuple[int, Any]]) -> tuple[int, Any] | None:
     names = (*PROMPT, *OUTPUT, TOTAL)
-    said = ((at, usage) for at, usage in reversed(usages) if any(count(usage, name) for name in names))
-    return next(said, None)
+    counted = ((at, usage) for at, usage in reversed(usages) if any(count(usage, name) for name in names))
+    return next(counted, None)
 
 
 def _last_positive(usages: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int | None:
     """The last count above zero under any of the names, else zero if there is one."""
     found = None
     for usage in reversed(usages):
-        said = _first_positive([usage], names)
-        if said:
-            return said
-        found = 0 if said == 0 else found
+        value = _first_positive([usage], names)
+        if value:
+            return value
+        found = 0 if value == 0 else found
     return found
 
 
@@ -120,5 +120,5 @@ def _most_telling(usage: Any, details: Sequence[str], names: Sequence[str]) -> i
 
 
 def _first_positive(places: Sequence[Any], names: Sequence[str]) -> int | None:
-    known = [said for counts in places for name in names if (said := count(counts, name)) is not None]
-    return next((said for said in known if said), 0 if known else None)
+    known = [number for counts in places for name in names if (number := count(counts, name)) is not None]
+    return next((number for number in known if number), 0 if known else None)

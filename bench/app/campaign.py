@@ -133,7 +133,9 @@ def held(folder: Path, command: str, asked: Mapping[str, Any]) -> Iterator[None]
         with suppress(OSError):
             (folder / f"{FILE}.partial").unlink()  # left by a command that was killed as it started
         files.make(folder)
-    lock = os.open(folder, os.O_RDONLY)  # the system releases the lock when this process ends, however it ends
+    # The folder itself is locked, because a lock file would outlive a killed command; the system releases this lock
+    # when the process ends, however it ends.
+    lock = os.open(folder, os.O_RDONLY)
     try:
         _lock(lock, folder)
         _ask(folder, command, asked)

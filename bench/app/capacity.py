@@ -189,6 +189,7 @@ def _look(
     """Run until the answer is found; returns the outcome, or the time limit, that ended it before."""
 
     def run(campaign: Campaign, name: str, load: Load, repeat: int, stop: Stop) -> Outcome:
+        # Repeats at one rate have seeds of their own, so that they show how far the draw alone moves the result.
         request = search.request.one_of(search.folder, name, load, search.request.workload.seed + repeat)
         return make_run(campaign, name, request, maker, server, stop)
 

@@ -194,6 +194,7 @@ def _asked(place: MetricsUrl, ca_file: str | None) -> tuple[HttpAnswer, OffsetBo
             continue
         if answer.status == 200:
             return answer, narrowed(None, asked_s, time.time(), date_s(answer.headers.get("date")))
+        # A server error may pass while the exporter collects; redirects and client errors do not.
         if answer.status < 500 or last:
             raise UserError(f"{FLAG} {place.shown}: {_refusal(answer)}")
     raise AssertionError("the last attempt returns or raises")

@@ -38,8 +38,8 @@ def understood(args: Sequence[str], own: Mapping[str, click.Option]) -> list[str
         flag, convert = (given, str) if given in own else _ours(given, at_a_rate=at_a_rate, own=own)
         option = own.get(flag)
         if option is None:
-            if (said := here(given)) is not None:
-                raise UserError(said)
+            if (advice := here(given)) is not None:
+                raise UserError(advice)
             found.append(argument)
             continue
         if flag != given or flag in said_by:

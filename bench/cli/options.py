@@ -57,24 +57,24 @@ def options_of(group: type[Any], title: str, helps: Mapping[str, str]) -> Option
     """Options of a command under a title of its help: fields of an options class, with a help text for each."""
     kinds = kinds_of(group)
     defaults = {field.name: field.default for field in fields(group)}
-    return groups.under(title, {name: _option(name, kinds[name], defaults[name], said) for name, said in helps.items()})
+    return groups.under(title, {name: _option(name, kinds[name], defaults[name], text) for name, text in helps.items()})
 
 
-def _option(name: str, kind: Any, default: Any, said: str) -> Decorator:
+def _option(name: str, kind: Any, default: Any, text: str) -> Decorator:
     placeholder = _PLACEHOLDERS.get(name, "JSON|FILE" if kind is JsonText else None)
     takes_file = kind is JsonText or placeholder in ("FILE", "FOLDER")
-    told = _as_click_has_it(kind)
+    as_click = _as_click_has_it(kind)
     if not (default is MISSING or default is None or isinstance(default, bool | tuple)):
-        told["default"] = default
-        said = said if said.endswith("]") else f"{said}  [{default}]"
+        as_click["default"] = default
+        text = text if text.endswith("]") else f"{text}  [{default}]"
     return click.option(
         flag_of(name),
         name,
         required=default is MISSING,
         metavar=placeholder,
         shell_complete=_COMPLETED.get(name, files if takes_file else None),
-        help=said,
-        **told,
+        help=text,
+        **as_click,
     )
 
 

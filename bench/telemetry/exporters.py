@@ -90,12 +90,12 @@ def gpus(text: str) -> dict[str, ExportedGpu]:
     A card that is partitioned, or shared by several pods, appears once for each of them: its power and energy are the
     whole card's each time and count once. Memory of MIG instances adds up.
     """
-    told: defaultdict[str, list[_CardSample]] = defaultdict(list)
+    by_card: defaultdict[str, list[_CardSample]] = defaultdict(list)
     for sample in samples(text, _GPU_PREFIXES):
         found = _nvidia(sample) if sample.metric.startswith("DCGM") else _amd(sample)
         if found is not None and 0 <= found.value <= _MOST[found.quantity]:
-            told[found.key].append(found)
-    return {key: _card(key, each) for key, each in told.items()}
+            by_card[found.key].append(found)
+    return {key: _card(key, each) for key, each in by_card.items()}
 
 
 def _nvidia(sample: MetricSample) -> _CardSample | None:
@@ -130,30 +130,30 @@ def _on_host(host: str | None, number: str | None) -> str | None:
     return None if not number else f"{host} {number}" if host else number
 
 
-def _card(key: str, told: Sequence[_CardSample]) -> ExportedGpu:
+def _card(key: str, samples: Sequence[_CardSample]) -> ExportedGpu:
     by_quantity: defaultdict[str, list[_CardSample]] = defaultdict(list)
-    for each in told:
+    for each in samples:
         by_quantity[each.quantity].append(each)
-    labels = tuple({tuple(each.labels.items()): each.labels for each in told}.values())
-    parts = tuple(dict.fromkeys(each.part for each in told if each.part))
-    stamps = [each.timestamp_ms for each in told if each.timestamp_ms is not None]
+    labels = tuple({tuple(each.labels.items()): each.labels for each in samples}.values())
+    parts = tuple(dict.fromkeys(each.part for each in samples if each.part))
+    stamps = [each.timestamp_ms for each in samples if each.timestamp_ms is not None]
     return ExportedGpu(
         key,
         labels,
-        parts if any(not each.is_whole for each in told) else (),
+        parts if any(not each.is_whole for each in samples) else (),
         {quantity: _value(quantity, each) for quantity, each in by_quantity.items()},
         max(stamps, default=None),
     )
 
 
-def _value(quantity: str, told: Sequence[_CardSample]) -> float:
+def _value(quantity: str, samples: Sequence[_CardSample]) -> float:
     """One number for a card, from all samples of its best metric."""
-    best = min(each.rank for each in told)
-    told = [each for each in told if each.rank == best]
-    whole = [each for each in told if each.is_whole]
+    best = min(each.rank for each in samples)
+    samples = [each for each in samples if each.rank == best]
+    whole = [each for each in samples if each.is_whole]
     if not whole and quantity in _OF_PARTS:
-        return _OF_PARTS[quantity]({each.part: each.value for each in told}.values())
-    return max(each.value for each in whole or told)
+        return _OF_PARTS[quantity]({each.part: each.value for each in samples}.values())
+    return max(each.value for each in whole or samples)
 
 
 def matches(card: ExportedGpu, selectors: Iterable[str]) -> bool:

@@ -69,9 +69,9 @@ class Sampler:
         if self.process.returncode is not None:
             return
         try:
-            told, _ = self.process.communicate(timeout=STOP_TIMEOUT_S)
+            output, _ = self.process.communicate(timeout=STOP_TIMEOUT_S)
             with suppress(ValueError):
-                self.accounts.extend(json.loads(told))
+                self.accounts.extend(json.loads(output))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
@@ -192,7 +192,7 @@ def sample(
         for each in exporters
     ]
     by_url = {each.url: each for each in watched}
-    told = [(by_url.get(each["url"]) or Exporter(each["url"], ca_file=ca_file), each["gauges"]) for each in engines]
+    sources = [(by_url.get(each["url"]) or Exporter(each["url"], ca_file=ca_file), each["gauges"]) for each in engines]
     gpus, notes = ([], []) if any(each.gpus for each in watched) else _open_gpus()
     host, network, processes = (
         host_readings(),
@@ -213,8 +213,8 @@ def sample(
             for each in watched
             if each.gpus or each.node is not None
         ]
-        if told:
-            asking.append(threading.Thread(target=follow_engines, args=(told, write, stopping), daemon=True))
+        if sources:
+            asking.append(threading.Thread(target=follow_engines, args=(sources, write, stopping), daemon=True))
         for thread in asking:
             thread.start()
         _answer({"notes": notes})

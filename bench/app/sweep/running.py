@@ -83,6 +83,7 @@ class Sweep:
     def run(self) -> None:
         """Measure every cell that is not done. A failure costs its cell, or its contender's, and no others."""
         cells = [cell for cell, _ in self.requests.values()]
+        # Cells that failed in an earlier command are tried again: what failed them may have been fixed.
         (self.folder / FAILED).unlink(missing_ok=True)
         with ExitStack() as stack:
             for place, cell in enumerate(cells):
@@ -100,6 +101,7 @@ class Sweep:
                 else:
                     self.failed[cell.name] = outcome.problem
                     files.write_json(self.folder / FAILED, {"schema": files.SCHEMA, "cells": self.failed})
+                    # A contender has one spending account, so its other cells could not be paid for either.
                     if outcome.code == EXIT_OUT_OF_BUDGET:
                         self.given_up[cell.contender.name] = outcome.problem
                 self._end_servers_but(cells[place + 1 :])

@@ -160,7 +160,7 @@ def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     bad = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
     done = shell(f"run --dry-run --out '{bad}'")
     assert done.returncode == 2
-    assert b"\\udcff: expected text in UTF-8" in done.stderr and done.stderr.count(b"\n") == 1
+    assert b"\\udcff: expected UTF-8" in done.stderr and done.stderr.count(b"\n") == 1
     Path(bad).mkdir()
     with pytest.raises(UserError, match="expected a name in UTF-8; choose another folder"):
         folder.make(Path(bad) / "results")

@@ -126,7 +126,7 @@ def test_a_mapping_understands_them_too() -> None:
     assert RunOptions.of(given) == RunOptions.of(
         {"requests": 20, "rate": 4, "max_in_flight": 8, "prompt_tokens": 64, "no_stream": True}
     )
-    with pytest.raises(UserError, match="--num-prompts and --requests say the same"):
+    with pytest.raises(UserError, match="--num-prompts and --requests mean the same"):
         RunOptions.of({"num_prompts": 1, "requests": 2})
     with pytest.raises(UserError, match="--rate-type: here it is"):
         RunOptions.of({"rate_type": "poisson"})

@@ -172,7 +172,7 @@ def test_a_session_more_is_added_and_one_of_other_counts_is_not(call: Call, mach
     content = json.loads(Path("base/baseline.json").read_bytes())
     assert (content["schema"], len(content["sessions"])) == (2, 2)
     machine.counts = {"plan_hash": "b" * 64}
-    with pytest.raises(UserError, match="--add: the counts of llamacpp are not those of the other sessions"):
+    with pytest.raises(UserError, match="--add: the counts of llamacpp differ from the other sessions'"):
         call("--add")
 
 
@@ -239,7 +239,9 @@ def test_json_and_markdown_are_all_that_standard_output_has(call: Call, machine:
 
 
 def test_no_baseline_is_said_with_what_makes_it(machine: Machine) -> None:
-    with pytest.raises(UserError, match=r"--baseline none: no baseline\.json in it .* gate --baseline none --update"):
+    with pytest.raises(
+        UserError, match=r"--baseline none: cannot read its baseline\.json .* gate --baseline none --update"
+    ):
         command.gate.main(["--baseline", "none"], standalone_mode=False)
     assert machine.measured == []
 

@@ -67,7 +67,7 @@ def test_the_table_has_a_line_for_each_load_and_says_what_the_limit_means_in_str
     assert first.split()[2:] == [
         *("0.002", "0.008", "0.020", "0.001", "0.010", "9.000", "0.50", "4.00", "30%", "0%", "0.10")
     ]
-    assert "exact up to  45,000 token events/s (there the client's cores were full)" in lines
+    assert "exact up to  45,000 token events/s (there the client's cores were fully busy)" in lines
     assert "that is      streams by their tokens/s: 1,500 at 30, 900 at 50, 450 at 100" in lines
     assert any("up to 800 streams at 100% of a core: first token ±0.008 ms, token gap ±0.01 ms" in one for one in lines)
     assert lines[-1].startswith("kept for the runs on this machine: ")
