@@ -128,7 +128,7 @@ def test_a_mapping_understands_them_too() -> None:
     )
     with pytest.raises(UserError, match="--num-prompts and --requests mean the same"):
         RunOptions.of({"num_prompts": 1, "requests": 2})
-    with pytest.raises(UserError, match="--rate-type: here it is"):
+    with pytest.raises(UserError, match="--rate-type: use --arrivals"):
         RunOptions.of({"rate_type": "poisson"})
 
 
