@@ -1,12 +1,13 @@
 """A run's captures decoded into `requests.parquet`, on every core: a pure reading of the folder."""
 
 import signal
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,8 +45,8 @@ _POOL_FROM_BYTES = 16 << 20
 class _Task(NamedTuple):
     path: Path
     worker: int
-    offsets: list[int]
-    seqs: list[int]
+    offsets: "array[int]"
+    seqs: "array[int]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def decode_run(
     with whole(folder / REQUESTS) as partial, pq.ParquetWriter(partial, schema, **ENCODING) as writer:
         for table in _decode_tasks(tasks, folder, watches, captured.packets, int(warmup_s * 1e9), decode):
             writer.write_table(complete(table))
-        missing = PlannedCalls(folder).but([seq for file in files.values() for seq in file.seqs])
+        missing = PlannedCalls(folder).but(array("q", chain.from_iterable(file.seqs for file in files.values())))
         unsent = _not_reached(captured, missing) | unsent
         rest = to_table(never_sent(planned, unsent.get(seq, never_begun)) for seq, planned in missing.items())
         writer.write_table(complete(rest))

@@ -77,8 +77,8 @@ class Capture(NamedTuple):
     drops: list[tuple[int, int]]
     refusals: list[tuple[int, int]]
     end: dict[str, object] | None
-    offsets: list[int]
-    seqs: list[int]
+    offsets: "array[int]"
+    seqs: "array[int]"
     session_ends: list[int]
     position: int
     torn_bytes: int
@@ -198,8 +198,8 @@ def scan(path: Path, start: int = 0) -> Capture:
     drops: list[tuple[int, int]] = []
     refusals: list[tuple[int, int]] = []
     start_ns = end = None
-    offsets: list[int] = []
-    seqs: list[int] = []
+    # Lists would take five times as much of a million calls.
+    offsets, seqs = array("q"), array("q")
     session_ends: list[int] = []
     # Of an exchange its number is enough to plan the decoding, which reads and checks it whole, one at a time.
     frames = FrameReader(path, start, {**dict.fromkeys(_EXCHANGES, _SEQ.size), _CONTENTS: 0})
