@@ -47,8 +47,8 @@ _READABLE = 1
 _MIB = 1 << 20
 BODY_BYTES_MAX = 64 * _MIB
 CLOSED_BY_SERVER = frozenset({"reset", "cut_stream"})
-# What is kept of each read besides its bytes, and counts as much: an answer of single bytes would take a hundred times
-# its length.
+# What a read counts for besides its bytes, for as much and half as much again is kept of each: an answer of single
+# bytes would take a hundred times its length.
 _READ_COSTS_BYTES = 64
 # What this machine lacks when a connection cannot be opened says nothing of the server.
 _OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
