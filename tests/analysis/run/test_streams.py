@@ -47,7 +47,7 @@ def test_streams_and_their_shares_are_those_of_each_arrival(calls: Any, start_ns
     assert arrivals_in(known, span.start_ns, span.end_ns) == sum(inside)
     run = manifest_of({"load": {"concurrency": 2}})
     found = flow(run, known, span)
-    wanted = [share(*call, span) for call in calls]
+    wanted = [share(arrivals, early, told, end_ns, span) for arrivals, early, told, end_ns in calls]
     assert found.share.tolist() == pytest.approx(wanted)
     (units,) = found.units_in(cells, [np.ones(len(calls))])
     assert units.sum() == pytest.approx(sum(wanted))
