@@ -1,7 +1,7 @@
-"""Runs of events that differ in one text and in nothing else: what an answer is made of, token after token.
+"""Runs of events that differ only in one text, as the events of a stream mostly do, token after token.
 
-They are found by their bytes, in columns: nearly all events of a stream are those of the one before, but for a text.
-What such an event says is for whoever decodes one (`forms`). What is not of that shape, to the byte, is of no run.
+They are found by comparing bytes, in columns; what an event means is left to whoever decodes one of them (`forms`). An
+event that differs in any other byte belongs to no run.
 """
 
 import re
@@ -17,26 +17,26 @@ from bench.types import Body
 Int64s = NDArray[np.int64]
 
 BETWEEN = "\x7f"
-"""Stands behind each text of a run; a text that holds it is of no run."""
+"""Separates the texts of a run; an event whose text contains it belongs to no run."""
 LEAST_BYTES = 4096
-"""Of a run: what is shorter is read one by one as soon."""
+"""The least a run has: shorter ones are decoded as fast event by event."""
 TEXTS = rb"content|text|delta|reasoning_content|reasoning"
-"""Names of what may be a text."""
+"""The keys under which dialects send text."""
 IS_TEXT = rb'(?!(?: |\\[nrt])*")'
-"""Neither an empty text nor one of blanks begins here: those are no output where an answer begins."""
+"""What begins here is not empty and not only white space, which at the start of an answer is no output."""
 _HOLE = re.compile(rb'"(?:%b)": ?"%b' % (TEXTS, IS_TEXT))
 _FIELD = re.compile(rb"data: ?{")
-# Each may look at all of a body: what changes its shape more often is read event by event.
+# Each try may scan the whole body; a stream that changes its shape more often is decoded event by event.
 _MOST_TRIES = 8
-# So many events are compared at a time.
+# Events compared at a time, which bounds the copies.
 _BLOCK = 4096
 
 
 class AlikeRun(NamedTuple):
-    """Events that are a `data: {…}` line and a blank one each: those of a body from byte `start` to `stop`.
+    """The events from byte `start` to `stop` of a body, each a `data: {…}` line and a blank one.
 
-    Each is the bytes `before`, a text that is not empty, and the bytes `after`. `texts` has them all, with `BETWEEN`
-    behind each, and `stamps` when the lines were complete. No event goes on from before the first.
+    Each consists of the bytes `before`, a text that is not empty, and the bytes `after`. `texts` has all texts, each
+    followed by `BETWEEN`; `stamps` is when each line was complete. The first begins an event, it does not continue one.
     """
 
     start: int
@@ -84,10 +84,10 @@ def _run(body: Body, start: int, before: bytes, after: bytes) -> AlikeRun | None
 
 
 class _Alike(NamedTuple):
-    """Where events stop, and what stands in the place of their texts, with `BETWEEN` behind each.
+    """Where events stop, and the bytes in the place of their texts, each followed by `BETWEEN`.
 
-    That is for JSON to say whether it is a text: no escape, no letter and no quotation mark goes on behind `BETWEEN`,
-    and so all are strings where they are one together.
+    Whether they are texts only JSON can tell. It is asked once for all of them: no escape and no character reaches
+    across `BETWEEN`, so they are strings each if they are one string together.
     """
 
     stops: Int64s
@@ -96,8 +96,7 @@ class _Alike(NamedTuple):
 
 def _alike(body: Body, start: int, before: bytes, after: bytes) -> _Alike:
     """The events from `start` on that have these bytes before and after what may be a text."""
-    # Most servers write an event at a time. Where they do not, a run ends at what is several events between two writes,
-    # or not all of one; then line ends tell.
+    # Most servers write one event at a time, so events end where reads do. If not, line ends tell.
     ends = np.asarray(body.ends, np.int64)
     found = _ending_at(ends[np.searchsorted(ends, start, "right") :], body.data, start, before, after)
     rest = len(body.data) - (int(found.stops[-1]) if len(found.stops) else start)
@@ -108,7 +107,7 @@ def _alike(body: Body, start: int, before: bytes, after: bytes) -> _Alike:
 
 
 def _ending_at(ends: Int64s, data: bytes, start: int, before: bytes, after: bytes) -> _Alike:
-    """The same of the pieces between those of the `ends` that are ends of events."""
+    """The same, for events that end at some of these `ends`."""
     octets = np.frombuffer(data, np.uint8)
     stops = ends[(octets[ends - 1] == 0x0A) & (octets[ends - 2] == 0x0A)]
     begins = np.concatenate([[start], stops[:-1]])[: len(stops)]
@@ -119,12 +118,12 @@ def _ending_at(ends: Int64s, data: bytes, start: int, before: bytes, after: byte
     if not len(stops):
         return _Alike(stops, b"")
     texts_at = begins[: len(stops)] + len(before)
-    # Each with the byte behind it, which makes room for what stands between them.
+    # Each with one byte more, to make room for `BETWEEN`.
     sizes = stops - len(after) + 1 - texts_at
     texts_end = np.cumsum(sizes)
     texts = octets[np.repeat(texts_at - texts_end + sizes, sizes) + np.arange(texts_end[-1])]
     texts[texts_end - 1] = ord(BETWEEN)
-    # Several events are none.
+    # A line feed inside: that was more than one event.
     lines = np.flatnonzero(texts == 0x0A)
     if len(lines):
         stops = stops[: np.searchsorted(texts_end, lines[0], "right")]
@@ -133,8 +132,8 @@ def _ending_at(ends: Int64s, data: bytes, start: int, before: bytes, after: byte
 
 
 def _all_there(data: bytes, places: Int64s, piece: bytes) -> int:
-    """At how many of the first places these bytes stand."""
-    # A view of every byte as the first of so many: numpy then copies each at once.
+    """At how many places in a row, from the first on, these bytes stand."""
+    # A view in which every byte begins an element of that length, so that numpy copies each in one go.
     windows = np.ndarray((len(data) - len(piece) + 1,), f"V{len(piece)}", data, strides=(1,))
     for first in range(0, len(places), _BLOCK):
         found = windows[places[first : first + _BLOCK]]
@@ -145,7 +144,7 @@ def _all_there(data: bytes, places: Int64s, piece: bytes) -> int:
 
 
 def _all_first(holds: NDArray[np.bool_]) -> int:
-    """Of how many of the first it holds."""
+    """For how many in a row, from the first on, it holds."""
     return len(holds) if holds.all() else int(np.argmin(holds))
 
 

@@ -1,6 +1,4 @@
-"""The form of an answer: what is left of it with blanks in place of names, dates, counts and texts; and an answer that
-is filled in by what is known of its form.
-"""
+"""The form of an answer, with blanks for its names, dates, counts and texts; and how a learned form is filled in."""
 
 import re
 from array import array
@@ -15,8 +13,8 @@ from backends.dialect.alike import AlikeRun
 from bench.deltas import Deltas
 from bench.types import Body, Reply, Usage
 
-# What may stand in a blank: a name that nobody reads, a text, the texts of a run, a date, and a count: the last one of
-# its name again, or a larger one. They begin with a byte that no JSON holds.
+# Kinds of blanks: a name that nobody reads, a text, the texts of a run, a date, and a count, which either repeats the
+# last one of its key or is larger. They begin with a byte that JSON cannot contain.
 NAME, TEXT, RUN, DATE, AGAIN, LARGER = (b"\0" + kind for kind in (b"n", b"t", b"r", b"d", b"a", b"l"))
 BLANK = re.compile(rb"(\0.)")
 _GROUPS = {
@@ -30,15 +28,15 @@ _VALUE = re.compile(
     rb'("id": ?"(?=[\w.:-]+")|"(?:%b)": ?"|"(?:created|\w{1,40}_tokens)": ?)' % alike.TEXTS
     + rb'((?<=")%b(?:[^"\\\n]|\\[^\n])+(?=")|(?<!")[1-9]\d{0,11}(?=[,}]))' % alike.IS_TEXT
 )
-# More digits are not those of a count.
+# A number of more digits is not a count.
 _MOST_DIGITS = 9
 _LONGEST = 4096
 
 
 class Arrival(NamedTuple):
-    """Output of a kind of `Deltas`: all of a run's, or what is there with so many bytes `behind` a blank.
+    """Output of a kind of `Deltas`: all of a `run`, or what has arrived with the byte this far `behind` a blank.
 
-    The first blank is 1; before it, at 0, an answer begins.
+    Blanks are numbered from 1; 0 is the beginning of the answer.
     """
 
     kind: int
@@ -48,10 +46,11 @@ class Arrival(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What an answer says, and all else of the reply.
+    """What answers of a form say: how to make a reply from the blanks.
 
-    Its text is of literals, and of texts and runs by the numbers of their blanks. `tokens` are those of its `Deltas`,
-    or differences of the counts in the blanks `running`. A count of the usage is a number, or the sum of some blanks.
+    `text` consists of literals and of the numbers of the blanks that hold its texts and runs. `tokens` are those of the
+    `Deltas`, unless they are the differences of the running counts in the blanks `running`. Each count of `usage` is a
+    number or the sum of some blanks. `rest` is the rest of the reply.
     """
 
     text: tuple[str | int, ...]
@@ -63,8 +62,9 @@ class Form(NamedTuple):
 
 
 class FormPattern(NamedTuple):
-    """A form as a pattern with a group for each blank, which of these are texts and runs, and of counts those that
-    must be larger than another.
+    """A form as a pattern with a group for each blank.
+
+    `texts` and `runs` are the numbers of such blanks; `larger` has pairs of counts of which the second must be larger.
     """
 
     pattern: re.Pattern[bytes]
@@ -74,7 +74,7 @@ class FormPattern(NamedTuple):
 
 
 def cut(body: Body) -> tuple[bytes, list[AlikeRun]] | None:
-    """The body with one event in place of each run; None where it is long even so, or has bytes that no JSON holds."""
+    """The body with one event for each run; None if it is long even so, or has bytes that JSON cannot contain."""
     data, runs = body.data, alike.runs(body)
     for run in reversed(runs):
         data = b"%b%b%b%b%b" % (data[: run.start], run.before, RUN, run.after, data[run.stop :])
@@ -82,7 +82,7 @@ def cut(body: Body) -> tuple[bytes, list[AlikeRun]] | None:
 
 
 def form_of(data: bytes, runs: int) -> bytes | None:
-    """The form of an answer that is cut and has so many runs; None where a count is less than the last of its name."""
+    """The form of an answer, cut, with so many runs; None if a count is smaller than the last one of its key."""
     parts, last, runs_found = _VALUE.split(data), dict[bytes, int](), 0
     for n, (prefix, value) in enumerate(zip(parts[1::3], parts[2::3], strict=True)):
         if value == RUN:
@@ -100,7 +100,7 @@ def form_of(data: bytes, runs: int) -> bytes | None:
 
 
 def pattern_of(form: bytes) -> FormPattern:
-    """The pattern of a form."""
+    """Make the pattern of a form."""
     parts = BLANK.split(form)
     kinds, last, larger = parts[1::2], dict[bytes, int](), list[tuple[int, int]]()
     parts[0::2] = map(re.escape, parts[0::2])
@@ -114,16 +114,16 @@ def pattern_of(form: bytes) -> FormPattern:
 
 
 def names(form: bytes) -> list[bytes]:
-    """The name before each of a form's blanks."""
+    """The key before each of a form's blanks."""
     return [literal[literal.rindex(b'"', 0, literal.rindex(b'":')) :] for literal in BLANK.split(form)[:-1:2]]
 
 
 def filled_in(pattern: FormPattern, form: Form, body: Body, data: bytes, runs: list[AlikeRun]) -> Reply | None:
-    """The reply of an answer, given with what it is when it is cut; None where it is not of this form."""
+    """The reply to which an answer amounts, given also as `cut` made it; None if it is not of this form."""
     found = pattern.pattern.fullmatch(data)
     if found is None:
         return None
-    # Numbered as the blanks are.
+    # By the numbers of the blanks.
     values = (data, *found.groups())
     if any(int(values[before]) >= int(values[after]) for before, after in pattern.larger):
         return None
@@ -131,7 +131,7 @@ def filled_in(pattern: FormPattern, form: Form, body: Body, data: bytes, runs: l
         said: list[str] = orjson.loads(b"[%b]" % b",".join([b'"%b"' % values[n] for n in pattern.texts]))
     except orjson.JSONDecodeError:
         return None
-    # White space is no text where an answer begins.
+    # White space at the start of an answer is no output, which the form does not know of.
     if any(map(str.isspace, said)):
         return None
     texts = dict(zip(pattern.texts, said, strict=True))
@@ -165,7 +165,7 @@ def _arrivals_of_runs(
     form: Form, body: Body, found: re.Match[bytes], blanks: tuple[int, ...], runs: list[AlikeRun]
 ) -> _Columns:
     t_ns, kinds = array("q"), bytearray()
-    # So many more bytes than where the answer is cut.
+    # How many more bytes the body has up to here than the cut answer.
     more, at = 0, 0
     for kind, blank, behind, run in form.arrivals:
         while at < len(runs) and blanks[at] <= blank:

@@ -1,11 +1,11 @@
-"""Answers of one form: the same bytes but for names, dates, counts and texts, as a load's answers mostly are.
+"""Decoding by form: most answers of a load have the same bytes except for names, dates, counts and texts.
 
-Strategy: what is left of an answer with blanks in place of these is its form; of a run of events that differ in their
-text alone (`alike`) one event is left, with one blank for all texts. When a form has come a few times it is decoded
-twice more, with other things in its blanks each time, a run of another length, and a stamp of its own for each byte.
-Where both say the same but for texts and counts, and of these where each goes, the form is known (`learning`), and an
-answer of it is filled in and not decoded. What is not known is decoded as ever; both give the same reply, to which a
-test holds them.
+Strategy: an answer's form is what remains when these are replaced by blanks; a run of events that differ only in their
+text (`alike`) becomes one event with one blank. Once a form has been seen a few times, two made-up answers of it are
+decoded: with different values in the blanks, runs of different lengths, and a timestamp for each byte. If both replies
+agree except for texts and counts, and it is clear which blank each of these came from, the form is learned
+(`learning`): the next answer of that form is filled in instead of decoded. All others are decoded as usual. A test
+holds both ways to the same reply.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from backends.dialect.blanks import Form, FormPattern, cut, filled_in, form_of, 
 from backends.dialect.learning import learned
 from bench.types import Body, Decode, Reply
 
-# What a server says of one answer alone, and no dialect reads.
+# Headers that differ from answer to answer and that no dialect reads.
 _OF_ONE_ANSWER = frozenset({"date", "x-request-id", "request-id", "cf-ray", "openai-processing-ms"})
 _MOST_FORMS, _MOST_HEADERS = 1024, 64
-# So many answers in a row of forms that were not known: as many as then follow are not looked at.
+# After so many answers in a row of unknown forms, the next ones are passed over: looking costs time and finds nothing.
 _UNLIKE, _PASSED_OVER = 256, 2048
-# A form is learned when it came so often: that takes a few milliseconds. Those of the few that came last are tried
-# first, which takes a tenth of the time of finding out an answer's form.
+# Learning takes a few milliseconds, so a form must come this often first. The latest few forms are tried before an
+# answer's own is worked out, which would take ten times as long.
 _OFTEN, _LATEST = 6, 4
 
 _Said = tuple[tuple[str, str], ...]
@@ -29,11 +29,11 @@ _Known = tuple[FormPattern, Form]
 
 
 def by_form(decode: Decode) -> Decode:
-    """The same decoder, which fills in an answer whose form it knows.
+    """Return the same decoder, which fills in an answer whose form it knows.
 
-    For a decoder that takes stamps only for the end of a line or of the body, texts only for the answer's, and counts
-    only for sums and to compare them with those of the same name; where an event that brings a text, and nothing else
-    that the reply has, does so wherever it comes between two events.
+    It must take timestamps only at the end of a line or of the body, use texts only as the answer's text, and use
+    counts only to add them up and to compare those of one name. An event that brings only a text must do so wherever
+    it stands between two others.
     """
     forms = _Forms(decode)
 
@@ -45,7 +45,7 @@ def by_form(decode: Decode) -> Decode:
 
 
 class _Forms:
-    """The forms that have come, each with what of the headers may be read."""
+    """The forms seen so far, by form and by the headers that a dialect may read."""
 
     def __init__(self, decode: Decode) -> None:
         self._decode = decode
@@ -56,7 +56,7 @@ class _Forms:
         self._unlike = 0
 
     def reply(self, headers: Mapping[str, str], body: Body) -> Reply | None:
-        """What an answer says, None where its form is not known."""
+        """Fill in an answer; None if its form is not known."""
         if self._unlike < 0 or not body.ends or (short := cut(body)) is None:
             self._unlike += self._unlike < 0
             return None
@@ -88,7 +88,7 @@ class _Forms:
         return None
 
     def _said_by(self, headers: Mapping[str, str]) -> _Said:
-        """What of the headers may be read; the same object, as of heads that are the same, is looked at once."""
+        """The headers that a dialect may read; identical heads share one object, which is looked at once."""
         found = self._headers.get(id(headers))
         if found is None:
             if len(self._headers) >= _MOST_HEADERS:

@@ -1,4 +1,4 @@
-"""What answers of a form say, learned from what the decoder says of two of them, made up for that."""
+"""Learning what answers of a form say, from how the decoder reads two that are made up for it."""
 
 import re
 from bisect import bisect_right
@@ -11,15 +11,15 @@ from backends.dialect.blanks import AGAIN, BLANK, DATE, LARGER, NAME, RUN, TEXT,
 from bench.deltas import Deltas, in_columns
 from bench.types import Body, Decode
 
-# Counts are powers of it: each sum of some of them is of these alone.
+# Made-up counts are powers of 3, so that a sum tells which of them it is made of.
 _BASE, _LEAST_POWER, _MOST_POWER = 3, 2, 18
 
 
 class _Marks(NamedTuple):
-    """What stands in the blanks.
+    """What to put into the blanks of a made-up answer.
 
-    In a text its number is put. The counts of names that come first are the smallest, or, `reversed`, the largest. A
-    run has so many events `more` than it needs.
+    `text` takes the number of its blank. Counts of the keys that come first are the smallest, or, if `reversed`, the
+    largest. A run has so many events `more` than the fewest possible.
     """
 
     name: bytes
@@ -34,9 +34,9 @@ _SECOND = _Marks(b"chatcmpl-b.2", b"1750000000", "Mark {}.", True, 3)
 
 
 class _Filled(NamedTuple):
-    """A form with marks in its blanks: blank i ends at byte `blank_ends[i]`, before the first an answer begins.
+    """A made-up answer. Blank i ends at byte `blank_ends[i]` of it when cut; `blank_ends[0]` is 0, where it begins.
 
-    `counts` are numbers by their blanks, `texts` blanks by what they say.
+    `counts` has the numbers by their blanks, `texts` the blanks by their texts.
     """
 
     data: bytes
@@ -47,7 +47,7 @@ class _Filled(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """Where a run is that was made of one event of so many bytes, and of how many."""
+    """A made-up run: where it is, and of how many copies of an event of so many bytes."""
 
     start: int
     stop: int
@@ -56,7 +56,7 @@ class _Stretch(NamedTuple):
 
 
 def learned(decode: Decode, headers: Mapping[str, str], form: bytes) -> Form | None:
-    """What answers of a form say; None where that depends on what stands in the blanks, or on what was wrong."""
+    """What answers of a form say; None if that depends on more than what is put into its blanks, or on an error."""
     first = _said(decode, headers, form, _FIRST)
     return first if first is not None and first == _said(decode, headers, form, _SECOND) else None
 
@@ -117,7 +117,7 @@ def _filled(form: bytes, marks: _Marks) -> _Filled | None:
 
 
 def _counts(kinds: list[bytes], names: list[bytes], marks: _Marks) -> dict[int, int] | None:
-    """A number for each blank of a count: larger than the last of its name where it is to be; None for too many."""
+    """A number for each blank of a count, larger than the last of its key where it must be; None for too many."""
     named = dict[bytes, list[int]]()
     for n, (kind, name) in enumerate(zip(kinds, names, strict=True), 1):
         if kind in (AGAIN, LARGER):
@@ -131,7 +131,7 @@ def _counts(kinds: list[bytes], names: list[bytes], marks: _Marks) -> dict[int, 
 
 
 def _arrivals(deltas: Deltas, filled: _Filled) -> tuple[Arrival, ...] | None:
-    """Where arrivals come from; None where not each event of a run brings one, all of a kind, with its line."""
+    """Where arrivals come from; None unless each event of a run brings one with its line, all of one kind."""
     rows, found, at, shift = list(zip(deltas.t_ns, deltas.kinds, strict=True)), list[Arrival](), 0, 0
     for n, stretch in enumerate([*filled.stretches, _Stretch(len(filled.data), len(filled.data), 0, 0)]):
         while at < len(rows) and rows[at][0] <= stretch.start:
@@ -152,7 +152,7 @@ def _arrivals(deltas: Deltas, filled: _Filled) -> tuple[Arrival, ...] | None:
 
 
 def _summed(count: int | None, of_count: Mapping[int, int]) -> int | tuple[int, ...] | None:
-    """A count as the blanks of which it is the sum; itself where it is not one of counts in blanks."""
+    """The blanks of which a count is the sum; the count itself if it is not such a sum."""
     rest, power, blanks = count or 0, 0, list[int]()
     while rest > 0:
         rest, digit = divmod(rest, _BASE)
@@ -165,6 +165,6 @@ def _summed(count: int | None, of_count: Mapping[int, int]) -> int | tuple[int, 
 
 
 def _pieces(text: str, marks: Mapping[str, int]) -> tuple[str | int, ...]:
-    """A text as literals and the numbers of the marks in it."""
+    """Split a text into literals and the numbers of the blanks that its marks stand for."""
     parts = re.split("(" + "|".join(map(re.escape, marks)) + ")", text) if marks else [text]
     return tuple(marks.get(part, part) for part in parts if part)
