@@ -48,6 +48,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @compiled
 def test_what_the_page_adds_is_in_every_result(extended: Path) -> None:
     server = truth.launch(TruthOptions())

@@ -219,6 +219,7 @@ def our_answer(server: str, name: str) -> Reply:
 CHATS = [key for key in ANSWERS if key[1].startswith("chat-") and not key[1].endswith("whole")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("server", "name"), CHATS)
 def test_openais_client_reads_a_chat_as_we_do(server: str, name: str, replaying: Callable[[bytes], str]) -> None:
     url, ours = replaying(captured(server, name)), our_answer(server, name)
@@ -250,6 +251,7 @@ def test_openais_client_reads_a_completion_as_we_do(server: str, replaying: Call
         ours.usage.prompt_tokens, ours.usage.output_tokens, ours.usage.total_tokens)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_anthropics_client_reads_ollamas_messages_as_we_do(replaying: Callable[[bytes], str]) -> None:
     url, ours = replaying(captured("ollama", "messages")), our_answer("ollama", "messages")
     with (
@@ -297,6 +299,7 @@ def test_tgis_client_sees_the_same_error(name: str, replaying: Callable[[bytes],
     assert f"validation: {refused.value}" == REFUSALS["tgi", name][1][1]
 
 
+@pytest.mark.slow
 def test_openais_client_reads_the_responses_of_llama_cpp_as_we_do(replaying: Callable[[bytes], str]) -> None:
     ours = our_answer("xllamacpp", "responses")
     url, whole_url = (replaying(captured("xllamacpp", name)) for name in ("responses", "responses-whole"))

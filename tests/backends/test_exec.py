@@ -183,6 +183,7 @@ def test_a_kept_program_answers_one_request_after_another_and_is_started_again_w
         assert replied(ask(target)).text == " w0 w1 w2 w3"
 
 
+@pytest.mark.slow
 @needs_cc
 @pytest.mark.parametrize(
     ("server", "words", "source"),
@@ -306,6 +307,7 @@ def test_what_cannot_be_run_is_one_line_that_names_the_flag(asked: dict[str, Any
         serve("m", ServeOptions(request.server.kind, 2, 100, None, (), command=request.server.command))
 
 
+@pytest.mark.slow
 @needs_cc
 def test_a_program_that_cannot_answer_is_said_before_the_load(program: str, tmp_path: Path) -> None:
     done = bench(

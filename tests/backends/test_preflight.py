@@ -191,6 +191,7 @@ def drip(head: bytes, piece: bytes) -> Callable[[socket.socket], None]:
     return say
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "say",
     [

@@ -307,6 +307,7 @@ def bench_run(standin: Standin, out: Path, *arguments: str) -> subprocess.Comple
     return bench("run", *asked, "--concurrency", "4", "--out", out, *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["native", pytest.param("chat", marks=pytest.mark.slow)])
 def test_a_whole_run_is_measured_in_either_dialect(standin: Standin, tmp_path: Path, dialect: str) -> None:
     lengths = ("--prompt-tokens", "64", "--output-tokens", "6", "--warmup", "2")
@@ -334,6 +335,7 @@ def test_lengths_beyond_the_servers_are_said_before_the_load_starts(standin: Sta
     assert not [path for path, _ in standin.received if path == "/generate_stream"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_server_fails_says_what_happened_and_is_complete(standin: Standin, tmp_path: Path) -> None:
     standin.served_first = 1
     standin.refusals["/generate_stream"] = Failure("generation", "Request failed during generation: out of memory")

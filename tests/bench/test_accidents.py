@@ -150,6 +150,7 @@ def kill_at(seed: int, tmp_path: Path, env: dict[str, str], arguments: tuple[str
     assert_nothing_is_left(run, tmp_path, main=main, what=f"seed {seed}: killed {what}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_whichever_process_is_killed_nothing_of_a_run_with_workers_lives_on(
     seed: int, server: TruthServer, tmp_path: Path, marked: dict[str, str]
@@ -168,6 +169,7 @@ def test_whichever_process_is_killed_nothing_of_a_run_that_launches_lives_on(
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "seed"),
     [
@@ -198,6 +200,7 @@ def test_ctrl_c_at_any_moment_is_one_line_and_its_own_exit_code(
 # --- limits of the system -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_limit_on_files_is_checked_for_every_load(server: TruthServer, tmp_path: Path) -> None:
     def allow_few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -209,6 +212,7 @@ def test_a_limit_on_files_is_checked_for_every_load(server: TruthServer, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_limit_on_memory_ends_a_run_in_a_line(server: TruthServer, tmp_path: Path) -> None:
     def allow_little() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))

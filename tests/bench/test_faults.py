@@ -95,6 +95,7 @@ def serve(web_server: Any, **answers: Any) -> str:
     return url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -132,6 +133,7 @@ def test_what_an_api_refuses_is_told_in_its_words_with_what_to_do(
     assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusal", "said"),
     [

@@ -100,6 +100,7 @@ def test_a_card_that_cannot_be_loaded_gives_the_drivers_reason_in_one_line(
     assert line(check()).startswith(f"check-gpu: no load on the GPU: {why}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("nvml", "mode"), [("MIG", ""), pytest.param("OLD_DRIVER", "old", marks=pytest.mark.slow)])
 def test_two_cards_of_which_one_tells_little(
     nvml: str,

@@ -75,7 +75,7 @@ def judged(case: SelftestLoad) -> LoadResult:
 
 def _measure(case: SelftestLoad) -> LoadResult:
     with frozen(times_per_s=4) if case is STOPPED else nullcontext():
-        return measure(case, CORES)
+        return measure(case, CORES, stamps="auto")
 
 
 def machine() -> str:
@@ -83,7 +83,8 @@ def machine() -> str:
     facts = hardware()
     return (
         f"Measured {time.strftime('%Y-%m-%d')} on {facts.cpu}, {facts.cores} cores shared with other guests, "
-        f"Linux {'.'.join(platform.release().split('.')[:2])}; client and server pinned to a core each."
+        f"Linux {'.'.join(platform.release().split('.')[:2])}; client and server pinned to a core each; timestamps: "
+        f"{results[LONG].stamps}."
     )
 
 

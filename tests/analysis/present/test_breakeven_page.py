@@ -86,6 +86,7 @@ def test_text_from_outside_is_escaped_wherever_it_shows(comparison: Build) -> No
     assert html.count("&lt;script&gt;alert(") > 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "dark"),
     [pytest.param(390, True, marks=pytest.mark.slow), (1400, False)],

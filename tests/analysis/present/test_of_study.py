@@ -118,6 +118,7 @@ def test_a_browser_draws_it_without_an_error_and_within_its_width(
     assert page.requested == [path.as_uri()]
 
 
+@pytest.mark.slow
 def test_on_paper_every_column_is_on_the_sheet(page: Any, tmp_path: Path) -> None:
     file = tmp_path / "study.html"
     file.write_text(rendered(known_in_all_columns(12)), encoding="utf-8")

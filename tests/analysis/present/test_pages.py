@@ -99,6 +99,7 @@ def test_in_its_place_a_page_has_links_and_charts_and_a_copy_says_what_it_lacks(
     assert page.evaluate(shown) == ["abovenone", "banner warn missingblock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -117,6 +118,7 @@ def test_paper_holds_every_page_in_its_width_with_nothing_to_click(page: Any, tm
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
+@pytest.mark.slow
 def test_paper_has_every_chart_however_soon_it_is_printed(page: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(PAGES["report"](), encoding="utf-8")

@@ -137,6 +137,7 @@ def test_the_page_names_no_other_file(report: Callable[..., str]) -> None:
 INK = "getComputedStyle(document.querySelector('.xtick text')).fill"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "dark"),
     [(390, True), pytest.param(1400, False, marks=pytest.mark.slow)],
@@ -155,6 +156,7 @@ def test_a_browser_draws_every_chart_alone(
     assert page.requested == [file.as_uri()]
 
 
+@pytest.mark.slow
 def test_charts_follow_the_colour_scheme_the_scale_button_and_the_printer(
     page: Any, report: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def thinks(**ways: bool) -> dict[str, Any]:
     return {"thinking": {"supported": True, "types": {name: {"supported": can} for name, can in ways.items()}}}
 
 
+@pytest.mark.slow
 def test_preflight_knows_the_model_by_its_page_and_shows_the_key_as_the_wire_will(serve: Serve) -> None:
     url, asked = serve(page())
     info = claude_cold.preflight(Target(url, "claude-sonnet-5-5", KEY))

@@ -84,6 +84,7 @@ def request(backend: str = "openai", **options: Any) -> RunRequest:
     return run_request(RunOptions.of({"backend": backend, "model": "m", "scenario": "smoke", "url": url, **options}))
 
 
+@pytest.mark.slow
 def test_a_run_records_the_bytes_and_what_the_server_counts_for_them(folder: Path, url: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     asked = ("--backend", "openai", "--url", url, "--scenario", "smoke", "--requests", "7", "--no-stream")
@@ -105,6 +106,7 @@ def test_a_run_records_the_bytes_and_what_the_server_counts_for_them(folder: Pat
     assert not re.search("longer|cut", " ".join(each["code"] for each in summary["verdict"]["reasons"]))
 
 
+@pytest.mark.slow
 def test_a_run_without_images_has_none(url: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     bench("run", "--backend", "openai", "--url", url, "--scenario", "smoke", "--no-stream", "--out", out)

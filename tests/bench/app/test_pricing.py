@@ -187,6 +187,7 @@ def run(url: str, out: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     return bench("run", *asked, *flags, "--out", out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "load",
     [
@@ -220,6 +221,7 @@ def test_never_a_cent_is_spent_above_the_cap(biller: tuple[str, type[Biller]], t
     assert "refused" in reasons["rate_limited"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fits_is_not_held_back(biller: tuple[str, type[Biller]], tmp_path: Path) -> None:
     url, _ = biller
     done = run(url, tmp_path / "run", "--requests", "40", "--warmup", "0", "--max-usd", "1")

@@ -188,6 +188,7 @@ def test_a_summary_comes_as_markdown_and_json_too(smoke: Path, capsys: pytest.Ca
     assert statistics.fmean(measured) == pytest.approx(json.loads(said[1])["metrics"]["ttft_ms"]["mean"])
 
 
+@pytest.mark.slow
 def test_two_workers_offer_the_same_plan_and_share_it(
     smoke: Path, url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +235,7 @@ def test_an_open_loop_on_the_plain_dialect_delivers_its_rate(url: str, tmp_path:
     ]
 
 
+@pytest.mark.slow
 def test_the_gpus_of_a_server_elsewhere_are_seen_by_their_exporter_and_no_password_is_written(
     url: str, tmp_path: Path, web_server: Callable[[type[http.server.BaseHTTPRequestHandler]], str]
 ) -> None:
@@ -278,6 +280,7 @@ def test_the_gpus_of_a_server_elsewhere_are_seen_by_their_exporter_and_no_passwo
 # --- a run that is cut short --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_truth
 def test_ctrl_c_ends_the_load_and_reports_what_there_is(tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -327,6 +330,7 @@ def test_a_run_that_was_killed_outright_is_read_from_its_captures(url: str, tmp_
     assert counts["planned"] == counts["succeeded"] + counts["unfinished"] == 2000
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_load_leaves_nothing(tmp_path: Path) -> None:
     binary, run = tmp_path / "llama-server", tmp_path / "run"
     binary.write_text("#!/bin/sh\necho up\nexec sleep 60\n")
@@ -350,6 +354,7 @@ def test_a_run_that_was_killed_before_its_load_says_that_nothing_was_sent(smoke:
     assert "none of 16 requests succeeded" in done.stdout
 
 
+@pytest.mark.slow
 @needs_truth
 def test_a_disk_that_fills_up_ends_the_run_in_a_line_and_loses_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -446,6 +451,7 @@ def telltale() -> Iterator[str]:
         server.server_close()
 
 
+@pytest.mark.slow
 def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with telltale() as address:
@@ -473,6 +479,7 @@ def test_a_key_is_in_no_file_on_no_screen_and_on_no_command_line(tmp_path: Path)
 # --- caches -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_warm_runs_send_the_same_prompts_and_say_when_they_were_not_warm_and_cold_runs_send_new_ones(
     url: str, tmp_path: Path
 ) -> None:

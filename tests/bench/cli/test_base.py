@@ -39,6 +39,7 @@ def shell(command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "code"),
     [
@@ -72,6 +73,7 @@ def test_a_closed_stream_is_not_given_to_the_next_file() -> None:
     assert done.stdout == b"True\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "env"),
     [

@@ -636,6 +636,7 @@ def test_a_batch_pays_where_its_answers_may_wait(ask: Ask, shown: Shown) -> None
 # --- without an API -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "volume", ["1234567", *(pytest.param(volume, marks=pytest.mark.slow) for volume in ("1", "30m"))]
 )

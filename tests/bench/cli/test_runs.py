@@ -50,6 +50,7 @@ def test_a_terminal_shows_the_newest_and_says_how_many_more(results: Path) -> No
     assert bench("runs", "--all").stdout.count(" run ") == 46
 
 
+@pytest.mark.slow
 def test_every_run_is_on_the_page_whatever_becomes_of_it_and_latest_is_it(results: Path) -> None:
     with launch(TruthOptions(ttft_ms=1, gap_ms=0.1)) as server:
         asked = (

@@ -278,6 +278,7 @@ def test_killed_twice_it_goes_on_with_the_same_cells_and_measures_none_twice(
     assert (tmp_path / "out" / "study.html").read_text().endswith("</html>")
 
 
+@pytest.mark.slow
 def test_report_writes_the_page_again_prints_it_and_writes_copies_that_need_nothing_else(
     swept: Path, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def check(plan: Plan, rows: dict[int, dict[str, Any]], prompts: dict[int, list[d
             assert prompts[seq][-1]["content"] == planned.messages[-1].text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "rate"), [(1, None), (2, None), (1, 200.0)])
 def test_every_prompt_has_what_came_back_and_what_fails_ends_its_session(
     server: Served, tmp_path: Path, workers: int, rate: float | None
@@ -161,6 +162,7 @@ def test_every_prompt_has_what_came_back_and_what_fails_ends_its_session(
     check(plan, rows, server.prompts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "rate", "kills"), [(2, None, True), (1, 200.0, False)])
 def test_a_load_of_sessions_that_ends_in_the_middle_has_a_row_for_every_turn(
     server: Served, tmp_path: Path, workers: int, rate: float | None, kills: bool

@@ -240,6 +240,7 @@ def test_a_turn_for_which_nobody_is_idle_is_dropped_with_the_rest_of_its_session
     assert {*seen.sent, *drops, *(seq for one in drops for seq in remaining(plan, one))} == set(range(total(plan) or 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_session_ends_with_the_time(clock: VirtualClock, is_open: bool) -> None:
     endless = Turns(Lengths("fixed", 200, 200), Lengths("fixed", 20, 20), Pause("fixed", 0.01), window_tokens=150)

@@ -104,6 +104,7 @@ def _reserve_all(path: Path, n: int) -> int:
     return sum(ledger.reserve(1) is Admission.NOW for _ in range(n))
 
 
+@pytest.mark.slow
 def test_no_reservation_of_another_process_is_lost(tmp_path: Path) -> None:
     Ledger.open_account(tmp_path / "ledger", Decimal(3000) / PICO)
     with get_context("spawn").Pool(2) as pool:

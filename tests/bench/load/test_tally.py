@@ -4,7 +4,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 
+
+@pytest.mark.slow
 def test_locust_knows_what_it_would_have_counted_itself() -> None:
     """In a process of its own, for Locust patches the one that imports it."""
     program = """

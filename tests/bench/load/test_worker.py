@@ -185,6 +185,7 @@ def test_a_closed_loop_keeps_its_seats_busy_and_captures_every_call_once(folder:
     assert all(sent >= turn for sent, turn in zip(done.sent_ns(), turns, strict=False)), "streams do not run in step"
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_an_open_loop_stays_open_when_the_server_holds_every_request(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=3000, gap_ms=1)) as server:
@@ -199,6 +200,7 @@ def test_an_open_loop_stays_open_when_the_server_holds_every_request(folder: Pat
     assert any(progress.in_flight > 10 for progress in done.progress)
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_beyond_the_limit_requests_wait_for_a_seat_and_their_lateness_is_kept(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=200, gap_ms=1)) as server:
@@ -216,6 +218,7 @@ def test_beyond_the_limit_requests_wait_for_a_seat_and_their_lateness_is_kept(fo
     assert any(progress.waiting > 0 for progress in done.progress)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.clock
 def test_what_is_all_due_at_once_goes_as_fast_as_slots_are_free(folder: Path, workers: int) -> None:
@@ -231,6 +234,7 @@ def test_what_is_all_due_at_once_goes_as_fast_as_slots_are_free(folder: Path, wo
     assert done.progress[-1].waiting == 0
 
 
+@pytest.mark.slow
 def test_beyond_the_limit_requests_can_be_dropped_and_each_is_counted(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=150, gap_ms=1)) as server:
         done = offer_load(
@@ -382,6 +386,7 @@ def test_connecting_is_timed_apart_and_is_no_part_of_the_first_byte(folder: Path
         assert call.sent_ns >= call.due_ns + (call.connect_ns or 0)
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_a_server_that_dies_leaves_a_record_of_every_request(folder: Path) -> None:
     with launch(TruthOptions(ttft_ms=30, gap_ms=10)) as server:
@@ -405,6 +410,7 @@ def test_a_server_that_dies_leaves_a_record_of_every_request(folder: Path) -> No
     assert done.progress[-1].failed == 60 - counts["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "load"),
     [
@@ -470,6 +476,7 @@ def test_what_is_forbidden_three_times_in_a_row_ends_the_load_as_a_refused_key(f
         assert (done.stopped, done.progress[-1].failed) == (None, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 def test_a_slot_that_is_refused_waits_as_long_as_it_is_asked_to(folder: Path) -> None:
     refusal = b"HTTP/1.1 429 Too Many\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
@@ -588,6 +595,7 @@ def forge(port: int, keys: tuple[bytes, bytes, bytes] | None) -> None:
     context.term()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curve", [False, True])
 def test_nobody_else_is_heard_on_the_port_between_the_processes(
     folder: Path, curve: bool, monkeypatch: pytest.MonkeyPatch
@@ -612,6 +620,7 @@ def test_nobody_else_is_heard_on_the_port_between_the_processes(
 # --- accidents ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_load_process_ends_the_load_and_leaves_what_had_finished(folder: Path, workers: int) -> None:
     processes: LoadProcesses = []
@@ -634,6 +643,7 @@ def test_a_killed_load_process_ends_the_load_and_leaves_what_had_finished(folder
     assert [file.end for file in left.captured.files.values()] == [None] * workers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ttft_ms", "load"), [(2, {"concurrency": 4}), (60_000, {"rate": 300.0, "max_in_flight": 2, "overload": "drop"})]
 )
@@ -694,6 +704,7 @@ def test_a_greenlet_that_dies_ends_the_load_with_its_error(folder: Path) -> None
             assert sum(done.counts().values()) == 600
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_process_and_can_be_decoded(tmp_path: Path) -> None:
     out = tmp_path / "run"
     argv = [

@@ -68,6 +68,7 @@ def arrivals(found: list[Exchange], path: Path) -> Arrivals:
     return stopwatch(0, []).arrivals(found[0], joined)
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 @pytest.mark.parametrize("asleep_s", [0.06, 0.3])
 def test_a_frozen_client_knows_when_each_token_came(tmp_path: Path, asleep_s: float) -> None:

@@ -114,6 +114,7 @@ def by_byte(one: Joined) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(networks())
 def test_every_byte_has_the_time_at_which_it_could_first_be_read(network: Network) -> None:

@@ -73,6 +73,7 @@ def bytes_of(rows: np.ndarray, flag: int) -> int:
     return int(ends[way["bytes"] > 0].max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
 def test_every_byte_both_ways_and_none_of_it_in_the_file(tmp_path: Path, host: str, family: int) -> None:
     words = [SECRET, SECRET * 3000, b"x"]

@@ -83,6 +83,7 @@ def test_a_fitted_course_is_as_long_as_it_is_to_be(course: Course, seconds: floa
         assert found[-1].to_per_s > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cv", [0.4, 1.0, 2.0])
 def test_bursts_along_a_course_are_those_of_the_process_at_one_rate(cv: float) -> None:
     course = courses.lasting(

@@ -60,6 +60,7 @@ def text(of: Call) -> str:
     return " ".join(message.text for message in of.messages)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(MIX, st.integers(0, 2**40), st.sampled_from([1, 2, 5]))
 def test_a_mix_is_the_same_for_any_number_of_workers_and_in_another_process(

@@ -243,6 +243,7 @@ def test_workers_together_have_the_plan_whatever_their_number() -> None:
     assert [seq for session in firsts for seq in turns(whole, session)] == list(range(total(whole) or 0))
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_texts_which_have_no_name() -> None:
     whole = plan()
     assert not Path(whole.source.texts.path).is_file() or "/proc/" in whole.source.texts.path  # type: ignore[attr-defined]

@@ -50,6 +50,7 @@ def common_tokens(one: tuple[Message, ...], other: tuple[Message, ...]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*streams, strict=False)))
 
 
+@pytest.mark.slow
 @given(plans())
 @FEW
 def test_workers_share_whole_sessions_which_are_the_plan_together(plan: Plan) -> None:

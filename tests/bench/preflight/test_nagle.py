@@ -58,6 +58,7 @@ def test_a_wait_is_one_behind_the_first_byte_that_an_acknowledgement_ends(
     assert AckEffect(delayed, quick, 3).waits is waits
 
 
+@pytest.mark.slow
 @pytest.mark.clock
 @pytest.mark.parametrize(
     ("nodelay", "quick_ack"), [(False, False), pytest.param(False, True, marks=pytest.mark.slow), (True, False)]

@@ -121,6 +121,7 @@ def generated_tokens(server: TruthServer) -> int:
 # --- what is measured is what happened ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_truth
 @pytest.mark.parametrize("options", [
     TruthOptions(),

@@ -95,6 +95,7 @@ def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_server_that_is_never_ready_is_ended_and_its_progress_was_told(tmp_path: Path) -> None:
     said: list[str] = []
     slow = python(f"import os; print(os.getpid(), flush=True)\n{TOY.replace('{delay}', '60')}")
@@ -200,6 +201,7 @@ def sprawling(log: Path) -> list[int]:
     return pids
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
 @pytest.mark.parametrize("ending", ["stop", "the supervisor is killed", "its leader is killed"])
 def test_what_a_server_started_in_sessions_of_its_own_goes_with_it(tmp_path: Path, ending: str) -> None:

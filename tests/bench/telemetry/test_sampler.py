@@ -101,6 +101,7 @@ def start_plain(raw: Path) -> telemetry.Sampler:
     return telemetry.start(raw, url=HERE)
 
 
+@pytest.mark.slow
 def test_samples_gpus_host_processes_and_engine_together(
     tmp_path: Path, fake_nvml: Callable[..., None], busy_server: int, engine_url: str
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_card_in_slices_tells_what_it_can_and_the_rest_is_unknown(
     assert printed.strip() == str([None, 80 * GIB])
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_never_answers_does_not_delay_the_gpus(tmp_path: Path, fake_nvml: Callable[..., None]) -> None:
     fake_nvml()
     raw = tmp_path / "telemetry.csv"
@@ -249,6 +251,7 @@ def test_metrics_that_lead_elsewhere_are_not_followed_there(
     assert asked == [] and ("engine", "queue") not in series_of(raw, 0)
 
 
+@pytest.mark.slow
 def test_cards_of_an_exporter_take_the_place_of_those_here_and_what_does_not_answer_holds_nothing_up(
     tmp_path: Path, fake_nvml: Callable[..., None], web_server: Callable[[type[BaseHTTPRequestHandler]], str]
 ) -> None:
@@ -282,6 +285,7 @@ def test_cards_of_an_exporter_take_the_place_of_those_here_and_what_does_not_ans
     assert (second["scrapes"], second["scrape_s_max"], second["clock_offset_s"]) == (0, None, None)
 
 
+@pytest.mark.slow
 def test_what_a_killed_sampler_wrote_is_read_up_to_its_last_second(
     tmp_path: Path, fake_nvml: Callable[..., None]
 ) -> None:
@@ -313,6 +317,7 @@ def test_times_count_from_the_start_of_the_run_and_rows_come_in_order_of_time(tm
     ]
 
 
+@pytest.mark.slow
 def test_the_sampler_ends_and_keeps_its_rows_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
     raw = tmp_path / "telemetry.csv"
     code = (

@@ -46,6 +46,7 @@ def observed(exporter: FakeExporter, seconds: float, start_s: float = 5.0) -> An
     return gpus({}, table, span) + nodes(RUN, table, span), truth_j
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(TEXTS),

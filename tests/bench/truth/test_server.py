@@ -160,6 +160,7 @@ def test_a_whole_completion_counts_the_words_of_the_prompt() -> None:
     assert json.loads(answer)["choices"][0]["finish_reason"] == "length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["chunked", "close", "length"])
 def test_asked_for_no_stream_it_sends_the_same_text_as_one_document_when_its_last_token_is_due(
     framing: Any, tmp_path: Path

@@ -675,6 +675,7 @@ def test_a_ca_file_that_is_none_is_the_users_error(tmp_path: Path) -> None:
 # --- memory -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 def test_requests_leave_nothing_for_the_garbage_collector(framing: Any) -> None:
     """It is off while load runs: a cycle for each request would be memory lost for each request."""
