@@ -83,8 +83,8 @@ def machine() -> str:
     facts = hardware()
     return (
         f"Measured {time.strftime('%Y-%m-%d')} on {facts.cpu}, {facts.cores} cores shared with other guests, "
-        f"Linux {'.'.join(platform.release().split('.')[:2])}; client and server pinned to a core each; timestamps: "
-        f"{results[LONG].stamps}."
+        f"Linux {'.'.join(platform.release().split('.')[:2])}; client and server pinned to a core each;\n"
+        f"timestamps: {results[LONG].stamps}."
     )
 
 
