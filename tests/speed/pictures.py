@@ -30,7 +30,12 @@ SPEEDS = {
 def main() -> None:
     """Make everything anew, in the place of what is there."""
     program = find_browser() or sys.exit("no Chromium on the PATH")
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as profile:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        tempfile.TemporaryDirectory(
+            ignore_cleanup_errors=True  # a browser that ends may still write
+        ) as profile,
+    ):
         report, study, costs = demo(), sweep(Path(scratch)), break_even(Path(scratch))
         with running(program, Path(profile)) as browser_url, new_page(browser_url) as page:
             shoot(page, report, DOCS / "report.png", 1100, 1000)
