@@ -111,12 +111,17 @@ def output_times_ns(calls: pa.Table) -> tuple[Floats, Ints, Floats]:
     tokens, _ = flat(calls, "arrival_tokens")
     early = told_early(calls)
     told = np.flatnonzero(early)
-    first_ns, end_ns = column(calls, "first_token_ns")[told], column(calls, "end_ns")[told]
     return (
-        _longer(t_ns.astype(np.float64), np.where(np.isnan(first_ns), end_ns, first_ns)),
+        _longer(t_ns.astype(np.float64), early_ns(calls)[told]),
         _longer(np.repeat(np.arange(calls.num_rows), np.diff(offsets)), told),
         _longer(tokens.astype(np.float64), early[told]),
     )
+
+
+def early_ns(calls: pa.Table) -> Floats:
+    """When what was made before the first token counts: with that token, or at the call's end where none arrived."""
+    first_ns = column(calls, "first_token_ns")
+    return np.where(np.isnan(first_ns), column(calls, "end_ns"), first_ns)
 
 
 def told_early(calls: pa.Table) -> Floats:

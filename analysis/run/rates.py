@@ -23,7 +23,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.run.metrics import NS_PER_S, OF_OUTPUT_TIMES, column, measured, output_times_ns, successful, told_early
+from analysis.run.metrics import (
+    NS_PER_S,
+    OF_OUTPUT_TIMES,
+    column,
+    early_ns,
+    measured,
+    output_times_ns,
+    successful,
+    told_early,
+)
 from analysis.run.streams import OF_STREAMS, stream
 from analysis.run.window import LONGER, Window
 from analysis.stats.distributions import Floats, Ints, t_quantile
@@ -160,11 +169,9 @@ def _placed(t_ns: Floats, edges_ns: Floats) -> tuple[Ints, Ints]:
 
 def _share(calls: pa.Table, span: Window) -> Floats:
     """The share of each call's output that came in the window: only streams that cross an edge of it are looked at."""
-    early, end_ns = told_early(calls), column(calls, "end_ns")
-    first_ns = column(calls, "first_token_ns")
-    early_ns = np.where(np.isnan(first_ns), end_ns, first_ns)
-    from_ns = np.minimum(stream(calls, "from_ns"), np.where(early > 0, early_ns, np.inf))
-    to_ns = np.maximum(stream(calls, "to_ns"), np.where(early > 0, early_ns, -np.inf))
+    early, at_ns, end_ns = told_early(calls), early_ns(calls), column(calls, "end_ns")
+    from_ns = np.minimum(stream(calls, "from_ns"), np.where(early > 0, at_ns, np.inf))
+    to_ns = np.maximum(stream(calls, "to_ns"), np.where(early > 0, at_ns, -np.inf))
     silent = stream(calls, "tokens") + early == 0
     from_ns[silent] = to_ns[silent] = end_ns[silent]
     whole = (from_ns > span.start_ns) & (to_ns <= span.end_ns)

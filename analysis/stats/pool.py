@@ -63,11 +63,9 @@ class Ordered:
             for part in parts:
                 yield from part._reading(function)
 
-        return (
-            parts[0]
-            if len(parts) == 1
-            else cls(sum((n for _, n in reading(_in_bins)), np.zeros(_BINS, np.int64)), reading)
-        )
+        if len(parts) == 1:
+            return parts[0]
+        return cls(sum((n for _, n in reading(_in_bins)), np.zeros(_BINS, np.int64)), reading)
 
     def __len__(self) -> int:
         return int(self._upto[-1])
